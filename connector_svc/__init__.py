@@ -1,0 +1,1 @@
+"""The connector: reads product catalogs from e-commerce platforms and streams them; keeps no state."""

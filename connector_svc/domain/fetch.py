@@ -1,0 +1,97 @@
+"""What a fetch is asked and what it yields: header, then batches, then the end; waits are told aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import TypeAlias
+
+from connector_svc.domain.issue import RecordIssue
+from connector_svc.domain.product import Product
+from connector_svc.domain.shop import Shop, ShopFacts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchRequest:
+    """One pass over a shop's catalog."""
+
+    shop: Shop
+    updated_after: datetime | None = None
+    """UTC. None: everything."""
+    checkpoint: bytes = b""
+    """Of the last stored batch; empty: from the beginning."""
+    max_batch_products: int = 250
+    """1 to 250."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Header:
+    """Always first."""
+
+    facts: ShopFacts
+    strategy: str
+    """"paging"."""
+    strategy_reason: str
+    watermark: datetime
+    """The platform's clock when the pass began; kept through resumes by the checkpoint."""
+    resumed: bool = False
+    estimated_product_count: int | None = None
+    estimated_item_count: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Whole products in the platform's stable order."""
+
+    products: tuple[Product, ...]
+    checkpoint: bytes
+    """Continues after this batch."""
+    issues: tuple[RecordIssue, ...] = ()
+    """Set aside since the last batch."""
+    deleted_product_ids: tuple[str, ...] = ()
+
+
+class WaitReason(Enum):
+    """What a connector waits for."""
+
+    THROTTLED = "THROTTLED"
+    PLATFORM_JOB = "PLATFORM_JOB"
+    SOURCE_UNREACHABLE = "SOURCE_UNREACHABLE"
+    TOKEN_SERVICE = "TOKEN_SERVICE"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wait:
+    """Nothing is wrong yet."""
+
+    reason: WaitReason
+    until: datetime
+    """UTC."""
+    message: str = ""
+    done_count: int | None = None
+    total_count: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class End:
+    """Always last, and only after a complete pass; counts are of the whole pass, resumes included.
+
+    `emitted_count + set_aside_count >= source_count`; a platform whose counts fall short raises
+    `SourceCountMismatch` instead.
+    """
+
+    source_count: int
+    """Products, as the platform counts them when the pass ends."""
+    emitted_count: int
+    set_aside_count: int
+    emitted_item_count: int
+    warnings: tuple[str, ...] = field(default=())
+    """Whatever makes it unsafe to conclude that an absent product is gone."""
+
+
+FetchEvent: TypeAlias = Header | Batch | End
+
+WaitReporter: TypeAlias = Callable[[Wait], None]
+"""Told of every wait when it begins, so that whoever watches learns of it while the reader sleeps."""

@@ -1,0 +1,119 @@
+"""A product as every platform's reader delivers it.
+
+msgspec structs instead of dataclasses: frozen like them, and built about five times faster, which at 100,000
+variants is seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+
+import msgspec
+
+
+class ProductStatus(Enum):
+    """Where a product is in the merchant's work."""
+
+    ACTIVE = "ACTIVE"
+    """On sale."""
+    DRAFT = "DRAFT"
+    """Not published yet."""
+    ARCHIVED = "ARCHIVED"
+    """Kept, no longer sold."""
+    UNLISTED = "UNLISTED"
+    """On sale for those who have the link."""
+    PRIVATE = "PRIVATE"
+    """Published for the shop's own people."""
+
+
+class InventoryPolicy(Enum):
+    """Whether a variant may be sold beyond its stock."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    """The platform did not say."""
+    DENY = "DENY"
+    CONTINUE = "CONTINUE"
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture of a product or variant."""
+
+    url: str
+    """Absolute."""
+    id: str = ""
+    alt_text: str = ""
+    width: int = 0
+    """Pixels; 0: unknown."""
+    height: int = 0
+    """Pixels; 0: unknown."""
+
+
+class ProductOption(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that the variants of a product differ in."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+class SelectedOption(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant's value of an option."""
+
+    name: str
+    value: str
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that can be bought."""
+
+    id: str
+    """The platform's id, unique within the shop."""
+    title: str = ""
+    """What tells it from its siblings; empty for an only variant."""
+    sku: str = ""
+    """As stored: leading zeros stay."""
+    barcode: str = ""
+    price: Decimal | None = None
+    """In the shop's currency, with the platform's own trailing zeros; None: it has no price."""
+    compare_at_price: Decimal | None = None
+    stock_quantity: int | None = None
+    """May be negative; None: not tracked."""
+    inventory_policy: InventoryPolicy = InventoryPolicy.UNSPECIFIED
+    available: bool = False
+    """Whether the platform says that it can be bought now."""
+    options: tuple[SelectedOption, ...] = ()
+    image: Image | None = None
+    """Its own; None: the product's first stands for it."""
+    weight: Decimal | None = None
+    weight_unit: str = ""
+    """"g", "kg", "oz", "lb"; empty without a weight."""
+    position: int = 1
+    created_at: datetime | None = None
+    """UTC."""
+    updated_at: datetime | None = None
+    """UTC."""
+
+
+class Product(msgspec.Struct, frozen=True, kw_only=True):
+    """A product with its variants."""
+
+    id: str
+    title: str
+    """For people: entities decoded. May be empty."""
+    handle: str = ""
+    description_html: str = ""
+    vendor: str = ""
+    product_type: str = ""
+    tags: tuple[str, ...] = ()
+    status: ProductStatus = ProductStatus.ACTIVE
+    url: str = ""
+    options: tuple[ProductOption, ...] = ()
+    images: tuple[Image, ...] = ()
+    created_at: datetime | None = None
+    """UTC."""
+    updated_at: datetime | None = None
+    """UTC."""
+    variants: tuple[Variant, ...] = ()
+    variants_complete: bool = True
+    """Whether `variants` is every variant the platform has. False: absent ones are not gone."""

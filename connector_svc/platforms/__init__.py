@@ -1,0 +1,1 @@
+"""One folder for each platform, behind the port in `base`; `registry` lists them."""

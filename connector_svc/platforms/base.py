@@ -1,0 +1,140 @@
+"""The port that every platform implements, and what it is given to do so."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from yarl import URL
+
+from connector_svc.domain.fetch import FetchEvent, FetchRequest, WaitReporter
+from connector_svc.domain.shop import Shop, ShopFacts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """What a platform's connector can do."""
+
+    incremental: bool
+    bulk: bool = False
+    deletions: bool = False
+
+
+class Platform(Protocol):
+    """Reads the shops of one platform."""
+
+    @property
+    def name(self) -> str:
+        """As in requests: "shopify"."""
+        ...
+
+    @property
+    def display_name(self) -> str:
+        """For people: "Shopify"."""
+        ...
+
+    @property
+    def domain_pattern(self) -> str:
+        """An RE2 expression that a canonical domain matches whole."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def check(self, shop: Shop) -> ShopFacts:
+        """Reads what an operator wants to know first. Raises SourceFailure."""
+        ...
+
+    def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
+        """Yields one Header, then Batches, then one End; tells `on_wait` of each wait. Raises SourceFailure.
+
+        Holds no more than a few pages in memory. A product's variants are in its batch. Every product of the
+        platform is in exactly one batch, or in exactly one issue with product_set_aside. A record that cannot
+        be understood is set aside; it never ends the pass.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpReply:
+    """A whole reply, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Case-insensitive look-up."""
+    body: bytes
+
+
+class ShopHttp(Protocol):
+    """HTTP to one shop: knows its address (also an overridden one), retries what may be retried, obeys limits.
+
+    Never follows redirects (SourceRedirected), never calls a forbidden address (SourceAddressForbidden), and
+    raises SourceUnreachable or SourceRateLimited once its patience has ended: transport faults, 429, 500, 502,
+    503 and 504 are tried again with back-off and Retry-After before that. All other statuses are returned.
+    """
+
+    @property
+    def base_url(self) -> URL:
+        """Scheme, host and port (and path prefix, when overridden) of the shop."""
+        ...
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+        idempotent: bool = True,
+    ) -> HttpReply:
+        """Sends one request; `path` starts with "/". The query string and headers never reach a log."""
+        ...
+
+
+class HttpFactory(Protocol):
+    """Opens HTTP to shops."""
+
+    def to_shop(self, shop: Shop, *, on_wait: WaitReporter | None = None) -> ShopHttp:
+        """HTTP to `shop`; `on_wait` is told when a retry or a Retry-After is waited for."""
+        ...
+
+
+class Secret:
+    """A value that shows itself only when asked."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value, for the one place that sends it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+Credentials = Mapping[str, Secret]
+"""By the platform's own names: {"access_token": ...}, {"consumer_key": ..., "consumer_secret": ...}."""
+
+
+class CredentialsProvider(Protocol):
+    """Who gives us a shop's credentials."""
+
+    async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
+        """The shop's credentials; `refused` ones are not answered from a cache again.
+
+        Raises CredentialsNotFound, TokenServiceUnavailable.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""How a service of ours speaks gRPC and is run; knows no sync and no product."""
