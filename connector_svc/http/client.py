@@ -1,0 +1,162 @@
+"""Opens and closes the client, and hands out HTTP to shops."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import aiohttp
+from yarl import URL
+
+from connector_svc.domain.errors import (
+    SourceAddressForbidden,
+    SourceFailure,
+    SourceRateLimited,
+    SourceRedirected,
+    SourceResponseInvalid,
+    SourceUnreachable,
+)
+from connector_svc.domain.fetch import WaitReporter
+from connector_svc.domain.shop import Shop
+from connector_svc.http.caller import HttpCaller, Surroundings
+from connector_svc.http.config import HttpConfig
+from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.exchange import Exchange, HttpRequest
+from connector_svc.http.failures import (
+    AddressForbidden,
+    HttpFailure,
+    RedirectAnswer,
+    TooManyRequests,
+    UnusableAnswer,
+)
+from connector_svc.http.guard import AddressGuard, GuardedConnector, GuardedResolver
+from connector_svc.platforms.base import HttpReply
+
+
+class ShopClient:
+    """HTTP to one shop; the `ShopHttp` of platforms."""
+
+    def __init__(self, shop: Shop, base_url: URL, caller: HttpCaller, on_wait: WaitReporter | None) -> None:
+        self._shop = shop
+        self._base_url = base_url
+        self._caller = caller
+        self._on_wait = on_wait
+
+    @property
+    def base_url(self) -> URL:
+        return self._base_url
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+        idempotent: bool = True,
+    ) -> HttpReply:
+        """See `ShopHttp`. Raises SourceFailure."""
+        request = HttpRequest(
+            method=method,
+            url=join(self._base_url, path, params),
+            headers=headers or {},
+            body=body,
+            idempotent=idempotent,
+        )
+        try:
+            return await self._caller.call(request, on_wait=self._on_wait)
+        except HttpFailure as failure:
+            raise source_failure(self._shop, failure) from failure
+
+
+class OutboundHttp:
+    """The `HttpFactory` of platforms."""
+
+    def __init__(self, endpoints: Endpoints, caller: HttpCaller, services: HttpCaller) -> None:
+        self._endpoints = endpoints
+        self._caller = caller
+        self.services = services
+        """For services that the operator named: their addresses are not guarded."""
+
+    def to_shop(self, shop: Shop, *, on_wait: WaitReporter | None = None) -> ShopClient:
+        """HTTP to `shop`. Raises SourceAddressForbidden when its domain is no host name."""
+        try:
+            base_url = self._endpoints.base_url(shop.domain)
+        except AddressForbidden as failure:
+            raise source_failure(shop, failure) from failure
+        return ShopClient(shop, base_url, self._caller, on_wait)
+
+
+def join(base: URL, path: str, params: Sequence[tuple[str, str]] = ()) -> URL:
+    """`path` below `base`, on the same host and nowhere else."""
+    if not path.startswith("/"):
+        raise ValueError("a path starts with a slash")
+    url = base.with_path(base.path.rstrip("/") + path).with_query(list(params))
+    if url.origin() != base.origin():
+        raise ValueError("a path must not change the host")
+    return url
+
+
+def source_failure(shop: Shop, failure: HttpFailure) -> SourceFailure:
+    """What an HTTP failure means for `shop`."""
+    match failure:
+        case TooManyRequests():
+            return SourceRateLimited(shop, failure.detail, retry_after=failure.retry_after)
+        case RedirectAnswer():
+            return SourceRedirected(shop, failure.detail)
+        case UnusableAnswer():
+            return SourceResponseInvalid(shop, failure.detail)
+        case AddressForbidden():
+            return SourceAddressForbidden(shop, failure.detail)
+        case _:
+            return SourceUnreachable(shop, failure.detail, retry_after=failure.retry_after)
+
+
+@asynccontextmanager
+async def open_http(
+    config: HttpConfig | None = None, surroundings: Surroundings | None = None
+) -> AsyncIterator[OutboundHttp]:
+    """The client of this process, until the block ends."""
+    config = config or HttpConfig()
+    guard = AddressGuard(is_operators=config.endpoints.is_operators, denied=config.denied_networks)
+    open_guard = AddressGuard(is_operators=lambda _host, _port: True)
+    world = surroundings or Surroundings()
+    async with _session(config, guard) as shops, _session(config, open_guard) as services:
+        yield OutboundHttp(
+            config.endpoints,
+            _caller(shops, config, world),
+            _caller(services, config, world),
+        )
+
+
+def _caller(session: aiohttp.ClientSession, config: HttpConfig, world: Surroundings) -> HttpCaller:
+    exchange = Exchange(session, max_body_bytes=config.max_body_bytes)
+    return HttpCaller(exchange, config.retry, world, user_agent=f"catalogsync/{version('catalogsync')}")
+
+
+def _session(config: HttpConfig, guard: AddressGuard) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=GuardedConnector(
+            guard,
+            GuardedResolver(guard),
+            ssl=_tls(config),
+            limit=config.connections,
+            limit_per_host=config.connections_per_host,
+        ),
+        timeout=aiohttp.ClientTimeout(
+            total=config.total_timeout.total_seconds(),
+            sock_connect=config.connect_timeout.total_seconds(),
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    )
+
+
+def _tls(config: HttpConfig) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if config.ca_file:
+        context.load_verify_locations(cafile=config.ca_file)
+    return context

@@ -1,0 +1,30 @@
+"""What an operator may say about outbound HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from connector_svc.http.addresses import Network
+from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.retry import RetryPolicy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpConfig:
+    """Limits and addresses of the client."""
+
+    endpoints: Endpoints = field(default_factory=Endpoints)
+    ca_file: Path | None = None
+    """PEM; trusted beside the system's roots."""
+    total_timeout: timedelta = timedelta(seconds=60)
+    """Of one attempt, from the wait for a connection to the last byte."""
+    connect_timeout: timedelta = timedelta(seconds=10)
+    max_body_bytes: int = 20 * 1024 * 1024
+    """Of an answer, decompressed."""
+    connections_per_host: int = 8
+    connections: int = 100
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    denied_networks: tuple[Network, ...] = ()
+    """Ours, although their addresses are public."""

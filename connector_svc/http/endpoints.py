@@ -1,0 +1,75 @@
+"""Where each shop is called: at its own domain over HTTPS, or where the operator says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from yarl import URL
+
+from connector_svc.http.addresses import is_ip_literal
+from connector_svc.http.failures import AddressForbidden
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Base URLs of shops. Overridden ones may use http, a port and a path prefix, and lead inside."""
+
+    overrides: Mapping[str, URL] = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def of(cls, overrides: Mapping[str, str]) -> Endpoints:
+        """From the operator's texts, shop domain to base URL. Raises ValueError that names the wrong one."""
+        checked = {_canonical(domain): _base_url(domain, text) for domain, text in overrides.items()}
+        return cls(MappingProxyType(checked))
+
+    def base_url(self, domain: str) -> URL:
+        """Where `domain` is called. Raises AddressForbidden for a domain that is no host name."""
+        overridden = self.overrides.get(domain)
+        if overridden is not None:
+            return overridden
+        if is_ip_literal(domain):
+            raise AddressForbidden("the domain is an IP address")
+        url = _https(domain)
+        if url is None:
+            raise AddressForbidden("the domain is not a host name")
+        return url
+
+    def is_operators(self, host: str, port: int) -> bool:
+        """Whether the operator named this host and port, so that it may be inside."""
+        return any((url.host, url.port) == (host, port) for url in self.overrides.values())
+
+
+def _https(domain: str) -> URL | None:
+    try:
+        url = URL.build(scheme="https", host=domain)
+    except ValueError:
+        return None
+    return url if url.host == domain and url.port == 443 else None
+
+
+def _canonical(domain: str) -> str:
+    return domain.strip().lower().removesuffix(".")
+
+
+def _base_url(domain: str, text: str) -> URL:
+    try:
+        url = URL(text.strip())
+    except ValueError:
+        url = URL()
+    fault = _fault(url)
+    if fault:
+        raise ValueError(f"the base URL of {domain!r} {fault}")
+    return url.with_path(url.path.rstrip("/"))
+
+
+def _fault(url: URL) -> str:
+    """What is wrong with a base URL. Never quotes it: it might hold a password."""
+    if url.scheme not in ("http", "https") or not url.host:
+        return 'must look like "https://host:port/prefix"'
+    if url.user or url.password:
+        return "must not hold a user or password"
+    if url.query_string or url.fragment:
+        return "must have no query and no fragment"
+    return ""

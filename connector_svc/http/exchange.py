@@ -1,0 +1,129 @@
+"""One request and its whole answer, tried once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+from yarl import URL
+
+from connector_svc.http.failures import HttpFailure, NoAnswer, RedirectAnswer, UnusableAnswer
+from connector_svc.platforms.base import HttpReply
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpRequest:
+    """What is sent."""
+
+    method: str
+    url: URL
+    # Both may hold secrets.
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    idempotent: bool = True
+    """Whether it may be sent twice."""
+
+    def __repr__(self) -> str:
+        return f"HttpRequest({self.method} {self.url.host} {self.url.path})"
+
+
+class CertificateRefused(NoAnswer):
+    """The host's TLS certificate is not trusted; trying again would not help."""
+
+
+class Exchange:
+    """Sends requests over one session."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, max_body_bytes: int) -> None:
+        self._session = session
+        self._max_body_bytes = max_body_bytes
+
+    async def send(self, request: HttpRequest) -> HttpReply:
+        """The answer, whatever its status but a redirect. Raises HttpFailure."""
+        begin = time.monotonic()
+        try:
+            reply = await self._send(request)
+        except HttpFailure as failure:
+            _log_exchange(request, type(failure).__name__, 0, begin)
+            raise
+        except aiohttp.ClientError as error:
+            _log_exchange(request, type(error).__name__, 0, begin)
+            # Without the cause: aiohttp writes the URL with its query, hence with keys, into some messages.
+            raise _failure(error) from None
+        except TimeoutError:
+            _log_exchange(request, "TimeoutError", 0, begin)
+            raise NoAnswer("no answer in time") from None
+        _log_exchange(request, str(reply.status), len(reply.body), begin)
+        if 300 <= reply.status < 400:
+            raise RedirectAnswer(_location(request.url, reply.headers.get("Location", "")))
+        return reply
+
+    async def _send(self, request: HttpRequest) -> HttpReply:
+        async with self._session.request(
+            request.method, request.url, headers=request.headers, data=request.body, allow_redirects=False
+        ) as response:
+            body = await self._body(response)
+            return HttpReply(status=response.status, headers=response.headers, body=body)
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        """The decompressed body; a longer one than allowed is not read on."""
+        limit = self._max_body_bytes
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            if size > limit:
+                response.close()
+                raise UnusableAnswer(f"the answer is larger than {limit // (1024 * 1024)} MiB")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+
+def _failure(error: aiohttp.ClientError) -> HttpFailure:
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            return CertificateRefused("its TLS certificate is not trusted")
+        case aiohttp.ClientConnectorDNSError():
+            return NoAnswer("its name cannot be resolved")
+        case aiohttp.ClientConnectorError():
+            return NoAnswer("no connection")
+        case aiohttp.ClientPayloadError() if _is_bad_encoding(error):
+            return UnusableAnswer("the answer is wrongly compressed")
+        case aiohttp.ClientPayloadError():
+            return NoAnswer("the answer broke off")
+        case aiohttp.ServerTimeoutError():
+            return NoAnswer("no answer in time")
+        case aiohttp.ClientResponseError():
+            return NoAnswer("the answer is not HTTP")
+        case _:
+            return NoAnswer("the connection broke")
+
+
+def _is_bad_encoding(error: BaseException) -> bool:
+    return isinstance(error.__cause__, aiohttp.http_exceptions.ContentEncodingError)
+
+
+def _location(asked: URL, text: str) -> str:
+    """Where a redirect leads, without a query: some shops put the keys they got into it."""
+    try:
+        target = asked.join(URL(text))
+        return f"to {target.origin()}{target.path}"[:200] if text else "nowhere"
+    except ValueError:
+        return "to an address that is not valid"
+
+
+def _log_exchange(request: HttpRequest, outcome: str, size: int, begin: float) -> None:
+    if _log.isEnabledFor(logging.DEBUG):
+        _log.debug(
+            "%s %s%s -> %s",
+            request.method,
+            request.url.host,
+            request.url.path,
+            outcome,
+            extra={"bytes": size, "ms": round((time.monotonic() - begin) * 1000, 1)},
+        )

@@ -1,0 +1,76 @@
+"""Keeps the client out of our own networks, whatever a shop's DNS says.
+
+A name is resolved here, so that a forbidden answer is never connected to; the peer is looked at again before
+anything is sent, since the resolver is not asked about IP literals nor about pooled connections.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import ClientRequest, ClientTimeout, TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
+from aiohttp.resolver import DefaultResolver
+from aiohttp.tracing import Trace
+
+from connector_svc.http.addresses import Network, is_public
+from connector_svc.http.failures import AddressForbidden
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddressGuard:
+    """Says which address may be called for which host."""
+
+    is_operators: Callable[[str, int], bool]
+    """Whether the operator named the host and port."""
+    denied: tuple[Network, ...] = ()
+
+    def allows(self, host: str, port: int, address: str) -> bool:
+        """Whether `address` may be called for `host`."""
+        return self.is_operators(host, port) or is_public(address, self.denied)
+
+
+class GuardedResolver(AbstractResolver):
+    """Answers only addresses that may be called."""
+
+    def __init__(self, guard: AddressGuard, inner: AbstractResolver | None = None) -> None:
+        self._guard = guard
+        self._inner = inner or DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The allowed ones of all answers. Raises AddressForbidden when none is."""
+        answers = await self._inner.resolve(host, port, family)
+        allowed = [answer for answer in answers if self._guard.allows(host, port, answer["host"])]
+        if answers and not allowed:
+            raise AddressForbidden("the domain resolves to an internal address")
+        return allowed
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class GuardedConnector(TCPConnector):
+    """Refuses a connection by its peer, before a byte of the request is sent."""
+
+    def __init__(self, guard: AddressGuard, resolver: GuardedResolver, **options: object) -> None:
+        super().__init__(resolver=resolver, **options)  # type: ignore[arg-type]
+        self._guard = guard
+
+    async def connect(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ASYNC109 - the base class asks for it
+    ) -> Connection:
+        """As in the base class. Raises AddressForbidden."""
+        connection = await super().connect(req, traces, timeout)
+        peer = connection.transport.get_extra_info("peername") if connection.transport else None
+        if not peer or not self._guard.allows(req.url.host or "", req.url.port or 0, peer[0]):
+            connection.close()
+            raise AddressForbidden("the domain leads to an internal address")
+        return connection

@@ -1,0 +1,51 @@
+"""How long we wait for a host that is busy or away."""
+
+from __future__ import annotations
+
+import email.utils
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryPolicy:
+    """Full-jitter exponential back-off within a budget."""
+
+    attempts: int = 4
+    """Of one request, the first included."""
+    patience: timedelta = timedelta(seconds=60)
+    """What all waits of one request may add up to."""
+    first_delay: timedelta = timedelta(seconds=0.5)
+    max_delay: timedelta = timedelta(seconds=20)
+
+    def ceiling(self, failures: int) -> timedelta:
+        """The longest back-off after so many failures (from 1)."""
+        # The exponent is capped: 2.0**1100 overflows.
+        return min(self.first_delay * 2.0 ** min(failures - 1, 30), self.max_delay)
+
+
+_RETRY_AFTER_LIMIT = 10**8
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """What the Retry-After header asks for, in seconds ("2", "2.0") or as an HTTP date; None: nothing usable."""
+    text = headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        return _until(text, now)
+    if not math.isfinite(seconds):
+        return None
+    return timedelta(seconds=min(max(seconds, 0.0), _RETRY_AFTER_LIMIT))
+
+
+def _until(text: str, now: datetime) -> timedelta | None:
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(moment - now, timedelta())
