@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from multidict import CIMultiDict
 
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
 from connector_svc.http.exchange import CertificateRefused, Exchange, HttpRequest
@@ -55,7 +57,7 @@ class HttpCaller:
     ) -> HttpReply:
         """The answer, never a redirect nor (once patience ends) 429, 500, 502, 503 or 504. Raises HttpFailure."""
         limits = policy or self._policy
-        request = replace(request, headers={**self._own_headers(), **request.headers})
+        request = replace(request, headers=self._headers(request.headers))
         waited = timedelta()
         for failures in range(1, limits.attempts + 1):
             outcome = await self._attempt(request)
@@ -94,9 +96,13 @@ class HttpCaller:
         reason = WaitReason.THROTTLED if throttled else WaitReason.SOURCE_UNREACHABLE
         on_wait(Wait(reason=reason, until=self._world.clock() + delay, message=failure.detail))
 
-    def _own_headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": self._user_agent}
+    def _headers(self, asked: Mapping[str, str]) -> CIMultiDict[str]:
+        """Ours, under those that were asked for, whatever their case."""
+        headers = CIMultiDict(
+            {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": self._user_agent}
+        )
         correlation_id = self._world.correlation_id()
         if correlation_id:
             headers["x-correlation-id"] = correlation_id
+        headers.update(asked)
         return headers

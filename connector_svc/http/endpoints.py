@@ -38,7 +38,7 @@ class Endpoints:
 
     def is_operators(self, host: str, port: int) -> bool:
         """Whether the operator named this host and port, so that it may be inside."""
-        return any((url.host, url.port) == (host, port) for url in self.overrides.values())
+        return any((url.raw_host, url.port) == (host, port) for url in self.overrides.values())
 
 
 def _https(domain: str) -> URL | None:
@@ -46,7 +46,7 @@ def _https(domain: str) -> URL | None:
         url = URL.build(scheme="https", host=domain)
     except ValueError:
         return None
-    return url if url.host == domain and url.port == 443 else None
+    return url if url.raw_host == domain and url.port == 443 else None
 
 
 def _canonical(domain: str) -> str:

@@ -70,7 +70,7 @@ class GuardedConnector(TCPConnector):
         """As in the base class. Raises AddressForbidden."""
         connection = await super().connect(req, traces, timeout)
         peer = connection.transport.get_extra_info("peername") if connection.transport else None
-        if not peer or not self._guard.allows(req.url.host or "", req.url.port or 0, peer[0]):
+        if not peer or not self._guard.allows(req.url.raw_host or "", req.url.port or 0, peer[0]):
             connection.close()
             raise AddressForbidden("the domain leads to an internal address")
         return connection

@@ -1,0 +1,1 @@
+"""Who gives us the credentials of shops: a file, the Token Service, or the first of them that knows a shop."""

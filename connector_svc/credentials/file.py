@@ -1,0 +1,108 @@
+"""Credentials that an operator wrote into a TOML file.
+
+[shopify."demo.myshopify.com"]
+access_token = "..."
+
+[woocommerce."store.example"]
+consumer_key = "..."
+consumer_secret = "..."
+"""
+
+from __future__ import annotations
+
+import logging
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from connector_svc.domain.errors import CredentialsNotFound
+from connector_svc.domain.shop import Shop
+from connector_svc.platforms.base import Credentials, Secret
+
+_log = logging.getLogger(__name__)
+
+_Table: TypeAlias = Mapping[Shop, Credentials]
+_Stamp: TypeAlias = tuple[int, int, int]
+
+
+class CredentialsFileInvalid(ValueError):
+    """The file cannot be used; the message says where, and quotes no value."""
+
+
+class FileCredentials:
+    """Looks shops up in the file, and reads it again whenever it has changed.
+
+    The first reading must succeed (CredentialsFileInvalid); afterwards a file that is broken or gone is logged,
+    and the last good one stays.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: _Stamp | None = None
+        self._table: _Table = {}
+        self._reload()
+
+    async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
+        """What the file says now, also when the shop has just refused it. Raises CredentialsNotFound."""
+        self._refresh()
+        found = self._table.get(shop)
+        if found is None:
+            raise CredentialsNotFound(shop)
+        return found
+
+    def _refresh(self) -> None:
+        try:
+            self._reload()
+        except CredentialsFileInvalid as error:
+            _log.error("credentials file not usable, keeping what was read before: %s", error)
+
+    def _reload(self) -> None:
+        """Reads the file when it is another than last time; a broken one is read (and told of) once."""
+        try:
+            status = self._path.stat()
+            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            text = self._path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CredentialsFileInvalid(f"{self._path}: {_why(error)}") from None
+        self._table = _parse(self._path, text)
+        if status.st_mode & stat.S_IROTH:
+            _log.warning("credentials file %s can be read by every user of this machine; chmod 600", self._path)
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or "cannot be read" if isinstance(error, OSError) else "is not UTF-8"
+
+
+def _parse(path: Path, text: str) -> _Table:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CredentialsFileInvalid(f"{path}: {error}") from None
+    return {
+        Shop(platform, domain.lower().removesuffix(".")): _credentials(f"{path}: [{platform}.{domain!r}]", keys)
+        for platform, shops in document.items()
+        for domain, keys in _as_table(f"{path}: [{platform}]", shops).items()
+    }
+
+
+def _credentials(where: str, keys: object) -> Credentials:
+    found: dict[str, Secret] = {}
+    for name, value in _as_table(where, keys).items():
+        if not isinstance(value, str) or not value.strip():
+            raise CredentialsFileInvalid(f"{where}: {name} must be a text that is not empty")
+        # Keys are pasted; WooCommerce forgives a blank after a key, but not after a secret.
+        found[name] = Secret(value.strip())
+    if not found:
+        raise CredentialsFileInvalid(f"{where}: holds no credentials")
+    return found
+
+
+def _as_table(where: str, value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise CredentialsFileInvalid(f'{where}: must be a table such as [platform."shop\'s domain"]')
+    return value
