@@ -1,0 +1,35 @@
+"""Channels to other services."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+
+_OPTIONS: Final = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A server sends up to 8 MiB and receives up to 4 MiB.
+    ("grpc.max_receive_message_length", 8 << 20),
+    ("grpc.max_send_message_length", 4 << 20),
+    # gRPC's own limit is two minutes, a long time after the other side is back.
+    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
+
+
+def open_channel(address: str, *, service_config: str | None = None) -> grpc.aio.Channel:
+    """A channel to `address` ("host:port", "dns:///host:port"), connecting with the first call.
+
+    Call it inside the running event loop. `service_config` is gRPC's JSON: load balancing, retries, time-outs
+    per method. Send `correlation.outgoing_metadata()` with each call.
+    """
+    options: tuple[tuple[str, int | str], ...] = _OPTIONS
+    if service_config is not None:
+        options = (*options, ("grpc.service_config", service_config))
+    return _connect(address, options)
+
+
+def _connect(address: str, options: tuple[tuple[str, int | str], ...]) -> grpc.aio.Channel:
+    """The one place that decides how a connection is protected."""
+    return grpc.aio.insecure_channel(address, options=options)

@@ -1,0 +1,131 @@
+"""Settings from the environment, and errors about them that name the variable."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import pydantic_settings
+from pydantic import AliasChoices, BeforeValidator, Field, SecretBytes, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from servicekit.address import ListenAddress
+
+__all__ = ["Duration", "ListenAddress", "ServiceSettings", "SettingsError", "load_settings", "parse_duration"]
+
+S = TypeVar("S", bound="ServiceSettings")
+
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNITS: Final = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class SettingsError(Exception):
+    """The settings are wrong; one line for each wrong variable, without secrets."""
+
+    def __init__(self, lines: tuple[str, ...]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def parse_duration(value: Any) -> timedelta:
+    """ "15s", "24h", "500ms", "1h30m", or a number of seconds. ValueError: something else, or negative."""
+    duration = value if isinstance(value, timedelta) else _duration_in(str(value).strip().lower())
+    if duration < timedelta():
+        raise ValueError("must not be negative")
+    return duration
+
+
+def _duration_in(text: str) -> timedelta:
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return timedelta(seconds=float(text))
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError('expected a duration such as "15s", "500ms", "24h" or "1h30m"')
+    return sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+"""A setting that is a length of time."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every service of ours can be told. A subclass sets `env_prefix` and adds its own.
+
+    Read from the environment, then from a file ".env" in the working directory. Secrets are SecretStr. Load
+    them with `load_settings`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto", validation_alias=AliasChoices("LOG_FORMAT", "log_format")
+    )
+    """auto: text on a terminal, else JSON. LOG_FORMAT, without prefix."""
+    allow_insecure: bool = False
+    """Lets other machines call, without authentication and encryption."""
+    reflection: bool = True
+    settle_delay: Duration = timedelta()
+    """How long to answer on after NOT_SERVING, before the drain."""
+    stop_grace: Duration = timedelta(seconds=10)
+    """How long running calls may go on after the drain."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, dotenv_settings
+
+
+def load_settings(kind: type[S]) -> S:
+    """The settings of this process. SettingsError: some are wrong or missing."""
+    try:
+        return kind()
+    except ValidationError as error:
+        # The cause holds the values; nobody needs it in a traceback.
+        raise SettingsError(_lines_of(kind, error)) from None
+    except pydantic_settings.SettingsError as error:
+        name = re.search(r'field "(\w+)"', str(error))
+        variable = _variable(kind, name[1]) if name else "settings"
+        raise SettingsError((f"{variable}: expected JSON",)) from None
+
+
+def _lines_of(kind: type[ServiceSettings], error: ValidationError) -> tuple[str, ...]:
+    return tuple(
+        _line_of(kind, detail["loc"], detail["type"], detail["msg"])
+        for detail in error.errors(include_url=False, include_context=False, include_input=False)
+    )
+
+
+def _line_of(kind: type[ServiceSettings], loc: tuple[int | str, ...], error_type: str, message: str) -> str:
+    if not loc:
+        return message.removeprefix("Value error, ")
+    name = str(loc[0])
+    variable = _variable(kind, name) + "".join(f"[{part}]" for part in loc[1:])
+    if error_type == "missing":
+        return f"{variable}: is missing"
+    if _is_secret(kind, name):
+        # A validator may have quoted the value.
+        return f"{variable}: is not valid"
+    return f"{variable}: {message.removeprefix('Value error, ')}"
+
+
+def _variable(kind: type[ServiceSettings], name: str) -> str:
+    prefix = kind.model_config.get("env_prefix", "") if name in kind.model_fields else ""
+    return f"{prefix}{name}".upper()
+
+
+def _is_secret(kind: type[ServiceSettings], name: str) -> bool:
+    field = kind.model_fields.get(name)
+    return field is not None and any(secret.__name__ in str(field.annotation) for secret in _SECRETS)
+
+
+_SECRETS: Final = (SecretStr, SecretBytes)
