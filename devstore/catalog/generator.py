@@ -1,0 +1,156 @@
+"""The generated catalog: product number `index` follows from spec and seed alone, and is built when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from devstore.catalog.ids import SHOPIFY_IDS, WOOCOMMERCE_IDS, IdScheme
+from devstore.catalog.mixing import mix, seed_of
+from devstore.catalog.model import Image, Kind, Platform, Product
+from devstore.catalog.row import Row
+from devstore.catalog.special import Special
+from devstore.catalog.specials_shopify import SPECIALS as SHOPIFY_SPECIALS
+from devstore.catalog.specials_woocommerce import SPECIALS as WOOCOMMERCE_SPECIALS
+from devstore.catalog.variants import VariantMaker, money, options_for
+from devstore.catalog.words import MAKERS, STYLES, TAGS, THINGS
+from devstore.spec import ShopSpec
+
+_EPOCH = int(datetime(2026, 3, 1, 9, tzinfo=UTC).timestamp())
+# As after a CSV import: so many neighbours share the very second they were created and modified in.
+_IMPORT_SIZE = 40
+_IMPORT_EVERY = 600
+# Dates stay in the past, however large the catalog.
+_IMPORTS = 4_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generator:
+    """Builds any product of one shop's initial catalog, in any order, always the same."""
+
+    spec: ShopSpec
+    seed: int
+    ids: IdScheme
+    specials: tuple[Special, ...]
+
+    @classmethod
+    def of(cls, spec: ShopSpec) -> Generator:
+        shopify = spec.platform is Platform.SHOPIFY
+        specials: tuple[Special, ...] = ()
+        if spec.specials:
+            specials = SHOPIFY_SPECIALS if shopify else WOOCOMMERCE_SPECIALS
+        return cls(
+            spec=spec,
+            seed=seed_of(spec.seed, spec.name),
+            ids=SHOPIFY_IDS if shopify else WOOCOMMERCE_IDS,
+            specials=specials,
+        )
+
+    def special_at(self, index: int) -> Special | None:
+        """The special product at this place: every second place holds one, until all are placed."""
+        number, rest = divmod(index, 2)
+        return self.specials[number] if rest and number < len(self.specials) else None
+
+    def row(self, index: int) -> Row:
+        """What lists need to know of product `index`, without building it."""
+        draw = mix(self.seed, index)
+        special = self.special_at(index)
+        kind = self._kind(draw, special)
+        created = _EPOCH + index // _IMPORT_SIZE % _IMPORTS * _IMPORT_EVERY
+        # Half of an import has been edited since, each product at a time of its own.
+        edited = draw >> 8 & 1
+        first = self.ids.variant(index, 0)
+        return Row(
+            id=self.ids.product(index),
+            kind=kind,
+            status=self._status(draw, special),
+            created=created,
+            updated=created + (draw >> 16) % (200 * 86_400) if edited else created + 86_400,
+            variant_ids=range(first, first + self._variant_count(draw, kind, special)),
+        )
+
+    def product(self, index: int) -> Product:
+        """Product `index`, complete; its row() is the outline of it."""
+        row = self.row(index)
+        special = self.special_at(index)
+        product = self._ordinary(index, row, special)
+        return special.finish(product) if special else product
+
+    def _ordinary(self, index: int, row: Row, special: Special | None) -> Product:
+        rng = Random(mix(self.seed, ~index))
+        (thing, category), style, maker = rng.choice(THINGS), rng.choice(STYLES), rng.choice(MAKERS)
+        title = special.title if special else f"{maker} {style} {thing}"
+        created, updated = _time(row.created), _time(row.updated)
+        cents = rng.randrange(299, 24_999)
+        images = tuple(
+            Image(id=self.ids.image(index, number), alt=f"{style} {thing}, view {number + 1}")
+            for number in range(rng.choice((1, 1, 2, 3, 5)))
+        )
+        product = Product(
+            id=row.id,
+            kind=row.kind,
+            title=title,
+            handle=f"{style}-{thing}-{index + 1}".lower().replace("'", "").replace(" ", "-").replace("é", "e"),
+            description=f"<p>{style} {thing.lower()} by {maker.replace('&', '&amp;')}.</p>\n",
+            vendor=maker,
+            product_type=category,
+            tags=tuple(sorted(rng.sample(TAGS, rng.randrange(4)))),
+            status=row.status,
+            sku=f"{maker[:3].upper()}-{index + 1:05d}",
+            images=images,
+            created=created,
+            updated=updated,
+        )
+        return self._sold(product, row, rng, cents)
+
+    def _sold(self, product: Product, row: Row, rng: Random, cents: int) -> Product:
+        if row.kind is not Kind.VARIABLE:
+            return replace(product, price=_stored(cents, rng), stock=rng.randrange(120), weight="0.25")
+        options = options_for(len(row.variant_ids))
+        if not options:
+            shopify = self.spec.platform is Platform.SHOPIFY
+            options = (("Title", ("Default Title",)),) if shopify else (("Size", ("S", "M")),)
+        maker = VariantMaker(
+            product_id=product.id,
+            sku=product.sku,
+            cents=cents,
+            images=product.images,
+            created=product.created,
+            updated=product.updated,
+        )
+        variants = maker.make(rng, row.variant_ids, options)
+        return replace(product, options=options, variants=variants)
+
+    def _kind(self, draw: int, special: Special | None) -> Kind:
+        if special and special.kind:
+            return special.kind
+        if self.spec.platform is Platform.SHOPIFY:
+            return Kind.VARIABLE
+        return Kind.VARIABLE if draw >> 9 & 1 and self.spec.shape.most else Kind.SIMPLE
+
+    def _status(self, draw: int, special: Special | None) -> str:
+        shopify = self.spec.platform is Platform.SHOPIFY
+        if special:
+            return special.status or ("ACTIVE" if shopify else "publish")
+        if draw % 50 == 0:
+            return "DRAFT" if shopify else "draft"
+        return "ACTIVE" if shopify else "publish"
+
+    def _variant_count(self, draw: int, kind: Kind, special: Special | None) -> int:
+        if kind is not Kind.VARIABLE:
+            return 0
+        if special and special.variants is not None:
+            return special.variants
+        shape = self.spec.shape
+        return shape.least + (draw >> 40) % (shape.most - shape.least + 1)
+
+
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
+
+
+def _stored(cents: int, rng: Random) -> str:
+    # WooCommerce gives prices back as they were typed: "15", "12.5" and "12.50" all occur.
+    text = money(cents)
+    return rng.choice((text, text, text.rstrip("0").rstrip(".")))

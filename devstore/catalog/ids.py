@@ -1,0 +1,47 @@
+"""Ids that can be computed: from an id alone one knows which product, variant or image is meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VARIANTS_PER_PRODUCT = 4096
+"""Room for ids per product: twice Shopify's limit of 2,048, since ids of deleted variants are never reused."""
+IMAGES_PER_PRODUCT = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdScheme:
+    """How product number `index` (0, 1, ...) and its parts are numbered on a platform."""
+
+    first_product: int
+    first_variant: int
+    first_image: int
+
+    def product(self, index: int) -> int:
+        return self.first_product + index * VARIANTS_PER_PRODUCT
+
+    def variant(self, index: int, number: int) -> int:
+        return self.first_variant + index * VARIANTS_PER_PRODUCT + number
+
+    def image(self, index: int, number: int) -> int:
+        return self.first_image + index * IMAGES_PER_PRODUCT + number
+
+    def index_of_product(self, product_id: int) -> int | None:
+        """The index if this can be a product's id at all."""
+        index, rest = divmod(product_id - self.first_product, VARIANTS_PER_PRODUCT)
+        return index if index >= 0 and rest == 0 else None
+
+    def product_of_variant(self, variant_id: int) -> int:
+        """The product that a variant with this id belongs to, if there is one."""
+        return self.product((variant_id - self.first_variant) // VARIANTS_PER_PRODUCT)
+
+    def product_of_image(self, image_id: int) -> int:
+        """The product that an image with this id belongs to, if there is one."""
+        return self.product((image_id - self.first_image) // IMAGES_PER_PRODUCT)
+
+
+SHOPIFY_IDS = IdScheme(
+    first_product=7_000_000_000_000, first_variant=42_000_000_000_000, first_image=30_000_000_000_000
+)
+# WordPress numbers products, variations and pictures from one sequence, so no two of them share an id.
+WOOCOMMERCE_IDS = IdScheme(first_product=4096, first_variant=4097, first_image=2_000_000_000)

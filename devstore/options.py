@@ -1,0 +1,97 @@
+"""The command line's words for a shop: `platform:domain:option=value,...`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from devstore.catalog.model import Platform
+from devstore.spec import WOO_VERSIONS, Plan, ShopSpec, VariantShape
+
+
+class BadShop(ValueError):
+    """A --shop that cannot be understood; the message says why and what would be right."""
+
+
+def parse_shop(text: str, *, seed: int) -> ShopSpec:
+    """The spec that a --shop text describes."""
+    platform_name, _, rest = text.partition(":")
+    domain, _, options = rest.partition(":")
+    try:
+        platform = Platform(platform_name)
+    except ValueError:
+        known = " or ".join(platform.value for platform in Platform)
+        raise BadShop(f"--shop {text!r}: the platform must be {known}, not {platform_name!r}") from None
+    try:
+        changes = dict(_option(platform, pair) for pair in options.split(",") if pair)
+        return replace(ShopSpec(platform=platform, domain=domain, seed=seed), **changes)
+    except ValueError as error:
+        raise BadShop(f"--shop {text!r}: {error}") from None
+
+
+def _option(platform: Platform, pair: str) -> tuple[str, Any]:
+    name, _, value = pair.partition("=")
+    readers = _COMMON | (_SHOPIFY if platform is Platform.SHOPIFY else _WOOCOMMERCE)
+    if name not in readers:
+        raise ValueError(f"there is no option {name!r} here; there are {', '.join(readers)}")
+    if not value:
+        raise ValueError(f"{name} needs a value")
+    return name, readers[name](value)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"expected a number, not {text!r}")
+    return int(text)
+
+
+def _shape(text: str) -> VariantShape:
+    least, dash, most = text.partition("-")
+    return VariantShape(least=_count(least), most=_count(most if dash else least))
+
+
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(f"expected on or off, not {text!r}")
+    return text == "on"
+
+
+def _plan(text: str) -> Plan:
+    try:
+        return Plan(text)
+    except ValueError:
+        raise ValueError(f"plan must be one of {', '.join(p.value for p in Plan)}, not {text!r}") from None
+
+
+def _currency(text: str) -> str:
+    if len(text) != 3 or not text.isupper():
+        raise ValueError(f"currency must be an ISO 4217 code like EUR, not {text!r}")
+    return text
+
+
+_COMMON: dict[str, Callable[[str], Any]] = {
+    "products": _count, "variants": _shape, "currency": _currency, "specials": _switch, "seed": _count,
+}  # fmt: skip
+_SHOPIFY: dict[str, Callable[[str], Any]] = {"plan": _plan, "token": str}
+_WOOCOMMERCE: dict[str, Callable[[str], Any]] = {"version": str, "key": str, "secret": str}
+
+HELP = f"""
+A shop is given as platform:domain[:option=value,...]
+
+  shopify:demo.myshopify.com:products=600
+  woocommerce:store.example:products=800,version=8.2
+
+Options of every shop:
+  products=N      how many products (default 100; 0 is an empty shop)
+  variants=A-B    variants per product of several variants (default 1-12 or 2-12); A alone for exactly A
+  currency=CODE   default USD on Shopify, EUR on WooCommerce
+  specials=on|off whether the difficult products are among the first ones (default on)
+  seed=N          instead of --seed
+Shopify:
+  plan=standard|advanced|plus   the rate limit (default standard)
+  token=TEXT                    default shpat_devstore_<domain>
+WooCommerce:
+  version={"|".join(WOO_VERSIONS)}              default 10.3; 8.2 has no /wc/v3/variations
+  key=TEXT, secret=TEXT         default ck_devstore_<domain>, cs_devstore_<domain>
+"""

@@ -1,0 +1,35 @@
+"""What a resolver may know of the request it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from graphql import GraphQLError, GraphQLResolveInfo
+
+from devstore.catalog.catalog import Catalog
+
+LARGEST_PAGE = 250
+LARGEST_PAGE_OF_ONE_PRODUCT = 2_048
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One request; `warnings` gathers what `extensions.search` of the reply says."""
+
+    catalog: Catalog
+    site: str
+    """The shop's base URL as the client sees it; image addresses start with it."""
+    single_product: bool
+    """The only root field is one product, which lifts the page size of its variants to 2,048."""
+    warnings: list[dict[str, object]] = field(default_factory=list)
+
+    def image_url(self, image_id: int) -> str:
+        return f"{self.site}/images/{image_id}.png"
+
+
+def refused(message: str, code: str = "BAD_REQUEST") -> GraphQLError:
+    """An error of the client's making, worded and coded as the API does."""
+    return GraphQLError(message, extensions={"code": code})
+
+
+Info = GraphQLResolveInfo[Call]

@@ -1,0 +1,169 @@
+"""Reads out of a query, with the schema's help, what in it costs: the input of the cost rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLUnionType,
+    InlineFragmentNode,
+    IntValueNode,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionNode,
+    SelectionSetNode,
+    VariableNode,
+    get_named_type,
+)
+from graphql.language import BooleanValueNode, ValueNode
+
+from devstore.shopify.cost import Charge, Page
+
+# Objects that cost nothing themselves, measured.
+_FREE_TYPES = {"MoneyV2", "MoneyBag", "InventoryItemMeasurement", "Weight", "PageInfo", "ApiVersion"}
+_ROOT_COUNT = 10
+_ROOT_FIELDS = {"productVariantsCount": 2, "bulkOperationRunQuery": 10, "bulkOperation": 1}
+_MUTATION = 10
+_CONNECTION = 2
+
+Found = dict[tuple[str, str], tuple[FieldNode, GraphQLNamedType, list[SelectionSetNode]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargeReader:
+    """Reads one operation of a validated document, with its variables."""
+
+    schema: GraphQLSchema
+    fragments: Mapping[str, FragmentDefinitionNode]
+    variables: Mapping[str, Any]
+    operation: OperationDefinitionNode
+
+    def read(self) -> tuple[Charge, ...]:
+        """The charges of the operation's root fields."""
+        root = self.schema.get_root_type(self.operation.operation)
+        if root is None:
+            return ()
+        mutation = self.operation.operation is OperationType.MUTATION
+        return tuple(
+            self._charge(key, node, kind, sets, root=True, mutation=mutation)
+            for (_, key), (node, kind, sets) in self._fields([self.operation.selection_set], root).items()
+        )
+
+    def _charge(
+        self,
+        key: str,
+        node: FieldNode,
+        kind: GraphQLNamedType,
+        sets: list[SelectionSetNode],
+        *,
+        root: bool = False,
+        mutation: bool = False,
+        on_type: str = "",
+    ) -> Charge:
+        if isinstance(kind, GraphQLObjectType) and kind.name.endswith("Connection"):
+            page = self._page(node, kind, sets)
+            return Charge(key=key, own=_CONNECTION, on_type=on_type, page=page)
+        own = 0 if kind.name in _FREE_TYPES else 1
+        if root:
+            count = _ROOT_COUNT if kind.name == "Count" else own
+            own = _MUTATION if mutation else _ROOT_FIELDS.get(node.name.value, count)
+        return Charge(key=key, own=own, on_type=on_type, children=self._charges(sets, kind))
+
+    def _charges(self, sets: Sequence[SelectionSetNode], kind: GraphQLNamedType) -> tuple[Charge, ...]:
+        if not sets:
+            return ()
+        return tuple(
+            self._charge(key, node, field_kind, below, on_type=on_type)
+            for (on_type, key), (node, field_kind, below) in self._fields(sets, kind).items()
+        )
+
+    def _page(self, node: FieldNode, kind: GraphQLObjectType, sets: list[SelectionSetNode]) -> Page:
+        lists: list[tuple[str, tuple[Charge, ...]]] = []
+        for (_, key), (field, row, below) in self._fields(sets, kind).items():
+            if field.name.value == "nodes":
+                lists.append((key, self._charges(below, row)))
+            elif field.name.value == "edges":
+                lists.append((key, self._charges_of_edge(below, row)))
+        return Page(first=self._asked(node), lists=tuple(lists))
+
+    def _charges_of_edge(self, sets: list[SelectionSetNode], edge: GraphQLNamedType) -> tuple[Charge, ...]:
+        for node, kind, below in self._fields(sets, edge).values():
+            if node.name.value == "node":
+                return self._charges(below, kind)
+        return ()
+
+    def _asked(self, node: FieldNode) -> int:
+        for argument in node.arguments or ():
+            if argument.name.value in ("first", "last"):
+                value = self._value(argument.value)
+                if isinstance(value, int):
+                    return value
+        return 1
+
+    def _value(self, value: ValueNode) -> Any:
+        if isinstance(value, IntValueNode):
+            return int(value.value)
+        if isinstance(value, BooleanValueNode):
+            return value.value
+        if not isinstance(value, VariableNode):
+            return None
+        name = value.name.value
+        if name in self.variables:
+            return self.variables[name]
+        for definition in self.operation.variable_definitions or ():
+            if definition.variable.name.value == name and definition.default_value:
+                return self._value(definition.default_value)
+        return None
+
+    def _fields(self, sets: Sequence[SelectionSetNode], kind: GraphQLNamedType) -> Found:
+        """The composite fields selected on `kind`, merged by reply name, with all their selection sets."""
+        found: Found = {}
+        for on_type, parent, node in self._walk(sets, kind, ""):
+            definition = parent.fields.get(node.name.value)
+            if definition is None or node.selection_set is None:
+                continue
+            key = node.alias.value if node.alias else node.name.value
+            entry = found.setdefault((on_type, key), (node, get_named_type(definition.type), []))
+            entry[2].append(node.selection_set)
+        return found
+
+    def _walk(
+        self, sets: Sequence[SelectionSetNode], kind: GraphQLNamedType, on_type: str
+    ) -> Iterator[tuple[str, GraphQLObjectType | GraphQLInterfaceType, FieldNode]]:
+        for selection in (selection for chosen in sets for selection in chosen.selections):
+            if not self._included(selection):
+                continue
+            if isinstance(selection, FieldNode):
+                if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType):
+                    yield on_type, kind, selection
+                continue
+            fragment = self._fragment(selection)
+            condition = fragment.type_condition
+            inner = self.schema.type_map[condition.name.value] if condition else kind
+            abstract = isinstance(kind, GraphQLInterfaceType | GraphQLUnionType)
+            narrowed = inner.name if abstract and isinstance(inner, GraphQLObjectType) else on_type
+            yield from self._walk([fragment.selection_set], inner, narrowed)
+
+    def _fragment(self, selection: SelectionNode) -> InlineFragmentNode | FragmentDefinitionNode:
+        if isinstance(selection, FragmentSpreadNode):
+            return self.fragments[selection.name.value]
+        assert isinstance(selection, InlineFragmentNode)
+        return selection
+
+    def _included(self, selection: SelectionNode) -> bool:
+        for directive in selection.directives or ():
+            condition = next(
+                (self._value(a.value) for a in directive.arguments or () if a.name.value == "if"), None
+            )
+            if directive.name.value in ("skip", "include") and condition is (directive.name.value == "skip"):
+                return False
+        return True

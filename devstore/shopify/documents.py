@@ -1,0 +1,66 @@
+"""Query texts, parsed and validated once each."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from graphql import (
+    DocumentNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    parse,
+    validate,
+)
+
+_KEPT = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A query text and what is wrong with it."""
+
+    errors: tuple[GraphQLError, ...]
+    """Empty when the query may be executed."""
+    tree: DocumentNode | None
+    operations: Mapping[str, OperationDefinitionNode]
+    fragments: Mapping[str, FragmentDefinitionNode]
+
+    def operation(self, name: str | None) -> OperationDefinitionNode | None:
+        """The operation to run: the named one, or the only one."""
+        if name:
+            return self.operations.get(name)
+        return next(iter(self.operations.values())) if len(self.operations) == 1 else None
+
+
+class Documents:
+    """Remembers the last 256 texts, since a client sends the same few queries again and again."""
+
+    def __init__(self, schema: GraphQLSchema) -> None:
+        self._schema = schema
+        self._kept: OrderedDict[str, Document] = OrderedDict()
+
+    def read(self, text: str) -> Document:
+        document = self._kept.pop(text, None) or self._parse(text)
+        self._kept[text] = document
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return document
+
+    def _parse(self, text: str) -> Document:
+        try:
+            tree = parse(text)
+        except GraphQLError as error:
+            return Document(errors=(error,), tree=None, operations={}, fragments={})
+        definitions = tree.definitions
+        return Document(
+            errors=tuple(validate(self._schema, tree)),
+            tree=tree,
+            operations={
+                d.name.value if d.name else "": d for d in definitions if isinstance(d, OperationDefinitionNode)
+            },
+            fragments={d.name.value: d for d in definitions if isinstance(d, FragmentDefinitionNode)},
+        )

@@ -1,0 +1,130 @@
+"""Answers the requests of one Shopify shop."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+from typing import Any
+
+from aiohttp import web
+from graphql import ExecutionResult, OperationDefinitionNode
+from graphql.execution import execute_sync
+from msgspec import json as fast_json
+
+from devstore.catalog.catalog import Catalog
+from devstore.shopify import replies
+from devstore.shopify.bucket import LIMITS, Bucket
+from devstore.shopify.call import Call
+from devstore.shopify.charges import ChargeReader
+from devstore.shopify.cost import SINGLE_QUERY_MAXIMUM, actual_cost, requested_cost
+from devstore.shopify.documents import Document, Documents
+from devstore.shopify.resolvers import resolve_prepared, type_of
+from devstore.shopify.schema import admin_schema
+from devstore.shopify.versions import SUPPORTED, served_version
+from devstore.traffic import Note
+
+_PATH = re.compile(r"admin/api/(?:(?P<version>[^/]+)/)?graphql\.json")
+_ONE_PRODUCT = {"product", "productByIdentifier"}
+Reply = dict[str, Any]
+
+
+class ShopifyFace:
+    """One shop's Admin API; the bucket is the one of the one app that holds the token."""
+
+    def __init__(self, catalog: Catalog, *, throttle: bool) -> None:
+        self._catalog = catalog
+        self._schema = admin_schema()
+        self._documents = Documents(self._schema)
+        self.bucket = Bucket(LIMITS[catalog.spec.plan], enforced=throttle)
+
+    async def answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
+        match = _PATH.fullmatch(path)
+        version = served_version(match["version"] or SUPPORTED[0]) if match else None
+        if version is None or request.method != "POST":
+            return _json(replies.NOT_FOUND, status=404)
+        headers = {"X-Shopify-API-Version": version, "X-Shopify-Shop-Domain": self._catalog.spec.domain}
+        if not self._knows(request.headers.get("X-Shopify-Access-Token", "")):
+            return _json(replies.BAD_TOKEN, status=401, headers=headers)
+        asked = await _body(request)
+        if asked is None:
+            return _json(replies.NO_QUERY, status=400, headers=headers)
+        return _json(self._reply(asked, site, note), headers=headers)
+
+    def _knows(self, token: str) -> bool:
+        return hmac.compare_digest(token.encode(), self._catalog.spec.credentials["access_token"].encode())
+
+    def _reply(self, asked: Reply, site: str, note: Note) -> Reply:
+        document = self._documents.read(asked["query"])
+        if document.errors:
+            return {"errors": replies.worded(document.errors)}
+        operation = document.operation(asked.get("operationName"))
+        if operation is None:
+            return {"errors": [{"message": "An operation name is required"}]}
+        note.operation = operation.name.value if operation.name else _root_names(operation)
+        return self._charged(document, operation, asked.get("variables") or {}, site, note)
+
+    def _charged(
+        self, document: Document, operation: OperationDefinitionNode, variables: Reply, site: str, note: Note
+    ) -> Reply:
+        reader = ChargeReader(
+            schema=self._schema, fragments=document.fragments, variables=variables, operation=operation
+        )
+        charges = reader.read()
+        requested = requested_cost(charges)
+        if requested > SINGLE_QUERY_MAXIMUM:
+            return replies.too_dear(requested)
+        if not self.bucket.take(requested):
+            note.throttled = True
+            return replies.throttled(requested, self.bucket.status())
+        call = Call(catalog=self._catalog, site=site, single_product=_single_product(operation))
+        result = self._run(document, operation, variables, call)
+        actual = min(requested, actual_cost(charges, result.data))
+        self.bucket.give_back(requested - actual)
+        note.points = actual
+        extensions: Reply = {"cost": replies.cost(requested, actual, self.bucket.status())}
+        if call.warnings:
+            extensions["search"] = call.warnings
+        errors = {"errors": replies.worded(result.errors)} if result.errors else {}
+        return {"data": result.data, **errors, "extensions": extensions}
+
+    def _run(
+        self, document: Document, operation: OperationDefinitionNode, variables: Reply, call: Call
+    ) -> ExecutionResult:
+        assert document.tree is not None
+        return execute_sync(
+            self._schema,
+            document.tree,
+            context_value=call,
+            variable_values=variables,
+            operation_name=operation.name.value if operation.name else None,
+            field_resolver=resolve_prepared,
+            type_resolver=type_of,
+        )
+
+
+async def _body(request: web.Request) -> Reply | None:
+    try:
+        asked = await request.json()
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return asked if isinstance(asked, dict) and isinstance(asked.get("query"), str) else None
+
+
+def _single_product(operation: OperationDefinitionNode) -> bool:
+    return len(operation.selection_set.selections) == 1 and _root_names(operation) in _ONE_PRODUCT
+
+
+def _root_names(operation: OperationDefinitionNode) -> str:
+    names = (getattr(s, "name", None) for s in operation.selection_set.selections)
+    return ",".join(name.value for name in names if name)
+
+
+def _json(body: Reply, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=fast_json.encode(body),
+        status=status,
+        headers=headers,
+        content_type="application/json",
+        charset="utf-8",
+    )

@@ -1,0 +1,95 @@
+"""The root lists: products and variants, searched, sorted and paged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from devstore.catalog.catalog import Catalog
+from devstore.catalog.model import Product, Variant
+from devstore.catalog.row import Row
+from devstore.shopify.call import Call, refused
+from devstore.shopify.cursor import Key
+from devstore.shopify.matching import Test, matcher
+from devstore.shopify.paging import Connection, page
+
+_TIMES = {"UPDATED_AT", "CREATED_AT"}
+
+
+def products(call: Call, args: dict[str, Any]) -> Connection:
+    """A page of products; sorted by id unless asked otherwise."""
+    sort = args.get("sortKey") or "ID"
+    keys = product_keys(call, args.get("query"), sort)
+    return page(keys, lambda key: call.catalog.product(key[1]), args, is_time=sort in _TIMES)
+
+
+def product_keys(call: Call, query: str | None, sort: str = "ID") -> list[Key]:
+    """The keys of all products a search finds, ascending; made once per search and state of the catalog."""
+    catalog = call.catalog
+    test = matcher(call, query, "products")
+    value = _sort_value(catalog, sort)
+
+    def build() -> list[Key]:
+        found = (row for row in catalog.rows() if test is None or test((row, None, catalog)))
+        return sorted((value(row), row.id) for row in found)
+
+    return catalog.view(("products", query, sort), build)
+
+
+def variants(call: Call, args: dict[str, Any]) -> Connection:
+    """A page of all variants of the shop, by id."""
+    if args.get("sortKey") not in (None, "ID", "RELEVANCE"):
+        raise refused(f"devstore does not sort productVariants by {args['sortKey']}")
+    return page(variant_keys(call, args.get("query")), lambda key: _variant(call.catalog, key), args)
+
+
+def variant_keys(call: Call, query: str | None) -> list[Key]:
+    """The keys of all variants a search finds, ascending by id."""
+    catalog = call.catalog
+    test = matcher(call, query, "productVariants")
+
+    def build() -> list[Key]:
+        if test is None:
+            return sorted((i, i) for row in catalog.rows() for i in row.variant_ids)
+        return sorted((v.id, v.id) for row in catalog.rows() for v in _passing(catalog, row, test))
+
+    return catalog.view(("variants", query), build)
+
+
+def _passing(catalog: Catalog, row: Row, test: Test) -> list[Variant]:
+    product = catalog.product(row.id)
+    return [v for v in product.variants if test((row, v, catalog))] if product else []
+
+
+def _variant(catalog: Catalog, key: Key) -> tuple[Product, Variant] | None:
+    return catalog.variant(key[1])
+
+
+def _sort_value(catalog: Catalog, sort: str) -> Callable[[Row], int | str]:
+    texts: dict[str, Callable[[Product], str]] = {
+        "TITLE": lambda product: product.title,
+        "VENDOR": lambda product: product.vendor,
+        "PRODUCT_TYPE": lambda product: product.product_type,
+    }
+
+    def text(row: Row) -> str:
+        product = catalog.product(row.id)
+        return texts[sort](product) if product else ""
+
+    if sort in ("ID", "RELEVANCE"):
+        return lambda row: row.id
+    if sort == "UPDATED_AT":
+        return lambda row: row.updated
+    if sort == "CREATED_AT":
+        return lambda row: row.created
+    if sort in texts:
+        return text
+    raise refused(f"devstore does not sort products by {sort}")
+
+
+def count(total: int, args: dict[str, Any]) -> dict[str, Any]:
+    """A Count: exact up to the limit (10,000 unless given; null lifts it), else "at least"."""
+    limit = args.get("limit", 10_000)
+    if limit is None or total <= limit:
+        return {"count": total, "precision": "EXACT"}
+    return {"count": limit, "precision": "AT_LEAST"}

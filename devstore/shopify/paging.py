@@ -1,0 +1,88 @@
+"""Connections: one page of a sorted list of keys, at the cost of the page alone."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from devstore.shopify import cursor
+from devstore.shopify.call import LARGEST_PAGE, refused
+from devstore.shopify.cursor import Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """One page; nodes and cursors are made when the query asks for them."""
+
+    keys: Sequence[Key]
+    load: Callable[[Key], Any]
+    is_time: bool
+    has_next: bool
+    has_previous: bool
+
+    def nodes(self) -> list[Any]:
+        return [self.load(key) for key in self.keys]
+
+    def edges(self) -> list[dict[str, Any]]:
+        return [{"node": self.load(key), "cursor": self._cursor(key)} for key in self.keys]
+
+    def page_info(self) -> dict[str, Any]:
+        return {
+            "hasNextPage": self.has_next,
+            "hasPreviousPage": self.has_previous,
+            "startCursor": self._cursor(self.keys[0]) if self.keys else None,
+            "endCursor": self._cursor(self.keys[-1]) if self.keys else None,
+        }
+
+    def _cursor(self, key: Key) -> str:
+        return cursor.encode(key, is_time=self.is_time)
+
+
+def page(
+    keys: Sequence[Key],
+    load: Callable[[Key], Any],
+    args: dict[str, Any],
+    *,
+    is_time: bool = False,
+    largest: int = LARGEST_PAGE,
+) -> Connection:
+    """The page that `first`/`after`, `last`/`before` and `reverse` ask for, of keys in ascending order."""
+    backward, count = _asked(args, largest)
+    reverse = bool(args.get("reverse"))
+    low, high = _bounds(keys, args, reverse=reverse, is_time=is_time)
+    more = high - low > count
+    chosen = keys[low : min(low + count, high)] if reverse == backward else keys[max(low, high - count) : high]
+    return Connection(
+        keys=chosen[::-1] if reverse else chosen,
+        load=load,
+        is_time=is_time,
+        has_next=args.get("before") is not None if backward else more,
+        has_previous=more if backward else args.get("after") is not None,
+    )
+
+
+def _asked(args: dict[str, Any], largest: int) -> tuple[bool, int]:
+    first, last = args.get("first"), args.get("last")
+    if first is None and last is None:
+        raise refused("you must provide one of first or last")
+    if first is not None and last is not None:
+        raise refused("providing both first and last is not supported")
+    count: int = first if first is not None else args["last"]
+    if count < 0 or count > largest:
+        raise refused(f"first and last must be between 0 and {largest}, not {count}", "BAD_USER_INPUT")
+    return first is None, count
+
+
+def _bounds(keys: Sequence[Key], args: dict[str, Any], *, reverse: bool, is_time: bool) -> tuple[int, int]:
+    low, high = 0, len(keys)
+    after, before = args.get("after"), args.get("before")
+    if reverse:
+        after, before = before, after
+    like: Key = keys[0] if keys else (0, 0)
+    if after is not None:
+        low = bisect_right(keys, cursor.decode(after, like, is_time=is_time))
+    if before is not None:
+        high = bisect_left(keys, cursor.decode(before, like, is_time=is_time))
+    return low, max(low, high)

@@ -1,0 +1,133 @@
+"""The root fields."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from devstore.catalog.model import Product
+from devstore.shopify import lists
+from devstore.shopify.call import LARGEST_PAGE, Call, Info, refused
+from devstore.shopify.gid import gid, parse_gid
+from devstore.shopify.paging import Connection, page
+from devstore.shopify.time import SHOP_ZONE_NAME
+from devstore.shopify.versions import SUPPORTED
+from devstore.spec import Plan
+
+SCOPES = ("read_products", "read_inventory")
+_PLAN_NAMES = {Plan.STANDARD: "Basic", Plan.ADVANCED: "Advanced", Plan.PLUS: "Shopify Plus"}
+
+
+def _products(_: Any, info: Info, **args: Any) -> Connection:
+    return lists.products(info.context, args)
+
+
+def _variants(_: Any, info: Info, **args: Any) -> Connection:
+    return lists.variants(info.context, args)
+
+
+def _products_count(_: Any, info: Info, **args: Any) -> dict[str, Any]:
+    return lists.count(len(lists.product_keys(info.context, args.get("query"))), args)
+
+
+def _variants_count(_: Any, info: Info, **args: Any) -> dict[str, Any]:
+    return lists.count(len(lists.variant_keys(info.context, args.get("query"))), args)
+
+
+def node(_: Any, info: Info, id: str) -> Any:
+    """Whatever has this global id; null when it is unknown, of another shop, or of a kind not modelled."""
+    parsed = parse_gid(id)
+    if parsed is None:
+        raise refused(f"Invalid global id '{id}'", "RESOURCE_NOT_FOUND")
+    kind, number = parsed
+    call: Call = info.context
+    if kind == "Product":
+        return call.catalog.product(number)
+    if kind == "ProductVariant":
+        return call.catalog.variant(number)
+    return _shop(None, info) if kind == "Shop" else None
+
+
+def _nodes(_: Any, info: Info, ids: list[str]) -> list[Any]:
+    if len(ids) > LARGEST_PAGE:
+        text = f"The input array size of {len(ids)} is greater than the maximum allowed of {LARGEST_PAGE}."
+        raise refused(text, "MAX_INPUT_SIZE_EXCEEDED")
+    return [node(None, info, one) for one in ids]
+
+
+def _one(kind: str) -> Callable[..., Any]:
+    def resolve(_: Any, info: Info, id: str) -> Any:
+        parsed = parse_gid(id)
+        if parsed is None or parsed[0] != kind:
+            raise refused("Invalid id: " + id, "RESOURCE_NOT_FOUND")
+        return node(None, info, id)
+
+    return resolve
+
+
+def _by_identifier(_: Any, info: Info, identifier: dict[str, Any]) -> Product | None:
+    call: Call = info.context
+    if "id" in identifier:
+        product: Product | None = _one("Product")(None, info, identifier["id"])
+        return product
+    if "handle" in identifier:
+        found = lists.product_keys(call, f"handle:'{identifier['handle']}'")
+        return call.catalog.product(found[0][1]) if found else None
+    raise refused("devstore finds products by id and handle only")
+
+
+def _events(_: Any, info: Info, **args: Any) -> Connection:
+    return page([], lambda key: None, args)
+
+
+def _shop(_: Any, info: Info) -> dict[str, Any]:
+    call: Call = info.context
+    spec = call.catalog.spec
+    plus = spec.plan is Plan.PLUS
+    plan = {"publicDisplayName": _PLAN_NAMES[spec.plan], "shopifyPlus": plus, "partnerDevelopment": False}
+    limits = {"maxProductVariants": 2048, "maxProductOptions": 3, "locationLimit": 1000}
+    return {
+        "__typename": "Shop",
+        "id": gid("Shop", zlib.crc32(spec.domain.encode())),
+        "name": spec.domain.partition(".")[0].replace("-", " ").title(),
+        "email": f"owner@{spec.domain}",
+        "contactEmail": f"hello@{spec.domain}",
+        "myshopifyDomain": spec.domain,
+        "url": f"https://{spec.domain}",
+        "currencyCode": spec.currency_code,
+        "ianaTimezone": SHOP_ZONE_NAME,
+        "timezoneAbbreviation": "EST",
+        "timezoneOffset": "-0500",
+        "weightUnit": "KILOGRAMS",
+        "unitSystem": "METRIC_SYSTEM",
+        "plan": plan,
+        "resourceLimits": limits,
+    }
+
+
+def _installation(_: Any, info: Info) -> dict[str, Any]:
+    scopes = [{"handle": handle, "description": handle.replace("_", " ")} for handle in SCOPES]
+    return {"__typename": "AppInstallation", "id": gid("AppInstallation", 1), "accessScopes": scopes}
+
+
+def _api_versions(_: Any, info: Info) -> list[dict[str, Any]]:
+    stable = [{"handle": handle, "displayName": handle, "supported": True} for handle in SUPPORTED]
+    return [*stable, {"handle": "unstable", "displayName": "unstable", "supported": False}]
+
+
+ROOT: Mapping[str, Callable[..., Any]] = {
+    "shop": _shop,
+    "products": _products,
+    "product": _one("Product"),
+    "productByIdentifier": _by_identifier,
+    "productVariant": _one("ProductVariant"),
+    "productVariants": _variants,
+    "productsCount": _products_count,
+    "productVariantsCount": _variants_count,
+    "node": node,
+    "nodes": _nodes,
+    "events": _events,
+    "currentAppInstallation": _installation,
+    "publicApiVersions": _api_versions,
+}

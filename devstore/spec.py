@@ -1,0 +1,96 @@
+"""What one shop of the devstore is: its platform, domain, size and keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from devstore.catalog.model import Platform
+
+
+class Plan(Enum):
+    """A Shopify plan, which decides the rate limit."""
+
+    STANDARD = "standard"
+    """2,000 points, 100 restored per second."""
+    ADVANCED = "advanced"
+    """4,000 points, 200 restored per second."""
+    PLUS = "plus"
+    """20,000 points, 1,000 restored per second."""
+
+
+WOO_VERSIONS = ("8.2", "10.3")
+MOST_VARIANTS = {Platform.SHOPIFY: 2048, Platform.WOOCOMMERCE: 2048}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantShape:
+    """How many variants a generated product of several variants has: evenly spread, both ends included."""
+
+    least: int
+    most: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least <= self.most:
+            raise ValueError(f"variants must be a range like 1-12, not {self.least}-{self.most}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShopSpec:
+    """Everything that decides what a shop serves; the same spec and seed always serve the same catalog."""
+
+    platform: Platform
+    domain: str
+    """The path prefix below which the shop answers, e.g. demo.myshopify.com."""
+    products: int = 100
+    variants: VariantShape | None = None
+    """None: 1-12 on Shopify; 2-12 on WooCommerce, where every second product is variable."""
+    seed: int = 7
+    currency: str = ""
+    """"" means USD on Shopify and EUR on WooCommerce."""
+    specials: bool = True
+    """Whether the difficult products are among the first ones."""
+    plan: Plan = Plan.STANDARD
+    version: str = "10.3"
+    """WooCommerce's version; 8.2 has no /wc/v3/variations."""
+    token: str = ""
+    key: str = ""
+    secret: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.domain or "/" in self.domain or self.domain.startswith("_"):
+            raise ValueError(f"a shop's domain must be a host name, not {self.domain!r}")
+        if self.products < 0:
+            raise ValueError(f"products must not be negative, not {self.products}")
+        if self.version not in WOO_VERSIONS:
+            raise ValueError(f"version must be one of {', '.join(WOO_VERSIONS)}, not {self.version!r}")
+        if self.shape.most > MOST_VARIANTS[self.platform]:
+            raise ValueError(f"variants must not be above {MOST_VARIANTS[self.platform]}")
+        if self.platform is Platform.SHOPIFY and self.shape.least < 1:
+            raise ValueError("variants must be at least 1: a Shopify product always has a variant")
+
+    @property
+    def name(self) -> str:
+        """`platform:domain`, the shop's name on the command line."""
+        return f"{self.platform.value}:{self.domain}"
+
+    @property
+    def shape(self) -> VariantShape:
+        """The variant shape that really counts."""
+        least = 1 if self.platform is Platform.SHOPIFY else 2
+        return self.variants or VariantShape(least=least, most=12)
+
+    @property
+    def currency_code(self) -> str:
+        """The currency that really counts."""
+        return self.currency or ("USD" if self.platform is Platform.SHOPIFY else "EUR")
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The keys that open the shop, named as the platform names them."""
+        if self.platform is Platform.SHOPIFY:
+            return {"access_token": self.token or f"shpat_devstore_{self.domain}"}
+        return {
+            "consumer_key": self.key or f"ck_devstore_{self.domain}",
+            "consumer_secret": self.secret or f"cs_devstore_{self.domain}",
+        }

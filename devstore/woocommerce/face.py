@@ -1,0 +1,212 @@
+"""Answers the requests of one WooCommerce shop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from msgspec import json as fast_json
+
+from devstore.catalog.catalog import Catalog
+from devstore.traffic import Note
+from devstore.woocommerce import listing
+from devstore.woocommerce import site as about
+from devstore.woocommerce import variation_json as variations
+from devstore.woocommerce.auth import check_key
+from devstore.woocommerce.errors import RestError, invalid_product, invalid_variation, no_route
+from devstore.woocommerce.links import index_link, list_headers
+from devstore.woocommerce.listing import Rows
+from devstore.woocommerce.params import ListQuery, read_fields, read_list_query
+from devstore.woocommerce.parts import Json
+from devstore.woocommerce.product_json import product_json
+
+_HEADERS = {
+    "X-Robots-Tag": "noindex",
+    "X-Content-Type-Options": "nosniff",
+    "Access-Control-Expose-Headers": "X-WP-Total, X-WP-TotalPages, Link",
+    "Access-Control-Allow-Headers": "Authorization, X-WP-Nonce, Content-Disposition, Content-MD5, Content-Type",
+    "Expires": "Wed, 11 Jan 1984 05:00:00 GMT",
+    "Cache-Control": "no-cache, must-revalidate, max-age=0, no-store, private",
+}
+_REST = re.compile(r"(?:index\.php/)?wp-json(?:/(?P<route>.*?))?/?")
+_NOT_FOUND_PAGE = '<!doctype html><html lang="en-US"><head><title>Page not found</title></head></html>\n'
+Handler = Callable[["_Ask", re.Match[str]], "tuple[Any, dict[str, str]]"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ask:
+    """One request to a route."""
+
+    request: web.Request
+    route: str
+    site: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Route:
+    name: str
+    pattern: re.Pattern[str]
+    handler: Handler
+    single: bool = False
+    public: bool = False
+
+
+class WooCommerceFace:
+    """One shop's REST API."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._routes = list(self._table())
+
+    async def answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
+        match = _REST.fullmatch(path)
+        if match is None:
+            return web.Response(status=404, text=_NOT_FOUND_PAGE, content_type="text/html", charset="UTF-8")
+        ask = _Ask(request=request, route=match["route"] or "", site=site)
+        try:
+            body, headers = self._dispatch(ask, note)
+        except RestError as error:
+            return _json(error.body, {"Link": index_link(site)}, status=error.status)
+        return _json(body, {"Link": index_link(site), **headers})
+
+    def _dispatch(self, ask: _Ask, note: Note) -> tuple[Any, dict[str, str]]:
+        for route in self._routes:
+            match = route.pattern.fullmatch(ask.route)
+            if match:
+                note.operation = route.name
+                if not route.public:
+                    check_key(ask.request, self._catalog.spec, single=route.single)
+                return route.handler(ask, match)
+        raise no_route()
+
+    def _table(self) -> Iterable[_Route]:
+        def route(name: str, pattern: str, handler: Handler, **kind: bool) -> _Route:
+            return _Route(name=name, pattern=re.compile(pattern), handler=handler, **kind)
+
+        variation = r"wc/v3/products/(\d+)/variations"
+        yield route("index", "", self._index, public=True)
+        yield route("namespace", "wc/v3", self._namespace, public=True)
+        yield route("products", "wc/v3/products", self._products)
+        yield route("product", r"wc/v3/products/(\d+)", self._product, single=True)
+        yield route("product_variations", variation, self._variations_of)
+        yield route("variation", variation + r"/(\d+)", self._variation, single=True)
+        if self._catalog.spec.version != "8.2":
+            yield route("variations", "wc/v3/variations", self._variations)
+        yield route("analytics_variations", "wc-analytics/variations", self._analytics_variations)
+        yield route("currency", "wc/v3/data/currencies/current", self._currency, single=True)
+        yield route("setting", r"wc/v3/settings/general/(\w+)", self._setting, single=True)
+        yield route("system_status", "wc/v3/system_status", self._status)
+
+    # -- products
+
+    def _products(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
+        asked = read_list_query(ask.request.query, variations=False)
+        rows = listing.products(self._catalog, asked)
+        return self._list(ask, asked, rows, [self._any_product(i, ask.site) for i in rows.ids])
+
+    def _product(self, ask: _Ask, match: re.Match[str]) -> tuple[Any, dict[str, str]]:
+        shown = self._any_product(int(match[1]), ask.site)
+        if shown is None:
+            raise invalid_product()
+        return _only(shown, _kept(ask, {"_links"})), {"Allow": "GET, POST, PUT, PATCH, DELETE"}
+
+    def _any_product(self, number: int, site: str) -> Json | None:
+        """A product, or a variation in a product's clothes."""
+        product = self._catalog.product(number)
+        if product:
+            return product_json(self._catalog, product, site)
+        found = self._catalog.variant(number)
+        return variations.variation_as_product(self._catalog, *found, site) if found else None
+
+    # -- variations
+
+    def _variations_of(self, ask: _Ask, match: re.Match[str]) -> tuple[Any, dict[str, str]]:
+        parent = int(match[1])
+        asked = read_list_query(ask.request.query, variations=True, parent=parent)
+        rows = listing.variations(self._catalog, asked)
+        shown = [self._shown(i, ask.site, asked, "wc/v3", parent) for i in rows.ids]
+        return self._list(ask, asked, rows, shown)
+
+    def _variation(self, ask: _Ask, match: re.Match[str]) -> tuple[Any, dict[str, str]]:
+        # The parent in the address is not checked; the platform does not either.
+        found = self._catalog.variant(int(match[2]))
+        if found is None:
+            raise invalid_variation()
+        edit = ask.request.query.get("context") == "edit"
+        shown = variations.variation_json(*found, ask.site, edit=edit, under=int(match[1]))
+        return _only(shown, _kept(ask, {"_links"})), {"Allow": "GET, POST, PUT, PATCH, DELETE"}
+
+    def _variations(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
+        asked = read_list_query(ask.request.query, variations=True)
+        rows = listing.variations(self._catalog, asked)
+        return self._list(ask, asked, rows, [self._shown(i, ask.site, asked, "wc/v3", 0) for i in rows.ids])
+
+    def _analytics_variations(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
+        asked = read_list_query(ask.request.query, variations=True)
+        rows = listing.variations(self._catalog, asked)
+        shown = [self._shown(i, ask.site, asked, "wc-analytics", 0) for i in rows.ids]
+        body, headers = self._list(ask, asked, rows, shown)
+        return body, headers | {"Allow": "GET"}
+
+    def _shown(self, number: int, site: str, asked: ListQuery, space: str, under: int) -> Json | None:
+        found = self._catalog.variant(number)
+        if found is None:
+            return None
+        shown = variations.variation_json(*found, site, edit=asked.edit, space=space, under=under)
+        if space == "wc-analytics":
+            return variations.with_name(shown, *found)
+        return shown if under else variations.with_parent(shown, found[0])
+
+    # -- the site
+
+    def _index(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
+        return about.pick(about.index(self._catalog, ask.site), _kept(ask, set())), {"Allow": "GET"}
+
+    def _namespace(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
+        return about.namespace(ask.site), {"Allow": "GET"}
+
+    def _currency(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
+        shown = about.currency(self._catalog, ask.site)
+        return _only(shown, _kept(ask, {"_links"})), {"Allow": "GET"}
+
+    def _setting(self, ask: _Ask, match: re.Match[str]) -> tuple[Any, dict[str, str]]:
+        shown = about.setting(self._catalog, ask.site, match[1])
+        return _only(shown, _kept(ask, {"_links"})), {"Allow": "GET, POST, PUT, PATCH"}
+
+    def _status(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
+        return about.pick(about.status(self._catalog, ask.site), _kept(ask, set())), {"Allow": "GET"}
+
+    # -- inside
+
+    def _list(
+        self, ask: _Ask, asked: ListQuery, rows: Rows, shown: Iterable[Json | None]
+    ) -> tuple[Any, dict[str, str]]:
+        names = _kept(ask, set())
+        body = [_only(one, names) for one in shown if one is not None]
+        query = ask.request.query.items()
+        headers = list_headers(
+            ask.site, ask.route, query, page=asked.page, per_page=asked.per_page, total=rows.total
+        )
+        return body, {"Allow": "GET, POST", **headers}
+
+
+def _kept(ask: _Ask, always: set[str]) -> frozenset[str] | None:
+    names = read_fields(ask.request.query)
+    return names | always if names else None
+
+
+def _only(shown: Json, names: frozenset[str] | None) -> Json:
+    return shown if names is None else {name: value for name, value in shown.items() if name in names}
+
+
+def _json(body: Any, headers: dict[str, str], *, status: int = 200) -> web.Response:
+    return web.Response(
+        body=fast_json.encode(body),
+        status=status,
+        headers=_HEADERS | headers,
+        content_type="application/json",
+        charset="UTF-8",
+    )

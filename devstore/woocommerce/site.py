@@ -1,0 +1,107 @@
+"""What the site tells about itself: index, currency, settings, status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from devstore.catalog.catalog import Catalog
+from devstore.woocommerce.dates import SITE_OFFSET_HOURS, SITE_ZONE_NAME
+from devstore.woocommerce.errors import invalid_setting
+from devstore.woocommerce.parts import Json, link
+
+_NAMESPACES = (
+    "oembed/1.0", "wc/v3", "wc-admin", "wc-analytics", "wc/store", "wc/store/v1", "wc/v1", "wc/v2",
+    "wc-telemetry", "wp/v2", "wp-site-health/v1", "wp-block-editor/v1",
+)  # fmt: skip
+_CURRENCIES = {
+    "EUR": ("Euro", "&euro;"),
+    "USD": ("United States (US) dollar", "&#36;"),
+    "GBP": ("Pound sterling", "&pound;"),
+    "CHF": ("Swiss franc", "&#67;&#72;&#70;"),
+    "JPY": ("Japanese yen", "&yen;"),
+    "KWD": ("Kuwaiti dinar", "&#x62f;.&#x643;"),
+}
+_FULL_VERSIONS = {"8.2": "8.2.2", "10.3": "10.3.5"}
+
+
+def index(catalog: Catalog, site: str) -> Json:
+    """/wp-json/: what needs no key."""
+    login = {"authorization": f"{site}/wp-admin/authorize-application.php"}
+    return {
+        "name": catalog.spec.domain.partition(".")[0].replace("-", " ").title(),
+        "description": "",
+        "url": site,
+        "home": site,
+        "gmt_offset": SITE_OFFSET_HOURS,
+        "timezone_string": SITE_ZONE_NAME,
+        "namespaces": list(_NAMESPACES),
+        "authentication": {"application-passwords": {"endpoints": login}},
+        "routes": {},
+        "_links": link(("help", "https://developer.wordpress.org/rest-api/")),
+    }
+
+
+def namespace(site: str) -> Json:
+    """/wp-json/wc/v3."""
+    return {"namespace": "wc/v3", "routes": {}, "_links": link(("up", f"{site}/wp-json/"))}
+
+
+def currency(catalog: Catalog, site: str) -> Json:
+    """/data/currencies/current; its own `code` is no error."""
+    code = catalog.spec.currency_code
+    name, symbol = _CURRENCIES.get(code, (code, code))
+    base = f"{site}/wp-json/wc/v3/data/currencies"
+    links = link(("self", f"{base}/{code}"), ("collection", base))
+    return {"code": code, "name": name, "symbol": symbol, "_links": links}
+
+
+def setting(catalog: Catalog, site: str, name: str) -> Json:
+    """/settings/general/<name>; only the currency is there."""
+    if name != "woocommerce_currency":
+        raise invalid_setting()
+    what = (
+        "This controls what currency prices are listed at in the catalog "
+        "and which currency gateways will take payments in."
+    )
+    base = f"{site}/wp-json/wc/v3/settings/general"
+    return {
+        "id": name,
+        "label": "Currency",
+        "description": what,
+        "type": "select",
+        "default": "USD",
+        "options": {code: f"{title} ({symbol})" for code, (title, symbol) in _CURRENCIES.items()},
+        "tip": what,
+        "value": catalog.spec.currency_code,
+        "group_id": "general",
+        "_links": link(("self", f"{base}/{name}"), ("collection", base)),
+    }
+
+
+def status(catalog: Catalog, site: str) -> Json:
+    """/system_status, the parts that do not depend on the host."""
+    return {
+        "environment": {
+            "home_url": site,
+            "site_url": site,
+            "version": _FULL_VERSIONS[catalog.spec.version],
+            "wp_version": "6.4.1" if catalog.spec.version == "8.2" else "6.8.3",
+            "php_version": "8.2.7",
+        },
+        "settings": {"api_enabled": False, "currency": catalog.spec.currency_code},
+    }
+
+
+def pick(shown: Any, names: frozenset[str] | None) -> Any:
+    """Only the named fields; here, unlike in products, a name may reach into an object."""
+    if names is None or not isinstance(shown, dict):
+        return shown
+    picked: Json = {}
+    for name in names:
+        head, dot, rest = name.partition(".")
+        if head not in shown:
+            continue
+        inner = pick(shown[head], frozenset({rest})) if dot else shown[head]
+        merge = isinstance(inner, dict) and head in picked
+        picked[head] = {**picked[head], **inner} if merge else inner
+    return picked
