@@ -1,0 +1,254 @@
+"""What is done with syncs: start, watch, look at, end, continue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from uuid import uuid4
+
+import click
+from catalogsync.catalog.v1.catalog_service_pb2 import ListSyncIssuesRequest, ListSyncsRequest, Sync, SyncIssue
+from catalogsync.errors.v1.issue_reason_pb2 import IssueReason
+
+from cli.client import open_catalog
+from cli.exits import Exit
+from cli.following import follow
+from cli.options import Options, current, options_of_command
+from cli.output import make_console, print_facts, print_json, say, time_text
+from cli.paging import LIMIT, Listing
+from cli.running import run
+from cli.shop import SHOP, ShopName
+from cli.wording import (
+    enum_name,
+    error_text,
+    extent_text,
+    has_ended,
+    local_now,
+    plain_text,
+    state_name,
+    summary_text,
+)
+
+LARGEST_PAGE = 500
+STATES = {name.removeprefix("STATE_").lower(): number for name, number in Sync.State.items() if number}
+SYNC_COLUMNS = ("SYNC", "SHOP", "STATE", "MODE", "DONE", "ORDERED", "ENDED")
+ISSUE_COLUMNS = ("NO", "REASON", "PRODUCT", "ITEM", "FIELD", "MESSAGE", "VALUE")
+
+
+@click.group()
+def sync() -> None:
+    """Starts, watches, lists, cancels and resumes syncs."""
+
+
+@sync.command()
+@click.argument("shop", type=SHOP)
+@click.option("--full", is_flag=True, help="Read everything.")
+@click.option("--incremental", is_flag=True, help="Read what changed since the last complete sync.")
+@click.option("--watch", is_flag=True, help="Follow it to its end, and tell its outcome by the exit code.")
+@click.option("--request-id", metavar="UUID", help="Makes the order repeatable. [default: a new one]")
+@click.option("--allow-mass-delete", is_flag=True, help="Let this sync delete more than the fuse allows.")
+@options_of_command
+def start(
+    shop: ShopName, full: bool, incremental: bool, watch: bool, request_id: str | None, allow_mass_delete: bool
+) -> Exit:
+    """Orders a sync of SHOP; incremental where possible unless told otherwise."""
+    if full and incremental:
+        raise click.UsageError("--full and --incremental exclude each other")
+    mode = Sync.MODE_FULL if full else Sync.MODE_INCREMENTAL if incremental else Sync.MODE_UNSPECIFIED
+    order = _Order(request_id)
+
+    async def work(options: Options) -> Exit:
+        async with open_catalog(options) as client:
+            ordered = await order.place(
+                client.start_sync(
+                    shop, mode=mode, request_id=order.request_id, allow_mass_delete=allow_mass_delete
+                )
+            )
+            return await follow(client, ordered, options) if watch else _tell_order(ordered, options)
+
+    return run(work(current()), current())
+
+
+@sync.command()
+@click.argument("sync_id", metavar="ID")
+@click.option("--watch", is_flag=True, help="Follow it to its end, and tell its outcome by the exit code.")
+@click.option("--request-id", metavar="UUID", help="Makes the order repeatable. [default: a new one]")
+@options_of_command
+def resume(sync_id: str, watch: bool, request_id: str | None) -> Exit:
+    """Continues the FAILED or CANCELLED sync ID as a new sync."""
+    order = _Order(request_id)
+
+    async def work(options: Options) -> Exit:
+        async with open_catalog(options) as client:
+            ordered = await order.place(client.resume_sync(sync_id, request_id=order.request_id))
+            return await follow(client, ordered, options) if watch else _tell_order(ordered, options)
+
+    return run(work(current()), current())
+
+
+class _Order:
+    """An order that may be repeated when its answer was not waited for."""
+
+    def __init__(self, request_id: str | None) -> None:
+        self.request_id = request_id or str(uuid4())
+
+    async def place(self, call: Awaitable[Sync]) -> Sync:
+        """The ordered sync. Ctrl-C leaves open whether it was ordered, and says how to find out."""
+        try:
+            return await call
+        except asyncio.CancelledError:
+            say(f"\nIt may have been ordered; repeating with --request-id {self.request_id} orders it only once.")
+            raise
+
+
+def _tell_order(ordered: Sync, options: Options) -> Exit:
+    if options.json:
+        print_json(ordered)
+    else:
+        print(f"Sync {ordered.sync_id} of {ShopName.of(ordered.shop)} is {state_name(ordered)}.")
+        if not has_ended(ordered):
+            say(f"Watch it: catalogsync{options.catalog_hint} sync watch {ordered.sync_id}")
+    return Exit.OK
+
+
+@sync.command()
+@click.argument("sync_id", metavar="ID")
+@options_of_command
+def watch(sync_id: str) -> Exit:
+    """Follows sync ID to its end; its outcome is the exit code. Ctrl-C stops the watching only."""
+
+    async def work(options: Options) -> Exit:
+        async with open_catalog(options) as client:
+            return await follow(client, await client.get_sync(sync_id), options)
+
+    return run(work(current()), current())
+
+
+@sync.command()
+@click.argument("sync_id", metavar="ID")
+@options_of_command
+def get(sync_id: str) -> Exit:
+    """Shows sync ID as it is now."""
+
+    async def work(options: Options) -> Exit:
+        async with open_catalog(options) as client:
+            return _tell_sync(await client.get_sync(sync_id), options)
+
+    return run(work(current()), current())
+
+
+@sync.command()
+@click.argument("sync_id", metavar="ID")
+@options_of_command
+def cancel(sync_id: str) -> Exit:
+    """Ends sync ID; what was stored stays."""
+
+    async def work(options: Options) -> Exit:
+        async with open_catalog(options) as client:
+            return _tell_sync(await client.cancel_sync(sync_id), options)
+
+    return run(work(current()), current())
+
+
+def _tell_sync(found: Sync, options: Options) -> Exit:
+    if options.json:
+        print_json(found)
+    else:
+        print_facts(make_console(), _sync_facts(found))
+    return Exit.OK
+
+
+@sync.command(name="list")
+@click.argument("shop", type=SHOP, required=False)
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(tuple(STATES), case_sensitive=False),
+    multiple=True,
+    help="Only in this state; may be given several times.",
+)
+@click.option("--limit", type=LIMIT, default=20, show_default=True, help="How many at most.")
+@options_of_command
+def list_(shop: ShopName | None, states: tuple[str, ...], limit: int) -> Exit:
+    """Lists syncs, newest first, of SHOP or of all shops."""
+    request = ListSyncsRequest(
+        shop=shop.for_catalog() if shop else None, states=[STATES[state] for state in states]
+    )
+    return run(_list(request, limit, current()), current())
+
+
+async def _list(request: ListSyncsRequest, limit: int, options: Options) -> Exit:
+    async with open_catalog(options) as client:
+
+        async def fetch(size: int, token: str) -> tuple[Sequence[Sync], str]:
+            request.page_size, request.page_token = size, token
+            page = await client.list_syncs(request)
+            return page.syncs, page.next_page_token
+
+        listing = Listing(fetch=fetch, largest_page=LARGEST_PAGE, columns=SYNC_COLUMNS, row=_sync_row)
+        return await listing.print(limit, options)
+
+
+@sync.command()
+@click.argument("sync_id", metavar="ID")
+@click.option("--limit", type=LIMIT, default=100, show_default=True, help="How many at most.")
+@options_of_command
+def issues(sync_id: str, limit: int) -> Exit:
+    """Lists the records that sync ID set aside, and faults in stored ones."""
+    return run(_issues(ListSyncIssuesRequest(sync_id=sync_id), limit, current()), current())
+
+
+async def _issues(request: ListSyncIssuesRequest, limit: int, options: Options) -> Exit:
+    async with open_catalog(options) as client:
+
+        async def fetch(size: int, token: str) -> tuple[Sequence[SyncIssue], str]:
+            request.page_size, request.page_token = size, token
+            page = await client.list_issues(request)
+            return page.issues, page.next_page_token
+
+        listing = Listing(fetch=fetch, largest_page=LARGEST_PAGE, columns=ISSUE_COLUMNS, row=_issue_row)
+        return await listing.print(limit, options)
+
+
+def _sync_row(found: Sync) -> tuple[str, ...]:
+    return (
+        found.sync_id,
+        str(ShopName.of(found.shop)),
+        state_name(found),
+        enum_name(Sync.Mode.Name, found.mode, "MODE_"),
+        extent_text(found),
+        time_text(found, "create_time"),
+        time_text(found, "end_time"),
+    )
+
+
+def _issue_row(issue: SyncIssue) -> tuple[str, ...]:
+    return (
+        str(issue.number),
+        enum_name(IssueReason.Name, issue.reason, "ISSUE_REASON_"),
+        f"{issue.product_id} (set aside)" if issue.product_set_aside else issue.product_id,
+        issue.item_id,
+        issue.field,
+        issue.message,
+        issue.sample,
+    )
+
+
+def _sync_facts(found: Sync) -> list[tuple[str, str]]:
+    told = summary_text(found) if has_ended(found) else plain_text(found, local_now())
+    return [
+        ("Sync", found.sync_id),
+        ("Shop", str(ShopName.of(found.shop))),
+        ("State", told),
+        ("Mode", enum_name(Sync.Mode.Name, found.mode, "MODE_")),
+        ("Why", enum_name(Sync.Trigger.Name, found.trigger, "TRIGGER_")),
+        ("Continues", found.parent_sync_id),
+        ("Error", error_text(found) if found.HasField("error") else ""),
+        ("Attempts", f"{found.attempt_count:,}"),
+        ("Reads by", found.strategy),
+        ("API version", found.served_api_version),
+        ("Ordered", time_text(found, "create_time")),
+        ("Began", time_text(found, "start_time")),
+        ("Ended", time_text(found, "end_time")),
+        ("Correlation id", found.correlation_id),
+    ]

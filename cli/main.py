@@ -1,0 +1,43 @@
+"""The command line as a whole."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import click
+
+from cli.commands.items import item, items
+from cli.commands.shops import check, platforms, status
+from cli.commands.syncs import sync
+from cli.exits import HELP
+from cli.options import options_of_group
+from cli.running import finish
+
+EPILOG = f"""\b
+SHOP is written platform:domain, e.g. shopify:demo.myshopify.com or
+woocommerce:store.example. The options above may also follow the command.
+
+\b
+--json prints protobuf's JSON: lowerCamelCase names, 64-bit numbers as
+strings, times as RFC 3339. One document on standard output; lists and
+watched syncs are one document a line. Errors are {{"error": ...}} on
+standard error.
+
+{HELP}"""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="catalogsync")
+@options_of_group
+def catalogsync() -> None:
+    """Syncs product catalogs from e-commerce platforms, and shows what is stored."""
+
+
+for _command in (check, platforms, sync, status, items, item):
+    catalogsync.add_command(_command)
+
+
+def main() -> NoReturn:
+    """What the installed script runs."""
+    finish(catalogsync, sys.argv[1:])

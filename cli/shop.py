@@ -1,0 +1,63 @@
+"""How a shop is written on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import click
+from catalogsync.catalog.v1.catalog_service_pb2 import Shop
+from catalogsync.connector.v1.connector_service_pb2 import ShopRef
+
+
+@dataclass(frozen=True, slots=True)
+class ShopName:
+    """A shop as `platform:domain`, in lower case."""
+
+    platform: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.platform}:{self.domain}"
+
+    @classmethod
+    def of(cls, shop: Shop) -> ShopName:
+        """The name of a shop that the catalog answered with."""
+        return cls(shop.platform, shop.domain)
+
+    @classmethod
+    def parse(cls, text: str) -> ShopName:
+        """Reads `platform:domain`; ValueError says what is expected. Which platforms exist, the service knows."""
+        platform, separator, domain = text.strip().lower().partition(":")
+        domain = domain.removesuffix(".")
+        if not (separator and platform and domain) or ":" in domain or "/" in domain:
+            raise ValueError(
+                f"{text!r} is not a shop: write platform:domain, "
+                "e.g. shopify:demo.myshopify.com or woocommerce:store.example"
+            )
+        return cls(platform, domain)
+
+    def for_catalog(self) -> Shop:
+        """As the catalog is asked."""
+        return Shop(platform=self.platform, domain=self.domain)
+
+    def for_connector(self) -> ShopRef:
+        """As the connector is asked."""
+        return ShopRef(platform=self.platform, domain=self.domain)
+
+
+class ShopParam(click.ParamType[ShopName]):
+    """A click parameter that takes a ShopName."""
+
+    name = "shop"
+
+    def convert(self, value: str | ShopName, param: click.Parameter | None, ctx: click.Context | None) -> ShopName:
+        """The shop that was written; a usage error when it is none."""
+        if isinstance(value, ShopName):
+            return value
+        try:
+            return ShopName.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+SHOP = ShopParam()
