@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -142,7 +141,7 @@ def _session(config: HttpConfig, guard: AddressGuard) -> aiohttp.ClientSession:
         connector=GuardedConnector(
             guard,
             GuardedResolver(guard),
-            ssl=_tls(config),
+            ssl=config.tls,
             limit=config.connections,
             limit_per_host=config.connections_per_host,
         ),
@@ -153,10 +152,3 @@ def _session(config: HttpConfig, guard: AddressGuard) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
     )
-
-
-def _tls(config: HttpConfig) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if config.ca_file:
-        context.load_verify_locations(cafile=config.ca_file)
-    return context

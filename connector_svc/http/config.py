@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 
 from connector_svc.http.addresses import Network
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.retry import RetryPolicy
+from connector_svc.http.trust import trusted_roots
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,8 +17,8 @@ class HttpConfig:
     """Limits and addresses of the client."""
 
     endpoints: Endpoints = field(default_factory=Endpoints)
-    ca_file: Path | None = None
-    """PEM; trusted beside the system's roots."""
+    tls: ssl.SSLContext = field(default_factory=trusted_roots)
+    """Whom we trust."""
     total_timeout: timedelta = timedelta(seconds=60)
     """Of one attempt, from the wait for a connection to the last byte."""
     connect_timeout: timedelta = timedelta(seconds=10)

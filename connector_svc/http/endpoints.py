@@ -21,7 +21,7 @@ class Endpoints:
     @classmethod
     def of(cls, overrides: Mapping[str, str]) -> Endpoints:
         """From the operator's texts, shop domain to base URL. Raises ValueError that names the wrong one."""
-        checked = {_canonical(domain): _base_url(domain, text) for domain, text in overrides.items()}
+        checked = {_canonical(domain): _overridden(domain, text) for domain, text in overrides.items()}
         return cls(MappingProxyType(checked))
 
     def base_url(self, domain: str) -> URL:
@@ -53,14 +53,22 @@ def _canonical(domain: str) -> str:
     return domain.strip().lower().removesuffix(".")
 
 
-def _base_url(domain: str, text: str) -> URL:
+def _overridden(domain: str, text: str) -> URL:
+    try:
+        return service_url(text)
+    except ValueError as error:
+        raise ValueError(f"the base URL of {domain!r} {error}") from None
+
+
+def service_url(text: str) -> URL:
+    """A base URL that an operator wrote. Raises ValueError that says what it must be."""
     try:
         url = URL(text.strip())
     except ValueError:
         url = URL()
     fault = _fault(url)
     if fault:
-        raise ValueError(f"the base URL of {domain!r} {fault}")
+        raise ValueError(fault)
     return url.with_path(url.path.rstrip("/"))
 
 

@@ -1,0 +1,23 @@
+"""`python -m connector_svc`: runs the connector with the settings of the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from connector_svc.bootstrap import serve
+from connector_svc.settings import ConnectorSettings
+from servicekit.logs import configure_logging
+from servicekit.process import run
+from servicekit.settings import load_settings
+
+
+async def main(stop: asyncio.Event) -> None:
+    """Serves until told to stop."""
+    settings = load_settings(ConnectorSettings)
+    configure_logging(settings.log_level, "connector", log_format=settings.log_format)
+    await serve(settings, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

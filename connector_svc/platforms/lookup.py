@@ -1,0 +1,26 @@
+"""The platforms of a process, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from connector_svc.platforms.base import Platform
+from servicekit.failure import InvalidRequest
+
+
+class Platforms:
+    """Finds a platform."""
+
+    def __init__(self, platforms: Iterable[Platform]) -> None:
+        self._by_name = {platform.name: platform for platform in sorted(platforms, key=lambda p: p.name)}
+
+    def all(self) -> Sequence[Platform]:
+        """Sorted by name."""
+        return tuple(self._by_name.values())
+
+    def named(self, name: str) -> Platform:
+        """The platform of that name. Raises InvalidRequest that says which there are."""
+        platform = self._by_name.get(name)
+        if platform is None:
+            raise InvalidRequest.of("shop.platform", f"must be one of: {', '.join(self._by_name)}")
+        return platform

@@ -1,0 +1,1 @@
+"""How the connector is asked over gRPC: request checks, the pump behind a stream, domain to proto."""

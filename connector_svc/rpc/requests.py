@@ -1,0 +1,114 @@
+"""Requests, checked: every wrong field is named at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from connector_svc.domain.fetch import FetchRequest
+from connector_svc.domain.shop import Shop
+from connector_svc.platforms.base import Platform
+from connector_svc.platforms.domains import canonical_domain
+from connector_svc.platforms.lookup import Platforms
+from servicekit.failure import FieldViolation, InvalidRequest
+
+MAX_BATCH_PRODUCTS: Final = 250
+MAX_CHECKPOINT_BYTES: Final = 64 * 1024
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShopRequest:
+    """A shop and its platform."""
+
+    platform: Platform
+    shop: Shop
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamRequest:
+    """A pass and the platform that does it; the checkpoint is still the stream's, not the platform's."""
+
+    platform: Platform
+    fetch: FetchRequest
+
+    def at(self, checkpoint: bytes) -> FetchRequest:
+        """What the platform is asked."""
+        return replace(self.fetch, checkpoint=checkpoint)
+
+
+class _Violations:
+    """Collects what several checks say."""
+
+    def __init__(self) -> None:
+        self._found: list[FieldViolation] = []
+
+    def run(self, check: Callable[[], T]) -> T | None:
+        try:
+            return check()
+        except InvalidRequest as failure:
+            self._found.extend(failure.violations)
+            return None
+
+    def raise_if_any(self) -> None:
+        if self._found:
+            raise InvalidRequest(*self._found)
+
+
+def parse_shop(ref: pb.ShopRef, platforms: Platforms) -> ShopRequest:
+    """The shop that `ref` names. Raises InvalidRequest."""
+    violations = _Violations()
+    platform = violations.run(lambda: platforms.named(ref.platform))
+    pattern = platform.domain_pattern if platform else ".+"
+    domain = violations.run(lambda: canonical_domain(ref.domain, pattern))
+    violations.raise_if_any()
+    assert platform is not None and domain is not None  # noqa: PT018
+    return ShopRequest(platform=platform, shop=Shop(platform.name, domain))
+
+
+def parse_fetch(request: pb.FetchProductsRequest, platforms: Platforms) -> StreamRequest:
+    """What is to be fetched. Raises InvalidRequest."""
+    violations = _Violations()
+    target = violations.run(lambda: parse_shop(request.shop, platforms))
+    updated_after = violations.run(lambda: _updated_after(request))
+    max_products = violations.run(lambda: _max_batch_products(request.max_batch_products))
+    violations.run(lambda: _check_size(request.checkpoint))
+    violations.raise_if_any()
+    assert target is not None and max_products is not None  # noqa: PT018
+    return StreamRequest(
+        platform=target.platform,
+        fetch=FetchRequest(
+            shop=target.shop,
+            updated_after=updated_after,
+            checkpoint=request.checkpoint,
+            max_batch_products=max_products,
+        ),
+    )
+
+
+def _updated_after(request: pb.FetchProductsRequest) -> datetime | None:
+    return _moment(request.updated_after) if request.HasField("updated_after") else None
+
+
+def _moment(stamp: Timestamp) -> datetime:
+    try:
+        return stamp.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidRequest.of("updated_after", "must be a valid time of the years 1 to 9999") from None
+
+
+def _max_batch_products(asked: int) -> int:
+    if asked < 0:
+        raise InvalidRequest.of("max_batch_products", "must not be negative")
+    return min(asked or MAX_BATCH_PRODUCTS, MAX_BATCH_PRODUCTS)
+
+
+def _check_size(checkpoint: bytes) -> None:
+    if len(checkpoint) > MAX_CHECKPOINT_BYTES:
+        raise InvalidRequest.of("checkpoint", f"must not exceed {MAX_CHECKPOINT_BYTES} bytes")

@@ -1,0 +1,55 @@
+"""ConnectorService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceServicer
+
+from connector_svc.platforms.lookup import Platforms
+from connector_svc.rpc.events import facts_message, platform_message
+from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
+from connector_svc.rpc.requests import parse_fetch, parse_shop
+from servicekit.drain import Drain
+
+
+class ConnectorServicer(ConnectorServiceServicer):
+    """Answers for all platforms; see the proto for what callers may rely on."""
+
+    def __init__(
+        self,
+        platforms: Platforms,
+        *,
+        drain: Drain,
+        redact: Callable[[str], str],
+        timing: StreamTiming | None = None,
+    ) -> None:
+        self._platforms = platforms
+        self._drain = drain
+        self._redact = redact
+        self._timing = timing or StreamTiming()
+
+    async def FetchProducts(
+        self, request: pb.FetchProductsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[pb.FetchProductsResponse, None]:
+        wanted = parse_fetch(request, self._platforms)
+        stream = FetchStream(wanted, drain=self._drain, redact=self._redact, timing=self._timing)
+        async with aclosing(stream.messages()) as messages:
+            async for message in messages:
+                yield message
+
+    async def CheckShop(
+        self, request: pb.CheckShopRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.CheckShopResponse:
+        wanted = parse_shop(request.shop, self._platforms)
+        facts = await self._drain.race(wanted.platform.check(wanted.shop))
+        return facts_message(facts)
+
+    async def ListPlatforms(
+        self, request: pb.ListPlatformsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ListPlatformsResponse:
+        return pb.ListPlatformsResponse(platforms=map(platform_message, self._platforms.all()))
