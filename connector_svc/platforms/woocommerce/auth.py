@@ -1,0 +1,124 @@
+"""How a store is shown the API key: in the Authorization header, or in the query where hosts strip that."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from connector_svc.domain.errors import CredentialsNotFound
+from connector_svc.domain.shop import Shop
+from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply
+from connector_svc.platforms.woocommerce.refusal import AUTHENTICATION_ERROR, store_error
+
+_MOST_SHOPS: Final = 10_000
+
+SendWith: TypeAlias = Callable[[Mapping[str, str], Sequence[tuple[str, str]]], Awaitable[HttpReply]]
+"""Sends the request with these headers and query parameters in addition."""
+
+
+class QueryKeyShops:
+    """The shops whose hosts strip the Authorization header, as far as this process learned; bounded."""
+
+    def __init__(self, most: int = _MOST_SHOPS) -> None:
+        self._shops: OrderedDict[Shop, None] = OrderedDict()
+        self._most = most
+
+    def __contains__(self, shop: Shop) -> bool:
+        return shop in self._shops
+
+    def add(self, shop: Shop) -> None:
+        """Remembers `shop`, and forgets the one that was used longest ago when there are too many."""
+        self._shops[shop] = None
+        self._shops.move_to_end(shop)
+        if len(self._shops) > self._most:
+            self._shops.popitem(last=False)
+
+    def discard(self, shop: Shop) -> None:
+        """Forgets `shop`."""
+        self._shops.pop(shop, None)
+
+
+class Authenticator:
+    """Shows one shop's key, and a new one when the first is refused."""
+
+    def __init__(
+        self, shop: Shop, provider: CredentialsProvider, query_shops: QueryKeyShops, *, secure: bool
+    ) -> None:
+        self._shop = shop
+        self._provider = provider
+        self._query_shops = query_shops
+        self._secure = secure
+        self._credentials: Credentials | None = None
+        self._lock = asyncio.Lock()
+
+    async def send(self, send_with: SendWith) -> HttpReply:
+        """The answer to the request; 401 only when also renewed credentials were refused.
+
+        Raises CredentialsNotFound, TokenServiceUnavailable.
+        """
+        credentials = await self._obtain()
+        reply = await self._attempt(send_with, credentials)
+        if reply.status != 401:
+            return reply
+        renewed = await self._renew(credentials)
+        return reply if renewed == credentials else await self._attempt(send_with, renewed)
+
+    async def _attempt(self, send_with: SendWith, credentials: Credentials) -> HttpReply:
+        if self._shop in self._query_shops:
+            reply = await send_with({}, _query(self._shop, credentials))
+            if reply.status == 401:
+                self._query_shops.discard(self._shop)
+            return reply
+        reply = await send_with(_basic(self._shop, credentials), ())
+        if not (self._secure and _key_did_not_arrive(reply)):
+            return reply
+        # Never both at once: the query wins, even when it is wrong.
+        again = await send_with({}, _query(self._shop, credentials))
+        if again.status != 401:
+            self._query_shops.add(self._shop)
+        return again
+
+    async def _obtain(self) -> Credentials:
+        async with self._lock:
+            if self._credentials is None:
+                self._credentials = await self._provider.credentials(self._shop)
+            return self._credentials
+
+    async def _renew(self, refused: Credentials) -> Credentials:
+        async with self._lock:
+            if self._credentials is refused or self._credentials is None:
+                self._credentials = await self._provider.credentials(self._shop, refused=refused)
+            return self._credentials
+
+
+def _key_did_not_arrive(reply: HttpReply) -> bool:
+    """Whether it looks so: a store answers an unknown key and a missing one alike."""
+    if reply.status != 401:
+        return False
+    error = store_error(reply)
+    if error is None:
+        return "WWW-Authenticate" not in reply.headers
+    return error.code != AUTHENTICATION_ERROR or "missing" in error.message.lower()
+
+
+def _basic(shop: Shop, credentials: Credentials) -> Mapping[str, str]:
+    key, secret = _pair(shop, credentials)
+    token = base64.b64encode(f"{key}:{secret}".encode()).decode()
+    return {"Authorization": f"Basic {token}"}
+
+
+def _query(shop: Shop, credentials: Credentials) -> Sequence[tuple[str, str]]:
+    key, secret = _pair(shop, credentials)
+    return (("consumer_key", key), ("consumer_secret", secret))
+
+
+def _pair(shop: Shop, credentials: Credentials) -> tuple[str, str]:
+    """Trimmed: a store forgives a blank after the key, not after the secret."""
+    try:
+        pair = credentials["consumer_key"], credentials["consumer_secret"]
+    except KeyError as error:
+        raise CredentialsNotFound(shop, "consumer_key and consumer_secret are both needed") from error
+    return pair[0].reveal().strip(), pair[1].reveal().strip()

@@ -1,0 +1,53 @@
+"""Products gathered until they are worth a round of variation calls and fit one message."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
+
+from connector_svc.platforms.woocommerce.products import Listed
+from connector_svc.platforms.woocommerce.wire import ProductRow
+
+_MOST_VARIATIONS: Final = 500
+"""Five full calls; more would only hold the first products back."""
+_MOST_BYTES: Final = 700 * 1024
+"""Estimated, of the message that the products become, which must stay below 1 MiB."""
+_PRODUCT_BYTES: Final = 600
+_VARIANT_BYTES: Final = 450
+
+
+async def chunks(
+    pages: AsyncGenerator[tuple[Listed, ...], None], *, most_products: int
+) -> AsyncGenerator[tuple[Listed, ...], None]:
+    """Yields the products of `pages` in order; one too large for a chunk of its own limits stands alone."""
+    pending: list[Listed] = []
+    variations = size = 0
+    async for page in pages:
+        for listed in page:
+            more, weight = _children(listed), _bytes(listed)
+            full = len(pending) >= most_products or variations + more > _MOST_VARIATIONS
+            if pending and (full or size + weight > _MOST_BYTES):
+                yield tuple(pending)
+                pending, variations, size = [], 0, 0
+            pending.append(listed)
+            variations += more
+            size += weight
+    if pending:
+        yield tuple(pending)
+
+
+def variable(chunk: Sequence[Listed]) -> tuple[ProductRow, ...]:
+    """The products of `chunk` that are sold as variations."""
+    rows = (listed.record for listed in chunk)
+    return tuple(row for row in rows if isinstance(row, ProductRow) and row.is_variable())
+
+
+def _children(listed: Listed) -> int:
+    return len(listed.record.child_ids()) if isinstance(listed.record, ProductRow) else 0
+
+
+def _bytes(listed: Listed) -> int:
+    if not isinstance(listed.record, ProductRow):
+        return _PRODUCT_BYTES
+    text = len(listed.record.description) * 2
+    return _PRODUCT_BYTES + text + _VARIANT_BYTES * max(_children(listed), 1)

@@ -1,0 +1,130 @@
+"""What a store tells about itself."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from connector_svc.domain.errors import (
+    SourceFailure,
+    SourceForbidden,
+    SourceNotFound,
+    SourceQueryRefused,
+    SourceRateLimited,
+    SourceResponseInvalid,
+    SourceUnauthorized,
+)
+from connector_svc.domain.shop import ShopFacts
+from connector_svc.platforms.woocommerce.client import StoreClient
+from connector_svc.platforms.woocommerce.parse import unescaped
+
+API: Final = "wc/v3"
+_WEIGHT_UNITS: Final = {"kg": "kg", "g": "g", "lbs": "lb", "oz": "oz"}
+_CURRENCY: Final = re.compile(r"[A-Z]{3}")
+_TRANSIENT: Final = (SourceRateLimited, SourceUnauthorized)
+
+
+class _Index(msgspec.Struct):
+    name: str = ""
+
+
+class _Currency(msgspec.Struct):
+    code: str
+
+
+class _Setting(msgspec.Struct):
+    value: str
+
+
+class _Environment(msgspec.Struct):
+    version: str = ""
+
+
+class _Status(msgspec.Struct):
+    environment: _Environment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoreFacts:
+    """What a pass needs to know of a store."""
+
+    shop: ShopFacts
+    weight_unit: str
+    """"kg", "g", "lb", "oz"; empty: unknown, so that weights mean nothing."""
+
+
+async def read_facts(client: StoreClient) -> StoreFacts:
+    """Reads them with a few small calls. Raises SourceFailure when the currency cannot be read."""
+    name = await _name(client)
+    currency = await _currency(client)
+    unit, version = await asyncio.gather(_weight_unit(client), _version(client))
+    notes = [] if unit else ["The store's unit of weight cannot be read: weights are left out."]
+    if client.noise:
+        notes.append("The store prints something before its JSON, such as notices of PHP; its host should look.")
+    facts = ShopFacts(
+        currency_code=currency,
+        platform_shop_id=client.shop.domain,
+        shop_name=name,
+        served_api_version=f"{API}, WooCommerce {version}" if version else API,
+        notes=tuple(notes),
+    )
+    return StoreFacts(shop=facts, weight_unit=unit)
+
+
+async def _name(client: StoreClient) -> str:
+    """Also the first question: whether WordPress's REST API is where it should be."""
+    decoder = msgspec.json.Decoder(_Index)
+    try:
+        answer = await client.get("/wp-json/", (("_fields", "name"),), decoder.decode, anonymous=True)
+    except (SourceForbidden, SourceUnauthorized, SourceNotFound, SourceQueryRefused):
+        # Some plugins close the index to the anonymous, and leave WooCommerce's part open to its keys.
+        return ""
+    return unescaped(answer.value.name)
+
+
+async def _currency(client: StoreClient) -> str:
+    try:
+        answer = await client.get(
+            "/wp-json/wc/v3/data/currencies/current",
+            (("_fields", "code"),),
+            msgspec.json.Decoder(_Currency).decode,
+        )
+        code = answer.value.code
+    except (SourceNotFound, SourceForbidden):
+        code = await _setting(client, "general/woocommerce_currency")
+    if not _CURRENCY.fullmatch(code):
+        raise SourceResponseInvalid(client.shop, "its currency is no ISO 4217 code")
+    return code
+
+
+async def _weight_unit(client: StoreClient) -> str:
+    try:
+        return _WEIGHT_UNITS.get(await _setting(client, "products/woocommerce_weight_unit"), "")
+    except (SourceNotFound, SourceForbidden, SourceResponseInvalid):
+        return ""
+
+
+async def _setting(client: StoreClient, name: str) -> str:
+    answer = await client.get(
+        f"/wp-json/wc/v3/settings/{name}", (("_fields", "value"),), msgspec.json.Decoder(_Setting).decode
+    )
+    return answer.value.value
+
+
+async def _version(client: StoreClient) -> str:
+    try:
+        answer = await client.get(
+            "/wp-json/wc/v3/system_status",
+            (("_fields", "environment.version"),),
+            msgspec.json.Decoder(_Status).decode,
+        )
+    except _TRANSIENT:
+        raise
+    except SourceFailure:
+        # Nice to know; on some stores it is the one page that fails.
+        return ""
+    return answer.value.environment.version

@@ -1,0 +1,248 @@
+"""Makes products of what a store sends."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+from connector_svc.domain.issue import IssueReason, RecordIssue
+from connector_svc.domain.product import (
+    Image,
+    InventoryPolicy,
+    Product,
+    ProductOption,
+    ProductStatus,
+    SelectedOption,
+    Variant,
+)
+from connector_svc.platforms.woocommerce.family import Family
+from connector_svc.platforms.woocommerce.record import SAMPLE_LENGTH, Broken, Fault
+from connector_svc.platforms.woocommerce.wire import GoodsRow, ImageRow, ProductRow, VariationRow
+
+_DECIMAL: Final = re.compile(r"(?:\d{1,24}(?:\.\d{0,24})?|\.\d{1,24})", re.ASCII)
+_STATUSES: Final = {"publish": ProductStatus.ACTIVE, "private": ProductStatus.PRIVATE}
+_NEVER_LISTED: Final = frozenset({"trash", "auto-draft"})
+_ON_SALE: Final = frozenset({"instock", "onbackorder"})
+_POLICIES: Final = {
+    "no": InventoryPolicy.DENY,
+    "yes": InventoryPolicy.CONTINUE,
+    "notify": InventoryPolicy.CONTINUE,
+}
+
+
+class _Unfit(Exception):
+    """A record makes no sense."""
+
+    def __init__(self, reason: IssueReason, field: str, message: str, sample: str) -> None:
+        super().__init__(message)
+        self.fault = Fault(reason=reason, field=field, message=message, sample=sample[:SAMPLE_LENGTH])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parsed:
+    """A product, or why there is none."""
+
+    product: Product | None
+    issues: tuple[RecordIssue, ...] = ()
+
+
+def unescaped(text: str) -> str:
+    """`text` as people read it: entities decoded once, tags left as they are."""
+    return html.unescape(text) if "&" in text else text
+
+
+class Parser:
+    """Parses the records of one store."""
+
+    def __init__(self, weight_unit: str) -> None:
+        self._weight_unit = weight_unit
+
+    def parse(self, record: ProductRow | Broken, family: Family, blemishes: Sequence[Fault] = ()) -> Parsed:
+        """The product of `record`; `family` holds its variations if it is variable. Never raises."""
+        if isinstance(record, Broken):
+            return Parsed(product=None, issues=(_issue(record.fault, record.id, set_aside=True),))
+        issues = [_issue(fault, record.id) for fault in blemishes]
+        try:
+            product = self._product(record, family, issues)
+        except _Unfit as unfit:
+            return Parsed(product=None, issues=(*issues, _issue(unfit.fault, record.id, set_aside=True)))
+        return Parsed(product=product, issues=tuple(issues))
+
+    def _product(self, row: ProductRow, family: Family, issues: list[RecordIssue]) -> Product:
+        if row.status in _NEVER_LISTED:
+            raise _Unfit(IssueReason.INVALID_FIELD, "status", "The store lists a trashed product.", row.status)
+        images = tuple(image for image in map(_image, row.images) if image is not None)
+        if row.is_variable():
+            variants, complete = self._variants(row, family, issues)
+        else:
+            variants, complete = (self._only_variant(row),), True
+        return Product(
+            id=str(row.id),
+            title=unescaped(row.name),
+            handle=row.slug,
+            description_html=row.description,
+            product_type=row.type,
+            tags=tuple(unescaped(tag.name) for tag in row.tags),
+            status=_product_status(row),
+            url=row.permalink if isinstance(row.permalink, str) else "",
+            options=_options(row),
+            images=images,
+            created_at=_utc(row.date_created_gmt),
+            updated_at=_utc(row.date_modified_gmt),
+            variants=variants,
+            variants_complete=complete,
+        )
+
+    def _only_variant(self, row: ProductRow) -> Variant:
+        return self._variant(row, on_sale=row.status == "publish")
+
+    def _variants(
+        self, row: ProductRow, family: Family, issues: list[RecordIssue]
+    ) -> tuple[tuple[Variant, ...], bool]:
+        complete = not family.missing
+        if family.missing:
+            issues.append(_incomplete(row, family.missing))
+        variants: list[Variant] = []
+        for child in family.children:
+            try:
+                issues.extend(_issue(fault, row.id, child.id) for fault in family.blemishes_of(child))
+                variants.append(self._child(row, child, len(variants) + 1))
+            except _Unfit as unfit:
+                complete = False
+                issues.append(_issue(unfit.fault, row.id, child.id))
+        return tuple(variants), complete
+
+    def _child(self, parent: ProductRow, child: VariationRow | Broken, position: int) -> Variant:
+        if isinstance(child, Broken):
+            raise _Unfit(child.fault.reason, child.fault.field, child.fault.message, child.fault.sample)
+        options = tuple(
+            SelectedOption(name=unescaped(choice.name), value=unescaped(choice.option))
+            for choice in child.attributes
+        )
+        return self._variant(
+            child,
+            on_sale=parent.status == "publish" and child.status == "publish",
+            title=" / ".join(option.value for option in options),
+            options=options,
+            image=_own_image(parent, child),
+            position=position,
+        )
+
+    def _variant(
+        self,
+        row: GoodsRow,
+        *,
+        on_sale: bool,
+        title: str = "",
+        options: tuple[SelectedOption, ...] = (),
+        image: Image | None = None,
+        position: int = 1,
+    ) -> Variant:
+        price = _price(row.price, "price")
+        weight = _decimal(row.weight) if self._weight_unit else None
+        return Variant(
+            id=str(row.id),
+            title=title,
+            sku=row.sku,
+            barcode=row.global_unique_id,
+            price=price,
+            compare_at_price=_compare_at(row, price),
+            stock_quantity=row.stock_quantity if row.manage_stock else None,
+            inventory_policy=_POLICIES.get(row.backorders, InventoryPolicy.UNSPECIFIED),
+            available=on_sale and price is not None and row.stock_status in _ON_SALE,
+            options=options,
+            image=image,
+            weight=weight,
+            weight_unit=self._weight_unit if weight is not None else "",
+            position=position,
+            created_at=_utc(row.date_created_gmt),
+            updated_at=_utc(row.date_modified_gmt),
+        )
+
+
+def _issue(
+    fault: Fault, product_id: int | None, variant_id: int | None = None, *, set_aside: bool = False
+) -> RecordIssue:
+    return RecordIssue(
+        reason=fault.reason,
+        message=fault.message,
+        product_id="" if product_id is None else str(product_id),
+        variant_id="" if variant_id is None else str(variant_id),
+        field=fault.field,
+        sample=fault.sample,
+        product_set_aside=set_aside,
+    )
+
+
+def _incomplete(row: ProductRow, missing: Sequence[int]) -> RecordIssue:
+    return RecordIssue(
+        reason=IssueReason.INCOMPLETE_VARIANTS,
+        message=f"The store names {len(missing)} variations of this product that it does not list.",
+        product_id=str(row.id),
+        field="variations",
+        sample=", ".join(map(str, missing))[:SAMPLE_LENGTH],
+    )
+
+
+def _product_status(row: ProductRow) -> ProductStatus:
+    """Pending, scheduled and a plugin's own statuses are not published: drafts to us."""
+    status = _STATUSES.get(row.status, ProductStatus.DRAFT)
+    if status is ProductStatus.ACTIVE and row.catalog_visibility == "hidden":
+        return ProductStatus.UNLISTED
+    return status
+
+
+def _options(row: ProductRow) -> tuple[ProductOption, ...]:
+    if not row.is_variable():
+        return ()
+    return tuple(
+        ProductOption(name=unescaped(attribute.name), values=tuple(map(unescaped, attribute.options)))
+        for attribute in row.attributes
+        if attribute.variation
+    )
+
+
+def _image(row: ImageRow) -> Image | None:
+    if not row.src.startswith(("https://", "http://")):
+        return None
+    return Image(url=row.src, id=str(row.id) if row.id else "", alt_text=unescaped(row.alt or ""))
+
+
+def _own_image(parent: ProductRow, child: VariationRow) -> Image | None:
+    """None when the store filled in the parent's, which it does where a variation has none."""
+    if child.image is None or (parent.images and parent.images[0].id == child.image.id):
+        return None
+    return _image(child.image)
+
+
+def _price(text: str, field: str) -> Decimal | None:
+    """With the store's own digits; None: no price."""
+    if not text:
+        return None
+    price = _decimal(text)
+    if price is None:
+        raise _Unfit(IssueReason.INVALID_PRICE, field, f'"{field}" is no price.', text)
+    return price
+
+
+def _compare_at(row: GoodsRow, price: Decimal | None) -> Decimal | None:
+    """The regular price while the store asks less; a sale that is over or to come leaves `price` regular."""
+    if price is None or not row.sale_price:
+        return None
+    regular = _price(row.regular_price, "regular_price")
+    return regular if regular is not None and regular > price else None
+
+
+def _decimal(text: str) -> Decimal | None:
+    return Decimal(text) if _DECIMAL.fullmatch(text) else None
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

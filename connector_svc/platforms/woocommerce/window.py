@@ -1,0 +1,30 @@
+"""The part of a catalog that a pass covers, in the store's own filters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from connector_svc.platforms.woocommerce.client import Params
+
+_SECOND = timedelta(seconds=1)
+_GMT = ("dates_are_gmt", "true")
+
+
+def since(moment: datetime | None) -> Params:
+    """Everything modified at `moment` or later; None: everything.
+
+    Stores compare whole seconds and exclude the bound, hence a second earlier. The zone must be left out: with
+    it a store takes the time for its own, and misses hours of changes.
+    """
+    if moment is None:
+        return ()
+    return (("modified_after", _naive(moment - _SECOND)), _GMT)
+
+
+def settled_by(window: Params, moment: datetime) -> Params:
+    """What `window` selects and nobody touched after `moment`."""
+    return (("modified_before", _naive(moment + _SECOND)), _GMT, *(param for param in window if param != _GMT))
+
+
+def _naive(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")

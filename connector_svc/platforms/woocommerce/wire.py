@@ -1,0 +1,124 @@
+"""What a store sends: only the fields that we ask for, under the store's own names.
+
+A field without a default is vital: a record that lacks it is set aside instead of being stored with a guess.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+
+class ImageRow(msgspec.Struct, kw_only=True):
+    """A picture in the media library."""
+
+    id: int = 0
+    src: str = ""
+    alt: str | None = ""
+
+
+class AttributeRow(msgspec.Struct, kw_only=True):
+    """An attribute of a product with all its values."""
+
+    name: str = ""
+    options: list[str] = []
+    variation: bool = False
+    """Whether variations differ in it."""
+
+
+class ChoiceRow(msgspec.Struct, kw_only=True):
+    """A variation's value of an attribute; one that stands for any value is missing from the list."""
+
+    name: str = ""
+    option: str = ""
+
+
+class TagRow(msgspec.Struct, kw_only=True):
+    """A product's tag."""
+
+    name: str = ""
+
+
+class GoodsRow(msgspec.Struct, kw_only=True):
+    """What a product and a variation have in common."""
+
+    id: int
+    status: str
+    sku: str
+    price: str
+    """What is asked now; empty: it has none."""
+    manage_stock: bool | str
+    """In a variation also "parent": then `stock_quantity` is the parent's own number."""
+    stock_quantity: int | None
+    stock_status: str
+    regular_price: str = ""
+    sale_price: str = ""
+    backorders: str = "no"
+    weight: str = ""
+    global_unique_id: str = ""
+    """GTIN, UPC, EAN or ISBN; since WooCommerce 9.2."""
+    date_created_gmt: datetime | None = None
+    """Without a zone: UTC. None for a draft that was never published."""
+    date_modified_gmt: datetime | None = None
+
+
+class ProductRow(GoodsRow, kw_only=True):
+    """An entry of `/wc/v3/products`."""
+
+    name: str
+    type: str
+    variations: list[int] | dict[str, int]
+    """Ids; PHP makes an object of a list with gaps."""
+    slug: str = ""
+    permalink: str | bool = ""
+    """False when WordPress cannot make one."""
+    catalog_visibility: str = "visible"
+    description: str = ""
+    images: list[ImageRow] = []
+    attributes: list[AttributeRow] = []
+    tags: list[TagRow] = []
+
+    def child_ids(self) -> tuple[int, ...]:
+        """The variations in the order of the store's editor, disabled ones included."""
+        listed = self.variations.values() if isinstance(self.variations, dict) else self.variations
+        return tuple(dict.fromkeys(listed))
+
+    def is_variable(self) -> bool:
+        """Whether its variations are sold instead of itself; so it is with "variable-subscription" too."""
+        return self.type == "variable" or self.type.startswith("variable-") or bool(self.variations)
+
+
+class VariationRow(GoodsRow, kw_only=True):
+    """An entry of a list of variations."""
+
+    parent_id: int | None = None
+    """Absent from the lists of one product before WooCommerce 10.3."""
+    image: ImageRow | None = None
+    """Its own, else the parent's."""
+    attributes: list[ChoiceRow] = []
+
+
+DECORATION: Final = frozenset(
+    {
+        "weight",
+        "global_unique_id",
+        "date_created_gmt",
+        "date_modified_gmt",
+        "slug",
+        "permalink",
+        "catalog_visibility",
+        "description",
+        "images",
+        "image",
+        "attributes",
+        "tags",
+    }
+)
+"""Fields without which a record is still worth storing."""
+
+PRODUCT_FIELDS: Final = ",".join(ProductRow.__struct_fields__)
+"""Costs a store nothing per field but for `images`; related_ids, meta_data, price_html and on_sale cost queries."""
+
+VARIATION_FIELDS: Final = ",".join(VariationRow.__struct_fields__)
