@@ -1,0 +1,51 @@
+"""A ConnectorService that knows some shops and platforms, without streams."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from catalogsync.connector.v1 import connector_service_pb2 as connector
+from catalogsync.connector.v1.connector_service_pb2_grpc import (
+    ConnectorServiceServicer,
+    add_ConnectorServiceServicer_to_server,
+)
+
+from servicekit.interceptor import CallInterceptor
+from tests.fakes.catalog_service import Refused
+
+
+class CheckingConnector(ConnectorServiceServicer):
+    """Answers CheckShop from `shops`, keyed "platform:domain"; what is not there has no credentials."""
+
+    def __init__(self) -> None:
+        self.shops: dict[str, connector.CheckShopResponse | BaseException] = {}
+        self.platforms: list[connector.Platform] = []
+
+    async def CheckShop(self, request: connector.CheckShopRequest, context: Any) -> connector.CheckShopResponse:
+        found = self.shops.get(f"{request.shop.platform}:{request.shop.domain}")
+        if found is None:
+            raise Refused("CREDENTIALS_NOT_FOUND", "no credentials for this shop: connect it first")
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    async def FetchProducts(
+        self, request: connector.FetchProductsRequest, context: Any
+    ) -> AsyncIterator[connector.FetchProductsResponse]:
+        raise Refused("NOT_IMPLEMENTED", "no streams here")
+
+    async def ListPlatforms(
+        self, request: connector.ListPlatformsRequest, context: Any
+    ) -> connector.ListPlatformsResponse:
+        return connector.ListPlatformsResponse(platforms=self.platforms)
+
+
+async def serve_connector(fake: CheckingConnector) -> tuple[grpc.aio.Server, str]:
+    """A running server and its address."""
+    server = grpc.aio.server(interceptors=(CallInterceptor(),), options=(("grpc.so_reuseport", 0),))
+    add_ConnectorServiceServicer_to_server(fake, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, f"127.0.0.1:{port}"

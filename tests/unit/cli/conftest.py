@@ -1,0 +1,119 @@
+"""A catalog and a connector on real sockets, and the command line as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from catalogsync.catalog.v1.catalog_service_pb2 import Shop
+
+from tests.fakes.catalog_service import CatalogServer, FakeCatalog
+from tests.fakes.checking_connector import CheckingConnector, serve_connector
+
+TOKEN = "s3cret-token-of-the-caller"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def documents(self) -> list[Any]:
+        """Standard output as JSON lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The one JSON error on standard error."""
+        document: dict[str, dict[str, Any]] = json.loads(self.err)
+        return document["error"]
+
+
+class CommandLine:
+    """Runs `catalogsync` against the fakes; the token never may be seen in what it prints."""
+
+    def __init__(self, catalog: str, connector: str) -> None:
+        self._environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("CATALOGSYNC_")},
+            "CATALOGSYNC_CATALOG": catalog,
+            "CATALOGSYNC_CONNECTOR": connector,
+            "CATALOGSYNC_TOKEN": TOKEN,
+            "COLUMNS": "200",
+        }
+
+    async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "cli",
+            *arguments,
+            env={**self._environment, **environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def __call__(self, *arguments: str, **environment: str) -> Ran:
+        return await self.end(await self.start(*arguments, **environment))
+
+    async def end(self, process: asyncio.subprocess.Process, *, with_signal: signal.Signals | None = None) -> Ran:
+        if with_signal is not None:
+            process.send_signal(with_signal)
+        try:
+            async with asyncio.timeout(30):
+                out, err = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            out, err = await process.communicate()
+            pytest.fail(f"the command did not end; it said {out!r} {err!r}")
+        assert TOKEN not in (out + err).decode()
+        assert process.returncode is not None
+        return Ran(process.returncode, out.decode(), err.decode())
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[CatalogServer]:
+    server = CatalogServer(FakeCatalog())
+    await server.start()
+    yield server
+    await server.die()
+    await server.fake.close()
+
+
+@pytest.fixture
+def catalog(server: CatalogServer) -> FakeCatalog:
+    return server.fake
+
+
+@pytest.fixture
+def connector() -> CheckingConnector:
+    return CheckingConnector()
+
+
+@pytest.fixture
+async def run(server: CatalogServer, connector: CheckingConnector) -> AsyncIterator[CommandLine]:
+    connector_server, address = await serve_connector(connector)
+    yield CommandLine(server.address, address)
+    await connector_server.stop(None)
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop(platform="shopify", domain="demo.myshopify.com")
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 15) -> None:
+    """Waits until the condition holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - the conditions are of any kind
+            await asyncio.sleep(0.02)

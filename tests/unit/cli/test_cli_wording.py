@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from catalogsync.catalog.v1.catalog_service_pb2 import Progress, RecordCounts, Shop, Sync, Waiting
+from google.rpc.error_details_pb2 import ErrorInfo
+
+from cli.wording import (
+    counts_text,
+    extent_text,
+    has_ended,
+    pace_text,
+    printable,
+    state_name,
+    summary_text,
+    waiting_text,
+)
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+SHOP = Shop(platform="shopify", domain="demo.myshopify.com")
+
+
+def waiting(reason: Waiting.Reason.ValueType, *, seconds: float | None = None, **fields: Any) -> Waiting:
+    told = Waiting(reason=reason, **fields)
+    if seconds is not None:
+        told.until_time.FromDatetime(NOW + timedelta(seconds=seconds))
+    return told
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        (waiting(Waiting.REASON_THROTTLED, seconds=2.1), "throttled by the platform, 2.1 s"),
+        (waiting(Waiting.REASON_THROTTLED, seconds=90), "throttled by the platform, 1:30"),
+        (waiting(Waiting.REASON_THROTTLED, seconds=-3), "throttled by the platform"),
+        (
+            waiting(Waiting.REASON_PLATFORM_JOB, done_count=812, total_count=1456, message="bulk job RUNNING"),
+            "bulk job 812 of 1,456",
+        ),
+        (waiting(Waiting.REASON_PLATFORM_JOB, message="bulk job CREATED"), "bulk job CREATED"),
+        (waiting(Waiting.REASON_SOURCE_UNREACHABLE, seconds=4), "the platform does not answer, 4.0 s"),
+        (waiting(Waiting.REASON_TOKEN_SERVICE), "the Token Service does not answer"),
+        (waiting(Waiting.REASON_CONNECTOR), "connector_svc does not answer"),
+    ],
+)
+def test_a_waiting_sync_says_what_it_waits_for_and_how_long(told: Waiting, text: str) -> None:
+    assert waiting_text(told, NOW) == text
+
+
+def test_every_waiting_reason_of_the_contract_has_words() -> None:
+    for name, reason in Waiting.Reason.items():
+        if reason != Waiting.REASON_UNSPECIFIED:
+            assert name.removeprefix("REASON_") not in waiting_text(Waiting(reason=reason), NOW)
+
+
+def test_a_reason_newer_than_this_program_is_told_by_its_message_or_number() -> None:
+    newer: Any = 77
+    assert waiting_text(Waiting(reason=newer, message="moon phase"), NOW) == "moon phase"
+    assert waiting_text(Waiting(reason=newer), NOW) == "REASON_77"
+
+
+def test_a_state_newer_than_this_program_is_named_by_number_and_not_ended() -> None:
+    newer: Any = 77
+    sync = Sync(state=newer)
+    assert state_name(sync) == "STATE_77"
+    assert not has_ended(sync)
+
+
+@pytest.mark.parametrize(
+    ("progress", "text"),
+    [
+        (Progress(), "0 items"),
+        (Progress(items=RecordCounts(seen_count=4210), estimated_item_count=8100), "4,210 of 8,100 items (51 %)"),
+        (
+            Progress(
+                products=RecordCounts(seen_count=30), items=RecordCounts(seen_count=90), estimated_product_count=60
+            ),
+            "30 of 60 products (50 %)",
+        ),
+        (
+            Progress(items=RecordCounts(seen_count=8, set_aside_count=2), estimated_item_count=10),
+            "10 of 10 items (100 %)",
+        ),
+        (Progress(items=RecordCounts(seen_count=8101), estimated_item_count=8100), "8,101 items"),
+        (Progress(estimated_item_count=0), "0 of 0 items"),
+    ],
+)
+def test_progress_is_told_against_the_estimate_where_there_is_one(progress: Progress, text: str) -> None:
+    assert extent_text(Sync(progress=progress)) == text
+
+
+def test_rate_and_time_left_are_left_out_when_unknown() -> None:
+    sync = Sync(progress=Progress(items_per_second=1203.4))
+    assert pace_text(sync, NOW) == "1,203 items/s"
+    sync.progress.estimated_end_time.FromDatetime(NOW + timedelta(seconds=3725))
+    assert pace_text(sync, NOW) == "1,203 items/s, 1:02:05 left"
+    assert pace_text(Sync(), NOW) == ""
+
+
+def test_a_past_estimate_of_the_end_is_not_told_as_negative_time() -> None:
+    sync = Sync()
+    sync.progress.estimated_end_time.FromDatetime(NOW - timedelta(seconds=5))
+    assert pace_text(sync, NOW) == "0:00 left"
+
+
+def test_counts_leave_out_what_is_rare_and_zero() -> None:
+    items = RecordCounts(created_count=4000, unchanged_count=10)
+    assert counts_text(Sync(progress=Progress(items=items))) == "4,000 created, 0 updated, 10 unchanged"
+    items.deleted_count, items.set_aside_count = 3, 2
+    assert counts_text(Sync(progress=Progress(items=items, issue_count=1))).endswith(
+        "3 deleted, 2 set aside, 1 issue"
+    )
+
+
+def test_the_summary_tells_counts_duration_and_average_rate() -> None:
+    sync = Sync(shop=SHOP, state=Sync.STATE_SUCCEEDED)
+    sync.progress.products.seen_count = 2000
+    sync.progress.items.seen_count = sync.progress.items.created_count = 8100
+    sync.start_time.FromDatetime(NOW)
+    sync.end_time.FromDatetime(NOW + timedelta(seconds=12.5))
+    assert summary_text(sync) == (
+        "shopify:demo.myshopify.com SUCCEEDED: 8,100 items of 2,000 products in 12.5 s (648 items/s): "
+        "8,100 created, 0 updated, 0 unchanged"
+    )
+
+
+def test_the_summary_of_a_failed_sync_tells_message_and_reason() -> None:
+    sync = Sync(shop=SHOP, state=Sync.STATE_FAILED)
+    sync.error.message = "The shop is gone."
+    sync.error.details.add().Pack(ErrorInfo(reason="SOURCE_NOT_FOUND", domain="catalogsync"))
+    assert summary_text(sync).endswith("The shop is gone. (SOURCE_NOT_FOUND)")
+
+
+def test_strangers_texts_cannot_steer_the_terminal() -> None:
+    assert printable("a\x1b[2Jb\nc\u202ed\x9be") == "a [2Jb c d e"
