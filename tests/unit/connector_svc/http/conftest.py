@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from connector_svc.http.client import ShopClient, open_http
+from connector_svc.http.config import HttpConfig
+from connector_svc.http.endpoints import Endpoints
+from tests.fakes.shop_server import SHOP, OpenClient, ShopServer, World, serving
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ShopServer]:
+    async with serving() as shop_server:
+        yield shop_server
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def opened(server: ShopServer, world: World) -> OpenClient:
+    """Opens a client of SHOP, which is played by `server`."""
+
+    @asynccontextmanager
+    async def open_client(prefix: str = "", config: HttpConfig | None = None) -> AsyncIterator[ShopClient]:
+        endpoints = Endpoints.of({SHOP.domain: server.url + prefix})
+        async with open_http(replace(config or HttpConfig(), endpoints=endpoints), world.surroundings()) as http:
+            yield http.to_shop(SHOP, on_wait=world.waits.append)
+
+    return open_client

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_network
+
+import aiohttp
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from connector_svc.domain.errors import SourceAddressForbidden
+from connector_svc.domain.shop import Shop
+from connector_svc.http.addresses import is_ip_literal, is_public
+from connector_svc.http.client import open_http
+from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.failures import AddressForbidden
+from connector_svc.http.guard import AddressGuard, GuardedConnector, GuardedResolver
+from tests.fakes.shop_server import ShopServer, World
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+def test_addresses_of_the_open_internet_are_called(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "100.64.0.1",
+        "192.0.0.8",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::7f00:1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::a00:1",
+        "64:ff9b:1::1",
+        "2001::1",
+        "2002:7f00:1::",
+        "fc00::1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fec0::1",
+        "ff02::1",
+    ],
+)
+def test_addresses_that_lead_inside_are_not_called(address: str) -> None:
+    assert not is_public(address)
+
+
+def test_networks_of_the_operator_are_not_called() -> None:
+    assert not is_public("8.8.8.8", [ip_network("8.8.0.0/16")])
+    assert is_public("8.9.8.8", [ip_network("8.8.0.0/16")])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "127.1", "[::1]", "::1", "1.2.3.4."])
+def test_an_address_in_place_of_a_name_is_recognised_in_every_form(host: str) -> None:
+    assert is_ip_literal(host)
+    assert not is_ip_literal("1und1.example")
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        "127.0.0.1",
+        "[::ffff:127.0.0.1]",
+        "0x7f.1",
+        "2130706433",
+        "a.example:8080",
+        "u@a.example",
+        "a.example#b",
+        "",
+    ],
+)
+async def test_a_domain_that_is_no_host_name_is_not_called(domain: str) -> None:
+    async with open_http() as http:
+        with pytest.raises(SourceAddressForbidden):
+            http.to_shop(Shop("woocommerce", domain))
+
+
+async def test_a_domain_that_resolves_to_us_is_not_called(world: World) -> None:
+    async with open_http(None, world.surroundings()) as http:
+        with pytest.raises(SourceAddressForbidden, match="internal"):
+            await http.to_shop(Shop("woocommerce", "localhost")).request("GET", "/")
+    assert world.sleeps == [], "a forbidden address is no matter of trying again"
+
+
+class FixedResolver(AbstractResolver):
+    """Answers the same to every name."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
+            for address in self.addresses
+        ]
+
+    async def close(self) -> None: ...
+
+
+GUARD = AddressGuard(is_operators=lambda host, port: (host, port) == ("inside.example", 8443))
+
+
+async def test_of_several_answers_only_the_public_ones_are_used() -> None:
+    resolver = GuardedResolver(GUARD, FixedResolver("10.0.0.1", "8.8.8.8", "::1"))
+    assert [answer["host"] for answer in await resolver.resolve("store.example", 443)] == ["8.8.8.8"]
+
+
+async def test_a_name_with_inside_answers_only_is_forbidden() -> None:
+    with pytest.raises(AddressForbidden):
+        await GuardedResolver(GUARD, FixedResolver("10.0.0.1")).resolve("store.example", 443)
+
+
+async def test_only_the_very_host_and_port_that_the_operator_named_may_be_inside() -> None:
+    resolver = GuardedResolver(GUARD, FixedResolver("10.0.0.1"))
+    assert await resolver.resolve("inside.example", 8443)
+    with pytest.raises(AddressForbidden):
+        await resolver.resolve("inside.example", 443)
+
+
+async def test_the_peer_is_checked_before_anything_is_sent(server: ShopServer) -> None:
+    """The resolver lets everything through; the connection leads inside."""
+    strict = AddressGuard(is_operators=lambda *_: False)
+    lenient = GuardedResolver(AddressGuard(is_operators=lambda *_: True))
+    async with aiohttp.ClientSession(connector=GuardedConnector(strict, lenient)) as session:
+        with pytest.raises(AddressForbidden, match="leads to an internal address"):
+            await session.get(server.url)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("ftp://x", "must look like"),
+        ("//x", "must look like"),
+        ("store", "must look like"),
+        ("https://", "must look like"),
+        ("https://[x", "must look like"),
+        ("https://u:hunter2@x", "user or password"),
+        ("https://x/?a=hunter2", "no query"),
+        ("https://x/#a", "no fragment"),
+    ],
+)
+def test_a_wrong_base_url_is_refused_without_being_quoted(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint) as caught:
+        Endpoints.of({"store.example": text})
+    assert "store.example" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_overrides_are_found_under_the_canonical_domain() -> None:
+    endpoints = Endpoints.of({"Store.Example.": "http://127.0.0.1:8080/pre/"})
+    assert str(endpoints.base_url("store.example")) == "http://127.0.0.1:8080/pre"
+    assert str(endpoints.base_url("other.example")).rstrip("/") == "https://other.example"

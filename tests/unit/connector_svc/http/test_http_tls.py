@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from connector_svc.domain.errors import SourceUnreachable
+from connector_svc.http.client import open_http
+from connector_svc.http.config import HttpConfig
+from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.trust import CaFileInvalid, trusted_roots
+from tests.fakes.shop_server import SHOP, World
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """PEM with a key and a self-signed certificate for 127.0.0.1, and not for "localhost"."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shop")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "shop.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+@pytest.fixture
+async def port(certificate: Path) -> AsyncIterator[int]:
+    """Of a shop that speaks TLS with that certificate."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text="{}")
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+async def ask(base_url: str, tls: ssl.SSLContext, world: World) -> int:
+    config = HttpConfig(endpoints=Endpoints.of({SHOP.domain: base_url}), tls=tls)
+    async with open_http(config, world.surroundings()) as http:
+        return (await http.to_shop(SHOP).request("GET", "/")).status
+
+
+async def test_a_private_ca_is_trusted_when_the_operator_names_it(
+    port: int, certificate: Path, world: World
+) -> None:
+    assert await ask(f"https://127.0.0.1:{port}", trusted_roots(certificate), world) == 200
+
+
+async def test_an_unknown_certificate_is_not_trusted_and_not_tried_again(port: int, world: World) -> None:
+    with pytest.raises(SourceUnreachable, match="certificate"):
+        await ask(f"https://127.0.0.1:{port}", trusted_roots(), world)
+    assert world.sleeps == []
+
+
+async def test_a_certificate_of_another_host_is_not_trusted(port: int, certificate: Path, world: World) -> None:
+    with pytest.raises(SourceUnreachable, match="certificate"):
+        await ask(f"https://localhost:{port}", trusted_roots(certificate), world)
+
+
+def test_the_systems_roots_stay_trusted_beside_the_operators(certificate: Path) -> None:
+    alone, both = trusted_roots(), trusted_roots(certificate)
+    assert len(both.get_ca_certs()) == len(alone.get_ca_certs()) + 1
+
+
+def test_a_ca_file_without_certificates_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text("no certificate")
+    with pytest.raises(CaFileInvalid, match=r"ca\.pem"):
+        trusted_roots(path)
+    with pytest.raises(CaFileInvalid):
+        trusted_roots(tmp_path / "missing.pem")
