@@ -18,7 +18,7 @@ from google.rpc import status_pb2
 
 from servicekit.call_log import CallLog
 from servicekit.correlation import CORRELATION_HEADER, correlated
-from servicekit.failure import InvalidRequest
+from servicekit.failure import Failure, InvalidRequest
 from servicekit.status import DETAILS_KEY
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -26,7 +26,19 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 TRequest = TypeVar("TRequest")
 TResponse = TypeVar("TResponse")
 
+_CANCELLATION_PATIENCE: Final = 1.0
+"""Seconds."""
+
 _CODES: Final = MappingProxyType({code.value[0]: code for code in grpc.StatusCode})
+
+
+class NotBuilt(Failure):
+    """The contract promises the method; this version does not have it yet."""
+
+    reason = "NOT_IMPLEMENTED"
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"{method.lstrip('/')} is not built yet.")
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -111,7 +123,7 @@ class _GuardedCall:
                 if _is_client_gone(error):
                     log.ended(grpc.StatusCode.CANCELLED)
                     raise
-                status = log.failed(error)
+                status = log.failed(NotBuilt(self.method) if _is_not_built(error, context) else error)
             return await _abort(context, status, identifier)
 
     async def _behave(self, request: Any, context: Context) -> Any:
@@ -137,14 +149,20 @@ async def _write_all(responses: Any, context: Context) -> None:
     )
     async with closing:
         async for response in responses:
-            await context.write(response)
+            try:
+                await context.write(response)
+            except grpc.aio.InternalError:
+                # The client is gone, and the cancellation of this task is on its way. It shall not meet the
+                # clean-up, which would then stop at its first `await`.
+                await asyncio.sleep(_CANCELLATION_PATIENCE)
+                raise
 
 
 def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:
     try:
         return parse(raw)
     except Exception as error:
-        raise InvalidRequest.of("", "The request is not a message of this method's request type.") from error
+        raise InvalidRequest.of("request", "is not a message of this method's request type") from error
 
 
 async def _abort(context: Context, status: status_pb2.Status, identifier: str) -> NoReturn:
@@ -175,6 +193,11 @@ def _code_of(context: Context) -> grpc.StatusCode:
     # None, a number or a member, whatever the stubs say.
     code: Any = context.code()
     return code if isinstance(code, grpc.StatusCode) else _CODES[code or 0]
+
+
+def _is_not_built(error: Exception, context: Context) -> bool:
+    """What the methods of a generated servicer do that its subclass does not have."""
+    return isinstance(error, NotImplementedError) and _code_of(context) is grpc.StatusCode.UNIMPLEMENTED
 
 
 def _is_client_gone(error: Exception) -> bool:

@@ -43,7 +43,7 @@ def run(main: Main, *, tune_gc: bool = True) -> int:
     except ListenError as error:
         LOGGER.critical("%s", error)
         return EXIT_FAILED
-    except Exception:
+    except (Exception, asyncio.CancelledError):
         LOGGER.critical("the service broke", exc_info=True)
         return EXIT_FAILED
 

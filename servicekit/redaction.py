@@ -22,15 +22,17 @@ _IS_SECRET_KEY: Final = re.compile(_SECRET_KEY, re.IGNORECASE)
 _PATTERNS: Final = (
     # user:password@ of a URL or DSN; greedy, for a password may hold an unescaped "@".
     (re.compile(r"(://[^\s:/@]*:)[^\s/]+(?=@)"), rf"\g<1>{HIDDEN}"),
-    (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), rf"\g<1> {HIDDEN}"),
+    (re.compile(r"\b(Bearer)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), rf"\g<1> {HIDDEN}"),
+    (re.compile(r"\b(Basic)\s+[A-Za-z0-9+/]{16,}=*", re.IGNORECASE), rf"\g<1> {HIDDEN}"),
     # JSON Web Tokens.
     (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"), HIDDEN),
     # Shopify's tokens and secrets, WooCommerce's keys.
-    (re.compile(r"(?<![A-Za-z0-9])(?:shp[a-z]{2}|ck|cs)_[A-Za-z0-9_-]+"), HIDDEN),
-    # key=value, key: value, "key": "value", 'key': 'value', \"key\": \"value\".
+    (re.compile(r"(?:(?<![A-Za-z0-9])shp[a-z]{2}|(?<![A-Za-z0-9_])c[ks])_[A-Za-z0-9_-]+"), HIDDEN),
+    # key=value, key: value, "key": "value", 'key': 'value', \"key\": \"value\" escaped any number of times.
     (
         re.compile(
-            rf"""({_SECRET_KEY}\\?["']?\s*[=:]\s*)(?:\\?"(?:[^"\\]|\\[^"])*\\?"|'[^']*'|(?!\*\*\*)[^\s,;&"'<>)}}\]]+)""",
+            rf"""(?<![\w.-])({_SECRET_KEY}\\*["']?\s*[=:]\s*)"""
+            r"""(?:(?P<quote>\\*["']).*?(?<!\\)(?P=quote)|\\*["']\S*|(?!\*\*\*)[^\s,;&"'<>)}\]\\]+)""",
             re.IGNORECASE,
         ),
         rf"\g<1>{HIDDEN}",

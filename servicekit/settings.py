@@ -30,7 +30,10 @@ class SettingsError(Exception):
 
 def parse_duration(value: Any) -> timedelta:
     """ "15s", "24h", "500ms", "1h30m", or a number of seconds. ValueError: something else, or negative."""
-    duration = value if isinstance(value, timedelta) else _duration_in(str(value).strip().lower())
+    try:
+        duration = value if isinstance(value, timedelta) else _duration_in(str(value).strip().lower())
+    except OverflowError:
+        raise ValueError("is too long") from None
     if duration < timedelta():
         raise ValueError("must not be negative")
     return duration
