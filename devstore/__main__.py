@@ -53,7 +53,7 @@ def _ready(store: RunningStore) -> dict[str, object]:
             "base_url": store.base_url(domain),
             "credentials": store.credentials(domain),
             "products": len(shop.catalog),
-            "items": sum(1 for _ in shop.catalog.sellable_items()),
+            "items": shop.catalog.item_count,
         }
         for domain, shop in store.shops.items()
     }

@@ -59,6 +59,12 @@ class Catalog:
     def variant_count(self) -> int:
         return sum(len(row.variant_ids) for row in self._rows.values())
 
+    @property
+    def item_count(self) -> int:
+        """How many rows sellable_items() gives, without building a product."""
+        sold = [row for row in self._rows.values() if row.status != "trash" and row.kind is not Kind.GROUPED]
+        return sum(len(row.variant_ids) if row.kind is Kind.VARIABLE else 1 for row in sold)
+
     def rows(self) -> Iterator[Row]:
         """The index, in order of ids."""
         return iter(self._rows.values())

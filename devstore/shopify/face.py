@@ -62,7 +62,7 @@ class ShopifyFace:
         if operation is None:
             return {"errors": [{"message": "An operation name is required"}]}
         note.operation = operation.name.value if operation.name else _root_names(operation)
-        return self._charged(document, operation, asked.get("variables") or {}, site, note)
+        return self._charged(document, operation, _variables(asked), site, note)
 
     def _charged(
         self, document: Document, operation: OperationDefinitionNode, variables: Reply, site: str, note: Note
@@ -109,6 +109,11 @@ async def _body(request: web.Request) -> Reply | None:
     except (json.JSONDecodeError, UnicodeDecodeError):
         return None
     return asked if isinstance(asked, dict) and isinstance(asked.get("query"), str) else None
+
+
+def _variables(asked: Reply) -> Reply:
+    variables = asked.get("variables")
+    return variables if isinstance(variables, dict) else {}
 
 
 def _single_product(operation: OperationDefinitionNode) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
@@ -37,7 +37,8 @@ def list_headers(
 
 
 def _address(site: str, route: str, params: list[tuple[str, str]], page: int) -> str:
-    pairs = [pair for name, value in params for pair in _encoded(name, value, page)]
+    places: Counter[str] = Counter()
+    pairs = [pair for name, value in params for pair in _encoded(name, value, page, places)]
     if not any(pair.startswith("page=") for pair in pairs):
         pairs.append(f"page={page}")
     text = "&".join(pairs)
@@ -46,11 +47,14 @@ def _address(site: str, route: str, params: list[tuple[str, str]], page: int) ->
     return f"{site}/wp-json/{route}?{text}"
 
 
-def _encoded(name: str, value: str, page: int) -> list[str]:
+def _encoded(name: str, value: str, page: int, places: Counter[str]) -> list[str]:
+    """`places` counts the values seen of each `name[]`, which WordPress numbers."""
     if name == "page":
         return [f"page={page}"]
     if name in _LIST_PARAMS:
         # WordPress has turned the comma list into an array by then.
         return [f"{name}%5B{place}%5D={quote_plus(part)}" for place, part in enumerate(value.split(","))]
-    bare = re.sub(r"\[\]$", "[0]", name)
-    return [f"{quote(bare, safe='')}={quote_plus(value)}"]
+    if name.endswith("[]"):
+        place, places[name] = places[name], places[name] + 1
+        name = f"{name[:-2]}[{place}]"
+    return [f"{quote(name, safe='')}={quote_plus(value)}"]

@@ -1,0 +1,116 @@
+"""How Shopify answers good and bad requests: keys, versions, costs and throttling."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from devstore.server import serving
+from devstore.spec import Plan
+from tests.unit.devstore.conftest import SHOPIFY, Client, client_session
+
+DOMAIN = "demo.myshopify.com"
+DEAR = "{products(first: 250){nodes{variants(first: 250){nodes{media(first: 50){nodes{preview{image{url}}}}}}}}}"
+FULL = "{products(first: 250){nodes{seo{title} variants(first: 250){nodes{selectedOptions{name}}}}}}"
+
+
+@pytest.fixture
+async def throttled(tls_dir: Path) -> AsyncIterator[Client]:
+    """A client of a shop of its own whose bucket counts."""
+    async with serving([SHOPIFY], tls_dir=tls_dir) as store, client_session(store) as session:
+        yield Client(store=store, session=session)
+
+
+async def test_a_wrong_token_is_refused(client: Client) -> None:
+    reply = await client.graphql("{shop{name}}", token="shpat_wrong")
+    message = "[API] Invalid API key or access token (unrecognized login or wrong password)"
+    assert (reply.status, reply.body) == (401, {"errors": message})
+
+
+@pytest.mark.parametrize(
+    ("asked", "served"),
+    [("2026-10", "2026-10"), ("2026-01", "2026-01"), ("2025-10", "2026-01"), ("2019-04", "2026-01")],
+)
+async def test_a_dead_version_is_served_by_the_oldest_living_one(client: Client, asked: str, served: str) -> None:
+    reply = await client.graphql("{shop{name}}", version=asked)
+    assert (reply.status, reply.headers["X-Shopify-API-Version"]) == (200, served)
+
+
+@pytest.mark.parametrize("asked", ["2027-04", "2026-02", "latest"])
+async def test_a_version_that_does_not_exist_is_not_found(client: Client, asked: str) -> None:
+    reply = await client.graphql("{shop{name}}", version=asked)
+    assert (reply.status, reply.body) == (404, {"errors": "Not Found"})
+
+
+async def test_a_query_against_the_schema_is_refused_with_status_200(client: Client) -> None:
+    reply = await client.graphql("{products(first: 1){nodes{colour}}}")
+    assert reply.status == 200
+    assert "Cannot query field 'colour' on type 'Product'" in reply.body["errors"][0]["message"]
+    assert "data" not in reply.body
+
+
+async def test_text_that_is_no_query_is_refused(client: Client) -> None:
+    assert "Syntax Error" in (await client.graphql("{")).body["errors"][0]["message"]
+    reply = await client.graphql("")
+    assert reply.body["errors"]
+
+
+async def test_a_body_that_is_no_json_is_a_bad_request(client: Client) -> None:
+    url = client.store.base_url(DOMAIN) + "/admin/api/2026-10/graphql.json"
+    token = client.store.credentials(DOMAIN)["access_token"]
+    reply = await client.send("POST", url, data="{", headers={"X-Shopify-Access-Token": token})
+    assert reply.status == 400
+
+
+async def test_a_field_that_is_not_modelled_is_an_error_and_not_null(client: Client) -> None:
+    body = (await client.graphql("{products(first: 1){nodes{templateSuffix}}}")).body
+    assert body["errors"][0]["message"] == "devstore does not serve Product.templateSuffix"
+
+
+async def test_each_reply_tells_its_cost(throttled: Client) -> None:
+    cost = (await throttled.graphql(FULL)).body["extensions"]["cost"]
+    assert cost["requestedQueryCost"] == 2 + 11 * (1 + 1 + 2 + 11 * 2)
+    assert 0 < cost["actualQueryCost"] <= cost["requestedQueryCost"]
+    left = cost["throttleStatus"]
+    assert (left["maximumAvailable"], left["restoreRate"]) == (2000.0, 100.0)
+    assert left["currentlyAvailable"] == pytest.approx(2000 - cost["actualQueryCost"], abs=20)
+
+
+async def test_an_empty_bucket_answers_throttled_with_status_200(throttled: Client) -> None:
+    for _ in range(20):
+        reply = await throttled.graphql(FULL)
+        if "errors" in reply.body:
+            break
+    assert reply.status == 200
+    assert reply.body["errors"][0]["message"] == "Throttled"
+    assert reply.body["errors"][0]["extensions"]["code"] == "THROTTLED"
+    assert "data" not in reply.body
+    cost = reply.body["extensions"]["cost"]
+    assert cost["actualQueryCost"] is None
+    assert cost["throttleStatus"]["currentlyAvailable"] < cost["requestedQueryCost"]
+    traffic = throttled.store.requests(DOMAIN)
+    assert (traffic.throttled, traffic.points > 0) == (1, True)
+
+
+async def test_a_query_no_bucket_can_hold_is_refused_for_good(throttled: Client) -> None:
+    body = (await throttled.graphql(DEAR)).body
+    extensions = body["errors"][0]["extensions"]
+    assert (extensions["code"], extensions["maxCost"]) == ("MAX_COST_EXCEEDED", 1000)
+    assert extensions["cost"] > 1000
+
+
+async def test_the_plan_decides_the_bucket(tls_dir: Path) -> None:
+    async with serving([replace(SHOPIFY, plan=Plan.PLUS)], tls_dir=tls_dir) as store, client_session(store) as s:
+        body = (await Client(store=store, session=s).graphql("{shop{name}}")).body
+    assert body["extensions"]["cost"]["throttleStatus"]["maximumAvailable"] == 20_000
+
+
+async def test_variables_that_are_no_object_count_as_none(client: Client) -> None:
+    url = client.store.base_url(DOMAIN) + "/admin/api/2026-10/graphql.json"
+    token = client.store.credentials(DOMAIN)["access_token"]
+    body = {"query": "{shop{name}}", "variables": []}
+    reply = await client.send("POST", url, json=body, headers={"X-Shopify-Access-Token": token})
+    assert reply.body["data"]["shop"]["name"] == "Demo"

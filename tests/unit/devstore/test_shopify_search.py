@@ -1,0 +1,67 @@
+"""Searching a Shopify shop, and the three silent traps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from devstore.shopify.time import to_text
+from tests.unit.devstore.conftest import Client
+
+QUERY = "query($q: String){products(first: 250, query: $q){nodes{id updatedAt status}}}"
+DOMAIN = "demo.myshopify.com"
+
+
+async def found(client: Client, search: str) -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = (await client.data(QUERY, q=search))["products"]["nodes"]
+    return nodes
+
+
+async def test_ids_above_a_number_are_the_rest_of_a_sweep(client: Client) -> None:
+    ids = [product.id for product in client.catalog(DOMAIN).products()]
+    rest = await found(client, f"id:>{ids[9]}")
+    assert [node["id"] for node in rest] == [f"gid://shopify/Product/{i}" for i in ids[10:]]
+
+
+async def test_a_quoted_time_bounds_the_changes(client: Client) -> None:
+    times = sorted(product.updated for product in client.catalog(DOMAIN).products())
+    later = await found(client, f"updated_at:>='{to_text(times[30])}'")
+    assert len(later) == sum(time >= times[30] for time in times)
+
+
+async def test_both_bounds_make_a_window(client: Client) -> None:
+    times = sorted(product.updated for product in client.catalog(DOMAIN).products())
+    low, high = to_text(times[40]), to_text(times[50])
+    window = await found(client, f"updated_at:>='{low}' AND updated_at:<='{high}'")
+    assert len(window) == sum(times[40] <= time <= times[50] for time in times)
+
+
+async def test_statuses_can_be_searched(client: Client) -> None:
+    assert {node["status"] for node in await found(client, "status:archived,draft")} == {"ARCHIVED", "DRAFT"}
+
+
+async def test_an_unknown_field_is_ignored_and_only_the_extensions_tell(client: Client) -> None:
+    body = (await client.graphql(QUERY, q="updated:>'2026-01-01'")).body
+    assert len(body["data"]["products"]["nodes"]) == 60
+    warning = body["extensions"]["search"][0]["warnings"][0]
+    assert (warning["field"], warning["code"]) == ("updated", "invalid_field")
+
+
+async def test_an_unquoted_time_is_read_in_the_shops_zone_and_warned_of(client: Client) -> None:
+    product = client.catalog(DOMAIN).special("draft")
+    unquoted = f"id:{product.id} updated_at:<={product.updated:%Y-%m-%dT%H}:59:59Z"
+    body = (await client.graphql(QUERY, q=unquoted)).body
+    # In the shop's zone the bound lies five hours later; the minutes are lost either way.
+    assert len(body["data"]["products"]["nodes"]) == 1
+    earlier = f"id:{product.id} updated_at:>={product.updated:%Y-%m-%dT%H}:00:00Z"
+    assert (await client.graphql(QUERY, q=earlier)).body["data"]["products"]["nodes"] == []
+    assert body["extensions"]["search"][0]["warnings"]
+
+
+async def test_a_search_without_warnings_says_nothing(client: Client) -> None:
+    assert "search" not in (await client.graphql(QUERY, q="status:active")).body["extensions"]
+
+
+async def test_an_empty_value_is_an_internal_error(client: Client) -> None:
+    error = (await client.graphql(QUERY, q="updated_at:>")).body["errors"][0]
+    assert error["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+    assert error["extensions"]["requestId"]
