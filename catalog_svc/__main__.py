@@ -1,0 +1,45 @@
+"""`python -m catalog_svc`: runs the catalog. `python -m catalog_svc migrate`: brings its schema up to date."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+
+from catalog_svc import bootstrap
+from catalog_svc.settings import CatalogSettings
+from servicekit.logs import configure_logging
+from servicekit.process import run
+from servicekit.settings import load_settings
+
+_log = logging.getLogger("catalog_svc")
+
+
+async def serve(stop: asyncio.Event) -> None:
+    """Serves until told to stop."""
+    await bootstrap.serve(_settings(), stop)
+
+
+async def migrate(stop: asyncio.Event) -> None:
+    """Migrates and ends."""
+    version = await bootstrap.migrate(_settings())
+    _log.info("schema is at %s", version)
+
+
+def _settings() -> CatalogSettings:
+    settings = load_settings(CatalogSettings)
+    configure_logging(settings.log_level, "catalog", log_format=settings.log_format)
+    return settings
+
+
+def main() -> int:
+    """The exit code of the command that was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m catalog_svc", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=["serve", "migrate"], default="serve")
+    command = parser.parse_args().command
+    return run(migrate if command == "migrate" else serve)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Puts the catalog together; the only place that knows all its rooms."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import grpc
+from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
+from catalog_svc.settings import CatalogSettings
+from catalog_svc.source.connector import ConnectorSource
+from catalog_svc.source.platforms import ConnectorPlatforms
+from catalog_svc.storage.batches import BatchStore
+from catalog_svc.storage.database import Database
+from catalog_svc.storage.embedded import embedded_postgres
+from catalog_svc.storage.engine import open_engine
+from catalog_svc.storage.issues import IssueStore
+from catalog_svc.storage.items import ItemStore
+from catalog_svc.storage.leases import LeaseStore
+from catalog_svc.storage.orders import OrderStore
+from catalog_svc.storage.readiness import watch_readiness
+from catalog_svc.storage.schema import check_schema
+from catalog_svc.storage.schema import migrate as migrate_schema
+from catalog_svc.storage.shops import ShopStore
+from catalog_svc.storage.syncs import SyncStore
+from catalog_svc.usecases.follow_sync import FollowSync, WatchLimits
+from catalog_svc.usecases.read_catalog import ReadCatalog
+from catalog_svc.usecases.run_sync import RunLimits, SyncRunner
+from catalog_svc.usecases.start_sync import StartSync
+from catalog_svc.usecases.sync_feed import SyncFeed
+from catalog_svc.usecases.work import Worker
+from servicekit.channel import open_channel
+from servicekit.drain import Drain
+from servicekit.server import GrpcServer, Service, build_server
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
+
+
+async def serve(settings: CatalogSettings, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set. Raises SettingsError, ListenError, SchemaOutdated, EmbeddedUnavailable."""
+    async with running(settings):
+        await stop.wait()
+
+
+async def migrate(settings: CatalogSettings) -> str:
+    """Brings the schema to this version and returns it."""
+    async with _database_url(settings) as url:
+        engine = open_engine(url, pool_size=2)
+        try:
+            return await migrate_schema(engine)
+        finally:
+            await engine.dispose()
+
+
+@asynccontextmanager
+async def running(settings: CatalogSettings) -> AsyncIterator[int]:
+    """The catalog, answering on the port that is yielded; stopped gracefully when the block ends."""
+    async with AsyncExitStack() as stack:
+        engine = open_engine(
+            await stack.enter_async_context(_database_url(settings)), pool_size=settings.database_pool_size
+        )
+        stack.push_async_callback(engine.dispose)
+        await _prepare_schema(engine, settings)
+        channel = open_channel(settings.connector_address)
+        stack.push_async_callback(channel.close)
+        parts = _assemble(settings, engine, channel)
+        server = _server(settings, parts)
+        port = await server.start()
+        background = _Background(
+            parts.feed.run(parts.drain),
+            parts.worker.run(),
+            watch_readiness(engine, server.set_serving, parts.drain),
+        )
+        try:
+            yield port
+        finally:
+            # The drain starts within: watchers end, the worker hands its syncs over while calls finish.
+            await server.stop(settings.stop_grace, settle=settings.settle_delay)
+            await background.ended()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Parts:
+    servicer: CatalogServicer
+    feed: SyncFeed
+    worker: Worker
+    drain: Drain
+
+
+class _Background:
+    def __init__(self, *work: Coroutine[Any, Any, None]) -> None:
+        self._tasks = [asyncio.create_task(part) for part in work]
+
+    async def ended(self) -> None:
+        """When all have ended, which each does by itself after the drain; raises what one of them raised."""
+        try:
+            await asyncio.gather(*self._tasks)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+
+def _assemble(settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.Channel) -> _Parts:
+    drain, database = Drain(), Database(engine)
+    shops, syncs = ShopStore(database), SyncStore(database)
+    feed = SyncFeed(syncs, max_followers=settings.max_watchers)
+    leases = LeaseStore(database, owner=uuid4(), ttl=settings.lease_ttl)
+    runner = SyncRunner(
+        leases=leases,
+        batches=BatchStore(database, ttl=settings.lease_ttl),
+        source=ConnectorSource(channel),
+        publish=feed.publish,
+        drain=drain,
+        limits=RunLimits(renew_every=settings.lease_ttl / 3, give_up_after=settings.give_up_after),
+    )
+    worker = Worker(leases=leases, runner=runner, drain=drain, max_running=settings.max_running_syncs)
+    use_cases = CatalogUseCases(
+        start=StartSync(
+            shops=shops,
+            orders=OrderStore(database),
+            platforms=ConnectorPlatforms(channel),
+            wake_worker=worker.wake,
+        ),
+        follow=FollowSync(syncs=syncs, feed=feed, drain=drain, limits=WatchLimits()),
+        read=ReadCatalog(shops=shops, syncs=syncs, items=ItemStore(database)),
+        syncs=syncs,
+        issues=IssueStore(database),
+        overlap=settings.incremental_overlap,
+    )
+    return _Parts(servicer=CatalogServicer(use_cases), feed=feed, worker=worker, drain=drain)
+
+
+def _server(settings: CatalogSettings, parts: _Parts) -> GrpcServer:
+    def register(server: grpc.aio.Server) -> None:
+        add_CatalogServiceServicer_to_server(parts.servicer, server)
+
+    return build_server(
+        (Service(name=SERVICE_NAME, register=register),),
+        listen_address=settings.listen_address,
+        drain=parts.drain,
+        reflection=settings.reflection,
+        allow_insecure=settings.allow_insecure,
+    )
+
+
+@asynccontextmanager
+async def _database_url(settings: CatalogSettings) -> AsyncIterator[str]:
+    url = settings.database_url.get_secret_value()
+    if url:
+        yield url
+    else:
+        async with embedded_postgres(settings.data_dir) as embedded:
+            yield embedded
+
+
+async def _prepare_schema(engine: AsyncEngine, settings: CatalogSettings) -> None:
+    """An embedded database is ours alone and is brought up to date; another one only by the operator's command."""
+    if settings.database_url.get_secret_value():
+        await check_schema(engine)
+    else:
+        await migrate_schema(engine)

@@ -1,0 +1,210 @@
+"""What a caller of the catalog can be told; every class carries a reason of the contract's list.
+
+    Failure
+    ├── InvalidRequest (servicekit)
+    ├── RequestIdReused
+    ├── ShopNotFound, SyncNotFound, ItemNotFound
+    ├── SyncAlreadyRunning
+    ├── RevisionInFuture
+    ├── TooManyWatchers, StreamExpired
+    ├── StorageUnavailable
+    ├── NotImplementedYet
+    └── SourceFailed            from the connector: ConnectorUnavailable, SourceIncomplete, SourceCountMismatch,
+                                SyncStalled and every reason that the connector itself gives
+
+LeaseLost is no Failure: nobody is told, the new owner goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from uuid import UUID
+
+from catalog_svc.domain.shop import ShopKey
+from servicekit.failure import Failure, Resource
+
+SYNC_TYPE = "catalogsync.catalog.v1.Sync"
+SHOP_TYPE = "catalogsync.catalog.v1.Shop"
+ITEM_TYPE = "catalogsync.catalog.v1.Item"
+
+
+class RequestIdReused(Failure):
+    """The request_id came before with other parameters."""
+
+    reason = "REQUEST_ID_REUSED"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"request_id {request_id!r} was used before with other parameters; use a new one for a new request",
+            metadata={"request_id": request_id},
+        )
+
+
+class ShopNotFound(Failure):
+    """No sync of this shop was ever started."""
+
+    reason = "SHOP_NOT_FOUND"
+
+    def __init__(self, key: ShopKey) -> None:
+        super().__init__(
+            f"shop {key} is not known here; start a sync of it first",
+            metadata={"platform": key.platform, "domain": key.domain},
+            resource=Resource(type=SHOP_TYPE, name=str(key)),
+        )
+
+
+class SyncNotFound(Failure):
+    """No such sync."""
+
+    reason = "SYNC_NOT_FOUND"
+
+    def __init__(self, sync_id: UUID) -> None:
+        super().__init__(
+            f"sync {sync_id} does not exist",
+            metadata={"sync_id": str(sync_id)},
+            resource=Resource(type=SYNC_TYPE, name=str(sync_id)),
+        )
+
+
+class ItemNotFound(Failure):
+    """No such item in the shop."""
+
+    reason = "ITEM_NOT_FOUND"
+
+    def __init__(self, key: ShopKey, item_id: str) -> None:
+        super().__init__(
+            f"shop {key} has no item {item_id!r}",
+            metadata={"item_id": item_id},
+            resource=Resource(type=ITEM_TYPE, name=item_id),
+        )
+
+
+class SyncAlreadyRunning(Failure):
+    """The shop has an active sync."""
+
+    reason = "SYNC_ALREADY_RUNNING"
+
+    def __init__(self, key: ShopKey, sync_id: UUID) -> None:
+        super().__init__(
+            f"sync {sync_id} of shop {key} is active; watch that one",
+            metadata={"sync_id": str(sync_id)},
+            resource=Resource(type=SYNC_TYPE, name=str(sync_id)),
+        )
+
+
+class RevisionInFuture(Failure):
+    """The client has seen a revision that this database never had."""
+
+    reason = "REVISION_IN_FUTURE"
+
+    def __init__(self, sync_id: UUID, *, after_revision: int, revision: int) -> None:
+        super().__init__(
+            f"sync {sync_id} is at revision {revision}, not yet at {after_revision}; watch again from 0",
+            metadata={
+                "sync_id": str(sync_id),
+                "revision": str(revision),
+                "after_revision": str(after_revision),
+            },
+        )
+
+
+class TooManyWatchers(Failure):
+    """This replica follows as many watchers as it may."""
+
+    reason = "TOO_MANY_WATCHERS"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"this server follows {limit} watchers already; try again", metadata={"limit": str(limit)}
+        )
+
+
+class StreamExpired(Failure):
+    """A watch came of age."""
+
+    reason = "STREAM_EXPIRED"
+
+    def __init__(self) -> None:
+        super().__init__("this watch has lived its time; watch again with the last revision")
+
+
+class StorageUnavailable(Failure):
+    """The database does not answer."""
+
+    reason = "STORAGE_UNAVAILABLE"
+
+    def __init__(self) -> None:
+        super().__init__("the database does not answer; try again")
+
+
+class NotImplementedYet(Failure):
+    """Promised by the contract, not built yet."""
+
+    reason = "NOT_IMPLEMENTED"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not built yet", metadata={"method": what})
+
+
+class SourceFailed(Failure):
+    """The source ended the pass; `passing` tells whether trying again may help."""
+
+    def __init__(
+        self,
+        *,
+        reason: str,
+        message: str,
+        passing: bool,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(message, metadata=metadata, retry_after=retry_after)
+        self.reason = reason
+        self.passing = passing
+
+
+class ConnectorUnavailable(SourceFailed):
+    """connector_svc does not answer, or its stream broke off."""
+
+    def __init__(self, message: str = "connector_svc does not answer; we try again") -> None:
+        super().__init__(reason="CONNECTOR_UNAVAILABLE", message=message, passing=True)
+
+
+class SourceIncomplete(SourceFailed):
+    """The stream ended without its end mark."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            reason="SOURCE_INCOMPLETE",
+            message="the source's stream ended without its end mark; the pass goes on from its checkpoint",
+            passing=True,
+        )
+
+
+class SourceCountMismatch(SourceFailed):
+    """What arrived is not what the source counted."""
+
+    def __init__(self, *, what: str, expected: int, received: int) -> None:
+        super().__init__(
+            reason="SOURCE_COUNT_MISMATCH",
+            message=f"{expected} {what} announced, {received} arrived; what came is stored, start another sync",
+            metadata={"expected": str(expected), "received": str(received)},
+            passing=False,
+        )
+
+
+class SyncStalled(SourceFailed):
+    """Attempt after attempt stored nothing."""
+
+    def __init__(self, attempts: int) -> None:
+        super().__init__(
+            reason="SYNC_STALLED",
+            message=f"{attempts} attempts ended without storing anything; see the log for what stops them",
+            metadata={"attempts": str(attempts)},
+            passing=False,
+        )
+
+
+class LeaseLost(Exception):
+    """Another replica has taken the sync over, or it has ended: stop, and write nothing more."""

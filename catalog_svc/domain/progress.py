@@ -1,0 +1,84 @@
+"""How far a sync is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordCounts:
+    """What a sync did with the records it met; seen = created + updated + unchanged."""
+
+    seen: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    set_aside: int = 0
+
+    def __add__(self, other: RecordCounts) -> RecordCounts:
+        return RecordCounts(
+            seen=self.seen + other.seen,
+            created=self.created + other.created,
+            updated=self.updated + other.updated,
+            unchanged=self.unchanged + other.unchanged,
+            deleted=self.deleted + other.deleted,
+            set_aside=self.set_aside + other.set_aside,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """Counts so far and what is expected."""
+
+    products: RecordCounts = RecordCounts()
+    items: RecordCounts = RecordCounts()
+    estimated_product_count: int | None = None
+    estimated_item_count: int | None = None
+    items_per_second: float | None = None
+    """None when nothing moves."""
+    issue_count: int = 0
+
+    def remaining(self) -> timedelta | None:
+        """Time left at the present rate; None when it cannot be told."""
+        share = self._share_done()
+        if not self.items_per_second or not share or not self.items.seen:
+            return None
+        items_left = self.items.seen / share - self.items.seen
+        return timedelta(seconds=items_left / self.items_per_second)
+
+    def _share_done(self) -> float | None:
+        if self.estimated_item_count:
+            return min(1.0, self.items.seen / self.estimated_item_count)
+        if self.estimated_product_count:
+            return min(1.0, self.products.seen / self.estimated_product_count)
+        return None
+
+
+class WaitReason(Enum):
+    """Why a running sync stands still; the names are those of the contract."""
+
+    THROTTLED = "THROTTLED"
+    """The platform's rate limit."""
+    PLATFORM_JOB = "PLATFORM_JOB"
+    """A job that the platform runs for us."""
+    SOURCE_UNREACHABLE = "SOURCE_UNREACHABLE"
+    """The platform does not answer."""
+    TOKEN_SERVICE = "TOKEN_SERVICE"
+    """The Token Service does not answer."""
+    CONNECTOR = "CONNECTOR"
+    """connector_svc does not answer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """A pause, its reason and its end."""
+
+    reason: WaitReason
+    until: datetime
+    """UTC."""
+    message: str = ""
+    done_count: int | None = None
+    total_count: int | None = None

@@ -1,0 +1,75 @@
+"""What a source of products delivers: a header, then batches and waits, then the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from catalog_svc.domain.issue import RecordIssue
+from catalog_svc.domain.product import IncomingProduct
+from catalog_svc.domain.progress import Waiting
+from catalog_svc.domain.shop import ShopKey, ShopProfile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceRequest:
+    """One pass, or the rest of one."""
+
+    shop: ShopKey
+    updated_after: datetime | None
+    """UTC; None: everything."""
+    checkpoint: bytes
+    """Empty: from the beginning."""
+    max_batch_products: int = 0
+    """0: the connector's choice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceHeader:
+    """Always first."""
+
+    profile: ShopProfile
+    watermark: datetime
+    """UTC, the platform's clock when the pass began."""
+    strategy: str
+    served_api_version: str
+    estimated_product_count: int | None
+    estimated_item_count: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceBatch:
+    """Whole products, what was set aside, and where to go on."""
+
+    products: tuple[IncomingProduct, ...]
+    issues: tuple[RecordIssue, ...]
+    checkpoint: bytes
+    deleted_product_ids: tuple[str, ...] = ()
+
+    def followed_by(self, later: SourceBatch) -> SourceBatch:
+        """Both as one, with the later checkpoint."""
+        return SourceBatch(
+            products=self.products + later.products,
+            issues=self.issues + later.issues,
+            checkpoint=later.checkpoint,
+            deleted_product_ids=self.deleted_product_ids + later.deleted_product_ids,
+        )
+
+    @property
+    def item_count(self) -> int:
+        """Variants in the batch."""
+        return sum(product.item_count for product in self.products)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceEnd:
+    """Always last of a complete pass; the counts are of the whole pass."""
+
+    source_count: int
+    emitted_count: int
+    set_aside_count: int
+    warnings: tuple[str, ...] = ()
+
+
+SourceEvent: TypeAlias = SourceHeader | SourceBatch | Waiting | SourceEnd

@@ -1,0 +1,112 @@
+"""A sync: one run that brings a shop's stored catalog up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from uuid import UUID
+
+from catalog_svc.domain.progress import Progress, Waiting
+from catalog_svc.domain.shop import Shop
+
+
+class SyncState(Enum):
+    """Where a sync is. PENDING -> RUNNING -> SUCCEEDED | FAILED | CANCELLED; PENDING may also end directly."""
+
+    PENDING = "PENDING"
+    """Ordered, not picked up yet."""
+    RUNNING = "RUNNING"
+    """A replica holds, or held, its lease."""
+    SUCCEEDED = "SUCCEEDED"
+    """Complete."""
+    FAILED = "FAILED"
+    """Ended by `Sync.error`; what was stored stays."""
+    CANCELLED = "CANCELLED"
+    """Ended on request; what was stored stays."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self not in ACTIVE_STATES
+
+
+ACTIVE_STATES = frozenset({SyncState.PENDING, SyncState.RUNNING})
+
+
+class SyncMode(Enum):
+    """How much is read."""
+
+    FULL = "FULL"
+    """Everything."""
+    INCREMENTAL = "INCREMENTAL"
+    """What changed since the shop's watermark."""
+
+
+class SyncTrigger(Enum):
+    """Why a sync was started."""
+
+    REQUEST = "REQUEST"
+    SCHEDULE = "SCHEDULE"
+    RESUME = "RESUME"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyncError:
+    """Why a sync failed."""
+
+    reason: str
+    """A name of `catalogsync.errors.v1.ErrorReason`, without prefix."""
+    message: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sync:
+    """A sync as clients see it; every change raises `revision`."""
+
+    sync_id: UUID
+    shop: Shop
+    state: SyncState
+    mode: SyncMode
+    trigger: SyncTrigger
+    revision: int
+    progress: Progress
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    attempt_count: int = 0
+    waiting: Waiting | None = None
+    error: SyncError | None = None
+    parent_sync_id: UUID | None = None
+    strategy: str = ""
+    served_api_version: str = ""
+    correlation_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """The right to write for a sync: valid while the stored epoch and sequence are these."""
+
+    merchant_id: UUID
+    shop_id: UUID
+    sync_id: UUID
+    epoch: int
+    """Fencing token: one more at each claim."""
+    next_seq: int
+    """Number of the next batch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimedSync:
+    """A sync that this replica may run, and where it goes on."""
+
+    lease: Lease
+    sync: Sync
+    checkpoint: bytes
+    updated_after: datetime | None
+    """Lower bound of an incremental pass; None: everything."""
+    claims_without_progress: int
+    """1 for the first claim; grows when claim after claim stores nothing."""

@@ -1,0 +1,1 @@
+"""How the catalog is asked: servicer, checks of requests, domain to proto."""

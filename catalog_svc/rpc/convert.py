@@ -1,0 +1,175 @@
+"""Domain to proto."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.errors.v1 import issue_reason_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import status_pb2
+
+from catalog_svc.domain.issue import SyncIssue
+from catalog_svc.domain.item import Item
+from catalog_svc.domain.progress import Progress, RecordCounts, Waiting
+from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.status import ShopStatus
+from catalog_svc.domain.sync import Sync, SyncError
+from servicekit.failure import Failure
+from servicekit.status import to_status
+
+
+def sync(value: Sync) -> pb.Sync:
+    """The whole snapshot."""
+    return pb.Sync(
+        sync_id=str(value.sync_id),
+        shop=shop(value.shop),
+        state=pb.Sync.State.Value(f"STATE_{value.state.value}"),
+        mode=pb.Sync.Mode.Value(f"MODE_{value.mode.value}"),
+        trigger=pb.Sync.Trigger.Value(f"TRIGGER_{value.trigger.value}"),
+        revision=value.revision,
+        progress=_progress(value.progress, value.updated_at),
+        waiting=_waiting(value.waiting) if value.waiting else None,
+        error=_error(value.error) if value.error else None,
+        attempt_count=value.attempt_count,
+        create_time=_time(value.created_at),
+        start_time=_time(value.started_at),
+        end_time=_time(value.ended_at),
+        update_time=_time(value.updated_at),
+        parent_sync_id=str(value.parent_sync_id) if value.parent_sync_id else "",
+        strategy=value.strategy,
+        served_api_version=value.served_api_version,
+        correlation_id=value.correlation_id,
+    )
+
+
+def shop(value: Shop) -> pb.Shop:
+    """A registered shop."""
+    return pb.Shop(
+        platform=value.key.platform,
+        domain=value.key.domain,
+        shop_id=str(value.shop_id),
+        merchant_id=str(value.merchant_id),
+        platform_shop_id=value.platform_shop_id,
+        currency_code=value.currency_code,
+        display_name=value.display_name,
+    )
+
+
+def status(value: ShopStatus) -> pb.GetStatusResponse:
+    """A shop's dashboard."""
+    error = value.connection_error
+    return pb.GetStatusResponse(
+        shop=shop(value.shop),
+        product_count=value.counts.products,
+        item_count=value.counts.items,
+        item_with_image_count=value.counts.items_with_image,
+        last_finished_sync=sync(value.last_finished) if value.last_finished else None,
+        active_sync=sync(value.active) if value.active else None,
+        fresh_as_of_time=_time(value.shop.watermark),
+        connection=pb.ConnectionHealth(
+            state=pb.ConnectionHealth.State.Value(f"STATE_{value.connection.value}"),
+            reason=error.reason if error else "",
+            message=error.message if error else "",
+        ),
+    )
+
+
+def issue(value: SyncIssue) -> pb.SyncIssue:
+    """A record that was set aside."""
+    known = issue_reason_pb2.IssueReason
+    name = f"ISSUE_REASON_{value.issue.reason}"
+    return pb.SyncIssue(
+        number=value.number,
+        reason=known.Value(name) if name in known.keys() else known.Value("ISSUE_REASON_UNSPECIFIED"),  # noqa: SIM118
+        product_id=value.issue.product_id,
+        item_id=value.issue.item_id,
+        field=value.issue.field,
+        message=value.issue.message,
+        sample=value.issue.sample,
+        product_set_aside=value.issue.product_set_aside,
+        create_time=_time(value.created_at),
+    )
+
+
+def item(value: Item) -> pb.Item:
+    """An item with what its product tells."""
+    return pb.Item(
+        item_id=value.item_id,
+        product_id=value.product_id,
+        position=value.position,
+        title=value.title,
+        product_title=value.product_title,
+        sku=value.sku,
+        barcode=value.barcode,
+        price=_money(value.price, value.currency_code),
+        compare_at_price=_money(value.compare_at_price, value.currency_code),
+        stock_quantity=value.stock_quantity,
+        available=value.available,
+        sellable_without_stock=value.sellable_without_stock,
+        options=[pb.ItemOption(name=name, value=option) for name, option in value.options],
+        image_url=value.image_url,
+        weight=format(value.weight, "f") if value.weight is not None else "",
+        weight_unit=value.weight_unit,
+        product_status=value.product_status,
+        product_url=value.product_url,
+        vendor=value.vendor,
+        product_type=value.product_type,
+        source_update_time=_time(value.source_updated_at),
+        create_time=_time(value.created_at),
+        update_time=_time(value.updated_at),
+        delete_time=_time(value.deleted_at),
+    )
+
+
+def _progress(value: Progress, at: datetime) -> pb.Progress:
+    remaining = value.remaining()
+    return pb.Progress(
+        products=_counts(value.products),
+        items=_counts(value.items),
+        estimated_product_count=value.estimated_product_count,
+        estimated_item_count=value.estimated_item_count,
+        items_per_second=value.items_per_second,
+        estimated_end_time=_time(at + remaining) if remaining is not None else None,
+        issue_count=value.issue_count,
+    )
+
+
+def _counts(value: RecordCounts) -> pb.RecordCounts:
+    return pb.RecordCounts(
+        seen_count=value.seen,
+        created_count=value.created,
+        updated_count=value.updated,
+        unchanged_count=value.unchanged,
+        deleted_count=value.deleted,
+        set_aside_count=value.set_aside,
+    )
+
+
+def _waiting(value: Waiting) -> pb.Waiting:
+    return pb.Waiting(
+        reason=pb.Waiting.Reason.Value(f"REASON_{value.reason.value}"),
+        until_time=_time(value.until),
+        message=value.message,
+        done_count=value.done_count,
+        total_count=value.total_count,
+    )
+
+
+def _error(value: SyncError) -> status_pb2.Status:
+    failure = Failure(value.message, metadata=value.metadata)
+    failure.reason = value.reason
+    return to_status(failure)
+
+
+def _money(amount: Decimal | None, currency_code: str) -> pb.Money | None:
+    return None if amount is None else pb.Money(amount=format(amount, "f"), currency_code=currency_code)
+
+
+def _time(value: datetime | None) -> Timestamp | None:
+    if value is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(value)
+    return stamp

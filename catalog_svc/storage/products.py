@@ -1,0 +1,150 @@
+"""The bulk writer of products and items: look first, write only what changed, in few statements.
+
+One SELECT of the stored hashes, then COPY into staging tables and one INSERT ... SELECT ... ON CONFLICT for each
+table. An unchanged product costs a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from catalog_svc.domain.product import IncomingProduct, ItemRecord, ProductRecord
+from catalog_svc.domain.progress import RecordCounts
+from catalog_svc.storage import staging
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShopScope:
+    """Whose rows."""
+
+    merchant_id: UUID
+    shop_id: UUID
+
+    @property
+    def values(self) -> dict[str, object]:
+        """As statement parameters."""
+        return {"merchant_id": self.merchant_id, "shop_id": self.shop_id}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """What became of a batch."""
+
+    products: RecordCounts
+    items: RecordCounts
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    content_hash: bytes
+    deleted: bool
+
+
+_STORED = text("""
+    SELECT product_id, content_hash, deleted_at IS NOT NULL AS deleted FROM product
+    WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[]))""")
+
+_DELETE_PRODUCTS = text("""
+    UPDATE product SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[]))
+      AND deleted_at IS NULL""")
+
+_DELETE_ITEMS = text("""
+    UPDATE item SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[]))
+      AND deleted_at IS NULL""")
+
+
+class ProductWriter:
+    """Writes products of one shop inside the caller's transaction."""
+
+    def __init__(self, connection: AsyncConnection, scope: ShopScope) -> None:
+        self._connection = connection
+        self._scope = scope
+
+    async def write(self, products: Sequence[IncomingProduct], deleted: Sequence[str]) -> Written:
+        """Brings the rows of these products, each id once, to what they say; marks `deleted` ones."""
+        stored = await self._stored(products)
+        changed = [p for p in products if _differs(p, stored.get(p.product_id))]
+        unchanged_items = sum(p.item_count for p in products) - sum(p.item_count for p in changed)
+        created = sum(_is_new(stored.get(p.product_id)) for p in changed)
+        items = await self._write_changed(changed, stored) if changed else RecordCounts()
+        products_deleted, items_deleted = await self._delete(deleted)
+        return Written(
+            products=RecordCounts(
+                seen=len(products),
+                created=created,
+                updated=len(changed) - created,
+                unchanged=len(products) - len(changed),
+                deleted=products_deleted,
+            ),
+            items=items + RecordCounts(seen=unchanged_items, unchanged=unchanged_items, deleted=items_deleted),
+        )
+
+    async def _stored(self, products: Sequence[IncomingProduct]) -> dict[str, _Stored]:
+        if not products:
+            return {}
+        values = {**self._scope.values, "product_ids": [p.product_id for p in products]}
+        rows = await self._connection.execute(_STORED, values)
+        return {row.product_id: _Stored(row.content_hash, row.deleted) for row in rows}
+
+    async def _write_changed(self, changed: Sequence[IncomingProduct], stored: dict[str, _Stored]) -> RecordCounts:
+        product_rows: list[ProductRecord] = []
+        item_rows: dict[str, ItemRecord] = {}
+        for product in changed:
+            record, items = product.unpack()
+            product_rows.append(record)
+            item_rows.update((item.item_id, item) for item in items)
+        await self._stage(product_rows, list(item_rows.values()))
+        known = [p for p in changed if p.product_id in stored]
+        counts = await self._compare() if known else RecordCounts(seen=len(item_rows), created=len(item_rows))
+        await self._connection.execute(staging.WRITE_PRODUCTS, self._scope.values)
+        await self._connection.execute(staging.WRITE_ITEMS, self._scope.values)
+        return counts + RecordCounts(deleted=await self._delete_departed(known))
+
+    async def _stage(self, products: list[ProductRecord], items: list[ItemRecord]) -> None:
+        for statement in staging.CREATE:
+            await self._connection.execute(statement)
+        driver = cast("asyncpg.Connection", (await self._connection.get_raw_connection()).driver_connection)
+        await driver.copy_records_to_table("stage_product", records=products, columns=ProductRecord._fields)
+        await driver.copy_records_to_table("stage_item", records=items, columns=ItemRecord._fields)
+
+    async def _compare(self) -> RecordCounts:
+        row = (await self._connection.execute(staging.COMPARE_ITEMS, self._scope.values)).one()
+        return RecordCounts(
+            seen=row.seen,
+            created=row.created,
+            updated=row.seen - row.created - row.unchanged,
+            unchanged=row.unchanged,
+        )
+
+    async def _delete_departed(self, known: Sequence[IncomingProduct]) -> int:
+        """Items that left a product whose variants came complete."""
+        complete = [p.product_id for p in known if p.variants_complete]
+        if not complete:
+            return 0
+        values = {**self._scope.values, "product_ids": complete}
+        return (await self._connection.execute(staging.DELETE_DEPARTED, values)).rowcount
+
+    async def _delete(self, product_ids: Sequence[str]) -> tuple[int, int]:
+        if not product_ids:
+            return 0, 0
+        values = {**self._scope.values, "product_ids": list(product_ids)}
+        items = (await self._connection.execute(_DELETE_ITEMS, values)).rowcount
+        products = (await self._connection.execute(_DELETE_PRODUCTS, values)).rowcount
+        return products, items
+
+
+def _differs(product: IncomingProduct, stored: _Stored | None) -> bool:
+    return stored is None or stored.deleted or stored.content_hash != product.content_hash
+
+
+def _is_new(stored: _Stored | None) -> bool:
+    return stored is None or stored.deleted

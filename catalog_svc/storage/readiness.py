@@ -1,0 +1,45 @@
+"""Whether the database answers: what health is about."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from servicekit.drain import Drain, ServerDraining
+
+_log = logging.getLogger(__name__)
+_EVERY = 5.0
+
+
+async def watch_readiness(
+    engine: AsyncEngine, set_serving: Callable[[bool], Awaitable[None]], drain: Drain
+) -> None:
+    """Tells `set_serving` what a ping every few seconds finds, until the drain.
+
+    A connector that is away does not count: one bad connector must not take every catalog out of rotation.
+    """
+    was_ready: bool | None = None
+    while True:
+        ready = await _answers(engine)
+        if ready is not was_ready:
+            _log.log(logging.INFO if ready else logging.ERROR, "database %s", "ready" if ready else "away")
+            await set_serving(ready)
+            was_ready = ready
+        try:
+            await drain.race(asyncio.sleep(_EVERY))
+        except ServerDraining:
+            return
+
+
+async def _answers(engine: AsyncEngine) -> bool:
+    try:
+        async with asyncio.timeout(_EVERY), engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+    except (SQLAlchemyError, OSError, TimeoutError):
+        return False
+    return True

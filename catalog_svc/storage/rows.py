@@ -1,0 +1,97 @@
+"""Rows to domain objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from catalog_svc.domain.progress import Progress, RecordCounts, Waiting, WaitReason
+from catalog_svc.domain.shop import Shop, ShopKey
+from catalog_svc.domain.sync import Sync, SyncError, SyncMode, SyncState, SyncTrigger
+from catalog_svc.storage.tables import sync
+
+Row = Mapping[Any, Any]
+
+SHOP_COLUMNS = """shop.platform, shop.domain, shop.platform_shop_id, shop.currency_code, shop.display_name,
+    shop.watermark AS shop_watermark"""
+"""With merchant_id and shop_id, what `to_shop` reads."""
+
+SYNC_COLUMNS = ", ".join(f"sync.{column.name}" for column in sync.columns)
+"""What `to_sync` reads; by name, so that a column added by a newer version disturbs no prepared statement."""
+
+
+def to_shop(row: Row) -> Shop:
+    """From `SHOP_COLUMNS` with the ids."""
+    return Shop(
+        merchant_id=row["merchant_id"],
+        shop_id=row["shop_id"],
+        key=ShopKey(row["platform"], row["domain"]),
+        platform_shop_id=row["platform_shop_id"],
+        currency_code=row["currency_code"],
+        display_name=row["display_name"],
+        watermark=row["shop_watermark"],
+    )
+
+
+def to_sync(row: Row, shop: Shop) -> Sync:
+    """From `SYNC_COLUMNS`."""
+    return Sync(
+        sync_id=row["sync_id"],
+        shop=shop,
+        state=SyncState(row["state"]),
+        mode=SyncMode(row["mode"]),
+        trigger=SyncTrigger(row["trigger"]),
+        revision=row["revision"],
+        progress=_progress(row),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        attempt_count=row["attempt_count"],
+        waiting=_waiting(row),
+        error=_error(row),
+        parent_sync_id=row["parent_sync_id"],
+        strategy=row["strategy"],
+        served_api_version=row["served_api_version"],
+        correlation_id=row["correlation_id"],
+    )
+
+
+def _progress(row: Row) -> Progress:
+    return Progress(
+        products=_counts(row, "products"),
+        items=_counts(row, "items"),
+        estimated_product_count=row["estimated_product_count"],
+        estimated_item_count=row["estimated_item_count"],
+        items_per_second=row["items_per_second"],
+        issue_count=row["issue_count"],
+    )
+
+
+def _counts(row: Row, what: str) -> RecordCounts:
+    return RecordCounts(
+        seen=row[f"{what}_seen"],
+        created=row[f"{what}_created"],
+        updated=row[f"{what}_updated"],
+        unchanged=row[f"{what}_unchanged"],
+        deleted=row[f"{what}_deleted"],
+        set_aside=row[f"{what}_set_aside"],
+    )
+
+
+def _waiting(row: Row) -> Waiting | None:
+    if row["waiting_reason"] is None:
+        return None
+    return Waiting(
+        reason=WaitReason(row["waiting_reason"]),
+        until=row["waiting_until"],
+        message=row["waiting_message"],
+        done_count=row["waiting_done_count"],
+        total_count=row["waiting_total_count"],
+    )
+
+
+def _error(row: Row) -> SyncError | None:
+    if row["error_reason"] is None:
+        return None
+    return SyncError(reason=row["error_reason"], message=row["error_message"], metadata=row["error_metadata"])

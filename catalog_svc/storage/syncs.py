@@ -1,0 +1,75 @@
+"""Reading syncs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from catalog_svc.domain.errors import SyncNotFound
+from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.sync import Sync, SyncState
+from catalog_svc.storage.database import Database
+from catalog_svc.storage.rows import SHOP_COLUMNS, SYNC_COLUMNS, to_shop, to_sync
+
+_SELECT = f"""
+    SELECT {SYNC_COLUMNS}, {SHOP_COLUMNS} FROM sync
+    JOIN shop ON shop.merchant_id = sync.merchant_id AND shop.shop_id = sync.shop_id"""
+
+_BY_IDS = text(f"{_SELECT} WHERE sync.sync_id = ANY(:sync_ids)")
+
+# Sync ids are uuid v7: their order is the order of creation.
+_LIST = f"""{_SELECT}
+    WHERE (CAST(:before AS uuid) IS NULL OR sync.sync_id < :before)
+      AND (CAST(:states AS text[]) IS NULL OR sync.state = ANY(CAST(:states AS text[])))"""
+_LIST_END = " ORDER BY sync.sync_id DESC LIMIT :limit"
+_LIST_ALL = text(_LIST + _LIST_END)
+_LIST_SHOP = text(f"{_LIST} AND sync.merchant_id = :merchant_id AND sync.shop_id = :shop_id {_LIST_END}")
+
+
+class SyncStore:
+    """Syncs as they are stored."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, sync_id: UUID) -> Sync:
+        """The sync. Raises SyncNotFound."""
+        return await self._database.transaction(lambda connection: find_sync(connection, sync_id))
+
+    async def get_many(self, sync_ids: Collection[UUID]) -> list[Sync]:
+        """Those that exist, in any order, by one query."""
+
+        async def read(connection: AsyncConnection) -> list[Sync]:
+            rows = (await connection.execute(_BY_IDS, {"sync_ids": list(sync_ids)})).mappings()
+            return [to_sync(row, to_shop(row)) for row in rows]
+
+        return await self._database.transaction(read)
+
+    async def page(
+        self, *, shop: Shop | None, states: Sequence[SyncState], before: UUID | None, limit: int
+    ) -> list[Sync]:
+        """Newest first, older than `before`; of all shops when `shop` is None."""
+        values: dict[str, object] = {
+            "before": before,
+            "states": [state.value for state in states] or None,
+            "limit": limit,
+        }
+        if shop is not None:
+            values |= {"merchant_id": shop.merchant_id, "shop_id": shop.shop_id}
+
+        async def read(connection: AsyncConnection) -> list[Sync]:
+            rows = (await connection.execute(_LIST_ALL if shop is None else _LIST_SHOP, values)).mappings()
+            return [to_sync(row, to_shop(row)) for row in rows]
+
+        return await self._database.transaction(read)
+
+
+async def find_sync(connection: AsyncConnection, sync_id: UUID) -> Sync:
+    """The sync. Raises SyncNotFound."""
+    row = (await connection.execute(_BY_IDS, {"sync_ids": [sync_id]})).mappings().first()
+    if row is None:
+        raise SyncNotFound(sync_id)
+    return to_sync(row, to_shop(row))

@@ -1,0 +1,116 @@
+"""What the use cases need from the world."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from catalog_svc.domain.issue import SyncIssue
+from catalog_svc.domain.item import Item, ItemFilter, ItemPosition
+from catalog_svc.domain.order import SyncOrder
+from catalog_svc.domain.progress import Waiting
+from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey
+from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceHeader, SourceRequest
+from catalog_svc.domain.status import CatalogCounts
+from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncState
+
+
+class Shops(Protocol):
+    """Registered shops."""
+
+    async def find(self, key: ShopKey) -> Shop | None:
+        """None: never synced."""
+        ...
+
+
+class Orders(Protocol):
+    """Takes orders for syncs."""
+
+    async def start(self, order: SyncOrder) -> Sync:
+        """Raises SyncAlreadyRunning, RequestIdReused."""
+        ...
+
+
+class Syncs(Protocol):
+    """Syncs as they are stored."""
+
+    async def get(self, sync_id: UUID) -> Sync:
+        """Raises SyncNotFound."""
+        ...
+
+    async def get_many(self, sync_ids: Collection[UUID]) -> list[Sync]:
+        """Those that exist, by one query."""
+        ...
+
+    async def page(
+        self, *, shop: Shop | None, states: Sequence[SyncState], before: UUID | None, limit: int
+    ) -> list[Sync]:
+        """Newest first."""
+        ...
+
+
+class Issues(Protocol):
+    """What syncs set aside."""
+
+    async def page(self, sync_id: UUID, *, after: int, limit: int) -> list[SyncIssue]:
+        """In order. Raises SyncNotFound."""
+        ...
+
+
+class Items(Protocol):
+    """The stored catalog."""
+
+    async def get(self, shop: Shop, item_id: str) -> Item | None: ...
+
+    async def page(self, shop: Shop, which: ItemFilter, *, after: ItemPosition | None, limit: int) -> list[Item]:
+        """By product id and item id."""
+        ...
+
+    async def counts(self, shop: Shop) -> CatalogCounts: ...
+
+
+class Leases(Protocol):
+    """The right to run a sync. All but `claim` raise LeaseLost once another epoch has begun."""
+
+    async def claim(self) -> ClaimedSync | None: ...
+
+    async def renew(self, lease: Lease) -> None: ...
+
+    async def release(self, lease: Lease) -> None: ...
+
+    async def begin(self, lease: Lease, header: SourceHeader) -> Sync: ...
+
+    async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync: ...
+
+    async def end(self, lease: Lease, state: SyncState, error: SyncError | None = None) -> Sync: ...
+
+
+class Batches(Protocol):
+    """Stores batches, each exactly once."""
+
+    async def apply(
+        self, lease: Lease, shop: Shop, batch: SourceBatch, *, full: bool, items_per_second: float | None
+    ) -> tuple[Lease, Sync]:
+        """The lease for the next batch and the sync after this one. Raises LeaseLost."""
+        ...
+
+
+class ProductSource(Protocol):
+    """Where products come from."""
+
+    def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
+        """A header, batches and waits, an end. Raises SourceFailed; ends without SourceEnd when it broke off."""
+        ...
+
+
+class Platforms(Protocol):
+    """Which platforms there are."""
+
+    async def find(self, name: str) -> PlatformInfo | None:
+        """None: not supported. Raises ConnectorUnavailable."""
+        ...
+
+    async def names(self) -> list[str]:
+        """All of them. Raises ConnectorUnavailable."""
+        ...

@@ -1,0 +1,70 @@
+"""Reads the source while the last batch is being stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from types import TracebackType
+from typing import TypeAlias
+
+from catalog_svc.domain.source import SourceBatch, SourceEvent
+
+_DEPTH = 4
+"""Messages read ahead, about 1 MiB each at most: two hide the latency, four let small ones be gathered."""
+
+
+class _Broken:
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+_Entry: TypeAlias = SourceEvent | _Broken
+
+
+class ReadAhead:
+    """Events of a source, read by a task of its own into a bounded queue."""
+
+    def __init__(self, events: AsyncGenerator[SourceEvent, None]) -> None:
+        self._events = events
+        self._queue: asyncio.Queue[_Entry] = asyncio.Queue(_DEPTH)
+        self._held: _Entry | None = None
+
+    async def __aenter__(self) -> ReadAhead:
+        self._reader = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def next(self) -> SourceEvent | None:
+        """The next event; None when the source ended. Raises what the source raised, after all before it."""
+        entry, self._held = self._held or await self._queue.get(), None
+        if not isinstance(entry, _Broken):
+            return entry
+        if entry.error is not None:
+            raise entry.error
+        return None
+
+    def with_following(self, batch: SourceBatch, items: int) -> SourceBatch:
+        """`batch` and the batches that have arrived after it, up to about `items` items."""
+        while batch.item_count < items and self._held is None and not self._queue.empty():
+            entry = self._queue.get_nowait()
+            if isinstance(entry, SourceBatch):
+                batch = batch.followed_by(entry)
+            else:
+                self._held = entry
+        return batch
+
+    async def _read(self) -> None:
+        error: BaseException | None = None
+        try:
+            async with aclosing(self._events) as events:
+                async for event in events:
+                    await self._queue.put(event)
+        except Exception as problem:
+            error = problem
+        await self._queue.put(_Broken(error))

@@ -1,0 +1,53 @@
+"""Answering what is stored."""
+
+from __future__ import annotations
+
+from catalog_svc.domain.errors import ItemNotFound, ShopNotFound
+from catalog_svc.domain.item import Item, ItemFilter, ItemPosition
+from catalog_svc.domain.shop import Shop, ShopKey
+from catalog_svc.domain.status import ShopStatus
+from catalog_svc.domain.sync import ACTIVE_STATES, SyncState
+from catalog_svc.usecases.ports import Items, Shops, Syncs
+
+_ENDED = tuple(state for state in SyncState if state.ended)
+
+
+class ReadCatalog:
+    """Shops, their status and their items."""
+
+    def __init__(self, *, shops: Shops, syncs: Syncs, items: Items) -> None:
+        self._shops = shops
+        self._syncs = syncs
+        self._items = items
+
+    async def shop(self, key: ShopKey) -> Shop:
+        """The registered shop. Raises ShopNotFound."""
+        shop = await self._shops.find(key)
+        if shop is None:
+            raise ShopNotFound(key)
+        return shop
+
+    async def status(self, key: ShopKey) -> ShopStatus:
+        """What a dashboard asks. Raises ShopNotFound."""
+        shop = await self.shop(key)
+        active = await self._syncs.page(shop=shop, states=tuple(ACTIVE_STATES), before=None, limit=1)
+        finished = await self._syncs.page(shop=shop, states=_ENDED, before=None, limit=1)
+        return ShopStatus(
+            shop=shop,
+            counts=await self._items.counts(shop),
+            last_finished=finished[0] if finished else None,
+            active=active[0] if active else None,
+        )
+
+    async def item(self, key: ShopKey, item_id: str) -> Item:
+        """One item, deleted or not. Raises ShopNotFound, ItemNotFound."""
+        item = await self._items.get(await self.shop(key), item_id)
+        if item is None:
+            raise ItemNotFound(key, item_id)
+        return item
+
+    async def items(
+        self, key: ShopKey, which: ItemFilter, *, after: ItemPosition | None, limit: int
+    ) -> list[Item]:
+        """Up to `limit` items after `after`. Raises ShopNotFound."""
+        return await self._items.page(await self.shop(key), which, after=after, limit=limit)

@@ -1,0 +1,46 @@
+"""Ordering a sync."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from catalog_svc.domain.order import SyncOrder
+from catalog_svc.domain.sync import Sync
+from catalog_svc.usecases.ports import Orders, Platforms, Shops
+from servicekit.failure import InvalidRequest
+
+
+class StartSync:
+    """Takes an order for a sync; the work itself is picked up by a worker, of this replica or another."""
+
+    def __init__(
+        self, *, shops: Shops, orders: Orders, platforms: Platforms, wake_worker: Callable[[], None]
+    ) -> None:
+        self._shops = shops
+        self._orders = orders
+        self._platforms = platforms
+        self._wake_worker = wake_worker
+
+    async def __call__(self, order: SyncOrder) -> Sync:
+        """The PENDING sync, or the one that the same request_id started before.
+
+        Raises InvalidRequest for a platform or domain that nobody supports, SyncAlreadyRunning, RequestIdReused,
+        and ConnectorUnavailable when a shop never seen before cannot be looked up.
+        """
+        if await self._shops.find(order.shop) is None:
+            # A shop that is registered was checked when it was new: a connector that is away does not hold it up.
+            await self._check(order)
+        sync = await self._orders.start(order)
+        self._wake_worker()
+        return sync
+
+    async def _check(self, order: SyncOrder) -> None:
+        platform = await self._platforms.find(order.shop.platform)
+        if platform is None:
+            names = ", ".join(await self._platforms.names())
+            raise InvalidRequest.of(
+                "shop.platform", f"{order.shop.platform!r} is not supported; there are: {names}"
+            )
+        if not re.fullmatch(platform.domain_pattern, order.shop.domain):
+            raise InvalidRequest.of("shop.domain", f"{order.shop.domain!r} is no domain of a {platform.name} shop")

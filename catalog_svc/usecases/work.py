@@ -1,0 +1,89 @@
+"""The worker: takes up syncs that nobody runs, as many at once as this replica may."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import timedelta
+
+from catalog_svc.domain.errors import StorageUnavailable
+from catalog_svc.domain.sync import ClaimedSync
+from catalog_svc.usecases.ports import Leases
+from catalog_svc.usecases.run_sync import SyncRunner
+from servicekit.drain import Drain, ServerDraining
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """The ordinary claim loop; recovery after any crash is nothing else than this loop on some replica."""
+
+    def __init__(
+        self,
+        *,
+        leases: Leases,
+        runner: SyncRunner,
+        drain: Drain,
+        max_running: int,
+        poll_every: timedelta = timedelta(seconds=1),
+    ) -> None:
+        self._leases = leases
+        self._runner = runner
+        self._drain = drain
+        self._max_running = max_running
+        self._poll_every = poll_every.total_seconds()
+        self._wake = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+
+    def wake(self) -> None:
+        """Looks for work now instead of at the next poll."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Claims and runs until the drain, then waits for the runs to hand over."""
+        try:
+            while True:
+                self._wake.clear()
+                claimed = await self._claim() if len(self._running) < self._max_running else None
+                if claimed is not None:
+                    self._start(claimed)
+                else:
+                    await self._drain.race(self._rest())
+                if self._drain.started:
+                    return
+        except ServerDraining:
+            return
+        finally:
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _claim(self) -> ClaimedSync | None:
+        try:
+            return await self._leases.claim()
+        except StorageUnavailable:
+            _log.warning("cannot look for work: the database does not answer")
+            return None
+
+    def _start(self, claimed: ClaimedSync) -> None:
+        task = asyncio.create_task(self._run(claimed))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        # There is room for another one.
+        self.wake()
+
+    async def _run(self, claimed: ClaimedSync) -> None:
+        try:
+            await self._runner.run(claimed)
+        except Exception:
+            # The lease runs out and some replica tries again; SYNC_STALLED ends a sync that always breaks.
+            _log.exception("run broke", extra={"sync_id": str(claimed.sync.sync_id)})
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(self._poll_every * random.uniform(0.7, 1.3)):
+                await self._wake.wait()
+        except TimeoutError:
+            return
