@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from connector_svc.credentials.file import CredentialsFileInvalid, FileCredentials
+from connector_svc.domain.errors import CredentialsNotFound
+from connector_svc.domain.shop import Shop
+from connector_svc.platforms.base import Secret
+
+SHOPIFY = Shop("shopify", "demo.myshopify.com")
+WOO = Shop("woocommerce", "store.example")
+
+GOOD = """
+[shopify."Demo.myshopify.com."]
+access_token = "shpat_1"
+
+[woocommerce."store.example"]
+consumer_key = "ck_1 "
+consumer_secret = "cs_1\\n"
+"""
+
+
+class CredentialsFile:
+    """A file whose every writing has a later time, however fast a test is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._time = 1_700_000_000
+
+    def write(self, text: str | bytes, mode: int = 0o600) -> None:
+        self.path.write_bytes(text.encode() if isinstance(text, str) else text)
+        self.path.chmod(mode)
+        self._time += 1
+        os.utime(self.path, (self._time, self._time))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> CredentialsFile:
+    made = CredentialsFile(tmp_path / "credentials.toml")
+    made.write(GOOD)
+    return made
+
+
+async def test_each_shop_has_its_own_credentials_without_pasted_blanks(file: CredentialsFile) -> None:
+    provider = FileCredentials(file.path)
+    assert await provider.credentials(SHOPIFY) == {"access_token": Secret("shpat_1")}
+    assert await provider.credentials(WOO) == {
+        "consumer_key": Secret("ck_1"),
+        "consumer_secret": Secret("cs_1"),
+    }
+
+
+async def test_a_shop_that_is_not_there_is_told_so(file: CredentialsFile) -> None:
+    provider = FileCredentials(file.path)
+    for shop in (Shop("shopify", "store.example"), Shop("magento", "demo.myshopify.com")):
+        with pytest.raises(CredentialsNotFound):
+            await provider.credentials(shop)
+
+
+async def test_a_changed_file_counts_at_once(file: CredentialsFile) -> None:
+    provider = FileCredentials(file.path)
+    await provider.credentials(WOO)
+    file.write(GOOD.replace("shpat_1", "shpat_2").replace("woocommerce", "other"))
+    assert await provider.credentials(SHOPIFY) == {"access_token": Secret("shpat_2")}
+    with pytest.raises(CredentialsNotFound):
+        await provider.credentials(WOO)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "[shopify",
+        'shopify = "hunter2"',
+        '[shopify]\n"demo.myshopify.com" = "hunter2"',
+        '[shopify."demo.myshopify.com"]',
+        '[shopify."demo.myshopify.com"]\naccess_token = 5',
+        '[shopify."demo.myshopify.com"]\naccess_token = "  "',
+        b"\xff\xfe",
+    ],
+)
+async def test_a_broken_file_leaves_the_last_good_one_in_force(
+    file: CredentialsFile, broken: str | bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = FileCredentials(file.path)
+    file.write(broken)
+    for _ in range(2):
+        assert await provider.credentials(SHOPIFY) == {"access_token": Secret("shpat_1")}
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "credentials.toml" in record.getMessage()
+    assert "hunter2" not in record.getMessage()
+    file.write(GOOD.replace("shpat_1", "shpat_3"))
+    assert await provider.credentials(SHOPIFY) == {"access_token": Secret("shpat_3")}
+
+
+async def test_a_file_that_is_gone_leaves_the_last_good_one_in_force(
+    file: CredentialsFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = FileCredentials(file.path)
+    file.path.unlink()
+    assert await provider.credentials(SHOPIFY) == {"access_token": Secret("shpat_1")}
+    assert "No such file" in caplog.text
+
+
+def test_the_first_reading_must_succeed(file: CredentialsFile, tmp_path: Path) -> None:
+    file.write("[")
+    with pytest.raises(CredentialsFileInvalid, match=r"credentials\.toml"):
+        FileCredentials(file.path)
+    with pytest.raises(CredentialsFileInvalid, match="No such file"):
+        FileCredentials(tmp_path / "missing.toml")
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_file_that_everyone_can_read_is_warned_of(
+    file: CredentialsFile, mode: int, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.write(GOOD, mode)
+    FileCredentials(file.path)
+    assert ("can be read by every user" in caplog.text) is warned
+
+
+def test_a_secret_shows_itself_in_no_text() -> None:
+    keys = {"access_token": Secret("shpat_1")}
+    assert "shpat_1" not in f"{keys} {keys!r} {keys['access_token']}"

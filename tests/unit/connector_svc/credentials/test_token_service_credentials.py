@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from connector_svc.credentials.first_of import FirstOf
+from connector_svc.credentials.token_service import TokenServiceConfig, TokenServiceCredentials
+from connector_svc.domain.errors import CredentialsNotFound, TokenServiceUnavailable
+from connector_svc.domain.shop import Shop
+from connector_svc.http.client import open_http
+from connector_svc.http.retry import RetryPolicy
+from connector_svc.platforms.base import Credentials, CredentialsProvider, Secret
+from tests.fakes.shop_server import ShopServer, World, serving, status
+
+SHOP = Shop("shopify", "demo.myshopify.com")
+
+
+@dataclass(slots=True)
+class TokenService:
+    """Holds tokens, as the real one does, and counts what it was asked at once."""
+
+    server: ShopServer
+    tokens: dict[str, dict[str, str]] = field(default_factory=dict)
+    at_once: int = 0
+    most_at_once: int = 0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0.005)
+        self.at_once -= 1
+        found = self.tokens.get(request.path)
+        if found is None:
+            return web.json_response({"error": "unknown"}, status=404)
+        return web.json_response({"data": found})
+
+
+@dataclass(slots=True)
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[TokenService]:
+    async with serving() as server:
+        service = TokenService(server)
+        service.tokens["/pre/api/v1/tokens/shopify/demo.myshopify.com"] = {"access_token": "shpat_1 "}
+        server.answers(service.answer)
+        yield service
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def provider(service: TokenService, clock: Clock) -> AsyncIterator[TokenServiceCredentials]:
+    config = TokenServiceConfig(
+        base_url=URL(f"{service.server.url}/pre"),
+        secret=Secret("s3cret"),
+        cached_shops=2,
+        retry=RetryPolicy(attempts=3),
+    )
+    async with open_http(None, World().surroundings()) as http:
+        yield TokenServiceCredentials(config, http.services, clock=clock)
+
+
+async def test_the_token_of_a_shop_is_asked_for_with_our_secret(
+    provider: TokenServiceCredentials, service: TokenService
+) -> None:
+    assert await provider.credentials(SHOP) == {"access_token": Secret("shpat_1")}
+    assert service.server.requests[0].headers["Authorization"] == "Bearer s3cret"
+
+
+async def test_every_key_that_the_service_gives_is_handed_on(
+    provider: TokenServiceCredentials, service: TokenService
+) -> None:
+    service.tokens["/pre/api/v1/tokens/woocommerce/a.example"] = {"consumer_key": "ck", "consumer_secret": "cs"}
+    found = await provider.credentials(Shop("woocommerce", "a.example"))
+    assert found == {"consumer_key": Secret("ck"), "consumer_secret": Secret("cs")}
+
+
+async def test_an_answer_is_remembered_for_five_minutes(
+    provider: TokenServiceCredentials, service: TokenService, clock: Clock
+) -> None:
+    await provider.credentials(SHOP)
+    clock.now = 299
+    await provider.credentials(SHOP)
+    assert len(service.server.requests) == 1
+    clock.now = 301
+    await provider.credentials(SHOP)
+    assert len(service.server.requests) == 2
+
+
+async def test_a_refused_token_is_asked_for_anew_and_never_answered_from_memory(
+    provider: TokenServiceCredentials, service: TokenService
+) -> None:
+    refused = await provider.credentials(SHOP)
+    assert await provider.credentials(SHOP, refused=refused) == refused
+    service.tokens["/pre/api/v1/tokens/shopify/demo.myshopify.com"] = {"access_token": "shpat_2"}
+    assert await provider.credentials(SHOP) == {"access_token": Secret("shpat_2")}
+    assert await provider.credentials(SHOP, refused=refused) == {"access_token": Secret("shpat_2")}
+    assert len(service.server.requests) == 3
+
+
+async def test_many_who_want_one_shop_ask_once(provider: TokenServiceCredentials, service: TokenService) -> None:
+    await asyncio.gather(*(provider.credentials(SHOP) for _ in range(20)))
+    assert len(service.server.requests) == 1
+
+
+async def test_shops_do_not_wait_for_each_other(provider: TokenServiceCredentials, service: TokenService) -> None:
+    shops = [Shop("shopify", f"{number}.myshopify.com") for number in range(4)]
+    await asyncio.gather(*(provider.credentials(shop) for shop in shops), return_exceptions=True)
+    assert service.most_at_once > 1
+
+
+async def test_memory_is_bounded(provider: TokenServiceCredentials, service: TokenService) -> None:
+    for name in "abca":
+        service.tokens[f"/pre/api/v1/tokens/shopify/{name}"] = {"access_token": name}
+        await provider.credentials(Shop("shopify", name))
+    assert len(service.server.requests) == 4
+
+
+async def test_a_shop_that_the_service_does_not_know_is_told_so(provider: TokenServiceCredentials) -> None:
+    with pytest.raises(CredentialsNotFound):
+        await provider.credentials(Shop("shopify", "unknown.myshopify.com"))
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "attempts"),
+    [
+        (500, "", 3),
+        (503, "", 3),
+        (401, "", 1),
+        (302, "", 1),
+        (200, "<html>", 1),
+        (200, "[]", 1),
+        (200, json.dumps({"data": {}}), 1),
+        (200, json.dumps({"data": {"access_token": None}}), 1),
+        (200, json.dumps({"data": "shpat_9"}), 1),
+    ],
+)
+async def test_a_service_that_does_not_answer_as_it_should_is_unavailable(
+    provider: TokenServiceCredentials, service: TokenService, code: int, body: str, attempts: int
+) -> None:
+    service.server.answers(status(code, body))
+    with pytest.raises(TokenServiceUnavailable) as caught:
+        await provider.credentials(SHOP)
+    assert len(service.server.requests) == attempts
+    assert "shpat_9" not in str(caught.value)
+    assert "localhost" not in str(caught.value)
+
+
+async def test_a_service_that_asks_for_a_pause_is_quoted(
+    provider: TokenServiceCredentials, service: TokenService
+) -> None:
+    service.server.answers(status(503, Retry_After="120"))
+    with pytest.raises(TokenServiceUnavailable) as caught:
+        await provider.credentials(SHOP)
+    assert caught.value.retry_after == timedelta(minutes=2)
+
+
+class Known(CredentialsProvider):
+    """Knows some shops."""
+
+    def __init__(self, **tokens: str) -> None:
+        self.tokens = tokens
+
+    async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
+        if shop.domain not in self.tokens:
+            raise CredentialsNotFound(shop)
+        return {"access_token": Secret(self.tokens[shop.domain])}
+
+
+async def test_the_first_provider_that_knows_a_shop_decides() -> None:
+    provider = FirstOf(Known(a="1"), Known(a="2", b="3"))
+    assert await provider.credentials(Shop("x", "a")) == {"access_token": Secret("1")}
+    assert await provider.credentials(Shop("x", "b")) == {"access_token": Secret("3")}
+    with pytest.raises(CredentialsNotFound):
+        await provider.credentials(Shop("x", "c"))
+
+
+async def test_a_provider_that_is_down_is_not_passed_over(
+    provider: TokenServiceCredentials, service: TokenService
+) -> None:
+    service.server.answers(status(500))
+    with pytest.raises(TokenServiceUnavailable):
+        await FirstOf(Known(), provider, Known(**{SHOP.domain: "1"})).credentials(SHOP)
