@@ -23,6 +23,7 @@ _KEPT = 256
 class Document:
     """A query text and what is wrong with it."""
 
+    text: str
     errors: tuple[GraphQLError, ...]
     """Empty when the query may be executed."""
     tree: DocumentNode | None
@@ -54,9 +55,10 @@ class Documents:
         try:
             tree = parse(text)
         except GraphQLError as error:
-            return Document(errors=(error,), tree=None, operations={}, fragments={})
+            return Document(text=text, errors=(error,), tree=None, operations={}, fragments={})
         definitions = tree.definitions
         return Document(
+            text=text,
             errors=tuple(validate(self._schema, tree)),
             tree=tree,
             operations={

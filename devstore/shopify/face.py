@@ -7,10 +7,10 @@ import json
 import re
 from typing import Any
 
+import msgspec
 from aiohttp import web
 from graphql import ExecutionResult, OperationDefinitionNode
 from graphql.execution import execute_sync
-from msgspec import json as fast_json
 
 from devstore.catalog.catalog import Catalog
 from devstore.shopify import replies
@@ -19,6 +19,7 @@ from devstore.shopify.call import Call
 from devstore.shopify.charges import ChargeReader
 from devstore.shopify.cost import SINGLE_QUERY_MAXIMUM, actual_cost, requested_cost
 from devstore.shopify.documents import Document, Documents
+from devstore.shopify.remembered import Answer, Remembered
 from devstore.shopify.resolvers import resolve_prepared, type_of
 from devstore.shopify.schema import admin_schema
 from devstore.shopify.versions import SUPPORTED, served_version
@@ -26,6 +27,7 @@ from devstore.traffic import Note
 
 _PATH = re.compile(r"admin/api/(?:(?P<version>[^/]+)/)?graphql\.json")
 _ONE_PRODUCT = {"product", "productByIdentifier"}
+_REMEMBERED_BYTES = 128 * 1024 * 1024
 Reply = dict[str, Any]
 
 
@@ -36,6 +38,7 @@ class ShopifyFace:
         self._catalog = catalog
         self._schema = admin_schema()
         self._documents = Documents(self._schema)
+        self._remembered = Remembered(_REMEMBERED_BYTES)
         self.bucket = Bucket(LIMITS[catalog.spec.plan], enforced=throttle)
 
     async def answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
@@ -78,15 +81,28 @@ class ShopifyFace:
             note.throttled = True
             return replies.throttled(requested, self.bucket.status())
         call = Call(catalog=self._catalog, site=site, single_product=_single_product(operation))
-        result = self._run(document, operation, variables, call)
-        actual = min(requested, actual_cost(charges, result.data))
-        self.bucket.give_back(requested - actual)
-        note.points = actual
-        extensions: Reply = {"cost": replies.cost(requested, actual, self.bucket.status())}
-        if call.warnings:
-            extensions["search"] = call.warnings
-        errors = {"errors": replies.worded(result.errors)} if result.errors else {}
-        return {"data": result.data, **errors, "extensions": extensions}
+
+        def work_out() -> Answer:
+            result = self._run(document, operation, variables, call)
+            return Answer(
+                data=msgspec.Raw(msgspec.json.encode(result.data)),
+                errors=replies.worded(result.errors or ()),
+                warnings=call.warnings,
+                points=min(requested, actual_cost(charges, result.data)),
+            )
+
+        key = (document.text, note.operation, msgspec.json.encode(variables), site, self._catalog.revision)
+        answer = self._remembered.get(key, work_out)
+        self.bucket.give_back(requested - answer.points)
+        note.points = answer.points
+        return self._worded(answer, requested)
+
+    def _worded(self, answer: Answer, requested: int) -> Reply:
+        extensions: Reply = {"cost": replies.cost(requested, answer.points, self.bucket.status())}
+        if answer.warnings:
+            extensions["search"] = answer.warnings
+        errors = {"errors": answer.errors} if answer.errors else {}
+        return {"data": answer.data, **errors, "extensions": extensions}
 
     def _run(
         self, document: Document, operation: OperationDefinitionNode, variables: Reply, call: Call
@@ -127,7 +143,7 @@ def _root_names(operation: OperationDefinitionNode) -> str:
 
 def _json(body: Reply, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(
-        body=fast_json.encode(body),
+        body=msgspec.json.encode(body),
         status=status,
         headers=headers,
         content_type="application/json",

@@ -114,3 +114,10 @@ async def test_variables_that_are_no_object_count_as_none(client: Client) -> Non
     body = {"query": "{shop{name}}", "variables": []}
     reply = await client.send("POST", url, json=body, headers={"X-Shopify-Access-Token": token})
     assert reply.body["data"]["shop"]["name"] == "Demo"
+
+
+async def test_a_repeated_query_pays_again_and_gets_the_same(throttled: Client) -> None:
+    first, second = [(await throttled.graphql(FULL)).body for _ in range(2)]
+    assert first["data"] == second["data"]
+    cost = [body["extensions"]["cost"]["actualQueryCost"] for body in (first, second)]
+    assert throttled.store.requests(DOMAIN).points == sum(cost) == 2 * cost[0]

@@ -1,0 +1,35 @@
+"""Remembered answers."""
+
+from __future__ import annotations
+
+import msgspec
+
+from devstore.shopify.remembered import Answer, Remembered
+
+
+def answer(size: int, *, failed: bool = False) -> Answer:
+    errors = [{"message": "no"}] if failed else []
+    return Answer(data=msgspec.Raw(b'"' + b"x" * size + b'"'), errors=errors, warnings=[], points=1)
+
+
+def test_an_answer_is_worked_out_once() -> None:
+    remembered, made = Remembered(100_000), [answer(10), answer(10)]
+    first = remembered.get("a", made.pop)
+    assert remembered.get("a", made.pop) is first
+    assert len(made) == 1
+
+
+def test_the_oldest_answers_make_room() -> None:
+    remembered = Remembered(25_000)
+    first = remembered.get("a", lambda: answer(10_000))
+    remembered.get("b", lambda: answer(10_000))
+    remembered.get("a", lambda: answer(1))
+    remembered.get("c", lambda: answer(10_000))
+    assert remembered.get("a", lambda: answer(1)) is first
+    assert len(memoryview(remembered.get("b", lambda: answer(1)).data)) == 3
+
+
+def test_an_answer_with_errors_is_worked_out_anew() -> None:
+    remembered = Remembered(100_000)
+    remembered.get("a", lambda: answer(1, failed=True))
+    assert remembered.get("a", lambda: answer(1)).errors == []
