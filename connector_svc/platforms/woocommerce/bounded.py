@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -11,7 +12,19 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-async def gather_bounded(limit: int, work: Callable[[T], Awaitable[R]], items: Sequence[T]) -> list[R]:
+@asynccontextmanager
+async def side_by_side() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group that raises its first failure as it is, after the other tasks have ended."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def gather_bounded(
+    limit: int, work: Callable[[T], Coroutine[object, object, R]], items: Sequence[T]
+) -> list[R]:
     """`work` of each item in order, at most `limit` at a time; the first failure ends the others and is raised."""
     gate = asyncio.Semaphore(limit)
 
@@ -19,18 +32,9 @@ async def gather_bounded(limit: int, work: Callable[[T], Awaitable[R]], items: S
         async with gate:
             return await work(item)
 
-    tasks = [asyncio.ensure_future(one(item)) for item in items]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        await _end(tasks)
-
-
-async def _end(tasks: Sequence[asyncio.Task[R]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
+    async with side_by_side() as group:
+        tasks = [group.create_task(one(item)) for item in items]
+    return [task.result() for task in tasks]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ async def read_ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]
         if entry.failure is not None:
             raise entry.failure
     finally:
-        await _end([task])
+        task.cancel()
+        await asyncio.wait([task])
         await source.aclose()
 
 

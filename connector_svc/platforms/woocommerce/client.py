@@ -10,7 +10,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Generic, TypeVar
 
-from connector_svc.domain.errors import SourceResponseInvalid
+from connector_svc.domain.errors import (
+    SourceForbidden,
+    SourceNotFound,
+    SourceQueryRefused,
+    SourceResponseInvalid,
+)
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import HttpReply, ShopHttp
 from connector_svc.platforms.woocommerce.auth import Authenticator
@@ -81,13 +86,17 @@ class StoreClient:
 
     async def count(self, path: str, params: Params) -> Count:
         """How many records `path` lists. Raises SourceFailure."""
-        reply = await self._send("HEAD", path, (("per_page", "1"), *params))
-        total = _total(reply.headers)
-        if total is None:
-            # Some caches answer HEAD without the headers of GET.
-            reply = await self._send("GET", path, (("per_page", "1"), ("_fields", "id"), *params))
-            total = _total(reply.headers)
-        return Count(total=total, at=_date(reply.headers))
+        try:
+            reply = await self._send("HEAD", path, (("per_page", "1"), *params))
+        except (SourceForbidden, SourceNotFound, SourceQueryRefused, SourceResponseInvalid):
+            # A HEAD refusal has no body to tell why, and some firewalls refuse HEAD alone.
+            return await self._count_by_get(path, params)
+        if _total(reply.headers) is None:
+            return await self._count_by_get(path, params)
+        return _count(reply)
+
+    async def _count_by_get(self, path: str, params: Params) -> Count:
+        return _count(await self._send("GET", path, (("per_page", "1"), ("_fields", "id"), *params)))
 
     async def _send(self, method: str, path: str, params: Params, *, anonymous: bool = False) -> HttpReply:
         async def send_with(headers: Mapping[str, str], more: Params) -> HttpReply:
@@ -109,6 +118,10 @@ def _not_json(shop: Shop, reply: HttpReply) -> SourceResponseInvalid:
     if "json" in kind:
         return SourceResponseInvalid(shop, "JSON of another shape than the API's")
     return SourceResponseInvalid(shop, f"HTTP {reply.status} with a web page instead of JSON. {PERMALINKS_HINT}")
+
+
+def _count(reply: HttpReply) -> Count:
+    return Count(total=_total(reply.headers), at=_date(reply.headers))
 
 
 def _total(headers: Mapping[str, str]) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -19,13 +18,13 @@ from connector_svc.domain.errors import (
     SourceUnauthorized,
 )
 from connector_svc.domain.shop import ShopFacts
+from connector_svc.platforms.woocommerce.bounded import side_by_side
 from connector_svc.platforms.woocommerce.client import StoreClient
 from connector_svc.platforms.woocommerce.parse import unescaped
 
 API: Final = "wc/v3"
 _WEIGHT_UNITS: Final = {"kg": "kg", "g": "g", "lbs": "lb", "oz": "oz"}
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
-_TRANSIENT: Final = (SourceRateLimited, SourceUnauthorized)
 
 
 class _Index(msgspec.Struct):
@@ -61,7 +60,10 @@ async def read_facts(client: StoreClient) -> StoreFacts:
     """Reads them with a few small calls. Raises SourceFailure when the currency cannot be read."""
     name = await _name(client)
     currency = await _currency(client)
-    unit, version = await asyncio.gather(_weight_unit(client), _version(client))
+    async with side_by_side() as tasks:
+        weight = tasks.create_task(_weight_unit(client))
+        status = tasks.create_task(_version(client))
+    unit, version = weight.result(), status.result()
     notes = [] if unit else ["The store's unit of weight cannot be read: weights are left out."]
     if client.noise:
         notes.append("The store prints something before its JSON, such as notices of PHP; its host should look.")
@@ -83,6 +85,10 @@ async def _name(client: StoreClient) -> str:
     except (SourceForbidden, SourceUnauthorized, SourceNotFound, SourceQueryRefused):
         # Some plugins close the index to the anonymous, and leave WooCommerce's part open to its keys.
         return ""
+    except SourceResponseInvalid as failure:
+        if "http_status" in failure.metadata:
+            return ""
+        raise
     return unescaped(answer.value.name)
 
 
@@ -122,7 +128,7 @@ async def _version(client: StoreClient) -> str:
             (("_fields", "environment.version"),),
             msgspec.json.Decoder(_Status).decode,
         )
-    except _TRANSIENT:
+    except SourceRateLimited:
         raise
     except SourceFailure:
         # Nice to know; on some stores it is the one page that fails.

@@ -13,7 +13,7 @@ from connector_svc.domain.checkpoint import seal, unseal
 from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, Header
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
-from connector_svc.platforms.woocommerce.bounded import read_ahead
+from connector_svc.platforms.woocommerce.bounded import read_ahead, side_by_side
 from connector_svc.platforms.woocommerce.chunks import chunks, variable
 from connector_svc.platforms.woocommerce.client import StoreClient
 from connector_svc.platforms.woocommerce.ending import Ending
@@ -66,18 +66,17 @@ class PassReader:
                 return
 
     async def _beginning(self) -> Position:
-        count = await self._client.count(PRODUCTS, self._window)
         lists = VariationLists(self._client)
-        variations = await lists.probe()
-        items = None
-        if self._request.updated_after is None and count.total is not None and variations is not None:
-            parents = await self._client.count(PRODUCTS, (("type", "variable"),))
-            items = count.total - (parents.total or 0) + variations
+        async with side_by_side() as tasks:
+            products = tasks.create_task(self._client.count(PRODUCTS, self._window))
+            parents = tasks.create_task(self._client.count(PRODUCTS, (*self._window, ("type", "variable"))))
+            variations = tasks.create_task(lists.probe())
+        count, whole = products.result(), not self._window
         return Position(
             watermark=count.at or self._clock().astimezone(UTC),
             route=lists.route,
             estimated_products=count.total,
-            estimated_items=items,
+            estimated_items=_items(count.total, parents.result().total, variations.result()) if whole else None,
         )
 
     async def _loaded(self, position: Position) -> AsyncGenerator[_Loaded, None]:
@@ -123,3 +122,10 @@ class PassReader:
         )
         checkpoint = seal(self._request, fingerprint=FINGERPRINT, position=after)
         return Batch(products=tuple(products), checkpoint=checkpoint, issues=tuple(issues)), after
+
+
+def _items(products: int | None, parents: int | None, variations: int | None) -> int | None:
+    """About how many items there are; variations whose product is gone are counted too."""
+    if products is None or parents is None or variations is None:
+        return None
+    return products - parents + variations

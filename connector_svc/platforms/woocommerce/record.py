@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -14,7 +17,7 @@ from connector_svc.platforms.woocommerce.wire import DECORATION, GoodsRow
 RowT = TypeVar("RowT", bound=GoodsRow)
 SAMPLE_LENGTH = 200
 _PRICES = frozenset({"price", "regular_price", "sale_price"})
-_NUMBER = b"-0123456789"
+_NUMBER = re.compile(rb"-?\d{1,24}(?:\.\d{1,24})?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +123,10 @@ class RecordReader(Generic[RowT]):
             values[name] = _lenient(raw, struct_field.type)
         except msgspec.ValidationError:
             fault = _invalid(name, raw)
-            if name not in DECORATION:
+            if name == "stock_quantity" and _NUMBER.fullmatch(raw):
+                # Plugins sell by weight; whole units are what can be promised.
+                values[name] = math.floor(Decimal(bytes(raw).decode()))
+            elif name not in DECORATION:
                 raise _Unfit(fault) from None
             faults.append(fault)
 
@@ -128,7 +134,7 @@ class RecordReader(Generic[RowT]):
 def _lenient(raw: msgspec.Raw, kind: Any) -> Any:
     """The value, also when plugins turned texts into numbers or numbers into texts."""
     text = bytes(raw)
-    if kind is str and text[:1] in _NUMBER:
+    if kind is str and _NUMBER.fullmatch(text):
         return text.decode()
     return msgspec.json.decode(text, type=kind, strict=False)
 
@@ -150,9 +156,8 @@ def _invalid(name: str, raw: msgspec.Raw) -> Fault:
         reason = IssueReason.MISSING_ID
     else:
         reason = IssueReason.INVALID_PRICE if name in _PRICES else IssueReason.INVALID_FIELD
-    return Fault(
-        reason=reason, field=name, message=f'"{name}" has a value that makes no sense.', sample=_sample(raw)
-    )
+    message = f'"{name}" has a value that makes no sense.'
+    return Fault(reason=reason, field=name, message=message, sample=_sample(raw))
 
 
 def _sample(raw: msgspec.Raw) -> str:

@@ -65,7 +65,7 @@ def refusal(shop: Shop, reply: HttpReply, *, secure: bool) -> SourceFailure:
         case status if status >= 500:
             return SourceUnreachable(shop, f"HTTP {status}")
         case status:
-            return SourceResponseInvalid(shop, f"HTTP {status}")
+            return SourceResponseInvalid(shop, f"HTTP {status}", http_status=str(status))
 
 
 def _unauthorized(shop: Shop, reply: HttpReply, error: StoreError | None, *, secure: bool) -> SourceFailure:
@@ -75,17 +75,19 @@ def _unauthorized(shop: Shop, reply: HttpReply, error: StoreError | None, *, sec
     if not secure:
         return SourceUnauthorized(shop, "plain http: WooCommerce takes API keys over https only")
     if error is None and "WWW-Authenticate" in reply.headers:
-        return SourceUnauthorized(
-            shop, "the web server asks for a password of its own before WordPress is reached"
-        )
+        return SourceUnauthorized(shop, "the web server asks for a password of its own, before WordPress")
     if "secret" in message:
         return SourceUnauthorized(shop, "the consumer secret does not belong to the consumer key")
+    if error is not None and error.code == AUTHENTICATION_ERROR:
+        # Stores translate their messages.
+        return SourceUnauthorized(shop, "the consumer secret is wrong, or the API key may not read")
     return SourceUnauthorized(shop, "the store does not know the consumer key")
 
 
 def _forbidden(shop: Shop, error: StoreError | None) -> SourceFailure:
     if error is None:
-        return SourceResponseInvalid(shop, "HTTP 403 with a page that is not WordPress's, as of a firewall")
+        detail = "HTTP 403 with a page that is not WordPress's, as of a firewall"
+        return SourceResponseInvalid(shop, detail, http_status="403")
     return SourceForbidden(
         shop,
         "the user of the API key may not see the shop's products and settings: it must be a shop manager or "

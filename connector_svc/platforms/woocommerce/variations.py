@@ -33,6 +33,7 @@ _PAGES_IN_FLIGHT: Final = 2
 _PRODUCTS_IN_FLIGHT: Final = 4
 """Small calls are mostly round trip."""
 _CALL: Final = (("per_page", str(_PER_PAGE)), ("orderby", "id"), ("order", "asc"), ("_fields", VARIATION_FIELDS))
+_PROBE: Final = (("per_page", "1"), ("_fields", "id"))
 _UNUSABLE: Final = (
     SourceForbidden,
     SourceNotFound,
@@ -65,14 +66,10 @@ class VariationLists:
         self.route = route
 
     async def probe(self) -> int | None:
-        """Settles on a route; how many variations the whole store has, if the route tells. Raises SourceFailure."""
+        """Settles on a route; how many variations the store has, if that tells. Raises SourceFailure."""
         while self.route.is_bulk:
             try:
-                answer = await self._client.get(
-                    self.route.value,
-                    (("per_page", "1"), ("_fields", "id")),
-                    msgspec.json.Decoder(list[_Id]).decode,
-                )
+                answer = await self._client.get(self.route.value, _PROBE, msgspec.json.Decoder(list[_Id]).decode)
             except _UNUSABLE as failure:
                 self._leave(failure)
             else:
@@ -91,9 +88,11 @@ class VariationLists:
     async def _fill(self, found: Mapping[int, FamilyRecords], asked: Sequence[ProductRow]) -> None:
         while self.route.is_bulk:
             try:
-                return await self._fill_in_bulk(found, asked)
+                await self._fill_in_bulk(found, asked)
             except (*_UNUSABLE, _Stray) as failure:
                 self._leave(failure)
+            else:
+                return
         await self._fill_one_by_one([found[parent.id] for parent in asked])
 
     async def _fill_in_bulk(self, found: Mapping[int, FamilyRecords], asked: Sequence[ProductRow]) -> None:
@@ -102,9 +101,10 @@ class VariationLists:
         for records in await self._all_pages(self.route.value, which, expected=len(owners)):
             for record in records.items:
                 parent = record.parent_id if record.parent_id is not None else owners.get(record.id or 0)
-                if parent not in found:
+                family = None if parent is None else found.get(parent)
+                if family is None:
                     raise _Stray
-                found[parent].add(record, _blemishes(records, record))
+                family.add(record, _blemishes(records, record))
 
     async def _fill_one_by_one(self, families: Sequence[FamilyRecords]) -> None:
         async def fill(family: FamilyRecords) -> None:

@@ -6,9 +6,12 @@ A field without a default is vital: a record that lacks it is set aside instead 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
+
+RecordId: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+Quantity: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class ImageRow(msgspec.Struct, kw_only=True):
@@ -44,14 +47,14 @@ class TagRow(msgspec.Struct, kw_only=True):
 class GoodsRow(msgspec.Struct, kw_only=True):
     """What a product and a variation have in common."""
 
-    id: int
+    id: RecordId
     status: str
     sku: str
     price: str
     """What is asked now; empty: it has none."""
     manage_stock: bool | str
     """In a variation also "parent": then `stock_quantity` is the parent's own number."""
-    stock_quantity: int | None
+    stock_quantity: Quantity | None
     stock_status: str
     regular_price: str = ""
     sale_price: str = ""
@@ -119,6 +122,6 @@ DECORATION: Final = frozenset(
 """Fields without which a record is still worth storing."""
 
 PRODUCT_FIELDS: Final = ",".join(ProductRow.__struct_fields__)
-"""Costs a store nothing per field but for `images`; related_ids, meta_data, price_html and on_sale cost queries."""
+"""Only `images` cost the store queries; related_ids, meta_data, price_html and on_sale would cost many."""
 
 VARIATION_FIELDS: Final = ",".join(VariationRow.__struct_fields__)
