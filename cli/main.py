@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -40,4 +41,6 @@ for _command in (check, platforms, sync, status, items, item):
 
 def main() -> NoReturn:
     """What the installed script runs."""
+    # gRPC's core writes its own remarks to standard error, where scripts read our errors.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     finish(catalogsync, sys.argv[1:])

@@ -22,7 +22,13 @@ def run(work: Coroutine[Any, Any, Exit], options: Options) -> Exit:
     """The exit code of `work`; a call that failed is told on standard error."""
     try:
         with correlated():
-            return asyncio.run(work)
+            code = asyncio.run(work)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # What is still buffered has nowhere to go; the interpreter would complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.BROKEN_PIPE
     except CallFailed as error:
         failure = error.failure
         if options.json:
@@ -36,16 +42,11 @@ def finish(command: click.Command, arguments: list[str]) -> NoReturn:
     """Runs the command line and ends the process with its exit code."""
     try:
         outcome = command.main(arguments, prog_name="catalogsync", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         _tell_usage(error, as_json="--json" in arguments)
         outcome = Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
         outcome = Exit.INTERRUPTED
-    except BrokenPipeError:
-        # What is still buffered has nowhere to go; the interpreter would complain about it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        outcome = Exit.BROKEN_PIPE
     except Exception as error:
         say(f"Error: internal error: {type(error).__name__} [INTERNAL]; please report it")
         outcome = Exit.INTERNAL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import grpc
@@ -13,10 +13,11 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import (
     CatalogServiceServicer,
     add_CatalogServiceServicer_to_server,
 )
-from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from servicekit.drain import Drain
 from servicekit.failure import Failure, InvalidRequest, Resource
+from servicekit.health import Health
 from servicekit.interceptor import CallInterceptor
 
 ENDED = (catalog.Sync.STATE_SUCCEEDED, catalog.Sync.STATE_FAILED, catalog.Sync.STATE_CANCELLED)
@@ -62,7 +63,7 @@ class FakeCatalog(CatalogServiceServicer):
         fresh = catalog.Sync.FromString(sync.SerializeToString())
         for name, value in fields.items():
             if value is None:
-                Message.ClearField(fresh, name)
+                cast("Any", fresh).ClearField(name)
             elif hasattr(value, "CopyFrom"):
                 getattr(fresh, name).CopyFrom(value)
             else:
@@ -241,6 +242,7 @@ class CatalogServer:
     def __init__(self, fake: FakeCatalog) -> None:
         self.fake = fake
         self.port = 0
+        self._drain = Drain()
         self._server: grpc.aio.Server | None = None
 
     @property
@@ -250,6 +252,9 @@ class CatalogServer:
     async def start(self) -> None:
         self._server = grpc.aio.server(interceptors=(CallInterceptor(),), options=(("grpc.so_reuseport", 0),))
         add_CatalogServiceServicer_to_server(self.fake, self._server)
+        health = Health(("catalogsync.catalog.v1.CatalogService",), drain=self._drain)
+        health.register(self._server)
+        await health.set_serving(True)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
 

@@ -44,6 +44,7 @@ class CommandLine:
     """Runs `catalogsync` against the fakes; the token never may be seen in what it prints."""
 
     def __init__(self, catalog: str, connector: str) -> None:
+        self.catalog = catalog
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("CATALOGSYNC_")},
             "CATALOGSYNC_CATALOG": catalog,

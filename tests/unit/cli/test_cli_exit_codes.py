@@ -1,0 +1,178 @@
+"""What a script learns when a command fails: the code, one line or one JSON document, the next step."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import grpc
+import pytest
+from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
+from catalogsync.errors.v1.error_reason_pb2 import ErrorReason
+
+from cli.exits import HELP, Exit, exit_of_failure
+from cli.failed import error_line
+from servicekit.failure import InvalidRequest
+from servicekit.status import STATUS_CODES, ReceivedFailure
+from tests.fakes.catalog_service import CatalogServer, FakeCatalog, Refused
+from tests.unit.cli.conftest import TOKEN, CommandLine
+
+NAME = "shopify:demo.myshopify.com"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code", "reason"),
+    [
+        (InvalidRequest.of("shop.platform", "one of shopify, woocommerce"), 2, "INVALID_REQUEST"),
+        (Refused("SHOP_NOT_FOUND"), 3, "SHOP_NOT_FOUND"),
+        (Refused("SYNC_ALREADY_RUNNING", metadata={"sync_id": "abc"}), 5, "SYNC_ALREADY_RUNNING"),
+        (Refused("UNAUTHENTICATED"), 6, "UNAUTHENTICATED"),
+        (Refused("PERMISSION_DENIED"), 6, "PERMISSION_DENIED"),
+        (Refused("TOO_MANY_WATCHERS", retry_after=timedelta(seconds=3)), 4, "TOO_MANY_WATCHERS"),
+        (Refused("NOT_IMPLEMENTED"), 70, "NOT_IMPLEMENTED"),
+        (RuntimeError("boom"), 70, "INTERNAL"),
+    ],
+)
+async def test_a_refused_call_has_its_code_reason_and_message(
+    catalog: FakeCatalog, run: CommandLine, refusal: BaseException, code: int, reason: str
+) -> None:
+    catalog.refusals["GetStatus"] = [refusal, refusal]
+    ran = await run("status", NAME)
+    assert (ran.code, ran.out) == (code, "")
+    assert f"[{reason}]" in ran.err
+    assert len(ran.err.splitlines()) == 1
+    as_json = await run("status", NAME, "--json")
+    assert (as_json.code, as_json.out) == (code, "")
+    assert (as_json.error["reason"], as_json.error["exitCode"]) == (reason, code)
+
+
+async def test_a_database_that_stays_away_is_to_be_tried_later(catalog: FakeCatalog, run: CommandLine) -> None:
+    catalog.refusals["GetStatus"] = [Refused("STORAGE_UNAVAILABLE", retry_after=timedelta(seconds=2))] * 9
+    ran = await run("status", NAME, "--json")
+    assert ran.code == 4
+    assert ran.error["retryAfterSeconds"] == 2
+    assert ran.error["nextStep"] == "try again in 2 s"
+
+
+async def test_a_second_sync_of_a_shop_names_the_running_one(
+    catalog: FakeCatalog, run: CommandLine, shop: Shop
+) -> None:
+    running = catalog.add_sync(shop)
+    ran = await run("sync", "start", NAME)
+    assert ran.code == 5
+    assert f"sync watch {running.sync_id}" in ran.err
+    as_json = await run("sync", "start", NAME, "--json")
+    assert as_json.error["metadata"]["sync_id"] == running.sync_id
+
+
+async def test_a_dead_address_is_named_and_ends_soon(server: CatalogServer, run: CommandLine) -> None:
+    await server.die()
+    async with asyncio.timeout(15):
+        ran = await run("status", NAME)
+    assert ran.code == 4
+    assert f"catalog_svc at {server.address} does not answer" in ran.err
+
+
+async def test_a_call_that_takes_too_long_ends_with_the_timeout(
+    catalog: FakeCatalog, run: CommandLine, shop: Shop
+) -> None:
+    listener = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    ran = await run("status", NAME, "--timeout", "0.5", "--catalog", f"127.0.0.1:{port}")
+    listener.close()
+    assert ran.code == 4
+    assert "within 0.5 s" in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status", "no-shop"),
+        ("status", "shopify:"),
+        ("status", "shopify:https://demo.myshopify.com"),
+        ("sync", "start", NAME, "--full", "--incremental"),
+        ("sync", "list", "--state", "asleep"),
+        ("items", NAME, "--limit", "0"),
+        ("items", NAME, "--updated-after", "yesterday"),
+        ("nonsense",),
+    ],
+)
+async def test_a_wrong_command_line_asks_nobody(
+    catalog: FakeCatalog, run: CommandLine, arguments: tuple[str, ...]
+) -> None:
+    ran = await run(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert "Error: " in ran.err
+    assert (await run(*arguments, "--json")).error["exitCode"] == 2
+    assert catalog.requests == []
+
+
+async def test_an_option_after_the_command_wins_over_the_environment(
+    catalog: FakeCatalog, run: CommandLine, shop: Shop
+) -> None:
+    catalog.items[NAME] = []
+    assert (await run("status", NAME, CATALOGSYNC_CATALOG="127.0.0.1:1")).code == 4
+    address = ("--catalog", run.catalog)
+    assert (await run("status", NAME, *address, CATALOGSYNC_CATALOG="127.0.0.1:1")).code == 0
+    assert (await run(*address, "status", NAME, CATALOGSYNC_CATALOG="127.0.0.1:1")).code == 0
+
+
+async def test_the_token_of_the_command_line_is_sent_and_one_that_cannot_be_sent_is_not_shown(
+    catalog: FakeCatalog, run: CommandLine
+) -> None:
+    catalog.items[NAME] = []
+    assert (await run("status", NAME, "--token", "another")).code == 0
+    assert catalog.requests[-1][2]["authorization"] == "Bearer another"
+    broken = await run("status", NAME, CATALOGSYNC_TOKEN=f"{TOKEN}\nx: y")
+    assert broken.code == 2
+    assert "cannot be sent" in broken.err
+
+
+async def test_without_a_token_none_is_sent(catalog: FakeCatalog, run: CommandLine) -> None:
+    catalog.items[NAME] = []
+    assert (await run("status", NAME, CATALOGSYNC_TOKEN="")).code == 0
+    assert "authorization" not in catalog.requests[-1][2]
+
+
+async def test_a_reader_that_goes_away_is_no_error_with_a_traceback(
+    catalog: FakeCatalog, run: CommandLine, shop: Shop
+) -> None:
+    for _ in range(400):
+        catalog.add_sync(shop, state=Sync.STATE_SUCCEEDED)
+    process = await run.start("sync", "list", "--json", "--limit", "400")
+    assert process.stdout is not None
+    await process.stdout.readline()
+    process.stdout._transport.close()  # type: ignore[attr-defined]
+    ran = await run.end(process)
+    assert (ran.code, ran.err) == (141, "")
+
+
+def test_every_reason_of_the_contract_has_an_exit_code_of_its_kind() -> None:
+    expected = {
+        grpc.StatusCode.INVALID_ARGUMENT: {2},
+        grpc.StatusCode.NOT_FOUND: {3},
+        grpc.StatusCode.UNAVAILABLE: {4},
+        grpc.StatusCode.RESOURCE_EXHAUSTED: {4},
+        grpc.StatusCode.ABORTED: {5},
+        grpc.StatusCode.UNAUTHENTICATED: {6},
+        grpc.StatusCode.PERMISSION_DENIED: {6},
+        grpc.StatusCode.FAILED_PRECONDITION: {1, 5},
+        grpc.StatusCode.OUT_OF_RANGE: {2},
+        grpc.StatusCode.INTERNAL: {70},
+        grpc.StatusCode.UNIMPLEMENTED: {70},
+    }
+    for name in ErrorReason.keys()[1:]:
+        reason = name.removeprefix("ERROR_REASON_")
+        code = STATUS_CODES[reason]
+        assert exit_of_failure(ReceivedFailure(code=code, message="", reason=reason)) in expected[code], reason
+
+
+def test_every_exit_code_is_explained_by_the_help() -> None:
+    listed = {int(line.split()[0]) for line in HELP.splitlines() if line.strip()[:1].isdigit()}
+    assert listed == {int(code) for code in Exit}
+
+
+def test_an_error_is_one_line_whatever_its_message_holds() -> None:
+    failure = ReceivedFailure(code=grpc.StatusCode.INTERNAL, message="a\nb\x1b[31m", reason="INTERNAL")
+    assert len(error_line(failure).splitlines()) == 1
+    assert "\x1b" not in error_line(failure)
