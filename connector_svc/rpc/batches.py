@@ -10,7 +10,7 @@ how many there were, through resumes, and the end shifts them from emitted to se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,7 +34,7 @@ class _Record:
 
     id: str
     product: pb.Product | None = None
-    issues: tuple[pb.RecordIssue, ...] = ()
+    issues: Sequence[pb.RecordIssue] = ()
     unsent: int = 0
     """1 for a product that no message can carry."""
     unsent_items: int = 0
@@ -134,18 +134,18 @@ class BatchWriter:
 
     def _records(self, batch: Batch) -> Iterator[_Record]:
         """In the platform's order; last come those of which there are only issues, and no id at the very end."""
-        issues: dict[str, tuple[pb.RecordIssue, ...]] = {}
+        issues: dict[str, list[pb.RecordIssue]] = {}
         for issue in batch.issues:
-            issues[issue.product_id] = (*issues.get(issue.product_id, ()), issue_message(issue, self._redact))
-        nameless = issues.pop("", ())
+            issues.setdefault(issue.product_id, []).append(issue_message(issue, self._redact))
+        nameless = issues.pop("", [])
         for product in batch.products:
-            yield self._record(product, issues.pop(product.id, ()))
+            yield self._record(product, issues.pop(product.id, []))
         for identifier, own in issues.items():
             yield _Record(id=identifier, issues=own)
         if nameless:
             yield _Record(id="", issues=nameless)
 
-    def _record(self, product: Product, issues: tuple[pb.RecordIssue, ...]) -> _Record:
+    def _record(self, product: Product, issues: Sequence[pb.RecordIssue]) -> _Record:
         message = pb.Product()
         try:
             fill_product(message, product)
@@ -157,7 +157,7 @@ class BatchWriter:
         return _Record(id=product.id, product=message, issues=issues)
 
     def _unsendable(
-        self, product: Product, issues: tuple[pb.RecordIssue, ...], reason: IssueReason, text: str
+        self, product: Product, issues: Sequence[pb.RecordIssue], reason: IssueReason, text: str
     ) -> _Record:
         issue = RecordIssue(
             reason=reason, message=f"The product {text}.", product_id=product.id, product_set_aside=True

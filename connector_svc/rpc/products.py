@@ -7,13 +7,15 @@ building and handing them over costs twice as much.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.product import Image, InventoryPolicy, Product, ProductStatus, Variant
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _STATUS: Final[Mapping[ProductStatus, pb.Product.Status.ValueType]] = {
     status: pb.Product.Status.Value(f"STATUS_{status.name}") for status in ProductStatus
@@ -92,6 +94,7 @@ def fill_image(out: pb.Image, image: Image) -> None:
 
 
 def fill_time(out: Timestamp, moment: datetime) -> None:
-    """Fills `out` with an aware time; FromDatetime does the same at three times the cost."""
-    out.seconds = int(moment.timestamp() // 1)
-    out.nanos = moment.microsecond * 1000
+    """Fills `out` with an aware time, exactly; FromDatetime does the same at three times the cost."""
+    since = moment - _EPOCH
+    out.seconds = since.days * 86_400 + since.seconds
+    out.nanos = since.microseconds * 1_000

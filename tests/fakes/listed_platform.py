@@ -1,0 +1,108 @@
+"""A platform whose shop is a list in memory, read as the real ones are: in order, by checkpoints, to the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+
+from connector_svc.domain.checkpoint import PassCounts, seal, unseal
+from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, WaitReporter
+from connector_svc.domain.issue import RecordIssue
+from connector_svc.domain.product import Product
+from connector_svc.domain.shop import Shop, ShopFacts
+from connector_svc.platforms.base import Capabilities
+
+BEGAN = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+class _Position(msgspec.Struct, frozen=True, kw_only=True):
+    next: int
+    watermark: datetime
+    counts: PassCounts
+
+
+async def _nothing(_: WaitReporter) -> None: ...
+
+
+@dataclass(kw_only=True, slots=True)
+class ListedPlatform:
+    """Reads `products`; the issues of an id come with its product, the others with the last batch."""
+
+    products: Sequence[Product] = ()
+    issues: Sequence[RecordIssue] = ()
+    before_each: Callable[[WaitReporter], Awaitable[None]] = _nothing
+    """Awaited before each event."""
+    watermark: datetime = BEGAN
+    name: str = "listed"
+    display_name: str = "Listed"
+    domain_pattern: str = r"[a-z0-9-]+\.example"
+    capabilities: Capabilities = field(default_factory=lambda: Capabilities(incremental=True))
+    yielded: list[FetchEvent] = field(default_factory=list)
+    requests: list[FetchRequest] = field(default_factory=list)
+    closed: int = 0
+    """Readers that ended, in whatever way."""
+
+    async def check(self, shop: Shop) -> ShopFacts:
+        return ShopFacts(currency_code="EUR", shop_name="Shop", product_count=len(self.products))
+
+    async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
+        self.requests.append(request)
+        try:
+            for event in self._events(request):
+                await self.before_each(on_wait)
+                self.yielded.append(event)
+                yield event
+        finally:
+            self.closed += 1
+
+    def _events(self, request: FetchRequest) -> list[FetchEvent]:
+        found = unseal(request, fingerprint="listed", position_type=_Position)
+        at = found or _Position(next=0, watermark=self.watermark, counts=PassCounts())
+        facts = ShopFacts(currency_code="EUR")
+        events: list[FetchEvent] = [
+            Header(
+                facts=facts,
+                strategy="paging",
+                strategy_reason="the only one",
+                watermark=at.watermark,
+                resumed=found is not None,
+            )
+        ]
+        counts = at.counts
+        for begin in range(at.next, len(self.products), request.max_batch_products):
+            batch, counts = self._batch(request, begin, at.watermark, counts)
+            events.append(batch)
+        return [*events, self._end(counts)]
+
+    def _batch(
+        self, request: FetchRequest, begin: int, watermark: datetime, counts: PassCounts
+    ) -> tuple[Batch, PassCounts]:
+        products = tuple(self.products[begin : begin + request.max_batch_products])
+        end = begin + len(products)
+        issues = self._issues_of(products, last=end == len(self.products))
+        counts = counts.plus(
+            emitted=len(products),
+            emitted_items=sum(len(product.variants) for product in products),
+            set_aside=sum(issue.product_set_aside for issue in issues),
+        )
+        position = _Position(next=end, watermark=watermark, counts=counts)
+        checkpoint = seal(request, fingerprint="listed", position=position)
+        return Batch(products=products, checkpoint=checkpoint, issues=issues), counts
+
+    def _issues_of(self, products: tuple[Product, ...], *, last: bool) -> tuple[RecordIssue, ...]:
+        here = {product.id for product in products}
+        listed = {product.id for product in self.products}
+        return tuple(
+            issue for issue in self.issues if issue.product_id in here or (last and issue.product_id not in listed)
+        )
+
+    def _end(self, counts: PassCounts) -> End:
+        return End(
+            source_count=counts.emitted + counts.set_aside,
+            emitted_count=counts.emitted,
+            set_aside_count=counts.set_aside,
+            emitted_item_count=counts.emitted_items,
+        )

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from connector_svc.domain.shop import Shop
+from connector_svc.platforms.lookup import Platforms
+from connector_svc.rpc.requests import parse_fetch, parse_shop
+from servicekit.failure import InvalidRequest
+from tests.fakes.listed_platform import ListedPlatform
+
+PLATFORMS = Platforms([ListedPlatform(name="woo"), ListedPlatform(name="listed")])
+
+
+def shop(domain: str = "a.example", platform: str = "listed") -> pb.ShopRef:
+    return pb.ShopRef(platform=platform, domain=domain)
+
+
+def test_a_full_request_is_understood() -> None:
+    after = Timestamp(seconds=1_700_000_000, nanos=5000)
+    request = pb.FetchProductsRequest(
+        shop=shop("A.Example."), updated_after=after, checkpoint=b"x", max_batch_products=7
+    )
+    parsed = parse_fetch(request, PLATFORMS)
+    assert parsed.platform.name == "listed"
+    assert parsed.fetch.shop == Shop("listed", "a.example")
+    assert parsed.fetch.updated_after == datetime(2023, 11, 14, 22, 13, 20, 5, tzinfo=UTC)
+    assert (parsed.fetch.checkpoint, parsed.fetch.max_batch_products) == (b"x", 7)
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(0, 250), (1, 1), (250, 250), (251, 250), (2**31 - 1, 250)])
+def test_batches_have_1_to_250_products(asked: int, taken: int) -> None:
+    request = pb.FetchProductsRequest(shop=shop(), max_batch_products=asked)
+    assert parse_fetch(request, PLATFORMS).fetch.max_batch_products == taken
+
+
+def test_every_wrong_field_is_named_at_once() -> None:
+    request = pb.FetchProductsRequest(
+        shop=shop("not a domain"),
+        updated_after=Timestamp(seconds=2**62),
+        checkpoint=b"x" * 100_000,
+        max_batch_products=-1,
+    )
+    with pytest.raises(InvalidRequest) as caught:
+        parse_fetch(request, PLATFORMS)
+    fields = [violation.field for violation in caught.value.violations]
+    assert fields == ["shop.domain", "updated_after", "max_batch_products", "checkpoint"]
+
+
+def test_an_unknown_platform_is_told_with_those_there_are() -> None:
+    with pytest.raises(InvalidRequest, match=r"shop\.platform: must be one of: listed, woo"):
+        parse_shop(shop(platform="magento"), PLATFORMS)
+
+
+def test_an_empty_request_names_both_fields_of_the_shop() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_shop(pb.ShopRef(), PLATFORMS)
+    assert [violation.field for violation in caught.value.violations] == ["shop.platform", "shop.domain"]
+
+
+@pytest.mark.parametrize("nanos", [-1, 2**31 - 1])
+def test_a_timestamp_with_impossible_nanoseconds_is_refused(nanos: int) -> None:
+    request = pb.FetchProductsRequest(shop=shop(), updated_after=Timestamp(seconds=1, nanos=nanos))
+    with pytest.raises(InvalidRequest, match="updated_after"):
+        parse_fetch(request, PLATFORMS)
+
+
+@pytest.mark.parametrize(
+    "domain", ["a.example\n", " a.example", "a.example..", "a.example#x", "a.example/x", "ä.example", "", "."]
+)
+def test_a_domain_must_match_its_platforms_pattern_whole(domain: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"shop\.domain"):
+        parse_shop(shop(domain), PLATFORMS)
+
+
+def test_the_kelvin_sign_is_no_k() -> None:
+    """It becomes one in lower case, and would make two texts the same shop."""
+    with pytest.raises(InvalidRequest):
+        parse_shop(shop("\u212a.example"), PLATFORMS)
