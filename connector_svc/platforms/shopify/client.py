@@ -1,0 +1,139 @@
+"""Speaks GraphQL to one shop for the length of one pass."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+
+from connector_svc.domain.errors import (
+    CredentialsNotFound,
+    SourceQueryRefused,
+    SourceResponseInvalid,
+    SourceUnauthorized,
+)
+from connector_svc.domain.fetch import WaitReporter
+from connector_svc.domain.shop import Shop
+from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, ShopHttp
+from connector_svc.platforms.shopify.answer import Answer, read_answer
+from connector_svc.platforms.shopify.faults import QueryTooDear, ReplyUnusable, raise_for_errors, status_failure
+from connector_svc.platforms.shopify.pace import Pace
+from connector_svc.platforms.shopify.queries import API_VERSION, PATH, Query, Variables
+
+_log = logging.getLogger(__name__)
+DataT = TypeVar("DataT")
+
+
+class ShopifyClient:
+    """Calls the Admin API; keeps the token fresh, the pace and an eye on the version that answers.
+
+    A reply from a newer version than asked is used: Shopify serves it once ours has been retired, and to stop
+    every sync in that minute would be worse than to go on with a query that the newer version still accepts. But
+    it is told in `warnings`, and a pass with warnings deletes nothing. A reply from an older version is refused:
+    Shopify never does that, so something else answers.
+    """
+
+    def __init__(
+        self,
+        shop: Shop,
+        *,
+        http: ShopHttp,
+        credentials: CredentialsProvider,
+        clock: Callable[[], datetime],
+        on_wait: WaitReporter,
+    ) -> None:
+        self.shop = shop
+        self.served_version = ""
+        self._http = http
+        self._provider = credentials
+        self._held: Credentials | None = None
+        self._pace = Pace(clock, on_wait)
+        self._other_versions: set[str] = set()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes it unsafe to trust that the replies mean what we take them for."""
+        return tuple(
+            f"Shopify answered with API version {version} instead of {API_VERSION}"
+            for version in sorted(self._other_versions)
+        )
+
+    async def call(self, query: Query, variables: Variables) -> Answer:
+        """The answer to `query`, with data; its errors, if any, each blame one record.
+
+        Waits for the rate limit as long as it takes. Raises SourceFailure; QueryTooDear, PlatformStumbled and,
+        when more than one record was asked for, ReplyUnusable, which a smaller page may avoid.
+        """
+        first = int(variables.get("first", 0))
+        body = msgspec.json.encode({"query": query.text, "variables": variables})
+        while True:
+            await self._pace.before(query, first)
+            answer = self._answer(await self._received(body, can_shrink=first > 1))
+            self._pace.charged(query, first, answer.cost)
+            if not answer.has_error("THROTTLED"):
+                raise_for_errors(self.shop, answer)
+                return answer
+            if self._pace.is_beyond_bucket(answer.cost):
+                raise QueryTooDear
+            await self._pace.after_refusal(query, first, answer.cost)
+
+    def decoded(self, answer: Answer, decoder: msgspec.json.Decoder[DataT]) -> DataT:
+        """The answer's data; raises SourceResponseInvalid when it has another shape than the schema's."""
+        try:
+            return decoder.decode(answer.data or b"")
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise SourceResponseInvalid(self.shop, "a reply that does not follow Shopify's schema") from error
+
+    async def _received(self, body: bytes, *, can_shrink: bool) -> HttpReply:
+        try:
+            return await self._send(body)
+        except SourceResponseInvalid as failure:
+            if can_shrink:
+                raise ReplyUnusable from failure
+            raise
+
+    async def _send(self, body: bytes) -> HttpReply:
+        held = self._held or await self._provider.credentials(self.shop)
+        reply = await self._post(body, held)
+        if reply.status == 401:
+            held = await self._provider.credentials(self.shop, refused=held)
+            reply = await self._post(body, held)
+            if reply.status == 401:
+                raise SourceUnauthorized(self.shop)
+        self._held = held
+        return reply
+
+    async def _post(self, body: bytes, credentials: Credentials) -> HttpReply:
+        token = credentials.get("access_token")
+        if token is None:
+            raise CredentialsNotFound(self.shop, "the credentials hold no access_token")
+        headers = {
+            "X-Shopify-Access-Token": token.reveal(),
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
+        return await self._http.request("POST", PATH, headers=headers, body=body)
+
+    def _answer(self, reply: HttpReply) -> Answer:
+        failure = status_failure(self.shop, reply.status)
+        if failure is not None:
+            raise failure
+        try:
+            answer = read_answer(reply)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise SourceResponseInvalid(self.shop) from error
+        self._note_version(answer.served_version)
+        return answer
+
+    def _note_version(self, version: str) -> None:
+        self.served_version = version
+        name = version or "unknown"
+        if name == API_VERSION or name in self._other_versions:
+            return
+        if name < API_VERSION:
+            raise SourceQueryRefused(self.shop, f"version {name} answered, {API_VERSION} was asked")
+        self._other_versions.add(name)
+        _log.warning("another API version answers", extra={"shop": str(self.shop), "served_version": version})

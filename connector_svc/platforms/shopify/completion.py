@@ -1,0 +1,89 @@
+"""Makes a product whole that did not come whole on its page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+import msgspec
+
+from connector_svc.domain.errors import SourceResponseInvalid
+from connector_svc.platforms.shopify.answer import Answer
+from connector_svc.platforms.shopify.client import ShopifyClient
+from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear
+from connector_svc.platforms.shopify.ids import product_gid
+from connector_svc.platforms.shopify.nodes import Found, single_node
+from connector_svc.platforms.shopify.page_size import PageSize
+from connector_svc.platforms.shopify.queries import SINGLE_VARIANTS, single_product
+from connector_svc.platforms.shopify.record import Record, record_of, unreadable_record
+from connector_svc.platforms.shopify.wire import Connection
+
+
+class Completion:
+    """Reads single products: all variants, 2,048 per call, and all images."""
+
+    def __init__(self, client: ShopifyClient, *, inventory: bool, pause: timedelta) -> None:
+        self._client = client
+        self._query = single_product(inventory=inventory)
+        self._size = PageSize(SINGLE_VARIANTS, pause=pause)
+
+    async def finish(self, record: Record) -> Record | None:
+        """`record`, made whole if it can be; None when its product is gone meanwhile.
+
+        A long product is drained. One whose variants are not as many as it counts is read once more, since it
+        may have changed between two replies; then it is told to be incomplete.
+        """
+        tries = 2 if record.has_more_variants else 1
+        while record.needs_second_look and tries:
+            tries -= 1
+            again = await self.read(record.product_id)
+            if again is None:
+                return None
+            if again.product is None and record.product is not None:
+                break
+            record = again
+        return record.as_incomplete() if record.has_more_variants or record.is_miscounted else record
+
+    async def read(self, product_id: str) -> Record | None:
+        """The product alone; None when there is none; set aside when the platform cannot deliver it."""
+        found: Found | None = None
+        after: str | None = None
+        while True:
+            try:
+                answer = await self._size.ask(partial(self._ask, product_id, after))
+            except (QueryTooDear, PlatformStumbled):
+                return unreadable_record(product_id)
+            chunk = self._chunk(answer)
+            if chunk is None:
+                return None
+            found = chunk if found is None else _joined(found, chunk)
+            page = chunk.node.variants.page_info if chunk.node else None
+            if page is None or not page.has_next_page or page.end_cursor in {None, after}:
+                return record_of(found)
+            after = page.end_cursor
+
+    async def _ask(self, product_id: str, after: str | None, first: int) -> Answer:
+        variables = {"id": product_gid(product_id), "first": first, "after": after}
+        return await self._client.call(self._query, variables)
+
+    def _chunk(self, answer: Answer) -> Found | None:
+        try:
+            return single_node(answer.data or msgspec.Raw(b"null"), answer.errors)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise SourceResponseInvalid(self._client.shop, "a product that does not follow the schema") from error
+
+
+def _joined(head: Found, tail: Found) -> Found:
+    """The product of `head` with the variants of both."""
+    if head.node is None or tail.node is None:
+        return tail
+    nodes = head.node.variants.nodes + tail.node.variants.nodes
+    variants = Connection(nodes=nodes, page_info=tail.node.variants.page_info)
+    return replace(
+        head,
+        node=msgspec.structs.replace(head.node, variants=variants),
+        issues=head.issues + tail.issues,
+        dropped=head.dropped + tail.dropped,
+        blamed=head.blamed or tail.blamed,
+    )

@@ -1,0 +1,86 @@
+"""How the platform says no: HTTP status and GraphQL errors become failures that a merchant can act on.
+
+QueryTooDear, PlatformStumbled and ReplyUnusable never leave this package: they are answered with a smaller page.
+"""
+
+from __future__ import annotations
+
+from connector_svc.domain.errors import (
+    SourceFailure,
+    SourceForbidden,
+    SourceNotFound,
+    SourceQueryRefused,
+    SourceResponseInvalid,
+    SourceUnreachable,
+)
+from connector_svc.domain.shop import Shop
+from connector_svc.platforms.shopify.answer import Answer, GraphqlError
+
+
+class QueryTooDear(Exception):
+    """The query costs more than the platform allows; it will at this size for ever."""
+
+
+class PlatformStumbled(Exception):
+    """The platform failed inside; a smaller page may pass."""
+
+
+class ReplyUnusable(Exception):
+    """The HTTP client would not read the reply, mostly since it is too large; a smaller page is."""
+
+
+def status_failure(shop: Shop, status: int) -> SourceFailure | None:
+    """What an HTTP status means; None when the body may be read. 401 is the client's care."""
+    known: dict[int, SourceFailure] = {
+        402: SourceForbidden(shop, "Shopify has frozen the shop for an unpaid bill; its owner must settle it"),
+        403: SourceForbidden(shop, "Shopify answered 403: our app is not allowed to read this shop"),
+        404: SourceNotFound(shop),
+        423: SourceForbidden(shop, "Shopify has locked the shop; its owner must ask Shopify's support"),
+    }
+    if status == 200:
+        return None
+    if status in known:
+        return known[status]
+    if 400 <= status < 500:
+        return SourceQueryRefused(shop, f"HTTP {status}")
+    return SourceResponseInvalid(shop, f"HTTP {status} where a GraphQL reply is due")
+
+
+def raise_for_errors(shop: Shop, answer: Answer) -> None:
+    """Raises unless the data can be used, alone or beside errors that each blame one record."""
+    if answer.ignored_filters:
+        raise SourceQueryRefused(shop, f"Shopify ignored a filter: {', '.join(answer.ignored_filters[:3])}")
+    if answer.has_error("MAX_COST_EXCEEDED"):
+        raise QueryTooDear
+    if answer.has_error("ACCESS_DENIED"):
+        scope = next((error.scope for error in answer.errors if error.scope), "")
+        raise forbidden(shop, scope)
+    if answer.data is not None and all(_blames_one_record(error) for error in answer.errors):
+        return
+    if answer.has_error("INTERNAL_SERVER_ERROR") or answer.has_error("TIMEOUT"):
+        raise PlatformStumbled
+    if not answer.errors:
+        raise SourceResponseInvalid(shop, "a GraphQL reply with neither data nor errors")
+    codes = sorted({error.code or "no code" for error in answer.errors})
+    raise SourceQueryRefused(shop, f"GraphQL errors: {', '.join(codes)}")
+
+
+def _blames_one_record(error: GraphqlError) -> bool:
+    match error.path:
+        case ["products", "nodes", int(), *_]:
+            return True
+        case ["product", _, *_]:
+            return True
+        case ["product"]:
+            return error.code != "INTERNAL_SERVER_ERROR"
+    return False
+
+
+def forbidden(shop: Shop, scope: str) -> SourceForbidden:
+    """Access to `scope` is missing."""
+    return SourceForbidden(shop, f"missing access scope {scope or 'unknown'}", missing=scope or "unknown")
+
+
+def platform_fails(shop: Shop) -> SourceUnreachable:
+    """Shopify itself is ill; it passes."""
+    return SourceUnreachable(shop, "Shopify answers with internal errors")

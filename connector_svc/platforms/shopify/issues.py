@@ -1,0 +1,142 @@
+"""Words for what is wrong with a record."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from connector_svc.domain.issue import IssueReason, RecordIssue
+from connector_svc.platforms.shopify.answer import GraphqlError
+
+_SAMPLE = 200
+_PRICES = frozenset({"price", "compareAtPrice"})
+
+
+def undecodable(
+    raw: msgspec.Raw, error: Exception, *, product_id: str, variant_id: str = "", is_product: bool
+) -> RecordIssue:
+    """A node that does not follow the schema; names the offending field and its value."""
+    text = str(error)
+    missing = re.search(r"missing required field `(\w+)`", text)
+    steps = re.findall(r"\.(\w+)|\[(\d+)\]", (re.search(r"at `\$(.*)`", text) or ["", ""])[1])
+    names = [name for name, _ in steps if name]
+    field = missing[1] if missing else (names[-1] if names else "")
+    return RecordIssue(
+        reason=_reason(field, is_missing=bool(missing)),
+        message=text.rpartition(" - at ")[0] or text,
+        product_id=product_id,
+        variant_id=variant_id,
+        field=field,
+        sample="" if missing else _sample(raw, steps),
+        product_set_aside=is_product,
+    )
+
+
+def reported(error: GraphqlError, *, product_id: str, variant_id: str = "", is_product: bool) -> RecordIssue:
+    """A record that the platform answered with an error."""
+    names = [step for step in error.path or () if isinstance(step, str)]
+    return RecordIssue(
+        reason=IssueReason.SOURCE_ERROR,
+        message=f"Shopify answered with an error for this record ({error.code or 'no code'})",
+        product_id=product_id,
+        variant_id=variant_id,
+        field=names[-1] if names and names[-1] not in {"nodes", "product"} else "",
+        product_set_aside=is_product,
+    )
+
+
+def unreadable(product_id: str) -> RecordIssue:
+    """A product that Shopify fails to deliver however it is asked."""
+    return RecordIssue(
+        reason=IssueReason.SOURCE_ERROR,
+        message="Shopify fails to deliver this product, also when it is asked for alone",
+        product_id=product_id,
+        product_set_aside=True,
+    )
+
+
+def without_id(gid: str, product_id: str = "") -> RecordIssue:
+    """A product, or a variant of `product_id`, whose id is none."""
+    return RecordIssue(
+        reason=IssueReason.MISSING_ID,
+        message=f"the {'variant' if product_id else 'product'} has no usable id",
+        product_id=product_id,
+        field="id",
+        sample=gid[:_SAMPLE],
+        product_set_aside=not product_id,
+    )
+
+
+def bad_price(product_id: str, variant_id: str, field: str, value: object) -> RecordIssue:
+    """A price that is no amount of money."""
+    return RecordIssue(
+        reason=IssueReason.INVALID_PRICE,
+        message="the price is not a decimal number of at least zero",
+        product_id=product_id,
+        variant_id=variant_id,
+        field=field,
+        sample=str(value)[:_SAMPLE],
+    )
+
+
+def bad_weight(product_id: str, variant_id: str, value: object, unit: str) -> RecordIssue:
+    """A weight that is none; the variant stays."""
+    return RecordIssue(
+        reason=IssueReason.INVALID_FIELD,
+        message="the weight is not a number of at least zero in g, kg, oz or lb; the variant is stored without it",
+        product_id=product_id,
+        variant_id=variant_id,
+        field="weight",
+        sample=f"{value} {unit}"[:_SAMPLE],
+    )
+
+
+def bad_time(product_id: str, variant_id: str = "") -> RecordIssue:
+    """A time that does not exist in UTC."""
+    return RecordIssue(
+        reason=IssueReason.INVALID_FIELD,
+        message="createdAt or updatedAt lies outside the calendar",
+        product_id=product_id,
+        variant_id=variant_id,
+        field="updatedAt",
+        product_set_aside=not variant_id,
+    )
+
+
+def duplicate(product_id: str, variant_id: str = "") -> RecordIssue:
+    """A product or variant that came before; the first one stays."""
+    return RecordIssue(
+        reason=IssueReason.DUPLICATE_ID,
+        message="the id came twice; the first record stays",
+        product_id=product_id,
+        variant_id=variant_id,
+    )
+
+
+def incomplete(product_id: str, received: int, counted: int) -> RecordIssue:
+    """Fewer or more variants than the platform counts, also after looking again."""
+    return RecordIssue(
+        reason=IssueReason.INCOMPLETE_VARIANTS,
+        message=f"Shopify delivered {received} variants and counts {counted}",
+        product_id=product_id,
+        field="variantsCount",
+        sample=str(counted),
+    )
+
+
+def _reason(field: str, *, is_missing: bool) -> IssueReason:
+    if is_missing:
+        return IssueReason.MISSING_ID if field == "id" else IssueReason.MISSING_FIELD
+    return IssueReason.INVALID_PRICE if field in _PRICES else IssueReason.INVALID_FIELD
+
+
+def _sample(raw: msgspec.Raw, steps: list[tuple[str, str]]) -> str:
+    value: Any = msgspec.json.decode(raw)
+    for name, index in steps:
+        try:
+            value = value[name] if name else value[int(index)]
+        except (LookupError, TypeError):
+            return ""
+    return (value if isinstance(value, str) else msgspec.json.encode(value).decode())[:_SAMPLE]

@@ -1,0 +1,67 @@
+"""The first question to a shop: may we read it, and what is it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from connector_svc.domain.errors import SourceRedirected
+from connector_svc.domain.shop import ShopFacts
+from connector_svc.platforms.shopify.client import ShopifyClient
+from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, forbidden, platform_fails
+from connector_svc.platforms.shopify.ids import number_of
+from connector_svc.platforms.shopify.queries import OPENING
+from connector_svc.platforms.shopify.wire import OpeningData
+
+_DECODER = msgspec.json.Decoder(OpeningData)
+_NO_INVENTORY = (
+    "the access scope read_inventory is missing: weights stay unknown, and stock is the number Shopify shows also "
+    "where it is not tracked"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opening:
+    """What the shop told."""
+
+    facts: ShopFacts
+    platform_time: datetime | None
+    inventory: bool
+    """Whether we may read inventory items."""
+
+
+async def open_shop(client: ShopifyClient, *, search: str | None = None) -> Opening:
+    """Reads the shop; product_count is of the products that `search` finds.
+
+    Raises SourceForbidden without read_products, SourceRedirected when the domain leads to another shop.
+    """
+    try:
+        answer = await client.call(OPENING, {"query": search})
+    except (PlatformStumbled, QueryTooDear) as error:
+        raise platform_fails(client.shop) from error
+    data = client.decoded(answer, _DECODER)
+    actual = data.shop.myshopify_domain.lower()
+    if actual != client.shop.domain:
+        raise SourceRedirected(client.shop, f"Shopify calls this shop {actual}", actual_domain=actual)
+    scopes = tuple(sorted(scope.handle for scope in data.current_app_installation.access_scopes))
+    if not _may_read(scopes, "products"):
+        raise forbidden(client.shop, "read_products")
+    inventory = _may_read(scopes, "inventory")
+    facts = ShopFacts(
+        currency_code=data.shop.currency_code,
+        platform_shop_id=number_of(data.shop.id, "Shop"),
+        shop_name=data.shop.name,
+        served_api_version=client.served_version,
+        product_count=data.products_count.count if data.products_count else None,
+        item_count=data.product_variants_count.count if data.product_variants_count else None,
+        granted_scopes=scopes,
+        notes=client.warnings + (() if inventory else (_NO_INVENTORY,)),
+    )
+    return Opening(facts=facts, platform_time=answer.platform_time, inventory=inventory)
+
+
+def _may_read(scopes: tuple[str, ...], what: str) -> bool:
+    """Writing includes reading; Shopify then lists the write scope alone."""
+    return f"read_{what}" in scopes or f"write_{what}" in scopes

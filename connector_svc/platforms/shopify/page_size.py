@@ -1,0 +1,61 @@
+"""How many records to ask for at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from connector_svc.domain.errors import SourceUnreachable
+from connector_svc.platforms.shopify.answer import Answer
+from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, ReplyUnusable
+
+_REPLY_TARGET = 8 * 1024 * 1024
+"""Bytes of a reply above which pages get smaller: memory must not follow the merchant's habits."""
+_LEAP = 10
+
+
+class PageSize:
+    """Starts at the largest page; halves when the platform cannot serve it, doubles after each success.
+
+    A size that was too dear is never tried again. When the shop did not answer at all after the HTTP client's
+    whole patience, the page shrinks to a tenth once instead of halving, since each try costs minutes.
+    """
+
+    def __init__(self, largest: int, *, pause: timedelta) -> None:
+        self.current = largest
+        self._ceiling = largest
+        self._pause = pause
+
+    async def ask(self, call: Callable[[int], Awaitable[Answer]]) -> Answer:
+        """The answer of `call` at a size that the platform serves.
+
+        Raises QueryTooDear or PlatformStumbled when it cannot serve a single record, and SourceFailure.
+        """
+        while True:
+            try:
+                answer = await call(self.current)
+            except QueryTooDear:
+                if self.current == 1:
+                    raise
+                self._ceiling = self.current = self.current // 2
+            except PlatformStumbled:
+                await asyncio.sleep(self._pause.total_seconds())
+                if self.current == 1:
+                    raise
+                self.current //= 2
+            except ReplyUnusable:
+                self.current = max(1, self.current // 2)
+            except SourceUnreachable:
+                if self.current <= self._ceiling // _LEAP or self.current == 1:
+                    raise
+                self.current = max(1, self.current // _LEAP)
+            else:
+                self._learn(answer.size)
+                return answer
+
+    def _learn(self, size: int) -> None:
+        if size > _REPLY_TARGET:
+            self.current = max(1, self.current // 2)
+        elif size * 2 <= _REPLY_TARGET:
+            self.current = min(self._ceiling, self.current * 2)

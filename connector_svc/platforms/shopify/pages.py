@@ -1,0 +1,115 @@
+"""Loads pages of whole products, each while its predecessor is being consumed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+import msgspec
+
+from connector_svc.domain.errors import SourceQueryRefused, SourceResponseInvalid
+from connector_svc.platforms.shopify.answer import Answer
+from connector_svc.platforms.shopify.client import ShopifyClient
+from connector_svc.platforms.shopify.completion import Completion
+from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.ids import number_of
+from connector_svc.platforms.shopify.nodes import Found, page_nodes
+from connector_svc.platforms.shopify.page_size import PageSize
+from connector_svc.platforms.shopify.queries import NEXT_IDS, Query, product_page
+from connector_svc.platforms.shopify.record import Record, record_of
+from connector_svc.platforms.shopify.wire import IdNode, PageData, PageInfo
+
+_IDS = msgspec.json.Decoder(PageData[IdNode])
+_UNREADABLE_IN_A_ROW = 5
+"""So many products in a row that Shopify fails to deliver, and it is Shopify, not the products."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page begins."""
+
+    search: str | None
+    after: str | None = None
+    """A cursor of the same search."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """Products in the order of their ids, those that vanished while they were read left out."""
+
+    records: tuple[Record, ...]
+    end: Place
+    """Behind this page."""
+    has_next: bool
+
+
+class Pages:
+    """The pages of one pass."""
+
+    def __init__(self, client: ShopifyClient, *, inventory: bool, largest: int, pause: timedelta) -> None:
+        self._client = client
+        self._query = product_page(inventory=inventory)
+        self._completion = Completion(client, inventory=inventory, pause=pause)
+        self._size = PageSize(largest, pause=pause)
+        self._unreadable = 0
+
+    async def from_place(self, place: Place) -> AsyncGenerator[Page, None]:
+        """Every page from `place` on. One page is loaded ahead, never more; closing it cancels that load."""
+        ahead: asyncio.Task[Page] | None = asyncio.create_task(self._load(place))
+        try:
+            while ahead is not None:
+                page = await ahead
+                ahead = asyncio.create_task(self._load(page.end)) if page.has_next else None
+                yield page
+        finally:
+            if ahead is not None:
+                await _abandon(ahead)
+
+    async def _load(self, place: Place) -> Page:
+        try:
+            answer = await self._size.ask(partial(self._ask, self._query, place))
+        except (QueryTooDear, PlatformStumbled):
+            return await self._load_alone(place)
+        self._unreadable = 0
+        found, info = self._nodes(answer)
+        records = [await self._completion.finish(record_of(node)) for node in found]
+        return self._page(place, tuple(record for record in records if record is not None), info)
+
+    async def _load_alone(self, place: Place) -> Page:
+        """A page of the one next product, asked for by id since no page with it can be had."""
+        self._unreadable += 1
+        if self._unreadable > _UNREADABLE_IN_A_ROW:
+            raise platform_fails(self._client.shop)
+        try:
+            answer = await self._ask(NEXT_IDS, place, 1)
+        except (QueryTooDear, PlatformStumbled) as error:
+            raise platform_fails(self._client.shop) from error
+        ids = self._client.decoded(answer, _IDS).products
+        numbers = [number_of(node.id, "Product") for node in ids.nodes]
+        records = [await self._completion.read(number) for number in numbers if number]
+        return self._page(place, tuple(record for record in records if record is not None), ids.page_info)
+
+    async def _ask(self, query: Query, place: Place, first: int) -> Answer:
+        return await self._client.call(query, {"first": first, "after": place.after, "query": place.search})
+
+    def _nodes(self, answer: Answer) -> tuple[list[Found], PageInfo]:
+        try:
+            return page_nodes(answer.data or msgspec.Raw(b"null"), answer.errors)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise SourceResponseInvalid(self._client.shop, "a page that does not follow the schema") from error
+
+    def _page(self, place: Place, records: tuple[Record, ...], info: PageInfo) -> Page:
+        if info.has_next_page and info.end_cursor in {None, place.after}:
+            raise SourceQueryRefused(self._client.shop, "the next page begins where this one did")
+        end = Place(place.search, info.end_cursor or place.after)
+        return Page(records=records, end=end, has_next=info.has_next_page)
+
+
+async def _abandon(task: asyncio.Task[Page]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,66 @@
+"""Shopify as a platform of the connector."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from datetime import datetime, timedelta
+
+from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReporter
+from connector_svc.domain.shop import Shop, ShopFacts
+from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
+from connector_svc.platforms.shopify.client import ShopifyClient
+from connector_svc.platforms.shopify.opening import open_shop
+from connector_svc.platforms.shopify.reader import Reader
+
+
+class ShopifyPlatform:
+    """Reads Shopify shops page by page; see `Platform` for what callers may rely on.
+
+    Credentials: {"access_token": ...} with the scope read_products, better also read_inventory. Product and
+    variant ids are the numbers at the end of Shopify's gids. `pause` is waited before asking again what Shopify
+    failed to answer.
+    """
+
+    name = "shopify"
+    display_name = "Shopify"
+    domain_pattern = r"[a-z0-9][a-z0-9-]{0,62}\.myshopify\.com"
+    capabilities = Capabilities(incremental=True)
+
+    def __init__(
+        self,
+        http: HttpFactory,
+        credentials: CredentialsProvider,
+        clock: Callable[[], datetime],
+        *,
+        pause: timedelta = timedelta(seconds=1),
+    ) -> None:
+        self._http = http
+        self._credentials = credentials
+        self._clock = clock
+        self._pause = pause
+
+    async def check(self, shop: Shop) -> ShopFacts:
+        """Scopes, currency, counts and the version that answers, by one call. Raises SourceFailure."""
+        return (await open_shop(self._client(shop, _ignore))).facts
+
+    async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
+        """See `Platform.fetch`. Two pages are held at most: the one being consumed and the next."""
+        client = self._client(request.shop, on_wait)
+        reader = Reader(request, client, clock=self._clock, pause=self._pause)
+        async with aclosing(reader.events()) as events:
+            async for event in events:
+                yield event
+
+    def _client(self, shop: Shop, on_wait: WaitReporter) -> ShopifyClient:
+        return ShopifyClient(
+            shop,
+            http=self._http.to_shop(shop, on_wait=on_wait),
+            credentials=self._credentials,
+            clock=self._clock,
+            on_wait=on_wait,
+        )
+
+
+def _ignore(wait: Wait) -> None:
+    """Nobody follows a check."""

@@ -1,0 +1,31 @@
+"""Where a Shopify pass stands."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from connector_svc.domain.checkpoint import PassCounts
+from connector_svc.platforms.shopify.queries import API_VERSION
+
+FINGERPRINT = f"{API_VERSION}/id"
+"""Version and order that give `last_id` its meaning."""
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """After the product `last_id`, in the order of ids.
+
+    A pass goes on with the search "id:>N" and not with a cursor: N keeps its meaning when the product is deleted
+    and when Shopify changes what its cursors look like, and any product can end a batch, not only a page's last.
+    """
+
+    watermark: datetime
+    """UTC; also the upper bound of an incremental pass."""
+    last_id: int = 0
+    """0: before the first product."""
+    counts: PassCounts = PassCounts()
+    estimated_products: int | None = None
+    estimated_items: int | None = None
+    warnings: tuple[str, ...] = ()
+    """Of the whole pass so far."""

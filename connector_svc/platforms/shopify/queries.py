@@ -1,0 +1,129 @@
+"""What we ask of the Admin API, version 2026-10; a test checks every text against the genuine schema.
+
+What it costs decides how it is asked. A connection costs 2 + m(first) * (1 + children) with
+m(n) = max(1, floor(2 ln n)), and no query may cost more than 1,000:
+
+- A variant names only the id of its image (3 points); the URL comes from the product's media list. Asking the
+  image itself of each variant (4 points) would make the page 1,080.
+- The product's media list ends at 50 on a page. A product whose variant shows an image behind that is read once
+  more alone, where 250 cost almost nothing.
+- The largest page is the cheapest per product, so `first` shrinks only when the platform cannot serve it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+API_VERSION = "2026-10"
+PATH = f"/admin/api/{API_VERSION}/graphql.json"
+
+PAGE_PRODUCTS = 250
+PAGE_VARIANTS = 250
+PAGE_MEDIA = 50
+SINGLE_VARIANTS = 2048
+SINGLE_MEDIA = 250
+
+Variables = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """One query text."""
+
+    name: str
+    text: str
+    cost: int
+    """Points it asks for at its largest `first`; what the platform reports replaces it."""
+
+
+_VARIANT = """\
+fragment VariantFields on ProductVariant {
+  id title sku barcode price compareAtPrice inventoryQuantity inventoryPolicy availableForSale position
+  createdAt updatedAt
+  selectedOptions { name value }
+  media(first: 1) { nodes { id } }%s
+}"""
+
+_INVENTORY = """
+  inventoryItem { tracked measurement { weight { value unit } } }"""
+
+_PRODUCT = """\
+fragment ProductFields on Product {
+  id title handle descriptionHtml vendor productType tags status onlineStoreUrl createdAt updatedAt
+  options { name values }
+  variantsCount { count precision }
+  media(first: %d, sortKey: POSITION, query: "media_type:IMAGE") {
+    nodes { id alt ... on MediaImage { image { url width height } } }
+    pageInfo { hasNextPage }
+  }
+}"""
+
+_PAGE = """\
+query ProductPage($first: Int!, $after: String, $query: String) {
+  products(first: $first, after: $after, query: $query, sortKey: ID) {
+    nodes { ...ProductFields variants(first: %d) { nodes { ...VariantFields } pageInfo { hasNextPage } } }
+    pageInfo { hasNextPage endCursor }
+  }
+}"""
+
+_SINGLE = """\
+query SingleProduct($id: ID!, $first: Int!, $after: String) {
+  product(id: $id) {
+    ...ProductFields
+    variants(first: $first, after: $after) { nodes { ...VariantFields } pageInfo { hasNextPage endCursor } }
+  }
+}"""
+
+OPENING = Query(
+    name="Opening",
+    cost=15,
+    text="""\
+query Opening($query: String) {
+  shop { id name myshopifyDomain currencyCode }
+  currentAppInstallation { accessScopes { handle } }
+  productsCount(limit: null, query: $query) { count precision }
+  productVariantsCount(limit: null) { count precision }
+}""",
+)
+
+PRODUCT_COUNT = Query(
+    name="ProductCount",
+    cost=10,
+    text="""\
+query ProductCount($query: String) { productsCount(limit: null, query: $query) { count precision } }""",
+)
+
+NEXT_IDS = Query(
+    name="NextIds",
+    cost=13,
+    text="""\
+query NextIds($first: Int!, $after: String, $query: String) {
+  products(first: $first, after: $after, query: $query, sortKey: ID) {
+    nodes { id }
+    pageInfo { hasNextPage endCursor }
+  }
+}""",
+)
+
+
+def product_page(*, inventory: bool) -> Query:
+    """A page of products with their first 250 variants; `inventory` needs the scope read_inventory."""
+    return Query(
+        name="ProductPage",
+        cost=959 if inventory else 838,
+        text="\n".join((_PAGE % PAGE_VARIANTS, _PRODUCT % PAGE_MEDIA, _variant(inventory))),
+    )
+
+
+def single_product(*, inventory: bool) -> Query:
+    """One product with up to 2,048 variants per call and all its images."""
+    return Query(
+        name="SingleProduct",
+        cost=119 if inventory else 104,
+        text="\n".join((_SINGLE, _PRODUCT % SINGLE_MEDIA, _variant(inventory))),
+    )
+
+
+def _variant(inventory: bool) -> str:
+    return _VARIANT % (_INVENTORY if inventory else "")

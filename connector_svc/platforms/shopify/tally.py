@@ -1,0 +1,99 @@
+"""Cuts records into batches and keeps count of what the pass has delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from connector_svc.domain.checkpoint import seal
+from connector_svc.domain.fetch import Batch, FetchRequest
+from connector_svc.domain.issue import RecordIssue
+from connector_svc.domain.product import Product
+from connector_svc.platforms.shopify import issues
+from connector_svc.platforms.shopify.position import FINGERPRINT, Position
+from connector_svc.platforms.shopify.record import Record
+
+_BATCH_BYTES = 768 * 1024
+"""A batch is closed when it has about so many; a message may hold 1 MiB."""
+_NO_ID = "a product without a usable id was set aside: it cannot be told which one it is"
+
+
+@dataclass(slots=True)
+class _Draft:
+    products: list[Product]
+    issues: list[RecordIssue]
+    size: int = 0
+
+
+class Tally:
+    """The pass so far; `position` is behind the last batch."""
+
+    def __init__(self, request: FetchRequest, position: Position) -> None:
+        self.position = position
+        self._request = request
+
+    @property
+    def delivered(self) -> int:
+        """Products in batches or set aside."""
+        return self.position.counts.emitted + self.position.counts.set_aside
+
+    def warn(self, warnings: Iterable[str]) -> None:
+        """Notes what makes the pass unsafe to conclude deletions from."""
+        fresh = [text for text in warnings if text not in self.position.warnings]
+        if fresh:
+            self._advance(warnings=(*self.position.warnings, *fresh))
+
+    def batches(self, records: Iterable[Record]) -> Iterator[Batch]:
+        """The records of a page in batches of at most max_batch_products and about 768 KiB.
+
+        A product that came before is told as a duplicate and not delivered again.
+        """
+        draft = _Draft([], [])
+        for record in records:
+            size = _size_of(record.product) if record.product else 0
+            full = len(draft.products) >= self._request.max_batch_products
+            if draft.products and record.product and (full or draft.size + size > _BATCH_BYTES):
+                yield self._closed(draft)
+                draft = _Draft([], [])
+            draft.size += size
+            self._take(record, draft)
+        if draft.products or draft.issues:
+            yield self._closed(draft)
+
+    def _take(self, record: Record, draft: _Draft) -> None:
+        number = int(record.product_id or 0)
+        if number and number <= self.position.last_id:
+            draft.issues.append(issues.duplicate(record.product_id))
+            return
+        draft.issues.extend(record.issues)
+        counts = self.position.counts
+        if record.product is None:
+            counts = counts.plus(set_aside=1)
+        else:
+            draft.products.append(record.product)
+            counts = counts.plus(emitted=1, emitted_items=len(record.product.variants))
+        self._advance(counts=counts, last_id=number or self.position.last_id)
+        if not number:
+            self.warn((_NO_ID,))
+
+    def _closed(self, draft: _Draft) -> Batch:
+        return Batch(
+            products=tuple(draft.products),
+            issues=tuple(draft.issues),
+            checkpoint=seal(self._request, fingerprint=FINGERPRINT, position=self.position),
+        )
+
+    def _advance(self, **changes: object) -> None:
+        self.position = msgspec.structs.replace(self.position, **changes)
+
+
+def _size_of(product: Product) -> int:
+    """About the bytes of its message; texts count in full, characters outside ASCII as three."""
+    text = _width(product.description_html) + _width(product.title)
+    return 600 + text + 200 * len(product.images) + 400 * len(product.variants)
+
+
+def _width(text: str) -> int:
+    return len(text) if text.isascii() else 3 * len(text)

@@ -1,0 +1,211 @@
+"""Passes over the devstore, which executes our queries against the genuine schema."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from connector_svc.domain.fetch import Batch, End, FetchRequest, Header, Wait
+from connector_svc.domain.product import Product, ProductStatus, Variant
+from connector_svc.domain.shop import Shop
+from connector_svc.http.client import open_http
+from connector_svc.http.config import HttpConfig
+from connector_svc.http.endpoints import Endpoints
+from connector_svc.platforms.base import Credentials, Secret
+from connector_svc.platforms.shopify import ShopifyPlatform
+from devstore.catalog.catalog import Catalog
+from devstore.catalog.model import Platform
+from devstore.server import RunningStore, serving
+from devstore.spec import Plan, ShopSpec, VariantShape
+
+DOMAIN = "demo.myshopify.com"
+SHOP = Shop("shopify", DOMAIN)
+
+
+@dataclass
+class Keys:
+    """The devstore's own credentials."""
+
+    values: dict[str, str]
+
+    async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
+        return {name: Secret(value) for name, value in self.values.items()}
+
+
+@dataclass
+class Pass:
+    """All that one fetch yielded."""
+
+    header: Header
+    batches: list[Batch]
+    end: End
+    waits: list[Wait] = field(default_factory=list)
+
+    @property
+    def products(self) -> list[Product]:
+        return [product for batch in self.batches for product in batch.products]
+
+
+async def fetch(
+    platform: ShopifyPlatform, *, checkpoint: bytes = b"", batch: int = 250, after: datetime | None = None
+) -> Pass:
+    waits: list[Wait] = []
+    request = FetchRequest(shop=SHOP, checkpoint=checkpoint, max_batch_products=batch, updated_after=after)
+    async with aclosing(platform.fetch(request, on_wait=waits.append)) as stream:
+        events = [event async for event in stream]
+    header, *batches, end = events
+    assert isinstance(header, Header)
+    assert isinstance(end, End)
+    return Pass(header, [one for one in batches if isinstance(one, Batch)], end, waits)
+
+
+@asynccontextmanager
+async def devstore(
+    products: int,
+    *,
+    variants: VariantShape | None = None,
+    specials: bool = True,
+    throttle: bool = False,
+    plan: Plan = Plan.STANDARD,
+) -> AsyncIterator[tuple[RunningStore, ShopifyPlatform]]:
+    spec = ShopSpec(
+        platform=Platform.SHOPIFY,
+        domain=DOMAIN,
+        products=products,
+        variants=variants,
+        specials=specials,
+        plan=plan,
+        currency="EUR",
+    )
+    async with serving([spec], tls_dir=None, throttle=throttle) as store:
+        config = HttpConfig(endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}))
+        async with open_http(config) as http:
+            keys = Keys(store.credentials(DOMAIN))
+            pause = timedelta(milliseconds=10)
+            yield store, ShopifyPlatform(http, keys, lambda: datetime.now(UTC), pause=pause)
+
+
+def assert_equals_truth(products: list[Product], catalog: Catalog) -> None:
+    truth = {item.item_id: item for item in catalog.sellable_items()}
+    found = {variant.id: (product, variant) for product in products for variant in product.variants}
+    assert found.keys() == truth.keys()
+    for item_id, item in truth.items():
+        product, variant = found[item_id]
+        assert (product.id, product.title, product.status.value) == (
+            item.product_id,
+            item.product_title,
+            item.status,
+        )
+        assert (variant.sku, variant.barcode, variant.stock_quantity) == (item.sku, item.barcode, item.stock)
+        assert (str(variant.price), str(variant.compare_at_price)) == (str(item.price), str(item.compare_at))
+
+
+def named(products: list[Product], catalog: Catalog, name: str) -> Product:
+    wanted = str(catalog.special(name).id)
+    return next(product for product in products if product.id == wanted)
+
+
+def only_variant(products: list[Product], catalog: Catalog, name: str) -> Variant:
+    return named(products, catalog, name).variants[0]
+
+
+async def test_a_whole_shop_with_its_difficult_products_equals_the_stores_truth() -> None:
+    async with devstore(60) as (store, platform):
+        catalog = store.catalog(DOMAIN)
+        found = await fetch(platform)
+        truth = list(catalog.sellable_items())
+    assert_equals_truth(found.products, catalog)
+    assert all(product.variants_complete for product in found.products)
+    assert len(named(found.products, catalog, "variants-600").variants) == 600
+    assert len(named(found.products, catalog, "variants-250").variants) == 250
+    assert [issue for batch in found.batches for issue in batch.issues] == []
+    assert (found.end.source_count, found.end.emitted_count, found.end.set_aside_count) == (60, 60, 0)
+    assert found.end.emitted_item_count == len(truth) == found.header.estimated_item_count
+    assert found.end.warnings == ()
+    assert found.header.facts.currency_code == "EUR"
+    assert found.header.facts.served_api_version == "2026-10"
+
+
+async def test_details_that_others_lose_arrive_as_they_are() -> None:
+    async with devstore(40) as (store, platform):
+        catalog = store.catalog(DOMAIN)
+        products = (await fetch(platform)).products
+    assert only_variant(products, catalog, "leading-zero-sku").sku == "000123"
+    assert str(only_variant(products, catalog, "trailing-zeros").price) == "20.00"
+    assert str(only_variant(products, catalog, "fractional-weight").weight) == "0.5"
+    assert only_variant(products, catalog, "fractional-weight").weight_unit == "kg"
+    assert only_variant(products, catalog, "untracked").stock_quantity is None
+    assert only_variant(products, catalog, "negative-stock").stock_quantity == -3
+    assert named(products, catalog, "unlisted").status is ProductStatus.UNLISTED
+    assert named(products, catalog, "no-images").images == ()
+
+
+async def test_images_of_products_and_variants_are_those_of_the_store() -> None:
+    async with devstore(30) as (store, platform):
+        catalog = store.catalog(DOMAIN)
+        products = (await fetch(platform)).products
+    own = {
+        str(variant.id): str(variant.image_id) if variant.image_id else None
+        for product in catalog.products()
+        for variant in product.variants
+    }
+    listed = {str(product.id): [str(image.id) for image in product.images] for product in catalog.products()}
+    assert {p.id: [image.id for image in p.images] for p in products} == listed
+    assert {v.id: v.image.id if v.image else None for p in products for v in p.variants} == own
+    assert any(own.values()), "the store has variants with their own image"
+
+
+async def test_an_empty_shop_is_complete() -> None:
+    async with devstore(0) as (_, platform):
+        found = await fetch(platform)
+    assert found.batches == []
+    assert (found.end.source_count, found.end.emitted_count) == (0, 0)
+
+
+async def test_exactly_one_full_page_is_complete() -> None:
+    async with devstore(250, variants=VariantShape(least=1, most=1), specials=False) as (store, platform):
+        found = await fetch(platform)
+        assert store.requests(DOMAIN).by_operation["ProductPage"] == 1
+    assert (len(found.products), found.end.source_count) == (250, 250)
+
+
+async def test_a_pass_resumed_from_any_checkpoint_gives_the_same_rest_and_end() -> None:
+    async with devstore(40, specials=False) as (_, platform):
+        whole = await fetch(platform, batch=7)
+        for index, batch in enumerate(whole.batches):
+            rest = await fetch(platform, batch=7, checkpoint=batch.checkpoint)
+            expected = [product for later in whole.batches[index + 1 :] for product in later.products]
+            assert rest.products == expected
+            assert rest.end == whole.end
+
+
+async def test_an_incremental_pass_brings_what_changed_and_nothing_else() -> None:
+    async with devstore(30, specials=False) as (store, platform):
+        catalog = store.catalog(DOMAIN)
+        before = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
+        changed = [product.id for product in catalog.products()][4:9:2]
+        for product_id in changed:
+            catalog.update_product(product_id, title="Changed")
+        found = await fetch(platform, after=before)
+    assert [product.id for product in found.products] == [str(number) for number in changed]
+    assert (found.end.source_count, found.end.emitted_count) == (3, 3)
+
+
+async def test_with_the_rate_limit_on_no_call_is_throttled_and_waits_are_told() -> None:
+    async with devstore(60, specials=False, throttle=True, plan=Plan.ADVANCED) as (store, platform):
+        found = await fetch(platform, batch=5)
+        traffic = store.requests(DOMAIN)
+    assert found.end.emitted_count == 60
+    assert traffic.throttled == 0
+    assert traffic.by_operation["ProductPage"] == 12
+
+
+async def test_a_check_tells_counts_scopes_and_version() -> None:
+    async with devstore(20) as (store, platform):
+        facts = await platform.check(SHOP)
+        assert facts.item_count == store.catalog(DOMAIN).variant_count
+    assert facts.product_count == 20
+    assert facts.granted_scopes == ("read_inventory", "read_products")
+    assert (facts.served_api_version, facts.notes) == ("2026-10", ())

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    TypeInfo,
+    TypeInfoVisitor,
+    Visitor,
+    build_schema,
+    parse,
+    validate,
+    visit,
+)
+from graphql.language import ArgumentNode, EnumValueNode, FragmentDefinitionNode
+
+from connector_svc.platforms.shopify.queries import (
+    NEXT_IDS,
+    OPENING,
+    PAGE_PRODUCTS,
+    PRODUCT_COUNT,
+    SINGLE_VARIANTS,
+    Query,
+    product_page,
+    single_product,
+)
+from devstore.shopify.charges import ChargeReader
+from devstore.shopify.cost import requested_cost
+
+SCHEMA = Path(__file__).parents[4] / "devstore/shopify/admin_2026-10.graphql.gz"
+QUERIES = [
+    (OPENING, 0),
+    (PRODUCT_COUNT, 0),
+    (NEXT_IDS, 250),
+    (product_page(inventory=True), PAGE_PRODUCTS),
+    (product_page(inventory=False), PAGE_PRODUCTS),
+    (single_product(inventory=True), SINGLE_VARIANTS),
+    (single_product(inventory=False), SINGLE_VARIANTS),
+]
+each_query = pytest.mark.parametrize(
+    ("query", "first"), QUERIES, ids=lambda value: value.name if isinstance(value, Query) else str(value)
+)
+
+
+@pytest.fixture(scope="module")
+def schema() -> GraphQLSchema:
+    return build_schema(gzip.decompress(SCHEMA.read_bytes()).decode(), assume_valid=True)
+
+
+class Deprecated(Visitor):
+    """Gathers what a document uses that the schema is going to drop."""
+
+    def __init__(self, info: TypeInfo) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self._info = info
+
+    def enter_field(self, node: FieldNode, *_: object) -> None:
+        definition = self._info.get_field_def()
+        if definition and definition.deprecation_reason:
+            self.found.append(node.name.value)
+
+    def enter_argument(self, node: ArgumentNode, *_: object) -> None:
+        argument = self._info.get_argument()
+        if argument and argument.deprecation_reason:
+            self.found.append(f"({node.name.value}:)")
+
+    def enter_enum_value(self, node: EnumValueNode, *_: object) -> None:
+        value = self._info.get_enum_value()
+        if value and value.deprecation_reason:
+            self.found.append(node.value)
+
+
+def deprecated_in(schema: GraphQLSchema, document: DocumentNode) -> list[str]:
+    info = TypeInfo(schema)
+    visitor = Deprecated(info)
+    visit(document, TypeInfoVisitor(info, visitor))
+    return visitor.found
+
+
+@each_query
+def test_a_query_is_valid_in_the_genuine_schema(schema: GraphQLSchema, query: Query, first: int) -> None:
+    assert validate(schema, parse(query.text)) == []
+
+
+@each_query
+def test_a_query_uses_nothing_deprecated(schema: GraphQLSchema, query: Query, first: int) -> None:
+    assert deprecated_in(schema, parse(query.text)) == []
+
+
+def test_the_walk_sees_what_is_deprecated(schema: GraphQLSchema) -> None:
+    document = parse("{ products(first: 1) { nodes { bodyHtml } } }")
+    assert deprecated_in(schema, document) == ["bodyHtml"]
+
+
+@each_query
+def test_a_query_costs_what_it_declares_and_never_more_than_shopify_allows(
+    schema: GraphQLSchema, query: Query, first: int
+) -> None:
+    document = parse(query.text)
+    [operation] = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
+    fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
+    reader = ChargeReader(schema=schema, fragments=fragments, variables={"first": first}, operation=operation)
+    assert requested_cost(reader.read()) == query.cost <= 1_000
