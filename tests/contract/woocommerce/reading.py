@@ -1,0 +1,110 @@
+"""Reads a store with the real HTTP client, as bootstrap wires it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from yarl import URL
+
+from connector_svc.domain.fetch import Batch, End, FetchRequest, Header, Wait
+from connector_svc.domain.issue import RecordIssue
+from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.shop import Shop
+from connector_svc.http.caller import Surroundings
+from connector_svc.http.client import open_http
+from connector_svc.http.config import HttpConfig
+from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.trust import trusted_roots
+from connector_svc.platforms.base import Credentials, Secret
+from connector_svc.platforms.woocommerce import WooCommercePlatform
+
+SHOP = Shop("woocommerce", "store.example")
+
+
+@dataclass
+class KeyRing:
+    """A credentials provider that has one answer after the other, and stays with the last."""
+
+    answers: list[Credentials]
+    refused: list[Credentials] = field(default_factory=list)
+
+    async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
+        if refused is not None:
+            self.refused.append(refused)
+            if len(self.answers) > 1:
+                self.answers.pop(0)
+        return self.answers[0]
+
+
+def keys(key: str, secret: str) -> Credentials:
+    """As a credentials file holds them."""
+    return {"consumer_key": Secret(key), "consumer_secret": Secret(secret)}
+
+
+async def _no_sleep(_delay: timedelta) -> None:
+    return None
+
+
+@asynccontextmanager
+async def platform_at(
+    url: URL | str, ring: KeyRing, *, ca: Path | None = None
+) -> AsyncIterator[WooCommercePlatform]:
+    """The platform, with SHOP found at `url`; retries wait for nothing."""
+    config = HttpConfig(endpoints=Endpoints.of({SHOP.domain: str(url)}), tls=trusted_roots(ca))
+    async with open_http(config, Surroundings(sleep=_no_sleep)) as http:
+        yield WooCommercePlatform(http, ring, lambda: datetime.now(UTC))
+
+
+@dataclass
+class Pass:
+    """Everything that one fetch told."""
+
+    headers: list[Header] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+    ends: list[End] = field(default_factory=list)
+    waits: list[Wait] = field(default_factory=list)
+
+    @property
+    def products(self) -> list[Product]:
+        return [product for batch in self.batches for product in batch.products]
+
+    @property
+    def issues(self) -> list[RecordIssue]:
+        return [issue for batch in self.batches for issue in batch.issues]
+
+    @property
+    def end(self) -> End:
+        (end,) = self.ends
+        return end
+
+    def by_id(self) -> Mapping[str, Product]:
+        return {product.id: product for product in self.products}
+
+    def items(self) -> Mapping[str, Variant]:
+        return {variant.id: variant for product in self.products for variant in product.variants}
+
+
+async def read(platform: WooCommercePlatform, request: FetchRequest | None = None) -> Pass:
+    """One whole pass."""
+    seen = Pass()
+    async for event in platform.fetch(request or FetchRequest(shop=SHOP), on_wait=seen.waits.append):
+        match event:
+            case Header():
+                assert not seen.headers
+                assert not seen.batches
+                seen.headers.append(event)
+            case Batch():
+                assert not seen.ends
+                seen.batches.append(event)
+            case End():
+                seen.ends.append(event)
+    return seen
+
+
+def all_ids(products: Iterable[Product]) -> list[str]:
+    """Ids of products in the order they came."""
+    return [product.id for product in products]

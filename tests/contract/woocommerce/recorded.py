@@ -1,0 +1,43 @@
+"""Replies recorded from a real WooCommerce 8.2.2 (tests/data/woocommerce/README.md)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).parents[2] / "data" / "woocommerce"
+_OF_THE_TRANSPORT = frozenset({"transfer-encoding", "connection", "content-encoding", "content-length"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedReply:
+    """A reply as the store sent it."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def recorded(name: str) -> RecordedReply:
+    """The recording called `name`."""
+    response = json.loads((DATA / f"{name}.json").read_text())["response"]
+    if "body_json" in response:
+        body = json.dumps(response["body_json"], ensure_ascii=False).encode()
+    else:
+        body = response.get("body_text", "").encode()
+    headers = tuple((key, value) for key, value in response["headers"] if key.lower() not in _OF_THE_TRANSPORT)
+    return RecordedReply(status=response["status"], headers=headers, body=body)
+
+
+def rows(*names: str) -> list[dict[str, Any]]:
+    """The records of some recordings, one after the other."""
+    found: list[dict[str, Any]] = []
+    for name in names:
+        body = recorded(name).json()
+        found += body if isinstance(body, list) else [body]
+    return found
