@@ -82,11 +82,12 @@ class BatchWriter:
 
     def messages(self, batch: Batch) -> Iterator[pb.FetchProductsResponse]:
         """One message, or several when the batch is large. Take all of them before the next batch."""
-        message = None if self._mark.sent else self._whole(batch)
+        issues = [issue_message(issue, self._redact) for issue in batch.issues]
+        message = None if self._mark.sent else self._whole(batch, issues)
         if message is not None:
             yield message
-            return
-        yield from self._parts(batch)
+        else:
+            yield from self._parts(batch, issues)
 
     def end(self, end: End) -> End:
         """The end of the pass with true counts."""
@@ -97,7 +98,7 @@ class BatchWriter:
             set_aside_count=end.set_aside_count + self._mark.unsent,
         )
 
-    def _whole(self, batch: Batch) -> pb.FetchProductsResponse | None:
+    def _whole(self, batch: Batch, issues: Sequence[pb.RecordIssue]) -> pb.FetchProductsResponse | None:
         """The batch as one message; None when it needs a closer look. The way of nearly all batches."""
         message = pb.FetchProductsResponse()
         try:
@@ -105,17 +106,17 @@ class BatchWriter:
                 fill_product(message.batch.products.add(), product)
         except ValueError:
             return None
-        message.batch.issues.extend(issue_message(issue, self._redact) for issue in batch.issues)
+        message.batch.issues.extend(issues)
         if message.ByteSize() > PART_BYTES:
             return None
         self._mark = replace(self._mark, platform=batch.checkpoint)
         self._finish(message, batch)
         return message
 
-    def _parts(self, batch: Batch) -> Iterator[pb.FetchProductsResponse]:
+    def _parts(self, batch: Batch, issues: Sequence[pb.RecordIssue]) -> Iterator[pb.FetchProductsResponse]:
         before = self._mark.sent
         part = _Part(self._mark)
-        for record in self._records(batch):
+        for record in self._records(batch, issues):
             if record.id in before:
                 continue
             size = record.size
@@ -132,11 +133,11 @@ class BatchWriter:
         message.batch.deleted_product_ids.extend(batch.deleted_product_ids)
         message.batch.checkpoint = self._mark.encode()
 
-    def _records(self, batch: Batch) -> Iterator[_Record]:
+    def _records(self, batch: Batch, all_issues: Sequence[pb.RecordIssue]) -> Iterator[_Record]:
         """In the platform's order; last come those of which there are only issues, and no id at the very end."""
         issues: dict[str, list[pb.RecordIssue]] = {}
-        for issue in batch.issues:
-            issues.setdefault(issue.product_id, []).append(issue_message(issue, self._redact))
+        for issue in all_issues:
+            issues.setdefault(issue.product_id, []).append(issue)
         nameless = issues.pop("", [])
         for product in batch.products:
             yield self._record(product, issues.pop(product.id, []))

@@ -144,11 +144,11 @@ async def test_a_value_that_no_field_can_hold_costs_one_product_only() -> None:
 
 
 async def test_many_issues_do_not_make_a_message_that_nobody_takes() -> None:
-    issues = [issue(str(number % 5), sample="y" * 200, text="t" * 500) for number in range(6_000)]
+    issues = [issue(str(number % 5), sample="ü" * 200, text="ü" * 500) for number in range(3_000)]
     issues += [issue("")]
     platform = ListedPlatform(products=[product(str(number)) for number in range(5)], issues=issues)
     whole = await assert_every_resume_completes(platform)
-    assert len(whole.issues) == 6_001
+    assert len(whole.issues) == 3_001
     assert max(whole.sizes) < 4 * 2**20
 
 

@@ -1,0 +1,253 @@
+"""ConnectorService over a real socket, with a platform whose shop is a list."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import pytest
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+from catalogsync.connector.v1.connector_service_pb2_grpc import (
+    ConnectorServiceStub,
+    add_ConnectorServiceServicer_to_server,
+)
+
+from connector_svc.domain.errors import SourceRateLimited, SourceUnauthorized
+from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReason, WaitReporter
+from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.shop import Shop, ShopFacts
+from connector_svc.platforms.lookup import Platforms
+from connector_svc.rpc.fetch_stream import StreamTiming
+from connector_svc.rpc.servicer import ConnectorServicer
+from servicekit.address import ListenAddress
+from servicekit.channel import open_channel
+from servicekit.drain import Drain
+from servicekit.redaction import redact
+from servicekit.server import Service, build_server
+from servicekit.status import ReceivedFailure, read_failure
+from tests.fakes.listed_platform import ListedPlatform
+
+SHOP = Shop("listed", "a.example")
+REF = pb.ShopRef(platform="listed", domain="a.example")
+REQUEST = pb.FetchProductsRequest(shop=REF, max_batch_products=4)
+PRODUCTS = [Product(id=str(number), title="", variants=(Variant(id=f"{number}-1"),)) for number in range(8)]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A served connector and a client of it."""
+
+    stub: ConnectorServiceStub
+    drain: Drain
+
+    async def kinds(self) -> list[str]:
+        """The events of a whole stream."""
+        call = self.stub.FetchProducts(REQUEST)
+        return [str(message.WhichOneof("event")) async for message in call]
+
+    async def failing(self, request: pb.FetchProductsRequest) -> tuple[list[str], ReceivedFailure]:
+        """The events of a stream that fails, and how it did."""
+        kinds: list[str] = []
+        call = self.stub.FetchProducts(request)
+        try:
+            async for message in call:
+                kinds.append(str(message.WhichOneof("event")))
+        except grpc.aio.AioRpcError as error:
+            return kinds, await read_failure(error, call)
+        raise AssertionError("the stream did not fail")
+
+
+@asynccontextmanager
+async def running(platform: ListedPlatform, timing: StreamTiming | None = None) -> AsyncIterator[Running]:
+    drain = Drain()
+    servicer = ConnectorServicer(Platforms([platform]), drain=drain, redact=redact, timing=timing)
+    server = build_server(
+        (
+            Service(
+                name="catalogsync.connector.v1.ConnectorService",
+                register=lambda grpc_server: add_ConnectorServiceServicer_to_server(servicer, grpc_server),
+            ),
+        ),
+        listen_address=ListenAddress("127.0.0.1:0"),
+        drain=drain,
+    )
+    port = await server.start()
+    channel = open_channel(f"127.0.0.1:{port}")
+    try:
+        yield Running(ConnectorServiceStub(channel), drain)
+    finally:
+        await channel.close()
+        await server.stop(timedelta(seconds=2))
+
+
+def pausing(at: int, act: Callable[[WaitReporter], Awaitable[None]]) -> Callable[[WaitReporter], Awaitable[None]]:
+    """Acts before the event number `at`, from 0."""
+    count = -1
+
+    async def before_each(on_wait: WaitReporter) -> None:
+        nonlocal count
+        count += 1
+        if count == at:
+            await act(on_wait)
+
+    return before_each
+
+
+async def forever(_: WaitReporter) -> None:
+    await asyncio.Event().wait()
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Returns once it holds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - the fakes hold plain values
+            await asyncio.sleep(0.005)
+
+
+async def test_a_stream_is_a_header_batches_and_an_end() -> None:
+    platform = ListedPlatform(products=PRODUCTS)
+    async with running(platform) as connector:
+        assert await connector.kinds() == ["header", "batch", "batch", "end"]
+    assert platform.closed == 1
+
+
+async def test_a_reader_that_waits_is_told_of_at_once_and_silence_is_broken_by_heartbeats() -> None:
+    wait = Wait(
+        reason=WaitReason.PLATFORM_JOB,
+        until=datetime(2026, 11, 20, tzinfo=UTC),
+        message="bulk job RUNNING",
+        done_count=812,
+        total_count=1456,
+    )
+
+    async def act(on_wait: WaitReporter) -> None:
+        on_wait(wait)
+        await asyncio.sleep(0.5)
+
+    platform = ListedPlatform(products=PRODUCTS, before_each=pausing(1, act))
+    timing = StreamTiming(heartbeat=timedelta(milliseconds=200))
+    async with running(platform, timing) as connector:
+        call = connector.stub.FetchProducts(pb.FetchProductsRequest(shop=REF))
+        messages = [message async for message in call]
+    kinds = [message.WhichOneof("event") for message in messages]
+    assert kinds == ["header", "waiting", "heartbeat", "heartbeat", "batch", "end"]
+    waiting = messages[1].waiting
+    assert (waiting.done_count, waiting.total_count, waiting.message) == (812, 1456, "bulk job RUNNING")
+    assert waiting.until_time.ToDatetime(UTC) == wait.until
+
+
+async def test_a_wait_that_is_over_is_not_told_any_more() -> None:
+    async def act(on_wait: WaitReporter) -> None:
+        on_wait(Wait(reason=WaitReason.THROTTLED, until=datetime.now(UTC)))
+
+    async with running(ListedPlatform(products=PRODUCTS, before_each=pausing(1, act))) as connector:
+        assert "waiting" not in await connector.kinds()
+
+
+async def test_a_client_that_leaves_ends_the_reader() -> None:
+    platform = ListedPlatform(products=PRODUCTS, before_each=pausing(1, forever))
+    async with running(platform) as connector:
+        call = connector.stub.FetchProducts(pb.FetchProductsRequest(shop=REF))
+        await call.read()
+        assert platform.closed == 0
+        call.cancel()
+        await eventually(lambda: platform.closed == 1)
+
+
+async def test_a_drain_ends_the_stream_at_once_for_another_replica_to_go_on() -> None:
+    platform = ListedPlatform(products=PRODUCTS, before_each=pausing(2, forever))
+    async with running(platform) as connector:
+        asyncio.get_running_loop().call_later(0.1, connector.drain.start)
+        kinds, failure = await connector.failing(REQUEST)
+    assert kinds == ["header", "batch"]
+    assert (failure.reason, failure.code) == ("SERVER_DRAINING", grpc.StatusCode.UNAVAILABLE)
+    assert failure.is_transient
+    assert platform.closed == 1
+
+
+async def test_a_failure_comes_after_everything_that_was_read_before_it() -> None:
+    async def act(_: WaitReporter) -> None:
+        raise SourceRateLimited(SHOP, retry_after=timedelta(seconds=90))
+
+    async with running(ListedPlatform(products=PRODUCTS, before_each=pausing(2, act))) as connector:
+        kinds, failure = await connector.failing(REQUEST)
+    assert kinds == ["header", "batch"]
+    assert (failure.reason, failure.retry_after) == ("SOURCE_RATE_LIMITED", timedelta(seconds=90))
+    assert failure.metadata["domain"] == "a.example"
+
+
+async def test_an_old_stream_expires_but_never_without_progress() -> None:
+    platform = ListedPlatform(products=PRODUCTS)
+    async with running(platform, StreamTiming(max_age=timedelta())) as connector:
+        kinds, failure = await connector.failing(REQUEST)
+    assert kinds == ["header", "batch"]
+    assert failure.reason == "STREAM_EXPIRED"
+    assert failure.is_transient
+
+
+class Breaking(ListedPlatform):
+    """A reader that breaks its contract after the header."""
+
+    how: str = "stops"
+
+    async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
+        async for event in super().fetch(request, on_wait=on_wait):
+            yield event
+            if self.how == "header twice":
+                yield event
+            if self.how == "cancelled inside":
+                raise asyncio.CancelledError
+            if self.how == "unforeseen":
+                raise RuntimeError("password=hunter2")
+            return
+
+
+@pytest.mark.parametrize("how", ["stops", "header twice", "cancelled inside", "unforeseen"])
+async def test_a_reader_that_breaks_its_contract_is_an_internal_error_and_no_silence(how: str) -> None:
+    platform = Breaking(products=PRODUCTS)
+    platform.how = how
+    async with running(platform) as connector, asyncio.timeout(5):
+        _, failure = await connector.failing(REQUEST)
+    assert (failure.reason, failure.code) == ("INTERNAL", grpc.StatusCode.INTERNAL)
+    assert "hunter2" not in failure.message
+
+
+async def test_wrong_requests_name_their_fields_and_reach_no_platform() -> None:
+    platform = ListedPlatform(products=PRODUCTS)
+    async with running(platform) as connector:
+        _, wrong = await connector.failing(pb.FetchProductsRequest(shop=REF, max_batch_products=-1))
+        _, garbled = await connector.failing(pb.FetchProductsRequest(shop=REF, checkpoint=b"garbled"))
+        _, unknown = await connector.failing(
+            pb.FetchProductsRequest(shop=pb.ShopRef(platform="magento", domain="a.example"))
+        )
+    assert (wrong.reason, wrong.code) == ("INVALID_REQUEST", grpc.StatusCode.INVALID_ARGUMENT)
+    assert "max_batch_products" in wrong.message
+    assert garbled.reason == "CHECKPOINT_INVALID"
+    assert "listed" in unknown.message
+    assert platform.requests == []
+
+
+async def test_check_shop_tells_the_facts_and_the_failures() -> None:
+    class Refusing(ListedPlatform):
+        async def check(self, shop: Shop) -> ShopFacts:
+            raise SourceUnauthorized(shop)
+
+    async with running(ListedPlatform(products=PRODUCTS)) as connector:
+        facts = await connector.stub.CheckShop(pb.CheckShopRequest(shop=REF))
+    assert facts == pb.CheckShopResponse(currency_code="EUR", shop_name="Shop", product_count=8)
+    async with running(Refusing()) as connector:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await connector.stub.CheckShop(pb.CheckShopRequest(shop=REF))
+    assert (await read_failure(caught.value)).reason == "SOURCE_UNAUTHORIZED"
+
+
+async def test_platforms_are_listed_with_what_they_can_do() -> None:
+    async with running(ListedPlatform()) as connector:
+        [platform] = (await connector.stub.ListPlatforms(pb.ListPlatformsRequest())).platforms
+    assert (platform.name, platform.display_name) == ("listed", "Listed")
+    assert platform.capabilities == pb.PlatformCapabilities(incremental=True)
+    assert platform.domain_pattern

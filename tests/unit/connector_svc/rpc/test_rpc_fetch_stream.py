@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+
+from connector_svc.domain.fetch import Batch, Wait, WaitReason
+from connector_svc.domain.product import Product
+from connector_svc.platforms.lookup import Platforms
+from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
+from connector_svc.rpc.mailbox import Mailbox
+from connector_svc.rpc.requests import parse_fetch
+from servicekit.drain import Drain
+from servicekit.redaction import redact
+from tests.fakes.listed_platform import ListedPlatform
+
+
+def stream_of(platform: ListedPlatform) -> FetchStream:
+    request = pb.FetchProductsRequest(shop=pb.ShopRef(platform="listed", domain="a.example"), max_batch_products=1)
+    wanted = parse_fetch(request, Platforms([platform]))
+    return FetchStream(wanted, drain=Drain(), redact=redact, timing=StreamTiming())
+
+
+async def test_the_reader_is_one_batch_ahead_of_whoever_takes_them_and_no_more() -> None:
+    platform = ListedPlatform(products=[Product(id=str(number), title="") for number in range(9)])
+    messages = stream_of(platform).messages()
+    for taken in range(1, 6):
+        await anext(messages)
+        await asyncio.sleep(0.01)
+        assert len(platform.yielded) == taken + 1
+    await messages.aclose()
+
+
+async def test_closing_a_stream_waits_for_the_clean_up_of_its_reader() -> None:
+    async def forever(_: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+
+    platform = ListedPlatform(products=[Product(id="1", title="")])
+    messages = stream_of(platform).messages()
+    await anext(messages)
+    platform.before_each = forever
+    await asyncio.sleep(0.01)
+    await messages.aclose()
+    assert platform.closed == 1
+
+
+def wait(text: str) -> Wait:
+    return Wait(reason=WaitReason.THROTTLED, until=datetime(2026, 11, 20, tzinfo=UTC), message=text)
+
+
+def test_a_mailbox_gives_the_event_then_the_wait_after_it_then_the_failure() -> None:
+    mailbox, batch, failure = Mailbox(), Batch(products=(), checkpoint=b"1"), RuntimeError("broke")
+    mailbox.put_wait(wait("over"))
+    mailbox.put(batch)
+    mailbox.put_wait(wait("first"))
+    mailbox.put_wait(wait("second"))
+    mailbox.fail(failure)
+    mailbox.fail(RuntimeError("later"))
+    assert mailbox.take() is batch
+    assert mailbox.take() == wait("second")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="broke"):
+            mailbox.take()
