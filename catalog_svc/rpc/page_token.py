@@ -32,7 +32,7 @@ def decode(token: str, *, filters: object, kind: type[P]) -> P | None:
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         decoded = msgspec.json.decode(raw, type=_Token)
-        position = msgspec.json.decode(decoded.position, type=kind)
+        position: P = msgspec.json.decode(decoded.position, type=kind)
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
         raise InvalidRequest.of("page_token", "is not a token of ours") from error
     if decoded.fingerprint != _fingerprint(filters):

@@ -1,0 +1,65 @@
+"""What tests of several rooms share: a real PostgreSQL and databases on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from catalog_svc.storage.embedded import embedded_postgres
+from catalog_svc.storage.engine import open_engine
+from catalog_svc.storage.schema import migrate
+
+
+@pytest.fixture(scope="session")
+async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """A PostgreSQL server for this run of the tests, with a migrated database to copy from."""
+    data_dir: Path = tmp_path_factory.mktemp("postgres") / "data"
+    async with embedded_postgres(data_dir) as url:
+        await _execute(url, "CREATE DATABASE template_catalog")
+        engine = open_engine(with_database(url, "template_catalog"), pool_size=2)
+        await migrate(engine)
+        await engine.dispose()
+        yield url
+
+
+@pytest.fixture
+async def empty_database_url(postgres_url: str) -> str:
+    """A new database without tables."""
+    name = f"empty_{uuid4().hex}"
+    await _execute(postgres_url, f"CREATE DATABASE {name}")
+    return with_database(postgres_url, name)
+
+
+@pytest.fixture
+async def database_url(postgres_url: str) -> str:
+    """A new database with the schema of this version."""
+    name = f"catalog_{uuid4().hex}"
+    await _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE template_catalog STRATEGY file_copy")
+    return with_database(postgres_url, name)
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Connections to a database of this test's own."""
+    engine = open_engine(database_url)
+    yield engine
+    await engine.dispose()
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server, another database."""
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+async def _execute(url: str, statement: str) -> None:
+    engine = open_engine(url, pool_size=1)
+    async with engine.connect() as connection:
+        autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await autocommit.execute(text(statement))
+    await engine.dispose()

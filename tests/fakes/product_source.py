@@ -1,0 +1,106 @@
+"""A shop that keeps products in memory and is read like the connector reads: in order, in batches, from checkpoints."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from datetime import UTC, datetime
+
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+
+from catalog_svc.domain.progress import Waiting
+from catalog_svc.domain.shop import ShopProfile
+from catalog_svc.domain.source import SourceBatch, SourceEnd, SourceEvent, SourceHeader, SourceRequest
+from catalog_svc.source import decode
+
+WATERMARK = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+
+
+def product(
+    product_id: str, *, price: str = "10.00", items: int = 1, title: str = "Shirt", **variant: str
+) -> pb.Product:
+    """A product whose variants are "<id>-1", "<id>-2", ..."""
+    return pb.Product(
+        id=product_id,
+        title=title,
+        status=pb.Product.STATUS_ACTIVE,
+        variants_complete=True,
+        variants=[
+            pb.Variant(id=f"{product_id}-{n}", position=n, price=price, available=True, **variant)
+            for n in range(1, items + 1)
+        ],
+    )
+
+
+class MemorySource:
+    """A `ProductSource`; its checkpoint is the number of products delivered."""
+
+    def __init__(self, products: Iterable[pb.Product] = (), *, batch_size: int = 2) -> None:
+        self.products = list(products)
+        self.batch_size = batch_size
+        self.currency_code = "EUR"
+        self.issues: list[pb.RecordIssue] = []
+        """Told with the first batch."""
+        self.failures: dict[int, list[Exception]] = {}
+        """By the number of products delivered: raised there, one at each pass."""
+        self.waits: dict[int, Waiting] = {}
+        self.omit_end = False
+        self.announced: int | None = None
+        """What the end claims; None: the truth."""
+        self.requests: list[SourceRequest] = []
+        self.before_batch: Callable[[int], None] = lambda delivered: None
+        self.hold: asyncio.Event | None = None
+        """When set, delivery stops after the first batch until the event."""
+
+    async def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
+        self.requests.append(request)
+        yield self._header()
+        position = int(request.checkpoint or b"0")
+        size = request.max_batch_products or self.batch_size
+        while position < len(self.products) or (position == 0 and self.issues):
+            self._fail_at(position)
+            if position in self.waits:
+                yield self.waits[position]
+            self.before_batch(position)
+            batch = self.products[position : position + min(size, self.batch_size)]
+            first, position = position == 0, position + max(len(batch), 1)
+            yield self._batch(batch, position, with_issues=first)
+            if self.hold is not None:
+                await self.hold.wait()
+        self._fail_at(position)
+        if not self.omit_end:
+            yield self._end()
+
+    def _header(self) -> SourceHeader:
+        return SourceHeader(
+            profile=ShopProfile(
+                currency_code=self.currency_code, platform_shop_id="4711", display_name="Demo"
+            ),
+            watermark=WATERMARK,
+            strategy="paging",
+            served_api_version="2026-10",
+            estimated_product_count=len(self.products),
+            estimated_item_count=sum(len(p.variants) for p in self.products),
+        )
+
+    def _batch(self, products: list[pb.Product], position: int, *, with_issues: bool) -> SourceBatch:
+        message = pb.ProductBatch(
+            products=products,
+            issues=self.issues if with_issues else [],
+            checkpoint=str(position).encode(),
+        )
+        return decode.batch(message, currency_code=self.currency_code)
+
+    def _end(self) -> SourceEnd:
+        set_aside = sum(issue.product_set_aside for issue in self.issues)
+        counted = len(self.products) + set_aside
+        return SourceEnd(
+            source_count=counted if self.announced is None else self.announced,
+            emitted_count=len(self.products),
+            set_aside_count=set_aside,
+        )
+
+    def _fail_at(self, position: int) -> None:
+        failures = self.failures.get(position)
+        if failures:
+            raise failures.pop(0)

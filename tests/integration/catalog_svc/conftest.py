@@ -1,0 +1,103 @@
+"""The catalog's parts over a real PostgreSQL, with a shop in memory as their source."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from catalog_svc.domain.order import SyncOrder
+from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.sync import ClaimedSync, Sync, SyncMode
+from catalog_svc.storage.batches import BatchStore
+from catalog_svc.storage.database import Database
+from catalog_svc.storage.issues import IssueStore
+from catalog_svc.storage.items import ItemStore
+from catalog_svc.storage.leases import LeaseStore
+from catalog_svc.storage.orders import OrderStore
+from catalog_svc.storage.shops import ShopStore
+from catalog_svc.storage.syncs import SyncStore
+from catalog_svc.usecases.ports import ProductSource
+from catalog_svc.usecases.run_sync import RunLimits, SyncRunner
+from servicekit.drain import Drain
+
+SHOP = ShopKey("shopify", "demo.myshopify.com")
+
+
+class CatalogWorld:
+    """One replica's view of a database."""
+
+    def __init__(self, engine: AsyncEngine, *, ttl: timedelta = timedelta(seconds=15)) -> None:
+        database = Database(engine)
+        self.engine = engine
+        self.drain = Drain()
+        self.shops = ShopStore(database)
+        self.syncs = SyncStore(database)
+        self.orders = OrderStore(database)
+        self.issues = IssueStore(database)
+        self.items = ItemStore(database)
+        self.batches = BatchStore(database, ttl=ttl)
+        self.leases = LeaseStore(database, owner=uuid4(), ttl=ttl)
+        self.published: list[Sync] = []
+
+    def runner(self, source: ProductSource, **limits: Any) -> SyncRunner:
+        """A runner that reads from `source`."""
+        quick: dict[str, Any] = {"renew_every": timedelta(seconds=5), "max_retry_delay": timedelta(milliseconds=20)}
+        return SyncRunner(
+            leases=self.leases,
+            batches=self.batches,
+            source=source,
+            publish=self.published.append,
+            drain=self.drain,
+            limits=RunLimits(**(quick | limits)),
+        )
+
+    async def order(self, shop: ShopKey = SHOP, mode: SyncMode = SyncMode.FULL, **more: Any) -> Sync:
+        """A PENDING sync."""
+        return await self.orders.start(SyncOrder(shop=shop, mode=mode, overlap=timedelta(minutes=5), **more))
+
+    async def claim(self) -> ClaimedSync:
+        """The lease of the one free sync."""
+        claimed = await self.leases.claim()
+        assert claimed is not None
+        return claimed
+
+    async def sync(self, source: ProductSource, mode: SyncMode = SyncMode.FULL, **limits: Any) -> Sync:
+        """A whole sync, from order to end."""
+        ordered = await self.order(mode=mode)
+        await self.runner(source, **limits).run(await self.claim())
+        return await self.syncs.get(ordered.sync_id)
+
+    async def rows(self, query: str, **values: object) -> list[Mapping[Any, Any]]:
+        """What a query of the test's own finds."""
+        async with self.engine.connect() as connection:
+            return list((await connection.execute(text(query), values)).mappings())
+
+    async def execute(self, statement: str, **values: object) -> None:
+        """Changes the database behind everybody's back."""
+        async with self.engine.begin() as connection:
+            await connection.execute(text(statement), values)
+
+    async def expire_lease(self, sync_id: UUID) -> None:
+        """As if the owner had been silent for longer than the TTL."""
+        await self.execute(
+            "UPDATE sync SET lease_until = clock_timestamp() - interval '1 s' WHERE sync_id = :id", id=sync_id
+        )
+
+
+@pytest.fixture
+async def world(engine: AsyncEngine) -> CatalogWorld:
+    return CatalogWorld(engine)
+
+
+async def until(condition: Any, *, seconds: float = 10) -> None:
+    """Waits for a condition that other tasks make true."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

@@ -1,0 +1,169 @@
+"""A batch is stored whole and once, exactly as the platform wrote it; what did not change is not written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+
+from catalog_svc.domain.errors import LeaseLost
+from catalog_svc.domain.source import SourceBatch
+from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncState
+from catalog_svc.source import decode
+from tests.fakes.product_source import MemorySource, product
+from tests.integration.catalog_svc.conftest import CatalogWorld
+
+
+def batch(*products: pb.Product, checkpoint: bytes = b"1", currency_code: str = "EUR") -> SourceBatch:
+    message = pb.ProductBatch(products=products, checkpoint=checkpoint)
+    return decode.batch(message, currency_code=currency_code)
+
+
+async def started(world: CatalogWorld) -> ClaimedSync:
+    await world.order()
+    return await world.claim()
+
+
+async def apply(world: CatalogWorld, lease: Lease, claimed: ClaimedSync, what: SourceBatch) -> tuple[Lease, Sync]:
+    return await world.batches.apply(lease, claimed.sync.shop, what, full=True, items_per_second=None)
+
+
+async def test_prices_weights_and_skus_are_stored_digit_for_digit(world: CatalogWorld) -> None:
+    exact = product("1", price="7.30", sku="00000134000", compare_at_price="9.00", weight="0.50", weight_unit="kg")
+    await world.sync(MemorySource([exact]))
+    (row,) = await world.rows("SELECT price::text AS p, compare_at_price::text AS c, weight::text AS w, sku FROM item")
+    assert (row["p"], row["c"], row["w"], row["sku"]) == ("7.30", "9.00", "0.50", "00000134000")
+
+
+async def test_a_price_that_only_gains_a_zero_is_stored_anew(world: CatalogWorld) -> None:
+    await world.sync(MemorySource([product("1", price="7.3")]))
+    second = await world.sync(MemorySource([product("1", price="7.30")]))
+    assert second.progress.items.updated == 1
+    assert (await world.rows("SELECT price::text AS p FROM item"))[0]["p"] == "7.30"
+
+
+async def test_an_unchanged_product_is_not_rewritten(world: CatalogWorld) -> None:
+    source = MemorySource([product(str(n), items=3) for n in range(5)])
+    await world.sync(source)
+    before = await world.rows("SELECT item_id, xmin::text, ctid::text FROM item ORDER BY item_id")
+    second = await world.sync(source)
+    after = await world.rows("SELECT item_id, xmin::text, ctid::text FROM item ORDER BY item_id")
+    assert before == after
+    assert (second.progress.products.unchanged, second.progress.items.unchanged) == (5, 15)
+    assert (second.progress.products.updated, second.progress.items.updated) == (0, 0)
+
+
+async def test_of_a_changed_product_only_the_changed_items_are_rewritten(world: CatalogWorld) -> None:
+    await world.sync(MemorySource([product("1", items=3)]))
+    before = {r["item_id"]: r["xmin"] for r in await world.rows("SELECT item_id, xmin::text FROM item")}
+    changed = product("1", items=3)
+    changed.variants[1].price = "11.00"
+    second = await world.sync(MemorySource([changed]))
+    after = {r["item_id"]: r["xmin"] for r in await world.rows("SELECT item_id, xmin::text FROM item")}
+    assert {item for item in before if before[item] != after[item]} == {"1-2"}
+    assert (second.progress.items.updated, second.progress.items.unchanged) == (1, 2)
+
+
+async def test_a_variant_that_left_its_product_is_marked_deleted_and_comes_back_as_created(
+    world: CatalogWorld,
+) -> None:
+    await world.sync(MemorySource([product("1", items=3)]))
+    without = product("1", items=2)
+    second = await world.sync(MemorySource([without]))
+    assert second.progress.items.deleted == 1
+    (gone,) = await world.rows("SELECT item_id FROM item WHERE deleted_at IS NOT NULL")
+    assert gone["item_id"] == "1-3"
+    third = await world.sync(MemorySource([product("1", items=3)]))
+    assert third.progress.items.created == 1
+    assert await world.rows("SELECT item_id FROM item WHERE deleted_at IS NOT NULL") == []
+
+
+async def test_variants_of_a_product_that_came_incomplete_are_not_taken_for_gone(world: CatalogWorld) -> None:
+    await world.sync(MemorySource([product("1", items=3)]))
+    partial = product("1", items=2, title="New title")
+    partial.variants_complete = False
+    await world.sync(MemorySource([partial]))
+    assert await world.rows("SELECT item_id FROM item WHERE deleted_at IS NOT NULL") == []
+
+
+async def test_another_currency_is_a_change(world: CatalogWorld) -> None:
+    source = MemorySource([product("1")])
+    await world.sync(source)
+    source.currency_code = "CHF"
+    second = await world.sync(source)
+    assert second.progress.items.updated == 1
+    assert (await world.rows("SELECT currency_code FROM item"))[0]["currency_code"] == "CHF"
+
+
+async def test_text_that_postgresql_cannot_hold_does_not_stop_a_sync(world: CatalogWorld) -> None:
+    odd = product("1", title="a\0b", sku="x\0")
+    odd.tags.extend(["t\0", "u"])
+    sync = await world.sync(MemorySource([odd]))
+    assert sync.state is SyncState.SUCCEEDED
+    (row,) = await world.rows("SELECT product.title, sku, tags FROM item JOIN product USING (product_id)")
+    assert (row["title"], row["sku"], row["tags"]) == ("ab", "x", ["t", "u"])
+
+
+async def test_a_product_that_comes_twice_in_a_batch_is_stored_once_as_it_came_last(world: CatalogWorld) -> None:
+    claimed = await started(world)
+    _, sync = await apply(world, claimed.lease, claimed, batch(product("1"), product("1", title="Later")))
+    assert sync.progress.products.created == 1
+    assert [r["title"] for r in await world.rows("SELECT title FROM product")] == ["Later"]
+
+
+async def test_a_writer_with_an_old_epoch_writes_nothing(world: CatalogWorld) -> None:
+    claimed = await started(world)
+    await world.expire_lease(claimed.sync.sync_id)
+    await world.claim()
+    with pytest.raises(LeaseLost):
+        await apply(world, claimed.lease, claimed, batch(product("1")))
+    assert await world.rows("SELECT * FROM product") == []
+
+
+async def test_a_batch_repeated_after_an_unheard_commit_is_not_applied_twice(world: CatalogWorld) -> None:
+    claimed = await started(world)
+    what = batch(product("1"))
+    lease, first = await apply(world, claimed.lease, claimed, what)
+    same_lease, again = await apply(world, claimed.lease, claimed, what)
+    assert (same_lease, again.revision) == (lease, first.revision)
+    assert again.progress.products.seen == 1
+
+
+async def test_another_batch_under_a_used_number_is_refused(world: CatalogWorld) -> None:
+    claimed = await started(world)
+    await apply(world, claimed.lease, claimed, batch(product("1"), checkpoint=b"1"))
+    with pytest.raises(LeaseLost):
+        await apply(world, claimed.lease, claimed, batch(product("2"), checkpoint=b"2"))
+    skipped = replace(claimed.lease, next_seq=claimed.lease.next_seq + 5)
+    with pytest.raises(LeaseLost):
+        await apply(world, skipped, claimed, batch(product("2")))
+
+
+async def test_products_checkpoint_and_progress_are_one_transaction(world: CatalogWorld) -> None:
+    claimed = await started(world)
+    broken = product("1")
+    broken.variants[0].price = "no number"
+    with pytest.raises(ArithmeticError):
+        await apply(world, claimed.lease, claimed, batch(product("0"), broken))
+    (row,) = await world.rows("SELECT next_seq, checkpoint, products_seen FROM sync")
+    assert (row["next_seq"], row["checkpoint"], row["products_seen"]) == (0, b"", 0)
+    assert await world.rows("SELECT * FROM product") == []
+
+
+async def test_two_shops_with_the_same_platform_ids_never_collide(world: CatalogWorld) -> None:
+    from catalog_svc.domain.shop import ShopKey
+
+    for domain, title in (("a.myshopify.com", "A"), ("b.myshopify.com", "B")):
+        await world.order(shop=ShopKey("shopify", domain))
+        await world.runner(MemorySource([product("1", title=title)])).run(await world.claim())
+    assert sorted(r["title"] for r in await world.rows("SELECT title FROM product")) == ["A", "B"]
+
+
+async def test_products_reported_as_gone_are_marked_with_their_items(world: CatalogWorld) -> None:
+    await world.sync(MemorySource([product("1", items=2), product("2")]))
+    claimed = await started(world)
+    message = pb.ProductBatch(deleted_product_ids=["1"], checkpoint=b"1")
+    _, sync = await apply(world, claimed.lease, claimed, decode.batch(message, currency_code="EUR"))
+    assert (sync.progress.products.deleted, sync.progress.items.deleted) == (1, 2)
+    assert [r["item_id"] for r in await world.rows("SELECT item_id FROM item WHERE deleted_at IS NULL")] == ["2-1"]

@@ -1,0 +1,159 @@
+"""A follower sees the present at once, never goes back, may skip, and never misses the end."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from catalog_svc.domain.errors import RevisionInFuture, StreamExpired, SyncNotFound, TooManyWatchers
+from catalog_svc.domain.sync import SyncState
+from catalog_svc.usecases.follow_sync import FollowSync, Snapshot, WatchLimits
+from catalog_svc.usecases.sync_feed import SyncFeed
+from servicekit.drain import ServerDraining
+from tests.fakes.product_source import MemorySource, product
+from tests.integration.catalog_svc.conftest import CatalogWorld
+
+QUICK = WatchLimits(heartbeat_every=timedelta(milliseconds=100), min_interval=timedelta(milliseconds=10))
+
+
+class Follower:
+    """A replica that only follows."""
+
+    def __init__(self, world: CatalogWorld, *, limits: WatchLimits = QUICK, max_followers: int = 10) -> None:
+        self.feed = SyncFeed(world.syncs, poll_every=timedelta(milliseconds=20), max_followers=max_followers)
+        self.follow = FollowSync(syncs=world.syncs, feed=self.feed, drain=world.drain, limits=limits)
+        self._polling = asyncio.create_task(self.feed.run(world.drain))
+
+    async def stop(self) -> None:
+        self._polling.cancel()
+        await asyncio.gather(self._polling, return_exceptions=True)
+
+    async def all(self, *args: object) -> list[Snapshot]:
+        async with aclosing(self.follow(*args)) as snapshots:  # type: ignore[arg-type]
+            return [snapshot async for snapshot in snapshots]
+
+
+@pytest.fixture
+async def follower(world: CatalogWorld) -> object:
+    follower = Follower(world)
+    yield follower
+    await follower.stop()
+
+
+async def run_slowly(world: CatalogWorld, source: MemorySource) -> None:
+    claimed = await world.claim()
+    source.batch_size = 1
+    await world.runner(source, items_per_transaction=1).run(claimed)
+
+
+async def test_a_follower_on_another_replica_sees_growing_revisions_and_the_end(
+    world: CatalogWorld, follower: Follower
+) -> None:
+    ordered = await world.order()
+    following = asyncio.create_task(follower.all(ordered.sync_id, 0))
+    await asyncio.sleep(0.05)
+    await run_slowly(world, MemorySource([product(str(n)) for n in range(30)]))
+    snapshots = await asyncio.wait_for(following, 5)
+    news = [s.sync.revision for s in snapshots if not s.heartbeat]
+    assert news == sorted(set(news))
+    assert snapshots[0].sync.state is SyncState.PENDING
+    assert snapshots[-1].sync.state is SyncState.SUCCEEDED
+    assert not snapshots[-1].heartbeat
+
+
+async def test_an_ended_sync_is_one_snapshot_even_for_those_who_saw_it(
+    world: CatalogWorld, follower: Follower
+) -> None:
+    sync = await world.sync(MemorySource([product("1")]))
+    for after in (0, sync.revision):
+        (only,) = await follower.all(sync.sync_id, after)
+        assert (only.sync.state, only.heartbeat) == (SyncState.SUCCEEDED, False)
+
+
+async def test_a_quiet_sync_gives_heartbeats_with_the_same_revision(
+    world: CatalogWorld, follower: Follower
+) -> None:
+    ordered = await world.order()
+    async with aclosing(follower.follow(ordered.sync_id, ordered.revision)) as snapshots:
+        seen = [await anext(snapshots) for _ in range(3)]
+    assert all(s.heartbeat for s in seen)
+    assert {s.sync.revision for s in seen} == {ordered.revision}
+
+
+async def test_a_slow_reader_skips_and_still_gets_the_end(world: CatalogWorld, follower: Follower) -> None:
+    ordered = await world.order()
+    async with aclosing(follower.follow(ordered.sync_id, 0)) as snapshots:
+        await anext(snapshots)
+        await run_slowly(world, MemorySource([product(str(n)) for n in range(40)]))
+        rest = [s async for s in snapshots]
+    assert len(rest) <= 3
+    assert rest[-1].sync.state is SyncState.SUCCEEDED
+
+
+async def test_a_revision_that_never_was_is_refused(world: CatalogWorld, follower: Follower) -> None:
+    ordered = await world.order()
+    with pytest.raises(RevisionInFuture):
+        await follower.all(ordered.sync_id, ordered.revision + 1)
+
+
+async def test_an_unknown_sync_is_not_found_and_leaves_nothing_behind(
+    world: CatalogWorld, follower: Follower
+) -> None:
+    from uuid import uuid4
+
+    for _ in range(20):
+        with pytest.raises(SyncNotFound):
+            await follower.all(uuid4(), 0)
+
+
+async def test_more_followers_than_allowed_are_turned_away(world: CatalogWorld, follower: Follower) -> None:
+    ordered = await world.order()
+    async with aclosing(follower.follow(ordered.sync_id, 0)) as first:
+        await anext(first)
+        follower.feed._max_followers = 1
+        with pytest.raises(TooManyWatchers):
+            await follower.all(ordered.sync_id, 0)
+
+
+async def test_a_drain_ends_a_watch_at_once(world: CatalogWorld, follower: Follower) -> None:
+    ordered = await world.order()
+    following = asyncio.create_task(follower.all(ordered.sync_id, 0))
+    await asyncio.sleep(0.05)
+    world.drain.start()
+    with pytest.raises(ServerDraining):
+        await asyncio.wait_for(following, 1)
+
+
+async def test_an_old_watch_asks_its_client_to_come_again(engine: AsyncEngine) -> None:
+    world = CatalogWorld(engine)
+    limits = WatchLimits(heartbeat_every=timedelta(milliseconds=20), max_age=timedelta(milliseconds=50))
+    follower = Follower(world, limits=limits)
+    ordered = await world.order()
+    with pytest.raises(StreamExpired):
+        await asyncio.wait_for(follower.all(ordered.sync_id, 0), 2)
+    await follower.stop()
+
+
+async def test_one_query_serves_all_followers_of_a_replica(world: CatalogWorld, engine: AsyncEngine) -> None:
+    ordered = await world.order()
+    follower = Follower(world)
+    calls: list[int] = []
+    original = world.syncs.get_many
+
+    async def counted(sync_ids: object) -> object:
+        calls.append(len(list(sync_ids)))  # type: ignore[call-overload]
+        return await original(sync_ids)  # type: ignore[arg-type]
+
+    world.syncs.get_many = counted  # type: ignore[method-assign, assignment]
+    following = [asyncio.create_task(follower.all(ordered.sync_id, 0)) for _ in range(8)]
+    await asyncio.sleep(0.3)
+    for task in following:
+        task.cancel()
+    await asyncio.gather(*following, return_exceptions=True)
+    await follower.stop()
+    assert set(calls) == {1}
+    assert len(calls) <= 16
