@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import lru_cache
 from typing import TypeVar, Unpack, cast
 
@@ -62,7 +63,7 @@ class Catalog:
     @property
     def item_count(self) -> int:
         """How many rows sellable_items() gives, without building a product."""
-        sold = [row for row in self._rows.values() if row.status != "trash" and row.kind is not Kind.GROUPED]
+        sold = [row for row in self._rows.values() if row.status != "trash"]
         return sum(len(row.variant_ids) if row.kind is Kind.VARIABLE else 1 for row in sold)
 
     def rows(self) -> Iterator[Row]:
@@ -93,7 +94,22 @@ class Catalog:
     def sellable_items(self) -> Iterator[SellableItem]:
         """The rows that a complete sync ends up with."""
         for product in self.products():
-            yield from items_of(self.platform, product)
+            # A grouped product is sold under its own name, at the price of its cheapest part.
+            grouped = product.kind is Kind.GROUPED
+            yield from items_of(
+                self.platform, replace(product, price=self.lowest_price(product)) if grouped else product
+            )
+
+    def lowest_price(self, product: Product) -> str:
+        """What a product shows as its price: its own, or the lowest of what it stands for; "" for none."""
+        if product.kind is Kind.GROUPED:
+            linked = [found for i in product.linked if (found := self.product(i))]
+            texts = [self.lowest_price(one) for one in linked if one.status == "publish"]
+        elif product.kind is Kind.VARIABLE:
+            texts = [variant.price for variant in product.variants if variant.status == "publish"]
+        else:
+            return product.price
+        return min((text for text in texts if text), key=Decimal, default="")
 
     def special(self, name: str) -> Product:
         """The special product of that name; KeyError when this catalog has none."""

@@ -40,8 +40,8 @@ class SellableItem:
 
 
 def items_of(platform: Platform, product: Product) -> Iterator[SellableItem]:
-    """The items of one product: none for grouped, empty and trashed products."""
-    if product.status == "trash" or product.kind is Kind.GROUPED:
+    """The items of one product: none for trashed and variation-less variable ones."""
+    if product.status == "trash":
         return
     if product.kind is not Kind.VARIABLE:
         yield _item(platform, product, product, product.kind.value)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from devstore.catalog.catalog import Catalog
 from devstore.catalog.item import amount
-from devstore.catalog.model import Image, Kind, Offer, Product, Variant
+from devstore.catalog.model import Image, Offer, Product, Variant
 from devstore.woocommerce.dates import local, utc
 
 Json = dict[str, Any]
@@ -80,18 +79,6 @@ def image(picture: Image, product: Product, site: str) -> Json:
 
 def permalink(product: Product, site: str) -> str:
     return f"{site}/product/{product.handle}/"
-
-
-def lowest_price(catalog: Catalog, product: Product) -> str:
-    """What a product shows as its price: its own, or the lowest of what it stands for; "" for none."""
-    if product.kind is Kind.GROUPED:
-        linked = [found for i in product.linked if (found := catalog.product(i))]
-        texts = [lowest_price(catalog, one) for one in linked if one.status == "publish"]
-    elif product.kind is Kind.VARIABLE:
-        texts = [variant.price for variant in product.variants if variant.status == "publish"]
-    else:
-        return product.price
-    return min((text for text in texts if text), key=Decimal, default="")
 
 
 def price_html(text: str) -> str:

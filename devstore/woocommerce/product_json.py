@@ -13,7 +13,7 @@ _UNCATEGORIZED = {"id": 15, "name": "Uncategorized", "slug": "uncategorized"}
 
 def product_json(catalog: Catalog, product: Product, site: str) -> Json:
     """Every field, in the platform's order."""
-    price = parts.lowest_price(catalog, product)
+    price = catalog.lowest_price(product)
     simple = product.kind is Kind.SIMPLE
     stock = product.stock if product.kind in (Kind.SIMPLE, Kind.VARIABLE) else None
     return {
