@@ -19,7 +19,7 @@ $(BIN)/.synced: pyproject.toml gen/pyproject.toml uv.lock
 	@touch $@
 
 demo: $(BIN)/.synced ## Run the whole system with two demo shops (ONCE=1: end after the syncs)
-	@$(BIN)/python -m devstore.demo $(if $(ONCE),--once)
+	@$(BIN)/python -m demo $(if $(ONCE),--once)
 
 test: $(BIN)/.synced ## Run all tests
 	$(BIN)/pytest

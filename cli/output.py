@@ -19,10 +19,18 @@ from rich.text import Text
 from cli.wording import printable, utc
 
 
+PIPE_WIDTH = 160
+"""Of tables that go into a pipe or a file."""
+FOLDING = frozenset({"TITLE", "MESSAGE", "VALUE", "DOMAINS"})
+"""Columns that may take several lines; all others hold ids, numbers and names to be copied."""
+
+
 def make_console() -> Console:
     """The console on standard output; it draws live pictures on a terminal only, whatever FORCE_COLOR says."""
-    live = sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
-    return Console(file=sys.stdout, force_interactive=live)
+    terminal = sys.stdout.isatty()
+    live = terminal and os.environ.get("TERM", "") not in ("", "dumb")
+    width = None if terminal or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(file=sys.stdout, force_interactive=live, width=width)
 
 
 def print_json(message: Message) -> None:
@@ -32,10 +40,10 @@ def print_json(message: Message) -> None:
 
 
 def print_table(console: Console, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table; cells are shown whole, folded where the terminal is too narrow."""
+    """A table; what is too long for the terminal is folded, never cut."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column not in FOLDING)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)

@@ -147,10 +147,15 @@ def _until(waiting: Waiting, now: datetime) -> str:
 
 
 def summary_text(sync: Sync) -> str:
-    """How an ended sync ended: state, counts, duration, average rate, and why when it failed."""
+    """How the sync of a shop ended, with the shop's name."""
+    return f"{ShopName.of(sync.shop)} {outcome_text(sync)}"
+
+
+def outcome_text(sync: Sync) -> str:
+    """How a sync ended: state, counts, duration, average rate, and why when it failed."""
     items, products = sync.progress.items, sync.progress.products
     text = (
-        f"{ShopName.of(sync.shop)} {state_name(sync)}: {plural(items.seen_count, 'item')}"
+        f"{state_name(sync)}: {plural(items.seen_count, 'item')}"
         f" of {plural(products.seen_count, 'product')}{_duration_text(sync)}: {counts_text(sync)}"
     )
     return f"{text}. {error_text(sync)}" if sync.HasField("error") else text

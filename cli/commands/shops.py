@@ -12,7 +12,7 @@ from cli.options import Options, current, options_of_command
 from cli.output import make_console, print_facts, print_json, print_table, time_text
 from cli.running import run
 from cli.shop import SHOP, ShopName
-from cli.wording import enum_name, local_now, plain_text, summary_text
+from cli.wording import enum_name, local_now, outcome_text, plain_text
 
 
 @click.command()
@@ -111,7 +111,7 @@ def _last_sync_text(answer: GetStatusResponse) -> str:
     if not answer.HasField("last_finished_sync"):
         return "none"
     sync = answer.last_finished_sync
-    return f"{sync.sync_id}: {summary_text(sync)}"
+    return f"{sync.sync_id}: {outcome_text(sync)}"
 
 
 def _active_sync_text(answer: GetStatusResponse) -> str:

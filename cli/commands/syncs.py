@@ -24,9 +24,9 @@ from cli.wording import (
     extent_text,
     has_ended,
     local_now,
+    outcome_text,
     plain_text,
     state_name,
-    summary_text,
 )
 
 LARGEST_PAGE = 500
@@ -235,7 +235,7 @@ def _issue_row(issue: SyncIssue) -> tuple[str, ...]:
 
 
 def _sync_facts(found: Sync) -> list[tuple[str, str]]:
-    told = summary_text(found) if has_ended(found) else plain_text(found, local_now())
+    told = outcome_text(found) if has_ended(found) else plain_text(found, local_now())
     return [
         ("Sync", found.sync_id),
         ("Shop", str(ShopName.of(found.shop))),

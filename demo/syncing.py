@@ -1,0 +1,89 @@
+"""Syncs all shops of the demo at once, and says whether what is stored is what the devstore has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from uuid import uuid4
+
+from catalogsync.catalog.v1.catalog_service_pb2 import GetStatusResponse, Sync
+from rich.console import Console
+
+from cli.client import CatalogClient
+from cli.failed import CallFailed
+from cli.following import link_text
+from cli.progress import SyncBoard
+from cli.watching import Break
+from cli.wording import printable, state_name
+from demo.stack import DemoShop
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How the sync of a shop ended, and how the shop stands after it."""
+
+    shop: DemoShop
+    sync: Sync
+    status: GetStatusResponse
+
+    @property
+    def faults(self) -> list[str]:
+        """What keeps the catalog from being complete; empty: it is."""
+        found = []
+        if self.sync.state != Sync.STATE_SUCCEEDED:
+            message = printable(self.sync.error.message)
+            found.append(f"its sync {state_name(self.sync)}{f': {message}' if message else ''}")
+        counts = (
+            ("products", self.status.product_count, self.shop.product_count),
+            ("items", self.status.item_count, self.shop.item_count),
+        )
+        found += [
+            f"{stored:,} {noun} are stored, the store has {truth:,}"
+            for noun, stored, truth in counts
+            if stored != truth
+        ]
+        return found
+
+
+async def sync_all(client: CatalogClient, shops: Iterable[DemoShop], console: Console) -> list[Outcome]:
+    """Runs a full sync of each shop, all at once, on one board. Raises CallFailed."""
+    with SyncBoard(console) as board:
+        running = [asyncio.ensure_future(_sync_one(client, shop, board)) for shop in shops]
+        try:
+            ended = await asyncio.gather(*running)
+        finally:
+            for task in running:
+                task.cancel()
+    return [Outcome(shop=shop, sync=sync, status=await client.get_status(shop.name)) for shop, sync in ended]
+
+
+async def _sync_one(client: CatalogClient, shop: DemoShop, board: SyncBoard) -> tuple[DemoShop, Sync]:
+    try:
+        sync = await _start(client, shop)
+    except CallFailed as error:
+        active = error.failure.metadata.get("sync_id")
+        if error.failure.reason != "SYNC_ALREADY_RUNNING" or active is None:
+            raise
+        # A demo that was cut short left it; catalog_svc has taken it up again.
+        await _follow(client, await client.get_sync(active), board)
+        sync = await _start(client, shop)
+    return shop, await _follow(client, sync, board)
+
+
+async def _start(client: CatalogClient, shop: DemoShop) -> Sync:
+    return await client.start_sync(shop.name, mode=Sync.MODE_FULL, request_id=str(uuid4()))
+
+
+async def _follow(client: CatalogClient, sync: Sync, board: SyncBoard) -> Sync:
+    board.show(sync)
+
+    def tell(link: Break | None) -> None:
+        board.note(sync.sync_id, link_text(link))
+
+    last = sync
+    async with aclosing(client.watch(sync.sync_id, after_revision=sync.revision, on_link=tell)) as snapshots:
+        async for last in snapshots:
+            board.show(last)
+    return last
