@@ -11,10 +11,10 @@ from typing import Generic, TypeVar
 import msgspec
 
 T = TypeVar("T")
-_OPENING = re.compile(rb"[\[{]")
+_OPENING = re.compile(rb"(?:\A|[\n>])\s*(\[\s*[{\]]|\{\s*[\"}])")
+"""Where a list of records or an object begins: at the start of a line, or right after a tag."""
 _NOTICE_LIMIT = 64 * 1024
 """Bytes before the JSON that are searched."""
-_MOST_OPENINGS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +39,32 @@ def parse(body: bytes, read: Callable[[bytes], T]) -> Parsed[T]:
     text = body.removeprefix(codecs.BOM_UTF8).strip()
     try:
         return Parsed(read(text), noise=False)
-    except msgspec.ValidationError:
-        raise NotJson from None
     except msgspec.DecodeError:
-        pass
-    embedded = _embedded(text)
-    if embedded is not None:
-        try:
-            return Parsed(read(embedded), noise=True)
-        except msgspec.DecodeError:
+        if _is_whole(text):
             raise NotJson from None
-    if not text or text[:1] in b"[{":
+    part = _embedded(text)
+    if not _is_whole(part):
         raise CutShort
+    try:
+        return Parsed(read(part), noise=True)
+    except msgspec.DecodeError:
+        raise NotJson from None
+
+
+def _embedded(text: bytes) -> bytes:
+    """Everything from where JSON begins, never from a later place: inside of a body that breaks off, any inner
+    list would pass for the whole. Raises NotJson when it begins nowhere."""
+    found = _OPENING.search(text, 0, _NOTICE_LIMIT)
+    if found is not None:
+        return text[found.start(1) :]
+    if text in (b"", b"[", b"{"):
+        return text
     raise NotJson
 
 
-def _embedded(text: bytes) -> bytes | None:
-    """The JSON that `text` ends with; a web page ends with a tag, so it is left at once."""
-    if not text.endswith((b"]", b"}")):
-        return None
-    for number, found in enumerate(_OPENING.finditer(text, 0, _NOTICE_LIMIT)):
-        if number > _MOST_OPENINGS:
-            return None
-        part = text[found.start() :]
-        try:
-            msgspec.json.decode(part, type=msgspec.Raw)
-        except msgspec.DecodeError:
-            continue
-        return part
-    return None
+def _is_whole(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return False
+    return True

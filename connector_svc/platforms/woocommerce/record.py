@@ -123,7 +123,7 @@ class RecordReader(Generic[RowT]):
             values[name] = _lenient(raw, struct_field.type)
         except msgspec.ValidationError:
             fault = _invalid(name, raw)
-            if name == "stock_quantity" and _NUMBER.fullmatch(raw):
+            if name == "stock_quantity" and _NUMBER.fullmatch(bytes(raw)):
                 # Plugins sell by weight; whole units are what can be promised.
                 values[name] = math.floor(Decimal(bytes(raw).decode()))
             elif name not in DECORATION:
@@ -161,4 +161,4 @@ def _invalid(name: str, raw: msgspec.Raw) -> Fault:
 
 
 def _sample(raw: msgspec.Raw) -> str:
-    return bytes(raw[: SAMPLE_LENGTH * 4]).decode(errors="replace")[:SAMPLE_LENGTH]
+    return bytes(raw)[: SAMPLE_LENGTH * 4].decode(errors="replace")[:SAMPLE_LENGTH]

@@ -1,0 +1,51 @@
+"""Which domains a WooCommerce shop may have."""
+
+from __future__ import annotations
+
+import pytest
+
+from connector_svc.platforms.domains import canonical_domain
+from connector_svc.platforms.woocommerce import WooCommercePlatform
+from servicekit.failure import InvalidRequest
+
+PATTERN = WooCommercePlatform.domain_pattern
+
+
+@pytest.mark.parametrize(
+    ("raw", "canonical"),
+    [
+        ("store.example", "store.example"),
+        ("Shop.Sub.Example.co.UK.", "shop.sub.example.co.uk"),
+        ("xn--mller-kva.example", "xn--mller-kva.example"),
+        ("store.xn--p1ai", "store.xn--p1ai"),
+        ("1-2.shop4u.io", "1-2.shop4u.io"),
+    ],
+)
+def test_host_names_are_taken(raw: str, canonical: str) -> None:
+    assert canonical_domain(raw, PATTERN) == canonical
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "localhost",
+        "",
+        ".example",
+        "127.0.0.1",
+        "10.0.0.0x1",
+        "[::1]",
+        "-a.example",
+        "a-.example",
+        "a..example",
+        "store.example:443",
+        "store.example/shop",
+        "https://store.example",
+        "user@store.example",
+        "stör.example",
+        "store.example\n",
+        f"{'a' * 64}.example",
+    ],
+)
+def test_anything_else_is_refused(raw: str) -> None:
+    with pytest.raises(InvalidRequest):
+        canonical_domain(raw, PATTERN)
