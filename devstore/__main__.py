@@ -55,7 +55,7 @@ def _ready(store: RunningStore) -> dict[str, object]:
         shop.spec.name: {
             "base_url": store.base_url(domain),
             "credentials": store.credentials(domain),
-            "products": sum(row.status != "trash" for row in shop.catalog.rows()),
+            "products": len(shop.catalog),
             "items": shop.catalog.item_count,
         }
         for domain, shop in store.shops.items()
