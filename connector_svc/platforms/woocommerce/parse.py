@@ -1,4 +1,15 @@
-"""Makes products of what a store sends."""
+"""Makes products of what a store sends.
+
+What was decided where the store leaves a choice:
+- A simple, external, grouped or unknown product is one item with the product's own id; a grouped one has the
+  price of its cheapest part, as the store says. A variable one is its variations, which may be none.
+- A variation without an own SKU has its parent's, as the store shows it in the shop, on orders and (greyed) in
+  its editor; the API tells no difference.
+- A disabled variation (status private) is an item that is not available: the editor shows it, the shop does not.
+- Pending and scheduled products are drafts; one that is hidden from the catalog is unlisted.
+- Available: published (with its parent), has a price, and is in stock or may be back-ordered.
+- With stock counted by the parent each variation shows the parent's number: they must not be added up.
+"""
 
 from __future__ import annotations
 

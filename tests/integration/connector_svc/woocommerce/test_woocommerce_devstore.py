@@ -1,0 +1,185 @@
+"""The platform reads the devstore complete, in few calls, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector_svc.domain.errors import SourceResponseInvalid
+from connector_svc.domain.fetch import FetchRequest
+from connector_svc.platforms.woocommerce import WooCommercePlatform
+from devstore.catalog.catalog import Catalog
+from devstore.catalog.model import Kind, Platform
+from devstore.server import RunningStore, serving
+from devstore.spec import ShopSpec, VariantShape
+from tests.contract.woocommerce.reading import SHOP, KeyRing, Pass, keys, platform_at, read
+
+VERSIONS = ["8.2", "10.3"]
+
+
+@asynccontextmanager
+async def _store(directory: Path, **spec: Any) -> AsyncIterator[tuple[RunningStore, WooCommercePlatform]]:
+    shop = ShopSpec(platform=Platform.WOOCOMMERCE, domain=SHOP.domain, key="ck_dev", secret="cs_dev", **spec)
+    async with (
+        serving([shop], tls_dir=directory) as store,
+        platform_at(
+            store.base_url(SHOP.domain), KeyRing([keys("ck_dev", "cs_dev")]), ca=store.ca_file
+        ) as platform,
+    ):
+        yield store, platform
+
+
+def _truth(catalog: Catalog) -> dict[str, tuple[str, str, Decimal | None, int | None]]:
+    truth = {
+        item.item_id: (item.product_id, item.sku, item.price, item.stock) for item in catalog.sellable_items()
+    }
+    # Grouped products are products with one item; the store shows their cheapest part's price.
+    for product in catalog.products():
+        if product.kind is Kind.GROUPED and product.status != "trash":
+            prices = [truth[str(part)][2] for part in product.linked if str(part) in truth]
+            cheapest = min((price for price in prices if price is not None), default=None)
+            truth[str(product.id)] = (str(product.id), product.sku, cheapest, None)
+    return truth
+
+
+def _items(seen: Pass) -> dict[str, tuple[str, str, Decimal | None, int | None]]:
+    return {
+        variant.id: (product.id, variant.sku, variant.price, variant.stock_quantity)
+        for product in seen.products
+        for variant in product.variants
+    }
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_the_catalog_is_the_stores_truth(tmp_path: Path, version: str) -> None:
+    async with _store(tmp_path, products=600, version=version) as (store, platform):
+        seen = await read(platform)
+        truth = _truth(store.catalog(SHOP.domain))
+    assert _items(seen) == truth
+    assert seen.issues == []
+    assert seen.end.emitted_item_count == len(truth)
+    assert max(len(product.variants) for product in seen.products) == 130
+    assert all(product.variants_complete for product in seen.products)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_an_empty_store_is_a_complete_pass(tmp_path: Path, version: str) -> None:
+    async with _store(tmp_path, products=0, specials=False, version=version) as (_serving, platform):
+        seen = await read(platform)
+        facts = await platform.check(SHOP)
+    assert seen.batches == []
+    assert (seen.end.source_count, seen.end.emitted_count, seen.end.emitted_item_count) == (0, 0, 0)
+    assert facts.product_count == 0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_calls_stay_few(tmp_path: Path, version: str) -> None:
+    """1,000 variations in ten calls, 200 products in three, and what every pass begins and ends with."""
+    shape = VariantShape(least=10, most=10)
+    async with _store(tmp_path, products=200, variants=shape, specials=False, version=version) as (
+        store,
+        platform,
+    ):
+        seen = await read(platform)
+        calls = store.requests(SHOP.domain)
+        variants = sum(len(product.variants) for product in seen.products if product.product_type == "variable")
+        lists = [note for note in calls.recent if note.path.endswith("variations") and "parent" in note.query]
+        assert len(lists) <= -(-variants // 100) + 2
+        assert calls.calls - len(lists) <= 12
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_every_checkpoint_leads_to_the_whole_catalog(tmp_path: Path, version: str) -> None:
+    async with _store(tmp_path, products=120, version=version) as (_serving, platform):
+        whole = await read(platform, FetchRequest(shop=SHOP, max_batch_products=20))
+        assert len(whole.batches) >= 6
+        for number, batch in enumerate(whole.batches, 1):
+            rest = await read(
+                platform, FetchRequest(shop=SHOP, max_batch_products=20, checkpoint=batch.checkpoint)
+            )
+            before = [product for earlier in whole.batches[:number] for product in earlier.products]
+            assert [*before, *rest.products] == whole.products
+            assert rest.end == whole.end
+
+
+async def test_a_storm_of_writes_loses_nothing_that_stays(tmp_path: Path) -> None:
+    async with _store(tmp_path, products=700, specials=False) as (store, platform):
+        catalog = store.catalog(SHOP.domain)
+        ids = [product.id for product in catalog.products()]
+        batches: list[str] = []
+        request = FetchRequest(shop=SHOP, max_batch_products=30)
+        async for event in platform.fetch(request, on_wait=lambda _wait: None):
+            for product in getattr(event, "products", ()):
+                batches.append(product.id)
+            for key in ids[: len(batches) // 3]:
+                current = catalog.product(key)
+                if current is not None and current.status != "trash":
+                    catalog.trash_product(key)
+        left = {str(product.id) for product in catalog.products() if product.status != "trash"}
+    assert left <= set(batches)
+    assert len(batches) == len(set(batches))
+
+
+async def test_a_pass_that_breaks_and_goes_on_after_trashing_misses_nothing(tmp_path: Path) -> None:
+    async with _store(tmp_path, products=300, specials=False) as (store, platform):
+        catalog = store.catalog(SHOP.domain)
+        first = await read(platform, FetchRequest(shop=SHOP, max_batch_products=50))
+        for product in first.products[:140]:
+            catalog.trash_product(int(product.id))
+        rest = await read(
+            platform, FetchRequest(shop=SHOP, max_batch_products=50, checkpoint=first.batches[2].checkpoint)
+        )
+    came = {product.id for batch in first.batches[:3] for product in batch.products}
+    assert [product.id for product in rest.products] == [p.id for p in first.products if p.id not in came]
+
+
+async def test_truncated_answers_are_asked_again_and_never_taken_for_less(tmp_path: Path) -> None:
+    async with _store(tmp_path, products=50) as (store, platform):
+        truth = _truth(store.catalog(SHOP.domain))
+        store.fail_next(SHOP.domain, 2, status=200, body='[{"id": 1, "images": [{"id": 2}]')
+        assert _items(await read(platform)) == truth
+        store.fail_next(SHOP.domain, 3, status=200, body='[{"id": 1, "images": [{"id": 2}]')
+        with pytest.raises(SourceResponseInvalid, match="breaks off"):
+            await read(platform)
+
+
+async def test_abandoning_a_pass_ends_its_calls(tmp_path: Path) -> None:
+    async with _store(tmp_path, products=2_000, specials=False) as (store, platform):
+        events = platform.fetch(FetchRequest(shop=SHOP, max_batch_products=20), on_wait=lambda _wait: None)
+        await anext(events)
+        await anext(events)
+        await events.aclose()
+        calls = store.requests(SHOP.domain).calls
+        assert calls < 25
+        await read(platform)
+        assert store.requests(SHOP.domain).calls > calls
+
+
+async def test_an_incremental_pass_holds_what_changed_and_no_more(tmp_path: Path) -> None:
+    async with _store(tmp_path, products=300, specials=False) as (store, platform):
+        catalog = store.catalog(SHOP.domain)
+        full = await read(platform)
+        watermark = full.headers[0].watermark
+        changed = [product.id for product in list(catalog.products())[10:13]]
+        for key in changed:
+            catalog.update_product(key, title="Changed")
+        seen = await read(platform, FetchRequest(shop=SHOP, updated_after=watermark))
+    assert {product.id for product in seen.products} == {str(key) for key in changed}
+    assert seen.end.source_count == 3
+    assert {product.title for product in seen.products} == {"Changed"}
+
+
+@pytest.mark.parametrize(("version", "notes"), [("8.2", 1), ("10.3", 0)])
+async def test_check_tells_what_an_operator_wants_to_know(tmp_path: Path, version: str, notes: int) -> None:
+    async with _store(tmp_path, products=40, version=version) as (store, platform):
+        facts = await platform.check(SHOP)
+        live = [product for product in store.catalog(SHOP.domain).products() if product.status != "trash"]
+    assert facts.product_count == len(live)
+    assert facts.currency_code == "EUR"
+    assert facts.served_api_version.startswith(f"wc/v3, WooCommerce {version}")
+    assert len([note for note in facts.notes if "variations route" in note]) == notes
