@@ -49,6 +49,11 @@ class GraphqlError(Wire, frozen=True, kw_only=True):
         return (self.extensions and self.extensions.code) or ""
 
     @property
+    def request_id(self) -> str:
+        """By which the platform's support finds the call; empty without one."""
+        return (self.extensions and self.extensions.request_id) or ""
+
+    @property
     def scope(self) -> str:
         """The access scope that the error asks for; empty when it names none."""
         text = f"{(self.extensions and self.extensions.required_access) or ''} {self.message}"

@@ -22,7 +22,7 @@ class QueryTooDear(Exception):
 
 
 class PlatformStumbled(Exception):
-    """The platform failed inside; a smaller page may pass."""
+    """The platform failed inside; a smaller page may pass. Its text is the request id for Shopify's support."""
 
 
 class ReplyUnusable(Exception):
@@ -31,18 +31,20 @@ class ReplyUnusable(Exception):
 
 def status_failure(shop: Shop, status: int) -> SourceFailure | None:
     """What an HTTP status means; None when the body may be read. 401 is the client's care."""
+    if status == 200:
+        return None
     known: dict[int, SourceFailure] = {
         402: SourceForbidden(shop, "Shopify has frozen the shop for an unpaid bill; its owner must settle it"),
         403: SourceForbidden(shop, "Shopify answered 403: our app is not allowed to read this shop"),
         404: SourceNotFound(shop),
         423: SourceForbidden(shop, "Shopify has locked the shop; its owner must ask Shopify's support"),
     }
-    if status == 200:
-        return None
     if status in known:
         return known[status]
     if 400 <= status < 500:
         return SourceQueryRefused(shop, f"HTTP {status}")
+    if status >= 500:
+        return SourceUnreachable(shop, f"HTTP {status}")
     return SourceResponseInvalid(shop, f"HTTP {status} where a GraphQL reply is due")
 
 
@@ -58,7 +60,7 @@ def raise_for_errors(shop: Shop, answer: Answer) -> None:
     if answer.data is not None and all(_blames_one_record(error) for error in answer.errors):
         return
     if answer.has_error("INTERNAL_SERVER_ERROR") or answer.has_error("TIMEOUT"):
-        raise PlatformStumbled
+        raise PlatformStumbled(", ".join(error.request_id for error in answer.errors if error.request_id))
     if not answer.errors:
         raise SourceResponseInvalid(shop, "a GraphQL reply with neither data nor errors")
     codes = sorted({error.code or "no code" for error in answer.errors})

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from connector_svc.domain.errors import SourceUnreachable
 from connector_svc.platforms.shopify.answer import Answer
 from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, ReplyUnusable
+
+_log = logging.getLogger(__name__)
 
 _REPLY_TARGET = 8 * 1024 * 1024
 """Bytes of a reply above which pages get smaller: memory must not follow the merchant's habits."""
@@ -39,7 +42,8 @@ class PageSize:
                 if self.current == 1:
                     raise
                 self._ceiling = self.current = self.current // 2
-            except PlatformStumbled:
+            except PlatformStumbled as stumble:
+                _log.warning("Shopify failed inside", extra={"page": self.current, "request_id": str(stumble)})
                 await asyncio.sleep(self._pause.total_seconds())
                 if self.current == 1:
                     raise

@@ -10,7 +10,7 @@ import msgspec
 from connector_svc.domain.checkpoint import seal
 from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.domain.issue import RecordIssue
-from connector_svc.domain.product import Product
+from connector_svc.domain.product import Product, Variant
 from connector_svc.platforms.shopify import issues
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
 from connector_svc.platforms.shopify.record import Record
@@ -90,9 +90,17 @@ class Tally:
 
 
 def _size_of(product: Product) -> int:
-    """About the bytes of its message; texts count in full, characters outside ASCII as three."""
-    text = _width(product.description_html) + _width(product.title)
-    return 600 + text + 200 * len(product.images) + 400 * len(product.variants)
+    """About the bytes of its message, rather too many than too few."""
+    text = _width(product.description_html) + _width(product.title) + sum(map(_width, product.tags))
+    images = sum(100 + len(image.url) + _width(image.alt_text) for image in product.images)
+    return 500 + text + images + sum(map(_variant_size, product.variants))
+
+
+def _variant_size(variant: Variant) -> int:
+    # A title is the values of the options, so it counts twice.
+    image = variant.image
+    own_image = 100 + len(image.url) + _width(image.alt_text) if image else 0
+    return 250 + 2 * _width(variant.title) + _width(variant.sku) + own_image
 
 
 def _width(text: str) -> int:

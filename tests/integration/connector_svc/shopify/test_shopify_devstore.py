@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from connector_svc.domain.fetch import Batch, End, FetchRequest, Header, Wait
+from connector_svc.domain.fetch import Batch, End, FetchRequest, Header, Wait, WaitReason
 from connector_svc.domain.product import Product, ProductStatus, Variant
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.platforms.base import Credentials, Secret
+from connector_svc.platforms.base import Platform as PlatformPort
 from connector_svc.platforms.shopify import ShopifyPlatform
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
-from devstore.spec import Plan, ShopSpec, VariantShape
+from devstore.spec import ShopSpec, VariantShape
 
 DOMAIN = "demo.myshopify.com"
 SHOP = Shop("shopify", DOMAIN)
@@ -68,7 +70,6 @@ async def devstore(
     variants: VariantShape | None = None,
     specials: bool = True,
     throttle: bool = False,
-    plan: Plan = Plan.STANDARD,
 ) -> AsyncIterator[tuple[RunningStore, ShopifyPlatform]]:
     spec = ShopSpec(
         platform=Platform.SHOPIFY,
@@ -76,7 +77,6 @@ async def devstore(
         products=products,
         variants=variants,
         specials=specials,
-        plan=plan,
         currency="EUR",
     )
     async with serving([spec], tls_dir=None, throttle=throttle) as store:
@@ -193,13 +193,29 @@ async def test_an_incremental_pass_brings_what_changed_and_nothing_else() -> Non
     assert (found.end.source_count, found.end.emitted_count) == (3, 3)
 
 
-async def test_with_the_rate_limit_on_no_call_is_throttled_and_waits_are_told() -> None:
-    async with devstore(60, specials=False, throttle=True, plan=Plan.ADVANCED) as (store, platform):
-        found = await fetch(platform, batch=5)
+async def test_an_incremental_pass_resumes_within_its_window() -> None:
+    async with devstore(30, specials=False) as (store, platform):
+        catalog = store.catalog(DOMAIN)
+        after = datetime.now(UTC) - timedelta(minutes=1)
+        for product in list(catalog.products())[3:20]:
+            catalog.update_product(product.id, title="Changed")
+        whole = await fetch(platform, batch=5, after=after)
+        rest = await fetch(platform, batch=5, after=after, checkpoint=whole.batches[1].checkpoint)
+    assert rest.products == whole.products[10:]
+    assert len(whole.products) == 17
+    assert rest.end == whole.end
+
+
+async def test_with_the_rate_limit_on_a_pass_waits_and_is_never_throttled() -> None:
+    async with devstore(60, specials=False, throttle=True) as (store, platform):
+        waits: list[Wait] = []
+        while not waits:
+            found = await fetch(platform)
+            waits += found.waits
+            assert found.end.emitted_count == 60
         traffic = store.requests(DOMAIN)
-    assert found.end.emitted_count == 60
     assert traffic.throttled == 0
-    assert traffic.by_operation["ProductPage"] == 12
+    assert {wait.reason for wait in waits} == {WaitReason.THROTTLED}
 
 
 async def test_a_check_tells_counts_scopes_and_version() -> None:
@@ -209,3 +225,12 @@ async def test_a_check_tells_counts_scopes_and_version() -> None:
     assert facts.product_count == 20
     assert facts.granted_scopes == ("read_inventory", "read_products")
     assert (facts.served_api_version, facts.notes) == ("2026-10", ())
+
+
+async def test_it_is_a_platform_and_owns_the_domains_of_shopify() -> None:
+    async with devstore(0) as (_, platform):
+        port: PlatformPort = platform
+        assert (port.name, port.display_name) == ("shopify", "Shopify")
+        assert re.fullmatch(port.domain_pattern, DOMAIN)
+        for wrong in ("myshopify.com", "a.b.myshopify.com", "-a.myshopify.com", "a.myshopify.com.evil.example"):
+            assert not re.fullmatch(port.domain_pattern, wrong)

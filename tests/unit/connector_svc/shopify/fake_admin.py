@@ -153,7 +153,7 @@ def number(node: Json) -> int:
 
 def _holds(node: Json, name: str, op: str, value: str) -> bool:
     if name == "id":
-        return number(node) > int(value)
+        return number(node) >= int(value) if op == ">=" else number(node) > int(value)
     updated: str = node["updatedAt"]
     return updated >= value if op == ">=" else updated <= value
 

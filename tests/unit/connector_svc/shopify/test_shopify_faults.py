@@ -36,6 +36,8 @@ def shop_of(count: int, variants: int = 1) -> FakeAdmin:
         (status(423), SourceForbidden, "locked"),
         (status(418), SourceQueryRefused, "HTTP 418"),
         (status(503), SourceUnreachable, "does not answer"),
+        (status(520), SourceUnreachable, "HTTP 520"),
+        (web.Response(status=204), SourceResponseInvalid, "HTTP 204"),
         (web.Response(status=302, headers={"Location": "https://else.example/"}), SourceRedirected, "else"),
         (html(), SourceResponseInvalid, "not its API"),
         (web.Response(body=b'{"data":{"shop'), SourceResponseInvalid, "not its API"),
@@ -166,6 +168,20 @@ async def test_a_page_that_cannot_be_served_is_asked_for_in_halves(code: str) ->
         found = await shop.read()
     assert found.end.emitted_count == 30
     assert admin.sizes("ProductPage") == [250, 125, 62]
+
+
+async def test_the_request_id_of_an_internal_error_is_logged_for_shopifys_support(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    admin = shop_of(1)
+    failed = error("INTERNAL_SERVER_ERROR")
+    failed["extensions"]["requestId"] = "abc-1"
+    admin.faults.extend([lambda *_: None, lambda *_: graphql([failed])])
+    async with reading(admin) as shop:
+        await shop.read()
+    assert [getattr(record, "request_id", "") for record in caplog.records if "inside" in record.message] == [
+        "abc-1"
+    ]
 
 
 async def test_a_page_grows_again_after_a_stumble_but_not_beyond_what_was_too_dear() -> None:

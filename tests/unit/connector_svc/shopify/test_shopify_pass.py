@@ -64,6 +64,7 @@ async def test_a_pass_that_goes_on_from_any_checkpoint_delivers_the_rest_and_the
             rest = await shop.read(batch=2, checkpoint=batch.checkpoint)
             assert rest.header.resumed
             assert rest.ids == whole.ids[2 * (index + 1) :]
+            assert rest.issues == [], "nothing is asked for twice"
             assert rest.end == whole.end
 
 
