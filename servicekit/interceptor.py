@@ -100,30 +100,29 @@ class _GuardedCall:
     """Of a single response; None: gRPC does it."""
 
     async def respond(self, request: Any, context: Context) -> Any:
-        with (
-            correlated(_received_id(context)) as identifier,
-            CallLog(self.method, context.peer(), identifier) as log,
-        ):
+        with correlated(_received_id(context)) as identifier:
             context.set_trailing_metadata(((CORRELATION_HEADER, identifier),))
-            try:
-                response = await self._behave(request, context)
-                log.ended(_code_of(context))
-                return response
-            except grpc.aio.AbortError:
-                log.ended(_code_of(context))
-                raise
-            except asyncio.CancelledError as error:
-                # A task inside the handler was cancelled, not the call: passed on, this would leave the client
-                # without any answer.
-                if _is_cancelled():
-                    log.ended(_cancel_code(context))
+            # The line is in the log before the client has its answer.
+            with CallLog(self.method, context.peer(), identifier) as log:
+                try:
+                    response = await self._behave(request, context)
+                    log.ended(_code_of(context))
+                    return response
+                except grpc.aio.AbortError:
+                    log.ended(_code_of(context))
                     raise
-                status = log.failed(error)
-            except Exception as error:
-                if _is_client_gone(error):
-                    log.ended(grpc.StatusCode.CANCELLED)
-                    raise
-                status = log.failed(NotBuilt(self.method) if _is_not_built(error, context) else error)
+                except asyncio.CancelledError as error:
+                    # A task inside the handler was cancelled, not the call: passed on, this would leave the
+                    # client without any answer.
+                    if _is_cancelled():
+                        log.ended(_cancel_code(context))
+                        raise
+                    status = log.failed(error)
+                except Exception as error:
+                    if _is_client_gone(error):
+                        log.ended(grpc.StatusCode.CANCELLED)
+                        raise
+                    status = log.failed(NotBuilt(self.method) if _is_not_built(error, context) else error)
             return await _abort(context, status, identifier)
 
     async def _behave(self, request: Any, context: Context) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -164,8 +164,3 @@ def logged() -> Iterator[LogLines]:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-
-
-async def values(messages: AsyncIterable[StringValue]) -> list[str]:
-    """The values of a stream of messages."""
-    return [message.value async for message in messages]

@@ -77,7 +77,9 @@ def assert_no_canary(output: str) -> None:
 
 
 @pytest.mark.parametrize("template", LEAKS)
-def test_no_secret_leaves_by_any_way(template: str, logger: logging.Logger, stream: io.StringIO) -> None:
+def test_no_secret_leaves_by_any_way(
+    template: str, logger: logging.Logger, stream: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = template.format(**CANARIES)
     logger.warning(text.replace("%", "%%"))
     logger.warning("it said %s", text)
@@ -90,6 +92,9 @@ def test_no_secret_leaves_by_any_way(template: str, logger: logging.Logger, stre
     logger.warning("does not fit %d", text)
     logger.warning("stack", stack_info=True, extra={"object": RuntimeError(text)})
     assert_no_canary(stream.getvalue())
+    assert "does not fit %d (its arguments do not fit)" in stream.getvalue()
+    # Where logging itself writes what it fails to format.
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
