@@ -18,7 +18,6 @@ from rich.text import Text
 
 from cli.wording import printable, utc
 
-
 PIPE_WIDTH = 160
 """Of tables that go into a pipe or a file."""
 FOLDING = frozenset({"TITLE", "MESSAGE", "VALUE", "DOMAINS"})

@@ -36,13 +36,13 @@ class NotReady(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoShop:
-    """A shop of the devstore, and what a complete sync of it must end up with."""
+    """A shop of the devstore."""
 
     name: ShopName
     base_url: str
     credentials: Mapping[str, str]
-    product_count: int
     item_count: int
+    """What a complete sync ends up with, by the devstore's own book."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +93,7 @@ async def _start_devstore(family: Family, place: Place, port: int) -> dict[str, 
         arguments += ["--shop", shop]
     await family.start("devstore", *arguments, answers=place.devstore_answer)
     place.note_users(family.pids)
-    line = await _ready(family, place, "devstore", _first_line(place.devstore_answer))
+    line = await _ready(family, place, "devstore", first_line(place.devstore_answer))
     answer: dict[str, Any] = json.loads(line)
     return answer
 
@@ -103,7 +103,7 @@ async def _start_service(
 ) -> None:
     await family.start(module, "-m", module, settings=settings)
     place.note_users(family.pids)
-    await _ready(family, place, module, _serving(address, service))
+    await _ready(family, place, module, serving(address, service))
 
 
 async def _ready(family: Family, place: Place, name: str, sign: Any) -> Any:
@@ -114,7 +114,7 @@ async def _ready(family: Family, place: Place, name: str, sign: Any) -> Any:
         raise NotReady(name, place.logs / f"{name}.log") from None
 
 
-async def _first_line(file: Path) -> str:
+async def first_line(file: Path) -> str:
     while True:
         text = await asyncio.to_thread(file.read_text, encoding="utf-8")
         if text.endswith("\n"):
@@ -122,7 +122,7 @@ async def _first_line(file: Path) -> str:
         await asyncio.sleep(0.05)
 
 
-async def _serving(address: str, service: str) -> None:
+async def serving(address: str, service: str) -> None:
     """Returns when the service says that it is SERVING."""
     request = health_pb2.HealthCheckRequest(service=service)
     async with open_channel(address) as channel:
@@ -142,7 +142,6 @@ def _shop(name: str, told: Mapping[str, Any]) -> DemoShop:
         name=ShopName.parse(name),
         base_url=told["base_url"],
         credentials=told["credentials"],
-        product_count=told["products"],
         item_count=told["items"],
     )
 

@@ -1,0 +1,102 @@
+"""The demo's processes, with real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from demo import children
+from demo.children import ChildDied, Family, child_environment
+
+SLEEPS = "import time; print('up', flush=True); time.sleep(60)"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPS}"
+NOTES_ITS_END = """
+import signal, sys, time
+def end(*_):
+    open(sys.argv[1], "a").write(sys.argv[2] + " "); sys.exit(0)
+signal.signal(signal.SIGTERM, end); print("up", flush=True); time.sleep(60)
+"""
+
+
+def family_in(directory: Path) -> Family:
+    return Family(directory=directory, logs=directory)
+
+
+async def up(log: Path) -> None:
+    async with asyncio.timeout(15):
+        while "up" not in log.read_text():  # noqa: ASYNC110, ASYNC240 - the sign of another process
+            await asyncio.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_leaving_the_family_ends_the_youngest_first_and_leaves_none(tmp_path: Path) -> None:
+    async with family_in(tmp_path) as family:
+        for name in ("first", "second"):
+            await family.start(name, "-c", NOTES_ITS_END, str(tmp_path / "ends"), name)
+            await up(tmp_path / f"{name}.log")
+        pids = family.pids
+    assert (tmp_path / "ends").read_text().split() == ["second", "first"]
+    assert not any(is_alive(pid) for pid in pids.values())
+    assert family.unclean == set()
+
+
+async def test_a_process_that_will_not_stop_is_killed_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "STOP_PATIENCE", 0.3)
+    async with family_in(tmp_path) as family:
+        await family.start("stubborn", "-c", STUBBORN)
+        await up(tmp_path / "stubborn.log")
+        pid = family.pids["stubborn"]
+    assert not is_alive(pid)
+    assert family.unclean == {"stubborn"}
+
+
+async def test_a_death_ends_the_work_with_the_last_lines_of_the_log(tmp_path: Path) -> None:
+    async with family_in(tmp_path) as family:
+        await family.start("brittle", "-c", "print('the reason', flush=True); raise SystemExit(3)")
+        with pytest.raises(ChildDied, match="brittle ended with code 3") as raised:
+            await family.during(asyncio.sleep(30))
+    assert "the reason" in str(raised.value)
+
+
+async def test_work_that_fails_since_a_process_died_is_told_as_the_death(tmp_path: Path) -> None:
+    async def fails() -> None:
+        raise ConnectionError("broke")
+
+    async with family_in(tmp_path) as family:
+        await family.start("brittle", "-c", "import time; time.sleep(0.3); raise SystemExit(3)")
+        with pytest.raises(ChildDied):
+            await family.during(fails())
+
+
+async def test_a_failure_midway_leaves_no_process(tmp_path: Path) -> None:
+    pids: dict[str, int] = {}
+
+    async def breaks() -> None:
+        async with family_in(tmp_path) as family:
+            await family.start("sleeper", "-c", SLEEPS)
+            pids.update(family.pids)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await breaks()
+    assert len(pids) == 1
+    assert not any(is_alive(pid) for pid in pids.values())
+
+
+def test_settings_of_the_caller_do_not_reach_the_demo() -> None:
+    inherited = {"CATALOG_DATABASE_URL": "postgresql://production", "CONNECTOR_CA_FILE": "x", "PATH": "/bin"}
+    environment = child_environment(inherited, {"CATALOG_DATA_DIR": "/here"})
+    assert environment["PATH"] == "/bin"
+    assert {name for name in environment if name.startswith(("CATALOG_", "CONNECTOR_"))} == {"CATALOG_DATA_DIR"}
