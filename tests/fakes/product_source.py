@@ -1,4 +1,4 @@
-"""A shop that keeps products in memory and is read like the connector reads: in order, in batches, from checkpoints."""
+"""A shop that keeps products in memory and is read as the connector reads: in order, in batches, resumably."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ class MemorySource:
 
     def _header(self) -> SourceHeader:
         return SourceHeader(
-            profile=ShopProfile(
-                currency_code=self.currency_code, platform_shop_id="4711", display_name="Demo"
-            ),
+            profile=ShopProfile(currency_code=self.currency_code, platform_shop_id="4711", display_name="Demo"),
             watermark=WATERMARK,
             strategy="paging",
             served_api_version="2026-10",

@@ -48,7 +48,10 @@ class CatalogWorld:
 
     def runner(self, source: ProductSource, **limits: Any) -> SyncRunner:
         """A runner that reads from `source`."""
-        quick: dict[str, Any] = {"renew_every": timedelta(seconds=5), "max_retry_delay": timedelta(milliseconds=20)}
+        quick: dict[str, Any] = {
+            "renew_every": timedelta(seconds=5),
+            "max_retry_delay": timedelta(milliseconds=20),
+        }
         return SyncRunner(
             leases=self.leases,
             batches=self.batches,

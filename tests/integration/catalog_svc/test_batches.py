@@ -32,7 +32,9 @@ async def apply(world: CatalogWorld, lease: Lease, claimed: ClaimedSync, what: S
 async def test_prices_weights_and_skus_are_stored_digit_for_digit(world: CatalogWorld) -> None:
     exact = product("1", price="7.30", sku="00000134000", compare_at_price="9.00", weight="0.50", weight_unit="kg")
     await world.sync(MemorySource([exact]))
-    (row,) = await world.rows("SELECT price::text AS p, compare_at_price::text AS c, weight::text AS w, sku FROM item")
+    (row,) = await world.rows(
+        "SELECT price::text AS p, compare_at_price::text AS c, weight::text AS w, sku FROM item"
+    )
     assert (row["p"], row["c"], row["w"], row["sku"]) == ("7.30", "9.00", "0.50", "00000134000")
 
 

@@ -1,0 +1,225 @@
+"""The whole system as real processes: devstore, connector_svc, catalog_svc with its PostgreSQL; and bad shops."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from aiohttp import web
+from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
+
+from demo.children import Family
+from demo.stack import first_line, serving
+from servicekit.channel import open_channel
+
+ROOT = Path(__file__).parents[2]
+CATALOG = "catalogsync.catalog.v1.CatalogService"
+CONNECTOR = "catalogsync.connector.v1.ConnectorService"
+
+SHOPS = (
+    "shopify:demo.myshopify.com:products=60",
+    "shopify:empty.myshopify.com:products=0,specials=off",
+    "woocommerce:new.example:products=70,version=10.3",
+    "woocommerce:old.example:products=70,version=8.2",
+    "woocommerce:empty.example:products=0,specials=off",
+    "woocommerce:locked.example:products=3,specials=off",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """What tests talk to."""
+
+    catalog_address: str
+    connector_address: str
+    catalog: CatalogServiceStub
+    connector: ConnectorServiceStub
+    devstore: str
+    ca_file: Path
+    logs: Path
+
+    async def start(self, platform: str, domain: str, **more: Any) -> pb.Sync:
+        """A new full sync."""
+        request = pb.StartSyncRequest(
+            shop=pb.Shop(platform=platform, domain=domain), mode=pb.Sync.MODE_FULL, **more
+        )
+        return (await self.catalog.StartSync(request)).sync
+
+    async def watch(self, sync_id: str, after_revision: int = 0) -> list[pb.WatchSyncResponse]:
+        """Every message of a watch that ends by itself."""
+        request = pb.WatchSyncRequest(sync_id=sync_id, after_revision=after_revision)
+        async with asyncio.timeout(60):
+            return [message async for message in self.catalog.WatchSync(request)]
+
+    async def sync(self, platform: str, domain: str) -> pb.Sync:
+        """A full sync, as it ended."""
+        started = await self.start(platform, domain)
+        return (await self.watch(started.sync_id))[-1].sync
+
+    async def items(self, platform: str, domain: str, **filters: Any) -> list[pb.Item]:
+        """All items, page by page."""
+        found: list[pb.Item] = []
+        token = ""
+        while True:
+            request = pb.ListItemsRequest(
+                shop=pb.Shop(platform=platform, domain=domain), page_size=100, page_token=token, **filters
+            )
+            page = await self.catalog.ListItems(request)
+            found.extend(page.items)
+            token = page.next_page_token
+            if not token:
+                return found
+
+
+@pytest.fixture(scope="session")
+async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """One system for all tests of this run."""
+    place = tmp_path_factory.mktemp("system")
+    logs = place / "logs"
+    logs.mkdir()
+    async with bad_shops() as bad, Family(directory=ROOT, logs=logs) as family:
+        answer = place / "devstore.json"
+        arguments = [part for shop in SHOPS for part in ("--shop", shop)]
+        await family.start(
+            "devstore", "-m", "devstore", "--listen", "127.0.0.1:0", "--tls-dir", str(place / "tls"),
+            "--no-throttle", *arguments, answers=answer,
+        )  # fmt: skip
+        async with asyncio.timeout(60):
+            told = json.loads(await family.during(first_line(answer)))
+        connector, catalog = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        await family.start(
+            "connector_svc", "-m", "connector_svc", settings=_connector(place, connector, told, bad)
+        )
+        await family.start("catalog_svc", "-m", "catalog_svc", settings=_catalog(place, catalog, connector))
+        async with asyncio.timeout(60):
+            await family.during(serving(connector, CONNECTOR))
+            await family.during(serving(catalog, CATALOG))
+        async with open_channel(catalog) as to_catalog, open_channel(connector) as to_connector:
+            yield System(
+                catalog_address=catalog,
+                connector_address=connector,
+                catalog=CatalogServiceStub(to_catalog),
+                connector=ConnectorServiceStub(to_connector),
+                devstore=told["listening"],
+                ca_file=Path(told["ca_file"]),
+                logs=logs,
+            )
+    assert family.unclean == set(), "every process stops by itself when asked to"
+
+
+def _connector(place: Path, address: str, told: dict[str, Any], bad: dict[str, str]) -> dict[str, str]:
+    shops = {name.partition(":")[2]: shop for name, shop in told["shops"].items()}
+    credentials = {
+        ("shopify" if "access_token" in shop["credentials"] else "woocommerce", domain): shop["credentials"]
+        for domain, shop in shops.items()
+    }
+    wrong = {"consumer_key": "ck_devstore_locked.example", "consumer_secret": "cs_wrong"}
+    credentials["woocommerce", "locked.example"] = wrong
+    credentials["shopify", "revoked.myshopify.com"] = {"access_token": "shpat_revoked"}
+    for domain in bad:
+        platform = "shopify" if domain.endswith(".myshopify.com") else "woocommerce"
+        credentials.setdefault((platform, domain), {"access_token": "shpat_x"} if platform == "shopify" else wrong)
+    file = place / "credentials.toml"
+    file.write_text(_toml(credentials))
+    file.chmod(0o600)
+    overrides = {domain: shop["base_url"] for domain, shop in shops.items()}
+    overrides["revoked.myshopify.com"] = overrides["demo.myshopify.com"]
+    return {
+        "CONNECTOR_LISTEN_ADDRESS": address,
+        "CONNECTOR_CREDENTIALS_FILE": str(file),
+        "CONNECTOR_CA_FILE": told["ca_file"],
+        "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps(overrides | bad),
+        "CONNECTOR_HTTP_TIMEOUT": "1s",
+        "CONNECTOR_HTTP_ATTEMPTS": "2",
+    }
+
+
+def _catalog(place: Path, address: str, connector: str) -> dict[str, str]:
+    return {
+        "CATALOG_LISTEN_ADDRESS": address,
+        "CATALOG_CONNECTOR_ADDRESS": connector,
+        "CATALOG_DATA_DIR": str(place / "postgres"),
+        "CATALOG_GIVE_UP_AFTER": "2s",
+    }
+
+
+def _toml(credentials: dict[tuple[str, str], dict[str, str]]) -> str:
+    tables = []
+    for (platform, domain), values in credentials.items():
+        lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        tables.append("\n".join([f"[{platform}.{json.dumps(domain)}]", *lines, ""]))
+    return "\n".join(tables)
+
+
+@asynccontextmanager
+async def bad_shops() -> AsyncIterator[dict[str, str]]:
+    """Domains of shops that answer wrongly, and where they do."""
+
+    async def html(request: web.Request) -> web.Response:
+        return web.Response(text="<html><body>Checking your browser</body></html>", content_type="text/html")
+
+    async def missing(request: web.Request) -> web.Response:
+        return web.Response(status=404, text="Not Found", content_type="text/html")
+
+    async def silent(request: web.Request) -> web.Response:
+        await asyncio.sleep(3600)
+        return web.Response()
+
+    async def moved(request: web.Request) -> web.Response:
+        return web.Response(status=301, headers={"Location": "https://elsewhere.example/"})
+
+    app = web.Application()
+    for name, handler in (("html", html), ("missing", missing), ("silent", silent), ("moved", moved)):
+        app.router.add_route("*", f"/{name}{{tail:.*}}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    base = f"http://127.0.0.1:{port}"
+    try:
+        yield {
+            **{f"{name}.example": f"{base}/{name}" for name in ("html", "missing", "silent", "moved")},
+            **{f"{name}.myshopify.com": f"{base}/{name}" for name in ("html", "missing", "silent", "moved")},
+            "dead.example": f"https://127.0.0.1:{free_port()}",
+            "dead.myshopify.com": f"https://127.0.0.1:{free_port()}",
+        }
+    finally:
+        await runner.cleanup()
+
+
+def free_port() -> int:
+    """A port that nobody uses right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def details(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+    """The typed details of an error, by their message name."""
+    from google.rpc import error_details_pb2, status_pb2
+
+    raw = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
+    assert isinstance(raw, bytes)
+    found: dict[str, Any] = {}
+    for detail in status_pb2.Status.FromString(raw).details:
+        message = getattr(error_details_pb2, detail.type_url.rpartition(".")[2])()
+        detail.Unpack(message)
+        found[message.DESCRIPTOR.name] = message
+    return found
+
+
+def clean_environment() -> dict[str, str]:
+    """For tools that tests run."""
+    return {**os.environ, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}

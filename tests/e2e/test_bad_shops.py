@@ -1,0 +1,46 @@
+"""A shop that cannot be read ends its sync with a reason that its merchant can act on; nothing stored is lost."""
+
+from __future__ import annotations
+
+import pytest
+from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+
+from tests.e2e.conftest import System
+
+
+@pytest.mark.parametrize(
+    ("platform", "domain", "reason"),
+    [
+        ("woocommerce", "locked.example", "SOURCE_UNAUTHORIZED"),
+        ("shopify", "revoked.myshopify.com", "SOURCE_UNAUTHORIZED"),
+        ("woocommerce", "missing.example", "SOURCE_NOT_FOUND"),
+        ("shopify", "missing.myshopify.com", "SOURCE_NOT_FOUND"),
+        ("woocommerce", "html.example", "SOURCE_RESPONSE_INVALID"),
+        ("shopify", "html.myshopify.com", "SOURCE_RESPONSE_INVALID"),
+        ("woocommerce", "moved.example", "SOURCE_REDIRECTED"),
+        ("shopify", "moved.myshopify.com", "SOURCE_REDIRECTED"),
+        ("woocommerce", "silent.example", "SOURCE_UNREACHABLE"),
+        ("shopify", "silent.myshopify.com", "SOURCE_UNREACHABLE"),
+        ("woocommerce", "dead.example", "SOURCE_UNREACHABLE"),
+        ("shopify", "dead.myshopify.com", "SOURCE_UNREACHABLE"),
+        ("shopify", "stranger.myshopify.com", "CREDENTIALS_NOT_FOUND"),
+    ],
+)
+async def test_the_sync_fails_with_a_reason_and_a_sentence(
+    system: System, platform: str, domain: str, reason: str
+) -> None:
+    sync = await system.sync(platform, domain)
+    assert sync.state == pb.Sync.STATE_FAILED
+    status = await system.catalog.GetStatus(pb.GetStatusRequest(shop=pb.Shop(platform=platform, domain=domain)))
+    assert status.connection.reason == reason
+    assert domain in sync.error.message
+    assert len(sync.error.message) > 40
+    for secret in ("shpat_", "ck_", "cs_", "127.0.0.1"):
+        assert secret not in sync.error.message
+
+
+async def test_no_credential_is_in_any_log(system: System) -> None:
+    for log in system.logs.glob("*_svc.log"):
+        text = log.read_text()
+        for secret in ("shpat_devstore", "shpat_revoked", "ck_devstore", "cs_devstore", "cs_wrong"):
+            assert secret not in text, (log.name, secret)

@@ -1,0 +1,151 @@
+"""Whatever a caller gets wrong has a code, a reason and the field's name; never UNKNOWN."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.connector.v1 import connector_service_pb2 as connector_pb
+
+from tests.e2e.conftest import System, details
+
+SHOP = {"platform": "shopify", "domain": "demo.myshopify.com"}
+
+
+async def refused(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str, dict[str, Any]]:
+    """Code, reason and details of a refused call."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    found = details(caught.value)
+    assert found["ErrorInfo"].domain == "catalogsync"
+    assert caught.value.details()
+    return caught.value.code(), found["ErrorInfo"].reason, found
+
+
+async def first_message(call: Any) -> Any:
+    try:
+        async for message in call:
+            return message
+    finally:
+        call.cancel()
+
+
+@pytest.mark.parametrize(
+    ("shop", "field"),
+    [
+        ({"platform": "amazon", "domain": "a.example"}, "shop.platform"),
+        ({"platform": "", "domain": "a.example"}, "shop.platform"),
+        ({"platform": "Shop ify", "domain": "a.example"}, "shop.platform"),
+        ({"platform": "shopify", "domain": ""}, "shop.domain"),
+        ({"platform": "shopify", "domain": "not a domain"}, "shop.domain"),
+        ({"platform": "shopify", "domain": "evil.com#.myshopify.com"}, "shop.domain"),
+        ({"platform": "shopify", "domain": "evilmyshopify.com"}, "shop.domain"),
+        ({"platform": "shopify", "domain": "demo.myshopify.com\n"}, "shop.domain"),
+        ({"platform": "woocommerce", "domain": "127.0.0.1"}, "shop.domain"),
+        ({"platform": "woocommerce", "domain": "https://a.example"}, "shop.domain"),
+    ],
+)
+async def test_a_wrong_shop_is_refused_by_name_in_both_services(
+    system: System, shop: dict[str, str], field: str
+) -> None:
+    for call in (
+        system.catalog.StartSync(pb.StartSyncRequest(shop=pb.Shop(**shop))),
+        system.connector.CheckShop(connector_pb.CheckShopRequest(shop=connector_pb.ShopRef(**shop))),
+    ):
+        code, reason, found = await refused(call)
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+        assert field in {violation.field for violation in found["BadRequest"].field_violations}
+
+
+async def test_an_unknown_sync_is_not_found_whatever_is_asked_of_it(system: System) -> None:
+    sync_id = str(uuid4())
+    for call in (
+        system.catalog.GetSync(pb.GetSyncRequest(sync_id=sync_id)),
+        first_message(system.catalog.WatchSync(pb.WatchSyncRequest(sync_id=sync_id))),
+        system.catalog.ListSyncIssues(pb.ListSyncIssuesRequest(sync_id=sync_id)),
+    ):
+        code, reason, found = await refused(call)
+        assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "SYNC_NOT_FOUND")
+        assert found["ResourceInfo"].resource_name == sync_id
+
+
+async def test_an_unknown_shop_or_item_is_not_found(system: System) -> None:
+    never = pb.Shop(platform="shopify", domain="never.myshopify.com")
+    assert (await refused(system.catalog.GetStatus(pb.GetStatusRequest(shop=never))))[1] == "SHOP_NOT_FOUND"
+    assert (await refused(system.catalog.ListItems(pb.ListItemsRequest(shop=never))))[1] == "SHOP_NOT_FOUND"
+    await system.sync("shopify", "empty.myshopify.com")
+    empty = pb.Shop(platform="shopify", domain="empty.myshopify.com")
+    code, reason, _ = await refused(system.catalog.GetItem(pb.GetItemRequest(shop=empty, item_id="4711")))
+    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "ITEM_NOT_FOUND")
+
+
+async def test_malformed_fields_are_named_all_at_once(system: System) -> None:
+    request = pb.ListItemsRequest(shop=pb.Shop(platform="?", domain="?"), page_size=-1, sku="x" * 1000)
+    _, _, found = await refused(system.catalog.ListItems(request))
+    fields = {violation.field for violation in found["BadRequest"].field_violations}
+    assert fields == {"shop.platform", "shop.domain", "page_size", "sku"}
+
+
+@pytest.mark.parametrize("token", ["x", "%%%", base64.urlsafe_b64encode(b'["f", [1]]').decode(), "é"])
+async def test_a_page_token_that_is_not_ours_is_refused(system: System, token: str) -> None:
+    await system.sync("shopify", "empty.myshopify.com")
+    shop = pb.Shop(platform="shopify", domain="empty.myshopify.com")
+    for call in (
+        system.catalog.ListItems(pb.ListItemsRequest(shop=shop, page_token=token)),
+        system.catalog.ListSyncs(pb.ListSyncsRequest(page_token=token)),
+    ):
+        code, reason, found = await refused(call)
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+        assert [v.field for v in found["BadRequest"].field_violations] == ["page_token"]
+
+
+async def test_a_page_token_of_another_list_is_refused(system: System) -> None:
+    await system.sync("woocommerce", "new.example")
+    shop = pb.Shop(platform="woocommerce", domain="new.example")
+    page = await system.catalog.ListItems(pb.ListItemsRequest(shop=shop, page_size=1))
+    other = pb.ListItemsRequest(shop=shop, page_size=1, page_token=page.next_page_token, text="x")
+    assert (await refused(system.catalog.ListItems(other)))[1] == "INVALID_REQUEST"
+
+
+async def test_negative_numbers_and_malformed_ids_are_refused(system: System) -> None:
+    backwards = pb.WatchSyncRequest(sync_id=str(uuid4()), after_revision=-1)
+    spaced = pb.StartSyncRequest(shop=pb.Shop(**SHOP), request_id="a b")
+    for call, field in (
+        (system.catalog.ListSyncs(pb.ListSyncsRequest(page_size=-5)), "page_size"),
+        (system.catalog.GetSync(pb.GetSyncRequest(sync_id="7")), "sync_id"),
+        (system.catalog.GetSync(pb.GetSyncRequest()), "sync_id"),
+        (first_message(system.catalog.WatchSync(backwards)), "after_revision"),
+        (system.catalog.StartSync(spaced), "request_id"),
+    ):
+        code, reason, found = await refused(call)
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+        assert [v.field for v in found["BadRequest"].field_violations] == [field]
+
+
+async def test_a_request_id_used_for_something_else_is_refused(system: System) -> None:
+    request_id = str(uuid4())
+    first = await system.start("shopify", "empty.myshopify.com", request_id=request_id)
+    assert (await system.start("shopify", "empty.myshopify.com", request_id=request_id)).sync_id == first.sync_id
+    code, reason, _ = await refused(system.start("shopify", "demo.myshopify.com", request_id=request_id))
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED")
+    await system.watch(first.sync_id)
+
+
+async def test_a_second_start_names_the_running_sync(system: System) -> None:
+    first = await system.start("woocommerce", "silent.example")
+    code, reason, found = await refused(system.start("woocommerce", "silent.example"))
+    assert (code, reason) == (grpc.StatusCode.ABORTED, "SYNC_ALREADY_RUNNING")
+    assert found["ErrorInfo"].metadata["sync_id"] == found["ResourceInfo"].resource_name == first.sync_id
+    await system.watch(first.sync_id)
+
+
+async def test_a_revision_from_another_database_is_out_of_range(system: System) -> None:
+    sync = await system.sync("shopify", "empty.myshopify.com")
+    call = system.catalog.WatchSync(pb.WatchSyncRequest(sync_id=sync.sync_id, after_revision=10_000))
+    code, reason, _ = await refused(first_message(call))
+    assert (code, reason) == (grpc.StatusCode.OUT_OF_RANGE, "REVISION_IN_FUTURE")
