@@ -1,0 +1,122 @@
+// Starts a sync of a shop and prints its progress: node index.js shopify:demo.myshopify.com
+"use strict";
+
+const { randomUUID } = require("node:crypto");
+const path = require("node:path");
+const { setTimeout: sleep } = require("node:timers/promises");
+const grpc = require("@grpc/grpc-js");
+const protoLoader = require("@grpc/proto-loader");
+
+const ROOT = path.join(__dirname, "..", "..");
+const ENDED = ["STATE_SUCCEEDED", "STATE_FAILED", "STATE_CANCELLED"];
+const SILENCE_MS = 45_000; // The server promises a message at least every 30 s.
+
+const protos = protoLoader.loadSync(
+  ["catalogsync/catalog/v1/catalog_service.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"],
+  // Longs as strings, for int64 does not fit into a JavaScript number.
+  {
+    includeDirs: [path.join(ROOT, "protos"), path.join(ROOT, "third_party")],
+    ...{ keepCase: true, longs: String, enums: String, defaults: true },
+  },
+);
+const { CatalogService } = grpc.loadPackageDefinition(protos).catalogsync.catalog.v1;
+
+/** What an error tells beside its code and message: {ErrorInfo: {reason, metadata}, RetryInfo: ...}. */
+function detailsOf(error) {
+  const [raw] = error.metadata?.get("grpc-status-details-bin") ?? [];
+  if (!raw) return {};
+  const { details } = protos["google.rpc.Status"].deserialize(raw);
+  return Object.fromEntries(
+    details
+      .map(({ type_url: url, value }) => [url.split("/").pop(), value])
+      .filter(([type]) => type in protos)
+      .map(([type, value]) => [type.split(".").pop(), protos[type].deserialize(value)]),
+  );
+}
+
+/** A pause before trying again: what the server asks for, else half a second and more each time. */
+function pauseMs(error, attempt) {
+  const delay = detailsOf(error).RetryInfo?.retry_delay;
+  if (delay) return Number(delay.seconds) * 1000 + delay.nanos / 1e6;
+  return Math.random() * Math.min(500 * 2 ** attempt, 10_000);
+}
+
+/** Errors of the service say so when calling again is right; those without details are of the network. */
+function isRetried(error) {
+  const { ErrorInfo, RetryInfo } = detailsOf(error);
+  return Boolean(RetryInfo) || (typeof error.code === "number" && !ErrorInfo);
+}
+
+/** Starts a sync and returns its id; returns the running one's id when the shop has one. */
+async function startSync(client, shop) {
+  const request = { shop, request_id: randomUUID() }; // The id makes a repeated call safe.
+  for (let attempt = 0; ; attempt++) {
+    try {
+      const deadline = Date.now() + 10_000;
+      const { sync } = await new Promise((resolve, reject) =>
+        client.StartSync(request, { deadline }, (error, response) => (error ? reject(error) : resolve(response))),
+      );
+      return sync.sync_id;
+    } catch (error) {
+      const { ErrorInfo } = detailsOf(error);
+      if (ErrorInfo?.reason === "SYNC_ALREADY_RUNNING") {
+        console.log("a sync is running already: following that one");
+        return ErrorInfo.metadata.sync_id;
+      }
+      if (!isRetried(error) || attempt === 5) throw error;
+      await sleep(pauseMs(error, attempt));
+    }
+  }
+}
+
+/** Follows a sync to its end and returns it, calling again whenever the stream breaks. */
+async function watchSync(client, syncId) {
+  let seen = "0";
+  for (let attempt = 0; ; attempt++) {
+    const stream = client.WatchSync({ sync_id: syncId, after_revision: seen });
+    const watchdog = setTimeout(() => stream.cancel(), SILENCE_MS);
+    try {
+      for await (const { sync, heartbeat } of stream) {
+        watchdog.refresh();
+        attempt = 0;
+        seen = sync.revision;
+        if (!heartbeat) console.log(lineOf(sync));
+        if (ENDED.includes(sync.state)) return sync;
+      }
+    } catch (error) {
+      if (!isRetried(error) || attempt === 10) throw error;
+      console.log(`stream broke (${error.details}): going on after revision ${seen}`);
+      await sleep(pauseMs(error, attempt));
+    } finally {
+      clearTimeout(watchdog);
+      stream.cancel();
+    }
+  }
+}
+
+function lineOf({ state, progress, waiting, error }) {
+  const items = progress?.items?.seen_count ?? "0";
+  const total = progress?.estimated_item_count;
+  const parts = [state.replace("STATE_", "").padEnd(9), `${items}${total ? ` of about ${total}` : ""} items`];
+  if (progress?.items_per_second) parts.push(`${Math.round(progress.items_per_second)}/s`);
+  if (waiting) parts.push(`waiting: ${waiting.message || waiting.reason.replace("REASON_", "")}`);
+  if (error) parts.push(error.message);
+  return parts.join("  ");
+}
+
+async function main([shopName]) {
+  const [platform, domain] = (shopName ?? "").split(":");
+  if (!domain) throw new Error("usage: node index.js <platform>:<domain>, such as shopify:demo.myshopify.com");
+  const client = new CatalogService(process.env.CATALOG_ADDRESS || "127.0.0.1:50051", grpc.credentials.createInsecure());
+  const sync = await watchSync(client, await startSync(client, { platform, domain }));
+  client.close();
+  return sync.state === "STATE_SUCCEEDED" ? 0 : 1;
+}
+
+main(process.argv.slice(2)).then(
+  (code) => (process.exitCode = code),
+  (error) => {
+    console.error(error.details || error.message);
+    process.exit(2);
+  },
+);
