@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from devstore.catalog.model import Platform as Face
+from tests.contract.platforms.devstore_harness import DevstoreMaker
+from tests.contract.platforms.harness import HarnessMaker, PlatformHarness
+
+# To put a platform through the suite: one line here.
+MAKERS: dict[str, HarnessMaker] = {
+    "shopify": DevstoreMaker(face=Face.SHOPIFY, domain="demo.myshopify.com"),
+    "woocommerce-8.2": DevstoreMaker(face=Face.WOOCOMMERCE, domain="old.example", version="8.2"),
+    "woocommerce-10.3": DevstoreMaker(face=Face.WOOCOMMERCE, domain="store.example", version="10.3"),
+}
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where stores keep their certificates, made once."""
+    return tmp_path_factory.mktemp("tls")
+
+
+@pytest.fixture(scope="session", params=MAKERS)
+def maker(request: pytest.FixtureRequest) -> HarnessMaker:
+    return MAKERS[request.param]
+
+
+@pytest.fixture
+async def source(maker: HarnessMaker, scratch: Path) -> AsyncIterator[PlatformHarness]:
+    """A shop with all the difficult products of its platform."""
+    async with maker(products=60, scratch=scratch) as harness:
+        yield harness
+
+
+@pytest.fixture
+async def empty(maker: HarnessMaker, scratch: Path) -> AsyncIterator[PlatformHarness]:
+    """A shop that has no products yet."""
+    async with maker(products=0, scratch=scratch) as harness:
+        yield harness

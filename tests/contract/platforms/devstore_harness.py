@@ -1,0 +1,227 @@
+"""Shops of the devstore, read through the connector's own HTTP client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from aiohttp import web
+from yarl import URL
+
+from connector_svc.domain.fetch import WaitReporter
+from connector_svc.domain.shop import Shop
+from connector_svc.http.caller import Surroundings, utc_now
+from connector_svc.http.client import open_http
+from connector_svc.http.config import HttpConfig
+from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.trust import trusted_roots
+from connector_svc.platforms.base import Credentials, HttpFactory, HttpReply, Platform, Secret, ShopHttp
+from connector_svc.platforms.registry import registered_platforms
+from devstore.catalog.item import items_of
+from devstore.catalog.model import Kind, Product
+from devstore.catalog.model import Platform as Face
+from devstore.server import RunningStore, serving
+from devstore.spec import ShopSpec
+from tests.contract.platforms.harness import PlatformHarness, TrueItem, Truth
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The devstore's own credentials."""
+
+    values: Mapping[str, str]
+
+    async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
+        return {name: Secret(value) for name, value in self.values.items()}
+
+
+@dataclass(slots=True)
+class CuttingHttp:
+    """Hands on half of the next answers."""
+
+    inner: HttpFactory
+    cuts: int = 0
+
+    def to_shop(self, shop: Shop, *, on_wait: WaitReporter | None = None) -> ShopHttp:
+        return _CuttingShopHttp(self, self.inner.to_shop(shop, on_wait=on_wait))
+
+
+class _CuttingShopHttp(ShopHttp):
+    def __init__(self, owner: CuttingHttp, inner: ShopHttp) -> None:
+        self._owner = owner
+        self._inner = inner
+
+    @property
+    def base_url(self) -> URL:
+        return self._inner.base_url
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+        idempotent: bool = True,
+    ) -> HttpReply:
+        reply = await self._inner.request(
+            method, path, headers=headers, params=params, body=body, idempotent=idempotent
+        )
+        if self._owner.cuts <= 0:
+            return reply
+        self._owner.cuts -= 1
+        return replace(reply, body=reply.body[: len(reply.body) // 2])
+
+
+@dataclass(slots=True)
+class Standing:
+    """Gives one answer to everyone."""
+
+    response: dict[str, object]
+    times: int | None
+    hang_up: bool = False
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+        if self.times is not None:
+            if self.times <= 0:
+                return None
+            self.times -= 1
+        if self.hang_up and request.transport:
+            request.transport.close()
+        return web.Response(**self.response)  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class Clock:
+    """The store's: every look is a minute later, and never after the reader's own time."""
+
+    now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0) - timedelta(hours=6))
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(minutes=1)
+        return self.now
+
+
+class DevstoreHarness(PlatformHarness):
+    """One shop of a running devstore."""
+
+    def __init__(self, spec: ShopSpec, store: RunningStore, http: HttpFactory, clock: Clock) -> None:
+        self._spec = spec
+        self._store = store
+        self._clock = clock
+        self._http = CuttingHttp(http)
+        platforms = registered_platforms(
+            http=self._http, credentials=Keys(store.credentials(spec.domain)), clock=utc_now
+        )
+        self._platform = platforms.named(spec.platform.value)
+
+    @property
+    def shop(self) -> Shop:
+        return Shop(self._spec.platform.value, self._spec.domain)
+
+    @property
+    def platform(self) -> Platform:
+        return self._platform
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return tuple(self._spec.credentials.values())
+
+    @property
+    def calls(self) -> int:
+        return self._store.requests(self._spec.domain).calls
+
+    def truth(self) -> Truth:
+        products = [product for product in self._products() if product.status != "trash"]
+        items = [item for product in products for item in self._items(product)]
+        return Truth(
+            currency=self._spec.currency_code,
+            titles={str(product.id): product.title for product in products},
+            items={item.item_id: item for item in items},
+        )
+
+    def _products(self) -> list[Product]:
+        return list(self._store.catalog(self._spec.domain).products())
+
+    def _items(self, product: Product) -> list[TrueItem]:
+        if product.kind is Kind.GROUPED:
+            # The contract gives a product without variants one item; the devstore's oracle lists what is sold.
+            own, price = str(product.id), self._lowest_price(product.linked)
+            return [TrueItem(product_id=own, item_id=own, sku=product.sku, price=price, stock=product.stock)]
+        return [
+            TrueItem(
+                product_id=item.product_id, item_id=item.item_id, sku=item.sku, price=item.price, stock=item.stock
+            )
+            for item in items_of(self._spec.platform, product)
+        ]
+
+    def _lowest_price(self, products: Iterable[int]) -> Decimal | None:
+        """What WooCommerce shows for a product that only lists others."""
+        listed = [self._store.catalog(self._spec.domain).product(identifier) for identifier in products]
+        items = [item for product in listed if product for item in items_of(self._spec.platform, product)]
+        return min((item.price for item in items if item.price is not None), default=None)
+
+    def answer(
+        self,
+        status: int,
+        body: str = "",
+        *,
+        times: int | None = None,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        response = {"status": status, "text": body, "content_type": content_type, "headers": headers}
+        self._store.add_fault(self._spec.domain, Standing(response, times))
+
+    def hang_up(self) -> None:
+        self._store.add_fault(self._spec.domain, Standing({}, None, hang_up=True))
+
+    def cut_answers(self, times: int) -> None:
+        self._http.cuts = times
+
+    def behave(self) -> None:
+        self._http.cuts = 0
+        self._store.clear_faults(self._spec.domain)
+
+    def change_product(self, product_id: str) -> datetime:
+        before = self._clock()
+        self._store.catalog(self._spec.domain).update_product(int(product_id), title="Changed")
+        return before
+
+    def delete_product(self, product_id: str) -> None:
+        self._store.catalog(self._spec.domain).delete_product(int(product_id))
+
+    def add_product(self) -> str:
+        return str(self._store.catalog(self._spec.domain).add_product().id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DevstoreMaker:
+    """Makes shops of one platform and version."""
+
+    face: Face
+    domain: str
+    version: str = "10.3"
+
+    def __call__(self, *, products: int, scratch: Path) -> AbstractAsyncContextManager[PlatformHarness]:
+        spec = ShopSpec(platform=self.face, domain=self.domain, products=products, version=self.version)
+        return _running(spec, scratch)
+
+
+@asynccontextmanager
+async def _running(spec: ShopSpec, scratch: Path) -> AsyncIterator[DevstoreHarness]:
+    clock = Clock()
+    async with serving([spec], tls_dir=scratch, throttle=False, clock=clock) as store:
+        config = HttpConfig(
+            endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}), tls=trusted_roots(store.ca_file)
+        )
+        async with open_http(config, Surroundings(sleep=_at_once)) as http:
+            yield DevstoreHarness(spec, store, http, clock)
+
+
+async def _at_once(_: timedelta) -> None: ...

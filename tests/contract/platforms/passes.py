@@ -1,0 +1,69 @@
+"""Whole passes, or the beginning of one."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, Wait
+from connector_svc.domain.issue import RecordIssue
+from connector_svc.domain.product import Product, Variant
+from tests.contract.platforms.harness import PlatformHarness
+
+
+@dataclass(slots=True)
+class Pass:
+    """What came."""
+
+    events: list[FetchEvent] = field(default_factory=list)
+    waits: list[Wait] = field(default_factory=list)
+
+    @property
+    def header(self) -> Header:
+        [header] = [event for event in self.events if isinstance(event, Header)]
+        return header
+
+    @property
+    def end(self) -> End:
+        [end] = [event for event in self.events if isinstance(event, End)]
+        return end
+
+    @property
+    def batches(self) -> list[Batch]:
+        return [event for event in self.events if isinstance(event, Batch)]
+
+    @property
+    def products(self) -> list[Product]:
+        return [product for batch in self.batches for product in batch.products]
+
+    @property
+    def variants(self) -> dict[str, tuple[Product, Variant]]:
+        return {variant.id: (product, variant) for product in self.products for variant in product.variants}
+
+    @property
+    def issues(self) -> list[RecordIssue]:
+        return [issue for batch in self.batches for issue in batch.issues]
+
+    @property
+    def ids(self) -> list[str]:
+        return [product.id for product in self.products]
+
+
+async def fetch(
+    source: PlatformHarness,
+    *,
+    checkpoint: bytes = b"",
+    batch: int = 250,
+    after: datetime | None = None,
+    batches: int | None = None,
+) -> Pass:
+    """A pass to its end, or until so many batches came."""
+    found = Pass()
+    request = FetchRequest(shop=source.shop, checkpoint=checkpoint, max_batch_products=batch, updated_after=after)
+    async with aclosing(source.platform.fetch(request, on_wait=found.waits.append)) as events:
+        async for event in events:
+            found.events.append(event)
+            if batches is not None and len(found.batches) == batches:
+                break
+    return found

@@ -1,0 +1,164 @@
+"""What a pass of any platform delivers."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+from collections import Counter
+from datetime import UTC, timedelta
+from decimal import Decimal
+
+import pytest
+
+from connector_svc.domain.fetch import Batch, End, Header
+from connector_svc.platforms.domains import canonical_domain
+from connector_svc.platforms.registry import PLATFORMS
+from servicekit.failure import InvalidRequest
+from tests.contract.platforms.conftest import MAKERS
+from tests.contract.platforms.harness import PlatformHarness
+from tests.contract.platforms.passes import fetch
+
+
+def test_every_registered_platform_is_put_through_this_suite() -> None:
+    registered = {maker.name for maker in PLATFORMS}  # type: ignore[attr-defined]
+    assert {name.partition("-")[0] for name in MAKERS} == registered
+
+
+async def test_a_pass_is_a_header_then_batches_then_an_end(source: PlatformHarness) -> None:
+    found = await fetch(source, batch=40)
+    assert [type(event) for event in found.events] == [Header, *[Batch] * len(found.batches), End]
+    assert len(found.batches) > 1
+
+
+async def test_every_product_comes_exactly_once(source: PlatformHarness) -> None:
+    found = await fetch(source)
+    aside = [issue.product_id for issue in found.issues if issue.product_set_aside]
+    assert Counter([*found.ids, *aside]) == Counter(source.truth().titles.keys())
+
+
+async def test_the_counts_of_the_end_are_those_of_the_shop(source: PlatformHarness) -> None:
+    found = await fetch(source)
+    truth = source.truth()
+    aside = sum(issue.product_set_aside for issue in found.issues)
+    assert found.end.source_count == len(truth.titles)
+    assert found.end.emitted_count == len(found.ids)
+    assert found.end.set_aside_count == aside
+    assert found.end.emitted_count + aside == found.end.source_count
+    assert found.end.emitted_item_count == sum(len(product.variants) for product in found.products)
+
+
+async def test_every_item_comes_with_its_product_its_price_its_sku_and_its_stock(source: PlatformHarness) -> None:
+    found, truth = (await fetch(source)).variants, source.truth().items
+    assert found.keys() == truth.keys()
+    for item_id, item in truth.items():
+        product, variant = found[item_id]
+        assert product.id == item.product_id
+        assert (variant.sku, str(variant.price), variant.stock_quantity) == (
+            item.sku,
+            str(item.price),
+            item.stock,
+        ), item_id
+
+
+async def test_titles_are_for_people(source: PlatformHarness) -> None:
+    truth = source.truth().titles
+    titles = {product.id: product.title for product in (await fetch(source)).products}
+    assert {identifier: html.unescape(truth[identifier]) for identifier in titles} == titles
+
+
+async def test_values_are_of_the_domains_kinds(source: PlatformHarness) -> None:
+    found = await fetch(source)
+    for product in found.products:
+        assert product.id
+        assert isinstance(product.id, str)
+        for moment in (product.created_at, product.updated_at):
+            assert moment is None or moment.utcoffset() == timedelta()
+        for variant in product.variants:
+            assert variant.id
+            assert isinstance(variant.id, str)
+            assert variant.price is None or isinstance(variant.price, Decimal)
+        for image in product.images:
+            assert re.match("https?://", image.url)
+    assert found.header.facts.currency_code == source.truth().currency
+    assert found.header.watermark.tzinfo is UTC or found.header.watermark.utcoffset() == timedelta()
+
+
+@pytest.mark.parametrize("most", [1, 7, 250])
+async def test_no_batch_is_larger_than_asked_for(source: PlatformHarness, most: int) -> None:
+    found = await fetch(source, batch=most)
+    assert max(len(batch.products) for batch in found.batches) <= most
+    assert set(found.ids) == set(source.truth().titles)
+
+
+async def test_an_empty_shop_has_a_header_and_an_end_of_zeros(empty: PlatformHarness) -> None:
+    found = await fetch(empty)
+    assert found.header.facts.currency_code == empty.truth().currency
+    assert found.ids == []
+    counts = (found.end.source_count, found.end.emitted_count, found.end.set_aside_count)
+    assert (*counts, found.end.emitted_item_count) == (0, 0, 0, 0)
+    assert found.end.warnings == ()
+
+
+async def test_a_check_tells_what_the_pass_finds(source: PlatformHarness) -> None:
+    facts = await source.platform.check(source.shop)
+    found = await fetch(source)
+    assert facts.currency_code == found.header.facts.currency_code
+    assert facts.served_api_version == found.header.facts.served_api_version
+    assert facts.product_count == found.end.source_count
+
+
+async def test_an_incremental_pass_brings_what_changed_and_not_the_rest(source: PlatformHarness) -> None:
+    assert source.platform.capabilities.incremental
+    changed = sorted(source.truth().titles)[10]
+    before = source.change_product(changed)
+    found = await fetch(source, after=before)
+    assert changed in found.ids
+    assert len(found.ids) < 10
+    assert found.end.source_count == len(found.ids)
+
+
+async def test_products_that_vanish_under_the_reader_take_no_other_along(source: PlatformHarness) -> None:
+    """Rows move up behind a deleted one; a reader that counts rows loses those that moved past it."""
+    stable = set(source.truth().titles)
+    begun = await fetch(source, batch=20, batches=1)
+    for gone in begun.ids[:5]:
+        source.delete_product(gone)
+        stable.discard(gone)
+    rest = await fetch(source, batch=20, checkpoint=begun.batches[-1].checkpoint)
+    seen = Counter([*begun.ids, *rest.ids])
+    assert stable <= set(seen)
+    assert set(seen.values()) == {1}
+
+
+async def test_a_product_that_appears_under_the_reader_disturbs_no_other(source: PlatformHarness) -> None:
+    stable = set(source.truth().titles)
+    begun = await fetch(source, batch=20, batches=1)
+    source.add_product()
+    rest = await fetch(source, batch=20, checkpoint=begun.batches[-1].checkpoint)
+    seen = Counter([*begun.ids, *rest.ids])
+    assert stable <= set(seen)
+    assert set(seen.values()) == {1}
+
+
+async def test_a_reader_that_is_closed_leaves_nothing_running(source: PlatformHarness) -> None:
+    before = asyncio.all_tasks()
+    await fetch(source, batch=5, batches=2)
+    left = {task for task in asyncio.all_tasks() - before if "connector_svc" in repr(task.get_coro())}
+    assert left == set()
+
+
+def test_the_domain_pattern_takes_the_shop_and_no_disguise(source: PlatformHarness) -> None:
+    pattern = source.platform.domain_pattern
+    domain = source.shop.domain
+    assert canonical_domain(f"{domain.upper()}.", pattern) == domain
+    disguises = ["", f"{domain}\n", f" {domain}", f"evil.com#{domain}", f"evil.com/{domain}", f"u@{domain}"]
+    disguises += [f"{domain}:80", "127.0.0.1", "[::1]", "localhost", "0x7f.1", f"{domain}..", f"{domain}%00"]
+    for disguise in disguises:
+        with pytest.raises(InvalidRequest):
+            canonical_domain(disguise, pattern)
+
+
+def test_the_domain_pattern_is_one_that_re2_knows(source: PlatformHarness) -> None:
+    """Clients in other languages check domains with it before they call."""
+    assert not re.search(r"\(\?[=!<>]|\\[1-9]|[*+?}]\+|\\Z", source.platform.domain_pattern)
