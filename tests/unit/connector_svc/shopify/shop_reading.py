@@ -90,12 +90,14 @@ class ReadingShop:
 
 
 @asynccontextmanager
-async def reading(admin: FakeAdmin, tokens: Sequence[str] = ("right",)) -> AsyncIterator[ReadingShop]:
+async def reading(
+    admin: FakeAdmin, tokens: Sequence[str] = ("right",), *, max_body: int = 200_000
+) -> AsyncIterator[ReadingShop]:
     """A shop to read from."""
     async with serving(admin) as url:
         config = HttpConfig(
             endpoints=Endpoints.of({DOMAIN: url}),
-            max_body_bytes=200_000,
+            max_body_bytes=max_body,
             retry=RetryPolicy(attempts=2, first_delay=timedelta(milliseconds=1)),
         )
         async with open_http(config) as http:

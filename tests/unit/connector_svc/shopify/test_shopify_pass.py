@@ -245,11 +245,12 @@ async def test_a_record_without_an_id_makes_deletions_unsafe_also_after_a_resume
 
 async def test_batches_stay_below_a_message_whatever_the_descriptions() -> None:
     admin = FakeAdmin(products=[product_node(number, descriptionHtml="ü" * 30_000) for number in range(1, 31)])
-    async with reading(admin) as shop:
+    async with reading(admin, max_body=8_000_000) as shop:
         found = await shop.read()
     assert found.ids == [str(number) for number in range(1, 31)]
     sizes = [sum(len(p.description_html.encode()) for p in batch.products) for batch in found.batches]
     assert max(sizes) < 900_000
+    assert admin.sizes("ProductPage") == [250], "one page makes several batches"
     assert len(found.batches) > 1
 
 
