@@ -7,17 +7,14 @@ const { setTimeout: sleep } = require("node:timers/promises");
 const grpc = require("@grpc/grpc-js");
 const protoLoader = require("@grpc/proto-loader");
 
-const ROOT = path.join(__dirname, "..", "..");
 const ENDED = ["STATE_SUCCEEDED", "STATE_FAILED", "STATE_CANCELLED"];
 const SILENCE_MS = 45_000; // The server promises a message at least every 30 s.
 
+const includeDirs = ["protos", "third_party"].map((dir) => path.join(__dirname, "..", "..", dir));
 const protos = protoLoader.loadSync(
   ["catalogsync/catalog/v1/catalog_service.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"],
-  // Longs as strings, for int64 does not fit into a JavaScript number.
-  {
-    includeDirs: [path.join(ROOT, "protos"), path.join(ROOT, "third_party")],
-    ...{ keepCase: true, longs: String, enums: String, defaults: true },
-  },
+  // Long as String: int64 does not fit into a JavaScript number.
+  { includeDirs, keepCase: true, longs: String, enums: String, defaults: true },
 );
 const { CatalogService } = grpc.loadPackageDefinition(protos).catalogsync.catalog.v1;
 
@@ -59,10 +56,7 @@ async function startSync(client, shop) {
       return sync.sync_id;
     } catch (error) {
       const { ErrorInfo } = detailsOf(error);
-      if (ErrorInfo?.reason === "SYNC_ALREADY_RUNNING") {
-        console.log("a sync is running already: following that one");
-        return ErrorInfo.metadata.sync_id;
-      }
+      if (ErrorInfo?.reason === "SYNC_ALREADY_RUNNING") return ErrorInfo.metadata.sync_id;
       if (!isRetried(error) || attempt === 5) throw error;
       await sleep(pauseMs(error, attempt));
     }
@@ -95,9 +89,9 @@ async function watchSync(client, syncId) {
 }
 
 function lineOf({ state, progress, waiting, error }) {
-  const items = progress?.items?.seen_count ?? "0";
-  const total = progress?.estimated_item_count;
-  const parts = [state.replace("STATE_", "").padEnd(9), `${items}${total ? ` of about ${total}` : ""} items`];
+  const { items, estimated_item_count: total } = progress ?? {};
+  const count = `${items?.seen_count ?? 0}${total ? ` of about ${total}` : ""} items`;
+  const parts = [state.replace("STATE_", "").padEnd(9), count];
   if (progress?.items_per_second) parts.push(`${Math.round(progress.items_per_second)}/s`);
   if (waiting) parts.push(`waiting: ${waiting.message || waiting.reason.replace("REASON_", "")}`);
   if (error) parts.push(error.message);
@@ -107,8 +101,11 @@ function lineOf({ state, progress, waiting, error }) {
 async function main([shopName]) {
   const [platform, domain] = (shopName ?? "").split(":");
   if (!domain) throw new Error("usage: node index.js <platform>:<domain>, such as shopify:demo.myshopify.com");
-  const client = new CatalogService(process.env.CATALOG_ADDRESS || "127.0.0.1:50051", grpc.credentials.createInsecure());
-  const sync = await watchSync(client, await startSync(client, { platform, domain }));
+  const address = process.env.CATALOG_ADDRESS || "127.0.0.1:50051";
+  const client = new CatalogService(address, grpc.credentials.createInsecure());
+  const syncId = await startSync(client, { platform, domain });
+  console.log(`following sync ${syncId}`);
+  const sync = await watchSync(client, syncId);
   client.close();
   return sync.state === "STATE_SUCCEEDED" ? 0 : 1;
 }
