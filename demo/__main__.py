@@ -70,7 +70,7 @@ class Demo:
             # Ctrl-C is the way to end a demo that has shown all it has.
             return self._code if self._told else interruption.code
         finally:
-            if "catalog_svc" in family.unclean:
+            if "catalog_svc" in family.started:
                 stop_leftover_postgres(self._place.postgres)
             self._console.print("Stopped.")
         return self._code

@@ -39,14 +39,13 @@ class Child:
         """Raises ChildDied when it has ended."""
         raise ChildDied(self.name, await self._process.wait(), self._log)
 
-    async def stop(self, patience: float) -> bool:
-        """SIGTERM, and SIGKILL when that does not help. Whether it ended by itself and without an error."""
+    async def stop(self, patience: float) -> None:
+        """SIGTERM, and SIGKILL when that does not help within `patience` seconds."""
         self._signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(patience):
-                return await self._process.wait() == 0
-        except TimeoutError:
-            return False
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._process.wait()
         finally:
             self.kill()
             await self._process.wait()
@@ -70,8 +69,8 @@ class Family:
         self._logs = logs
         self._keep_open = keep_open
         self._children: list[Child] = []
-        self.unclean: set[str] = set()
-        """Names of those that did not stop by themselves and without an error."""
+        self.started: set[str] = set()
+        """Names of all that ever were."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -81,12 +80,10 @@ class Family:
     ) -> None:
         try:
             while self._children:
-                if not await self._children[-1].stop(STOP_PATIENCE):
-                    self.unclean.add(self._children[-1].name)
+                await self._children[-1].stop(STOP_PATIENCE)
                 self._children.pop()
         finally:
             # There are some left only when the stopping itself was cut short.
-            self.unclean.update(self.pids)
             self.kill()
 
     @property
@@ -116,6 +113,7 @@ class Family:
                 pass_fds=self._keep_open,
             )
         self._children.append(Child(name, process, log))
+        self.started.add(name)
 
     async def during(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`; raises ChildDied as soon as a process ends."""

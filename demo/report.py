@@ -41,7 +41,9 @@ def show_verdict(outcomes: list[Outcome], console: Console) -> bool:
         else:
             counts = f"{outcome.product_count:,} products, {outcome.shop.item_count:,} items"
             verdict = f"{name} is complete: {counts}, as many as the store has"
-        console.print(verdict, style="red" if outcome.faults else "green", markup=False, soft_wrap=True)
+        console.print(
+            verdict, style="red" if outcome.faults else "green", markup=False, highlight=False, soft_wrap=True
+        )
     return not any(outcome.faults for outcome in outcomes)
 
 
@@ -69,7 +71,7 @@ def ways_text(stack: Stack, outcomes: list[Outcome], place: Place) -> str:
         f"  {cli} sync start {shop} --full --watch",
         f"  {cli} sync list --json",
         "With buf (installed) or grpcurl, through reflection:",
-        f"  {buf} curl --http2-prior-knowledge --list-methods http://{stack.catalog}",
+        f"  {buf} curl --http2-prior-knowledge --protocol grpc --list-methods http://{stack.catalog}",
         f"  {buf} curl --http2-prior-knowledge --protocol grpc -d '{watch}' "
         f"http://{stack.catalog}/{CATALOG_SERVICE}/GetSync",
         f"  grpcurl -plaintext {stack.catalog} list",

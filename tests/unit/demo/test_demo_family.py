@@ -47,19 +47,15 @@ async def test_leaving_the_family_ends_the_youngest_first_and_leaves_none(tmp_pa
         pids = family.pids
     assert (tmp_path / "ends").read_text().split() == ["second", "first"]
     assert not any(is_alive(pid) for pid in pids.values())
-    assert family.unclean == set()
 
 
-async def test_a_process_that_will_not_stop_is_killed_and_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_process_that_will_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "STOP_PATIENCE", 0.3)
     async with family_in(tmp_path) as family:
         await family.start("stubborn", "-c", STUBBORN)
         await up(tmp_path / "stubborn.log")
         pid = family.pids["stubborn"]
     assert not is_alive(pid)
-    assert family.unclean == {"stubborn"}
 
 
 async def test_a_death_ends_the_work_with_the_last_lines_of_the_log(tmp_path: Path) -> None:
