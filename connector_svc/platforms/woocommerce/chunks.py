@@ -14,6 +14,8 @@ _MOST_BYTES: Final = 700 * 1024
 """Estimated, of the message that the products become, which must stay below 1 MiB."""
 _PRODUCT_BYTES: Final = 600
 _VARIANT_BYTES: Final = 450
+_IMAGE_BYTES: Final = 200
+_VALUE_BYTES: Final = 40
 
 
 async def chunks(
@@ -49,5 +51,6 @@ def _children(listed: Listed) -> int:
 def _bytes(listed: Listed) -> int:
     if not isinstance(listed.record, ProductRow):
         return _PRODUCT_BYTES
-    text = len(listed.record.description) * 2
-    return _PRODUCT_BYTES + text + _VARIANT_BYTES * max(_children(listed), 1)
+    row = listed.record
+    text = 2 * len(row.description) + _VALUE_BYTES * sum(len(attribute.options) for attribute in row.attributes)
+    return _PRODUCT_BYTES + text + _IMAGE_BYTES * len(row.images) + _VARIANT_BYTES * max(_children(listed), 1)

@@ -82,6 +82,9 @@ class ReplayStore:
     strips_authorization: bool = False
     has_analytics: bool = True
     has_official: bool = False
+    has_currencies: bool = True
+    prints: bytes = b""
+    """What plugins print before each JSON."""
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     """Method, path and parameters of every request; without keys."""
 
@@ -89,6 +92,12 @@ class ReplayStore:
         params = dict(request.query)
         by_query = (params.pop("consumer_key", ""), params.pop("consumer_secret", "")) == (KEY, SECRET)
         self.asked.append((request.method, request.path, params))
+        reply = self._reply(request, params, by_query=by_query)
+        if self.prints and isinstance(reply.body, bytes):
+            return web.Response(status=reply.status, headers=_totals(reply), body=self.prints + reply.body)
+        return reply
+
+    def _reply(self, request: web.Request, params: dict[str, str], *, by_query: bool) -> web.Response:
         path = request.path.removeprefix("/wp-json/")
         if path == "":
             return _object(recorded("wp-json-index-small"), params)
@@ -106,7 +115,9 @@ class ReplayStore:
                 return _list(self._of_many(params), params)
             case ["wc-analytics", "variations"] if self.has_analytics:
                 return _list(self._of_many(params), params)
-            case ["wc", "v3", "data", "currencies", "current"]:
+            case ["wc", "v3", "settings", "general", "woocommerce_currency"]:
+                return _object(recorded("settings-currency"), params)
+            case ["wc", "v3", "data", "currencies", "current"] if self.has_currencies:
                 return _object(recorded("data-currency-current"), params)
             case ["wc", "v3", "settings", "products", "woocommerce_weight_unit"]:
                 return _object(recorded("settings-weight-unit"), params)
@@ -142,6 +153,11 @@ class ReplayStore:
 def send(reply: RecordedReply) -> web.Response:
     """A recorded reply, as it was."""
     return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
+
+
+def _totals(reply: web.Response) -> dict[str, str]:
+    """Of the headers only those: after output PHP can no longer set its content type."""
+    return {key: value for key, value in reply.headers.items() if key.startswith("X-WP-")}
 
 
 def _has_key(request: web.Request) -> bool:

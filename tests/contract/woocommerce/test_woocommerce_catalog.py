@@ -12,6 +12,7 @@ from connector_svc.domain.product import Image, InventoryPolicy, ProductOption, 
 from devstore.tls import TlsFiles
 from tests.contract.woocommerce.expected import ITEM_IDS, ITEMS, PRODUCT_COUNT, REGULAR, WITHOUT_ITEMS, money
 from tests.contract.woocommerce.reading import SHOP, KeyRing, Pass, all_ids, keys, platform_at, read
+from tests.contract.woocommerce.recorded import rows
 from tests.contract.woocommerce.replay import KEY, SECRET, ReplayStore, listening
 
 ROUTES = {
@@ -179,6 +180,25 @@ async def test_an_incremental_pass_holds_everything_changed_at_the_bound_or_late
     asked = [params for _method, path, params in store.asked if "modified_after" in params]
     assert {params["dates_are_gmt"] for params in asked} == {"true"}
     assert not any("Z" in params["modified_after"] or "+" in params["modified_after"] for params in asked)
+
+
+async def test_an_incremental_pass_holds_what_the_store_was_recorded_to_list(tls: TlsFiles) -> None:
+    since = datetime(2026, 4, 1, 0, 0, 1, tzinfo=UTC)
+    seen = await _read(ReplayStore(), tls, FetchRequest(shop=SHOP, updated_after=since))
+    assert all_ids(seen.products) == [str(row["id"]) for row in rows("products-modified-after-gmt")]
+
+
+async def test_the_currency_is_found_where_older_or_narrower_stores_have_it(tls: TlsFiles) -> None:
+    seen = await _read(ReplayStore(has_currencies=False), tls)
+    assert seen.headers[0].facts.currency_code == "EUR"
+
+
+async def test_notices_of_php_cost_nothing_but_a_note(tls: TlsFiles) -> None:
+    notice = b"<br />\n<b>Warning</b>: Undefined array key 0 in /wp-content/plugins/x.php on line 7<br />\n"
+    seen = await _read(ReplayStore(prints=notice), tls)
+    assert seen.items().keys() == ITEM_IDS
+    assert any("PHP" in note for note in seen.headers[0].facts.notes)
+    assert seen.end.warnings == ()
 
 
 async def test_every_checkpoint_continues_to_the_same_catalog(tls: TlsFiles) -> None:

@@ -9,10 +9,11 @@ import pytest
 from aiohttp import web
 
 from connector_svc.domain.errors import SourceCountMismatch
+from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
 from devstore.tls import TlsFiles
 from tests.contract.woocommerce.expected import ITEM_IDS
-from tests.contract.woocommerce.reading import KeyRing, Pass, keys, platform_at, read
+from tests.contract.woocommerce.reading import SHOP, KeyRing, Pass, keys, platform_at, read
 from tests.contract.woocommerce.recorded import recorded
 from tests.contract.woocommerce.replay import KEY, SECRET, ReplayStore, Row, listening, send
 
@@ -77,6 +78,17 @@ async def test_a_bulk_list_of_no_use_is_left_for_one_list_per_product(store: Rep
     seen = await _read(store, tls)
     assert seen.items().keys() == ITEM_IDS
     assert seen.issues == []
+
+
+async def test_a_list_that_ignores_parent_is_not_asked_for_every_chunk_again(tls: TlsFiles) -> None:
+    store = CarelessStore()
+    async with (
+        listening(store, tls) as url,
+        platform_at(url, KeyRing([keys(KEY, SECRET)]), ca=tls.ca) as platform,
+    ):
+        seen = await read(platform, FetchRequest(shop=SHOP, max_batch_products=3))
+    assert seen.items().keys() == ITEM_IDS
+    assert len([path for _method, path, params in store.asked if path == ANALYTICS and "parent" in params]) <= 2
 
 
 async def test_variations_that_no_list_holds_are_reported_and_never_taken_for_gone(tls: TlsFiles) -> None:

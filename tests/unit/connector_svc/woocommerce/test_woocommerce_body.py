@@ -9,6 +9,7 @@ from connector_svc.platforms.woocommerce.body import CutShort, NotJson, parse
 
 _READ = msgspec.json.Decoder(list[dict[str, int]]).decode
 NOTICE = b"<br />\n<b>Warning</b>: Undefined array key [0] in /wp-content/{plugin}.php on line 7<br />\n"
+MID_LINE = b"Deprecated: $items[] = {} in /wp-content/plugin.php\n"
 LOG_LINE = b"[20-Nov-2026 12:00:00 UTC] PHP Notice: something {odd}\n"
 
 
@@ -17,7 +18,9 @@ def test_plain_json_is_read_without_remark() -> None:
     assert (parsed.value, parsed.noise) == ([{"id": 1}], False)
 
 
-@pytest.mark.parametrize("before", [NOTICE, LOG_LINE, NOTICE * 20], ids=["notice", "log line", "many"])
+@pytest.mark.parametrize(
+    "before", [NOTICE, LOG_LINE, MID_LINE, NOTICE * 20], ids=["notice", "log line", "mid-line", "many"]
+)
 def test_notices_of_php_before_the_json_are_passed_over(before: bytes) -> None:
     parsed = parse(before + b'[{"id": 1}]', _READ)
     assert (parsed.value, parsed.noise) == ([{"id": 1}], True)
