@@ -1,0 +1,59 @@
+"""Which modules import what, read from the source without running it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One name that one file imports."""
+
+    file: Path
+    line: int
+    module: str
+    """Dotted and absolute; of "from a import b" it is "a.b", since b may be a module."""
+
+    def is_of(self, package: str) -> bool:
+        """Whether it is the package or something in it."""
+        return self.module == package or self.module.startswith(f"{package}.")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTree:
+    """A directory that holds packages."""
+
+    root: Path
+
+    def files(self, room: str) -> list[Path]:
+        """The files of a dotted room: a module's one, or all below a package's directory."""
+        path = self.root.joinpath(*room.split("."))
+        if path.with_suffix(".py").is_file():
+            return [path.with_suffix(".py")]
+        return sorted(path.rglob("*.py"))
+
+    def module_of(self, file: Path) -> str:
+        """The dotted name of a file."""
+        parts = file.relative_to(self.root).with_suffix("").parts
+        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+    def imports(self, file: Path) -> Iterator[Import]:
+        """All of them, in functions and under TYPE_CHECKING too."""
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Import(names=names):
+                    yield from (Import(file, node.lineno, alias.name) for alias in names)
+                case ast.ImportFrom(module=module, names=names, level=level):
+                    base = self._absolute(file, module or "", level)
+                    yield from (Import(file, node.lineno, f"{base}.{alias.name}") for alias in names)
+
+    def _absolute(self, file: Path, module: str, level: int) -> str:
+        if level == 0:
+            return module
+        package = self.module_of(file).split(".")
+        if file.name != "__init__.py":
+            package = package[:-1]
+        return ".".join([*package[: len(package) - level + 1], *([module] if module else [])])

