@@ -80,7 +80,7 @@ def taken_place(root: Path) -> Iterator[Place]:
 def stop_leftover_postgres(data_dir: Path, *, patience: float = 10.0) -> None:
     """Stops the PostgreSQL that catalog_svc has left. Only for a directory whose users have just ended.
 
-    A catalog_svc that was killed leaves it, and so do all later ones: the wheel's list of users keeps the dead one.
+    A catalog_svc that was killed leaves it, and so do all later ones: the wheel keeps the dead one on its list.
     """
     try:
         pid = int((data_dir / "postmaster.pid").read_text(encoding="utf-8").split()[0])

@@ -27,7 +27,7 @@ def family_in(directory: Path) -> Family:
 
 async def up(log: Path) -> None:
     async with asyncio.timeout(15):
-        while "up" not in log.read_text():  # noqa: ASYNC110, ASYNC240 - the sign of another process
+        while "up" not in log.read_text():  # noqa: ASYNC240 - the sign of another process
             await asyncio.sleep(0.02)
 
 
