@@ -20,7 +20,7 @@ from connector_svc.domain.errors import (
 from connector_svc.domain.shop import ShopFacts
 from connector_svc.platforms.woocommerce.bounded import side_by_side
 from connector_svc.platforms.woocommerce.client import StoreClient
-from connector_svc.platforms.woocommerce.parse import unescaped
+from connector_svc.platforms.woocommerce.values import unescaped
 
 API: Final = "wc/v3"
 _WEIGHT_UNITS: Final = {"kg": "kg", "g": "g", "lbs": "lb", "oz": "oz"}

@@ -13,11 +13,8 @@ What was decided where the store leaves a choice:
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
@@ -33,9 +30,9 @@ from connector_svc.domain.product import (
 )
 from connector_svc.platforms.woocommerce.family import Family
 from connector_svc.platforms.woocommerce.record import SAMPLE_LENGTH, Broken, Fault
+from connector_svc.platforms.woocommerce.values import Unfit, decimal_of, price_of, unescaped, utc
 from connector_svc.platforms.woocommerce.wire import GoodsRow, ImageRow, ProductRow, VariationRow
 
-_DECIMAL: Final = re.compile(r"(?:\d{1,24}(?:\.\d{0,24})?|\.\d{1,24})", re.ASCII)
 _STATUSES: Final = {"publish": ProductStatus.ACTIVE, "private": ProductStatus.PRIVATE}
 _NEVER_LISTED: Final = frozenset({"trash", "auto-draft"})
 _ON_SALE: Final = frozenset({"instock", "onbackorder"})
@@ -46,25 +43,12 @@ _POLICIES: Final = {
 }
 
 
-class _Unfit(Exception):
-    """A record makes no sense."""
-
-    def __init__(self, reason: IssueReason, field: str, message: str, sample: str) -> None:
-        super().__init__(message)
-        self.fault = Fault(reason=reason, field=field, message=message, sample=sample[:SAMPLE_LENGTH])
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parsed:
     """A product, or why there is none."""
 
     product: Product | None
     issues: tuple[RecordIssue, ...] = ()
-
-
-def unescaped(text: str) -> str:
-    """`text` as people read it: entities decoded once, tags left as they are."""
-    return html.unescape(text) if "&" in text else text
 
 
 class Parser:
@@ -80,13 +64,13 @@ class Parser:
         issues = [_issue(fault, record.id) for fault in blemishes]
         try:
             product = self._product(record, family, issues)
-        except _Unfit as unfit:
+        except Unfit as unfit:
             return Parsed(product=None, issues=(*issues, _issue(unfit.fault, record.id, set_aside=True)))
         return Parsed(product=product, issues=tuple(issues))
 
     def _product(self, row: ProductRow, family: Family, issues: list[RecordIssue]) -> Product:
         if row.status in _NEVER_LISTED:
-            raise _Unfit(IssueReason.INVALID_FIELD, "status", "The store lists a trashed product.", row.status)
+            raise Unfit(IssueReason.INVALID_FIELD, "status", "The store lists a trashed product.", row.status)
         images = tuple(image for image in map(_image, row.images) if image is not None)
         if row.is_variable():
             variants, complete = self._variants(row, family, issues)
@@ -103,8 +87,8 @@ class Parser:
             url=row.permalink if isinstance(row.permalink, str) else "",
             options=_options(row),
             images=images,
-            created_at=_utc(row.date_created_gmt),
-            updated_at=_utc(row.date_modified_gmt),
+            created_at=utc(row.date_created_gmt),
+            updated_at=utc(row.date_modified_gmt),
             variants=variants,
             variants_complete=complete,
         )
@@ -123,14 +107,14 @@ class Parser:
             try:
                 issues.extend(_issue(fault, row.id, child.id) for fault in family.blemishes_of(child))
                 variants.append(self._child(row, child, len(variants) + 1))
-            except _Unfit as unfit:
+            except Unfit as unfit:
                 complete = False
                 issues.append(_issue(unfit.fault, row.id, child.id))
         return tuple(variants), complete
 
     def _child(self, parent: ProductRow, child: VariationRow | Broken, position: int) -> Variant:
         if isinstance(child, Broken):
-            raise _Unfit(child.fault.reason, child.fault.field, child.fault.message, child.fault.sample)
+            raise Unfit(child.fault.reason, child.fault.field, child.fault.message, child.fault.sample)
         options = tuple(
             SelectedOption(name=unescaped(choice.name), value=unescaped(choice.option))
             for choice in child.attributes
@@ -154,8 +138,8 @@ class Parser:
         image: Image | None = None,
         position: int = 1,
     ) -> Variant:
-        price = _price(row.price, "price")
-        weight = _decimal(row.weight) if self._weight_unit else None
+        price = price_of(row.price, "price")
+        weight = decimal_of(row.weight) if self._weight_unit else None
         return Variant(
             id=str(row.id),
             title=title,
@@ -171,8 +155,8 @@ class Parser:
             weight=weight,
             weight_unit=self._weight_unit if weight is not None else "",
             position=position,
-            created_at=_utc(row.date_created_gmt),
-            updated_at=_utc(row.date_modified_gmt),
+            created_at=utc(row.date_created_gmt),
+            updated_at=utc(row.date_modified_gmt),
         )
 
 
@@ -231,29 +215,9 @@ def _own_image(parent: ProductRow, child: VariationRow) -> Image | None:
     return _image(child.image)
 
 
-def _price(text: str, field: str) -> Decimal | None:
-    """With the store's own digits; None: no price."""
-    if not text:
-        return None
-    price = _decimal(text)
-    if price is None:
-        raise _Unfit(IssueReason.INVALID_PRICE, field, f'"{field}" is no price.', text)
-    return price
-
-
 def _compare_at(row: GoodsRow, price: Decimal | None) -> Decimal | None:
     """The regular price while the store asks less; a sale that is over or to come leaves `price` regular."""
     if price is None or not row.sale_price:
         return None
-    regular = _price(row.regular_price, "regular_price")
+    regular = price_of(row.regular_price, "regular_price")
     return regular if regular is not None and regular > price else None
-
-
-def _decimal(text: str) -> Decimal | None:
-    return Decimal(text) if _DECIMAL.fullmatch(text) else None
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    if moment is None:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

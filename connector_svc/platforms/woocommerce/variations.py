@@ -102,9 +102,10 @@ class VariationLists:
             for record in records.items:
                 parent = record.parent_id if record.parent_id is not None else owners.get(record.id or 0)
                 family = None if parent is None else found.get(parent)
-                if family is None:
+                if family is not None:
+                    family.add(record, _blemishes(records, record))
+                elif not isinstance(record, Broken):
                     raise _Stray
-                family.add(record, _blemishes(records, record))
 
     async def _fill_one_by_one(self, families: Sequence[FamilyRecords]) -> None:
         async def fill(family: FamilyRecords) -> None:

@@ -19,7 +19,7 @@ from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.trust import trusted_roots
-from connector_svc.platforms.base import Credentials, Secret
+from connector_svc.platforms.base import Credentials, Platform, Secret
 from connector_svc.platforms.woocommerce import WooCommercePlatform
 
 SHOP = Shop("woocommerce", "store.example")
@@ -50,9 +50,7 @@ async def _no_sleep(_delay: timedelta) -> None:
 
 
 @asynccontextmanager
-async def platform_at(
-    url: URL | str, ring: KeyRing, *, ca: Path | None = None
-) -> AsyncIterator[WooCommercePlatform]:
+async def platform_at(url: URL | str, ring: KeyRing, *, ca: Path | None = None) -> AsyncIterator[Platform]:
     """The platform, with SHOP found at `url`; retries wait for nothing."""
     config = HttpConfig(endpoints=Endpoints.of({SHOP.domain: str(url)}), tls=trusted_roots(ca))
     async with open_http(config, Surroundings(sleep=_no_sleep)) as http:
@@ -88,7 +86,7 @@ class Pass:
         return {variant.id: variant for product in self.products for variant in product.variants}
 
 
-async def read(platform: WooCommercePlatform, request: FetchRequest | None = None) -> Pass:
+async def read(platform: Platform, request: FetchRequest | None = None) -> Pass:
     """One whole pass."""
     seen = Pass()
     async for event in platform.fetch(request or FetchRequest(shop=SHOP), on_wait=seen.waits.append):

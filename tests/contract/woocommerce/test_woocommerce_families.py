@@ -195,3 +195,18 @@ async def test_a_broken_variation_is_set_aside_alone(tls: TlsFiles) -> None:
         ("66", "68", False),
     ]
     assert (seen.end.emitted_count, seen.end.set_aside_count) == (59, 1)
+
+
+async def test_a_variation_without_id_and_parent_does_not_cost_the_bulk_list(tls: TlsFiles) -> None:
+    store = ReplayStore()
+    store.variations[68] = {**store.variations[68], "id": None}
+
+    class Nameless(ReplayStore):
+        def _of_many(self, params: dict[str, str]) -> list[Row]:
+            rows = super()._of_many(params)
+            return [{**row, "parent_id": None} if row["id"] is None else row for row in rows]
+
+    seen = await _read(Nameless(variations=store.variations), tls)
+    assert seen.items().keys() == ITEM_IDS - {"68"}
+    assert {issue.reason for issue in seen.issues} == {IssueReason.MISSING_ID, IssueReason.INCOMPLETE_VARIANTS}
+    assert not seen.by_id()["66"].variants_complete

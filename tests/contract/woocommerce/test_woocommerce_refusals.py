@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 import pytest
@@ -116,6 +117,21 @@ async def test_a_host_that_strips_the_header_gets_the_key_in_the_query_from_then
         assert len((await read(platform)).products) == 60
     # The first pass learned it with one call in vain.
     assert calls == len(store.asked) + 1
+
+
+async def test_no_log_holds_a_key_not_even_one_sent_in_the_query(
+    tls: TlsFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with (
+        listening(ReplayStore(strips_authorization=True), tls) as url,
+        platform_at(url, KeyRing([keys(KEY, SECRET)]), ca=tls.ca) as platform,
+    ):
+        await read(platform)
+    text = "\n".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
+    assert "wc/v3/products" in text
+    assert KEY not in text
+    assert SECRET not in text
 
 
 async def test_keys_that_were_replaced_are_fetched_again_once(tls: TlsFiles) -> None:

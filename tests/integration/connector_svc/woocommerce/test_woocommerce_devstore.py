@@ -12,9 +12,10 @@ import pytest
 
 from connector_svc.domain.errors import SourceResponseInvalid
 from connector_svc.domain.fetch import FetchRequest
-from connector_svc.platforms.woocommerce import WooCommercePlatform
+from connector_svc.platforms.base import Platform
 from devstore.catalog.catalog import Catalog
-from devstore.catalog.model import Kind, Platform
+from devstore.catalog.model import Kind
+from devstore.catalog.model import Platform as DevPlatform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec, VariantShape
 from tests.contract.woocommerce.reading import SHOP, KeyRing, Pass, keys, platform_at, read
@@ -23,8 +24,8 @@ VERSIONS = ["8.2", "10.3"]
 
 
 @asynccontextmanager
-async def _store(directory: Path, **spec: Any) -> AsyncIterator[tuple[RunningStore, WooCommercePlatform]]:
-    shop = ShopSpec(platform=Platform.WOOCOMMERCE, domain=SHOP.domain, key="ck_dev", secret="cs_dev", **spec)
+async def _store(directory: Path, **spec: Any) -> AsyncIterator[tuple[RunningStore, Platform]]:
+    shop = ShopSpec(platform=DevPlatform.WOOCOMMERCE, domain=SHOP.domain, key="ck_dev", secret="cs_dev", **spec)
     async with (
         serving([shop], tls_dir=directory) as store,
         platform_at(
