@@ -14,7 +14,7 @@ from servicekit.settings import Duration, ListenAddress, ServiceSettings
 class CatalogSettings(ServiceSettings):
     """See docs/operations.md."""
 
-    model_config = SettingsConfigDict(env_prefix="CATALOG_")
+    model_config = SettingsConfigDict(env_prefix="CATALOG_", env_ignore_empty=True)
 
     listen_address: ListenAddress = ListenAddress("127.0.0.1:50051")
     database_url: SecretStr = SecretStr("")

@@ -31,7 +31,7 @@ class CheckingConnector(ConnectorServiceServicer):
             raise found
         return found
 
-    async def FetchProducts(
+    def FetchProducts(
         self, request: connector.FetchProductsRequest, context: Any
     ) -> AsyncIterator[connector.FetchProductsResponse]:
         raise Refused("NOT_IMPLEMENTED", "no streams here")

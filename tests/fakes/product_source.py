@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 
@@ -17,7 +18,7 @@ WATERMARK = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 
 
 def product(
-    product_id: str, *, price: str = "10.00", items: int = 1, title: str = "Shirt", **variant: str
+    product_id: str, *, price: str = "10.00", items: int = 1, title: str = "Shirt", **variant: Any
 ) -> pb.Product:
     """A product whose variants are "<id>-1", "<id>-2", ..."""
     return pb.Product(

@@ -104,7 +104,7 @@ async def forever(_: WaitReporter) -> None:
 async def eventually(condition: Callable[[], bool]) -> None:
     """Returns once it holds."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - the fakes hold plain values
+        while not condition():
             await asyncio.sleep(0.005)
 
 

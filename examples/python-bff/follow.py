@@ -1,0 +1,92 @@
+"""Starts a sync of a shop and follows it to its end: what a BFF does, with the generated stubs.
+
+Usage: python follow.py shopify:demo.myshopify.com
+Needs: pip install catalogsync-protos grpcio-status (or `make demo`'s .venv) and a running catalog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from uuid import uuid4
+
+import grpc
+from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+ENDED = (pb.Sync.STATE_SUCCEEDED, pb.Sync.STATE_FAILED, pb.Sync.STATE_CANCELLED)
+COME_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+SILENT_SECONDS = 60  # a heartbeat comes at least every 30 s
+
+
+async def start(catalog: CatalogServiceStub, shop: pb.Shop) -> str:
+    """The id of the sync to follow: a new one, or the one that is running already."""
+    request = pb.StartSyncRequest(shop=shop, request_id=str(uuid4()))
+    try:
+        return (await catalog.StartSync(request)).sync.sync_id
+    except grpc.aio.AioRpcError as error:
+        info = error_info(error)
+        if info.reason != "SYNC_ALREADY_RUNNING":
+            raise
+        return info.metadata["sync_id"]
+
+
+async def follow(catalog: CatalogServiceStub, sync_id: str) -> AsyncIterator[pb.Sync]:
+    """Snapshots until the last one; comes again with the last revision when the stream breaks."""
+    revision = 0
+    while True:
+        call = catalog.WatchSync(pb.WatchSyncRequest(sync_id=sync_id, after_revision=revision))
+        try:
+            while (message := await asyncio.wait_for(call.read(), SILENT_SECONDS)) is not grpc.aio.EOF:
+                revision = message.sync.revision
+                if not message.heartbeat:
+                    yield message.sync
+                if message.sync.state in ENDED:
+                    return
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in COME_AGAIN:
+                raise
+        except TimeoutError:
+            pass
+        finally:
+            call.cancel()
+        await asyncio.sleep(random.uniform(0.2, 2))
+
+
+def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
+    """The stable reason behind an error."""
+    info = error_details_pb2.ErrorInfo()
+    status = rpc_status.from_call(error)
+    for detail in status.details if status else ():
+        if detail.Unpack(info):
+            break
+    return info
+
+
+async def main(shop_name: str) -> int:
+    """0 when the sync succeeded."""
+    platform, _, domain = shop_name.partition(":")
+    config = files("catalogsync").joinpath("service_config.json").read_text()
+    address = os.environ.get("CATALOG_ADDRESS", "127.0.0.1:50051")
+    options = [("grpc.service_config", config), ("grpc.keepalive_time_ms", 30_000)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        catalog = CatalogServiceStub(channel)
+        sync_id = await start(catalog, pb.Shop(platform=platform, domain=domain))
+        async for sync in follow(catalog, sync_id):
+            items = sync.progress.items
+            of = f" of about {sync.progress.estimated_item_count}" if sync.progress.estimated_item_count else ""
+            waiting = f", waiting: {sync.waiting.message}" if sync.HasField("waiting") else ""
+            print(f"{pb.Sync.State.Name(sync.state)}: {items.seen_count} items{of}{waiting}", flush=True)
+    if sync.HasField("error"):
+        print(sync.error.message, file=sys.stderr)
+    return 0 if sync.state == pb.Sync.STATE_SUCCEEDED else 1
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(*sys.argv[1:2] or ["shopify:demo.myshopify.com"])))

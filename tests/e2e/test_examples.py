@@ -1,0 +1,68 @@
+"""Every example runs as its text says."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import ROOT, System, clean_environment
+
+
+async def run(system: System, *command: str | Path, cwd: Path = ROOT) -> tuple[int, str]:
+    """Exit code and everything that was printed."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=cwd,
+        env={**clean_environment(), "CATALOG_ADDRESS": system.catalog_address},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode()
+
+
+FOLLOW = ROOT / "examples/python-bff/follow.py"
+
+
+async def test_the_python_bff_follows_a_sync_to_its_end(system: System) -> None:
+    code, out = await run(system, sys.executable, FOLLOW, "woocommerce:new.example")
+    assert code == 0, out
+    assert out.splitlines()[-1].startswith("STATE_SUCCEEDED")
+
+
+async def test_the_python_bff_tells_why_a_sync_failed(system: System) -> None:
+    code, out = await run(system, sys.executable, FOLLOW, "woocommerce:missing.example")
+    assert code == 1
+    assert "no such shop" in out
+
+
+async def test_the_python_bff_follows_the_sync_that_is_running_already(system: System) -> None:
+    running = await system.start("woocommerce", "silent.example")
+    _, out = await run(system, sys.executable, FOLLOW, "woocommerce:silent.example")
+    assert "STATE_FAILED" in out
+    shop = {"platform": "woocommerce", "domain": "silent.example"}
+    from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+
+    newest = await system.catalog.ListSyncs(pb.ListSyncsRequest(shop=pb.Shop(**shop), page_size=1))
+    assert newest.syncs[0].sync_id == running.sync_id
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="needs Node's npm")
+async def test_the_node_bff_follows_a_sync_from_the_protos_alone(system: System, tmp_path: Path) -> None:
+    """In a copy, so that nothing is left in the tree."""
+    place = tmp_path / "examples/node-bff"
+    shutil.copytree(ROOT / "examples/node-bff", place, ignore=shutil.ignore_patterns("node_modules"))
+    for protos in ("protos", "third_party"):
+        (tmp_path / protos).symlink_to(ROOT / protos)
+    code, out = await run(system, "npm", "ci", "--no-audit", "--no-fund", cwd=place)
+    assert code == 0, out
+    code, out = await run(system, "node", "index.js", "shopify:demo.myshopify.com", cwd=place)
+    assert code == 0, out
+    assert out.splitlines()[-1].startswith("SUCCEEDED")
+    code, out = await run(system, "node", "index.js", "amazon:demo.example", cwd=place)
+    assert (code, "shop.platform" in out) == (2, True)
