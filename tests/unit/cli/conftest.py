@@ -116,5 +116,5 @@ def shop() -> Shop:
 async def eventually(condition: Callable[[], bool], seconds: float = 15) -> None:
     """Waits until the condition holds."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - the conditions are of any kind
+        while not condition():
             await asyncio.sleep(0.02)
