@@ -142,12 +142,6 @@ async def _read(call: Stream, stall: float, callee: str) -> WatchSyncResponse | 
         failure = ReceivedFailure(code=grpc.StatusCode.UNAVAILABLE, message=f"silent for {stall:g} s")
     except grpc.aio.AioRpcError as error:
         failure = await read_failure(error, call)
-    except asyncio.CancelledError:
-        # grpc.aio raises this also when the *server* ended the call with CANCELLED.
-        task = asyncio.current_task()
-        if task is None or task.cancelling() or not call.done():
-            raise
-        failure = ReceivedFailure(code=await call.code(), message=await call.details() or "")
     else:
         return message if isinstance(message, WatchSyncResponse) else None
     raise CallFailed.of(failure, callee=callee)

@@ -178,6 +178,16 @@ async def test_a_catalog_restored_from_a_backup_is_watched_from_its_present(
     assert watching.revisions == [1]
 
 
+async def test_a_sync_that_has_ended_shows_its_end_also_to_who_has_seen_that_revision(
+    catalog: FakeCatalog, client: CatalogClient, shop: Shop
+) -> None:
+    sync = catalog.add_sync(shop, state=Sync.STATE_SUCCEEDED)
+    watching = Watching(client, sync, after=sync.revision)
+    await watching.end()
+    assert watching.revisions == [1]
+    assert len(watches(catalog)) == 1
+
+
 async def test_an_error_that_no_repetition_mends_is_raised_at_once(
     catalog: FakeCatalog, client: CatalogClient
 ) -> None:
