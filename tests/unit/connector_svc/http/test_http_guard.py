@@ -57,7 +57,8 @@ def test_addresses_that_lead_inside_are_not_called(address: str) -> None:
 
 
 def test_networks_of_the_operator_are_not_called() -> None:
-    assert not is_public("8.8.8.8", [ip_network("8.8.0.0/16")])
+    for written in ("8.8.8.8", "::ffff:8.8.8.8"):
+        assert not is_public(written, [ip_network("8.8.0.0/16")])
     assert is_public("8.9.8.8", [ip_network("8.8.0.0/16")])
 
 

@@ -70,11 +70,16 @@ class Received:
 
 
 async def read(
-    platform: ListedPlatform, into: Received, *, batches: int | None = None, checkpoint: bytes = b""
+    platform: ListedPlatform,
+    into: Received,
+    *,
+    batches: int | None = None,
+    checkpoint: bytes = b"",
+    most: int = 5,
 ) -> Received:
     """Reads into `into` until the end, or until so many batches came."""
     request = pb.FetchProductsRequest(
-        shop=pb.ShopRef(platform="listed", domain="a.example"), checkpoint=checkpoint, max_batch_products=5
+        shop=pb.ShopRef(platform="listed", domain="a.example"), checkpoint=checkpoint, max_batch_products=most
     )
     wanted = parse_fetch(request, Platforms([platform]))
     stream = FetchStream(wanted, drain=Drain(), redact=redact, timing=StreamTiming())
@@ -89,13 +94,13 @@ async def read(
     return into
 
 
-async def assert_every_resume_completes(platform: ListedPlatform) -> Received:
+async def assert_every_resume_completes(platform: ListedPlatform, *, most: int = 5) -> Received:
     """The law: whatever message was stored last, going on from it gives the rest, once, and the same end."""
     whole = await read(platform, Received())
     for stored in range(1, len(whole.sizes) + 1):
         part = await read(platform, Received(), batches=stored)
         platform.watermark = LATER
-        await read(platform, part, checkpoint=part.checkpoints[-1])
+        await read(platform, part, checkpoint=part.checkpoints[-1], most=most)
         platform.watermark = BEGAN
         assert Counter(part.products) == Counter(whole.products)
         assert Counter(part.issues) == Counter(whole.issues)
@@ -117,6 +122,12 @@ async def test_a_large_batch_goes_out_in_parts_that_can_all_be_resumed_from() ->
     assert whole.products == [str(number) for number in range(12)]
     assert max(whole.sizes) < PART_BYTES + 10 * KIB
     assert len(whole.sizes) > 3
+
+
+async def test_a_resume_may_ask_for_other_batches_than_those_it_was_cut_in() -> None:
+    platform = ListedPlatform(products=[product(str(number), 400) for number in range(12)])
+    for most in (1, 2, 3, 250):
+        await assert_every_resume_completes(platform, most=most)
 
 
 async def test_a_product_above_a_part_has_a_message_of_its_own() -> None:

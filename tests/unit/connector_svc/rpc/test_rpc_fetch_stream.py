@@ -53,6 +53,16 @@ def wait(text: str) -> Wait:
     return Wait(reason=WaitReason.THROTTLED, until=datetime(2026, 11, 20, tzinfo=UTC), message=text)
 
 
+def test_a_wait_is_over_when_the_next_event_comes() -> None:
+    mailbox = Mailbox()
+    mailbox.put_wait(wait("over"))
+    mailbox.put(Batch(products=(), checkpoint=b"1"))
+    mailbox.fail(RuntimeError("broke"))
+    mailbox.take()
+    with pytest.raises(RuntimeError, match="broke"):
+        mailbox.take()
+
+
 def test_a_mailbox_gives_the_event_then_the_wait_after_it_then_the_failure() -> None:
     mailbox, batch, failure = Mailbox(), Batch(products=(), checkpoint=b"1"), RuntimeError("broke")
     mailbox.put_wait(wait("over"))

@@ -73,7 +73,8 @@ def empty_fields(message: Message) -> set[str]:
     filled = {field.name: value for field, value in message.ListFields()}
     empty = {field.name for field in message.DESCRIPTOR.fields} - set(filled)
     for name, value in filled.items():
-        parts = value if hasattr(value, "__iter__") and not isinstance(value, str | bytes) else [value]
+        # Containers of messages know no __iter__, only the older protocol.
+        parts = list(value) if hasattr(value, "__getitem__") else [value]
         for part in parts:
             if isinstance(part, Message) and not isinstance(part, Timestamp):
                 empty |= {f"{name}.{inner}" for inner in empty_fields(part)}
