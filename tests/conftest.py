@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
@@ -17,15 +19,30 @@ from catalog_svc.storage.schema import migrate
 
 
 @pytest.fixture(scope="session")
-async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+async def postgres_url() -> AsyncIterator[str]:
     """A PostgreSQL server for this run of the tests, with a migrated database to copy from."""
-    data_dir: Path = tmp_path_factory.mktemp("postgres") / "data"
-    async with embedded_postgres(data_dir) as url:
-        await _execute(url, "CREATE DATABASE template_catalog")
-        engine = open_engine(with_database(url, "template_catalog"), pool_size=2)
-        await migrate(engine)
-        await engine.dispose()
-        yield url
+    with open_directory("postgres") as place:
+        async with embedded_postgres(place / "data") as url:
+            await _make_template(url)
+            yield url
+
+
+@contextmanager
+def open_directory(name: str) -> Iterator[Path]:
+    """A temporary directory that a PostgreSQL may live in.
+
+    As root, PostgreSQL runs as another user, and pytest takes away everybody else's right to enter its own
+    temporary directories with each run that starts.
+    """
+    with TemporaryDirectory(prefix=f"catalogsync-{name}-", ignore_cleanup_errors=True) as place:
+        yield Path(place)
+
+
+async def _make_template(url: str) -> None:
+    await _execute(url, "CREATE DATABASE template_catalog")
+    engine = open_engine(with_database(url, "template_catalog"), pool_size=2)
+    await migrate(engine)
+    await engine.dispose()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorService
 from demo.children import Family
 from demo.stack import first_line, serving
 from servicekit.channel import open_channel
+from tests.conftest import open_directory
 
 ROOT = Path(__file__).parents[2]
 CATALOG = "catalogsync.catalog.v1.CatalogService"
@@ -83,9 +84,16 @@ class System:
 
 
 @pytest.fixture(scope="session")
-async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+async def system() -> AsyncIterator[System]:
     """One system for all tests of this run."""
-    place = tmp_path_factory.mktemp("system")
+    with open_directory("system") as place:
+        async with running_system(place) as running:
+            yield running
+
+
+@asynccontextmanager
+async def running_system(place: Path) -> AsyncIterator[System]:
+    """The system, with everything it writes in `place`."""
     logs = place / "logs"
     logs.mkdir()
     async with bad_shops() as bad, Family(directory=ROOT, logs=logs) as family:
