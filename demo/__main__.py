@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cli.client import open_catalog, open_connector
+from cli.client import open_catalog
 from cli.failed import CallFailed, error_line
 from cli.options import Options
 from cli.output import make_console
@@ -78,8 +78,8 @@ class Demo:
     async def _show(self, family: Family) -> None:
         stack = await start_stack(family, self._place, self._console.print)
         options = Options(catalog=stack.catalog, connector=stack.connector)
-        async with open_catalog(options) as catalog, open_connector(options) as connector:
-            outcomes = await family.during(sync_all(catalog, connector, stack.shops, self._console))
+        async with open_catalog(options) as catalog:
+            outcomes = await family.during(sync_all(catalog, stack.shops, self._console))
             await family.during(show_catalogs(catalog, outcomes, self._console))
         complete = show_verdict(outcomes, self._console)
         self._code = EXIT_OK if complete else EXIT_FAILED

@@ -39,7 +39,7 @@ def show_verdict(outcomes: list[Outcome], console: Console) -> bool:
         if outcome.faults:
             verdict = f"{name} is NOT complete: {'; '.join(outcome.faults)}"
         else:
-            counts = f"{outcome.product_count:,} products, {outcome.shop.item_count:,} items"
+            counts = f"{outcome.shop.product_count:,} products, {outcome.shop.item_count:,} items"
             verdict = f"{name} is complete: {counts}, as many as the store has"
         console.print(
             verdict, style="red" if outcome.faults else "green", markup=False, highlight=False, soft_wrap=True

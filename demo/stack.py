@@ -41,6 +41,7 @@ class DemoShop:
     name: ShopName
     base_url: str
     credentials: Mapping[str, str]
+    product_count: int
     item_count: int
     """What a complete sync ends up with, by the devstore's own book."""
 
@@ -142,6 +143,7 @@ def _shop(name: str, told: Mapping[str, Any]) -> DemoShop:
         name=ShopName.parse(name),
         base_url=told["base_url"],
         credentials=told["credentials"],
+        product_count=told["listed_products"],
         item_count=told["items"],
     )
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 from catalogsync.catalog.v1.catalog_service_pb2 import GetStatusResponse, Sync
 from rich.console import Console
 
-from cli.client import CatalogClient, ConnectorClient
+from cli.client import CatalogClient
 from cli.failed import CallFailed
 from cli.following import link_text
 from cli.progress import SyncBoard
@@ -27,8 +27,6 @@ class Outcome:
     shop: DemoShop
     sync: Sync
     status: GetStatusResponse
-    product_count: int
-    """As the platform counts; the devstore's own number holds products in the bin, too."""
 
     @property
     def faults(self) -> list[str]:
@@ -38,7 +36,7 @@ class Outcome:
             message = printable(self.sync.error.message)
             found.append(f"its sync {state_name(self.sync)}{f': {message}' if message else ''}")
         counts = (
-            ("products", self.status.product_count, self.product_count),
+            ("products", self.status.product_count, self.shop.product_count),
             ("items", self.status.item_count, self.shop.item_count),
         )
         found += [
@@ -49,9 +47,7 @@ class Outcome:
         return found
 
 
-async def sync_all(
-    catalog: CatalogClient, connector: ConnectorClient, shops: Iterable[DemoShop], console: Console
-) -> list[Outcome]:
+async def sync_all(catalog: CatalogClient, shops: Iterable[DemoShop], console: Console) -> list[Outcome]:
     """Runs a full sync of each shop, all at once, on one board. Raises CallFailed."""
     with SyncBoard(console) as board:
         running = [asyncio.ensure_future(_sync_one(catalog, shop, board)) for shop in shops]
@@ -60,12 +56,7 @@ async def sync_all(
         finally:
             for task in running:
                 task.cancel()
-    return [await _outcome(catalog, connector, shop, sync) for shop, sync in ended]
-
-
-async def _outcome(catalog: CatalogClient, connector: ConnectorClient, shop: DemoShop, sync: Sync) -> Outcome:
-    status, counted = await catalog.get_status(shop.name), await connector.check_shop(shop.name)
-    return Outcome(shop=shop, sync=sync, status=status, product_count=counted.product_count)
+    return [Outcome(shop=shop, sync=sync, status=await catalog.get_status(shop.name)) for shop, sync in ended]
 
 
 async def _sync_one(client: CatalogClient, shop: DemoShop, board: SyncBoard) -> tuple[DemoShop, Sync]:

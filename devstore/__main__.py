@@ -56,6 +56,7 @@ def _ready(store: RunningStore) -> dict[str, object]:
             "base_url": store.base_url(domain),
             "credentials": store.credentials(domain),
             "products": len(shop.catalog),
+            "listed_products": shop.catalog.listed_count,
             "items": shop.catalog.item_count,
         }
         for domain, shop in store.shops.items()

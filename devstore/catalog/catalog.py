@@ -57,6 +57,11 @@ class Catalog:
         return len(self._rows)
 
     @property
+    def listed_count(self) -> int:
+        """How many products a full sync meets: all but the trashed ones."""
+        return sum(row.status != "trash" for row in self._rows.values())
+
+    @property
     def variant_count(self) -> int:
         return sum(len(row.variant_ids) for row in self._rows.values())
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 
 from aiohttp import web
@@ -21,9 +20,8 @@ from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.trust import trusted_roots
 from connector_svc.platforms.base import Credentials, HttpFactory, HttpReply, Platform, Secret, ShopHttp
 from connector_svc.platforms.registry import registered_platforms
-from devstore.catalog.item import items_of
-from devstore.catalog.model import Kind, Product
 from devstore.catalog.model import Platform as Face
+from devstore.catalog.model import Product
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
 from tests.contract.platforms.harness import PlatformHarness, TrueItem, Truth
@@ -137,34 +135,24 @@ class DevstoreHarness(PlatformHarness):
         return self._store.requests(self._spec.domain).calls
 
     def truth(self) -> Truth:
-        products = [product for product in self._products() if product.status != "trash"]
-        items = [item for product in products for item in self._items(product)]
+        catalog = self._store.catalog(self._spec.domain)
         return Truth(
             currency=self._spec.currency_code,
-            titles={str(product.id): product.title for product in products},
-            items={item.item_id: item for item in items},
+            titles={str(product.id): product.title for product in self._products() if product.status != "trash"},
+            items={
+                item.item_id: TrueItem(
+                    product_id=item.product_id,
+                    item_id=item.item_id,
+                    sku=item.sku,
+                    price=item.price,
+                    stock=item.stock,
+                )
+                for item in catalog.sellable_items()
+            },
         )
 
     def _products(self) -> list[Product]:
         return list(self._store.catalog(self._spec.domain).products())
-
-    def _items(self, product: Product) -> list[TrueItem]:
-        if product.kind is Kind.GROUPED:
-            # The contract gives a product without variants one item; the devstore's oracle lists what is sold.
-            own, price = str(product.id), self._lowest_price(product.linked)
-            return [TrueItem(product_id=own, item_id=own, sku=product.sku, price=price, stock=product.stock)]
-        return [
-            TrueItem(
-                product_id=item.product_id, item_id=item.item_id, sku=item.sku, price=item.price, stock=item.stock
-            )
-            for item in items_of(self._spec.platform, product)
-        ]
-
-    def _lowest_price(self, products: Iterable[int]) -> Decimal | None:
-        """What WooCommerce shows for a product that only lists others."""
-        listed = [self._store.catalog(self._spec.domain).product(identifier) for identifier in products]
-        items = [item for product in listed if product for item in items_of(self._spec.platform, product)]
-        return min((item.price for item in items if item.price is not None), default=None)
 
     def answer(
         self,

@@ -18,6 +18,7 @@ SHOP = DemoShop(
     name=ShopName("woocommerce", "store.example"),
     base_url="https://127.0.0.1:1/store.example",
     credentials={"consumer_key": "ck_1", "consumer_secret": 'cs_"2'},
+    product_count=10,
     item_count=40,
 )
 
@@ -61,7 +62,7 @@ def test_credentials_are_readable_by_the_connector_and_by_their_owner_only(tmp_p
 
 def outcome(state: Sync.State.ValueType, products: int, items: int) -> Outcome:
     status = GetStatusResponse(product_count=products, item_count=items)
-    return Outcome(shop=SHOP, sync=Sync(state=state), status=status, product_count=10)
+    return Outcome(shop=SHOP, sync=Sync(state=state), status=status)
 
 
 def test_a_catalog_is_complete_only_with_every_product_and_item_and_a_successful_sync() -> None:

@@ -30,6 +30,7 @@ async def test_it_says_when_it_is_ready_serves_and_stops_cleanly(tls_dir: Path, 
     ready = json.loads(await process.stdout.readline())
     shop = ready["shops"]["woocommerce:b.example"]
     assert (shop["products"], set(shop["credentials"])) == (30, {"consumer_key", "consumer_secret"})
+    assert shop["listed_products"] == 30 - 2, "two of the special products are in the bin"
     trust = ssl.create_default_context(cafile=ready["ca_file"])
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session:
         async with session.get(f"{ready['listening']}/_control/b.example/truth") as reply:

@@ -14,7 +14,6 @@ from connector_svc.domain.errors import SourceResponseInvalid
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.platforms.base import Platform
 from devstore.catalog.catalog import Catalog
-from devstore.catalog.model import Kind
 from devstore.catalog.model import Platform as DevPlatform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec, VariantShape
@@ -36,16 +35,7 @@ async def _store(directory: Path, **spec: Any) -> AsyncIterator[tuple[RunningSto
 
 
 def _truth(catalog: Catalog) -> dict[str, tuple[str, str, Decimal | None, int | None]]:
-    truth = {
-        item.item_id: (item.product_id, item.sku, item.price, item.stock) for item in catalog.sellable_items()
-    }
-    # Grouped products are products with one item; the store shows their cheapest part's price.
-    for product in catalog.products():
-        if product.kind is Kind.GROUPED and product.status != "trash":
-            prices = [truth[str(part)][2] for part in product.linked if str(part) in truth]
-            cheapest = min((price for price in prices if price is not None), default=None)
-            truth[str(product.id)] = (str(product.id), product.sku, cheapest, None)
-    return truth
+    return {item.item_id: (item.product_id, item.sku, item.price, item.stock) for item in catalog.sellable_items()}
 
 
 def _items(seen: Pass) -> dict[str, tuple[str, str, Decimal | None, int | None]]:
