@@ -48,9 +48,4 @@ async def test_the_demo_syncs_both_shops_completely_and_again_without_a_change()
         code, out = await demo(place)
         assert code == 0, out
         assert set(re.findall(r"SUCCEEDED.*?([\d,]+) created", out)) == {"0"}
-        left = [
-            p.info
-            for p in psutil.process_iter(["pid", "cmdline"])
-            if str(place) in " ".join(p.info["cmdline"] or ())
-        ]
-        assert left == []
+        assert [line for line in await processes() if str(place) in line] == []
