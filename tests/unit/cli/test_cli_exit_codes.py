@@ -76,10 +76,16 @@ async def test_a_dead_address_is_named_and_ends_soon(server: CatalogServer, run:
 async def test_a_call_that_takes_too_long_ends_with_the_timeout(
     catalog: FakeCatalog, run: CommandLine, shop: Shop
 ) -> None:
-    listener = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    listener = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     ran = await run("status", NAME, "--timeout", "0.5", "--catalog", f"127.0.0.1:{port}")
     listener.close()
+    await listener.wait_closed()
     assert ran.code == 4
     assert "within 0.5 s" in ran.err
 
