@@ -148,6 +148,7 @@ def _server(settings: CatalogSettings, parts: _Parts) -> GrpcServer:
         drain=parts.drain,
         reflection=settings.reflection,
         allow_insecure=settings.allow_insecure,
+        settings_prefix="CATALOG_",
     )
 
 

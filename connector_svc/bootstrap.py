@@ -64,6 +64,7 @@ def _server(settings: ConnectorSettings, http: OutboundHttp, drain: Drain) -> Gr
         drain=drain,
         reflection=settings.reflection,
         allow_insecure=settings.allow_insecure,
+        settings_prefix="CONNECTOR_",
     )
 
 

@@ -133,6 +133,10 @@ class Family:
                 task.cancel()
             await asyncio.gather(working, *dying, return_exceptions=True)
 
+    def kill_one(self, name: str) -> None:
+        """Ends the process of that name at once."""
+        next(child for child in self._children if child.name == name).kill()
+
     def kill(self) -> None:
         """Ends all at once."""
         for child in self._children:

@@ -110,13 +110,14 @@ def build_server(
     drain: Drain,
     reflection: bool = True,
     allow_insecure: bool = False,
+    settings_prefix: str = "",
 ) -> GrpcServer:
-    """A server for `services`, not started yet.
+    """A server for `services`, not started yet. `settings_prefix` is the one of its service's variables.
 
     SettingsError: other machines could reach `listen_address` and `allow_insecure` is not set, for nothing
     protects the calls yet.
     """
-    _check_exposure(listen_address, allow_insecure=allow_insecure)
+    _check_exposure(listen_address, allow_insecure=allow_insecure, prefix=settings_prefix)
     server = grpc.aio.server(interceptors=(CallInterceptor(),), options=_OPTIONS)
     names = tuple(service.name for service in services)
     for service in services:
@@ -128,15 +129,15 @@ def build_server(
     return GrpcServer(server, health=health, drain=drain, listen_address=listen_address)
 
 
-def _check_exposure(address: ListenAddress, *, allow_insecure: bool) -> None:
+def _check_exposure(address: ListenAddress, *, allow_insecure: bool, prefix: str) -> None:
     if address.is_loopback:
         return
     if not allow_insecure:
         raise SettingsError(
             (
-                f"LISTEN_ADDRESS: {address} can be reached from other machines, and calls are neither "
-                "authenticated nor encrypted; listen on 127.0.0.1, or set ALLOW_INSECURE=1 where a trusted "
-                "network protects the service",
+                f"{prefix}LISTEN_ADDRESS: {address} can be reached from other machines, and calls are neither "
+                f"authenticated nor encrypted; listen on 127.0.0.1, or set {prefix}ALLOW_INSECURE=1 where "
+                "a trusted network protects the service",
             )
         )
     LOGGER.warning(

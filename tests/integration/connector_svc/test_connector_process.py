@@ -197,7 +197,7 @@ async def test_a_call_is_followed_to_the_shop_by_its_correlation_id(store: Runni
     ("settings", "complaint"),
     [
         ({"LISTEN_ADDRESS": "nowhere"}, "CONNECTOR_LISTEN_ADDRESS: expected host:port"),
-        ({"LISTEN_ADDRESS": "0.0.0.0:0"}, "ALLOW_INSECURE=1"),
+        ({"LISTEN_ADDRESS": "0.0.0.0:0"}, "set CONNECTOR_ALLOW_INSECURE=1"),
         ({"CREDENTIALS_FILE": "/missing.toml"}, "CONNECTOR_CREDENTIALS_FILE: there is no file /missing.toml"),
         ({"CREDENTIALS_FILE": "broken.toml"}, "CONNECTOR_CREDENTIALS_FILE: broken.toml"),
         ({"CA_FILE": "broken.toml"}, "CONNECTOR_CA_FILE: broken.toml holds no PEM"),
