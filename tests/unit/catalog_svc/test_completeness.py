@@ -1,0 +1,65 @@
+"""A pass that brought less than was announced is never a success."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from catalog_svc.domain.errors import SourceCountMismatch
+from catalog_svc.domain.progress import Progress, RecordCounts
+from catalog_svc.domain.shop import Shop, ShopKey
+from catalog_svc.domain.source import SourceEnd
+from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
+from catalog_svc.usecases.completeness import check_complete
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+SYNC = Sync(
+    sync_id=UUID(int=1),
+    shop=Shop(merchant_id=UUID(int=2), shop_id=UUID(int=3), key=ShopKey("shopify", "a.myshopify.com")),
+    state=SyncState.RUNNING,
+    mode=SyncMode.FULL,
+    trigger=SyncTrigger.REQUEST,
+    revision=1,
+    progress=Progress(),
+    created_at=NOW,
+    updated_at=NOW,
+)
+
+
+def stored(seen: int, set_aside: int = 0) -> Sync:
+    return replace(SYNC, progress=Progress(products=RecordCounts(seen=seen, set_aside=set_aside)))
+
+
+def end(source: int, emitted: int, set_aside: int = 0) -> SourceEnd:
+    return SourceEnd(source_count=source, emitted_count=emitted, set_aside_count=set_aside)
+
+
+@pytest.mark.parametrize(
+    ("sync", "told"),
+    [
+        (stored(0), end(0, 0)),
+        (stored(10), end(10, 10)),
+        (stored(9, set_aside=1), end(10, 9, 1)),
+        (stored(10), end(8, 10)),
+        (stored(11), end(10, 10)),
+    ],
+)
+def test_everything_accounted_for_is_complete_and_more_is_no_fault(sync: Sync, told: SourceEnd) -> None:
+    check_complete(sync, told)
+
+
+@pytest.mark.parametrize(
+    ("sync", "told"),
+    [
+        (stored(9), end(9, 10)),
+        (stored(9), end(10, 9)),
+        (stored(9, set_aside=1), end(11, 9, 1)),
+    ],
+)
+def test_anything_missing_is_a_mismatch_with_both_numbers(sync: Sync, told: SourceEnd) -> None:
+    with pytest.raises(SourceCountMismatch) as caught:
+        check_complete(sync, told)
+    assert int(caught.value.metadata["expected"]) > int(caught.value.metadata["received"])

@@ -1,0 +1,81 @@
+"""What the connector sends is what is stored; equal products have equal hashes and different ones do not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog_svc.domain.product import IncomingProduct
+from catalog_svc.domain.progress import WaitReason
+from catalog_svc.source import decode
+
+
+def incoming(product: pb.Product, currency_code: str = "EUR") -> IncomingProduct:
+    batch = decode.batch(pb.ProductBatch(products=[product]), currency_code=currency_code)
+    return batch.products[0]
+
+
+def shirt(**variant: Any) -> pb.Product:
+    return pb.Product(
+        id="1",
+        title="Shirt",
+        images=[pb.Image(url="https://a.example/1.png")],
+        variants=[pb.Variant(id="11", sku="007", price="7.30", **variant)],
+    )
+
+
+def test_absent_values_stay_absent_and_zero_stays_zero() -> None:
+    _, (bare,) = incoming(shirt()).unpack()
+    assert (bare.stock_quantity, bare.compare_at_price, bare.weight, bare.source_updated_at) == (None,) * 4
+    _, (zero,) = incoming(shirt(stock_quantity=0, compare_at_price="0.00", weight="0")).unpack()
+    assert (zero.stock_quantity, str(zero.compare_at_price), zero.weight) == (0, "0.00", Decimal(0))
+
+
+def test_a_variant_without_a_picture_shows_its_products_first() -> None:
+    _, (without,) = incoming(shirt()).unpack()
+    assert without.image_url == "https://a.example/1.png"
+    _, (own,) = incoming(shirt(image=pb.Image(url="https://a.example/2.png"))).unpack()
+    assert own.image_url == "https://a.example/2.png"
+
+
+def test_times_are_utc_to_the_microsecond() -> None:
+    stamp = Timestamp(seconds=1_767_225_599, nanos=999_999_000)
+    assert decode.time(stamp) == datetime(2025, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+
+
+def test_the_hash_is_of_everything_that_is_stored() -> None:
+    """A field added to the contract counts without anybody remembering it here."""
+    before = incoming(shirt()).content_hash
+    assert incoming(shirt()).content_hash == before
+    for change in ({"barcode": "4"}, {"available": True}, {"position": 2}, {"weight": "1"}, {"stock_quantity": 0}):
+        assert incoming(shirt(**change)).content_hash != before, change
+    assert incoming(shirt(), "USD").content_hash != before
+
+
+def test_a_wait_that_this_version_does_not_know_is_still_a_wait() -> None:
+    message = pb.Waiting(message="something new")
+    assert decode.waiting(message).reason is WaitReason.CONNECTOR
+
+
+@given(st.text(max_size=40), st.lists(st.text(max_size=10), max_size=3), st.text(max_size=20))
+def test_no_text_that_postgresql_refuses_gets_through(title: str, tags: list[str], option: str) -> None:
+    product = shirt(options=[pb.SelectedOption(name=option, value=option)])
+    product.title = title
+    product.tags.extend(tags)
+    record, (item,) = incoming(product).unpack()
+    assert record.title == title.replace("\0", "")
+    assert record.tags == [tag.replace("\0", "") for tag in tags]
+    assert "\\u0000" not in item.options
+
+
+@pytest.mark.parametrize("product", [pb.Product(id="1"), pb.Product(id="1", images=[pb.Image()])])
+def test_a_product_without_anything_is_still_a_product(product: pb.Product) -> None:
+    record, items = incoming(product).unpack()
+    assert (record.product_id, record.item_count, items) == ("1", 0, [])

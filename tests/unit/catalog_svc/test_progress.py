@@ -1,0 +1,68 @@
+"""What a watcher is told about speed and time left is what happened, and nothing is told that is not known."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from catalog_svc.domain.progress import Progress, RecordCounts
+from catalog_svc.domain.rate import RateMeter
+
+
+def test_the_rate_is_items_over_time_since_the_start() -> None:
+    meter = RateMeter()
+    meter.start(100.0)
+    assert meter.add(101.0, 500) == pytest.approx(500)
+    assert meter.add(102.0, 1500) == pytest.approx(1000)
+
+
+def test_the_rate_forgets_what_is_older_than_its_window() -> None:
+    meter = RateMeter(timedelta(seconds=10))
+    meter.start(0.0)
+    meter.add(1.0, 100_000)
+    for second in range(2, 40):
+        rate = meter.add(float(second), 10)
+    assert rate == pytest.approx(10)
+
+
+def test_there_is_no_rate_before_any_time_has_passed() -> None:
+    meter = RateMeter()
+    meter.start(5.0)
+    assert meter.add(5.0, 100) is None
+
+
+def progress(seen: int, **more: float | int | None) -> Progress:
+    return Progress(items=RecordCounts(seen=seen), products=RecordCounts(seen=seen // 2), **more)  # type: ignore[arg-type]
+
+
+def test_time_left_follows_from_rate_and_estimate() -> None:
+    left = progress(400, estimated_item_count=1000, items_per_second=100.0).remaining()
+    assert left == timedelta(seconds=6)
+
+
+def test_products_stand_in_where_the_platform_does_not_count_variants() -> None:
+    left = progress(400, estimated_product_count=400, items_per_second=100.0).remaining()
+    assert left == timedelta(seconds=4)
+
+
+def test_a_wrong_estimate_never_gives_a_negative_time() -> None:
+    left = progress(2000, estimated_item_count=1000, items_per_second=100.0).remaining()
+    assert left == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"items_per_second": 100.0},
+        {"estimated_item_count": 1000},
+        {"estimated_item_count": 1000, "items_per_second": 0.0},
+    ],
+)
+def test_time_left_is_unknown_without_rate_or_estimate(known: dict[str, float]) -> None:
+    assert progress(400, **known).remaining() is None
+
+
+def test_counts_add_up_field_by_field() -> None:
+    one = RecordCounts(seen=1, created=2, updated=3, unchanged=4, deleted=5, set_aside=6)
+    assert one + one == RecordCounts(seen=2, created=4, updated=6, unchanged=8, deleted=10, set_aside=12)
