@@ -154,7 +154,7 @@ class LeaseStore:
         return await self._database.transaction(work)
 
     async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
-        """Shows why the sync stands still; the next batch clears it. Raises LeaseLost."""
+        """Shows why the sync stands still; the first batch after its time clears it. Raises LeaseLost."""
         values = {
             "reason": waiting.reason.value,
             "until": waiting.until,

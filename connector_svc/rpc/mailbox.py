@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 from connector_svc.domain.fetch import FetchEvent, Wait
 
@@ -26,9 +27,10 @@ class Mailbox:
         await self._room.wait()
 
     def put(self, event: FetchEvent) -> None:
-        """There must be room. A wait that came before is over: the reader went on."""
+        """There must be room. A wait that is not over stays: a reader that reads ahead waits for its next page."""
         self._event = event
-        self._wait = None
+        if self._wait is not None and self._wait.until <= datetime.now(UTC):
+            self._wait = None
         self._room.clear()
         self._filled.set()
 

@@ -88,7 +88,7 @@ async def test_a_failure_that_does_not_pass_ends_the_sync_when_patience_ends(wor
     assert (sync.state, sync.error.reason) == (SyncState.FAILED, "CONNECTOR_UNAVAILABLE")
 
 
-async def test_the_connectors_waits_are_shown_until_the_next_batch(world: CatalogWorld) -> None:
+async def test_the_connectors_waits_are_shown_until_the_batch_after_them(world: CatalogWorld) -> None:
     source = MemorySource(products(4))
     until_time = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
     source.waits = {2: Waiting(reason=WaitReason.PLATFORM_JOB, until=until_time, done_count=812, total_count=1456)}
@@ -96,6 +96,16 @@ async def test_the_connectors_waits_are_shown_until_the_next_batch(world: Catalo
     (waiting,) = [s.waiting for s in world.published if s.waiting]
     assert (waiting.reason, waiting.done_count, waiting.total_count) == (WaitReason.PLATFORM_JOB, 812, 1456)
     assert sync.waiting is None
+
+
+async def test_a_wait_that_is_not_over_outlives_the_batch_before_it(world: CatalogWorld) -> None:
+    """The source waits for its next page while the last one is being stored."""
+    source = MemorySource(products(4))
+    source.waits = {2: Waiting(reason=WaitReason.THROTTLED, until=datetime.now(UTC) + timedelta(minutes=1))}
+    await world.sync(source)
+    after_wait = [s for s in world.published if s.progress.products.seen == 4 and not s.state.ended]
+    assert [s.waiting.reason for s in after_wait if s.waiting] == [WaitReason.THROTTLED]
+    assert world.published[-1].waiting is None
 
 
 async def test_set_aside_records_are_reported_with_everything_needed_to_mend_them(world: CatalogWorld) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
@@ -53,7 +53,16 @@ def wait(text: str) -> Wait:
     return Wait(reason=WaitReason.THROTTLED, until=datetime(2026, 11, 20, tzinfo=UTC), message=text)
 
 
-def test_a_wait_is_over_when_the_next_event_comes() -> None:
+def test_a_wait_that_is_not_over_is_told_after_the_event_that_was_read_before_it() -> None:
+    """A platform's reader waits for its next page while its last one is on the way."""
+    mailbox, batch = Mailbox(), Batch(products=(), checkpoint=b"1")
+    waiting = Wait(reason=WaitReason.THROTTLED, until=datetime.now(UTC) + timedelta(minutes=1))
+    mailbox.put_wait(waiting)
+    mailbox.put(batch)
+    assert [mailbox.take(), mailbox.take()] == [batch, waiting]
+
+
+def test_a_wait_whose_time_is_past_is_over_when_the_next_event_comes() -> None:
     mailbox = Mailbox()
     mailbox.put_wait(wait("over"))
     mailbox.put(Batch(products=(), checkpoint=b"1"))
