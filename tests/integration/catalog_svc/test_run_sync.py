@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -154,24 +153,34 @@ async def test_a_drained_replica_hands_over_and_the_next_one_repeats_nothing(
     assert source.requests[1].checkpoint == b"2"
 
 
-async def test_a_run_whose_lease_was_taken_stops_and_leaves_the_end_to_the_new_owner(
-    world: CatalogWorld, engine: AsyncEngine
-) -> None:
+async def test_a_run_whose_lease_was_taken_stops_and_leaves_the_end_to_the_new_owner(world: CatalogWorld) -> None:
     ordered = await world.order()
     source = MemorySource(products(6))
     source.hold = asyncio.Event()
-    running = asyncio.create_task(
-        world.runner(source, renew_every=timedelta(milliseconds=50)).run(await world.claim())
-    )
+    renewals = timedelta(milliseconds=50)
+    running = asyncio.create_task(world.runner(source, renew_every=renewals).run(await world.claim()))
+    await until(lambda: any(s.progress.products.seen for s in world.published))
+    # As another replica's claim does, at a moment when no renewal can come in between.
+    await world.execute("UPDATE sync SET epoch = epoch + 1")
+    await asyncio.wait_for(running, 2)
+    assert (await world.syncs.get(ordered.sync_id)).state is SyncState.RUNNING
+
+
+async def test_a_zombie_that_wakes_up_writes_nothing(world: CatalogWorld, engine: AsyncEngine) -> None:
+    ordered = await world.order()
+    source = MemorySource(products(6))
+    source.hold = asyncio.Event()
+    zombie = asyncio.create_task(world.runner(source).run(await world.claim()))
     await until(lambda: any(s.progress.products.seen for s in world.published))
     await world.expire_lease(ordered.sync_id)
     other = CatalogWorld(engine)
-    # The first owner may renew in between; a zombie would not.
     claimed = await other.leases.claim()
-    if claimed is None:
-        pytest.skip("the owner renewed first")
-    await asyncio.wait_for(running, 2)
-    assert (await world.syncs.get(ordered.sync_id)).state is SyncState.RUNNING
+    assert claimed is not None
+    source.hold.set()
+    await asyncio.wait_for(zombie, 2)
+    await other.runner(source).run(claimed)
+    sync = await world.syncs.get(ordered.sync_id)
+    assert (sync.state, sync.progress.products.seen) == (SyncState.SUCCEEDED, 6)
 
 
 async def test_a_sync_that_never_stores_anything_is_ended_as_stalled(world: CatalogWorld) -> None:
