@@ -34,7 +34,7 @@ async def start(catalog: CatalogServiceStub, shop: pb.Shop) -> str:
         info = error_info(error)
         if info.reason != "SYNC_ALREADY_RUNNING":
             raise
-        return info.metadata["sync_id"]
+        return str(info.metadata["sync_id"])
 
 
 async def follow(catalog: CatalogServiceStub, sync_id: str) -> AsyncIterator[pb.Sync]:
@@ -43,7 +43,7 @@ async def follow(catalog: CatalogServiceStub, sync_id: str) -> AsyncIterator[pb.
     while True:
         call = catalog.WatchSync(pb.WatchSyncRequest(sync_id=sync_id, after_revision=revision))
         try:
-            while (message := await asyncio.wait_for(call.read(), SILENT_SECONDS)) is not grpc.aio.EOF:
+            while isinstance(message := await asyncio.wait_for(call.read(), SILENT_SECONDS), pb.WatchSyncResponse):
                 revision = message.sync.revision
                 if not message.heartbeat:
                     yield message.sync
