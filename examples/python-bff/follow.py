@@ -1,7 +1,7 @@
 """Starts a sync of a shop and follows it to its end: what a BFF does, with the generated stubs.
 
 Usage: python follow.py shopify:demo.myshopify.com
-Needs: pip install catalogsync-protos grpcio-status (or `make demo`'s .venv) and a running catalog.
+Needs: pip install catalogsync-protos (or `make demo`'s .venv) and a running catalog.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from uuid import uuid4
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
+from google.rpc import error_details_pb2, status_pb2
 
 ENDED = (pb.Sync.STATE_SUCCEEDED, pb.Sync.STATE_FAILED, pb.Sync.STATE_CANCELLED)
 COME_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -62,10 +61,10 @@ async def follow(catalog: CatalogServiceStub, sync_id: str) -> AsyncIterator[pb.
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
     """The stable reason behind an error."""
     info = error_details_pb2.ErrorInfo()
-    status = rpc_status.from_call(error)
-    for detail in status.details if status else ():
-        if detail.Unpack(info):
-            break
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            for detail in status_pb2.Status.FromString(value).details:
+                detail.Unpack(info)
     return info
 
 
