@@ -26,7 +26,7 @@ from catalog_svc.storage.issues import IssueStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.orders import OrderStore
-from catalog_svc.storage.readiness import watch_readiness
+from catalog_svc.storage.readiness import wait_until_ready, watch_readiness
 from catalog_svc.storage.schema import check_schema
 from catalog_svc.storage.schema import migrate as migrate_schema
 from catalog_svc.storage.shops import ShopStore
@@ -55,6 +55,7 @@ async def migrate(settings: CatalogSettings) -> str:
     async with _database_url(settings) as url:
         engine = open_engine(url, pool_size=2)
         try:
+            await wait_until_ready(engine, settings.database_patience)
             return await migrate_schema(engine)
         finally:
             await engine.dispose()
@@ -68,6 +69,7 @@ async def running(settings: CatalogSettings) -> AsyncIterator[int]:
             await stack.enter_async_context(_database_url(settings)), pool_size=settings.database_pool_size
         )
         stack.push_async_callback(engine.dispose)
+        await wait_until_ready(engine, settings.database_patience)
         await _prepare_schema(engine, settings)
         channel = open_channel(settings.connector_address)
         stack.push_async_callback(channel.close)

@@ -21,6 +21,8 @@ class CatalogSettings(ServiceSettings):
     """Empty: an embedded PostgreSQL under `data_dir`."""
     data_dir: Path = Path(".data/postgres")
     connector_address: str = "127.0.0.1:50052"
+    database_patience: Duration = timedelta(seconds=30)
+    """How long to wait for the database at the start."""
     database_pool_size: int = Field(default=10, ge=2, le=200)
     max_running_syncs: int = Field(default=8, ge=1, le=500)
     max_watchers: int = Field(default=10_000, ge=1)

@@ -5,15 +5,40 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from servicekit.drain import Drain, ServerDraining
+from servicekit.settings import SettingsError
 
 _log = logging.getLogger(__name__)
 _EVERY = 5.0
+
+
+class DatabaseAway(SettingsError):
+    """The database did not answer when the service started."""
+
+    def __init__(self, patience: timedelta) -> None:
+        super().__init__(
+            (
+                f"CATALOG_DATABASE_URL: the database did not answer for {patience.total_seconds():.0f} s; "
+                "check that it runs, and host, user and password",
+            )
+        )
+
+
+async def wait_until_ready(engine: AsyncEngine, patience: timedelta) -> None:
+    """Returns once the database answers, which may start after us. Raises DatabaseAway."""
+    try:
+        async with asyncio.timeout(patience.total_seconds()):
+            while not await _answers(engine):
+                _log.warning("the database does not answer yet")
+                await asyncio.sleep(1)
+    except TimeoutError:
+        raise DatabaseAway(patience) from None
 
 
 async def watch_readiness(

@@ -1,0 +1,124 @@
+"""catalog_svc as an operator runs it: settings, migration, start and stop of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from servicekit.channel import open_channel
+from tests.e2e.conftest import CATALOG, ROOT, free_port
+
+
+@asynccontextmanager
+async def catalog(*arguments: str, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python -m catalog_svc`, killed when the test leaves it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CATALOG_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "catalog_svc",
+        *arguments,
+        cwd=ROOT,
+        env={**kept, "LOG_FORMAT": "json", **{f"CATALOG_{name}": value for name, value in settings.items()}},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
+    """Exit code and everything it wrote."""
+    _, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode is not None
+    return process.returncode, err.decode()
+
+
+async def logged(process: asyncio.subprocess.Process, message: str) -> dict[str, Any]:
+    """The first log line with that message."""
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        while line := await process.stderr.readline():
+            record: dict[str, Any] = json.loads(line)
+            if message in record["message"]:
+                return record
+    raise AssertionError(f"ended without {message!r}")
+
+
+async def test_it_refuses_an_unmigrated_database_migrates_on_command_and_then_serves(
+    empty_database_url: str,
+) -> None:
+    async with catalog(DATABASE_URL=empty_database_url, LISTEN_ADDRESS="127.0.0.1:0") as refused:
+        code, err = await ended(refused)
+    assert (code, "python -m catalog_svc migrate" in err) == (2, True)
+
+    for _ in range(2):
+        async with catalog("migrate", DATABASE_URL=empty_database_url) as migrating:
+            code, err = await ended(migrating)
+        assert code == 0, err
+
+    async with catalog(DATABASE_URL=empty_database_url, LISTEN_ADDRESS="127.0.0.1:0") as serving:
+        port = (await logged(serving, "listening on port"))["port"]
+        await logged(serving, "database ready")
+        async with open_channel(f"127.0.0.1:{port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            for service in ("", CATALOG):
+                answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+                assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        serving.send_signal(signal.SIGTERM)
+        code, err = await ended(serving)
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"LISTEN_ADDRESS": "nowhere"}, "CATALOG_LISTEN_ADDRESS: expected host:port"),
+        ({"LEASE_TTL": "soon"}, "CATALOG_LEASE_TTL: expected a duration"),
+        ({"MAX_RUNNING_SYNCS": "0"}, "CATALOG_MAX_RUNNING_SYNCS:"),
+    ],
+)
+async def test_a_wrong_setting_is_one_line_that_names_it(settings: dict[str, str], said: str) -> None:
+    async with catalog(**settings) as process:
+        code, err = await ended(process)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(said)
+
+
+async def test_nobody_but_this_machine_may_call_unless_it_is_said(database_url: str) -> None:
+    async with catalog(DATABASE_URL=database_url, LISTEN_ADDRESS="0.0.0.0:0") as process:
+        code, err = await ended(process)
+    assert (code, "CATALOG_ALLOW_INSECURE=1" in err) == (2, True)
+    async with catalog(DATABASE_URL=database_url, LISTEN_ADDRESS="0.0.0.0:0", ALLOW_INSECURE="1") as process:
+        await logged(process, "without authentication")
+
+
+async def test_a_port_in_use_is_said_plainly(database_url: str) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with catalog(DATABASE_URL=database_url, LISTEN_ADDRESS=address) as first:
+        await logged(first, "listening on port")
+        async with catalog(DATABASE_URL=database_url, LISTEN_ADDRESS=address) as second:
+            code, err = await ended(second)
+    assert (code, f"Cannot listen on {address}" in err) == (1, True)
+
+
+async def test_a_database_that_is_away_is_waited_for_and_then_named_without_its_password() -> None:
+    url = f"postgresql://somebody:hunter2secret@127.0.0.1:{free_port()}/catalog"
+    async with catalog(DATABASE_URL=url, DATABASE_PATIENCE="2s", LISTEN_ADDRESS="127.0.0.1:0") as process:
+        code, err = await ended(process)
+    assert code == 2
+    assert "the database does not answer yet" in err
+    assert err.splitlines()[-1].startswith("CATALOG_DATABASE_URL: the database did not answer for 2 s")
+    assert "hunter2secret" not in err
