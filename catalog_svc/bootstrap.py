@@ -30,7 +30,9 @@ from catalog_svc.storage.readiness import wait_until_ready, watch_readiness
 from catalog_svc.storage.schema import check_schema
 from catalog_svc.storage.schema import migrate as migrate_schema
 from catalog_svc.storage.shops import ShopStore
+from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.syncs import SyncStore
+from catalog_svc.usecases.change_sync import ChangeSync
 from catalog_svc.usecases.follow_sync import FollowSync, WatchLimits
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.run_sync import RunLimits, SyncRunner
@@ -112,14 +114,15 @@ class _Background:
 
 def _assemble(settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.Channel) -> _Parts:
     drain, database = Drain(), Database(engine)
-    shops, syncs = ShopStore(database), SyncStore(database)
+    shops, syncs, orders = ShopStore(database), SyncStore(database), OrderStore(database)
     feed = SyncFeed(syncs, max_followers=settings.max_watchers)
     leases = LeaseStore(database, owner=uuid4(), ttl=settings.lease_ttl)
     runner = SyncRunner(
         leases=leases,
         batches=BatchStore(database, ttl=settings.lease_ttl),
+        sweeps=SweepStore(database, ttl=settings.lease_ttl),
         source=ConnectorSource(channel),
-        publish=feed.publish,
+        feed=feed,
         drain=drain,
         limits=RunLimits(renew_every=settings.lease_ttl / 3, give_up_after=settings.give_up_after),
     )
@@ -127,10 +130,11 @@ def _assemble(settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.
     use_cases = CatalogUseCases(
         start=StartSync(
             shops=shops,
-            orders=OrderStore(database),
+            orders=orders,
             platforms=ConnectorPlatforms(channel),
             wake_worker=worker.wake,
         ),
+        change=ChangeSync(orders=orders, publish=feed.publish, wake_worker=worker.wake),
         follow=FollowSync(syncs=syncs, feed=feed, drain=drain, limits=WatchLimits()),
         read=ReadCatalog(shops=shops, syncs=syncs, items=ItemStore(database)),
         syncs=syncs,

@@ -8,9 +8,10 @@
     ├── RevisionInFuture
     ├── TooManyWatchers, StreamExpired
     ├── StorageUnavailable
-    ├── NotImplementedYet
-    └── SourceFailed            from the connector: ConnectorUnavailable, SourceIncomplete, SourceCountMismatch,
-                                SyncStalled and every reason that the connector itself gives
+    ├── SyncNotCancellable, SyncNotResumable
+    └── SourceFailed            ends or interrupts a sync: ConnectorUnavailable, SourceIncomplete,
+                                SourceCountMismatch, MassDeleteBlocked, SyncStalled, and every reason that the
+                                connector itself gives
 
 LeaseLost is no Failure: nobody is told, the new owner goes on.
 """
@@ -138,13 +139,30 @@ class StorageUnavailable(Failure):
         super().__init__("the database does not answer; try again")
 
 
-class NotImplementedYet(Failure):
-    """Promised by the contract, not built yet."""
+class SyncNotCancellable(Failure):
+    """The sync has ended otherwise already."""
 
-    reason = "NOT_IMPLEMENTED"
+    reason = "SYNC_NOT_CANCELLABLE"
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} is not built yet", metadata={"method": what})
+    def __init__(self, sync_id: UUID, state: str) -> None:
+        super().__init__(
+            f"sync {sync_id} has ended already: {state}",
+            metadata={"sync_id": str(sync_id), "state": state},
+            resource=Resource(type=SYNC_TYPE, name=str(sync_id)),
+        )
+
+
+class SyncNotResumable(Failure):
+    """There is nothing to go on from, or going on would be wrong."""
+
+    reason = "SYNC_NOT_RESUMABLE"
+
+    def __init__(self, sync_id: UUID, state: str, why: str) -> None:
+        super().__init__(
+            f"sync {sync_id} cannot be resumed: {why}; start a new one",
+            metadata={"sync_id": str(sync_id), "state": state},
+            resource=Resource(type=SYNC_TYPE, name=str(sync_id)),
+        )
 
 
 class SourceFailed(Failure):
@@ -202,6 +220,19 @@ class SyncStalled(SourceFailed):
             reason="SYNC_STALLED",
             message=f"{attempts} attempts ended without storing anything; see the log for what stops them",
             metadata={"attempts": str(attempts)},
+            passing=False,
+        )
+
+
+class MassDeleteBlocked(SourceFailed):
+    """More would be deleted than a source's mistake may cost."""
+
+    def __init__(self, *, would_delete: int, stored: int) -> None:
+        super().__init__(
+            reason="MASS_DELETE_BLOCKED",
+            message=f"{would_delete} of {stored} items would be deleted; look at the shop, "
+            "and if that is right start a sync with allow_mass_delete",
+            metadata={"would_delete": str(would_delete), "stored": str(stored)},
             passing=False,
         )
 

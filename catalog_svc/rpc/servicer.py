@@ -13,11 +13,11 @@ import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
 
-from catalog_svc.domain.errors import NotImplementedYet
 from catalog_svc.domain.item import ItemPosition
 from catalog_svc.domain.order import SyncOrder
 from catalog_svc.rpc import convert, page_token
 from catalog_svc.rpc.requests import Checks
+from catalog_svc.usecases.change_sync import ChangeSync
 from catalog_svc.usecases.follow_sync import FollowSync
 from catalog_svc.usecases.ports import Issues, Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
@@ -32,6 +32,7 @@ class CatalogUseCases:
     """What the servicer calls."""
 
     start: StartSync
+    change: ChangeSync
     follow: FollowSync
     read: ReadCatalog
     syncs: Syncs
@@ -98,10 +99,20 @@ class CatalogServicer(CatalogServiceServicer):
         return pb.ListSyncsResponse(syncs=[convert.sync(s) for s in syncs[:limit]], next_page_token=more)
 
     async def CancelSync(self, request: pb.CancelSyncRequest, context: Context) -> pb.CancelSyncResponse:
-        raise NotImplementedYet("CancelSync")
+        checks = Checks()
+        sync_id = checks.sync_id(request.sync_id)
+        checks.done()
+        return pb.CancelSyncResponse(sync=convert.sync(await self._use.change.cancel(sync_id)))
 
     async def ResumeSync(self, request: pb.ResumeSyncRequest, context: Context) -> pb.ResumeSyncResponse:
-        raise NotImplementedYet("ResumeSync")
+        checks = Checks()
+        sync_id = checks.sync_id(request.sync_id)
+        request_id = checks.request_id(request.request_id)
+        checks.done()
+        resumed = await self._use.change.resume(
+            sync_id, request_id=request_id, correlation_id=correlation_id.get()
+        )
+        return pb.ResumeSyncResponse(sync=convert.sync(resumed))
 
     async def ListSyncIssues(
         self, request: pb.ListSyncIssuesRequest, context: Context

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import LeaseLost
+from catalog_svc.domain.fuse import ALWAYS_ALLOWED, check_fuse
 from catalog_svc.domain.issue import RecordIssue
 from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import RecordCounts
@@ -18,8 +19,10 @@ from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import Lease, Sync
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.products import ProductWriter, ShopScope
+from catalog_svc.storage.items import count_items
+from catalog_svc.storage.products import ProductWriter
 from catalog_svc.storage.rows import SYNC_COLUMNS, to_sync
+from catalog_svc.storage.scope import ShopScope
 
 # The first statement of every batch transaction. It takes the row's lock, so that a takeover is strictly before or
 # after a batch, and next_seq makes a batch unrepeatable even for its own writer after a commit unheard.
@@ -27,7 +30,7 @@ _FENCE = text("""
     UPDATE sync SET next_seq = next_seq + 1
     WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND next_seq = :next_seq
       AND state = 'RUNNING'
-    RETURNING issue_count""")
+    RETURNING issue_count, pass_id, items_deleted, allow_mass_delete""")
 
 # A wait that is not over stays: the source reads ahead, and waits for its next page while this one is stored.
 _PROGRESS = text(f"""
@@ -52,8 +55,8 @@ _APPLIED = text(f"""
       AND state = 'RUNNING'""")
 
 _SEEN = text("""
-    INSERT INTO sync_seen (merchant_id, sync_id, product_id)
-    SELECT CAST(:merchant_id AS uuid), CAST(:sync_id AS uuid), unnest(CAST(:product_ids AS text[]))
+    INSERT INTO sync_seen (merchant_id, pass_id, product_id)
+    SELECT CAST(:merchant_id AS uuid), CAST(:pass_id AS uuid), unnest(CAST(:product_ids AS text[]))
     ON CONFLICT DO NOTHING""")
 
 _ISSUES = text("""
@@ -102,8 +105,12 @@ class BatchStore:
         products = _distinct(order.batch.products)
         scope = ShopScope(merchant_id=order.lease.merchant_id, shop_id=order.lease.shop_id)
         written = await ProductWriter(connection, scope).write(products, order.batch.deleted_product_ids)
-        if order.full and products:
-            await connection.execute(_SEEN, {**key, "product_ids": [p.product_id for p in products]})
+        deleted = fenced.items_deleted + written.items.deleted
+        if written.items.deleted and deleted > ALWAYS_ALLOWED and not fenced.allow_mass_delete:
+            check_fuse(would_delete=deleted, stored=await count_items(connection, scope) + deleted)
+        seen = _seen(products, order.batch.issues)
+        if order.full and seen:
+            await connection.execute(_SEEN, {**key, "pass_id": fenced.pass_id, "product_ids": seen})
         await _store_issues(connection, key, order.batch.issues, first=fenced.issue_count + 1)
         counts = _count_values("products", _with_issues(written.products, order.batch.issues, products=True))
         counts |= _count_values("items", _with_issues(written.items, order.batch.issues, products=False))
@@ -140,6 +147,12 @@ def _key(lease: Lease) -> dict[str, object]:
 def _distinct(products: Sequence[IncomingProduct]) -> list[IncomingProduct]:
     """The last of each id: one statement cannot touch a row twice."""
     return list({product.product_id: product for product in products}.values())
+
+
+def _seen(products: Sequence[IncomingProduct], issues: Sequence[RecordIssue]) -> list[str]:
+    """What the platform has: also what was set aside is there, and must not be taken for gone."""
+    set_aside = {issue.product_id for issue in issues if issue.product_set_aside and issue.product_id}
+    return [*{product.product_id for product in products} | set_aside]
 
 
 async def _store_issues(

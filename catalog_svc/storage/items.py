@@ -12,6 +12,7 @@ from catalog_svc.domain.item import Item, ItemFilter, ItemPosition
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.status import CatalogCounts
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.scope import ShopScope
 from catalog_svc.storage.tables import item, product
 
 _SELECT = select(
@@ -75,6 +76,14 @@ class ItemStore:
             return [_to_item(row) for row in (await connection.execute(query)).mappings()]
 
         return await self._database.transaction(read)
+
+
+async def count_items(connection: AsyncConnection, scope: ShopScope) -> int:
+    """Items of the shop that are not deleted, as the caller's transaction sees them."""
+    query = select(func.count()).where(
+        item.c.merchant_id == scope.merchant_id, item.c.shop_id == scope.shop_id, item.c.deleted_at.is_(None)
+    )
+    return (await connection.execute(query)).scalar_one()
 
 
 def _of(shop: Shop) -> ColumnElement[bool]:

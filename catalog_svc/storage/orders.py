@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
-from catalog_svc.domain.errors import RequestIdReused, SyncAlreadyRunning
+from catalog_svc.domain.errors import SyncAlreadyRunning, SyncNotCancellable, SyncNotResumable
 from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.shop import Shop
-from catalog_svc.domain.sync import Sync, SyncMode
+from catalog_svc.domain.sync import Sync, SyncMode, SyncState
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.idempotency import RequestKey, keep, repeated
 from catalog_svc.storage.rows import SYNC_COLUMNS, to_sync
 from catalog_svc.storage.shops import register_shop
 from catalog_svc.storage.syncs import find_sync
 
-_FIND_KEY = text("""
-    SELECT sync_id, request_hash FROM idempotency_key WHERE request_id = :request_id AND method = 'StartSync'""")
+_COUNTS = ("seen", "created", "updated", "unchanged", "deleted", "set_aside")
 
-_KEEP_KEY = text("""
-    INSERT INTO idempotency_key (merchant_id, method, request_id, request_hash, sync_id)
-    VALUES (:merchant_id, 'StartSync', :request_id, :request_hash, :sync_id)""")
+
+_CARRIED = (
+    *(f"{kind}_{what}" for kind in ("products", "items") for what in _COUNTS),
+    "issue_count",
+    "estimated_product_count",
+    "estimated_item_count",
+)
 
 # The partial unique index decides the race between two starts, not a SELECT.
 _INSERT = text(f"""
     INSERT INTO sync (merchant_id, sync_id, shop_id, state, mode, trigger, allow_mass_delete, correlation_id,
-                      updated_after)
+                      updated_after, pass_id)
     VALUES (:merchant_id, :sync_id, :shop_id, 'PENDING', :mode, :trigger, :allow_mass_delete, :correlation_id,
-            :updated_after)
+            :updated_after, :sync_id)
     ON CONFLICT (merchant_id, shop_id) WHERE state IN ('PENDING', 'RUNNING') DO NOTHING
     RETURNING {SYNC_COLUMNS}""")
 
@@ -39,8 +42,32 @@ _ACTIVE = text("""
     WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND state IN ('PENDING', 'RUNNING')""")
 
 
+_CANCEL = text(f"""
+    UPDATE sync SET state = 'CANCELLED', epoch = epoch + 1, revision = revision + 1, lease_until = NULL,
+        owner = NULL, updated_at = clock_timestamp(), ended_at = clock_timestamp(), waiting_reason = NULL,
+        items_per_second = NULL
+    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND state IN ('PENDING', 'RUNNING')
+    RETURNING {SYNC_COLUMNS}""")
+
+# Goes on where the parent stopped: its checkpoint, its counts, its pass.
+_RESUME = text(f"""
+    INSERT INTO sync (merchant_id, sync_id, shop_id, state, mode, trigger, allow_mass_delete, correlation_id,
+        updated_after, pass_id, parent_sync_id, checkpoint, watermark, {", ".join(_CARRIED)})
+    SELECT merchant_id, :new_id, shop_id, 'PENDING', mode, 'RESUME', allow_mass_delete, :correlation_id,
+        updated_after, pass_id, sync_id, checkpoint, watermark, {", ".join(_CARRIED)}
+    FROM sync WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND state IN ('FAILED', 'CANCELLED')
+    ON CONFLICT (merchant_id, shop_id) WHERE state IN ('PENDING', 'RUNNING') DO NOTHING
+    RETURNING {SYNC_COLUMNS}""")
+
+_RESUMABILITY = text("""
+    SELECT parent.checkpoint = '' AS empty, EXISTS (
+        SELECT FROM sync AS later WHERE later.merchant_id = parent.merchant_id AND later.shop_id = parent.shop_id
+            AND later.sync_id > parent.sync_id) AS overtaken
+    FROM sync AS parent WHERE parent.merchant_id = :merchant_id AND parent.sync_id = :sync_id""")
+
+
 class OrderStore:
-    """Takes orders for syncs."""
+    """Takes orders for syncs: start, cancel, resume."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -55,24 +82,93 @@ class OrderStore:
             if sync is not None:
                 return sync
 
+    async def cancel(self, sync_id: UUID) -> Sync:
+        """Ends the sync for whoever runs it: its lease is void from now on. Once more is the same again.
+
+        Raises SyncNotFound, SyncNotCancellable.
+        """
+        return await self._database.transaction(lambda connection: _cancel(connection, sync_id))
+
+    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
+        """A new PENDING sync that goes on where this one stopped.
+
+        Raises SyncNotFound, SyncNotResumable, SyncAlreadyRunning, RequestIdReused.
+        """
+        key = RequestKey(method="ResumeSync", request_id=request_id, parts=(str(sync_id),))
+        while True:
+            sync = await self._database.transaction(
+                lambda connection: _resume(connection, sync_id, key, correlation_id)
+            )
+            if sync is not None:
+                return sync
+
+
+async def _cancel(connection: AsyncConnection, sync_id: UUID) -> Sync:
+    sync = await find_sync(connection, sync_id)
+    values = {"merchant_id": sync.shop.merchant_id, "sync_id": sync_id}
+    row = (await connection.execute(_CANCEL, values)).mappings().first()
+    if row is not None:
+        return to_sync(row, sync.shop)
+    # It has ended, maybe just now.
+    sync = await find_sync(connection, sync_id)
+    if sync.state is SyncState.CANCELLED:
+        return sync
+    raise SyncNotCancellable(sync_id, sync.state.value)
+
+
+async def _resume(connection: AsyncConnection, sync_id: UUID, key: RequestKey, correlation_id: str) -> Sync | None:
+    earlier = await repeated(connection, key)
+    if earlier is not None:
+        return earlier
+    parent = await find_sync(connection, sync_id)
+    values: dict[str, object] = {
+        "merchant_id": parent.shop.merchant_id,
+        "shop_id": parent.shop.shop_id,
+        "sync_id": sync_id,
+    }
+    await _check_resumable(connection, parent, values)
+    fresh = {**values, "new_id": uuid7(), "correlation_id": correlation_id}
+    row = (await connection.execute(_RESUME, fresh)).mappings().first()
+    if row is None:
+        await _refuse_second(connection, parent.shop, values)
+        return None
+    await keep(connection, key, merchant_id=parent.shop.merchant_id, sync_id=row["sync_id"])
+    return to_sync(row, parent.shop)
+
+
+async def _check_resumable(connection: AsyncConnection, parent: Sync, values: dict[str, object]) -> None:
+    state = parent.state.value
+    if not parent.state.ended:
+        raise SyncAlreadyRunning(parent.shop.key, parent.sync_id)
+    if parent.state is SyncState.SUCCEEDED:
+        raise SyncNotResumable(parent.sync_id, state, "it has succeeded")
+    found = (await connection.execute(_RESUMABILITY, values)).one()
+    if found.empty:
+        raise SyncNotResumable(parent.sync_id, state, "it stored nothing")
+    if found.overtaken:
+        # Its pass would take for gone what a later sync has found since.
+        raise SyncNotResumable(parent.sync_id, state, "the shop was synced again since")
+
+
+async def _refuse_second(connection: AsyncConnection, shop: Shop, values: dict[str, object]) -> None:
+    """Raises SyncAlreadyRunning; returns when the active sync has ended meanwhile: try again."""
+    active = (await connection.execute(_ACTIVE, values)).scalar()
+    if active is not None:
+        raise SyncAlreadyRunning(shop.key, active)
+
 
 async def _start(connection: AsyncConnection, order: SyncOrder) -> Sync | None:
-    if order.request_id:
-        repeated = await _repeated(connection, order)
-        if repeated is not None:
-            return repeated
+    key = _key_of(order)
+    earlier = await repeated(connection, key)
+    if earlier is not None:
+        return earlier
     shop = await register_shop(connection, order.shop)
     values = _values(order, shop)
     row = (await connection.execute(_INSERT, values)).mappings().first()
     if row is None:
-        active = (await connection.execute(_ACTIVE, values)).scalar()
-        if active is None:
-            # It ended between the two statements: try again.
-            return None
-        raise SyncAlreadyRunning(order.shop, active)
-    if order.request_id:
-        key = {**values, "request_id": order.request_id, "request_hash": _hash(order)}
-        await connection.execute(_KEEP_KEY, key)
+        await _refuse_second(connection, shop, values)
+        return None
+    await keep(connection, key, merchant_id=shop.merchant_id, sync_id=row["sync_id"])
     return to_sync(row, shop)
 
 
@@ -90,16 +186,6 @@ def _values(order: SyncOrder, shop: Shop) -> dict[str, object]:
     }
 
 
-async def _repeated(connection: AsyncConnection, order: SyncOrder) -> Sync | None:
-    row = (await connection.execute(_FIND_KEY, {"request_id": order.request_id})).first()
-    if row is None:
-        return None
-    if row.request_hash != _hash(order):
-        raise RequestIdReused(order.request_id)
-    sync_id: UUID = row.sync_id
-    return await find_sync(connection, sync_id)
-
-
-def _hash(order: SyncOrder) -> bytes:
+def _key_of(order: SyncOrder) -> RequestKey:
     parts = (str(order.shop), order.mode.value, str(order.allow_mass_delete))
-    return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).digest()
+    return RequestKey(method="StartSync", request_id=order.request_id, parts=parts)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
-from uuid import UUID
 
 import asyncpg
 from sqlalchemy import text
@@ -18,19 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog_svc.domain.product import IncomingProduct, ItemRecord, ProductRecord
 from catalog_svc.domain.progress import RecordCounts
 from catalog_svc.storage import staging
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShopScope:
-    """Whose rows."""
-
-    merchant_id: UUID
-    shop_id: UUID
-
-    @property
-    def values(self) -> dict[str, object]:
-        """As statement parameters."""
-        return {"merchant_id": self.merchant_id, "shop_id": self.shop_id}
+from catalog_svc.storage.scope import ShopScope
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

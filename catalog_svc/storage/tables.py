@@ -126,6 +126,8 @@ sync = Table(
     Column("trigger", Text, nullable=False),
     Column("allow_mass_delete", Boolean, nullable=False, server_default=text("false")),
     Column("parent_sync_id", UUID),
+    # The sync that began the pass: itself, or the first one of a chain of resumed ones.
+    Column("pass_id", UUID, nullable=False),
     _text("correlation_id"),
     Column("revision", BigInteger, nullable=False, server_default="1"),
     # The fencing token: one more at each claim, never less.
@@ -193,9 +195,9 @@ sync_seen = Table(
     "sync_seen",
     metadata,
     Column("merchant_id", UUID, nullable=False),
-    Column("sync_id", UUID, nullable=False),
+    Column("pass_id", UUID, nullable=False),
     Column("product_id", Text, nullable=False),
-    PrimaryKeyConstraint("merchant_id", "sync_id", "product_id", name="sync_seen_pkey"),
+    PrimaryKeyConstraint("merchant_id", "pass_id", "product_id", name="sync_seen_pkey"),
 )
 
 sync_issue = Table(

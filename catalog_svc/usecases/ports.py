@@ -31,6 +31,14 @@ class Orders(Protocol):
         """Raises SyncAlreadyRunning, RequestIdReused."""
         ...
 
+    async def cancel(self, sync_id: UUID) -> Sync:
+        """Raises SyncNotFound, SyncNotCancellable."""
+        ...
+
+    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
+        """Raises SyncNotFound, SyncNotResumable, SyncAlreadyRunning, RequestIdReused."""
+        ...
+
 
 class Syncs(Protocol):
     """Syncs as they are stored."""
@@ -93,6 +101,18 @@ class Batches(Protocol):
         self, lease: Lease, shop: Shop, batch: SourceBatch, *, full: bool, items_per_second: float | None
     ) -> tuple[Lease, Sync]:
         """The lease for the next batch and the sync after this one. Raises LeaseLost."""
+        ...
+
+
+class Sweeps(Protocol):
+    """Marks what a complete full pass did not meet."""
+
+    async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:
+        """Marks some; None: nothing was left to mark. Raises MassDeleteBlocked, LeaseLost."""
+        ...
+
+    async def forget_seen(self, lease: Lease) -> None:
+        """Drops what the pass remembered."""
         ...
 
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -22,8 +21,9 @@ from catalog_svc.domain.rate import RateMeter
 from catalog_svc.domain.source import SourceBatch, SourceEnd, SourceHeader, SourceRequest
 from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncMode, SyncState
 from catalog_svc.usecases.completeness import check_complete
-from catalog_svc.usecases.ports import Batches, Leases, ProductSource
+from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps
 from catalog_svc.usecases.read_ahead import ReadAhead
+from catalog_svc.usecases.sync_feed import SyncFeed
 from servicekit.correlation import correlated
 from servicekit.drain import Drain, ServerDraining
 
@@ -59,29 +59,35 @@ class SyncRunner:
         leases: Leases,
         batches: Batches,
         source: ProductSource,
-        publish: Callable[[Sync], None],
+        sweeps: Sweeps,
+        feed: SyncFeed,
         drain: Drain,
         limits: RunLimits,
     ) -> None:
         self._leases = leases
         self._batches = batches
         self._source = source
-        self._publish = publish
+        self._sweeps = sweeps
+        self._feed = feed
         self._drain = drain
         self._limits = limits
 
     async def run(self, claimed: ClaimedSync) -> None:
-        """Works until the sync has ended, the lease is lost, or the drain begins (then it is handed over)."""
+        """Works until the sync has ended, also by a cancel, the lease is lost, or the drain begins (then it is
+        handed over)."""
         with correlated(claimed.sync.correlation_id):
             _log.info("sync taken up", extra=_about(claimed))
-            run = _Run(claimed, self._leases, self._batches, self._source, self._publish, self._limits)
-            renewing = asyncio.create_task(self._keep_lease(claimed.lease))
+            run = _Run(claimed, self._leases, self._batches, self._source, self._sweeps, self._feed, self._limits)
             working = asyncio.create_task(self._drain.race(run.to_the_end()))
+            watching = (
+                asyncio.create_task(self._keep_lease(claimed.lease)),
+                asyncio.create_task(self._ended_by_others(run)),
+            )
             try:
-                await asyncio.wait((renewing, working), return_when=asyncio.FIRST_COMPLETED)
-                if renewing.done():
-                    working.cancel()
-                    renewing.result()
+                await asyncio.wait((working, *watching), return_when=asyncio.FIRST_COMPLETED)
+                for task in watching:
+                    if task.done():
+                        task.result()
                 await working
             except ServerDraining:
                 await self._leases.release(run.lease)
@@ -89,9 +95,17 @@ class SyncRunner:
             except LeaseLost:
                 _log.warning("sync lost to another replica, or ended by it", extra=_about(claimed))
             finally:
-                for task in (renewing, working):
+                for task in (working, *watching):
                     task.cancel()
-                await asyncio.gather(renewing, working, return_exceptions=True)
+                await asyncio.gather(working, *watching, return_exceptions=True)
+
+    async def _ended_by_others(self, run: _Run) -> None:
+        """Raises LeaseLost when somebody else has ended the sync, on whatever replica."""
+        with self._feed.follow(run.lease.sync_id, counted=False) as subscription:
+            ended = await subscription.ended()
+        if not run.has_ended:
+            _log.info("sync was ended: %s", ended.state.value, extra={"sync_id": str(ended.sync_id)})
+            raise LeaseLost
 
     async def _keep_lease(self, lease: Lease) -> None:
         while True:
@@ -112,7 +126,8 @@ class _Run:
         leases: Leases,
         batches: Batches,
         source: ProductSource,
-        publish: Callable[[Sync], None],
+        sweeps: Sweeps,
+        feed: SyncFeed,
         limits: RunLimits,
     ) -> None:
         self.lease = claimed.lease
@@ -122,15 +137,21 @@ class _Run:
         self._leases = leases
         self._batches = batches
         self._source = source
-        self._publish = publish
+        self._sweeps = sweeps
+        self._feed = feed
         self._limits = limits
         self._meter = RateMeter()
         self._moved_at = time.monotonic()
         self._failures = 0
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether this run itself has brought the sync to its end."""
+        return self._sync.state.ended
+
     async def to_the_end(self) -> None:
         """Passes, each from the last checkpoint, until one is complete or trying again is wrong."""
-        self._publish(self._sync)
+        self._feed.publish(self._sync)
         if self._claimed.claims_without_progress > self._limits.max_claims_without_progress:
             await self._fail(SyncStalled(self._claimed.claims_without_progress - 1))
             return
@@ -163,6 +184,7 @@ class _Run:
                         self._show(await self._leases.wait(self.lease, self._sync.shop, event))
                     case SourceEnd():
                         check_complete(self._sync, event)
+                        await self._sweep(event)
                         await self._succeed()
                         return
         raise SourceIncomplete
@@ -186,6 +208,19 @@ class _Run:
         self._failures = 0
         self._show(sync)
 
+    async def _sweep(self, end: SourceEnd) -> None:
+        """Marks what the platform no longer has: only a full pass that nothing casts a doubt on can tell."""
+        if self._sync.mode is not SyncMode.FULL:
+            return
+        if end.warnings:
+            _log.warning("nothing is taken for gone", extra={"warnings": list(end.warnings)})
+            return
+        swept: Sync | None = self._sync
+        while swept is not None:
+            self.lease, swept = await self._sweeps.step(self.lease, self._sync.shop)
+            if swept is not None:
+                self._show(swept)
+
     async def _pause(self, failure: SourceFailed) -> None:
         self._failures += 1
         longest = min(self._limits.max_retry_delay.total_seconds(), 2.0 ** (self._failures - 1))
@@ -203,6 +238,7 @@ class _Run:
 
     async def _succeed(self) -> None:
         self._show(await self._leases.end(self.lease, SyncState.SUCCEEDED))
+        await self._sweeps.forget_seen(self.lease)
         _log.info("sync succeeded", extra={**_about(self._claimed), **_counts(self._sync)})
 
     async def _fail(self, failure: SourceFailed) -> None:
@@ -212,7 +248,7 @@ class _Run:
 
     def _show(self, sync: Sync) -> None:
         self._sync = sync
-        self._publish(sync)
+        self._feed.publish(sync)
 
 
 def _about(claimed: ClaimedSync) -> dict[str, object]:

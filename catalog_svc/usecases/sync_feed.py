@@ -33,6 +33,14 @@ class Subscription:
         """The newest snapshot known here; None: none yet."""
         return self._slot.latest
 
+    async def ended(self) -> Sync:
+        """The terminal snapshot, once there is one."""
+        while True:
+            changed, latest = self._slot.changed, self._slot.latest
+            if latest is not None and latest.state.ended:
+                return latest
+            await changed.wait()
+
     async def newer_than(self, revision: int, *, within: float) -> Sync | None:
         """A snapshot above `revision` as soon as there is one; None after `within` seconds without."""
         try:
@@ -80,18 +88,18 @@ class SyncFeed:
             slot.offer(sync)
 
     @contextmanager
-    def follow(self, sync_id: UUID) -> Iterator[Subscription]:
-        """Follows a sync while the context lasts. Raises TooManyWatchers."""
-        if self._followers >= self._max_followers:
+    def follow(self, sync_id: UUID, *, counted: bool = True) -> Iterator[Subscription]:
+        """Follows a sync while the context lasts. Raises TooManyWatchers; the runs of our own do not count."""
+        if counted and self._followers >= self._max_followers:
             raise TooManyWatchers(self._max_followers)
         slot = self._slots.setdefault(sync_id, _Slot())
         slot.followers += 1
-        self._followers += 1
+        self._followers += counted
         try:
             yield Subscription(slot)
         finally:
             slot.followers -= 1
-            self._followers -= 1
+            self._followers -= counted
             if not slot.followers:
                 del self._slots[sync_id]
 

@@ -90,6 +90,18 @@ async def test_watchers_see_growing_revisions_and_all_of_them_the_same_end(syste
     assert len({messages[-1].sync.revision for messages in watches}) == 1
 
 
+async def test_a_cancelled_sync_ends_for_its_watchers_at_once(system: System) -> None:
+    started = await system.start("woocommerce", "silent.example")
+    watching = asyncio.create_task(system.watch(started.sync_id))
+    await asyncio.sleep(0.3)
+    async with asyncio.timeout(2):
+        answer = await system.catalog.CancelSync(pb.CancelSyncRequest(sync_id=started.sync_id))
+        assert answer.sync.state == pb.Sync.STATE_CANCELLED
+        assert (await watching)[-1].sync.state == pb.Sync.STATE_CANCELLED
+    again = await system.start("woocommerce", "silent.example")
+    assert (await system.watch(again.sync_id))[-1].sync.state == pb.Sync.STATE_FAILED
+
+
 async def test_the_status_of_a_shop_agrees_with_its_items(system: System) -> None:
     sync = await system.sync("woocommerce", "old.example")
     shop = pb.Shop(platform="woocommerce", domain="OLD.example.")

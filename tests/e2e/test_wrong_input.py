@@ -144,6 +144,20 @@ async def test_a_second_start_names_the_running_sync(system: System) -> None:
     await system.watch(first.sync_id)
 
 
+async def test_an_ended_sync_is_neither_cancelled_nor_resumed(system: System) -> None:
+    sync = await system.sync("shopify", "empty.myshopify.com")
+    code, reason, found = await refused(system.catalog.CancelSync(pb.CancelSyncRequest(sync_id=sync.sync_id)))
+    assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SYNC_NOT_CANCELLABLE")
+    assert found["ErrorInfo"].metadata["state"] == "SUCCEEDED"
+    code, reason, _ = await refused(system.catalog.ResumeSync(pb.ResumeSyncRequest(sync_id=sync.sync_id)))
+    assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SYNC_NOT_RESUMABLE")
+    for call in (
+        system.catalog.CancelSync(pb.CancelSyncRequest(sync_id=str(uuid4()))),
+        system.catalog.ResumeSync(pb.ResumeSyncRequest(sync_id=str(uuid4()))),
+    ):
+        assert (await refused(call))[1] == "SYNC_NOT_FOUND"
+
+
 async def test_a_revision_from_another_database_is_out_of_range(system: System) -> None:
     sync = await system.sync("shopify", "empty.myshopify.com")
     call = system.catalog.WatchSync(pb.WatchSyncRequest(sync_id=sync.sync_id, after_revision=10_000))

@@ -48,13 +48,24 @@ class MemorySource:
         self.omit_end = False
         self.announced: int | None = None
         """What the end claims; None: the truth."""
+        self.warnings: tuple[str, ...] = ()
         self.requests: list[SourceRequest] = []
+        self.closed = False
+        """Whether the last reader has let go."""
         self.before_batch: Callable[[int], None] = lambda delivered: None
         self.hold: asyncio.Event | None = None
         """When set, delivery stops after the first batch until the event."""
 
     async def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         self.requests.append(request)
+        self.closed = False
+        try:
+            async for event in self._pass(request):
+                yield event
+        finally:
+            self.closed = True
+
+    async def _pass(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         yield self._header()
         position = int(request.checkpoint or b"0")
         size = request.max_batch_products or self.batch_size
@@ -97,6 +108,7 @@ class MemorySource:
             source_count=counted if self.announced is None else self.announced,
             emitted_count=len(self.products),
             set_aside_count=set_aside,
+            warnings=self.warnings,
         )
 
     def _fail_at(self, position: int) -> None:

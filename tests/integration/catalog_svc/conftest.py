@@ -22,12 +22,26 @@ from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.orders import OrderStore
 from catalog_svc.storage.shops import ShopStore
+from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.syncs import SyncStore
 from catalog_svc.usecases.ports import ProductSource
 from catalog_svc.usecases.run_sync import RunLimits, SyncRunner
+from catalog_svc.usecases.sync_feed import SyncFeed
 from servicekit.drain import Drain
 
 SHOP = ShopKey("shopify", "demo.myshopify.com")
+
+
+class RecordingFeed(SyncFeed):
+    """A feed that remembers what was published."""
+
+    def __init__(self, syncs: SyncStore) -> None:
+        super().__init__(syncs, poll_every=timedelta(milliseconds=50))
+        self.published: list[Sync] = []
+
+    def publish(self, sync: Sync) -> None:
+        self.published.append(sync)
+        super().publish(sync)
 
 
 class CatalogWorld:
@@ -44,7 +58,9 @@ class CatalogWorld:
         self.items = ItemStore(database)
         self.batches = BatchStore(database, ttl=ttl)
         self.leases = LeaseStore(database, owner=uuid4(), ttl=ttl)
-        self.published: list[Sync] = []
+        self.sweeps = SweepStore(database, ttl=ttl)
+        self.feed = RecordingFeed(self.syncs)
+        self.published = self.feed.published
 
     def runner(self, source: ProductSource, **limits: Any) -> SyncRunner:
         """A runner that reads from `source`."""
@@ -56,7 +72,8 @@ class CatalogWorld:
             leases=self.leases,
             batches=self.batches,
             source=source,
-            publish=self.published.append,
+            sweeps=self.sweeps,
+            feed=self.feed,
             drain=self.drain,
             limits=RunLimits(**(quick | limits)),
         )

@@ -122,6 +122,7 @@ def upgrade() -> None:
         sa.Column("trigger", sa.Text(), nullable=False),
         sa.Column("allow_mass_delete", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("parent_sync_id", sa.UUID(), nullable=True),
+        sa.Column("pass_id", sa.UUID(), nullable=False),
         sa.Column("correlation_id", sa.Text(), server_default="", nullable=False),
         sa.Column("revision", sa.BigInteger(), server_default="1", nullable=False),
         sa.Column("epoch", sa.BigInteger(), server_default="0", nullable=False),
@@ -212,7 +213,7 @@ def upgrade() -> None:
     op.create_table(
         "sync_seen",
         sa.Column("merchant_id", sa.UUID(), nullable=False),
-        sa.Column("sync_id", sa.UUID(), nullable=False),
+        sa.Column("pass_id", sa.UUID(), nullable=False),
         sa.Column("product_id", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("merchant_id", "sync_id", "product_id", name="sync_seen_pkey"),
+        sa.PrimaryKeyConstraint("merchant_id", "pass_id", "product_id", name="sync_seen_pkey"),
     )

@@ -152,14 +152,16 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelSync(self, request, context):
-        """Ends a sync. Answers at once; what was stored stays. Errors: SYNC_NOT_FOUND, SYNC_NOT_CANCELLABLE.
+        """Ends a sync, wherever it runs; the work stops within two seconds. Answers at once; what was stored stays. Of a
+        CANCELLED sync it is a no-op. Errors: SYNC_NOT_FOUND, SYNC_NOT_CANCELLABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeSync(self, request, context):
-        """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent. Errors:
+        """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent and counts on
+        from it. Only the shop's latest sync can be continued, and only once it has stored something. Errors:
         SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE, SYNC_ALREADY_RUNNING, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

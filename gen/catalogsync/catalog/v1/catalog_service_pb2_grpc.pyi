@@ -52,9 +52,12 @@ class CatalogServiceStub:
     ListSyncs: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListSyncsRequest, _catalog_service_pb2.ListSyncsResponse]
     """Syncs, newest first, of one shop or of all."""
     CancelSync: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CancelSyncRequest, _catalog_service_pb2.CancelSyncResponse]
-    """Ends a sync. Answers at once; what was stored stays. Errors: SYNC_NOT_FOUND, SYNC_NOT_CANCELLABLE."""
+    """Ends a sync, wherever it runs; the work stops within two seconds. Answers at once; what was stored stays. Of a
+    CANCELLED sync it is a no-op. Errors: SYNC_NOT_FOUND, SYNC_NOT_CANCELLABLE.
+    """
     ResumeSync: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ResumeSyncRequest, _catalog_service_pb2.ResumeSyncResponse]
-    """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent. Errors:
+    """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent and counts on
+    from it. Only the shop's latest sync can be continued, and only once it has stored something. Errors:
     SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE, SYNC_ALREADY_RUNNING, REQUEST_ID_REUSED.
     """
     ListSyncIssues: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListSyncIssuesRequest, _catalog_service_pb2.ListSyncIssuesResponse]
@@ -138,7 +141,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.CancelSyncRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.CancelSyncRequest, _abc.Awaitable[_catalog_service_pb2.CancelSyncResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.CancelSyncResponse]:
-        """Ends a sync. Answers at once; what was stored stays. Errors: SYNC_NOT_FOUND, SYNC_NOT_CANCELLABLE."""
+        """Ends a sync, wherever it runs; the work stops within two seconds. Answers at once; what was stored stays. Of a
+        CANCELLED sync it is a no-op. Errors: SYNC_NOT_FOUND, SYNC_NOT_CANCELLABLE.
+        """
 
     @_abc_1.abstractmethod
     def ResumeSync(
@@ -146,7 +151,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ResumeSyncRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.ResumeSyncRequest, _abc.Awaitable[_catalog_service_pb2.ResumeSyncResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.ResumeSyncResponse]:
-        """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent. Errors:
+        """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent and counts on
+        from it. Only the shop's latest sync can be continued, and only once it has stored something. Errors:
         SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE, SYNC_ALREADY_RUNNING, REQUEST_ID_REUSED.
         """
 

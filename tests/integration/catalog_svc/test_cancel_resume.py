@@ -1,0 +1,177 @@
+"""Cancelling stops the work on whatever replica it runs; resuming goes on where it stopped and repeats nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from catalog_svc.domain.errors import (
+    RequestIdReused,
+    SourceFailed,
+    SyncAlreadyRunning,
+    SyncNotCancellable,
+    SyncNotFound,
+    SyncNotResumable,
+)
+from catalog_svc.domain.sync import Sync, SyncState, SyncTrigger
+from catalog_svc.usecases.change_sync import ChangeSync
+from tests.fakes.product_source import WATERMARK, MemorySource, product
+from tests.integration.catalog_svc.conftest import CatalogWorld, until
+
+REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", passing=False)
+
+
+def shop_of(count: int) -> MemorySource:
+    return MemorySource([product(f"{n:03}") for n in range(count)])
+
+
+def changes(world: CatalogWorld) -> ChangeSync:
+    return ChangeSync(orders=world.orders, publish=world.feed.publish, wake_worker=lambda: None)
+
+
+async def resume(world: CatalogWorld, sync: Sync, request_id: str = "") -> Sync:
+    return await changes(world).resume(sync.sync_id, request_id=request_id, correlation_id="c")
+
+
+async def failed_at(world: CatalogWorld, delivered: int, source: MemorySource) -> Sync:
+    source.failures = {delivered: [REVOKED]}
+    sync = await world.sync(source)
+    assert sync.state is SyncState.FAILED
+    return sync
+
+
+async def running(world: CatalogWorld) -> tuple[Sync, MemorySource, asyncio.Task[None]]:
+    """A sync that has stored its first batch and waits for its source."""
+    ordered = await world.order()
+    source = shop_of(6)
+    source.hold = asyncio.Event()
+    task = asyncio.create_task(world.runner(source).run(await world.claim()))
+    await until(lambda: any(s.progress.products.seen for s in world.published))
+    return ordered, source, task
+
+
+async def test_a_cancel_on_the_same_replica_stops_the_run_at_once_and_keeps_what_was_stored(
+    world: CatalogWorld,
+) -> None:
+    ordered, _, task = await running(world)
+    cancelled = await changes(world).cancel(ordered.sync_id)
+    assert cancelled.state is SyncState.CANCELLED
+    await asyncio.wait_for(task, 1)
+    sync = await world.syncs.get(ordered.sync_id)
+    assert (sync.state, sync.progress.products.seen) == (SyncState.CANCELLED, 2)
+    assert len(await world.rows("SELECT * FROM product")) == 2
+
+
+async def test_a_cancel_on_another_replica_stops_the_run_within_two_seconds(
+    world: CatalogWorld, engine: AsyncEngine
+) -> None:
+    ordered, source, task = await running(world)
+    polling = asyncio.create_task(world.feed.run(world.drain))
+    await changes(CatalogWorld(engine)).cancel(ordered.sync_id)
+    await asyncio.wait_for(task, 2)
+    assert source.closed
+    polling.cancel()
+    await asyncio.gather(polling, return_exceptions=True)
+
+
+async def test_a_run_that_has_not_heard_of_the_cancel_cannot_write(
+    world: CatalogWorld, engine: AsyncEngine
+) -> None:
+    ordered, source, task = await running(world)
+    await CatalogWorld(engine).orders.cancel(ordered.sync_id)
+    assert source.hold is not None
+    source.hold.set()
+    await asyncio.wait_for(task, 2)
+    assert len(await world.rows("SELECT * FROM product")) == 2
+
+
+async def test_a_pending_sync_is_cancelled_and_never_taken_up(world: CatalogWorld) -> None:
+    ordered = await world.order()
+    await changes(world).cancel(ordered.sync_id)
+    assert await world.leases.claim() is None
+
+
+async def test_cancelling_twice_is_the_same_as_once(world: CatalogWorld) -> None:
+    ordered = await world.order()
+    first = await changes(world).cancel(ordered.sync_id)
+    assert await changes(world).cancel(ordered.sync_id) == first
+
+
+async def test_what_has_ended_cannot_be_cancelled(world: CatalogWorld) -> None:
+    sync = await world.sync(shop_of(1))
+    with pytest.raises(SyncNotCancellable) as refused:
+        await changes(world).cancel(sync.sync_id)
+    assert refused.value.metadata["state"] == "SUCCEEDED"
+    with pytest.raises(SyncNotFound):
+        await changes(world).cancel(uuid4())
+
+
+async def test_a_resumed_sync_goes_on_from_the_checkpoint_with_the_counts_so_far(world: CatalogWorld) -> None:
+    source = shop_of(6)
+    failed = await failed_at(world, 4, source)
+    resumed = await resume(world, failed)
+    assert (resumed.parent_sync_id, resumed.trigger) == (failed.sync_id, SyncTrigger.RESUME)
+    assert resumed.progress.products.seen == 4
+    await world.runner(source).run(await world.claim())
+    sync = await world.syncs.get(resumed.sync_id)
+    assert (sync.state, sync.progress.products.seen) == (SyncState.SUCCEEDED, 6)
+    assert [request.checkpoint for request in source.requests] == [b"", b"4"]
+    assert sync.shop.watermark == WATERMARK
+
+
+async def test_a_resumed_full_pass_takes_nothing_for_gone_that_its_parent_met(world: CatalogWorld) -> None:
+    source = shop_of(6)
+    resumed = await resume(world, await failed_at(world, 4, source))
+    await world.runner(source).run(await world.claim())
+    assert (await world.syncs.get(resumed.sync_id)).state is SyncState.SUCCEEDED
+    assert await world.rows("SELECT * FROM item WHERE deleted_at IS NOT NULL") == []
+
+
+async def test_a_cancelled_sync_can_be_resumed_and_a_resumed_one_again(world: CatalogWorld) -> None:
+    ordered, source, task = await running(world)
+    await changes(world).cancel(ordered.sync_id)
+    await asyncio.wait_for(task, 1)
+    source.hold = None
+    source.failures = {4: [REVOKED]}
+    first = await resume(world, ordered)
+    await world.runner(source).run(await world.claim())
+    second = await resume(world, first)
+    await world.runner(source).run(await world.claim())
+    sync = await world.syncs.get(second.sync_id)
+    assert (sync.state, sync.parent_sync_id) == (SyncState.SUCCEEDED, first.sync_id)
+    assert sync.progress.products.created == 6
+
+
+async def test_a_repeated_resume_is_the_same_sync(world: CatalogWorld) -> None:
+    failed = await failed_at(world, 4, shop_of(6))
+    first = await resume(world, failed, request_id="r-1")
+    assert (await resume(world, failed, request_id="r-1")).sync_id == first.sync_id
+    with pytest.raises(RequestIdReused):
+        await resume(world, first, request_id="r-1")
+
+
+async def test_there_must_be_something_to_go_on_from(world: CatalogWorld) -> None:
+    succeeded = await world.sync(shop_of(2))
+    with pytest.raises(SyncNotResumable):
+        await resume(world, succeeded)
+    fruitless = await failed_at(world, 0, shop_of(2))
+    with pytest.raises(SyncNotResumable, match="stored nothing"):
+        await resume(world, fruitless)
+
+
+async def test_a_pass_that_a_later_sync_has_overtaken_is_not_resumed(world: CatalogWorld) -> None:
+    """Its list of what it met is older than what is stored: it would take the difference for gone."""
+    failed = await failed_at(world, 4, shop_of(6))
+    await world.sync(shop_of(6))
+    with pytest.raises(SyncNotResumable, match="synced again"):
+        await resume(world, failed)
+
+
+async def test_an_active_sync_is_not_resumed_but_named(world: CatalogWorld) -> None:
+    ordered = await world.order()
+    with pytest.raises(SyncAlreadyRunning) as refused:
+        await resume(world, ordered)
+    assert refused.value.metadata["sync_id"] == str(ordered.sync_id)

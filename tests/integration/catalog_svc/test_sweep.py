@@ -1,0 +1,144 @@
+"""What the platform no longer has is marked, but only after a complete full pass, and never too much of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+from catalogsync.errors.v1 import issue_reason_pb2
+
+from catalog_svc.domain.errors import MassDeleteBlocked
+from catalog_svc.domain.fuse import check_fuse
+from catalog_svc.domain.sync import Sync, SyncMode, SyncState
+from tests.fakes.product_source import MemorySource, product
+from tests.integration.catalog_svc.conftest import CatalogWorld
+
+
+def shop_of(*numbers: int, items: int = 1) -> MemorySource:
+    return MemorySource([product(f"{n:04}", items=items) for n in numbers], batch_size=250)
+
+
+async def live(world: CatalogWorld) -> set[str]:
+    return {r["product_id"] for r in await world.rows("SELECT product_id FROM item WHERE deleted_at IS NULL")}
+
+
+async def full(world: CatalogWorld, source: MemorySource, *, allow_mass_delete: bool = False) -> Sync:
+    ordered = await world.order(allow_mass_delete=allow_mass_delete)
+    await world.runner(source, give_up_after=timedelta(0)).run(await world.claim())
+    return await world.syncs.get(ordered.sync_id)
+
+
+async def test_a_vanished_product_is_marked_with_its_items_and_stays_readable(world: CatalogWorld) -> None:
+    await full(world, shop_of(1, 2, 3, items=2))
+    sync = await full(world, shop_of(1, 3, items=2))
+    assert (sync.progress.products.deleted, sync.progress.items.deleted) == (1, 2)
+    assert await live(world) == {"0001", "0003"}
+    shop = await world.shops.find(sync.shop.key)
+    assert shop is not None
+    item = await world.items.get(shop, "0002-1")
+    assert item is not None
+    assert item.deleted_at is not None
+
+
+async def test_a_product_that_comes_back_is_there_again(world: CatalogWorld) -> None:
+    await full(world, shop_of(1, 2))
+    await full(world, shop_of(1))
+    sync = await full(world, shop_of(1, 2))
+    assert sync.progress.products.created == 1
+    assert await live(world) == {"0001", "0002"}
+
+
+async def test_nothing_is_taken_for_gone_by_a_pass_that_did_not_succeed(world: CatalogWorld) -> None:
+    await full(world, shop_of(1, 2, 3))
+    incomplete = shop_of(1)
+    incomplete.omit_end = True
+    short = shop_of(1)
+    short.announced = 3
+    for source in (incomplete, short):
+        assert (await full(world, source)).state is SyncState.FAILED
+    assert await live(world) == {"0001", "0002", "0003"}
+
+
+async def test_nothing_is_taken_for_gone_by_a_pass_with_warnings(world: CatalogWorld) -> None:
+    await full(world, shop_of(1, 2))
+    doubtful = shop_of(1)
+    doubtful.warnings = ("a product came without an id",)
+    assert (await full(world, doubtful)).state is SyncState.SUCCEEDED
+    assert await live(world) == {"0001", "0002"}
+
+
+async def test_nothing_is_taken_for_gone_by_an_incremental_pass(world: CatalogWorld) -> None:
+    await full(world, shop_of(1, 2))
+    sync = await world.sync(shop_of(1), SyncMode.INCREMENTAL)
+    assert sync.mode is SyncMode.INCREMENTAL
+    assert await live(world) == {"0001", "0002"}
+
+
+async def test_a_product_that_was_set_aside_is_not_gone(world: CatalogWorld) -> None:
+    await full(world, shop_of(1, 2))
+    source = shop_of(1)
+    source.issues = [
+        pb.RecordIssue(
+            reason=issue_reason_pb2.ISSUE_REASON_INVALID_PRICE, product_id="0002", product_set_aside=True
+        )
+    ]
+    sync = await full(world, source)
+    assert (sync.state, sync.progress.products.deleted) == (SyncState.SUCCEEDED, 0)
+    assert await live(world) == {"0001", "0002"}
+
+
+async def test_the_fuse_stops_a_mass_deletion_with_its_counts_and_marks_nothing(world: CatalogWorld) -> None:
+    await full(world, shop_of(*range(300)))
+    sync = await full(world, shop_of(*range(150)))
+    assert sync.error is not None
+    assert (sync.state, sync.error.reason) == (SyncState.FAILED, "MASS_DELETE_BLOCKED")
+    assert sync.error.metadata == {"would_delete": "150", "stored": "300"}
+    assert len(await live(world)) == 300
+
+
+async def test_a_confirmed_mass_deletion_goes_through(world: CatalogWorld) -> None:
+    await full(world, shop_of(*range(300)))
+    sync = await full(world, shop_of(), allow_mass_delete=True)
+    assert (sync.state, sync.progress.items.deleted) == (SyncState.SUCCEEDED, 300)
+    assert await live(world) == set()
+
+
+async def test_variants_that_leave_their_products_in_masses_blow_the_fuse_too(world: CatalogWorld) -> None:
+    """A platform that suddenly lists no variants has a fault more often than an empty shop."""
+    await full(world, shop_of(*range(60), items=5))
+    sync = await full(world, shop_of(*range(60), items=1))
+    assert sync.error is not None
+    assert sync.error.reason == "MASS_DELETE_BLOCKED"
+    assert len(await world.rows("SELECT * FROM item WHERE deleted_at IS NULL")) == 300
+    allowed = await full(world, shop_of(*range(60), items=1), allow_mass_delete=True)
+    assert (allowed.state, allowed.progress.items.deleted) == (SyncState.SUCCEEDED, 240)
+
+
+async def test_another_shop_of_the_same_platform_is_not_swept(world: CatalogWorld) -> None:
+    from catalog_svc.domain.shop import ShopKey
+
+    await full(world, shop_of(1, 2))
+    await world.order(shop=ShopKey("shopify", "other.myshopify.com"))
+    await world.runner(shop_of(9)).run(await world.claim())
+    assert await live(world) == {"0001", "0002", "0009"}
+
+
+async def test_the_ids_that_a_pass_met_are_forgotten_once_nobody_needs_them(world: CatalogWorld) -> None:
+    broken = shop_of(1, 2, 3)
+    broken.announced = 9
+    await full(world, broken)
+    assert len(await world.rows("SELECT * FROM sync_seen")) == 3
+    await full(world, shop_of(1, 2, 3))
+    assert await world.rows("SELECT * FROM sync_seen") == []
+
+
+@pytest.mark.parametrize(("would_delete", "stored"), [(0, 0), (100, 100), (100, 5000), (500, 5000)])
+def test_the_fuse_lets_small_shops_and_small_shares_pass(would_delete: int, stored: int) -> None:
+    check_fuse(would_delete=would_delete, stored=stored)
+
+
+@pytest.mark.parametrize(("would_delete", "stored"), [(101, 101), (101, 1009), (501, 5000)])
+def test_the_fuse_stops_more_than_a_tenth_and_more_than_a_hundred(would_delete: int, stored: int) -> None:
+    with pytest.raises(MassDeleteBlocked):
+        check_fuse(would_delete=would_delete, stored=stored)
