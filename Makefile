@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.8
 PROTOS := $(shell find protos -name '*.proto')
 
-.PHONY: help demo test check fmt gen breaking run-catalog run-connector run-devstore clean
+.PHONY: help demo test check fmt gen breaking bench-memory bench-sync run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -56,6 +56,12 @@ gen: .venv-gen/.synced ## Generate gen/ from protos/
 
 breaking: $(BIN)/.synced ## Compare the contracts with main
 	$(BIN)/buf breaking --against '.git#branch=main'
+
+bench-memory: $(BIN)/.synced ## Peak memory of the services at 50,000 and 1,000,000 variants
+	@$(BIN)/python -m bench.memory
+
+bench-sync: $(BIN)/.synced ## Speed and cost of whole syncs, first and again
+	@$(BIN)/python -m bench.sync
 
 run-catalog: $(BIN)/.synced ## Run catalog_svc with the settings of the environment
 	$(BIN)/python -m catalog_svc

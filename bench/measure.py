@@ -1,0 +1,146 @@
+"""One sync, watched and measured from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+from uuid import uuid4
+
+from catalogsync.catalog.v1.catalog_service_pb2 import Sync
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bench import proc
+from bench.stack import Stack, Store
+
+STATISTICS_DELAY = 2.0
+"""Seconds after which an idle PostgreSQL connection has told what it did."""
+
+_STATE = text("""
+    SELECT pg_current_wal_lsn() - '0/0'::pg_lsn AS wal,
+           (SELECT coalesce(sum(n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables
+            WHERE relname IN ('product', 'item')) AS dead""")
+
+
+class BenchFailed(Exception):
+    """A sync did not do what it was measured for; the figures would mean nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What one complete sync cost."""
+
+    seconds: float
+    """From the call of StartSync to the terminal snapshot."""
+    items: int
+    created: int
+    updated: int
+    unchanged: int
+    cpu: dict[str, float]
+    """Seconds by process."""
+    wal_bytes: int
+    dead_tuples: int
+    """Row versions of product and item that the sync has made obsolete."""
+    peak_mb: dict[str, tuple[float, ...]]
+    """Peak RSS of each service at the start, each quarter and the end."""
+    backend_mb: tuple[float, ...]
+    """Private memory of the largest PostgreSQL backend at the same times."""
+
+    @property
+    def rows_per_second(self) -> float:
+        """Items per second."""
+        return self.items / self.seconds
+
+
+async def measured_sync(stack: Stack, store: Store) -> Measured:
+    """Runs a full sync and measures it. Raises BenchFailed unless it stored what the store has."""
+    wal, dead = await _database_state(stack, checkpoint=True)
+    cpu = _cpu(stack, store)
+    peaks = _Peaks(stack, store.items)
+    begin = time.monotonic()
+    sync = await stack.family.during(store.family.during(_followed(stack, store, peaks)))
+    seconds = time.monotonic() - begin
+    cpu = {name: round(after - cpu[name], 2) for name, after in _cpu(stack, store).items()}
+    peaks.take()
+    wal_after, dead_after = await _database_state(stack, checkpoint=False)
+    await _check(stack, store, sync)
+    items = sync.progress.items
+    return Measured(
+        seconds=seconds,
+        items=items.seen_count,
+        created=items.created_count,
+        updated=items.updated_count,
+        unchanged=items.unchanged_count,
+        cpu=cpu,
+        wal_bytes=wal_after - wal,
+        dead_tuples=dead_after - dead,
+        peak_mb={name: tuple(values) for name, values in peaks.services.items()},
+        backend_mb=tuple(peaks.backend),
+    )
+
+
+class _Peaks:
+    """Looks at the services' memory at the start and whenever another quarter of the items is stored."""
+
+    def __init__(self, stack: Stack, items: int) -> None:
+        self._stack = stack
+        self._items = items
+        self.services: dict[str, list[float]] = {"connector_svc": [], "catalog_svc": []}
+        self.backend: list[float] = []
+        self.take()
+
+    def seen(self, items: int) -> None:
+        if len(self.backend) < 4 and items >= self._items * len(self.backend) / 4:
+            self.take()
+
+    def take(self) -> None:
+        self.services["connector_svc"].append(round(proc.peak_rss_mb(self._stack.connector_pid), 1))
+        self.services["catalog_svc"].append(round(proc.peak_rss_mb(self._stack.catalog_pid), 1))
+        backends = proc.children(self._stack.postmaster_pid)
+        self.backend.append(round(max(map(proc.private_mb, backends), default=0.0), 1))
+
+
+async def _followed(stack: Stack, store: Store, peaks: _Peaks) -> Sync:
+    sync = await stack.catalog.start_sync(store.name, mode=Sync.MODE_FULL, request_id=str(uuid4()))
+    async with aclosing(stack.catalog.watch(sync.sync_id, after_revision=sync.revision)) as snapshots:
+        async for snapshot in snapshots:
+            sync = snapshot
+            peaks.seen(sync.progress.items.seen_count)
+    return sync
+
+
+def _cpu(stack: Stack, store: Store) -> dict[str, float]:
+    return {
+        "store": proc.cpu_seconds(store.pid),
+        "connector_svc": proc.cpu_seconds(stack.connector_pid),
+        "catalog_svc": proc.cpu_seconds(stack.catalog_pid),
+        "postgresql": proc.family_cpu_seconds(stack.postmaster_pid),
+    }
+
+
+async def _database_state(stack: Stack, *, checkpoint: bool) -> tuple[int, int]:
+    """WAL position and dead rows. A checkpoint first gives every sync the same start: pages are whole in the WAL
+    once after each."""
+    await asyncio.sleep(STATISTICS_DELAY)
+    async with stack.engine.connect() as connection:
+        connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        if checkpoint:
+            await connection.execute(text("CHECKPOINT"))
+        return await _read_state(connection)
+
+
+async def _read_state(connection: AsyncConnection) -> tuple[int, int]:
+    row = (await connection.execute(_STATE)).one()
+    return int(row.wal), int(row.dead)
+
+
+async def _check(stack: Stack, store: Store, sync: Sync) -> None:
+    if sync.state != Sync.STATE_SUCCEEDED:
+        raise BenchFailed(f"the sync of {store.name} ended as {Sync.State.Name(sync.state)}: {sync.error.message}")
+    if sync.attempt_count != 1:
+        raise BenchFailed(f"the sync of {store.name} was taken up {sync.attempt_count} times")
+    status = await stack.catalog.get_status(store.name)
+    if (status.product_count, status.item_count) != (store.products, store.items):
+        raise BenchFailed(f"{status.item_count:,} items of {store.name} are stored, not {store.items:,}")

@@ -1,0 +1,135 @@
+"""The real system as processes: a store, connector_svc, catalog_svc and its embedded PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from catalog_svc.storage.embedded import embedded_postgres
+from catalog_svc.storage.engine import open_engine
+from cli.client import CatalogClient, open_catalog
+from cli.options import Options
+from cli.shop import ShopName
+from demo.children import Family
+from demo.ports import choose_ports
+from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE, first_line, serving
+
+ROOT = Path(__file__).parents[1]
+READY_PATIENCE = 120.0
+"""Seconds; an index of 250,000 products takes a few."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Store:
+    """A running `bench.store`."""
+
+    name: ShopName
+    pid: int
+    family: Family
+    url: str
+    base_url: str
+    ca_file: str
+    credentials: dict[str, str]
+    products: int
+    items: int
+
+    async def choose(self, generation: int) -> None:
+        """Serves generation 0 or 1 from now on."""
+        trust = ssl.create_default_context(cafile=self.ca_file)
+        async with aiohttp.ClientSession(raise_for_status=True) as http:
+            await http.post(f"{self.url}/_bench/generation/{generation}", ssl=trust)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stack:
+    """The running services, and what a benchmark looks at."""
+
+    catalog: CatalogClient
+    family: Family
+    engine: AsyncEngine
+    catalog_pid: int
+    connector_pid: int
+    postmaster_pid: int
+
+
+@contextmanager
+def workplace(name: str) -> Iterator[Path]:
+    """A temporary directory that a PostgreSQL may live in."""
+    with tempfile.TemporaryDirectory(prefix=f"catalogsync-bench-{name}-", ignore_cleanup_errors=True) as place:
+        yield Path(place)
+
+
+def _made(place: Path) -> Path:
+    place.mkdir(parents=True)
+    return place
+
+
+@asynccontextmanager
+async def running_store(place: Path, shop: str, *, remember: bool) -> AsyncIterator[Store]:
+    """Serves one shop, written as the devstore's --shop."""
+    answer = _made(place) / "store.json"
+    arguments = ["-m", "bench.store", "--shop", shop, "--tls-dir", str(place / "tls")]
+    async with Family(directory=ROOT, logs=place) as family:
+        await family.start("store", *arguments, *(["--remember"] if remember else []), answers=answer)
+        async with asyncio.timeout(READY_PATIENCE):
+            told = json.loads(await family.during(first_line(answer)))
+        name = ShopName.parse(":".join(shop.split(":")[:2]))
+        yield Store(name=name, pid=family.pids["store"], family=family, **told)
+
+
+@asynccontextmanager
+async def running_stack(place: Path, store: Store) -> AsyncIterator[Stack]:
+    """Fresh services on an empty database."""
+    ports = choose_ports(_made(place) / "ports.json")
+    connector, catalog = (f"127.0.0.1:{ports[name]}" for name in ("connector", "catalog"))
+    async with Family(directory=ROOT, logs=place) as family:
+        await family.start(
+            "connector_svc", "-m", "connector_svc", settings=_connector_settings(place, connector, store)
+        )
+        settings = {
+            "CATALOG_LISTEN_ADDRESS": catalog,
+            "CATALOG_CONNECTOR_ADDRESS": connector,
+            "CATALOG_DATA_DIR": str(place / "postgres"),
+        }
+        await family.start("catalog_svc", "-m", "catalog_svc", settings=settings)
+        async with asyncio.timeout(READY_PATIENCE):
+            await family.during(serving(connector, CONNECTOR_SERVICE))
+            await family.during(serving(catalog, CATALOG_SERVICE))
+        # A second user of the PostgreSQL that catalog_svc has started.
+        async with embedded_postgres(place / "postgres") as url:
+            engine = open_engine(url, pool_size=1)
+            try:
+                async with open_catalog(Options(catalog=catalog, connector=connector)) as client:
+                    yield Stack(
+                        catalog=client,
+                        family=family,
+                        engine=engine,
+                        catalog_pid=family.pids["catalog_svc"],
+                        connector_pid=family.pids["connector_svc"],
+                        postmaster_pid=int((place / "postgres" / "postmaster.pid").read_text().split()[0]),
+                    )
+            finally:
+                await engine.dispose()
+
+
+def _connector_settings(place: Path, address: str, store: Store) -> dict[str, str]:
+    lines = [f"{key} = {json.dumps(value)}" for key, value in store.credentials.items()]
+    table = f"[{store.name.platform}.{json.dumps(store.name.domain)}]"
+    credentials = place / "credentials.toml"
+    credentials.touch(mode=0o600)
+    credentials.write_text("\n".join([table, *lines, ""]), encoding="utf-8")
+    return {
+        "CONNECTOR_LISTEN_ADDRESS": address,
+        "CONNECTOR_CREDENTIALS_FILE": str(credentials),
+        "CONNECTOR_CA_FILE": store.ca_file,
+        "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps({store.name.domain: store.base_url}),
+    }
