@@ -6,6 +6,7 @@ isort:skip_file
 from catalogsync.errors.v1 import issue_reason_pb2 as _issue_reason_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -742,6 +743,54 @@ class ConnectionHealth(_message.Message):
 Global___ConnectionHealth: _TypeAlias = ConnectionHealth  # noqa: Y015
 
 @_typing.final
+class ShopSchedule(_message.Message):
+    """How often a shop is synced without being asked. A full sync counts as an incremental one too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCREMENTAL_EVERY_FIELD_NUMBER: _builtins.int
+    FULL_EVERY_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    INCREMENTAL_IS_DEFAULT_FIELD_NUMBER: _builtins.int
+    FULL_IS_DEFAULT_FIELD_NUMBER: _builtins.int
+    NEXT_DUE_TIME_FIELD_NUMBER: _builtins.int
+    paused: _builtins.bool
+    """Whether the schedule starts nothing for now."""
+    incremental_is_default: _builtins.bool
+    """Whether incremental_every is the server's default, not the shop's own."""
+    full_is_default: _builtins.bool
+    """Whether full_every is the server's default, not the shop's own."""
+    @_builtins.property
+    def incremental_every(self) -> _duration_pb2.Duration:
+        """At most this long from one incremental sync to the next; zero: never."""
+
+    @_builtins.property
+    def full_every(self) -> _duration_pb2.Duration:
+        """At most this long from one full sync to the next; zero: never."""
+
+    @_builtins.property
+    def next_due_time(self) -> _timestamp_pb2.Timestamp:
+        """When the next sync is due; later for a shop whose connection is BROKEN. Absent: none is."""
+
+    def __init__(
+        self,
+        *,
+        incremental_every: _duration_pb2.Duration | None = ...,
+        full_every: _duration_pb2.Duration | None = ...,
+        paused: _builtins.bool = ...,
+        incremental_is_default: _builtins.bool = ...,
+        full_is_default: _builtins.bool = ...,
+        next_due_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["full_every", b"full_every", "incremental_every", b"incremental_every", "next_due_time", b"next_due_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["full_every", b"full_every", "full_is_default", b"full_is_default", "incremental_every", b"incremental_every", "incremental_is_default", b"incremental_is_default", "next_due_time", b"next_due_time", "paused", b"paused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShopSchedule: _TypeAlias = ShopSchedule  # noqa: Y015
+
+@_typing.final
 class StartSyncRequest(_message.Message):
     """Which sync to order."""
 
@@ -894,6 +943,7 @@ class GetStatusResponse(_message.Message):
     ACTIVE_SYNC_FIELD_NUMBER: _builtins.int
     FRESH_AS_OF_TIME_FIELD_NUMBER: _builtins.int
     CONNECTION_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     product_count: _builtins.int
     """Stored and not deleted."""
     item_count: _builtins.int
@@ -922,6 +972,10 @@ class GetStatusResponse(_message.Message):
     def connection(self) -> Global___ConnectionHealth:
         """How well the connection works."""
 
+    @_builtins.property
+    def schedule(self) -> Global___ShopSchedule:
+        """How often it is synced without being asked."""
+
     def __init__(
         self,
         *,
@@ -934,10 +988,11 @@ class GetStatusResponse(_message.Message):
         active_sync: Global___Sync | None = ...,
         fresh_as_of_time: _timestamp_pb2.Timestamp | None = ...,
         connection: Global___ConnectionHealth | None = ...,
+        schedule: Global___ShopSchedule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_analysed_item_count", b"_analysed_item_count", "active_sync", b"active_sync", "analysed_item_count", b"analysed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "last_finished_sync", b"last_finished_sync", "shop", b"shop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_analysed_item_count", b"_analysed_item_count", "active_sync", b"active_sync", "analysed_item_count", b"analysed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "last_finished_sync", b"last_finished_sync", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_analysed_item_count", b"_analysed_item_count", "active_sync", b"active_sync", "analysed_item_count", b"analysed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "item_count", b"item_count", "item_with_image_count", b"item_with_image_count", "last_finished_sync", b"last_finished_sync", "product_count", b"product_count", "shop", b"shop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_analysed_item_count", b"_analysed_item_count", "active_sync", b"active_sync", "analysed_item_count", b"analysed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "item_count", b"item_count", "item_with_image_count", b"item_with_image_count", "last_finished_sync", b"last_finished_sync", "product_count", b"product_count", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__analysed_item_count: _TypeAlias = _typing.Literal["analysed_item_count"]  # noqa: Y015
     _WhichOneofArgType__analysed_item_count: _TypeAlias = _typing.Literal["_analysed_item_count", b"_analysed_item_count"]  # noqa: Y015
@@ -1152,6 +1207,76 @@ class ResumeSyncResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResumeSyncResponse: _TypeAlias = ResumeSyncResponse  # noqa: Y015
+
+@_typing.final
+class SetShopScheduleRequest(_message.Message):
+    """What to change in a shop's schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    INCREMENTAL_EVERY_FIELD_NUMBER: _builtins.int
+    FULL_EVERY_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    RESET_FIELD_NUMBER: _builtins.int
+    paused: _builtins.bool
+    """Whether the schedule starts nothing until it is told otherwise. Absent: as it is."""
+    reset: _builtins.bool
+    """Returns what is absent above to the server's defaults (and paused to false) instead of leaving it as it is."""
+    @_builtins.property
+    def shop(self) -> Global___Shop:
+        """platform and domain."""
+
+    @_builtins.property
+    def incremental_every(self) -> _duration_pb2.Duration:
+        """Zero: never; else from a minute to a year. Absent: as it is."""
+
+    @_builtins.property
+    def full_every(self) -> _duration_pb2.Duration:
+        """Zero: never; else from a minute to a year. Absent: as it is."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___Shop | None = ...,
+        incremental_every: _duration_pb2.Duration | None = ...,
+        full_every: _duration_pb2.Duration | None = ...,
+        paused: _builtins.bool | None = ...,
+        reset: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "full_every", b"full_every", "incremental_every", b"incremental_every", "paused", b"paused", "shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "full_every", b"full_every", "incremental_every", b"incremental_every", "paused", b"paused", "reset", b"reset", "shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__paused: _TypeAlias = _typing.Literal["paused"]  # noqa: Y015
+    _WhichOneofArgType__paused: _TypeAlias = _typing.Literal["_paused", b"_paused"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__paused) -> _WhichOneofReturnType__paused | None: ...
+
+Global___SetShopScheduleRequest: _TypeAlias = SetShopScheduleRequest  # noqa: Y015
+
+@_typing.final
+class SetShopScheduleResponse(_message.Message):
+    """The schedule in effect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> Global___ShopSchedule:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        schedule: Global___ShopSchedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetShopScheduleResponse: _TypeAlias = SetShopScheduleResponse  # noqa: Y015
 
 @_typing.final
 class ListSyncIssuesRequest(_message.Message):

@@ -74,6 +74,11 @@ class CatalogServiceStub:
                 request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ResumeSyncRequest.SerializeToString,
                 response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ResumeSyncResponse.FromString,
                 _registered_method=True)
+        self.SetShopSchedule = channel.unary_unary(
+                '/catalogsync.catalog.v1.CatalogService/SetShopSchedule',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleResponse.FromString,
+                _registered_method=True)
         self.ListSyncIssues = channel.unary_unary(
                 '/catalogsync.catalog.v1.CatalogService/ListSyncIssues',
                 request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListSyncIssuesRequest.SerializeToString,
@@ -168,6 +173,14 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetShopSchedule(self, request, context):
+        """Says how often a shop is synced without being asked. Fields that are absent stay as they are, so that the call
+        may be repeated; the answer, as GetStatus, tells what is in effect. Errors: SHOP_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSyncIssues(self, request, context):
         """The records that a sync set aside, in the order they were met. Errors: SYNC_NOT_FOUND.
         """
@@ -226,6 +239,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ResumeSync,
                     request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ResumeSyncRequest.FromString,
                     response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ResumeSyncResponse.SerializeToString,
+            ),
+            'SetShopSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetShopSchedule,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleResponse.SerializeToString,
             ),
             'ListSyncIssues': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSyncIssues,
@@ -437,6 +455,33 @@ class CatalogService:
             '/catalogsync.catalog.v1.CatalogService/ResumeSync',
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ResumeSyncRequest.SerializeToString,
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ResumeSyncResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetShopSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/SetShopSchedule',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,10 @@ class CatalogServiceStub:
     from it. Only the shop's latest sync can be continued, and only once it has stored something. Errors:
     SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE, SYNC_ALREADY_RUNNING, REQUEST_ID_REUSED.
     """
+    SetShopSchedule: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.SetShopScheduleRequest, _catalog_service_pb2.SetShopScheduleResponse]
+    """Says how often a shop is synced without being asked. Fields that are absent stay as they are, so that the call
+    may be repeated; the answer, as GetStatus, tells what is in effect. Errors: SHOP_NOT_FOUND.
+    """
     ListSyncIssues: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListSyncIssuesRequest, _catalog_service_pb2.ListSyncIssuesResponse]
     """The records that a sync set aside, in the order they were met. Errors: SYNC_NOT_FOUND."""
     GetItem: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetItemRequest, _catalog_service_pb2.GetItemResponse]
@@ -154,6 +158,16 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent and counts on
         from it. Only the shop's latest sync can be continued, and only once it has stored something. Errors:
         SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE, SYNC_ALREADY_RUNNING, REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def SetShopSchedule(
+        self,
+        request: _catalog_service_pb2.SetShopScheduleRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.SetShopScheduleRequest, _abc.Awaitable[_catalog_service_pb2.SetShopScheduleResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.SetShopScheduleResponse]:
+        """Says how often a shop is synced without being asked. Fields that are absent stay as they are, so that the call
+        may be repeated; the answer, as GetStatus, tells what is in effect. Errors: SHOP_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
