@@ -1,0 +1,93 @@
+"""A process that is killed, frozen and started again, many times."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from demo.children import child_environment, last_lines
+from tests.chaos.fault_proxy import HOST
+
+ROOT = Path(__file__).parents[2]
+
+
+class Instance:
+    """One service at one address, through all its lives."""
+
+    def __init__(
+        self, name: str, port: int, command: Sequence[str], settings: Mapping[str, str], log: Path
+    ) -> None:
+        self.name = name
+        self.port = port
+        self.log = log
+        self.life = 0
+        """Grows with each start."""
+        self.up = False
+        """Running and neither frozen nor being stopped; it may not be ready yet."""
+        self.deaths: list[str] = []
+        """Ends that nobody asked for."""
+        self._command = tuple(command)
+        self._settings = dict(settings)
+        self._process: asyncio.subprocess.Process | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._ending = False
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def identity(self) -> str:
+        """Of this life."""
+        return f"{self.name}#{self.life}"
+
+    async def start(self) -> None:
+        """A new life."""
+        self.life += 1
+        self._ending = False
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *self._command,
+                cwd=ROOT,
+                env=child_environment(os.environ, self._settings),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.up = True
+        self._watching = asyncio.create_task(self._watch(self._process))
+
+    def signal(self, number: signal.Signals) -> float:
+        """Sends it; says when, by the wall clock."""
+        at = time.time()
+        if self._process is not None and self._process.returncode is None:
+            self._ending = self._ending or number in (signal.SIGKILL, signal.SIGTERM)
+            self.up = number is signal.SIGCONT and not self._ending
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
+        return at
+
+    async def ended(self) -> None:
+        """When the process of this life is gone."""
+        if self._watching is not None:
+            await self._watching
+
+    async def stop(self) -> None:
+        """Ends it for good."""
+        self.signal(signal.SIGKILL)
+        await self.ended()
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        code = await process.wait()
+        self.up = False
+        if not self._ending:
+            self.deaths.append(f"{self.identity} ended with code {code}: {last_lines(self.log, 5)}")
