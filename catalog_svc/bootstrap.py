@@ -34,8 +34,9 @@ from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.syncs import SyncStore
 from catalog_svc.usecases.change_sync import ChangeSync
 from catalog_svc.usecases.follow_sync import FollowSync, WatchLimits
+from catalog_svc.usecases.patience import RunLimits
 from catalog_svc.usecases.read_catalog import ReadCatalog
-from catalog_svc.usecases.run_sync import RunLimits, SyncRunner
+from catalog_svc.usecases.run_sync import SyncRunner
 from catalog_svc.usecases.start_sync import StartSync
 from catalog_svc.usecases.sync_feed import SyncFeed
 from catalog_svc.usecases.work import Worker
@@ -124,7 +125,11 @@ def _assemble(settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.
         source=ConnectorSource(channel),
         feed=feed,
         drain=drain,
-        limits=RunLimits(renew_every=settings.lease_ttl / 3, give_up_after=settings.give_up_after),
+        limits=RunLimits(
+            renew_every=settings.lease_ttl / 3,
+            give_up_after=settings.give_up_after,
+            give_up_new_after=settings.give_up_new_after,
+        ),
     )
     worker = Worker(leases=leases, runner=runner, drain=drain, max_running=settings.max_running_syncs)
     use_cases = CatalogUseCases(

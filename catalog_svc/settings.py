@@ -27,5 +27,6 @@ class CatalogSettings(ServiceSettings):
     max_running_syncs: int = Field(default=8, ge=1, le=500)
     max_watchers: int = Field(default=10_000, ge=1)
     lease_ttl: Duration = timedelta(seconds=15)
-    give_up_after: Duration = timedelta(minutes=1)
+    give_up_after: Duration = timedelta(hours=24)
+    give_up_new_after: Duration = timedelta(minutes=1)
     incremental_overlap: Duration = timedelta(minutes=5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from uuid import UUID
 
@@ -110,3 +110,5 @@ class ClaimedSync:
     """Lower bound of an incremental pass; None: everything."""
     claims_without_progress: int
     """1 for the first claim; grows when claim after claim stores nothing."""
+    stuck_for: timedelta
+    """Since something was stored, or since the first claim; by the database's clock."""

@@ -35,6 +35,7 @@ _FENCE = text("""
 # A wait that is not over stays: the source reads ahead, and waits for its next page while this one is stored.
 _PROGRESS = text(f"""
     UPDATE sync SET revision = revision + 1, updated_at = clock_timestamp(), checkpoint = :checkpoint,
+        progressed_at = clock_timestamp(),
         lease_until = clock_timestamp() + :ttl, claims_without_progress = 0,
         waiting_reason = CASE WHEN waiting_until > clock_timestamp() THEN waiting_reason END,
         items_per_second = :items_per_second, issue_count = issue_count + :issue_count,

@@ -33,16 +33,21 @@ _CANDIDATES = text(f"SELECT merchant_id, sync_id, epoch FROM sync WHERE {_FREE} 
 _CLAIM = text(f"""
     UPDATE sync SET epoch = epoch + 1, owner = :owner, state = 'RUNNING', revision = revision + 1,
         attempt_count = attempt_count + 1, claims_without_progress = claims_without_progress + 1,
-        started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp(),
+        started_at = coalesce(started_at, clock_timestamp()),
+        progressed_at = coalesce(progressed_at, clock_timestamp()), updated_at = clock_timestamp(),
         lease_until = clock_timestamp() + :ttl
     WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND {_FREE}
-    RETURNING {SYNC_COLUMNS}""")
+    RETURNING {SYNC_COLUMNS}, clock_timestamp() - progressed_at AS stuck_for""")
 
 _SHOP = text(f"""
     SELECT merchant_id, shop_id, {SHOP_COLUMNS} FROM shop
     WHERE merchant_id = :merchant_id AND shop_id = :shop_id""")
 
 _HELD = "merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND state = 'RUNNING'"
+
+_REGAIN = text(f"""
+    UPDATE sync SET lease_until = clock_timestamp() + :ttl WHERE {_HELD}
+    RETURNING {SYNC_COLUMNS}, clock_timestamp() - progressed_at AS stuck_for""")
 
 _RENEW = text(f"UPDATE sync SET lease_until = clock_timestamp() + :ttl WHERE {_HELD}")
 
@@ -119,8 +124,7 @@ class LeaseStore:
             row = (await connection.execute(_CLAIM, values)).mappings().first()
             if row is None:
                 return None
-            shop = (await connection.execute(_SHOP, {k: row[k] for k in ("merchant_id", "shop_id")})).mappings()
-            return _to_claimed(row, to_shop(shop.one()))
+            return _to_claimed(row, await _shop_of(connection, row))
 
         return await self._database.transaction(swap)
 
@@ -133,6 +137,18 @@ class LeaseStore:
                 raise LeaseLost
 
         await self._database.transaction(work)
+
+    async def regain(self, lease: Lease) -> ClaimedSync:
+        """Where the sync stands now, for an owner that does not know what became of its last write.
+
+        Raises LeaseLost.
+        """
+
+        async def work(connection: AsyncConnection) -> ClaimedSync:
+            row = await _fenced(connection, _REGAIN, {**_key(lease), "ttl": self._ttl})
+            return _to_claimed(row, await _shop_of(connection, row))
+
+        return await self._database.transaction(work)
 
     async def release(self, lease: Lease) -> None:
         """Lets another replica go on at once; without effect when the lease is lost already."""
@@ -214,6 +230,11 @@ def _key(lease: Lease) -> dict[str, object]:
     return {"merchant_id": lease.merchant_id, "sync_id": lease.sync_id, "epoch": lease.epoch}
 
 
+async def _shop_of(connection: AsyncConnection, row: Mapping[Any, Any]) -> Shop:
+    values = {"merchant_id": row["merchant_id"], "shop_id": row["shop_id"]}
+    return to_shop((await connection.execute(_SHOP, values)).mappings().one())
+
+
 async def _fenced(
     connection: AsyncConnection, statement: TextClause, values: Mapping[str, object]
 ) -> Mapping[Any, Any]:
@@ -236,4 +257,5 @@ def _to_claimed(row: Mapping[Any, Any], shop: Shop) -> ClaimedSync:
         checkpoint=row["checkpoint"],
         updated_after=row["updated_after"],
         claims_without_progress=row["claims_without_progress"],
+        stuck_for=row["stuck_for"],
     )

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Double,
     Index,
     Integer,
+    Interval,
     LargeBinary,
     MetaData,
     Numeric,
@@ -55,6 +56,24 @@ shop = Table(
     _time("updated_at", required=True),
     PrimaryKeyConstraint("merchant_id", "shop_id", name="shop_pkey"),
     UniqueConstraint("platform", "domain", name="shop_platform_domain_key"),
+)
+
+shop_schedule = Table(
+    "shop_schedule",
+    metadata,
+    Column("merchant_id", UUID, nullable=False),
+    Column("shop_id", UUID, nullable=False),
+    # Null: the default of the settings. Zero: never.
+    Column("incremental_every", Interval),
+    Column("full_every", Interval),
+    Column("paused", Boolean, nullable=False, server_default=text("false")),
+    _time("incremental_due_at"),
+    _time("full_due_at"),
+    # Until then a replica is about to start what is due.
+    _time("taken_until"),
+    _time("created_at", required=True),
+    _time("updated_at", required=True),
+    PrimaryKeyConstraint("merchant_id", "shop_id", name="shop_schedule_pkey"),
 )
 
 product = Table(
@@ -137,6 +156,8 @@ sync = Table(
     # The database's clock. Not indexed, so that renewals stay HOT updates.
     _time("lease_until"),
     _time("not_before"),
+    # When something was last stored: patience with a source is measured from here, through all takeovers.
+    _time("progressed_at"),
     _count("next_seq"),
     Column("claims_without_progress", Integer, nullable=False, server_default="0"),
     Column("attempt_count", Integer, nullable=False, server_default="0"),

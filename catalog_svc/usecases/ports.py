@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Sequence
+from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from catalog_svc.domain.issue import SyncIssue
 from catalog_svc.domain.item import Item, ItemFilter, ItemPosition
 from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.progress import Waiting
+from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey
 from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceHeader, SourceRequest
 from catalog_svc.domain.status import CatalogCounts
@@ -37,6 +39,32 @@ class Orders(Protocol):
 
     async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
         """Raises SyncNotFound, SyncNotResumable, SyncAlreadyRunning, RequestIdReused."""
+        ...
+
+
+class Schedules(Protocol):
+    """How often shops are synced without being asked, and whose turn it is."""
+
+    async def get(self, shop: Shop) -> StoredSchedule: ...
+
+    async def change(self, shop: Shop, change: ScheduleChange, defaults: ScheduleDefaults) -> StoredSchedule:
+        """The schedule after the change."""
+        ...
+
+    async def unplanned(self, defaults: ScheduleDefaults, *, limit: int) -> list[ScheduledShop]:
+        """Shops whose turns do not fit what is in effect for them."""
+        ...
+
+    async def due(self, *, most: int) -> list[ScheduledShop]:
+        """Shops whose turn it is, the longest due first; fewer while scheduled syncs wait for a worker."""
+        ...
+
+    async def take(self, shop: Shop, *, hold: timedelta) -> bool:
+        """Whether the caller, and nobody else, may start what is due; for so long, or until it is planned."""
+        ...
+
+    async def plan(self, shop: Shop, *, old: StoredSchedule, new: StoredSchedule) -> None:
+        """Sets the next turns, unless somebody did since `old` was read."""
         ...
 
 
@@ -84,6 +112,10 @@ class Leases(Protocol):
     async def claim(self) -> ClaimedSync | None: ...
 
     async def renew(self, lease: Lease) -> None: ...
+
+    async def regain(self, lease: Lease) -> ClaimedSync:
+        """Where the sync stands, after a write whose end was not heard."""
+        ...
 
     async def release(self, lease: Lease) -> None: ...
 
@@ -134,3 +166,19 @@ class Platforms(Protocol):
     async def names(self) -> list[str]:
         """All of them. Raises ConnectorUnavailable."""
         ...
+
+
+class Leftovers(Protocol):
+    """What nobody needs any more. Each `forget_...` drops a bounded number of rows; 0: nothing was left."""
+
+    async def shops(self, *, after: UUID | None, limit: int) -> list[Shop]:
+        """By shop id, above `after`."""
+        ...
+
+    async def forget_requests(self, shop: Shop, *, older_than: timedelta) -> int: ...
+
+    async def forget_syncs(self, shop: Shop, *, older_than: timedelta, keep_latest: int) -> int: ...
+
+    async def forget_items(self, shop: Shop, *, older_than: timedelta) -> int: ...
+
+    async def forget_products(self, shop: Shop, *, older_than: timedelta) -> int: ...

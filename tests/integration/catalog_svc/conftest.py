@@ -24,8 +24,9 @@ from catalog_svc.storage.orders import OrderStore
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.syncs import SyncStore
+from catalog_svc.usecases.patience import RunLimits
 from catalog_svc.usecases.ports import ProductSource
-from catalog_svc.usecases.run_sync import RunLimits, SyncRunner
+from catalog_svc.usecases.run_sync import SyncRunner
 from catalog_svc.usecases.sync_feed import SyncFeed
 from servicekit.drain import Drain
 

@@ -1,0 +1,123 @@
+"""Starting what is due: each replica looks, the database decides who starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from catalog_svc.domain.errors import StorageUnavailable, SyncAlreadyRunning
+from catalog_svc.domain.order import SyncOrder
+from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop
+from catalog_svc.domain.sync import Sync, SyncMode, SyncTrigger
+from catalog_svc.usecases.ports import Orders, Schedules
+from servicekit.correlation import correlated, correlation_id
+from servicekit.drain import Drain, ServerDraining
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchedulePace:
+    """How a replica looks for what is due."""
+
+    poll_every: timedelta = timedelta(seconds=5)
+    plan_every: timedelta = timedelta(minutes=1)
+    """How soon new shops, and changed defaults, are noticed."""
+    plan_at_once: int = 200
+    most_waiting: int = 20
+    """Scheduled syncs that may wait for a worker, so that those that people order are not far behind."""
+    hold: timedelta = timedelta(minutes=1)
+    """After which a turn is started again whose replica has died in the middle, or met an active sync."""
+
+
+class Scheduler:
+    """The loop of one replica."""
+
+    def __init__(
+        self,
+        *,
+        schedules: Schedules,
+        orders: Orders,
+        drain: Drain,
+        wake_worker: Callable[[], None],
+        defaults: ScheduleDefaults,
+        overlap: timedelta,
+        pace: SchedulePace,
+    ) -> None:
+        self._schedules = schedules
+        self._orders = orders
+        self._drain = drain
+        self._wake_worker = wake_worker
+        self._defaults = defaults
+        self._overlap = overlap
+        self._pace = pace
+        self._plan_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Looks until the drain."""
+        while True:
+            try:
+                await self._drain.race(self._rest())
+                await self.look()
+            except ServerDraining:
+                return
+            except StorageUnavailable:
+                _log.warning("cannot look for what is due: the database does not answer")
+
+    async def look(self) -> None:
+        """Plans turns where it is time for that, and starts what is due. Raises StorageUnavailable."""
+        if time.monotonic() >= self._plan_at:
+            await self._plan()
+        for due in await self._schedules.due(most=self._pace.most_waiting):
+            if self._drain.started:
+                return
+            await self._start(due)
+
+    async def _plan(self) -> None:
+        unplanned = await self._schedules.unplanned(self._defaults, limit=self._pace.plan_at_once)
+        for one in unplanned:
+            planned = one.schedule.planned(self._defaults, one.now)
+            await self._schedules.plan(one.shop, old=one.schedule, new=planned)
+        if len(unplanned) < self._pace.plan_at_once:
+            self._plan_at = time.monotonic() + self._pace.plan_every.total_seconds()
+
+    async def _start(self, due: ScheduledShop) -> None:
+        mode = due.schedule.due(due.now)
+        if mode is None or not await self._schedules.take(due.shop, hold=self._pace.hold):
+            return
+        try:
+            sync = await self._order(due, mode)
+        except SyncAlreadyRunning:
+            # Somebody else was faster. The turn stays due, and is looked at again when that sync has ended.
+            return
+        following = due.schedule.after(sync.mode, self._defaults, due.now)
+        await self._schedules.plan(due.shop, old=due.schedule, new=following)
+        _log.info(
+            "sync scheduled",
+            extra={"sync_id": str(sync.sync_id), "shop": str(due.shop.key), "mode": sync.mode.value},
+        )
+
+    async def _order(self, due: ScheduledShop, mode: SyncMode) -> Sync:
+        turn = due.schedule.full_due_at if mode is SyncMode.FULL else due.schedule.incremental_due_at
+        with correlated():
+            sync = await self._orders.start(
+                SyncOrder(
+                    shop=due.shop.key,
+                    mode=mode,
+                    overlap=self._overlap,
+                    trigger=SyncTrigger.SCHEDULE,
+                    # One turn is one sync, also when a replica dies before it has planned the next one.
+                    request_id=f"schedule:{due.shop.shop_id}:{mode.value}:{turn:%Y%m%dT%H%M%S.%f}",
+                    correlation_id=correlation_id.get(),
+                )
+            )
+        self._wake_worker()
+        return sync
+
+    async def _rest(self) -> None:
+        await asyncio.sleep(self._pace.poll_every.total_seconds() * random.uniform(0.7, 1.3))
