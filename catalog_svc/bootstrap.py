@@ -14,6 +14,7 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
 from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector import ConnectorSource
@@ -27,6 +28,8 @@ from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.orders import OrderStore
 from catalog_svc.storage.readiness import wait_until_ready, watch_readiness
+from catalog_svc.storage.retention import RetentionStore
+from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.storage.schema import check_schema
 from catalog_svc.storage.schema import migrate as migrate_schema
 from catalog_svc.storage.shops import ShopStore
@@ -36,7 +39,10 @@ from catalog_svc.usecases.change_sync import ChangeSync
 from catalog_svc.usecases.follow_sync import FollowSync, WatchLimits
 from catalog_svc.usecases.patience import RunLimits
 from catalog_svc.usecases.read_catalog import ReadCatalog
+from catalog_svc.usecases.retention import Keeping, Retention
 from catalog_svc.usecases.run_sync import SyncRunner
+from catalog_svc.usecases.schedule import SchedulePace, Scheduler
+from catalog_svc.usecases.set_schedule import SetSchedule
 from catalog_svc.usecases.start_sync import StartSync
 from catalog_svc.usecases.sync_feed import SyncFeed
 from catalog_svc.usecases.work import Worker
@@ -82,6 +88,8 @@ async def running(settings: CatalogSettings) -> AsyncIterator[int]:
         background = _Background(
             parts.feed.run(parts.drain),
             parts.worker.run(),
+            parts.scheduler.run(),
+            parts.retention.run(),
             watch_readiness(engine, server.set_serving, parts.drain),
         )
         try:
@@ -97,6 +105,8 @@ class _Parts:
     servicer: CatalogServicer
     feed: SyncFeed
     worker: Worker
+    scheduler: Scheduler
+    retention: Retention
     drain: Drain
 
 
@@ -117,6 +127,7 @@ def _assemble(settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.
     drain, database = Drain(), Database(engine)
     shops, syncs, orders = ShopStore(database), SyncStore(database), OrderStore(database)
     feed = SyncFeed(syncs, max_followers=settings.max_watchers)
+    schedules, defaults = ScheduleStore(database), _schedule_defaults(settings)
     leases = LeaseStore(database, owner=uuid4(), ttl=settings.lease_ttl)
     runner = SyncRunner(
         leases=leases,
@@ -132,6 +143,7 @@ def _assemble(settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.
         ),
     )
     worker = Worker(leases=leases, runner=runner, drain=drain, max_running=settings.max_running_syncs)
+    read = ReadCatalog(shops=shops, syncs=syncs, items=ItemStore(database), schedules=schedules, defaults=defaults)
     use_cases = CatalogUseCases(
         start=StartSync(
             shops=shops,
@@ -141,12 +153,40 @@ def _assemble(settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.
         ),
         change=ChangeSync(orders=orders, publish=feed.publish, wake_worker=worker.wake),
         follow=FollowSync(syncs=syncs, feed=feed, drain=drain, limits=WatchLimits()),
-        read=ReadCatalog(shops=shops, syncs=syncs, items=ItemStore(database)),
+        read=read,
+        set_schedule=SetSchedule(read=read, schedules=schedules, defaults=defaults),
         syncs=syncs,
         issues=IssueStore(database),
         overlap=settings.incremental_overlap,
     )
-    return _Parts(servicer=CatalogServicer(use_cases), feed=feed, worker=worker, drain=drain)
+    return _Parts(
+        servicer=CatalogServicer(use_cases),
+        feed=feed,
+        worker=worker,
+        scheduler=_scheduler(settings, database, worker, drain),
+        retention=Retention(leftovers=RetentionStore(database), drain=drain, keeping=_keeping(settings)),
+        drain=drain,
+    )
+
+
+def _scheduler(settings: CatalogSettings, database: Database, worker: Worker, drain: Drain) -> Scheduler:
+    return Scheduler(
+        schedules=ScheduleStore(database),
+        orders=OrderStore(database),
+        drain=drain,
+        wake_worker=worker.wake,
+        defaults=_schedule_defaults(settings),
+        overlap=settings.incremental_overlap,
+        pace=SchedulePace(),
+    )
+
+
+def _schedule_defaults(settings: CatalogSettings) -> ScheduleDefaults:
+    return ScheduleDefaults(incremental_every=settings.incremental_every, full_every=settings.full_every)
+
+
+def _keeping(settings: CatalogSettings) -> Keeping:
+    return Keeping(syncs=settings.keep_syncs, requests=settings.keep_request_ids, deleted=settings.keep_deleted)
 
 
 def _server(settings: CatalogSettings, parts: _Parts) -> GrpcServer:

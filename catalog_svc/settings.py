@@ -30,3 +30,9 @@ class CatalogSettings(ServiceSettings):
     give_up_after: Duration = timedelta(hours=24)
     give_up_new_after: Duration = timedelta(minutes=1)
     incremental_overlap: Duration = timedelta(minutes=5)
+    incremental_every: Duration = timedelta()
+    """For shops without a schedule of their own; zero: never. Likewise:"""
+    full_every: Duration = timedelta()
+    keep_syncs: Duration = timedelta(days=30)
+    keep_request_ids: Duration = timedelta(days=7)
+    keep_deleted: Duration = timedelta(days=90)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from catalog_svc.domain.schedule import RETRY_BROKEN_EVERY, ShopSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import Sync, SyncError
 
@@ -55,6 +56,8 @@ class ShopStatus:
     counts: CatalogCounts
     last_finished: Sync | None
     active: Sync | None
+    planned: ShopSchedule
+    """What the intervals alone say."""
 
     @property
     def connection(self) -> ConnectionState:
@@ -70,3 +73,11 @@ class ShopStatus:
     def connection_error(self) -> SyncError | None:
         """What went wrong last; None when healthy."""
         return self.last_finished.error if self.last_finished else None
+
+    @property
+    def schedule(self) -> ShopSchedule:
+        """What is in effect: a broken connection is tried again at a slow pace only."""
+        ended_at = self.last_finished.ended_at if self.last_finished else None
+        if self.connection is not ConnectionState.BROKEN or ended_at is None:
+            return self.planned
+        return self.planned.not_before(ended_at + RETRY_BROKEN_EVERY)

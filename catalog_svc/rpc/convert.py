@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 
 from catalog_svc.domain.issue import SyncIssue
 from catalog_svc.domain.item import Item
 from catalog_svc.domain.progress import Progress, RecordCounts, Waiting
+from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.status import ShopStatus
 from catalog_svc.domain.sync import Sync, SyncError
@@ -73,6 +75,19 @@ def status(value: ShopStatus) -> pb.GetStatusResponse:
             reason=error.reason if error else "",
             message=error.message if error else "",
         ),
+        schedule=schedule(value.schedule),
+    )
+
+
+def schedule(value: ShopSchedule) -> pb.ShopSchedule:
+    """How often a shop is synced without being asked."""
+    return pb.ShopSchedule(
+        incremental_every=_duration(value.incremental_every),
+        full_every=_duration(value.full_every),
+        paused=value.paused,
+        incremental_is_default=value.incremental_is_default,
+        full_is_default=value.full_is_default,
+        next_due_time=_time(value.next_due_at),
     )
 
 
@@ -165,6 +180,12 @@ def _error(value: SyncError) -> status_pb2.Status:
 
 def _money(amount: Decimal | None, currency_code: str) -> pb.Money | None:
     return None if amount is None else pb.Money(amount=format(amount, "f"), currency_code=currency_code)
+
+
+def _duration(value: timedelta) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(value)
+    return duration
 
 
 def _time(value: datetime | None) -> Timestamp | None:

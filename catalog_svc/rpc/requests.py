@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from catalog_svc.domain.item import ItemFilter
+from catalog_svc.domain.schedule import NEVER, ScheduleChange
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncMode, SyncState
 from servicekit.failure import FieldViolation, InvalidRequest
@@ -19,6 +21,7 @@ _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]
 _PLATFORM = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MAX_TEXT = 255
+_SHORTEST, _LONGEST = timedelta(minutes=1), timedelta(days=366)
 
 _MODES = {
     pb.Sync.MODE_UNSPECIFIED: SyncMode.INCREMENTAL,
@@ -111,6 +114,27 @@ class Checks:
             else:
                 self.wrong("states", "must be states of a sync")
         return tuple(known)
+
+    def interval(self, field: str, message: Duration) -> timedelta:
+        """Between syncs; NEVER is one too."""
+        try:
+            value = message.ToTimedelta()
+        except (ValueError, OverflowError):
+            value = timedelta(-1)
+        if value != NEVER and not _SHORTEST <= value <= _LONGEST:
+            self.wrong(field, "must be zero (never), or at least a minute and at most a year")
+        return value
+
+    def schedule_change(self, request: pb.SetShopScheduleRequest) -> ScheduleChange:
+        """What SetShopSchedule changes."""
+        incremental = request.incremental_every if request.HasField("incremental_every") else None
+        full = request.full_every if request.HasField("full_every") else None
+        return ScheduleChange(
+            incremental_every=None if incremental is None else self.interval("incremental_every", incremental),
+            full_every=None if full is None else self.interval("full_every", full),
+            paused=request.paused if request.HasField("paused") else None,
+            reset=request.reset,
+        )
 
     def item_filter(self, request: pb.ListItemsRequest) -> ItemFilter:
         """The filters of ListItems."""

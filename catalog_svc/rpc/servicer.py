@@ -21,6 +21,7 @@ from catalog_svc.usecases.change_sync import ChangeSync
 from catalog_svc.usecases.follow_sync import FollowSync
 from catalog_svc.usecases.ports import Issues, Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
+from catalog_svc.usecases.set_schedule import SetSchedule
 from catalog_svc.usecases.start_sync import StartSync
 from servicekit.correlation import correlation_id
 
@@ -35,6 +36,7 @@ class CatalogUseCases:
     change: ChangeSync
     follow: FollowSync
     read: ReadCatalog
+    set_schedule: SetSchedule
     syncs: Syncs
     issues: Issues
     overlap: timedelta
@@ -113,6 +115,15 @@ class CatalogServicer(CatalogServiceServicer):
             sync_id, request_id=request_id, correlation_id=correlation_id.get()
         )
         return pb.ResumeSyncResponse(sync=convert.sync(resumed))
+
+    async def SetShopSchedule(
+        self, request: pb.SetShopScheduleRequest, context: Context
+    ) -> pb.SetShopScheduleResponse:
+        checks = Checks()
+        key = checks.shop(request.shop)
+        change = checks.schedule_change(request)
+        checks.done()
+        return pb.SetShopScheduleResponse(schedule=convert.schedule(await self._use.set_schedule(key, change)))
 
     async def ListSyncIssues(
         self, request: pb.ListSyncIssuesRequest, context: Context

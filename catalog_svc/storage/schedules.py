@@ -24,7 +24,8 @@ from catalog_svc.storage.rows import SHOP_COLUMNS, to_shop
 _SCHEDULE_COLUMNS = """schedule.incremental_every, schedule.full_every, schedule.incremental_due_at,
     schedule.full_due_at, coalesce(schedule.paused, false) AS paused"""
 
-_SCHEDULED = f"SELECT shop.merchant_id, shop.shop_id, {SHOP_COLUMNS}, {_SCHEDULE_COLUMNS}, clock_timestamp() AS now"
+_SCHEDULED = f"""
+    SELECT shop.merchant_id, shop.shop_id, {SHOP_COLUMNS}, {_SCHEDULE_COLUMNS}, clock_timestamp() AS now"""
 
 _KEY = "merchant_id = :merchant_id AND shop_id = :shop_id"
 

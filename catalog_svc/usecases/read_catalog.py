@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from catalog_svc.domain.errors import ItemNotFound, ShopNotFound
 from catalog_svc.domain.item import Item, ItemFilter, ItemPosition
+from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import ShopStatus
 from catalog_svc.domain.sync import ACTIVE_STATES, SyncState
-from catalog_svc.usecases.ports import Items, Shops, Syncs
+from catalog_svc.usecases.ports import Items, Schedules, Shops, Syncs
 
 _ENDED = tuple(state for state in SyncState if state.ended)
 
@@ -15,10 +16,14 @@ _ENDED = tuple(state for state in SyncState if state.ended)
 class ReadCatalog:
     """Shops, their status and their items."""
 
-    def __init__(self, *, shops: Shops, syncs: Syncs, items: Items) -> None:
+    def __init__(
+        self, *, shops: Shops, syncs: Syncs, items: Items, schedules: Schedules, defaults: ScheduleDefaults
+    ) -> None:
         self._shops = shops
         self._syncs = syncs
         self._items = items
+        self._schedules = schedules
+        self._defaults = defaults
 
     async def shop(self, key: ShopKey) -> Shop:
         """The registered shop. Raises ShopNotFound."""
@@ -37,6 +42,7 @@ class ReadCatalog:
             counts=await self._items.counts(shop),
             last_finished=finished[0] if finished else None,
             active=active[0] if active else None,
+            planned=(await self._schedules.get(shop)).under(self._defaults),
         )
 
     async def item(self, key: ShopKey, item_id: str) -> Item:

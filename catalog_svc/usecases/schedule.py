@@ -68,6 +68,8 @@ class Scheduler:
                 return
             except StorageUnavailable:
                 _log.warning("cannot look for what is due: the database does not answer")
+            except Exception:
+                _log.exception("looking for what is due broke")
 
     async def look(self) -> None:
         """Plans turns where it is time for that, and starts what is due. Raises StorageUnavailable."""
