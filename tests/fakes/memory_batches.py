@@ -1,0 +1,190 @@
+"""Batches and sweeps over a catalog in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+from catalog_svc.domain.errors import LeaseLost
+from catalog_svc.domain.fuse import ALWAYS_ALLOWED, check_fuse
+from catalog_svc.domain.issue import RecordIssue
+from catalog_svc.domain.product import IncomingProduct
+from catalog_svc.domain.progress import Progress, RecordCounts
+from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.source import SourceBatch
+from catalog_svc.domain.sync import Lease, Sync, SyncState
+from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
+from tests.fakes.memory_state import State, StoredItem, StoredProduct, SyncRow
+
+
+class MemoryBatches:
+    """`Batches`."""
+
+    def __init__(self, link: MemoryLink) -> None:
+        self._link = link
+        self._catalog = link.catalog
+
+    async def apply(
+        self, lease: Lease, shop: Shop, batch: SourceBatch, *, full: bool, items_per_second: float | None
+    ) -> tuple[Lease, Sync]:
+        def work(state: State) -> Sync:
+            row = fenced(self._catalog, state, lease)
+            if row is None:
+                applied = already_applied(self._catalog, state, lease)
+                if applied.checkpoint != batch.checkpoint:
+                    raise LeaseLost
+                return state.sync(lease.sync_id)
+            return self._apply(state, row, lease, batch, full=full, rate=items_per_second)
+
+        sync = await self._link.transaction(work)
+        return replace(lease, next_seq=lease.next_seq + 1), sync
+
+    def _apply(
+        self, state: State, row: SyncRow, lease: Lease, batch: SourceBatch, *, full: bool, rate: float | None
+    ) -> Sync:
+        products = list({product.product_id: product for product in batch.products}.values())
+        written, items = _write(state, lease.shop_id, products)
+        gone, gone_items = state.mark_products(lease.shop_id, set(batch.deleted_product_ids))
+        items = replace(items, deleted=items.deleted + gone_items)
+        deleted = row.sync.progress.items.deleted + items.deleted
+        if items.deleted and deleted > ALWAYS_ALLOWED and not row.allow_mass_delete:
+            check_fuse(would_delete=deleted, stored=state.live_items(lease.shop_id) + deleted)
+        aside = {issue.product_id for issue in batch.issues if issue.product_set_aside and issue.product_id}
+        if full:
+            met = frozenset(product.product_id for product in products) | aside
+            state.seen[row.pass_id] = state.seen.get(row.pass_id, frozenset()) | met
+        state.issues[lease.sync_id] = state.issues.get(lease.sync_id, ()) + batch.issues
+        progress = _added(row.sync.progress, replace(written, deleted=gone), items, batch.issues, rate)
+        now = self._catalog.now
+        waiting = row.sync.waiting
+        lasting = waiting if waiting and waiting.until > now else None
+        return state.keep(
+            replace(
+                row.shown(now, progress=progress, waiting=lasting),
+                next_seq=row.next_seq + 1,
+                checkpoint=batch.checkpoint,
+                lease_until=now + self._catalog.ttl,
+                progressed_at=now,
+                claims_without_progress=0,
+            )
+        )
+
+
+class MemorySweeps:
+    """`Sweeps`."""
+
+    def __init__(self, link: MemoryLink) -> None:
+        self._link = link
+        self._catalog = link.catalog
+
+    async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:
+        def work(state: State) -> Sync | None:
+            row = fenced(self._catalog, state, lease)
+            if row is None:
+                already_applied(self._catalog, state, lease)
+                return state.sync(lease.sync_id)
+            return self._step(state, row, lease.shop_id)
+
+        sync = await self._link.transaction(work)
+        return replace(lease, next_seq=lease.next_seq + 1), sync
+
+    async def forget_seen(self, lease: Lease) -> None:
+        await self._link.transaction(lambda state: state.seen.pop(state.row(lease.sync_id).pass_id, None))
+
+    def _step(self, state: State, row: SyncRow, shop_id: UUID) -> Sync | None:
+        seen = state.seen.get(row.pass_id, frozenset())
+        stored = {
+            pid for (shop, pid), product in state.products.items() if shop == shop_id and not product.deleted
+        }
+        vanished = sorted(stored - seen)
+        deleted = row.sync.progress.items.deleted
+        if not row.allow_mass_delete:
+            going = set(vanished)
+            count = sum(
+                shop == shop_id and not item.deleted and item.record.product_id in going
+                for (shop, _), item in state.items.items()
+            )
+            check_fuse(would_delete=deleted + count, stored=state.live_items(shop_id) + deleted)
+        now = self._catalog.now
+        row = replace(
+            row, next_seq=row.next_seq + 1, lease_until=now + self._catalog.ttl, claims_without_progress=0
+        )
+        if not vanished:
+            state.keep(row)
+            return None
+        products, items = state.mark_products(shop_id, set(vanished[: self._catalog.products_per_sweep]))
+        progress = replace(
+            row.sync.progress,
+            products=row.sync.progress.products + RecordCounts(deleted=products),
+            items=row.sync.progress.items + RecordCounts(deleted=items),
+        )
+        return state.keep(row.shown(now, progress=progress))
+
+
+def fenced(catalog: MemoryCatalog, state: State, lease: Lease) -> SyncRow | None:
+    """The sync, if this lease may write its next batch now."""
+    try:
+        row = catalog.held(state, lease)
+    except LeaseLost:
+        return None
+    return row if catalog.is_next(row, lease) else None
+
+
+def already_applied(catalog: MemoryCatalog, state: State, lease: Lease) -> SyncRow:
+    """The sync, if this very batch was the last one. Raises LeaseLost."""
+    row = state.row(lease.sync_id)
+    ours = row.sync.state is SyncState.RUNNING and catalog.is_owner(row, lease)
+    if not ours or row.next_seq != lease.next_seq + 1:
+        raise LeaseLost
+    return row
+
+
+def _write(state: State, shop_id: UUID, products: list[IncomingProduct]) -> tuple[RecordCounts, RecordCounts]:
+    counts, items = RecordCounts(seen=len(products)), RecordCounts()
+    for product in products:
+        stored = state.products.get((shop_id, product.product_id))
+        if stored and not stored.deleted and stored.record.content_hash == product.content_hash:
+            counts += RecordCounts(unchanged=1)
+            items += RecordCounts(seen=product.item_count, unchanged=product.item_count)
+            continue
+        is_new = stored is None or stored.deleted
+        counts += RecordCounts(created=int(is_new), updated=int(not is_new))
+        items += _write_changed(state, shop_id, product, known=stored is not None)
+    return counts, items
+
+
+def _write_changed(state: State, shop_id: UUID, product: IncomingProduct, *, known: bool) -> RecordCounts:
+    record, items = product.unpack()
+    state.products[shop_id, product.product_id] = StoredProduct(record)
+    counts = RecordCounts(seen=len(items))
+    for item in items:
+        stored = state.items.get((shop_id, item.item_id))
+        if stored is None or stored.deleted:
+            counts += RecordCounts(created=1)
+        elif stored.says(item):
+            counts += RecordCounts(unchanged=1)
+        else:
+            counts += RecordCounts(updated=1)
+        state.items[shop_id, item.item_id] = StoredItem(item)
+    if known and product.variants_complete:
+        here = frozenset(item.item_id for item in items)
+        counts += RecordCounts(deleted=state.mark_items(shop_id, {product.product_id}, but=here))
+    return counts
+
+
+def _added(
+    progress: Progress,
+    products: RecordCounts,
+    items: RecordCounts,
+    issues: tuple[RecordIssue, ...],
+    rate: float | None,
+) -> Progress:
+    whole = sum(issue.product_set_aside for issue in issues)
+    parts = len({issue.item_id for issue in issues if issue.item_id and not issue.product_set_aside})
+    return replace(
+        progress,
+        products=progress.products + products + RecordCounts(set_aside=whole),
+        items=progress.items + items + RecordCounts(set_aside=parts),
+        issue_count=progress.issue_count + len(issues),
+        items_per_second=rate,
+    )

@@ -1,0 +1,153 @@
+"""Leases over a catalog in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from catalog_svc.domain.errors import LeaseLost
+from catalog_svc.domain.progress import Waiting
+from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.source import SourceHeader
+from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncState
+from tests.fakes.memory_catalog import MemoryLink
+from tests.fakes.memory_state import State, SyncRow
+
+
+class MemoryLeases:
+    """`Leases` of one replica."""
+
+    def __init__(self, link: MemoryLink) -> None:
+        self._link = link
+        self._catalog = link.catalog
+
+    async def claim(self) -> ClaimedSync | None:
+        def work(state: State) -> ClaimedSync | None:
+            free = [row for row in state.syncs.values() if self._catalog.is_free(row)]
+            return self._taken(state, free[0]) if free else None
+
+        return await self._link.transaction(work)
+
+    async def renew(self, lease: Lease) -> None:
+        await self._link.transaction(lambda state: self._prolong(state, lease))
+
+    async def regain(self, lease: Lease) -> ClaimedSync:
+        def work(state: State) -> ClaimedSync:
+            return self._claimed(state, self._prolong(state, lease))
+
+        return await self._link.transaction(work)
+
+    async def release(self, lease: Lease) -> None:
+        def work(state: State) -> None:
+            try:
+                row = self._catalog.held(state, lease)
+            except LeaseLost:
+                return
+            # Below the clock, which stands still here.
+            free_since = self._catalog.now - timedelta(microseconds=1)
+            fewer = max(0, row.claims_without_progress - 1)
+            state.keep(replace(row, lease_until=free_since, claims_without_progress=fewer))
+
+        await self._link.transaction(work)
+
+    async def begin(self, lease: Lease, header: SourceHeader) -> Sync:
+        def work(state: State) -> Sync:
+            row = self._catalog.held(state, lease)
+            if lease.next_seq == 0:
+                for earlier in state.of_shop(lease.shop_id):
+                    if earlier.pass_id != row.pass_id:
+                        state.seen.pop(earlier.pass_id, None)
+            self._store_profile(state, row.sync.shop, header)
+            shown = row.shown(
+                self._catalog.now,
+                strategy=header.strategy,
+                served_api_version=header.served_api_version,
+                waiting=None,
+                progress=replace(
+                    row.sync.progress,
+                    estimated_product_count=header.estimated_product_count,
+                    estimated_item_count=header.estimated_item_count,
+                ),
+            )
+            return state.keep(replace(shown, watermark=row.watermark or header.watermark))
+
+        return await self._link.transaction(work)
+
+    async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
+        def work(state: State) -> Sync:
+            row = self._catalog.held(state, lease)
+            progress = replace(row.sync.progress, items_per_second=None)
+            return state.keep(row.shown(self._catalog.now, waiting=waiting, progress=progress))
+
+        return await self._link.transaction(work)
+
+    async def end(self, lease: Lease, state: SyncState, error: SyncError | None = None) -> Sync:
+        def work(tables: State) -> Sync:
+            row = tables.row(lease.sync_id)
+            if row.sync.state is not state or not self._catalog.is_owner(row, lease):
+                row = self._catalog.held(tables, lease)
+                now = self._catalog.now
+                progress = replace(row.sync.progress, items_per_second=None)
+                row = replace(
+                    row.shown(now, state=state, ended_at=now, waiting=None, error=error, progress=progress),
+                    lease_until=None,
+                )
+            if state is SyncState.SUCCEEDED:
+                _advance(tables, row)
+            return tables.keep(row)
+
+        return await self._link.transaction(work)
+
+    def _taken(self, state: State, row: SyncRow) -> ClaimedSync:
+        now = self._catalog.now
+        shown = row.shown(
+            now,
+            state=SyncState.RUNNING,
+            attempt_count=row.sync.attempt_count + 1,
+            started_at=row.sync.started_at or now,
+        )
+        taken = replace(
+            shown,
+            epoch=row.epoch + 1,
+            lease_until=now + self._catalog.ttl,
+            progressed_at=row.progressed_at or now,
+            claims_without_progress=row.claims_without_progress + 1,
+        )
+        state.keep(taken)
+        return self._claimed(state, taken)
+
+    def _prolong(self, state: State, lease: Lease) -> SyncRow:
+        row = replace(self._catalog.held(state, lease), lease_until=self._catalog.now + self._catalog.ttl)
+        state.keep(row)
+        return row
+
+    def _claimed(self, state: State, row: SyncRow) -> ClaimedSync:
+        shop = row.sync.shop
+        return ClaimedSync(
+            lease=Lease(
+                merchant_id=shop.merchant_id,
+                shop_id=shop.shop_id,
+                sync_id=row.sync.sync_id,
+                epoch=row.epoch,
+                next_seq=row.next_seq,
+            ),
+            sync=state.sync(row.sync.sync_id),
+            checkpoint=row.checkpoint,
+            updated_after=row.updated_after,
+            claims_without_progress=row.claims_without_progress,
+            stuck_for=self._catalog.now - (row.progressed_at or self._catalog.now),
+        )
+
+    def _store_profile(self, state: State, shop: Shop, header: SourceHeader) -> None:
+        state.shops[shop.key] = replace(
+            state.shops[shop.key],
+            currency_code=header.profile.currency_code,
+            platform_shop_id=header.profile.platform_shop_id,
+            display_name=header.profile.display_name,
+        )
+
+
+def _advance(state: State, row: SyncRow) -> None:
+    shop = state.shops[row.sync.shop.key]
+    moments = [moment for moment in (shop.watermark, row.watermark) if moment is not None]
+    state.shops[shop.key] = replace(shop, watermark=max(moments, default=None))

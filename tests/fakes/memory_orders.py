@@ -1,0 +1,185 @@
+"""Orders and reading of syncs over a catalog in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from catalog_svc.domain.errors import (
+    RequestIdReused,
+    SyncAlreadyRunning,
+    SyncNotCancellable,
+    SyncNotResumable,
+)
+from catalog_svc.domain.order import SyncOrder
+from catalog_svc.domain.progress import Progress
+from catalog_svc.domain.shop import Shop, ShopKey
+from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
+from tests.fakes.memory_catalog import MemoryLink
+from tests.fakes.memory_state import State, SyncRow
+
+
+class MemoryOrders:
+    """`Orders`."""
+
+    def __init__(self, link: MemoryLink) -> None:
+        self._link = link
+
+    async def start(self, order: SyncOrder) -> Sync:
+        parts = (str(order.shop), order.mode.value, str(order.allow_mass_delete))
+
+        def work(state: State) -> Sync:
+            earlier = _repeated(state, "StartSync", order.request_id, parts)
+            if earlier is not None:
+                return earlier
+            shop = _register(state, order.shop)
+            _refuse_second(state, shop)
+            fresh = self._fresh(order, shop)
+            _remember(state, "StartSync", order.request_id, parts, fresh.sync.sync_id)
+            return state.keep(fresh)
+
+        return await self._link.transaction(work)
+
+    async def cancel(self, sync_id: UUID) -> Sync:
+        def work(state: State) -> Sync:
+            row = state.row(sync_id)
+            if row.sync.state is SyncState.CANCELLED:
+                return state.sync(sync_id)
+            if row.sync.state.ended:
+                raise SyncNotCancellable(sync_id, row.sync.state.value)
+            now = self._link.catalog.now
+            ended = row.shown(now, state=SyncState.CANCELLED, ended_at=now, waiting=None)
+            return state.keep(replace(ended, epoch=row.epoch + 1, lease_until=None))
+
+        return await self._link.transaction(work)
+
+    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
+        parts = (str(sync_id),)
+
+        def work(state: State) -> Sync:
+            earlier = _repeated(state, "ResumeSync", request_id, parts)
+            if earlier is not None:
+                return earlier
+            parent = state.row(sync_id)
+            _check_resumable(state, parent)
+            _refuse_second(state, parent.sync.shop)
+            fresh = self._continued(parent, correlation_id)
+            _remember(state, "ResumeSync", request_id, parts, fresh.sync.sync_id)
+            return state.keep(fresh)
+
+        return await self._link.transaction(work)
+
+    def _fresh(self, order: SyncOrder, shop: Shop) -> SyncRow:
+        incremental = order.mode is SyncMode.INCREMENTAL and shop.watermark is not None
+        sync_id, now = uuid7(), self._link.catalog.now
+        sync = Sync(
+            sync_id=sync_id,
+            shop=shop,
+            state=SyncState.PENDING,
+            mode=SyncMode.INCREMENTAL if incremental else SyncMode.FULL,
+            trigger=order.trigger,
+            revision=1,
+            progress=Progress(),
+            created_at=now,
+            updated_at=now,
+            correlation_id=order.correlation_id,
+        )
+        return SyncRow(
+            sync=sync,
+            pass_id=sync_id,
+            updated_after=shop.watermark - order.overlap if incremental and shop.watermark else None,
+            allow_mass_delete=order.allow_mass_delete,
+        )
+
+    def _continued(self, parent: SyncRow, correlation_id: str) -> SyncRow:
+        old, now = parent.sync, self._link.catalog.now
+        sync = Sync(
+            sync_id=uuid7(),
+            shop=old.shop,
+            state=SyncState.PENDING,
+            mode=old.mode,
+            trigger=SyncTrigger.RESUME,
+            revision=1,
+            progress=replace(old.progress, items_per_second=None),
+            created_at=now,
+            updated_at=now,
+            parent_sync_id=old.sync_id,
+            correlation_id=correlation_id,
+        )
+        return SyncRow(
+            sync=sync,
+            pass_id=parent.pass_id,
+            checkpoint=parent.checkpoint,
+            updated_after=parent.updated_after,
+            watermark=parent.watermark,
+            allow_mass_delete=parent.allow_mass_delete,
+        )
+
+
+class MemorySyncs:
+    """`Syncs`."""
+
+    def __init__(self, link: MemoryLink) -> None:
+        self._link = link
+
+    async def get(self, sync_id: UUID) -> Sync:
+        return await self._link.transaction(lambda state: state.sync(sync_id))
+
+    async def get_many(self, sync_ids: Collection[UUID]) -> list[Sync]:
+        def work(state: State) -> list[Sync]:
+            return [state.sync(sync_id) for sync_id in sync_ids if sync_id in state.syncs]
+
+        return await self._link.transaction(work)
+
+    async def page(
+        self, *, shop: Shop | None, states: Sequence[SyncState], before: UUID | None, limit: int
+    ) -> list[Sync]:
+        def work(state: State) -> list[Sync]:
+            rows = state.of_shop(shop.shop_id) if shop else list(state.syncs.values())
+            found = [row.sync for row in rows if not states or row.sync.state in states]
+            older = [sync for sync in found if before is None or sync.sync_id < before]
+            newest = sorted(older, key=lambda sync: sync.sync_id, reverse=True)[:limit]
+            return [state.sync(sync.sync_id) for sync in newest]
+
+        return await self._link.transaction(work)
+
+
+def _repeated(state: State, method: str, request_id: str, parts: tuple[str, ...]) -> Sync | None:
+    if (method, request_id) not in state.requests:
+        return None
+    before, sync_id = state.requests[method, request_id]
+    if before != parts:
+        raise RequestIdReused(request_id)
+    return state.sync(sync_id)
+
+
+def _remember(state: State, method: str, request_id: str, parts: tuple[str, ...], sync_id: UUID) -> None:
+    if request_id:
+        state.requests[method, request_id] = parts, sync_id
+
+
+def _register(state: State, key: ShopKey) -> Shop:
+    if key not in state.shops:
+        state.shops[key] = Shop(merchant_id=uuid7(), shop_id=uuid7(), key=key)
+    return state.shops[key]
+
+
+def _refuse_second(state: State, shop: Shop) -> None:
+    for row in state.of_shop(shop.shop_id):
+        if not row.sync.state.ended:
+            raise SyncAlreadyRunning(shop.key, row.sync.sync_id)
+
+
+def _check_resumable(state: State, parent: SyncRow) -> None:
+    sync = parent.sync
+    if not sync.state.ended:
+        raise SyncAlreadyRunning(sync.shop.key, sync.sync_id)
+    if sync.state is SyncState.SUCCEEDED:
+        raise SyncNotResumable(sync.sync_id, sync.state.value, "it has succeeded")
+    if not parent.checkpoint:
+        raise SyncNotResumable(sync.sync_id, sync.state.value, "it stored nothing")
+    if state.of_shop(sync.shop.shop_id)[-1] is not parent:
+        raise SyncNotResumable(sync.sync_id, sync.state.value, "the shop was synced again since")

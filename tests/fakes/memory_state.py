@@ -1,0 +1,131 @@
+"""What the catalog's tables hold, as immutable rows: a transaction changes a copy and is kept or dropped whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from catalog_svc.domain.errors import SyncNotFound
+from catalog_svc.domain.issue import RecordIssue
+from catalog_svc.domain.product import ItemRecord, ProductRecord
+from catalog_svc.domain.shop import Shop, ShopKey
+from catalog_svc.domain.sync import Sync
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyncRow:
+    """A sync with what its clients do not see."""
+
+    sync: Sync
+    pass_id: UUID
+    epoch: int = 0
+    next_seq: int = 0
+    lease_until: datetime | None = None
+    progressed_at: datetime | None = None
+    claims_without_progress: int = 0
+    checkpoint: bytes = b""
+    updated_after: datetime | None = None
+    watermark: datetime | None = None
+    allow_mass_delete: bool = False
+
+    def shown(self, now: datetime, **changes: Any) -> SyncRow:
+        """With a change that clients see."""
+        sync = replace(self.sync, revision=self.sync.revision + 1, updated_at=now, **changes)
+        return replace(self, sync=sync)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProduct:
+    """A row of `product`."""
+
+    record: ProductRecord
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """A row of `item`."""
+
+    record: ItemRecord
+    deleted: bool = False
+
+    def says(self, record: ItemRecord) -> bool:
+        """Whether it is there and digit for digit the same: 7.3 and 7.30 are equal numbers, not the same."""
+        return not self.deleted and _digits(self.record) == _digits(record)
+
+
+@dataclass(kw_only=True, slots=True)
+class State:
+    """All tables. Products and items are keyed by shop and platform id."""
+
+    shops: dict[ShopKey, Shop] = field(default_factory=dict)
+    syncs: dict[UUID, SyncRow] = field(default_factory=dict)
+    products: dict[tuple[UUID, str], StoredProduct] = field(default_factory=dict)
+    items: dict[tuple[UUID, str], StoredItem] = field(default_factory=dict)
+    seen: dict[UUID, frozenset[str]] = field(default_factory=dict)
+    issues: dict[UUID, tuple[RecordIssue, ...]] = field(default_factory=dict)
+    requests: dict[tuple[str, str], tuple[tuple[str, ...], UUID]] = field(default_factory=dict)
+    """By method and request_id: what must be the same, and the sync that it made."""
+
+    def copy(self) -> State:
+        return State(
+            shops=dict(self.shops),
+            syncs=dict(self.syncs),
+            products=dict(self.products),
+            items=dict(self.items),
+            seen=dict(self.seen),
+            issues=dict(self.issues),
+            requests=dict(self.requests),
+        )
+
+    def row(self, sync_id: UUID) -> SyncRow:
+        """Raises SyncNotFound."""
+        if sync_id not in self.syncs:
+            raise SyncNotFound(sync_id)
+        return self.syncs[sync_id]
+
+    def keep(self, row: SyncRow) -> Sync:
+        """Stores the row; the sync as clients see it."""
+        self.syncs[row.sync.sync_id] = row
+        return self.sync(row.sync.sync_id)
+
+    def sync(self, sync_id: UUID) -> Sync:
+        """With its shop as it is now. Raises SyncNotFound."""
+        sync = self.row(sync_id).sync
+        return replace(sync, shop=self.shops[sync.shop.key])
+
+    def of_shop(self, shop_id: UUID) -> list[SyncRow]:
+        """Its syncs, oldest first."""
+        return [row for row in self.syncs.values() if row.sync.shop.shop_id == shop_id]
+
+    def live_items(self, shop_id: UUID) -> int:
+        return sum(shop == shop_id and not item.deleted for (shop, _), item in self.items.items())
+
+    def mark_products(self, shop_id: UUID, product_ids: set[str]) -> tuple[int, int]:
+        """Marks products with their items as deleted; how many of each."""
+        products = [k for k, p in self.products.items() if _is_live(k, p, shop_id) and k[1] in product_ids]
+        for key in products:
+            self.products[key] = replace(self.products[key], deleted=True)
+        return len(products), self.mark_items(shop_id, product_ids, but=frozenset())
+
+    def mark_items(self, shop_id: UUID, product_ids: set[str], *, but: frozenset[str]) -> int:
+        """Marks the items of these products, but those named."""
+        items = [
+            key
+            for key, item in self.items.items()
+            if _is_live(key, item, shop_id) and item.record.product_id in product_ids and key[1] not in but
+        ]
+        for key in items:
+            self.items[key] = replace(self.items[key], deleted=True)
+        return len(items)
+
+
+def _is_live(key: tuple[UUID, str], row: StoredProduct | StoredItem, shop_id: UUID) -> bool:
+    return key[0] == shop_id and not row.deleted
+
+
+def _digits(record: ItemRecord) -> tuple[object, ...]:
+    return tuple(str(value) if isinstance(value, Decimal) else value for value in record)

@@ -1,0 +1,244 @@
+"""The engine under whatever order of starts, batches, deaths, takeovers, cancels and changes comes up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from catalog_svc.domain.errors import (
+    ConnectorUnavailable,
+    LeaseLost,
+    SourceFailed,
+    SyncAlreadyRunning,
+    SyncNotCancellable,
+    SyncNotResumable,
+)
+from catalog_svc.domain.order import SyncOrder
+from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.sync import SyncMode, SyncState
+from catalog_svc.usecases.change_sync import ChangeSync
+from tests.fakes.changing_shop import ChangingShop
+from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
+from tests.fakes.memory_orders import MemoryOrders
+from tests.fakes.memory_state import SyncRow
+from tests.unit.catalog_svc.engine_oracle import Oracle
+from tests.unit.catalog_svc.engine_process import Process
+
+T = TypeVar("T")
+SHOP = ShopKey("shopify", "demo.myshopify.com")
+REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", passing=False)
+which = st.integers(min_value=0, max_value=7)
+items = st.integers(min_value=1, max_value=3)
+has_process = precondition(lambda self: bool(self.processes))
+_QUIET_ROUNDS = 14
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """Any number of replicas, one database, one shop."""
+
+    database: ClassVar[type[MemoryCatalog]] = MemoryCatalog
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.shop = ChangingShop()
+        self.oracle = Oracle(shop=self.shop)
+        self.catalog = self.database(products_per_sweep=1)
+        self.catalog.on_commit = self.oracle.see
+        self.orders = MemoryOrders(MemoryLink(self.catalog))
+        self.processes: list[Process] = []
+
+    def teardown(self) -> None:
+        for process in self.processes:
+            self._do(process.kill())
+        self.loop.close()
+
+    # -- what clients do
+
+    @initialize(sizes=st.lists(items, max_size=5))
+    def open_shop(self, sizes: list[int]) -> None:
+        for size in sizes:
+            self.shop.add(size)
+
+    @rule(mode=st.sampled_from(SyncMode))
+    def start(self, mode: SyncMode) -> None:
+        starting = self.orders.start(SyncOrder(shop=SHOP, mode=mode, overlap=timedelta(0)))
+        if self._active():
+            with pytest.raises(SyncAlreadyRunning):
+                self._do(starting)
+        else:
+            assert self._do(starting).state is SyncState.PENDING
+
+    @rule(index=which, told=st.booleans())
+    def cancel(self, index: int, told: bool) -> None:
+        """Over the replica that runs the sync, or over another one."""
+        latest = self._latest()
+        if latest is None:
+            return
+        process = self._process(index) if told and self.processes else Process(self.catalog, self.shop)
+        changes = ChangeSync(orders=self.orders, publish=process.feed.publish, wake_worker=lambda: None)
+        if latest.sync.state in (SyncState.SUCCEEDED, SyncState.FAILED):
+            with pytest.raises(SyncNotCancellable):
+                self._do(changes.cancel(latest.sync.sync_id))
+        else:
+            assert self._do(changes.cancel(latest.sync.sync_id)).state is SyncState.CANCELLED
+
+    @rule()
+    def resume(self) -> None:
+        latest = self._latest()
+        if latest is None:
+            return
+        resuming = self.orders.resume(latest.sync.sync_id, request_id="", correlation_id="")
+        if self._active():
+            with pytest.raises(SyncAlreadyRunning):
+                self._do(resuming)
+        elif latest.sync.state is SyncState.SUCCEEDED or not latest.checkpoint:
+            with pytest.raises(SyncNotResumable):
+                self._do(resuming)
+        else:
+            resumed = self._do(resuming)
+            assert (resumed.mode, resumed.progress.products) == (
+                latest.sync.mode,
+                latest.sync.progress.products,
+            )
+
+    # -- what replicas do
+
+    @rule(running=st.booleans())
+    def claim(self, running: bool) -> None:
+        """A replica looks for work; `running`: and reads the shop's first answer."""
+        process = Process(self.catalog, self.shop)
+        free = [row for row in self._active() if row.lease_until is None or row.lease_until < self.catalog.now]
+        claimed = self._do(process.claim())
+        if claimed is not None:
+            self.processes.append(process)
+        assert (claimed is not None) == bool(free)
+        process.reader.let(2 * running)
+        self._settle()
+
+    @has_process
+    @rule(index=which, events=st.integers(min_value=1, max_value=4))
+    def read(self, index: int, events: int) -> None:
+        self._process(index).reader.let(events)
+        self._settle()
+
+    @has_process
+    @rule(index=which)
+    def read_to_the_end(self, index: int) -> None:
+        self._process(index).reader.let_all()
+        self._settle()
+
+    @has_process
+    @rule(index=which, fates=st.lists(st.sampled_from(Fate), min_size=1, max_size=3))
+    def trouble_ahead(self, index: int, fates: list[Fate]) -> None:
+        """What will become of the next transactions; with what follows, a restart or a stop at any point."""
+        self._process(index).link.fates.extend(fates)
+
+    @has_process
+    @rule(index=which)
+    def thaw(self, index: int) -> None:
+        """A zombie comes back: its write is tried now."""
+        self._process(index).link.thaw()
+        self._settle()
+
+    @has_process
+    @rule(index=which)
+    def kill(self, index: int) -> None:
+        process = self._process(index)
+        self.processes.remove(process)
+        self._do(process.kill())
+
+    @has_process
+    @rule(index=which)
+    def drain(self, index: int) -> None:
+        process = self._process(index)
+        process.drain.start()
+        self._settle()
+        assert process not in self.processes or process.link.frozen
+
+    @rule()
+    def leases_run_out(self) -> None:
+        self.catalog.let_time_pass(self.catalog.ttl * 2)
+
+    @has_process
+    @rule(index=which)
+    def renew(self, index: int) -> None:
+        """As the runner's timer does."""
+        process = self._process(index)
+        if process.link.frozen or process.link.fates or process.claimed is None:
+            return
+        lease = process.claimed.lease
+        row = self.catalog.state.row(lease.sync_id)
+        if row.epoch == lease.epoch and not row.sync.state.ended:
+            self._do(process.leases.renew(lease))
+        else:
+            with pytest.raises(LeaseLost):
+                self._do(process.leases.renew(lease))
+
+    # -- what shops do
+
+    @has_process
+    @rule(index=which, failure=st.sampled_from((REVOKED, ConnectorUnavailable(), None)))
+    def break_off(self, index: int, failure: Exception | None) -> None:
+        """The source fails, or its stream just ends."""
+        reader = self._process(index).reader
+        reader.failure, reader.cut = failure, failure is None
+        reader.let(1)
+        self._settle()
+
+    @rule(size=items)
+    def add_product(self, size: int) -> None:
+        self.shop.add(size)
+
+    @precondition(lambda self: bool(self.shop.products))
+    @rule(index=which, size=items)
+    def change_product(self, index: int, size: int) -> None:
+        self.shop.change(self._product(index), size)
+
+    @precondition(lambda self: bool(self.shop.products))
+    @rule(index=which)
+    def delete_product(self, index: int) -> None:
+        self.shop.delete(self._product(index))
+
+    # -- what must always be true
+
+    @invariant()
+    def nothing_lost_nothing_twice(self) -> None:
+        self.oracle.check(self.catalog.state)
+
+    # -- inside
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def _settle(self) -> None:
+        self._do(self._quiet())
+        self.processes = [process for process in self.processes if not process.done]
+
+    async def _quiet(self) -> None:
+        """Until nobody moves any more."""
+        idle, mark = 0, (0, 0)
+        while idle < _QUIET_ROUNDS:
+            await asyncio.sleep(0)
+            now = self.catalog.commits, self.shop.reads
+            idle, mark = (0, now) if now != mark else (idle + 1, mark)
+
+    def _active(self) -> list[SyncRow]:
+        return [row for row in self.catalog.state.syncs.values() if not row.sync.state.ended]
+
+    def _latest(self) -> SyncRow | None:
+        rows = list(self.catalog.state.syncs.values())
+        return rows[-1] if rows else None
+
+    def _process(self, index: int) -> Process:
+        return self.processes[index % len(self.processes)]
+
+    def _product(self, index: int) -> str:
+        ids = sorted(self.shop.products)
+        return ids[index % len(ids)]

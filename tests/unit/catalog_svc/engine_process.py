@@ -1,0 +1,71 @@
+"""A replica that runs one sync: the real runner and feed over a catalog in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from catalog_svc.domain.errors import StorageUnavailable
+from catalog_svc.domain.sync import ClaimedSync
+from catalog_svc.usecases.patience import RunLimits
+from catalog_svc.usecases.run_sync import SyncRunner
+from catalog_svc.usecases.sync_feed import SyncFeed
+from servicekit.drain import Drain
+from tests.fakes.changing_shop import ChangingShop, SteppedReader
+from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
+from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
+from tests.fakes.memory_leases import MemoryLeases
+from tests.fakes.memory_orders import MemorySyncs
+
+_AT_ONCE = timedelta(0)
+_LIMITS = RunLimits(
+    renew_every=timedelta(hours=1),
+    max_retry_delay=_AT_ONCE,
+    max_connector_delay=_AT_ONCE,
+    storage_retry_delay=_AT_ONCE,
+)
+
+
+class Process:
+    """Everything that is lost when it is killed."""
+
+    def __init__(self, catalog: MemoryCatalog, shop: ChangingShop) -> None:
+        self.link = MemoryLink(catalog)
+        self.leases = MemoryLeases(self.link)
+        self.reader = SteppedReader(shop)
+        self.feed = SyncFeed(MemorySyncs(self.link))
+        self.drain = Drain()
+        self.task: asyncio.Task[None] | None = None
+        self.claimed: ClaimedSync | None = None
+
+    async def claim(self) -> ClaimedSync | None:
+        """Takes up a sync and begins to run it."""
+        self.claimed = await self.leases.claim()
+        if self.claimed is not None:
+            runner = SyncRunner(
+                leases=self.leases,
+                batches=MemoryBatches(self.link),
+                source=self.reader,
+                sweeps=MemorySweeps(self.link),
+                feed=self.feed,
+                drain=self.drain,
+                limits=_LIMITS,
+            )
+            self.task = asyncio.create_task(runner.run(self.claimed))
+        return self.claimed
+
+    @property
+    def done(self) -> bool:
+        """Whether it runs no more. Raises what the run raised, unless it was the database that stayed away."""
+        if self.task is None or not self.task.done():
+            return False
+        error = self.task.exception()
+        if error is not None and not isinstance(error, StorageUnavailable):
+            raise error
+        return True
+
+    async def kill(self) -> None:
+        """It forgets everything, at whatever point it is."""
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
