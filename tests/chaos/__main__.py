@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import shutil
 import sys
 import time
@@ -18,6 +19,8 @@ _SHOWN = 40
 def main() -> int:
     """1 when something was wrong; with --unfenced, 1 when nothing was."""
     asked = _parser().parse_args()
+    # Connectors that are killed in the middle of a request are our own doing.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     with open_directory("chaos") as place:
         report = asyncio.run(chaos(place, seconds=asked.minutes * 60, seed=asked.seed, fenced=not asked.unfenced))
         if asked.keep:

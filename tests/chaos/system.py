@@ -22,7 +22,7 @@ from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE, serving
 from devstore import server as devstore
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore
-from devstore.spec import Plan, ShopSpec
+from devstore.spec import ShopSpec, VariantShape
 from servicekit.channel import open_channel
 from tests.chaos import journal
 from tests.chaos.fault_proxy import HOST, FaultProxy
@@ -30,6 +30,7 @@ from tests.chaos.instance import ROOT, Instance
 from tests.chaos.postgres import Postgres, running_postgres
 
 _READY = 90.0
+_SHAPE = VariantShape(least=2, most=4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +39,7 @@ class Size:
 
     catalogs: int = 3
     connectors: int = 2
-    products: int = 300
+    products: int = 800
     latency: float = 0.15
     """Seconds that the devstore takes for each reply."""
     lease_ttl: float = 2.0
@@ -66,7 +67,7 @@ def shop_specs(products: int) -> list[ShopSpec]:
             domain=f"{name}.myshopify.com",
             products=products,
             specials=False,
-            plan=Plan.PLUS,
+            variants=_SHAPE,
         )
         for name in ("one", "two")
     ]
@@ -76,6 +77,7 @@ def shop_specs(products: int) -> list[ShopSpec]:
             domain=f"{name}.example",
             products=products,
             specials=False,
+            variants=_SHAPE,
             version=version,
         )
         for name, version in (("new", "10.3"), ("old", "8.2"))
