@@ -20,17 +20,18 @@ _SHOPS = text(f"""
     SELECT merchant_id, shop_id, {SHOP_COLUMNS} FROM shop WHERE shop_id > :after ORDER BY shop_id LIMIT :limit""")
 
 _OF_SHOP = "merchant_id = :merchant_id AND shop_id = :shop_id"
+_LONG_AGO = "clock_timestamp() - CAST(:older_than AS interval)"
 
-_REQUESTS = text("""
+_REQUESTS = text(f"""
     DELETE FROM idempotency_key
     WHERE merchant_id = :merchant_id AND (method, request_id) IN (
         SELECT method, request_id FROM idempotency_key
-        WHERE merchant_id = :merchant_id AND created_at < clock_timestamp() - :older_than LIMIT :most)""")
+        WHERE merchant_id = :merchant_id AND created_at < {_LONG_AGO} LIMIT :most)""")
 
 # A sync stays as long as a repeated request may ask for it.
 _OLD_SYNCS = text(f"""
     SELECT sync_id FROM sync
-    WHERE {_OF_SHOP} AND state NOT IN ('PENDING', 'RUNNING') AND ended_at < clock_timestamp() - :older_than
+    WHERE {_OF_SHOP} AND state NOT IN ('PENDING', 'RUNNING') AND ended_at < {_LONG_AGO}
       AND sync_id NOT IN (SELECT sync_id FROM sync WHERE {_OF_SHOP} ORDER BY sync_id DESC LIMIT :keep_latest)
       AND sync_id IS DISTINCT FROM (
           SELECT sync_id FROM sync WHERE {_OF_SHOP} AND state = 'SUCCEEDED' ORDER BY sync_id DESC LIMIT 1)
@@ -59,8 +60,8 @@ _ISSUES = text("""
 _SYNCS = text("DELETE FROM sync WHERE merchant_id = :merchant_id AND sync_id = ANY(:sync_ids)")
 
 _ITEMS = text(f"""
-    DELETE FROM item WHERE {_OF_SHOP} AND deleted_at < clock_timestamp() - :older_than AND item_id IN (
-        SELECT item_id FROM item WHERE {_OF_SHOP} AND deleted_at < clock_timestamp() - :older_than LIMIT :most)""")
+    DELETE FROM item WHERE {_OF_SHOP} AND deleted_at < {_LONG_AGO} AND item_id IN (
+        SELECT item_id FROM item WHERE {_OF_SHOP} AND deleted_at < {_LONG_AGO} LIMIT :most)""")
 
 _CHILDLESS = """NOT EXISTS (
           SELECT FROM item WHERE item.merchant_id = :merchant_id AND item.shop_id = :shop_id
@@ -68,9 +69,9 @@ _CHILDLESS = """NOT EXISTS (
 
 _PRODUCTS = text(f"""
     DELETE FROM product
-    WHERE {_OF_SHOP} AND deleted_at < clock_timestamp() - :older_than AND {_CHILDLESS} AND product_id IN (
+    WHERE {_OF_SHOP} AND deleted_at < {_LONG_AGO} AND {_CHILDLESS} AND product_id IN (
         SELECT product_id FROM product
-        WHERE {_OF_SHOP} AND deleted_at < clock_timestamp() - :older_than AND {_CHILDLESS} LIMIT :most)""")
+        WHERE {_OF_SHOP} AND deleted_at < {_LONG_AGO} AND {_CHILDLESS} LIMIT :most)""")
 
 
 class RetentionStore:

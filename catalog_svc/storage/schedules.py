@@ -62,7 +62,7 @@ _DUE = text(f"""{_SCHEDULED}
     WHERE {_IS_DUE}
       AND coalesce(latest.state NOT IN ('PENDING', 'RUNNING'), true)
       AND NOT coalesce(latest.error_reason = ANY(CAST(:broken AS text[]))
-                       AND latest.ended_at > clock_timestamp() - :retry_broken_every, false)
+                       AND latest.ended_at > clock_timestamp() - CAST(:retry_broken_every AS interval), false)
     ORDER BY least(schedule.incremental_due_at, schedule.full_due_at)
     LIMIT greatest(0, :most - (SELECT count(*) FROM sync WHERE state = 'PENDING' AND trigger = 'SCHEDULE'))""")
 

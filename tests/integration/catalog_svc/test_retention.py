@@ -1,0 +1,250 @@
+"""What nobody needs any more is forgotten, in small steps; what somebody may still ask for stays."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from catalog_svc.domain.shop import Shop, ShopKey
+from catalog_svc.domain.sync import Sync, SyncState
+from catalog_svc.storage.database import Database
+from catalog_svc.storage.retention import RetentionStore
+from catalog_svc.usecases.retention import Keeping, Retention
+from servicekit.drain import ServerDraining
+from tests.fakes.product_source import MemorySource, product
+from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld, until
+
+
+def retention(world: CatalogWorld, *, every: timedelta = timedelta(hours=1), **sizes: int) -> Retention:
+    """With few syncs kept, so that a test needs few."""
+    store = RetentionStore(Database(world.engine), **sizes)
+    return Retention(leftovers=store, drain=world.drain, keeping=Keeping(latest_syncs=2), every=every)
+
+
+async def ended(world: CatalogWorld, state: str, *, days_ago: int, shop: ShopKey = SHOP, **order: Any) -> Sync:
+    """A sync that ended so long ago, with three issues and three ids that it met."""
+    sync = await world.order(shop, **order)
+    await world.execute(
+        """UPDATE sync SET state = :state, ended_at = clock_timestamp() - :days * interval '1 day'
+           WHERE sync_id = :id""",
+        state=state,
+        days=days_ago,
+        id=sync.sync_id,
+    )
+    key = {"merchant_id": sync.shop.merchant_id, "id": sync.sync_id}
+    await world.execute(
+        """INSERT INTO sync_issue (merchant_id, sync_id, number, reason, product_set_aside)
+           SELECT CAST(:merchant_id AS uuid), CAST(:id AS uuid), n, 'X', false FROM generate_series(1, 3) AS n""",
+        **key,
+    )
+    await world.execute(
+        """INSERT INTO sync_seen (merchant_id, pass_id, product_id)
+           SELECT CAST(:merchant_id AS uuid), CAST(:id AS uuid), 'p' || n FROM generate_series(1, 3) AS n""",
+        **key,
+    )
+    return sync
+
+
+async def left(world: CatalogWorld, table: str, column: str) -> set[Any]:
+    return {row[column] for row in await world.rows(f"SELECT {column} FROM {table}")}
+
+
+async def syncs_left(world: CatalogWorld) -> set[UUID]:
+    return await left(world, "sync", "sync_id")
+
+
+async def registered(world: CatalogWorld) -> Shop:
+    shop = await world.shops.find(SHOP)
+    assert shop is not None
+    return shop
+
+
+async def test_old_syncs_go_with_all_that_belongs_to_them(world: CatalogWorld) -> None:
+    old = await ended(world, "FAILED", days_ago=31)
+    kept = [await ended(world, "FAILED", days_ago=1) for _ in range(2)]
+    await retention(world).forget()
+    ids = {sync.sync_id for sync in kept}
+    assert await syncs_left(world) == ids
+    assert await left(world, "sync_issue", "sync_id") == ids
+    assert await left(world, "sync_seen", "pass_id") == ids
+    assert old.sync_id not in ids
+
+
+async def test_young_and_active_syncs_stay_however_many_there_are(world: CatalogWorld) -> None:
+    kept = {(await ended(world, "CANCELLED", days_ago=29)).sync_id for _ in range(5)}
+    kept.add((await world.order()).sync_id)
+    await retention(world).forget()
+    assert await syncs_left(world) == kept
+
+
+async def test_an_active_sync_stays_however_old_it_is(world: CatalogWorld) -> None:
+    other = ShopKey("shopify", "other.myshopify.com")
+    active = await world.order(other)
+    await world.execute("UPDATE sync SET ended_at = clock_timestamp() - interval '1 year'")
+    keep_none = Retention(
+        leftovers=RetentionStore(Database(world.engine)), drain=world.drain, keeping=Keeping(latest_syncs=0)
+    )
+    await keep_none.forget()
+    assert await syncs_left(world) == {active.sync_id}
+
+
+async def test_each_shop_keeps_its_latest_syncs_and_its_last_success(world: CatalogWorld) -> None:
+    other = ShopKey("shopify", "other.myshopify.com")
+    kept = set()
+    for shop in (SHOP, other):
+        await ended(world, "SUCCEEDED", days_ago=90, shop=shop)
+        kept.add((await ended(world, "SUCCEEDED", days_ago=80, shop=shop)).sync_id)
+        for days in (70, 60):
+            await ended(world, "FAILED", days_ago=days, shop=shop)
+        for days in (50, 40):
+            kept.add((await ended(world, "FAILED", days_ago=days, shop=shop)).sync_id)
+    await retention(world).forget()
+    assert await syncs_left(world) == kept
+
+
+async def test_a_sync_stays_while_its_request_may_be_repeated(world: CatalogWorld) -> None:
+    asked = await ended(world, "FAILED", days_ago=31, request_id="r-1")
+    for _ in range(2):
+        await ended(world, "FAILED", days_ago=1)
+    await retention(world).forget()
+    assert (await world.order(request_id="r-1")).sync_id == asked.sync_id
+    await world.execute("UPDATE idempotency_key SET created_at = clock_timestamp() - interval '8 days'")
+    await retention(world).forget()
+    assert asked.sync_id not in await syncs_left(world)
+    assert (await world.order(request_id="r-1")).sync_id != asked.sync_id
+
+
+async def test_request_ids_are_kept_for_a_week_as_promised(world: CatalogWorld) -> None:
+    await world.order(request_id="r-1")
+    await world.execute("UPDATE idempotency_key SET created_at = clock_timestamp() - interval '167 h'")
+    await retention(world).forget()
+    assert await left(world, "idempotency_key", "request_id") == {"r-1"}
+    await world.execute("UPDATE idempotency_key SET created_at = clock_timestamp() - interval '169 h'")
+    await retention(world).forget()
+    assert await left(world, "idempotency_key", "request_id") == set()
+
+
+async def test_what_a_resumed_pass_has_met_stays_though_its_first_sync_goes(world: CatalogWorld) -> None:
+    first = await ended(world, "FAILED", days_ago=40)
+    await world.execute("UPDATE sync SET checkpoint = '\\x01'")
+    child = await world.orders.resume(first.sync_id, request_id="", correlation_id="")
+    await world.execute(
+        "UPDATE sync SET state = 'FAILED', ended_at = clock_timestamp() WHERE sync_id = :id", id=child.sync_id
+    )
+    grandchild = await world.orders.resume(child.sync_id, request_id="", correlation_id="")
+    await retention(world).forget()
+    assert await syncs_left(world) == {child.sync_id, grandchild.sync_id}
+    assert await left(world, "sync_seen", "pass_id") == {first.sync_id}
+    assert (await world.syncs.get(child.sync_id)).parent_sync_id == first.sync_id
+
+
+async def test_tombstones_go_after_their_time_and_what_lives_stays(world: CatalogWorld) -> None:
+    await world.sync(MemorySource([product(n, items=2) for n in ("1", "2", "3", "4")]))
+    ago = "clock_timestamp() - interval '{} days'"
+    await world.execute(f"UPDATE item SET deleted_at = {ago.format(91)} WHERE product_id IN ('1', '2')")
+    await world.execute(f"UPDATE item SET deleted_at = {ago.format(91)} WHERE item_id = '3-1'")
+    await world.execute(f"UPDATE item SET deleted_at = {ago.format(89)} WHERE product_id = '4' OR item_id = '2-2'")
+    await world.execute(f"UPDATE product SET deleted_at = {ago.format(91)} WHERE product_id IN ('1', '2')")
+    await world.execute(f"UPDATE product SET deleted_at = {ago.format(89)} WHERE product_id = '4'")
+    await retention(world).forget()
+    assert await left(world, "item", "item_id") == {"2-2", "3-2", "4-1", "4-2"}
+    # Of product 2 an item is left, which would be unreadable without it.
+    assert await left(world, "product", "product_id") == {"2", "3", "4"}
+
+
+async def test_a_forgotten_product_that_comes_back_is_stored_again(world: CatalogWorld) -> None:
+    await world.sync(MemorySource([product("1"), product("2")]))
+    for table in ("item", "product"):
+        await world.execute(f"UPDATE {table} SET deleted_at = clock_timestamp() - interval '1 year'")
+    await retention(world).forget()
+    assert await left(world, "product", "product_id") == set()
+    again = await world.sync(MemorySource([product("1"), product("2")]))
+    assert (again.state, again.progress.items.created) == (SyncState.SUCCEEDED, 2)
+    assert await left(world, "item", "item_id") == {"1-1", "2-1"}
+
+
+async def test_many_rows_go_in_small_transactions(world: CatalogWorld, engine: AsyncEngine) -> None:
+    await world.sync(MemorySource([product("1", items=25)]))
+    await world.execute("UPDATE item SET deleted_at = clock_timestamp() - interval '1 year'")
+    for days in (60, 50, 40):
+        await ended(world, "FAILED", days_ago=days)
+    await world.sync(MemorySource([product("2")]))
+    await world.execute(
+        "UPDATE sync SET ended_at = clock_timestamp() - interval '1 year' WHERE state = 'SUCCEEDED'"
+    )
+    deleted: list[int] = []
+
+    def note(*arguments: Any) -> None:
+        cursor, statement = arguments[1], arguments[2]
+        if statement.lstrip().startswith("DELETE"):
+            deleted.append(cursor.rowcount)
+
+    event.listen(engine.sync_engine, "after_cursor_execute", note)
+    await retention(world, rows_at_once=4, syncs_at_once=2).forget()
+    assert max(deleted) == 4
+    assert sum(deleted) == 25 + 3 + 6
+    assert await left(world, "item", "item_id") == {"2-1"}
+    assert len(await syncs_left(world)) == 2
+
+
+async def test_the_last_chunk_is_not_the_end_of_a_shop_s_old_syncs(world: CatalogWorld) -> None:
+    for _ in range(6):
+        await ended(world, "FAILED", days_ago=60)
+    await retention(world, rows_at_once=2, syncs_at_once=1).forget()
+    assert len(await syncs_left(world)) == 2
+    assert len(await left(world, "sync_seen", "pass_id")) == 2
+
+
+async def test_two_replicas_may_forget_at_once_beside_a_running_sync(
+    world: CatalogWorld, engine: AsyncEngine
+) -> None:
+    await world.sync(MemorySource([product(str(n), items=3) for n in range(40)]))
+    for table in ("item", "product"):
+        await world.execute(
+            f"UPDATE {table} SET deleted_at = clock_timestamp() - interval '1 year' WHERE product_id > '2'"
+        )
+    _, _, again = await asyncio.gather(
+        retention(world, rows_at_once=3).forget(),
+        retention(CatalogWorld(engine), rows_at_once=5).forget(),
+        world.sync(MemorySource([product(str(n), items=3) for n in range(40)])),
+    )
+    assert again.state is SyncState.SUCCEEDED
+    live = await world.rows("SELECT item_id FROM item WHERE deleted_at IS NULL")
+    assert len(live) == 120
+    assert len(await world.rows("SELECT 1 FROM product WHERE deleted_at IS NULL")) == 40
+
+
+async def test_the_loop_forgets_soon_after_its_start_and_ends_with_the_drain(world: CatalogWorld) -> None:
+    await registered_and_old(world)
+    running = asyncio.create_task(retention(world, every=timedelta(milliseconds=40)).run())
+    remaining = [1]
+
+    async def count() -> None:
+        while remaining[0]:
+            remaining[0] = len(await world.rows("SELECT 1 FROM idempotency_key"))
+
+    await asyncio.wait_for(count(), 10)
+    world.drain.start()
+    await until(running.done)
+    await running
+
+
+async def registered_and_old(world: CatalogWorld) -> None:
+    await world.order(request_id="r-1")
+    await registered(world)
+    await world.execute("UPDATE idempotency_key SET created_at = clock_timestamp() - interval '1 year'")
+
+
+async def test_a_drain_ends_forgetting_between_two_steps(world: CatalogWorld) -> None:
+    await world.sync(MemorySource([product("1", items=20)]))
+    await world.execute("UPDATE item SET deleted_at = clock_timestamp() - interval '1 year'")
+    world.drain.start()
+    with pytest.raises(ServerDraining):
+        await retention(world, rows_at_once=1).forget()
+    assert len(await left(world, "item", "item_id")) == 19

@@ -1,0 +1,398 @@
+"""Shops are synced when their turn has come, by one replica, once, and never against somebody's will."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from catalog_svc.domain.errors import ShopNotFound, StorageUnavailable
+from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, ShopSchedule
+from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
+from catalog_svc.storage.database import Database
+from catalog_svc.storage.schedules import ScheduleStore
+from catalog_svc.usecases.read_catalog import ReadCatalog
+from catalog_svc.usecases.schedule import SchedulePace, Scheduler
+from catalog_svc.usecases.set_schedule import SetSchedule
+from tests.fakes.product_source import WATERMARK, MemorySource, product
+from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld, until
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+OFF = ScheduleDefaults()
+BOTH = ScheduleDefaults(incremental_every=HOUR, full_every=DAY)
+
+
+class Replica:
+    """One replica's scheduler over the world's database."""
+
+    def __init__(
+        self,
+        world: CatalogWorld,
+        defaults: ScheduleDefaults = OFF,
+        *,
+        store: type[ScheduleStore] = ScheduleStore,
+        **pace: Any,
+    ) -> None:
+        self.world = world
+        self.schedules = store(Database(world.engine))
+        self.woken = 0
+        read = ReadCatalog(
+            shops=world.shops,
+            syncs=world.syncs,
+            items=world.items,
+            schedules=self.schedules,
+            defaults=defaults,
+        )
+        self.status = read.status
+        self.set = SetSchedule(read=read, schedules=self.schedules, defaults=defaults)
+        self.scheduler = Scheduler(
+            schedules=self.schedules,
+            orders=world.orders,
+            drain=world.drain,
+            wake_worker=self._wake,
+            defaults=defaults,
+            overlap=5 * MINUTE,
+            pace=SchedulePace(**({"plan_every": timedelta()} | pace)),
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    async def look(self) -> list[Sync]:
+        """The syncs that this look started."""
+        before = {sync.sync_id for sync in await self._syncs()}
+        await self.scheduler.look()
+        return [sync for sync in await self._syncs() if sync.sync_id not in before]
+
+    async def _syncs(self) -> list[Sync]:
+        return await self.world.syncs.page(shop=None, states=(), before=None, limit=500)
+
+
+async def synced(world: CatalogWorld) -> None:
+    """The shop, registered and complete."""
+    assert (await world.sync(MemorySource([product("1")]))).state is SyncState.SUCCEEDED
+
+
+async def make_due(world: CatalogWorld, *kinds: str, ago: str = "1 s") -> None:
+    """As if these turns had come, for all shops."""
+    for kind in kinds:
+        await world.execute(f"UPDATE shop_schedule SET {kind}_due_at = clock_timestamp() - interval '{ago}'")
+
+
+async def stored(world: CatalogWorld) -> Mapping[Any, Any]:
+    (row,) = await world.rows("SELECT *, clock_timestamp() AS now FROM shop_schedule")
+    return row
+
+
+async def test_without_a_schedule_nothing_starts_by_itself(world: CatalogWorld) -> None:
+    await synced(world)
+    replica = Replica(world)
+    assert await replica.look() == []
+    assert await world.rows("SELECT 1 FROM shop_schedule") == []
+    schedule = (await replica.status(SHOP)).schedule
+    assert schedule == ShopSchedule(
+        incremental_every=timedelta(),
+        full_every=timedelta(),
+        incremental_is_default=True,
+        full_is_default=True,
+        paused=False,
+        next_due_at=None,
+    )
+
+
+async def test_a_shop_whose_turn_it_is_gets_a_sync_and_its_next_turn(world: CatalogWorld) -> None:
+    await synced(world)
+    replica = Replica(world)
+    await replica.set(SHOP, ScheduleChange(incremental_every=15 * MINUTE))
+    assert await replica.look() == []
+    await make_due(world, "incremental")
+    (sync,) = await replica.look()
+    assert (sync.trigger, sync.mode, sync.state) == (
+        SyncTrigger.SCHEDULE,
+        SyncMode.INCREMENTAL,
+        SyncState.PENDING,
+    )
+    assert sync.correlation_id
+    assert replica.woken == 1
+    row = await stored(world)
+    assert timedelta(minutes=13) < row["incremental_due_at"] - row["now"] <= 15 * MINUTE
+    await world.runner(MemorySource([product("1")])).run(await world.claim())
+    assert await replica.look() == []
+
+
+async def test_what_is_due_in_full_is_read_in_full_and_counts_as_incremental_too(world: CatalogWorld) -> None:
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.look()
+    await make_due(world, "incremental", "full")
+    (sync,) = await replica.look()
+    assert sync.mode is SyncMode.FULL
+    row = await stored(world)
+    assert row["incremental_due_at"] > row["now"] + 50 * MINUTE
+    assert row["full_due_at"] > row["now"] + 20 * HOUR
+
+
+async def test_the_first_sync_of_a_shop_takes_its_full_turn(world: CatalogWorld) -> None:
+    ordered = await world.order()
+    await world.orders.cancel(ordered.sync_id)
+    replica = Replica(world, BOTH)
+    await replica.look()
+    await make_due(world, "incremental")
+    (sync,) = await replica.look()
+    assert sync.mode is SyncMode.FULL
+    row = await stored(world)
+    assert row["full_due_at"] > row["now"] + 20 * HOUR
+
+
+async def test_what_a_shop_says_beats_the_default_and_can_be_taken_back(world: CatalogWorld) -> None:
+    await synced(world)
+    replica = Replica(world, BOTH)
+    mine = await replica.set(SHOP, ScheduleChange(incremental_every=5 * MINUTE))
+    assert (mine.incremental_every, mine.incremental_is_default) == (5 * MINUTE, False)
+    assert (mine.full_every, mine.full_is_default) == (DAY, True)
+    assert mine.next_due_at is not None
+    assert mine.next_due_at <= datetime.now(UTC) + 6 * MINUTE
+    never = await replica.set(SHOP, ScheduleChange(incremental_every=timedelta(), full_every=timedelta()))
+    assert never.next_due_at is None
+    assert await replica.look() == []
+    back = await replica.set(SHOP, ScheduleChange(reset=True, paused=True))
+    assert (back.incremental_every, back.incremental_is_default, back.paused) == (HOUR, True, True)
+
+
+async def test_a_change_leaves_alone_what_it_does_not_name(world: CatalogWorld) -> None:
+    await synced(world)
+    replica = Replica(world)
+    await replica.set(SHOP, ScheduleChange(incremental_every=HOUR, paused=True))
+    after = await replica.set(SHOP, ScheduleChange(full_every=DAY))
+    assert (after.incremental_every, after.full_every, after.paused) == (HOUR, DAY, True)
+
+
+async def test_a_paused_shop_is_left_alone_until_its_pause_ends(world: CatalogWorld) -> None:
+    await synced(world)
+    replica = Replica(world, BOTH)
+    paused = await replica.set(SHOP, ScheduleChange(paused=True))
+    assert paused.next_due_at is None
+    await make_due(world, "incremental")
+    assert await replica.look() == []
+    await replica.set(SHOP, ScheduleChange(paused=False))
+    assert len(await replica.look()) == 1
+
+
+async def test_a_shop_never_seen_has_no_schedule(world: CatalogWorld) -> None:
+    with pytest.raises(ShopNotFound):
+        await Replica(world).set(SHOP, ScheduleChange(full_every=DAY))
+
+
+async def test_shops_under_a_default_are_spread_over_its_interval(world: CatalogWorld) -> None:
+    for n in range(60):
+        await world.order(ShopKey("shopify", f"s{n}.myshopify.com"))
+    replica = Replica(world, ScheduleDefaults(incremental_every=HOUR), plan_at_once=25)
+    for _ in range(3):
+        await replica.look()
+    rows = await world.rows("SELECT incremental_due_at - clock_timestamp() AS left FROM shop_schedule")
+    minutes = sorted(row["left"] / MINUTE for row in rows)
+    assert len(minutes) == 60
+    assert -1 < minutes[0] < 15
+    assert 45 < minutes[-1] <= 60
+    for quarter in range(4):
+        assert sum(15 * quarter <= m < 15 * quarter + 15 for m in minutes) >= 3
+
+
+async def test_turns_that_coincide_part_again(world: CatalogWorld) -> None:
+    for n in range(15):
+        ordered = await world.order(ShopKey("shopify", f"s{n}.myshopify.com"))
+        await world.orders.cancel(ordered.sync_id)
+    replica = Replica(world, ScheduleDefaults(incremental_every=HOUR))
+    await replica.look()
+    await make_due(world, "incremental")
+    assert len(await replica.look()) == 15
+    rows = await world.rows("SELECT incremental_due_at - clock_timestamp() AS left FROM shop_schedule")
+    left = [row["left"] for row in rows]
+    assert max(left) <= HOUR
+    assert max(left) - min(left) > MINUTE
+
+
+async def test_another_default_is_followed_without_waiting_for_the_old_one(world: CatalogWorld) -> None:
+    await synced(world)
+    await Replica(world, ScheduleDefaults(full_every=30 * DAY)).look()
+    await Replica(world, ScheduleDefaults(incremental_every=HOUR, full_every=DAY)).look()
+    row = await stored(world)
+    assert row["incremental_due_at"] <= row["now"] + HOUR
+    assert row["full_due_at"] <= row["now"] + DAY
+    await Replica(world, OFF).look()
+    row = await stored(world)
+    assert (row["incremental_due_at"], row["full_due_at"]) == (None, None)
+
+
+async def test_a_busy_shop_keeps_its_turn_and_gets_no_second_sync(world: CatalogWorld) -> None:
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.look()
+    active = await world.order()
+    await make_due(world, "incremental")
+    due = (await stored(world))["incremental_due_at"]
+    assert await replica.look() == []
+    assert (await stored(world))["incremental_due_at"] == due
+    await world.orders.cancel(active.sync_id)
+    assert len(await replica.look()) == 1
+
+
+async def test_a_turn_that_met_a_sync_started_meanwhile_is_held_and_then_taken(world: CatalogWorld) -> None:
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.look()
+    await make_due(world, "incremental")
+    rivals: list[Sync] = []
+
+    class Overtaken(ScheduleStore):
+        async def take(self, *args: Any, **kwargs: Any) -> bool:
+            rivals.append(await world.order())
+            return await super().take(*args, **kwargs)
+
+    overtaken = Replica(world, BOTH, store=Overtaken)
+    assert await overtaken.look() == rivals
+    assert (overtaken.woken, (await stored(world))["taken_until"] is None) == (0, False)
+    await world.orders.cancel(rivals[0].sync_id)
+    assert await replica.look() == []
+    await world.execute("UPDATE shop_schedule SET taken_until = clock_timestamp()")
+    assert len(await replica.look()) == 1
+
+
+async def test_of_two_replicas_one_starts_the_sync(world: CatalogWorld, engine: AsyncEngine) -> None:
+    await synced(world)
+    replicas = [Replica(w, BOTH) for w in (world, CatalogWorld(engine))]
+    await replicas[0].look()
+    for round_ in range(5):
+        await make_due(world, "incremental")
+        await asyncio.gather(*(replica.scheduler.look() for replica in replicas))
+        assert sum(replica.woken for replica in replicas) == round_ + 1
+        await world.runner(MemorySource([product("1")])).run(await world.claim())
+
+
+async def test_a_replica_that_dies_after_ordering_does_not_cost_a_second_sync(world: CatalogWorld) -> None:
+    await synced(world)
+    other = Replica(world, BOTH)
+    await other.look()
+    await make_due(world, "incremental")
+
+    class Dying(ScheduleStore):
+        async def plan(self, *args: Any, **kwargs: Any) -> None:
+            raise StorageUnavailable
+
+    with pytest.raises(StorageUnavailable):
+        await Replica(world, BOTH, store=Dying).look()
+    await world.runner(MemorySource([product("1")])).run(await world.claim())
+    await world.execute("UPDATE shop_schedule SET taken_until = clock_timestamp()")
+    assert await other.look() == []
+    row = await stored(world)
+    assert row["incremental_due_at"] > row["now"]
+
+
+async def test_a_shop_that_needs_a_repair_is_tried_once_a_day_only(world: CatalogWorld) -> None:
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.look()
+    failed = await world.order()
+    await world.execute(
+        """UPDATE sync SET state = 'FAILED', ended_at = clock_timestamp() - interval '23 h',
+               error_reason = 'SOURCE_UNAUTHORIZED' WHERE sync_id = :id""",
+        id=failed.sync_id,
+    )
+    await make_due(world, "incremental")
+    assert await replica.look() == []
+    told = (await replica.status(SHOP)).schedule.next_due_at
+    assert told is not None
+    assert timedelta(minutes=55) < told - datetime.now(UTC) < timedelta(minutes=65)
+    await world.execute(
+        "UPDATE sync SET ended_at = ended_at - interval '2 h' WHERE sync_id = :id", id=failed.sync_id
+    )
+    assert len(await replica.look()) == 1
+
+
+@pytest.mark.parametrize("reason", ["SOURCE_UNREACHABLE", None])
+async def test_a_failure_that_may_pass_keeps_the_pace(world: CatalogWorld, reason: str | None) -> None:
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.look()
+    failed = await world.order()
+    await world.execute(
+        """UPDATE sync SET state = 'FAILED', ended_at = clock_timestamp(), error_reason = :reason
+           WHERE sync_id = :id""",
+        id=failed.sync_id,
+        reason=reason,
+    )
+    await make_due(world, "incremental")
+    assert len(await replica.look()) == 1
+
+
+async def test_only_so_many_scheduled_syncs_wait_for_a_worker(world: CatalogWorld) -> None:
+    for n in range(7):
+        ordered = await world.order(ShopKey("shopify", f"s{n}.myshopify.com"))
+        await world.orders.cancel(ordered.sync_id)
+    replica = Replica(world, ScheduleDefaults(full_every=DAY), most_waiting=3)
+    await replica.look()
+    await make_due(world, "full")
+    await world.order(ShopKey("shopify", "ordered.myshopify.com"))
+    assert len(await replica.look()) == 3
+    assert await replica.look() == []
+    await world.execute("UPDATE sync SET state = 'RUNNING' WHERE trigger = 'SCHEDULE'")
+    assert len(await replica.look()) == 3
+
+
+async def test_the_longest_due_go_first(world: CatalogWorld) -> None:
+    for n in range(4):
+        ordered = await world.order(ShopKey("shopify", f"s{n}.myshopify.com"))
+        await world.orders.cancel(ordered.sync_id)
+    replica = Replica(world, ScheduleDefaults(full_every=DAY), most_waiting=1)
+    await replica.look()
+    await world.execute(
+        """UPDATE shop_schedule SET full_due_at = clock_timestamp()
+               - CAST(substr(shop.domain, 2, 1) AS integer) * interval '1 s' - interval '1 s'
+           FROM shop WHERE shop.shop_id = shop_schedule.shop_id"""
+    )
+    (sync,) = await replica.look()
+    assert sync.shop.key.domain == "s3.myshopify.com"
+
+
+async def test_the_loop_outlives_a_database_that_is_away_and_ends_with_the_drain(
+    world: CatalogWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    await synced(world)
+    await Replica(world, BOTH).look()
+    await make_due(world, "incremental")
+
+    class Away(ScheduleStore):
+        calls = 0
+
+        async def due(self, *, most: int) -> list[ScheduledShop]:
+            self.calls += 1
+            if self.calls <= 2:
+                raise StorageUnavailable if self.calls == 1 else RuntimeError("a fault of ours")
+            return await super().due(most=most)
+
+    replica = Replica(world, BOTH, store=Away, poll_every=timedelta(milliseconds=10))
+    with caplog.at_level(logging.WARNING):
+        running = asyncio.create_task(replica.scheduler.run())
+        await until(lambda: replica.woken == 1)
+    world.drain.start()
+    await asyncio.wait_for(running, 2)
+    assert "the database does not answer" in caplog.text
+    assert "a fault of ours" in caplog.text
+
+
+async def test_a_scheduled_sync_reads_from_the_overlap_and_deletes_no_more_than_the_fuse_allows(
+    world: CatalogWorld,
+) -> None:
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.look()
+    await make_due(world, "incremental")
+    await replica.look()
+    (row,) = await world.rows("SELECT updated_after, allow_mass_delete FROM sync WHERE trigger = 'SCHEDULE'")
+    assert (row["updated_after"], row["allow_mass_delete"]) == (WATERMARK - 5 * MINUTE, False)
