@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bench import proc
 from bench.stack import Stack, Store
 
-STATISTICS_DELAY = 2.0
-"""Seconds after which an idle PostgreSQL connection has told what it did."""
+STATISTICS_DELAY = 11.0
+"""Seconds; an idle PostgreSQL connection tells after 10 what it did."""
 
 _STATE = text("""
     SELECT pg_current_wal_lsn() - '0/0'::pg_lsn AS wal,
@@ -64,6 +64,7 @@ async def measured_sync(stack: Stack, store: Store) -> Measured:
     seconds = time.monotonic() - begin
     cpu = {name: round(after - cpu[name], 2) for name, after in _cpu(stack, store).items()}
     peaks.take()
+    await asyncio.sleep(STATISTICS_DELAY)
     wal_after, dead_after = await _database_state(stack, checkpoint=False)
     await _check(stack, store, sync)
     items = sync.progress.items
@@ -123,7 +124,6 @@ def _cpu(stack: Stack, store: Store) -> dict[str, float]:
 async def _database_state(stack: Stack, *, checkpoint: bool) -> tuple[int, int]:
     """WAL position and dead rows. A checkpoint first gives every sync the same start: pages are whole in the WAL
     once after each."""
-    await asyncio.sleep(STATISTICS_DELAY)
     async with stack.engine.connect() as connection:
         connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
         if checkpoint:

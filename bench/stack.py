@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +21,6 @@ from cli.client import CatalogClient, open_catalog
 from cli.options import Options
 from cli.shop import ShopName
 from demo.children import Family
-from demo.ports import choose_ports
 from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE, first_line, serving
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +68,13 @@ def workplace(name: str) -> Iterator[Path]:
         yield Path(place)
 
 
+def _free_address() -> str:
+    """Any but the usual ones, where somebody's demo may answer."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
 def _made(place: Path) -> Path:
     place.mkdir(parents=True)
     return place
@@ -89,8 +96,8 @@ async def running_store(place: Path, shop: str, *, remember: bool) -> AsyncItera
 @asynccontextmanager
 async def running_stack(place: Path, store: Store) -> AsyncIterator[Stack]:
     """Fresh services on an empty database."""
-    ports = choose_ports(_made(place) / "ports.json")
-    connector, catalog = (f"127.0.0.1:{ports[name]}" for name in ("connector", "catalog"))
+    _made(place)
+    connector, catalog = _free_address(), _free_address()
     async with Family(directory=ROOT, logs=place) as family:
         await family.start(
             "connector_svc", "-m", "connector_svc", settings=_connector_settings(place, connector, store)
