@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.8
 PROTOS := $(shell find protos -name '*.proto')
 
-.PHONY: help demo test check fmt gen breaking bench-memory bench-sync run-catalog run-connector run-devstore clean
+.PHONY: help demo test check fmt gen breaking bench-memory bench-sync chaos run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -62,6 +62,11 @@ bench-memory: $(BIN)/.synced ## Peak memory of the services at 50,000 and 1,000,
 
 bench-sync: $(BIN)/.synced ## Speed and cost of whole syncs, first and again
 	@$(BIN)/python -m bench.sync
+
+MINUTES ?= 1
+
+chaos: $(BIN)/.synced ## Break real processes for MINUTES=n and look for what got lost (SEED=n: the same faults)
+	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 run-catalog: $(BIN)/.synced ## Run catalog_svc with the settings of the environment
 	$(BIN)/python -m catalog_svc

@@ -35,6 +35,8 @@ def _tell(report: Report) -> None:
         print(f"VIOLATION {violation}")
     if len(report.violations) > _SHOWN:
         print(f"... and {len(report.violations) - _SHOWN} more")
+    for note in report.notes:
+        print(f"NOTE {note}")
     print(report.line())
     print(f"RESULT {report.as_json()}")
 

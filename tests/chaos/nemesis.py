@@ -45,11 +45,15 @@ class Loss:
 class Limits:
     """How hard."""
 
-    pause: tuple[float, float] = (0.2, 1.0)
+    pause: tuple[float, float] = (0.3, 1.4)
     """Seconds between two faults."""
     lease_ttl: float = 2.0
     most_frozen: float = 2.5
     """Seconds above the TTL."""
+    longest_takeover: float = 7.0
+    """Seconds: the TTL and 5, while the database can be reached."""
+    spare_database: float = 8.0
+    """Seconds between its return and its next crash: one that is never there proves nothing."""
     linger: tuple[float, float] = (3.0, 12.0)
     """Seconds until a half-open connection is reset."""
 
@@ -79,6 +83,7 @@ class Nemesis:
         self._limits = limits
         self._mending: list[asyncio.Task[None]] = []
         self._database_down = False
+        self._database_spared_until = 0.0
 
     async def run(self, seconds: float, weights: Mapping[str, int]) -> None:
         """Breaks for so long, then mends everything. Raises what a mending raised."""
@@ -122,7 +127,7 @@ class Nemesis:
 
     async def crash_postgres(self) -> None:
         """`pg_ctl -m immediate`, and recovery."""
-        if self._database_down:
+        if self._database_down or time.time() < self._database_spared_until:
             return
         self._database_down = True
         self.counts["pg_crash"] += 1
@@ -198,6 +203,7 @@ class Nemesis:
         await self._postgres.start()
         self.storms.append((began, time.time()))
         self._database_down = False
+        self._database_spared_until = time.time() + self._limits.spare_database
 
     async def _speed_up(self, proxy: FaultProxy, after: float) -> None:
         await asyncio.sleep(after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
@@ -73,19 +74,34 @@ def _book(row: asyncpg.Record, distinct: int) -> list[str]:
     return found
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Takeover:
+    """A sync that went on in other hands. Unix times."""
+
+    sync_id: UUID
+    loser: str
+    lost: float
+    taken: float
+
+    @property
+    def seconds(self) -> float:
+        """For so long nobody worked on it."""
+        return self.taken - self.lost
+
+
 def takeovers(
     histories: Mapping[UUID, Sequence[Entry]],
     owners: Mapping[UUID, str | None],
     losses: Sequence[tuple[str, float]],
-) -> list[tuple[float, float]]:
-    """When a life that held a sync was lost, and when the next claim of that sync was made."""
+) -> list[Takeover]:
+    """For each life that held a sync when it was lost: the next claim of that sync."""
     found = []
-    for entries in histories.values():
-        for identity, at in losses:
-            before = [entry for entry in entries if entry.at <= at]
-            if not before or before[-1].owner is None or owners.get(before[-1].owner) != identity:
+    for sync_id, entries in histories.items():
+        for loser, lost in losses:
+            before = [entry for entry in entries if entry.at <= lost]
+            if not before or before[-1].owner is None or owners.get(before[-1].owner) != loser:
                 continue
-            claim = next((e for e in entries if e.at > at and e.epoch > before[-1].epoch and not e.ended), None)
+            claim = next((e for e in entries if e.at > lost and e.epoch > before[-1].epoch and not e.ended), None)
             if claim is not None:
-                found.append((at, claim.at))
+                found.append(Takeover(sync_id=sync_id, loser=loser, lost=lost, taken=claim.at))
     return found

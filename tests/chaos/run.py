@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -42,6 +43,8 @@ class Report:
     """Those during which the database could be reached."""
     truth: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Slow takeovers that a missing database may explain."""
 
     def as_json(self) -> str:
         """One line."""
@@ -213,7 +216,16 @@ class _Run:
             and (identity := self._system.writers.of(after))
         }
         losses = [(loss.identity, loss.at) for loss in self._nemesis.losses if loss.kind != "term"]
-        for lost, taken in oracle.takeovers(histories, owners, losses):
-            self._report.takeovers.append(taken - lost)
-            if not any(began < taken and ended > lost for began, ended in self._nemesis.storms):
-                self._report.clear_takeovers.append(taken - lost)
+        for takeover in oracle.takeovers(histories, owners, losses):
+            self._report.takeovers.append(takeover.seconds)
+            if any(began < takeover.taken and ended > takeover.lost for began, ended in self._nemesis.storms):
+                self._report.notes += [_told(takeover)] if takeover.seconds > self._limits.longest_takeover else []
+                continue
+            self._report.clear_takeovers.append(takeover.seconds)
+            if takeover.seconds > self._limits.longest_takeover:
+                self._report.violations.append(_told(takeover))
+
+
+def _told(takeover: oracle.Takeover) -> str:
+    at = datetime.fromtimestamp(takeover.lost, UTC).strftime("%H:%M:%S")
+    return f"sync {takeover.sync_id} waited {takeover.seconds:.1f} s after {takeover.loser} was lost at {at}"

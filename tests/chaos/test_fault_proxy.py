@@ -1,0 +1,97 @@
+"""The proxy breaks what it says it breaks, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+
+import pytest
+
+from tests.chaos.fault_proxy import HOST, FaultProxy
+
+
+@asynccontextmanager
+async def echo() -> AsyncIterator[FaultProxy]:
+    """A proxy before a server that says what it hears."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1024):
+                writer.write(data)
+        except ConnectionError:
+            pass
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(answer, HOST, 0)
+    port = server.sockets[0].getsockname()[1]
+    async with FaultProxy(lambda: [port], random=Random(1)).listening() as proxy:
+        yield proxy
+    server.close()
+
+
+class Client:
+    """One connection through the proxy."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def ask(self, data: bytes) -> bytes:
+        """What comes back; empty when the connection is gone. Raises TimeoutError."""
+        try:
+            self._writer.write(data)
+            return await asyncio.wait_for(self._reader.read(1024), 0.5)
+        except ConnectionError:
+            return b""
+
+
+@asynccontextmanager
+async def connected(proxy: FaultProxy) -> AsyncIterator[Client]:
+    """A connection that works."""
+    host, _, port = proxy.address.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    client = Client(reader, writer)
+    try:
+        assert await client.ask(b"hello") == b"hello"
+        yield client
+    finally:
+        writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+async def test_a_dropped_connection_is_gone_and_a_new_one_works() -> None:
+    async with echo() as proxy, connected(proxy) as client:
+        assert proxy.drop() == 1
+        assert await client.ask(b"again") == b""
+        async with connected(proxy):
+            pass
+
+
+async def test_a_cut_connection_says_no_more_than_it_may() -> None:
+    async with echo() as proxy, connected(proxy) as client:
+        # There and back count alike. The reset may overtake what was said before it.
+        proxy.cut_after(8 + 3)
+        assert await client.ask(b"12345678") in (b"123", b"")
+        assert await client.ask(b"x") == b""
+
+
+async def test_a_half_open_connection_is_silent_until_it_is_reset() -> None:
+    async with echo() as proxy, connected(proxy) as client:
+        proxy.half_open(linger=1.0)
+        with pytest.raises(TimeoutError):
+            await client.ask(b"anybody?")
+        async with connected(proxy):
+            await asyncio.sleep(0.7)
+        assert await client.ask(b"still?") == b""
+
+
+async def test_latency_delays_every_chunk() -> None:
+    async with echo() as proxy, connected(proxy) as client:
+        proxy.latency = 0.1
+        began = time.monotonic()
+        assert await client.ask(b"slow") == b"slow"
+        assert time.monotonic() - began >= 0.2
