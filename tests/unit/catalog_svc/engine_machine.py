@@ -21,7 +21,7 @@ from catalog_svc.domain.errors import (
 )
 from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.sync import SyncMode, SyncState
+from catalog_svc.domain.sync import Sync, SyncMode, SyncState
 from catalog_svc.usecases.change_sync import ChangeSync
 from tests.fakes.changing_shop import ChangingShop
 from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
@@ -61,10 +61,14 @@ class EngineMachine(RuleBasedStateMachine):
 
     # -- what clients do
 
-    @initialize(sizes=st.lists(items, max_size=5))
-    def open_shop(self, sizes: list[int]) -> None:
+    @initialize(sizes=st.lists(items, min_size=2, max_size=6), synced=st.booleans())
+    def open_shop(self, sizes: list[int], synced: bool) -> None:
         for size in sizes:
             self.shop.add(size)
+        if synced:
+            self.sync_without_trouble(SyncMode.FULL)
+        self.start(SyncMode.FULL)
+        self.claim(reading=True)
 
     @rule(mode=st.sampled_from(SyncMode))
     def start(self, mode: SyncMode) -> None:
@@ -74,6 +78,21 @@ class EngineMachine(RuleBasedStateMachine):
                 self._do(starting)
         else:
             assert self._do(starting).state is SyncState.PENDING
+
+    @rule(mode=st.sampled_from(SyncMode))
+    def sync_without_trouble(self, mode: SyncMode) -> None:
+        """Whatever happened before: once all is well, a sync comes to its end, and the catalog is the shop."""
+        self.catalog.let_time_pass(self.catalog.ttl * 2)
+        for _ in range(2):
+            if not self._active():
+                self.start(mode)
+            self.claim(reading=True)
+            if self._active():
+                self.processes[-1].reader.let_all()
+                self._settle()
+            assert not self._active()
+        assert self._latest_sync().state is SyncState.SUCCEEDED
+        assert self.oracle.live_in(self.catalog.state).keys() >= self.shop.products.keys()
 
     @rule(index=which, told=st.booleans())
     def cancel(self, index: int, told: bool) -> None:
@@ -110,16 +129,16 @@ class EngineMachine(RuleBasedStateMachine):
 
     # -- what replicas do
 
-    @rule(running=st.booleans())
-    def claim(self, running: bool) -> None:
-        """A replica looks for work; `running`: and reads the shop's first answer."""
+    @rule(reading=st.booleans())
+    def claim(self, reading: bool) -> None:
+        """A replica looks for work; `reading`: and reads the first batch."""
         process = Process(self.catalog, self.shop)
         free = [row for row in self._active() if row.lease_until is None or row.lease_until < self.catalog.now]
         claimed = self._do(process.claim())
         if claimed is not None:
             self.processes.append(process)
         assert (claimed is not None) == bool(free)
-        process.reader.let(2 * running)
+        process.reader.let(2 * reading)
         self._settle()
 
     @has_process
@@ -148,23 +167,22 @@ class EngineMachine(RuleBasedStateMachine):
         self._settle()
 
     @has_process
-    @rule(index=which)
-    def kill(self, index: int) -> None:
+    @rule(index=which, asked=st.booleans())
+    def stop(self, index: int, asked: bool) -> None:
+        """SIGTERM, or SIGKILL: then it forgets everything, at whatever point it is."""
         process = self._process(index)
-        self.processes.remove(process)
-        self._do(process.kill())
+        if asked:
+            process.drain.start()
+            self._settle()
+            assert process not in self.processes or process.link.frozen
+        else:
+            self.processes.remove(process)
+            self._do(process.kill())
 
-    @has_process
-    @rule(index=which)
-    def drain(self, index: int) -> None:
-        process = self._process(index)
-        process.drain.start()
-        self._settle()
-        assert process not in self.processes or process.link.frozen
-
-    @rule()
-    def leases_run_out(self) -> None:
+    @rule(reading=st.booleans())
+    def lease_runs_out_and_another_one_takes_over(self, reading: bool) -> None:
         self.catalog.let_time_pass(self.catalog.ttl * 2)
+        self.claim(reading)
 
     @has_process
     @rule(index=which)
@@ -192,19 +210,15 @@ class EngineMachine(RuleBasedStateMachine):
         reader.let(1)
         self._settle()
 
-    @rule(size=items)
-    def add_product(self, size: int) -> None:
-        self.shop.add(size)
-
-    @precondition(lambda self: bool(self.shop.products))
-    @rule(index=which, size=items)
-    def change_product(self, index: int, size: int) -> None:
-        self.shop.change(self._product(index), size)
-
-    @precondition(lambda self: bool(self.shop.products))
-    @rule(index=which)
-    def delete_product(self, index: int) -> None:
-        self.shop.delete(self._product(index))
+    @rule(change=st.sampled_from(("add", "change", "delete")), index=which, size=items)
+    def change_shop(self, change: str, index: int, size: int) -> None:
+        ids = sorted(self.shop.products)
+        if change == "add" or not ids:
+            self.shop.add(size)
+        elif change == "change":
+            self.shop.change(ids[index % len(ids)], size)
+        else:
+            self.shop.delete(ids[index % len(ids)])
 
     # -- what must always be true
 
@@ -236,9 +250,10 @@ class EngineMachine(RuleBasedStateMachine):
         rows = list(self.catalog.state.syncs.values())
         return rows[-1] if rows else None
 
+    def _latest_sync(self) -> Sync:
+        latest = self._latest()
+        assert latest is not None
+        return latest.sync
+
     def _process(self, index: int) -> Process:
         return self.processes[index % len(self.processes)]
-
-    def _product(self, index: int) -> str:
-        ids = sorted(self.shop.products)
-        return ids[index % len(ids)]

@@ -38,8 +38,7 @@ class Oracle:
     def check(self, state: State) -> None:
         """Raises AssertionError."""
         assert self.faults == []
-        live = {pid: int(p.record.title) for (_, pid), p in state.products.items() if not p.deleted}
-        assert live == {pid: version.number for pid, version in self.committed.items()}
+        assert self.live_in(state) == {pid: version.number for pid, version in self.committed.items()}
         items = {iid for (_, iid), item in state.items.items() if not item.deleted}
         assert items == {f"{p}-{n}" for p, v in self.committed.items() for n in range(1, v.items + 1)}
         for shop in state.shops.values():
@@ -47,6 +46,10 @@ class Oracle:
                 due = {p: v for p, v in self.shop.products.items() if v.updated <= shop.watermark}
                 stored = {p: v for p, v in self.committed.items() if p in due}
                 assert stored == due, "everything that changed by the watermark is stored"
+
+    def live_in(self, state: State) -> dict[str, int]:
+        """The versions of the products that the catalog shows."""
+        return {pid: int(p.record.title) for (_, pid), p in state.products.items() if not p.deleted}
 
     def _see_row(self, old: SyncRow, row: SyncRow) -> None:
         raised = row.sync.revision - old.sync.revision

@@ -1,0 +1,174 @@
+"""The catalog's stores as the contract sees them: over PostgreSQL, and in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID, uuid4
+
+import pytest
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from catalog_svc.domain.order import SyncOrder
+from catalog_svc.domain.shop import ShopKey, ShopProfile
+from catalog_svc.domain.source import SourceBatch, SourceHeader
+from catalog_svc.domain.sync import ClaimedSync, Sync, SyncMode
+from catalog_svc.source import decode
+from catalog_svc.storage.batches import BatchStore
+from catalog_svc.storage.database import Database
+from catalog_svc.storage.leases import LeaseStore
+from catalog_svc.storage.orders import OrderStore
+from catalog_svc.storage.sweeps import SweepStore
+from catalog_svc.storage.syncs import SyncStore
+from catalog_svc.usecases.ports import Batches, Leases, Orders, Sweeps, Syncs
+from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
+from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
+from tests.fakes.memory_leases import MemoryLeases
+from tests.fakes.memory_orders import MemoryOrders, MemorySyncs
+from tests.fakes.product_source import WATERMARK
+from tests.integration.catalog_svc.conftest import CatalogWorld
+
+SHOP = ShopKey("shopify", "demo.myshopify.com")
+HEADER = SourceHeader(
+    profile=ShopProfile(currency_code="EUR", platform_shop_id="4711", display_name="Demo"),
+    watermark=WATERMARK,
+    strategy="paging",
+    served_api_version="2026-10",
+    estimated_product_count=None,
+    estimated_item_count=None,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replica:
+    """The stores of one replica."""
+
+    orders: Orders
+    leases: Leases
+    batches: Batches
+    sweeps: Sweeps
+    syncs: Syncs
+
+    async def order(self, mode: SyncMode = SyncMode.FULL, shop: ShopKey = SHOP, **more: object) -> Sync:
+        values: dict[str, object] = {"request_id": "", "allow_mass_delete": False} | more
+        return await self.orders.start(
+            SyncOrder(
+                shop=shop,
+                mode=mode,
+                overlap=timedelta(minutes=5),
+                request_id=str(values["request_id"]),
+                allow_mass_delete=bool(values["allow_mass_delete"]),
+            )
+        )
+
+    async def claim(self) -> ClaimedSync:
+        claimed = await self.leases.claim()
+        assert claimed is not None
+        return claimed
+
+
+class Stores(Protocol):
+    """A database, and replicas over it."""
+
+    def replica(self) -> Replica: ...
+
+    async def expire(self, sync_id: UUID) -> None:
+        """As if the sync's owner had been silent for longer than the TTL."""
+        ...
+
+    async def products(self) -> dict[str, tuple[str, bool]]:
+        """By id: title, and whether it is live."""
+        ...
+
+    async def items(self) -> dict[str, tuple[str, str, bool]]:
+        """By id: SKU, price as its digits, and whether it is live."""
+        ...
+
+    async def seen(self) -> set[str]:
+        """Ids that passes remember."""
+        ...
+
+
+class PostgresStores:
+    """`Stores` over a database of the test's own."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._world = CatalogWorld(engine)
+
+    def replica(self) -> Replica:
+        database, ttl = Database(self._world.engine), timedelta(seconds=15)
+        return Replica(
+            orders=OrderStore(database),
+            leases=LeaseStore(database, owner=uuid4(), ttl=ttl),
+            batches=BatchStore(database, ttl=ttl),
+            sweeps=SweepStore(database, ttl=ttl),
+            syncs=SyncStore(database),
+        )
+
+    async def expire(self, sync_id: UUID) -> None:
+        await self._world.expire_lease(sync_id)
+
+    async def products(self) -> dict[str, tuple[str, bool]]:
+        rows = await self._world.rows("SELECT product_id, title, deleted_at IS NULL AS live FROM product")
+        return {row["product_id"]: (row["title"], row["live"]) for row in rows}
+
+    async def items(self) -> dict[str, tuple[str, str, bool]]:
+        rows = await self._world.rows(
+            "SELECT item_id, sku, price::text AS price, deleted_at IS NULL AS live FROM item"
+        )
+        return {row["item_id"]: (row["sku"], row["price"], row["live"]) for row in rows}
+
+    async def seen(self) -> set[str]:
+        return {row["product_id"] for row in await self._world.rows("SELECT product_id FROM sync_seen")}
+
+
+class MemoryStores:
+    """`Stores` over a catalog in memory."""
+
+    def __init__(self) -> None:
+        self.catalog = MemoryCatalog()
+
+    def replica(self) -> Replica:
+        link = MemoryLink(self.catalog)
+        return Replica(
+            orders=MemoryOrders(link),
+            leases=MemoryLeases(link),
+            batches=MemoryBatches(link),
+            sweeps=MemorySweeps(link),
+            syncs=MemorySyncs(link),
+        )
+
+    async def expire(self, sync_id: UUID) -> None:
+        self.catalog.let_time_pass(self.catalog.ttl * 2)
+
+    async def products(self) -> dict[str, tuple[str, bool]]:
+        stored = self.catalog.state.products.items()
+        return {pid: (product.record.title, not product.deleted) for (_, pid), product in stored}
+
+    async def items(self) -> dict[str, tuple[str, str, bool]]:
+        stored = self.catalog.state.items.items()
+        return {iid: (item.record.sku, str(item.record.price), not item.deleted) for (_, iid), item in stored}
+
+    async def seen(self) -> set[str]:
+        return {pid for met in self.catalog.state.seen.values() for pid in met}
+
+
+@pytest.fixture(params=["postgres", "memory"])
+def stores(request: pytest.FixtureRequest) -> Stores:
+    if request.param == "memory":
+        return MemoryStores()
+    return PostgresStores(request.getfixturevalue("engine"))
+
+
+@pytest.fixture
+def replica(stores: Stores) -> Replica:
+    return stores.replica()
+
+
+def batch(*products: pb.Product, checkpoint: bytes = b"1", **more: Iterable[object]) -> SourceBatch:
+    """What a source sends."""
+    message = pb.ProductBatch(products=products, checkpoint=checkpoint, **more)  # type: ignore[arg-type]
+    return decode.batch(message, currency_code="EUR")

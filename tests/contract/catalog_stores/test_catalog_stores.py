@@ -1,0 +1,335 @@
+"""What the engine relies on, whatever keeps its state: who may write, what is stored once, and what is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+from catalogsync.errors.v1 import issue_reason_pb2
+
+from catalog_svc.domain.errors import (
+    LeaseLost,
+    MassDeleteBlocked,
+    RequestIdReused,
+    SyncAlreadyRunning,
+    SyncNotCancellable,
+    SyncNotResumable,
+)
+from catalog_svc.domain.source import SourceBatch
+from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncMode, SyncState
+from tests.contract.catalog_stores.conftest import HEADER, Replica, Stores, batch
+from tests.fakes.product_source import WATERMARK, product
+
+REVOKED = SyncError(reason="SOURCE_UNAUTHORIZED", message="connect the shop again")
+
+
+async def begun(replica: Replica, mode: SyncMode = SyncMode.FULL, **more: Any) -> ClaimedSync:
+    """A sync that has heard its source's header."""
+    await replica.order(mode, **more)
+    claimed = await replica.claim()
+    await replica.leases.begin(claimed.lease, HEADER)
+    return claimed
+
+
+async def apply(replica: Replica, claimed: ClaimedSync, what: SourceBatch, lease: Lease | None = None) -> Lease:
+    lease, _ = await replica.batches.apply(
+        lease or claimed.lease,
+        claimed.sync.shop,
+        what,
+        full=claimed.sync.mode is SyncMode.FULL,
+        items_per_second=None,
+    )
+    return lease
+
+
+async def swept(replica: Replica, claimed: ClaimedSync, lease: Lease) -> Sync:
+    """Everything that vanished is marked, and the sync has succeeded."""
+    sync: Sync | None = claimed.sync
+    while sync is not None:
+        lease, sync = await replica.sweeps.step(lease, claimed.sync.shop)
+    return await replica.leases.end(lease, SyncState.SUCCEEDED)
+
+
+async def stored(replica: Replica, *products: pb.Product, **more: Any) -> Sync:
+    """A whole full sync of these products."""
+    claimed = await begun(replica, **more)
+    return await swept(replica, claimed, await apply(replica, claimed, batch(*products)))
+
+
+async def failed(replica: Replica, *products: pb.Product) -> Sync:
+    """A full sync that failed after these products."""
+    claimed = await begun(replica)
+    lease = await apply(replica, claimed, batch(*products, checkpoint=b"parent")) if products else claimed.lease
+    return await replica.leases.end(lease, SyncState.FAILED, REVOKED)
+
+
+async def live(stores: Stores) -> set[str]:
+    return {pid for pid, (_, is_live) in (await stores.products()).items() if is_live}
+
+
+# -- claims and the fence
+
+
+async def test_a_sync_has_one_owner_at_a_time(stores: Stores) -> None:
+    await stores.replica().order()
+    claims = await asyncio.gather(*(stores.replica().leases.claim() for _ in range(4)))
+    assert sum(claim is not None for claim in claims) == 1
+
+
+async def test_a_silent_owner_is_replaced_and_may_do_nothing_any_more(stores: Stores) -> None:
+    old, new = stores.replica(), stores.replica()
+    claimed = await begun(old)
+    await stores.expire(claimed.sync.sync_id)
+    taken = await new.claim()
+    assert (taken.lease.epoch, taken.sync.attempt_count) == (claimed.lease.epoch + 1, 2)
+    before = await new.syncs.get(claimed.sync.sync_id)
+    for attempt in (
+        old.leases.renew(claimed.lease),
+        old.leases.regain(claimed.lease),
+        old.leases.begin(claimed.lease, HEADER),
+        old.leases.end(claimed.lease, SyncState.FAILED, REVOKED),
+        old.sweeps.step(claimed.lease, claimed.sync.shop),
+        apply(old, claimed, batch(product("1"))),
+    ):
+        with pytest.raises(LeaseLost):
+            await attempt
+    await old.leases.release(claimed.lease)
+    assert await new.syncs.get(claimed.sync.sync_id) == before
+    assert await stores.products() == {}
+    assert await new.leases.claim() is None
+
+
+async def test_whoever_takes_over_goes_on_after_the_last_stored_batch(stores: Stores, replica: Replica) -> None:
+    claimed = await begun(replica)
+    await apply(replica, claimed, batch(product("1"), checkpoint=b"here"))
+    await stores.expire(claimed.sync.sync_id)
+    taken = await stores.replica().claim()
+    assert (taken.checkpoint, taken.lease.next_seq, taken.claims_without_progress) == (b"here", 1, 1)
+    assert taken.sync.progress.products.seen == 1
+
+
+async def test_a_released_sync_is_free_at_once_and_nobody_is_blamed(stores: Stores, replica: Replica) -> None:
+    claimed = await begun(replica)
+    await replica.leases.release(claimed.lease)
+    taken = await stores.replica().claim()
+    assert taken.claims_without_progress == claimed.claims_without_progress == 1
+
+
+async def test_an_owner_that_lost_touch_finds_out_where_it_stands(replica: Replica) -> None:
+    claimed = await begun(replica)
+    lease = await apply(replica, claimed, batch(product("1"), checkpoint=b"here"))
+    regained = await replica.leases.regain(claimed.lease)
+    assert (regained.lease, regained.checkpoint) == (lease, b"here")
+    assert regained.sync == await replica.syncs.get(claimed.sync.sync_id)
+
+
+# -- a batch, once
+
+
+async def test_a_batch_whose_commit_was_not_heard_is_stored_once(replica: Replica) -> None:
+    claimed = await begun(replica)
+    what = batch(product("1", items=2))
+    first = await apply(replica, claimed, what)
+    before = await replica.syncs.get(claimed.sync.sync_id)
+    assert await apply(replica, claimed, what) == first
+    assert await replica.syncs.get(claimed.sync.sync_id) == before
+    assert (before.progress.products.seen, before.progress.items.seen) == (1, 2)
+
+
+async def test_a_batch_out_of_turn_is_refused(stores: Stores, replica: Replica) -> None:
+    claimed = await begun(replica)
+    await apply(replica, claimed, batch(product("1"), checkpoint=b"1"))
+    for seq in (0, 2, 7):
+        with pytest.raises(LeaseLost):
+            await apply(
+                replica, claimed, batch(product("2"), checkpoint=b"2"), replace(claimed.lease, next_seq=seq)
+            )
+    assert await live(stores) == {"1"}
+
+
+async def test_digits_and_leading_zeros_are_kept_and_a_new_zero_is_a_change(
+    stores: Stores, replica: Replica
+) -> None:
+    await stored(replica, product("1", price="7.3", sku="00000134000"))
+    second = await stored(replica, product("1", price="7.30", sku="00000134000"))
+    assert await stores.items() == {"1-1": ("00000134000", "7.30", True)}
+    assert (second.progress.items.updated, second.progress.items.unchanged) == (1, 0)
+
+
+async def test_counts_tell_what_became_of_each_record(stores: Stores, replica: Replica) -> None:
+    await stored(replica, product("1", items=3), product("2"))
+    second = await stored(replica, product("1", items=2, title="New"), product("2"), product("3"))
+    products, items = second.progress.products, second.progress.items
+    assert (products.seen, products.created, products.updated, products.unchanged) == (3, 1, 1, 1)
+    assert (items.seen, items.created, items.unchanged, items.deleted) == (4, 1, 3, 1)
+    assert (await stores.items())["1-3"][2] is False
+
+
+async def test_a_product_that_came_incomplete_loses_no_items(stores: Stores, replica: Replica) -> None:
+    await stored(replica, product("1", items=3))
+    partial = product("1", items=1, title="New")
+    partial.variants_complete = False
+    await stored(replica, partial)
+    assert all(is_live for *_, is_live in (await stores.items()).values())
+
+
+async def test_set_aside_records_are_counted_and_taken_for_present(stores: Stores, replica: Replica) -> None:
+    await stored(replica, product("1"), product("2"))
+    claimed = await begun(replica)
+    aside = pb.RecordIssue(
+        reason=issue_reason_pb2.ISSUE_REASON_INVALID_PRICE, product_id="2", product_set_aside=True
+    )
+    lease = await apply(replica, claimed, batch(product("1"), issues=[aside]))
+    sync = await swept(replica, claimed, lease)
+    assert (sync.progress.issue_count, sync.progress.products.set_aside) == (1, 1)
+    assert await live(stores) == {"1", "2"}
+
+
+# -- the sweep and its fuse
+
+
+async def test_what_a_full_pass_did_not_meet_is_marked_and_comes_back_when_met_again(
+    stores: Stores, replica: Replica
+) -> None:
+    await stored(replica, product("1"), product("2", items=2))
+    second = await stored(replica, product("1"))
+    assert (second.progress.products.deleted, second.progress.items.deleted) == (1, 2)
+    assert (await stores.products())["2"] == ("Shirt", False)
+    third = await stored(replica, product("1"), product("2", items=2))
+    assert (third.progress.products.created, third.progress.items.created) == (1, 2)
+    assert await live(stores) == {"1", "2"}
+
+
+async def test_a_step_of_the_sweep_whose_commit_was_not_heard_is_done_once(replica: Replica) -> None:
+    await stored(replica, product("1"), product("2"))
+    claimed = await begun(replica)
+    lease = await apply(replica, claimed, batch(product("1")))
+    _, first = await replica.sweeps.step(lease, claimed.sync.shop)
+    following, again = await replica.sweeps.step(lease, claimed.sync.shop)
+    assert first == again
+    assert (await swept(replica, claimed, following)).progress.products.deleted == 1
+
+
+async def test_the_fuse_stops_a_mass_deletion_before_anything_is_marked(stores: Stores, replica: Replica) -> None:
+    many = [product(f"{n:03}") for n in range(101)]
+    await stored(replica, *many)
+    claimed = await begun(replica)
+    with pytest.raises(MassDeleteBlocked) as blocked:
+        await replica.sweeps.step(claimed.lease, claimed.sync.shop)
+    assert blocked.value.metadata == {"would_delete": "101", "stored": "101"}
+    assert len(await live(stores)) == 101
+    await replica.leases.end(claimed.lease, SyncState.FAILED, REVOKED)
+    allowed = await begun(replica, allow_mass_delete=True)
+    assert (await swept(replica, allowed, allowed.lease)).progress.items.deleted == 101
+
+
+async def test_a_batch_that_would_delete_too_many_variants_is_not_stored_at_all(
+    stores: Stores, replica: Replica
+) -> None:
+    await stored(replica, product("1", items=150))
+    claimed = await begun(replica)
+    before = await replica.syncs.get(claimed.sync.sync_id)
+    with pytest.raises(MassDeleteBlocked):
+        await apply(replica, claimed, batch(product("1", items=1)))
+    assert await replica.syncs.get(claimed.sync.sync_id) == before
+    assert sum(is_live for *_, is_live in (await stores.items()).values()) == 150
+
+
+# -- orders, the end, cancel and resume
+
+
+async def test_a_shop_has_one_active_sync_and_a_request_makes_one(replica: Replica) -> None:
+    first = await replica.order(request_id="r")
+    assert (await replica.order(request_id="r")).sync_id == first.sync_id
+    with pytest.raises(SyncAlreadyRunning):
+        await replica.order()
+    with pytest.raises(RequestIdReused):
+        await replica.order(request_id="r", allow_mass_delete=True)
+
+
+async def test_an_end_that_was_not_heard_is_the_same_end_and_moves_the_watermark(replica: Replica) -> None:
+    claimed = await begun(replica)
+    first = await replica.leases.end(claimed.lease, SyncState.SUCCEEDED)
+    assert await replica.leases.end(claimed.lease, SyncState.SUCCEEDED) == first
+    assert first.shop.watermark == WATERMARK
+    with pytest.raises(LeaseLost):
+        await replica.leases.end(claimed.lease, SyncState.FAILED, REVOKED)
+
+
+async def test_only_success_moves_the_watermark(replica: Replica) -> None:
+    assert (await failed(replica, product("1"))).shop.watermark is None
+    assert (await replica.order(SyncMode.INCREMENTAL)).mode is SyncMode.FULL
+
+
+async def test_a_cancel_takes_the_right_to_write_and_what_was_stored_stays(
+    stores: Stores, replica: Replica
+) -> None:
+    claimed = await begun(replica)
+    lease = await apply(replica, claimed, batch(product("1")))
+    cancelled = await replica.orders.cancel(claimed.sync.sync_id)
+    assert await replica.orders.cancel(claimed.sync.sync_id) == cancelled
+    for attempt in (apply(replica, claimed, batch(product("2")), lease), replica.leases.renew(lease)):
+        with pytest.raises(LeaseLost):
+            await attempt
+    assert await live(stores) == {"1"}
+    assert await replica.leases.claim() is None
+
+
+async def test_what_has_succeeded_is_neither_cancelled_nor_resumed(replica: Replica) -> None:
+    sync = await stored(replica, product("1"))
+    with pytest.raises(SyncNotCancellable):
+        await replica.orders.cancel(sync.sync_id)
+    with pytest.raises(SyncNotResumable):
+        await replica.orders.resume(sync.sync_id, request_id="", correlation_id="")
+
+
+async def test_a_resumed_sync_goes_on_in_its_parents_pass(stores: Stores, replica: Replica) -> None:
+    await stored(replica, product("1"), product("2"), product("3"))
+    parent = await failed(replica, product("1"))
+    child = await replica.orders.resume(parent.sync_id, request_id="", correlation_id="")
+    assert (child.revision, child.parent_sync_id, child.progress.products) == (
+        1,
+        parent.sync_id,
+        parent.progress.products,
+    )
+    claimed = await replica.claim()
+    assert (claimed.checkpoint, claimed.lease.next_seq) == (b"parent", 0)
+    await replica.leases.begin(claimed.lease, HEADER)
+    lease = await apply(replica, claimed, batch(product("2"), checkpoint=b"2"))
+    sync = await swept(replica, claimed, lease)
+    assert sync.progress.products.seen == 2
+    assert await live(stores) == {"1", "2"}
+
+
+async def test_only_the_latest_sync_with_something_stored_is_resumed(replica: Replica) -> None:
+    old = await failed(replica, product("1"))
+    fruitless = await failed(replica)
+    for sync in (old, fruitless):
+        with pytest.raises(SyncNotResumable):
+            await replica.orders.resume(sync.sync_id, request_id="", correlation_id="")
+
+
+async def test_a_later_pass_forgets_what_earlier_ones_met(stores: Stores, replica: Replica) -> None:
+    await failed(replica, product("1"))
+    assert await stores.seen() == {"1"}
+    claimed = await begun(replica)
+    assert await stores.seen() == set()
+    await apply(replica, claimed, batch(product("2")))
+    await replica.sweeps.forget_seen(claimed.lease)
+    assert await stores.seen() == set()
+
+
+async def test_every_change_raises_the_revision_by_one(replica: Replica) -> None:
+    ordered = await replica.order()
+    claimed = await replica.claim()
+    began = await replica.leases.begin(claimed.lease, HEADER)
+    _, after = await replica.batches.apply(
+        claimed.lease, claimed.sync.shop, batch(product("1")), full=True, items_per_second=1.0
+    )
+    await replica.leases.renew(claimed.lease)
+    ended = await replica.leases.end(claimed.lease, SyncState.SUCCEEDED)
+    revisions = [sync.revision for sync in (ordered, claimed.sync, began, after, ended)]
+    assert revisions == [1, 2, 3, 4, 5]

@@ -1,0 +1,193 @@
+"""A devstore, the real connector and the catalog's own parts over PostgreSQL, in one process, over real sockets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from catalog_svc.domain.errors import SourceFailed
+from catalog_svc.domain.order import SyncOrder
+from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceRequest
+from catalog_svc.domain.sync import Sync, SyncMode, SyncState
+from catalog_svc.source.connector import ConnectorSource
+from connector_svc.bootstrap import running
+from connector_svc.settings import ConnectorSettings
+from devstore.catalog.catalog import Catalog
+from devstore.catalog.model import Platform
+from devstore.server import RunningStore, serving
+from devstore.spec import ShopSpec
+from servicekit.channel import open_channel
+from servicekit.settings import ListenAddress
+from tests.integration.catalog_svc.conftest import CatalogWorld
+
+PLATFORMS: dict[str, dict[str, Any]] = {
+    "shopify": {"platform": Platform.SHOPIFY, "domain": "demo.myshopify.com"},
+    "woocommerce-8.2": {"platform": Platform.WOOCOMMERCE, "domain": "old.example", "version": "8.2"},
+    "woocommerce-10.3": {"platform": Platform.WOOCOMMERCE, "domain": "store.example", "version": "10.3"},
+}
+REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", passing=False)
+_ROWS = """
+    SELECT (to_jsonb({table}) - ARRAY['merchant_id', 'shop_id', 'created_at', 'updated_at'])::text AS row
+    FROM {table}"""
+
+
+@dataclass(slots=True)
+class StoppingSource:
+    """The connector in batches of a size, until so many were stored: then it fails for good."""
+
+    inner: ConnectorSource
+    batch_size: int = 250
+    stop_after: int | None = None
+    checkpoints: list[bytes] = field(default_factory=list)
+
+    async def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
+        events = self.inner.fetch(replace(request, max_batch_products=self.batch_size))
+        try:
+            async for event in events:
+                if self.stop_after == len(self.checkpoints):
+                    raise REVOKED
+                yield event
+                if isinstance(event, SourceBatch):
+                    self.checkpoints.append(event.checkpoint)
+        finally:
+            await events.aclose()
+
+
+class EndToEnd:
+    """One shop with everything that brings it into the database."""
+
+    def __init__(self, spec: ShopSpec, store: RunningStore, connector: ConnectorSource, engine: AsyncEngine):
+        self.store = store
+        self.domain = spec.domain
+        self.connector = connector
+        self.engine = engine
+        self.world = CatalogWorld(engine)
+        self._key = ShopKey(spec.platform.value, spec.domain)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The shop's truth."""
+        return self.store.catalog(self.domain)
+
+    @property
+    def calls(self) -> int:
+        return self.store.requests(self.domain).calls
+
+    async def order(self, mode: SyncMode = SyncMode.FULL) -> Sync:
+        """Without overlap: what an incremental sync finds, it finds by the watermark alone."""
+        return await self.world.orders.start(SyncOrder(shop=self._key, mode=mode, overlap=timedelta(0)))
+
+    async def run(self, sync: Sync, *, batch_size: int = 250, stop_after: int | None = None) -> Sync:
+        """Takes the sync up with a runner of its own and brings it to its end, or to where the source stops."""
+        source = StoppingSource(self.connector, batch_size, stop_after)
+        fresh = CatalogWorld(self.engine)
+        await fresh.runner(source, items_per_transaction=1).run(await fresh.claim())
+        return await fresh.syncs.get(sync.sync_id)
+
+    async def sync(self, mode: SyncMode = SyncMode.FULL, **how: int) -> Sync:
+        """A whole sync."""
+        return await self.run(await self.order(mode), **how)
+
+    async def succeed(self, mode: SyncMode = SyncMode.FULL, **how: int) -> Sync:
+        """A whole sync that must succeed in the mode that was asked for."""
+        sync = await self.sync(mode, **how)
+        assert (sync.state, sync.mode, sync.error) == (SyncState.SUCCEEDED, mode, None)
+        return sync
+
+    async def resume(self, sync: Sync, **how: int) -> Sync:
+        """Goes on with an ended sync."""
+        resumed = await self.world.orders.resume(sync.sync_id, request_id="", correlation_id="")
+        return await self.run(resumed, **how)
+
+    async def tables(self) -> tuple[Counter[str], Counter[str]]:
+        """Every column of every product and item, but the catalog's own ids and times."""
+        products, items = [await self.world.rows(_ROWS.format(table=table)) for table in ("product", "item")]
+        return Counter(row["row"] for row in products), Counter(row["row"] for row in items)
+
+    async def item(self, item_id: str) -> Mapping[Any, Any]:
+        """Its row, with numbers as they are written."""
+        (row,) = await self.world.rows(
+            "SELECT sku, price::text AS price, weight::text AS weight, weight_unit, deleted_at IS NULL AS live"
+            " FROM item WHERE item_id = :id",
+            id=item_id,
+        )
+        return row
+
+    async def forget(self) -> None:
+        """As if nothing had ever been synced."""
+        await self.world.execute("TRUNCATE shop, product, item, sync, sync_seen, sync_issue")
+
+    async def check_truth(self) -> None:
+        """What is live in the database is exactly what the shop sells."""
+        rows = await self.world.rows(
+            "SELECT product_id, item_id, sku, price::text AS price, stock_quantity FROM item"
+            " WHERE deleted_at IS NULL"
+        )
+        stored = {tuple(row.values()) for row in rows}
+        assert stored == {
+            (i.product_id, i.item_id, i.sku, None if i.price is None else str(i.price), i.stock)
+            for i in self.catalog.sellable_items()
+        }
+
+
+Opens = Callable[..., AbstractAsyncContextManager[EndToEnd]]
+
+
+@dataclass(slots=True)
+class StoreClock:
+    """The store's own clock; None: the real one."""
+
+    at: datetime | None = None
+
+    def __call__(self) -> datetime:
+        return (self.at or datetime.now(UTC)).replace(microsecond=0)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once."""
+    return tmp_path_factory.mktemp("end-to-end-tls")
+
+
+@pytest.fixture
+def opens(engine: AsyncEngine, certificates: Path, tmp_path: Path) -> Opens:
+    """Opens a shop of a platform of PLATFORMS."""
+
+    @asynccontextmanager
+    async def open_one(
+        platform: str, *, latency: float = 0, clock: Callable[[], datetime] | None = None, **shape: Any
+    ) -> AsyncIterator[EndToEnd]:
+        spec = ShopSpec(**(PLATFORMS[platform] | shape))
+        store_clock = clock or StoreClock()
+        async with (
+            serving([spec], tls_dir=certificates, throttle=False, latency=latency, clock=store_clock) as store,
+            running(_settings(spec, store, tmp_path)) as port,
+            open_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            yield EndToEnd(spec, store, ConnectorSource(channel), engine)
+
+    return open_one
+
+
+def _settings(spec: ShopSpec, store: RunningStore, place: Path) -> ConnectorSettings:
+    file = place / "credentials.toml"
+    lines = [f'{name} = "{value}"' for name, value in spec.credentials.items()]
+    file.write_text(f'[{spec.platform.value}."{spec.domain}"]\n' + "\n".join(lines) + "\n")
+    file.chmod(0o600)
+    return ConnectorSettings(
+        listen_address=ListenAddress("127.0.0.1:0"),
+        credentials_file=file,
+        ca_file=store.ca_file,
+        endpoint_overrides={spec.domain: store.base_url(spec.domain)},
+        settle_delay=timedelta(0),
+        stop_grace=timedelta(0),
+    )

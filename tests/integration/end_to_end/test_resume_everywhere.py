@@ -1,0 +1,45 @@
+"""Wherever a sync stops, what the next runner makes of it is what an unbroken run would have made."""
+
+from __future__ import annotations
+
+import pytest
+
+from catalog_svc.domain.sync import SyncState
+from tests.integration.end_to_end.conftest import PLATFORMS, EndToEnd, Opens
+
+BATCH = 4
+SHAPES = {
+    "seed 1": {"products": 15, "seed": 1, "specials": False},
+    "seed 2": {"products": 17, "seed": 2, "specials": False},
+    "seed 3": {"products": 9, "seed": 3, "specials": False},
+    "difficult": {"products": 45, "seed": 4},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("platform", PLATFORMS)
+async def test_resuming_from_every_checkpoint_ends_with_the_same_tables(
+    opens: Opens, platform: str, shape: str
+) -> None:
+    size = 20 if shape == "difficult" else BATCH
+    async with opens(platform, **SHAPES[shape]) as shop:
+        whole = await shop.succeed(batch_size=size)
+        await shop.check_truth()
+        unbroken = await shop.tables()
+        batches = await _batches(shop)
+        assert batches > 1
+        for stop_after in range(1, batches + 1):
+            await shop.forget()
+            broken = await shop.sync(batch_size=size, stop_after=stop_after)
+            assert broken.state is SyncState.FAILED
+            resumed = await shop.resume(broken, batch_size=size)
+            assert (resumed.state, resumed.error) == (SyncState.SUCCEEDED, None)
+            assert await shop.tables() == unbroken, stop_after
+            assert resumed.progress.products == whole.progress.products
+            assert resumed.progress.items == whole.progress.items
+
+
+async def _batches(shop: EndToEnd) -> int:
+    """How many transactions the last sync took, without the one that found nothing to sweep."""
+    rows = await shop.world.rows("SELECT next_seq FROM sync ORDER BY sync_id DESC LIMIT 1")
+    return int(rows[0]["next_seq"]) - 1
