@@ -92,6 +92,10 @@ class CatalogClient:
         request = catalog.GetStatusRequest(shop=shop.for_catalog())
         return await self._caller.call(self._stub.GetStatus, request)
 
+    async def set_schedule(self, request: catalog.SetShopScheduleRequest) -> catalog.ShopSchedule:
+        """Changes how often a shop is synced without being asked; may be called again."""
+        return (await self._caller.call(self._stub.SetShopSchedule, request)).schedule
+
     async def get_item(self, shop: ShopName, item_id: str) -> catalog.Item:
         """One item, deleted or not."""
         request = catalog.GetItemRequest(shop=shop.for_catalog(), item_id=item_id)

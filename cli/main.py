@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from cli.commands.items import item, items
+from cli.commands.schedules import schedule
 from cli.commands.shops import check, platforms, status
 from cli.commands.syncs import sync
 from cli.exits import HELP
@@ -35,7 +36,7 @@ def catalogsync() -> None:
     """Syncs product catalogs from e-commerce platforms, and shows what is stored."""
 
 
-for _command in (check, platforms, sync, status, items, item):
+for _command in (check, platforms, sync, schedule, status, items, item):
     catalogsync.add_command(_command)
 
 

@@ -7,6 +7,7 @@ from catalogsync.catalog.v1.catalog_service_pb2 import ConnectionHealth, GetStat
 from catalogsync.connector.v1.connector_service_pb2 import CheckShopResponse, Platform
 
 from cli.client import open_catalog, open_connector
+from cli.commands.schedules import schedule_facts
 from cli.exits import Exit
 from cli.options import Options, current, options_of_command
 from cli.output import make_console, print_facts, print_json, print_table, time_text
@@ -102,6 +103,7 @@ def status_facts(answer: GetStatusResponse) -> list[tuple[str, str]]:
         ("Items", f"{answer.item_count:,}, {answer.item_with_image_count:,} with an image{analysed}"),
         ("Fresh as of", time_text(answer, "fresh_as_of_time") or "never complete yet"),
         ("Connection", _connection_text(answer.connection)),
+        *schedule_facts(answer.schedule),
         ("Last sync", _last_sync_text(answer)),
         ("Running sync", _active_sync_text(answer)),
     ]

@@ -40,6 +40,7 @@ class FakeCatalog(CatalogServiceServicer):
         self.syncs: dict[str, catalog.Sync] = {}
         self.items: dict[str, list[catalog.Item]] = {}
         self.issues: dict[str, list[catalog.SyncIssue]] = {}
+        self.schedules: dict[str, catalog.ShopSchedule] = {}
         self.requests: list[tuple[str, Any, dict[str, str]]] = []
         """Every call: method, request, metadata."""
         self.refusals: dict[str, list[BaseException]] = {}
@@ -150,6 +151,7 @@ class FakeCatalog(CatalogServiceServicer):
             product_count=len({item.product_id for item in items}),
             item_count=len(items),
             item_with_image_count=sum(bool(item.image_url) for item in items),
+            schedule=self._schedule(request.shop),
         )
         for sync in self._of_shop(request.shop):
             (answer.last_finished_sync if sync.state in ENDED else answer.active_sync).CopyFrom(sync)
@@ -181,6 +183,24 @@ class FakeCatalog(CatalogServiceServicer):
             raise Refused("SYNC_NOT_RESUMABLE", "the sync cannot be resumed")
         self._refuse_second(parent.shop)
         return catalog.ResumeSyncResponse(sync=self.add_sync(parent.shop, parent_sync_id=parent.sync_id))
+
+    async def SetShopSchedule(
+        self, request: catalog.SetShopScheduleRequest, context: Context
+    ) -> catalog.SetShopScheduleResponse:
+        self._note("SetShopSchedule", request, context)
+        self._items(request.shop)
+        if request.reset:
+            self.schedules.pop(_key(request.shop), None)
+        schedule = self._schedule(request.shop)
+        for name in ("incremental_every", "full_every"):
+            if request.HasField(name):
+                getattr(schedule, name).CopyFrom(getattr(request, name))
+        schedule.incremental_is_default &= not request.HasField("incremental_every")
+        schedule.full_is_default &= not request.HasField("full_every")
+        if request.HasField("paused"):
+            schedule.paused = request.paused
+        self.schedules[_key(request.shop)] = schedule
+        return catalog.SetShopScheduleResponse(schedule=schedule)
 
     async def ListSyncIssues(
         self, request: catalog.ListSyncIssuesRequest, context: Context
@@ -224,6 +244,10 @@ class FakeCatalog(CatalogServiceServicer):
             metadata = {"platform": shop.platform, "domain": shop.domain}
             raise Refused("SHOP_NOT_FOUND", f"shop {_key(shop)} was never synced", metadata=metadata)
         return self.items[_key(shop)]
+
+    def _schedule(self, shop: catalog.Shop) -> catalog.ShopSchedule:
+        unset = catalog.ShopSchedule(incremental_is_default=True, full_is_default=True)
+        return self.schedules.get(_key(shop), unset)
 
     def _refuse_second(self, shop: catalog.Shop) -> None:
         for sync in self._of_shop(shop):

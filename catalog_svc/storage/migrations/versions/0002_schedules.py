@@ -27,3 +27,11 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=now, nullable=False),
         sa.PrimaryKeyConstraint("merchant_id", "shop_id", name="shop_schedule_pkey"),
     )
+    for table in ("item", "product"):
+        op.create_index(
+            f"{table}_deleted",
+            table,
+            ["merchant_id", "shop_id", "deleted_at"],
+            unique=False,
+            postgresql_where=sa.text("deleted_at IS NOT NULL"),
+        )
