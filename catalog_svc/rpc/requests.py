@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from catalog_svc.domain.item import ItemFilter
-from catalog_svc.domain.schedule import NEVER, ScheduleChange
+from catalog_svc.domain.schedule import ScheduleChange
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncMode, SyncState
 from servicekit.failure import FieldViolation, InvalidRequest
@@ -120,8 +120,8 @@ class Checks:
         try:
             value = message.ToTimedelta()
         except (ValueError, OverflowError):
-            value = timedelta(-1)
-        if value != NEVER and not _SHORTEST <= value <= _LONGEST:
+            value = timedelta()
+        if message != Duration() and not _SHORTEST <= value <= _LONGEST:
             self.wrong(field, "must be zero (never), or at least a minute and at most a year")
         return value
 

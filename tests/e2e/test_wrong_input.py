@@ -11,6 +11,7 @@ import grpc
 import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.connector.v1 import connector_service_pb2 as connector_pb
+from google.protobuf.duration_pb2 import Duration
 
 from tests.e2e.conftest import System, details
 
@@ -125,6 +126,41 @@ async def test_negative_numbers_and_malformed_ids_are_refused(system: System) ->
         code, reason, found = await refused(call)
         assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
         assert [v.field for v in found["BadRequest"].field_violations] == [field]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fields"),
+    [
+        ({"incremental_every": Duration(seconds=-60)}, {"incremental_every"}),
+        ({"full_every": Duration(nanos=-1)}, {"full_every"}),
+        ({"incremental_every": Duration(seconds=59), "full_every": Duration(seconds=367 * 86_400)}, None),
+        ({"incremental_every": Duration(seconds=1, nanos=-1), "full_every": Duration(seconds=2**62)}, None),
+    ],
+)
+async def test_an_interval_that_cannot_be_meant_is_refused_by_name(
+    system: System, wrong: dict[str, Any], fields: set[str] | None
+) -> None:
+    request = pb.SetShopScheduleRequest(shop=pb.Shop(**SHOP), **wrong)
+    code, reason, found = await refused(system.catalog.SetShopSchedule(request))
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    named = {violation.field for violation in found["BadRequest"].field_violations}
+    assert named == (fields or {"incremental_every", "full_every"})
+
+
+async def test_a_schedule_is_told_by_its_answer_and_by_the_status(system: System) -> None:
+    never = pb.Shop(platform="shopify", domain="never.myshopify.com")
+    unknown = pb.SetShopScheduleRequest(shop=never, paused=True)
+    assert (await refused(system.catalog.SetShopSchedule(unknown)))[1] == "SHOP_NOT_FOUND"
+    await system.sync("shopify", "empty.myshopify.com")
+    shop = pb.Shop(platform="shopify", domain="empty.myshopify.com")
+    request = pb.SetShopScheduleRequest(shop=shop, full_every=Duration(seconds=86_400))
+    schedule = (await system.catalog.SetShopSchedule(request)).schedule
+    assert (schedule.full_every.seconds, schedule.full_is_default) == (86_400, False)
+    assert (schedule.incremental_every.seconds, schedule.incremental_is_default) == (0, True)
+    assert schedule.HasField("next_due_time")
+    assert (await system.catalog.GetStatus(pb.GetStatusRequest(shop=shop))).schedule == schedule
+    reset = await system.catalog.SetShopSchedule(pb.SetShopScheduleRequest(shop=shop, reset=True))
+    assert not reset.schedule.HasField("next_due_time")
 
 
 async def test_a_request_id_used_for_something_else_is_refused(system: System) -> None:
