@@ -48,6 +48,11 @@ class Instance:
         """Of this life."""
         return f"{self.name}#{self.life}"
 
+    @property
+    def fallen(self) -> bool:
+        """Whether it ended though nobody asked it to."""
+        return self._process is not None and self._process.returncode is not None and not self._ending
+
     async def start(self) -> None:
         """A new life."""
         self.life += 1

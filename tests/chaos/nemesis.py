@@ -93,6 +93,7 @@ class Nemesis:
             name = self._random.choices(list(weights), list(weights.values()))[0]
             await actions[name]()
             await asyncio.sleep(self._random.uniform(*self._limits.pause))
+            await self._revive_fallen()
         await self.heal()
 
     async def heal(self) -> None:
@@ -101,6 +102,7 @@ class Nemesis:
             proxy.normal()
         await asyncio.gather(*self._mending)
         self._mending.clear()
+        await self._revive_fallen()
 
     async def kill_catalog(self) -> None:
         """SIGKILL, and another life soon after."""
@@ -159,6 +161,14 @@ class Nemesis:
         self.counts["slow"] += 1
         self._note_storm(seconds)
         self._mend(self._speed_up(proxy, seconds))
+
+    async def _revive_fallen(self) -> None:
+        """As a supervisor would; the fall itself is told as a fault."""
+        for instance in (*self._catalogs, *self._connectors):
+            if instance.fallen:
+                self.counts["fallen"] += 1
+                await instance.ended()
+                await instance.start()
 
     def _proxy(self) -> FaultProxy:
         return self._random.choice(list(self._proxies.values()))
