@@ -264,11 +264,22 @@ async def test_a_turn_that_met_a_sync_started_meanwhile_is_held_and_then_taken(w
     assert len(await replica.look()) == 1
 
 
-async def test_of_two_replicas_one_starts_the_sync(world: CatalogWorld, engine: AsyncEngine) -> None:
+async def test_of_two_replicas_that_see_the_same_turn_one_starts_it(
+    world: CatalogWorld, engine: AsyncEngine
+) -> None:
     await synced(world)
-    replicas = [Replica(w, BOTH) for w in (world, CatalogWorld(engine))]
-    await replicas[0].look()
-    for round_ in range(5):
+    both_have_seen = asyncio.Barrier(2)
+
+    class Racing(ScheduleStore):
+        async def due(self, *, most: int) -> list[ScheduledShop]:
+            seen = await super().due(most=most)
+            await both_have_seen.wait()
+            assert len(seen) == 1
+            return seen
+
+    await Replica(world, BOTH).look()
+    replicas = [Replica(w, BOTH, store=Racing) for w in (world, CatalogWorld(engine))]
+    for round_ in range(3):
         await make_due(world, "incremental")
         await asyncio.gather(*(replica.scheduler.look() for replica in replicas))
         assert sum(replica.woken for replica in replicas) == round_ + 1
