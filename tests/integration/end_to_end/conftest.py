@@ -1,4 +1,4 @@
-"""A devstore, the real connector and the catalog's own parts over PostgreSQL, in one process, over real sockets."""
+"""A devstore, the real connector and the catalog's own parts over PostgreSQL, in one process and over sockets."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ class StoppingSource:
 class EndToEnd:
     """One shop with everything that brings it into the database."""
 
-    def __init__(self, spec: ShopSpec, store: RunningStore, connector: ConnectorSource, engine: AsyncEngine):
+    def __init__(
+        self, spec: ShopSpec, store: RunningStore, connector: ConnectorSource, engine: AsyncEngine
+    ) -> None:
         self.store = store
         self.domain = spec.domain
         self.connector = connector

@@ -35,6 +35,7 @@ SHOP = ShopKey("shopify", "demo.myshopify.com")
 REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", passing=False)
 which = st.integers(min_value=0, max_value=7)
 items = st.integers(min_value=1, max_value=3)
+fates = st.lists(st.sampled_from(Fate), max_size=3)
 has_process = precondition(lambda self: bool(self.processes))
 _QUIET_ROUNDS = 14
 
@@ -61,7 +62,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     # -- what clients do
 
-    @initialize(sizes=st.lists(items, min_size=2, max_size=6), synced=st.booleans())
+    @initialize(sizes=st.lists(items, min_size=4, max_size=9), synced=st.booleans())
     def open_shop(self, sizes: list[int], synced: bool) -> None:
         for size in sizes:
             self.shop.add(size)
@@ -142,22 +143,21 @@ class EngineMachine(RuleBasedStateMachine):
         self._settle()
 
     @has_process
-    @rule(index=which, events=st.integers(min_value=1, max_value=4))
-    def read(self, index: int, events: int) -> None:
-        self._process(index).reader.let(events)
+    @rule(index=which, events=st.integers(min_value=1, max_value=4), fates=fates)
+    def read(self, index: int, events: int, fates: list[Fate]) -> None:
+        """Some batches, or the end; `fates` is what the database makes of them: a restart, a stop at any point."""
+        process = self._process(index)
+        process.link.fates.extend(fates)
+        process.reader.let(events)
         self._settle()
 
     @has_process
-    @rule(index=which)
-    def read_to_the_end(self, index: int) -> None:
-        self._process(index).reader.let_all()
+    @rule(index=which, fates=fates)
+    def read_to_the_end(self, index: int, fates: list[Fate]) -> None:
+        process = self._process(index)
+        process.link.fates.extend(fates)
+        process.reader.let_all()
         self._settle()
-
-    @has_process
-    @rule(index=which, fates=st.lists(st.sampled_from(Fate), min_size=1, max_size=3))
-    def trouble_ahead(self, index: int, fates: list[Fate]) -> None:
-        """What will become of the next transactions; with what follows, a restart or a stop at any point."""
-        self._process(index).link.fates.extend(fates)
 
     @has_process
     @rule(index=which)

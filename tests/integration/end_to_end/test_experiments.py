@@ -1,0 +1,146 @@
+"""What was seen to go wrong with other systems, each as a test of this one, from the shop to the table."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from catalog_svc.domain.sync import SyncMode, SyncState
+from devstore.catalog.model import Kind, Platform
+from devstore.faults import FailNext
+from devstore.shopify.replies import throttled
+from devstore.spec import VariantShape
+from tests.integration.end_to_end.conftest import PLATFORMS, EndToEnd, Opens, StoreClock
+from tests.integration.end_to_end.faults import Truncated
+
+EXACT = {"sku": "00000134000", "price": "7.30", "weight": "0.5"}
+TEN_VARIANTS = {"variants": VariantShape(least=10, most=10), "specials": False}
+
+
+def make_exact(shop: EndToEnd) -> str:
+    """Gives the last thing on sale values that a careless reader damages; its id."""
+    if shop.catalog.platform is Platform.SHOPIFY:
+        variant = list(shop.catalog.products())[-1].variants[-1]
+        return str(shop.catalog.update_variant(variant.id, **EXACT).id)  # type: ignore[arg-type]
+    simple = [product for product in shop.catalog.products() if product.kind is Kind.SIMPLE][-1]
+    return str(shop.catalog.update_product(simple.id, **EXACT).id)  # type: ignore[arg-type]
+
+
+async def by_full(shop: EndToEnd) -> str:
+    item_id = make_exact(shop)
+    await shop.succeed()
+    return item_id
+
+
+async def by_incremental(shop: EndToEnd) -> str:
+    await shop.succeed()
+    item_id = make_exact(shop)
+    await shop.succeed(SyncMode.INCREMENTAL)
+    return item_id
+
+
+async def by_resume(shop: EndToEnd) -> str:
+    item_id = make_exact(shop)
+    broken = await shop.sync(batch_size=5, stop_after=1)
+    assert (await shop.resume(broken)).state is SyncState.SUCCEEDED
+    return item_id
+
+
+@pytest.mark.parametrize("path", [by_full, by_incremental, by_resume])
+@pytest.mark.parametrize("platform", ["shopify", "woocommerce-10.3"])
+async def test_leading_zeros_trailing_zeros_and_fractions_survive_every_path(
+    opens: Opens, platform: str, path: Callable[[EndToEnd], Awaitable[str]]
+) -> None:
+    async with opens(platform, products=12, specials=False) as shop:
+        item_id = await path(shop)
+        row = await shop.item(item_id)
+        # The devstore's WooCommerce has no weights.
+        told = EXACT if platform == "shopify" else {"sku": EXACT["sku"], "price": EXACT["price"]}
+        assert {name: row[name] for name in told} == told
+        await shop.check_truth()
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+async def test_a_change_in_the_very_second_of_the_watermark_is_picked_up(opens: Opens, platform: str) -> None:
+    clock = StoreClock()
+    async with opens(platform, products=12, specials=False, clock=clock) as shop:
+        watermark = (await shop.succeed()).shop.watermark
+        assert watermark is not None
+        clock.at = watermark
+        item_id = make_exact(shop)
+        changed = await shop.succeed(SyncMode.INCREMENTAL)
+        assert (await shop.item(item_id))["sku"] == EXACT["sku"]
+        assert changed.progress.products.updated == 1
+        # Also at the other end of the window.
+        assert changed.shop.watermark is not None
+        clock.at = changed.shop.watermark
+        new = shop.catalog.add_product(title="In the last second")
+        await shop.succeed(SyncMode.INCREMENTAL)
+        titles = await shop.world.rows("SELECT title FROM product WHERE product_id = :id", id=str(new.id))
+        assert [row["title"] for row in titles] == ["In the last second"]
+        await shop.check_truth()
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+async def test_a_truncated_body_with_status_200_loses_nothing(opens: Opens, platform: str) -> None:
+    async with opens(platform, products=40, specials=False) as shop:
+        await shop.succeed()
+        for number in (1, 2, 3, 4):
+            fault = Truncated(frozenset({number, number + 2}))
+            shop.store.add_fault(shop.domain, fault)
+            sync = await shop.sync(batch_size=10)
+            shop.store.clear_faults(shop.domain)
+            assert fault.cut
+            if sync.state is not SyncState.SUCCEEDED:
+                assert sync.state is SyncState.FAILED
+                await shop.check_truth()
+                await shop.succeed()
+            assert await deleted(shop) == 0
+            await shop.check_truth()
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+async def test_one_throttled_answer_fails_nothing(opens: Opens, platform: str) -> None:
+    async with opens(platform, products=20, specials=False) as shop:
+        status = {"maximumAvailable": 2000.0, "currentlyAvailable": 1990.0, "restoreRate": 100.0}
+        refusal = FailNext(times=1, status=200, body=json.dumps(throttled(100, status)))
+        if shop.catalog.platform is Platform.WOOCOMMERCE:
+            refusal = FailNext(times=1, status=429, headers={"Retry-After": "1"})
+        shop.store.add_fault(shop.domain, refusal)
+        sync = await shop.succeed()
+        assert (refusal.times, sync.attempt_count) == (0, 1)
+        await shop.check_truth()
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+async def test_deleted_products_and_variants_leave_tombstones(opens: Opens, platform: str) -> None:
+    async with opens(platform, products=20, specials=False) as shop:
+        await shop.succeed()
+        product, other = [p for p in shop.catalog.products() if len(p.variants) > 1][:2]
+        shop.catalog.delete_product(product.id)
+        shop.catalog.delete_variant(other.variants[0].id)
+        sync = await shop.succeed()
+        assert sync.progress.products.deleted == 1
+        assert sync.progress.items.deleted == await deleted(shop) == len(product.variants) + 1
+        assert (await shop.item(str(other.variants[0].id)))["live"] is False
+        await shop.check_truth()
+
+
+@pytest.mark.parametrize(("platform", "products", "most"), [("shopify", 100, 20), ("woocommerce-10.3", 100, 20)])
+async def test_a_slow_shop_needs_few_calls(opens: Opens, platform: str, products: int, most: int) -> None:
+    """200 ms for each answer: what costs is the number of calls, not of variants."""
+    async with opens(platform, products=products, latency=0.2, **TEN_VARIANTS) as shop:
+        began = time.monotonic()
+        await shop.succeed()
+        took = timedelta(seconds=time.monotonic() - began)
+        await shop.check_truth()
+        assert shop.calls <= most
+        assert took < timedelta(seconds=20)
+
+
+async def deleted(shop: EndToEnd) -> int:
+    return len(await shop.world.rows("SELECT * FROM item WHERE deleted_at IS NOT NULL"))
