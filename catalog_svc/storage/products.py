@@ -94,7 +94,7 @@ class ProductWriter:
         counts = await self._compare() if known else RecordCounts(seen=len(item_rows), created=len(item_rows))
         await self._connection.execute(staging.WRITE_PRODUCTS, self._scope.values)
         await self._connection.execute(staging.WRITE_ITEMS, self._scope.values)
-        return counts + RecordCounts(deleted=await self._delete_departed(known))
+        return counts + RecordCounts(deleted=await self._delete_departed(known, list(item_rows)))
 
     async def _stage(self, products: list[ProductRecord], items: list[ItemRecord]) -> None:
         for statement in staging.CREATE:
@@ -112,12 +112,12 @@ class ProductWriter:
             unchanged=row.unchanged,
         )
 
-    async def _delete_departed(self, known: Sequence[IncomingProduct]) -> int:
+    async def _delete_departed(self, known: Sequence[IncomingProduct], arrived: list[str]) -> int:
         """Items that left a product whose variants came complete."""
         complete = [p.product_id for p in known if p.variants_complete]
         if not complete:
             return 0
-        values = {**self._scope.values, "product_ids": complete}
+        values = {**self._scope.values, "product_ids": complete, "item_ids": arrived}
         return (await self._connection.execute(staging.DELETE_DEPARTED, values)).rowcount
 
     async def _delete(self, product_ids: Sequence[str]) -> tuple[int, int]:

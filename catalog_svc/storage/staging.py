@@ -113,5 +113,4 @@ COMPARE_ITEMS = text(f"""
 DELETE_DEPARTED = text("""
     UPDATE item SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[]))
-      AND deleted_at IS NULL
-      AND NOT EXISTS (SELECT FROM stage_item AS stage WHERE stage.item_id = item.item_id)""")
+      AND deleted_at IS NULL AND item_id <> ALL(CAST(:item_ids AS text[]))""")

@@ -27,6 +27,9 @@ _FENCE = text("""
       AND state = 'RUNNING'
     RETURNING pass_id, items_deleted, allow_mass_delete""")
 
+# Of tables that just grew the planner knows nothing, and would look through all ids for each product.
+_NO_NESTED_LOOPS = text("SET LOCAL enable_nestloop = off")
+
 _VANISHED = """
     FROM product WHERE product.merchant_id = :merchant_id AND product.shop_id = :shop_id
       AND product.deleted_at IS NULL
@@ -99,6 +102,7 @@ class SweepStore:
         fenced = (await connection.execute(_FENCE, {**key, "ttl": self._ttl})).first()
         if fenced is None:
             return await self._already_applied(connection, key, shop)
+        await connection.execute(_NO_NESTED_LOOPS)
         values: dict[str, Any] = {
             "merchant_id": lease.merchant_id,
             "shop_id": lease.shop_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -142,3 +143,13 @@ def test_the_fuse_lets_small_shops_and_small_shares_pass(would_delete: int, stor
 def test_the_fuse_stops_more_than_a_tenth_and_more_than_a_hundred(would_delete: int, stored: int) -> None:
     with pytest.raises(MassDeleteBlocked):
         check_fuse(would_delete=would_delete, stored=stored)
+
+
+async def test_a_sweep_of_tables_without_statistics_is_not_quadratic(
+    world: CatalogWorld,
+) -> None:
+    """Right after a first load there are no statistics: a nested loop over 2,000 ids took minutes."""
+    async with asyncio.timeout(30):
+        await full(world, shop_of(*range(2_000), items=3))
+        sync = await full(world, shop_of(*range(1_950), items=3))
+    assert (sync.state, sync.progress.products.deleted) == (SyncState.SUCCEEDED, 50)

@@ -1,0 +1,107 @@
+"""A system of one test's own, whose processes may die: a slow devstore, a connector, any number of catalogs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+
+from demo.children import Family
+from demo.stack import first_line, serving
+from servicekit.channel import open_channel
+from tests.conftest import open_directory
+from tests.e2e.conftest import CATALOG, CONNECTOR, ROOT, free_port
+
+DOMAIN = "demo.myshopify.com"
+SHOP = pb.Shop(platform="shopify", domain=DOMAIN)
+
+
+@dataclass(kw_only=True)
+class SmallSystem:
+    """Processes by name; each may be started again under another name."""
+
+    place: Path
+    family: Family
+    items: int
+    """What the shop sells."""
+    connector: str
+    _settings: dict[str, str]
+    _catalogs: dict[str, str] = field(default_factory=dict)
+
+    async def start_connector(self, name: str, **settings: str) -> None:
+        """connector_svc, always at the same address."""
+        environment = {f"CONNECTOR_{key}": value for key, value in settings.items()}
+        await self.family.start(name, "-m", "connector_svc", settings={**self._settings, **environment})
+        async with asyncio.timeout(60):
+            await serving(self.connector, CONNECTOR)
+
+    async def start_catalog(self, name: str, **settings: str) -> None:
+        """A replica; all of them share one embedded PostgreSQL."""
+        address = f"127.0.0.1:{free_port()}"
+        self._catalogs[name] = address
+        environment = {
+            "CATALOG_LISTEN_ADDRESS": address,
+            "CATALOG_CONNECTOR_ADDRESS": self.connector,
+            "CATALOG_DATA_DIR": str(self.place / "postgres"),
+            "CATALOG_LEASE_TTL": "2s",
+            **{f"CATALOG_{key}": value for key, value in settings.items()},
+        }
+        await self.family.start(name, "-m", "catalog_svc", settings=environment)
+        async with asyncio.timeout(60):
+            await serving(address, CATALOG)
+
+    @asynccontextmanager
+    async def stub(self, name: str) -> AsyncIterator[CatalogServiceStub]:
+        """Of the replica of that name."""
+        async with open_channel(self._catalogs[name]) as channel:
+            yield CatalogServiceStub(channel)
+
+
+@asynccontextmanager
+async def small_system(*, products: int, latency_ms: int) -> AsyncIterator[SmallSystem]:
+    """With the devstore running and no service yet."""
+    with open_directory("small") as place:
+        (place / "logs").mkdir()
+        async with Family(directory=ROOT, logs=place / "logs") as family:
+            store = await _devstore(place, family, products=products, latency_ms=latency_ms)
+            shop = store["shops"][f"shopify:{DOMAIN}"]
+            connector = f"127.0.0.1:{free_port()}"
+            yield SmallSystem(
+                place=place,
+                family=family,
+                items=shop["items"],
+                connector=connector,
+                _settings={
+                    "CONNECTOR_LISTEN_ADDRESS": connector,
+                    "CONNECTOR_CREDENTIALS_FILE": str(_credentials(place, shop)),
+                    "CONNECTOR_CA_FILE": store["ca_file"],
+                    "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps({DOMAIN: shop["base_url"]}),
+                },
+            )
+
+
+async def _devstore(place: Path, family: Family, *, products: int, latency_ms: int) -> dict[str, Any]:
+    told = place / "devstore.json"
+    await family.start(
+        "devstore", "-m", "devstore", "--listen", "127.0.0.1:0", "--tls-dir", str(place / "tls"),
+        "--no-throttle", "--latency-ms", str(latency_ms),
+        "--shop", f"shopify:{DOMAIN}:products={products},specials=off",
+        answers=told,
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        store: dict[str, Any] = json.loads(await first_line(told))
+    return store
+
+
+def _credentials(place: Path, shop: Mapping[str, Any]) -> Path:
+    file = place / "credentials.toml"
+    file.write_text(f'[shopify."{DOMAIN}"]\naccess_token = "{shop["credentials"]["access_token"]}"\n')
+    file.chmod(0o600)
+    return file
