@@ -93,7 +93,7 @@ class _Peaks:
         self.take()
 
     def seen(self, items: int) -> None:
-        if len(self.backend) < 4 and items >= self._items * len(self.backend) / 4:
+        while len(self.backend) < 4 and items >= self._items * len(self.backend) / 4:
             self.take()
 
     def take(self) -> None:
