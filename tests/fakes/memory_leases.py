@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 
@@ -21,9 +22,10 @@ class MemoryLeases:
         self._link = link
         self._catalog = link.catalog
 
-    async def claim(self) -> ClaimedSync | None:
+    async def claim(self, *, without_platforms: Collection[str] = ()) -> ClaimedSync | None:
         def work(state: State) -> ClaimedSync | None:
-            free = [row for row in state.syncs.values() if self._catalog.is_free(row)]
+            rows = [r for r in state.syncs.values() if r.sync.shop.key.platform not in without_platforms]
+            free = [row for row in rows if self._catalog.is_free(row)]
             return self._taken(state, free[0]) if free else None
 
         return await self._link.transaction(work)
