@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
+from uuid_utils.compat import uuid7
 
 from catalog_svc.domain.errors import SyncNotResumable
 from catalog_svc.domain.sync import SyncState
@@ -25,8 +26,7 @@ async def test_a_pass_overtaken_by_a_replica_whose_clock_is_behind_is_not_resume
     """The later sync has forgotten what the pass had met: its sweep would take live products for gone."""
     replica = PostgresStores(engine).replica()
     parent = await failed(replica, product("1"))
-    now = orders.uuid7
-    monkeypatch.setattr(orders, "uuid7", lambda: UUID(int=now().int - _TWO_SECONDS))
+    monkeypatch.setattr(orders, "uuid7", lambda: UUID(int=uuid7().int - _TWO_SECONDS))
     later = await begun(replica)
     await replica.leases.end(later.lease, SyncState.FAILED, REVOKED)
     with pytest.raises(SyncNotResumable):
