@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from demo.children import child_environment, last_lines
+from demo.stack import serving
 from tests.chaos.fault_proxy import HOST
 
+_READY = 90.0
 ROOT = Path(__file__).parents[2]
 
 
@@ -21,15 +23,22 @@ class Instance:
     """One service at one address, through all its lives."""
 
     def __init__(
-        self, name: str, port: int, command: Sequence[str], settings: Mapping[str, str], log: Path
+        self,
+        name: str,
+        service: str,
+        port: int,
+        command: Sequence[str],
+        settings: Mapping[str, str],
+        log: Path,
     ) -> None:
         self.name = name
+        self._service = service
         self.port = port
         self.log = log
         self.life = 0
         """Grows with each start."""
         self.up = False
-        """Running and neither frozen nor being stopped; it may not be ready yet."""
+        """Serving, by its own health since its start, and neither frozen nor being stopped."""
         self.deaths: list[str] = []
         """Ends that nobody asked for."""
         self._command = tuple(command)
@@ -68,8 +77,18 @@ class Instance:
                 stderr=log,
                 start_new_session=True,
             )
-        self.up = True
         self._watching = asyncio.create_task(self._watch(self._process))
+
+    async def ready(self) -> None:
+        """When it serves, or has ended. Raises TimeoutError."""
+        serves = asyncio.create_task(serving(self.address, self._service))
+        try:
+            async with asyncio.timeout(_READY):
+                await asyncio.wait({serves, *filter(None, (self._watching,))}, return_when=asyncio.FIRST_COMPLETED)
+            self.up = serves.done() and not self._ending
+        finally:
+            serves.cancel()
+            await asyncio.gather(serves, return_exceptions=True)
 
     def signal(self, number: signal.Signals) -> float:
         """Sends it; says when, by the wall clock."""

@@ -101,8 +101,9 @@ class Nemesis:
         for proxy in self._proxies.values():
             proxy.normal()
         await asyncio.gather(*self._mending)
-        self._mending.clear()
         await self._revive_fallen()
+        await asyncio.gather(*self._mending)
+        self._mending.clear()
 
     async def kill_catalog(self) -> None:
         """SIGKILL, and another life soon after."""
@@ -169,6 +170,7 @@ class Nemesis:
                 self.counts["fallen"] += 1
                 await instance.ended()
                 await instance.start()
+                self._mend(instance.ready())
 
     def _proxy(self) -> FaultProxy:
         return self._random.choice(list(self._proxies.values()))
@@ -201,6 +203,7 @@ class Nemesis:
             await instance.ended()
         await asyncio.sleep(after)
         await instance.start()
+        await instance.ready()
 
     async def _thaw(self, instance: Instance, after: float) -> None:
         await asyncio.sleep(after)

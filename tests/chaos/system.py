@@ -18,7 +18,7 @@ from random import Random
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 
 from demo.children import child_environment
-from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE, serving
+from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE
 from devstore import server as devstore
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore
@@ -116,10 +116,8 @@ async def running_system(place: Path, plan: Size, random: Random) -> AsyncIterat
             stack.push_async_callback(instance.stop)
             await instance.start()
         async with asyncio.timeout(_READY):
-            for instance in connectors:
-                await serving(instance.address, CONNECTOR_SERVICE)
-            for instance in catalogs:
-                await serving(instance.address, CATALOG_SERVICE)
+            for instance in (*connectors, *catalogs):
+                await instance.ready()
         for instance in catalogs:
             channel = await stack.enter_async_context(open_channel(instance.address))
             stubs[instance.name] = CatalogServiceStub(channel)
@@ -173,7 +171,7 @@ def _connector(place: Path, name: str, store: RunningStore) -> Instance:
         "CONNECTOR_CA_FILE": str(store.ca_file),
         "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps({domain: store.base_url(domain) for domain in store.shops}),
     }
-    return Instance(name, port, ("-m", "connector_svc"), settings, place / f"{name}.log")
+    return Instance(name, CONNECTOR_SERVICE, port, ("-m", "connector_svc"), settings, place / f"{name}.log")
 
 
 def _catalog(place: Path, name: str, plan: Size, url: str, connector: FaultProxy) -> Instance:
@@ -186,7 +184,7 @@ def _catalog(place: Path, name: str, plan: Size, url: str, connector: FaultProxy
         "CATALOG_GIVE_UP_AFTER": "10m",
     }
     command = ("-m", "catalog_svc") if plan.fenced else ("-m", "tests.chaos.unfenced")
-    return Instance(name, port, command, settings, place / f"{name}.log")
+    return Instance(name, CATALOG_SERVICE, port, command, settings, place / f"{name}.log")
 
 
 def free_port() -> int:
