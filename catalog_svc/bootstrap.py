@@ -38,6 +38,7 @@ from catalog_svc.storage.syncs import SyncStore
 from catalog_svc.usecases.change_sync import ChangeSync
 from catalog_svc.usecases.follow_sync import FollowSync, WatchLimits
 from catalog_svc.usecases.patience import RunLimits
+from catalog_svc.usecases.ports import ProductSource
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.retention import Keeping, Retention
 from catalog_svc.usecases.run_sync import SyncRunner
@@ -62,7 +63,7 @@ async def serve(settings: CatalogSettings, stop: asyncio.Event) -> None:
 async def migrate(settings: CatalogSettings) -> str:
     """Brings the schema to this version and returns it."""
     async with _database_url(settings) as url:
-        engine = open_engine(url, pool_size=2)
+        engine = open_engine(url, pool_size=2, command_timeout=None)
         try:
             await wait_until_ready(engine, settings.database_patience)
             return await migrate_schema(engine)
@@ -78,8 +79,7 @@ async def running(settings: CatalogSettings) -> AsyncIterator[int]:
             await stack.enter_async_context(_database_url(settings)), pool_size=settings.database_pool_size
         )
         stack.push_async_callback(engine.dispose)
-        await wait_until_ready(engine, settings.database_patience)
-        await _prepare_schema(engine, settings)
+        await wait_until_ready(engine, settings.database_patience, lambda: _prepare_schema(engine, settings))
         channel = open_channel(settings.connector_address)
         stack.push_async_callback(channel.close)
         parts = _assemble(settings, engine, channel)
@@ -128,21 +128,7 @@ def _assemble(settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.
     shops, syncs, orders = ShopStore(database), SyncStore(database), OrderStore(database)
     feed = SyncFeed(syncs, max_followers=settings.max_watchers)
     schedules, defaults = ScheduleStore(database), _schedule_defaults(settings)
-    leases = LeaseStore(database, owner=uuid4(), ttl=settings.lease_ttl)
-    runner = SyncRunner(
-        leases=leases,
-        batches=BatchStore(database, ttl=settings.lease_ttl),
-        sweeps=SweepStore(database, ttl=settings.lease_ttl),
-        source=ConnectorSource(channel),
-        feed=feed,
-        drain=drain,
-        limits=RunLimits(
-            renew_every=settings.lease_ttl / 3,
-            give_up_after=settings.give_up_after,
-            give_up_new_after=settings.give_up_new_after,
-        ),
-    )
-    worker = Worker(leases=leases, runner=runner, drain=drain, max_running=settings.max_running_syncs)
+    worker = _worker(settings, database, ConnectorSource(channel), feed, drain)
     read = ReadCatalog(shops=shops, syncs=syncs, items=ItemStore(database), schedules=schedules, defaults=defaults)
     use_cases = CatalogUseCases(
         start=StartSync(
@@ -166,6 +152,32 @@ def _assemble(settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.
         scheduler=_scheduler(settings, database, worker, drain),
         retention=Retention(leftovers=RetentionStore(database), drain=drain, keeping=_keeping(settings)),
         drain=drain,
+    )
+
+
+def _worker(
+    settings: CatalogSettings, database: Database, source: ProductSource, feed: SyncFeed, drain: Drain
+) -> Worker:
+    leases = LeaseStore(database, owner=uuid4(), ttl=settings.lease_ttl)
+    runner = SyncRunner(
+        leases=leases,
+        batches=BatchStore(database, ttl=settings.lease_ttl),
+        sweeps=SweepStore(database, ttl=settings.lease_ttl),
+        source=source,
+        feed=feed,
+        drain=drain,
+        limits=RunLimits(
+            renew_every=settings.lease_ttl / 3,
+            give_up_after=settings.give_up_after,
+            give_up_new_after=settings.give_up_new_after,
+        ),
+    )
+    return Worker(
+        leases=leases,
+        runner=runner,
+        drain=drain,
+        max_running=settings.max_running_syncs,
+        max_per_platform=settings.max_running_per_platform,
     )
 
 

@@ -25,6 +25,7 @@ class CatalogSettings(ServiceSettings):
     """How long to wait for the database at the start."""
     database_pool_size: int = Field(default=10, ge=2, le=200)
     max_running_syncs: int = Field(default=8, ge=1, le=500)
+    max_running_per_platform: int = Field(default=6, ge=1, le=500)
     max_watchers: int = Field(default=10_000, ge=1)
     lease_ttl: Duration = timedelta(seconds=15)
     give_up_after: Duration = timedelta(hours=24)

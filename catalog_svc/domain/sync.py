@@ -109,6 +109,6 @@ class ClaimedSync:
     updated_after: datetime | None
     """Lower bound of an incremental pass; None: everything."""
     claims_without_progress: int
-    """1 for the first claim; grows when claim after claim stores nothing."""
+    """Attempts before this one that heard from their source and then stored nothing; 0 for most."""
     stuck_for: timedelta
     """Since something was stored, or since the first claim; by the database's clock."""

@@ -10,7 +10,7 @@ _SESSION = {
     "timezone": "UTC",
     # A process frozen inside a transaction must not hold its row locks for ever: takeover waits for this.
     "idle_in_transaction_session_timeout": "10s",
-    "statement_timeout": "60s",
+    "statement_timeout": "30s",
     "lock_timeout": "10s",
     "client_connection_check_interval": "5s",
     "tcp_keepalives_idle": "15",
@@ -21,8 +21,12 @@ _SESSION = {
 }
 
 
-def open_engine(database_url: str, *, pool_size: int = 10) -> AsyncEngine:
-    """An engine for `database_url` ("postgresql://user@host/name"), nothing connected yet."""
+def open_engine(database_url: str, *, pool_size: int = 10, command_timeout: float | None = 35) -> AsyncEngine:
+    """An engine for `database_url` ("postgresql://user@host/name"), nothing connected yet.
+
+    `command_timeout`, in seconds, is our own: of a connection whose other end has vanished the server's time-outs
+    tell nothing. Above the server's, so that its better word comes first. None: for migrations.
+    """
     url = make_url(database_url).set(drivername="postgresql+asyncpg")
     return create_async_engine(
         url,
@@ -32,5 +36,5 @@ def open_engine(database_url: str, *, pool_size: int = 10) -> AsyncEngine:
         pool_pre_ping=True,
         pool_recycle=1800,
         hide_parameters=True,
-        connect_args={"server_settings": _SESSION, "timeout": 10},
+        connect_args={"server_settings": _SESSION, "timeout": 10, "command_timeout": command_timeout},
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -28,11 +28,16 @@ _FREE = """state IN ('PENDING', 'RUNNING')
       AND (lease_until IS NULL OR lease_until < clock_timestamp())
       AND (not_before IS NULL OR not_before <= clock_timestamp())"""
 
-_CANDIDATES = text(f"SELECT merchant_id, sync_id, epoch FROM sync WHERE {_FREE} LIMIT 20")
+# What people ordered comes before what the schedule did, the oldest first.
+_CANDIDATES = text(f"""
+    SELECT sync.merchant_id, sync.sync_id, sync.epoch FROM sync
+    JOIN shop ON shop.merchant_id = sync.merchant_id AND shop.shop_id = sync.shop_id
+    WHERE {_FREE} AND shop.platform <> ALL(CAST(:without_platforms AS text[]))
+    ORDER BY sync.trigger = 'SCHEDULE', sync.sync_id LIMIT 20""")
 
 _CLAIM = text(f"""
     UPDATE sync SET epoch = epoch + 1, owner = :owner, state = 'RUNNING', revision = revision + 1,
-        attempt_count = attempt_count + 1, claims_without_progress = claims_without_progress + 1,
+        attempt_count = attempt_count + 1,
         started_at = coalesce(started_at, clock_timestamp()),
         progressed_at = coalesce(progressed_at, clock_timestamp()), updated_at = clock_timestamp(),
         lease_until = clock_timestamp() + :ttl
@@ -53,7 +58,8 @@ _RENEW = text(f"UPDATE sync SET lease_until = clock_timestamp() + :ttl WHERE {_H
 
 _RELEASE = text(f"""
     UPDATE sync SET lease_until = clock_timestamp(), owner = NULL,
-        claims_without_progress = greatest(0, claims_without_progress - 1)
+        claims_without_progress = greatest(0, claims_without_progress - (begun_epoch = epoch)::integer),
+        begun_epoch = 0
     WHERE {_HELD}""")
 
 _BEGIN = text(f"""
@@ -61,7 +67,8 @@ _BEGIN = text(f"""
         served_api_version = :served_api_version, watermark = coalesce(watermark, :watermark),
         estimated_product_count = coalesce(:estimated_product_count, estimated_product_count),
         estimated_item_count = coalesce(:estimated_item_count, estimated_item_count),
-        waiting_reason = NULL
+        waiting_reason = NULL, begun_epoch = epoch,
+        claims_without_progress = claims_without_progress + (begun_epoch <> epoch)::integer
     WHERE {_HELD} RETURNING {SYNC_COLUMNS}""")
 
 _WAIT = text(f"""
@@ -103,11 +110,15 @@ class LeaseStore:
         self._owner = owner
         self._ttl = ttl
 
-    async def claim(self) -> ClaimedSync | None:
-        """Takes up one sync that nobody holds; None when there is none, or another replica was faster."""
+    async def claim(self, *, without_platforms: Collection[str] = ()) -> ClaimedSync | None:
+        """Takes up one sync that nobody holds, of a shop on another platform than those.
+
+        None when there is none, or other replicas were faster.
+        """
 
         async def candidates(connection: AsyncConnection) -> list[Mapping[Any, Any]]:
-            return list((await connection.execute(_CANDIDATES)).mappings())
+            values = {"without_platforms": list(without_platforms)}
+            return list((await connection.execute(_CANDIDATES, values)).mappings())
 
         free = await self._database.transaction(candidates)
         # At random, so that replicas do not race for the same one.

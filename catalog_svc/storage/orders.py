@@ -62,7 +62,7 @@ _RESUME = text(f"""
 _RESUMABILITY = text("""
     SELECT parent.checkpoint = '' AS empty, EXISTS (
         SELECT FROM sync AS later WHERE later.merchant_id = parent.merchant_id AND later.shop_id = parent.shop_id
-            AND later.sync_id > parent.sync_id) AS overtaken
+            AND later.sync_id <> parent.sync_id AND later.created_at >= parent.created_at) AS overtaken
     FROM sync AS parent WHERE parent.merchant_id = :merchant_id AND parent.sync_id = :sync_id""")
 
 
@@ -126,10 +126,20 @@ async def _resume(connection: AsyncConnection, sync_id: UUID, key: RequestKey, c
         "shop_id": parent.shop.shop_id,
         "sync_id": sync_id,
     }
-    await _check_resumable(connection, parent, values)
+    try:
+        await _check_resumable(connection, parent, values)
+    except (SyncNotResumable, SyncAlreadyRunning):
+        # What stands in the way may be this very request, sent twice at once and committed by now.
+        earlier = await repeated(connection, key)
+        if earlier is not None:
+            return earlier
+        raise
     fresh = {**values, "new_id": uuid7(), "correlation_id": correlation_id}
     row = (await connection.execute(_RESUME, fresh)).mappings().first()
     if row is None:
+        earlier = await repeated(connection, key)
+        if earlier is not None:
+            return earlier
         await _refuse_second(connection, parent.shop, values)
         return None
     await keep(connection, key, merchant_id=parent.shop.merchant_id, sync_id=row["sync_id"])
@@ -166,6 +176,10 @@ async def _start(connection: AsyncConnection, order: SyncOrder) -> Sync | None:
     values = _values(order, shop)
     row = (await connection.execute(_INSERT, values)).mappings().first()
     if row is None:
+        # The one that was first may be this very request, sent twice at once: it is committed by now.
+        earlier = await repeated(connection, key)
+        if earlier is not None:
+            return earlier
         await _refuse_second(connection, shop, values)
         return None
     await keep(connection, key, merchant_id=shop.merchant_id, sync_id=row["sync_id"])

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from servicekit.drain import Drain, ServerDraining
@@ -30,15 +30,29 @@ class DatabaseAway(SettingsError):
         )
 
 
-async def wait_until_ready(engine: AsyncEngine, patience: timedelta) -> None:
-    """Returns once the database answers, which may start after us. Raises DatabaseAway."""
+async def wait_until_ready(
+    engine: AsyncEngine, patience: timedelta, prepare: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Returns once the database answers and `prepare` is done; it may start after us, or fall in between.
+
+    Raises DatabaseAway, and what `prepare` finds wrong.
+    """
     try:
         async with asyncio.timeout(patience.total_seconds()):
-            while not await _answers(engine):
+            while not (await _answers(engine) and await _prepared(prepare)):
                 _log.warning("the database does not answer yet")
                 await asyncio.sleep(1)
     except TimeoutError:
         raise DatabaseAway(patience) from None
+
+
+async def _prepared(prepare: Callable[[], Awaitable[None]] | None) -> bool:
+    try:
+        if prepare is not None:
+            await prepare()
+    except (DBAPIError, OSError):
+        return False
+    return True
 
 
 async def watch_readiness(

@@ -167,7 +167,9 @@ sync = Table(
     # When something was last stored: patience with a source is measured from here, through all takeovers.
     _time("progressed_at"),
     _count("next_seq"),
+    # Attempts that heard from their source and stored nothing: what kills them may be a batch. Each counts once.
     Column("claims_without_progress", Integer, nullable=False, server_default="0"),
+    _count("begun_epoch"),
     Column("attempt_count", Integer, nullable=False, server_default="0"),
     Column("checkpoint", LargeBinary, nullable=False, server_default=text("'\\x'")),
     _time("updated_after"),

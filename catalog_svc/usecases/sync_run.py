@@ -66,8 +66,8 @@ class SyncRun:
     async def to_the_end(self) -> None:
         """Passes, each from the last checkpoint, until one is complete or trying again is wrong."""
         self._feed.publish(self._sync)
-        if self._claimed.claims_without_progress > self._limits.max_claims_without_progress:
-            await self._fail(SyncStalled(self._claimed.claims_without_progress - 1))
+        if self._claimed.claims_without_progress >= self._limits.max_claims_without_progress:
+            await self._fail(SyncStalled(self._claimed.claims_without_progress))
             return
         while not self._sync.state.ended:
             try:
@@ -122,7 +122,7 @@ class SyncRun:
     def _batch_limit(self) -> int:
         """The connector's choice; smaller when claim after claim dies of a batch, to find the one that kills."""
         fruitless = self._claimed.claims_without_progress
-        return 0 if fruitless <= 1 or self._sync is not self._claimed.sync else max(1, 250 >> fruitless)
+        return 0 if not fruitless or self._sync is not self._claimed.sync else max(1, 250 >> (fruitless + 1))
 
     async def _store(self, batch: SourceBatch) -> None:
         rate = self._meter.add(time.monotonic(), batch.item_count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from datetime import timedelta
 
 from catalog_svc.domain.errors import StorageUnavailable
@@ -26,15 +27,18 @@ class Worker:
         runner: SyncRunner,
         drain: Drain,
         max_running: int,
+        max_per_platform: int,
         poll_every: timedelta = timedelta(seconds=1),
     ) -> None:
         self._leases = leases
         self._runner = runner
         self._drain = drain
         self._max_running = max_running
+        self._max_per_platform = max_per_platform
         self._poll_every = poll_every.total_seconds()
         self._wake = asyncio.Event()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], str] = {}
+        """Runs, and the platform of each."""
 
     def wake(self) -> None:
         """Looks for work now instead of at the next poll."""
@@ -59,18 +63,23 @@ class Worker:
 
     async def _claim(self) -> ClaimedSync | None:
         try:
-            return await self._leases.claim()
+            return await self._leases.claim(without_platforms=self._full_platforms())
         except StorageUnavailable:
             _log.warning("cannot look for work: the database does not answer")
             return None
 
+    def _full_platforms(self) -> list[str]:
+        """Those that may take no more of this replica: a slow platform leaves room for the others."""
+        counts = Counter(self._running.values())
+        return [platform for platform, count in counts.items() if count >= self._max_per_platform]
+
     def _start(self, claimed: ClaimedSync) -> None:
         task = asyncio.create_task(self._run(claimed))
-        self._running.add(task)
+        self._running[task] = claimed.sync.shop.key.platform
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         # There is room for another one.
         self.wake()
 

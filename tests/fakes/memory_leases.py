@@ -47,8 +47,8 @@ class MemoryLeases:
                 return
             # Below the clock, which stands still here.
             free_since = self._catalog.now - timedelta(microseconds=1)
-            fewer = max(0, row.claims_without_progress - 1)
-            state.keep(replace(row, lease_until=free_since, claims_without_progress=fewer))
+            fewer = max(0, row.claims_without_progress - (row.begun_epoch == row.epoch))
+            state.keep(replace(row, lease_until=free_since, claims_without_progress=fewer, begun_epoch=0))
 
         await self._link.transaction(work)
 
@@ -71,7 +71,9 @@ class MemoryLeases:
                     estimated_item_count=header.estimated_item_count,
                 ),
             )
-            return state.keep(replace(shown, watermark=row.watermark or header.watermark))
+            counted = row.claims_without_progress + (row.begun_epoch != row.epoch)
+            began = replace(shown, claims_without_progress=counted, begun_epoch=row.epoch)
+            return state.keep(replace(began, watermark=row.watermark or header.watermark))
 
         return await self._link.transaction(work)
 
@@ -113,7 +115,6 @@ class MemoryLeases:
             epoch=row.epoch + 1,
             lease_until=now + self._catalog.ttl,
             progressed_at=row.progressed_at or now,
-            claims_without_progress=row.claims_without_progress + 1,
         )
         state.keep(taken)
         return self._claimed(state, taken)

@@ -26,6 +26,7 @@ class SyncRow:
     lease_until: datetime | None = None
     progressed_at: datetime | None = None
     claims_without_progress: int = 0
+    begun_epoch: int = 0
     checkpoint: bytes = b""
     updated_after: datetime | None = None
     watermark: datetime | None = None

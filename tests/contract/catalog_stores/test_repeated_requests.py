@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from catalog_svc.domain.sync import SyncError, SyncState
-from tests.contract.catalog_stores.conftest import HEADER, PostgresStores, Stores, batch
+from tests.contract.catalog_stores.conftest import HEADER, Stores, batch
 from tests.fakes.product_source import product
-
-
-@pytest.fixture(autouse=True)
-def _known_fault(request: pytest.FixtureRequest, stores: Stores) -> None:
-    """OrderStore looks for the request before the other one's commit, and for the active sync after it."""
-    if isinstance(stores, PostgresStores):
-        request.applymarker(pytest.mark.xfail(strict=True, reason="gets SYNC_ALREADY_RUNNING instead"))
 
 
 async def test_a_start_that_is_repeated_while_it_is_being_answered_makes_one_sync(stores: Stores) -> None:

@@ -13,7 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.order import SyncOrder
-from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.shop import ShopKey, ShopProfile
+from catalog_svc.domain.source import SourceHeader
 from catalog_svc.domain.sync import ClaimedSync, Sync, SyncMode
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
@@ -29,8 +30,17 @@ from catalog_svc.usecases.ports import ProductSource
 from catalog_svc.usecases.run_sync import SyncRunner
 from catalog_svc.usecases.sync_feed import SyncFeed
 from servicekit.drain import Drain
+from tests.fakes.product_source import WATERMARK
 
 SHOP = ShopKey("shopify", "demo.myshopify.com")
+HEADER = SourceHeader(
+    profile=ShopProfile(currency_code="EUR", platform_shop_id="4711", display_name="Demo"),
+    watermark=WATERMARK,
+    strategy="paging",
+    served_api_version="2026-10",
+    estimated_product_count=None,
+    estimated_item_count=None,
+)
 
 
 class RecordingFeed(SyncFeed):

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.sync import SyncState
-from tests.integration.catalog_svc.conftest import CatalogWorld
+from tests.integration.catalog_svc.conftest import HEADER, CatalogWorld
 
 
 async def test_a_held_sync_is_not_claimed_again(world: CatalogWorld) -> None:
@@ -52,14 +52,27 @@ async def test_a_released_sync_is_free_at_once_and_the_hand_over_counts_as_no_fa
     first = await world.claim()
     await world.leases.release(first.lease)
     second = await world.claim()
-    assert second.claims_without_progress == first.claims_without_progress == 1
+    assert second.claims_without_progress == first.claims_without_progress == 0
 
 
-async def test_claim_after_claim_without_a_batch_is_counted(world: CatalogWorld) -> None:
+async def test_attempts_that_hear_from_their_source_and_store_nothing_are_counted_once_each(
+    world: CatalogWorld,
+) -> None:
     await world.order()
-    for expected in (1, 2, 3):
+    for expected in (0, 1, 2):
         claimed = await world.claim()
         assert claimed.claims_without_progress == expected
+        for _ in range(2):
+            await world.leases.begin(claimed.lease, HEADER)
+        await world.expire_lease(claimed.sync.sync_id)
+
+
+async def test_attempts_that_never_reach_their_source_are_nobodys_fault(world: CatalogWorld) -> None:
+    """Outages, kills and freezes end them; a sync must not be given up for that."""
+    await world.order()
+    for _ in range(7):
+        claimed = await world.claim()
+        assert claimed.claims_without_progress == 0
         await world.expire_lease(claimed.sync.sync_id)
 
 

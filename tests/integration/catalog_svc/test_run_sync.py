@@ -13,7 +13,7 @@ from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
 from catalog_svc.domain.progress import Waiting, WaitReason
 from catalog_svc.domain.sync import SyncState
 from tests.fakes.product_source import WATERMARK, MemorySource, product
-from tests.integration.catalog_svc.conftest import CatalogWorld, until
+from tests.integration.catalog_svc.conftest import HEADER, CatalogWorld, until
 
 ITEMS = "SELECT item_id FROM item ORDER BY item_id"
 
@@ -186,7 +186,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(world: CatalogWorld, engine
 async def test_a_sync_that_never_stores_anything_is_ended_as_stalled(world: CatalogWorld) -> None:
     ordered = await world.order()
     for _ in range(5):
-        await world.claim()
+        await world.leases.begin((await world.claim()).lease, HEADER)
         await world.expire_lease(ordered.sync_id)
     await world.runner(MemorySource(products(2))).run(await world.claim())
     sync = await world.syncs.get(ordered.sync_id)
@@ -197,7 +197,7 @@ async def test_a_sync_that_never_stores_anything_is_ended_as_stalled(world: Cata
 async def test_a_batch_that_kills_its_reader_is_asked_for_in_smaller_pieces(world: CatalogWorld) -> None:
     ordered = await world.order()
     for _ in range(3):
-        await world.claim()
+        await world.leases.begin((await world.claim()).lease, HEADER)
         await world.expire_lease(ordered.sync_id)
     source = MemorySource(products(2))
     await world.runner(source).run(await world.claim())

@@ -132,6 +132,7 @@ def upgrade() -> None:
         sa.Column("progressed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("next_seq", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("claims_without_progress", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("begun_epoch", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("attempt_count", sa.Integer(), server_default="0", nullable=False),
         sa.Column("checkpoint", sa.LargeBinary(), server_default=sa.text("'\\x'"), nullable=False),
         sa.Column("updated_after", sa.DateTime(timezone=True), nullable=True),
@@ -218,3 +219,7 @@ def upgrade() -> None:
         sa.Column("product_id", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("merchant_id", "pass_id", "product_id", name="sync_seen_pkey"),
     )
+    # A shop belongs to one merchant: without this the planner multiplies the two, expects a single row, and takes
+    # any index for as good as the right one.
+    for table in ("product", "item"):
+        op.execute(f"CREATE STATISTICS {table}_of_shop (dependencies) ON merchant_id, shop_id FROM {table}")

@@ -1,0 +1,89 @@
+"""A replica runs as much as it may, and neither one platform nor one large shop takes all of it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.sync import SyncState
+from catalog_svc.usecases.work import Worker
+from tests.fakes.product_source import MemorySource, product
+from tests.integration.catalog_svc.conftest import CatalogWorld, until
+
+
+def worker(world: CatalogWorld, source: MemorySource, *, max_running: int, max_per_platform: int) -> Worker:
+    return Worker(
+        leases=world.leases,
+        runner=world.runner(source),
+        drain=world.drain,
+        max_running=max_running,
+        max_per_platform=max_per_platform,
+        poll_every=timedelta(milliseconds=30),
+    )
+
+
+def held_source() -> MemorySource:
+    source = MemorySource([product("1"), product("2")], batch_size=1)
+    source.hold = asyncio.Event()
+    return source
+
+
+async def stop(world: CatalogWorld, working: asyncio.Task[None]) -> None:
+    world.drain.start()
+    await asyncio.wait_for(working, 5)
+
+
+async def test_one_platform_leaves_room_for_the_others(world: CatalogWorld) -> None:
+    for name in ("a", "b", "c"):
+        await world.order(shop=ShopKey("shopify", f"{name}.myshopify.com"))
+    await world.order(shop=ShopKey("woocommerce", "store.example"))
+    source = held_source()
+    working = asyncio.create_task(worker(world, source, max_running=3, max_per_platform=2).run())
+    await until(lambda: len(source.requests) == 3)
+    await asyncio.sleep(0.2)
+    assert sorted(request.shop.platform for request in source.requests) == ["shopify", "shopify", "woocommerce"]
+    await stop(world, working)
+
+
+async def test_no_more_run_at_once_than_may_and_all_run_in_the_end(world: CatalogWorld) -> None:
+    for number in range(5):
+        await world.order(shop=ShopKey("shopify", f"s{number}.myshopify.com"))
+    source = held_source()
+    working = asyncio.create_task(worker(world, source, max_running=2, max_per_platform=2).run())
+    await until(lambda: len(source.requests) == 2)
+    await asyncio.sleep(0.2)
+    assert len(source.requests) == 2
+    assert source.hold is not None
+    source.hold.set()
+    await until(lambda: len(source.requests) == 5)
+    await until(lambda: sum(sync.state is SyncState.SUCCEEDED for sync in world.published) == 5)
+    await stop(world, working)
+
+
+async def test_work_that_is_ordered_is_taken_up_at_once_when_the_worker_is_told(world: CatalogWorld) -> None:
+    source = held_source()
+    patient = Worker(
+        leases=world.leases,
+        runner=world.runner(source),
+        drain=world.drain,
+        max_running=1,
+        max_per_platform=1,
+        poll_every=timedelta(hours=1),
+    )
+    working = asyncio.create_task(patient.run())
+    await asyncio.sleep(0.1)
+    await world.order()
+    patient.wake()
+    await until(lambda: len(source.requests) == 1, seconds=2)
+    await stop(world, working)
+
+
+async def test_a_drain_hands_over_what_runs_within_two_seconds(world: CatalogWorld) -> None:
+    await world.order()
+    source = held_source()
+    working = asyncio.create_task(worker(world, source, max_running=1, max_per_platform=1).run())
+    await until(lambda: len(source.requests) == 1)
+    world.drain.start()
+    await asyncio.wait_for(working, 2)
+    assert await CatalogWorld(world.engine).leases.claim() is not None
