@@ -65,9 +65,8 @@ class Instance:
     async def start(self) -> None:
         """A new life."""
         self.life += 1
-        self._ending = False
         with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *self._command,
                 cwd=ROOT,
@@ -77,7 +76,9 @@ class Instance:
                 stderr=log,
                 start_new_session=True,
             )
-        self._watching = asyncio.create_task(self._watch(self._process))
+        # Not before the await: for whoever looks in between, the last life would have fallen by itself.
+        self._process, self._ending = process, False
+        self._watching = asyncio.create_task(self._watch(process))
 
     async def ready(self) -> None:
         """When it serves, or has ended. Raises TimeoutError."""
