@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.errors import RequestIdReused
+from catalog_svc.domain.errors import RequestIdReused, SyncAlreadyRunning, SyncNotResumable
 from catalog_svc.domain.sync import Sync
 from catalog_svc.storage.syncs import find_sync
 
@@ -37,7 +38,24 @@ class RequestKey:
         return hashlib.blake2b("\n".join(self.parts).encode(), digest_size=16).digest()
 
 
-async def repeated(connection: AsyncConnection, key: RequestKey) -> Sync | None:
+async def once(
+    connection: AsyncConnection, key: RequestKey, make: Callable[[], Awaitable[Sync | None]]
+) -> Sync | None:
+    """The sync that the same request made before, or else what `make` gives. Raises RequestIdReused."""
+    earlier = await _repeated(connection, key)
+    if earlier is not None:
+        return earlier
+    try:
+        return await make()
+    except (SyncAlreadyRunning, SyncNotResumable):
+        # What stands in the way may be this very request, sent twice at once: it is committed by now.
+        earlier = await _repeated(connection, key)
+        if earlier is None:
+            raise
+        return earlier
+
+
+async def _repeated(connection: AsyncConnection, key: RequestKey) -> Sync | None:
     """The sync that the same request made before. Raises RequestIdReused when it was another request."""
     if not key.request_id:
         return None

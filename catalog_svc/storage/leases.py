@@ -25,8 +25,7 @@ from catalog_svc.storage.rows import SHOP_COLUMNS, SYNC_COLUMNS, to_shop, to_syn
 from catalog_svc.storage.shops import store_profile
 
 _FREE = """state IN ('PENDING', 'RUNNING')
-      AND (lease_until IS NULL OR lease_until < clock_timestamp())
-      AND (not_before IS NULL OR not_before <= clock_timestamp())"""
+      AND (lease_until IS NULL OR lease_until < clock_timestamp())"""
 
 # What people ordered comes before what the schedule did, the oldest first.
 _CANDIDATES = text(f"""

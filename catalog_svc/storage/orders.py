@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from sqlalchemy import text
@@ -13,7 +14,7 @@ from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.idempotency import RequestKey, keep, repeated
+from catalog_svc.storage.idempotency import RequestKey, keep, once
 from catalog_svc.storage.rows import SYNC_COLUMNS, to_sync
 from catalog_svc.storage.shops import register_shop
 from catalog_svc.storage.syncs import find_sync
@@ -77,10 +78,8 @@ class OrderStore:
 
         Raises SyncAlreadyRunning, RequestIdReused.
         """
-        while True:
-            sync = await self._database.transaction(lambda connection: _start(connection, order))
-            if sync is not None:
-                return sync
+        key = _key_of(order)
+        return await self._make_once(key, lambda connection: _start(connection, order, key))
 
     async def cancel(self, sync_id: UUID) -> Sync:
         """Ends the sync for whoever runs it: its lease is void from now on. Once more is the same again.
@@ -95,9 +94,13 @@ class OrderStore:
         Raises SyncNotFound, SyncNotResumable, SyncAlreadyRunning, RequestIdReused.
         """
         key = RequestKey(method="ResumeSync", request_id=request_id, parts=(str(sync_id),))
+        return await self._make_once(key, lambda connection: _resume(connection, sync_id, key, correlation_id))
+
+    async def _make_once(self, key: RequestKey, make: Callable[[AsyncConnection], Awaitable[Sync | None]]) -> Sync:
+        """What `make` gives, again and again while it meets an active sync that ends in the same moment."""
         while True:
             sync = await self._database.transaction(
-                lambda connection: _resume(connection, sync_id, key, correlation_id)
+                lambda connection: once(connection, key, lambda: make(connection))
             )
             if sync is not None:
                 return sync
@@ -117,29 +120,16 @@ async def _cancel(connection: AsyncConnection, sync_id: UUID) -> Sync:
 
 
 async def _resume(connection: AsyncConnection, sync_id: UUID, key: RequestKey, correlation_id: str) -> Sync | None:
-    earlier = await repeated(connection, key)
-    if earlier is not None:
-        return earlier
     parent = await find_sync(connection, sync_id)
     values: dict[str, object] = {
         "merchant_id": parent.shop.merchant_id,
         "shop_id": parent.shop.shop_id,
         "sync_id": sync_id,
     }
-    try:
-        await _check_resumable(connection, parent, values)
-    except (SyncNotResumable, SyncAlreadyRunning):
-        # What stands in the way may be this very request, sent twice at once and committed by now.
-        earlier = await repeated(connection, key)
-        if earlier is not None:
-            return earlier
-        raise
+    await _check_resumable(connection, parent, values)
     fresh = {**values, "new_id": uuid7(), "correlation_id": correlation_id}
     row = (await connection.execute(_RESUME, fresh)).mappings().first()
     if row is None:
-        earlier = await repeated(connection, key)
-        if earlier is not None:
-            return earlier
         await _refuse_second(connection, parent.shop, values)
         return None
     await keep(connection, key, merchant_id=parent.shop.merchant_id, sync_id=row["sync_id"])
@@ -167,19 +157,11 @@ async def _refuse_second(connection: AsyncConnection, shop: Shop, values: dict[s
         raise SyncAlreadyRunning(shop.key, active)
 
 
-async def _start(connection: AsyncConnection, order: SyncOrder) -> Sync | None:
-    key = _key_of(order)
-    earlier = await repeated(connection, key)
-    if earlier is not None:
-        return earlier
+async def _start(connection: AsyncConnection, order: SyncOrder, key: RequestKey) -> Sync | None:
     shop = await register_shop(connection, order.shop)
     values = _values(order, shop)
     row = (await connection.execute(_INSERT, values)).mappings().first()
     if row is None:
-        # The one that was first may be this very request, sent twice at once: it is committed by now.
-        earlier = await repeated(connection, key)
-        if earlier is not None:
-            return earlier
         await _refuse_second(connection, shop, values)
         return None
     await keep(connection, key, merchant_id=shop.merchant_id, sync_id=row["sync_id"])

@@ -163,7 +163,6 @@ sync = Table(
     Column("owner", UUID),
     # The database's clock. Not indexed, so that renewals stay HOT updates.
     _time("lease_until"),
-    _time("not_before"),
     # When something was last stored: patience with a source is measured from here, through all takeovers.
     _time("progressed_at"),
     _count("next_seq"),

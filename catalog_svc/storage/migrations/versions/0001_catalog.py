@@ -128,7 +128,6 @@ def upgrade() -> None:
         sa.Column("epoch", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("owner", sa.UUID(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
         sa.Column("progressed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("next_seq", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("claims_without_progress", sa.Integer(), server_default="0", nullable=False),
