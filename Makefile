@@ -6,8 +6,11 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 UV_VERSION := 0.13.8
 PROTOS := $(shell find protos -name '*.proto')
+# Tests, demo and benchmarks start some hundred Pythons: compiled once, each starts in a third of the time.
+unexport PYTHONDONTWRITEBYTECODE
+export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo test check fmt gen breaking bench-memory bench-sync chaos run-catalog run-connector run-devstore clean
+.PHONY: help demo test test-chaos bench-recovery check fmt gen breaking bench bench-smoke bench-chart bench-memory bench-pacing bench-sync bench-write bench-watch bench-latency bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -21,16 +24,22 @@ $(BIN)/.synced: pyproject.toml gen/pyproject.toml uv.lock
 demo: $(BIN)/.synced ## Run the whole system with two demo shops (ONCE=1: end after the syncs)
 	@$(BIN)/python -m demo $(if $(ONCE),--once)
 
-test: $(BIN)/.synced ## Run all tests
-	$(BIN)/pytest
+WORKERS ?= 4
 
-check: $(BIN)/.synced ## Lint, format, types, protos, stale generated code
+test: $(BIN)/.synced ## Run all tests (WORKERS=n at a time; most of them wait)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-chaos: $(BIN)/.synced ## Break real processes for a minute, then show that a missing fence is found out
+	$(BIN)/pytest -m chaos
+
+check: $(BIN)/.synced .venv-bench/.synced ## Lint, format, types, protos, stale generated code and chart
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
 	$(UV) lock --quiet --check
+	.venv-bench/bin/python -m bench.chart --check
 	@$(MAKE) --no-print-directory gen GEN_OUT=.gen-check
 	@diff -r --exclude=__pycache__ --exclude='*.egg-info' .gen-check/catalogsync gen/catalogsync \
 	  && rm -rf .gen-check || { echo 'gen/ is stale: run make gen'; exit 1; }
@@ -57,11 +66,47 @@ gen: .venv-gen/.synced ## Generate gen/ from protos/
 breaking: $(BIN)/.synced ## Compare the contracts with main
 	$(BIN)/buf breaking --against '.git#branch=main'
 
+# What the benchmarks compare with, and draw with, lives apart from what they measure.
+.venv-bench/.synced: uv.lock $(BIN)/.synced
+	@UV_PROJECT_ENVIRONMENT=.venv-bench $(UV) sync --quiet --frozen --only-group bench
+	@touch $@
+
+bench: $(BIN)/.synced .venv-bench/.synced ## Run all benchmarks, keep and show their results; takes over an hour (ONLY="write sync")
+	@$(BIN)/python -m bench $(ONLY)
+
+bench-smoke: $(BIN)/.synced .venv-bench/.synced ## Small benchmarks: has a ratio fallen below half of its record? (ONLY="write")
+	@$(BIN)/python -m bench.smoke $(ONLY)
+
+bench-chart: $(BIN)/.synced .venv-bench/.synced ## Draw the README's chart and write its table from bench/results
+	@.venv-bench/bin/python -m bench.chart
+	@$(BIN)/python -m bench.readme
+
 bench-memory: $(BIN)/.synced ## Peak memory of the services at 50,000 and 1,000,000 variants
 	@$(BIN)/python -m bench.memory
 
-bench-sync: $(BIN)/.synced ## Speed and cost of whole syncs, first and again
+bench-sync: $(BIN)/.synced .venv-bench/.synced ## Whole syncs beside dlt and the old design; takes an hour
 	@$(BIN)/python -m bench.sync
+
+bench-write: $(BIN)/.synced ## Our batch writer beside an ORM, multi-row upserts and raw COPY
+	@$(BIN)/python -m bench.write
+
+bench-pacing: $(BIN)/.synced ## Query points of a Shopify shop: used of restored, and per 10,000 variants
+	@$(BIN)/python -m bench.pacing
+
+bench-shops: $(BIN)/.synced ## 200 small shops beside one of 1,000,000 items; takes 15 minutes
+	@$(BIN)/python -m bench.shops
+
+bench-scale: $(BIN)/.synced ## 1, 2 and 4 replicas of both services: rows/s, and rows per CPU second
+	@$(BIN)/python -m bench.scale
+
+bench-watch: $(BIN)/.synced ## What 100, 1,000 and 5,000 watchers take, get and cost
+	@$(BIN)/python -m bench.watch
+
+bench-latency: $(BIN)/.synced ## How soon the catalog answers, starts and cancels, at idle and under load
+	@$(BIN)/python -m bench.latency
+
+bench-recovery: $(BIN)/.synced ## How soon syncs go on after one thing broke; takes 20 minutes
+	@$(BIN)/python -m tests.chaos.recovery
 
 MINUTES ?= 1
 
@@ -75,4 +120,4 @@ run-connector: $(BIN)/.synced ## Run connector_svc with the settings of the envi
 	$(BIN)/python -m connector_svc
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-gen .gen-check .demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-gen .venv-bench .gen-check .demo .mypy_cache .ruff_cache .pytest_cache

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -15,9 +16,12 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceSe
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.schedule import ScheduleDefaults
+from catalog_svc.metrics.ports import MeteredBatches, MeteredLeases, MeteredOrders, MeteredRuns
+from catalog_svc.metrics.syncs import SyncMetrics
 from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
 from catalog_svc.settings import CatalogSettings
-from catalog_svc.source.connector import ConnectorSource
+from catalog_svc.source.connector import CONNECTOR_CHANNEL, ConnectorSource
+from catalog_svc.source.jobs import ConnectorJobs
 from catalog_svc.source.platforms import ConnectorPlatforms
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
@@ -35,10 +39,11 @@ from catalog_svc.storage.schema import migrate as migrate_schema
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.syncs import SyncStore
+from catalog_svc.usecases.abandon import Abandoner
 from catalog_svc.usecases.change_sync import ChangeSync
 from catalog_svc.usecases.follow_sync import FollowSync, WatchLimits
 from catalog_svc.usecases.patience import RunLimits
-from catalog_svc.usecases.ports import ProductSource
+from catalog_svc.usecases.ports import Orders, ProductSource
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.retention import Keeping, Retention
 from catalog_svc.usecases.run_sync import SyncRunner
@@ -49,15 +54,21 @@ from catalog_svc.usecases.sync_feed import SyncFeed
 from catalog_svc.usecases.work import Worker
 from servicekit.channel import open_channel
 from servicekit.drain import Drain
+from servicekit.metrics import CallMetrics, new_registry, serving_metrics
+from servicekit.process import ended_within
 from servicekit.server import GrpcServer, Service, build_server
 
+_MOST_IDLE = timedelta(seconds=10)
+"""That a transaction may be silent; less where leases live shorter."""
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
 
 
 async def serve(settings: CatalogSettings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. Raises SettingsError, ListenError, SchemaOutdated, EmbeddedUnavailable."""
-    async with running(settings):
-        await stop.wait()
+    with ended_within(settings.stop_bound) as begin_to_end:
+        async with running(settings):
+            await stop.wait()
+            begin_to_end()
 
 
 async def migrate(settings: CatalogSettings) -> str:
@@ -76,21 +87,28 @@ async def running(settings: CatalogSettings) -> AsyncIterator[int]:
     """The catalog, answering on the port that is yielded; stopped gracefully when the block ends."""
     async with AsyncExitStack() as stack:
         engine = open_engine(
-            await stack.enter_async_context(_database_url(settings)), pool_size=settings.database_pool_size
+            await stack.enter_async_context(_database_url(settings)),
+            pool_size=settings.database_pool_size,
+            most_idle=min(_MOST_IDLE, settings.lease_ttl),
         )
         stack.push_async_callback(engine.dispose)
         await wait_until_ready(engine, settings.database_patience, lambda: _prepare_schema(engine, settings))
-        channel = open_channel(settings.connector_address)
+        channel = open_channel(settings.connector_address, service_config=CONNECTOR_CHANNEL)
         stack.push_async_callback(channel.close)
-        parts = _assemble(settings, engine, channel)
-        server = _server(settings, parts)
+        registry = new_registry()
+        metrics = SyncMetrics(registry)
+        parts = _assemble(settings, engine, channel, metrics)
+        metrics.watch(lambda: parts.feed.follower_count)
+        server = _server(settings, parts, CallMetrics(registry))
+        await stack.enter_async_context(serving_metrics(registry, settings.metrics_address))
         port = await server.start()
         background = _Background(
             parts.feed.run(parts.drain),
             parts.worker.run(),
+            parts.abandoner.run(),
             parts.scheduler.run(),
             parts.retention.run(),
-            watch_readiness(engine, server.set_serving, parts.drain),
+            watch_readiness(engine, _telling(metrics, server), parts.drain),
         )
         try:
             yield port
@@ -105,6 +123,7 @@ class _Parts:
     servicer: CatalogServicer
     feed: SyncFeed
     worker: Worker
+    abandoner: Abandoner
     scheduler: Scheduler
     retention: Retention
     drain: Drain
@@ -123,12 +142,24 @@ class _Background:
                 task.cancel()
 
 
-def _assemble(settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.Channel) -> _Parts:
+def _telling(metrics: SyncMetrics, server: GrpcServer) -> Callable[[bool], Awaitable[None]]:
+    async def tell(ready: bool) -> None:
+        metrics.database_up(ready)
+        await server.set_serving(ready)
+
+    return tell
+
+
+def _assemble(
+    settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.Channel, metrics: SyncMetrics
+) -> _Parts:
     drain, database = Drain(), Database(engine)
-    shops, syncs, orders = ShopStore(database), SyncStore(database), OrderStore(database)
+    shops, syncs = ShopStore(database), SyncStore(database)
+    orders = MeteredOrders(OrderStore(database), metrics)
     feed = SyncFeed(syncs, max_followers=settings.max_watchers)
     schedules, defaults = ScheduleStore(database), _schedule_defaults(settings)
-    worker = _worker(settings, database, ConnectorSource(channel), feed, drain)
+    worker = _worker(settings, database, ConnectorSource(channel), feed, drain, metrics)
+    abandoner = Abandoner(syncs=syncs, jobs=ConnectorJobs(channel), drain=drain)
     read = ReadCatalog(shops=shops, syncs=syncs, items=ItemStore(database), schedules=schedules, defaults=defaults)
     use_cases = CatalogUseCases(
         start=StartSync(
@@ -137,7 +168,7 @@ def _assemble(settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.
             platforms=ConnectorPlatforms(channel),
             wake_worker=worker.wake,
         ),
-        change=ChangeSync(orders=orders, publish=feed.publish, wake_worker=worker.wake),
+        change=ChangeSync(orders=orders, publish=feed.publish, abandon=abandoner.abandon, wake_worker=worker.wake),
         follow=FollowSync(syncs=syncs, feed=feed, drain=drain, limits=WatchLimits()),
         read=read,
         set_schedule=SetSchedule(read=read, schedules=schedules, defaults=defaults),
@@ -149,19 +180,25 @@ def _assemble(settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.
         servicer=CatalogServicer(use_cases),
         feed=feed,
         worker=worker,
-        scheduler=_scheduler(settings, database, worker, drain),
+        abandoner=abandoner,
+        scheduler=_scheduler(settings, database, orders, worker, drain),
         retention=Retention(leftovers=RetentionStore(database), drain=drain, keeping=_keeping(settings)),
         drain=drain,
     )
 
 
 def _worker(
-    settings: CatalogSettings, database: Database, source: ProductSource, feed: SyncFeed, drain: Drain
+    settings: CatalogSettings,
+    database: Database,
+    source: ProductSource,
+    feed: SyncFeed,
+    drain: Drain,
+    metrics: SyncMetrics,
 ) -> Worker:
-    leases = LeaseStore(database, owner=uuid4(), ttl=settings.lease_ttl)
+    leases = MeteredLeases(LeaseStore(database, owner=uuid4(), ttl=settings.lease_ttl), metrics)
     runner = SyncRunner(
         leases=leases,
-        batches=BatchStore(database, ttl=settings.lease_ttl),
+        batches=MeteredBatches(BatchStore(database, ttl=settings.lease_ttl), metrics),
         sweeps=SweepStore(database, ttl=settings.lease_ttl),
         source=source,
         feed=feed,
@@ -174,17 +211,19 @@ def _worker(
     )
     return Worker(
         leases=leases,
-        runner=runner,
+        runner=MeteredRuns(runner, metrics),
         drain=drain,
         max_running=settings.max_running_syncs,
         max_per_platform=settings.max_running_per_platform,
     )
 
 
-def _scheduler(settings: CatalogSettings, database: Database, worker: Worker, drain: Drain) -> Scheduler:
+def _scheduler(
+    settings: CatalogSettings, database: Database, orders: Orders, worker: Worker, drain: Drain
+) -> Scheduler:
     return Scheduler(
         schedules=ScheduleStore(database),
-        orders=OrderStore(database),
+        orders=orders,
         drain=drain,
         wake_worker=worker.wake,
         defaults=_schedule_defaults(settings),
@@ -201,7 +240,7 @@ def _keeping(settings: CatalogSettings) -> Keeping:
     return Keeping(syncs=settings.keep_syncs, requests=settings.keep_request_ids, deleted=settings.keep_deleted)
 
 
-def _server(settings: CatalogSettings, parts: _Parts) -> GrpcServer:
+def _server(settings: CatalogSettings, parts: _Parts, meter: CallMetrics) -> GrpcServer:
     def register(server: grpc.aio.Server) -> None:
         add_CatalogServiceServicer_to_server(parts.servicer, server)
 
@@ -212,6 +251,7 @@ def _server(settings: CatalogSettings, parts: _Parts) -> GrpcServer:
         reflection=settings.reflection,
         allow_insecure=settings.allow_insecure,
         settings_prefix="CATALOG_",
+        meter=meter,
     )
 
 

@@ -9,21 +9,28 @@ from contextlib import asynccontextmanager
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import add_ConnectorServiceServicer_to_server
+from prometheus_client import CollectorRegistry
 
 from connector_svc.credentials.file import CredentialsFileInvalid, FileCredentials
 from connector_svc.credentials.first_of import FirstOf
+from connector_svc.credentials.shopify_tokens import ShopifyTokens
 from connector_svc.credentials.token_service import TokenServiceConfig, TokenServiceCredentials
 from connector_svc.http.caller import Surroundings, utc_now
 from connector_svc.http.client import OutboundHttp, open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.http.trust import CaFileInvalid, trusted_roots
+from connector_svc.metrics.outbound import OutboundMetrics
+from connector_svc.metrics.passes import MeteredPlatform, PassMetrics
 from connector_svc.platforms.base import CredentialsProvider, Secret
+from connector_svc.platforms.lookup import Platforms
 from connector_svc.platforms.registry import registered_platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from connector_svc.settings import ConnectorSettings
 from servicekit.correlation import correlation_id
 from servicekit.drain import Drain
+from servicekit.metrics import CallMetrics, new_registry, serving_metrics
+from servicekit.process import ended_within
 from servicekit.redaction import redact
 from servicekit.server import GrpcServer, Service, build_server
 from servicekit.settings import SettingsError
@@ -33,16 +40,23 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ConnectorService"].full_name
 
 async def serve(settings: ConnectorSettings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. Raises SettingsError, ListenError."""
-    async with running(settings):
-        await stop.wait()
+    with ended_within(settings.stop_bound) as begin_to_end:
+        async with running(settings):
+            await stop.wait()
+            begin_to_end()
 
 
 @asynccontextmanager
 async def running(settings: ConnectorSettings) -> AsyncIterator[int]:
     """The connector, answering on the port that is yielded; stopped gracefully when the block ends."""
     drain = Drain()
-    async with open_http(_http_config(settings), Surroundings(correlation_id=correlation_id.get)) as http:
-        server = _server(settings, http, drain)
+    registry = new_registry()
+    surroundings = Surroundings(correlation_id=correlation_id.get, meter=OutboundMetrics(registry))
+    async with (
+        open_http(_http_config(settings), surroundings) as http,
+        serving_metrics(registry, settings.metrics_address),
+    ):
+        server = _server(settings, http, drain, registry)
         port = await server.start()
         try:
             await server.set_serving(True)
@@ -51,9 +65,19 @@ async def running(settings: ConnectorSettings) -> AsyncIterator[int]:
             await server.stop(settings.stop_grace, settle=settings.settle_delay)
 
 
-def _server(settings: ConnectorSettings, http: OutboundHttp, drain: Drain) -> GrpcServer:
-    platforms = registered_platforms(http=http, credentials=_credentials(settings, http), clock=utc_now)
-    servicer = ConnectorServicer(platforms, drain=drain, redact=redact)
+def _server(
+    settings: ConnectorSettings, http: OutboundHttp, drain: Drain, registry: CollectorRegistry
+) -> GrpcServer:
+    platforms = registered_platforms(
+        http=http,
+        credentials=_credentials(settings, http),
+        clock=utc_now,
+        shopify_strategy=settings.shopify_strategy,
+        connections_per_host=settings.http_connections_per_host,
+    )
+    metrics = PassMetrics(registry, clock=utc_now)
+    metered = Platforms(MeteredPlatform(platform, metrics) for platform in platforms.all())
+    servicer = ConnectorServicer(metered, drain=drain, redact=redact)
 
     def register(server: grpc.aio.Server) -> None:
         add_ConnectorServiceServicer_to_server(servicer, server)
@@ -65,6 +89,7 @@ def _server(settings: ConnectorSettings, http: OutboundHttp, drain: Drain) -> Gr
         reflection=settings.reflection,
         allow_insecure=settings.allow_insecure,
         settings_prefix="CONNECTOR_",
+        meter=CallMetrics(registry),
     )
 
 
@@ -79,6 +104,7 @@ def _http_config(settings: ConnectorSettings) -> HttpConfig:
         total_timeout=settings.http_timeout,
         connect_timeout=settings.http_connect_timeout,
         connections_per_host=settings.http_connections_per_host,
+        denied_networks=settings.denied_networks,
         retry=RetryPolicy(attempts=settings.http_attempts, patience=settings.http_patience),
     )
 
@@ -94,7 +120,7 @@ def _credentials(settings: ConnectorSettings, http: OutboundHttp) -> Credentials
             base_url=settings.token_service, secret=Secret(secret.get_secret_value()) if secret else None
         )
         providers.append(TokenServiceCredentials(config, http.services))
-    return FirstOf(*providers)
+    return ShopifyTokens(FirstOf(*providers), http, utc_now)
 
 
 def _file_credentials(settings: ConnectorSettings) -> FileCredentials:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, PositiveInt, SecretStr
-from pydantic_settings import SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, SecretStr
+from pydantic_settings import NoDecode, SettingsConfigDict
 from yarl import URL
 
 from connector_svc.http.endpoints import Endpoints, service_url
+from connector_svc.platforms.shopify.wanted import Wanted
 from servicekit.settings import Duration, ListenAddress, ServiceSettings
 
 
@@ -35,6 +37,20 @@ def _check_service(url: str | None) -> str | None:
     if url is not None:
         service_url(url)
     return url
+
+
+def _networks(value: object) -> object:
+    """From "10.0.0.0/8, 2001:db8::/32". Raises ValueError that names the wrong one."""
+    if not isinstance(value, str):
+        return value
+    return tuple(_network(text.strip()) for text in value.split(",") if text.strip())
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ValueError(f'expected networks such as "203.0.113.0/24", not {text!r}') from None
 
 
 OptionalFile = Annotated[Path | None, AfterValidator(_readable)]
@@ -64,6 +80,10 @@ class ConnectorSettings(ServiceSettings):
     http_patience: Duration = timedelta(seconds=60)
     """What the waits between the attempts of one request may add up to."""
     http_connections_per_host: PositiveInt = 8
+    denied_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
+    """Ours, although their addresses are public: no shop is called there."""
+    shopify_strategy: Wanted = Wanted.AUTO
+    """How Shopify shops are read."""
 
     @property
     def endpoints(self) -> Endpoints:

@@ -1,4 +1,4 @@
-"""The control face: the truth and the counters over HTTP, for tests that run the devstore as a process."""
+"""The control face: truth, counters, faults and churn over HTTP, for tests that run the devstore as a process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from aiohttp import web
+from msgspec import DecodeError, Struct
 from msgspec import json as fast_json
 
+from devstore.churn import Churn
+from devstore.faults import BadFault, ScriptedFault, read_fault
 from devstore.shop import Shop
 
 _FLUSH_EVERY = 1_000
@@ -19,12 +22,70 @@ class Control:
 
     def __init__(self, shops: Mapping[str, Shop]) -> None:
         self._shops = shops
+        self._churns: dict[str, Churn] = {}
+
+    def attach(self, app: web.Application) -> None:
+        """Adds the routes, and ends what they started when the app ends."""
+        app.add_routes(self.routes())
+        app.on_shutdown.append(self._stop_all)
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/_control/{domain}/truth", self.truth),
             web.get("/_control/{domain}/stats", self.stats),
+            web.get("/_control/{domain}/faults", self.faults),
+            web.post("/_control/{domain}/faults", self.add_fault),
+            web.delete("/_control/{domain}/faults", self.clear_faults),
+            web.post("/_control/{domain}/churn", self.start_churn),
+            web.delete("/_control/{domain}/churn", self.stop_churn),
         ]
+
+    async def faults(self, request: web.Request) -> web.Response:
+        """The scripted faults in their order, and how many requests each has met."""
+        scripted = [fault for fault in self._shop(request).faults if isinstance(fault, ScriptedFault)]
+        return _json([{"kind": fault.kind.value, "met": fault.met} for fault in scripted])
+
+    async def add_fault(self, request: web.Request) -> web.Response:
+        """Puts the fault of the body in front of the shop, behind those already there."""
+        shop = self._shop(request)
+        try:
+            shop.faults.append(read_fault(await request.read()))
+        except BadFault as error:
+            raise web.HTTPBadRequest(text=str(error)) from None
+        return web.Response(status=201)
+
+    async def clear_faults(self, request: web.Request) -> web.Response:
+        """The shop behaves again."""
+        self._shop(request).faults.clear()
+        return web.Response(status=204)
+
+    async def start_churn(self, request: web.Request) -> web.Response:
+        """Changes the catalog as the body says, instead of a churn that runs already."""
+        shop = self._shop(request)
+        try:
+            asked = fast_json.decode(await request.read(), type=_Churn)
+            churn = Churn(shop.catalog, changes_per_second=asked.changes_per_second, seed=asked.seed)
+        except (DecodeError, ValueError) as error:
+            raise web.HTTPBadRequest(text=str(error)) from None
+        await self._stop(shop.spec.domain)
+        self._churns[shop.spec.domain] = churn
+        churn.start()
+        return web.Response(status=201)
+
+    async def stop_churn(self, request: web.Request) -> web.Response:
+        """The catalog holds still; what was changed, by kind."""
+        return _json(await self._stop(self._shop(request).spec.domain))
+
+    async def _stop(self, domain: str) -> dict[str, int]:
+        churn = self._churns.pop(domain, None)
+        if churn is None:
+            return {}
+        await churn.stop()
+        return churn.counts
+
+    async def _stop_all(self, _: web.Application) -> None:
+        for domain in list(self._churns):
+            await self._stop(domain)
 
     async def truth(self, request: web.Request) -> web.StreamResponse:
         """The oracle rows, one JSON object per line; money is text or null."""
@@ -45,14 +106,22 @@ class Control:
         """The shop's counters and size."""
         shop = self._shop(request)
         size = {"products": len(shop.catalog), "variants": shop.catalog.variant_count}
-        body = fast_json.encode({**shop.traffic.summary(), **size})
-        return web.Response(body=body, content_type="application/json")
+        return _json({**shop.traffic.summary(), **size})
 
     def _shop(self, request: web.Request) -> Shop:
         shop = self._shops.get(request.match_info["domain"])
         if shop is None:
             raise web.HTTPNotFound(text="no such shop")
         return shop
+
+
+class _Churn(Struct, forbid_unknown_fields=True):
+    changes_per_second: float
+    seed: int = 7
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=fast_json.encode(value), content_type="application/json")
 
 
 def _plain(value: object) -> object:

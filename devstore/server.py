@@ -15,6 +15,8 @@ from devstore.catalog.catalog import Catalog, now
 from devstore.control import Control
 from devstore.faults import FailNext, Fault
 from devstore.shop import Shop
+from devstore.shopify.bulk_jobs import BulkJobs
+from devstore.shopify.face import ShopifyFace
 from devstore.spec import ShopSpec
 from devstore.tls import TlsFiles, ensure_certificates
 from devstore.traffic import Traffic
@@ -47,6 +49,14 @@ class RunningStore:
     def requests(self, domain: str) -> Traffic:
         """What was asked of the shop so far."""
         return self.shops[domain].traffic
+
+    def shopify(self, domain: str) -> ShopifyFace:
+        """The face of a Shopify shop: its switches (`quirks`), its tokens (`oauth`) and its `bucket`."""
+        return self.shops[domain].shopify
+
+    def bulk(self, domain: str) -> BulkJobs:
+        """The bulk operations of a Shopify shop, with their switches."""
+        return self.shops[domain].bulk
 
     def add_fault(self, domain: str, fault: Fault) -> None:
         """Puts a fault in front of the shop, behind those already there."""
@@ -97,6 +107,8 @@ async def serving(
         yield RunningStore(url=_url(runner, files), ca_file=files.ca if files else None, shops=running)
     finally:
         await runner.cleanup()
+        for shop in running.values():
+            await shop.close()
 
 
 def _shops(
@@ -117,8 +129,15 @@ def _app(shops: Mapping[str, Shop]) -> web.Application:
             return web.Response(status=404, text="no such shop")
         return await shop.answer(request, request.match_info["path"])
 
+    async def file(request: web.Request) -> web.StreamResponse:
+        shop = shops.get(request.match_info["domain"])
+        if shop is None:
+            return web.Response(status=404, text="no such shop")
+        return await shop.file(request, request.match_info["name"])
+
     app = web.Application()
-    app.add_routes(Control(shops).routes())
+    Control(shops).attach(app)
+    app.router.add_get("/_files/{domain}/{name}", file)
     app.router.add_route("*", "/{domain}/{path:.*}", answer)
     return app
 

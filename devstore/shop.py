@@ -10,14 +10,19 @@ from typing import Protocol
 
 from aiohttp import web
 
+from devstore.bigcommerce.face import BigCommerceFace
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
-from devstore.faults import Fault
+from devstore.faults import HONEST_REPLY, Fault
+from devstore.feed.face import FeedFace
+from devstore.feed.quirk import FeedQuirk
 from devstore.images import png
+from devstore.shopify.bulk_jobs import BulkJobs
 from devstore.shopify.face import ShopifyFace
 from devstore.spec import ShopSpec
 from devstore.traffic import Note, Traffic
 from devstore.woocommerce.face import WooCommerceFace
+from devstore.woocommerce.quirk import WooQuirk
 
 _SECRETS = {"consumer_key", "consumer_secret", "oauth_consumer_key", "oauth_signature"}
 
@@ -38,12 +43,20 @@ class Shop:
         self.catalog = Catalog(spec, clock=clock)
         self.traffic = Traffic()
         self.faults: list[Fault] = []
+        self.feed_quirks: set[FeedQuirk] = set(spec.feed_quirks)
+        """Of a feed; may be changed while it is read."""
+        self.woo_quirks: set[WooQuirk] = set(spec.woo_quirks)
+        """Of a WooCommerce shop; may be changed while it is read."""
         self._latency = latency
         self._face: Face
         if spec.platform is Platform.SHOPIFY:
             self._face = ShopifyFace(self.catalog, throttle=throttle)
+        elif spec.platform is Platform.BIGCOMMERCE:
+            self._face = BigCommerceFace(self.catalog, throttle=throttle)
+        elif spec.platform is Platform.FEED:
+            self._face = FeedFace(self.catalog, quirks=self.feed_quirks, clock=clock)
         else:
-            self._face = WooCommerceFace(self.catalog)
+            self._face = WooCommerceFace(self.catalog, quirks=self.woo_quirks, clock=clock)
 
     async def answer(self, request: web.Request, path: str) -> web.StreamResponse:
         if path.startswith("images/"):
@@ -53,14 +66,48 @@ class Shop:
         started = time.monotonic()
         if self._latency:
             await asyncio.sleep(self._latency)
+
+        async def honest() -> web.Response:
+            return await self._face.answer(request, path, f"{request.url.origin()}/{self.spec.domain}", note)
+
+        request[HONEST_REPLY] = honest
         reply = await self._fault(request)
         if reply is not None:
-            note.faulted, note.operation = True, "fault"
+            note.faulted, note.operation = True, note.operation or "fault"
         else:
-            reply = await self._face.answer(request, path, f"{request.url.origin()}/{self.spec.domain}", note)
+            reply = await honest()
         note.status, note.seconds = reply.status, time.monotonic() - started
         self.traffic.add(note)
         return reply
+
+    async def file(self, request: web.Request, name: str) -> web.StreamResponse:
+        """What a shop serves beside its API, without a key."""
+        if isinstance(self._face, ShopifyFace):
+            return await self._face.file(request, name)
+        return web.Response(status=404, text="no such file")
+
+    @property
+    def shopify(self) -> ShopifyFace:
+        """The face of a Shopify shop, with its switches."""
+        assert isinstance(self._face, ShopifyFace)
+        return self._face
+
+    @property
+    def woocommerce(self) -> WooCommerceFace:
+        """The face of a WooCommerce shop."""
+        assert isinstance(self._face, WooCommerceFace)
+        return self._face
+
+    @property
+    def bulk(self) -> BulkJobs:
+        """The bulk operations of a Shopify shop."""
+        assert isinstance(self._face, ShopifyFace)
+        return self._face.bulk
+
+    async def close(self) -> None:
+        """Ends what works in the background."""
+        if isinstance(self._face, ShopifyFace):
+            await self._face.close()
 
     async def _fault(self, request: web.Request) -> web.StreamResponse | None:
         for fault in self.faults:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from time import monotonic
 from types import TracebackType
-from typing import Final
+from typing import Final, Protocol
 from uuid import uuid4
 
 import grpc
@@ -20,6 +20,18 @@ _QUIET: Final = ("/grpc.health.", "/grpc.reflection.")
 """Probes come every few seconds; their lines are for DEBUG, unless something broke."""
 
 
+class CallMeter(Protocol):
+    """Counts calls."""
+
+    def began(self, method: str) -> None:
+        """A call of a method that exists."""
+        ...
+
+    def ended(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
+        """The same call is over, whoever ended it."""
+        ...
+
+
 class InternalFailure(Failure):
     """Something that nobody foresaw; what it was is in the log, under the same error_id."""
 
@@ -32,10 +44,12 @@ class InternalFailure(Failure):
 
 
 class CallLog:
-    """Learns how a call ended and writes its line on leaving the context. Never holds a message of the call."""
+    """Learns how a call ended; tells `meter` and writes its line on leaving the context. Never holds a message of
+    the call."""
 
-    def __init__(self, method: str, peer: str, correlation_id: str) -> None:
+    def __init__(self, method: str, peer: str, correlation_id: str, meter: CallMeter | None = None) -> None:
         self._method = method
+        self._meter = meter
         self._started = monotonic()
         self._fields: dict[str, object] = {"method": method, "peer": peer, "correlation_id": correlation_id}
         self._code = grpc.StatusCode.OK
@@ -58,19 +72,23 @@ class CallLog:
         return to_status(failure)
 
     def __enter__(self) -> CallLog:
+        if self._meter is not None:
+            self._meter.began(self._method)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        duration_ms = round((monotonic() - self._started) * 1000, 1)
+        seconds = monotonic() - self._started
+        if self._meter is not None:
+            self._meter.ended(self._method, self._code, seconds)
         LOGGER.log(
             self._level(),
             "%s %s",
             self._method,
             self._code.name,
             exc_info=self._unexpected,
-            extra={**self._fields, "code": self._code.name, "duration_ms": duration_ms},
+            extra={**self._fields, "code": self._code.name, "duration_ms": round(seconds * 1000, 1)},
         )
 
     def _level(self) -> int:

@@ -14,7 +14,7 @@ _OPTIONS: Final = (
     ("grpc.max_send_message_length", 4 << 20),
     # gRPC's own limit is two minutes, a long time after the other side is back.
     ("grpc.initial_reconnect_backoff_ms", 500),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
     # Our services call each other directly; a proxy for the outside world does not know them.
     ("grpc.enable_http_proxy", 0),
 )

@@ -34,6 +34,10 @@ class Drain:
         """Ends every wait and race, now and later."""
         self._event.set()
 
+    async def begun(self) -> None:
+        """Returns once the drain has started."""
+        await self._event.wait()
+
     async def wait(self) -> NoReturn:
         """Raises ServerDraining once the drain has started."""
         await self._event.wait()

@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 import grpc
 from google.rpc import status_pb2
 
-from servicekit.call_log import CallLog
+from servicekit.call_log import CallLog, CallMeter
 from servicekit.correlation import CORRELATION_HEADER, correlated
 from servicekit.failure import Failure, InvalidRequest
 from servicekit.status import DETAILS_KEY
@@ -48,6 +48,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     swallow CancelledError.
     """
 
+    def __init__(self, meter: CallMeter | None = None) -> None:
+        self._meter = meter
+
     async def intercept_service(
         self,
         continuation: Callable[
@@ -56,16 +59,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[TRequest, TResponse] | None:
         handler = await continuation(handler_call_details)
-        return None if handler is None else _guarded(handler, handler_call_details.method)
+        return None if handler is None else _guarded(handler, handler_call_details.method, self._meter)
 
 
-def _guarded(handler: Handler, method: str) -> Handler:
+def _guarded(handler: Handler, method: str, meter: CallMeter | None) -> Handler:
     behaviour = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )  # exactly one is set
     assert behaviour is not None
     call = _GuardedCall(
         method=method,
+        meter=meter,
         behaviour=behaviour,
         parse=None if handler.request_streaming else handler.request_deserializer,
         serialize=None if handler.response_streaming else handler.response_serializer,
@@ -93,6 +97,7 @@ _MAKERS: Final = MappingProxyType(
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _GuardedCall:
     method: str
+    meter: CallMeter | None
     behaviour: Callable[[Any, Any], Any]
     parse: Callable[[bytes], Any] | None
     """Of a single request; None: the request is a stream of messages, or is wanted as bytes."""
@@ -103,7 +108,7 @@ class _GuardedCall:
         with correlated(_received_id(context)) as identifier:
             context.set_trailing_metadata(((CORRELATION_HEADER, identifier),))
             # The line is in the log before the client has its answer.
-            with CallLog(self.method, context.peer(), identifier) as log:
+            with CallLog(self.method, context.peer(), identifier, self.meter) as log:
                 try:
                     response = await self._behave(request, context)
                     log.ended(_code_of(context))

@@ -8,7 +8,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Final
 
 from servicekit.server import ListenError
@@ -46,6 +49,27 @@ def run(main: Main, *, tune_gc: bool = True) -> int:
     except (Exception, asyncio.CancelledError):
         LOGGER.critical("the service broke", exc_info=True)
         return EXIT_FAILED
+
+
+@contextmanager
+def ended_within(bound: timedelta) -> Iterator[Callable[[], None]]:
+    """Yields what starts the clock: unless the block is left within `bound` from then on, the process is ended.
+
+    For a stop that waits for what never answers, such as a database behind a dead network: whoever stopped us gets
+    a word in the log before losing patience. By a thread, so that a stuck event loop is no excuse.
+    """
+    clock = threading.Timer(bound.total_seconds(), _give_up, (bound,))
+    clock.daemon = True
+    try:
+        yield clock.start
+    finally:
+        clock.cancel()
+
+
+def _give_up(bound: timedelta) -> None:
+    LOGGER.critical("not stopped after %d s: ending at once", bound.total_seconds())
+    logging.shutdown()
+    os._exit(EXIT_FAILED)
 
 
 async def _supervise(main: Main) -> int:

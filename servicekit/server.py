@@ -20,6 +20,7 @@ from typing import Final
 import grpc
 
 from servicekit.address import ListenAddress
+from servicekit.call_log import CallMeter
 from servicekit.drain import Drain
 from servicekit.health import Health
 from servicekit.interceptor import CallInterceptor
@@ -34,7 +35,7 @@ _OPTIONS: Final = (
     # Half-open connections are found within 40 s. The minimum is below our clients' 30 s.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
     ("grpc.http2.max_ping_strikes", 2),
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.max_send_message_length", 8 << 20),
@@ -111,6 +112,7 @@ def build_server(
     reflection: bool = True,
     allow_insecure: bool = False,
     settings_prefix: str = "",
+    meter: CallMeter | None = None,
 ) -> GrpcServer:
     """A server for `services`, not started yet. `settings_prefix` is the one of its service's variables.
 
@@ -118,7 +120,7 @@ def build_server(
     protects the calls yet.
     """
     _check_exposure(listen_address, allow_insecure=allow_insecure, prefix=settings_prefix)
-    server = grpc.aio.server(interceptors=(CallInterceptor(),), options=_OPTIONS)
+    server = grpc.aio.server(interceptors=(CallInterceptor(meter),), options=_OPTIONS)
     names = tuple(service.name for service in services)
     for service in services:
         service.register(server)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import pydantic_settings
 from pydantic import AliasChoices, BeforeValidator, Field, SecretBytes, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from servicekit.address import ListenAddress
+from servicekit.duration import parse_duration
 
-__all__ = ["Duration", "ListenAddress", "ServiceSettings", "SettingsError", "load_settings", "parse_duration"]
+__all__ = ["Duration", "ListenAddress", "ServiceSettings", "SettingsError", "load_settings"]
 
 S = TypeVar("S", bound="ServiceSettings")
 
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_UNITS: Final = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_STOP_RESERVE: Final = timedelta(seconds=10)
 
 
 class SettingsError(Exception):
@@ -26,26 +26,6 @@ class SettingsError(Exception):
     def __init__(self, lines: tuple[str, ...]) -> None:
         super().__init__("\n".join(lines))
         self.lines = lines
-
-
-def parse_duration(value: Any) -> timedelta:
-    """ "15s", "24h", "500ms", "1h30m", or a number of seconds. ValueError: something else, or negative."""
-    try:
-        duration = value if isinstance(value, timedelta) else _duration_in(str(value).strip().lower())
-    except OverflowError:
-        raise ValueError("is too long") from None
-    if duration < timedelta():
-        raise ValueError("must not be negative")
-    return duration
-
-
-def _duration_in(text: str) -> timedelta:
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return timedelta(seconds=float(text))
-    parts = _PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError('expected a duration such as "15s", "500ms", "24h" or "1h30m"')
-    return sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
@@ -71,10 +51,17 @@ class ServiceSettings(BaseSettings):
     allow_insecure: bool = False
     """Lets other machines call, without authentication and encryption."""
     reflection: bool = True
+    metrics_address: ListenAddress | None = None
+    """Where /metrics is served, over plain HTTP and to everybody who reaches it; None: nowhere."""
     settle_delay: Duration = timedelta()
     """How long to answer on after NOT_SERVING, before the drain."""
     stop_grace: Duration = timedelta(seconds=10)
     """How long running calls may go on after the drain."""
+
+    @property
+    def stop_bound(self) -> timedelta:
+        """How long a stop may take in all, before the process ends whatever it waits for."""
+        return self.settle_delay + self.stop_grace + _STOP_RESERVE
 
     @classmethod
     def settings_customise_sources(

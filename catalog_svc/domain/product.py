@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import NamedTuple
 
 
@@ -22,8 +21,9 @@ class ItemRecord(NamedTuple):
     sku: str
     barcode: str
     currency_code: str
-    price: Decimal | None
-    compare_at_price: Decimal | None
+    price: str | None
+    """Exact decimals are kept as their digits, here and below: 7.30 is not 7.3."""
+    compare_at_price: str | None
     stock_quantity: int | None
     available: bool
     sellable_without_stock: bool
@@ -31,7 +31,7 @@ class ItemRecord(NamedTuple):
     """JSON list of [name, value]."""
     image_url: str
     """Its own or its product's first; empty when there is none."""
-    weight: Decimal | None
+    weight: str | None
     weight_unit: str
     source_created_at: datetime | None
     source_updated_at: datetime | None

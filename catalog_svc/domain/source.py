@@ -39,6 +39,27 @@ class SourceHeader:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Offer:
+    """What an item is sold as."""
+
+    sku: str
+    price: str | None
+    """Exact, as its digits."""
+    compare_at_price: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StockLevel:
+    """What is left of an item, found without reading its product."""
+
+    item_id: str
+    stock_quantity: int | None
+    available: bool
+    offer: Offer | None = None
+    """None: nobody looked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SourceBatch:
     """Whole products, what was set aside, and where to go on."""
 
@@ -46,6 +67,9 @@ class SourceBatch:
     issues: tuple[RecordIssue, ...]
     checkpoint: bytes
     deleted_product_ids: tuple[str, ...] = ()
+    stock_levels: tuple[StockLevel, ...] = ()
+    listed_product_ids: tuple[str, ...] = ()
+    """There, though nothing else of them was read."""
 
     def followed_by(self, later: SourceBatch) -> SourceBatch:
         """Both as one, with the later checkpoint."""
@@ -54,6 +78,8 @@ class SourceBatch:
             issues=self.issues + later.issues,
             checkpoint=later.checkpoint,
             deleted_product_ids=self.deleted_product_ids + later.deleted_product_ids,
+            stock_levels=self.stock_levels + later.stock_levels,
+            listed_product_ids=self.listed_product_ids + later.listed_product_ids,
         )
 
     @property
@@ -70,6 +96,8 @@ class SourceEnd:
     emitted_count: int
     set_aside_count: int
     warnings: tuple[str, ...] = ()
+    all_listed: bool = False
+    """Whether an incremental pass named every product of the shop."""
 
 
 SourceEvent: TypeAlias = SourceHeader | SourceBatch | Waiting | SourceEnd

@@ -17,6 +17,7 @@ from catalog_svc.domain.item import ItemPosition
 from catalog_svc.domain.order import SyncOrder
 from catalog_svc.rpc import convert, page_token
 from catalog_svc.rpc.requests import Checks
+from catalog_svc.rpc.snapshots import SnapshotMessages
 from catalog_svc.usecases.change_sync import ChangeSync
 from catalog_svc.usecases.follow_sync import FollowSync
 from catalog_svc.usecases.ports import Issues, Syncs
@@ -48,6 +49,7 @@ class CatalogServicer(CatalogServiceServicer):
 
     def __init__(self, use_cases: CatalogUseCases) -> None:
         self._use = use_cases
+        self._messages = SnapshotMessages()
 
     async def StartSync(self, request: pb.StartSyncRequest, context: Context) -> pb.StartSyncResponse:
         checks = Checks()
@@ -71,7 +73,7 @@ class CatalogServicer(CatalogServiceServicer):
         checks.done()
         async with aclosing(self._use.follow(sync_id, after_revision)) as snapshots:
             async for snapshot in snapshots:
-                yield pb.WatchSyncResponse(sync=convert.sync(snapshot.sync), heartbeat=snapshot.heartbeat)
+                yield self._messages.of(snapshot)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         checks = Checks()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from datetime import timedelta
+from typing import Final
 
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
@@ -15,6 +17,14 @@ from catalog_svc.domain.source import SourceEvent, SourceRequest
 from catalog_svc.source import decode
 from catalog_svc.source.failures import to_source_failure
 from servicekit.correlation import outgoing_metadata
+
+CONNECTOR_CHANNEL: Final = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": pb.DESCRIPTOR.services_by_name["ConnectorService"].full_name},
+    }
+)
+"""gRPC's service config: each pass goes to the next connector of those that are serving."""
 
 
 class ConnectorSource:

@@ -23,14 +23,17 @@ from catalog_svc.storage.items import count_items
 from catalog_svc.storage.products import ProductWriter
 from catalog_svc.storage.rows import SYNC_COLUMNS, to_sync
 from catalog_svc.storage.scope import ShopScope
+from catalog_svc.storage.stock import write_stock
 
 # The first statement of every batch transaction. It takes the row's lock, so that a takeover is strictly before or
-# after a batch, and next_seq makes a batch unrepeatable even for its own writer after a commit unheard.
+# after a batch, and next_seq makes a batch unrepeatable even for its own writer after a commit unheard. No later
+# statement may outlive the lease: of a process frozen in the middle of a COPY the server waits for more.
 _FENCE = text("""
     UPDATE sync SET next_seq = next_seq + 1
     WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND next_seq = :next_seq
       AND state = 'RUNNING'
-    RETURNING issue_count, pass_id, items_deleted, allow_mass_delete""")
+    RETURNING issue_count, pass_id, items_deleted, allow_mass_delete,
+        set_config('statement_timeout', :statement_bound, true)""")
 
 # A wait that is not over stays: the source reads ahead, and waits for its next page while this one is stored.
 _PROGRESS = text(f"""
@@ -92,7 +95,7 @@ class BatchStore:
     ) -> tuple[Lease, Sync]:
         """The lease for the next batch and the sync after this one. Raises LeaseLost: nothing was written.
 
-        `full` keeps the product ids for the sweep at the end of the pass.
+        `full` keeps the ids of its products for the sweep at the end of the pass, as those that were only listed.
         """
         order = _Order(lease=lease, shop=shop, batch=batch, full=full, items_per_second=items_per_second)
         sync = await self._database.transaction(lambda connection: self._apply(connection, order))
@@ -100,21 +103,24 @@ class BatchStore:
 
     async def _apply(self, connection: AsyncConnection, order: _Order) -> Sync:
         key = _key(order.lease)
-        fenced = (await connection.execute(_FENCE, key)).first()
+        bound = f"{max(1, round(self._ttl.total_seconds() * 1000))}ms"
+        fenced = (await connection.execute(_FENCE, {**key, "statement_bound": bound})).first()
         if fenced is None:
             return await self._already_applied(connection, order, key)
         products = _distinct(order.batch.products)
         scope = ShopScope(merchant_id=order.lease.merchant_id, shop_id=order.lease.shop_id)
         written = await ProductWriter(connection, scope).write(products, order.batch.deleted_product_ids)
+        items = written.items + await write_stock(connection, scope, order.batch.stock_levels)
         deleted = fenced.items_deleted + written.items.deleted
         if written.items.deleted and deleted > ALWAYS_ALLOWED and not fenced.allow_mass_delete:
             check_fuse(would_delete=deleted, stored=await count_items(connection, scope) + deleted)
-        seen = _seen(products, order.batch.issues)
-        if order.full and seen:
+        seen = _seen(products, order.batch.issues) if order.full else []
+        seen += order.batch.listed_product_ids
+        if seen:
             await connection.execute(_SEEN, {**key, "pass_id": fenced.pass_id, "product_ids": seen})
         await _store_issues(connection, key, order.batch.issues, first=fenced.issue_count + 1)
         counts = _count_values("products", _with_issues(written.products, order.batch.issues, products=True))
-        counts |= _count_values("items", _with_issues(written.items, order.batch.issues, products=False))
+        counts |= _count_values("items", _with_issues(items, order.batch.issues, products=False))
         row = await connection.execute(_PROGRESS, {**key, **counts, **self._progress_values(order)})
         return to_sync(row.mappings().one(), order.shop)
 

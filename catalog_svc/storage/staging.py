@@ -19,8 +19,8 @@ CREATE = (
     text("""
     CREATE TEMPORARY TABLE IF NOT EXISTS stage_item (
         item_id text, product_id text, position integer, title text, sku text, barcode text, currency_code text,
-        price numeric, compare_at_price numeric, stock_quantity bigint, available boolean,
-        sellable_without_stock boolean, options text, image_url text, weight numeric, weight_unit text,
+        price text, compare_at_price text, stock_quantity bigint, available boolean,
+        sellable_without_stock boolean, options text, image_url text, weight text, weight_unit text,
         source_created_at timestamptz, source_updated_at timestamptz
     ) ON COMMIT DELETE ROWS"""),
 )
@@ -61,12 +61,14 @@ _ITEM = (
     "source_updated_at",
 )
 _JSON = frozenset({"options", "images"})
-# 7.3 and 7.30 are equal numbers and different texts: what the platform wrote is what we keep.
+# 7.3 and 7.30 are equal numbers and different texts: what the platform wrote is what we keep. Texts are also what
+# COPY takes fastest, and PostgreSQL reads a number from one faster than asyncpg makes one.
 _EXACT = frozenset({"price", "compare_at_price", "weight"})
+_CASTS = dict.fromkeys(_JSON, "jsonb") | dict.fromkeys(_EXACT, "numeric")
 
 
 def _staged(columns: tuple[str, ...]) -> str:
-    return ", ".join(f"CAST(stage.{c} AS jsonb)" if c in _JSON else f"stage.{c}" for c in columns)
+    return ", ".join(f"CAST(stage.{c} AS {_CASTS[c]})" if c in _CASTS else f"stage.{c}" for c in columns)
 
 
 def _taken(columns: tuple[str, ...]) -> str:
@@ -82,17 +84,21 @@ def _values(source: str, columns: tuple[str, ...], *, staged: bool) -> str:
     return f"({', '.join(value(c) for c in columns)})"
 
 
-WRITE_PRODUCTS = text(f"""
+INSERT_PRODUCTS = text(f"""
     INSERT INTO product (merchant_id, shop_id, product_id, {", ".join(_PRODUCT)})
     SELECT CAST(:merchant_id AS uuid), CAST(:shop_id AS uuid), stage.product_id, {_staged(_PRODUCT)}
-    FROM stage_product AS stage
+    FROM stage_product AS stage""")
+
+WRITE_PRODUCTS = text(f"""{INSERT_PRODUCTS.text}
     ON CONFLICT (merchant_id, shop_id, product_id) DO UPDATE
     SET {_taken(_PRODUCT)}, updated_at = clock_timestamp(), deleted_at = NULL""")
 
-WRITE_ITEMS = text(f"""
+INSERT_ITEMS = text(f"""
     INSERT INTO item (merchant_id, shop_id, item_id, {", ".join(_ITEM)})
     SELECT CAST(:merchant_id AS uuid), CAST(:shop_id AS uuid), stage.item_id, {_staged(_ITEM)}
-    FROM stage_item AS stage
+    FROM stage_item AS stage""")
+
+WRITE_ITEMS = text(f"""{INSERT_ITEMS.text}
     ON CONFLICT (merchant_id, shop_id, item_id) DO UPDATE
     SET {_taken(_ITEM)}, updated_at = clock_timestamp(), deleted_at = NULL
     WHERE item.deleted_at IS NOT NULL

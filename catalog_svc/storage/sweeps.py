@@ -18,6 +18,7 @@ from catalog_svc.storage.database import Database
 from catalog_svc.storage.items import count_items
 from catalog_svc.storage.rows import SYNC_COLUMNS, to_sync
 from catalog_svc.storage.scope import ShopScope
+from catalog_svc.storage.statistics import learn_growth
 
 _PRODUCTS_PER_TRANSACTION = 2_000
 
@@ -84,11 +85,12 @@ class SweepStore:
         sync = await self._database.transaction(lambda connection: self._step(connection, lease, shop))
         return replace(lease, next_seq=lease.next_seq + 1), sync
 
-    async def forget_seen(self, lease: Lease) -> None:
-        """Drops the ids that the pass met; nobody needs them once it is complete."""
+    async def tidy_up(self, lease: Lease) -> None:
+        """Drops the ids that the pass met, which nobody needs any more, and tells the planner what came."""
 
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(_FORGET_SEEN, {"merchant_id": lease.merchant_id, "sync_id": lease.sync_id})
+            await learn_growth(connection, lease)
 
         await self._database.transaction(work)
 

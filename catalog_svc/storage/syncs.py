@@ -20,6 +20,8 @@ _SELECT = f"""
 
 _BY_IDS = text(f"{_SELECT} WHERE sync.sync_id = ANY(:sync_ids)")
 
+_CHECKPOINT = text("SELECT checkpoint FROM sync WHERE sync_id = :sync_id")
+
 # Sync ids are uuid v7: their order is the order of creation.
 _LIST = f"""{_SELECT}
     WHERE (CAST(:before AS uuid) IS NULL OR sync.sync_id < :before)
@@ -45,6 +47,17 @@ class SyncStore:
         async def read(connection: AsyncConnection) -> list[Sync]:
             rows = (await connection.execute(_BY_IDS, {"sync_ids": list(sync_ids)})).mappings()
             return [to_sync(row, to_shop(row)) for row in rows]
+
+        return await self._database.transaction(read)
+
+    async def checkpoint(self, sync_id: UUID) -> bytes:
+        """Of its last stored batch; empty: none. Raises SyncNotFound."""
+
+        async def read(connection: AsyncConnection) -> bytes:
+            found: bytes | None = (await connection.execute(_CHECKPOINT, {"sync_id": sync_id})).scalar()
+            if found is None:
+                raise SyncNotFound(sync_id)
+            return found
 
         return await self._database.transaction(read)
 

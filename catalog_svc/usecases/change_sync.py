@@ -13,19 +13,27 @@ class ChangeSync:
     """Cancels and resumes."""
 
     def __init__(
-        self, *, orders: Orders, publish: Callable[[Sync], None], wake_worker: Callable[[], None]
+        self,
+        *,
+        orders: Orders,
+        publish: Callable[[Sync], None],
+        abandon: Callable[[Sync], None],
+        wake_worker: Callable[[], None],
     ) -> None:
         self._orders = orders
         self._publish = publish
+        self._abandon = abandon
         self._wake_worker = wake_worker
 
     async def cancel(self, sync_id: UUID) -> Sync:
-        """The sync, CANCELLED from now on; whoever runs it notices within a second.
+        """The sync, CANCELLED from now on; whoever runs it notices within a second, and a job that the platform
+        runs for it is ended.
 
         Raises SyncNotFound, SyncNotCancellable.
         """
         sync = await self._orders.cancel(sync_id)
         self._publish(sync)
+        self._abandon(sync)
         return sync
 
     async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from catalog_svc.domain.errors import RevisionInFuture, StreamExpired
 from catalog_svc.domain.sync import Sync
 from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.sync_feed import Subscription, SyncFeed
-from servicekit.drain import Drain
+from servicekit.drain import Drain, ServerDraining
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,9 +21,7 @@ class WatchLimits:
     """How a watch behaves."""
 
     heartbeat_every: timedelta = timedelta(seconds=10)
-    """The contract promises 30 s; thrice that often leaves room for a slow network."""
-    min_interval: timedelta = timedelta(milliseconds=250)
-    """Between two snapshots that are not terminal: more than an eye can follow is coalesced."""
+    """At most. The contract promises 30 s; thrice that often leaves room for a slow network."""
     max_age: timedelta = timedelta(minutes=15)
     """Below the server's grace for old connections, so that a watch ends by itself, and properly."""
 
@@ -37,7 +35,7 @@ class Snapshot:
 
 
 class FollowSync:
-    """Yields snapshots of a sync until it has ended."""
+    """Yields snapshots of a sync until it has ended, as often as the feed shows them."""
 
     def __init__(
         self,
@@ -57,27 +55,35 @@ class FollowSync:
     async def __call__(self, sync_id: UUID, after_revision: int) -> AsyncGenerator[Snapshot, None]:
         """Snapshots above `after_revision`, heartbeats, and last the terminal one.
 
-        Raises SyncNotFound, RevisionInFuture, TooManyWatchers, StreamExpired, ServerDraining.
+        All followers of a sync are given the same `Sync` objects. Raises SyncNotFound, RevisionInFuture,
+        TooManyWatchers, StreamExpired, ServerDraining.
         """
         expires_at = self._monotonic() + self._limits.max_age.total_seconds()
         with self._feed.follow(sync_id) as subscription:
-            sync = await self._syncs.get(sync_id)
-            if after_revision > sync.revision:
-                raise RevisionInFuture(sync_id, after_revision=after_revision, revision=sync.revision)
-            self._feed.publish(sync)
+            sync = await self._first(subscription, sync_id, after_revision)
             yield Snapshot(sync, heartbeat=sync.revision == after_revision and not sync.state.ended)
             while not sync.state.ended:
-                newer = await self._next(subscription, sync)
+                newer = await self._next(subscription, sync.revision)
                 yield Snapshot(newer or sync, heartbeat=newer is None)
                 sync = newer or sync
                 if self._monotonic() >= expires_at and not sync.state.ended:
                     raise StreamExpired
 
-    async def _next(self, subscription: Subscription, seen: Sync) -> Sync | None:
-        """The newest after a short rest, so that many small steps become one; at once when it is the last."""
-        within = self._limits.heartbeat_every.total_seconds()
-        newer = await self._drain.race(subscription.newer_than(seen.revision, within=within))
-        if newer is None or newer.state.ended:
-            return newer
-        await self._drain.race(asyncio.sleep(self._limits.min_interval.total_seconds()))
-        return subscription.latest or newer
+    async def _first(self, subscription: Subscription, sync_id: UUID, after_revision: int) -> Sync:
+        sync = await subscription.current()
+        if after_revision > sync.revision:
+            # Another replica may have shown its client what this one has not read yet.
+            sync = await self._syncs.get(sync_id)
+            self._feed.publish(sync)
+        if after_revision > sync.revision:
+            raise RevisionInFuture(sync_id, after_revision=after_revision, revision=sync.revision)
+        return sync
+
+    async def _next(self, subscription: Subscription, revision: int) -> Sync | None:
+        """What is newer; None: it is time for a heartbeat."""
+        # Else those who were shown the same in one moment would all get their heartbeats in one moment.
+        within = self._limits.heartbeat_every.total_seconds() * random.uniform(0.7, 1)
+        newer = None if self._drain.started else await subscription.newer_than(revision, within=within)
+        if newer is None and self._drain.started:
+            raise ServerDraining
+        return newer

@@ -24,7 +24,7 @@ class RunLimits:
     give_up_new_after: timedelta = timedelta(minutes=1)
     """The same for a shop that never answered yet: most likely its domain is mistyped, and its merchant waits."""
     max_retry_delay: timedelta = timedelta(seconds=30)
-    max_connector_delay: timedelta = timedelta(seconds=4)
+    max_connector_delay: timedelta = timedelta(seconds=3)
     """connector_svc is ours: it is asked again soon."""
     storage_retry_delay: timedelta = timedelta(seconds=1)
     max_claims_without_progress: int = 5

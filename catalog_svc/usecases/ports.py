@@ -79,10 +79,22 @@ class Syncs(Protocol):
         """Those that exist, by one query."""
         ...
 
+    async def checkpoint(self, sync_id: UUID) -> bytes:
+        """Of its last stored batch; empty: none. Raises SyncNotFound."""
+        ...
+
     async def page(
         self, *, shop: Shop | None, states: Sequence[SyncState], before: UUID | None, limit: int
     ) -> list[Sync]:
         """Newest first."""
+        ...
+
+
+class PlatformJobs(Protocol):
+    """What platforms do for passes."""
+
+    async def abandon(self, shop: ShopKey, checkpoint: bytes) -> bool:
+        """Ends the job that the checkpoint names; whether there was one. Raises SourceFailed."""
         ...
 
 
@@ -126,6 +138,14 @@ class Leases(Protocol):
     async def end(self, lease: Lease, state: SyncState, error: SyncError | None = None) -> Sync: ...
 
 
+class Runs(Protocol):
+    """Runs of syncs."""
+
+    async def run(self, claimed: ClaimedSync) -> None:
+        """Returns when the sync has ended, is handed over or is no longer ours."""
+        ...
+
+
 class Batches(Protocol):
     """Stores batches, each exactly once."""
 
@@ -143,8 +163,8 @@ class Sweeps(Protocol):
         """Marks some; None: nothing was left to mark. Raises MassDeleteBlocked, LeaseLost."""
         ...
 
-    async def forget_seen(self, lease: Lease) -> None:
-        """Drops what the pass remembered."""
+    async def tidy_up(self, lease: Lease) -> None:
+        """Drops what the pass remembered, and does what else a complete pass leaves to do."""
         ...
 
 

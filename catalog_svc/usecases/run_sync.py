@@ -11,6 +11,7 @@ from catalog_svc.usecases.patience import RunLimits
 from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps
 from catalog_svc.usecases.sync_feed import SyncFeed
 from catalog_svc.usecases.sync_run import SyncRun, about
+from catalog_svc.usecases.turns import Turns
 from servicekit.correlation import correlated
 from servicekit.drain import Drain, ServerDraining
 
@@ -38,14 +39,22 @@ class SyncRunner:
         self._feed = feed
         self._drain = drain
         self._limits = limits
+        self._turns = Turns()
 
     async def run(self, claimed: ClaimedSync) -> None:
         """Works until the sync has ended, also by a cancel, the lease is lost, or the drain begins (then it is
         handed over)."""
-        with correlated(claimed.sync.correlation_id):
+        with correlated(claimed.sync.correlation_id), self._turns.taking_part(claimed.sync.sync_id):
             _log.info("sync taken up", extra=about(claimed))
             run = SyncRun(
-                claimed, self._leases, self._batches, self._source, self._sweeps, self._feed, self._limits
+                claimed,
+                self._leases,
+                self._batches,
+                self._source,
+                self._sweeps,
+                self._feed,
+                self._turns,
+                self._limits,
             )
             working = asyncio.create_task(self._drain.race(run.to_the_end()))
             watching = (

@@ -19,6 +19,7 @@ from catalog_svc.usecases.patience import Patience, RunLimits
 from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps
 from catalog_svc.usecases.read_ahead import ReadAhead
 from catalog_svc.usecases.sync_feed import SyncFeed
+from catalog_svc.usecases.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class SyncRun:
         source: ProductSource,
         sweeps: Sweeps,
         feed: SyncFeed,
+        turns: Turns,
         limits: RunLimits,
     ) -> None:
         self.lease = claimed.lease
@@ -54,6 +56,7 @@ class SyncRun:
         self._source = source
         self._sweeps = sweeps
         self._feed = feed
+        self._turns = turns
         self._limits = limits
         self._meter = RateMeter()
         self._patience = Patience(limits, claimed.stuck_for)
@@ -125,7 +128,8 @@ class SyncRun:
         return 0 if not fruitless or self._sync is not self._claimed.sync else max(1, 250 >> (fruitless + 1))
 
     async def _store(self, batch: SourceBatch) -> None:
-        rate = self._meter.add(time.monotonic(), batch.item_count)
+        began = time.monotonic()
+        rate = self._meter.add(began, batch.item_count)
         self.lease, sync = await self._batches.apply(
             self.lease,
             self._sync.shop,
@@ -135,11 +139,15 @@ class SyncRun:
         )
         self._checkpoint = batch.checkpoint
         self._patience.renew()
+        self._turns.moved(sync.sync_id, items=batch.item_count)
         self._show(sync)
+        if pause := self._turns.pause(sync.sync_id, spent=time.monotonic() - began):
+            await asyncio.sleep(pause)
 
     async def _sweep(self, end: SourceEnd) -> None:
-        """Marks what the platform no longer has: only a full pass that nothing casts a doubt on can tell."""
-        if self._sync.mode is not SyncMode.FULL:
+        """Marks what the platform no longer has. Only a pass that met or listed every product can tell, and only
+        when nothing casts a doubt on it."""
+        if self._sync.mode is not SyncMode.FULL and not end.all_listed:
             return
         if end.warnings:
             _log.warning("nothing is taken for gone", extra={"warnings": list(end.warnings)})
@@ -166,7 +174,7 @@ class SyncRun:
 
     async def _succeed(self) -> None:
         self._show(await self._leases.end(self.lease, SyncState.SUCCEEDED))
-        await self._sweeps.forget_seen(self.lease)
+        await self._sweeps.tidy_up(self.lease)
         _log.info("sync succeeded", extra={**about(self._claimed), **_counts(self._sync)})
 
     async def _fail(self, failure: SourceFailed) -> None:
@@ -176,6 +184,7 @@ class SyncRun:
 
     def _show(self, sync: Sync) -> None:
         self._sync = sync
+        self._turns.moved(sync.sync_id)
         self._feed.publish(sync)
 
 

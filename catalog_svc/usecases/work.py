@@ -10,8 +10,7 @@ from datetime import timedelta
 
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync
-from catalog_svc.usecases.ports import Leases
-from catalog_svc.usecases.run_sync import SyncRunner
+from catalog_svc.usecases.ports import Leases, Runs
 from servicekit.drain import Drain, ServerDraining
 
 _log = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ class Worker:
         self,
         *,
         leases: Leases,
-        runner: SyncRunner,
+        runner: Runs,
         drain: Drain,
         max_running: int,
         max_per_platform: int,
@@ -46,13 +45,16 @@ class Worker:
 
     async def run(self) -> None:
         """Claims and runs until the drain, then waits for the runs to hand over."""
+        at_once = 1
         try:
             while True:
                 self._wake.clear()
-                claimed = await self._claim() if len(self._running) < self._max_running else None
-                if claimed is not None:
-                    self._start(claimed)
-                else:
+                wanted = min(at_once, self._room())
+                taken = await self._take_up(wanted)
+                # Where work is plenty, a claim's round trips would leave room unused if one waited for the other.
+                # Step by step, so that other replicas get their share, and an idle one asks once at each poll.
+                at_once = 2 * taken if taken == wanted > 0 else 1
+                if not taken:
                     await self._drain.race(self._rest())
                 if self._drain.started:
                     return
@@ -60,6 +62,22 @@ class Worker:
             return
         finally:
             await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _room(self) -> int:
+        """How many syncs may be taken up at once, whatever their platforms turn out to be."""
+        full = self._full_platforms()
+        counts = [count for platform, count in self._by_platform().items() if platform not in full]
+        return min(self._max_running - len(self._running), self._max_per_platform - max(counts, default=0))
+
+    async def _take_up(self, wanted: int) -> int:
+        """How many of those wanted there were; they run now."""
+        return sum(await asyncio.gather(*(self._take_up_one() for _ in range(wanted))))
+
+    async def _take_up_one(self) -> bool:
+        claimed = await self._claim()
+        if claimed is not None:
+            self._start(claimed)
+        return claimed is not None
 
     async def _claim(self) -> ClaimedSync | None:
         try:
@@ -70,8 +88,10 @@ class Worker:
 
     def _full_platforms(self) -> list[str]:
         """Those that may take no more of this replica: a slow platform leaves room for the others."""
-        counts = Counter(self._running.values())
-        return [platform for platform, count in counts.items() if count >= self._max_per_platform]
+        return [platform for platform, count in self._by_platform().items() if count >= self._max_per_platform]
+
+    def _by_platform(self) -> Counter[str]:
+        return Counter(self._running.values())
 
     def _start(self, claimed: ClaimedSync) -> None:
         task = asyncio.create_task(self._run(claimed))

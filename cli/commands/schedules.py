@@ -14,7 +14,7 @@ from cli.options import Options, current, options_of_command
 from cli.output import make_console, print_facts, print_json, time_text
 from cli.running import run
 from cli.shop import SHOP, ShopName
-from servicekit.settings import parse_duration
+from servicekit.duration import parse_duration
 
 
 class IntervalParam(click.ParamType[timedelta]):

@@ -3,6 +3,10 @@
 [shopify."demo.myshopify.com"]
 access_token = "..."
 
+[shopify."own.myshopify.com"]  # an app of the same organisation: tokens are granted, and renewed
+client_id = "..."
+client_secret = "..."
+
 [woocommerce."store.example"]
 consumer_key = "..."
 consumer_secret = "..."

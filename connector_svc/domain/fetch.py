@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from typing import TypeAlias
 
@@ -42,6 +43,29 @@ class Header:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Offer:
+    """What a variant is sold as."""
+
+    sku: str
+    price: Decimal | None
+    compare_at_price: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StockLevel:
+    """What is left of a variant, found without reading its product."""
+
+    product_id: str
+    variant_id: str
+    """The product's id for a product without variants."""
+    stock_quantity: int | None
+    """None: not tracked."""
+    available: bool
+    offer: Offer | None = None
+    """None: not looked at."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
     """Whole products in the platform's stable order."""
 
@@ -51,6 +75,11 @@ class Batch:
     issues: tuple[RecordIssue, ...] = ()
     """Set aside since the last batch."""
     deleted_product_ids: tuple[str, ...] = ()
+    """Gone, by the platform's own word."""
+    stock_levels: tuple[StockLevel, ...] = ()
+    """Of variants whose product need not have changed."""
+    listed_product_ids: tuple[str, ...] = ()
+    """There, though only the id was looked at."""
 
 
 class WaitReason(Enum):
@@ -89,6 +118,8 @@ class End:
     emitted_item_count: int
     warnings: tuple[str, ...] = field(default=())
     """Whatever makes it unsafe to conclude that an absent product is gone."""
+    all_listed: bool = False
+    """Whether an incremental pass listed every product of the shop: then absent ones are gone."""
 
 
 FetchEvent: TypeAlias = Header | Batch | End

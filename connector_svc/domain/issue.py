@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
+
+SAMPLE_LENGTH: Final = 2_000
+"""Characters of an offending value that platforms keep. Ten times what is told: a secret must be whole to be
+recognized, and it is cut only after that."""
 
 
 class IssueReason(Enum):

@@ -15,14 +15,14 @@ _INSIDE_THOUGH_GLOBAL: Final[tuple[Network, ...]] = tuple(
     for text in (
         "100.64.0.0/10",  # shared by carriers
         "192.0.0.0/24",
-        "::/96",  # IPv4-compatible
-        "64:ff9b::/96",  # NAT64
-        "64:ff9b:1::/48",
         "2001::/32",  # Teredo
         "2002::/16",  # 6to4
-        "fec0::/10",  # site-local
+        "3fff::/20",  # documentation
+        "192.88.99.0/24",  # relays of 6to4
     )
 )
+_IPV6_INTERNET: Final = ip_network("2000::/3")
+"""All that was ever given out; the rest has no business in a shop's DNS."""
 
 
 def is_ip_literal(host: str) -> bool:
@@ -39,6 +39,6 @@ def is_public(address: str, denied: Iterable[Network] = ()) -> bool:
     ip = ip_address(address)
     if isinstance(ip, IPv6Address) and ip.ipv4_mapped:
         ip = ip.ipv4_mapped
-    if not ip.is_global or ip.is_multicast:
+    if not ip.is_global or ip.is_multicast or (isinstance(ip, IPv6Address) and ip not in _IPV6_INTERNET):
         return False
     return not any(ip in network for network in (*_INSIDE_THOUGH_GLOBAL, *denied))

@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 from multidict import CIMultiDict
+from yarl import URL
 
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
-from connector_svc.http.exchange import CertificateRefused, Exchange, HttpRequest
-from connector_svc.http.failures import HttpFailure, NoAnswer, TooManyRequests
+from connector_svc.http.circuit import Circuit
+from connector_svc.http.exchange import Exchange, HttpRequest
+from connector_svc.http.failures import (
+    AddressForbidden,
+    BadGateway,
+    CertificateRefused,
+    HttpFailure,
+    LeftAlone,
+    NoAnswer,
+    RedirectAnswer,
+    ServerError,
+    TooManyRequests,
+    UnusableAnswer,
+)
+from connector_svc.http.hosts import Host, HostClass, Hosts, HostState
+from connector_svc.http.meter import HttpMeter, NobodyCounts
 from connector_svc.http.retry import RetryPolicy, retry_after
 from connector_svc.platforms.base import HttpReply
 
-_TRY_AGAIN: Final = frozenset({429, 500, 502, 503, 504})
+_log = logging.getLogger(__name__)
+
+_FAILING: Final[Mapping[int, type[NoAnswer | TooManyRequests]]] = MappingProxyType(
+    {429: TooManyRequests, 500: ServerError, 502: BadGateway, 503: BadGateway, 504: BadGateway}
+)
+_UNANSWERED: Final = frozenset({"no_answer", "gateway"})
+"""A proxy that says that nobody answers behind it is as good as silence."""
+_UNDECIDED: Final = frozenset({"cancelled", "forbidden", "certificate"})
 
 
 def utc_now() -> datetime:
@@ -34,54 +59,113 @@ class Surroundings:
     """What the client takes from the world; tests bring their own."""
 
     clock: Callable[[], datetime] = utc_now
+    monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[timedelta], Awaitable[None]] = _sleep
     jitter: Callable[[], float] = random.random
     """From 0 to 1."""
     correlation_id: Callable[[], str] = str
     """Of the call that we work for; empty: none."""
+    meter: HttpMeter = field(default_factory=NobodyCounts)
 
 
 class HttpCaller:
-    """Repeats what may be repeated."""
+    """Repeats what may be repeated, as long as the host bears it."""
 
     def __init__(
-        self, exchange: Exchange, policy: RetryPolicy, surroundings: Surroundings, *, user_agent: str
+        self,
+        exchange: Exchange,
+        hosts: Hosts,
+        policy: RetryPolicy,
+        surroundings: Surroundings,
+        *,
+        user_agent: str,
     ) -> None:
         self._exchange = exchange
+        self._hosts = hosts
         self._policy = policy
         self._world = surroundings
         self._user_agent = user_agent
 
     async def call(
-        self, request: HttpRequest, *, on_wait: WaitReporter | None = None, policy: RetryPolicy | None = None
+        self,
+        request: HttpRequest,
+        *,
+        host: Host | None = None,
+        on_wait: WaitReporter | None = None,
+        policy: RetryPolicy | None = None,
     ) -> HttpReply:
-        """The answer, never a redirect nor (once patience ends) 429, 500, 502, 503 or 504. Raises HttpFailure."""
+        """The answer, never a redirect nor (once patience ends) 429, 500, 502, 503 or 504. Raises HttpFailure.
+
+        `host` None: a service, by the name in the URL.
+        """
         limits = policy or self._policy
+        host = host or Host(name=_authority(request.url), host_class=HostClass.SERVICE)
+        state = self._hosts.state(host)
         request = replace(request, headers=self._headers(request.headers))
+        state.earn()
         waited = timedelta()
         for failures in range(1, limits.attempts + 1):
-            outcome = await self._attempt(request)
+            outcome = await self._attempt(request, host, state.circuit)
             if isinstance(outcome, HttpReply):
                 return outcome
-            last = failures == limits.attempts or not request.idempotent or isinstance(outcome, CertificateRefused)
-            delay = self._delay(outcome, failures, limits)
-            if last or waited + delay > limits.patience:
+            if state.circuit.open_for:
+                outcome.retry_after = outcome.retry_after or state.circuit.open_for
                 raise outcome
-            self._report(outcome, delay, on_wait)
-            await self._world.sleep(delay)
+            delay = self._delay(outcome, failures, limits)
+            over = failures == limits.attempts or waited + delay > limits.patience
+            if over or not _may_repeat(request, outcome) or not self._affords(outcome, host, state):
+                raise outcome
+            await self._pause(outcome, delay, host, on_wait)
             waited += delay
         raise AssertionError("a policy allows at least one attempt")
 
-    async def _attempt(self, request: HttpRequest) -> HttpReply | NoAnswer | TooManyRequests:
+    async def _attempt(
+        self, request: HttpRequest, host: Host, circuit: Circuit
+    ) -> HttpReply | NoAnswer | TooManyRequests:
+        """One try, of which the circuit learns."""
+        closed_for = circuit.admit()
+        if closed_for:
+            return LeftAlone("nobody answered for some time, we ask again soon", retry_after=closed_for)
+        begin = self._world.monotonic()
+        kind = "cancelled"
+        try:
+            outcome = await self._try(request)
+            kind = outcome_of(outcome)
+        except HttpFailure as failure:
+            kind = outcome_of(failure)
+            raise
+        finally:
+            self._world.meter.attempted(host, kind, self._world.monotonic() - begin)
+            if kind in _UNDECIDED:
+                circuit.undecided()
+            elif kind not in _UNANSWERED:
+                circuit.answered()
+            elif circuit.unanswered():
+                self._opened(host)
+        return outcome
+
+    async def _try(self, request: HttpRequest) -> HttpReply | NoAnswer | TooManyRequests:
         try:
             reply = await self._exchange.send(request)
         except NoAnswer as failure:
             return failure
-        if reply.status not in _TRY_AGAIN:
+        kind = _FAILING.get(reply.status)
+        if kind is None:
             return reply
-        pause = retry_after(reply.headers, self._world.clock())
-        kind = TooManyRequests if reply.status == 429 else NoAnswer
-        return kind(f"HTTP {reply.status}", retry_after=pause)
+        return kind(f"HTTP {reply.status}", retry_after=retry_after(reply.headers, self._world.clock()))
+
+    def _opened(self, host: Host) -> None:
+        _log.warning("nobody answers there: we leave it alone for a moment", extra={"host": host.name})
+        self._world.meter.circuit_opened(host)
+
+    def _affords(self, failure: HttpFailure, host: Host, state: HostState) -> bool:
+        """Whether the host's budget has one more retry. To come back when told to is not pressing on."""
+        if isinstance(failure, TooManyRequests) and failure.retry_after is not None:
+            return True
+        if state.spend():
+            return True
+        self._world.meter.budget_spent(host)
+        return False
 
     def _delay(self, failure: HttpFailure, failures: int, limits: RetryPolicy) -> timedelta:
         """What the host asked for, with a little jitter on top; else our own back-off."""
@@ -89,12 +173,16 @@ class HttpCaller:
             return failure.retry_after + limits.first_delay * self._world.jitter()
         return limits.ceiling(failures) * self._world.jitter()
 
-    def _report(self, failure: HttpFailure, delay: timedelta, on_wait: WaitReporter | None) -> None:
-        if on_wait is None:
-            return
+    async def _pause(
+        self, failure: HttpFailure, delay: timedelta, host: Host, on_wait: WaitReporter | None
+    ) -> None:
         throttled = isinstance(failure, TooManyRequests)
-        reason = WaitReason.THROTTLED if throttled else WaitReason.SOURCE_UNREACHABLE
-        on_wait(Wait(reason=reason, until=self._world.clock() + delay, message=failure.detail))
+        self._world.meter.waiting(host, delay, throttled=throttled)
+        if on_wait is not None:
+            reason = WaitReason.THROTTLED if throttled else WaitReason.SOURCE_UNREACHABLE
+            on_wait(Wait(reason=reason, until=self._world.clock() + delay, message=failure.detail))
+        await self._world.sleep(delay)
+        self._world.meter.retried(host)
 
     def _headers(self, asked: Mapping[str, str]) -> CIMultiDict[str]:
         """Ours, under those that were asked for, whatever their case."""
@@ -106,3 +194,34 @@ class HttpCaller:
             headers["x-correlation-id"] = correlation_id
         headers.update(asked)
         return headers
+
+
+def outcome_of(outcome: HttpReply | HttpFailure) -> str:
+    """One word for what became of an attempt, out of few."""
+    match outcome:
+        case HttpReply():
+            return f"{outcome.status // 100}xx"
+        case TooManyRequests():
+            return "429"
+        case ServerError():
+            return "5xx"
+        case BadGateway():
+            return "gateway"
+        case CertificateRefused():
+            return "certificate"
+        case RedirectAnswer():
+            return "3xx"
+        case UnusableAnswer():
+            return "unusable"
+        case AddressForbidden():
+            return "forbidden"
+        case _:
+            return "no_answer"
+
+
+def _may_repeat(request: HttpRequest, failure: HttpFailure) -> bool:
+    return request.idempotent and not isinstance(failure, CertificateRefused | LeftAlone)
+
+
+def _authority(url: URL) -> str:
+    return f"{url.raw_host}:{url.port}"

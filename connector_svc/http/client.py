@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from importlib.metadata import version
 
 import aiohttp
@@ -21,6 +21,7 @@ from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.shop import Shop
 from connector_svc.http.caller import HttpCaller, Surroundings
 from connector_svc.http.config import HttpConfig
+from connector_svc.http.download import Downloader, file_address
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.exchange import Exchange, HttpRequest
 from connector_svc.http.failures import (
@@ -31,17 +32,30 @@ from connector_svc.http.failures import (
     UnusableAnswer,
 )
 from connector_svc.http.guard import AddressGuard, GuardedConnector, GuardedResolver
+from connector_svc.http.hosts import Host, HostClass, Hosts
 from connector_svc.platforms.base import HttpReply
 
 
 class ShopClient:
     """HTTP to one shop; the `ShopHttp` of platforms."""
 
-    def __init__(self, shop: Shop, base_url: URL, caller: HttpCaller, on_wait: WaitReporter | None) -> None:
+    def __init__(
+        self,
+        shop: Shop,
+        base_url: URL,
+        caller: HttpCaller,
+        on_wait: WaitReporter | None,
+        *,
+        files: Downloader,
+        endpoints: Endpoints,
+    ) -> None:
         self._shop = shop
         self._base_url = base_url
         self._caller = caller
+        self._files = files
+        self._endpoints = endpoints
         self._on_wait = on_wait
+        self._host = Host(name=shop.domain, host_class=HostClass.SHOP, platform=shop.platform)
 
     @property
     def base_url(self) -> URL:
@@ -66,7 +80,18 @@ class ShopClient:
             idempotent=idempotent,
         )
         try:
-            return await self._caller.call(request, on_wait=self._on_wait)
+            return await self._caller.call(request, host=self._host, on_wait=self._on_wait)
+        except HttpFailure as failure:
+            raise source_failure(self._shop, failure) from failure
+
+    async def download(self, url: str, *, hosts: Collection[str], max_bytes: int) -> AsyncGenerator[bytes, None]:
+        """See `ShopHttp`. Raises SourceFailure."""
+        try:
+            address = file_address(url, hosts=hosts, base_url=self._base_url, endpoints=self._endpoints)
+            stream = self._files.chunks(address, max_bytes=max_bytes, on_wait=self._on_wait)
+            async with aclosing(stream) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         except HttpFailure as failure:
             raise source_failure(self._shop, failure) from failure
 
@@ -74,19 +99,20 @@ class ShopClient:
 class OutboundHttp:
     """The `HttpFactory` of platforms."""
 
-    def __init__(self, endpoints: Endpoints, caller: HttpCaller, services: HttpCaller) -> None:
+    def __init__(self, endpoints: Endpoints, caller: HttpCaller, services: HttpCaller, files: Downloader) -> None:
         self._endpoints = endpoints
         self._caller = caller
+        self._files = files
         self.services = services
         """For services that the operator named: their addresses are not guarded."""
 
-    def to_shop(self, shop: Shop, *, on_wait: WaitReporter | None = None) -> ShopClient:
+    def to_shop(self, shop: Shop, *, on_wait: WaitReporter | None = None, api_host: str = "") -> ShopClient:
         """HTTP to `shop`. Raises SourceAddressForbidden when its domain is no host name."""
         try:
-            base_url = self._endpoints.base_url(shop.domain)
+            base_url = self._endpoints.base_url(shop.domain, api_host)
         except AddressForbidden as failure:
             raise source_failure(shop, failure) from failure
-        return ShopClient(shop, base_url, self._caller, on_wait)
+        return ShopClient(shop, base_url, self._caller, on_wait, files=self._files, endpoints=self._endpoints)
 
 
 def join(base: URL, path: str, params: Sequence[tuple[str, str]] = ()) -> URL:
@@ -128,12 +154,17 @@ async def open_http(
             config.endpoints,
             _caller(shops, config, world),
             _caller(services, config, world),
+            Downloader(shops, config.retry, world, user_agent=_agent()),
         )
 
 
 def _caller(session: aiohttp.ClientSession, config: HttpConfig, world: Surroundings) -> HttpCaller:
-    exchange = Exchange(session, max_body_bytes=config.max_body_bytes)
-    return HttpCaller(exchange, config.retry, world, user_agent=f"catalogsync/{version('catalogsync')}")
+    hosts = Hosts(config.retry_budget, config.circuit, world.monotonic)
+    return HttpCaller(Exchange(session, config.body), hosts, config.retry, world, user_agent=_agent())
+
+
+def _agent() -> str:
+    return f"catalogsync/{version('catalogsync')}"
 
 
 def _session(config: HttpConfig, guard: AddressGuard) -> aiohttp.ClientSession:
@@ -150,5 +181,6 @@ def _session(config: HttpConfig, guard: AddressGuard) -> aiohttp.ClientSession:
             sock_connect=config.connect_timeout.total_seconds(),
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
         trust_env=False,
     )

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from connector_svc.http.addresses import Network
+from connector_svc.http.circuit import CircuitPolicy
 from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.hosts import RetryBudget
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.http.trust import trusted_roots
+from connector_svc.http.unpacking import BodyLimits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,10 +25,11 @@ class HttpConfig:
     total_timeout: timedelta = timedelta(seconds=60)
     """Of one attempt, from the wait for a connection to the last byte."""
     connect_timeout: timedelta = timedelta(seconds=10)
-    max_body_bytes: int = 20 * 1024 * 1024
-    """Of an answer, decompressed."""
+    body: BodyLimits = field(default_factory=BodyLimits)
     connections_per_host: int = 8
     connections: int = 100
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry_budget: RetryBudget = field(default_factory=RetryBudget)
+    circuit: CircuitPolicy = field(default_factory=CircuitPolicy)
     denied_networks: tuple[Network, ...] = ()
     """Ours, although their addresses are public."""

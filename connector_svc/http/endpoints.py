@@ -24,8 +24,11 @@ class Endpoints:
         checked = {_canonical(domain): _overridden(domain, text) for domain, text in overrides.items()}
         return cls(MappingProxyType(checked))
 
-    def base_url(self, domain: str) -> URL:
-        """Where `domain` is called. Raises AddressForbidden for a domain that is no host name."""
+    def base_url(self, domain: str, api_host: str = "") -> URL:
+        """Where `domain` is called: at `api_host` if its platform has one for all shops, else at itself.
+
+        Raises AddressForbidden for a domain that is no host name.
+        """
         overridden = self.overrides.get(domain)
         if overridden is not None:
             return overridden
@@ -34,7 +37,7 @@ class Endpoints:
         url = _https(domain)
         if url is None:
             raise AddressForbidden("the domain is not a host name")
-        return url
+        return URL.build(scheme="https", host=api_host) if api_host else url
 
     def is_operators(self, host: str, port: int) -> bool:
         """Whether the operator named this host and port, so that it may be inside."""

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import aiohttp
 from yarl import URL
 
-from connector_svc.http.failures import HttpFailure, NoAnswer, RedirectAnswer, UnusableAnswer
+from connector_svc.http.failures import CertificateRefused, HttpFailure, NoAnswer, RedirectAnswer, UnusableAnswer
+from connector_svc.http.nesting import is_nested_deeper
+from connector_svc.http.unpacking import BodyLimits, Unpacker
 from connector_svc.platforms.base import HttpReply
 
 _log = logging.getLogger(__name__)
@@ -32,16 +34,12 @@ class HttpRequest:
         return f"HttpRequest({self.method} {self.url.host} {self.url.path})"
 
 
-class CertificateRefused(NoAnswer):
-    """The host's TLS certificate is not trusted; trying again would not help."""
-
-
 class Exchange:
-    """Sends requests over one session."""
+    """Sends requests over one session, which must leave the unpacking to us."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, max_body_bytes: int) -> None:
+    def __init__(self, session: aiohttp.ClientSession, limits: BodyLimits) -> None:
         self._session = session
-        self._max_body_bytes = max_body_bytes
+        self._limits = limits
 
     async def send(self, request: HttpRequest) -> HttpReply:
         """The answer, whatever its status but a redirect. Raises HttpFailure."""
@@ -65,23 +63,37 @@ class Exchange:
 
     async def _send(self, request: HttpRequest) -> HttpReply:
         async with self._session.request(
-            request.method, request.url, headers=request.headers, data=request.body, allow_redirects=False
+            request.method,
+            request.url,
+            headers=request.headers,
+            data=request.body,
+            allow_redirects=False,
+            middlewares=(_only_once,),
         ) as response:
             body = await self._body(response)
             return HttpReply(status=response.status, headers=response.headers, body=body)
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        """The decompressed body; a longer one than allowed is not read on."""
-        limit = self._max_body_bytes
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in response.content.iter_any():
-            size += len(chunk)
-            if size > limit:
-                response.close()
-                raise UnusableAnswer(f"the answer is larger than {limit // (1024 * 1024)} MiB")
-            chunks.append(chunk)
-        return b"".join(chunks)
+        """The unpacked body; one beyond the limits is not read on."""
+        try:
+            unpacker = Unpacker(response.headers.get("Content-Encoding", ""), self._limits)
+            parts = [part async for piece in response.content.iter_any() for part in unpacker.feed(piece)]
+            unpacker.close()
+        except UnusableAnswer:
+            response.close()
+            raise
+        body = b"".join(parts)
+        if is_nested_deeper(body, self._limits.max_nesting):
+            raise UnusableAnswer(f"the answer is nested deeper than {self._limits.max_nesting} levels")
+        return body
+
+
+async def _only_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keeps aiohttp from sending a request a second time on its own, past our budget, when a connection breaks."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectionError as error:
+        raise _failure(error) from None
 
 
 def _failure(error: aiohttp.ClientError) -> HttpFailure:
@@ -92,8 +104,6 @@ def _failure(error: aiohttp.ClientError) -> HttpFailure:
             return NoAnswer("its name cannot be resolved")
         case aiohttp.ClientConnectorError():
             return NoAnswer("no connection")
-        case aiohttp.ClientPayloadError() if _is_bad_encoding(error):
-            return UnusableAnswer("the answer is wrongly compressed")
         case aiohttp.ClientPayloadError():
             return NoAnswer("the answer broke off")
         case aiohttp.ServerTimeoutError():
@@ -102,10 +112,6 @@ def _failure(error: aiohttp.ClientError) -> HttpFailure:
             return NoAnswer("the answer is not HTTP")
         case _:
             return NoAnswer("the connection broke")
-
-
-def _is_bad_encoding(error: BaseException) -> bool:
-    return isinstance(error.__cause__, aiohttp.http_exceptions.ContentEncodingError)
 
 
 def _location(asked: URL, text: str) -> str:

@@ -2,9 +2,13 @@
 
 HttpFailure
 ├── NoAnswer            no connection, a time-out, a broken or failing answer, after all retries
+│   ├── ServerError         500: the host is there
+│   ├── BadGateway          502, 503, 504
+│   ├── CertificateRefused
+│   └── LeftAlone           nobody answered for long: not asked at all
 ├── TooManyRequests     429 after all retries, or a longer pause asked than we wait
 ├── RedirectAnswer      3xx, never followed
-├── UnusableAnswer      too large or undecodable
+├── UnusableAnswer      too large, too deep or undecodable
 └── AddressForbidden    the host leads into a network that we do not call
 """
 
@@ -27,6 +31,22 @@ class NoAnswer(HttpFailure):
     """The host did not answer, or only with server errors."""
 
 
+class ServerError(NoAnswer):
+    """The host is there, and broke over this request."""
+
+
+class BadGateway(NoAnswer):
+    """Whoever stands before the host says that it does not answer, or is overloaded: 502, 503, 504."""
+
+
+class CertificateRefused(NoAnswer):
+    """The host's TLS certificate is not trusted; trying again would not help."""
+
+
+class LeftAlone(NoAnswer):
+    """The host was not asked, since it did not answer for some time; `retry_after` says when it is."""
+
+
 class TooManyRequests(HttpFailure):
     """The host asks for a pause that is longer than our patience."""
 
@@ -36,7 +56,7 @@ class RedirectAnswer(HttpFailure):
 
 
 class UnusableAnswer(HttpFailure):
-    """The answer cannot be read: too large or wrongly compressed."""
+    """The answer cannot be read: too large, nested too deep or wrongly compressed."""
 
 
 class AddressForbidden(HttpFailure):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,8 +31,14 @@ _RETRY_AFTER_LIMIT = 10**8
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """What the Retry-After header asks for, in seconds ("2", "2.0") or as an HTTP date; None: nothing usable."""
+    """What the Retry-After header asks for, in seconds ("2", "2.0") or as an HTTP date; None: nothing usable.
+
+    BigCommerce tells instead in how many milliseconds its window, in which nothing is left, ends.
+    """
     text = headers.get("Retry-After", "").strip()
+    if not text and headers.get("X-Rate-Limit-Requests-Left", "").strip() == "0":
+        milliseconds = headers.get("X-Rate-Limit-Time-Reset-Ms", "").strip()
+        return timedelta(milliseconds=int(milliseconds)) if re.fullmatch(r"[0-9]{1,10}", milliseconds) else None
     try:
         seconds = float(text)
     except ValueError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,6 +55,14 @@ class Platform(Protocol):
         """
         ...
 
+    async def abandon(self, shop: Shop, checkpoint: bytes) -> bool:
+        """Ends the job that the platform runs for the pass of `checkpoint`, if there is one and it is ours.
+
+        Whether one was told to end. Raises SourceFailure. A pass that is continued nevertheless reads the rest in
+        another way.
+        """
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpReply:
@@ -92,12 +100,26 @@ class ShopHttp(Protocol):
         """Sends one request; `path` starts with "/". The query string and headers never reach a log."""
         ...
 
+    def download(self, url: str, *, hosts: Collection[str], max_bytes: int) -> AsyncGenerator[bytes, None]:
+        """The file at `url`, which must lie on one of the platform's file `hosts`, in pieces, each byte once.
+
+        Sends no credentials and follows no redirect; a broken connection is taken up where it broke. Whether the
+        file is whole is for the reader to find out: a server may send less than there is. Raises
+        SourceAddressForbidden for another host, SourceResponseInvalid for more than `max_bytes` and for a file
+        that is not there, SourceUnreachable once patience has ended.
+        """
+        ...
+
 
 class HttpFactory(Protocol):
     """Opens HTTP to shops."""
 
-    def to_shop(self, shop: Shop, *, on_wait: WaitReporter | None = None) -> ShopHttp:
-        """HTTP to `shop`; `on_wait` is told when a retry or a Retry-After is waited for."""
+    def to_shop(self, shop: Shop, *, on_wait: WaitReporter | None = None, api_host: str = "") -> ShopHttp:
+        """HTTP to `shop`; `on_wait` is told when a retry or a Retry-After is waited for.
+
+        `api_host` is a constant of the platform: the one host at which it serves all its shops, if it is not each
+        shop's own domain.
+        """
         ...
 
 

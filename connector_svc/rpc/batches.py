@@ -19,7 +19,7 @@ from catalogsync.connector.v1 import connector_service_pb2 as pb
 from connector_svc.domain.fetch import Batch, End
 from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import Product
-from connector_svc.rpc.events import issue_message
+from connector_svc.rpc.events import issue_message, level_message
 from connector_svc.rpc.products import fill_product
 from connector_svc.rpc.stream_mark import StreamMark
 
@@ -131,6 +131,8 @@ class BatchWriter:
 
     def _finish(self, message: pb.FetchProductsResponse, batch: Batch) -> None:
         message.batch.deleted_product_ids.extend(batch.deleted_product_ids)
+        message.batch.listed_product_ids.extend(batch.listed_product_ids)
+        message.batch.stock_levels.extend(map(level_message, batch.stock_levels))
         message.batch.checkpoint = self._mark.encode()
 
     def _records(self, batch: Batch, all_issues: Sequence[pb.RecordIssue]) -> Iterator[_Record]:

@@ -8,8 +8,8 @@ from typing import Final
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
 
-from connector_svc.domain.fetch import End, Header, Wait, WaitReason
-from connector_svc.domain.issue import IssueReason, RecordIssue
+from connector_svc.domain.fetch import End, Header, Offer, StockLevel, Wait, WaitReason
+from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason, RecordIssue
 from connector_svc.domain.shop import ShopFacts
 from connector_svc.platforms.base import Platform
 from connector_svc.rpc.products import fill_time
@@ -18,8 +18,6 @@ MAX_SAMPLE: Final = 200
 """Characters of an offending value."""
 MAX_TEXT: Final = 500
 """Characters of what is written for people."""
-_MAX_REDACTED: Final = 2_000
-"""Characters looked at: a sample may be a whole megabyte."""
 
 _REASONS: Final[Mapping[IssueReason, issue_reason_pb2.IssueReason.ValueType]] = {
     reason: issue_reason_pb2.IssueReason.Value(f"ISSUE_REASON_{reason.name}") for reason in IssueReason
@@ -73,6 +71,7 @@ def end_message(end: End) -> pb.FetchProductsResponse:
             set_aside_count=end.set_aside_count,
             emitted_item_count=end.emitted_item_count,
             warnings=end.warnings,
+            all_listed=end.all_listed,
         )
     )
 
@@ -84,9 +83,29 @@ def issue_message(issue: RecordIssue, redact: Callable[[str], str]) -> pb.Record
         product_id=issue.product_id,
         variant_id=issue.variant_id,
         field=issue.field[:MAX_SAMPLE],
-        message=redact(issue.message[:_MAX_REDACTED])[:MAX_TEXT],
-        sample=redact(issue.sample[:_MAX_REDACTED])[:MAX_SAMPLE],
+        message=redact(issue.message[:SAMPLE_LENGTH])[:MAX_TEXT],
+        sample=redact(issue.sample[:SAMPLE_LENGTH])[:MAX_SAMPLE],
         product_set_aside=issue.product_set_aside,
+    )
+
+
+def level_message(level: StockLevel) -> pb.StockLevel:
+    """Stock, and the offer where it is known."""
+    return pb.StockLevel(
+        product_id=level.product_id,
+        variant_id=level.variant_id,
+        stock_quantity=level.stock_quantity,
+        available=level.available,
+        offer=_offer_message(level.offer) if level.offer else None,
+    )
+
+
+def _offer_message(offer: Offer) -> pb.Offer:
+    before = offer.compare_at_price
+    return pb.Offer(
+        sku=offer.sku,
+        price=None if offer.price is None else str(offer.price),
+        compare_at_price=None if before is None else str(before),
     )
 
 

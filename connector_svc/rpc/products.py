@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from connector_svc.domain.product import Image, InventoryPolicy, Product, ProductStatus, Variant
+from connector_svc.domain.product import Image, InventoryPolicy, Product, ProductStatus, SelectedOption, Variant
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -57,25 +58,26 @@ def _fill_variants(out: pb.Product, variants: Iterable[Variant]) -> None:
 def fill_variant(out: pb.Variant, variant: Variant) -> None:
     """Fills `out`; prices keep the platform's own digits. Raises ValueError when a value does not fit."""
     out.id = variant.id
-    out.title = variant.title
-    out.sku = variant.sku
-    out.barcode = variant.barcode
+    if variant.title:
+        out.title = variant.title
+    if variant.sku:
+        out.sku = variant.sku
+    if variant.barcode:
+        out.barcode = variant.barcode
     if variant.price is not None:
-        out.price = format(variant.price, "f")
+        out.price = _digits(variant.price)
     if variant.compare_at_price is not None:
-        out.compare_at_price = format(variant.compare_at_price, "f")
+        out.compare_at_price = _digits(variant.compare_at_price)
     if variant.stock_quantity is not None:
         out.stock_quantity = variant.stock_quantity
     out.inventory_policy = _POLICY[variant.inventory_policy]
     out.available = variant.available
-    for option in variant.options:
-        selected = out.options.add()
-        selected.name = option.name
-        selected.value = option.value
+    if variant.options:
+        _fill_options(out, variant.options)
     if variant.image is not None:
         fill_image(out.image, variant.image)
     if variant.weight is not None:
-        out.weight = format(variant.weight, "f")
+        out.weight = _digits(variant.weight)
         out.weight_unit = variant.weight_unit
     out.position = variant.position
     if variant.created_at is not None:
@@ -84,17 +86,35 @@ def fill_variant(out: pb.Variant, variant: Variant) -> None:
         fill_time(out.update_time, variant.updated_at)
 
 
+def _fill_options(out: pb.Variant, options: Iterable[SelectedOption]) -> None:
+    add = out.options.add
+    for option in options:
+        selected = add()
+        selected.name = option.name
+        selected.value = option.value
+
+
+def _digits(number: Decimal) -> str:
+    """The platform's own digits, never with an exponent. `str` costs a third of `format`."""
+    text = str(number)
+    return format(number, "f") if "E" in text else text
+
+
 def fill_image(out: pb.Image, image: Image) -> None:
     """Fills `out`."""
     out.id = image.id
     out.url = image.url
-    out.alt_text = image.alt_text
-    out.width = image.width
-    out.height = image.height
+    if image.alt_text:
+        out.alt_text = image.alt_text
+    if image.width:
+        out.width = image.width
+    if image.height:
+        out.height = image.height
 
 
 def fill_time(out: Timestamp, moment: datetime) -> None:
     """Fills `out` with an aware time, exactly; FromDatetime does the same at three times the cost."""
     since = moment - _EPOCH
     out.seconds = since.days * 86_400 + since.seconds
-    out.nanos = since.microseconds * 1_000
+    if since.microseconds:
+        out.nanos = since.microseconds * 1_000

@@ -43,6 +43,15 @@ class StreamRequest:
         return replace(self.fetch, checkpoint=checkpoint)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AbandonRequest:
+    """A pass that nobody will continue; the checkpoint is the stream's, and not empty."""
+
+    platform: Platform
+    shop: Shop
+    checkpoint: bytes
+
+
 class _Violations:
     """Collects what several checks say."""
 
@@ -92,6 +101,17 @@ def parse_fetch(request: pb.FetchProductsRequest, platforms: Platforms) -> Strea
     )
 
 
+def parse_abandon(request: pb.AbandonFetchRequest, platforms: Platforms) -> AbandonRequest:
+    """The pass that is given up. Raises InvalidRequest."""
+    violations = _Violations()
+    target = violations.run(lambda: parse_shop(request.shop, platforms))
+    violations.run(lambda: _check_present(request.checkpoint))
+    violations.run(lambda: _check_size(request.checkpoint))
+    violations.raise_if_any()
+    assert target is not None
+    return AbandonRequest(platform=target.platform, shop=target.shop, checkpoint=request.checkpoint)
+
+
 def _updated_after(request: pb.FetchProductsRequest) -> datetime | None:
     return _moment(request.updated_after) if request.HasField("updated_after") else None
 
@@ -107,6 +127,11 @@ def _max_batch_products(asked: int) -> int:
     if asked < 0:
         raise InvalidRequest.of("max_batch_products", "must not be negative")
     return min(asked or MAX_BATCH_PRODUCTS, MAX_BATCH_PRODUCTS)
+
+
+def _check_present(checkpoint: bytes) -> None:
+    if not checkpoint:
+        raise InvalidRequest.of("checkpoint", "must be that of the last stored batch")
 
 
 def _check_size(checkpoint: bytes) -> None:

@@ -13,7 +13,8 @@ from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorService
 from connector_svc.platforms.lookup import Platforms
 from connector_svc.rpc.events import facts_message, platform_message
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
-from connector_svc.rpc.requests import parse_fetch, parse_shop
+from connector_svc.rpc.requests import parse_abandon, parse_fetch, parse_shop
+from connector_svc.rpc.stream_mark import decode_mark
 from servicekit.drain import Drain
 
 
@@ -41,6 +42,14 @@ class ConnectorServicer(ConnectorServiceServicer):
         async with aclosing(stream.messages()) as messages:
             async for message in messages:
                 yield message
+
+    async def AbandonFetch(
+        self, request: pb.AbandonFetchRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.AbandonFetchResponse:
+        wanted = parse_abandon(request, self._platforms)
+        mark = decode_mark(wanted.shop, wanted.checkpoint)
+        ending = wanted.platform.abandon(wanted.shop, mark.platform if mark else b"")
+        return pb.AbandonFetchResponse(job_ended=await self._drain.race(ending))
 
     async def CheckShop(
         self, request: pb.CheckShopRequest, context: grpc.aio.ServicerContext[Any, Any]

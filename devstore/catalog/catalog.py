@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -27,16 +27,28 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """What is remembered of a product that is gone."""
+
+    product_id: int
+    title: str
+    at: datetime
+
+
 class Catalog:
     """Products are built when read and forgotten again, so 100,000 variants cost little until they are changed.
 
-    Changes move `updated` as the platform does: a variant's change moves the variant and its product, a
-    product's change the product alone. With `touch=False` no date moves, as after a write by SQL.
+    Changes move `updated` as the platform does: a variant's change moves the variant and its product (on
+    BigCommerce not the product), a product's change the product alone. With `touch=False` no date moves, as after
+    a write by SQL.
     """
 
     def __init__(self, spec: ShopSpec, *, clock: Callable[[], datetime] = now) -> None:
         self.spec = spec
         self.revision = 0
+        self.deletions: list[Deletion] = []
+        """What was deleted, oldest first; a platform may keep a log of it."""
         self._clock = clock
         self._generator = Generator.of(spec)
         self._rows = {row.id: row for row in map(self._generator.row, range(spec.products))}
@@ -88,6 +100,11 @@ class Catalog:
         variant = next(found, None)
         return (product, variant) if product and variant else None
 
+    def as_generated(self, product_id: int) -> Product | None:
+        """The product before any change; None when it was added later."""
+        index = cast("int", self._generator.ids.index_of_product(product_id))
+        return self._build(index) if index < self.spec.products else None
+
     def has_image(self, image_id: int) -> bool:
         product = self.product(self._generator.ids.product_of_image(image_id))
         return product is not None and any(image.id == image_id for image in product.images)
@@ -137,24 +154,26 @@ class Catalog:
     # -- changing
 
     def add_product(self, **fields: Unpack[ProductChanges]) -> Product:
-        """A new product, the newest by id, without images. On Shopify it has one variant, Default Title."""
+        """A new product, the newest by id, without images. On Shopify and BigCommerce it has one variant."""
         index, when = self._next_index, self._clock()
         self._next_index += 1
-        shopify = self.platform is Platform.SHOPIFY
+        variants = self.platform.sells_variants_only
         product = Product(
             id=self._generator.ids.product(index),
-            kind=Kind.VARIABLE if shopify else Kind.SIMPLE,
+            kind=Kind.VARIABLE if variants else Kind.SIMPLE,
             title=f"New product {index + 1}",
             handle=f"new-product-{index + 1}",
-            status="ACTIVE" if shopify else "publish",
-            price="" if shopify else "10.00",
+            status="ACTIVE" if variants else "publish",
+            price="" if variants else "10.00",
             created=when,
             updated=when,
         )
         self._store(replace(product, **fields))
-        if shopify:
+        if self.platform is Platform.SHOPIFY:
             default = (("Title", "Default Title"),)
             self.add_variant(product.id, title="Default Title", options=default, price="10.00", stock=0)
+        elif variants:
+            self.add_variant(product.id, title="", price="10.00", stock=0)
         return self._must(product.id)
 
     def update_product(self, product_id: int, *, touch: bool = True, **changes: Unpack[ProductChanges]) -> Product:
@@ -166,8 +185,9 @@ class Catalog:
         return self.update_product(product_id, status="trash")
 
     def delete_product(self, product_id: int) -> None:
-        """Gone without a trace."""
-        self._must(product_id)
+        """Gone from every list."""
+        product = self._must(product_id)
+        self.deletions.append(Deletion(product_id=product_id, title=product.title, at=self._clock()))
         del self._rows[product_id]
         self._changed.pop(product_id, None)
         self._turn()
@@ -193,7 +213,10 @@ class Catalog:
         product, variant = self._must_variant(variant_id)
         when = self._clock()
         changed = replace(variant, **changes)
-        if touch:
+        if touch and self.platform is Platform.BIGCOMMERCE:
+            # Its variants have no date, and their product's does not move.
+            changed = replace(changed, updated=when)
+        elif touch:
             changed, product = replace(changed, updated=when), replace(product, updated=when)
         variants = tuple(changed if old.id == variant_id else old for old in product.variants)
         self._store(replace(product, variants=variants))

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from devstore.catalog.ids import SHOPIFY_IDS, WOOCOMMERCE_IDS, IdScheme
+from devstore.catalog.ids import BIGCOMMERCE_IDS, FEED_IDS, SHOPIFY_IDS, WOOCOMMERCE_IDS, IdScheme
 from devstore.catalog.mixing import mix, seed_of
 from devstore.catalog.model import Image, Kind, Platform, Product
 from devstore.catalog.row import Row
 from devstore.catalog.special import Special
+from devstore.catalog.specials_bigcommerce import SPECIALS as BIGCOMMERCE_SPECIALS
 from devstore.catalog.specials_shopify import SPECIALS as SHOPIFY_SPECIALS
 from devstore.catalog.specials_woocommerce import SPECIALS as WOOCOMMERCE_SPECIALS
 from devstore.catalog.variants import VariantMaker, money, options_for
@@ -23,6 +24,18 @@ _IMPORT_SIZE = 40
 _IMPORT_EVERY = 600
 # Dates stay in the past, however large the catalog.
 _IMPORTS = 4_000
+_IDS = {
+    Platform.SHOPIFY: SHOPIFY_IDS,
+    Platform.WOOCOMMERCE: WOOCOMMERCE_IDS,
+    Platform.BIGCOMMERCE: BIGCOMMERCE_IDS,
+    Platform.FEED: FEED_IDS,
+}
+_SPECIALS = {
+    Platform.SHOPIFY: SHOPIFY_SPECIALS,
+    Platform.WOOCOMMERCE: WOOCOMMERCE_SPECIALS,
+    Platform.BIGCOMMERCE: BIGCOMMERCE_SPECIALS,
+    Platform.FEED: SHOPIFY_SPECIALS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +49,11 @@ class Generator:
 
     @classmethod
     def of(cls, spec: ShopSpec) -> Generator:
-        shopify = spec.platform is Platform.SHOPIFY
-        specials: tuple[Special, ...] = ()
-        if spec.specials:
-            specials = SHOPIFY_SPECIALS if shopify else WOOCOMMERCE_SPECIALS
         return cls(
             spec=spec,
             seed=seed_of(spec.seed, spec.name),
-            ids=SHOPIFY_IDS if shopify else WOOCOMMERCE_IDS,
-            specials=specials,
+            ids=_IDS[spec.platform],
+            specials=_SPECIALS[spec.platform] if spec.specials else (),
         )
 
     def special_at(self, index: int) -> Special | None:
@@ -108,9 +117,10 @@ class Generator:
         if row.kind is not Kind.VARIABLE:
             return replace(product, price=_stored(cents, rng), stock=rng.randrange(120), weight="0.25")
         options = options_for(len(row.variant_ids))
-        if not options:
-            shopify = self.spec.platform is Platform.SHOPIFY
-            options = (("Title", ("Default Title",)),) if shopify else (("Size", ("S", "M")),)
+        if not options and self.spec.platform is Platform.SHOPIFY:
+            options = (("Title", ("Default Title",)),)
+        elif not options and self.spec.platform is Platform.WOOCOMMERCE:
+            options = (("Size", ("S", "M")),)
         maker = VariantMaker(
             product_id=product.id,
             sku=product.sku,
@@ -125,17 +135,16 @@ class Generator:
     def _kind(self, draw: int, special: Special | None) -> Kind:
         if special and special.kind:
             return special.kind
-        if self.spec.platform is Platform.SHOPIFY:
+        if self.spec.platform.sells_variants_only:
             return Kind.VARIABLE
-        return Kind.VARIABLE if draw >> 9 & 1 and self.spec.shape.most else Kind.SIMPLE
+        variable = draw >> 9 & 1 or not self.spec.simple
+        return Kind.VARIABLE if variable and self.spec.shape.most else Kind.SIMPLE
 
     def _status(self, draw: int, special: Special | None) -> str:
-        shopify = self.spec.platform is Platform.SHOPIFY
+        active, draft = ("publish", "draft") if self.spec.platform is Platform.WOOCOMMERCE else ("ACTIVE", "DRAFT")
         if special:
-            return special.status or ("ACTIVE" if shopify else "publish")
-        if draw % 50 == 0:
-            return "DRAFT" if shopify else "draft"
-        return "ACTIVE" if shopify else "publish"
+            return special.status or active
+        return draft if draw % 50 == 0 else active
 
     def _variant_count(self, draw: int, kind: Kind, special: Special | None) -> int:
         if kind is not Kind.VARIABLE:

@@ -43,5 +43,7 @@ class IdScheme:
 SHOPIFY_IDS = IdScheme(
     first_product=7_000_000_000_000, first_variant=42_000_000_000_000, first_image=30_000_000_000_000
 )
+BIGCOMMERCE_IDS = IdScheme(first_product=77, first_variant=1_000_077, first_image=2_000_077)
+FEED_IDS = IdScheme(first_product=100_000, first_variant=5_000_100_000, first_image=9_000_100_000)
 # WordPress numbers products, variations and pictures from one sequence, so no two of them share an id.
 WOOCOMMERCE_IDS = IdScheme(first_product=4096, first_variant=4097, first_image=2_000_000_000)

@@ -45,22 +45,24 @@ def items_of(platform: Platform, product: Product) -> Iterator[SellableItem]:
         return
     if product.kind is not Kind.VARIABLE:
         yield _item(platform, product, product, product.kind.value)
+        # What WooCommerce keeps of the time when it was variable is not sold.
+        return
     for variant in product.variants:
-        yield _item(platform, product, variant, "variant" if platform is Platform.SHOPIFY else "variation")
+        yield _item(platform, product, variant, "variation" if platform is Platform.WOOCOMMERCE else "variant")
 
 
 def _item(platform: Platform, product: Product, sold: Product | Variant, kind: str) -> SellableItem:
-    gids = platform is Platform.SHOPIFY
+    gids, woo = platform is Platform.SHOPIFY, platform is Platform.WOOCOMMERCE
     return SellableItem(
         product_id=str(product.id),
         item_id=str(sold.id),
         product_gid=f"gid://shopify/Product/{product.id}" if gids else "",
         item_gid=f"gid://shopify/ProductVariant/{sold.id}" if gids else "",
         kind=kind,
-        sku=sold.sku or ("" if gids else product.sku),
-        barcode=sold.barcode if gids else "",
-        price=amount(sold.price),
-        compare_at=amount(sold.compare_at),
+        sku=sold.sku or (product.sku if woo else ""),
+        barcode="" if woo else sold.barcode,
+        price=_shown(platform, sold.price),
+        compare_at=_shown(platform, sold.compare_at),
         stock=shown_stock(product, sold),
         status=product.status,
         product_title=product.title,
@@ -72,6 +74,15 @@ def _item(platform: Platform, product: Product, sold: Product | Variant, kind: s
 def shown_stock(product: Product, sold: Offer) -> int | None:
     """The stock number an API shows for what is sold."""
     return product.stock if sold.shares_stock else sold.stock
+
+
+def json_digits(text: str) -> str:
+    """A stored decimal as a JSON number shows it: without the zeros at its end."""
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _shown(platform: Platform, text: str) -> Decimal | None:
+    return amount(json_digits(text) if platform is Platform.BIGCOMMERCE else text)
 
 
 def amount(text: str) -> Decimal | None:

@@ -15,6 +15,15 @@ class Platform(Enum):
     """Admin GraphQL."""
     WOOCOMMERCE = "woocommerce"
     """REST wc/v3."""
+    BIGCOMMERCE = "bigcommerce"
+    """REST V3."""
+    FEED = "feed"
+    """Signed files in the format of docs/custom-feed.md."""
+
+    @property
+    def sells_variants_only(self) -> bool:
+        """Whether every product has at least one variant, which is what is sold."""
+        return self is not Platform.WOOCOMMERCE
 
 
 class Kind(Enum):

@@ -49,7 +49,7 @@ class VariantMaker:
     updated: datetime
 
     def make(self, rng: Random, ids: Sequence[int], options: Options) -> tuple[Variant, ...]:
-        """One variant per id; a product without options gets none, even if an id is given."""
+        """One variant per id, as far as there are combinations; without options there is one."""
         chosen = combinations(options, len(ids))
         return tuple(
             self._one(rng, number, variant_id, pairs)

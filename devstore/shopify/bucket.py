@@ -26,6 +26,17 @@ LIMITS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """One call that got its points."""
+
+    at: float
+    left: float
+    """Points in the bucket behind it."""
+    lost: float
+    """Points lost until then."""
+
+
 class Bucket:
     """Full at the start. A query needs its requested cost at once and gets back what it did not use."""
 
@@ -37,12 +48,18 @@ class Bucket:
         self._clock = clock
         self._available = limit.maximum
         self._filled_at = clock()
+        self.lost = 0.0
+        """Points that were not restored since the bucket was full."""
+        self.first_take: Take | None = None
+        self.last_take: Take | None = None
 
     @property
     def available(self) -> float:
         """Points in the bucket now."""
         elapsed, self._filled_at = self._clock() - self._filled_at, self._clock()
-        self._available = min(self.limit.maximum, self._available + elapsed * self.limit.per_second)
+        restored = self._available + elapsed * self.limit.per_second
+        self._available = min(self.limit.maximum, restored)
+        self.lost += restored - self._available
         return self._available
 
     def take(self, points: int) -> bool:
@@ -52,7 +69,14 @@ class Bucket:
         if points > self.available:
             return False
         self._available -= points
+        self.last_take = Take(at=self._clock(), left=self._available, lost=self.lost)
+        self.first_take = self.first_take or self.last_take
         return True
+
+    def drain(self, points: int) -> None:
+        """Somebody else spends so many points, or what is left."""
+        if self._enforced:
+            self._available = max(0.0, self.available - points)
 
     def give_back(self, points: int) -> None:
         """Returns points that were taken and not used."""

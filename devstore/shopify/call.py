@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from graphql import GraphQLError, GraphQLResolveInfo
 
 from devstore.catalog.catalog import Catalog
+from devstore.shopify.quirks import Quirks
+
+if TYPE_CHECKING:
+    from devstore.shopify.bulk_jobs import BulkJobs
 
 LARGEST_PAGE = 250
 LARGEST_PAGE_OF_ONE_PRODUCT = 2_048
@@ -21,6 +26,8 @@ class Call:
     """The shop's base URL as the client sees it; image addresses start with it."""
     single_product: bool
     """The only root field is one product, which lifts the page size of its variants to 2,048."""
+    bulk: BulkJobs
+    quirks: Quirks = field(default_factory=Quirks)
     warnings: list[dict[str, object]] = field(default_factory=list)
 
     def image_url(self, image_id: int) -> str:

@@ -29,7 +29,10 @@ from graphql.language import BooleanValueNode, ValueNode
 from devstore.shopify.cost import Charge, Page
 
 # Objects that cost nothing themselves, measured.
-_FREE_TYPES = {"MoneyV2", "MoneyBag", "InventoryItemMeasurement", "Weight", "PageInfo", "ApiVersion"}
+_FREE_TYPES = {
+    "MoneyV2", "MoneyBag", "InventoryItemMeasurement", "Weight", "PageInfo", "ApiVersion",
+    "BulkOperation", "BulkOperationUserError", "UserError",
+}  # fmt: skip
 _ROOT_COUNT = 10
 _ROOT_FIELDS = {"productVariantsCount": 2, "bulkOperationRunQuery": 10, "bulkOperation": 1}
 _MUTATION = 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
 from typing import Any
@@ -15,10 +14,15 @@ from graphql.execution import execute_sync
 from devstore.catalog.catalog import Catalog
 from devstore.shopify import replies
 from devstore.shopify.bucket import LIMITS, Bucket
+from devstore.shopify.bulk_files import serve_result
+from devstore.shopify.bulk_jobs import BulkJobs
 from devstore.shopify.call import Call
 from devstore.shopify.charges import ChargeReader
 from devstore.shopify.cost import SINGLE_QUERY_MAXIMUM, actual_cost, requested_cost
 from devstore.shopify.documents import Document, Documents
+from devstore.shopify.oauth import PATH as OAUTH_PATH
+from devstore.shopify.oauth import Oauth
+from devstore.shopify.quirks import Quirks
 from devstore.shopify.remembered import Answer, Remembered
 from devstore.shopify.resolvers import resolve_prepared, type_of
 from devstore.shopify.schema import admin_schema
@@ -39,23 +43,35 @@ class ShopifyFace:
         self._schema = admin_schema()
         self._documents = Documents(self._schema)
         self._remembered = Remembered(_REMEMBERED_BYTES)
+        self.bulk = BulkJobs(field_resolver=resolve_prepared, type_resolver=type_of)
+        self.quirks = Quirks()
+        self.oauth = Oauth(catalog.spec, self.quirks)
         self.bucket = Bucket(LIMITS[catalog.spec.plan], enforced=throttle)
 
     async def answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
+        if path == OAUTH_PATH:
+            note.operation = "oauth"
+            return await self.oauth.answer(request)
         match = _PATH.fullmatch(path)
         version = served_version(match["version"] or SUPPORTED[0]) if match else None
         if version is None or request.method != "POST":
             return _json(replies.NOT_FOUND, status=404)
+        version = self.quirks.served_version or version
         headers = {"X-Shopify-API-Version": version, "X-Shopify-Shop-Domain": self._catalog.spec.domain}
-        if not self._knows(request.headers.get("X-Shopify-Access-Token", "")):
+        if not self.oauth.knows(request.headers.get("X-Shopify-Access-Token", "")):
             return _json(replies.BAD_TOKEN, status=401, headers=headers)
         asked = await _body(request)
         if asked is None:
             return _json(replies.NO_QUERY, status=400, headers=headers)
         return _json(self._reply(asked, site, note), headers=headers)
 
-    def _knows(self, token: str) -> bool:
-        return hmac.compare_digest(token.encode(), self._catalog.spec.credentials["access_token"].encode())
+    async def file(self, request: web.Request, name: str) -> web.StreamResponse:
+        """A result of a bulk operation."""
+        return await serve_result(request, name, self.bulk)
+
+    async def close(self) -> None:
+        """Ends the jobs that still work."""
+        await self.bulk.close()
 
     def _reply(self, asked: Reply, site: str, note: Note) -> Reply:
         document = self._documents.read(asked["query"])
@@ -74,13 +90,22 @@ class ShopifyFace:
             schema=self._schema, fragments=document.fragments, variables=variables, operation=operation
         )
         charges = reader.read()
-        requested = requested_cost(charges)
+        ids = variables.get("ids")
+        dearer = len(ids) if self.quirks.nodes_charged_per_id and isinstance(ids, list) else 1
+        requested = requested_cost(charges) * dearer
         if requested > SINGLE_QUERY_MAXIMUM:
             return replies.too_dear(requested)
+        self.bucket.drain(self.quirks.other_app_takes)
         if not self.bucket.take(requested):
             note.throttled = True
             return replies.throttled(requested, self.bucket.status())
-        call = Call(catalog=self._catalog, site=site, single_product=_single_product(operation))
+        call = Call(
+            catalog=self._catalog,
+            site=site,
+            single_product=_single_product(operation),
+            bulk=self.bulk,
+            quirks=self.quirks,
+        )
 
         def work_out() -> Answer:
             result = self._run(document, operation, variables, call)
@@ -88,11 +113,12 @@ class ShopifyFace:
                 data=msgspec.Raw(msgspec.json.encode(result.data)),
                 errors=replies.worded(result.errors or ()),
                 warnings=call.warnings,
-                points=min(requested, actual_cost(charges, result.data)),
+                points=min(requested, actual_cost(charges, result.data) * dearer),
             )
 
-        key = (document.text, note.operation, msgspec.json.encode(variables), site, self._catalog.revision)
-        answer = self._remembered.get(key, work_out)
+        state = (self._catalog.revision, repr(self.quirks))
+        key = (document.text, note.operation, msgspec.json.encode(variables), site, state)
+        answer = work_out() if "bulkOperation" in document.text else self._remembered.get(key, work_out)
         self.bucket.give_back(requested - answer.points)
         note.points = answer.points
         return self._worded(answer, requested)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from devstore.shopify.search import Term, parse_search
 from devstore.shopify.time import to_seconds
 
 Found = tuple[Row, Variant | None, Catalog]
-Test = Callable[[Found], bool]
+Test = Callable[[Any], bool]
 _OPS: dict[str, Callable[[Any, Any], bool]] = {
     "": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
 }  # fmt: skip
@@ -26,7 +26,7 @@ _OPS: dict[str, Callable[[Any, Any], bool]] = {
 class Field:
     """How one search field is read from a product or variant, and its value from the query."""
 
-    read: Callable[[Found], Any]
+    read: Callable[[Any], Any]
     value: Callable[[str], Any]
     """None when the text is no value of this field."""
 
@@ -77,9 +77,13 @@ def matcher(call: Call, query: str | None, path: str) -> Test | None:
     A field or value the platform does not know is left out of the search, so that all rows come back; only
     `extensions.search` of the reply tells.
     """
+    return test_of(call, query, path, _VARIANT_FIELDS if path == "productVariants" else _PRODUCT_FIELDS)
+
+
+def test_of(call: Call, query: str | None, path: str, fields: Mapping[str, Field]) -> Test | None:
+    """`matcher` with the fields of any list."""
     if not query or not query.strip():
         return None
-    fields = _VARIANT_FIELDS if path == "productVariants" else _PRODUCT_FIELDS
     warnings: list[dict[str, str]] = []
     alternatives = [
         [test for term in terms if (test := _test(term, fields, warnings))] for terms in parse_search(query)
@@ -95,7 +99,7 @@ def _any_of(alternatives: Sequence[Sequence[Test]]) -> Test | None:
     return lambda found: any(all(test(found) for test in tests) for tests in alternatives)
 
 
-def _test(term: Term, fields: dict[str, Field], warnings: list[dict[str, str]]) -> Test | None:
+def _test(term: Term, fields: Mapping[str, Field], warnings: list[dict[str, str]]) -> Test | None:
     if term.lacks_value:
         raise refused("Internal error. Looks like something went wrong on our end.", "INTERNAL_SERVER_ERROR")
     field = fields.get(term.field)
@@ -111,7 +115,7 @@ def _test(term: Term, fields: dict[str, Field], warnings: list[dict[str, str]]) 
 
 
 def _comparison(field: Field, compare: Callable[[Any, Any], bool], values: list[Any], *, negated: bool) -> Test:
-    def test(found: Found) -> bool:
+    def test(found: Any) -> bool:
         held = field.read(found)
         several = held if isinstance(held, list) else [held]
         return any(compare(one, value) for one in several for value in values) is not negated

@@ -68,7 +68,9 @@ def _option_values(option: dict[str, Any], info: Info) -> list[dict[str, Any]]:
 
 
 def _total_inventory(product: Product, info: Info) -> int:
-    return sum(variant.stock or 0 for variant in product.variants)
+    call: Call = info.context
+    shown = call.catalog.as_generated(product.id) if call.quirks.totals_lag else product
+    return sum(variant.stock or 0 for variant in (shown or product).variants)
 
 
 def _plain(text: str) -> str:

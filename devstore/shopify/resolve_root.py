@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from devstore.catalog.model import Product
-from devstore.shopify import lists
+from devstore.shopify import events, lists
 from devstore.shopify.call import LARGEST_PAGE, Call, Info, refused
 from devstore.shopify.gid import gid, parse_gid
-from devstore.shopify.paging import Connection, page
+from devstore.shopify.paging import Connection
 from devstore.shopify.time import SHOP_ZONE_NAME
 from devstore.shopify.versions import SUPPORTED
 from devstore.spec import Plan
 
-SCOPES = ("read_products", "read_inventory")
 _PLAN_NAMES = {Plan.STANDARD: "Basic", Plan.ADVANCED: "Advanced", Plan.PLUS: "Shopify Plus"}
 
 
@@ -53,7 +52,9 @@ def _nodes(_: Any, info: Info, ids: list[str]) -> list[Any]:
     if len(ids) > LARGEST_PAGE:
         text = f"The input array size of {len(ids)} is greater than the maximum allowed of {LARGEST_PAGE}."
         raise refused(text, "MAX_INPUT_SIZE_EXCEEDED")
-    return [node(None, info, one) for one in ids]
+    call: Call = info.context
+    gone = {gid("Product", number) for number in call.quirks.vanished}
+    return [None if one in gone else node(None, info, one) for one in ids]
 
 
 def _one(kind: str) -> Callable[..., Any]:
@@ -78,7 +79,7 @@ def _by_identifier(_: Any, info: Info, identifier: dict[str, Any]) -> Product | 
 
 
 def _events(_: Any, info: Info, **args: Any) -> Connection:
-    return page([], lambda key: None, args)
+    return events.events(info.context, args)
 
 
 def _shop(_: Any, info: Info) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def _shop(_: Any, info: Info) -> dict[str, Any]:
         "name": spec.domain.partition(".")[0].replace("-", " ").title(),
         "email": f"owner@{spec.domain}",
         "contactEmail": f"hello@{spec.domain}",
-        "myshopifyDomain": spec.domain,
+        "myshopifyDomain": call.quirks.myshopify_domain or spec.domain,
         "url": f"https://{spec.domain}",
         "currencyCode": spec.currency_code,
         "ianaTimezone": SHOP_ZONE_NAME,
@@ -107,7 +108,8 @@ def _shop(_: Any, info: Info) -> dict[str, Any]:
 
 
 def _installation(_: Any, info: Info) -> dict[str, Any]:
-    scopes = [{"handle": handle, "description": handle.replace("_", " ")} for handle in SCOPES]
+    call: Call = info.context
+    scopes = [{"handle": handle, "description": handle.replace("_", " ")} for handle in call.quirks.scopes]
     return {"__typename": "AppInstallation", "id": gid("AppInstallation", 1), "accessScopes": scopes}
 
 

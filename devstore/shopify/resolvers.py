@@ -8,6 +8,7 @@ from typing import Any
 from graphql import GraphQLError
 
 from devstore.catalog.model import Image, Product, Variant
+from devstore.shopify.bulk_resolve import BULK_MUTATION, BULK_ROOT
 from devstore.shopify.call import Info
 from devstore.shopify.resolve_product import MEDIA, OPTION, PRODUCT
 from devstore.shopify.resolve_root import ROOT
@@ -22,7 +23,8 @@ _CONNECTION: Mapping[str, Resolver] = {
 }
 
 RESOLVERS: Mapping[str, Mapping[str, Resolver]] = {
-    "QueryRoot": ROOT,
+    "QueryRoot": {**ROOT, **BULK_ROOT},
+    "Mutation": BULK_MUTATION,
     "Product": PRODUCT,
     "ProductVariant": VARIANT,
     "InventoryItem": INVENTORY_ITEM,
@@ -32,6 +34,7 @@ RESOLVERS: Mapping[str, Mapping[str, Resolver]] = {
     "ProductVariantConnection": _CONNECTION,
     "MediaConnection": _CONNECTION,
     "EventConnection": _CONNECTION,
+    "BulkOperationConnection": _CONNECTION,
 }
 
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
 from msgspec import json as fast_json
 
-from devstore.catalog.catalog import Catalog
+from devstore.catalog.catalog import Catalog, now
 from devstore.traffic import Note
 from devstore.woocommerce import listing
 from devstore.woocommerce import site as about
 from devstore.woocommerce import variation_json as variations
-from devstore.woocommerce.auth import check_key
+from devstore.woocommerce.addresses import find_route
+from devstore.woocommerce.auth import Keys
 from devstore.woocommerce.errors import RestError, invalid_product, invalid_variation, no_route
+from devstore.woocommerce.host import SharedHost
 from devstore.woocommerce.links import index_link, list_headers
 from devstore.woocommerce.listing import Rows
 from devstore.woocommerce.params import ListQuery, read_fields, read_list_query
 from devstore.woocommerce.parts import Json
 from devstore.woocommerce.product_json import product_json
+from devstore.woocommerce.quirk import WooQuirk
 
 _HEADERS = {
     "X-Robots-Tag": "noindex",
@@ -31,8 +36,9 @@ _HEADERS = {
     "Expires": "Wed, 11 Jan 1984 05:00:00 GMT",
     "Cache-Control": "no-cache, must-revalidate, max-age=0, no-store, private",
 }
-_REST = re.compile(r"(?:index\.php/)?wp-json(?:/(?P<route>.*?))?/?")
-_NOT_FOUND_PAGE = '<!doctype html><html lang="en-US"><head><title>Page not found</title></head></html>\n'
+_NOTICE = (
+    b"<br />\n<b>Warning</b>:  Undefined array key 0 in <b>/wp-content/plugins/x.php</b> on line <b>7</b><br />\n"
+)
 Handler = Callable[["_Ask", re.Match[str]], "tuple[Any, dict[str, str]]"]
 
 
@@ -42,6 +48,8 @@ class _Ask:
 
     request: web.Request
     route: str
+    url: str
+    """As the store writes it, without the query."""
     site: str
 
 
@@ -52,33 +60,47 @@ class _Route:
     handler: Handler
     single: bool = False
     public: bool = False
+    bulk: bool = False
 
 
 class WooCommerceFace:
     """One shop's REST API."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(
+        self, catalog: Catalog, *, quirks: Set[WooQuirk] = frozenset(), clock: Callable[[], datetime] = now
+    ) -> None:
         self._catalog = catalog
+        self._quirks = quirks
+        self._keys = Keys(catalog.spec, quirks, clock)
+        self.host = SharedHost(workers=catalog.spec.workers, seconds=catalog.spec.work_ms / 1000)
         self._routes = list(self._table())
 
     async def answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
-        match = _REST.fullmatch(path)
-        if match is None:
-            return web.Response(status=404, text=_NOT_FOUND_PAGE, content_type="text/html", charset="UTF-8")
-        ask = _Ask(request=request, route=match["route"] or "", site=site)
+        async with self.host.serving() as refusal:
+            return refusal or self._answer(request, path, site, note)
+
+    def _answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
+        found = find_route(request, path, self._quirks)
+        if isinstance(found, web.Response):
+            return found
+        if WooQuirk.OTHER_HOME in self._quirks:
+            site = f"{request.scheme}://www.{self._catalog.spec.domain}/shop"
+        ask = _Ask(request=request, route=found, url=f"{site}/{path}", site=site)
         try:
             body, headers = self._dispatch(ask, note)
         except RestError as error:
-            return _json(error.body, {"Link": index_link(site)}, status=error.status)
-        return _json(body, {"Link": index_link(site), **headers})
+            return self._json(error.body, {"Link": index_link(site)}, status=error.status)
+        return self._json(body, {"Link": index_link(site), **headers})
 
     def _dispatch(self, ask: _Ask, note: Note) -> tuple[Any, dict[str, str]]:
         for route in self._routes:
+            if route.bulk and WooQuirk.NO_BULK_VARIATIONS in self._quirks:
+                continue
             match = route.pattern.fullmatch(ask.route)
             if match:
                 note.operation = route.name
                 if not route.public:
-                    check_key(ask.request, self._catalog.spec, single=route.single)
+                    self._keys.check(ask.request, single=route.single, url=ask.url)
                 return route.handler(ask, match)
         raise no_route()
 
@@ -94,10 +116,10 @@ class WooCommerceFace:
         yield route("product_variations", variation, self._variations_of)
         yield route("variation", variation + r"/(\d+)", self._variation, single=True)
         if self._catalog.spec.version != "8.2":
-            yield route("variations", "wc/v3/variations", self._variations)
-        yield route("analytics_variations", "wc-analytics/variations", self._analytics_variations)
+            yield route("variations", "wc/v3/variations", self._variations, bulk=True)
+        yield route("analytics_variations", "wc-analytics/variations", self._analytics_variations, bulk=True)
         yield route("currency", "wc/v3/data/currencies/current", self._currency, single=True)
-        yield route("setting", r"wc/v3/settings/general/(\w+)", self._setting, single=True)
+        yield route("setting", r"wc/v3/settings/(general|products)/(\w+)", self._setting, single=True)
         yield route("system_status", "wc/v3/system_status", self._status)
 
     # -- products
@@ -141,17 +163,19 @@ class WooCommerceFace:
 
     def _variations(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
         asked = read_list_query(ask.request.query, variations=True)
-        rows = listing.variations(self._catalog, asked)
+        rows = listing.variations(self._catalog, asked, stale=self._has_stale)
         return self._list(ask, asked, rows, [self._shown(i, ask.site, asked, "wc/v3", 0) for i in rows.ids])
 
     def _analytics_variations(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
         asked = read_list_query(ask.request.query, variations=True)
-        rows = listing.variations(self._catalog, asked)
+        rows = listing.variations(self._catalog, asked, stale=self._has_stale)
         shown = [self._shown(i, ask.site, asked, "wc-analytics", 0) for i in rows.ids]
         body, headers = self._list(ask, asked, rows, shown)
         return body, headers | {"Allow": "GET"}
 
     def _shown(self, number: int, site: str, asked: ListQuery, space: str, under: int) -> Json | None:
+        if number == listing.ORPHAN_ID:
+            return self._orphan(site, asked, space)
         found = self._catalog.variant(number)
         if found is None:
             return None
@@ -159,6 +183,16 @@ class WooCommerceFace:
         if space == "wc-analytics":
             return variations.with_name(shown, *found)
         return shown if under else variations.with_parent(shown, found[0])
+
+    def _orphan(self, site: str, asked: ListQuery, space: str) -> Json | None:
+        """A variation whose product was deleted by SQL."""
+        like = next((row.variant_ids[0] for row in self._catalog.rows() if row.variant_ids), None)
+        shown = None if like is None else self._shown(like, site, asked, space, 0)
+        return None if shown is None else {**shown, "id": listing.ORPHAN_ID, "parent_id": 0, "permalink": False}
+
+    @property
+    def _has_stale(self) -> bool:
+        return WooQuirk.STALE_VARIATIONS in self._quirks
 
     # -- the site
 
@@ -173,13 +207,23 @@ class WooCommerceFace:
         return _only(shown, _kept(ask, {"_links"})), {"Allow": "GET"}
 
     def _setting(self, ask: _Ask, match: re.Match[str]) -> tuple[Any, dict[str, str]]:
-        shown = about.setting(self._catalog, ask.site, match[1])
+        shown = about.setting(self._catalog, ask.site, match[1], match[2])
         return _only(shown, _kept(ask, {"_links"})), {"Allow": "GET, POST, PUT, PATCH"}
 
     def _status(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
         return about.pick(about.status(self._catalog, ask.site), _kept(ask, set())), {"Allow": "GET"}
 
     # -- inside
+
+    def _json(self, body: Any, headers: dict[str, str], *, status: int = 200) -> web.Response:
+        encoded, kind = fast_json.encode(body), "application/json"
+        if WooQuirk.BYTE_ORDER_MARK in self._quirks:
+            encoded = codecs.BOM_UTF8 + encoded
+        if WooQuirk.NOTICES in self._quirks:
+            encoded, kind = _NOTICE + encoded, "text/html"
+        return web.Response(
+            body=encoded, status=status, headers=_HEADERS | headers, content_type=kind, charset="UTF-8"
+        )
 
     def _list(
         self, ask: _Ask, asked: ListQuery, rows: Rows, shown: Iterable[Json | None]
@@ -200,13 +244,3 @@ def _kept(ask: _Ask, always: set[str]) -> frozenset[str] | None:
 
 def _only(shown: Json, names: frozenset[str] | None) -> Json:
     return shown if names is None else {name: value for name, value in shown.items() if name in names}
-
-
-def _json(body: Any, headers: dict[str, str], *, status: int = 200) -> web.Response:
-    return web.Response(
-        body=fast_json.encode(body),
-        status=status,
-        headers=_HEADERS | headers,
-        content_type="application/json",
-        charset="UTF-8",
-    )

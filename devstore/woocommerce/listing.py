@@ -14,6 +14,8 @@ from devstore.woocommerce.params import ListQuery
 
 _UNSTABLE_VERSIONS = {"8.2"}
 _TRASH = "trash"
+ORPHAN_ID = 999_999_999
+"""Of the variation whose product is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +42,16 @@ def products(catalog: Catalog, asked: ListQuery) -> Rows:
     return _slice(ids, asked)
 
 
-def variations(catalog: Catalog, asked: ListQuery) -> Rows:
-    """Variations of the products named by `parent`, or of all products. Equal dates are ordered by id."""
+def variations(catalog: Catalog, asked: ListQuery, *, stale: bool = False) -> Rows:
+    """Variations of the products named by `parent`, or of all products. Equal dates are ordered by id.
 
-    def build() -> list[int]:
+    `stale`: those of products that are simple now come too, and ORPHAN_ID unless parents are named.
+    """
+
+    def ordered() -> list[int]:
         rows = catalog.rows() if not asked.parent else _parents(catalog, asked.parent)
-        found = [i for row in rows if row.kind is Kind.VARIABLE for i in _variation_ids(catalog, row, asked)]
+        kept = (row for row in rows if stale or row.kind is Kind.VARIABLE)
+        found = [i for row in kept for i in _variation_ids(catalog, row, asked)]
         if asked.orderby == "include":
             places = {i: place for place, i in enumerate(asked.include)}
             return sorted(found, key=lambda i: places.get(i, len(places)))
@@ -53,7 +59,14 @@ def variations(catalog: Catalog, asked: ListQuery) -> Rows:
             return sorted(found, reverse=asked.descending)
         return sorted(found, key=_variation_order(catalog, asked), reverse=asked.descending)
 
-    return _slice(catalog.view(("variations", asked.filters), build), asked)
+    def build() -> list[int]:
+        ids = ordered()
+        if stale and not asked.parent:
+            # The youngest, whatever they are ordered by.
+            ids.insert(0 if asked.descending else len(ids), ORPHAN_ID)
+        return ids
+
+    return _slice(catalog.view(("variations", asked.filters, stale), build), asked)
 
 
 def _slice(ids: list[int], asked: ListQuery) -> Rows:

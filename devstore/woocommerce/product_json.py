@@ -15,6 +15,8 @@ def product_json(catalog: Catalog, product: Product, site: str) -> Json:
     """Every field, in the platform's order."""
     price = catalog.lowest_price(product)
     simple = product.kind is Kind.SIMPLE
+    # What is left of the time when a simple product was variable stays in its table, and is not named here.
+    sells_variations = product.kind is Kind.VARIABLE and product.status != "trash"
     stock = product.stock if product.kind in (Kind.SIMPLE, Kind.VARIABLE) else None
     return {
         "id": product.id,
@@ -49,7 +51,7 @@ def product_json(catalog: Catalog, product: Product, site: str) -> Json:
         "images": [parts.image(picture, product, site) for picture in product.images],
         "attributes": _attributes(product),
         "default_attributes": [],
-        "variations": [] if product.status == "trash" else [variant.id for variant in product.variants],
+        "variations": [variant.id for variant in product.variants] if sells_variations else [],
         "grouped_products": list(product.linked),
         "menu_order": 0,
         "price_html": parts.price_html(price),

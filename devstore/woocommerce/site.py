@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from devstore.catalog.catalog import Catalog
+from devstore.spec import WEIGHT_UNITS
 from devstore.woocommerce.dates import SITE_OFFSET_HOURS, SITE_ZONE_NAME
 from devstore.woocommerce.errors import invalid_setting
 from devstore.woocommerce.parts import Json, link
@@ -55,17 +56,30 @@ def currency(catalog: Catalog, site: str) -> Json:
     return {"code": code, "name": name, "symbol": symbol, "_links": links}
 
 
-def setting(catalog: Catalog, site: str, name: str) -> Json:
-    """/settings/general/<name>; only the currency is there."""
-    if name != "woocommerce_currency":
-        raise invalid_setting()
+def setting(catalog: Catalog, site: str, group: str, name: str) -> Json:
+    """/settings/<group>/<name>; only the currency and the unit of weight are there."""
+    match group, name:
+        case "general", "woocommerce_currency":
+            shown = _currency_setting(catalog)
+        case "products", "woocommerce_weight_unit":
+            shown = _weight_setting(catalog)
+        case _:
+            raise invalid_setting()
+    base = f"{site}/wp-json/wc/v3/settings/{group}"
+    return {
+        "id": name,
+        **shown,
+        "group_id": group,
+        "_links": link(("self", f"{base}/{name}"), ("collection", base)),
+    }
+
+
+def _currency_setting(catalog: Catalog) -> Json:
     what = (
         "This controls what currency prices are listed at in the catalog "
         "and which currency gateways will take payments in."
     )
-    base = f"{site}/wp-json/wc/v3/settings/general"
     return {
-        "id": name,
         "label": "Currency",
         "description": what,
         "type": "select",
@@ -73,8 +87,19 @@ def setting(catalog: Catalog, site: str, name: str) -> Json:
         "options": {code: f"{title} ({symbol})" for code, (title, symbol) in _CURRENCIES.items()},
         "tip": what,
         "value": catalog.spec.currency_code,
-        "group_id": "general",
-        "_links": link(("self", f"{base}/{name}"), ("collection", base)),
+    }
+
+
+def _weight_setting(catalog: Catalog) -> Json:
+    what = "This controls what unit you will define weights in."
+    return {
+        "label": "Weight unit",
+        "description": what,
+        "type": "select",
+        "default": "kg",
+        "options": {unit: unit for unit in WEIGHT_UNITS},
+        "tip": what,
+        "value": catalog.spec.weight_unit,
     }
 
 

@@ -22,10 +22,15 @@ def main() -> int:
     # Connectors that are killed in the middle of a request are our own doing.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     with open_directory("chaos") as place:
-        report = asyncio.run(chaos(place, seconds=asked.minutes * 60, seed=asked.seed, fenced=not asked.unfenced))
-        if asked.keep:
-            shutil.copytree(place, asked.keep, ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
-            (asked.keep / "violations.txt").write_text("\n".join(report.violations))
+        try:
+            report = asyncio.run(
+                chaos(place, seconds=asked.minutes * 60, seed=asked.seed, fenced=not asked.unfenced)
+            )
+        finally:
+            if asked.keep:
+                shutil.copytree(place, asked.keep, ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
+    if asked.keep:
+        (asked.keep / "violations.txt").write_text("\n".join(report.violations))
     _tell(report)
     return int(bool(report.violations) is not asked.unfenced)
 

@@ -104,7 +104,8 @@ class Instance:
     async def ended(self) -> None:
         """When the process of this life is gone."""
         if self._watching is not None:
-            await self._watching
+            # Not awaited itself: whoever waits with a time-out would cancel it for all.
+            await asyncio.wait({self._watching})
 
     async def stop(self) -> None:
         """Ends it for good."""

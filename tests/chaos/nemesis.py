@@ -73,6 +73,8 @@ class Nemesis:
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.losses: list[Loss] = []
+        self.database_returns: list[float] = []
+        """When it took connections again after a crash."""
         self.storms: list[tuple[float, float]] = []
         """When the database was away, slow or silent: a takeover then waits for it."""
         self._catalogs = catalogs
@@ -153,14 +155,15 @@ class Nemesis:
         new_too = self._random.choice((0.0, self._random.uniform(0.5, 3)))
         self.counts["half_open_connections"] += proxy.half_open(linger=linger, new_too=new_too)
         self.counts["half_open"] += 1
-        self._note_storm(linger if name != "connector" else 0)
+        self._note_storm(linger if name.startswith("postgres") else 0)
 
     async def slow(self) -> None:
         """One proxy delays everything for a while."""
-        proxy, seconds = self._proxy(), self._random.uniform(0.5, 2)
+        name, proxy = self._random.choice(list(self._proxies.items()))
+        seconds = self._random.uniform(0.5, 2)
         proxy.latency = self._random.uniform(0.02, 0.2)
         self.counts["slow"] += 1
-        self._note_storm(seconds)
+        self._note_storm(seconds if name.startswith("postgres") else 0)
         self._mend(self._speed_up(proxy, seconds))
 
     async def _revive_fallen(self) -> None:
@@ -214,6 +217,7 @@ class Nemesis:
         await self._postgres.crash()
         await asyncio.sleep(after)
         await self._postgres.start()
+        self.database_returns.append(time.time())
         self.storms.append((began, time.time()))
         self._database_down = False
         self._database_spared_until = time.time() + self._limits.spare_database

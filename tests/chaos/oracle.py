@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from uuid import UUID
 
 import asyncpg
 
 from devstore.catalog.catalog import Catalog
-from tests.chaos.journal import Entry
 
 COMPARED = ("missing", "stale", "extra", "products_missing", "products_extra", "items_right")
 """What is counted."""
@@ -71,37 +67,4 @@ def _book(row: asyncpg.Record, distinct: int) -> list[str]:
     met = row["products_seen"] + row["products_set_aside"]
     if row["mode"] == "FULL" and row["last_of_pass"] and met != distinct:
         found.append(f"{met} products met, {distinct} distinct ({row['state']})")
-    return found
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Takeover:
-    """A sync that went on in other hands. Unix times."""
-
-    sync_id: UUID
-    loser: str
-    lost: float
-    taken: float
-
-    @property
-    def seconds(self) -> float:
-        """For so long nobody worked on it."""
-        return self.taken - self.lost
-
-
-def takeovers(
-    histories: Mapping[UUID, Sequence[Entry]],
-    owners: Mapping[UUID, str | None],
-    losses: Sequence[tuple[str, float]],
-) -> list[Takeover]:
-    """For each life that held a sync when it was lost: the next claim of that sync."""
-    found = []
-    for sync_id, entries in histories.items():
-        for loser, lost in losses:
-            before = [entry for entry in entries if entry.at <= lost]
-            if not before or before[-1].owner is None or owners.get(before[-1].owner) != loser:
-                continue
-            claim = next((e for e in entries if e.at > lost and e.epoch > before[-1].epoch and not e.ended), None)
-            if claim is not None:
-                found.append(Takeover(sync_id=sync_id, loser=loser, lost=lost, taken=claim.at))
     return found

@@ -8,17 +8,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 
-from tests.chaos import journal, oracle
-from tests.chaos.mutator import Mutator
+from devstore.mutator import Mutator
+from tests.chaos import journal, oracle, timings
 from tests.chaos.nemesis import ALL, ZOMBIES, Limits, Nemesis
 from tests.chaos.system import ChaosSystem, Size, running_system
 from tests.chaos.workload import Clients, Notes, ShopDriver
@@ -41,6 +39,12 @@ class Report:
     takeovers: list[float] = field(default_factory=list)
     clear_takeovers: list[float] = field(default_factory=list)
     """Those during which the database could be reached."""
+    handovers: list[float] = field(default_factory=list)
+    """From SIGTERM to the next claim, while the database could be reached."""
+    database_returns: list[float] = field(default_factory=list)
+    """From a PostgreSQL that takes connections again to the next stored batch."""
+    snapshots: list[float] = field(default_factory=list)
+    """From a transaction to the watcher that hears of it."""
     truth: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -55,8 +59,11 @@ class Report:
                 "seconds": self.seconds,
                 **dict(sorted(self.counts.items())),
                 "failed_syncs": dict(self.failed_syncs),
-                "takeovers": summary(self.takeovers),
-                "takeovers_with_database": summary(self.clear_takeovers),
+                "takeovers": timings.summary(self.takeovers),
+                "takeovers_with_database": timings.summary(self.clear_takeovers),
+                "handovers": timings.summary(self.handovers),
+                "writing_after_database_return": timings.summary(self.database_returns),
+                "snapshot_age": timings.summary(self.snapshots),
                 "truth": {name: self.truth[name] for name in oracle.COMPARED},
                 "violations": len(self.violations),
             }
@@ -64,7 +71,7 @@ class Report:
 
     def line(self) -> str:
         """For people."""
-        took, counts = summary(self.takeovers), self.counts
+        took, counts = timings.summary(self.takeovers), self.counts
         kills = counts["kill"] + counts["connector_kill"]
         return (
             f"chaos: {kills} kills, {counts['stop']} stops, {counts['pg_crash']} PostgreSQL crashes, "
@@ -73,22 +80,6 @@ class Report:
             f"{took['count']} takeovers (p50 {took['p50']} s, p99 {took['p99']} s); "
             f"{len(self.violations)} violations"
         )
-
-
-def summary(seconds: Sequence[float]) -> dict[str, Any]:
-    """Count and percentiles (nearest rank), in seconds."""
-    ordered = sorted(seconds)
-    if not ordered:
-        return {"count": 0, "p50": None, "p99": None, "max": None}
-    rank = {
-        name: ordered[min(len(ordered) - 1, int(len(ordered) * part))]
-        for name, part in (("p50", 0.5), ("p99", 0.99))
-    }
-    return {
-        "count": len(ordered),
-        **{name: round(value, 2) for name, value in rank.items()},
-        "max": round(ordered[-1], 2),
-    }
 
 
 async def chaos(
@@ -195,7 +186,7 @@ class _Run:
             report.counts[name] for name in ("drop", "cut", "half_open", "slow")
         )
         report.counts["batches"] = sum(entries[-1].next_seq for entries in histories.values())
-        self._time_takeovers(histories)
+        self._time(histories)
 
     async def _compare(self, connection: asyncpg.Connection) -> None:
         for domain, shop in self._system.store.shops.items():
@@ -205,27 +196,28 @@ class _Run:
             if wrong:
                 self._report.violations.append(f"{domain} differs from its store: {wrong}")
 
-    def _time_takeovers(self, histories: Mapping[UUID, Sequence[journal.Entry]]) -> None:
-        owners = {
-            after.owner: identity
-            for entries in histories.values()
-            for before, after in pairwise(entries)
-            if after.epoch > before.epoch
-            and after.owner
-            and not after.ended
-            and (identity := self._system.writers.of(after))
-        }
-        losses = [(loss.identity, loss.at) for loss in self._nemesis.losses if loss.kind != "term"]
-        for takeover in oracle.takeovers(histories, owners, losses):
-            self._report.takeovers.append(takeover.seconds)
-            if any(began < takeover.taken and ended > takeover.lost for began, ended in self._nemesis.storms):
-                self._report.notes += [_told(takeover)] if takeover.seconds > self._limits.longest_takeover else []
+    def _time(self, histories: Mapping[UUID, Sequence[journal.Entry]]) -> None:
+        report, nemesis, writers = self._report, self._nemesis, self._system.writers
+        sudden = [(loss.identity, loss.at) for loss in nemesis.losses if loss.kind != "term"]
+        asked = [(loss.identity, loss.at) for loss in nemesis.losses if loss.kind == "term"]
+        report.handovers = [
+            one.seconds for one in timings.takeovers(histories, writers, asked) if not self._in_storm(one)
+        ]
+        report.database_returns = timings.until_written(histories, nemesis.database_returns)
+        report.snapshots = timings.of_snapshots(histories, self._notes.snapshots)
+        for takeover in timings.takeovers(histories, writers, sudden):
+            report.takeovers.append(takeover.seconds)
+            if self._in_storm(takeover):
+                report.notes += [_told(takeover)] if takeover.seconds > self._limits.longest_takeover else []
                 continue
-            self._report.clear_takeovers.append(takeover.seconds)
+            report.clear_takeovers.append(takeover.seconds)
             if takeover.seconds > self._limits.longest_takeover:
-                self._report.violations.append(_told(takeover))
+                report.violations.append(_told(takeover))
+
+    def _in_storm(self, takeover: timings.Takeover) -> bool:
+        return any(began < takeover.taken and ended > takeover.lost for began, ended in self._nemesis.storms)
 
 
-def _told(takeover: oracle.Takeover) -> str:
+def _told(takeover: timings.Takeover) -> str:
     at = datetime.fromtimestamp(takeover.lost, UTC).strftime("%H:%M:%S")
     return f"sync {takeover.sync_id} waited {takeover.seconds:.1f} s after {takeover.loser} was lost at {at}"

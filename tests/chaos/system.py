@@ -1,4 +1,4 @@
-"""What is broken: processes, proxies between them, PostgreSQL; and the devstore, which is not, in our process."""
+"""What is broken: processes, PostgreSQL, and the proxies between them and before the devstore, which is ours."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from yarl import URL
 
 from demo.children import child_environment
 from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE
@@ -44,6 +45,8 @@ class Size:
     """Seconds that the devstore takes for each reply."""
     lease_ttl: float = 2.0
     fenced: bool = True
+    token_service: str = ""
+    """Its URL, if tokens come from one instead of a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,12 @@ async def running_system(place: Path, plan: Size, random: Random) -> AsyncIterat
         await _prepare_database(postgres)
         writers = journal.Writers()
         proxies: dict[str, FaultProxy] = {}
-        connectors = [_connector(place, f"connector-{n}", store) for n in range(plan.connectors)]
+        store_port = URL(store.url).port or 0
+        proxies["store"] = FaultProxy(lambda: [store_port], random=random)
+        await stack.enter_async_context(proxies["store"].listening())
+        connectors = [
+            _connector(place, f"connector-{n}", plan, store, proxies["store"]) for n in range(plan.connectors)
+        ]
         live = partial(_ports, connectors)
         proxies["connector"] = await stack.enter_async_context(FaultProxy(live, random=random).listening())
         catalogs: list[Instance] = []
@@ -156,7 +164,7 @@ async def _prepare_database(postgres: Postgres) -> None:
         await connection.close()
 
 
-def _connector(place: Path, name: str, store: RunningStore) -> Instance:
+def _connector(place: Path, name: str, plan: Size, store: RunningStore, way: FaultProxy) -> Instance:
     port = free_port()
     tables = []
     for shop in store.shops.values():
@@ -167,9 +175,12 @@ def _connector(place: Path, name: str, store: RunningStore) -> Instance:
     file.chmod(0o600)
     settings = {
         "CONNECTOR_LISTEN_ADDRESS": f"{HOST}:{port}",
-        "CONNECTOR_CREDENTIALS_FILE": str(file),
+        "CONNECTOR_CREDENTIALS_FILE": "" if plan.token_service else str(file),
+        "CONNECTOR_TOKEN_SERVICE_URL": plan.token_service,
         "CONNECTOR_CA_FILE": str(store.ca_file),
-        "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps({domain: store.base_url(domain) for domain in store.shops}),
+        "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps(
+            {domain: f"https://{way.address}/{domain}" for domain in store.shops}
+        ),
     }
     return Instance(name, CONNECTOR_SERVICE, port, ("-m", "connector_svc"), settings, place / f"{name}.log")
 

@@ -13,7 +13,7 @@ SEED = 7
 
 async def test_whatever_dies_the_tables_end_up_as_the_shops_are() -> None:
     with open_directory("chaos") as place:
-        report = await chaos(place, seconds=40, seed=SEED)
+        report = await chaos(place, seconds=60, seed=SEED)
     assert report.violations == [], report.as_json()
     # That something was broken, and synced, at all.
     assert report.counts["kill"] + report.counts["stop"] >= 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from random import Random
@@ -33,6 +34,8 @@ class Notes:
         self.failed: Counter[str] = Counter()
         """Reasons of syncs that failed."""
         self.counts: Counter[str] = Counter()
+        self.snapshots: list[tuple[str, int, float]] = []
+        """Sync, revision and when it arrived, of each snapshot that told something new."""
 
 
 class Clients:
@@ -103,7 +106,9 @@ class Clients:
                         )
                         break
                     self._check_order(sync_id, seen, message)
-                    seen = max(seen, message.sync.revision)
+                    if message.sync.revision > seen:
+                        seen = message.sync.revision
+                        self._notes.snapshots.append((sync_id, seen, time.time()))
                     if message.sync.state in ENDED:
                         return message.sync
             except TimeoutError:

@@ -32,6 +32,8 @@ class SmallSystem:
     items: int
     """What the shop sells."""
     connector: str
+    store: str
+    """The devstore's scheme, host and port."""
     _settings: dict[str, str]
     _catalogs: dict[str, str] = field(default_factory=dict)
 
@@ -78,6 +80,7 @@ async def small_system(*, products: int, latency_ms: int) -> AsyncIterator[Small
                 family=family,
                 items=shop["items"],
                 connector=connector,
+                store=store["listening"],
                 _settings={
                     "CONNECTOR_LISTEN_ADDRESS": connector,
                     "CONNECTOR_CREDENTIALS_FILE": str(_credentials(place, shop)),

@@ -36,6 +36,11 @@ class CheckingConnector(ConnectorServiceServicer):
     ) -> AsyncIterator[connector.FetchProductsResponse]:
         raise Refused("NOT_IMPLEMENTED", "no streams here")
 
+    async def AbandonFetch(
+        self, request: connector.AbandonFetchRequest, context: Any
+    ) -> connector.AbandonFetchResponse:
+        return connector.AbandonFetchResponse()
+
     async def ListPlatforms(
         self, request: connector.ListPlatformsRequest, context: Any
     ) -> connector.ListPlatformsResponse:

@@ -44,6 +44,10 @@ class ListedPlatform:
     requests: list[FetchRequest] = field(default_factory=list)
     closed: int = 0
     """Readers that ended, in whatever way."""
+    job_runs: bool = False
+    """Whether there is something to abandon."""
+    abandoned: list[bytes] = field(default_factory=list)
+    """Its own checkpoints of passes that were given up."""
 
     async def check(self, shop: Shop) -> ShopFacts:
         return ShopFacts(currency_code="EUR", shop_name="Shop", product_count=len(self.products))
@@ -57,6 +61,11 @@ class ListedPlatform:
                 yield event
         finally:
             self.closed += 1
+
+    async def abandon(self, shop: Shop, checkpoint: bytes) -> bool:
+        self.abandoned.append(checkpoint)
+        ended, self.job_runs = self.job_runs, False
+        return ended
 
     def _events(self, request: FetchRequest) -> list[FetchEvent]:
         found = unseal(request, fingerprint="listed", position_type=_Position)

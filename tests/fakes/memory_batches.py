@@ -11,7 +11,7 @@ from catalog_svc.domain.issue import RecordIssue
 from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import Progress, RecordCounts
 from catalog_svc.domain.shop import Shop
-from catalog_svc.domain.source import SourceBatch
+from catalog_svc.domain.source import SourceBatch, StockLevel
 from catalog_svc.domain.sync import Lease, Sync, SyncState
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
 from tests.fakes.memory_state import State, StoredItem, StoredProduct, SyncRow
@@ -46,12 +46,15 @@ class MemoryBatches:
         written, items = _write(state, lease.shop_id, products)
         gone, gone_items = state.mark_products(lease.shop_id, set(batch.deleted_product_ids))
         items = replace(items, deleted=items.deleted + gone_items)
+        items += _write_stock(state, lease.shop_id, batch.stock_levels)
         deleted = row.sync.progress.items.deleted + items.deleted
         if items.deleted and deleted > ALWAYS_ALLOWED and not row.allow_mass_delete:
             check_fuse(would_delete=deleted, stored=state.live_items(lease.shop_id) + deleted)
         aside = {issue.product_id for issue in batch.issues if issue.product_set_aside and issue.product_id}
+        met = frozenset(batch.listed_product_ids)
         if full:
-            met = frozenset(product.product_id for product in products) | aside
+            met |= {product.product_id for product in products} | aside
+        if met:
             state.seen[row.pass_id] = state.seen.get(row.pass_id, frozenset()) | met
         state.issues[lease.sync_id] = state.issues.get(lease.sync_id, ()) + batch.issues
         progress = _added(row.sync.progress, replace(written, deleted=gone), items, batch.issues, rate)
@@ -88,7 +91,7 @@ class MemorySweeps:
         sync = await self._link.transaction(work)
         return replace(lease, next_seq=lease.next_seq + 1), sync
 
-    async def forget_seen(self, lease: Lease) -> None:
+    async def tidy_up(self, lease: Lease) -> None:
         await self._link.transaction(lambda state: state.seen.pop(state.row(lease.sync_id).pass_id, None))
 
     def _step(self, state: State, row: SyncRow, shop_id: UUID) -> Sync | None:
@@ -151,6 +154,30 @@ def _write(state: State, shop_id: UUID, products: list[IncomingProduct]) -> tupl
         counts += RecordCounts(created=int(is_new), updated=int(not is_new))
         items += _write_changed(state, shop_id, product, known=stored is not None)
     return counts, items
+
+
+def _write_stock(state: State, shop_id: UUID, levels: tuple[StockLevel, ...]) -> RecordCounts:
+    touched = 0
+    for level in {level.item_id: level for level in levels}.values():
+        stored = state.items.get((shop_id, level.item_id))
+        if stored is None or stored.deleted:
+            continue
+        record = stored.record._replace(stock_quantity=level.stock_quantity, available=level.available)
+        if level.offer is not None:
+            record = record._replace(
+                sku=level.offer.sku,
+                price=level.offer.price,
+                compare_at_price=level.offer.compare_at_price,
+            )
+        if stored.says(record):
+            continue
+        touched += 1
+        state.items[shop_id, level.item_id] = StoredItem(record)
+        product = state.products[shop_id, record.product_id]
+        state.products[shop_id, record.product_id] = replace(
+            product, record=product.record._replace(content_hash=b"")
+        )
+    return RecordCounts(seen=touched, updated=touched)
 
 
 def _write_changed(state: State, shop_id: UUID, product: IncomingProduct, *, known: bool) -> RecordCounts:

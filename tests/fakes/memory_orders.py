@@ -134,6 +134,9 @@ class MemorySyncs:
 
         return await self._link.transaction(work)
 
+    async def checkpoint(self, sync_id: UUID) -> bytes:
+        return await self._link.transaction(lambda state: state.row(sync_id).checkpoint)
+
     async def page(
         self, *, shop: Shop | None, states: Sequence[SyncState], before: UUID | None, limit: int
     ) -> list[Sync]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -54,8 +53,8 @@ class StoredItem:
     deleted: bool = False
 
     def says(self, record: ItemRecord) -> bool:
-        """Whether it is there and digit for digit the same: 7.3 and 7.30 are equal numbers, not the same."""
-        return not self.deleted and _digits(self.record) == _digits(record)
+        """Whether it is there and digit for digit the same."""
+        return not self.deleted and self.record == record
 
 
 @dataclass(kw_only=True, slots=True)
@@ -126,7 +125,3 @@ class State:
 
 def _is_live(key: tuple[UUID, str], row: StoredProduct | StoredItem, shop_id: UUID) -> bool:
     return key[0] == shop_id and not row.deleted
-
-
-def _digits(record: ItemRecord) -> tuple[object, ...]:
-    return tuple(str(value) if isinstance(value, Decimal) else value for value in record)

@@ -49,6 +49,8 @@ class MemorySource:
         self.announced: int | None = None
         """What the end claims; None: the truth."""
         self.warnings: tuple[str, ...] = ()
+        self.listed: tuple[str, ...] | None = None
+        """Ids that an incremental pass names at its end as all there are; None: it does not look."""
         self.requests: list[SourceRequest] = []
         self.closed = False
         """Whether the last reader has let go."""
@@ -69,7 +71,7 @@ class MemorySource:
 
     async def _pass(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         yield self._header()
-        position = int(request.checkpoint or b"0")
+        position = int(request.checkpoint.removesuffix(b".") or b"0")
         size = request.max_batch_products or self.batch_size
         while position < len(self.products) or (position == 0 and self.issues):
             self._fail_at(position)
@@ -83,6 +85,9 @@ class MemorySource:
             if self.hold is not None:
                 await self.hold.wait()
         self._fail_at(position)
+        if self.listed is not None:
+            message = pb.ProductBatch(listed_product_ids=self.listed, checkpoint=str(position).encode() + b".")
+            yield decode.batch(message, currency_code=self.currency_code)
         if not self.omit_end:
             yield self._end()
 
@@ -112,6 +117,7 @@ class MemorySource:
             emitted_count=len(self.products),
             set_aside_count=set_aside,
             warnings=self.warnings,
+            all_listed=self.listed is not None,
         )
 
     def _fail_at(self, position: int) -> None:

@@ -67,6 +67,7 @@ class World:
     def surroundings(self) -> Surroundings:
         return Surroundings(
             clock=lambda: self.now,
+            monotonic=lambda: self.now.timestamp(),
             sleep=self.sleep,
             jitter=lambda: self.luck,
             correlation_id=lambda: self.correlation_id,

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
+from connector_svc.domain.text import with_marked_surrogates
 from connector_svc.platforms.base import HttpReply
 from connector_svc.platforms.shopify.wire import Wire
 
@@ -27,6 +28,8 @@ class CallCost(Wire, frozen=True, kw_only=True):
     """What the call was charged."""
 
     requested_query_cost: float | None = None
+    actual_query_cost: float | None = None
+    """None: nothing was charged."""
     throttle_status: ThrottleStatus | None = None
 
 
@@ -108,7 +111,7 @@ class Answer:
 
 def read_answer(reply: HttpReply) -> Answer:
     """Raises msgspec.DecodeError or RecursionError when the body is no GraphQL reply."""
-    envelope = _ENVELOPE.decode(reply.body)
+    envelope = _envelope(reply.body)
     extensions = envelope.extensions or _Extensions()
     return Answer(
         data=None if bytes(envelope.data) == b"null" else envelope.data,
@@ -123,6 +126,19 @@ def read_answer(reply: HttpReply) -> Answer:
         platform_time=_date(reply.headers.get("Date", "")),
         size=len(reply.body),
     )
+
+
+def _envelope(body: bytes) -> _Envelope:
+    try:
+        try:
+            return _ENVELOPE.decode(body)
+        except msgspec.DecodeError:
+            marked = with_marked_surrogates(body)
+            if marked == body:
+                raise
+            return _ENVELOPE.decode(marked)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError("the reply is no UTF-8") from error
 
 
 def _errors(errors: list[GraphqlError] | str | None) -> tuple[GraphqlError, ...]:

@@ -34,6 +34,16 @@ def page_blames(errors: Iterable[GraphqlError]) -> dict[int, Blame]:
     return blames
 
 
+def listed_blames(errors: Iterable[GraphqlError]) -> dict[int, Blame]:
+    """By the index of the id that was asked for."""
+    blames: dict[int, Blame] = {}
+    for error in errors:
+        match error.path:
+            case ["nodes", int(index), *below]:
+                blames.setdefault(index, Blame()).add(error, below)
+    return blames
+
+
 def single_blame(errors: Iterable[GraphqlError]) -> Blame | None:
     """Of the one product that was asked for; None: no error."""
     blame: Blame | None = None

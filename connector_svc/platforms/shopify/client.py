@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
 from typing import TypeVar
 
@@ -18,10 +19,10 @@ from connector_svc.domain.errors import (
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, ShopHttp
-from connector_svc.platforms.shopify.answer import Answer, read_answer
+from connector_svc.platforms.shopify.answer import Answer, CallCost, read_answer
 from connector_svc.platforms.shopify.faults import QueryTooDear, ReplyUnusable, raise_for_errors, status_failure
 from connector_svc.platforms.shopify.pace import Pace
-from connector_svc.platforms.shopify.queries import API_VERSION, PATH, Query, Variables
+from connector_svc.platforms.shopify.queries import API_VERSION, FILE_HOSTS, PATH, Query, Variables
 
 _log = logging.getLogger(__name__)
 DataT = TypeVar("DataT")
@@ -49,7 +50,6 @@ class ShopifyClient:
         self.served_version = ""
         self._http = http
         self._provider = credentials
-        self._held: Credentials | None = None
         self._pace = Pace(clock, on_wait)
         self._other_versions: set[str] = set()
 
@@ -67,18 +67,21 @@ class ShopifyClient:
         Waits for the rate limit as long as it takes. Raises SourceFailure; QueryTooDear, PlatformStumbled and,
         when more than one record was asked for, ReplyUnusable, which a smaller page may avoid.
         """
-        first = int(variables.get("first", 0))
+        size = int(variables.get("first", 0)) or len(variables.get("ids", ()))
         body = msgspec.json.encode({"query": query.text, "variables": variables})
-        while True:
-            await self._pace.before(query, first)
-            answer = self._answer(await self._received(body, can_shrink=first > 1))
-            self._pace.charged(query, first, answer.cost)
+        for times in itertools.count(1):
+            answer = await self._paid(query, size, body)
             if not answer.has_error("THROTTLED"):
                 raise_for_errors(self.shop, answer)
                 return answer
             if self._pace.is_beyond_bucket(answer.cost):
                 raise QueryTooDear
-            await self._pace.after_refusal(query, first, answer.cost)
+            await self._pace.after_refusal(answer.cost, times)
+        raise AssertionError("counting has no end")
+
+    def cost_of(self, query: Query, size: int) -> float:
+        """The points that `query` for `size` records asks for, as far as we know."""
+        return self._pace.cost_of(query, size)
 
     def decoded(self, answer: Answer, decoder: msgspec.json.Decoder[DataT]) -> DataT:
         """The answer's data; raises SourceResponseInvalid when it has another shape than the schema's."""
@@ -87,26 +90,39 @@ class ShopifyClient:
         except (msgspec.DecodeError, RecursionError) as error:
             raise SourceResponseInvalid(self.shop, "a reply that does not follow Shopify's schema") from error
 
-    async def _received(self, body: bytes, *, can_shrink: bool) -> HttpReply:
+    def download(self, url: str, *, max_bytes: int) -> AsyncGenerator[bytes, None]:
+        """The result of a bulk operation; see `ShopHttp.download`. The token stays here."""
+        return self._http.download(url, hosts=FILE_HOSTS, max_bytes=max_bytes)
+
+    async def _paid(self, query: Query, size: int, body: bytes) -> Answer:
+        ticket = await self._pace.before(query, size)
+        cost: CallCost | None = None
         try:
-            return await self._send(body)
+            answer = self._answer(await self._received(body, can_shrink=size > 1, repeatable=query.repeatable))
+            cost = answer.cost
+            return answer
+        finally:
+            self._pace.after(ticket, cost)
+
+    async def _received(self, body: bytes, *, can_shrink: bool, repeatable: bool) -> HttpReply:
+        try:
+            return await self._send(body, repeatable)
         except SourceResponseInvalid as failure:
             if can_shrink:
                 raise ReplyUnusable from failure
             raise
 
-    async def _send(self, body: bytes) -> HttpReply:
-        held = self._held or await self._provider.credentials(self.shop)
-        reply = await self._post(body, held)
+    async def _send(self, body: bytes, repeatable: bool) -> HttpReply:
+        held = await self._provider.credentials(self.shop)
+        reply = await self._post(body, held, repeatable)
         if reply.status == 401:
             held = await self._provider.credentials(self.shop, refused=held)
-            reply = await self._post(body, held)
+            reply = await self._post(body, held, repeatable)
             if reply.status == 401:
                 raise SourceUnauthorized(self.shop)
-        self._held = held
         return reply
 
-    async def _post(self, body: bytes, credentials: Credentials) -> HttpReply:
+    async def _post(self, body: bytes, credentials: Credentials, repeatable: bool) -> HttpReply:
         token = credentials.get("access_token")
         if token is None:
             raise CredentialsNotFound(self.shop, "the credentials hold no access_token")
@@ -115,7 +131,7 @@ class ShopifyClient:
             "Content-Type": "application/json",
             "Accept": "application/json",
         }
-        return await self._http.request("POST", PATH, headers=headers, body=body)
+        return await self._http.request("POST", PATH, headers=headers, body=body, idempotent=repeatable)
 
     def _answer(self, reply: HttpReply) -> Answer:
         failure = status_failure(self.shop, reply.status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -80,7 +79,7 @@ def _joined(head: Found, tail: Found) -> Found:
         return tail
     nodes = head.node.variants.nodes + tail.node.variants.nodes
     variants = Connection(nodes=nodes, page_info=tail.node.variants.page_info)
-    return replace(
+    return msgspec.structs.replace(
         head,
         node=msgspec.structs.replace(head.node, variants=variants),
         issues=head.issues + tail.issues,

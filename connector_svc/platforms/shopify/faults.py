@@ -71,6 +71,8 @@ def _blames_one_record(error: GraphqlError) -> bool:
     match error.path:
         case ["products", "nodes", int(), *_]:
             return True
+        case ["nodes", int(), *_]:
+            return True
         case ["product", _, *_]:
             return True
         case ["product"]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+_DIGITS = 20
+"""No number of 64 bits has more."""
+
 
 def number_of(gid: str, kind: str) -> str:
     """ "123" of "gid://shopify/Product/123"; empty when `gid` is no such id."""
     head, _, number = gid.rpartition("/")
-    if head == f"gid://shopify/{kind}" and number.isascii() and number.isdigit():
+    if head == f"gid://shopify/{kind}" and len(number) <= _DIGITS and number.isascii() and number.isdigit():
         return number
     return ""
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from connector_svc.domain.issue import IssueReason, RecordIssue
+from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason, RecordIssue
+from connector_svc.domain.text import is_too_long
 from connector_svc.platforms.shopify.answer import GraphqlError
 
-_SAMPLE = 200
 _PRICES = frozenset({"price", "compareAtPrice"})
 
 
@@ -18,18 +18,43 @@ def undecodable(
     raw: msgspec.Raw, error: Exception, *, product_id: str, variant_id: str = "", is_product: bool
 ) -> RecordIssue:
     """A node that does not follow the schema; names the offending field and its value."""
+    if isinstance(error, UnicodeDecodeError):
+        return _not_utf8(raw, product_id=product_id, variant_id=variant_id, is_product=is_product)
     text = str(error)
     missing = re.search(r"missing required field `(\w+)`", text)
     steps = re.findall(r"\.(\w+)|\[(\d+)\]", (re.search(r"at `\$(.*)`", text) or ["", ""])[1])
     names = [name for name, _ in steps if name]
     field = missing[1] if missing else (names[-1] if names else "")
     return RecordIssue(
-        reason=_reason(field, is_missing=bool(missing)),
+        reason=IssueReason.TOO_LARGE if is_too_long(error) else _reason(field, is_missing=bool(missing)),
         message=text.rpartition(" - at ")[0] or text,
         product_id=product_id,
         variant_id=variant_id,
         field=field,
         sample="" if missing else _sample(raw, steps),
+        product_set_aside=is_product,
+    )
+
+
+def readable(raw: msgspec.Raw) -> Any:
+    """What a node says, with a sign in place of what is no UTF-8; None when it is nested without end."""
+    try:
+        return msgspec.json.decode(bytes(raw).decode(errors="replace"))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _not_utf8(raw: msgspec.Raw, *, product_id: str, variant_id: str, is_product: bool) -> RecordIssue:
+    sent = readable(raw)
+    texts = sent.items() if isinstance(sent, dict) else ()
+    name, value = next(((key, text) for key, text in texts if "\ufffd" in str(text)), ("", ""))
+    return RecordIssue(
+        reason=IssueReason.INVALID_FIELD,
+        message="the text is not valid UTF-8",
+        product_id=product_id,
+        variant_id=variant_id,
+        field=name,
+        sample=str(value)[:SAMPLE_LENGTH],
         product_set_aside=is_product,
     )
 
@@ -64,7 +89,7 @@ def without_id(gid: str, product_id: str = "") -> RecordIssue:
         message=f"the {'variant' if product_id else 'product'} has no usable id",
         product_id=product_id,
         field="id",
-        sample=gid[:_SAMPLE],
+        sample=gid[:SAMPLE_LENGTH],
         product_set_aside=not product_id,
     )
 
@@ -77,7 +102,7 @@ def bad_price(product_id: str, variant_id: str, field: str, value: object) -> Re
         product_id=product_id,
         variant_id=variant_id,
         field=field,
-        sample=str(value)[:_SAMPLE],
+        sample=str(value)[:SAMPLE_LENGTH],
     )
 
 
@@ -89,7 +114,18 @@ def bad_weight(product_id: str, variant_id: str, value: object, unit: str) -> Re
         product_id=product_id,
         variant_id=variant_id,
         field="weight",
-        sample=f"{value} {unit}"[:_SAMPLE],
+        sample=f"{value} {unit}"[:SAMPLE_LENGTH],
+    )
+
+
+def bad_image(product_id: str, url: str) -> RecordIssue:
+    """A picture without a usable address; the product stays, without it."""
+    return RecordIssue(
+        reason=IssueReason.INVALID_FIELD,
+        message="the image has no http or https address; the product is stored without it",
+        product_id=product_id,
+        field="image.url",
+        sample=url[:SAMPLE_LENGTH],
     )
 
 
@@ -133,10 +169,10 @@ def _reason(field: str, *, is_missing: bool) -> IssueReason:
 
 
 def _sample(raw: msgspec.Raw, steps: list[tuple[str, str]]) -> str:
-    value: Any = msgspec.json.decode(raw)
+    value: Any = readable(raw)
     for name, index in steps:
         try:
             value = value[name] if name else value[int(index)]
         except (LookupError, TypeError):
             return ""
-    return (value if isinstance(value, str) else msgspec.json.encode(value).decode())[:_SAMPLE]
+    return (value if isinstance(value, str) else msgspec.json.encode(value).decode())[:SAMPLE_LENGTH]

@@ -4,18 +4,19 @@ take its page along."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
 
 from connector_svc.domain.issue import RecordIssue
+from connector_svc.domain.text import UNSOUND
 from connector_svc.platforms.shopify import issues
 from connector_svc.platforms.shopify.answer import GraphqlError
-from connector_svc.platforms.shopify.blame import Blame, page_blames, single_blame
+from connector_svc.platforms.shopify.blame import Blame, listed_blames, page_blames, single_blame
 from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.wire import (
     Connection,
+    ListData,
     PageData,
     PageInfo,
     ProductNode,
@@ -24,16 +25,20 @@ from connector_svc.platforms.shopify.wire import (
     VariantNode,
 )
 
+FrameT = TypeVar("FrameT")
+
 _TYPED_PAGE = msgspec.json.Decoder(PageData[TypedProduct])
+_TYPED_LIST = msgspec.json.Decoder(ListData[TypedProduct | None])
+_TYPED_SINGLE = msgspec.json.Decoder(SingleData[TypedProduct | None])
 _LOOSE_PAGE = msgspec.json.Decoder(PageData[msgspec.Raw])
+_LOOSE_LIST = msgspec.json.Decoder(ListData[msgspec.Raw])
 _LOOSE_SINGLE = msgspec.json.Decoder(SingleData[msgspec.Raw])
 _TYPED_PRODUCT = msgspec.json.Decoder(TypedProduct)
 _LOOSE_PRODUCT = msgspec.json.Decoder(ProductNode[msgspec.Raw])
 _VARIANT = msgspec.json.Decoder(VariantNode)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A node of a reply."""
 
     product_id: str
@@ -53,21 +58,53 @@ def page_nodes(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> tuple[list[
     if not blames:
         try:
             page = _TYPED_PAGE.decode(data)
-        except msgspec.ValidationError:
+        except UNSOUND:
             pass
         else:
             return [_sound(node) for node in page.products.nodes], page.products.page_info
-    loose = _LOOSE_PAGE.decode(data).products
+    loose = _framed(_LOOSE_PAGE, data).products
     return [_salvaged(raw, blames.get(index)) for index, raw in enumerate(loose.nodes)], loose.page_info
+
+
+def listed_nodes(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> list[Found | None]:
+    """Of each id that was asked for its node, in that order; None: the platform has no such product (any more).
+
+    Raises msgspec.DecodeError when not even the frame follows the schema.
+    """
+    blames = listed_blames(errors)
+    if not blames:
+        try:
+            return [None if node is None else _sound(node) for node in _TYPED_LIST.decode(data).nodes]
+        except UNSOUND:
+            pass
+    raws = _framed(_LOOSE_LIST, data).nodes
+    return [
+        None if bytes(raw) == b"null" and index not in blames else _salvaged(raw, blames.get(index))
+        for index, raw in enumerate(raws)
+    ]
 
 
 def single_node(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> Found | None:
     """The one product of a reply; None: the platform has no such product."""
     blame = single_blame(errors)
-    raw = _LOOSE_SINGLE.decode(data).product
+    if blame is None:
+        try:
+            node = _TYPED_SINGLE.decode(data).product
+        except UNSOUND:
+            pass
+        else:
+            return None if node is None else _sound(node)
+    raw = _framed(_LOOSE_SINGLE, data).product
     if blame is None and bytes(raw) == b"null":
         return None
     return _salvaged(raw, blame)
+
+
+def _framed(decoder: msgspec.json.Decoder[FrameT], data: msgspec.Raw) -> FrameT:
+    try:
+        return decoder.decode(data)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError("the frame of the page is no UTF-8") from error
 
 
 def _sound(node: TypedProduct) -> Found:
@@ -78,7 +115,7 @@ def _salvaged(raw: msgspec.Raw, blame: Blame | None) -> Found:
     if blame is None:
         try:
             return _sound(_TYPED_PRODUCT.decode(raw))
-        except msgspec.ValidationError:
+        except UNSOUND:
             blame = Blame()
             blamed = False
     else:
@@ -89,7 +126,7 @@ def _salvaged(raw: msgspec.Raw, blame: Blame | None) -> Found:
         return Found(product_id=product_id, node=None, issues=(issue,), blamed=True)
     try:
         loose = _LOOSE_PRODUCT.decode(raw)
-    except msgspec.ValidationError as error:
+    except UNSOUND as error:
         issue = issues.undecodable(raw, error, product_id=product_id, is_product=True)
         return Found(product_id=product_id, node=None, issues=(issue,), blamed=blamed)
     return _with_sound_variants(loose, product_id, blame.variants, blamed)
@@ -109,7 +146,7 @@ def _with_sound_variants(
             continue
         try:
             sound.append(_VARIANT.decode(raw))
-        except msgspec.ValidationError as error:
+        except UNSOUND as error:
             variant_id = _id_in(raw, "ProductVariant")
             wrong.append(
                 issues.undecodable(raw, error, product_id=product_id, variant_id=variant_id, is_product=False)
@@ -124,6 +161,6 @@ def _typed(loose: ProductNode[msgspec.Raw], variants: list[VariantNode]) -> Type
 
 
 def _id_in(raw: msgspec.Raw, kind: str) -> str:
-    value = msgspec.json.decode(raw)
+    value = issues.readable(raw)
     gid = value.get("id") if isinstance(value, dict) else None
     return number_of(gid, kind) if isinstance(gid, str) else ""

@@ -30,6 +30,8 @@ class Opening:
     platform_time: datetime | None
     inventory: bool
     """Whether we may read inventory items."""
+    restore_rate: float | None = None
+    """Query points a second; None: the platform did not tell."""
 
 
 async def open_shop(client: ShopifyClient, *, search: str | None = None) -> Opening:
@@ -59,7 +61,13 @@ async def open_shop(client: ShopifyClient, *, search: str | None = None) -> Open
         granted_scopes=scopes,
         notes=client.warnings + (() if inventory else (_NO_INVENTORY,)),
     )
-    return Opening(facts=facts, platform_time=answer.platform_time, inventory=inventory)
+    status = answer.cost.throttle_status
+    return Opening(
+        facts=facts,
+        platform_time=answer.platform_time,
+        inventory=inventory,
+        restore_rate=status.restore_rate if status else None,
+    )
 
 
 def _may_read(scopes: tuple[str, ...], what: str) -> bool:

@@ -1,69 +1,105 @@
-"""Spends a shop's query points no faster than the platform gives them."""
+"""Spends a shop's query points no faster than the platform gives them, and no slower."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
-from connector_svc.platforms.shopify.answer import CallCost, ThrottleStatus
+from connector_svc.platforms.shopify.answer import CallCost
+from connector_svc.platforms.shopify.points import Points
 from connector_svc.platforms.shopify.queries import Query
 
 _SPARE_POINTS = 1
-"""The platform shows whole points; the last one may be half there."""
+"""Clocks differ by a little."""
 _BLIND_PAUSE = timedelta(seconds=1)
 """What Shopify recommends when a refusal carries no status."""
+_SHORTEST_PAUSE = timedelta(milliseconds=50)
+_MOST_PAUSES = 40
+"""Longer waits than two seconds on top help nobody."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ticket:
+    """The right to send one call."""
+
+    query: Query
+    first: int
+    points: float
+    """Set aside for it until its reply tells what it cost."""
 
 
 class Pace:
-    """Waits before a call until the platform's bucket holds what the call asks for.
+    """Lets a call go as soon as the platform's bucket holds what it asks for; the calls of a pass share one.
 
-    Knows the plan's limits only from the replies. Time passes on the platform as here; since a status is older
-    than its arrival, the estimate errs to the safe side.
+    Calls go in the order in which they asked. The plan's limits are known only from the replies.
     """
 
     def __init__(self, clock: Callable[[], datetime], on_wait: WaitReporter) -> None:
         self._clock = clock
         self._on_wait = on_wait
-        self._status: ThrottleStatus | None = None
-        self._seen_at = 0.0
+        self._points = Points()
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
         self._costs: dict[tuple[str, int], float] = {}
 
-    async def before(self, query: Query, first: int) -> None:
-        """Returns when `query` with a page of `first` can be paid."""
-        delay = self._delay(self._costs.get((query.name, first), query.cost))
-        if delay > timedelta(0):
-            await self._sleep(delay)
+    async def before(self, query: Query, first: int) -> Ticket:
+        """Returns when `query` for `first` records can be paid; `after` must follow, whatever becomes of it."""
+        points = self.cost_of(query, first)
+        async with self._turn:
+            told = timedelta(0)
+            while (delay := self._points.wait_for(points + _SPARE_POINTS, _now())) > 0:
+                if told < (left := timedelta(seconds=delay)):
+                    self._tell(left)
+                told = left
+                await self._change(delay)
+            self._points.take(points, _now())
+        return Ticket(query=query, first=first, points=points)
 
-    def charged(self, query: Query, first: int, cost: CallCost) -> None:
-        """Learns from a reply."""
-        if cost.requested_query_cost is not None:
-            self._costs[query.name, first] = cost.requested_query_cost
-        if cost.throttle_status is not None:
-            self._status = cost.throttle_status
-            self._seen_at = asyncio.get_running_loop().time()
+    def after(self, ticket: Ticket, cost: CallCost | None) -> None:
+        """Learns from the reply; None: there was none."""
+        self._points.settle(ticket.points, cost, _now())
+        if cost is not None and cost.requested_query_cost is not None:
+            self._costs[ticket.query.name, ticket.first] = cost.requested_query_cost
+        self._changed.set()
+
+    def cost_of(self, query: Query, first: int) -> float:
+        """What the call asks for: as the platform told, else by the rule."""
+        known = self._costs.get((query.name, first))
+        return query.cost_at(first) if known is None else known
 
     def is_beyond_bucket(self, cost: CallCost) -> bool:
         """Whether a refused call asks for more than the bucket ever holds."""
         status = cost.throttle_status
         return bool(status and (cost.requested_query_cost or 0) > status.maximum_available)
 
-    async def after_refusal(self, query: Query, first: int, cost: CallCost) -> None:
-        """Waits as long as a THROTTLED reply demands."""
-        delay = self._delay(cost.requested_query_cost or query.cost) if cost.throttle_status else _BLIND_PAUSE
-        await self._sleep(max(delay, timedelta(milliseconds=50)))
+    async def after_refusal(self, cost: CallCost, times: int) -> None:
+        """Waits as long as the THROTTLED reply implies, and a little longer each time it is given to one call.
 
-    def _delay(self, cost: float) -> timedelta:
-        status = self._status
-        if status is None or status.restore_rate <= 0:
-            return timedelta(0)
-        passed = asyncio.get_running_loop().time() - self._seen_at
-        available = min(status.maximum_available, status.currently_available + passed * status.restore_rate)
-        wanted = min(cost + _SPARE_POINTS, status.maximum_available)
-        return timedelta(seconds=max(0.0, (wanted - available) / status.restore_rate))
+        Somebody else spends from the same bucket; who only ever waits for what was missing may come too late for
+        ever.
+        """
+        status = cost.throttle_status
+        delay = _BLIND_PAUSE
+        if status is not None and status.restore_rate > 0:
+            missing = (cost.requested_query_cost or 0) - status.currently_available
+            delay = max(timedelta(seconds=missing / status.restore_rate), _SHORTEST_PAUSE)
+        delay += _SHORTEST_PAUSE * min(times - 1, _MOST_PAUSES)
+        self._tell(delay)
+        await asyncio.sleep(delay.total_seconds())
 
-    async def _sleep(self, delay: timedelta) -> None:
+    async def _change(self, delay: float) -> None:
+        """A reply that pays points back may end the wait early."""
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(delay):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _tell(self, delay: timedelta) -> None:
         self._on_wait(
             Wait(
                 reason=WaitReason.THROTTLED,
@@ -71,4 +107,7 @@ class Pace:
                 message=f"Shopify's rate limit, {delay.total_seconds():.1f} s",
             )
         )
-        await asyncio.sleep(delay.total_seconds())
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

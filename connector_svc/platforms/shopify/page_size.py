@@ -21,7 +21,8 @@ _LEAP = 10
 class PageSize:
     """Starts at the largest page; halves when the platform cannot serve it, doubles after each success.
 
-    A size that was too dear is never tried again. When the shop did not answer at all after the HTTP client's
+    Several calls may ask at once; what fails for all of them counts once. A size that was too dear is never tried
+    again. When the shop did not answer at all after the HTTP client's
     whole patience, the page shrinks to a tenth once instead of halving, since each try costs minutes.
     """
 
@@ -36,27 +37,32 @@ class PageSize:
         Raises QueryTooDear or PlatformStumbled when it cannot serve a single record, and SourceFailure.
         """
         while True:
+            asked = self.current
             try:
-                answer = await call(self.current)
+                answer = await call(asked)
             except QueryTooDear:
-                if self.current == 1:
+                if asked == 1:
                     raise
-                self._ceiling = self.current = self.current // 2
+                self._shrink(asked // 2)
+                self._ceiling = min(self._ceiling, asked // 2)
             except PlatformStumbled as stumble:
-                _log.warning("Shopify failed inside", extra={"page": self.current, "request_id": str(stumble)})
+                _log.warning("Shopify failed inside", extra={"page": asked, "request_id": str(stumble)})
                 await asyncio.sleep(self._pause.total_seconds())
-                if self.current == 1:
+                if asked == 1:
                     raise
-                self.current //= 2
+                self._shrink(asked // 2)
             except ReplyUnusable:
-                self.current = max(1, self.current // 2)
+                self._shrink(asked // 2)
             except SourceUnreachable:
-                if self.current <= self._ceiling // _LEAP or self.current == 1:
+                if asked <= self._ceiling // _LEAP or asked == 1:
                     raise
-                self.current = max(1, self.current // _LEAP)
+                self._shrink(asked // _LEAP)
             else:
                 self._learn(answer.size)
                 return answer
+
+    def _shrink(self, size: int) -> None:
+        self.current = max(1, min(self.current, size))
 
     def _learn(self, size: int) -> None:
         if size > _REPLY_TARGET:

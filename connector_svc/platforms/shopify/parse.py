@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Image, Product, ProductOption, Variant
@@ -14,8 +14,7 @@ from connector_svc.platforms.shopify.wire import MediaNode, TypedProduct, Varian
 _NO_OPTIONS = (ProductOption(name="Title", values=(DEFAULT_TITLE,)),)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parsed:
+class Parsed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What became of a node."""
 
     product: Product | None
@@ -23,8 +22,6 @@ class Parsed:
     issues: tuple[RecordIssue, ...] = ()
     received: int = 0
     """Different variants that came, usable or not."""
-    unseen_images: bool = False
-    """Whether a variant shows an image that the media list did not reach."""
 
 
 def parse_product(node: TypedProduct) -> Parsed:
@@ -37,6 +34,7 @@ def parse_product(node: TypedProduct) -> Parsed:
     if not product_id:
         return Parsed(product=None, issues=(issues.without_id(node.id),))
     images = {medium.id: _image(medium) for medium in node.media.nodes}
+    broken = tuple(issues.bad_image(product_id, url) for url in _broken_urls(node.media.nodes))
     parser = VariantParser(product_id=product_id, images=images)
     variants, received = _variants(node.variants.nodes, parser)
     complete = len(variants) == received
@@ -46,9 +44,8 @@ def parse_product(node: TypedProduct) -> Parsed:
         return Parsed(product=None, issues=(issues.bad_time(product_id),))
     return Parsed(
         product=product,
-        issues=tuple(parser.issues),
+        issues=(*broken, *parser.issues),
         received=received,
-        unseen_images=parser.unseen_images,
     )
 
 
@@ -93,8 +90,16 @@ def _variants(nodes: list[VariantNode], parser: VariantParser) -> tuple[tuple[Va
     return tuple(found.values()), received
 
 
+def _broken_urls(nodes: list[MediaNode]) -> list[str]:
+    return [node.image.url for node in nodes if node.image and not _is_absolute(node.image.url)]
+
+
+def _is_absolute(url: str) -> bool:
+    return url.startswith(("https://", "http://"))
+
+
 def _image(node: MediaNode) -> Image | None:
-    if node.image is None:
+    if node.image is None or not _is_absolute(node.image.url):
         return None
     return Image(
         url=node.image.url,

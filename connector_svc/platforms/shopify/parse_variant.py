@@ -28,8 +28,6 @@ class VariantParser:
     images: Mapping[str, Image | None]
     """The product's, by gid; None: not processed yet."""
     issues: list[RecordIssue] = field(default_factory=list)
-    unseen_images: bool = False
-    """Whether a variant shows an image that is not in `images`."""
 
     def parse(self, node: VariantNode) -> Variant | None:
         """The variant; None, with an issue, when it has no usable id, price or time."""
@@ -79,12 +77,7 @@ class VariantParser:
         return True
 
     def _image(self, media: Connection[IdNode]) -> Image | None:
-        if not media.nodes:
-            return None
-        gid = media.nodes[0].id
-        if gid not in self.images and number_of(gid, "MediaImage"):
-            self.unseen_images = True
-        return self.images.get(gid)
+        return self.images.get(media.nodes[0].id) if media.nodes else None
 
     def _weight(self, item: InventoryItemNode | None, variant_id: str) -> tuple[Decimal | None, str]:
         if item is None or item.measurement is None or item.measurement.weight is None:

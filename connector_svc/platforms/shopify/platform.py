@@ -6,16 +6,22 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
+from connector_svc.domain.checkpoint import unseal
+from connector_svc.domain.errors import CheckpointExpired
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReporter
 from connector_svc.domain.shop import Shop, ShopFacts
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
+from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
+from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.opening import open_shop
+from connector_svc.platforms.shopify.position import FINGERPRINT, Position
 from connector_svc.platforms.shopify.reader import Reader
+from connector_svc.platforms.shopify.wanted import Wanted
 
 
 class ShopifyPlatform:
-    """Reads Shopify shops page by page; see `Platform` for what callers may rely on.
+    """Reads Shopify shops by pages or bulk operations; see `Platform` for what callers may rely on.
 
     Credentials: {"access_token": ...} with the scope read_products, better also read_inventory. Product and
     variant ids are the numbers at the end of Shopify's gids. `pause` is waited before asking again what Shopify
@@ -25,7 +31,7 @@ class ShopifyPlatform:
     name = "shopify"
     display_name = "Shopify"
     domain_pattern = r"[a-z0-9][a-z0-9-]{0,62}\.myshopify\.com"
-    capabilities = Capabilities(incremental=True)
+    capabilities = Capabilities(incremental=True, bulk=True, deletions=True)
 
     def __init__(
         self,
@@ -34,11 +40,15 @@ class ShopifyPlatform:
         clock: Callable[[], datetime],
         *,
         pause: timedelta = timedelta(seconds=1),
+        bulk: BulkPolicy | None = None,
+        wanted: Wanted = Wanted.AUTO,
     ) -> None:
         self._http = http
         self._credentials = credentials
         self._clock = clock
         self._pause = pause
+        self._bulk = bulk or BulkPolicy()
+        self._wanted = wanted
 
     async def check(self, shop: Shop) -> ShopFacts:
         """Scopes, currency, counts and the version that answers, by one call. Raises SourceFailure."""
@@ -47,10 +57,29 @@ class ShopifyPlatform:
     async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
         """See `Platform.fetch`. Two pages are held at most: the one being consumed and the next."""
         client = self._client(request.shop, on_wait)
-        reader = Reader(request, client, clock=self._clock, pause=self._pause)
+        reader = Reader(
+            request,
+            client,
+            clock=self._clock,
+            on_wait=on_wait,
+            pause=self._pause,
+            bulk=self._bulk,
+            wanted=self._wanted,
+        )
         async with aclosing(reader.events()) as events:
             async for event in events:
                 yield event
+
+    async def abandon(self, shop: Shop, checkpoint: bytes) -> bool:
+        """Ends the bulk job that the checkpoint names and no other one; waits a moment until it has ended."""
+        request = FetchRequest(shop=shop, checkpoint=checkpoint)
+        try:
+            position = unseal(request, fingerprint=FINGERPRINT, position_type=Position)
+        except CheckpointExpired:
+            return False
+        if position is None or not position.job:
+            return False
+        return await BulkJobs(self._client(shop, _ignore), self._bulk).end(position.job)
 
     def _client(self, shop: Shop, on_wait: WaitReporter) -> ShopifyClient:
         return ShopifyClient(

@@ -13,6 +13,19 @@ FINGERPRINT = f"{API_VERSION}/id"
 """Version and order that give `last_id` its meaning."""
 
 
+class DeparturesPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an incremental pass has looked for products that are gone, its changed ones being delivered."""
+
+    listed_id: int = 0
+    """The highest id of the listing."""
+    listed: int = 0
+    """Ids listed so far."""
+    all_listed: bool = False
+    """Whether those are all."""
+    event_id: int = 0
+    """The last event of the log that was looked at."""
+
+
 class Position(msgspec.Struct, frozen=True, kw_only=True):
     """After the product `last_id`, in the order of ids.
 
@@ -29,3 +42,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     estimated_items: int | None = None
     warnings: tuple[str, ...] = ()
     """Of the whole pass so far."""
+    job: str = ""
+    """The gid of the bulk operation whose result is read; empty: pages are read."""
+    departures: DeparturesPosition | None = None
+    """None: not looked for yet."""

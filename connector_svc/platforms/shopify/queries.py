@@ -5,8 +5,8 @@ m(n) = max(1, floor(2 ln n)), and no query may cost more than 1,000:
 
 - A variant names only the id of its image (3 points); the URL comes from the product's media list. Asking the
   image itself of each variant (4 points) would make the page 1,080.
-- The product's media list ends at 50 on a page. A product whose variant shows an image behind that is read once
-  more alone, where 250 cost almost nothing.
+- The product's media list ends at 50 on a page. A product with more is read once more alone, where 250 cost
+  almost nothing.
 - The largest page is the cheapest per product, so `first` shrinks only when the platform cannot serve it.
 """
 
@@ -15,8 +15,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from connector_svc.platforms.shopify.cost import requested_cost
+
 API_VERSION = "2026-10"
 PATH = f"/admin/api/{API_VERSION}/graphql.json"
+
+FILE_HOSTS = frozenset({"storage.googleapis.com"})
+"""Where Shopify puts the results of bulk operations."""
 
 PAGE_PRODUCTS = 250
 PAGE_VARIANTS = 250
@@ -33,8 +38,12 @@ class Query:
 
     name: str
     text: str
-    cost: int
-    """Points it asks for at its largest `first`; what the platform reports replaces it."""
+    repeatable: bool = True
+    """Whether it may be sent again when nobody knows whether it arrived."""
+
+    def cost_at(self, first: int) -> int:
+        """The points it will ask for with a page of `first`; what the platform reports replaces it."""
+        return requested_cost(self.text, {"first": first})
 
 
 _VARIANT = """\
@@ -67,6 +76,16 @@ query ProductPage($first: Int!, $after: String, $query: String) {
   }
 }"""
 
+_HYDRATE = """\
+query ProductsById($ids: [ID!]!) {
+  nodes(ids: $ids) {
+    ... on Product {
+      ...ProductFields
+      variants(first: %d) { nodes { ...VariantFields } pageInfo { hasNextPage } }
+    }
+  }
+}"""
+
 _SINGLE = """\
 query SingleProduct($id: ID!, $first: Int!, $after: String) {
   product(id: $id) {
@@ -77,7 +96,6 @@ query SingleProduct($id: ID!, $first: Int!, $after: String) {
 
 OPENING = Query(
     name="Opening",
-    cost=15,
     text="""\
 query Opening($query: String) {
   shop { id name myshopifyDomain currencyCode }
@@ -89,14 +107,12 @@ query Opening($query: String) {
 
 PRODUCT_COUNT = Query(
     name="ProductCount",
-    cost=10,
     text="""\
 query ProductCount($query: String) { productsCount(limit: null, query: $query) { count precision } }""",
 )
 
 NEXT_IDS = Query(
     name="NextIds",
-    cost=13,
     text="""\
 query NextIds($first: Int!, $after: String, $query: String) {
   products(first: $first, after: $after, query: $query, sortKey: ID) {
@@ -107,12 +123,41 @@ query NextIds($first: Int!, $after: String, $query: String) {
 )
 
 
+DESTROYED = Query(
+    name="Destroyed",
+    text="""\
+query Destroyed($first: Int!, $after: String, $query: String) {
+  events(first: $first, after: $after, query: $query, sortKey: ID) {
+    nodes { id ... on BasicEvent { action subjectType subjectId createdAt } }
+    pageInfo { hasNextPage endCursor }
+  }
+}""",
+)
+
+STILL_THERE = Query(
+    name="StillThere",
+    text="""\
+query StillThere($ids: [ID!]!) { nodes(ids: $ids) { id } }""",
+)
+
+
 def product_page(*, inventory: bool) -> Query:
     """A page of products with their first 250 variants; `inventory` needs the scope read_inventory."""
     return Query(
         name="ProductPage",
-        cost=959 if inventory else 838,
         text="\n".join((_PAGE % PAGE_VARIANTS, _PRODUCT % PAGE_MEDIA, _variant(inventory))),
+    )
+
+
+def products_by_id(*, inventory: bool) -> Query:
+    """Up to 250 products of known ids with their first 250 variants and all their images.
+
+    Not multiplied by the number of ids, as far as replies with a few ids tell: whoever asks watches the reported
+    cost.
+    """
+    return Query(
+        name="ProductsById",
+        text="\n".join((_HYDRATE % PAGE_VARIANTS, _PRODUCT % SINGLE_MEDIA, _variant(inventory))),
     )
 
 
@@ -120,7 +165,6 @@ def single_product(*, inventory: bool) -> Query:
     """One product with up to 2,048 variants per call and all its images."""
     return Query(
         name="SingleProduct",
-        cost=119 if inventory else 104,
         text="\n".join((_SINGLE, _PRODUCT % SINGLE_MEDIA, _variant(inventory))),
     )
 

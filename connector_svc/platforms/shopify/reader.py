@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import datetime, timedelta
@@ -11,17 +12,27 @@ import msgspec
 
 from connector_svc.domain.checkpoint import unseal
 from connector_svc.domain.errors import SourceCountMismatch
-from connector_svc.domain.fetch import End, FetchEvent, FetchRequest, Header
+from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, WaitReporter
+from connector_svc.platforms.shopify import strategy
+from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
+from connector_svc.platforms.shopify.bulk_pass import BulkPass
+from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
+from connector_svc.platforms.shopify.bulk_wait import BulkWait
 from connector_svc.platforms.shopify.client import ShopifyClient
+from connector_svc.platforms.shopify.completion import Completion
+from connector_svc.platforms.shopify.departures import Departures
 from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.hydration import Hydration
 from connector_svc.platforms.shopify.opening import Opening, open_shop
 from connector_svc.platforms.shopify.pages import Pages, Place
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
 from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS, PRODUCT_COUNT
 from connector_svc.platforms.shopify.search import behind, changed_between
 from connector_svc.platforms.shopify.tally import Tally
+from connector_svc.platforms.shopify.wanted import Wanted
 from connector_svc.platforms.shopify.wire import CountData
 
+_log = logging.getLogger(__name__)
 _COUNT = msgspec.json.Decoder(CountData)
 
 
@@ -29,32 +40,45 @@ class Reader:
     """Reads the products of one request."""
 
     def __init__(
-        self, request: FetchRequest, client: ShopifyClient, *, clock: Callable[[], datetime], pause: timedelta
+        self,
+        request: FetchRequest,
+        client: ShopifyClient,
+        *,
+        clock: Callable[[], datetime],
+        on_wait: WaitReporter,
+        pause: timedelta,
+        bulk: BulkPolicy,
+        wanted: Wanted,
     ) -> None:
         self._request = request
         self._client = client
         self._clock = clock
+        self._on_wait = on_wait
         self._pause = pause
+        self._bulk = bulk
+        self._wanted = wanted
+        self._jobs = BulkJobs(client, bulk)
 
     async def events(self) -> AsyncGenerator[FetchEvent, None]:
         """Header, batches, end."""
         resumed = unseal(self._request, fingerprint=FINGERPRINT, position_type=Position)
         opening = await open_shop(self._client, search=self._rough_search())
-        position = resumed or self._start(opening)
-        yield self._header(opening, position, is_resumed=resumed is not None)
+        choice, position = await self._chosen(opening, resumed)
+        yield self._header(opening, position, choice, is_resumed=resumed is not None)
         tally = Tally(self._request, position)
-        pages = Pages(
-            self._client,
-            inventory=opening.inventory,
-            largest=max(1, min(PAGE_PRODUCTS, self._request.max_batch_products)),
-            pause=self._pause,
-        )
+        pages = self._pages(opening, choice)
         search = self._search(position.watermark)
+        if position.job:
+            async with aclosing(self._bulk_pass(tally, opening).batches()) as batches:
+                async for batch in batches:
+                    yield batch
         async with aclosing(self._counted(tally, pages, search)) as events:
             async for event in events:
                 yield event
 
-    async def _counted(self, tally: Tally, pages: Pages, search: str | None) -> AsyncGenerator[FetchEvent, None]:
+    async def _counted(
+        self, tally: Tally, pages: Pages | Hydration, search: str | None
+    ) -> AsyncGenerator[FetchEvent, None]:
         """All batches, then the end once no fewer products came than the platform counts.
 
         Products that were made while we read have the highest ids, so looking again behind the last one finds
@@ -71,6 +95,9 @@ class Reader:
                     place = page.end
             count = await self._count(search)
             if tally.delivered >= count:
+                async with aclosing(self._departed(tally)) as departed:
+                    async for batch in departed:
+                        yield batch
                 yield self._end(tally, count)
                 return
             if tally.delivered == before:
@@ -78,12 +105,52 @@ class Reader:
             before = tally.delivered
             await asyncio.sleep(self._pause.total_seconds())
 
+    async def _departed(self, tally: Tally) -> AsyncGenerator[Batch, None]:
+        """What an incremental pass finds gone; a full one shows it by what it does not deliver."""
+        after = self._request.updated_after
+        if after is None:
+            return
+        departures = Departures(self._client, tally, after=after, pause=self._pause)
+        async with aclosing(departures.batches()) as batches:
+            async for batch in batches:
+                yield batch
+
     async def _count(self, search: str | None) -> int:
         try:
             answer = await self._client.call(PRODUCT_COUNT, {"query": search})
         except (PlatformStumbled, QueryTooDear) as error:
             raise platform_fails(self._request.shop) from error
         return self._client.decoded(answer, _COUNT).products_count.count
+
+    async def _chosen(self, opening: Opening, resumed: Position | None) -> tuple[strategy.Choice, Position]:
+        """How the pass is read, and where it begins; a bulk job runs by then."""
+        if resumed is not None:
+            return strategy.resumed(resumed, self._wanted), resumed
+        position = self._start(opening)
+        choice = strategy.first(self._request, opening, self._bulk, self._wanted)
+        if choice.strategy == strategy.BULK:
+            start = await self._jobs.start(inventory=opening.inventory)
+            position = msgspec.structs.replace(position, job=start.job_id)
+            choice = choice if start.job_id else strategy.refused(start.refusal, opening, self._wanted)
+        _log.info("strategy %s: %s", choice.strategy, choice.reason, extra={"shop": str(self._request.shop)})
+        return choice, position
+
+    def _bulk_pass(self, tally: Tally, opening: Opening) -> BulkPass:
+        wait = BulkWait(
+            self._jobs,
+            self._bulk,
+            clock=self._clock,
+            on_wait=self._on_wait,
+            total=tally.position.estimated_products,
+        )
+        completion = Completion(self._client, inventory=opening.inventory, pause=self._pause)
+        return BulkPass(self._client, tally, wait, self._bulk, completion=completion, count=self._count)
+
+    def _pages(self, opening: Opening, choice: strategy.Choice) -> Pages | Hydration:
+        """What a bulk job does not deliver is read by pages: mostly few products."""
+        way = Hydration if choice.strategy == strategy.HYDRATION else Pages
+        largest = max(1, min(PAGE_PRODUCTS, self._request.max_batch_products))
+        return way(self._client, inventory=opening.inventory, largest=largest, pause=self._pause)
 
     def _start(self, opening: Opening) -> Position:
         is_full = self._request.updated_after is None
@@ -102,11 +169,13 @@ class Reader:
         after = self._request.updated_after
         return None if after is None else changed_between(after, watermark)
 
-    def _header(self, opening: Opening, position: Position, *, is_resumed: bool) -> Header:
+    def _header(
+        self, opening: Opening, position: Position, choice: strategy.Choice, *, is_resumed: bool
+    ) -> Header:
         return Header(
             facts=opening.facts,
-            strategy="paging",
-            strategy_reason="pages in the order of ids, which neither new nor deleted products shift",
+            strategy=choice.strategy,
+            strategy_reason=choice.reason,
             watermark=position.watermark,
             resumed=is_resumed,
             estimated_product_count=position.estimated_products,
@@ -115,11 +184,12 @@ class Reader:
 
     def _end(self, tally: Tally, count: int) -> End:
         tally.warn(self._client.warnings)
-        counts = tally.position.counts
+        counts, departures = tally.position.counts, tally.position.departures
         return End(
             source_count=count,
             emitted_count=counts.emitted,
             set_aside_count=counts.set_aside,
             emitted_item_count=counts.emitted_items,
             warnings=tally.position.warnings,
+            all_listed=departures is not None and departures.all_listed,
         )

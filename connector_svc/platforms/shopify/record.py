@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import msgspec
 
 from connector_svc.domain.issue import RecordIssue
@@ -14,8 +12,7 @@ from connector_svc.platforms.shopify.parse import parse_product
 from connector_svc.platforms.shopify.wire import Count
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A product and how far it can be trusted."""
 
     product_id: str
@@ -27,7 +24,6 @@ class Record:
     counted: Count | None = None
     has_more_variants: bool = False
     has_more_images: bool = False
-    """Whether a variant shows an image that this reply did not reach."""
     blamed: bool = False
 
     @property
@@ -46,7 +42,7 @@ class Record:
         if self.product is None:
             return self
         counted = self.counted.count if self.counted else self.received
-        return replace(
+        return msgspec.structs.replace(
             self,
             product=msgspec.structs.replace(self.product, variants_complete=False),
             issues=(*self.issues, issues.incomplete(self.product_id, self.received, counted)),
@@ -68,7 +64,7 @@ def record_of(found: Found) -> Record:
         received=parsed.received + found.dropped,
         counted=found.node.variants_count,
         has_more_variants=found.node.variants.page_info.has_next_page,
-        has_more_images=parsed.unseen_images and found.node.media.page_info.has_next_page,
+        has_more_images=found.node.media.page_info.has_next_page,
         blamed=found.blamed,
     )
 

@@ -12,11 +12,23 @@ def changed_between(after: datetime, until: datetime | None = None) -> str:
     return lower if until is None else f"{lower} AND updated_at:<='{_time(until)}'"
 
 
-def behind(product_id: int, search: str | None) -> str | None:
-    """What `search` finds, behind `product_id`; None: everything."""
-    if product_id <= 0:
+def destroyed_between(after: datetime, until: datetime) -> str:
+    """Events of products that were deleted at or after `after` and not after `until`."""
+    window = f"created_at:>='{_time(after)}' AND created_at:<='{_time(until)}'"
+    return f"subject_type:PRODUCT AND action:destroy AND {window}"
+
+
+def behind(number: int, search: str | None) -> str | None:
+    """What `search` finds, behind the id `number`; None: everything."""
+    if number <= 0:
         return search
-    return f"id:>{product_id}" + (f" AND {search}" if search else "")
+    return f"id:>{number}" + (f" AND {search}" if search else "")
+
+
+def between(product_id: int, last_id: int) -> str:
+    """Products behind `product_id` up to `last_id`."""
+    upper = f"id:<={last_id}"
+    return f"id:>{product_id} AND {upper}" if product_id > 0 else upper
 
 
 def _time(time: datetime) -> str:

@@ -45,6 +45,11 @@ class Tally:
         if fresh:
             self._advance(warnings=(*self.position.warnings, *fresh))
 
+    def moved(self, **changes: object) -> bytes:
+        """The checkpoint at the position that `changes` lead to, for a batch without products."""
+        self._advance(**changes)
+        return self._sealed()
+
     def batches(self, records: Iterable[Record]) -> Iterator[Batch]:
         """The records of a page in batches of at most max_batch_products and about 768 KiB.
 
@@ -82,8 +87,11 @@ class Tally:
         return Batch(
             products=tuple(draft.products),
             issues=tuple(draft.issues),
-            checkpoint=seal(self._request, fingerprint=FINGERPRINT, position=self.position),
+            checkpoint=self._sealed(),
         )
+
+    def _sealed(self) -> bytes:
+        return seal(self._request, fingerprint=FINGERPRINT, position=self.position)
 
     def _advance(self, **changes: object) -> None:
         self.position = msgspec.structs.replace(self.position, **changes)

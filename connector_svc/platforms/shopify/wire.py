@@ -9,6 +9,8 @@ from typing import Annotated, Generic, TypeVar
 import msgspec
 
 from connector_svc.domain.product import InventoryPolicy, ProductOption, ProductStatus, SelectedOption
+from connector_svc.domain.text import Code, Text
+from connector_svc.platforms.shopify.ids import number_of
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -92,9 +94,9 @@ class VariantNode(Wire, frozen=True, kw_only=True):
     """A ProductVariant."""
 
     id: str
-    title: str
-    sku: str | None
-    barcode: str | None
+    title: Text
+    sku: Code | None
+    barcode: Code | None
     price: Decimal
     compare_at_price: Decimal | None
     inventory_quantity: Int64 | None
@@ -112,14 +114,14 @@ class ProductNode(Wire, Generic[NodeT], frozen=True, kw_only=True):
     """A Product with variants of type NodeT: typed, or raw when one of them is broken."""
 
     id: str
-    title: str
-    handle: str
+    title: Text
+    handle: Text
     description_html: str
-    vendor: str
-    product_type: str
+    vendor: Text
+    product_type: Text
     tags: tuple[str, ...]
     status: ProductStatus
-    online_store_url: str | None
+    online_store_url: Text | None
     created_at: Time
     updated_at: Time
     options: tuple[ProductOption, ...]
@@ -137,6 +139,12 @@ class PageData(Wire, Generic[NodeT], frozen=True, kw_only=True):
     products: Connection[NodeT]
 
 
+class ListData(Wire, Generic[NodeT], frozen=True, kw_only=True):
+    """`data` of nodes that were asked for by their ids; raw, since each may be null."""
+
+    nodes: list[NodeT]
+
+
 class SingleData(Wire, Generic[NodeT], frozen=True, kw_only=True):
     """`data` of one product; raw, since it may be null."""
 
@@ -147,6 +155,28 @@ class CountData(Wire, frozen=True, kw_only=True):
     """`data` of a count."""
 
     products_count: Count
+
+
+class EventNode(Wire, frozen=True, kw_only=True):
+    """An entry of the event log; only basic events have more than an id."""
+
+    id: str
+    action: str = ""
+    subject_type: str = ""
+    subject_id: str = ""
+
+    @property
+    def destroyed_product(self) -> str:
+        """The number of the product whose deletion it tells; empty when it tells something else."""
+        if (self.action, self.subject_type) != ("destroy", "PRODUCT"):
+            return ""
+        return number_of(self.subject_id, "Product")
+
+
+class EventsData(Wire, frozen=True, kw_only=True):
+    """`data` of a page of events."""
+
+    events: Connection[EventNode]
 
 
 class ShopNode(Wire, frozen=True, kw_only=True):

@@ -1,11 +1,17 @@
-"""How a store is shown the API key: in the Authorization header, or in the query where hosts strip that."""
+"""How a store is shown the API key.
+
+Over https in the Authorization header, or in the query where hosts strip that. Over plain http, which only an
+operator's override of the address brings about, nobody is shown anything: requests are signed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Final, TypeAlias
 
 from connector_svc.domain.errors import CredentialsNotFound
@@ -17,6 +23,9 @@ _MOST_SHOPS: Final = 10_000
 
 SendWith: TypeAlias = Callable[[Mapping[str, str], Sequence[tuple[str, str]]], Awaitable[HttpReply]]
 """Sends the request with these headers and query parameters in addition."""
+
+Sign: TypeAlias = Callable[[str, str, int], Sequence[tuple[str, str]]]
+"""The parameters that sign the request with a key and its secret, for a clock so many seconds ahead of ours."""
 
 
 class QueryKeyShops:
@@ -51,29 +60,43 @@ class Authenticator:
         self._provider = provider
         self._query_shops = query_shops
         self._secure = secure
+        self._clock_ahead = 0
         self._credentials: Credentials | None = None
+        self._renewals = 0
         self._lock = asyncio.Lock()
 
-    async def send(self, send_with: SendWith) -> HttpReply:
+    async def send(self, send_with: SendWith, sign: Sign) -> HttpReply:
         """The answer to the request; 401 only when also renewed credentials were refused.
 
-        Raises CredentialsNotFound, TokenServiceUnavailable.
+        `sign` is used over plain http. Raises CredentialsNotFound, TokenServiceUnavailable.
         """
         credentials = await self._obtain()
-        reply = await self._attempt(send_with, credentials)
+        renewals = self._renewals
+        reply = await self._attempt(send_with, sign, credentials)
         if reply.status != 401:
             return reply
-        renewed = await self._renew(credentials)
-        return reply if renewed == credentials else await self._attempt(send_with, renewed)
+        renewed = await self._renew(credentials, renewals)
+        return reply if renewed == credentials else await self._attempt(send_with, sign, renewed)
 
-    async def _attempt(self, send_with: SendWith, credentials: Credentials) -> HttpReply:
+    async def _attempt(self, send_with: SendWith, sign: Sign, credentials: Credentials) -> HttpReply:
+        if self._secure:
+            return await self._shown(send_with, credentials)
+        key, secret = _pair(self._shop, credentials)
+        reply = await send_with({}, sign(key, secret, self._clock_ahead))
+        if reply.status != 401:
+            return reply
+        # A request that HTTP repeated has spent its nonce; and clocks differ.
+        self._clock_ahead = _seconds_ahead(reply)
+        return await send_with({}, sign(key, secret, self._clock_ahead))
+
+    async def _shown(self, send_with: SendWith, credentials: Credentials) -> HttpReply:
         if self._shop in self._query_shops:
             reply = await send_with({}, _query(self._shop, credentials))
             if reply.status == 401:
                 self._query_shops.discard(self._shop)
             return reply
         reply = await send_with(_basic(self._shop, credentials), ())
-        if not (self._secure and _key_did_not_arrive(reply)):
+        if not _key_did_not_arrive(reply):
             return reply
         # Never both at once: the query wins, even when it is wrong.
         again = await send_with({}, _query(self._shop, credentials))
@@ -87,10 +110,12 @@ class Authenticator:
                 self._credentials = await self._provider.credentials(self._shop)
             return self._credentials
 
-    async def _renew(self, refused: Credentials) -> Credentials:
+    async def _renew(self, refused: Credentials, renewals: int) -> Credentials:
+        """Once for all calls that were under way with the refused ones, whatever comes of it."""
         async with self._lock:
-            if self._credentials is refused or self._credentials is None:
+            if self._credentials is None or self._renewals == renewals:
                 self._credentials = await self._provider.credentials(self._shop, refused=refused)
+                self._renewals += 1
             return self._credentials
 
 
@@ -102,6 +127,13 @@ def _key_did_not_arrive(reply: HttpReply) -> bool:
     if error is None:
         return "WWW-Authenticate" not in reply.headers
     return error.code != AUTHENTICATION_ERROR or "missing" in error.message.lower()
+
+
+def _seconds_ahead(reply: HttpReply) -> int:
+    try:
+        return round(parsedate_to_datetime(reply.headers.get("Date", "")).timestamp() - time.time())
+    except ValueError:
+        return 0
 
 
 def _basic(shop: Shop, credentials: Credentials) -> Mapping[str, str]:

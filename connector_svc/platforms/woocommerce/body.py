@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 T = TypeVar("T")
-_OPENING = re.compile(rb"(?:\A|[\n>])\s*(\[\s*[{\]]|\{\s*[\"}])")
+_OPENING = re.compile(rb"(?:\A|[\n>])(?:\s|\xef\xbb\xbf)*(\[\s*[{\]]|\{\s*[\"}])")
 """Where a list of records or an object begins: at the start of a line, or right after a tag."""
 _NOTICE_LIMIT = 64 * 1024
 """Bytes before the JSON that are searched."""
@@ -39,6 +39,8 @@ def parse(body: bytes, read: Callable[[bytes], T]) -> Parsed[T]:
     text = body.removeprefix(codecs.BOM_UTF8).strip()
     try:
         return Parsed(read(text), noise=False)
+    except RecursionError:
+        raise NotJson from None
     except msgspec.DecodeError:
         if _is_whole(text):
             raise NotJson from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final
 
 from connector_svc.platforms.woocommerce.products import Listed
@@ -19,7 +19,7 @@ _VALUE_BYTES: Final = 40
 
 
 async def chunks(
-    pages: AsyncGenerator[tuple[Listed, ...], None], *, most_products: int
+    pages: AsyncIterator[tuple[Listed, ...]], *, most_products: int
 ) -> AsyncGenerator[tuple[Listed, ...], None]:
     """Yields the products of `pages` in order; one too large for a chunk of its own limits stands alone."""
     pending: list[Listed] = []
@@ -27,13 +27,16 @@ async def chunks(
     async for page in pages:
         for listed in page:
             more, weight = _children(listed), _bytes(listed)
-            full = len(pending) >= most_products or variations + more > _MOST_VARIATIONS
-            if pending and (full or size + weight > _MOST_BYTES):
+            if pending and (variations + more > _MOST_VARIATIONS or size + weight > _MOST_BYTES):
                 yield tuple(pending)
                 pending, variations, size = [], 0, 0
             pending.append(listed)
             variations += more
             size += weight
+            if len(pending) >= most_products or variations >= _MOST_VARIATIONS:
+                # Nothing more fits: the next page need not be waited for.
+                yield tuple(pending)
+                pending, variations, size = [], 0, 0
     if pending:
         yield tuple(pending)
 

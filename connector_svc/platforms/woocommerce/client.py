@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Generic, TypeVar
+
+from yarl import URL
 
 from connector_svc.domain.errors import (
     SourceForbidden,
@@ -20,7 +25,9 @@ from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import HttpReply, ShopHttp
 from connector_svc.platforms.woocommerce.auth import Authenticator
 from connector_svc.platforms.woocommerce.body import CutShort, NotJson, Parsed, parse
+from connector_svc.platforms.woocommerce.oauth import Moment, signed
 from connector_svc.platforms.woocommerce.refusal import PERMALINKS_HINT, refusal
+from connector_svc.platforms.woocommerce.site import StoreNotes
 
 T = TypeVar("T")
 Params = Sequence[tuple[str, str]]
@@ -28,6 +35,11 @@ Params = Sequence[tuple[str, str]]
 _log = logging.getLogger(__name__)
 _HEADERS: Final = {"Accept": "application/json"}
 """With it WordPress also reports maintenance and fatal errors as JSON."""
+_PAGES: Final = (b"<!doctype html", b"<html")
+_NUMBER: Final = re.compile(r"\d+")
+_WHOLE_PAGE: Final = "100"
+_LONG: Final = "/system_status"
+"""Of the calls for a single thing the one that takes seconds on some stores."""
 _TRIES: Final = 3
 """Of an answer that breaks off."""
 _PAUSE: Final = 0.5
@@ -41,6 +53,8 @@ class Answer(Generic[T]):
     value: T
     total: int | None
     """Of the whole list; None when it is none, or something on the way took the header off."""
+    at: datetime | None = None
+    """By the store's clock, UTC; None when the store tells no time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +69,19 @@ class Count:
 class StoreClient:
     """HTTP to one store for one pass."""
 
-    def __init__(self, shop: Shop, http: ShopHttp, authenticator: Authenticator, *, pause: float = _PAUSE) -> None:
+    def __init__(
+        self,
+        shop: Shop,
+        http: ShopHttp,
+        authenticator: Authenticator,
+        *,
+        notes: StoreNotes | None = None,
+        pause: float = _PAUSE,
+    ) -> None:
         self.shop = shop
+        self.notes = notes or StoreNotes()
+        self.form = self.notes.form
+        """How this pass writes addresses."""
         self._http = http
         self._authenticator = authenticator
         self._secure = http.base_url.scheme == "https"
@@ -74,6 +99,8 @@ class StoreClient:
         for attempt in range(_TRIES):
             reply = await self._send("GET", path, params, anonymous=anonymous)
             try:
+                if _is_page(reply):
+                    raise NotJson
                 parsed = parse(reply.body, read)
             except NotJson:
                 raise _not_json(self.shop, reply) from None
@@ -81,7 +108,7 @@ class StoreClient:
                 await asyncio.sleep(self._pause * 2**attempt if attempt + 1 < _TRIES else 0)
                 continue
             self._note(parsed)
-            return Answer(value=parsed.value, total=_total(reply.headers))
+            return Answer(value=parsed.value, total=_total(reply.headers), at=_date(reply.headers))
         raise SourceResponseInvalid(self.shop, "its answer breaks off, each time we ask")
 
     async def count(self, path: str, params: Params) -> Count:
@@ -99,13 +126,29 @@ class StoreClient:
         return _count(await self._send("GET", path, (("per_page", "1"), ("_fields", "id"), *params)))
 
     async def _send(self, method: str, path: str, params: Params, *, anonymous: bool = False) -> HttpReply:
-        async def send_with(headers: Mapping[str, str], more: Params) -> HttpReply:
-            return await self._http.request(method, path, headers={**_HEADERS, **headers}, params=(*params, *more))
+        where, asked = self.form.address(path, params)
 
-        reply = await (send_with({}, ()) if anonymous else self._authenticator.send(send_with))
+        async def send_with(headers: Mapping[str, str], more: Params) -> HttpReply:
+            async with self.notes.gate.call(_kind(method, path, params)) as call:
+                reply = await self._http.request(
+                    method, where, headers={**_HEADERS, **headers}, params=(*asked, *more)
+                )
+                call.size, call.refused = len(reply.body), reply.status >= 400
+                return reply
+
+        def sign(key: str, secret: str, clock_ahead: int) -> Params:
+            moment = Moment(timestamp=int(time.time()) + clock_ahead, nonce=secrets.token_hex(16))
+            return signed(method, self._signed_url(where), asked, key=key, secret=secret, moment=moment)
+
+        reply = await (send_with({}, ()) if anonymous else self._authenticator.send(send_with, sign))
         if 200 <= reply.status < 300:
             return reply
         raise refusal(self.shop, reply, secure=self._secure)
+
+    def _signed_url(self, path: str) -> URL:
+        """As the store sees it: it checks signatures with its own address, wherever it was called."""
+        home = URL(self.notes.home) if self.notes.home else self._http.base_url
+        return home.with_scheme("http").with_query(None).with_path(home.path.rstrip("/") + path)
 
     def _note(self, parsed: Parsed[T]) -> None:
         if parsed.noise and not self.noise:
@@ -117,7 +160,22 @@ def _not_json(shop: Shop, reply: HttpReply) -> SourceResponseInvalid:
     kind = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if "json" in kind:
         return SourceResponseInvalid(shop, "JSON of another shape than the API's")
-    return SourceResponseInvalid(shop, f"HTTP {reply.status} with a web page instead of JSON. {PERMALINKS_HINT}")
+    return SourceResponseInvalid(
+        shop, f"HTTP {reply.status} with a web page instead of JSON. {PERMALINKS_HINT}", content="page"
+    )
+
+
+def _is_page(reply: HttpReply) -> bool:
+    """Whether it is a web page, in which something may well look like JSON. PHP's notices are none."""
+    kind = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return kind != "application/json" and reply.body[:200].lstrip().lower().startswith(_PAGES)
+
+
+def _kind(method: str, path: str, params: Params) -> str:
+    """Calls that take about as long as each other."""
+    if dict(params).get("per_page") == _WHOLE_PAGE or path.endswith(_LONG):
+        return f"{method} {_NUMBER.sub('#', path)}"
+    return "small"
 
 
 def _count(reply: HttpReply) -> Count:

@@ -23,9 +23,15 @@ class Ending:
         self._watermark = watermark
         self._looked_again = False
 
-    async def reached(self, position: Position) -> End | None:
-        """The end; None: read the tail once more. Raises SourceCountMismatch."""
+    async def reached(self, position: Position, *, told: int | None) -> End | None:
+        """The end; None: read the tail once more. Raises SourceCountMismatch.
+
+        `told`: what the store counted with the last page. What came up later is for the next pass, whose window
+        begins before this one did.
+        """
         received = position.counts.emitted + position.counts.set_aside
+        if told is not None and received >= told:
+            return _end(position, told)
         total = (await self._client.count(PRODUCTS, self._window)).total
         if total is None:
             return _end(position, received, "The store does not tell how many products it has.")
@@ -38,6 +44,9 @@ class Ending:
         settled = (await self._client.count(PRODUCTS, settled_by(self._window, self._watermark))).total
         if settled is None or received < settled:
             raise SourceCountMismatch(self._shop, expected=total, received=received)
+        if self._window:
+            # They were touched just now: the next pass reads them, and the sweep of this one lists them.
+            return _end(position, settled)
         return _end(position, settled, f"{total - received} products came up while the pass ran.")
 
 

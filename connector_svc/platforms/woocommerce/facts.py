@@ -12,23 +12,16 @@ from connector_svc.domain.errors import (
     SourceFailure,
     SourceForbidden,
     SourceNotFound,
-    SourceQueryRefused,
     SourceRateLimited,
     SourceResponseInvalid,
-    SourceUnauthorized,
 )
 from connector_svc.domain.shop import ShopFacts
-from connector_svc.platforms.woocommerce.bounded import side_by_side
+from connector_svc.platforms.woocommerce.bounded import started
 from connector_svc.platforms.woocommerce.client import StoreClient
-from connector_svc.platforms.woocommerce.values import unescaped
 
 API: Final = "wc/v3"
 _WEIGHT_UNITS: Final = {"kg": "kg", "g": "g", "lbs": "lb", "oz": "oz"}
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
-
-
-class _Index(msgspec.Struct):
-    name: str = ""
 
 
 class _Currency(msgspec.Struct):
@@ -56,14 +49,14 @@ class StoreFacts:
     """"kg", "g", "lb", "oz"; empty: unknown, so that weights mean nothing."""
 
 
-async def read_facts(client: StoreClient) -> StoreFacts:
-    """Reads them with a few small calls. Raises SourceFailure when the currency cannot be read."""
-    name = await _name(client)
-    currency = await _currency(client)
-    async with side_by_side() as tasks:
-        weight = tasks.create_task(_weight_unit(client))
-        status = tasks.create_task(_version(client))
-    unit, version = weight.result(), status.result()
+async def read_facts(client: StoreClient, name: str) -> StoreFacts:
+    """Reads them, but for the store's name, with a few small calls at once.
+
+    Raises SourceFailure when the currency cannot be read.
+    """
+    async with started(_weight_unit(client)) as weight, started(_version(client)) as status:
+        currency = await _currency(client)
+        unit, version = await weight, await status
     notes = [] if unit else ["The store's unit of weight cannot be read: weights are left out."]
     if client.noise:
         notes.append("The store prints something before its JSON, such as notices of PHP; its host should look.")
@@ -75,21 +68,6 @@ async def read_facts(client: StoreClient) -> StoreFacts:
         notes=tuple(notes),
     )
     return StoreFacts(shop=facts, weight_unit=unit)
-
-
-async def _name(client: StoreClient) -> str:
-    """Also the first question: whether WordPress's REST API is where it should be."""
-    decoder = msgspec.json.Decoder(_Index)
-    try:
-        answer = await client.get("/wp-json/", (("_fields", "name"),), decoder.decode, anonymous=True)
-    except (SourceForbidden, SourceUnauthorized, SourceNotFound, SourceQueryRefused):
-        # Some plugins close the index to the anonymous, and leave WooCommerce's part open to its keys.
-        return ""
-    except SourceResponseInvalid as failure:
-        if "http_status" in failure.metadata:
-            return ""
-        raise
-    return unescaped(answer.value.name)
 
 
 async def _currency(client: StoreClient) -> str:

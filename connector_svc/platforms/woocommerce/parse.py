@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from connector_svc.domain.issue import IssueReason, RecordIssue
+from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason, RecordIssue
 from connector_svc.domain.product import (
     Image,
     InventoryPolicy,
@@ -29,13 +29,13 @@ from connector_svc.domain.product import (
     Variant,
 )
 from connector_svc.platforms.woocommerce.family import Family
-from connector_svc.platforms.woocommerce.record import SAMPLE_LENGTH, Broken, Fault
+from connector_svc.platforms.woocommerce.record import Broken, Fault
+from connector_svc.platforms.woocommerce.stock import is_available, quantity
 from connector_svc.platforms.woocommerce.values import Unfit, decimal_of, price_of, unescaped, utc
 from connector_svc.platforms.woocommerce.wire import GoodsRow, ImageRow, ProductRow, VariationRow
 
 _STATUSES: Final = {"publish": ProductStatus.ACTIVE, "private": ProductStatus.PRIVATE}
 _NEVER_LISTED: Final = frozenset({"trash", "auto-draft"})
-_ON_SALE: Final = frozenset({"instock", "onbackorder"})
 _POLICIES: Final = {
     "no": InventoryPolicy.DENY,
     "yes": InventoryPolicy.CONTINUE,
@@ -71,7 +71,10 @@ class Parser:
     def _product(self, row: ProductRow, family: Family, issues: list[RecordIssue]) -> Product:
         if row.status in _NEVER_LISTED:
             raise Unfit(IssueReason.INVALID_FIELD, "status", "The store lists a trashed product.", row.status)
-        images = tuple(image for image in map(_image, row.images) if image is not None)
+        images = tuple([_image(image) for image in row.images if _is_absolute(image)])
+        if len(images) < len(row.images):
+            bad = (_bad_image("images", image) for image in row.images if not _is_absolute(image))
+            issues.extend(_issue(fault, row.id) for fault in bad)
         if row.is_variable():
             variants, complete = self._variants(row, family, issues)
         else:
@@ -82,19 +85,19 @@ class Parser:
             handle=row.slug,
             description_html=row.description,
             product_type=row.type,
-            tags=tuple(unescaped(tag.name) for tag in row.tags),
+            tags=tuple([unescaped(tag.name) for tag in row.tags]),
             status=_product_status(row),
             url=row.permalink if isinstance(row.permalink, str) else "",
             options=_options(row),
             images=images,
-            created_at=utc(row.date_created_gmt),
+            created_at=utc(row.date_created_gmt, "date_created_gmt"),
             updated_at=utc(row.date_modified_gmt),
             variants=variants,
             variants_complete=complete,
         )
 
     def _only_variant(self, row: ProductRow) -> Variant:
-        return self._variant(row, on_sale=row.status == "publish")
+        return self._variant(row, published=row.status == "publish")
 
     def _variants(
         self, row: ProductRow, family: Family, issues: list[RecordIssue]
@@ -104,35 +107,43 @@ class Parser:
             issues.append(_incomplete(row, family.missing))
         variants: list[Variant] = []
         for child in family.children:
-            try:
+            if family.blemishes:
                 issues.extend(_issue(fault, row.id, child.id) for fault in family.blemishes_of(child))
-                variants.append(self._child(row, child, len(variants) + 1))
+            try:
+                variants.append(self._child(row, child, len(variants) + 1, issues))
             except Unfit as unfit:
                 complete = False
                 issues.append(_issue(unfit.fault, row.id, child.id))
         return tuple(variants), complete
 
-    def _child(self, parent: ProductRow, child: VariationRow | Broken, position: int) -> Variant:
+    def _child(
+        self, parent: ProductRow, child: VariationRow | Broken, position: int, issues: list[RecordIssue]
+    ) -> Variant:
         if isinstance(child, Broken):
             raise Unfit(child.fault.reason, child.fault.field, child.fault.message, child.fault.sample)
         options = tuple(
-            SelectedOption(name=unescaped(choice.name), value=unescaped(choice.option))
-            for choice in child.attributes
+            [
+                SelectedOption(name=unescaped(choice.name), value=unescaped(choice.option))
+                for choice in child.attributes
+            ]
         )
-        return self._variant(
+        variant = self._variant(
             child,
-            on_sale=parent.status == "publish" and child.status == "publish",
-            title=" / ".join(option.value for option in options),
+            published=parent.status == "publish" and child.status == "publish",
+            title=" / ".join([option.value for option in options]),
             options=options,
             image=_own_image(parent, child),
             position=position,
         )
+        if child.image and not _is_absolute(child.image):
+            issues.append(_issue(_bad_image("image", child.image), parent.id, child.id))
+        return variant
 
     def _variant(
         self,
         row: GoodsRow,
         *,
-        on_sale: bool,
+        published: bool,
         title: str = "",
         options: tuple[SelectedOption, ...] = (),
         image: Image | None = None,
@@ -147,15 +158,15 @@ class Parser:
             barcode=row.global_unique_id,
             price=price,
             compare_at_price=_compare_at(row, price),
-            stock_quantity=row.stock_quantity if row.manage_stock else None,
+            stock_quantity=quantity(row),
             inventory_policy=_POLICIES.get(row.backorders, InventoryPolicy.UNSPECIFIED),
-            available=on_sale and price is not None and row.stock_status in _ON_SALE,
+            available=is_available(row, price, published=published),
             options=options,
             image=image,
             weight=weight,
             weight_unit=self._weight_unit if weight is not None else "",
             position=position,
-            created_at=utc(row.date_created_gmt),
+            created_at=utc(row.date_created_gmt, "date_created_gmt"),
             updated_at=utc(row.date_modified_gmt),
         )
 
@@ -202,17 +213,29 @@ def _options(row: ProductRow) -> tuple[ProductOption, ...]:
     )
 
 
-def _image(row: ImageRow) -> Image | None:
-    if not row.src.startswith(("https://", "http://")):
-        return None
+def _is_absolute(row: ImageRow) -> bool:
+    return row.src.startswith(("https://", "http://"))
+
+
+def _bad_image(field: str, row: ImageRow) -> Fault:
+    return Fault(
+        reason=IssueReason.INVALID_FIELD,
+        field=field,
+        message="The image has no http or https address; it is left out.",
+        sample=row.src[:SAMPLE_LENGTH],
+    )
+
+
+def _image(row: ImageRow) -> Image:
     return Image(url=row.src, id=str(row.id) if row.id else "", alt_text=unescaped(row.alt or ""))
 
 
 def _own_image(parent: ProductRow, child: VariationRow) -> Image | None:
     """None when the store filled in the parent's, which it does where a variation has none."""
-    if child.image is None or (parent.images and parent.images[0].id == child.image.id):
+    image = child.image
+    if image is None or (parent.images and parent.images[0].id == image.id) or not _is_absolute(image):
         return None
-    return _image(child.image)
+    return _image(image)
 
 
 def _compare_at(row: GoodsRow, price: Decimal | None) -> Decimal | None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import datetime
 
-from connector_svc.domain.fetch import FetchEvent, FetchRequest, WaitReporter
+from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReporter
 from connector_svc.domain.shop import Shop, ShopFacts
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
 from connector_svc.platforms.woocommerce.auth import Authenticator, QueryKeyShops
 from connector_svc.platforms.woocommerce.client import StoreClient
 from connector_svc.platforms.woocommerce.facts import read_facts
+from connector_svc.platforms.woocommerce.gate import MOST_CALLS
+from connector_svc.platforms.woocommerce.opening import open_store
 from connector_svc.platforms.woocommerce.products import PRODUCTS
 from connector_svc.platforms.woocommerce.reader import PassReader
 from connector_svc.platforms.woocommerce.routes import Route
+from connector_svc.platforms.woocommerce.site import Stores
 from connector_svc.platforms.woocommerce.variations import VariationLists
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -24,23 +28,34 @@ _DOMAIN = rf"(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?"
 
 
 class WooCommercePlatform:
-    """Reads WooCommerce stores; keeps nothing but which of them want the API key in the query."""
+    """Reads WooCommerce stores; keeps only what it learned of their hosts, for a limited number of them."""
 
     name = "woocommerce"
     display_name = "WooCommerce"
     domain_pattern = _DOMAIN
-    capabilities = Capabilities(incremental=True)
+    capabilities = Capabilities(incremental=True, deletions=True)
 
-    def __init__(self, http: HttpFactory, credentials: CredentialsProvider, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        http: HttpFactory,
+        credentials: CredentialsProvider,
+        clock: Callable[[], datetime],
+        *,
+        connections_per_host: int = MOST_CALLS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`connections_per_host`: what `http` keeps to one host; a call that waits for one would look slow, by
+        `monotonic`, in seconds."""
         self._http = http
         self._credentials = credentials
         self._clock = clock
         self._query_shops = QueryKeyShops()
+        self._stores = Stores(most_calls=min(MOST_CALLS, connections_per_host), monotonic=monotonic)
 
     async def check(self, shop: Shop) -> ShopFacts:
         """Name, currency, versions, number of products, and how variations will be read. Raises SourceFailure."""
         client = self._client(shop)
-        facts = await read_facts(client)
+        facts = await read_facts(client, await open_store(client))
         count = await client.count(PRODUCTS, ())
         lists = VariationLists(client)
         await lists.probe()
@@ -55,10 +70,22 @@ class WooCommercePlatform:
             async for event in events:
                 yield event
 
+    async def abandon(self, shop: Shop, checkpoint: bytes) -> bool:
+        """Nothing runs for us there."""
+        return False
+
     def _client(self, shop: Shop, on_wait: WaitReporter | None = None) -> StoreClient:
-        http = self._http.to_shop(shop, on_wait=on_wait)
+        notes = self._stores.notes(shop)
+
+        def waits(wait: Wait) -> None:
+            notes.gate.trouble()
+            if on_wait is not None:
+                on_wait(wait)
+
+        http = self._http.to_shop(shop, on_wait=waits)
         secure = http.base_url.scheme == "https"
-        return StoreClient(shop, http, Authenticator(shop, self._credentials, self._query_shops, secure=secure))
+        authenticator = Authenticator(shop, self._credentials, self._query_shops, secure=secure)
+        return StoreClient(shop, http, authenticator, notes=notes)
 
 
 def _route_notes(route: Route) -> tuple[str, ...]:

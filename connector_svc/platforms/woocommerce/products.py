@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from connector_svc.domain.errors import SourceQueryRefused, SourceResponseInvalid
@@ -45,13 +46,23 @@ class Listed:
 class ProductPager:
     """Walks once over the products that `window` selects, from `place` on."""
 
-    def __init__(self, client: StoreClient, window: Params, place: Place) -> None:
+    def __init__(self, client: StoreClient, window: Params, place: Place, *, fields: str = PRODUCT_FIELDS) -> None:
         self._client = client
+        self._fields = fields
         self._window = window
         self._last_id = place.last_id
         self._end = place.offset
         self._total: int | None = None
         self._reader = RecordReader(ProductRow)
+        self.began_at: datetime | None = None
+        """The store's clock when it gave the first page; None when it tells no time, or has given none."""
+        self.whole = True
+        """Whether every row that the store counts was on its page, and had an id."""
+
+    @property
+    def total(self) -> int | None:
+        """How many products the store counted with the last page; None when it did not tell, or gave none."""
+        return self._total
 
     async def pages(self) -> AsyncGenerator[tuple[Listed, ...], None]:
         """Yields what is new, page by page, until the store has no more. Raises SourceFailure."""
@@ -74,6 +85,7 @@ class ProductPager:
             first = next((item.id for item in answer.value.items if item.id is not None), None)
             if start == 0 or (first is not None and first <= self._last_id):
                 self._total = answer.total
+                self.whole = self.whole and _is_whole(start, answer)
                 return start, answer
             step = step * 2 or self._vanished(answer.total)
             start = max(start - step, 0)
@@ -87,10 +99,11 @@ class ProductPager:
             ("offset", str(start)),
             ("per_page", str(PER_PAGE)),
             *_ORDER,
-            ("_fields", PRODUCT_FIELDS),
+            ("_fields", self._fields),
             *self._window,
         )
         answer = await self._client.get(PRODUCTS, params, self._reader.read)
+        self.began_at = self.began_at or answer.at
         ids = [item.id for item in answer.value.items if item.id is not None]
         if ids != sorted(ids):
             raise SourceQueryRefused(self._client.shop, "products do not come in the order of their ids")
@@ -109,6 +122,13 @@ class ProductPager:
             fresh.append(Listed(record=record, blemishes=blemishes, place=place))
         self._end = start + len(records.items)
         return tuple(fresh)
+
+
+def _is_whole(start: int, answer: Answer[Records[ProductRow]]) -> bool:
+    items = answer.value.items
+    if answer.total is None or any(item.id is None for item in items):
+        return False
+    return len(items) >= min(PER_PAGE, max(answer.total - start, 0))
 
 
 def _is_last(start: int, answer: Answer[Records[ProductRow]]) -> bool:

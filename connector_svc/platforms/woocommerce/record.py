@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,13 +12,14 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
+from connector_svc.domain.text import UNSOUND, is_too_long, with_marked_surrogates
 from connector_svc.platforms.woocommerce.wire import DECORATION, GoodsRow
 
 RowT = TypeVar("RowT", bound=GoodsRow)
-SAMPLE_LENGTH = 200
 _PRICES = frozenset({"price", "regular_price", "sale_price"})
 _NUMBER = re.compile(rb"-?\d{1,24}(?:\.\d{1,24})?")
+_QUOTED = re.compile(rb'"(?:-?\d{1,24}(?:\.\d{1,24})?|true|false)"')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +51,13 @@ class Records(Generic[RowT]):
     """By record id: decorative fields that were left empty because they made no sense."""
 
 
+_TWICE = Fault(
+    reason=IssueReason.DUPLICATE_ID,
+    field="id",
+    message="The store listed this id more than once on one page; it is stored once.",
+)
+
+
 class _Unfit(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
@@ -66,11 +75,22 @@ class RecordReader(Generic[RowT]):
         self._raws = msgspec.json.Decoder(list[msgspec.Raw])
 
     def read(self, text: bytes) -> Records[RowT]:
-        """Raises msgspec.DecodeError when `text` is not a whole JSON list."""
+        """Raises msgspec.DecodeError when `text` is not a whole JSON list, RecursionError when it has no end."""
+        records: Records[RowT]
         try:
-            return Records(items=tuple(self._whole.decode(text)))
-        except msgspec.ValidationError:
-            return self._one_by_one(self._raws.decode(text))
+            records = Records(items=tuple(self._whole.decode(text)))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            records = self._one_by_one(self._raw_records(text))
+        return _with_duplicates_told(records)
+
+    def _raw_records(self, text: bytes) -> list[msgspec.Raw]:
+        try:
+            return self._raws.decode(text)
+        except msgspec.DecodeError:
+            marked = with_marked_surrogates(text)
+            if marked == text:
+                raise
+            return self._raws.decode(marked)
 
     def _one_by_one(self, raws: list[msgspec.Raw]) -> Records[RowT]:
         blemishes: dict[int, tuple[Fault, ...]] = {}
@@ -78,7 +98,7 @@ class RecordReader(Generic[RowT]):
         for raw in raws:
             try:
                 items.append(self._single.decode(raw))
-            except msgspec.ValidationError:
+            except UNSOUND:
                 item, faults = self._repaired(raw)
                 items.append(item)
                 if faults and not isinstance(item, Broken):
@@ -89,7 +109,7 @@ class RecordReader(Generic[RowT]):
         """The record without the decorative fields that make no sense."""
         try:
             sent = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-        except msgspec.ValidationError:
+        except UNSOUND:
             fault = Fault(
                 reason=IssueReason.MISSING_ID,
                 field="",
@@ -121,9 +141,9 @@ class RecordReader(Generic[RowT]):
             return
         try:
             values[name] = _lenient(raw, struct_field.type)
-        except msgspec.ValidationError:
-            fault = _invalid(name, raw)
-            if name == "stock_quantity" and _NUMBER.fullmatch(bytes(raw)):
+        except UNSOUND as error:
+            fault = _invalid(name, raw, error)
+            if name == "stock_quantity" and _is_fraction(raw):
                 # Plugins sell by weight; whole units are what can be promised.
                 values[name] = math.floor(Decimal(bytes(raw).decode()))
             elif name not in DECORATION:
@@ -131,18 +151,39 @@ class RecordReader(Generic[RowT]):
             faults.append(fault)
 
 
+def _with_duplicates_told(records: Records[RowT]) -> Records[RowT]:
+    ids = [item.id for item in records.items if item.id is not None]
+    if len(set(ids)) == len(records.items):
+        return records
+    counts = Counter(ids)
+    twice = {record_id: (_TWICE,) for record_id, count in counts.items() if count > 1}
+    told = {key: records.blemishes.get(key, ()) + twice.get(key, ()) for key in {*records.blemishes, *twice}}
+    return Records(items=records.items, blemishes=told)
+
+
+def _is_fraction(raw: msgspec.Raw) -> bool:
+    number = _NUMBER.fullmatch(bytes(raw))
+    return number is not None and b"." in number[0] and abs(Decimal(number[0].decode())) < 2**63
+
+
 def _lenient(raw: msgspec.Raw, kind: Any) -> Any:
     """The value, also when plugins turned texts into numbers or numbers into texts."""
     text = bytes(raw)
-    if kind is str and _NUMBER.fullmatch(text):
+    if _is_text(kind) and _NUMBER.fullmatch(text):
         return text.decode()
-    return msgspec.json.decode(text, type=kind, strict=False)
+    # Otherwise msgspec takes the text "null" for nothing, and "1e5" for an id.
+    strict = text.startswith(b'"') and not _QUOTED.fullmatch(text)
+    return msgspec.json.decode(text, type=kind, strict=strict)
+
+
+def _is_text(kind: Any) -> bool:
+    return str in (kind, getattr(kind, "__origin__", None))
 
 
 def _id_of(sent: Mapping[str, msgspec.Raw], name: str) -> int | None:
     try:
         return msgspec.json.decode(sent[name], type=int, strict=False)
-    except (KeyError, msgspec.ValidationError):
+    except (KeyError, *UNSOUND):
         return None
 
 
@@ -151,9 +192,11 @@ def _missing(name: str) -> Fault:
     return Fault(reason=reason, field=name, message=f'The store sent no "{name}".')
 
 
-def _invalid(name: str, raw: msgspec.Raw) -> Fault:
+def _invalid(name: str, raw: msgspec.Raw, error: Exception) -> Fault:
     if name == "id":
         reason = IssueReason.MISSING_ID
+    elif is_too_long(error):
+        reason = IssueReason.TOO_LARGE
     else:
         reason = IssueReason.INVALID_PRICE if name in _PRICES else IssueReason.INVALID_FIELD
     message = f'"{name}" has a value that makes no sense.'

@@ -21,7 +21,8 @@ from connector_svc.platforms.woocommerce.body import CutShort, NotJson, parse
 
 AUTHENTICATION_ERROR = "woocommerce_rest_authentication_error"
 PERMALINKS_HINT = (
-    'In WordPress, "Settings > Permalinks" must not be "Plain", and no plugin may switch the REST API off'
+    'We tried each address that WordPress has for its REST API. In WordPress, saving "Settings > Permalinks" once '
+    "often repairs it; no plugin may switch it off"
 )
 _SAFE_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -73,7 +74,7 @@ def _unauthorized(shop: Shop, reply: HttpReply, error: StoreError | None, *, sec
     if "read permission" in message:
         return SourceForbidden(shop, 'the API key may not read: give it "Read" permission', missing="read")
     if not secure:
-        return SourceUnauthorized(shop, "plain http: WooCommerce takes API keys over https only")
+        return _unsigned(shop, error)
     if error is None and "WWW-Authenticate" in reply.headers:
         return SourceUnauthorized(shop, "the web server asks for a password of its own, before WordPress")
     if "secret" in message:
@@ -82,6 +83,17 @@ def _unauthorized(shop: Shop, reply: HttpReply, error: StoreError | None, *, sec
         # Stores translate their messages.
         return SourceUnauthorized(shop, "the consumer secret is wrong, or the API key may not read")
     return SourceUnauthorized(shop, "the store does not know the consumer key")
+
+
+def _unsigned(shop: Shop, error: StoreError | None) -> SourceFailure:
+    """Over plain http requests are signed; what a store says of a signature is in its own language."""
+    if error is not None and error.code == AUTHENTICATION_ERROR:
+        detail = (
+            "the store does not accept the signature of a request over plain http: the consumer key or secret is "
+            "wrong, or the store's own address in its settings is another"
+        )
+        return SourceUnauthorized(shop, detail)
+    return SourceUnauthorized(shop, "the store does not take signed requests over plain http: call it over https")
 
 
 def _forbidden(shop: Shop, error: StoreError | None) -> SourceFailure:

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from connector_svc.domain.issue import IssueReason
-from connector_svc.platforms.woocommerce.record import SAMPLE_LENGTH, Fault
+from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
+from connector_svc.platforms.woocommerce.record import Fault
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_WITHOUT_ZONE: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - it stands for what stores send
 _DECIMAL: Final = re.compile(r"(?:\d{1,24}(?:\.\d{0,24})?|\.\d{1,24})", re.ASCII)
 
 
@@ -42,8 +44,14 @@ def decimal_of(text: str) -> Decimal | None:
     return Decimal(text) if _DECIMAL.fullmatch(text) else None
 
 
-def utc(moment: datetime | None) -> datetime | None:
-    """`moment`, which is UTC already unless it says otherwise."""
+def utc(moment: datetime | None, field: str = "date_modified_gmt") -> datetime | None:
+    """`moment`, which is UTC already unless it says otherwise. Raises Unfit outside the calendar."""
     if moment is None:
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if moment.tzinfo is None:
+        # A quarter of what `replace` costs, twice for every variant.
+        return _EPOCH + (moment - _EPOCH_WITHOUT_ZONE)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise Unfit(IssueReason.INVALID_FIELD, field, f'"{field}" is outside the calendar.', str(moment)) from None

@@ -28,11 +28,7 @@ from connector_svc.platforms.woocommerce.wire import VARIATION_FIELDS, ProductRo
 
 _log = logging.getLogger(__name__)
 _PER_PAGE: Final = 100
-_PAGES_IN_FLIGHT: Final = 2
-"""More only lengthens the latency of a small host (measured)."""
-_PRODUCTS_IN_FLIGHT: Final = 4
-"""Small calls are mostly round trip."""
-_CALL: Final = (("per_page", str(_PER_PAGE)), ("orderby", "id"), ("order", "asc"), ("_fields", VARIATION_FIELDS))
+_CALL: Final = (("per_page", str(_PER_PAGE)), ("orderby", "id"), ("order", "asc"))
 _PROBE: Final = (("per_page", "1"), ("_fields", "id"))
 _UNUSABLE: Final = (
     SourceForbidden,
@@ -60,18 +56,28 @@ class _Stray(Exception):
 class VariationLists:
     """Reads families by the best route that the store has."""
 
-    def __init__(self, client: StoreClient, route: Route = Route.OFFICIAL) -> None:
+    def __init__(
+        self,
+        client: StoreClient,
+        route: Route = Route.OFFICIAL,
+        *,
+        fields: str = VARIATION_FIELDS,
+        bulk_only: bool = False,
+    ) -> None:
+        """`bulk_only`: without a route for many products at once all families stay empty."""
         self._client = client
+        self._call = (*_CALL, ("_fields", fields))
+        self._bulk_only = bulk_only
         self._reader = RecordReader(VariationRow)
         self.route = route
 
     async def probe(self) -> int | None:
         """Settles on a route; how many variations the store has, if that tells. Raises SourceFailure."""
-        while self.route.is_bulk:
+        while (route := self.route).is_bulk:
             try:
-                answer = await self._client.get(self.route.value, _PROBE, msgspec.json.Decoder(list[_Id]).decode)
+                answer = await self._client.get(route.value, _PROBE, msgspec.json.Decoder(list[_Id]).decode)
             except _UNUSABLE as failure:
-                self._leave(failure)
+                self._leave(route, failure)
             else:
                 return answer.total
         return None
@@ -80,25 +86,30 @@ class VariationLists:
         """The family of each of `parents`, by product id. Raises SourceFailure."""
         found = {parent.id: FamilyRecords(parent) for parent in parents}
         asked = [parent for parent in parents if parent.child_ids()]
-        if asked:
-            await self._fill(found, asked)
-        gone = await self._complete(found)
+        in_bulk = await self._fill(found, asked) if asked else self.route.is_bulk
+        skipped = self._bulk_only and not in_bulk
+        gone = frozenset[int]() if skipped else await self._complete(found, again=in_bulk)
         return {parent: records.family(gone=parent in gone) for parent, records in found.items()}
 
-    async def _fill(self, found: Mapping[int, FamilyRecords], asked: Sequence[ProductRow]) -> None:
-        while self.route.is_bulk:
+    async def _fill(self, found: Mapping[int, FamilyRecords], asked: Sequence[ProductRow]) -> bool:
+        """Whether a bulk route answered."""
+        while (route := self.route).is_bulk:
             try:
-                await self._fill_in_bulk(found, asked)
+                await self._fill_in_bulk(route, found, asked)
             except (*_UNUSABLE, _Stray) as failure:
-                self._leave(failure)
+                self._leave(route, failure)
             else:
-                return
-        await self._fill_one_by_one([found[parent.id] for parent in asked])
+                return True
+        if not self._bulk_only:
+            await self._fill_one_by_one([found[parent.id] for parent in asked])
+        return False
 
-    async def _fill_in_bulk(self, found: Mapping[int, FamilyRecords], asked: Sequence[ProductRow]) -> None:
+    async def _fill_in_bulk(
+        self, route: Route, found: Mapping[int, FamilyRecords], asked: Sequence[ProductRow]
+    ) -> None:
         owners = {child: parent.id for parent in asked for child in parent.child_ids()}
         which = (("parent", ",".join(str(parent.id) for parent in asked)),)
-        for records in await self._all_pages(self.route.value, which, expected=len(owners)):
+        for records in await self._all_pages(route.value, which, expected=len(owners)):
             for record in records.items:
                 parent = record.parent_id if record.parent_id is not None else owners.get(record.id or 0)
                 family = None if parent is None else found.get(parent)
@@ -114,27 +125,27 @@ class VariationLists:
                 for record in records.items:
                     family.add(record, _blemishes(records, record))
 
-        await gather_bounded(_PRODUCTS_IN_FLIGHT, fill, families)
+        await gather_bounded(self._client.notes.gate.most, fill, families)
 
     async def _all_pages(self, path: str, which: Params, *, expected: int) -> list[Records[VariationRow]]:
         """As many pages as are expected at once, then what the store has beyond."""
 
         async def page(number: int) -> Answer[Records[VariationRow]]:
-            return await self._client.get(path, (*_CALL, ("page", str(number)), *which), self._reader.read)
+            return await self._client.get(path, (*self._call, ("page", str(number)), *which), self._reader.read)
 
         foreseen = max(math.ceil(expected / _PER_PAGE), 1)
-        answers = await gather_bounded(_PAGES_IN_FLIGHT, page, range(1, foreseen + 1))
+        answers = await gather_bounded(self._client.notes.gate.most, page, range(1, foreseen + 1))
         total = max((answer.total or 0 for answer in answers), default=0)
         beyond = range(foreseen + 1, math.ceil(total / _PER_PAGE) + 1)
-        answers += await gather_bounded(_PAGES_IN_FLIGHT, page, beyond)
+        answers += await gather_bounded(self._client.notes.gate.most, page, beyond)
         return [answer.value for answer in answers]
 
-    async def _complete(self, found: Mapping[int, FamilyRecords]) -> frozenset[int]:
-        """Reads families that are not whole once more, one by one. Returns the products that went meanwhile."""
+    async def _complete(self, found: Mapping[int, FamilyRecords], *, again: bool) -> frozenset[int]:
+        """Reads families that are not whole `again`, one by one. Returns the products that went meanwhile."""
         partial = [records for records in found.values() if records.missing()]
         if not partial:
             return frozenset()
-        if self.route.is_bulk:
+        if again:
             await self._fill_one_by_one(partial)
             partial = [records for records in partial if records.missing()]
         return await self._renamed(partial) if partial else frozenset()
@@ -155,12 +166,15 @@ class VariationLists:
                     gone.add(records.parent.id)
         return frozenset(gone)
 
-    def _leave(self, failure: Exception) -> None:
-        left, self.route = self.route, self.route.next()
+    def _leave(self, route: Route, failure: Exception) -> None:
+        """Once, however many calls find the same route of no use."""
+        if self.route is not route:
+            return
+        self.route = route.next()
         _log.info(
             "%s: %s is of no use (%s), going on with %s",
             self._client.shop,
-            left.name,
+            route.name,
             type(failure).__name__,
             self.route.name,
         )

@@ -1,20 +1,23 @@
 """What a store sends: only the fields that we ask for, under the store's own names.
 
-A field without a default is vital: a record that lacks it is set aside instead of being stored with a guess.
+A field without a default is vital: a record that lacks it is set aside instead of being stored with a guess. No
+row is ever part of a reference cycle, which spares the collector the walk (`gc=False`).
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
-RecordId: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+from connector_svc.domain.text import Code, Text
+
+RecordId: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Quantity: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-class ImageRow(msgspec.Struct, kw_only=True):
+class ImageRow(msgspec.Struct, kw_only=True, gc=False):
     """A picture in the media library."""
 
     id: int = 0
@@ -22,7 +25,7 @@ class ImageRow(msgspec.Struct, kw_only=True):
     alt: str | None = ""
 
 
-class AttributeRow(msgspec.Struct, kw_only=True):
+class AttributeRow(msgspec.Struct, kw_only=True, gc=False):
     """An attribute of a product with all its values."""
 
     name: str = ""
@@ -31,28 +34,28 @@ class AttributeRow(msgspec.Struct, kw_only=True):
     """Whether variations differ in it."""
 
 
-class ChoiceRow(msgspec.Struct, kw_only=True):
+class ChoiceRow(msgspec.Struct, kw_only=True, gc=False):
     """A variation's value of an attribute; one that stands for any value is missing from the list."""
 
     name: str = ""
     option: str = ""
 
 
-class TagRow(msgspec.Struct, kw_only=True):
+class TagRow(msgspec.Struct, kw_only=True, gc=False):
     """A product's tag."""
 
     name: str = ""
 
 
-class GoodsRow(msgspec.Struct, kw_only=True):
+class GoodsRow(msgspec.Struct, kw_only=True, gc=False):
     """What a product and a variation have in common."""
 
     id: RecordId
     status: str
-    sku: str
+    sku: Code
     price: str
     """What is asked now; empty: it has none."""
-    manage_stock: bool | str
+    manage_stock: bool | Literal["parent"]
     """In a variation also "parent": then `stock_quantity` is the parent's own number."""
     stock_quantity: Quantity | None
     stock_status: str
@@ -60,22 +63,22 @@ class GoodsRow(msgspec.Struct, kw_only=True):
     sale_price: str = ""
     backorders: str = "no"
     weight: str = ""
-    global_unique_id: str = ""
+    global_unique_id: Code = ""
     """GTIN, UPC, EAN or ISBN; since WooCommerce 9.2."""
     date_created_gmt: datetime | None = None
     """Without a zone: UTC. None for a draft that was never published."""
     date_modified_gmt: datetime | None = None
 
 
-class ProductRow(GoodsRow, kw_only=True):
+class ProductRow(GoodsRow, kw_only=True, gc=False):
     """An entry of `/wc/v3/products`."""
 
-    name: str
-    type: str
+    name: Text
+    type: Text
     variations: list[int] | dict[str, int]
     """Ids; PHP makes an object of a list with gaps."""
-    slug: str = ""
-    permalink: str | bool = ""
+    slug: Text = ""
+    permalink: Text | bool = ""
     """False when WordPress cannot make one."""
     catalog_visibility: str = "visible"
     description: str = ""
@@ -93,7 +96,7 @@ class ProductRow(GoodsRow, kw_only=True):
         return self.type == "variable" or self.type.startswith("variable-") or bool(self.variations)
 
 
-class VariationRow(GoodsRow, kw_only=True):
+class VariationRow(GoodsRow, kw_only=True, gc=False):
     """An entry of a list of variations."""
 
     parent_id: int | None = None
@@ -125,3 +128,8 @@ PRODUCT_FIELDS: Final = ",".join(ProductRow.__struct_fields__)
 """Only `images` cost the store queries; related_ids, meta_data, price_html and on_sale would cost many."""
 
 VARIATION_FIELDS: Final = ",".join(VariationRow.__struct_fields__)
+
+STOCK_FIELDS: Final = "id,name,type,status,sku,price,manage_stock,stock_quantity,stock_status,variations"
+"""Of a product, for a sweep: what costs the store no query of its own."""
+
+VARIATION_STOCK_FIELDS: Final = "id,parent_id,status,sku,price,manage_stock,stock_quantity,stock_status"

@@ -87,6 +87,10 @@ class Stores(Protocol):
         """By id: SKU, price as its digits, and whether it is live."""
         ...
 
+    async def stock(self) -> dict[str, tuple[int | None, bool]]:
+        """By item: how many are left, and whether it can be bought."""
+        ...
+
     async def seen(self) -> set[str]:
         """Ids that passes remember."""
         ...
@@ -121,6 +125,10 @@ class PostgresStores:
         )
         return {row["item_id"]: (row["sku"], row["price"], row["live"]) for row in rows}
 
+    async def stock(self) -> dict[str, tuple[int | None, bool]]:
+        rows = await self._world.rows("SELECT item_id, stock_quantity, available FROM item")
+        return {row["item_id"]: (row["stock_quantity"], row["available"]) for row in rows}
+
     async def seen(self) -> set[str]:
         return {row["product_id"] for row in await self._world.rows("SELECT product_id FROM sync_seen")}
 
@@ -151,6 +159,10 @@ class MemoryStores:
     async def items(self) -> dict[str, tuple[str, str, bool]]:
         stored = self.catalog.state.items.items()
         return {iid: (item.record.sku, str(item.record.price), not item.deleted) for (_, iid), item in stored}
+
+    async def stock(self) -> dict[str, tuple[int | None, bool]]:
+        stored = self.catalog.state.items.items()
+        return {iid: (item.record.stock_quantity, item.record.available) for (_, iid), item in stored}
 
     async def seen(self) -> set[str]:
         return {pid for met in self.catalog.state.seen.values() for pid in met}

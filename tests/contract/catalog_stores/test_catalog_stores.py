@@ -168,6 +168,19 @@ async def test_counts_tell_what_became_of_each_record(stores: Stores, replica: R
     assert (await stores.items())["1-3"][2] is False
 
 
+async def test_an_item_that_comes_with_another_product_moves(stores: Stores, replica: Replica) -> None:
+    """Also where all the products of its batch are new."""
+    await stored(replica, product("1", items=2))
+    claimed = await begun(replica)
+    new = product("3")
+    new.variants.append(pb.Variant(id="1-2", position=2, price="5.00"))
+    lease = await apply(replica, claimed, batch(product("2"), new))
+    second = await swept(replica, claimed, await apply(replica, claimed, batch(product("1")), lease))
+    counts = second.progress.items
+    assert (counts.created, counts.updated, counts.unchanged, counts.deleted) == (2, 1, 1, 0)
+    assert (await stores.items())["1-2"][1:] == ("5.00", True)
+
+
 async def test_a_product_that_came_incomplete_loses_no_items(stores: Stores, replica: Replica) -> None:
     await stored(replica, product("1", items=3))
     partial = product("1", items=1, title="New")
@@ -201,6 +214,66 @@ async def test_what_a_full_pass_did_not_meet_is_marked_and_comes_back_when_met_a
     third = await stored(replica, product("1"), product("2", items=2))
     assert (third.progress.products.created, third.progress.items.created) == (1, 2)
     assert await live(stores) == {"1", "2"}
+
+
+async def test_an_incremental_pass_that_listed_every_product_tells_what_is_gone(
+    stores: Stores, replica: Replica
+) -> None:
+    await stored(replica, product("1"), product("2"), product("3"))
+    claimed = await begun(replica, SyncMode.INCREMENTAL)
+    lease = await apply(replica, claimed, batch(product("4"), listed_product_ids=["1", "3", "4"]))
+    sync = await swept(replica, claimed, lease)
+    assert await live(stores) == {"1", "3", "4"}
+    assert (sync.progress.products.deleted, sync.progress.items.deleted) == (1, 1)
+
+
+async def test_stock_is_kept_without_reading_the_product_again(stores: Stores, replica: Replica) -> None:
+    """Only what differs is written and counted; a stock of nobody's is no fault."""
+    await stored(replica, product("1", items=2, stock_quantity=5))
+    claimed = await begun(replica, SyncMode.INCREMENTAL)
+    levels = [
+        pb.StockLevel(product_id="1", variant_id="1-1", stock_quantity=0, available=False),
+        pb.StockLevel(product_id="1", variant_id="1-2", stock_quantity=5, available=True),
+        pb.StockLevel(product_id="9", variant_id="9-1", stock_quantity=7, available=True),
+    ]
+    await apply(replica, claimed, batch(stock_levels=levels))
+    assert await stores.stock() == {"1-1": (0, False), "1-2": (5, True)}
+    items = (await replica.syncs.get(claimed.sync.sync_id)).progress.items
+    assert (items.seen, items.updated) == (1, 1)
+
+
+async def test_an_offer_that_was_seen_beside_the_stock_is_kept_digit_for_digit(
+    stores: Stores, replica: Replica
+) -> None:
+    await stored(replica, product("1", items=3, price="7.3", sku="007"))
+    claimed = await begun(replica, SyncMode.INCREMENTAL)
+    levels = [
+        pb.StockLevel(product_id="1", variant_id="1-1", available=True, offer=pb.Offer(sku="007", price="7.30")),
+        pb.StockLevel(product_id="1", variant_id="1-2", available=True, offer=pb.Offer(sku="007", price="7.3")),
+        pb.StockLevel(product_id="1", variant_id="1-3", available=True),
+    ]
+    lease = await apply(replica, claimed, batch(stock_levels=levels))
+    assert await stores.items() == {
+        "1-1": ("007", "7.30", True),
+        "1-2": ("007", "7.3", True),
+        "1-3": ("007", "7.3", True),
+    }
+    assert (await replica.syncs.get(claimed.sync.sync_id)).progress.items.updated == 1
+    await apply(replica, claimed, batch(stock_levels=[levels[0]], checkpoint=b"2"), lease)
+    assert (await replica.syncs.get(claimed.sync.sync_id)).progress.items.updated == 1
+
+
+async def test_stock_that_goes_back_to_what_the_product_once_said_is_written_again(
+    stores: Stores, replica: Replica
+) -> None:
+    """The product is then the same, byte for byte, as when it was last read whole."""
+    await stored(replica, product("1", stock_quantity=5))
+    claimed = await begun(replica, SyncMode.INCREMENTAL)
+    level = pb.StockLevel(product_id="1", variant_id="1-1", stock_quantity=4, available=True)
+    lease = await apply(replica, claimed, batch(stock_levels=[level]))
+    await replica.leases.end(lease, SyncState.SUCCEEDED)
+    await stored(replica, product("1", stock_quantity=5))
+    assert await stores.stock() == {"1-1": (5, True)}
 
 
 async def test_a_step_of_the_sweep_whose_commit_was_not_heard_is_done_once(replica: Replica) -> None:
@@ -318,7 +391,7 @@ async def test_a_later_pass_forgets_what_earlier_ones_met(stores: Stores, replic
     claimed = await begun(replica)
     assert await stores.seen() == set()
     await apply(replica, claimed, batch(product("2")))
-    await replica.sweeps.forget_seen(claimed.lease)
+    await replica.sweeps.tidy_up(claimed.lease)
     assert await stores.seen() == set()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.trust import trusted_roots
 from connector_svc.platforms.base import Credentials, HttpFactory, HttpReply, Platform, Secret, ShopHttp
-from connector_svc.platforms.registry import registered_platforms
+from connector_svc.platforms.registry import PlatformMaker, registered_platforms
 from devstore.catalog.model import Platform as Face
 from devstore.catalog.model import Product
 from devstore.server import RunningStore, serving
@@ -44,8 +44,8 @@ class CuttingHttp:
     inner: HttpFactory
     cuts: int = 0
 
-    def to_shop(self, shop: Shop, *, on_wait: WaitReporter | None = None) -> ShopHttp:
-        return _CuttingShopHttp(self, self.inner.to_shop(shop, on_wait=on_wait))
+    def to_shop(self, shop: Shop, *, on_wait: WaitReporter | None = None, api_host: str = "") -> ShopHttp:
+        return _CuttingShopHttp(self, self.inner.to_shop(shop, on_wait=on_wait, api_host=api_host))
 
 
 class _CuttingShopHttp(ShopHttp):
@@ -74,6 +74,9 @@ class _CuttingShopHttp(ShopHttp):
             return reply
         self._owner.cuts -= 1
         return replace(reply, body=reply.body[: len(reply.body) // 2])
+
+    def download(self, url: str, *, hosts: Collection[str], max_bytes: int) -> AsyncGenerator[bytes, None]:
+        return self._inner.download(url, hosts=hosts, max_bytes=max_bytes)
 
 
 @dataclass(slots=True)
@@ -108,14 +111,23 @@ class Clock:
 class DevstoreHarness(PlatformHarness):
     """One shop of a running devstore."""
 
-    def __init__(self, spec: ShopSpec, store: RunningStore, http: HttpFactory, clock: Clock) -> None:
+    def __init__(
+        self,
+        spec: ShopSpec,
+        store: RunningStore,
+        http: HttpFactory,
+        clock: Clock,
+        make: PlatformMaker | None = None,
+    ) -> None:
         self._spec = spec
         self._store = store
         self._clock = clock
         self._http = CuttingHttp(http)
-        platforms = registered_platforms(
-            http=self._http, credentials=Keys(store.credentials(spec.domain)), clock=utc_now
-        )
+        keys = Keys(store.credentials(spec.domain))
+        if make is not None:
+            self._platform = make(http=self._http, credentials=keys, clock=utc_now)
+            return
+        platforms = registered_platforms(http=self._http, credentials=keys, clock=utc_now)
         self._platform = platforms.named(spec.platform.value)
 
     @property
@@ -195,21 +207,32 @@ class DevstoreMaker:
     face: Face
     domain: str
     version: str = "10.3"
+    make: PlatformMaker | None = None
+    """None: as it is registered."""
+    feed_format: str = "ndjson"
 
     def __call__(self, *, products: int, scratch: Path) -> AbstractAsyncContextManager[PlatformHarness]:
-        spec = ShopSpec(platform=self.face, domain=self.domain, products=products, version=self.version)
-        return _running(spec, scratch)
+        spec = ShopSpec(
+            platform=self.face,
+            domain=self.domain,
+            products=products,
+            version=self.version,
+            feed_format=self.feed_format,
+        )
+        return _running(spec, scratch, self.make)
 
 
 @asynccontextmanager
-async def _running(spec: ShopSpec, scratch: Path) -> AsyncIterator[DevstoreHarness]:
+async def _running(spec: ShopSpec, scratch: Path, make: PlatformMaker | None) -> AsyncIterator[DevstoreHarness]:
     clock = Clock()
     async with serving([spec], tls_dir=scratch, throttle=False, clock=clock) as store:
+        if spec.platform is Face.SHOPIFY:
+            store.bulk(spec.domain).switches.seconds = 0.0
         config = HttpConfig(
             endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}), tls=trusted_roots(store.ca_file)
         )
         async with open_http(config, Surroundings(sleep=_at_once)) as http:
-            yield DevstoreHarness(spec, store, http, clock)
+            yield DevstoreHarness(spec, store, http, clock, make)
 
 
 async def _at_once(_: timedelta) -> None: ...

@@ -38,6 +38,10 @@ class Pass:
         return [product for batch in self.batches for product in batch.products]
 
     @property
+    def by_id(self) -> dict[str, Product]:
+        return {product.id: product for product in self.products}
+
+    @property
     def variants(self) -> dict[str, tuple[Product, Variant]]:
         return {variant.id: (product, variant) for product in self.products for variant in product.variants}
 

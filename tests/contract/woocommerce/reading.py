@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from yarl import URL
 
@@ -50,11 +51,13 @@ async def _no_sleep(_delay: timedelta) -> None:
 
 
 @asynccontextmanager
-async def platform_at(url: URL | str, ring: KeyRing, *, ca: Path | None = None) -> AsyncIterator[Platform]:
-    """The platform, with SHOP found at `url`; retries wait for nothing."""
+async def platform_at(
+    url: URL | str, ring: KeyRing, *, ca: Path | None = None, **options: Any
+) -> AsyncIterator[Platform]:
+    """The platform with its `options`, and SHOP found at `url`; retries wait for nothing."""
     config = HttpConfig(endpoints=Endpoints.of({SHOP.domain: str(url)}), tls=trusted_roots(ca))
     async with open_http(config, Surroundings(sleep=_no_sleep)) as http:
-        yield WooCommercePlatform(http, ring, lambda: datetime.now(UTC))
+        yield WooCommercePlatform(http, ring, lambda: datetime.now(UTC), **options)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -88,7 +89,28 @@ async def test_a_list_that_ignores_parent_is_not_asked_for_every_chunk_again(tls
     ):
         seen = await read(platform, FetchRequest(shop=SHOP, max_batch_products=3))
     assert seen.items().keys() == ITEM_IDS
-    assert len([path for _method, path, params in store.asked if path == ANALYTICS and "parent" in params]) <= 2
+    # Two chunks of one or two calls each were under way when the first answer came.
+    assert len([path for _method, path, params in store.asked if path == ANALYTICS and "parent" in params]) <= 4
+
+
+async def test_a_route_that_two_chunks_find_of_no_use_at_once_is_left_for_the_next_one_only(tls: TlsFiles) -> None:
+    class Half(ReplayStore):
+        async def answer(self, request: web.Request) -> web.Response:
+            if request.path == "/wp-json/wc/v3/variations" and "parent" in request.query:
+                await asyncio.sleep(0.05)
+                return send(recorded("variations-v3-all-404"))
+            return await super().answer(request)
+
+    store = Half(has_official=True)
+    async with (
+        listening(store, tls) as url,
+        platform_at(url, KeyRing([keys(KEY, SECRET)]), ca=tls.ca) as platform,
+    ):
+        seen = await read(platform, FetchRequest(shop=SHOP, max_batch_products=10))
+    assert seen.items().keys() == ITEM_IDS
+    paths = [path for _method, path, _params in store.asked]
+    assert ANALYTICS in paths
+    assert not [path for path in paths if path.endswith("/variations") and "/products/" in path]
 
 
 async def test_variations_that_no_list_holds_are_reported_and_never_taken_for_gone(tls: TlsFiles) -> None:
@@ -145,20 +167,48 @@ async def test_a_product_trashed_while_its_variations_are_read_is_left_out(tls: 
     assert (seen.end.source_count, seen.end.emitted_count) == (59, 59)
 
 
+@dataclass(kw_only=True)
+class RestlessStore(ReplayStore):
+    """Changes once: after it cut its first page of products, and before it counts them."""
+
+    change: Callable[[RestlessStore], None]
+    changed: bool = False
+
+    async def answer(self, request: web.Request) -> web.Response:
+        reply = await super().answer(request)
+        if "offset" in request.query and not self.changed:
+            self.changed = True
+            self.change(self)
+            reply.headers["X-WP-Total"] = str(len(self.products))
+        return reply
+
+    def counts(self) -> int:
+        """How many calls only counted."""
+        return len([method for method, _path, _params in self.asked if method == "HEAD"])
+
+
+async def test_a_pass_that_saw_all_that_its_last_page_counted_does_not_count_again(tls: TlsFiles) -> None:
+    store = RestlessStore(change=lambda _: None)
+    seen = await _read(store, tls)
+    assert (seen.end.source_count, store.counts()) == (60, 0)
+
+
 async def test_a_product_restored_behind_us_ends_the_pass_with_a_warning(tls: TlsFiles) -> None:
-    def restore(store: BusyStore) -> None:
+    def restore(store: RestlessStore) -> None:
         store.products[51] = {**store.products[52], "id": 51, "date_modified_gmt": "2099-01-01T00:00:00"}
 
-    seen = await _read(BusyStore(change=restore), tls)
+    store = RestlessStore(change=restore)
+    seen = await _read(store, tls)
     assert seen.end.emitted_count == 60
     assert seen.end.warnings == ("1 products came up while the pass ran.",)
+    assert store.counts() == 3
 
 
 async def test_a_store_that_counts_more_than_it_lists_fails_the_pass(tls: TlsFiles) -> None:
     class Hiding(ReplayStore):
         async def answer(self, request: web.Request) -> web.Response:
             reply = await super().answer(request)
-            if request.method == "HEAD":
+            if request.method == "HEAD" or "offset" in request.query:
                 reply.headers["X-WP-Total"] = "61"
             return reply
 
@@ -169,17 +219,10 @@ async def test_a_store_that_counts_more_than_it_lists_fails_the_pass(tls: TlsFil
 
 
 async def test_a_product_added_at_the_end_is_still_read(tls: TlsFiles) -> None:
-    class Growing(ReplayStore):
-        counted = 0
+    def add(store: RestlessStore) -> None:
+        store.products[900] = {**store.products[16], "id": 900}
 
-        async def answer(self, request: web.Request) -> web.Response:
-            if request.method == "HEAD" and "type" not in request.query:
-                self.counted += 1
-                if self.counted == 2:
-                    self.products[900] = {**self.products[16], "id": 900}
-            return await super().answer(request)
-
-    seen = await _read(Growing(), tls)
+    seen = await _read(RestlessStore(change=add), tls)
     assert "900" in seen.by_id()
     assert (seen.end.source_count, seen.end.emitted_count, seen.end.warnings) == (61, 61, ())
 

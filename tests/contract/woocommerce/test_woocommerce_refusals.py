@@ -22,6 +22,9 @@ from tests.contract.woocommerce.reading import SHOP, KeyRing, keys, platform_at,
 from tests.contract.woocommerce.recorded import RecordedReply, recorded
 from tests.contract.woocommerce.replay import KEY, SECRET, OneReply, ReplayStore, listening
 
+BEGINNING = 5
+"""What a pass asks for at once: products, a route for variations, currency, unit of weight, version."""
+
 REFUSALS = {
     "auth-none": (SourceUnauthorized, "does not know the consumer key"),
     "auth-wrong-key": (SourceUnauthorized, "does not know the consumer key"),
@@ -115,8 +118,8 @@ async def test_a_host_that_strips_the_header_gets_the_key_in_the_query_from_then
         calls = len(store.asked)
         store.asked.clear()
         assert len((await read(platform)).products) == 60
-    # The first pass learned it with one call in vain.
-    assert calls == len(store.asked) + 1
+    # The first pass learned it with those that it begins with in vain.
+    assert 1 <= calls - len(store.asked) <= BEGINNING
 
 
 async def test_no_log_holds_a_key_not_even_one_sent_in_the_query(
@@ -146,5 +149,5 @@ async def test_keys_that_stay_refused_are_not_tried_for_ever(tls: TlsFiles) -> N
     store = OneReply(reply=recorded("auth-wrong-secret"))
     ring = KeyRing([keys(KEY, "cs_bad")])
     await _failure(store, tls, ring)
-    # A fetch and a check: the index and one call each.
-    assert store.asked == 4
+    # A fetch and a check: the index and what each begins with.
+    assert store.asked <= 2 * (1 + BEGINNING)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 
-from catalog_svc.domain.errors import LeaseLost
+from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncState
 from catalog_svc.source import decode
+from catalog_svc.storage.batches import BatchStore
+from catalog_svc.storage.database import Database
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 
@@ -169,3 +173,32 @@ async def test_products_reported_as_gone_are_marked_with_their_items(world: Cata
     _, sync = await apply(world, claimed.lease, claimed, decode.batch(message, currency_code="EUR"))
     assert (sync.progress.products.deleted, sync.progress.items.deleted) == (1, 2)
     assert [r["item_id"] for r in await world.rows("SELECT item_id FROM item WHERE deleted_at IS NULL")] == ["2-1"]
+
+
+async def test_ids_and_skus_that_postgresql_cannot_hold_do_not_stop_a_pass(world: CatalogWorld) -> None:
+    """Also where they come without a product: listed, gone, or with their stock alone."""
+    await world.sync(MemorySource([product("1", sku="old"), product("2")]))
+    claimed = await started(world)
+    level = pb.StockLevel(product_id="1", variant_id="1-1\0", available=True, offer=pb.Offer(sku="n\0ew"))
+    message = pb.ProductBatch(
+        stock_levels=[level], listed_product_ids=["1\0"], deleted_product_ids=["2\0"], checkpoint=b"1"
+    )
+    await apply(world, claimed.lease, claimed, decode.batch(message, currency_code="EUR"))
+    rows = await world.rows("SELECT item_id, sku FROM item WHERE deleted_at IS NULL")
+    assert [tuple(row.values()) for row in rows] == [("1-1", "new")]
+    assert [row["product_id"] for row in await world.rows("SELECT product_id FROM sync_seen")] == ["1"]
+
+
+async def test_no_statement_of_a_batch_outlives_the_lease(world: CatalogWorld) -> None:
+    """It holds the sync's row: who would take over a replica frozen in the middle of it waits for its end."""
+    await world.execute("""
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$""")
+    await world.execute("CREATE TRIGGER slow BEFORE INSERT ON product FOR EACH ROW EXECUTE FUNCTION slow()")
+    claimed = await started(world)
+    store = BatchStore(Database(world.engine, attempts=1), ttl=timedelta(seconds=1))
+    async with asyncio.timeout(10):
+        with pytest.raises(StorageUnavailable):
+            await store.apply(
+                claimed.lease, claimed.sync.shop, batch(product("1")), full=True, items_per_second=None
+            )

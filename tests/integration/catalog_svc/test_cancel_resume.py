@@ -29,7 +29,9 @@ def shop_of(count: int) -> MemorySource:
 
 
 def changes(world: CatalogWorld) -> ChangeSync:
-    return ChangeSync(orders=world.orders, publish=world.feed.publish, wake_worker=lambda: None)
+    return ChangeSync(
+        orders=world.orders, publish=world.feed.publish, abandon=lambda sync: None, wake_worker=lambda: None
+    )
 
 
 async def resume(world: CatalogWorld, sync: Sync, request_id: str = "") -> Sync:

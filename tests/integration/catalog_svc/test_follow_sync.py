@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import RevisionInFuture, StreamExpired, SyncNotFound, TooManyWatchers
-from catalog_svc.domain.sync import SyncState
+from catalog_svc.domain.sync import Sync, SyncState
 from catalog_svc.usecases.follow_sync import FollowSync, Snapshot, WatchLimits
+from catalog_svc.usecases.show_pace import ShowPace
 from catalog_svc.usecases.sync_feed import SyncFeed
 from servicekit.drain import ServerDraining
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 
-QUICK = WatchLimits(heartbeat_every=timedelta(milliseconds=100), min_interval=timedelta(milliseconds=10))
+QUICK = WatchLimits(heartbeat_every=timedelta(milliseconds=100))
+QUICKLY = ShowPace(min_interval=timedelta(milliseconds=10))
 
 
 class Follower:
     """A replica that only follows."""
 
     def __init__(self, world: CatalogWorld, *, limits: WatchLimits = QUICK, max_followers: int = 10) -> None:
-        self.feed = SyncFeed(world.syncs, poll_every=timedelta(milliseconds=20), max_followers=max_followers)
+        self.feed = SyncFeed(
+            world.syncs, poll_every=timedelta(milliseconds=20), max_followers=max_followers, pace=QUICKLY
+        )
         self.follow = FollowSync(syncs=world.syncs, feed=self.feed, drain=world.drain, limits=limits)
         self._polling = asyncio.create_task(self.feed.run(world.drain))
 
@@ -157,3 +162,35 @@ async def test_one_query_serves_all_followers_of_a_replica(world: CatalogWorld, 
     await follower.stop()
     assert set(calls) == {1}
     assert len(calls) <= 16
+
+
+async def test_followers_that_come_at_once_are_shown_the_same_object_of_one_read(world: CatalogWorld) -> None:
+    follow = FollowSync(syncs=world.syncs, feed=SyncFeed(world.syncs), drain=world.drain, limits=WatchLimits())
+    ordered = await world.order()
+    reads: list[UUID] = []
+    original = world.syncs.get
+
+    async def counted(sync_id: UUID) -> Sync:
+        reads.append(sync_id)
+        return await original(sync_id)
+
+    world.syncs.get = counted  # type: ignore[method-assign]
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(aclosing(follow(ordered.sync_id, 0))) for _ in range(300)]
+        firsts = await asyncio.gather(*(anext(stream) for stream in streams))
+    assert reads == [ordered.sync_id]
+    assert len({id(snapshot.sync) for snapshot in firsts}) == 1
+
+
+async def test_a_revision_that_another_replica_has_shown_already_is_looked_up(
+    world: CatalogWorld, follower: Follower
+) -> None:
+    ordered = await world.order()
+    feed = SyncFeed(world.syncs, poll_every=timedelta(hours=1))
+    follow = FollowSync(syncs=world.syncs, feed=feed, drain=world.drain, limits=QUICK)
+    async with aclosing(follow(ordered.sync_id, 0)) as before:
+        await anext(before)
+        await run_slowly(world, MemorySource([product("1")]))
+        ended = await world.syncs.get(ordered.sync_id)
+        async with aclosing(follow(ordered.sync_id, ended.revision)) as later:
+            assert (await anext(later)).sync == ended

@@ -76,6 +76,38 @@ async def test_nothing_is_taken_for_gone_by_an_incremental_pass(world: CatalogWo
     assert await live(world) == {"0001", "0002"}
 
 
+async def incremental(world: CatalogWorld, source: MemorySource) -> Sync:
+    ordered = await world.order(mode=SyncMode.INCREMENTAL)
+    await world.runner(source, give_up_after=timedelta(0)).run(await world.claim())
+    return await world.syncs.get(ordered.sync_id)
+
+
+async def test_an_incremental_pass_that_listed_all_products_may_tell_what_is_gone(world: CatalogWorld) -> None:
+    await full(world, shop_of(1, 2, 3))
+    source = shop_of(3)
+    source.listed = ("0001", "0003")
+    assert (await incremental(world, source)).progress.products.deleted == 1
+    assert await live(world) == {"0001", "0003"}
+
+
+async def test_a_listing_that_something_casts_a_doubt_on_deletes_nothing(world: CatalogWorld) -> None:
+    await full(world, shop_of(1, 2))
+    source = shop_of()
+    source.listed, source.warnings = (), ("the listing was cut",)
+    assert (await incremental(world, source)).state is SyncState.SUCCEEDED
+    assert await live(world) == {"0001", "0002"}
+
+
+async def test_an_empty_listing_is_stopped_by_the_fuse(world: CatalogWorld) -> None:
+    await full(world, shop_of(*range(150)))
+    source = shop_of()
+    source.listed = ()
+    sync = await incremental(world, source)
+    assert sync.error is not None
+    assert sync.error.reason == "MASS_DELETE_BLOCKED"
+    assert len(await live(world)) == 150
+
+
 async def test_a_product_that_was_set_aside_is_not_gone(world: CatalogWorld) -> None:
     await full(world, shop_of(1, 2))
     source = shop_of(1)

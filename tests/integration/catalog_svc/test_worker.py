@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import timedelta
 
 from catalog_svc.domain.shop import ShopKey
@@ -43,6 +44,19 @@ async def test_one_platform_leaves_room_for_the_others(world: CatalogWorld) -> N
     await until(lambda: len(source.requests) == 3)
     await asyncio.sleep(0.2)
     assert sorted(request.shop.platform for request in source.requests) == ["shopify", "shopify", "woocommerce"]
+    await stop(world, working)
+
+
+async def test_taking_up_several_at_once_keeps_the_bound_of_each_platform(world: CatalogWorld) -> None:
+    for number in range(8):
+        await world.order(shop=ShopKey("shopify", f"s{number}.myshopify.com"))
+    for number in range(8):
+        await world.order(shop=ShopKey("woocommerce", f"w{number}.example"))
+    source = held_source()
+    working = asyncio.create_task(worker(world, source, max_running=8, max_per_platform=4).run())
+    await until(lambda: len(source.requests) == 8)
+    await asyncio.sleep(0.2)
+    assert Counter(request.shop.platform for request in source.requests) == {"shopify": 4, "woocommerce": 4}
     await stop(world, working)
 
 

@@ -204,6 +204,7 @@ async def test_a_call_is_followed_to_the_shop_by_its_correlation_id(store: Runni
         ({"ENDPOINT_OVERRIDES": "{"}, "CONNECTOR_ENDPOINT_OVERRIDES: expected JSON"),
         ({"ENDPOINT_OVERRIDES": '{"a": "b"}'}, "CONNECTOR_ENDPOINT_OVERRIDES: the base URL of 'a' must look like"),
         ({"TOKEN_SERVICE_URL": "http://u:hunter2@x"}, "CONNECTOR_TOKEN_SERVICE_URL: must not hold a user"),
+        ({"DENIED_NETWORKS": "8.8.8.8/31, 8.8.8.9/24"}, "CONNECTOR_DENIED_NETWORKS: expected networks such as"),
         ({"HTTP_ATTEMPTS": "0"}, "CONNECTOR_HTTP_ATTEMPTS"),
         ({"HTTP_TIMEOUT": "soon"}, "CONNECTOR_HTTP_TIMEOUT: expected a duration"),
         ({"LOG_LEVEL": "loud"}, "CONNECTOR_LOG_LEVEL"),

@@ -33,6 +33,8 @@ PLATFORMS: dict[str, dict[str, Any]] = {
     "shopify": {"platform": Platform.SHOPIFY, "domain": "demo.myshopify.com"},
     "woocommerce-8.2": {"platform": Platform.WOOCOMMERCE, "domain": "old.example", "version": "8.2"},
     "woocommerce-10.3": {"platform": Platform.WOOCOMMERCE, "domain": "store.example", "version": "10.3"},
+    "feed": {"platform": Platform.FEED, "domain": "shop.example", "feed_format": "ndjson.gz"},
+    "bigcommerce": {"platform": Platform.BIGCOMMERCE, "domain": "store-abc123.mybigcommerce.com"},
 }
 REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", passing=False)
 _ROWS = """

@@ -23,8 +23,11 @@ TEN_VARIANTS = {"variants": VariantShape(least=10, most=10), "specials": False}
 
 def make_exact(shop: EndToEnd) -> str:
     """Gives the last thing on sale values that a careless reader damages; its id."""
-    if shop.catalog.platform is Platform.SHOPIFY:
+    if shop.catalog.platform.sells_variants_only:
         variant = list(shop.catalog.products())[-1].variants[-1]
+        # Nothing on BigCommerce dates a variant alone: the merchant saves the product.
+        if shop.catalog.platform is Platform.BIGCOMMERCE:
+            shop.catalog.update_product(variant.product_id)
         return str(shop.catalog.update_variant(variant.id, **EXACT).id)  # type: ignore[arg-type]
     simple = [product for product in shop.catalog.products() if product.kind is Kind.SIMPLE][-1]
     return str(shop.catalog.update_product(simple.id, **EXACT).id)  # type: ignore[arg-type]
@@ -51,7 +54,7 @@ async def by_resume(shop: EndToEnd) -> str:
 
 
 @pytest.mark.parametrize("path", [by_full, by_incremental, by_resume])
-@pytest.mark.parametrize("platform", ["shopify", "woocommerce-10.3"])
+@pytest.mark.parametrize("platform", ["shopify", "woocommerce-10.3", "feed"])
 async def test_leading_zeros_trailing_zeros_and_fractions_survive_every_path(
     opens: Opens, platform: str, path: Callable[[EndToEnd], Awaitable[str]]
 ) -> None:
@@ -59,7 +62,7 @@ async def test_leading_zeros_trailing_zeros_and_fractions_survive_every_path(
         item_id = await path(shop)
         row = await shop.item(item_id)
         # The devstore's WooCommerce has no weights.
-        told = EXACT if platform == "shopify" else {"sku": EXACT["sku"], "price": EXACT["price"]}
+        told = EXACT if platform != "woocommerce-10.3" else {"sku": EXACT["sku"], "price": EXACT["price"]}
         assert {name: row[name] for name in told} == told
         await shop.check_truth()
 
@@ -89,7 +92,8 @@ async def test_a_change_in_the_very_second_of_the_watermark_is_picked_up(opens: 
 async def test_a_truncated_body_with_status_200_loses_nothing(opens: Opens, platform: str) -> None:
     async with opens(platform, products=40, specials=False) as shop:
         await shop.succeed()
-        for number in (1, 2, 3, 4):
+        # A feed is two answers: the manifest and the file.
+        for number in (1, 2) if platform == "feed" else (1, 2, 3, 4):
             fault = Truncated(frozenset({number, number + 2}))
             shop.store.add_fault(shop.domain, fault)
             sync = await shop.sync(batch_size=10)
@@ -108,7 +112,7 @@ async def test_one_throttled_answer_fails_nothing(opens: Opens, platform: str) -
     async with opens(platform, products=20, specials=False) as shop:
         status = {"maximumAvailable": 2000.0, "currentlyAvailable": 1990.0, "restoreRate": 100.0}
         refusal = FailNext(times=1, status=200, body=json.dumps(throttled(100, status)))
-        if shop.catalog.platform is Platform.WOOCOMMERCE:
+        if shop.catalog.platform is not Platform.SHOPIFY:
             refusal = FailNext(times=1, status=429, headers={"Retry-After": "1"})
         shop.store.add_fault(shop.domain, refusal)
         sync = await shop.succeed()

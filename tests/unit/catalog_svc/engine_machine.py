@@ -102,7 +102,12 @@ class EngineMachine(RuleBasedStateMachine):
         if latest is None:
             return
         process = self._process(index) if told and self.processes else Process(self.catalog, self.shop)
-        changes = ChangeSync(orders=self.orders, publish=process.feed.publish, wake_worker=lambda: None)
+        changes = ChangeSync(
+            orders=self.orders,
+            publish=process.feed.publish,
+            abandon=lambda sync: None,
+            wake_worker=lambda: None,
+        )
         if latest.sync.state in (SyncState.SUCCEEDED, SyncState.FAILED):
             with pytest.raises(SyncNotCancellable):
                 self._do(changes.cancel(latest.sync.sync_id))

@@ -17,7 +17,7 @@ from tests.unit.catalog_svc.engine_machine import EngineMachine
 
 IN_CI = bool(os.environ.get("CI"))
 THOROUGH = settings(
-    max_examples=1_500 if IN_CI else 300,
+    max_examples=2_000 if IN_CI else 300,
     stateful_step_count=40,
     derandomize=IN_CI,
     deadline=None,

@@ -40,6 +40,23 @@ STUBBORN = """
 """
 
 
+STUCK = """
+    from datetime import timedelta
+    from servicekit.process import ended_within
+
+    with ended_within(timedelta(seconds=0.5)) as begin:
+        print("up", flush=True)
+        await stop.wait()
+        begin()
+        print("stopping", flush=True)
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                pass
+"""
+
+
 @contextmanager
 def service(body: str) -> Iterator[subprocess.Popen[str]]:
     code = SERVICE.format(body=textwrap.indent(textwrap.dedent(body).strip(), "    ").strip())
@@ -96,3 +113,13 @@ def test_the_exit_code_tells_how_it_ended(body: str, code: int, said: str) -> No
         assert process.returncode == code
         assert said in errors
         assert ("Traceback" in errors) == ("Error" in said)
+
+
+def test_a_stop_that_waits_for_what_never_answers_ends_all_the_same() -> None:
+    with service(STUCK) as process:
+        assert next_line(process) == "up"
+        process.send_signal(signal.SIGTERM)
+        assert next_line(process) == "stopping"
+        assert process.wait(timeout=20) == 1
+        assert process.stderr is not None
+        assert "not stopped after" in process.stderr.read()

@@ -166,7 +166,7 @@ class FetchHeader(_message.Message):
     estimated_item_count: _builtins.int
     """How many variants the whole pass will meet, as the platform estimates it."""
     strategy: _builtins.str
-    """How the products are read: "paging", "bulk"."""
+    """How the products are read: "paging", "hydration" (ids first, products by their ids), "bulk", "file"."""
     strategy_reason: _builtins.str
     """Why it was chosen."""
     served_api_version: _builtins.str
@@ -218,6 +218,8 @@ class ProductBatch(_message.Message):
     ISSUES_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     DELETED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    STOCK_LEVELS_FIELD_NUMBER: _builtins.int
+    LISTED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
     """Continues after this batch. Opaque."""
     @_builtins.property
@@ -232,6 +234,16 @@ class ProductBatch(_message.Message):
     def deleted_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Products that the platform reports as gone."""
 
+    @_builtins.property
+    def stock_levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___StockLevel]:
+        """Stock of variants whose product need not have changed, as found while the pass looked at all of them: some
+        platforms do not date a change of stock, or of a variant. One that the receiver does not have is not an error.
+        """
+
+    @_builtins.property
+    def listed_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Products of which only the id was looked at: they are there. See FetchEnd.all_listed."""
+
     def __init__(
         self,
         *,
@@ -239,14 +251,95 @@ class ProductBatch(_message.Message):
         issues: _abc.Iterable[Global___RecordIssue] | None = ...,
         checkpoint: _builtins.bytes = ...,
         deleted_product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        stock_levels: _abc.Iterable[Global___StockLevel] | None = ...,
+        listed_product_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "deleted_product_ids", b"deleted_product_ids", "issues", b"issues", "products", b"products"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "deleted_product_ids", b"deleted_product_ids", "issues", b"issues", "listed_product_ids", b"listed_product_ids", "products", b"products", "stock_levels", b"stock_levels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProductBatch: _TypeAlias = ProductBatch  # noqa: Y015
+
+@_typing.final
+class StockLevel(_message.Message):
+    """What is left of a variant, and what it is sold as where the pass saw that too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    VARIANT_ID_FIELD_NUMBER: _builtins.int
+    STOCK_QUANTITY_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    OFFER_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """Its product."""
+    variant_id: _builtins.str
+    """The variant; the product's id for a product without variants."""
+    stock_quantity: _builtins.int
+    """May be negative. Absent: stock is not tracked."""
+    available: _builtins.bool
+    """Whether the platform says that it can be bought now."""
+    @_builtins.property
+    def offer(self) -> Global___Offer:
+        """Absent: the pass did not look at it."""
+
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        variant_id: _builtins.str = ...,
+        stock_quantity: _builtins.int | None = ...,
+        available: _builtins.bool = ...,
+        offer: Global___Offer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "offer", b"offer", "stock_quantity", b"stock_quantity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "available", b"available", "offer", b"offer", "product_id", b"product_id", "stock_quantity", b"stock_quantity", "variant_id", b"variant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__stock_quantity: _TypeAlias = _typing.Literal["stock_quantity"]  # noqa: Y015
+    _WhichOneofArgType__stock_quantity: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stock_quantity) -> _WhichOneofReturnType__stock_quantity | None: ...
+
+Global___StockLevel: _TypeAlias = StockLevel  # noqa: Y015
+
+@_typing.final
+class Offer(_message.Message):
+    """What a variant is sold as."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    COMPARE_AT_PRICE_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """As stored; empty when there is none."""
+    price: _builtins.str
+    """A decimal in the shop's currency. Absent: it has no price."""
+    compare_at_price: _builtins.str
+    """The price before a reduction."""
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        price: _builtins.str | None = ...,
+        compare_at_price: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compare_at_price", b"_compare_at_price", "_price", b"_price", "compare_at_price", b"compare_at_price", "price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compare_at_price", b"_compare_at_price", "_price", b"_price", "compare_at_price", b"compare_at_price", "price", b"price", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__compare_at_price: _TypeAlias = _typing.Literal["compare_at_price"]  # noqa: Y015
+    _WhichOneofArgType__compare_at_price: _TypeAlias = _typing.Literal["_compare_at_price", b"_compare_at_price"]  # noqa: Y015
+    _WhichOneofReturnType__price: _TypeAlias = _typing.Literal["price"]  # noqa: Y015
+    _WhichOneofArgType__price: _TypeAlias = _typing.Literal["_price", b"_price"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__compare_at_price) -> _WhichOneofReturnType__compare_at_price | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price) -> _WhichOneofReturnType__price | None: ...
+
+Global___Offer: _TypeAlias = Offer  # noqa: Y015
 
 @_typing.final
 class Waiting(_message.Message):
@@ -356,6 +449,7 @@ class FetchEnd(_message.Message):
     SET_ASIDE_COUNT_FIELD_NUMBER: _builtins.int
     EMITTED_ITEM_COUNT_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    ALL_LISTED_FIELD_NUMBER: _builtins.int
     source_count: _builtins.int
     """Products that the platform counts, taken when the pass ended. More may have been emitted when products were
     removed meanwhile; fewer never.
@@ -366,6 +460,10 @@ class FetchEnd(_message.Message):
     """Products set aside whole. emitted_count + set_aside_count >= source_count, or the pass would have failed."""
     emitted_item_count: _builtins.int
     """Variants in batches."""
+    all_listed: _builtins.bool
+    """Whether an incremental pass named every product of the shop in its listed_product_ids. Then what it did not
+    name is gone, as after a full pass.
+    """
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Anything that makes it unsafe to conclude that an absent product is gone. Empty: safe."""
@@ -378,10 +476,11 @@ class FetchEnd(_message.Message):
         set_aside_count: _builtins.int = ...,
         emitted_item_count: _builtins.int = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        all_listed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["emitted_count", b"emitted_count", "emitted_item_count", b"emitted_item_count", "set_aside_count", b"set_aside_count", "source_count", b"source_count", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_listed", b"all_listed", "emitted_count", b"emitted_count", "emitted_item_count", b"emitted_item_count", "set_aside_count", b"set_aside_count", "source_count", b"source_count", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -777,6 +876,56 @@ class RecordIssue(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordIssue: _TypeAlias = RecordIssue  # noqa: Y015
+
+@_typing.final
+class AbandonFetchRequest(_message.Message):
+    """Which pass to give up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    checkpoint: _builtins.bytes
+    """The checkpoint of the last stored batch."""
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """The store."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+        checkpoint: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbandonFetchRequest: _TypeAlias = AbandonFetchRequest  # noqa: Y015
+
+@_typing.final
+class AbandonFetchResponse(_message.Message):
+    """What came of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ENDED_FIELD_NUMBER: _builtins.int
+    job_ended: _builtins.bool
+    """Whether a job of the platform was told to end."""
+    def __init__(
+        self,
+        *,
+        job_ended: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_ended", b"job_ended"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbandonFetchResponse: _TypeAlias = AbandonFetchResponse  # noqa: Y015
 
 @_typing.final
 class CheckShopRequest(_message.Message):

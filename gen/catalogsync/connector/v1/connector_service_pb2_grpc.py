@@ -41,6 +41,11 @@ class ConnectorServiceStub:
                 request_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.FetchProductsRequest.SerializeToString,
                 response_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.FetchProductsResponse.FromString,
                 _registered_method=True)
+        self.AbandonFetch = channel.unary_unary(
+                '/catalogsync.connector.v1.ConnectorService/AbandonFetch',
+                request_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.AbandonFetchRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.AbandonFetchResponse.FromString,
+                _registered_method=True)
         self.CheckShop = channel.unary_unary(
                 '/catalogsync.connector.v1.ConnectorService/CheckShop',
                 request_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.CheckShopRequest.SerializeToString,
@@ -78,6 +83,17 @@ class ConnectorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AbandonFetch(self, request, context):
+        """Ends what the platform still does for a pass that nobody will continue: a bulk job that the checkpoint names, and
+        that was started by us. Best effort: a job that has ended, or was never started, is no error. A pass that is
+        continued all the same reads the rest in another way.
+
+        Errors: those of FetchProducts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckShop(self, request, context):
         """Says whether we can read the shop: credentials, permissions, currency, counts, API version. What an
         operator runs first. A shop that cannot be read is an error, the same as FetchProducts would give.
@@ -100,6 +116,11 @@ def add_ConnectorServiceServicer_to_server(servicer, server):
                     servicer.FetchProducts,
                     request_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.FetchProductsRequest.FromString,
                     response_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.FetchProductsResponse.SerializeToString,
+            ),
+            'AbandonFetch': grpc.unary_unary_rpc_method_handler(
+                    servicer.AbandonFetch,
+                    request_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.AbandonFetchRequest.FromString,
+                    response_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.AbandonFetchResponse.SerializeToString,
             ),
             'CheckShop': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckShop,
@@ -141,6 +162,33 @@ class ConnectorService:
             '/catalogsync.connector.v1.ConnectorService/FetchProducts',
             catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.FetchProductsRequest.SerializeToString,
             catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.FetchProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AbandonFetch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.connector.v1.ConnectorService/AbandonFetch',
+            catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.AbandonFetchRequest.SerializeToString,
+            catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.AbandonFetchResponse.FromString,
             options,
             channel_credentials,
             insecure,

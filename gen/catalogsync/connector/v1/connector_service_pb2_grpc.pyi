@@ -34,6 +34,13 @@ class ConnectorServiceStub:
     CHECKPOINT_EXPIRED; to be retried from the last checkpoint: SOURCE_UNREACHABLE, SOURCE_RATE_LIMITED,
     TOKEN_SERVICE_UNAVAILABLE, SERVER_DRAINING, STREAM_EXPIRED.
     """
+    AbandonFetch: _aio.UnaryUnaryMultiCallable[_connector_service_pb2.AbandonFetchRequest, _connector_service_pb2.AbandonFetchResponse]
+    """Ends what the platform still does for a pass that nobody will continue: a bulk job that the checkpoint names, and
+    that was started by us. Best effort: a job that has ended, or was never started, is no error. A pass that is
+    continued all the same reads the rest in another way.
+
+    Errors: those of FetchProducts.
+    """
     CheckShop: _aio.UnaryUnaryMultiCallable[_connector_service_pb2.CheckShopRequest, _connector_service_pb2.CheckShopResponse]
     """Says whether we can read the shop: credentials, permissions, currency, counts, API version. What an
     operator runs first. A shop that cannot be read is an error, the same as FetchProducts would give.
@@ -66,6 +73,19 @@ class ConnectorServiceServicer(metaclass=_abc_1.ABCMeta):
         SOURCE_RESPONSE_INVALID, SOURCE_QUERY_REFUSED, SOURCE_ADDRESS_FORBIDDEN, CHECKPOINT_INVALID,
         CHECKPOINT_EXPIRED; to be retried from the last checkpoint: SOURCE_UNREACHABLE, SOURCE_RATE_LIMITED,
         TOKEN_SERVICE_UNAVAILABLE, SERVER_DRAINING, STREAM_EXPIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def AbandonFetch(
+        self,
+        request: _connector_service_pb2.AbandonFetchRequest,
+        context: _aio.ServicerContext[_connector_service_pb2.AbandonFetchRequest, _abc.Awaitable[_connector_service_pb2.AbandonFetchResponse]],
+    ) -> _abc.Awaitable[_connector_service_pb2.AbandonFetchResponse]:
+        """Ends what the platform still does for a pass that nobody will continue: a bulk job that the checkpoint names, and
+        that was started by us. Best effort: a job that has ended, or was never started, is no error. A pass that is
+        continued all the same reads the rest in another way.
+
+        Errors: those of FetchProducts.
         """
 
     @_abc_1.abstractmethod

@@ -17,7 +17,7 @@ from catalogsync.connector.v1.connector_service_pb2_grpc import (
 )
 
 from connector_svc.domain.errors import SourceRateLimited, SourceUnauthorized
-from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReason, WaitReporter
+from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, Wait, WaitReason, WaitReporter
 from connector_svc.domain.product import Product, Variant
 from connector_svc.domain.shop import Shop, ShopFacts
 from connector_svc.platforms.lookup import Platforms
@@ -229,6 +229,22 @@ async def test_wrong_requests_name_their_fields_and_reach_no_platform() -> None:
     assert garbled.reason == "CHECKPOINT_INVALID"
     assert "listed" in unknown.message
     assert platform.requests == []
+
+
+async def test_a_pass_is_abandoned_by_the_platforms_own_checkpoint() -> None:
+    platform = ListedPlatform(products=PRODUCTS, job_runs=True)
+    async with running(platform) as connector:
+        stream = connector.stub.FetchProducts(pb.FetchProductsRequest(shop=REF, max_batch_products=3))
+        [checkpoint, *_] = [m.batch.checkpoint async for m in stream if m.HasField("batch")]
+        request = pb.AbandonFetchRequest(shop=REF, checkpoint=checkpoint)
+        answers = [(await connector.stub.AbandonFetch(request)).job_ended for _ in range(2)]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await connector.stub.AbandonFetch(pb.AbandonFetchRequest(shop=REF))
+    assert answers == [True, False]
+    [first, again] = platform.abandoned
+    assert first == again
+    assert first in [event.checkpoint for event in platform.yielded if isinstance(event, Batch)]
+    assert "checkpoint" in (await read_failure(caught.value)).message
 
 
 async def test_check_shop_tells_the_facts_and_the_failures() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
@@ -112,6 +112,44 @@ async def test_a_refused_token_is_asked_for_anew_and_never_answered_from_memory(
     assert await provider.credentials(SHOP) == {"access_token": Secret("shpat_2")}
     assert await provider.credentials(SHOP, refused=refused) == {"access_token": Secret("shpat_2")}
     assert len(service.server.requests) == 3
+
+
+async def test_a_token_that_ends_is_asked_for_anew_a_minute_before(service: TokenService, clock: Clock) -> None:
+    today = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    service.tokens["/pre/api/v1/tokens/shopify/demo.myshopify.com"] = {
+        "access_token": "shpat_1",
+        "refresh_token": "shprt_1",
+        "expires_at": "2026-11-20T12:03:00Z",
+    }
+    config = TokenServiceConfig(base_url=URL(f"{service.server.url}/pre"))
+    async with open_http(None, World().surroundings()) as http:
+        provider = TokenServiceCredentials(config, http.services, clock=clock, now=lambda: today)
+        found = await provider.credentials(SHOP)
+        assert found["expires_at"] == Secret("2026-11-20T12:03:00+00:00")
+        clock.now = 119
+        await provider.credentials(SHOP)
+        assert len(service.server.requests) == 1
+        clock.now = 121
+        await provider.credentials(SHOP)
+        assert len(service.server.requests) == 2
+
+
+async def test_while_the_service_is_down_its_last_word_counts_unless_the_shop_refused_it(
+    provider: TokenServiceCredentials, service: TokenService, clock: Clock
+) -> None:
+    first = await provider.credentials(SHOP)
+    service.server.answers(status(503))
+    clock.now = 301
+    assert await provider.credentials(SHOP) == first
+    asked = len(service.server.requests)
+    assert await provider.credentials(SHOP) == first
+    assert len(service.server.requests) == asked, "not with every call of a pass"
+    with pytest.raises(TokenServiceUnavailable):
+        await provider.credentials(SHOP, refused=first)
+    service.server.answers(service.answer)
+    clock.now = 335
+    await provider.credentials(SHOP)
+    assert len(service.server.requests) > asked
 
 
 async def test_many_who_want_one_shop_ask_once(provider: TokenServiceCredentials, service: TokenService) -> None:

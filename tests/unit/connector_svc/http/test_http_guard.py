@@ -14,6 +14,8 @@ from connector_svc.http.client import open_http
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.failures import AddressForbidden
 from connector_svc.http.guard import AddressGuard, GuardedConnector, GuardedResolver
+from connector_svc.settings import ConnectorSettings
+from servicekit.settings import load_settings
 from tests.fakes.shop_server import ShopServer, World
 
 
@@ -165,3 +167,22 @@ def test_overrides_are_found_under_the_canonical_domain() -> None:
     endpoints = Endpoints.of({"Store.Example.": "http://127.0.0.1:8080/pre/"})
     assert str(endpoints.base_url("store.example")) == "http://127.0.0.1:8080/pre"
     assert str(endpoints.base_url("other.example")).rstrip("/") == "https://other.example"
+
+
+@pytest.mark.parametrize(
+    "address", ["::ffff:0:7f00:1", "4000::1", "5f00::1", "3fff::1", "100::1", "192.88.99.1", "::ffff:224.0.0.1"]
+)
+def test_what_is_not_of_the_internet_is_not_called_whatever_python_thinks_of_it(address: str) -> None:
+    assert not is_public(address)
+
+
+def test_the_operators_networks_are_read_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONNECTOR_DENIED_NETWORKS", "203.0.113.0/24, 2001:db8::/32")
+    networks = load_settings(ConnectorSettings).denied_networks
+    assert networks == (ip_network("203.0.113.0/24"), ip_network("2001:db8::/32"))
+
+
+async def test_a_name_that_leads_into_a_network_of_the_operators_is_forbidden() -> None:
+    guard = AddressGuard(is_operators=lambda *_: False, denied=(ip_network("8.8.8.0/24"),))
+    resolver = GuardedResolver(guard, FixedResolver("8.8.8.8", "8.8.9.9"))
+    assert [answer["host"] for answer in await resolver.resolve("store.example", 443)] == ["8.8.9.9"]

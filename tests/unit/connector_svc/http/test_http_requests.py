@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
+import json
 import logging
+import os
+import tracemalloc
+from datetime import timedelta
 
 import pytest
 from aiohttp import web
@@ -9,6 +14,7 @@ from aiohttp import web
 from connector_svc.domain.errors import SourceRedirected, SourceResponseInvalid, SourceUnreachable
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.retry import RetryPolicy
+from connector_svc.http.unpacking import BodyLimits
 from tests.fakes.shop_server import Handler, OpenClient, ShopServer, serving, status
 
 SECRET = "cs_0123456789abcdef"
@@ -94,7 +100,7 @@ async def test_a_compressed_body_is_unpacked(opened: OpenClient, server: ShopSer
 
 async def test_a_body_above_the_limit_is_refused(opened: OpenClient, server: ShopServer) -> None:
     server.answers(status(200, "x" * 2**20), status(200, "x" * (2**20 + 1)))
-    async with opened(config=HttpConfig(max_body_bytes=2**20)) as client:
+    async with opened(config=HttpConfig(body=BodyLimits(max_bytes=2**20))) as client:
         assert len((await client.request("GET", "/")).body) == 2**20
         with pytest.raises(SourceResponseInvalid, match="larger than 1 MiB"):
             await client.request("GET", "/")
@@ -103,11 +109,107 @@ async def test_a_body_above_the_limit_is_refused(opened: OpenClient, server: Sho
 async def test_a_small_body_that_unpacks_above_the_limit_is_refused(
     opened: OpenClient, server: ShopServer
 ) -> None:
-    bomb = gzip.compress(b"0" * 2**26)
-    assert len(bomb) < 2**17
+    server.answers(compressed(gzip.compress(os.urandom(2**12) * 2**9)))
+    async with opened(config=HttpConfig(body=BodyLimits(max_bytes=2**20))) as client:
+        with pytest.raises(SourceResponseInvalid, match="larger than 1 MiB"):
+            await client.request("GET", "/")
+
+
+async def test_a_body_that_unpacks_to_a_multiple_of_what_json_can_is_refused_before_it_is_in_memory(
+    opened: OpenClient, server: ShopServer
+) -> None:
+    bomb = gzip.compress(b"0" * 2**28)
     server.answers(compressed(bomb))
+    async with opened(config=HttpConfig(body=BodyLimits(max_bytes=2**29))) as client:
+        tracemalloc.start()
+        with pytest.raises(SourceResponseInvalid, match="200 times its size"):
+            await client.request("GET", "/")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 2**26
+
+
+async def test_a_repetitive_catalog_is_not_taken_for_a_bomb(opened: OpenClient, server: ShopServer) -> None:
+    rows = [{"id": number, "name": "", "sku": "", "price": "", "images": []} for number in range(40_000)]
+    body = json.dumps(rows).encode()
+    assert len(body) > 2**21
+    server.answers(compressed(gzip.compress(body, 9)))
     async with opened() as client:
-        with pytest.raises(SourceResponseInvalid, match="larger than 20 MiB"):
+        assert (await client.request("GET", "/")).body == body
+
+
+async def test_a_compressed_body_that_stops_early_is_asked_for_again(
+    opened: OpenClient, server: ShopServer
+) -> None:
+    whole = gzip.compress(b'{"a": 1}' * 100)
+    server.answers(compressed(whole[: len(whole) // 2]), compressed(whole))
+    async with opened() as client:
+        assert (await client.request("GET", "/")).body == b'{"a": 1}' * 100
+
+
+async def test_an_encoding_that_was_not_asked_for_is_refused(opened: OpenClient, server: ShopServer) -> None:
+    async def handle(request: web.Request) -> web.Response:
+        return web.Response(body=b"x", headers={"Content-Encoding": "br"})
+
+    server.answers(handle)
+    async with opened() as client:
+        with pytest.raises(SourceResponseInvalid, match="did not ask for"):
+            await client.request("GET", "/")
+
+
+@pytest.mark.parametrize(
+    ("body", "levels"),
+    [
+        (b"[" * 100_000 + b"]" * 100_000, "all"),
+        (b"[" * 100_000, "never closed"),
+        (b'{"a":' * 65 + b"1" + b"}" * 65, "one too many"),
+        (b'["]",' * 100_000, "hidden behind brackets in strings"),
+        (b'["\\"]",' * 100, "hidden behind escaped quotes"),
+        (b"\xef\xbb\xbf \n" + b"[{" * 100, "after a byte order mark"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_json_nested_beyond_any_api_is_refused_before_it_is_parsed(
+    opened: OpenClient, server: ShopServer, body: bytes, levels: str
+) -> None:
+    server.answers(compressed(gzip.compress(body)))
+    async with opened() as client:
+        with pytest.raises(SourceResponseInvalid, match="nested deeper than 64 levels"):
+            await client.request("GET", "/")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 64 + b"]" * 64,
+        b"[" + b"[]," * 100_000 + b"[]]",
+        json.dumps({"text": "[" * 1000 + '"\\' + "{" * 1000}).encode(),
+        b'[{"id": 1}, {"id": ',
+        b"<html>" + b"[" * 1000,
+    ],
+    ids=["just deep enough", "wide", "brackets in text", "cut", "a web page"],
+)
+async def test_what_only_looks_deep_is_handed_over(opened: OpenClient, server: ShopServer, body: bytes) -> None:
+    server.answers(compressed(gzip.compress(body)))
+    async with opened() as client:
+        assert (await client.request("GET", "/")).body == body
+
+
+async def test_an_answer_that_drips_ends_with_the_time_of_the_attempt(
+    opened: OpenClient, server: ShopServer
+) -> None:
+    async def drip(request: web.Request) -> web.StreamResponse:
+        reply = web.StreamResponse()
+        await reply.prepare(request)
+        while request.transport and not request.transport.is_closing():
+            await reply.write(b" ")
+            await asyncio.sleep(0.02)
+        return reply
+
+    server.answers(drip)
+    config = HttpConfig(total_timeout=timedelta(seconds=0.3), retry=ONE_ATTEMPT)
+    async with opened(config=config) as client, asyncio.timeout(5):
+        with pytest.raises(SourceUnreachable, match="no answer in time"):
             await client.request("GET", "/")
 
 

@@ -13,6 +13,7 @@ from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.retry import RetryPolicy, retry_after
+from connector_svc.http.unpacking import BodyLimits
 from tests.fakes.shop_server import SHOP, OpenClient, ShopServer, World, serving, status
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -112,6 +113,21 @@ async def test_what_must_not_be_sent_twice_is_not(opened: OpenClient, server: Sh
     assert server.bodies == [b"once"]
 
 
+async def test_nothing_is_sent_again_that_we_do_not_know_of(opened: OpenClient, server: ShopServer) -> None:
+    """aiohttp repeats a GET by itself when the connection breaks."""
+
+    async def hang_up(request: web.Request) -> web.Response:
+        assert request.transport
+        request.transport.abort()
+        return web.Response()
+
+    server.answers(hang_up)
+    async with opened(config=HttpConfig(retry=RetryPolicy(attempts=3))) as client:
+        with pytest.raises(SourceUnreachable):
+            await client.request("GET", "/")
+    assert len(server.requests) == 3
+
+
 async def test_a_broken_off_answer_is_asked_for_again(opened: OpenClient, server: ShopServer) -> None:
     async def break_off(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
@@ -130,7 +146,7 @@ async def test_an_unreadable_answer_is_not_asked_for_again(
     opened: OpenClient, server: ShopServer, world: World
 ) -> None:
     server.answers(status(200, "xx"))
-    async with opened(config=HttpConfig(max_body_bytes=1)) as client:
+    async with opened(config=HttpConfig(body=BodyLimits(max_bytes=1))) as client:
         with pytest.raises(SourceResponseInvalid):
             await client.request("GET", "/")
     assert len(server.requests) == 1

@@ -122,6 +122,9 @@ class FakeAdmin:
         page["products"]["nodes"] = [{"id": node["id"]} for node in page["products"]["nodes"]]
         return page
 
+    def _destroyed(self, variables: Json) -> Json:
+        return {"events": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}
+
     def _productpage(self, variables: Json) -> Json:
         after = int(variables["after"] or 0)
         rest = [node for node in self._found(variables["query"]) if number(node) > after]
@@ -129,6 +132,10 @@ class FakeAdmin:
         end = str(number(page[-1])) if page else None
         nodes = [self._with_variants(node, 250, 0) for node in page]
         return {"products": {"nodes": nodes, "pageInfo": {"hasNextPage": len(rest) > len(page), "endCursor": end}}}
+
+    def _productsbyid(self, variables: Json) -> Json:
+        found = {node["id"]: self._with_variants(node, 250, 0) for node in self.products}
+        return {"nodes": [found.get(gid) for gid in variables["ids"]]}
 
     def _singleproduct(self, variables: Json) -> Json:
         found = [node for node in self.products if node["id"] == variables["id"]]

@@ -15,6 +15,7 @@ from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.retry import RetryPolicy
+from connector_svc.http.unpacking import BodyLimits
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
 from tests.unit.connector_svc.shopify.fake_admin import DOMAIN, FakeAdmin, serving
@@ -97,7 +98,7 @@ async def reading(
     async with serving(admin) as url:
         config = HttpConfig(
             endpoints=Endpoints.of({DOMAIN: url}),
-            max_body_bytes=max_body,
+            body=BodyLimits(max_bytes=max_body),
             retry=RetryPolicy(attempts=2, first_delay=timedelta(milliseconds=1)),
         )
         async with open_http(config) as http:

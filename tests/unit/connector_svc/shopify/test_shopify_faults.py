@@ -66,7 +66,7 @@ async def test_refused_credentials_are_asked_for_once_more() -> None:
     async with reading(shop_of(2), tokens=("old", "right")) as shop:
         found = await shop.read()
     assert found.ids == ["1", "2"]
-    assert len(shop.tokens.asked) == 2
+    assert sum(refused is not None for refused in shop.tokens.asked) == 1
 
 
 async def test_credentials_may_change_in_the_middle_of_a_pass() -> None:

@@ -123,7 +123,7 @@ def test_a_variant_shows_its_own_image_by_the_products_list() -> None:
 
 
 def test_an_image_that_shopify_has_not_processed_is_left_out() -> None:
-    media = {"nodes": [image_node(5, image=None)], "pageInfo": {"hasNextPage": True}}
+    media = {"nodes": [image_node(5, image=None)], "pageInfo": {"hasNextPage": False}}
     own = {"nodes": [{"id": "gid://shopify/MediaImage/5"}]}
     record = record_from(with_variants(variant_node(11, media=own), media=media))
     assert record.product is not None

@@ -254,12 +254,12 @@ async def test_batches_stay_below_a_message_whatever_the_descriptions() -> None:
     assert len(found.batches) > 1
 
 
-async def test_an_image_behind_the_pages_list_is_looked_up() -> None:
+async def test_images_behind_the_pages_list_are_looked_up_whether_or_not_a_variant_shows_them() -> None:
     own = {"nodes": [{"id": "gid://shopify/MediaImage/60"}]}
     images = [image_node(number) for number in range(1, 61)]
     product = product_node(1, media={"nodes": images, "pageInfo": {"hasNextPage": False}})
     product["variants"]["nodes"][0]["media"] = own
-    admin = FakeAdmin(products=[product])
+    admin = FakeAdmin(products=[product, product_node(2, media=product["media"])])
 
     def cut(operation: str, variables: Json, body: Json) -> None:
         if operation == "ProductPage":
@@ -273,7 +273,7 @@ async def test_an_image_behind_the_pages_list_is_looked_up() -> None:
     image = found.products[0].variants[0].image
     assert image is not None
     assert image.id == "60"
-    assert len(found.products[0].images) == 60
+    assert [len(product.images) for product in found.products] == [60, 60]
 
 
 def test_an_error_without_a_code_is_still_an_error() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from connector_svc.platforms.woocommerce.chunks import chunks
@@ -47,3 +48,18 @@ async def test_long_descriptions_end_a_chunk_before_the_message_is_full() -> Non
 
 async def test_no_products_are_no_chunk() -> None:
     assert await _chunks() == []
+
+
+async def test_a_full_chunk_does_not_wait_for_the_next_page() -> None:
+    asked = 0
+
+    async def listed() -> AsyncGenerator[tuple[Listed, ...], None]:
+        nonlocal asked
+        for page in ([_variable(1, 250), _variable(2, 250)], [row(3)]):
+            asked += 1
+            items = RecordReader(ProductRow).read(json.dumps(page).encode()).items
+            yield tuple(Listed(record=item, blemishes=(), place=Place()) for item in items)
+
+    async with aclosing(chunks(listed(), most_products=250)) as gathered:
+        assert [one.record.id for one in await anext(gathered)] == [1, 2]
+        assert asked == 1

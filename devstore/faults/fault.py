@@ -1,12 +1,16 @@
-"""How a shop is made to misbehave: a fault may answer a request in the shop's place."""
+"""What a fault is, and the simplest one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from aiohttp import web
+
+HONEST_REPLY: Final[web.RequestKey[Callable[[], Awaitable[web.Response]]]] = web.RequestKey("HONEST_REPLY")
+"""Of a request that a fault is asked about: works out what the shop would have answered, for faults that cut it,
+slow it down or falsify it."""
 
 
 class Fault(Protocol):

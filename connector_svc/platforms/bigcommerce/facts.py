@@ -1,0 +1,92 @@
+"""What a store tells about itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from connector_svc.domain.errors import SourceResponseInvalid
+from connector_svc.domain.shop import ShopFacts
+from connector_svc.platforms.bigcommerce.client import PRODUCTS, STORE, VARIANTS, Params, StoreClient
+from connector_svc.platforms.bigcommerce.wire import RawList, StoreRow
+
+API: Final = "v3"
+_CURRENCY: Final = re.compile(r"[A-Z]{3}")
+_ONE: Final = Decimal(1)
+_UNITS: Final = {
+    "kgs": ("kg", _ONE),
+    "kilograms": ("kg", _ONE),
+    "grams": ("g", _ONE),
+    "lbs": ("lb", _ONE),
+    "pounds": ("lb", _ONE),
+    "ounces": ("oz", _ONE),
+    "tonnes": ("kg", Decimal(1000)),
+}
+LIMITATION: Final = (
+    "BigCommerce does not date a change of a single variant: stock, prices and SKUs come with every sync, a "
+    "weight or an image that was changed on the variant alone with the next full one."
+)
+_STORE: Final = msgspec.json.Decoder(StoreRow)
+_LIST: Final = msgspec.json.Decoder(RawList)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoreFacts:
+    """What a pass needs to know of a store."""
+
+    shop: ShopFacts
+    url: str
+    """The storefront's address, without a final slash; empty: unknown."""
+    weight_unit: str
+    """"kg", "g", "lb", "oz"; empty: unknown, so that weights mean nothing."""
+    weight_factor: Decimal
+    """From the store's unit to `weight_unit`."""
+
+
+async def read_facts(client: StoreClient) -> StoreFacts:
+    """Reads them with one call. Raises SourceFailure."""
+    row = (await client.get(STORE, (), _STORE.decode)).value
+    if row.id and row.id != client.store_hash:
+        raise SourceResponseInvalid(client.shop, "another store answers")
+    if not _CURRENCY.fullmatch(row.currency):
+        raise SourceResponseInvalid(client.shop, "its currency is no ISO 4217 code")
+    unit, factor = _UNITS.get(row.weight_units.lower(), ("", _ONE))
+    notes = (LIMITATION,) if unit else (LIMITATION, "The store's unit of weight is unknown: weights are left out.")
+    facts = ShopFacts(
+        currency_code=row.currency,
+        platform_shop_id=client.store_hash,
+        shop_name=row.name,
+        served_api_version=API,
+        notes=notes,
+    )
+    url = row.secure_url.rstrip("/") if row.secure_url.startswith("https://") else ""
+    return StoreFacts(shop=facts, url=url, weight_unit=unit, weight_factor=factor)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Count:
+    """How many records a list has, by the platform's clock."""
+
+    total: int
+    at: datetime | None
+
+
+async def count_products(client: StoreClient) -> Count:
+    """All products of the store. Raises SourceFailure."""
+    return await _count(client, PRODUCTS, ())
+
+
+async def count_variants(client: StoreClient, *, of_products: str = "") -> Count:
+    """All variants, or those of the products whose ids are listed with commas. Raises SourceFailure."""
+    return await _count(client, VARIANTS, (("product_id:in", of_products),) if of_products else ())
+
+
+async def _count(client: StoreClient, path: str, window: Params) -> Count:
+    params = (("limit", "1"), ("include_fields", "id"), *window)
+    answer = await client.get(path, params, _LIST.decode)
+    return Count(total=answer.value.meta.pagination.total, at=answer.at)

@@ -1,0 +1,129 @@
+"""Shopify's bulk operations: start one, look at it, end it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import msgspec
+
+from connector_svc.domain.errors import SourceFailure
+from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
+from connector_svc.platforms.shopify.bulk_queries import CANCEL, LOOK, RUN, bulk_products
+from connector_svc.platforms.shopify.client import ShopifyClient
+from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.wire import Wire
+
+_RUNS = frozenset({"CREATED", "RUNNING"})
+
+
+class Job(Wire, frozen=True, kw_only=True):
+    """A BulkOperation. Counts are texts in the API."""
+
+    id: str
+    status: str
+    error_code: str | None = None
+    object_count: str = "0"
+    root_object_count: str = "0"
+    file_size: str | None = None
+    url: str | None = None
+    partial_data_url: str | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether it goes on by itself."""
+        return self.status in _RUNS
+
+    def __repr__(self) -> str:
+        # Without the addresses: whoever has one has the file.
+        return f"Job({self.id} {self.status})"
+
+
+class _UserError(Wire, frozen=True, kw_only=True):
+    code: str | None = None
+    message: str = ""
+
+
+class _Outcome(Wire, frozen=True, kw_only=True):
+    bulk_operation: Job | None = None
+    user_errors: tuple[_UserError, ...] = ()
+
+
+class _Ran(Wire, frozen=True, kw_only=True):
+    bulk_operation_run_query: _Outcome
+
+
+class _Seen(Wire, frozen=True, kw_only=True):
+    bulk_operation: Job | None
+
+
+class _Cancelled(Wire, frozen=True, kw_only=True):
+    bulk_operation_cancel: _Outcome
+
+
+_RAN = msgspec.json.Decoder(_Ran)
+_SEEN = msgspec.json.Decoder(_Seen)
+_CANCELLED = msgspec.json.Decoder(_Cancelled)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """What came of starting a job."""
+
+    job_id: str = ""
+    """Empty: none runs for us."""
+    refusal: str = ""
+    """Why."""
+
+
+class BulkJobs:
+    """The jobs of one shop."""
+
+    def __init__(self, client: ShopifyClient, policy: BulkPolicy) -> None:
+        self._client = client
+        self._policy = policy
+
+    async def start(self, *, inventory: bool) -> Start:
+        """Starts reading all products. Never raises SourceFailure: there is another way to read them.
+
+        Sent once only, since two sendings may start two jobs.
+        """
+        try:
+            answer = await self._client.call(RUN, {"query": bulk_products(inventory=inventory)})
+            outcome = self._client.decoded(answer, _RAN).bulk_operation_run_query
+        except (SourceFailure, PlatformStumbled, QueryTooDear) as error:
+            return Start(refusal=f"the bulk job could not be started ({type(error).__name__})")
+        if outcome.bulk_operation is not None and outcome.bulk_operation.id:
+            return Start(job_id=outcome.bulk_operation.id)
+        codes = ", ".join(sorted({error.code or "no code" for error in outcome.user_errors}))
+        return Start(refusal=f"Shopify refused the bulk job: {codes or 'without a reason'}")
+
+    async def look(self, job_id: str) -> Job | None:
+        """The job as it is now; None: Shopify knows none. Raises SourceFailure, PlatformStumbled."""
+        answer = await self._client.call(LOOK, {"id": job_id})
+        return self._client.decoded(answer, _SEEN).bulk_operation
+
+    async def end(self, job_id: str) -> bool:
+        """Tells the job to end and waits a moment until it has; whether there was something to tell.
+
+        Raises SourceFailure.
+        """
+        try:
+            job = await self.look(job_id)
+            if job is None or not job.runs:
+                return False
+            answer = await self._client.call(CANCEL, {"id": job_id})
+            outcome = self._client.decoded(answer, _CANCELLED).bulk_operation_cancel
+            await self._cancelled(job_id)
+        except (PlatformStumbled, QueryTooDear) as error:
+            raise platform_fails(self._client.shop) from error
+        return not outcome.user_errors
+
+    async def _cancelled(self, job_id: str) -> None:
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._policy.cancel_within.total_seconds()
+        while now() < deadline:
+            job = await self.look(job_id)
+            if job is None or not (job.runs or job.status == "CANCELING"):
+                return
+            await asyncio.sleep(self._policy.first_poll.total_seconds())

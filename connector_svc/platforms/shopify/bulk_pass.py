@@ -1,0 +1,145 @@
+"""The part of a pass that a bulk operation delivers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from datetime import timedelta
+
+from connector_svc.domain.fetch import Batch
+from connector_svc.platforms.shopify.bulk_file import Expected, filled
+from connector_svc.platforms.shopify.bulk_jobs import Job
+from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
+from connector_svc.platforms.shopify.bulk_products import is_proven, record_from
+from connector_svc.platforms.shopify.bulk_spill import Spill, Whole
+from connector_svc.platforms.shopify.bulk_wait import BulkWait, GivenUp
+from connector_svc.platforms.shopify.client import ShopifyClient
+from connector_svc.platforms.shopify.completion import Completion
+from connector_svc.platforms.shopify.record import Record
+from connector_svc.platforms.shopify.search import between
+from connector_svc.platforms.shopify.tally import Tally
+
+_PAGE_PRODUCTS = 250
+_TELL_EVERY = timedelta(seconds=2)
+_log = logging.getLogger(__name__)
+
+CountProducts = Callable[[str | None], Awaitable[int]]
+
+
+class BulkPass:
+    """Reads what the job of the tally's position gives, and goes no further than it can prove.
+
+    Whatever is left, pages deliver: products that were made meanwhile, and everything behind the last product when
+    the job was refused, cancelled, failed, expired, stood still, or its file is not what it should be.
+    """
+
+    def __init__(
+        self,
+        client: ShopifyClient,
+        tally: Tally,
+        wait: BulkWait,
+        policy: BulkPolicy,
+        *,
+        completion: Completion,
+        count: CountProducts,
+    ) -> None:
+        self._client = client
+        self._tally = tally
+        self._wait = wait
+        self._policy = policy
+        self._completion = completion
+        self._count = count
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """First a batch without products, so that the job is found again; last one after which it is not needed.
+
+        Raises SourceFailure when the shop cannot be asked about the job.
+        """
+        job_id = self._tally.position.job
+        yield Batch(products=(), checkpoint=self._tally.moved(job=job_id))
+        try:
+            job = await self._wait.ended(job_id)
+            async with aclosing(self._delivered(job)) as batches:
+                async for batch in batches:
+                    yield batch
+        except GivenUp as reason:
+            _log.warning(
+                "the rest is read by pages: %s",
+                reason,
+                extra={"shop": str(self._client.shop), "job": job_id, "last_id": self._tally.position.last_id},
+            )
+        yield Batch(products=(), checkpoint=self._tally.moved(job=""))
+
+    async def _delivered(self, job: Job) -> AsyncGenerator[Batch, None]:
+        is_whole = job.status == "COMPLETED"
+        address = job.url if is_whole else job.partial_data_url
+        expected = Expected.of(job)
+        if not address:
+            if is_whole and not expected.rows:
+                return
+            raise GivenUp(f"the bulk job is {job.status} ({job.error_code or 'no code'}) and has no file")
+        spill = await self._spilled(address, expected)
+        try:
+            if is_whole:
+                await self._check(spill)
+            async with aclosing(self._emitted(spill, is_whole=is_whole)) as batches:
+                async for batch in batches:
+                    yield batch
+        finally:
+            spill.close()
+        if not is_whole:
+            raise GivenUp(f"the bulk job is {job.status} ({job.error_code or 'no code'})")
+
+    async def _spilled(self, address: str, expected: Expected) -> Spill:
+        told_at = -_TELL_EVERY.total_seconds()
+
+        def on_progress(products: int, received: int) -> None:
+            nonlocal told_at
+            now = asyncio.get_running_loop().time()
+            if now - told_at >= _TELL_EVERY.total_seconds():
+                told_at = now
+                self._wait.tell_reading(products, received, _TELL_EVERY)
+
+        return await filled(
+            lambda: self._client.download(address, max_bytes=self._policy.max_file_bytes),
+            expected,
+            after=self._tally.position.last_id,
+            on_progress=on_progress,
+        )
+
+    async def _check(self, spill: Spill) -> None:
+        """Raises GivenUp when the shop has more products between the first and the last id than the file."""
+        highest = spill.highest
+        if not highest:
+            return
+        counted = await self._count(between(self._tally.position.last_id, highest))
+        if spill.kept < counted:
+            raise GivenUp(f"the bulk job's file holds {spill.kept} of {counted} products")
+
+    async def _emitted(self, spill: Spill, *, is_whole: bool) -> AsyncGenerator[Batch, None]:
+        after = self._tally.position.last_id
+        while page := await self._page(spill, after):
+            after = page[-1].number
+            records: list[Record] = []
+            is_proven_so_far = True
+            for whole in page:
+                record = record_from(whole)
+                is_proven_so_far = is_whole or is_proven(whole, record)
+                if not is_proven_so_far:
+                    break
+                finished = await self._completion.finish(record)
+                records.extend([finished] if finished is not None else [])
+            for batch in self._tally.batches(records):
+                yield batch
+            if not is_proven_so_far:
+                return
+
+    async def _page(self, spill: Spill, after: int) -> list[Whole]:
+        # Not in a thread: a page takes milliseconds, and a thread would outlive a cancelled pass.
+        try:
+            return spill.page(after, most=_PAGE_PRODUCTS, most_bytes=self._policy.page_bytes)
+        except sqlite3.Error as error:
+            raise GivenUp(f"the bulk job's file cannot be read ({error})") from error

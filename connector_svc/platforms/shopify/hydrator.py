@@ -1,0 +1,108 @@
+"""Reads products whose ids are known, as long as that is cheaper than reading pages of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+
+import msgspec
+
+from connector_svc.domain.errors import SourceResponseInvalid
+from connector_svc.platforms.shopify.answer import Answer
+from connector_svc.platforms.shopify.client import ShopifyClient
+from connector_svc.platforms.shopify.completion import Completion
+from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.ids import number_of
+from connector_svc.platforms.shopify.nodes import Found, listed_nodes
+from connector_svc.platforms.shopify.page_size import PageSize
+from connector_svc.platforms.shopify.pages import Page
+from connector_svc.platforms.shopify.queries import NEXT_IDS, product_page, products_by_id
+from connector_svc.platforms.shopify.record import Record, record_of
+from connector_svc.platforms.shopify.sweep import Swept
+
+_UNREADABLE_IN_A_ROW = 5
+"""So many products in a row that Shopify fails to deliver, and it is Shopify, not the products."""
+
+
+class DoesNotPay(Exception):
+    """Products by their ids cost more than a page of products. Never leaves this package."""
+
+
+class Hydrator:
+    """Turns pages of ids into pages of products."""
+
+    def __init__(self, client: ShopifyClient, *, inventory: bool, largest: int, pause: timedelta) -> None:
+        self.pays = True
+        """Whether the last reported cost was below that of a page."""
+        self.has_told_cost = False
+        """Whether a cost has been reported yet."""
+        self._client = client
+        self._query = products_by_id(inventory=inventory)
+        self._page_query = product_page(inventory=inventory)
+        self._largest = largest
+        self._completion = Completion(client, inventory=inventory, pause=pause)
+        self._size = PageSize(largest, pause=pause)
+        self._unreadable = 0
+
+    async def load(self, swept: Swept) -> Page:
+        """The products of these ids in their order, without those that are gone meanwhile.
+
+        Raises SourceFailure, and DoesNotPay when the platform refuses the query as too dear.
+        """
+        records: list[Record] = []
+        rest = swept.gids
+        while rest:
+            some = await self._read(rest)
+            records.extend(record for record in some if record is not None)
+            rest = rest[len(some) :]
+        return Page(records=tuple(records), end=swept.end, has_next=swept.has_next)
+
+    async def _read(self, gids: Sequence[str]) -> list[Record | None]:
+        """The first of these, as many as the platform can serve at once."""
+        try:
+            answer = await self._size.ask(partial(self._ask, gids))
+        except PlatformStumbled:
+            return [await self._read_alone(gids[0])]
+        self._unreadable = 0
+        found = self._nodes(answer)
+        if not 0 < len(found) <= len(gids):
+            raise SourceResponseInvalid(self._client.shop, "other products than were asked for")
+        return [await self._finished(one, gid) for one, gid in zip(found, gids, strict=False)]
+
+    async def _finished(self, found: Found | None, gid: str) -> Record | None:
+        if found is None:
+            return None
+        # What was blamed away has no id of its own left.
+        named = msgspec.structs.replace(found, product_id=found.product_id or number_of(gid, "Product"))
+        return await self._completion.finish(record_of(named))
+
+    async def _read_alone(self, gid: str) -> Record | None:
+        self._unreadable += 1
+        number = number_of(gid, "Product")
+        if self._unreadable > _UNREADABLE_IN_A_ROW or not number:
+            raise platform_fails(self._client.shop)
+        return await self._completion.read(number)
+
+    async def _ask(self, gids: Sequence[str], count: int) -> Answer:
+        chosen = list(gids[:count])
+        try:
+            answer = await self._client.call(self._query, {"ids": chosen})
+        except QueryTooDear:
+            self.pays = False
+            raise DoesNotPay from None
+        if answer.cost.requested_query_cost is not None:
+            self._judge(answer.cost.requested_query_cost)
+        return answer
+
+    def _judge(self, cost: float) -> None:
+        """A page asks for its whole size also when fewer products are left, so it is compared as it would be."""
+        swept = self._client.cost_of(NEXT_IDS, self._largest)
+        self.has_told_cost = True
+        self.pays = cost + swept <= self._client.cost_of(self._page_query, self._largest)
+
+    def _nodes(self, answer: Answer) -> list[Found | None]:
+        try:
+            return listed_nodes(answer.data or msgspec.Raw(b"null"), answer.errors)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise SourceResponseInvalid(self._client.shop, "products that do not follow the schema") from error

@@ -1,0 +1,166 @@
+"""Answers the requests of one BigCommerce store."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from aiohttp import web
+from msgspec import json as fast_json
+
+from devstore.bigcommerce import records
+from devstore.bigcommerce.errors import ApiError, not_found, too_many_requests, unauthorized
+from devstore.bigcommerce.params import (
+    BRAND_FILTERS,
+    OWN_VARIANT_FILTERS,
+    PRODUCT_FILTERS,
+    VARIANT_FILTERS,
+    Asked,
+)
+from devstore.bigcommerce.quota import Quota
+from devstore.bigcommerce.records import Json
+from devstore.catalog.catalog import Catalog
+from devstore.catalog.row import Row
+from devstore.traffic import Note
+
+T = TypeVar("T")
+Handler = Callable[[web.Request, "re.Match[str]", str], Any]
+
+
+class BigCommerceFace:
+    """One store's API below /stores/<hash>/."""
+
+    def __init__(self, catalog: Catalog, *, throttle: bool) -> None:
+        self._catalog = catalog
+        self._hash = catalog.spec.domain.partition(".")[0].removeprefix("store-")
+        self._quota = Quota(catalog.spec.quota, catalog.spec.quota_seconds, throttle=throttle)
+        self._routes: tuple[tuple[str, re.Pattern[str], Handler], ...] = (
+            ("store", re.compile(r"v2/store"), self._store),
+            ("products", re.compile(r"v3/catalog/products"), self._products),
+            ("product_variants", re.compile(r"v3/catalog/products/(\d+)/variants"), self._product_variants),
+            ("variants", re.compile(r"v3/catalog/variants"), self._variants),
+            ("brands", re.compile(r"v3/catalog/brands"), self._brands),
+        )
+
+    async def answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
+        try:
+            body, status = self._dispatch(request, path, site, note), 200
+        except ApiError as error:
+            body, status = error.body, error.status
+        note.throttled = status == 429
+        return web.Response(
+            body=fast_json.encode(body),
+            status=status,
+            headers=self._quota.headers(),
+            content_type="application/json",
+        )
+
+    def _dispatch(self, request: web.Request, path: str, site: str, note: Note) -> Any:
+        head, _, rest = path.removeprefix("stores/").partition("/")
+        if not path.startswith("stores/") or head != self._hash:
+            raise not_found()
+        token = request.headers.get("X-Auth-Token", "")
+        if not hmac.compare_digest(token.encode(), self._catalog.spec.credentials["access_token"].encode()):
+            raise unauthorized()
+        for name, pattern, handler in self._routes:
+            match = pattern.fullmatch(rest)
+            if match and request.method == "GET":
+                note.operation = name
+                if not self._quota.take():
+                    raise too_many_requests()
+                return handler(request, match, site)
+        raise not_found()
+
+    def _store(self, request: web.Request, match: re.Match[str], site: str) -> Json:
+        spec = self._catalog.spec
+        return {
+            "id": self._hash,
+            "domain": spec.domain,
+            "secure_url": f"https://{spec.domain}",
+            "name": self._hash.title(),
+            "currency": spec.currency_code,
+            "weight_units": "KGS",
+            "plan_name": "Standard",
+            "status": "live",
+        }
+
+    def _products(self, request: web.Request, match: re.Match[str], site: str) -> Json:
+        asked = Asked(request.query, PRODUCT_FILTERS)
+        rows = [row for row in self._catalog.rows() if _is_listed(row, asked)]
+        rows.sort(key=lambda row: row.id, reverse=asked.descending)
+        return _listed(asked, rows, lambda row: self._whole(row.id, asked, site))
+
+    def _whole(self, product_id: int, asked: Asked, site: str) -> Json:
+        product = self._catalog.product(product_id)
+        assert product is not None
+        shown = records.product_json(product)
+        if "variants" in asked.include:
+            # However many there are, only so many come along.
+            some = product.variants[: self._catalog.spec.included_variants]
+            shown["variants"] = [records.variant_json(product, variant, site) for variant in some]
+        if "images" in asked.include:
+            shown["images"] = [
+                records.image_json(product, image, place, site) for place, image in enumerate(product.images)
+            ]
+        if "options" in asked.include:
+            shown["options"] = [records.option_json(product, place) for place in range(len(product.options))]
+        return asked.only(shown)
+
+    def _product_variants(self, request: web.Request, match: re.Match[str], site: str) -> Json:
+        asked = Asked(request.query, OWN_VARIANT_FILTERS)
+        product = self._catalog.product(int(match[1]))
+        if product is None:
+            raise not_found()
+        return _listed(
+            asked, product.variants, lambda variant: asked.only(records.variant_json(product, variant, site))
+        )
+
+    def _variants(self, request: web.Request, match: re.Match[str], site: str) -> Json:
+        asked = Asked(request.query, VARIANT_FILTERS)
+        owners = asked.ids("product_id:in") or asked.ids("product_id")
+        ids = [
+            number
+            for row in self._catalog.rows()
+            if owners is None or row.id in owners
+            for number in row.variant_ids
+        ]
+
+        def show(number: int) -> Json:
+            found = self._catalog.variant(number)
+            assert found is not None
+            return asked.only(records.variant_json(*found, site))
+
+        return _listed(asked, ids, show)
+
+    def _brands(self, request: web.Request, match: re.Match[str], site: str) -> Json:
+        asked = Asked(request.query, BRAND_FILTERS)
+        wanted = asked.ids("id:in")
+        found = [brand for brand in records.brands() if wanted is None or brand["id"] in wanted]
+        return _listed(asked, found, asked.only)
+
+
+def _is_listed(row: Row, asked: Asked) -> bool:
+    wanted, low, high = asked.ids("id:in"), asked.second("date_modified:min"), asked.second("date_modified:max")
+    return (
+        (wanted is None or row.id in wanted)
+        and row.id > asked.number("id:greater", 0)
+        and row.id >= asked.number("id:min", 0)
+        and (low is None or row.updated >= low)
+        and (high is None or row.updated <= high)
+    )
+
+
+def _listed(asked: Asked, found: Sequence[T], show: Callable[[T], Json]) -> Json:
+    start = (asked.page - 1) * asked.limit
+    shown = [show(record) for record in found[start : start + asked.limit]]
+    pagination = {
+        "total": len(found),
+        "count": len(shown),
+        "per_page": asked.limit,
+        "current_page": asked.page,
+        "total_pages": -(-len(found) // asked.limit),
+        "links": {"current": f"?page={asked.page}&limit={asked.limit}"},
+    }
+    return {"data": shown, "meta": {"pagination": pagination}}

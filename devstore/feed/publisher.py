@@ -1,0 +1,100 @@
+"""The merchant's job: looks at the catalog, writes files, and signs a manifest of them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from random import Random
+
+from msgspec import json as fast_json
+
+from devstore.catalog.catalog import Catalog
+from devstore.feed.files import PublishedFile, published
+from devstore.feed.lines import Json, product_line, tombstone
+from devstore.feed.quirk import FeedQuirk
+
+_KEPT = 8
+"""Files that stay after newer ones were published, so that readers of them can finish."""
+_VALID_FOR = timedelta(hours=48)
+
+
+class Publisher:
+    """Publishes whenever the catalog or a quirk has changed since the last time."""
+
+    def __init__(self, catalog: Catalog, quirks: set[FeedQuirk], clock: Callable[[], datetime]) -> None:
+        self._catalog = catalog
+        self._quirks = quirks
+        self._clock = clock
+        self._since = clock()
+        self._known = {row.id for row in catalog.rows()}
+        self._stamp: object = None
+        self._manifest = b""
+        self.files: OrderedDict[str, bytes] = OrderedDict()
+        """By name, the newest last."""
+
+    def manifest(self, site: str) -> bytes:
+        """The signed manifest of now."""
+        stamp = (self._catalog.revision, frozenset(self._quirks), site)
+        if stamp != self._stamp:
+            # Before the first row is read: what changes meanwhile is of the next time.
+            self._manifest = self._signed(self._publish(site, self._clock()))
+            self._stamp = stamp
+        return self._manifest
+
+    def _publish(self, site: str, now: datetime) -> Json:
+        quirks, spec = self._quirks, self._catalog.spec
+        generated = now + timedelta(days=1) if FeedQuirk.FUTURE in quirks else now
+        manifest: Json = {
+            "format": "catalogsync-feed/1",
+            "domain": spec.domain,
+            "shop_name": f"The shop at {spec.domain}",
+            "currency": spec.currency_code,
+            "generated_at": generated.isoformat(),
+            "valid_until": (now + (-_VALID_FOR if FeedQuirk.STALE in quirks else _VALID_FOR)).isoformat(),
+            "full": self._entry("full", self._full(site)),
+        }
+        if FeedQuirk.NO_DELTAS not in quirks:
+            entry = self._entry("delta", self._delta(site))
+            manifest["deltas"] = [{**entry, "since": self._since.isoformat()}]
+        return manifest
+
+    def _entry(self, name: str, lines: list[Json]) -> Json:
+        file: PublishedFile = published(name, lines, self._catalog.spec.feed_format, self._quirks)
+        self.files[file.name] = file.body
+        self.files.move_to_end(file.name)
+        while len(self.files) > _KEPT:
+            self.files.popitem(last=False)
+        return {"path": f"/feeds/{file.name}", **file.entry}
+
+    def _full(self, site: str) -> list[Json]:
+        lines = [product_line(self._catalog, product, site) for product in self._catalog.products()]
+        self._known |= {int(line["id"]) for line in lines}
+        # Databases give no order unless they are asked for one.
+        Random(7).shuffle(lines)
+        return self._difficult(lines)
+
+    def _delta(self, site: str) -> list[Json]:
+        changed = (p for p in self._catalog.products() if p.updated >= self._since)
+        lines = [product_line(self._catalog, product, site) for product in changed]
+        there = {row.id for row in self._catalog.rows()}
+        return [*lines, *map(tombstone, sorted(self._known - there))]
+
+    def _difficult(self, lines: list[Json]) -> list[Json]:
+        if FeedQuirk.QUOTED_NEWLINES in self._quirks:
+            lines = [{**line, "description_html": 'One\n"two", three\n\nfour'} for line in lines]
+        if FeedQuirk.LONG_TITLE in self._quirks:
+            lines = [*lines, {"id": "long-title", "title": "x" * 70_000, "variants": []}]
+        return [*lines, lines[0]] if FeedQuirk.DUPLICATE_IDS in self._quirks and lines else lines
+
+    def _signed(self, manifest: Json) -> bytes:
+        text = fast_json.encode(manifest).decode()
+        secrets = [self._catalog.spec.credentials["feed_secret"]]
+        if FeedQuirk.WRONG_SIGNATURE in self._quirks:
+            secrets = ["a secret that nobody was ever told of"]
+        if FeedQuirk.TWO_SIGNATURES in self._quirks:
+            secrets = ["the secret that will be used from tomorrow on", *secrets]
+        signatures = [hmac.new(s.encode(), text.encode(), hashlib.sha256).hexdigest() for s in secrets]
+        return fast_json.encode({"manifest": text, "signatures": signatures})

@@ -1,0 +1,32 @@
+"""What a test may change about a Shopify shop while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+SCOPES = ("read_products", "read_inventory")
+
+
+@dataclass(slots=True, kw_only=True)
+class Quirks:
+    """The switches of one shop; as they stand at first, the shop behaves as most do."""
+
+    scopes: tuple[str, ...] = SCOPES
+    """What the app was granted; a field that needs another one is not refused, only not listed."""
+    served_version: str = ""
+    """Answers as this version, whatever was asked for, as Shopify does once the asked one has retired."""
+    myshopify_domain: str = ""
+    """What the shop calls itself; empty: its domain. Another one after a shop was renamed."""
+    nodes_charged_per_id: bool = False
+    """`nodes(ids:)` costs as much for each id as recorded replies show for all together."""
+    vanished: set[int] = field(default_factory=set)
+    """Products that lists still show and `nodes(ids:)` answers with null: a deletion takes effect bit by bit."""
+    other_app_takes: int = 0
+    """Points that somebody else with the same token spends just before each of our queries."""
+    totals_lag: bool = False
+    """`totalInventory` still shows what there was before any change."""
+    static_token_works: bool = True
+    """Whether the token that never expires opens the shop; off: only tokens that were granted."""
+    granted_tokens_live: timedelta = timedelta(hours=24)
+    """How long a token works that `/admin/oauth/access_token` hands out from now on."""

@@ -1,0 +1,100 @@
+"""A reader of one devstore shop that stores batches and goes on after failures, as the catalog does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from connector_svc.domain.errors import SourceFailure
+from connector_svc.domain.fetch import Batch, End, FetchRequest
+from connector_svc.domain.product import Product
+from connector_svc.domain.shop import Shop
+from connector_svc.http.caller import Surroundings, utc_now
+from connector_svc.http.client import open_http
+from connector_svc.http.config import HttpConfig
+from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.retry import RetryPolicy
+from connector_svc.http.trust import trusted_roots
+from connector_svc.platforms.base import Platform
+from connector_svc.platforms.registry import registered_platforms
+from devstore.catalog.catalog import Catalog
+from devstore.server import RunningStore, serving
+from devstore.spec import ShopSpec
+from tests.contract.platforms.devstore_harness import Keys
+
+PATIENT = timedelta(seconds=30)
+
+
+@dataclass(slots=True)
+class Reader:
+    """One shop, and what was stored of it."""
+
+    store: RunningStore
+    spec: ShopSpec
+    platform: Platform
+    stored: dict[str, Product] = field(default_factory=dict)
+    checkpoint: bytes = b""
+    end: End | None = None
+    failures: list[SourceFailure] = field(default_factory=list)
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.store.catalog(self.spec.domain)
+
+    async def read(self, *, passes: int = 1) -> None:
+        """Up to so many passes, each from the last stored batch, until one is complete."""
+        for _ in range(passes):
+            try:
+                await self._pass()
+            except SourceFailure as failure:
+                self.failures.append(failure)
+            if self.end is not None:
+                return
+
+    async def _pass(self) -> None:
+        shop = Shop(self.spec.platform.value, self.spec.domain)
+        request = FetchRequest(shop=shop, checkpoint=self.checkpoint, max_batch_products=10)
+        async with aclosing(self.platform.fetch(request, on_wait=lambda _: None)) as events:
+            async for event in events:
+                if isinstance(event, Batch):
+                    self.stored |= {product.id: product for product in event.products}
+                    self.checkpoint = event.checkpoint
+                elif isinstance(event, End):
+                    self.end = event
+
+    def rows(self) -> set[tuple[str, str, str, str]]:
+        """What is stored, as far as a shop's truth tells it."""
+        return {
+            (product.id, variant.id, variant.sku, str(variant.price))
+            for product in self.stored.values()
+            for variant in product.variants
+        }
+
+    def truth(self) -> set[tuple[str, str, str, str]]:
+        """What the shop sells."""
+        return {(i.product_id, i.item_id, i.sku, str(i.price)) for i in self.catalog.sellable_items()}
+
+
+@asynccontextmanager
+async def reading(
+    spec: ShopSpec, certificates: Path, *, latency: float = 0, patience: timedelta = PATIENT
+) -> AsyncIterator[Reader]:
+    """The shop, and a reader with the connector's own client, which waits so long for an answer, and not
+    between two."""
+    async with serving([spec], tls_dir=certificates, throttle=False, latency=latency) as store:
+        config = HttpConfig(
+            endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}),
+            tls=trusted_roots(store.ca_file),
+            total_timeout=patience,
+            retry=RetryPolicy(attempts=3),
+        )
+        async with open_http(config, Surroundings(sleep=_at_once)) as http:
+            keys = Keys(store.credentials(spec.domain))
+            platforms = registered_platforms(http=http, credentials=keys, clock=utc_now)
+            yield Reader(store, spec, platforms.named(spec.platform.value))
+
+
+async def _at_once(_: timedelta) -> None: ...

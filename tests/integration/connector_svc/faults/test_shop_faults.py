@@ -1,0 +1,131 @@
+"""The connector meets every fault of the devstore: the catalog is complete or the failure plain, no row lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devstore.catalog.model import Platform
+from devstore.churn import churning
+from devstore.faults import Aim, FaultKind, ScriptedFault
+from devstore.spec import ShopSpec
+from tests.integration.connector_svc.faults.reading import PATIENT, reading
+
+SPECS = {
+    "shopify": ShopSpec(platform=Platform.SHOPIFY, domain="demo.myshopify.com", products=50, specials=False),
+    "woocommerce-8.2": ShopSpec(
+        platform=Platform.WOOCOMMERCE, domain="old.example", products=50, version="8.2", specials=False
+    ),
+    "woocommerce-10.3": ShopSpec(
+        platform=Platform.WOOCOMMERCE, domain="store.example", products=50, version="10.3", specials=False
+    ),
+    "bigcommerce": ShopSpec(
+        platform=Platform.BIGCOMMERCE, domain="store-abc123.mybigcommerce.com", products=50, specials=False
+    ),
+    "feed": ShopSpec(platform=Platform.FEED, domain="feed.example", products=50, specials=False),
+}
+WHERE = {Platform.FEED: "feeds/"}
+"""Part of the path of what has the products."""
+FAULTS: dict[str, dict[str, Any]] = {
+    "429": {"kind": FaultKind.STATUS, "status": 429},
+    "429-seconds": {"kind": FaultKind.STATUS, "status": 429, "retry_after": 2},
+    "429-date": {"kind": FaultKind.STATUS, "status": 429, "retry_after": 2, "as_date": True},
+    "500": {"kind": FaultKind.STATUS, "status": 500},
+    "502": {"kind": FaultKind.STATUS, "status": 502},
+    "503": {"kind": FaultKind.STATUS, "status": 503, "retry_after": 1},
+    **{
+        kind.value: {"kind": kind}
+        for kind in FaultKind
+        if kind not in (FaultKind.STATUS, FaultKind.DRIP, FaultKind.HANG)
+    },
+    "drip": {"kind": FaultKind.DRIP, "bytes_per_second": 100},
+    "hang": {"kind": FaultKind.HANG},
+}
+REASONS = {
+    "429": {"SOURCE_RATE_LIMITED"},
+    "429-seconds": {"SOURCE_RATE_LIMITED"},
+    "429-date": {"SOURCE_RATE_LIMITED"},
+    "html": {"SOURCE_RESPONSE_INVALID"},
+    "gzip_bomb": {"SOURCE_RESPONSE_INVALID"},
+    "deep": {"SOURCE_RESPONSE_INVALID"},
+    "wrong_type": {"SOURCE_RESPONSE_INVALID"},
+    "redirect": {"SOURCE_REDIRECTED"},
+    "empty": {"SOURCE_RESPONSE_INVALID", "SOURCE_UNREACHABLE"},
+    "truncated": {"SOURCE_RESPONSE_INVALID", "SOURCE_UNREACHABLE"},
+}
+"""Of a shop that never does anything else; all others: SOURCE_UNREACHABLE."""
+PATIENCE = dict.fromkeys(("drip", "hang"), timedelta(seconds=1.5))
+"""With what ends by this alone; whatever else a shop does has time on a busy machine."""
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faults-tls")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+async def test_a_fault_now_and_then_costs_no_row(spec: ShopSpec, name: str, certificates: Path) -> None:
+    async with reading(spec, certificates, patience=PATIENCE.get(name, PATIENT)) as reader:
+        fault = ScriptedFault(**FAULTS[name], aim=Aim(nth=frozenset({2, 4, 5})))
+        reader.store.add_fault(spec.domain, fault)
+        await reader.read(passes=8)
+        assert fault.met
+        assert reader.end is not None, reader.failures
+        assert reader.rows() == reader.truth()
+        assert {failure.reason for failure in reader.failures} <= REASONS.get(name, {"SOURCE_UNREACHABLE"})
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+async def test_a_fault_that_stays_is_a_plain_failure_and_never_an_empty_shop(
+    spec: ShopSpec, name: str, certificates: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    patience = PATIENCE.get(name, PATIENT)
+    async with reading(spec, certificates, patience=patience) as reader, asyncio.timeout(60):
+        fault = ScriptedFault(**FAULTS[name], aim=Aim(where=WHERE.get(spec.platform, "products")))
+        reader.store.add_fault(spec.domain, fault)
+        await reader.read()
+        assert fault.met
+        if name == "wrong_type" and reader.end is not None:
+            assert reader.rows() == reader.truth()
+            return
+        assert reader.end is None
+        [failure] = reader.failures
+        assert failure.reason in REASONS.get(name, {"SOURCE_UNREACHABLE"})
+        assert failure.message.startswith(f"{spec.platform.value}:{spec.domain}: ")
+        told = "".join(traceback.format_exception(failure)) + repr(vars(failure)) + caplog.text
+        assert not [secret for secret in spec.credentials.values() if secret in told]
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+async def test_a_shop_where_a_tenth_of_everything_breaks_is_read_whole(spec: ShopSpec, certificates: Path) -> None:
+    kinds = (FaultKind.RESET_BEFORE, FaultKind.CUT, FaultKind.TRUNCATED, FaultKind.STATUS)
+    async with reading(spec, certificates) as reader:
+        for seed, kind in enumerate(kinds):
+            reader.store.add_fault(spec.domain, ScriptedFault(kind=kind, aim=Aim(share=0.1, seed=seed)))
+        await reader.read(passes=30)
+        assert reader.end is not None, reader.failures
+        assert reader.rows() == reader.truth()
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+async def test_what_was_there_all_the_time_is_read_from_a_catalog_that_changes(
+    spec: ShopSpec, certificates: Path
+) -> None:
+    async with reading(replace(spec, products=150), certificates, latency=0.05) as reader:
+        before = {product.id for product in reader.catalog.products()}
+        async with churning(reader.catalog, changes_per_second=500, seed=3) as churn:
+            await reader.read(passes=10)
+        assert sum(churn.counts.values()) > 5
+        after = {product.id for product in reader.catalog.products() if product.status != "trash"}
+        assert reader.end is not None, reader.failures
+        assert {str(number) for number in before & after} <= reader.stored.keys()

@@ -1,0 +1,211 @@
+"""What a pass makes of everything that publishers get wrong or do otherwise."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+
+from connector_svc.domain.errors import (
+    CheckpointExpired,
+    CredentialsNotFound,
+    SourceFailure,
+    SourceUnauthorized,
+)
+from connector_svc.domain.issue import IssueReason
+from connector_svc.platforms.feed.failures import FeedCountMismatch, FeedInvalid, FeedNotTrusted, FeedStale
+from devstore.feed.quirk import FORMATS, FeedQuirk
+from tests.contract.platforms.passes import Pass
+from tests.integration.connector_svc.feed.feed_shop import SHOP, FeedShop, feed_shop
+
+REFUSED: dict[FeedQuirk, type[SourceFailure]] = {
+    FeedQuirk.WRONG_HASH: FeedInvalid,
+    FeedQuirk.WRONG_COUNT: FeedCountMismatch,
+    FeedQuirk.WRONG_ROWS: FeedCountMismatch,
+    FeedQuirk.STALE: FeedStale,
+    FeedQuirk.FUTURE: FeedStale,
+    FeedQuirk.WRONG_SIGNATURE: FeedNotTrusted,
+    FeedQuirk.TRUNCATED_GZIP: FeedInvalid,
+}
+HARMLESS = (
+    FeedQuirk.BOM,
+    FeedQuirk.CRLF,
+    FeedQuirk.QUOTED_NEWLINES,
+    FeedQuirk.NO_RANGES,
+    FeedQuirk.TWO_SIGNATURES,
+    FeedQuirk.FIXED_NAMES,
+)
+
+
+@pytest.mark.parametrize("fmt", ["ndjson.gz", "csv.gz"])
+@pytest.mark.parametrize("quirk", REFUSED)
+async def test_nothing_is_delivered_of_a_feed_that_is_not_proven(quirk: FeedQuirk, fmt: str) -> None:
+    async with feed_shop(30, fmt, quirk) as shop:
+        found = Pass()
+        with pytest.raises(REFUSED[quirk]) as caught:
+            await shop.fetch_into(found)
+        assert found.events == []
+        assert str(SHOP) in caught.value.message
+        assert not [secret for secret in shop.keys.values.values() if secret in caught.value.message]
+        shop.quirks.clear()
+        assert set((await shop.fetch()).by_id) == {str(product.id) for product in shop.catalog.products()}
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("quirk", HARMLESS)
+async def test_what_is_only_unusual_changes_no_product(quirk: FeedQuirk, fmt: str) -> None:
+    async with feed_shop(30, fmt) as shop:
+        plain = (await shop.fetch()).by_id
+        shop.quirks.add(quirk)
+        found = await shop.fetch()
+        assert found.by_id.keys() == plain.keys()
+        assert not found.issues
+        for product_id, product in found.by_id.items():
+            assert product.variants == plain[product_id].variants
+            assert product.title == plain[product_id].title
+        if quirk is FeedQuirk.QUOTED_NEWLINES:
+            texts = {product.description_html for product in found.by_id.values()}
+            assert {text.replace("\r\n", "\n") for text in texts} == {'One\n"two", three\n\nfour'}
+
+
+async def test_csv_and_ndjson_of_a_catalog_are_the_same_products() -> None:
+    found = []
+    for fmt in ("ndjson", "csv"):
+        async with feed_shop(40, fmt) as shop:
+            found.append((await shop.fetch()).by_id)
+    for product_id, product in found[0].items():
+        other = found[1][product_id]
+        assert (product.variants_complete, len(product.variants)) == (True, len(other.variants))
+        for one, two in zip(product.variants, other.variants, strict=True):
+            names = ("id", "title", "sku", "barcode", "price", "stock_quantity", "options", "weight", "available")
+            assert [str(getattr(one, name)) for name in names] == [str(getattr(two, name)) for name in names]
+
+
+@pytest.mark.parametrize("fmt", ["ndjson", "csv"])
+async def test_a_title_of_70_000_characters_costs_only_its_product(fmt: str) -> None:
+    async with feed_shop(30, fmt, FeedQuirk.LONG_TITLE) as shop:
+        found = await shop.fetch()
+        [issue] = found.issues
+        assert (issue.reason, issue.product_id, issue.field) == (IssueReason.TOO_LARGE, "long-title", "title")
+        assert len(found.by_id) == len(shop.catalog)
+        assert (found.end.source_count, found.end.set_aside_count) == (31, 1)
+
+
+@pytest.mark.parametrize("fmt", ["ndjson", "csv"])
+async def test_of_an_id_that_comes_twice_the_first_stays_and_no_variant_is_taken_for_gone(fmt: str) -> None:
+    async with feed_shop(30, fmt, FeedQuirk.DUPLICATE_IDS) as shop:
+        found = await shop.fetch(batch=7)
+        [issue] = found.issues
+        assert issue.reason is IssueReason.DUPLICATE_ID
+        assert [p.variants_complete for p in found.by_id.values()].count(False) == 1
+        assert not found.by_id[issue.product_id].variants_complete
+        assert (found.end.source_count, found.end.emitted_count, found.end.set_aside_count) == (30, 30, 0)
+        for batch in found.batches:
+            rest = await shop.fetch(checkpoint=batch.checkpoint, batch=7)
+            assert rest.end == found.end
+            later = found.batches[found.batches.index(batch) + 1 :]
+            assert rest.issues == [issue for one in later for issue in one.issues]
+
+
+async def test_a_pass_ends_on_its_file_though_a_newer_one_was_published() -> None:
+    async with feed_shop() as shop:
+        begun = await shop.fetch(batch=10, batches=1)
+        shop.catalog.add_product(title="New")
+        rest = await shop.fetch(batch=10, checkpoint=begun.batches[0].checkpoint)
+        assert len(begun.by_id) + len(rest.by_id) == 30
+        assert rest.header.watermark == begun.header.watermark
+
+
+async def test_a_file_that_was_written_over_expires_the_checkpoint_and_mixes_nothing() -> None:
+    async with feed_shop(30, "ndjson", FeedQuirk.FIXED_NAMES) as shop:
+        begun = await shop.fetch(batch=10, batches=1)
+        shop.catalog.add_product(title="New")
+        with pytest.raises(CheckpointExpired):
+            await shop.fetch(batch=10, checkpoint=begun.batches[0].checkpoint)
+        assert len((await shop.fetch()).by_id) == 31
+
+
+async def test_a_file_that_is_replaced_between_manifest_and_download_is_read_in_its_new_form() -> None:
+    async with feed_shop(30, "ndjson", FeedQuirk.FIXED_NAMES) as shop:
+        changes = iter([True])
+
+        async def change(request: web.Request) -> None:
+            if "/feeds/" in request.path and next(changes, False):
+                shop.catalog.add_product(title="New")
+
+        shop.store.add_fault(SHOP.domain, change)
+        assert len((await shop.fetch()).by_id) == 31
+
+
+async def test_a_delta_brings_changes_and_tombstones_and_not_the_rest() -> None:
+    async with feed_shop() as shop:
+        first = await shop.fetch()
+        ids = sorted(first.by_id)
+        shop.catalog.update_product(int(ids[3]), title="Changed")
+        shop.catalog.delete_product(int(ids[4]))
+        found = await shop.fetch(after=first.header.watermark)
+        assert found.header.strategy == "delta file"
+        assert list(found.by_id) == [ids[3]]
+        assert [gone for batch in found.batches for gone in batch.deleted_product_ids] == [ids[4]]
+        assert not found.end.all_listed
+
+
+async def test_without_a_delta_the_full_file_lists_everything_so_that_absent_products_are_gone() -> None:
+    async with feed_shop(30, "ndjson", FeedQuirk.NO_DELTAS) as shop:
+        first = await shop.fetch()
+        gone = min(first.by_id)
+        shop.catalog.delete_product(int(gone))
+        found = await shop.fetch(after=first.header.watermark, batch=7)
+        listed = {product_id for batch in found.batches for product_id in batch.listed_product_ids}
+        assert listed == first.by_id.keys() - {gone}
+        assert found.end.all_listed
+
+
+async def test_a_feed_older_than_what_was_read_is_refused() -> None:
+    async with feed_shop() as shop:
+        await shop.fetch()
+        with pytest.raises(FeedStale):
+            await shop.fetch(after=shop.now())
+
+
+async def test_a_secret_that_was_changed_is_asked_for_again() -> None:
+    async with feed_shop() as shop:
+        good = dict(shop.keys.values)
+        shop.keys.values = {**good, "feed_secret": "x" * 40}
+        with pytest.raises(FeedNotTrusted):
+            await shop.fetch()
+        shop.keys.newer = good
+        assert len((await shop.fetch()).by_id) == 30
+
+
+async def test_the_previous_secret_is_good_as_long_as_we_hold_it() -> None:
+    async with feed_shop() as shop:
+        good = shop.keys.values["feed_secret"]
+        shop.keys.values |= {"feed_secret": "x" * 40, "feed_secret_previous": good}
+        assert (await shop.platform.check(SHOP)).product_count == 30
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"feed_token": "wrong"}, SourceUnauthorized),
+        ({"feed_secret": "short"}, CredentialsNotFound),
+        ({"feed_path": "https://elsewhere.example/"}, CredentialsNotFound),
+        ({"feed_path": "/a/../../b"}, CredentialsNotFound),
+    ],
+)
+async def test_unfit_credentials_are_named(change: dict[str, str], expected: type[SourceFailure]) -> None:
+    async with feed_shop() as shop:
+        shop.keys.values |= change
+        with pytest.raises(expected):
+            await shop.platform.check(SHOP)
+
+
+async def test_pieces_of_a_file_are_put_together_and_proven_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector_svc.platforms.feed.client.PIECE_BYTES", 10_000)
+    async with feed_shop() as shop:
+        assert len((await shop.fetch()).by_id) == 30
+        assert await pieces(shop) > 3
+
+
+async def pieces(shop: FeedShop) -> int:
+    return shop.store.requests(SHOP.domain).by_status[206]

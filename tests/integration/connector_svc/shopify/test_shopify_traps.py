@@ -1,0 +1,78 @@
+"""Shopify's silent traps, each sprung by a switch of the devstore."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from connector_svc.domain.errors import SourceForbidden, SourceQueryRefused, SourceRedirected
+from connector_svc.platforms.shopify.queries import NEXT_IDS
+from connector_svc.platforms.shopify.search import changed_between, destroyed_between
+from tests.integration.connector_svc.shopify.test_shopify_devstore import DOMAIN, SHOP, devstore, fetch
+from tests.integration.connector_svc.shopify.test_shopify_hydration import reading
+
+
+async def test_scopes_are_checked_before_the_first_page() -> None:
+    async with devstore(5, specials=False) as (store, platform):
+        store.shopify(DOMAIN).quirks.scopes = ("read_orders",)
+        with pytest.raises(SourceForbidden) as caught:
+            await fetch(platform)
+        assert store.requests(DOMAIN).by_operation == {"Opening": 1}
+    assert caught.value.metadata["missing"] == "read_products"
+
+
+async def test_a_version_that_came_after_ours_is_told_and_lets_nothing_be_deleted() -> None:
+    """airbyte#34333, PostHog PR #95585: a sunset changes data without a word."""
+    async with devstore(5, specials=False) as (store, platform):
+        store.shopify(DOMAIN).quirks.served_version = "2027-01"
+        found = await fetch(platform)
+    assert found.header.facts.served_api_version == "2027-01"
+    assert "2027-01" in found.end.warnings[0]
+
+
+async def test_a_version_that_came_before_ours_is_refused() -> None:
+    async with devstore(5, specials=False) as (store, platform):
+        store.shopify(DOMAIN).quirks.served_version = "2026-01"
+        with pytest.raises(SourceQueryRefused, match="2026-01"):
+            await fetch(platform)
+
+
+async def test_a_shop_that_calls_itself_otherwise_is_not_read() -> None:
+    async with devstore(5, specials=False) as (store, platform):
+        store.shopify(DOMAIN).quirks.myshopify_domain = "renamed.myshopify.com"
+        with pytest.raises(SourceRedirected) as caught:
+            await platform.check(SHOP)
+    assert caught.value.metadata["actual_domain"] == "renamed.myshopify.com"
+
+
+async def test_stock_is_the_variants_own_while_shopifys_totals_lag() -> None:
+    async with devstore(5, specials=False) as (store, platform):
+        catalog = store.catalog(DOMAIN)
+        store.shopify(DOMAIN).quirks.totals_lag = True
+        variant = next(catalog.products()).variants[0]
+        catalog.update_variant(variant.id, stock=4_321)
+        found = await fetch(platform)
+    stocks = {one.id: one.stock_quantity for product in found.products for one in product.variants}
+    assert stocks[str(variant.id)] == 4_321
+
+
+@pytest.mark.parametrize(
+    "search", ["updated_at:>=2000-01-01T00:00:00Z", "updated_at:>='yesterday'", "changed_at:>='2000-01-01'"]
+)
+async def test_a_filter_that_shopify_ignores_is_an_error_and_not_all_products(search: str) -> None:
+    async with reading(5) as shop:
+        with pytest.raises(SourceQueryRefused, match="ignored a filter"):
+            await shop.client.call(NEXT_IDS, {"first": 5, "after": None, "query": search})
+
+
+def test_times_in_searches_are_quoted_and_in_utc() -> None:
+    """airbyte PR #19492: Shopify cuts an unquoted time and reads it in the shop's zone."""
+    after = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
+    until = after.astimezone().replace(microsecond=5) + timedelta(hours=1)
+    assert changed_between(after, until) == (
+        "updated_at:>='2026-11-20T12:30:00Z' AND updated_at:<='2026-11-20T13:30:00Z'"
+    )
+    assert destroyed_between(after, until).endswith(
+        "created_at:>='2026-11-20T12:30:00Z' AND created_at:<='2026-11-20T13:30:00Z'"
+    )

@@ -1,0 +1,349 @@
+"""Hosts as they are: what they take off, print, redirect and refuse costs no product, or is told plainly."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from connector_svc.domain.errors import SourceResponseInvalid, SourceUnauthorized
+from connector_svc.domain.fetch import Batch, FetchRequest
+from connector_svc.platforms.base import Platform
+from connector_svc.platforms.woocommerce.gate import MOST_CALLS
+from devstore.spec import VariantShape
+from devstore.woocommerce.quirk import WooQuirk
+from tests.contract.woocommerce.reading import SHOP, read
+from tests.integration.connector_svc.woocommerce.woo_store import KEY, SECRET, Store, woo_store
+
+
+async def reads_whole(store: Store, platform: Platform) -> None:
+    seen = await read(platform)
+    assert {key: item.stock_quantity for key, item in seen.items().items()} == store.stock()
+    assert {product.id for product in seen.products} == store.live()
+    assert seen.issues == []
+    assert (await platform.check(SHOP)).product_count == len(store.live())
+
+
+SURVIVED = [
+    WooQuirk.STRIPPED_AUTHORIZATION,
+    WooQuirk.PLAIN_PERMALINKS,
+    WooQuirk.NO_REWRITING,
+    WooQuirk.NO_BULK_VARIATIONS,
+    WooQuirk.STALE_VARIATIONS,
+    WooQuirk.NOTICES,
+    WooQuirk.BYTE_ORDER_MARK,
+    WooQuirk.OTHER_HOME,
+]
+
+
+@pytest.mark.parametrize("quirk", SURVIVED)
+@pytest.mark.parametrize("version", ["8.2", "10.3"])
+async def test_a_store_with_a_quirk_is_read_whole(tmp_path: Path, quirk: WooQuirk, version: str) -> None:
+    async with woo_store(tmp_path, products=90, version=version, woo_quirks=frozenset({quirk})) as (
+        store,
+        platform,
+    ):
+        await reads_whole(store, platform)
+
+
+async def test_all_of_them_together_are_read_whole(tmp_path: Path) -> None:
+    quirks = frozenset({*SURVIVED} - {WooQuirk.NO_REWRITING})
+    async with woo_store(tmp_path, products=90, woo_quirks=quirks) as (store, platform):
+        await reads_whole(store, platform)
+
+
+@pytest.mark.parametrize("quirk", [WooQuirk.PLAIN_PERMALINKS, WooQuirk.NO_REWRITING])
+async def test_where_the_api_is_gets_remembered_and_forgotten_when_it_moves(
+    tmp_path: Path, quirk: WooQuirk
+) -> None:
+    async with woo_store(tmp_path, products=20, woo_quirks=frozenset({quirk})) as (store, platform):
+        await read(platform)
+        calls = store.running.requests(SHOP.domain)
+        calls.reset()
+        await read(platform)
+        again = calls.calls
+        assert set(calls.by_status) == {200}
+        store.shop.woo_quirks.clear()
+        store.shop.woo_quirks.add(
+            WooQuirk.PLAIN_PERMALINKS if quirk is WooQuirk.NO_REWRITING else WooQuirk.NOTICES
+        )
+        await reads_whole(store, platform)
+        store.shop.woo_quirks.clear()
+        calls.reset()
+        await read(platform)
+        assert calls.calls == again
+
+
+async def test_over_plain_http_a_store_is_read_by_signed_requests_that_show_no_secret(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with woo_store(None, products=90) as (store, platform):
+        await reads_whole(store, platform)
+        asked = list(store.running.requests(SHOP.domain).recent)
+    signed = [note for note in asked if "oauth_timestamp" in note.query]
+    assert len(signed) > 5
+    assert len({note.query["oauth_nonce"] for note in signed}) == len(signed)
+    text = "\n".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
+    assert KEY not in text
+    assert SECRET not in text
+    assert "oauth" not in text
+
+
+@pytest.mark.parametrize(
+    "quirk", [WooQuirk.OTHER_HOME, WooQuirk.PLAIN_PERMALINKS, WooQuirk.STRIPPED_AUTHORIZATION]
+)
+async def test_over_plain_http_signatures_fit_whatever_the_host_does(quirk: WooQuirk) -> None:
+    async with woo_store(None, products=90, woo_quirks=frozenset({quirk})) as (store, platform):
+        await reads_whole(store, platform)
+
+
+async def test_over_plain_http_a_wrong_secret_is_told() -> None:
+    async with woo_store(None, products=20, secret="cs_other") as (_, platform):
+        with pytest.raises(SourceUnauthorized, match="signature"):
+            await read(platform)
+
+
+async def test_a_web_page_with_status_200_says_who_must_do_what(tmp_path: Path) -> None:
+    async with woo_store(tmp_path, products=20, woo_quirks=frozenset({WooQuirk.WEB_PAGE})) as (_, platform):
+        with pytest.raises(SourceResponseInvalid, match="web page instead of JSON") as raised:
+            await read(platform)
+    assert "Ask the shop's host" in raised.value.message
+
+
+async def test_a_page_that_comes_in_the_middle_ends_the_pass_and_loses_nothing(tmp_path: Path) -> None:
+    async with woo_store(tmp_path, products=250, specials=False) as (store, platform):
+        batches: list[Batch] = []
+        with pytest.raises(SourceResponseInvalid):  # noqa: PT012 - the page must come between two batches
+            async for event in platform.fetch(
+                FetchRequest(shop=SHOP, max_batch_products=20), on_wait=lambda _: None
+            ):
+                if isinstance(event, Batch):
+                    batches.append(event)
+                    store.shop.woo_quirks.add(WooQuirk.WEB_PAGE)
+        store.shop.woo_quirks.clear()
+        rest = await read(platform, FetchRequest(shop=SHOP, checkpoint=batches[-1].checkpoint))
+        came = [product.id for batch in batches for product in batch.products]
+        assert sorted([*came, *(product.id for product in rest.products)]) == sorted(store.live())
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("kg", "kg"), ("lbs", "lb"), ("g", "g"), ("oz", "oz")])
+async def test_weights_arrive_with_the_stores_unit(tmp_path: Path, theirs: str, ours: str) -> None:
+    async with woo_store(tmp_path, products=60, weight_unit=theirs) as (store, platform):
+        items = (await read(platform)).items()
+        truth = [variant for product in store.catalog.products() for variant in product.variants]
+        weighed = [v for v in truth if v.weight and str(v.id) in items]
+        assert len(weighed) > 50
+        for variant in weighed:
+            item = items[str(variant.id)]
+            assert (item.weight, item.weight_unit) == (Decimal(variant.weight), ours)
+
+
+@pytest.mark.parametrize("quirk", [WooQuirk.NO_BULK_VARIATIONS, WooQuirk.NOTICES])
+async def test_never_more_than_eight_calls_are_under_way_however_many_passes_read(
+    tmp_path: Path, quirk: WooQuirk
+) -> None:
+    async with woo_store(tmp_path, products=80, workers=MOST_CALLS, work_ms=5, woo_quirks=frozenset({quirk})) as (
+        store,
+        platform,
+    ):
+        await asyncio.gather(read(platform), read(platform))
+        assert 2 <= store.shop.woocommerce.host.most_busy <= MOST_CALLS
+
+
+async def test_a_host_of_one_worker_is_read_without_a_refusal(tmp_path: Path) -> None:
+    async with woo_store(
+        tmp_path, products=60, workers=1, work_ms=80, woo_quirks=frozenset({WooQuirk.NO_BULK_VARIATIONS})
+    ) as (store, platform):
+        await reads_whole(store, platform)
+        assert store.running.requests(SHOP.domain).by_status.keys() == {200, 404}
+
+
+class BusyOnce:
+    """Asks one call after so many others to wait, three times, and takes its time to repeat it."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+        self.paths: list[str] = []
+        self.paused = ""
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+        self.paths.append(request.path)
+        if not self.paused and len(self.paths) > self._after:
+            self.paused = request.path
+        tries = self.paths.count(request.path) if request.path == self.paused else 0
+        await asyncio.sleep(0.3 if tries in (2, 3) else 0.05)
+        return web.Response(status=429, headers={"Retry-After": "1"}) if tries in (1, 2, 3) else None
+
+
+async def test_a_host_that_asks_for_a_pause_is_left_alone_meanwhile(tmp_path: Path) -> None:
+    """No pause is slept here, so what counts is that no call overtakes the one that waits."""
+    async with woo_store(tmp_path, products=90, woo_quirks=frozenset({WooQuirk.NO_BULK_VARIATIONS})) as (
+        store,
+        platform,
+    ):
+        busy = BusyOnce(after=25)
+        store.running.add_fault(SHOP.domain, busy)
+        await reads_whole(store, platform)
+    assert busy.paused.endswith("/variations")
+    first, _, _, last = (place for place, path in enumerate(busy.paths) if path == busy.paused)
+    others = set(busy.paths[first:last]) - {busy.paused}
+    assert len(others) < MOST_CALLS, "only those that were under way with the first try"
+    assert len(busy.paths) - last > 2 * MOST_CALLS, "there were others that could have been sent meanwhile"
+
+
+class Distance:
+    """A `Fault` that lets every request pass late, and sees how many are on their way with it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.company: list[int] = []
+        self._seconds = seconds
+        self._under_way = 0
+
+    async def __call__(self, request: web.Request) -> None:
+        self._under_way += 1
+        self.company.append(self._under_way)
+        await asyncio.sleep(self._seconds)
+        self._under_way -= 1
+
+
+async def test_a_distant_host_is_asked_for_several_things_at_a_time(tmp_path: Path) -> None:
+    """200 ms away, 80 variable products, listed one by one: 2,000 variations once took 410 s this way."""
+    distance = Distance(0.2)
+    async with woo_store(
+        tmp_path,
+        products=80,
+        variants=VariantShape(least=2, most=2),
+        simple=False,
+        specials=False,
+        woo_quirks=frozenset({WooQuirk.NO_BULK_VARIATIONS}),
+    ) as (store, platform):
+        store.running.add_fault(SHOP.domain, distance)
+        await read(platform)
+    assert sum(distance.company) / len(distance.company) > 3
+    assert max(distance.company) <= MOST_CALLS
+
+
+class Trips:
+    """A `Fault` of rounds, 200 ms each by `clock`: all who asked before the first answer at once."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def clock(self) -> float:
+        return 0.2 * len(self.sizes)
+
+    async def __call__(self, request: web.Request) -> None:
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        if len(self._waiting) == 1:
+            await self._all_there()
+            self.sizes.append(len(self._waiting))
+            for other in self._waiting:
+                other.set_result(None)
+            self._waiting = []
+        await place
+
+    async def _all_there(self) -> None:
+        # In turns of the loop that the reader lives in, too: a busy machine makes them longer, not fewer.
+        seen = 0
+        while seen < len(self._waiting):
+            seen = len(self._waiting)
+            for _ in range(20):
+                await asyncio.sleep(0.005)
+
+
+async def test_a_distant_store_with_a_bulk_route_is_read_in_as_few_round_trips_as_can_be(tmp_path: Path) -> None:
+    """The index; the first products; then their variations beside what is left of the store's own facts."""
+    trips = Trips()
+    async with woo_store(
+        tmp_path,
+        products=100,
+        variants=VariantShape(least=5, most=5),
+        simple=False,
+        specials=False,
+        options={"monotonic": trips.clock},
+    ) as (store, platform):
+        store.running.add_fault(SHOP.domain, trips)
+        seen = await read(platform)
+        calls = [note.path for note in store.running.requests(SHOP.domain).recent]
+    assert len(seen.products) == 100
+    assert len(trips.sizes) == 3
+    assert len(calls) == 1 + 5 + 5
+
+
+async def test_a_slow_version_holds_back_the_first_product_and_no_call(tmp_path: Path) -> None:
+    """It takes seconds on real stores; the header tells the version, and nothing else waits for it."""
+
+    class Slow:
+        """Tells the version when the variations of two pages have been asked for."""
+
+        def __init__(self) -> None:
+            self.listed = 0
+            self.enough = asyncio.Event()
+
+        async def __call__(self, request: web.Request) -> None:
+            if request.path.endswith("/wc/v3/variations"):
+                self.listed += 1
+                if self.listed == 2:
+                    self.enough.set()
+            elif request.path.endswith("/system_status"):
+                await asyncio.wait_for(self.enough.wait(), 30)
+
+    async with woo_store(tmp_path, products=100, specials=False) as (store, platform):
+        store.running.add_fault(SHOP.domain, Slow())
+        await reads_whole(store, platform)
+
+
+async def test_the_operators_limit_of_connections_is_the_most(tmp_path: Path) -> None:
+    distance = Distance(0.02)
+    async with woo_store(tmp_path, options={"connections_per_host": 2}, products=80, specials=False) as (
+        store,
+        platform,
+    ):
+        store.running.add_fault(SHOP.domain, distance)
+        await read(platform)
+    assert max(distance.company) == 2
+
+
+async def test_a_closed_store_is_told_as_such_whatever_else_fails(tmp_path: Path) -> None:
+    """The page fails first and says less: what a person can act on is the key."""
+
+    class Closed:
+        async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+            if request.path.endswith("/wc/v3/products"):
+                return web.Response(status=400, text="{}")
+            if request.path.endswith("/currencies/current"):
+                await asyncio.sleep(0.05)
+                return web.json_response(
+                    {"code": "woocommerce_rest_authentication_error", "message": "Consumer secret is invalid."},
+                    status=401,
+                )
+            return None
+
+    async with woo_store(tmp_path, products=20) as (store, platform):
+        store.running.add_fault(SHOP.domain, Closed())
+        with pytest.raises(SourceUnauthorized, match="secret"):
+            await read(platform)
+
+
+async def test_what_changes_after_the_first_page_was_asked_for_is_in_the_next_window(tmp_path: Path) -> None:
+    """The store's clock of the first page, which may come late, is not yet the watermark."""
+
+    class LatePage:
+        async def __call__(self, request: web.Request) -> None:
+            if request.path.endswith("/wc/v3/products"):
+                await asyncio.sleep(2.5)
+
+    async with woo_store(tmp_path, products=20) as (store, platform):
+        store.running.add_fault(SHOP.domain, LatePage())
+        began = datetime.now(UTC)
+        seen = await read(platform)
+    assert seen.headers[0].watermark <= began
+    assert seen.headers[0].watermark > began - timedelta(seconds=3)

@@ -1,0 +1,296 @@
+"""Between full passes: stock that moves without a date, and products that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from connector_svc.domain.errors import CheckpointInvalid, SourceResponseInvalid
+from connector_svc.domain.fetch import Batch, End, FetchRequest
+from connector_svc.platforms.base import Platform
+from devstore.catalog.model import Kind
+from devstore.woocommerce.quirk import WooQuirk
+from tests.contract.woocommerce.reading import SHOP, Pass, read
+from tests.integration.connector_svc.woocommerce.woo_store import Store, woo_store
+
+VERSIONS = ["8.2", "10.3"]
+
+
+async def since_now(platform: Platform, batch: int = 250) -> FetchRequest:
+    """An incremental request from the moment on at which a full pass just began."""
+    full = await read(platform)
+    return FetchRequest(
+        shop=SHOP,
+        updated_after=full.headers[0].watermark,
+        max_batch_products=batch,
+    )
+
+
+def again(request: FetchRequest, checkpoint: bytes) -> FetchRequest:
+    return FetchRequest(
+        shop=SHOP,
+        updated_after=request.updated_after,
+        max_batch_products=request.max_batch_products,
+        checkpoint=checkpoint,
+    )
+
+
+def listed(batches: Iterable[Batch]) -> list[str]:
+    return [key for batch in batches for key in batch.listed_product_ids]
+
+
+def deleted(batches: Iterable[Batch]) -> list[str]:
+    return [key for batch in batches for key in batch.deleted_product_ids]
+
+
+def stock(batches: Iterable[Batch]) -> dict[str, int | None]:
+    levels = [level for batch in batches for level in batch.stock_levels]
+    found = {level.variant_id: level.stock_quantity for level in levels}
+    assert len(found) == len(levels)
+    return found
+
+
+def absent(store: Store, seen: Pass) -> set[str]:
+    """What the catalog would take for gone although it is there."""
+    assert seen.end.all_listed
+    return store.live() - set(listed(seen.batches)) - {product.id for product in seen.products}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_stock_that_moved_without_a_date_is_told(tmp_path: Path, version: str) -> None:
+    async with woo_store(tmp_path, products=160, version=version) as (store, platform):
+        request = await since_now(platform)
+        simple = next(p for p in store.catalog.products() if p.kind is Kind.SIMPLE and p.stock)
+        parent = store.catalog.special("parent-stock")
+        plain = store.catalog.special("variations-130").variants[77]
+        store.catalog.update_product(simple.id, touch=False, stock=4711)
+        store.catalog.update_product(parent.id, touch=False, stock=4712)
+        store.catalog.update_variant(plain.id, touch=False, stock=4713)
+        seen = await read(platform, request)
+        assert seen.products == []
+        assert stock(seen.batches) == store.stock()
+        found = stock(seen.batches)
+    assert [found[str(key)] for key in (simple.id, parent.variants[0].id, plain.id)] == [4711, 4712, 4713]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_levels_say_what_whole_products_say(tmp_path: Path, version: str) -> None:
+    async with woo_store(tmp_path, products=160, version=version) as (store, platform):
+        disabled = store.catalog.special("disabled-variation").variants[0]
+        store.catalog.update_variant(disabled.id, price="9.00", stock=5)
+        full = await read(platform)
+        seen = await read(platform, await since_now(platform))
+    whole = {
+        (product.id, variant.id): (variant.stock_quantity, variant.available)
+        for product in full.products
+        for variant in product.variants
+    }
+    swept = {
+        (level.product_id, level.variant_id): (level.stock_quantity, level.available)
+        for batch in seen.batches
+        for level in batch.stock_levels
+    }
+    assert swept == whole
+
+
+async def test_a_pass_lists_every_product_once_and_says_so(tmp_path: Path) -> None:
+    async with woo_store(tmp_path, products=320) as (store, platform):
+        seen = await read(platform, await since_now(platform))
+        ids = listed(seen.batches)
+        assert set(ids) == store.live()
+        assert len(ids) == len(set(ids))
+    assert seen.end.all_listed
+    assert seen.end.warnings == ()
+    assert (seen.end.source_count, seen.end.emitted_count) == (0, 0)
+
+
+async def test_a_full_pass_neither_sweeps_nor_claims_to(tmp_path: Path) -> None:
+    async with woo_store(tmp_path, products=40) as (_, platform):
+        seen = await read(platform)
+    assert not seen.end.all_listed
+    assert (listed(seen.batches), deleted(seen.batches), stock(seen.batches)) == ([], [], {})
+
+
+async def test_trashed_products_are_named_and_deleted_ones_are_not_listed(tmp_path: Path) -> None:
+    async with woo_store(tmp_path, products=120, specials=False) as (store, platform):
+        request = await since_now(platform)
+        trashed, forced, *_ = (product.id for product in list(store.catalog.products())[10:])
+        store.catalog.trash_product(trashed)
+        store.catalog.delete_product(forced)
+        seen = await read(platform, request)
+        assert deleted(seen.batches) == [str(trashed)]
+        assert not {str(trashed), str(forced)} & set(listed(seen.batches))
+        assert absent(store, seen) == set()
+
+
+async def test_a_deleted_variation_brings_its_product_whole_without_it(tmp_path: Path) -> None:
+    async with woo_store(tmp_path, products=40) as (store, platform):
+        request = await since_now(platform)
+        parent = store.catalog.special("variations-130")
+        store.catalog.delete_variant(parent.variants[5].id)
+        seen = await read(platform, request)
+    (product,) = seen.products
+    assert (product.id, len(product.variants), product.variants_complete) == (str(parent.id), 129, True)
+
+
+async def test_without_a_bulk_route_only_products_are_swept_and_the_header_says_so(tmp_path: Path) -> None:
+    quirks = frozenset({WooQuirk.NO_BULK_VARIATIONS})
+    async with woo_store(tmp_path, products=120, woo_quirks=quirks) as (store, platform):
+        request = await since_now(platform)
+        store.running.requests(SHOP.domain).reset()
+        seen = await read(platform, request)
+        calls = store.running.requests(SHOP.domain)
+        assert calls.by_operation["product_variations"] == 0
+        assert absent(store, seen) == set()
+        simple = {str(p.id) for p in store.catalog.products() if p.kind is not Kind.VARIABLE}
+        assert stock(seen.batches).keys() == simple & store.live()
+    assert "not of variations" in seen.headers[0].strategy_reason
+
+
+async def test_the_sweep_asks_for_no_field_that_costs_the_store_queries(tmp_path: Path) -> None:
+    async with woo_store(tmp_path, products=120) as (store, platform):
+        request = await since_now(platform)
+        asked = store.running.requests(SHOP.domain)
+        asked.reset()
+        await read(platform, request)
+        await read(platform)
+    named = [
+        set(note.query.get("_fields", "related_ids").split(",")) for note in asked.recent if note.method == "GET"
+    ]
+    assert len(named) > 10
+    assert not any(fields & {"related_ids", "meta_data", "price_html", "on_sale"} for fields in named)
+    sweeping = [
+        fields
+        for fields in named
+        if {"stock_quantity", "stock_status"} <= fields and "date_modified_gmt" not in fields
+    ]
+    assert len(sweeping) >= 4
+    assert not any(fields & {"images", "description"} for fields in sweeping)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_stale_and_orphan_variations_are_no_stock(tmp_path: Path, version: str) -> None:
+    quirks = frozenset({WooQuirk.STALE_VARIATIONS})
+    async with woo_store(tmp_path, products=120, version=version, woo_quirks=quirks) as (store, platform):
+        parent = store.catalog.special("inherited-sku")
+        store.catalog.update_product(parent.id, kind=Kind.SIMPLE, price="5.00", stock=3)
+        full = await read(platform)
+        assert full.items().keys() == store.stock().keys()
+        seen = await read(platform, await since_now(platform))
+        assert stock(seen.batches) == store.stock()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_every_checkpoint_of_a_pass_with_sweeps_leads_to_the_same_end(tmp_path: Path, version: str) -> None:
+    async with woo_store(tmp_path, products=130, version=version) as (store, platform):
+        request = await since_now(platform, batch=20)
+        for product in list(store.catalog.products())[5:50]:
+            store.catalog.update_product(product.id, title="Changed")
+        for product in list(store.catalog.products())[60:64]:
+            store.catalog.trash_product(product.id)
+        whole = await read(platform, request)
+        assert {bool(b.deleted_product_ids) for b in whole.batches} == {True, False}
+        assert len(whole.batches) >= 9
+        for number, batch in enumerate(whole.batches, 1):
+            rest = await read(platform, again(request, batch.checkpoint))
+            before = whole.batches[:number]
+            both = [*before, *rest.batches]
+            assert [p for b in both for p in b.products] == whole.products
+            assert deleted(both) == deleted(whole.batches)
+            assert listed(both) == listed(whole.batches)
+            assert stock(both) == stock(whole.batches)
+            assert rest.end == whole.end
+            assert rest.headers[0].resumed
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_storm_of_trashing_while_the_sweep_reads_takes_no_other_product_along(
+    tmp_path: Path, version: str
+) -> None:
+    async with woo_store(tmp_path, products=700, specials=False, version=version) as (store, platform):
+        request = await since_now(platform, batch=30)
+        doomed = [product.id for product in store.catalog.products()][:400]
+        seen = Pass()
+        async for event in platform.fetch(request, on_wait=seen.waits.append):
+            if isinstance(event, Batch):
+                seen.batches.append(event)
+                for _ in range(12):
+                    if doomed and (current := store.catalog.product(doomed.pop(0))) and current.status != "trash":
+                        store.catalog.trash_product(current.id)
+            elif isinstance(event, End):
+                seen.ends.append(event)
+        ids = listed(seen.batches)
+        assert len(ids) == len(set(ids))
+        assert absent(store, seen) == set()
+        # Those that stayed have their stock told as well.
+        left = store.stock()
+        assert {k: v for k, v in stock(seen.batches).items() if k in left} == left
+
+
+async def test_a_product_restored_behind_the_sweep_keeps_it_from_concluding(tmp_path: Path) -> None:
+    async with woo_store(tmp_path, products=300, specials=False) as (store, platform):
+        first = next(iter(store.catalog.products()))
+        store.catalog.trash_product(first.id)
+        request = await since_now(platform, batch=30)
+        seen = Pass()
+        async for event in platform.fetch(request, on_wait=seen.waits.append):
+            if isinstance(event, Batch) and event.listed_product_ids and not listed(seen.batches):
+                store.catalog.update_product(first.id, status="publish")
+            if isinstance(event, Batch):
+                seen.batches.append(event)
+            elif isinstance(event, End):
+                seen.ends.append(event)
+    assert str(first.id) not in listed(seen.batches)
+    assert not seen.end.all_listed
+
+
+async def test_a_product_created_while_the_sweep_reads_is_listed_too(tmp_path: Path) -> None:
+    async with woo_store(tmp_path, products=150, specials=False) as (store, platform):
+        request = await since_now(platform, batch=30)
+        seen, added = Pass(), 0
+        async for event in platform.fetch(request, on_wait=seen.waits.append):
+            if isinstance(event, Batch):
+                seen.batches.append(event)
+                added = added or store.catalog.add_product().id
+            elif isinstance(event, End):
+                seen.ends.append(event)
+    assert str(added) in listed(seen.batches)
+    assert seen.end.all_listed
+
+
+async def test_a_sweep_whose_answers_break_off_fails_and_concludes_nothing(tmp_path: Path) -> None:
+    async with woo_store(tmp_path, products=150, specials=False) as (store, platform):
+        request = await since_now(platform, batch=30)
+        first = await begun(platform, request)
+        store.running.fail_next(SHOP.domain, 9, status=200, body='[{"id": 4096, "images": [{"id": 2}]')
+        with pytest.raises(SourceResponseInvalid, match="breaks off"):
+            await read(platform, again(request, first.checkpoint))
+        store.running.clear_faults(SHOP.domain)
+        assert absent(store, await read(platform, again(request, b""))) == set()
+
+
+async def begun(platform: Platform, request: FetchRequest) -> Batch:
+    """The first batch of a pass that goes no further."""
+    async with aclosing(platform.fetch(request, on_wait=lambda _: None)) as events:
+        async for event in events:
+            if isinstance(event, Batch):
+                return event
+    raise AssertionError("the pass had no batch")
+
+
+async def test_a_checkpoint_of_a_sweep_without_what_came_before_is_refused(tmp_path: Path) -> None:
+    async with woo_store(tmp_path, products=40) as (_, platform):
+        request = await since_now(platform)
+        seen = await read(platform, request)
+        good = seen.batches[-1].checkpoint
+        assert b'"closing":{' in good
+        bad = (
+            good[: good.index(b'"closing":{')]
+            + b'"closing":null'
+            + good[good.index(b"}", good.index(b"closing")) + 1 :]
+        )
+        with pytest.raises(CheckpointInvalid):
+            await read(platform, again(request, bad))

@@ -1,0 +1,79 @@
+"""How often BigCommerce is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from connector_svc.domain.fetch import Wait, WaitReason
+from connector_svc.http.retry import retry_after
+from connector_svc.platforms.bigcommerce.pace import Pace
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+class Watch:
+    """Notes waits and sleeps; sleeping takes no time, so the pace must not rely on being woken on time."""
+
+    def __init__(self) -> None:
+        self.waits: list[Wait] = []
+        self.sleeps: list[float] = []
+        self.pace = Pace(lambda: NOW, self.waits.append, self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        await asyncio.sleep(seconds)
+
+
+def said(left: object, reset: object) -> dict[str, str]:
+    return {"X-Rate-Limit-Requests-Left": str(left), "X-Rate-Limit-Time-Reset-Ms": str(reset)}
+
+
+async def test_nothing_is_waited_for_while_requests_are_left() -> None:
+    watch = Watch()
+    await watch.pace.before()
+    watch.pace.learned(said(10, 30_000))
+    for _ in range(8):
+        await watch.pace.before()
+    assert watch.sleeps == []
+
+
+async def test_a_window_that_is_used_up_is_waited_out_and_told() -> None:
+    watch = Watch()
+    watch.pace.learned(said(0, 80))
+    await watch.pace.before()
+    (wait,) = watch.waits
+    assert wait.reason is WaitReason.THROTTLED
+    assert timedelta() < wait.until - NOW <= timedelta(milliseconds=80)
+    assert 0 < sum(watch.sleeps) < 0.2
+
+
+async def test_requests_under_way_count_before_their_replies_come() -> None:
+    watch = Watch()
+    watch.pace.learned(said(4, 60))
+    for _ in range(3):
+        await watch.pace.before()
+    assert len(watch.sleeps) >= 1
+
+
+async def test_an_older_reply_that_comes_late_gives_nothing_back() -> None:
+    watch = Watch()
+    watch.pace.learned(said(2, 50))
+    watch.pace.learned(said(9, 55))
+    await watch.pace.before()
+    assert watch.sleeps
+
+
+async def test_headers_that_make_no_sense_stop_nobody() -> None:
+    watch = Watch()
+    for left, reset in (("many", 10), ("", ""), (-1, 10), (0, "soon"), ("9" * 40, "9" * 40)):
+        watch.pace.learned(said(left, reset))
+        await asyncio.wait_for(watch.pace.before(), 1)
+    assert watch.sleeps == []
+
+
+def test_the_client_waits_for_the_window_after_a_429_without_retry_after() -> None:
+    assert retry_after(said(0, 12_500), NOW) == timedelta(seconds=12.5)
+    assert retry_after(said(3, 12_500), NOW) is None
+    assert retry_after(said(0, "soon"), NOW) is None
+    assert retry_after(said(0, 12_500) | {"Retry-After": "2"}, NOW) == timedelta(seconds=2)

@@ -1,0 +1,186 @@
+"""What becomes of a record of BigCommerce."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.product import InventoryPolicy, Product, ProductStatus, Variant
+from connector_svc.platforms.bigcommerce.parse import stock_levels
+from connector_svc.platforms.bigcommerce.record import Listed, read_products
+from tests.unit.connector_svc.bigcommerce.rows import PARSER, listed, parsed, product_row, variant_row
+
+
+def product_of(**changes: Any) -> Product:
+    found = parsed(listed(product_row(**changes)))
+    assert found.issues == ()
+    assert found.product is not None
+    return found.product
+
+
+def variant_of(product: dict[str, Any] | None = None, **changes: Any) -> Variant:
+    (variant,) = product_of(**{"variants": [variant_row(**changes)]} | (product or {})).variants
+    return variant
+
+
+@pytest.mark.parametrize(
+    "digits", ["19.99", "1234567.89", "0.1", "7.30", "20", "0", "0.0000001", "9007199254740993.07", "0.125"]
+)
+def test_a_price_keeps_the_digits_of_its_json_number(digits: str) -> None:
+    """Through a float 9007199254740993.07 becomes ...992 and 7.30 becomes 7.3."""
+    row = product_row(variants=[variant_row(calculated_price=msgspec.Raw(digits.encode()))])
+    product = parsed(listed(row)).product
+    assert product is not None
+    assert f"{product.variants[0].price:f}" == digits
+
+
+def test_a_price_with_an_exponent_is_written_out() -> None:
+    row = product_row(variants=[variant_row(calculated_price=msgspec.Raw(b"1.5e3"))])
+    product = parsed(listed(row)).product
+    assert product is not None
+    assert str(product.variants[0].price) == "1500"
+
+
+def test_a_variant_without_a_price_has_its_products() -> None:
+    assert variant_of(price=None, calculated_price=None).price == Decimal("8.5")
+    assert variant_of({"calculated_price": None}, price=None, calculated_price=None).price == Decimal(10)
+    assert variant_of(price=12, calculated_price=None).price == Decimal(12)
+
+
+def test_the_regular_price_is_told_while_less_is_asked() -> None:
+    assert variant_of(price=None, calculated_price=8.5).compare_at_price == Decimal(10)
+    assert variant_of(price=25, calculated_price=20).compare_at_price == Decimal(25)
+    assert variant_of(price=25, calculated_price=25).compare_at_price is None
+
+
+def test_stock_is_the_variants_the_products_or_nobodys() -> None:
+    assert variant_of({"inventory_tracking": "variant"}, inventory_level=7).stock_quantity == 7
+    shared = variant_of({"inventory_tracking": "product", "inventory_level": 9}, inventory_level=0)
+    assert (shared.stock_quantity, shared.available) == (9, True)
+    untracked = variant_of({"inventory_tracking": "none"}, inventory_level=0)
+    assert (untracked.stock_quantity, untracked.available) == (None, True)
+    assert untracked.inventory_policy is InventoryPolicy.UNSPECIFIED
+
+
+@pytest.mark.parametrize(
+    ("product", "variant", "available"),
+    [
+        ({}, {}, True),
+        ({}, {"inventory_level": 0}, False),
+        ({}, {"purchasing_disabled": True}, False),
+        ({"is_visible": False}, {}, False),
+        ({"availability": "disabled"}, {}, False),
+        ({"availability": "preorder"}, {}, True),
+    ],
+)
+def test_only_what_the_store_would_sell_is_available(
+    product: dict[str, Any], variant: dict[str, Any], available: bool
+) -> None:
+    found = variant_of(product, **variant)
+    assert found.available is available
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"inventory_tracking": "product", "inventory_level": 3},
+        {"inventory_tracking": "none"},
+        {"is_visible": False},
+        {"price": None, "calculated_price": None, "variants": [variant_row(calculated_price=None)]},
+        {
+            "variants": [
+                variant_row(1),
+                variant_row(2, inventory_level=0),
+                variant_row(3, purchasing_disabled=True),
+            ]
+        },
+    ],
+)
+def test_the_sweep_tells_the_same_stock_as_the_whole_product(changes: dict[str, Any]) -> None:
+    (record,) = read_products(listed(product_row(**changes))).items
+    assert isinstance(record, Listed)
+    product = PARSER.parse(record).product
+    assert product is not None
+    told = [(level.variant_id, level.stock_quantity, level.available) for level in stock_levels(record)]
+    assert told == [(one.id, one.stock_quantity, one.available) for one in product.variants]
+    assert {level.product_id for level in stock_levels(record)} == {product.id}
+
+
+def test_a_hidden_product_is_a_draft() -> None:
+    assert product_of(is_visible=False).status is ProductStatus.DRAFT
+
+
+def test_the_thumbnail_is_the_first_image() -> None:
+    assert [image.id for image in product_of().images] == ["1", "2"]
+
+
+def test_options_are_gathered_from_the_variants_in_their_order() -> None:
+    def of(number: int, label: str) -> dict[str, Any]:
+        return variant_row(number, option_values=[{"option_display_name": "Color", "label": label}])
+
+    product = product_of(variants=[of(1, "Red"), of(2, "Blue"), of(3, "Red")])
+    assert [(option.name, option.values) for option in product.options] == [("Color", ("Red", "Blue"))]
+    assert [variant.title for variant in product.variants] == ["Red", "Blue", "Red"]
+
+
+FAULTS: dict[str, tuple[dict[str, Any], IssueReason, str]] = {
+    "price of letters": ({"calculated_price": "abc"}, IssueReason.INVALID_PRICE, "calculated_price"),
+    "negative price": ({"calculated_price": -1}, IssueReason.INVALID_PRICE, "calculated_price"),
+    "price that is no number": ({"calculated_price": "NaN"}, IssueReason.INVALID_PRICE, "calculated_price"),
+    "stock of letters": ({"inventory_level": "many"}, IssueReason.INVALID_FIELD, "inventory_level"),
+    "no id": ({"id": None}, IssueReason.MISSING_ID, "id"),
+    "another's": ({"product_id": 5}, IssueReason.ORPHAN_VARIANT, "product_id"),
+    "twice": ({"id": 1}, IssueReason.DUPLICATE_ID, "id"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_senseless_variant_costs_nothing_but_itself(case: str) -> None:
+    changes, reason, field = FAULTS[case]
+    found = parsed(listed(product_row(variants=[variant_row(1), variant_row(2) | changes, variant_row(3)])))
+    assert found.product is not None
+    assert [variant.id for variant in found.product.variants] == ["1", "3"]
+    assert found.product.variants_complete is (reason is IssueReason.DUPLICATE_ID)
+    (issue,) = found.issues
+    assert (issue.reason, issue.field, issue.product_set_aside) == (reason, field, False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"id": "x"}, IssueReason.MISSING_ID),
+        ({"name": None}, IssueReason.INVALID_FIELD),
+        ({"variants": None}, IssueReason.INVALID_FIELD),
+        ({"price": "abc"}, IssueReason.INVALID_PRICE),
+    ],
+)
+def test_a_senseless_product_is_set_aside_and_its_neighbours_are_not(
+    changes: dict[str, Any], reason: IssueReason
+) -> None:
+    before, broken, after = read_products(listed(product_row(1), product_row(2, **changes), product_row(3))).items
+    assert PARSER.parse(before).issues == PARSER.parse(after).issues == ()
+    found = PARSER.parse(broken)
+    assert found.product is None
+    (issue,) = found.issues
+    assert (issue.reason, issue.product_set_aside) == (reason, True)
+
+
+def test_a_broken_decoration_is_left_out_and_told() -> None:
+    images = [{"id": "x"}, {"id": 5, "url_zoom": "https://cdn.example/5.png"}]
+    found = parsed(listed(product_row(date_created="yesterday", images=images)))
+    assert found.product is not None
+    assert found.product.created_at is None
+    assert [image.id for image in found.product.images] == ["5"]
+    assert {issue.field for issue in found.issues} == {"date_created", "images"}
+
+
+def test_bytes_that_are_no_utf_8_cost_one_record() -> None:
+    text = listed(product_row(1), product_row(2, name="cafX")).replace(b"cafX", b"caf\xe9")
+    sound, broken = read_products(text).items
+    assert PARSER.parse(sound).product is not None
+    assert PARSER.parse(broken).issues[0].field == "name"

@@ -1,0 +1,236 @@
+"""A host that does not answer is neither hammered nor waited for, and nobody else suffers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+from aiohttp import web
+
+from connector_svc.domain.errors import SourceRateLimited, SourceUnreachable
+from connector_svc.domain.shop import Shop
+from connector_svc.http.circuit import CircuitPolicy
+from connector_svc.http.client import ShopClient, open_http
+from connector_svc.http.config import HttpConfig
+from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.hosts import Host, HostClass, Hosts, RetryBudget
+from connector_svc.http.retry import RetryPolicy
+from connector_svc.platforms.base import HttpReply
+from tests.fakes.shop_server import SHOP, Handler, ShopServer, World, status
+
+OTHER = Shop("woocommerce", "other.example")
+CANARY = "cs_0123456789abcdef"
+
+
+async def hang_up(request: web.Request) -> web.StreamResponse:
+    assert request.transport
+    request.transport.abort()
+    return web.Response()
+
+
+@dataclass(slots=True)
+class TwoShops:
+    """Two shops on one address, as the connector reaches them: each pass opens its own client."""
+
+    server: ShopServer
+    world: World
+    to: dict[Shop, list[ShopClient]] = field(default_factory=dict)
+
+    async def ask(self, shop: Shop = SHOP, *, passes: int = 1) -> list[SourceUnreachable]:
+        """Requests by so many passes in turn; those that failed."""
+        failures = []
+        for client in self.to[shop][:passes]:
+            try:
+                await client.request("GET", "/", params=[("consumer_secret", CANARY)])
+            except SourceUnreachable as failure:
+                failures.append(failure)
+        return failures
+
+    @property
+    def asked(self) -> int:
+        return len(self.server.requests)
+
+
+@asynccontextmanager
+async def two_shops(server: ShopServer, world: World, **limits: object) -> AsyncIterator[TwoShops]:
+    endpoints = Endpoints.of({shop.domain: server.url for shop in (SHOP, OTHER)})
+    config = HttpConfig(endpoints=endpoints, **limits)  # type: ignore[arg-type]
+    async with open_http(config, world.surroundings()) as http:
+        yield TwoShops(server, world, {s: [http.to_shop(s) for _ in range(50)] for s in (SHOP, OTHER)})
+
+
+@pytest.fixture
+async def shops(server: ShopServer, world: World) -> AsyncIterator[TwoShops]:
+    """With so many retries that only the circuit stops anyone."""
+    async with two_shops(server, world, retry_budget=RetryBudget(reserve=1000)) as both:
+        yield both
+
+
+@pytest.mark.parametrize("failing", [hang_up, status(502), status(503), status(504)])
+async def test_a_host_that_nobody_hears_from_is_left_alone_across_passes(
+    shops: TwoShops, failing: Handler
+) -> None:
+    shops.server.answers(failing)
+    failures = await shops.ask(passes=20)
+    # Two passes of four attempts, then one more to fill five seconds, and silence.
+    assert shops.asked <= 12
+    assert len(failures) == 20
+    assert failures[-1].retry_after is not None
+    assert timedelta() < failures[-1].retry_after <= timedelta(seconds=5)
+    assert failures[-1].reason == "SOURCE_UNREACHABLE"
+    assert "nobody answered for some time" in failures[-1].message
+    assert CANARY not in str(failures[-1])
+
+
+async def test_another_shop_is_not_affected_even_at_the_same_address(shops: TwoShops) -> None:
+    shops.server.answers(hang_up)
+    await shops.ask(passes=20)
+    shops.server.answers(status(200))
+    assert await shops.ask(OTHER, passes=5) == []
+    assert len(await shops.ask(SHOP)) == 1
+
+
+async def test_after_the_pause_one_attempt_finds_out_whether_the_host_is_back(shops: TwoShops) -> None:
+    shops.server.answers(hang_up)
+    await shops.ask(passes=20)
+    before = shops.asked
+    shops.server.answers(status(200))
+    shops.world.now += timedelta(seconds=5)
+    assert await shops.ask(passes=20) == []
+    assert shops.asked == before + 20
+
+
+async def test_each_vain_attempt_doubles_the_pause_up_to_half_a_minute(shops: TwoShops) -> None:
+    shops.server.answers(hang_up)
+    await shops.ask(passes=20)
+    for seconds in (5, 10, 20, 30, 30):
+        [failure] = await shops.ask()
+        assert failure.retry_after is not None
+        assert failure.retry_after.total_seconds() == pytest.approx(seconds, abs=0.01)
+        shops.world.now += timedelta(seconds=seconds)
+        before = shops.asked
+        await shops.ask(passes=5)
+        assert shops.asked == before + 1
+
+
+async def test_only_one_of_many_tries_a_host_that_was_away(server: ShopServer, world: World) -> None:
+    arrived, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> web.Response:
+        arrived.set()
+        await go.wait()
+        return web.Response(text="{}")
+
+    async with two_shops(server, world) as shops:
+        server.answers(hang_up)
+        await shops.ask(passes=20)
+        server.answers(slow)
+        world.now += timedelta(seconds=5)
+        before = shops.asked
+        first = asyncio.create_task(shops.ask())
+        await arrived.wait()
+        assert len(await shops.ask(passes=20)) == 20
+        assert shops.asked == before + 1
+        go.set()
+        assert await first == []
+        assert await shops.ask(passes=3) == []
+
+
+async def test_an_attempt_that_is_cancelled_lets_another_one_try(server: ShopServer, world: World) -> None:
+    arrived = asyncio.Event()
+
+    async def never(request: web.Request) -> web.Response:
+        arrived.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async with two_shops(server, world) as shops:
+        server.answers(hang_up)
+        await shops.ask(passes=20)
+        server.answers(never)
+        world.now += timedelta(seconds=5)
+        trying = asyncio.create_task(shops.to[SHOP][0].request("GET", "/"))
+        await arrived.wait()
+        await cancelled(trying)
+        server.answers(status(200))
+        assert await shops.ask() == []
+
+
+async def cancelled(task: asyncio.Task[HttpReply]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_many_connections_that_break_at_once_are_no_reason_to_stay_away(
+    server: ShopServer, world: World
+) -> None:
+    """A restart of the shop's web server."""
+    async with two_shops(server, world, retry=RetryPolicy(attempts=1)) as shops:
+        server.answers(hang_up)
+        assert len(await shops.ask(passes=50)) == 50
+        server.answers(status(200))
+        assert await shops.ask() == []
+
+
+@pytest.mark.parametrize("code", [200, 400, 401, 404, 500])
+async def test_a_host_that_answers_anything_is_there(shops: TwoShops, code: int) -> None:
+    failing: list[Handler] = [hang_up, hang_up, hang_up, status(code)]
+    shops.server.answers(*failing * 20, status(200))
+    for _ in range(50):
+        for failure in await shops.ask():
+            assert "some time" not in failure.message
+
+
+async def test_a_circuit_of_a_host_needs_both_many_failures_and_time(server: ShopServer, world: World) -> None:
+    policy = CircuitPolicy(failures=3, over=timedelta(seconds=60))
+    async with two_shops(server, world, retry=RetryPolicy(attempts=1), circuit=policy) as shops:
+        server.answers(hang_up)
+        await shops.ask(passes=10)
+        assert shops.asked == 10
+        world.now += timedelta(seconds=60)
+        await shops.ask(passes=10)
+        assert shops.asked == 11
+
+
+async def test_retries_are_a_small_share_of_what_a_dying_host_is_asked(server: ShopServer, world: World) -> None:
+    """Broken with 500, so that it is there and no circuit helps it."""
+    async with two_shops(server, world, retry_budget=RetryBudget(share=0.1, reserve=5)) as shops:
+        server.answers(status(500))
+        for _ in range(4):
+            await shops.ask(passes=50)
+    assert 200 < shops.asked <= 200 * 1.1 + 5
+
+
+async def test_a_host_that_recovers_earns_its_retries_back(server: ShopServer, world: World) -> None:
+    async with two_shops(server, world, retry_budget=RetryBudget(share=0.5, reserve=3)) as shops:
+        server.answers(status(500))
+        await shops.ask(passes=10)
+        server.answers(status(200))
+        await shops.ask(passes=10)
+        server.answers(status(500), status(500), status(200))
+        assert await shops.ask() == []
+
+
+async def test_coming_back_when_the_host_says_so_costs_no_budget(server: ShopServer, world: World) -> None:
+    async with two_shops(server, world, retry_budget=RetryBudget(share=0, reserve=1)) as shops:
+        server.answers(*[status(429, Retry_After="1"), status(200)] * 20)
+        assert await shops.ask(passes=20) == []
+        server.answers(*[status(429), status(200)] * 5)
+        with pytest.raises(SourceRateLimited):
+            await shops.ask(passes=5)
+
+
+async def test_what_is_remembered_of_hosts_is_bounded_and_trouble_is_forgotten_last() -> None:
+    hosts = Hosts(RetryBudget(), CircuitPolicy(), lambda: 0.0, most=100)
+    dead = Host(name="dead.example", host_class=HostClass.SHOP)
+    hosts.state(dead).circuit.unanswered()
+    kept = hosts.state(dead)
+    for number in range(1000):
+        hosts.state(Host(name=f"{number}.example", host_class=HostClass.SHOP))
+    assert len(hosts) <= 100
+    assert hosts.state(dead) is kept

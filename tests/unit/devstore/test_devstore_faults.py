@@ -1,0 +1,195 @@
+"""Each scripted fault does what it says, and meets whom it is aimed at."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import gzip
+import json
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import pytest
+
+from devstore.catalog.model import Platform
+from devstore.faults import Aim, BadFault, FaultKind, ScriptedFault, read_fault
+from devstore.server import RunningStore, serving
+from devstore.spec import ShopSpec
+
+SPEC = ShopSpec(platform=Platform.WOOCOMMERCE, domain="new.example", products=60)
+BROKEN = (aiohttp.ClientPayloadError, aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
+
+
+class Visitor:
+    """Asks one store without trusting or repairing anything."""
+
+    def __init__(self, store: RunningStore, session: aiohttp.ClientSession) -> None:
+        self.store = store
+        self._session = session
+
+    def fault(self, kind: FaultKind, *, aim: Aim | None = None, **options: Any) -> ScriptedFault:
+        fault = ScriptedFault(kind=kind, aim=aim or Aim(), **options)
+        self.store.add_fault(SPEC.domain, fault)
+        return fault
+
+    async def get(self, path: str = "/wp-json/") -> tuple[int, bytes, dict[str, str]]:
+        url = self.store.base_url(SPEC.domain) + path
+        async with self._session.get(url, allow_redirects=False) as reply:
+            headers = {str(name): value for name, value in reply.headers.items()}
+            return reply.status, await reply.read(), headers
+
+    async def control(self, method: str, what: str, body: Any = None) -> tuple[int, Any]:
+        url = f"{self.store.url}/_control/{SPEC.domain}/{what}"
+        async with self._session.request(method, url, json=body) as reply:
+            text = await reply.text()
+            return reply.status, json.loads(text) if text.startswith(("{", "[")) else text
+
+
+@pytest.fixture
+async def visitor() -> AsyncIterator[Visitor]:
+    async with (
+        serving([SPEC], tls_dir=None) as store,
+        aiohttp.ClientSession(auto_decompress=False) as session,
+    ):
+        yield Visitor(store, session)
+
+
+async def test_a_status_may_say_when_to_come_back_in_seconds_or_as_a_date(visitor: Visitor) -> None:
+    visitor.fault(FaultKind.STATUS, aim=Aim(nth=frozenset({1})), status=429)
+    visitor.fault(FaultKind.STATUS, aim=Aim(nth=frozenset({1})), status=429, retry_after=7)
+    visitor.fault(FaultKind.STATUS, aim=Aim(nth=frozenset({1})), status=503, retry_after=60, as_date=True)
+    status, _, headers = await visitor.get()
+    assert (status, "Retry-After" in headers) == (429, False)
+    status, _, headers = await visitor.get()
+    assert (status, headers["Retry-After"]) == (429, "7")
+    status, _, headers = await visitor.get()
+    moment = email.utils.parsedate_to_datetime(headers["Retry-After"])
+    assert (status, 50 < (moment - datetime.now(UTC)).total_seconds() <= 61) == (503, True)
+    assert (await visitor.get())[0] == 200
+
+
+@pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.RESET_MIDDLE, FaultKind.RESET_BEFORE])
+async def test_a_connection_breaks_in_the_middle_or_before(visitor: Visitor, kind: FaultKind) -> None:
+    visitor.fault(kind)
+    with pytest.raises(BROKEN):
+        await visitor.get()
+
+
+async def test_a_reply_drips_and_is_whole_in_the_end(visitor: Visitor) -> None:
+    whole = (await visitor.get())[1]
+    visitor.fault(FaultKind.DRIP, bytes_per_second=len(whole) * 2)
+    begin = time.monotonic()
+    assert (await visitor.get())[1] == whole
+    assert time.monotonic() - begin > 0.3
+
+
+async def test_a_shop_that_hangs_says_nothing_and_goes_in_the_end(visitor: Visitor) -> None:
+    visitor.fault(FaultKind.HANG, seconds=0.5)
+    begin = time.monotonic()
+    with pytest.raises(BROKEN):
+        await visitor.get()
+    assert time.monotonic() - begin >= 0.5
+
+
+async def test_a_store_with_a_hanging_request_closes_soon() -> None:
+    async with serving([SPEC], tls_dir=None) as store, aiohttp.ClientSession() as session:
+        visitor = Visitor(store, session)
+        visitor.fault(FaultKind.HANG)
+        asking = asyncio.create_task(visitor.get())
+        await asyncio.sleep(0.1)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 3
+
+
+async def test_a_truncated_reply_has_status_200_and_a_length_that_fits(visitor: Visitor) -> None:
+    whole = (await visitor.get())[1]
+    visitor.fault(FaultKind.TRUNCATED)
+    status, body, headers = await visitor.get()
+    assert (status, body) == (200, whole[: len(whole) // 2])
+    assert headers["Content-Type"].startswith("application/json")
+
+
+async def test_web_pages_and_nothing_come_with_status_200(visitor: Visitor) -> None:
+    whole = (await visitor.get())[1]
+    visitor.fault(FaultKind.EMPTY, aim=Aim(times=1))
+    visitor.fault(FaultKind.HTML, aim=Aim(times=1))
+    visitor.fault(FaultKind.WRONG_TYPE, aim=Aim(times=1))
+    assert (await visitor.get())[:2] == (200, b"")
+    status, body, headers = await visitor.get()
+    assert (status, body[:14], headers["Content-Type"][:9]) == (200, b"<!DOCTYPE html", "text/html")
+    status, body, headers = await visitor.get()
+    assert (status, body, headers["Content-Type"][:9]) == (200, whole, "text/html")
+
+
+async def test_a_bomb_is_small_until_it_is_unpacked(visitor: Visitor) -> None:
+    visitor.fault(FaultKind.GZIP_BOMB)
+    _, body, headers = await visitor.get()
+    assert headers["Content-Encoding"] == "gzip"
+    assert len(body) < 2**18
+    assert len(gzip.decompress(body)) > 100 * 2**20
+
+
+async def test_deep_json_and_redirects_go_where_they_are_told(visitor: Visitor) -> None:
+    visitor.fault(FaultKind.DEEP, aim=Aim(times=1))
+    visitor.fault(FaultKind.REDIRECT, location="https://evil.example/?x=1")
+    assert (await visitor.get())[1] == b"[" * 100_000 + b"]" * 100_000
+    status, _, headers = await visitor.get()
+    assert (status, headers["Location"]) == (302, "https://evil.example/?x=1")
+
+
+async def test_an_aim_counts_only_the_requests_of_its_route(visitor: Visitor) -> None:
+    fault = visitor.fault(FaultKind.STATUS, aim=Aim(where="wc/v3/products", nth=frozenset({2})), status=418)
+    paths = ["/wp-json/", "/wp-json/wc/v3/products", "/wp-json/", "/wp-json/wc/v3/products?page=2", "/wp-json/"]
+    assert [(await visitor.get(path))[0] == 418 for path in paths] == [False, False, False, True, False]
+    assert (fault.aim.seen, fault.met) == (2, 1)
+
+
+async def test_a_share_is_about_that_share_and_the_same_for_a_seed(visitor: Visitor) -> None:
+    async def statuses() -> list[int]:
+        visitor.store.clear_faults(SPEC.domain)
+        visitor.fault(FaultKind.STATUS, aim=Aim(share=0.3, seed=5), status=418)
+        return [(await visitor.get())[0] for _ in range(100)]
+
+    first = await statuses()
+    assert 15 < first.count(418) < 45
+    assert await statuses() == first
+
+
+async def test_faults_are_put_up_counted_and_taken_away_over_the_control_face(visitor: Visitor) -> None:
+    asked = {"kind": "status", "status": 429, "retry_after": 3, "where": "wp-json", "nth": [1, 2]}
+    assert (await visitor.control("POST", "faults", asked))[0] == 201
+    assert [(await visitor.get())[0] for _ in range(3)] == [429, 429, 200]
+    assert await visitor.control("GET", "faults") == (200, [{"kind": "status", "met": 2}])
+    assert (await visitor.control("DELETE", "faults"))[0] == 204
+    assert (await visitor.control("GET", "faults"))[1] == []
+    status, complaint = await visitor.control("POST", "faults", {"kind": "flood"})
+    assert (status, "flood" in complaint) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [{}, {"kind": "status", "statuz": 1}, {"kind": "cut", "share": 2}, {"kind": "drip", "bytes_per_second": 0}],
+)
+def test_a_fault_that_cannot_be_meant_is_refused(written: dict[str, object]) -> None:
+    with pytest.raises(BadFault):
+        read_fault(json.dumps(written).encode())
+
+
+async def test_a_catalog_changes_from_the_start_to_the_end_of_its_churn(visitor: Visitor) -> None:
+    catalog = visitor.store.catalog(SPEC.domain)
+    before = [str(item) for item in catalog.sellable_items()]
+    assert (await visitor.control("POST", "churn", {"changes_per_second": 200, "seed": 1}))[0] == 201
+    await asyncio.sleep(0.3)
+    status, counts = await visitor.control("DELETE", "churn")
+    assert (status, sum(counts.values()) > 10) == (200, True)
+    after = [str(item) for item in catalog.sellable_items()]
+    assert after != before
+    await asyncio.sleep(0.1)
+    assert [str(item) for item in catalog.sellable_items()] == after
+    assert await visitor.control("DELETE", "churn") == (200, {})
+    assert (await visitor.control("POST", "churn", {"changes_per_second": 0}))[0] == 400
