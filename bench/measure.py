@@ -41,8 +41,8 @@ class Measured:
     cpu: dict[str, float]
     """Seconds by process."""
     wal_bytes: int
-    dead_tuples: int
-    """Row versions of product and item that the sync has made obsolete."""
+    dead_tuples: int | None
+    """Row versions of product and item that the sync has made obsolete; None: not counted."""
     peak_mb: dict[str, tuple[float, ...]]
     """Peak RSS of each service at the start, each quarter and the end."""
     backend_mb: tuple[float, ...]
@@ -54,8 +54,12 @@ class Measured:
         return self.items / self.seconds
 
 
-async def measured_sync(stack: Stack, store: Store) -> Measured:
-    """Runs a full sync and measures it. Raises BenchFailed unless it stored what the store has."""
+async def measured_sync(
+    stack: Stack, store: Store, *, strategy: str | None = None, count_dead: bool = True
+) -> Measured:
+    """Runs a full sync and measures it. Raises BenchFailed unless it stored what the store has, read by `strategy`
+    if one is named. Counting dead tuples takes STATISTICS_DELAY.
+    """
     wal, dead = await _database_state(stack, checkpoint=True)
     cpu = _cpu(stack, store)
     peaks = _Peaks(stack, store.items)
@@ -64,9 +68,10 @@ async def measured_sync(stack: Stack, store: Store) -> Measured:
     seconds = time.monotonic() - begin
     cpu = {name: round(after - cpu[name], 2) for name, after in _cpu(stack, store).items()}
     peaks.take()
-    await asyncio.sleep(STATISTICS_DELAY)
+    if count_dead:
+        await asyncio.sleep(STATISTICS_DELAY)
     wal_after, dead_after = await _database_state(stack, checkpoint=False)
-    await _check(stack, store, sync)
+    await _check(stack, store, sync, strategy)
     items = sync.progress.items
     return Measured(
         seconds=seconds,
@@ -76,7 +81,7 @@ async def measured_sync(stack: Stack, store: Store) -> Measured:
         unchanged=items.unchanged_count,
         cpu=cpu,
         wal_bytes=wal_after - wal,
-        dead_tuples=dead_after - dead,
+        dead_tuples=dead_after - dead if count_dead else None,
         peak_mb={name: tuple(values) for name, values in peaks.services.items()},
         backend_mb=tuple(peaks.backend),
     )
@@ -136,11 +141,13 @@ async def _read_state(connection: AsyncConnection) -> tuple[int, int]:
     return int(row.wal), int(row.dead)
 
 
-async def _check(stack: Stack, store: Store, sync: Sync) -> None:
+async def _check(stack: Stack, store: Store, sync: Sync, strategy: str | None) -> None:
     if sync.state != Sync.STATE_SUCCEEDED:
         raise BenchFailed(f"the sync of {store.name} ended as {Sync.State.Name(sync.state)}: {sync.error.message}")
     if sync.attempt_count != 1:
         raise BenchFailed(f"the sync of {store.name} was taken up {sync.attempt_count} times")
+    if strategy is not None and sync.strategy != strategy:
+        raise BenchFailed(f"{store.name} was read by {sync.strategy!r}, not by {strategy!r}")
     status = await stack.catalog.get_status(store.name)
     if (status.product_count, status.item_count) != (store.products, store.items):
         raise BenchFailed(f"{status.item_count:,} items of {store.name} are stored, not {store.items:,}")

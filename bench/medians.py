@@ -22,7 +22,10 @@ class Medians:
     cpu_per_100k: dict[str, float]
     """Seconds per 100,000 items, by process. The kernel counts in hundredths: coarse for a small shop."""
     wal_bytes: int
-    dead_tuples: int
+    dead_tuples: int | None
+    """None: counted in no repetition."""
+    peak_mb: dict[str, float]
+    """The highest of all repetitions, by service."""
 
 
 def middle(repetitions: Sequence[Measured]) -> Medians:
@@ -35,6 +38,7 @@ def middle(repetitions: Sequence[Measured]) -> Medians:
         return round(of(lambda one: one.cpu[name] / one.items * 100_000), 2)
 
     first = repetitions[0]
+    dead = [one.dead_tuples for one in repetitions if one.dead_tuples is not None]
     rates = sorted(round(one.rows_per_second) for one in repetitions)
     return Medians(
         repetitions=len(repetitions),
@@ -45,5 +49,6 @@ def middle(repetitions: Sequence[Measured]) -> Medians:
         fastest_rows_per_second=rates[-1],
         cpu_per_100k={name: cpu(name) for name in first.cpu},
         wal_bytes=round(of(lambda one: one.wal_bytes)),
-        dead_tuples=round(of(lambda one: one.dead_tuples)),
+        dead_tuples=round(median(dead)) if dead else None,
+        peak_mb={name: max(one.peak_mb[name][-1] for one in repetitions) for name in first.peak_mb},
     )

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import report
+from bench.kinds import KINDS, shop_of
 from bench.measure import Measured, measured_sync
-from bench.shops import KINDS, shop_of
 from bench.stack import running_stack, running_store, workplace
 
 MOST = 1.3

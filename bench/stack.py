@@ -7,7 +7,7 @@ import json
 import socket
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,15 @@ READY_PATIENCE = 120.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Answers:
+    """Of a store, since its start."""
+
+    given: int
+    worked_out: int
+    """Those that it did not remember."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Store:
     """A running `bench.store`."""
 
@@ -44,9 +53,24 @@ class Store:
 
     async def choose(self, generation: int) -> None:
         """Serves generation 0 or 1 from now on."""
+        await self._told("POST", f"generation/{generation}")
+
+    async def delay(self, ms: int) -> None:
+        """Answers so much later from now on."""
+        await self._told("POST", f"latency/{ms}")
+
+    async def answers(self) -> Answers:
+        """What it has answered so far."""
+        return Answers(**await self._told("GET", "answers"))
+
+    async def _told(self, method: str, what: str) -> dict[str, int]:
         trust = ssl.create_default_context(cafile=self.ca_file)
-        async with aiohttp.ClientSession(raise_for_status=True) as http:
-            await http.post(f"{self.url}/_bench/generation/{generation}", ssl=trust)
+        async with (
+            aiohttp.ClientSession(raise_for_status=True) as http,
+            http.request(method, f"{self.url}/_bench/{what}", ssl=trust) as reply,
+        ):
+            told: dict[str, int] = await reply.json()
+        return told
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +80,7 @@ class Stack:
     catalog: CatalogClient
     family: Family
     engine: AsyncEngine
+    database_url: str
     catalog_pid: int
     connector_pid: int
     postmaster_pid: int
@@ -94,14 +119,15 @@ async def running_store(place: Path, shop: str, *, remember: bool) -> AsyncItera
 
 
 @asynccontextmanager
-async def running_stack(place: Path, store: Store) -> AsyncIterator[Stack]:
-    """Fresh services on an empty database."""
+async def running_stack(
+    place: Path, store: Store, *, connector_settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Stack]:
+    """Fresh services on an empty database; `connector_settings` are more of connector_svc."""
     _made(place)
     connector, catalog = _free_address(), _free_address()
     async with Family(directory=ROOT, logs=place) as family:
-        await family.start(
-            "connector_svc", "-m", "connector_svc", settings=_connector_settings(place, connector, store)
-        )
+        told = {**_connector_settings(place, connector, store), **(connector_settings or {})}
+        await family.start("connector_svc", "-m", "connector_svc", settings=told)
         settings = {
             "CATALOG_LISTEN_ADDRESS": catalog,
             "CATALOG_CONNECTOR_ADDRESS": connector,
@@ -120,6 +146,7 @@ async def running_stack(place: Path, store: Store) -> AsyncIterator[Stack]:
                         catalog=client,
                         family=family,
                         engine=engine,
+                        database_url=url,
                         catalog_pid=family.pids["catalog_svc"],
                         connector_pid=family.pids["connector_svc"],
                         postmaster_pid=int((place / "postgres" / "postmaster.pid").read_text().split()[0]),

@@ -2,7 +2,9 @@
 
 Generation 1 is generation 0 with one product in a hundred changed. With `--remember` every answer is worked out
 once and given again from memory after that, so that a benchmark which has synced once does not measure the
-devstore. It speaks https, prints one line of JSON when it listens, and takes `POST /_bench/generation/<0 or 1>`.
+devstore. A bulk operation that has ended is the answer to who asks for the same one again. The store speaks https,
+prints one line of JSON when it listens, and takes `POST /_bench/generation/<0 or 1>`,
+`POST /_bench/latency/<ms>` and `GET /_bench/answers`.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ CHANGED_ONE_IN = 100
 SEED = 7
 _CHANGED_AT = datetime(2026, 11, 1, tzinfo=UTC)
 _SECRETS = {"consumer_key", "consumer_secret"}
+_UNFINISHED = {"CREATED", "RUNNING", "CANCELING"}
+_CHUNK = 256 * 1024
+"""Bytes of a file that are written at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +51,91 @@ class Generations:
     def __init__(self, generations: tuple[Shop, ...], *, remember: bool) -> None:
         self._generations = generations
         self._remember = remember
+        self._latency = 0.0
         self._kept: dict[tuple[int, str, str, bytes], _Kept] = {}
+        self._files: dict[tuple[int, str], bytes] = {}
         self._number = 0
+        self._given = 0
+        self._worked_out = 0
 
     async def choose(self, request: web.Request) -> web.Response:
         """Serves the other generation from now on."""
         self._number = int(request.match_info["number"])
         return web.json_response({"items": self._generations[self._number].catalog.item_count})
 
+    async def delay(self, request: web.Request) -> web.Response:
+        """Answers so many milliseconds later from now on."""
+        ms = int(request.match_info["ms"])
+        self._latency = ms / 1000
+        return web.json_response({"ms": ms})
+
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The shop's answer, worked out or remembered."""
         key = (self._number, request.method, _asked(request), await request.read())
+        self._given += 1
+        if self._latency:
+            await asyncio.sleep(self._latency)
         kept = self._kept.get(key)
         if kept is not None:
             return web.Response(status=kept.status, headers=kept.headers, body=kept.body)
+        self._worked_out += 1
         reply = await self._generations[self._number].answer(request, request.match_info["path"])
-        if self._remember and reply.status == 200 and isinstance(reply, web.Response):
+        if self._remember and _lasts(reply):
+            assert isinstance(reply, web.Response)
             self._kept[key] = _kept(reply)
         return reply
 
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """The result of a bulk operation, put together once."""
+        self._given += 1
+        if self._latency:
+            await asyncio.sleep(self._latency)
+        name = request.match_info["name"]
+        body = self._files.get((self._number, name))
+        if body is not None and "Range" not in request.headers:
+            return await _sent(request, body)
+        self._worked_out += 1
+        shop = self._generations[self._number]
+        reply = await shop.file(request, name)
+        job = shop.bulk.by_token(name.removesuffix(".jsonl"))
+        if self._remember and reply.status == 200 and job is not None:
+            self._files[self._number, name] = job.body
+        return reply
+
+    async def told(self, request: web.Request) -> web.Response:
+        """How many answers were given, and how many of them were not remembered."""
+        return web.json_response({"given": self._given, "worked_out": self._worked_out})
+
 
 def _asked(request: web.Request) -> str:
-    query = [f"{name}={value}" for name, value in request.query.items() if name not in _SECRETS]
+    """Without the order of the parameters, which clients choose."""
+    query = sorted(f"{name}={value}" for name, value in request.query.items() if name not in _SECRETS)
     return f"{request.path}?{'&'.join(query)}"
+
+
+def _lasts(reply: web.StreamResponse) -> bool:
+    """Whether the same question has the same answer later. Of a refusal it is not sure, and a bulk operation that
+    still works will answer otherwise.
+    """
+    if not isinstance(reply, web.Response):
+        return False
+    if reply.status == 404:
+        return True
+    body = reply.body
+    assert isinstance(body, bytes)
+    if reply.status != 200 or not body.startswith(b'{"data":{"bulkOperation":'):
+        return reply.status == 200
+    return json.loads(body)["data"]["bulkOperation"]["status"] not in _UNFINISHED
+
+
+async def _sent(request: web.Request, body: bytes) -> web.StreamResponse:
+    reply = web.StreamResponse(headers={"Content-Length": str(len(body)), "Accept-Ranges": "bytes"})
+    reply.content_type = "application/jsonl"
+    await reply.prepare(request)
+    for start in range(0, len(body), _CHUNK):
+        await reply.write(body[start : start + _CHUNK])
+    await reply.write_eof()
+    return reply
 
 
 def _kept(reply: web.Response) -> _Kept:
@@ -117,6 +184,9 @@ async def _serve(spec: ShopSpec, tls: TlsFiles, *, remember: bool) -> None:
 async def _listening(generations: Generations, tls: TlsFiles) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_post(r"/_bench/generation/{number:[01]}", generations.choose)
+    app.router.add_post(r"/_bench/latency/{ms:\d+}", generations.delay)
+    app.router.add_get("/_bench/answers", generations.told)
+    app.router.add_get("/_files/{domain}/{name}", generations.file)
     app.router.add_route("*", "/{domain}/{path:.*}", generations.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()

@@ -1,95 +1,133 @@
-"""`make bench-sync`: whole syncs from a shop into PostgreSQL, first and again.
+"""`make bench-sync`: whole syncs from a shop into PostgreSQL, first and again, and beside them those of others.
 
-For each shop and size a first round makes the store remember its answers. Then every round starts fresh services
-on an empty database and measures a first load, a re-sync with nothing changed and one with 1 % of the products
-changed. Figures are medians of the rounds.
+For each shop and size the store learns its answers in a round that is not counted. Then every round starts fresh
+services on an empty database for each way of reading the shop, and measures a first load, a re-sync with nothing
+changed and one with 1 % of the products changed. In the same rounds peers load the same shop into empty databases
+of the same PostgreSQL: dlt, as it comes and tuned, and a miniature of the old design. Figures are medians of the
+rounds; beyond 20,000 items peers have one. At last all load a WooCommerce store that takes 200 ms for each answer.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
+import signal
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
-from bench import report
-from bench.measure import BenchFailed, Measured, measured_sync
-from bench.medians import Medians, middle
-from bench.shops import KINDS, shop_of
-from bench.stack import Store, running_stack, running_store, workplace
+from bench import report, sync_tables
+from bench.distant import Distance, distant
+from bench.kinds import KINDS, shop_of
+from bench.stack import running_store, workplace
+from bench.sync_targets import ratios, targets
+from bench.target import show_targets
+from bench.ways import WAYS, peers_of
+from bench.whole import Compared, Plan, compared
 
-PROCESSES = ("connector_svc", "catalog_svc", "postgresql", "store")
-STEPS = ("first load", "nothing changed", "1 % changed")
-Round = dict[str, Measured]
-
-
-async def _round(place: Path, store: Store) -> Round:
-    async with running_stack(place, store) as stack:
-        await store.choose(0)
-        first = await measured_sync(stack, store)
-        again = await measured_sync(stack, store)
-        await store.choose(1)
-        changed = await measured_sync(stack, store)
-    done = dict(zip(STEPS, (first, again, changed), strict=True))
-    _check(done, store)
-    return done
+LARGE_KINDS: Final = KINDS[:2]
+"""Those of which peers read a large shop, too."""
+MANY: Final = 20_000
+"""Items; peers take minutes for more."""
 
 
-def _check(done: Round, store: Store) -> None:
-    """Each sync did what its name says, or its figures mean nothing."""
-    wanted = {
-        "first load": (store.items, 0),
-        "nothing changed": (0, 0),
-        "1 % changed": (0, store.products // 100),
-    }
-    for step, measured in done.items():
-        if (measured.created, measured.updated) != wanted[step]:
-            raise BenchFailed(
-                f"{step}: {measured.created:,} items were created and {measured.updated:,} updated, "
-                f"not {wanted[step][0]:,} and {wanted[step][1]:,}"
-            )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What the command line says."""
+
+    sizes: Mapping[str, Sequence[int]]
+    """By kind of shop."""
+    rounds: int
+    peers: bool
+    again: bool
+    smoke: bool
 
 
-async def _rounds(kind: str, items: int, rounds: int) -> dict[str, list[Measured]]:
-    with workplace("sync") as place:
-        async with running_store(place / "store", shop_of(kind, items), remember=True) as store:
-            done = [await _round(place / f"round-{number}", store) for number in range(rounds + 1)]
-    # The first one has taught the store.
-    return {step: [one[step] for one in done[1:]] for step in STEPS}
-
-
-def _show(title: str, steps: dict[str, Medians]) -> None:
-    columns = ("", "rows/s", "connector", "catalog", "postgresql", "store", "WAL MB", "dead tuples")
-    rows = []
-    for step, median in steps.items():
-        seconds = [f"{median.cpu_per_100k[name]:.2f}" for name in PROCESSES]
-        last = (f"{median.wal_bytes / 1e6:,.1f}", f"{median.dead_tuples:,}")
-        rows.append((step, f"{median.rows_per_second:,}", *seconds, *last))
-    report.show(f"{title}; CPU in seconds per 100,000 items", columns, rows)
-
-
-async def _all(kinds: Sequence[str], sizes: Sequence[int], rounds: int) -> dict[str, dict[str, Medians]]:
-    found = {}
-    for kind in kinds:
-        for items in sizes:
-            measured = await _rounds(kind, items, rounds)
-            steps = {step: middle(repetitions) for step, repetitions in measured.items()}
-            found[f"{kind}, {items:,} items"] = steps
-            _show(f"{kind}, {items:,} items", steps)
+async def _wholes(asked: Asked) -> dict[str, dict[int, Compared]]:
+    """By kind and size."""
+    found: dict[str, dict[int, Compared]] = {kind: {} for kind in asked.sizes}
+    for kind, sizes in asked.sizes.items():
+        for size in sizes:
+            found[kind][size] = one = await _whole(kind, size, asked)
+            sync_tables.show(f"{kind}, {one.items:,} items", one)
     return found
 
 
+async def _whole(kind: str, size: int, asked: Asked) -> Compared:
+    plan = Plan(
+        ways=tuple(way for way in WAYS if way.kind == kind),
+        peers=peers_of(kind, pauses=size <= MANY, smoke=asked.smoke) if asked.peers else (),
+        rounds=asked.rounds,
+        peer_rounds=asked.rounds if size <= MANY else 1,
+        again=asked.again,
+    )
+    with workplace("sync") as place:
+        async with running_store(place / "store", shop_of(kind, size), remember=True) as store:
+            return await compared(place, store, plan)
+
+
+async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """SIGTERM stops it as Ctrl-C does: with all processes that it has started."""
+    working = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.cancel)
+    await working
+
+
+async def _all(asked: Asked, distance: Distance | None) -> None:
+    wholes = await _wholes(asked)
+    far = await distant(distance) if distance else {}
+    for kind, one in far.items():
+        sync_tables.show(f"{kind}, {one.items:,} items, each answer {distance.ms if distance else 0} ms late", one)
+    found = targets(wholes, far)
+    show_targets(found)
+    report.result(
+        "sync",
+        {
+            "targets": [target.told() for target in found],
+            "ratios": ratios(wholes, far),
+            "syncs": {kind: {size: asdict(one) for size, one in sizes.items()} for kind, sizes in wholes.items()},
+            "distant": {kind: asdict(one) for kind, one in far.items()},
+        },
+    )
+
+
+def _sizes(kinds: Sequence[str] | None, items: Sequence[int] | None, *, smoke: bool) -> dict[str, Sequence[int]]:
+    kinds = kinds or (LARGE_KINDS if smoke else KINDS)
+    if items or smoke:
+        return dict.fromkeys(kinds, items or (1_500,))
+    return {kind: (10_000, 100_000) if kind in LARGE_KINDS else (10_000,) for kind in kinds}
+
+
 def main() -> None:
-    """Prints a table for each shop and size."""
+    """Prints a table for each shop and size, and the targets."""
     parser = argparse.ArgumentParser(prog="python -m bench.sync", description=__doc__)
     parser.add_argument("--shop", action="append", choices=KINDS, help="[default: all]")
-    parser.add_argument("--items", action="append", type=int, help="size, repeatable [default: 10000 and 100000]")
+    parser.add_argument(
+        "--items",
+        action="append",
+        type=int,
+        help=f"size, repeatable [default: 10000, and 100000 of {' and '.join(LARGE_KINDS)}]",
+    )
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
-    found = asyncio.run(_all(asked.shop or KINDS, asked.items or [10_000, 100_000], asked.rounds))
-    syncs = {title: {step: asdict(one) for step, one in steps.items()} for title, steps in found.items()}
-    report.result("sync", {"syncs": syncs})
+    parser.add_argument("--no-peers", action="store_true", help="ours alone")
+    parser.add_argument("--latency", choices=("too", "only", "not"), default="too", help="the distant store")
+    parser.add_argument(
+        "--with-old", action="store_true", help="the old design there, too: 8 minutes a repetition"
+    )
+    parser.add_argument("--smoke", action="store_true", help="first loads of 1,500 items, once; a nearer store")
+    given = parser.parse_args()
+    smoke = given.smoke
+    asked = Asked(
+        sizes={} if given.latency == "only" else _sizes(given.shop, given.items, smoke=smoke),
+        rounds=1 if smoke else given.rounds,
+        peers=not given.no_peers,
+        again=not smoke,
+        smoke=smoke,
+    )
+    distance = Distance(rounds=asked.rounds, with_old=given.with_old)
+    if smoke:
+        distance = Distance(products=50, ms=100, rounds=1, smoke=True)
+    asyncio.run(_until_stopped(_all(asked, None if given.latency == "not" else distance)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,57 @@
+"""One sync of one of many shops, from its order to its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from uuid import uuid4
+
+from catalogsync.catalog.v1.catalog_service_pb2 import Sync
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from bench.measure import BenchFailed
+from bench.stores import ServedShop
+from cli.client import CatalogClient
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Followed:
+    """When a sync began and ended, in seconds after StartSync was called."""
+
+    start: float
+    """A replica took it up: its `start_time`."""
+    end: float
+    """Its `end_time`."""
+
+
+async def first_load(client: CatalogClient, shop: ServedShop) -> Followed:
+    """Syncs a shop that is not stored yet. Raises BenchFailed unless all of it was stored at the first attempt."""
+    # PostgreSQL's clock dates what happens to a sync, and it is this machine's.
+    called = time.time()
+    sync = await client.start_sync(shop.name, mode=Sync.MODE_FULL, request_id=str(uuid4()))
+    async with aclosing(client.watch(sync.sync_id, after_revision=sync.revision)) as snapshots:
+        async for snapshot in snapshots:
+            sync = snapshot
+    _check(shop, sync)
+    return Followed(start=_seconds(sync.start_time) - called, end=_seconds(sync.end_time) - called)
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The smallest of the values that `percent` of them do not exceed."""
+    return sorted(values)[max(0, -(-len(values) * percent // 100) - 1)]
+
+
+def _check(shop: ServedShop, sync: Sync) -> None:
+    if sync.state != Sync.STATE_SUCCEEDED:
+        raise BenchFailed(f"the sync of {shop.name} ended as {Sync.State.Name(sync.state)}: {sync.error.message}")
+    if sync.attempt_count != 1:
+        raise BenchFailed(f"the sync of {shop.name} was taken up {sync.attempt_count} times")
+    created = sync.progress.items.created_count
+    if created != shop.items:
+        raise BenchFailed(f"{created:,} items of {shop.name} were created, not {shop.items:,}")
+
+
+def _seconds(moment: Timestamp) -> float:
+    return moment.ToNanoseconds() / 1e9

@@ -1,0 +1,1 @@
+"""Crowds of watchers for the benchmarks, in processes of their own."""
