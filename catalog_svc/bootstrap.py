@@ -207,6 +207,7 @@ def _worker(
             renew_every=settings.lease_ttl / 3,
             give_up_after=settings.give_up_after,
             give_up_new_after=settings.give_up_new_after,
+            max_claims_without_progress=settings.max_claims_without_progress,
         ),
     )
     return Worker(

@@ -30,6 +30,7 @@ class CatalogSettings(ServiceSettings):
     lease_ttl: Duration = timedelta(seconds=15)
     give_up_after: Duration = timedelta(hours=24)
     give_up_new_after: Duration = timedelta(minutes=1)
+    max_claims_without_progress: int = Field(default=5, ge=1)
     incremental_overlap: Duration = timedelta(minutes=5)
     incremental_every: Duration = timedelta()
     """For shops without a schedule of their own; zero: never. Likewise:"""

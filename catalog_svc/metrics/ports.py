@@ -52,6 +52,12 @@ class MeteredLeases:
         self._metrics.waits(sync, waiting.reason)
         return sync
 
+    async def pause(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
+        with noticing(self._metrics):
+            sync = await self._inner.pause(lease, shop, waiting)
+        self._metrics.waits(sync, waiting.reason)
+        return sync
+
     async def end(self, lease: Lease, state: SyncState, error: SyncError | None = None) -> Sync:
         with noticing(self._metrics):
             sync = await self._inner.end(lease, state, error)

@@ -49,16 +49,18 @@ _SHOP = text(f"""
 
 _HELD = "merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND state = 'RUNNING'"
 
+# An attempt that ended by itself is not to blame if its owner dies afterwards.
+_BLAMELESS = """claims_without_progress = greatest(0, claims_without_progress - (begun_epoch = epoch)::integer),
+        begun_epoch = 0"""
+
 _REGAIN = text(f"""
-    UPDATE sync SET lease_until = clock_timestamp() + :ttl WHERE {_HELD}
+    UPDATE sync SET lease_until = clock_timestamp() + :ttl, {_BLAMELESS} WHERE {_HELD}
     RETURNING {SYNC_COLUMNS}, clock_timestamp() - progressed_at AS stuck_for""")
 
 _RENEW = text(f"UPDATE sync SET lease_until = clock_timestamp() + :ttl WHERE {_HELD}")
 
 _RELEASE = text(f"""
-    UPDATE sync SET lease_until = clock_timestamp(), owner = NULL,
-        claims_without_progress = greatest(0, claims_without_progress - (begun_epoch = epoch)::integer),
-        begun_epoch = 0
+    UPDATE sync SET lease_until = clock_timestamp(), owner = NULL, {_BLAMELESS}
     WHERE {_HELD}""")
 
 _BEGIN = text(f"""
@@ -70,11 +72,13 @@ _BEGIN = text(f"""
         claims_without_progress = claims_without_progress + (begun_epoch <> epoch)::integer
     WHERE {_HELD} RETURNING {SYNC_COLUMNS}""")
 
-_WAIT = text(f"""
-    UPDATE sync SET revision = revision + 1, updated_at = clock_timestamp(), waiting_reason = :reason,
+_WAITS = """revision = revision + 1, updated_at = clock_timestamp(), waiting_reason = :reason,
         waiting_until = :until, waiting_message = :message, waiting_done_count = :done_count,
-        waiting_total_count = :total_count, items_per_second = NULL
-    WHERE {_HELD} RETURNING {SYNC_COLUMNS}""")
+        waiting_total_count = :total_count, items_per_second = NULL"""
+
+_WAIT = text(f"UPDATE sync SET {_WAITS} WHERE {_HELD} RETURNING {SYNC_COLUMNS}")
+
+_PAUSE = text(f"UPDATE sync SET {_WAITS}, {_BLAMELESS} WHERE {_HELD} RETURNING {SYNC_COLUMNS}")
 
 _END = text(f"""
     UPDATE sync SET state = :state, revision = revision + 1, updated_at = clock_timestamp(),
@@ -191,6 +195,13 @@ class LeaseStore:
 
     async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
         """Shows why the sync stands still; the first batch after its time clears it. Raises LeaseLost."""
+        return await self._wait(_WAIT, lease, shop, waiting)
+
+    async def pause(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
+        """The same where the attempt has ended and another one will begin. Raises LeaseLost."""
+        return await self._wait(_PAUSE, lease, shop, waiting)
+
+    async def _wait(self, statement: TextClause, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
         values = {
             "reason": waiting.reason.value,
             "until": waiting.until,
@@ -200,7 +211,7 @@ class LeaseStore:
         }
 
         async def work(connection: AsyncConnection) -> Sync:
-            return to_sync(await _fenced(connection, _WAIT, {**_key(lease), **values}), shop)
+            return to_sync(await _fenced(connection, statement, {**_key(lease), **values}), shop)
 
         return await self._database.transaction(work)
 

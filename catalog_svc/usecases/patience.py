@@ -28,6 +28,7 @@ class RunLimits:
     """connector_svc is ours: it is asked again soon."""
     storage_retry_delay: timedelta = timedelta(seconds=1)
     max_claims_without_progress: int = 5
+    """Of replicas that died between hearing from the source and storing something: a batch may kill them."""
 
 
 class Patience:

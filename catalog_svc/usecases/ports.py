@@ -135,6 +135,10 @@ class Leases(Protocol):
 
     async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync: ...
 
+    async def pause(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
+        """Waits for another attempt: nobody who dies now died of this one."""
+        ...
+
     async def end(self, lease: Lease, state: SyncState, error: SyncError | None = None) -> Sync: ...
 
 

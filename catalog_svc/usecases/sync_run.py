@@ -169,7 +169,7 @@ class SyncRun:
             message=failure.message,
         )
         _log.warning("source failed, trying again", extra={"reason": failure.reason})
-        self._show(await self._leases.wait(self.lease, self._sync.shop, waiting))
+        self._show(await self._leases.pause(self.lease, self._sync.shop, waiting))
         await asyncio.sleep(delay.total_seconds())
 
     async def _succeed(self) -> None:

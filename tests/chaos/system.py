@@ -193,6 +193,8 @@ def _catalog(place: Path, name: str, plan: Size, url: str, connector: FaultProxy
         "CATALOG_CONNECTOR_ADDRESS": connector.address,
         "CATALOG_LEASE_TTL": f"{plan.lease_ttl}s",
         "CATALOG_GIVE_UP_AFTER": "10m",
+        # Replicas die of us here, many times a minute, and not of a batch.
+        "CATALOG_MAX_CLAIMS_WITHOUT_PROGRESS": "50",
     }
     command = ("-m", "catalog_svc") if plan.fenced else ("-m", "tests.chaos.unfenced")
     return Instance(name, CATALOG_SERVICE, port, command, settings, place / f"{name}.log")

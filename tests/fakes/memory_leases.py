@@ -35,7 +35,9 @@ class MemoryLeases:
 
     async def regain(self, lease: Lease) -> ClaimedSync:
         def work(state: State) -> ClaimedSync:
-            return self._claimed(state, self._prolong(state, lease))
+            row = _blameless(self._prolong(state, lease))
+            state.keep(row)
+            return self._claimed(state, row)
 
         return await self._link.transaction(work)
 
@@ -47,8 +49,7 @@ class MemoryLeases:
                 return
             # Below the clock, which stands still here.
             free_since = self._catalog.now - timedelta(microseconds=1)
-            fewer = max(0, row.claims_without_progress - (row.begun_epoch == row.epoch))
-            state.keep(replace(row, lease_until=free_since, claims_without_progress=fewer, begun_epoch=0))
+            state.keep(replace(_blameless(row), lease_until=free_since))
 
         await self._link.transaction(work)
 
@@ -78,12 +79,18 @@ class MemoryLeases:
         return await self._link.transaction(work)
 
     async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
-        def work(state: State) -> Sync:
-            row = self._catalog.held(state, lease)
-            progress = replace(row.sync.progress, items_per_second=None)
-            return state.keep(row.shown(self._catalog.now, waiting=waiting, progress=progress))
+        return await self._link.transaction(
+            lambda state: self._waits(state, self._catalog.held(state, lease), waiting)
+        )
 
-        return await self._link.transaction(work)
+    async def pause(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
+        return await self._link.transaction(
+            lambda state: self._waits(state, _blameless(self._catalog.held(state, lease)), waiting)
+        )
+
+    def _waits(self, state: State, row: SyncRow, waiting: Waiting) -> Sync:
+        progress = replace(row.sync.progress, items_per_second=None)
+        return state.keep(row.shown(self._catalog.now, waiting=waiting, progress=progress))
 
     async def end(self, lease: Lease, state: SyncState, error: SyncError | None = None) -> Sync:
         def work(tables: State) -> Sync:
@@ -148,6 +155,11 @@ class MemoryLeases:
             platform_shop_id=header.profile.platform_shop_id,
             display_name=header.profile.display_name,
         )
+
+
+def _blameless(row: SyncRow) -> SyncRow:
+    fewer = max(0, row.claims_without_progress - (row.begun_epoch == row.epoch))
+    return replace(row, claims_without_progress=fewer, begun_epoch=0)
 
 
 def _advance(state: State, row: SyncRow) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from catalog_svc.domain.errors import (
     SyncNotCancellable,
     SyncNotResumable,
 )
+from catalog_svc.domain.progress import Waiting, WaitReason
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncMode, SyncState
 from tests.contract.catalog_stores.conftest import HEADER, Replica, Stores, batch
@@ -116,6 +118,30 @@ async def test_a_released_sync_is_free_at_once_and_nobody_is_blamed(stores: Stor
     await replica.leases.release(claimed.lease)
     taken = await stores.replica().claim()
     assert taken.claims_without_progress == claimed.claims_without_progress == 0
+
+
+async def test_who_dies_after_its_attempt_has_ended_did_not_die_of_it(stores: Stores, replica: Replica) -> None:
+    """Else a connector or a database that comes and goes, among replicas that do, ends a sync as stalled."""
+    pause = Waiting(reason=WaitReason.CONNECTOR, until=datetime.now(UTC) + timedelta(seconds=3), message="away")
+    claimed = await begun(replica)
+    await replica.leases.pause(claimed.lease, claimed.sync.shop, pause)
+    await stores.expire(claimed.sync.sync_id)
+    taken = await stores.replica().claim()
+    assert taken.claims_without_progress == 0
+
+    # An attempt in which the platform waits goes on: the next batch may be what kills.
+    await replica.leases.begin(taken.lease, HEADER)
+    await replica.leases.wait(taken.lease, taken.sync.shop, pause)
+    await stores.expire(taken.sync.sync_id)
+    blamed = await stores.replica().claim()
+    assert blamed.claims_without_progress == 1
+
+    # And so may the one after a lost connection to the database, but only once it has begun.
+    await replica.leases.begin(blamed.lease, HEADER)
+    assert (await replica.leases.regain(blamed.lease)).claims_without_progress == 1
+    await replica.leases.begin(blamed.lease, HEADER)
+    await stores.expire(blamed.sync.sync_id)
+    assert (await stores.replica().claim()).claims_without_progress == 2
 
 
 async def test_an_owner_that_lost_touch_finds_out_where_it_stands(replica: Replica) -> None:

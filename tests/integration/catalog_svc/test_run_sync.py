@@ -194,6 +194,25 @@ async def test_a_sync_that_never_stores_anything_is_ended_as_stalled(world: Cata
     assert (sync.state, sync.error.reason) == (SyncState.FAILED, "SYNC_STALLED")
 
 
+async def test_a_replica_that_dies_while_its_sync_waits_for_the_connector_is_not_its_fault(
+    world: CatalogWorld,
+) -> None:
+    ordered = await world.order()
+    source = MemorySource(products(2))
+    source.failures[0] = [ConnectorUnavailable("away") for _ in range(6)]
+    claimed = await world.claim()
+    while source.failures[0]:
+        world.published.clear()
+        dying = asyncio.create_task(world.runner(source).run(claimed))
+        await until(lambda: any(s.waiting for s in world.published))
+        await world.expire_lease(ordered.sync_id)
+        claimed = await world.claim()
+        dying.cancel()
+        await asyncio.gather(dying, return_exceptions=True)
+    await world.runner(source).run(claimed)
+    assert (await world.syncs.get(ordered.sync_id)).state is SyncState.SUCCEEDED
+
+
 async def test_a_batch_that_kills_its_reader_is_asked_for_in_smaller_pieces(world: CatalogWorld) -> None:
     ordered = await world.order()
     for _ in range(3):
