@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason, RecordIssue
+from connector_svc.domain.fault import Fault
+from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
 from connector_svc.domain.text import is_too_long
 from connector_svc.platforms.bigcommerce.wire import PRICES
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
-    """What is wrong with one field."""
-
-    reason: IssueReason
-    message: str
-    field: str = ""
-    sample: str = ""
-
-
-class Unfit(Exception):
-    """A record makes no sense."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
 
 
 def missing(name: str) -> Fault:
@@ -95,21 +76,6 @@ def orphan(owner: int) -> Fault:
 def duplicate() -> Fault:
     """A record that came before."""
     return Fault(reason=IssueReason.DUPLICATE_ID, field="id", message="The id came twice; the first record stays.")
-
-
-def issue(
-    fault: Fault, product_id: int | None, variant_id: int | None = None, *, set_aside: bool = False
-) -> RecordIssue:
-    """`fault` as told outside."""
-    return RecordIssue(
-        reason=fault.reason,
-        message=fault.message,
-        product_id="" if product_id is None else str(product_id),
-        variant_id="" if variant_id is None else str(variant_id),
-        field=fault.field,
-        sample=fault.sample,
-        product_set_aside=set_aside,
-    )
 
 
 def sample(raw: msgspec.Raw) -> str:

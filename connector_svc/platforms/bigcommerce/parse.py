@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from connector_svc.domain.fault import Unfit
 from connector_svc.domain.fetch import Offer, StockLevel
 from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import (
@@ -29,7 +30,7 @@ from connector_svc.domain.product import (
     Variant,
 )
 from connector_svc.platforms.bigcommerce.facts import StoreFacts
-from connector_svc.platforms.bigcommerce.faults import Unfit, bad_price, duplicate, incomplete, issue, orphan
+from connector_svc.platforms.bigcommerce.faults import bad_price, duplicate, incomplete, orphan
 from connector_svc.platforms.bigcommerce.record import Broken, Listed, utc
 from connector_svc.platforms.bigcommerce.wire import ImageRow, ProductRow, VariantRow
 
@@ -54,8 +55,8 @@ class Parser:
     def parse(self, record: Listed | Broken, brand: str = "") -> Parsed:
         """The product of `record`, made by `brand`. Never raises."""
         if isinstance(record, Broken):
-            return Parsed(product=None, issues=(issue(record.fault, record.id, set_aside=True),))
-        issues = [issue(fault, record.row.id) for fault in record.faults]
+            return Parsed(product=None, issues=(record.fault.of(record.id, set_aside=True),))
+        issues = [fault.of(record.row.id) for fault in record.faults]
         variants, complete = self._variants(record, issues)
         row = record.row
         product = Product(
@@ -81,19 +82,17 @@ class Parser:
         product_id, came = record.row.id, len(record.variants)
         complete = record.counted is None or record.counted <= came
         if not complete:
-            issues.append(issue(incomplete(came, record.counted or 0), product_id))
+            issues.append(incomplete(came, record.counted or 0).of(product_id))
         found: dict[int, Variant] = {}
         for row in record.variants:
             try:
                 variant = self._variant(record.row, row, found)
             except Unfit as unfit:
                 complete &= unfit.fault.reason is IssueReason.DUPLICATE_ID
-                issues.append(issue(unfit.fault, product_id, row.id))
+                issues.append(unfit.fault.of(product_id, row.id))
                 continue
             found[int(variant.id)] = variant
-            issues.extend(
-                issue(fault, product_id, row.id) for fault in record.variant_faults.get(int(variant.id), ())
-            )
+            issues.extend(fault.of(product_id, row.id) for fault in record.variant_faults.get(int(variant.id), ()))
         return tuple(found.values()), complete
 
     def _variant(self, product: ProductRow, row: VariantRow | Broken, found: dict[int, Variant]) -> Variant:

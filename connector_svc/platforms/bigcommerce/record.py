@@ -9,8 +9,9 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from connector_svc.domain.fault import Fault, Unfit
 from connector_svc.domain.text import UNSOUND, with_marked_surrogates
-from connector_svc.platforms.bigcommerce.faults import Fault, Unfit, missing, no_record, senseless
+from connector_svc.platforms.bigcommerce.faults import missing, no_record, senseless
 from connector_svc.platforms.bigcommerce.wire import (
     DECORATION,
     ImageRow,

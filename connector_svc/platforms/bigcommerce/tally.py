@@ -12,7 +12,7 @@ from connector_svc.domain.checkpoint import seal
 from connector_svc.domain.fetch import Batch, End, FetchRequest, StockLevel
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
-from connector_svc.platforms.bigcommerce.faults import duplicate, issue
+from connector_svc.platforms.bigcommerce.faults import duplicate
 from connector_svc.platforms.bigcommerce.pages import id_of
 from connector_svc.platforms.bigcommerce.parse import Parser, stock_levels
 from connector_svc.platforms.bigcommerce.position import FINGERPRINT, Position
@@ -56,7 +56,7 @@ class Tally:
         draft = _Draft()
         for record in records:
             if self._is_duplicate(record):
-                draft.issues.append(issue(duplicate(), id_of(record)))
+                draft.issues.append(duplicate().of(id_of(record)))
                 continue
             if not self._is_wanted(record):
                 if len(draft.levels) >= _MOST_LEVELS:

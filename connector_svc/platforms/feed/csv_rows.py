@@ -9,10 +9,11 @@ from typing import Final
 
 import msgspec
 
+from connector_svc.domain.fault import Fault
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
 from connector_svc.platforms.feed.csv_columns import Columns
 from connector_svc.platforms.feed.lines import Line
-from connector_svc.platforms.feed.record import Fault, Record
+from connector_svc.platforms.feed.record import Record
 
 MAX_CELL: Final = 131_072
 """Characters: the csv module's own limit, which belongs to the whole process and so is left alone."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from connector_svc.domain.fault import Unfit
 from connector_svc.platforms.feed.record import Record
 from connector_svc.platforms.feed.repair import (
     FAULTS,
     Raws,
-    Unfit,
     fields_of,
     id_in,
     is_tombstone,

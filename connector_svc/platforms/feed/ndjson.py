@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from connector_svc.domain.fault import Fault
 from connector_svc.domain.issue import IssueReason
 from connector_svc.platforms.feed.lines import MAX_LINE_BYTES, Line
-from connector_svc.platforms.feed.record import Fault, Record
+from connector_svc.platforms.feed.record import Record
 
 TOO_LONG: Final = Fault(
     reason=IssueReason.TOO_LARGE, message=f"The line is longer than {MAX_LINE_BYTES // (1024 * 1024)} MiB."

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
 import msgspec
 
+from connector_svc.domain.fault import Fault, Unfit
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import (
     Image,
@@ -21,8 +22,8 @@ from connector_svc.domain.product import (
     Variant,
 )
 from connector_svc.platforms.feed.glance import glance
-from connector_svc.platforms.feed.record import Fault, Record
-from connector_svc.platforms.feed.repair import FAULTS, Unfit, fields_of, repaired
+from connector_svc.platforms.feed.record import Record
+from connector_svc.platforms.feed.repair import FAULTS, fields_of, repaired
 from connector_svc.platforms.feed.wire import ImageLine, ProductLine, VariantLine
 
 _POLICIES: Final = {
@@ -89,15 +90,8 @@ def _aside(record: Record, identifier: str, faults: Sequence[Fault]) -> Parsed:
 def _issue(
     record: Record, fault: Fault, product_id: str, variant_id: str = "", *, set_aside: bool = False
 ) -> RecordIssue:
-    return RecordIssue(
-        reason=fault.reason,
-        message=f"Line {record.line}: {fault.message}",
-        product_id=product_id,
-        variant_id=variant_id,
-        field=fault.field,
-        sample=fault.sample,
-        product_set_aside=set_aside,
-    )
+    told = replace(fault, message=f"Line {record.line}: {fault.message}")
+    return told.of(product_id, variant_id, set_aside=set_aside)
 
 
 def _product(line: ProductLine, *, whole: bool) -> Product:

@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from connector_svc.domain.issue import IssueReason
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
-    """What is wrong with one field or with the whole record."""
-
-    reason: IssueReason
-    message: str
-    field: str = ""
-    sample: str = ""
+from connector_svc.domain.fault import Fault
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

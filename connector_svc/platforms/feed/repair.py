@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from connector_svc.domain.fault import Fault, Unfit
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
-from connector_svc.platforms.feed.record import Fault
 from connector_svc.platforms.feed.wire import ProductLine, RecordId, VariantLine
 
 StructT = TypeVar("StructT", ProductLine, VariantLine)
@@ -20,14 +20,6 @@ VITAL: Final = frozenset({"id", "title", "status", "sku", "price", "stock_quanti
 _PRICES: Final = frozenset({"price", "compare_at_price"})
 FAULTS: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
 """What decoding may raise, whatever the bytes."""
-
-
-class Unfit(Exception):
-    """A record cannot be stored."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
 
 
 @dataclass(kw_only=True, slots=True)

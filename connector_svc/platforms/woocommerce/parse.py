@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from connector_svc.domain.fault import Fault, Unfit
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason, RecordIssue
 from connector_svc.domain.product import (
     Image,
@@ -29,9 +30,9 @@ from connector_svc.domain.product import (
     Variant,
 )
 from connector_svc.platforms.woocommerce.family import Family
-from connector_svc.platforms.woocommerce.record import Broken, Fault
+from connector_svc.platforms.woocommerce.record import Broken
 from connector_svc.platforms.woocommerce.stock import is_available, quantity
-from connector_svc.platforms.woocommerce.values import Unfit, decimal_of, price_of, unescaped, utc
+from connector_svc.platforms.woocommerce.values import decimal_of, price_of, unescaped, utc
 from connector_svc.platforms.woocommerce.wire import GoodsRow, ImageRow, ProductRow, VariationRow
 
 _STATUSES: Final = {"publish": ProductStatus.ACTIVE, "private": ProductStatus.PRIVATE}
@@ -60,21 +61,21 @@ class Parser:
     def parse(self, record: ProductRow | Broken, family: Family, blemishes: Sequence[Fault] = ()) -> Parsed:
         """The product of `record`; `family` holds its variations if it is variable. Never raises."""
         if isinstance(record, Broken):
-            return Parsed(product=None, issues=(_issue(record.fault, record.id, set_aside=True),))
-        issues = [_issue(fault, record.id) for fault in blemishes]
+            return Parsed(product=None, issues=(record.fault.of(record.id, set_aside=True),))
+        issues = [fault.of(record.id) for fault in blemishes]
         try:
             product = self._product(record, family, issues)
         except Unfit as unfit:
-            return Parsed(product=None, issues=(*issues, _issue(unfit.fault, record.id, set_aside=True)))
+            return Parsed(product=None, issues=(*issues, unfit.fault.of(record.id, set_aside=True)))
         return Parsed(product=product, issues=tuple(issues))
 
     def _product(self, row: ProductRow, family: Family, issues: list[RecordIssue]) -> Product:
         if row.status in _NEVER_LISTED:
-            raise Unfit(IssueReason.INVALID_FIELD, "status", "The store lists a trashed product.", row.status)
+            raise Unfit(_trashed(row))
         images = tuple([_image(image) for image in row.images if _is_absolute(image)])
         if len(images) < len(row.images):
             bad = (_bad_image("images", image) for image in row.images if not _is_absolute(image))
-            issues.extend(_issue(fault, row.id) for fault in bad)
+            issues.extend(fault.of(row.id) for fault in bad)
         if row.is_variable():
             variants, complete = self._variants(row, family, issues)
         else:
@@ -108,19 +109,19 @@ class Parser:
         variants: list[Variant] = []
         for child in family.children:
             if family.blemishes:
-                issues.extend(_issue(fault, row.id, child.id) for fault in family.blemishes_of(child))
+                issues.extend(fault.of(row.id, child.id) for fault in family.blemishes_of(child))
             try:
                 variants.append(self._child(row, child, len(variants) + 1, issues))
             except Unfit as unfit:
                 complete = False
-                issues.append(_issue(unfit.fault, row.id, child.id))
+                issues.append(unfit.fault.of(row.id, child.id))
         return tuple(variants), complete
 
     def _child(
         self, parent: ProductRow, child: VariationRow | Broken, position: int, issues: list[RecordIssue]
     ) -> Variant:
         if isinstance(child, Broken):
-            raise Unfit(child.fault.reason, child.fault.field, child.fault.message, child.fault.sample)
+            raise Unfit(child.fault)
         options = tuple(
             [
                 SelectedOption(name=unescaped(choice.name), value=unescaped(choice.option))
@@ -136,7 +137,7 @@ class Parser:
             position=position,
         )
         if child.image and not _is_absolute(child.image):
-            issues.append(_issue(_bad_image("image", child.image), parent.id, child.id))
+            issues.append(_bad_image("image", child.image).of(parent.id, child.id))
         return variant
 
     def _variant(
@@ -171,17 +172,12 @@ class Parser:
         )
 
 
-def _issue(
-    fault: Fault, product_id: int | None, variant_id: int | None = None, *, set_aside: bool = False
-) -> RecordIssue:
-    return RecordIssue(
-        reason=fault.reason,
-        message=fault.message,
-        product_id="" if product_id is None else str(product_id),
-        variant_id="" if variant_id is None else str(variant_id),
-        field=fault.field,
-        sample=fault.sample,
-        product_set_aside=set_aside,
+def _trashed(row: ProductRow) -> Fault:
+    return Fault(
+        reason=IssueReason.INVALID_FIELD,
+        field="status",
+        message="The store lists a trashed product.",
+        sample=row.status[:SAMPLE_LENGTH],
     )
 
 

@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Final
 
 from connector_svc.domain.errors import SourceQueryRefused, SourceResponseInvalid
+from connector_svc.domain.fault import Fault
 from connector_svc.platforms.woocommerce.client import Answer, Params, StoreClient
-from connector_svc.platforms.woocommerce.record import Broken, Fault, RecordReader, Records
+from connector_svc.platforms.woocommerce.record import Broken, RecordReader, Records
 from connector_svc.platforms.woocommerce.wire import PRODUCT_FIELDS, ProductRow
 
 PRODUCTS: Final = "/wp-json/wc/v3/products"

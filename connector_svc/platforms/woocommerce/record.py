@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from connector_svc.domain.fault import Fault, Unfit
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
 from connector_svc.domain.text import UNSOUND, is_too_long, with_marked_surrogates
 from connector_svc.platforms.woocommerce.wire import DECORATION, GoodsRow
@@ -20,16 +21,6 @@ RowT = TypeVar("RowT", bound=GoodsRow)
 _PRICES = frozenset({"price", "regular_price", "sale_price"})
 _NUMBER = re.compile(rb"-?\d{1,24}(?:\.\d{1,24})?")
 _QUOTED = re.compile(rb'"(?:-?\d{1,24}(?:\.\d{1,24})?|true|false)"')
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
-    """What is wrong with one field."""
-
-    reason: IssueReason
-    field: str
-    message: str
-    sample: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,12 +47,6 @@ _TWICE = Fault(
     field="id",
     message="The store listed this id more than once on one page; it is stored once.",
 )
-
-
-class _Unfit(Exception):
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
 
 
 class RecordReader(Generic[RowT]):
@@ -122,7 +107,7 @@ class RecordReader(Generic[RowT]):
         try:
             for name, struct_field in self._fields.items():
                 self._take(name, struct_field, sent, values, faults)
-        except _Unfit as unfit:
+        except Unfit as unfit:
             return Broken(id=_id_of(sent, "id"), fault=unfit.fault, parent_id=_id_of(sent, "parent_id")), ()
         return self._row_type(**values), tuple(faults)
 
@@ -137,7 +122,7 @@ class RecordReader(Generic[RowT]):
         raw = sent.get(name)
         if raw is None:
             if struct_field.required:
-                raise _Unfit(_missing(name))
+                raise Unfit(_missing(name))
             return
         try:
             values[name] = _lenient(raw, struct_field.type)
@@ -147,7 +132,7 @@ class RecordReader(Generic[RowT]):
                 # Plugins sell by weight; whole units are what can be promised.
                 values[name] = math.floor(Decimal(bytes(raw).decode()))
             elif name not in DECORATION:
-                raise _Unfit(fault) from None
+                raise Unfit(fault) from None
             faults.append(fault)
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from connector_svc.domain.checkpoint import seal
 from connector_svc.domain.errors import SourceQueryRefused
+from connector_svc.domain.fault import Unfit
 from connector_svc.domain.fetch import Batch, End, FetchRequest, StockLevel
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
 from connector_svc.platforms.woocommerce.family import NO_FAMILY, Family
@@ -23,7 +24,7 @@ from connector_svc.platforms.woocommerce.position import FINGERPRINT, Closing, P
 from connector_svc.platforms.woocommerce.position import Listed as Seen
 from connector_svc.platforms.woocommerce.products import PRODUCTS, Listed, Place, ProductPager
 from connector_svc.platforms.woocommerce.stock import is_available, quantity
-from connector_svc.platforms.woocommerce.values import Unfit, price_of
+from connector_svc.platforms.woocommerce.values import price_of
 from connector_svc.platforms.woocommerce.variations import VariationLists
 from connector_svc.platforms.woocommerce.wire import (
     STOCK_FIELDS,

@@ -8,20 +8,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
+from connector_svc.domain.fault import Fault, Unfit
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
-from connector_svc.platforms.woocommerce.record import Fault
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_WITHOUT_ZONE: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - it stands for what stores send
 _DECIMAL: Final = re.compile(r"(?:\d{1,24}(?:\.\d{0,24})?|\.\d{1,24})", re.ASCII)
-
-
-class Unfit(Exception):
-    """A record makes no sense."""
-
-    def __init__(self, reason: IssueReason, field: str, message: str, sample: str) -> None:
-        super().__init__(message)
-        self.fault = Fault(reason=reason, field=field, message=message, sample=sample[:SAMPLE_LENGTH])
 
 
 def unescaped(text: str) -> str:
@@ -35,7 +27,7 @@ def price_of(text: str, field: str) -> Decimal | None:
         return None
     price = decimal_of(text)
     if price is None:
-        raise Unfit(IssueReason.INVALID_PRICE, field, f'"{field}" is no price.', text)
+        raise Unfit(_wrong(IssueReason.INVALID_PRICE, field, "is no price", text))
     return price
 
 
@@ -54,4 +46,8 @@ def utc(moment: datetime | None, field: str = "date_modified_gmt") -> datetime |
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise Unfit(IssueReason.INVALID_FIELD, field, f'"{field}" is outside the calendar.', str(moment)) from None
+        raise Unfit(_wrong(IssueReason.INVALID_FIELD, field, "is outside the calendar", str(moment))) from None
+
+
+def _wrong(reason: IssueReason, field: str, how: str, value: str) -> Fault:
+    return Fault(reason=reason, field=field, message=f'"{field}" {how}.', sample=value[:SAMPLE_LENGTH])
