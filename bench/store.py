@@ -174,20 +174,25 @@ async def _serve(spec: ShopSpec, tls: TlsFiles, *, remember: bool) -> None:
     async with _generations(spec) as stores:
         shops = tuple(store.shops[spec.domain] for store in stores)
         generations = Generations(shops, remember=remember)
-        async with _listening(generations, tls) as url:
+        async with listening(_app(generations), tls) as url:
             gc.freeze()
             print(json.dumps(_ready(shops[0], url, tls)), flush=True)
             await stop.wait()
 
 
-@asynccontextmanager
-async def _listening(generations: Generations, tls: TlsFiles) -> AsyncIterator[str]:
+def _app(generations: Generations) -> web.Application:
     app = web.Application()
     app.router.add_post(r"/_bench/generation/{number:[01]}", generations.choose)
     app.router.add_post(r"/_bench/latency/{ms:\d+}", generations.delay)
     app.router.add_get("/_bench/answers", generations.told)
     app.router.add_get("/_files/{domain}/{name}", generations.file)
     app.router.add_route("*", "/{domain}/{path:.*}", generations.answer)
+    return app
+
+
+@asynccontextmanager
+async def listening(app: web.Application, tls: TlsFiles) -> AsyncIterator[str]:
+    """The address of `app` while the context lasts."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:

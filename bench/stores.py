@@ -20,7 +20,7 @@ from aiohttp import web
 
 from bench.kinds import shop_of
 from bench.stack import READY_PATIENCE, ROOT
-from bench.store import SEED, Generations
+from bench.store import SEED, Generations, listening
 from cli.shop import ShopName
 from demo.children import Family
 from demo.stack import first_line
@@ -78,14 +78,13 @@ def _make(place: Path) -> None:
 async def _serve(specs: Sequence[ShopSpec], tls: TlsFiles) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with serving(specs, tls_dir=None, throttle=False) as store, _listening(store, tls) as url:
+    async with serving(specs, tls_dir=None, throttle=False) as store, listening(_app(store), tls) as url:
         gc.freeze()
         print(json.dumps(_ready(store, url, tls)), flush=True)
         await stop.wait()
 
 
-@asynccontextmanager
-async def _listening(store: RunningStore, tls: TlsFiles) -> AsyncIterator[str]:
+def _app(store: RunningStore) -> web.Application:
     remembered = {domain: Generations((shop,), remember=True) for domain, shop in store.shops.items()}
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -94,13 +93,7 @@ async def _listening(store: RunningStore, tls: TlsFiles) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_route("*", "/{domain}/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls.server_context()).start()
-        yield f"https://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    return app
 
 
 def _ready(store: RunningStore, url: str, tls: TlsFiles) -> dict[str, object]:
