@@ -65,12 +65,12 @@ async def _effects(place: Path, store: Store, blocker: ServedShop, size: Size) -
     found: dict[str, list[Watched]] = {variant: [] for variant in VARIANTS}
     # The first one teaches the store.
     await watched_sync(place / "first", store, blocker, watchers=0, yielding=False)
-    for number in range(size.rounds):
-        for which, variant in enumerate(VARIANTS):
-            watchers = max(size.crowds) if which else 0
-            there = place / f"effect-{number}-{which}"
-            one = await watched_sync(there, store, blocker, watchers=watchers, yielding=which == 1)
-            found[variant].append(one)
+    # There and back: who comes later has no other place than who comes earlier.
+    for number, variant in enumerate([*VARIANTS, *reversed(VARIANTS)] * size.rounds):
+        watchers = 0 if variant == VARIANTS[0] else max(size.crowds)
+        there = place / f"effect-{number}"
+        one = await watched_sync(there, store, blocker, watchers=watchers, yielding=variant == VARIANTS[1])
+        found[variant].append(one)
     return found
 
 
@@ -122,7 +122,7 @@ def _show(crowds: Sequence[dict[str, float]], effects: dict[str, dict[str, objec
     report.show(f"Watchers of a sync of a shop that answers after {LATENCY_MS} ms", columns, rows)
     columns = list(next(iter(effects.values())))
     rows = [[variant, *(str(one[name]) for name in columns)] for variant, one in effects.items()]
-    title = f"First load of about {size.items:,} items, {size.rounds} times each, alternating; medians"
+    title = f"First load of about {size.items:,} items, {2 * size.rounds} times each, alternating; medians"
     report.show(title, ["", *columns], rows)
 
 
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="500 watchers and 20,000 items, once")
     parser.add_argument("--watchers", action="append", type=int, help="repeatable [default: 100, 1000, 5000]")
     parser.add_argument("--items", type=int, help="of the sync that is not to be slowed [default: 100000]")
-    parser.add_argument("--rounds", type=int, help="[default: 3]")
+    parser.add_argument("--rounds", type=int, help="of syncs there are twice as many [default: 3]")
     size = _size(parser.parse_args())
     presences, effects = asyncio.run(_all(size))
     crowds = [_crowd(repetitions) for repetitions in presences]

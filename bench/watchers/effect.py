@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from catalogsync.catalog.v1.catalog_service_pb2 import Sync
 
 from bench.cluster import Replica, running_cluster
 from bench.measure import BenchFailed
+from bench.settled import forget, settle
 from bench.stack import Store
 from bench.stores import ServedShop
 from bench.watchers.crowd import Crowd, watching
@@ -54,12 +56,14 @@ async def watched_sync(
             )
             for _ in range(bool(watchers))
         ]
+        await asyncio.to_thread(settle)
         before = {**cluster.cpu(), "watchers": sum(crowd.cpu_seconds() for crowd in crowds)}
         await replica.client.cancel_sync(first.sync_id)
         sync = await cluster.family.during(_ended(replica, waiting.sync_id))
         _check(shop, sync)
         snapshots = await _snapshots(crowds)
         after = {**cluster.cpu(), "watchers": sum(crowd.cpu_seconds() for crowd in crowds)}
+    forget(place)
     return Watched(
         seconds=(sync.end_time.ToNanoseconds() - sync.start_time.ToNanoseconds()) / 1e9,
         cpu={name: round(after[name] - before[name], 2) for name in after},

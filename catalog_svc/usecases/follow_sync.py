@@ -21,9 +21,19 @@ class WatchLimits:
     """How a watch behaves."""
 
     heartbeat_every: timedelta = timedelta(seconds=10)
-    """At most. The contract promises 30 s; thrice that often leaves room for a slow network."""
+    """At most, unless thousands follow. The contract promises 30 s; thrice that often leaves room for a slow
+    network."""
+    heartbeats_per_second: float = 300
+    """From this replica to all who follow; more would cost a running sync what it is to be spared."""
+    longest_silence: timedelta = timedelta(seconds=25)
+    """However many follow."""
     max_age: timedelta = timedelta(minutes=15)
     """Below the server's grace for old connections, so that a watch ends by itself, and properly."""
+
+    def silence(self, followers: int) -> float:
+        """Seconds after which one of so many followers is sent a heartbeat."""
+        spread = max(self.heartbeat_every.total_seconds(), followers / self.heartbeats_per_second)
+        return min(self.longest_silence.total_seconds(), spread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,7 @@ class FollowSync:
     async def _next(self, subscription: Subscription, revision: int) -> Sync | None:
         """What is newer; None: it is time for a heartbeat."""
         # Else those who were shown the same in one moment would all get their heartbeats in one moment.
-        within = self._limits.heartbeat_every.total_seconds() * random.uniform(0.7, 1)
+        within = self._limits.silence(self._feed.follower_count) * random.uniform(0.7, 1)
         newer = None if self._drain.started else await subscription.newer_than(revision, within=within)
         if newer is None and self._drain.started:
             raise ServerDraining

@@ -10,7 +10,7 @@ from typing import Final
 from catalog_svc.usecases.audience import Audience
 from catalog_svc.usecases.show_pace import ShowPace
 
-_TICK: Final = 0.02
+_TICK: Final = 0.05
 """Seconds between two rounds while somebody waits for a turn."""
 _AT_A_TIME: Final = 50
 """Followers of one sync. Each then sends a message: a few milliseconds for all of these."""
