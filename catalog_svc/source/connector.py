@@ -65,7 +65,8 @@ class ConnectorSource:
         self, call: grpc.aio.UnaryStreamCall[pb.FetchProductsRequest, pb.FetchProductsResponse]
     ) -> pb.FetchProductsResponse | None:
         try:
-            message = await asyncio.wait_for(call.read(), self._stall_timeout)
+            async with asyncio.timeout(self._stall_timeout):
+                message = await call.read()
         except TimeoutError:
             raise ConnectorUnavailable("connector_svc has fallen silent; we try again") from None
         except grpc.aio.AioRpcError as error:

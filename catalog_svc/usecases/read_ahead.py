@@ -13,6 +13,9 @@ from catalog_svc.domain.source import SourceBatch, SourceEvent
 _DEPTH = 4
 """Messages read ahead, about 1 MiB each at most: two hide the latency, four let small ones be gathered."""
 
+_CANCEL_AGAIN = 0.5
+"""Seconds."""
+
 
 class _Broken:
     def __init__(self, error: BaseException | None) -> None:
@@ -37,8 +40,10 @@ class ReadAhead:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._reader.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
+        # What is read may lose a cancel that meets an answer, and then there is nobody left who makes room for it.
+        while not self._reader.done():
+            self._reader.cancel()
+            await asyncio.wait((self._reader,), timeout=_CANCEL_AGAIN)
 
     async def next(self) -> SourceEvent | None:
         """The next event; None when the source ended. Raises what the source raised, after all before it."""

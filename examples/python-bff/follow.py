@@ -42,7 +42,7 @@ async def follow(catalog: CatalogServiceStub, sync_id: str) -> AsyncIterator[pb.
     while True:
         call = catalog.WatchSync(pb.WatchSyncRequest(sync_id=sync_id, after_revision=revision))
         try:
-            while isinstance(message := await asyncio.wait_for(call.read(), SILENT_SECONDS), pb.WatchSyncResponse):
+            while isinstance(message := await read(call), pb.WatchSyncResponse):
                 revision = message.sync.revision
                 if not message.heartbeat:
                     yield message.sync
@@ -56,6 +56,12 @@ async def follow(catalog: CatalogServiceStub, sync_id: str) -> AsyncIterator[pb.
         finally:
             call.cancel()
         await asyncio.sleep(random.uniform(0.2, 2))
+
+
+async def read(call: grpc.aio.UnaryStreamCall[pb.WatchSyncRequest, pb.WatchSyncResponse]) -> object:
+    """The next message, or gRPC's mark of the end. Raises TimeoutError after too long a silence."""
+    async with asyncio.timeout(SILENT_SECONDS):
+        return await call.read()
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:

@@ -1,0 +1,85 @@
+"""Whoever stops reading a source is let go, whatever the source does with the cancel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import cast
+
+import grpc
+import pytest
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+
+from catalog_svc.domain.errors import ConnectorUnavailable
+from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceRequest
+from catalog_svc.source import decode
+from catalog_svc.source.connector import ConnectorSource
+from catalog_svc.usecases.read_ahead import ReadAhead
+
+
+def one_batch() -> SourceBatch:
+    return decode.batch(pb.ProductBatch(checkpoint=b"1"), currency_code="EUR")
+
+
+async def four_batches_and_an_error_instead_of_a_cancel() -> AsyncGenerator[SourceEvent, None]:
+    for _ in range(4):
+        yield one_batch()
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        raise ConnectorUnavailable from None
+
+
+@pytest.mark.timeout(10)
+async def test_a_source_that_loses_a_cancel_while_nobody_takes_what_was_read_ends() -> None:
+    """It held its sync's place on the replica for ever."""
+    async with ReadAhead(four_batches_and_an_error_instead_of_a_cancel()):
+        await asyncio.sleep(0.01)
+
+
+class _Call:
+    """Gives one message, when told."""
+
+    def __init__(self) -> None:
+        self.messages: asyncio.Queue[pb.FetchProductsResponse] = asyncio.Queue()
+        self.cancelled = False
+
+    async def read(self) -> pb.FetchProductsResponse:
+        return await self.messages.get()
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class _Channel:
+    """Of which every call is the same one."""
+
+    def __init__(self, call: _Call) -> None:
+        self._call = call
+
+    def unary_stream(self, method: str, **_: object) -> Callable[..., _Call]:
+        return lambda request, metadata: self._call
+
+    unary_unary = unary_stream
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_cancel_that_meets_a_message_is_not_lost(steps: int) -> None:
+    call = _Call()
+    source = ConnectorSource(cast("grpc.aio.Channel", _Channel(call)))
+    request = SourceRequest(shop=ShopKey("shopify", "a.myshopify.com"), updated_after=None, checkpoint=b"")
+
+    async def read() -> None:
+        async for _ in source.fetch(request):
+            pass
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.01)
+    call.messages.put_nowait(pb.FetchProductsResponse(batch=pb.ProductBatch()))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    reading.cancel()
+    ended, _ = await asyncio.wait((reading,), timeout=1)
+    assert ended
+    assert reading.cancelled()
