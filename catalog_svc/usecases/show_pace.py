@@ -16,11 +16,11 @@ class ShowPace:
 
     min_interval: timedelta = timedelta(milliseconds=250)
     """Between two shows to one follower: an eye follows no faster."""
-    per_second: float = 300
+    per_second: float = 250
     """Followers that a replica shows something while news come thick and fast, as they do when a sync takes all
     the CPU it can get: a fiftieth of what it could, so that the sync is hardly slowed by those who watch it.
     Thousands of followers wait longer."""
-    max_interval: timedelta = timedelta(seconds=15)
+    max_interval: timedelta = timedelta(seconds=20)
     """Between two shows to one follower while there are news, however many follow."""
     patience: timedelta = timedelta(milliseconds=300)
     """News that nothing newer replaces for so long are not thick and fast."""
