@@ -35,7 +35,8 @@ class Stage:
     def enter(self, audience: Audience) -> None:
         """Somebody in it is to be shown something."""
         self._behind[audience] = None
-        if self._next is None or audience.final:
+        # Few followers need not wait for the next round.
+        if self._next is None or audience.final or self._allowance >= 1:
             self._play_after(0)
 
     def leave(self, audience: Audience) -> None:

@@ -214,6 +214,20 @@ def slow(feed: SyncFeed, sync_id: UUID) -> Iterator[Slow]:
 
 
 @skipping
+async def test_among_few_the_news_of_one_sync_wait_for_no_round_of_another() -> None:
+    async with crowd(1) as busy:
+        other = Crowd(busy.feed, running(1))
+        other.feed.publish(other.sync)
+        other.join(1)
+        working = asyncio.create_task(busy.work(2, every=0.04))
+        await asyncio.sleep(1.01)
+        began = now()
+        other.publish()
+        await working
+        assert other.moments() == [began]
+
+
+@skipping
 async def test_who_leaves_in_the_moment_of_its_turn_takes_it_from_nobody() -> None:
     audience = Audience()
     tasks = [asyncio.create_task(audience.wait(behind=True, shown_at=0)) for _ in range(3)]
