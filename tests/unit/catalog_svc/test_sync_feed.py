@@ -57,6 +57,13 @@ class Crowd:
         for _ in range(followers):
             self.tasks.append(asyncio.create_task(self._follow(len(self.tasks))))
 
+    def beside(self, followers: int) -> Crowd:
+        """Of another sync on the same replica."""
+        other = Crowd(self.feed, running(1))
+        other.feed.publish(other.sync)
+        other.join(followers)
+        return other
+
     async def _follow(self, number: int) -> None:
         with self.feed.follow(self.sync.sync_id) as subscription:
             while not self.sync.state.ended:
@@ -99,9 +106,7 @@ def now() -> float:
 async def crowd(followers: int) -> AsyncIterator[Crowd]:
     """Followers that know revision 1."""
     feed = SyncFeed(MemorySyncs(MemoryLink(MemoryCatalog())), max_followers=20_000)
-    many = Crowd(feed, running(1))
-    feed.publish(many.sync)
-    many.join(followers)
+    many = Crowd(feed, running(1)).beside(followers)
     await asyncio.sleep(1)
     yield many
     for task in many.tasks:
@@ -163,9 +168,7 @@ async def test_the_end_is_shown_to_all_at_once_and_other_work_comes_in_between()
 @skipping
 async def test_news_of_one_sync_do_not_wait_for_the_followers_of_another() -> None:
     async with crowd(5_000) as many:
-        few = Crowd(many.feed, running(1))
-        few.feed.publish(few.sync)
-        few.join(10)
+        few = many.beside(10)
         working = asyncio.create_task(many.work(4, every=0.04))
         await asyncio.sleep(3)
         began = now()
@@ -216,9 +219,7 @@ def slow(feed: SyncFeed, sync_id: UUID) -> Iterator[Slow]:
 @skipping
 async def test_among_few_the_news_of_one_sync_wait_for_no_round_of_another() -> None:
     async with crowd(1) as busy:
-        other = Crowd(busy.feed, running(1))
-        other.feed.publish(other.sync)
-        other.join(1)
+        other = busy.beside(1)
         working = asyncio.create_task(busy.work(2, every=0.04))
         await asyncio.sleep(1.01)
         began = now()
