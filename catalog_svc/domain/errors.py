@@ -10,8 +10,8 @@
     ├── StorageUnavailable
     ├── SyncNotCancellable, SyncNotResumable
     └── SourceFailed            ends or interrupts a sync: ConnectorUnavailable, SourceIncomplete,
-                                SourceCountMismatch, MassDeleteBlocked, SyncStalled, and every reason that the
-                                connector itself gives
+                                SourceCountMismatch, SourceCurrencyChanged, MassDeleteBlocked, SyncStalled, and
+                                every reason that the connector itself gives
 
 LeaseLost is no Failure: nobody is told, the new owner goes on.
 """
@@ -209,6 +209,18 @@ class SourceCountMismatch(SourceFailed):
             message=f"{expected} {what} announced, {received} arrived; what came is stored, start another sync",
             metadata={"expected": str(expected), "received": str(received)},
             passing=False,
+        )
+
+
+class SourceCurrencyChanged(SourceFailed):
+    """The shop's currency changed while its products were read."""
+
+    def __init__(self, *, expected: str, received: str) -> None:
+        super().__init__(
+            reason="SOURCE_CURRENCY_CHANGED",
+            message=f"the shop's currency changed from {expected} to {received}; all its products are read anew",
+            metadata={"expected": expected, "received": received},
+            passing=True,
         )
 
 

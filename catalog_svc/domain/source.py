@@ -107,6 +107,17 @@ class SourceEnd:
     """Whether an incremental pass named every product of the shop."""
     notes: tuple[str, ...] = ()
     """What came to light while the pass ran, a sentence for people each."""
+    absence_proven: bool = False
+    """Whether the source proves that it has no other product than the pass named."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MissingProduct:
+    """A stored product that a complete pass did not meet."""
+
+    product_id: str
+    item_count: int
+    """Its items that are not deleted."""
 
 
 SourceEvent: TypeAlias = SourceHeader | SourceBatch | Waiting | SourceEnd

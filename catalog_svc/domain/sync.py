@@ -114,3 +114,15 @@ class ClaimedSync:
     """Attempts before this one that heard from their source and then stored nothing; 0 for most."""
     stuck_for: timedelta
     """Since something was stored, or since the first claim; by the database's clock."""
+    allow_mass_delete: bool = False
+    """Whether the sync may delete more than the deletion guard allows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BegunPass:
+    """A sync whose source has sent its header, and what its pass is to read."""
+
+    sync: Sync
+    checkpoint: bytes
+    updated_after: datetime | None
+    """Other than was asked for when the shop's currency changed: then everything is read from the beginning."""

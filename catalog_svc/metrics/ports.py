@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch, SourceHeader
-from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncState
+from catalog_svc.domain.sync import BegunPass, ClaimedSync, Lease, Sync, SyncError, SyncState
 from catalog_svc.metrics.syncs import SyncMetrics
 from catalog_svc.usecases.ports import Batches, Leases, Orders, Runs
 
@@ -40,11 +40,11 @@ class MeteredLeases:
         with noticing(self._metrics):
             await self._inner.release(lease)
 
-    async def begin(self, lease: Lease, header: SourceHeader) -> Sync:
+    async def begin(self, lease: Lease, header: SourceHeader) -> BegunPass:
         with noticing(self._metrics):
-            sync = await self._inner.begin(lease, header)
+            begun = await self._inner.begin(lease, header)
         self._metrics.goes_on(lease.sync_id)
-        return sync
+        return begun
 
     async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
         with noticing(self._metrics):
@@ -58,9 +58,11 @@ class MeteredLeases:
         self._metrics.waits(sync, waiting.reason)
         return sync
 
-    async def end(self, lease: Lease, state: SyncState, error: SyncError | None = None) -> Sync:
+    async def end(
+        self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
+    ) -> Sync:
         with noticing(self._metrics):
-            sync = await self._inner.end(lease, state, error)
+            sync = await self._inner.end(lease, state, error, notes=notes)
         self._metrics.ended(sync)
         return sync
 

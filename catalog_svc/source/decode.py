@@ -67,6 +67,7 @@ def end(message: pb.FetchEnd) -> SourceEnd:
         set_aside_count=message.set_aside_count,
         warnings=tuple(map(_storable, message.warnings)),
         all_listed=message.all_listed,
+        absence_proven=message.absence_proven,
         notes=tuple(map(_storable, message.notes)),
     )
 

@@ -49,7 +49,8 @@ _PROGRESS = text(f"""
         products_set_aside = products_set_aside + :products_set_aside,
         items_seen = items_seen + :items_seen, items_created = items_created + :items_created,
         items_updated = items_updated + :items_updated, items_unchanged = items_unchanged + :items_unchanged,
-        items_deleted = items_deleted + :items_deleted, items_set_aside = items_set_aside + :items_set_aside
+        items_deleted = items_deleted + :items_deleted, items_set_aside = items_set_aside + :items_set_aside,
+        products_checked = products_checked + :products_checked
     WHERE merchant_id = :merchant_id AND sync_id = :sync_id
     RETURNING {SYNC_COLUMNS}""")
 
@@ -95,7 +96,8 @@ class BatchStore:
     ) -> tuple[Lease, Sync]:
         """The lease for the next batch and the sync after this one. Raises LeaseLost: nothing was written.
 
-        `full` keeps the ids of its products for the sweep at the end of the pass, as those that were only listed.
+        The ids of its products, of those set aside and of those only listed are kept for the end of the pass. Of a
+        pass that is not `full` those only listed count as checked.
         """
         order = _Order(lease=lease, shop=shop, batch=batch, full=full, items_per_second=items_per_second)
         sync = await self._database.transaction(lambda connection: self._apply(connection, order))
@@ -114,8 +116,7 @@ class BatchStore:
         deleted = fenced.items_deleted + written.items.deleted
         if written.items.deleted and deleted > ALWAYS_ALLOWED and not fenced.allow_mass_delete:
             check_fuse(would_delete=deleted, stored=await count_items(connection, scope) + deleted)
-        seen = _seen(products, order.batch.issues) if order.full else []
-        seen += order.batch.listed_product_ids
+        seen = _seen(products, order.batch)
         if seen:
             await connection.execute(_SEEN, {**key, "pass_id": fenced.pass_id, "product_ids": seen})
         await _store_issues(connection, key, order.batch.issues, first=fenced.issue_count + 1)
@@ -139,6 +140,7 @@ class BatchStore:
             "checkpoint": order.batch.checkpoint,
             "items_per_second": order.items_per_second,
             "issue_count": len(order.batch.issues),
+            "products_checked": 0 if order.full else len(order.batch.listed_product_ids),
         }
 
 
@@ -156,10 +158,10 @@ def _distinct(products: Sequence[IncomingProduct]) -> list[IncomingProduct]:
     return list({product.product_id: product for product in products}.values())
 
 
-def _seen(products: Sequence[IncomingProduct], issues: Sequence[RecordIssue]) -> list[str]:
+def _seen(products: Sequence[IncomingProduct], batch: SourceBatch) -> list[str]:
     """What the platform has: also what was set aside is there, and must not be taken for gone."""
-    set_aside = {issue.product_id for issue in issues if issue.product_set_aside and issue.product_id}
-    return [*{product.product_id for product in products} | set_aside]
+    set_aside = {issue.product_id for issue in batch.issues if issue.product_set_aside and issue.product_id}
+    return [*{product.product_id for product in products} | set_aside | set(batch.listed_product_ids)]
 
 
 async def _store_issues(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -19,9 +19,9 @@ from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceHeader
-from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncState
+from catalog_svc.domain.sync import BegunPass, ClaimedSync, Lease, Sync, SyncError, SyncMode, SyncState
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.rows import SHOP_COLUMNS, SYNC_COLUMNS, to_shop, to_sync
+from catalog_svc.storage.rows import SHOP_COLUMNS, SYNC_COLUMNS, merged_notes, to_shop, to_sync
 from catalog_svc.storage.shops import store_profile
 
 _FREE = """state IN ('PENDING', 'RUNNING')
@@ -68,9 +68,27 @@ _BEGIN = text(f"""
         served_api_version = :served_api_version, watermark = coalesce(watermark, :watermark),
         estimated_product_count = coalesce(:estimated_product_count, estimated_product_count),
         estimated_item_count = coalesce(:estimated_item_count, estimated_item_count),
-        waiting_reason = NULL, begun_epoch = epoch,
+        waiting_reason = NULL, begun_epoch = epoch, notes = {merged_notes("notes")},
         claims_without_progress = claims_without_progress + (begun_epoch <> epoch)::integer
     WHERE {_HELD} RETURNING {SYNC_COLUMNS}""")
+
+# A pass over a shop whose currency has changed begins anew, whatever it had read: what it counted so far are
+# products that it is about to read again.
+_RESTART = text(f"""
+    UPDATE sync SET mode = 'FULL', checkpoint = '', updated_after = NULL, watermark = :watermark,
+        products_seen = 0, products_created = 0, products_updated = 0, products_unchanged = 0,
+        products_set_aside = 0, products_checked = 0,
+        items_seen = 0, items_created = 0, items_updated = 0, items_unchanged = 0, items_set_aside = 0,
+        notes = {merged_notes("notes")}
+    WHERE merchant_id = :merchant_id AND sync_id = :sync_id
+    RETURNING {SYNC_COLUMNS}""")
+
+_DROP_SEEN = text("DELETE FROM sync_seen WHERE merchant_id = :merchant_id AND pass_id = :pass_id")
+
+# Until a full sync has succeeded the shop holds prices in two currencies: the next sync must be a full one, too.
+_NEVER_COMPLETE = text("""
+    UPDATE shop SET watermark = NULL, full_watermark = NULL
+    WHERE merchant_id = :merchant_id AND shop_id = :shop_id""")
 
 _WAITS = """revision = revision + 1, updated_at = clock_timestamp(), waiting_reason = :reason,
         waiting_until = :until, waiting_message = :message, waiting_done_count = :done_count,
@@ -84,7 +102,7 @@ _END = text(f"""
     UPDATE sync SET state = :state, revision = revision + 1, updated_at = clock_timestamp(),
         ended_at = clock_timestamp(), lease_until = NULL, owner = NULL, waiting_reason = NULL,
         items_per_second = NULL, error_reason = :error_reason, error_message = :error_message,
-        error_metadata = CAST(:error_metadata AS jsonb)
+        error_metadata = CAST(:error_metadata AS jsonb), notes = {merged_notes("notes")}
     WHERE {_HELD} RETURNING {SYNC_COLUMNS}""")
 
 # A pass before this one cannot be resumed any more: nobody needs the ids that it met.
@@ -96,7 +114,9 @@ _FORGET_EARLIER = text("""
       AND seen.merchant_id = :merchant_id AND seen.pass_id = earlier.pass_id""")
 
 _ADVANCE = text(f"""
-    UPDATE shop SET watermark = greatest(watermark, :watermark), updated_at = clock_timestamp()
+    UPDATE shop SET watermark = greatest(watermark, :watermark), notes = CAST(:notes AS text[]),
+        full_watermark = CASE WHEN :full THEN greatest(full_watermark, :watermark) ELSE full_watermark END,
+        updated_at = clock_timestamp()
     WHERE merchant_id = :merchant_id AND shop_id = :shop_id
     RETURNING merchant_id, shop_id, {SHOP_COLUMNS}""")
 
@@ -172,9 +192,13 @@ class LeaseStore:
 
         await self._database.transaction(work)
 
-    async def begin(self, lease: Lease, header: SourceHeader) -> Sync:
-        """Keeps what the source's header tells; the first header's watermark stays. Raises LeaseLost."""
+    async def begin(self, lease: Lease, header: SourceHeader) -> BegunPass:
+        """Keeps what the source's header tells; the first header's watermark stays. Raises LeaseLost.
+
+        A currency other than the stored one turns the pass into a full one from the beginning.
+        """
         values = {
+            "notes": list(dict.fromkeys(header.notes)),
             "strategy": header.strategy,
             "served_api_version": header.served_api_version,
             "watermark": header.watermark,
@@ -182,14 +206,19 @@ class LeaseStore:
             "estimated_item_count": header.estimated_item_count,
         }
 
-        async def work(connection: AsyncConnection) -> Sync:
+        async def work(connection: AsyncConnection) -> BegunPass:
             row = await _fenced(connection, _BEGIN, {**_key(lease), **values})
             if lease.next_seq == 0:
                 await connection.execute(_FORGET_EARLIER, _key(lease))
+            stored = (await _shop_of(connection, row)).currency_code
+            if stored and stored != header.profile.currency_code:
+                row = await _restarted(connection, row, header, stored)
             shop = await store_profile(
                 connection, merchant_id=lease.merchant_id, shop_id=lease.shop_id, profile=header.profile
             )
-            return to_sync(row, shop)
+            return BegunPass(
+                sync=to_sync(row, shop), checkpoint=row["checkpoint"], updated_after=row["updated_after"]
+            )
 
         return await self._database.transaction(work)
 
@@ -215,14 +244,17 @@ class LeaseStore:
 
         return await self._database.transaction(work)
 
-    async def end(self, lease: Lease, state: SyncState, error: SyncError | None = None) -> Sync:
-        """Ends the sync; success moves the shop's watermark with it. Raises LeaseLost."""
+    async def end(
+        self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
+    ) -> Sync:
+        """Ends the sync; success moves the shop's watermark and notes with it. Raises LeaseLost."""
         values = {
             **_key(lease),
             "state": state.value,
             "error_reason": error.reason if error else None,
             "error_message": error.message if error else "",
             "error_metadata": json.dumps(dict(error.metadata)) if error else "{}",
+            "notes": list(dict.fromkeys(notes)),
         }
 
         async def work(connection: AsyncConnection) -> Sync:
@@ -241,7 +273,12 @@ class LeaseStore:
     ) -> Shop:
         values = {"merchant_id": lease.merchant_id, "shop_id": lease.shop_id}
         if state is SyncState.SUCCEEDED and row["watermark"] is not None:
-            result = await connection.execute(_ADVANCE, {**values, "watermark": row["watermark"]})
+            moved = {
+                "watermark": row["watermark"],
+                "notes": row["notes"],
+                "full": row["mode"] == SyncMode.FULL.value,
+            }
+            result = await connection.execute(_ADVANCE, {**values, **moved})
         else:
             result = await connection.execute(_SHOP, values)
         return to_shop(result.mappings().one())
@@ -254,6 +291,26 @@ def _key(lease: Lease) -> dict[str, object]:
 async def _shop_of(connection: AsyncConnection, row: Mapping[Any, Any]) -> Shop:
     values = {"merchant_id": row["merchant_id"], "shop_id": row["shop_id"]}
     return to_shop((await connection.execute(_SHOP, values)).mappings().one())
+
+
+async def _restarted(
+    connection: AsyncConnection, row: Mapping[Any, Any], header: SourceHeader, stored_currency: str
+) -> Mapping[Any, Any]:
+    """The sync's row when the shop's currency has changed; a full pass at its beginning stays as it is."""
+    key = {"merchant_id": row["merchant_id"], "shop_id": row["shop_id"]}
+    await connection.execute(_NEVER_COMPLETE, key)
+    if row["mode"] == SyncMode.FULL.value and not row["checkpoint"]:
+        return row
+    await connection.execute(_DROP_SEEN, {"merchant_id": row["merchant_id"], "pass_id": row["pass_id"]})
+    currency = header.profile.currency_code
+    note = f"The shop's currency changed from {stored_currency} to {currency}: everything was read anew."
+    values = {
+        "merchant_id": row["merchant_id"],
+        "sync_id": row["sync_id"],
+        "watermark": header.watermark,
+        "notes": [note],
+    }
+    return (await connection.execute(_RESTART, values)).mappings().one()
 
 
 async def _fenced(
@@ -279,4 +336,5 @@ def _to_claimed(row: Mapping[Any, Any], shop: Shop) -> ClaimedSync:
         updated_after=row["updated_after"],
         claims_without_progress=row["claims_without_progress"],
         stuck_for=row["stuck_for"],
+        allow_mass_delete=row["allow_mass_delete"],
     )

@@ -20,6 +20,17 @@ SYNC_COLUMNS = ", ".join(f"sync.{column.name}" for column in sync.columns)
 """What `to_sync` reads; by name, so that a column added by a newer version disturbs no prepared statement."""
 
 
+_MAX_NOTES = 20
+
+
+def merged_notes(column: str) -> str:
+    """The SQL of `column` with those distinct notes of the parameter `:notes` that it lacks; at most 20 in all."""
+    return f"""({column} || ARRAY(
+        SELECT note FROM unnest(CAST(:notes AS text[])) WITH ORDINALITY AS more (note, place)
+        WHERE note <> ALL({column}) ORDER BY place
+    ))[1 : {_MAX_NOTES}]"""
+
+
 def to_shop(row: Row) -> Shop:
     """From `SHOP_COLUMNS` with the ids."""
     return Shop(

@@ -1,18 +1,18 @@
-"""Marks what a complete full pass did not meet: the platform no longer has it."""
+"""What a complete pass met, beside what is stored: what the catalog lacks, and what the platform no longer has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.fuse import check_fuse
 from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.source import MissingProduct
 from catalog_svc.domain.sync import Lease, Sync
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.items import count_items
@@ -26,26 +26,42 @@ _FENCE = text("""
     UPDATE sync SET next_seq = next_seq + 1, lease_until = clock_timestamp() + :ttl, claims_without_progress = 0
     WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND next_seq = :next_seq
       AND state = 'RUNNING'
-    RETURNING pass_id, items_deleted, allow_mass_delete""")
+    RETURNING pass_id""")
+
+_PASS = text("""
+    SELECT pass_id FROM sync
+    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND state = 'RUNNING'""")
 
 # Of tables that just grew the planner knows nothing, and would look through all ids for each product.
 _NO_NESTED_LOOPS = text("SET LOCAL enable_nestloop = off")
 
-_VANISHED = """
+_MISSING = """
     FROM product WHERE product.merchant_id = :merchant_id AND product.shop_id = :shop_id
       AND product.deleted_at IS NULL
       AND NOT EXISTS (SELECT FROM sync_seen AS seen WHERE seen.merchant_id = :merchant_id
                       AND seen.pass_id = :pass_id AND seen.product_id = product.product_id)"""
 
-_COUNT_VANISHING = text(f"""
-    SELECT count(*) FROM item
-    WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND deleted_at IS NULL
-      AND product_id IN (SELECT product.product_id {_VANISHED})""")
+_MISSING_PAGE = text(f"""
+    WITH missing AS (
+        SELECT product.product_id {_MISSING} AND product.product_id > :after
+        ORDER BY product.product_id LIMIT :limit)
+    SELECT product_id, (
+        SELECT count(*) FROM item
+        WHERE item.merchant_id = :merchant_id AND item.shop_id = :shop_id
+          AND item.product_id = missing.product_id AND item.deleted_at IS NULL) AS item_count
+    FROM missing ORDER BY product_id""")
+
+_UNSTORED_PAGE = text("""
+    SELECT seen.product_id FROM sync_seen AS seen
+    WHERE seen.merchant_id = :merchant_id AND seen.pass_id = :pass_id AND seen.product_id > :after
+      AND NOT EXISTS (SELECT FROM product WHERE product.merchant_id = :merchant_id AND product.shop_id = :shop_id
+                      AND product.product_id = seen.product_id AND product.deleted_at IS NULL)
+    ORDER BY seen.product_id LIMIT :limit""")
 
 _MARK_PRODUCTS = text(f"""
     UPDATE product SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE merchant_id = :merchant_id AND shop_id = :shop_id
-      AND product_id IN (SELECT product.product_id {_VANISHED} ORDER BY product.product_id LIMIT :most)
+      AND product_id IN (SELECT product.product_id {_MISSING} ORDER BY product.product_id LIMIT :most)
     RETURNING product_id""")
 
 _MARK_ITEMS = text("""
@@ -71,16 +87,34 @@ _FORGET_SEEN = text("""
 
 
 class SweepStore:
-    """Sweeps in steps, each a fenced transaction of its own, so that no step is long and any replica can go on."""
+    """Marks in steps, each a fenced transaction of its own, so that no step is long and any replica can go on."""
 
     def __init__(self, database: Database, *, ttl: timedelta) -> None:
         self._database = database
         self._ttl = ttl
 
-    async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:
-        """Marks some vanished products and their items; None for the sync: nothing was left to mark.
+    async def missing(self, lease: Lease, *, after: str, limit: int) -> list[MissingProduct]:
+        """Stored products that the pass did not meet, by id, above `after`. Raises LeaseLost."""
+        rows = await self._page(_MISSING_PAGE, lease, after=after, limit=limit)
+        return [MissingProduct(product_id=row["product_id"], item_count=row["item_count"]) for row in rows]
 
-        Raises MassDeleteBlocked before anything is marked, LeaseLost.
+    async def unstored(self, lease: Lease, *, after: str, limit: int) -> list[str]:
+        """Ids that the pass met and the catalog lacks or holds as deleted, in order, above `after`.
+
+        Raises LeaseLost.
+        """
+        rows = await self._page(_UNSTORED_PAGE, lease, after=after, limit=limit)
+        return [row["product_id"] for row in rows]
+
+    async def live_items(self, lease: Lease) -> int:
+        """Items of the shop that are not deleted."""
+        scope = ShopScope(merchant_id=lease.merchant_id, shop_id=lease.shop_id)
+        return await self._database.transaction(lambda connection: count_items(connection, scope))
+
+    async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:
+        """Marks some products that the pass did not meet, and their items; None for the sync: nothing was left.
+
+        The caller has made sure that they are gone, and that they may be so many. Raises LeaseLost.
         """
         sync = await self._database.transaction(lambda connection: self._step(connection, lease, shop))
         return replace(lease, next_seq=lease.next_seq + 1), sync
@@ -93,6 +127,21 @@ class SweepStore:
             await learn_growth(connection, lease)
 
         await self._database.transaction(work)
+
+    async def _page(
+        self, statement: TextClause, lease: Lease, *, after: str, limit: int
+    ) -> Sequence[Mapping[Any, Any]]:
+        async def work(connection: AsyncConnection) -> Sequence[Mapping[Any, Any]]:
+            key = {"merchant_id": lease.merchant_id, "sync_id": lease.sync_id, "epoch": lease.epoch}
+            pass_id = (await connection.execute(_PASS, key)).scalar()
+            if pass_id is None:
+                raise LeaseLost
+            await connection.execute(_NO_NESTED_LOOPS)
+            values = {"merchant_id": lease.merchant_id, "shop_id": lease.shop_id, "pass_id": pass_id}
+            page = await connection.execute(statement, {**values, "after": after, "limit": limit})
+            return page.mappings().all()
+
+        return await self._database.transaction(work)
 
     async def _step(self, connection: AsyncConnection, lease: Lease, shop: Shop) -> Sync | None:
         key = {
@@ -110,8 +159,6 @@ class SweepStore:
             "shop_id": lease.shop_id,
             "pass_id": fenced.pass_id,
         }
-        if not fenced.allow_mass_delete:
-            await self._check(connection, lease, values, deleted=fenced.items_deleted)
         marked = await connection.execute(_MARK_PRODUCTS, {**values, "most": _PRODUCTS_PER_TRANSACTION})
         gone = list(marked.scalars())
         if not gone:
@@ -126,12 +173,3 @@ class SweepStore:
         if row is None:
             raise LeaseLost
         return to_sync(row, shop)
-
-    async def _check(
-        self, connection: AsyncConnection, lease: Lease, values: dict[str, Any], *, deleted: int
-    ) -> None:
-        """Counts what this sync has deleted already, so that many small steps are one deletion to the fuse."""
-        vanishing = (await connection.execute(_COUNT_VANISHING, values)).scalar_one()
-        scope = ShopScope(merchant_id=lease.merchant_id, shop_id=lease.shop_id)
-        stored = await count_items(connection, scope) + deleted
-        check_fuse(would_delete=deleted + vanishing, stored=stored)

@@ -13,9 +13,9 @@ from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey
-from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceHeader, SourceRequest
+from catalog_svc.domain.source import MissingProduct, SourceBatch, SourceEvent, SourceHeader, SourceRequest
 from catalog_svc.domain.status import CatalogCounts
-from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncState
+from catalog_svc.domain.sync import BegunPass, ClaimedSync, Lease, Sync, SyncError, SyncState
 
 
 class Shops(Protocol):
@@ -131,7 +131,13 @@ class Leases(Protocol):
 
     async def release(self, lease: Lease) -> None: ...
 
-    async def begin(self, lease: Lease, header: SourceHeader) -> Sync: ...
+    async def begin(self, lease: Lease, header: SourceHeader) -> BegunPass:
+        """Keeps what the header tells.
+
+        A currency other than the stored one turns the pass into a full one from the beginning, and the shop into
+        one that was never complete.
+        """
+        ...
 
     async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync: ...
 
@@ -139,7 +145,11 @@ class Leases(Protocol):
         """Waits for another attempt: nobody who dies now died of this one."""
         ...
 
-    async def end(self, lease: Lease, state: SyncState, error: SyncError | None = None) -> Sync: ...
+    async def end(
+        self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
+    ) -> Sync:
+        """Ends the sync, with these notes beside those of its header."""
+        ...
 
 
 class Runs(Protocol):
@@ -161,10 +171,25 @@ class Batches(Protocol):
 
 
 class Sweeps(Protocol):
-    """Marks what a complete full pass did not meet."""
+    """What a complete pass met, beside what is stored."""
+
+    async def missing(self, lease: Lease, *, after: str, limit: int) -> list[MissingProduct]:
+        """Stored products that the pass did not meet, by id, above `after`."""
+        ...
+
+    async def unstored(self, lease: Lease, *, after: str, limit: int) -> list[str]:
+        """Ids that the pass met and that the catalog lacks or holds as deleted, in order, above `after`."""
+        ...
+
+    async def live_items(self, lease: Lease) -> int:
+        """Items of the shop that are not deleted."""
+        ...
 
     async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:
-        """Marks some; None: nothing was left to mark. Raises MassDeleteBlocked, LeaseLost."""
+        """Marks some of the products that the pass did not meet as deleted; None: nothing was left to mark.
+
+        Raises LeaseLost.
+        """
         ...
 
     async def tidy_up(self, lease: Lease) -> None:

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from catalog_svc.domain.errors import SourceFailed, SourceIncomplete, StorageUnavailable, SyncStalled
@@ -18,6 +20,7 @@ from catalog_svc.usecases.completeness import check_complete
 from catalog_svc.usecases.patience import Patience, RunLimits
 from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps
 from catalog_svc.usecases.read_ahead import ReadAhead
+from catalog_svc.usecases.reconcile import Reconciliation
 from catalog_svc.usecases.sync_feed import SyncFeed
 from catalog_svc.usecases.turns import Turns
 
@@ -51,6 +54,7 @@ class SyncRun:
         self._claimed = claimed
         self._sync = claimed.sync
         self._checkpoint = claimed.checkpoint
+        self._updated_after = claimed.updated_after
         self._leases = leases
         self._batches = batches
         self._source = source
@@ -60,6 +64,12 @@ class SyncRun:
         self._limits = limits
         self._meter = RateMeter()
         self._patience = Patience(limits, claimed.stuck_for)
+        self._reconciliation = self._new_reconciliation()
+
+    @property
+    def sync(self) -> Sync:
+        """As last stored."""
+        return self._sync
 
     @property
     def has_ended(self) -> bool:
@@ -95,13 +105,14 @@ class SyncRun:
             with suppress(StorageUnavailable):
                 claimed = await self._leases.regain(self.lease)
                 self.lease, self._checkpoint = claimed.lease, claimed.checkpoint
+                self._updated_after = claimed.updated_after
                 self._show(claimed.sync)
                 return
 
     async def _one_pass(self) -> None:
         request = SourceRequest(
             shop=self._sync.shop.key,
-            updated_after=self._claimed.updated_after,
+            updated_after=self._updated_after,
             checkpoint=self._checkpoint,
             max_batch_products=self._batch_limit(),
         )
@@ -109,16 +120,16 @@ class SyncRun:
             while (event := await events.next()) is not None:
                 match event:
                     case SourceHeader():
-                        self._show(await self._leases.begin(self.lease, event))
-                        self._meter.start(time.monotonic())
+                        if not await self._begin(event):
+                            return
                     case SourceBatch():
-                        await self._store(events.with_following(event, self._limits.items_per_transaction))
+                        await self._apply(events.with_following(event, self._limits.items_per_transaction))
                     case Waiting():
-                        self._show(await self._leases.wait(self.lease, self._sync.shop, event))
+                        await self.show_wait(event)
                     case SourceEnd():
                         check_complete(self._sync, event)
-                        await self._sweep(event)
-                        await self._succeed()
+                        notes = await self._reconciliation.run(event)
+                        await self._succeed((*event.notes, *notes))
                         return
         raise SourceIncomplete
 
@@ -127,7 +138,37 @@ class SyncRun:
         fruitless = self._claimed.claims_without_progress
         return 0 if not fruitless or self._sync is not self._claimed.sync else max(1, 250 >> (fruitless + 1))
 
-    async def _store(self, batch: SourceBatch) -> None:
+    async def _begin(self, header: SourceHeader) -> bool:
+        """Whether the stream may be read on; False: something else is to be read than was asked for."""
+        begun = await self._leases.begin(self.lease, header)
+        self._show(begun.sync)
+        self._meter.start(time.monotonic())
+        if (self._checkpoint, self._updated_after) == (begun.checkpoint, begun.updated_after):
+            return True
+        self._checkpoint, self._updated_after = begun.checkpoint, begun.updated_after
+        self._reconciliation = self._new_reconciliation()
+        _log.info("the shop's currency changed: the sync reads everything anew", extra=about(self._claimed))
+        return False
+
+    def _new_reconciliation(self) -> Reconciliation:
+        return Reconciliation(self, self._source, self._sweeps, allow_mass_delete=self._claimed.allow_mass_delete)
+
+    async def store(self, batch: SourceBatch) -> None:
+        """Stores a batch that does not belong to the pass's own order: its checkpoint stays. Raises LeaseLost."""
+        await self._apply(replace(batch, checkpoint=self._checkpoint))
+
+    async def show_wait(self, waiting: Waiting) -> None:
+        """Shows why the sync stands still. Raises LeaseLost."""
+        self._show(await self._leases.wait(self.lease, self._sync.shop, waiting))
+
+    async def mark_deleted(self) -> bool:
+        """Marks some of the products that the pass did not meet; False: none was left. Raises LeaseLost."""
+        self.lease, swept = await self._sweeps.step(self.lease, self._sync.shop)
+        if swept is not None:
+            self._show(swept)
+        return swept is not None
+
+    async def _apply(self, batch: SourceBatch) -> None:
         began = time.monotonic()
         rate = self._meter.add(began, batch.item_count)
         self.lease, sync = await self._batches.apply(
@@ -144,20 +185,6 @@ class SyncRun:
         if pause := self._turns.pause(sync.sync_id, spent=time.monotonic() - began):
             await asyncio.sleep(pause)
 
-    async def _sweep(self, end: SourceEnd) -> None:
-        """Marks what the platform no longer has. Only a pass that met or listed every product can tell, and only
-        when nothing casts a doubt on it."""
-        if self._sync.mode is not SyncMode.FULL and not end.all_listed:
-            return
-        if end.warnings:
-            _log.warning("nothing is taken for gone", extra={"warnings": list(end.warnings)})
-            return
-        swept: Sync | None = self._sync
-        while swept is not None:
-            self.lease, swept = await self._sweeps.step(self.lease, self._sync.shop)
-            if swept is not None:
-                self._show(swept)
-
     async def _pause(self, failure: SourceFailed) -> None:
         if failure.reason in _RESUMED_AT_ONCE:
             await asyncio.sleep(random.uniform(0.1, 0.5))
@@ -172,8 +199,8 @@ class SyncRun:
         self._show(await self._leases.pause(self.lease, self._sync.shop, waiting))
         await asyncio.sleep(delay.total_seconds())
 
-    async def _succeed(self) -> None:
-        self._show(await self._leases.end(self.lease, SyncState.SUCCEEDED))
+    async def _succeed(self, notes: Sequence[str]) -> None:
+        self._show(await self._leases.end(self.lease, SyncState.SUCCEEDED, notes=notes))
         await self._sweeps.tidy_up(self.lease)
         _log.info("sync succeeded", extra={**about(self._claimed), **_counts(self._sync)})
 

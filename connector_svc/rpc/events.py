@@ -74,6 +74,7 @@ def end_message(end: End) -> pb.FetchProductsResponse:
             warnings=end.warnings,
             all_listed=end.all_listed,
             notes=[note[:MAX_TEXT] for note in end.notes],
+            absence_proven=end.absence_proven,
         )
     )
 

@@ -110,7 +110,18 @@ class SteppedReader:
         self._free = True
         self._permits.release()
 
-    async def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
+    def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
+        return self._by_id(request) if request.product_ids else self._pass(request)
+
+    async def _by_id(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
+        """Without permits: a reconciliation is no part of the pass's own order."""
+        yield _header(self._shop.now)
+        here = {pid: v for pid in request.product_ids if (v := self._shop.products.get(pid)) is not None}
+        gone = tuple(pid for pid in request.product_ids if pid not in here)
+        yield replace(_batch(here, b""), deleted_product_ids=gone)
+        yield SourceEnd(source_count=len(here), emitted_count=len(here), set_aside_count=0)
+
+    async def _pass(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         shop, position = self._shop, Position.of(request.checkpoint)
         if not position.watermark:
             position = replace(position, watermark=shop.now.isoformat())

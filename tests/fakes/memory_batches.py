@@ -11,7 +11,7 @@ from catalog_svc.domain.issue import RecordIssue
 from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import Progress, RecordCounts
 from catalog_svc.domain.shop import Shop
-from catalog_svc.domain.source import SourceBatch, StockLevel
+from catalog_svc.domain.source import MissingProduct, SourceBatch, StockLevel
 from catalog_svc.domain.sync import Lease, Sync, SyncState
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
 from tests.fakes.memory_state import State, StoredItem, StoredProduct, SyncRow
@@ -51,13 +51,13 @@ class MemoryBatches:
         if items.deleted and deleted > ALWAYS_ALLOWED and not row.allow_mass_delete:
             check_fuse(would_delete=deleted, stored=state.live_items(lease.shop_id) + deleted)
         aside = {issue.product_id for issue in batch.issues if issue.product_set_aside and issue.product_id}
-        met = frozenset(batch.listed_product_ids)
-        if full:
-            met |= {product.product_id for product in products} | aside
+        met = frozenset(batch.listed_product_ids) | {product.product_id for product in products} | aside
         if met:
             state.seen[row.pass_id] = state.seen.get(row.pass_id, frozenset()) | met
         state.issues[lease.sync_id] = state.issues.get(lease.sync_id, ()) + batch.issues
         progress = _added(row.sync.progress, replace(written, deleted=gone), items, batch.issues, rate)
+        checked = 0 if full else len(batch.listed_product_ids)
+        progress = replace(progress, checked_products=progress.checked_products + checked)
         now = self._catalog.now
         waiting = row.sync.waiting
         lasting = waiting if waiting and waiting.until > now else None
@@ -80,6 +80,28 @@ class MemorySweeps:
         self._link = link
         self._catalog = link.catalog
 
+    async def missing(self, lease: Lease, *, after: str, limit: int) -> list[MissingProduct]:
+        def work(state: State) -> list[MissingProduct]:
+            row = self._catalog.held(state, lease)
+            ids = [i for i in _missing(state, row, lease.shop_id) if i > after]
+            return [
+                MissingProduct(product_id=i, item_count=_live_items_of(state, lease.shop_id, i))
+                for i in ids[:limit]
+            ]
+
+        return await self._link.transaction(work)
+
+    async def unstored(self, lease: Lease, *, after: str, limit: int) -> list[str]:
+        def work(state: State) -> list[str]:
+            row = self._catalog.held(state, lease)
+            unstored = state.seen.get(row.pass_id, frozenset()) - _live_products(state, lease.shop_id)
+            return [i for i in sorted(unstored) if i > after][:limit]
+
+        return await self._link.transaction(work)
+
+    async def live_items(self, lease: Lease) -> int:
+        return await self._link.transaction(lambda state: state.live_items(lease.shop_id))
+
     async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:
         def work(state: State) -> Sync | None:
             row = fenced(self._catalog, state, lease)
@@ -95,19 +117,7 @@ class MemorySweeps:
         await self._link.transaction(lambda state: state.seen.pop(state.row(lease.sync_id).pass_id, None))
 
     def _step(self, state: State, row: SyncRow, shop_id: UUID) -> Sync | None:
-        seen = state.seen.get(row.pass_id, frozenset())
-        stored = {
-            pid for (shop, pid), product in state.products.items() if shop == shop_id and not product.deleted
-        }
-        vanished = sorted(stored - seen)
-        deleted = row.sync.progress.items.deleted
-        if not row.allow_mass_delete:
-            going = set(vanished)
-            count = sum(
-                shop == shop_id and not item.deleted and item.record.product_id in going
-                for (shop, _), item in state.items.items()
-            )
-            check_fuse(would_delete=deleted + count, stored=state.live_items(shop_id) + deleted)
+        vanished = _missing(state, row, shop_id)
         now = self._catalog.now
         row = replace(
             row, next_seq=row.next_seq + 1, lease_until=now + self._catalog.ttl, claims_without_progress=0
@@ -122,6 +132,21 @@ class MemorySweeps:
             items=row.sync.progress.items + RecordCounts(deleted=items),
         )
         return state.keep(row.shown(now, progress=progress))
+
+
+def _live_products(state: State, shop_id: UUID) -> set[str]:
+    return {pid for (shop, pid), product in state.products.items() if shop == shop_id and not product.deleted}
+
+
+def _missing(state: State, row: SyncRow, shop_id: UUID) -> list[str]:
+    return sorted(_live_products(state, shop_id) - state.seen.get(row.pass_id, frozenset()))
+
+
+def _live_items_of(state: State, shop_id: UUID, product_id: str) -> int:
+    return sum(
+        shop == shop_id and not item.deleted and item.record.product_id == product_id
+        for (shop, _), item in state.items.items()
+    )
 
 
 def fenced(catalog: MemoryCatalog, state: State, lease: Lease) -> SyncRow | None:

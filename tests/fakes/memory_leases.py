@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.progress import Waiting
+from catalog_svc.domain.progress import RecordCounts, Waiting
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceHeader
-from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncState
+from catalog_svc.domain.sync import (
+    BegunPass,
+    ClaimedSync,
+    Lease,
+    Sync,
+    SyncError,
+    SyncMode,
+    SyncState,
+)
 from tests.fakes.memory_catalog import MemoryLink
 from tests.fakes.memory_state import State, SyncRow
+
+_MAX_NOTES = 20
 
 
 class MemoryLeases:
@@ -53,9 +63,10 @@ class MemoryLeases:
 
         await self._link.transaction(work)
 
-    async def begin(self, lease: Lease, header: SourceHeader) -> Sync:
-        def work(state: State) -> Sync:
+    async def begin(self, lease: Lease, header: SourceHeader) -> BegunPass:
+        def work(state: State) -> BegunPass:
             row = self._catalog.held(state, lease)
+            before = state.shops[row.sync.shop.key].currency_code
             if lease.next_seq == 0:
                 for earlier in state.of_shop(lease.shop_id):
                     if earlier.pass_id != row.pass_id:
@@ -63,6 +74,7 @@ class MemoryLeases:
             self._store_profile(state, row.sync.shop, header)
             shown = row.shown(
                 self._catalog.now,
+                notes=_merged(row.sync.notes, header.notes),
                 strategy=header.strategy,
                 served_api_version=header.served_api_version,
                 waiting=None,
@@ -74,7 +86,12 @@ class MemoryLeases:
             )
             counted = row.claims_without_progress + (row.begun_epoch != row.epoch)
             began = replace(shown, claims_without_progress=counted, begun_epoch=row.epoch)
-            return state.keep(replace(began, watermark=row.watermark or header.watermark))
+            began = replace(began, watermark=row.watermark or header.watermark)
+            if before and before != header.profile.currency_code:
+                began = _restarted(state, began, header, before)
+            return BegunPass(
+                sync=state.keep(began), checkpoint=began.checkpoint, updated_after=began.updated_after
+            )
 
         return await self._link.transaction(work)
 
@@ -92,17 +109,25 @@ class MemoryLeases:
         progress = replace(row.sync.progress, items_per_second=None)
         return state.keep(row.shown(self._catalog.now, waiting=waiting, progress=progress))
 
-    async def end(self, lease: Lease, state: SyncState, error: SyncError | None = None) -> Sync:
+    async def end(
+        self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
+    ) -> Sync:
         def work(tables: State) -> Sync:
             row = tables.row(lease.sync_id)
             if row.sync.state is not state or not self._catalog.is_owner(row, lease):
                 row = self._catalog.held(tables, lease)
                 now = self._catalog.now
                 progress = replace(row.sync.progress, items_per_second=None)
-                row = replace(
-                    row.shown(now, state=state, ended_at=now, waiting=None, error=error, progress=progress),
-                    lease_until=None,
+                shown = row.shown(
+                    now,
+                    state=state,
+                    ended_at=now,
+                    waiting=None,
+                    error=error,
+                    progress=progress,
+                    notes=_merged(row.sync.notes, notes),
                 )
+                row = replace(shown, lease_until=None)
             if state is SyncState.SUCCEEDED:
                 _advance(tables, row)
             return tables.keep(row)
@@ -146,6 +171,7 @@ class MemoryLeases:
             updated_after=row.updated_after,
             claims_without_progress=row.claims_without_progress,
             stuck_for=self._catalog.now - (row.progressed_at or self._catalog.now),
+            allow_mass_delete=row.allow_mass_delete,
         )
 
     def _store_profile(self, state: State, shop: Shop, header: SourceHeader) -> None:
@@ -164,5 +190,42 @@ def _blameless(row: SyncRow) -> SyncRow:
 
 def _advance(state: State, row: SyncRow) -> None:
     shop = state.shops[row.sync.shop.key]
-    moments = [moment for moment in (shop.watermark, row.watermark) if moment is not None]
-    state.shops[shop.key] = replace(shop, watermark=max(moments, default=None))
+    full = row.sync.mode is SyncMode.FULL
+    state.shops[shop.key] = replace(
+        shop,
+        watermark=_later(shop.watermark, row.watermark),
+        full_watermark=_later(shop.full_watermark, row.watermark) if full else shop.full_watermark,
+        notes=row.sync.notes,
+    )
+
+
+def _later(*moments: datetime | None) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+def _merged(notes: tuple[str, ...], more: Sequence[str]) -> tuple[str, ...]:
+    fresh = [note for note in dict.fromkeys(more) if note not in notes]
+    return (*notes, *fresh)[:_MAX_NOTES]
+
+
+def _restarted(state: State, row: SyncRow, header: SourceHeader, before: str) -> SyncRow:
+    key = row.sync.shop.key
+    state.shops[key] = replace(state.shops[key], watermark=None, full_watermark=None)
+    if row.sync.mode is SyncMode.FULL and not row.checkpoint:
+        return row
+    state.seen.pop(row.pass_id, None)
+    currency = header.profile.currency_code
+    note = f"The shop's currency changed from {before} to {currency}: everything was read anew."
+    progress = row.sync.progress
+    sync = replace(
+        row.sync,
+        mode=SyncMode.FULL,
+        notes=_merged(row.sync.notes, [note]),
+        progress=replace(
+            progress,
+            products=RecordCounts(deleted=progress.products.deleted),
+            items=RecordCounts(deleted=progress.items.deleted),
+            checked_products=0,
+        ),
+    )
+    return replace(row, sync=sync, checkpoint=b"", updated_after=None, watermark=header.watermark)

@@ -51,7 +51,23 @@ class MemorySource:
         self.warnings: tuple[str, ...] = ()
         self.listed: tuple[str, ...] | None = None
         """Ids that an incremental pass names at its end as all there are; None: it does not look."""
+        self.unlisted: list[pb.Product] = []
+        """They exist, and come only when they are asked for by id: the platform's list leaves them out."""
+        self.undecided: set[str] = set()
+        """Ids that the platform does not tell anything of."""
+        self.absence_proven = False
+        self.notes: tuple[str, ...] = ()
+        """Of the header."""
         self.requests: list[SourceRequest] = []
+        """For passes."""
+        self.asked: list[tuple[str, ...]] = []
+        """Ids asked for, request by request."""
+        self.by_id_issues: list[pb.RecordIssue] = []
+        """Of products that are asked for by id."""
+        self.by_id_failures: dict[int, list[Exception]] = {}
+        """By the number of the request by ids, from 1: raised instead of its products."""
+        self.by_id_currency = ""
+        """What the shop's currency has become when products are asked for by id."""
         self.closed = False
         """Whether the last reader has let go."""
         self.before_batch: Callable[[int], None] = lambda delivered: None
@@ -61,13 +77,31 @@ class MemorySource:
         """When set, delivery stops after the first batch until the event."""
 
     async def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
-        self.requests.append(request)
         self.closed = False
+        if request.product_ids:
+            self.asked.append(request.product_ids)
+        else:
+            self.requests.append(request)
         try:
-            async for event in self._pass(request):
+            async for event in self._by_id(request) if request.product_ids else self._pass(request):
                 yield event
         finally:
             self.closed = True
+
+    async def _by_id(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
+        self.currency_code = self.by_id_currency or self.currency_code
+        yield self._header()
+        if failures := self.by_id_failures.get(len(self.asked)):
+            raise failures.pop(0)
+        existing = {p.id: p for p in [*self.products, *self.unlisted]}
+        named = [i for i in request.product_ids if i not in self.undecided]
+        aside = [issue for issue in self.by_id_issues if issue.product_id in named]
+        gone = [i for i in named if i not in existing and all(issue.product_id != i for issue in aside)]
+        message = pb.ProductBatch(
+            products=[existing[i] for i in named if i in existing], issues=aside, deleted_product_ids=gone
+        )
+        yield decode.batch(message, currency_code=self.currency_code)
+        yield SourceEnd(source_count=0, emitted_count=0, set_aside_count=0)
 
     async def _pass(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         yield self._header()
@@ -99,6 +133,7 @@ class MemorySource:
             served_api_version="2026-10",
             estimated_product_count=len(self.products),
             estimated_item_count=sum(len(p.variants) for p in self.products),
+            notes=self.notes,
         )
 
     def _batch(self, products: list[pb.Product], position: int, *, with_issues: bool) -> SourceBatch:
@@ -118,6 +153,7 @@ class MemorySource:
             set_aside_count=set_aside,
             warnings=self.warnings,
             all_listed=self.listed is not None,
+            absence_proven=self.absence_proven,
         )
 
     def _fail_at(self, position: int) -> None:

@@ -25,6 +25,7 @@ from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncMod
 from tests.contract.catalog_stores.conftest import HEADER, Replica, Stores, batch
 from tests.fakes.product_source import WATERMARK, product
 
+DOLLARS = replace(HEADER, profile=replace(HEADER.profile, currency_code="USD"))
 REVOKED = SyncError(reason="SOURCE_UNAUTHORIZED", message="connect the shop again")
 
 
@@ -45,6 +46,11 @@ async def apply(replica: Replica, claimed: ClaimedSync, what: SourceBatch, lease
         items_per_second=None,
     )
     return lease
+
+
+async def ordered_and_claimed(replica: Replica, mode: SyncMode = SyncMode.FULL) -> ClaimedSync:
+    await replica.order(mode)
+    return await replica.claim()
 
 
 async def swept(replica: Replica, claimed: ClaimedSync, lease: Lease) -> Sync:
@@ -312,17 +318,34 @@ async def test_a_step_of_the_sweep_whose_commit_was_not_heard_is_done_once(repli
     assert (await swept(replica, claimed, following)).progress.products.deleted == 1
 
 
-async def test_the_fuse_stops_a_mass_deletion_before_anything_is_marked(stores: Stores, replica: Replica) -> None:
-    many = [product(f"{n:03}") for n in range(101)]
-    await stored(replica, *many)
+async def test_what_a_pass_did_not_meet_is_told_in_pages_with_its_items(replica: Replica) -> None:
+    await stored(replica, product("1", items=2), product("2"), product("3", items=3))
     claimed = await begun(replica)
-    with pytest.raises(MassDeleteBlocked) as blocked:
-        await replica.sweeps.step(claimed.lease, claimed.sync.shop)
-    assert blocked.value.metadata == {"would_delete": "101", "stored": "101"}
-    assert len(await live(stores)) == 101
-    await replica.leases.end(claimed.lease, SyncState.FAILED, REVOKED)
-    allowed = await begun(replica, allow_mass_delete=True)
-    assert (await swept(replica, allowed, allowed.lease)).progress.items.deleted == 101
+    lease = await apply(replica, claimed, batch(product("2")))
+    first = await replica.sweeps.missing(lease, after="", limit=1)
+    rest = await replica.sweeps.missing(lease, after="1", limit=10)
+    assert [(p.product_id, p.item_count) for p in first + rest] == [("1", 2), ("3", 3)]
+    assert await replica.sweeps.live_items(lease) == 6
+
+
+async def test_what_a_pass_listed_and_the_catalog_lacks_or_holds_as_deleted_is_told(replica: Replica) -> None:
+    await stored(replica, product("1"), product("2"))
+    await stored(replica, product("1"))
+    claimed = await begun(replica, mode=SyncMode.INCREMENTAL)
+    lease = await apply(replica, claimed, batch(listed_product_ids=["1", "2", "3", "4"]))
+    assert await replica.sweeps.unstored(lease, after="", limit=2) == ["2", "3"]
+    assert await replica.sweeps.unstored(lease, after="3", limit=2) == ["4"]
+    assert (await replica.syncs.get(lease.sync_id)).progress.checked_products == 4
+
+
+async def test_who_lost_the_lease_is_told_nothing_of_what_is_missing(stores: Stores, replica: Replica) -> None:
+    await stored(replica, product("1"))
+    claimed = await begun(replica)
+    await stores.expire(claimed.sync.sync_id)
+    await stores.replica().claim()
+    for reading in (replica.sweeps.missing, replica.sweeps.unstored):
+        with pytest.raises(LeaseLost):
+            await reading(claimed.lease, after="", limit=10)
 
 
 async def test_a_batch_that_would_delete_too_many_variants_is_not_stored_at_all(
@@ -356,6 +379,54 @@ async def test_an_end_that_was_not_heard_is_the_same_end_and_moves_the_watermark
     assert first.shop.watermark == WATERMARK
     with pytest.raises(LeaseLost):
         await replica.leases.end(claimed.lease, SyncState.FAILED, REVOKED)
+
+
+async def test_notes_of_header_and_end_are_kept_once_each_and_a_success_hands_them_to_the_shop(
+    replica: Replica,
+) -> None:
+    claimed = await ordered_and_claimed(replica)
+    for _ in range(2):
+        await replica.leases.begin(claimed.lease, replace(HEADER, notes=("b", "a", "b")))
+    ended = await replica.leases.end(claimed.lease, SyncState.SUCCEEDED, notes=("a", "c"))
+    assert ended.notes == ended.shop.notes == ("b", "a", "c")
+
+
+async def test_only_a_full_sync_tells_that_everything_was_read(replica: Replica) -> None:
+    assert (await stored(replica, product("1"))).shop.full_watermark == WATERMARK
+    claimed = await ordered_and_claimed(replica, SyncMode.INCREMENTAL)
+    later = replace(HEADER, watermark=WATERMARK + timedelta(hours=1))
+    await replica.leases.begin(claimed.lease, later)
+    shop = (await replica.leases.end(claimed.lease, SyncState.SUCCEEDED)).shop
+    assert (shop.watermark, shop.full_watermark) == (later.watermark, WATERMARK)
+
+
+async def test_another_currency_turns_an_incremental_pass_into_a_full_one_from_the_beginning(
+    stores: Stores, replica: Replica
+) -> None:
+    await stored(replica, product("1"))
+    claimed = await ordered_and_claimed(replica, SyncMode.INCREMENTAL)
+    for _ in range(2):
+        begun = await replica.leases.begin(claimed.lease, DOLLARS)
+        assert (begun.sync.mode, begun.checkpoint, begun.updated_after) == (SyncMode.FULL, b"", None)
+    assert begun.sync.notes == ("The shop's currency changed from EUR to USD: everything was read anew.",)
+    assert (begun.sync.shop.currency_code, begun.sync.shop.watermark) == ("USD", None)
+
+
+async def test_another_currency_starts_a_resumed_full_pass_over(stores: Stores, replica: Replica) -> None:
+    claimed = await begun(replica)
+    lease = await apply(replica, claimed, batch(product("1"), checkpoint=b"1"))
+    same = await replica.leases.begin(lease, HEADER)
+    assert (same.checkpoint, same.sync.progress.products.seen) == (b"1", 1)
+    other = await replica.leases.begin(lease, DOLLARS)
+    assert (other.checkpoint, other.sync.progress.products.seen, await stores.seen()) == (b"", 0, set())
+
+
+async def test_after_a_currency_change_the_next_sync_is_full_until_one_has_succeeded(replica: Replica) -> None:
+    await stored(replica, product("1"))
+    claimed = await begun(replica)
+    await replica.leases.begin(claimed.lease, DOLLARS)
+    await replica.leases.end(claimed.lease, SyncState.FAILED, REVOKED)
+    assert (await replica.order(SyncMode.INCREMENTAL)).mode is SyncMode.FULL
 
 
 async def test_only_success_moves_the_watermark(replica: Replica) -> None:
@@ -430,5 +501,5 @@ async def test_every_change_raises_the_revision_by_one(replica: Replica) -> None
     )
     await replica.leases.renew(claimed.lease)
     ended = await replica.leases.end(claimed.lease, SyncState.SUCCEEDED)
-    revisions = [sync.revision for sync in (ordered, claimed.sync, began, after, ended)]
+    revisions = [sync.revision for sync in (ordered, claimed.sync, began.sync, after, ended)]
     assert revisions == [1, 2, 3, 4, 5]

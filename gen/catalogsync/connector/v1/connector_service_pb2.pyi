@@ -470,6 +470,7 @@ class FetchEnd(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     ALL_LISTED_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    ABSENCE_PROVEN_FIELD_NUMBER: _builtins.int
     source_count: _builtins.int
     """Products that the platform counts, taken when the pass ended. More may have been emitted when products were
     removed meanwhile; fewer never.
@@ -483,6 +484,10 @@ class FetchEnd(_message.Message):
     all_listed: _builtins.bool
     """Whether an incremental pass named every product of the shop in its listed_product_ids. Then what it did not
     name is missing, as after a full pass: ask for it by product_ids before you take it for deleted.
+    """
+    absence_proven: _builtins.bool
+    """Whether the source proves that it has no other product than the pass named, as a signed file with its count does.
+    Then a missing product is deleted; there is no need to ask for it by product_ids.
     """
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -504,10 +509,11 @@ class FetchEnd(_message.Message):
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         all_listed: _builtins.bool = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        absence_proven: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_listed", b"all_listed", "emitted_count", b"emitted_count", "emitted_item_count", b"emitted_item_count", "notes", b"notes", "set_aside_count", b"set_aside_count", "source_count", b"source_count", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absence_proven", b"absence_proven", "all_listed", b"all_listed", "emitted_count", b"emitted_count", "emitted_item_count", b"emitted_item_count", "notes", b"notes", "set_aside_count", b"set_aside_count", "source_count", b"source_count", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
