@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,6 +51,10 @@ class Pass:
         return [issue for batch in self.batches for issue in batch.issues]
 
     @property
+    def deleted(self) -> list[str]:
+        return [identifier for batch in self.batches for identifier in batch.deleted_product_ids]
+
+    @property
     def ids(self) -> list[str]:
         return [product.id for product in self.products]
 
@@ -61,10 +66,17 @@ async def fetch(
     batch: int = 250,
     after: datetime | None = None,
     batches: int | None = None,
+    ids: Sequence[str] = (),
 ) -> Pass:
-    """A pass to its end, or until so many batches came."""
+    """A pass to its end, or until so many batches came; of these products where `ids` names some."""
     found = Pass()
-    request = FetchRequest(shop=source.shop, checkpoint=checkpoint, max_batch_products=batch, updated_after=after)
+    request = FetchRequest(
+        shop=source.shop,
+        checkpoint=checkpoint,
+        max_batch_products=batch,
+        updated_after=after,
+        product_ids=tuple(ids),
+    )
     async with aclosing(source.platform.fetch(request, on_wait=found.waits.append)) as events:
         async for event in events:
             found.events.append(event)
