@@ -1,7 +1,8 @@
 """Where stock lies: the Inventory API's view of products, location by location.
 
-The first location is the default one, whose stock alone the catalog API shows. The stock of `Product` and `Variant`
-is what can be sold at all enabled locations together. A disabled location holds some pieces that nobody can buy.
+The first location is the default one, whose stock alone the catalog API shows. The stock of a product or a variant
+in the devstore's own catalog is what can be sold at all enabled locations together. A disabled location holds some
+pieces that nobody can buy.
 """
 
 from __future__ import annotations

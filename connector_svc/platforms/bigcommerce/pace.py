@@ -16,7 +16,9 @@ _LONGEST: Final = timedelta(minutes=5)
 
 
 class Pace:
-    """Waits for the next window once the requests of this one are used up.
+    """The rate limiter of one store, shared by all streams of the process that read it.
+
+    Waits for the next window once the requests of this one are used up.
 
     Knows the quota from the replies alone (150 per 30 s on Standard, 450 on Pro): a plan may change.
     """
@@ -24,23 +26,21 @@ class Pace:
     def __init__(
         self,
         clock: Callable[[], datetime],
-        on_wait: WaitReporter,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._clock = clock
-        self._on_wait = on_wait
         self._sleep = sleep
         self._left: int | None = None
         self._resets_at = 0.0
 
-    async def before(self) -> None:
-        """Returns when one more request may be sent, and counts it."""
+    async def before(self, on_wait: WaitReporter) -> None:
+        """Returns when one more request may be sent, and counts it; reports each wait to `on_wait`."""
         while self._left is not None and self._left <= _SPARE:
             seconds = self._resets_at - asyncio.get_running_loop().time()
             if seconds <= 0:
                 self._left = None
                 break
-            self._tell(seconds)
+            self._report(seconds, on_wait)
             await self._sleep(seconds)
         if self._left is not None:
             self._left -= 1
@@ -57,10 +57,10 @@ class Pace:
         self._left = min(left, self._left) if same_window and self._left is not None else left
         self._resets_at = resets_at
 
-    def _tell(self, seconds: float) -> None:
+    def _report(self, seconds: float, on_wait: WaitReporter) -> None:
         until = self._clock() + timedelta(seconds=seconds)
         message = f"BigCommerce's rate limit, {seconds:.1f} s"
-        self._on_wait(Wait(reason=WaitReason.THROTTLED, until=until, message=message))
+        on_wait(Wait(reason=WaitReason.THROTTLED, until=until, message=message))
 
 
 def _number(headers: Mapping[str, str], name: str) -> int | None:
