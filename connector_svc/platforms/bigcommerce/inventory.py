@@ -21,7 +21,7 @@ import msgspec
 from connector_svc.domain.errors import SourceForbidden, SourceNotFound, SourceQueryRefused
 from connector_svc.domain.product import InventoryPolicy
 from connector_svc.domain.text import UNSOUND
-from connector_svc.platforms.bigcommerce.client import INVENTORY, StoreClient
+from connector_svc.platforms.bigcommerce.client import INVENTORY, StoreClient, TooMuch
 from connector_svc.platforms.bigcommerce.record import ItemStock, Listed
 from connector_svc.platforms.bigcommerce.wire import ItemRow, LocationRow, RawList, VariantRow
 
@@ -41,6 +41,7 @@ class Inventory:
         """`is_readable`: whether the token may read the Inventory API; otherwise nothing is asked."""
         self._client = client
         self._is_used = is_readable
+        self._per_page = _PER_PAGE
         self._is_refused = False
 
     async def add_to(self, products: Sequence[Listed]) -> None:
@@ -66,6 +67,7 @@ class Inventory:
             for _ in range(_TRIES):
                 if await self._read(ids, found):
                     break
+                await self._client.pause()
         except (SourceForbidden, SourceNotFound):
             self._is_refused = True
         return found
@@ -73,9 +75,16 @@ class Inventory:
     async def _read(self, ids: list[int], found: dict[int, dict[int | None, ItemStock]]) -> bool:
         """Adds the items of `ids` to `found`. Whether as many came as the store counts."""
         asked, received, total, page = ",".join(map(str, ids)), 0, 1, 1
-        while (page - 1) * _PER_PAGE < total:
-            params = (("product_id:in", asked), ("limit", str(_PER_PAGE)), ("page", str(page)))
-            answer = (await self._client.get(INVENTORY, params, _LIST.decode)).value
+        while (page - 1) * self._per_page < total:
+            params = (("product_id:in", asked), ("limit", str(self._per_page)), ("page", str(page)))
+            try:
+                answer = (await self._client.get(INVENTORY, params, _LIST.decode, can_shrink=True)).value
+            except TooMuch as fault:
+                # Of a store with many locations. What came of the larger pages comes again.
+                if self._per_page == 1:
+                    raise fault.__cause__ or fault from None
+                self._per_page, received, total, page = max(self._per_page // 4, 1), 0, 1, 1
+                continue
             for raw in answer.data:
                 self._add(raw, ids, found)
             received, total, page = received + len(answer.data), answer.meta.pagination.total, page + 1
@@ -132,7 +141,7 @@ def _of_product(product: Listed) -> ItemStock | None:
 
 
 def _from_catalog(level: int | None) -> ItemStock:
-    return ItemStock(quantity=level, sellable=level is None or level > 0)
+    return ItemStock(quantity=level, sellable=level is None or level > 0, is_of_default_location=True)
 
 
 def _is_default_stock(product: Listed) -> bool:

@@ -112,26 +112,30 @@ class Pages:
 
         Raises SourceCountMismatch when the store lists nothing and counts more than a page.
         """
-        shown = (await self._client.get(PRODUCTS, self._ids_behind(last_id), _IDS.decode)).value
+        shown = (await self._client.get(PRODUCTS, self._ids_behind(last_id, MOST_PER_PAGE), _IDS.decode)).value
         if not shown.data:
-            hidden = shown.meta.pagination.total
-            if hidden > MOST_PER_PAGE:
-                raise SourceCountMismatch(self._client.shop, expected=hidden, received=0)
-            return Page(records=_hidden(hidden), last_id=last_id, is_last=True)
+            total = shown.meta.pagination.total
+            if total > MOST_PER_PAGE:
+                raise SourceCountMismatch(self._client.shop, expected=total, received=0)
+            return Page(records=_hidden(total), last_id=last_id, is_last=True)
         first = shown.data[0].id
         if first <= last_id:
             raise SourceQueryRefused(self._client.shop, "products do not come in the order of their ids")
         before = (("id:less", str(first)), *self._ids_behind(last_id))
         counted = (await self._client.get(PRODUCTS, before, _IDS.decode)).value
         if counted.meta.pagination.total:
-            hidden = min(counted.meta.pagination.total, MOST_PER_PAGE)
-            return Page(records=_hidden(hidden), last_id=first - 1, is_last=False)
+            # Together with what follows them, so that a checkpoint behind them knows where they were.
+            hidden = _hidden(min(counted.meta.pagination.total, MOST_PER_PAGE))
+            rest = await self._read(first - 1)
+            return Page(records=hidden + rest.records, last_id=rest.last_id, is_last=rest.is_last)
         found = await read_by_id(self._client, [first])
-        record = found.records[0] if found.records else Broken(id=first, fault=unlisted(), is_unlisted=True)
-        return Page(records=(record,), last_id=first, is_last=False)
+        records = found.records
+        if not records and not found.is_whole:
+            records = (Broken(id=first, fault=unlisted(), is_unlisted=True),)
+        return Page(records=records, last_id=first, is_last=False)
 
-    def _ids_behind(self, last_id: int) -> tuple[tuple[str, str], ...]:
-        return (*self._params(last_id, "1")[1:], ("include_fields", "id"))
+    def _ids_behind(self, last_id: int, limit: int = 1) -> tuple[tuple[str, str], ...]:
+        return (*self._params(last_id, limit)[1:], ("include_fields", "id"))
 
     async def _unreadable(self, last_id: int, fault: TooMuch) -> ProductPage:
         """The next product as one that is set aside, if the store tells its id; else what was wrong with it."""
@@ -143,12 +147,12 @@ class Pages:
             total=found.meta.pagination.total,
         )
 
-    def _params(self, last_id: int, limit: str = "") -> tuple[tuple[str, str], ...]:
+    def _params(self, last_id: int, limit: int = 0) -> tuple[tuple[str, str], ...]:
         return (
             ("include", "variants,images"),
             ("sort", "id"),
             ("direction", "asc"),
-            ("limit", limit or str(self._limit)),
+            ("limit", str(limit or self._limit)),
             ("id:greater", str(last_id)),
         )
 

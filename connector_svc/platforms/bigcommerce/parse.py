@@ -155,7 +155,10 @@ def _unknown_values(record: Listed) -> list[Fault]:
 
 
 def stock_levels(record: Listed) -> tuple[StockLevel, ...]:
-    """Stock and offers of the variants that make sense, as `Parser` would tell."""
+    """Stock and offers of the variants that make sense, as `Parser` would tell.
+
+    A number of the default location alone does not replace one of all locations: such a variant is left out.
+    """
     return tuple(
         StockLevel(
             product_id=str(record.row.id),
@@ -167,6 +170,7 @@ def stock_levels(record: Listed) -> tuple[StockLevel, ...]:
         for row in record.variants
         if isinstance(row, VariantRow) and row.product_id in (None, record.row.id)
         for stock in (stock_of(record, row),)
+        if not (record.has_default_stock and stock.is_of_default_location)
     )
 
 

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReporter
 from connector_svc.domain.shop import Shop, ShopFacts
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
-from connector_svc.platforms.bigcommerce.client import StoreClient
+from connector_svc.platforms.bigcommerce.client import PAUSE, StoreClient
 from connector_svc.platforms.bigcommerce.facts import LIMITATION, count_products, count_variants, read_facts
 from connector_svc.platforms.bigcommerce.pace import Pace
 from connector_svc.platforms.bigcommerce.reader import Reader
@@ -33,10 +33,19 @@ class BigCommercePlatform:
     domain_pattern = r"store-[a-z0-9]{1,32}\.mybigcommerce\.com"
     capabilities = Capabilities(incremental=True, deletions=True)
 
-    def __init__(self, http: HttpFactory, credentials: CredentialsProvider, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        http: HttpFactory,
+        credentials: CredentialsProvider,
+        clock: Callable[[], datetime],
+        *,
+        pause: float = PAUSE,
+    ) -> None:
+        """`pause`: seconds before an answer that is not whole is asked for again."""
         self._http = http
         self._credentials = credentials
         self._clock = clock
+        self._pause = pause
         self._paces: WeakValueDictionary[str, Pace] = WeakValueDictionary()
 
     async def check(self, shop: Shop) -> ShopFacts:
@@ -66,6 +75,7 @@ class BigCommercePlatform:
             credentials=self._credentials,
             pace=self._paces.setdefault(shop.domain, Pace(self._clock)),
             on_wait=on_wait,
+            pause=self._pause,
         )
 
 

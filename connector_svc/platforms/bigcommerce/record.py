@@ -47,6 +47,8 @@ class ItemStock:
     sellable: bool
     """Whether stock or backorders allow a sale now."""
     policy: InventoryPolicy = InventoryPolicy.UNSPECIFIED
+    is_of_default_location: bool = False
+    """Whether it is the catalog's number, which leaves out all other locations."""
 
 
 @dataclass(kw_only=True, slots=True)

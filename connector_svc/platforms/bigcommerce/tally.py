@@ -121,7 +121,7 @@ class Tally:
 
     def _pass_by(self, record: Listed | Broken, draft: _Draft) -> None:
         draft.listed.append(str(id_of(record)))
-        if isinstance(record, Listed) and not record.has_default_stock:
+        if isinstance(record, Listed):
             draft.levels.extend(stock_levels(record))
         self._advance(
             passed_by=self.position.passed_by + 1,
