@@ -109,10 +109,12 @@ class StoreClient:
         if token is None:
             raise CredentialsNotFound(self.shop, "the credentials hold no access_token")
         headers = {"X-Auth-Token": token.reveal(), "Accept": "application/json"}
-        await self._pace.before(self._on_wait)
-        reply = await self._http.request("GET", f"/stores/{self.store_hash}{path}", headers=headers, params=params)
-        self._pace.learned(reply.headers)
-        return reply
+        async with self._pace.request(self._on_wait):
+            reply = await self._http.request(
+                "GET", f"/stores/{self.store_hash}{path}", headers=headers, params=params
+            )
+            self._pace.learned(reply.headers)
+            return reply
 
     async def _credentials(self, *, refused: Credentials | None) -> Credentials:
         async with self._lock:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -32,9 +33,11 @@ class Pace:
         self._sleep = sleep
         self._left: int | None = None
         self._resets_at = 0.0
+        self._under_way = 0
 
-    async def before(self, on_wait: WaitReporter) -> None:
-        """Returns when one more request may be sent, and counts it; reports each wait to `on_wait`."""
+    @asynccontextmanager
+    async def request(self, on_wait: WaitReporter) -> AsyncIterator[None]:
+        """Enters when one more request may be sent; each wait before that is reported to `on_wait`."""
         while self._left is not None and self._left <= _SPARE:
             seconds = self._resets_at - asyncio.get_running_loop().time()
             if seconds <= 0:
@@ -44,13 +47,22 @@ class Pace:
             await self._sleep(seconds)
         if self._left is not None:
             self._left -= 1
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
     def learned(self, headers: Mapping[str, str]) -> None:
-        """Takes a reply's word. Of replies that overtook each other the lower count wins within one window."""
+        """Takes a reply's word. Of replies that overtook each other the lower count wins within one window.
+
+        Requests under way, apart from the one that was answered, may not be counted in it yet.
+        """
         left = _number(headers, "X-Rate-Limit-Requests-Left")
         reset = _number(headers, "X-Rate-Limit-Time-Reset-Ms")
         if left is None or reset is None:
             return
+        left -= max(self._under_way - 1, 0)
         now = asyncio.get_running_loop().time()
         resets_at = now + min(reset / 1000, _LONGEST.total_seconds())
         same_window = self._left is not None and now < self._resets_at

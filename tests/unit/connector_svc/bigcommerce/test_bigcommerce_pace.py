@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
 from connector_svc.domain.fetch import Wait, WaitReason
@@ -21,7 +22,9 @@ class Watch:
         self.pace = Pace(lambda: NOW, self._sleep)
 
     async def before(self) -> None:
-        await self.pace.before(self.waits.append)
+        """One request, answered at once without a word about the window."""
+        async with self.pace.request(self.waits.append):
+            pass
 
     async def _sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
@@ -57,6 +60,18 @@ async def test_requests_under_way_count_before_their_replies_come() -> None:
     for _ in range(3):
         await watch.before()
     assert len(watch.sleeps) >= 1
+
+
+async def test_a_reply_does_not_count_the_requests_of_other_streams_that_are_under_way() -> None:
+    watch = Watch()
+    async with AsyncExitStack() as others:
+        for _ in range(6):
+            await others.enter_async_context(watch.pace.request(watch.waits.append))
+        async with watch.pace.request(watch.waits.append):
+            watch.pace.learned(said(8, 60))
+        assert watch.sleeps == []
+        await watch.before()
+        assert watch.sleeps
 
 
 async def test_an_older_reply_that_comes_late_gives_nothing_back() -> None:
