@@ -98,7 +98,9 @@ class Inventory:
             return
         if row.identity.product_id not in ids:
             raise SourceQueryRefused(self._client.shop, "stock of other products than those asked for")
-        found.setdefault(row.identity.product_id, {})[row.identity.variant_id or None] = _sum(row.locations)
+        found.setdefault(row.identity.product_id, {})[row.identity.variant_id or None] = sum_of_locations(
+            row.locations
+        )
 
 
 async def is_readable(client: StoreClient) -> bool:
@@ -169,7 +171,8 @@ def _chunks(products: Sequence[Listed]) -> Iterator[list[Listed]]:
         yield some
 
 
-def _sum(locations: Sequence[LocationRow]) -> ItemStock:
+def sum_of_locations(locations: Sequence[LocationRow]) -> ItemStock:
+    """What all enabled `locations` of an item have together."""
     enabled = [one for one in locations if one.location_enabled is not False]
     return ItemStock(
         quantity=sum(map(_from_stock, enabled)), sellable=any(map(_sells, enabled)), policy=_policy(enabled)
