@@ -95,6 +95,9 @@ class Reader:
         The second answer must count none of them: a row that is counted and does not come decides nothing.
         """
         brands, completion = Brands(self._client), Completion(self._client)
+        impossible = tuple(name for name in self._request.product_ids if _number(name) is None)
+        if impossible:
+            yield tally.deleted(impossible)
         ids = sorted(filter(None, map(_number, self._request.product_ids)))
         for start in range(0, len(ids), IDS_PER_CALL):
             asked = ids[start : start + IDS_PER_CALL]
@@ -150,7 +153,7 @@ async def _brand_names(brands: Brands, records: Sequence[Listed | Broken]) -> Ma
 
 
 def _number(product_id: str) -> int | None:
-    """An id as BigCommerce writes it; None for what is none of its ids, of which nothing can be said."""
+    """An id as BigCommerce writes it; None for what no product can have as its id."""
     if not (product_id.isascii() and product_id.isdecimal()) or product_id.startswith("0"):
         return None
     number = int(product_id)

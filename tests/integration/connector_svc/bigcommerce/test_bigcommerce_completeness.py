@@ -206,12 +206,13 @@ async def test_an_id_that_one_answer_leaves_out_is_asked_for_once_more(opens: Op
         assert found.deleted == set()
 
 
-async def test_what_is_no_id_of_the_platform_is_neither_read_nor_deleted(opens: Opens) -> None:
+async def test_what_no_product_can_have_as_its_id_is_not_asked_for_and_deleted(opens: Opens) -> None:
     async with opens(products=3, specials=False) as shop:
         strange = ("x", "007", "-1", "1.5", "0", "9" * 30, "٣", "1,2")
         found = await shop.fetch(ids=(*strange, ids_of(shop)[0]))
         assert set(found.products) == {ids_of(shop)[0]}
-        assert found.deleted == set()
+        assert found.deleted == set(strange)
+        assert shop.calls()["products"] == 1
 
 
 async def test_products_by_id_that_are_too_large_together_are_asked_for_in_halves(opens: Opens) -> None:
