@@ -94,7 +94,9 @@ _WOOCOMMERCE: dict[str, Callable[[str], Any]] = {
     "version": str, "key": str, "secret": str, "weight_unit": str, "workers": _count, "work_ms": _count,
     "woo_quirks": _woo_quirks, "simple": _switch,
 }  # fmt: skip
-_BIGCOMMERCE: dict[str, Callable[[str], Any]] = {"quota": _count, "included_variants": _count, "token": str}
+_BIGCOMMERCE: dict[str, Callable[[str], Any]] = {
+    "quota": _count, "included_variants": _count, "token": str, "locations": _count, "backorders": _switch,
+}  # fmt: skip
 _FEED: dict[str, Callable[[str], Any]] = {
     "feed_format": str, "feed_quirks": _quirks, "secret": str, "token": str,
 }  # fmt: skip
@@ -130,6 +132,8 @@ WooCommerce:
 BigCommerce (bigcommerce:store-<hash>.mybigcommerce.com):
   quota=N                       requests per 30 s (default 150)
   included_variants=N           how many variants come along with their product (default 250)
+  locations=N                   enabled locations that share the stock (default 2); one more is disabled
+  backorders=on|off             whether the store takes backorders (default off)
   token=TEXT                    default bc_devstore_<domain>
 Feed:
   feed_format=FORMAT            {"|".join(FORMATS)} (default ndjson)

@@ -93,6 +93,12 @@ class Shop:
         return self._face
 
     @property
+    def bigcommerce(self) -> BigCommerceFace:
+        """The face of a BigCommerce shop, with its `switches`."""
+        assert isinstance(self._face, BigCommerceFace)
+        return self._face
+
+    @property
     def woocommerce(self) -> WooCommerceFace:
         """The face of a WooCommerce shop."""
         assert isinstance(self._face, WooCommerceFace)

@@ -77,6 +77,10 @@ class ShopSpec:
     """BigCommerce: how long a window is."""
     included_variants: int = 250
     """BigCommerce: how many variants of a product come along with it; the others must be asked for."""
+    locations: int = 2
+    """BigCommerce: enabled locations that share the stock; the first is the default one. One more is disabled."""
+    backorders: bool = False
+    """BigCommerce: whether the store takes backorders; then an oversold variant has a limit of them."""
     feed_format: str = "ndjson"
     """Feed: how its files are written, one of FORMATS."""
     feed_quirks: frozenset[FeedQuirk] = frozenset()
@@ -90,6 +94,8 @@ class ShopSpec:
             raise ValueError(f"a shop's domain must be a host name, not {self.domain!r}")
         if self.products < 0:
             raise ValueError(f"products must not be negative, not {self.products}")
+        if not 1 <= self.locations <= 100:
+            raise ValueError(f"locations must be 1 to 100, not {self.locations}")
         if self.version not in WOO_VERSIONS:
             raise ValueError(f"version must be one of {', '.join(WOO_VERSIONS)}, not {self.version!r}")
         if self.weight_unit not in WEIGHT_UNITS:

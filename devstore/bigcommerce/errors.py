@@ -21,6 +21,11 @@ def unauthorized() -> ApiError:
     return ApiError(401, "Unauthorized")
 
 
+def forbidden() -> ApiError:
+    """A token without the scope that the resource needs."""
+    return ApiError(403, "You don't have a required scope to access the endpoint")
+
+
 def not_found() -> ApiError:
     """No such store, record or route."""
     return ApiError(404, "The requested resource was not found.")

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 from aiohttp import web
 from msgspec import json as fast_json
 
-from devstore.bigcommerce import records
-from devstore.bigcommerce.errors import ApiError, not_found, too_many_requests, unauthorized
+from devstore.bigcommerce import inventory, records
+from devstore.bigcommerce.errors import ApiError, forbidden, not_found, too_many_requests, unauthorized
 from devstore.bigcommerce.params import (
     BRAND_FILTERS,
+    INVENTORY_FILTERS,
+    MOST_ITEMS,
     OWN_VARIANT_FILTERS,
     PRODUCT_FILTERS,
     VARIANT_FILTERS,
@@ -21,7 +23,9 @@ from devstore.bigcommerce.params import (
 )
 from devstore.bigcommerce.quota import Quota
 from devstore.bigcommerce.records import Json
+from devstore.bigcommerce.switches import Switches
 from devstore.catalog.catalog import Catalog
+from devstore.catalog.model import Variant
 from devstore.catalog.row import Row
 from devstore.traffic import Note
 
@@ -33,6 +37,7 @@ class BigCommerceFace:
     """One store's API below /stores/<hash>/."""
 
     def __init__(self, catalog: Catalog, *, throttle: bool) -> None:
+        self.switches = Switches()
         self._catalog = catalog
         self._hash = catalog.spec.domain.partition(".")[0].removeprefix("store-")
         self._quota = Quota(catalog.spec.quota, catalog.spec.quota_seconds, throttle=throttle)
@@ -42,6 +47,7 @@ class BigCommerceFace:
             ("product_variants", re.compile(r"v3/catalog/products/(\d+)/variants"), self._product_variants),
             ("variants", re.compile(r"v3/catalog/variants"), self._variants),
             ("brands", re.compile(r"v3/catalog/brands"), self._brands),
+            ("inventory", re.compile(r"v3/inventory/items"), self._inventory),
         )
 
     async def answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
@@ -80,7 +86,7 @@ class BigCommerceFace:
             "domain": spec.domain,
             "secure_url": f"https://{spec.domain}",
             "name": self._hash.title(),
-            "currency": spec.currency_code,
+            "currency": self.switches.currency or spec.currency_code,
             "weight_units": "KGS",
             "plan_name": "Standard",
             "status": "live",
@@ -90,16 +96,21 @@ class BigCommerceFace:
         asked = Asked(request.query, PRODUCT_FILTERS)
         rows = [row for row in self._catalog.rows() if _is_listed(row, asked)]
         rows.sort(key=lambda row: row.id, reverse=asked.descending)
-        return _listed(asked, rows, lambda row: self._whole(row.id, asked, site))
+        left_out = [
+            row.id
+            for row in asked.page_of(rows)
+            if self.switches.leaves_out(row.id, whole="variants" in asked.include)
+        ]
+        return _listed(asked, rows, lambda row: self._whole(row.id, asked, site), lambda row: row.id in left_out)
 
     def _whole(self, product_id: int, asked: Asked, site: str) -> Json:
         product = self._catalog.product(product_id)
         assert product is not None
-        shown = records.product_json(product)
+        shown = records.product_json(product, self._locations)
         if "variants" in asked.include:
             # However many there are, only so many come along.
             some = product.variants[: self._catalog.spec.included_variants]
-            shown["variants"] = [records.variant_json(product, variant, site) for variant in some]
+            shown["variants"] = [records.variant_json(product, variant, site, self._locations) for variant in some]
         if "images" in asked.include:
             shown["images"] = [
                 records.image_json(product, image, place, site) for place, image in enumerate(product.images)
@@ -113,9 +124,11 @@ class BigCommerceFace:
         product = self._catalog.product(int(match[1]))
         if product is None:
             raise not_found()
-        return _listed(
-            asked, product.variants, lambda variant: asked.only(records.variant_json(product, variant, site))
-        )
+
+        def show(variant: Variant) -> Json:
+            return asked.only(records.variant_json(product, variant, site, self._locations))
+
+        return _listed(asked, product.variants, show)
 
     def _variants(self, request: web.Request, match: re.Match[str], site: str) -> Json:
         asked = Asked(request.query, VARIANT_FILTERS)
@@ -130,7 +143,7 @@ class BigCommerceFace:
         def show(number: int) -> Json:
             found = self._catalog.variant(number)
             assert found is not None
-            return asked.only(records.variant_json(*found, site))
+            return asked.only(records.variant_json(*found, site, self._locations))
 
         return _listed(asked, ids, show)
 
@@ -140,21 +153,45 @@ class BigCommerceFace:
         found = [brand for brand in records.brands() if wanted is None or brand["id"] in wanted]
         return _listed(asked, found, asked.only)
 
+    def _inventory(self, request: web.Request, match: re.Match[str], site: str) -> Json:
+        if not self.switches.inventory_scope:
+            raise forbidden()
+        asked = Asked(request.query, INVENTORY_FILTERS, MOST_ITEMS)
+        owners, variants = asked.ids("product_id:in"), asked.ids("variant_id:in")
+        backorders = self._catalog.spec.backorders
+        found = [
+            item
+            for row in self._catalog.rows()
+            if (owners is None or row.id in owners) and (product := self._catalog.product(row.id))
+            for item in inventory.items(
+                product, records.tracking(product), locations=self._locations, backorders=backorders
+            )
+            if variants is None or item["identity"].get("variant_id") in variants
+        ]
+        return _listed(asked, found, lambda item: item)
+
+    @property
+    def _locations(self) -> int:
+        return self._catalog.spec.locations
+
 
 def _is_listed(row: Row, asked: Asked) -> bool:
     wanted, low, high = asked.ids("id:in"), asked.second("date_modified:min"), asked.second("date_modified:max")
     return (
         (wanted is None or row.id in wanted)
         and row.id > asked.number("id:greater", 0)
+        and row.id < asked.number("id:less", 2**63)
         and row.id >= asked.number("id:min", 0)
         and (low is None or row.updated >= low)
         and (high is None or row.updated <= high)
     )
 
 
-def _listed(asked: Asked, found: Sequence[T], show: Callable[[T], Json]) -> Json:
-    start = (asked.page - 1) * asked.limit
-    shown = [show(record) for record in found[start : start + asked.limit]]
+def _listed(
+    asked: Asked, found: Sequence[T], show: Callable[[T], Json], is_left_out: Callable[[T], bool] = lambda _: False
+) -> Json:
+    """A page of `found`, which are all counted."""
+    shown = [show(record) for record in asked.page_of(found) if not is_left_out(record)]
     pagination = {
         "total": len(found),
         "count": len(shown),

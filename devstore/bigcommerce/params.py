@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from devstore.bigcommerce.errors import invalid_filters, invalid_value
 
+T = TypeVar("T")
+
 _PAGED = frozenset({"page", "limit", "include_fields", "exclude_fields"})
 PRODUCT_FILTERS = _PAGED | {
-    "include", "sort", "direction", "id:in", "id:greater", "id:min", "date_modified:min", "date_modified:max",
+    "include", "sort", "direction", "id:in", "id:greater", "id:less", "id:min", "date_modified:min",
+    "date_modified:max",
 }  # fmt: skip
 VARIANT_FILTERS = _PAGED | {"product_id", "product_id:in"}
 OWN_VARIANT_FILTERS = _PAGED
 BRAND_FILTERS = _PAGED | {"id:in"}
+INVENTORY_FILTERS = frozenset({"page", "limit", "product_id:in", "variant_id:in"})
 _MOST = 250
+MOST_ITEMS = 1_000
+"""Of one page of the Inventory API."""
 _MOST_WITH_OPTIONS = 10
 
 
@@ -25,6 +32,8 @@ class Asked:
 
     query: Mapping[str, str]
     known: frozenset[str]
+    most: int = _MOST
+    """Records of one page."""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.query if name not in self.known]
@@ -37,7 +46,7 @@ class Asked:
 
     @property
     def limit(self) -> int:
-        most = _MOST_WITH_OPTIONS if self.include & {"options", "modifiers"} else _MOST
+        most = _MOST_WITH_OPTIONS if self.include & {"options", "modifiers"} else self.most
         return min(max(self.number("limit", 50), 1), most)
 
     @property
@@ -47,6 +56,11 @@ class Asked:
     @property
     def descending(self) -> bool:
         return self.query.get("direction") == "desc"
+
+    def page_of(self, found: Sequence[T]) -> Sequence[T]:
+        """Those of `found` that lie on the page."""
+        start = (self.page - 1) * self.limit
+        return found[start : start + self.limit]
 
     def number(self, name: str, default: int) -> int:
         text = self.query.get(name, str(default))

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from devstore.bigcommerce.inventory import share
 from devstore.catalog.item import json_digits
 from devstore.catalog.model import Image, Product, Variant
 from devstore.catalog.words import MAKERS
@@ -14,8 +15,8 @@ from devstore.catalog.words import MAKERS
 Json = dict[str, Any]
 
 
-def product_json(product: Product) -> Json:
-    """Without the parts that `include` asks for."""
+def product_json(product: Product, locations: int) -> Json:
+    """Without the parts that `include` asks for; stock is that of the first of `locations`."""
     return {
         "id": product.id,
         "name": product.title,
@@ -31,7 +32,7 @@ def product_json(product: Product) -> Json:
         "calculated_price": number(first(product).price),
         "categories": [23],
         "brand_id": brand_id(product.vendor),
-        "inventory_level": _level(product),
+        "inventory_level": _level(product, locations),
         "inventory_warning_level": 0,
         "inventory_tracking": tracking(product),
         "is_visible": product.status != "DRAFT",
@@ -46,8 +47,11 @@ def product_json(product: Product) -> Json:
     }
 
 
-def variant_json(product: Product, variant: Variant, site: str) -> Json:
-    """A variant whose price is its product's shows none of its own. It has no date."""
+def variant_json(product: Product, variant: Variant, site: str, locations: int) -> Json:
+    """A variant whose price is its product's shows none of its own. It has no date.
+
+    Its stock is that of the first of `locations`.
+    """
     regular = number(variant.compare_at or variant.price)
     inherits = regular == _product_price(product)
     shares = tracking(product) == "product"
@@ -71,7 +75,7 @@ def variant_json(product: Product, variant: Variant, site: str) -> Json:
         "upc": variant.barcode,
         "gtin": "",
         "mpn": "",
-        "inventory_level": _level(product) if shares else variant.stock or 0,
+        "inventory_level": _level(product, locations) if shares else share(variant.stock or 0, locations, 0),
         "inventory_warning_level": 0,
         "bin_picking_number": "",
         "option_values": [
@@ -155,7 +159,7 @@ def _product_price(product: Product) -> msgspec.Raw | None:
     return number(first(product).compare_at or first(product).price)
 
 
-def _level(product: Product) -> int:
+def _level(product: Product, locations: int) -> int:
     if tracking(product) == "product":
-        return (product.stock if first(product).shares_stock else first(product).stock) or 0
-    return sum(variant.stock or 0 for variant in product.variants)
+        return share((product.stock if first(product).shares_stock else first(product).stock) or 0, locations, 0)
+    return sum(share(variant.stock or 0, locations, 0) for variant in product.variants)

@@ -61,6 +61,10 @@ def _half_a_kilogram(product: Product) -> Product:
     return _each(product, weight="0.500")
 
 
+def _on_backorder(product: Product) -> Product:
+    return _each(product, stock=0, oversell=True)
+
+
 def _closed(product: Product) -> Product:
     return _each(product, status="private")
 
@@ -84,4 +88,5 @@ SPECIALS = (
     Special(name="without-sku", title="Sticker ✂️ “Free” ﷽ 你好", variants=1, finish=_without_sku),
     Special(name="fractional-weight", title="Half a Kilo of Coffee", variants=1, finish=_half_a_kilogram),
     Special(name="closed", title="Not Sold Online", variants=2, finish=_closed),
+    Special(name="on-backorder", title="Sold Out Lantern", variants=2, finish=_on_backorder),
 )

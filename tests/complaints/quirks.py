@@ -10,6 +10,8 @@ _S: Final = "integration/connector_svc/shopify/test_shopify_"
 _W: Final = "integration/connector_svc/woocommerce/test_woocommerce_"
 _R: Final = "contract/woocommerce/test_woocommerce_"
 _B: Final = "integration/connector_svc/bigcommerce/test_bigcommerce_devstore"
+_I: Final = "integration/connector_svc/bigcommerce/test_bigcommerce_inventory"
+_C: Final = "integration/connector_svc/bigcommerce/test_bigcommerce_completeness"
 _F: Final = "integration/connector_svc/feed/test_feed_devstore"
 
 QUIRKS: Final = (
@@ -163,6 +165,27 @@ QUIRKS: Final = (
         "Incremental passes look at the stock of everything.",
         tests(f"{_W}sweep", "stock_that_moved_without_a_date_is_told")
         + tests(_B, "stock_that_moved_without_a_date_is_told_by_the_next_incremental_pass"),
+    ),
+    Row(
+        "quirk-default-location",
+        "The catalog shows the stock of one location of several",
+        "Stock is read for every location and added up; without the scope each pass says whose stock it is.",
+        tests(
+            _I,
+            "stock_is_what_all_enabled_locations_can_sell_together",
+            "without_the_scope_stock_is_the_default_locations_and_every_pass_says_so",
+            "backorders_are_never_denied_where_their_limits_were_not_read",
+        ),
+    ),
+    Row(
+        "quirk-short-page",
+        "A page leaves rows out that it counts, while other products are deleted",
+        "A page is taken when it holds what it counts; a product that stays out is named, nothing is deleted.",
+        tests(
+            _C,
+            "what_is_deleted_while_we_read_hides_no_product_that_never_came",
+            "a_store_that_leaves_rows_out_at_random_is_read_whole_or_says_what_is_missing",
+        ),
     ),
     Row(
         "quirk-missing-route",

@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from connector_svc.domain.errors import CredentialsNotFound, SourceResponseInvalid
+from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, ShopHttp
 from connector_svc.platforms.bigcommerce.pace import Pace
@@ -23,11 +24,12 @@ Params = Sequence[tuple[str, str]]
 PRODUCTS: Final = "/v3/catalog/products"
 VARIANTS: Final = "/v3/catalog/variants"
 BRANDS: Final = "/v3/catalog/brands"
+INVENTORY: Final = "/v3/inventory/items"
 STORE: Final = "/v2/store"
 _TRIES: Final = 3
 """Of an answer that breaks off."""
-_PAUSE: Final = 0.5
-"""Seconds before an answer that broke off is asked for again; doubles."""
+PAUSE: Final = 0.5
+"""Seconds before an answer that is not whole is asked for again; doubles."""
 
 
 class TooMuch(Exception):
@@ -54,7 +56,8 @@ class StoreClient:
         http: ShopHttp,
         credentials: CredentialsProvider,
         pace: Pace,
-        pause: float = _PAUSE,
+        on_wait: WaitReporter,
+        pause: float = PAUSE,
     ) -> None:
         self.shop = shop
         self.store_hash = store_hash
@@ -63,7 +66,12 @@ class StoreClient:
         self._held: Credentials | None = None
         self._lock = asyncio.Lock()
         self._pace = pace
+        self._on_wait = on_wait
         self._pause = pause
+
+    async def pause(self) -> None:
+        """Waits a moment before an answer that was not whole is asked for again."""
+        await asyncio.sleep(self._pause)
 
     async def get(
         self, path: str, params: Params, read: Callable[[bytes], T], *, can_shrink: bool = False
@@ -101,10 +109,12 @@ class StoreClient:
         if token is None:
             raise CredentialsNotFound(self.shop, "the credentials hold no access_token")
         headers = {"X-Auth-Token": token.reveal(), "Accept": "application/json"}
-        await self._pace.before()
-        reply = await self._http.request("GET", f"/stores/{self.store_hash}{path}", headers=headers, params=params)
-        self._pace.learned(reply.headers)
-        return reply
+        async with self._pace.request(self._on_wait):
+            reply = await self._http.request(
+                "GET", f"/stores/{self.store_hash}{path}", headers=headers, params=params
+            )
+            self._pace.learned(reply.headers)
+            return reply
 
     async def _credentials(self, *, refused: Credentials | None) -> Credentials:
         async with self._lock:

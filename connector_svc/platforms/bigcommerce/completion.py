@@ -69,6 +69,8 @@ class Completion:
             try:
                 pages = await self._pages_of(product.row.id)
             except SourceNotFound:
+                # Deleted meanwhile: what came is not all that it had.
+                product.counted = counted
                 return
             variants = _distinct([item for page in pages for item in page.items])
             counted = pages[-1].total

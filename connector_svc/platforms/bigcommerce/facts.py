@@ -13,6 +13,8 @@ import msgspec
 from connector_svc.domain.errors import SourceResponseInvalid
 from connector_svc.domain.shop import ShopFacts
 from connector_svc.platforms.bigcommerce.client import PRODUCTS, STORE, VARIANTS, Params, StoreClient
+from connector_svc.platforms.bigcommerce.inventory import is_readable
+from connector_svc.platforms.bigcommerce.refusal import INVENTORY_SCOPE
 from connector_svc.platforms.bigcommerce.wire import RawList, StoreRow
 
 API: Final = "v3"
@@ -29,8 +31,12 @@ _UNITS: Final = {
 }
 LIMITATION: Final = (
     "BigCommerce does not date a change of a single variant: stock, prices and SKUs come with every sync, a "
-    "weight or an image that was changed on the variant alone with the next full one."
+    "weight, an image or a backorder limit that was changed on the variant alone with the next full one."
 )
+_DEFAULT_STOCK: Final = (
+    f"The API account lacks the scope {INVENTORY_SCOPE}: stock is that of the store's default location alone."
+)
+_NO_WEIGHTS: Final = "The store's unit of weight is unknown: weights are left out."
 _STORE: Final = msgspec.json.Decoder(StoreRow)
 _LIST: Final = msgspec.json.Decoder(RawList)
 
@@ -46,26 +52,43 @@ class StoreFacts:
     """"kg", "g", "lb", "oz"; empty: unknown, so that weights mean nothing."""
     weight_factor: Decimal
     """From the store's unit to `weight_unit`."""
+    has_inventory: bool = True
+    """Whether stock can be read over all locations."""
+
+
+async def read_currency(client: StoreClient) -> str:
+    """The store's currency as of now, ISO 4217. Raises SourceFailure."""
+    return (await _read_store(client)).currency
 
 
 async def read_facts(client: StoreClient) -> StoreFacts:
-    """Reads them with one call. Raises SourceFailure."""
-    row = (await client.get(STORE, (), _STORE.decode)).value
-    if row.id and row.id != client.store_hash:
-        raise SourceResponseInvalid(client.shop, "another store answers")
-    if not _CURRENCY.fullmatch(row.currency):
-        raise SourceResponseInvalid(client.shop, "its currency is no ISO 4217 code")
+    """Reads them with two calls. Raises SourceFailure."""
+    row = await _read_store(client)
     unit, factor = _UNITS.get(row.weight_units.lower(), ("", _ONE))
-    notes = (LIMITATION,) if unit else (LIMITATION, "The store's unit of weight is unknown: weights are left out.")
+    has_inventory = await is_readable(client)
     facts = ShopFacts(
         currency_code=row.currency,
         platform_shop_id=client.store_hash,
         shop_name=row.name,
         served_api_version=API,
-        notes=notes,
+        notes=(() if has_inventory else (_DEFAULT_STOCK,)) + (() if unit else (_NO_WEIGHTS,)),
     )
-    url = row.secure_url.rstrip("/") if row.secure_url.startswith("https://") else ""
-    return StoreFacts(shop=facts, url=url, weight_unit=unit, weight_factor=factor)
+    return StoreFacts(
+        shop=facts,
+        url=row.secure_url.rstrip("/") if row.secure_url.startswith("https://") else "",
+        weight_unit=unit,
+        weight_factor=factor,
+        has_inventory=has_inventory,
+    )
+
+
+async def _read_store(client: StoreClient) -> StoreRow:
+    row = (await client.get(STORE, (), _STORE.decode)).value
+    if row.id and row.id != client.store_hash:
+        raise SourceResponseInvalid(client.shop, "another store answers")
+    if not _CURRENCY.fullmatch(row.currency):
+        raise SourceResponseInvalid(client.shop, "its currency is no ISO 4217 code")
+    return row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -46,6 +46,24 @@ def bad_price(name: str, value: object) -> Fault:
     )
 
 
+def unknown(name: str, value: str) -> Fault:
+    """A value of an enumeration that the store's reference does not have."""
+    return Fault(
+        reason=IssueReason.INVALID_FIELD,
+        field=name,
+        message=f'"{name}" has a value that we do not know: the variants are not shown as available.',
+        sample=value[:SAMPLE_LENGTH],
+    )
+
+
+def unlisted() -> Fault:
+    """A product that the store counts and does not list, however often it is asked."""
+    return Fault(
+        reason=IssueReason.SOURCE_ERROR,
+        message="The store counts a product here and does not list it, asked twice.",
+    )
+
+
 def unreadable() -> Fault:
     """A product that cannot be taken, also when it is asked for alone: too large, or nested without end."""
     return Fault(

@@ -13,16 +13,22 @@ from typing import Final
 
 import msgspec
 
-from connector_svc.domain.errors import SourceQueryRefused, SourceResponseInvalid
+from connector_svc.domain.errors import SourceCountMismatch, SourceQueryRefused, SourceResponseInvalid
+from connector_svc.platforms.bigcommerce.by_id import read_by_id
 from connector_svc.platforms.bigcommerce.client import PRODUCTS, StoreClient, TooMuch
 from connector_svc.platforms.bigcommerce.completion import Completion
-from connector_svc.platforms.bigcommerce.faults import unreadable
-from connector_svc.platforms.bigcommerce.record import Broken, Listed, ProductPage, read_products
+from connector_svc.platforms.bigcommerce.faults import unlisted, unreadable
+from connector_svc.platforms.bigcommerce.inventory import Inventory
+from connector_svc.platforms.bigcommerce.record import Broken, Listed, ProductPage, id_of, read_products
 from connector_svc.platforms.bigcommerce.wire import IdList
 
 _IDS: Final = msgspec.json.Decoder(IdList)
 MOST_PER_PAGE: Final = 250
 """What BigCommerce gives; with options or modifiers included it would be 10."""
+_TRIES: Final = 2
+"""Of a page that holds fewer products than it counts, before fewer are asked for."""
+_SHRINKING: Final = 4
+"""How much fewer."""
 _VARIANTS_PER_PAGE: Final = 2_500
 """About 2 MB of JSON."""
 
@@ -40,8 +46,11 @@ class Page:
 class Pages:
     """Walks once over the products behind `last_id`, holding two pages at most."""
 
-    def __init__(self, client: StoreClient, *, last_id: int, limit: int = MOST_PER_PAGE) -> None:
+    def __init__(
+        self, client: StoreClient, inventory: Inventory, *, last_id: int, limit: int = MOST_PER_PAGE
+    ) -> None:
         self._client = client
+        self._inventory = inventory
         self._completion = Completion(client)
         self._last_id = last_id
         self._most = self._limit = limit
@@ -62,27 +71,75 @@ class Pages:
             await asyncio.gather(upcoming, return_exceptions=True)
 
     async def _load(self, last_id: int) -> Page:
-        page = self._checked(await self._read(last_id), last_id)
-        await self._completion.finish([record for record in page.records if isinstance(record, Listed)])
+        page = await self._read(last_id)
+        products = [record for record in page.records if isinstance(record, Listed)]
+        await self._completion.finish(products)
+        await self._inventory.add_to(products)
         return page
 
-    async def _read(self, last_id: int) -> ProductPage:
-        """Asks for less where a page is more than we take, and for more again afterwards."""
+    async def _read(self, last_id: int) -> Page:
+        """Asks for less where a page is more than we take or less than it counts, and for more again afterwards.
+
+        A page is taken when it holds as many products as the same answer counts behind `last_id`, or is full.
+        Only such a page proves that nothing before its end is missing, whatever was deleted in the meantime.
+        """
+        tries = 0
         while True:
             try:
                 answer = await self._client.get(PRODUCTS, self._params(last_id), read_products, can_shrink=True)
             except TooMuch as fault:
                 if self._limit == 1:
-                    return await self._unreadable(last_id, fault)
+                    return self._checked(await self._unreadable(last_id, fault), last_id)
                 self._limit = max(self._limit // 2, 1)
                 continue
-            self._limit = min(self._limit * 2, self._most)
-            return answer.value
+            if self._is_whole(answer.value):
+                self._limit = min(self._limit * 2, self._most)
+                return self._checked(answer.value, last_id)
+            tries += 1
+            if tries < _TRIES:
+                await self._client.pause()
+            elif self._limit == 1:
+                return await self._unlisted(last_id)
+            else:
+                self._limit, tries = max(self._limit // _SHRINKING, 1), 0
+
+    def _is_whole(self, answer: ProductPage) -> bool:
+        most = min(self._limit, answer.per_page or self._limit)
+        return len(answer.items) >= min(most, answer.total)
+
+    async def _unlisted(self, last_id: int) -> Page:
+        """What comes behind `last_id` when the store counts a product there and does not list it.
+
+        Raises SourceCountMismatch when the store lists nothing and counts more than a page.
+        """
+        shown = (await self._client.get(PRODUCTS, self._ids_behind(last_id, MOST_PER_PAGE), _IDS.decode)).value
+        if not shown.data:
+            total = shown.meta.pagination.total
+            if total > MOST_PER_PAGE:
+                raise SourceCountMismatch(self._client.shop, expected=total, received=0)
+            return Page(records=_hidden(total), last_id=last_id, is_last=True)
+        first = shown.data[0].id
+        if first <= last_id:
+            raise SourceQueryRefused(self._client.shop, "products do not come in the order of their ids")
+        before = (("id:less", str(first)), *self._ids_behind(last_id))
+        counted = (await self._client.get(PRODUCTS, before, _IDS.decode)).value
+        if counted.meta.pagination.total:
+            # Together with what follows them, so that a checkpoint behind them knows where they were.
+            hidden = _hidden(min(counted.meta.pagination.total, MOST_PER_PAGE))
+            rest = await self._read(first - 1)
+            return Page(records=hidden + rest.records, last_id=rest.last_id, is_last=rest.is_last)
+        found = await read_by_id(self._client, [first])
+        records = found.records
+        if not records and not found.is_whole:
+            records = (Broken(id=first, fault=unlisted(), is_unlisted=True),)
+        return Page(records=records, last_id=first, is_last=False)
+
+    def _ids_behind(self, last_id: int, limit: int = 1) -> tuple[tuple[str, str], ...]:
+        return (*self._params(last_id, limit)[1:], ("include_fields", "id"))
 
     async def _unreadable(self, last_id: int, fault: TooMuch) -> ProductPage:
         """The next product as one that is set aside, if the store tells its id; else what was wrong with it."""
-        params = (*self._params(last_id)[1:], ("include_fields", "id"))
-        found = (await self._client.get(PRODUCTS, params, _IDS.decode)).value
+        found = (await self._client.get(PRODUCTS, self._ids_behind(last_id), _IDS.decode)).value
         if not found.data:
             raise fault.__cause__ or fault
         return ProductPage(
@@ -90,12 +147,12 @@ class Pages:
             total=found.meta.pagination.total,
         )
 
-    def _params(self, last_id: int) -> tuple[tuple[str, str], ...]:
+    def _params(self, last_id: int, limit: int = 0) -> tuple[tuple[str, str], ...]:
         return (
             ("include", "variants,images"),
             ("sort", "id"),
             ("direction", "asc"),
-            ("limit", str(self._limit)),
+            ("limit", str(limit or self._limit)),
             ("id:greater", str(last_id)),
         )
 
@@ -114,9 +171,9 @@ class Pages:
         return Page(records=answer.items[:end], last_id=ids[-1], is_last=False)
 
 
-def id_of(record: Listed | Broken) -> int | None:
-    """The product's id, if it has one."""
-    return record.id if isinstance(record, Broken) else record.row.id
+def _hidden(count: int) -> tuple[Broken, ...]:
+    """So many products whose ids the store does not tell."""
+    return tuple(Broken(id=None, fault=unlisted(), is_unlisted=True) for _ in range(count))
 
 
 def page_limit(products: int | None, items: int | None) -> int:

@@ -7,8 +7,10 @@ What was decided where the store leaves a choice:
 - Options are gathered from the variants: asking for them would allow 10 products per call instead of 250, and
   values that no variant has are not sold.
 - With stock counted by the product each variant shows the product's number: they must not be added up.
-- A product that is not visible is a draft. Available: visible, not disabled, not closed to purchases, and in stock
-  where stock is counted; BigCommerce sells nothing beyond its stock.
+- A product that is not visible is a draft.
+- Available is what the store says can be bought now: a visible product that is for sale or for pre-order, a
+  variant with a price whose purchase is not disabled, and, where stock is tracked, something left to sell,
+  backorders included. What the store says in values that we do not know is not available, with an issue.
 """
 
 from __future__ import annotations
@@ -17,12 +19,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from connector_svc.domain.fault import Unfit
+from connector_svc.domain.fault import Fault, Unfit
 from connector_svc.domain.fetch import Offer, StockLevel
 from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import (
     Image,
-    InventoryPolicy,
     Product,
     ProductOption,
     ProductStatus,
@@ -30,10 +31,12 @@ from connector_svc.domain.product import (
     Variant,
 )
 from connector_svc.platforms.bigcommerce.facts import StoreFacts
-from connector_svc.platforms.bigcommerce.faults import bad_price, duplicate, incomplete, orphan
+from connector_svc.platforms.bigcommerce.faults import bad_price, duplicate, incomplete, orphan, unknown
+from connector_svc.platforms.bigcommerce.inventory import stock_of
 from connector_svc.platforms.bigcommerce.record import Broken, Listed, utc
-from connector_svc.platforms.bigcommerce.wire import ImageRow, ProductRow, VariantRow
+from connector_svc.platforms.bigcommerce.wire import AVAILABILITY, TRACKING, ImageRow, ProductRow, VariantRow
 
+_FOR_SALE: Final = AVAILABILITY - {"disabled"}
 _MOST_DIGITS: Final = 24
 """Before and after the point."""
 
@@ -56,7 +59,7 @@ class Parser:
         """The product of `record`, made by `brand`. Never raises."""
         if isinstance(record, Broken):
             return Parsed(product=None, issues=(record.fault.of(record.id, set_aside=True),))
-        issues = [fault.of(record.row.id) for fault in record.faults]
+        issues = [fault.of(record.row.id) for fault in (*record.faults, *_unknown_values(record))]
         variants, complete = self._variants(record, issues)
         row = record.row
         product = Product(
@@ -86,7 +89,7 @@ class Parser:
         found: dict[int, Variant] = {}
         for row in record.variants:
             try:
-                variant = self._variant(record.row, row, found)
+                variant = self._variant(record, row, found)
             except Unfit as unfit:
                 complete &= unfit.fault.reason is IssueReason.DUPLICATE_ID
                 issues.append(unfit.fault.of(product_id, row.id))
@@ -95,7 +98,8 @@ class Parser:
             issues.extend(fault.of(product_id, row.id) for fault in record.variant_faults.get(int(variant.id), ()))
         return tuple(found.values()), complete
 
-    def _variant(self, product: ProductRow, row: VariantRow | Broken, found: dict[int, Variant]) -> Variant:
+    def _variant(self, record: Listed, row: VariantRow | Broken, found: dict[int, Variant]) -> Variant:
+        product = record.row
         if isinstance(row, Broken):
             raise Unfit(row.fault)
         if row.product_id not in (None, product.id):
@@ -105,7 +109,7 @@ class Parser:
         price, compare_at = _prices(product, row)
         weight = self._weight(row.weight if row.weight is not None else product.weight)
         options = tuple(SelectedOption(name=one.option_display_name, value=one.label) for one in row.option_values)
-        quantity = stock_of(product, row)
+        stock = stock_of(record, row)
         simple = not options
         return Variant(
             id=str(row.id),
@@ -114,9 +118,9 @@ class Parser:
             barcode=_barcode(row) or (_barcode(product) if simple else ""),
             price=price,
             compare_at_price=compare_at,
-            stock_quantity=quantity,
-            inventory_policy=InventoryPolicy.UNSPECIFIED if quantity is None else InventoryPolicy.DENY,
-            available=price is not None and can_be_bought(product, row),
+            stock_quantity=stock.quantity,
+            inventory_policy=stock.policy,
+            available=price is not None and stock.sellable and _is_offered(product, row),
             options=options,
             image=_own_image(row),
             weight=weight,
@@ -136,36 +140,37 @@ class Parser:
         return self._facts.url + row.custom_url.url
 
 
-def stock_of(product: ProductRow, variant: VariantRow) -> int | None:
-    """What is left of a variant; None: nobody counts it."""
-    match product.inventory_tracking:
-        case "product":
-            return product.inventory_level
-        case "variant":
-            return variant.inventory_level
-        case _:
-            return None
+def _is_offered(product: ProductRow, variant: VariantRow) -> bool:
+    """Whether the store would sell it, as far as stock allows."""
+    return product.is_visible and product.availability in _FOR_SALE and not variant.purchasing_disabled
 
 
-def can_be_bought(product: ProductRow, variant: VariantRow) -> bool:
-    """Whether the store would sell it now."""
-    offered = product.is_visible and product.availability != "disabled" and not variant.purchasing_disabled
-    quantity = stock_of(product, variant)
-    return offered and (quantity is None or quantity > 0)
+def _unknown_values(record: Listed) -> list[Fault]:
+    blamed = {fault.field for fault in record.faults}
+    values = (
+        ("inventory_tracking", record.row.inventory_tracking, TRACKING),
+        ("availability", record.row.availability, AVAILABILITY),
+    )
+    return [unknown(name, value) for name, value, known in values if value not in known and name not in blamed]
 
 
 def stock_levels(record: Listed) -> tuple[StockLevel, ...]:
-    """Stock and offers of the variants that make sense, as `Parser` would tell."""
+    """Stock and offers of the variants that make sense, as `Parser` would tell.
+
+    A number of the default location alone does not replace one of all locations: such a variant is left out.
+    """
     return tuple(
         StockLevel(
             product_id=str(record.row.id),
             variant_id=str(row.id),
-            stock_quantity=stock_of(record.row, row),
-            available=_has_price(record.row, row) and can_be_bought(record.row, row),
+            stock_quantity=stock.quantity,
+            available=_has_price(record.row, row) and stock.sellable and _is_offered(record.row, row),
             offer=_offer(record.row, row),
         )
         for row in record.variants
         if isinstance(row, VariantRow) and row.product_id in (None, record.row.id)
+        for stock in (stock_of(record, row),)
+        if not (record.has_default_stock and stock.is_of_default_location)
     )
 
 

@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import datetime
 from typing import Final
+from weakref import WeakValueDictionary
 
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReporter
 from connector_svc.domain.shop import Shop, ShopFacts
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
-from connector_svc.platforms.bigcommerce.client import StoreClient
-from connector_svc.platforms.bigcommerce.facts import count_products, count_variants, read_facts
+from connector_svc.platforms.bigcommerce.client import PAUSE, StoreClient
+from connector_svc.platforms.bigcommerce.facts import LIMITATION, count_products, count_variants, read_facts
 from connector_svc.platforms.bigcommerce.pace import Pace
 from connector_svc.platforms.bigcommerce.reader import Reader
 
@@ -23,8 +24,8 @@ class BigCommercePlatform:
     """Reads BigCommerce stores; see `Platform` for what callers may rely on.
 
     Credentials: {"access_token": ...} of an API account with the scopes store_v2_products_read_only and
-    store_v2_information_read_only. A store is named by its permanent address, store-{hash}.mybigcommerce.com, and
-    called at api.bigcommerce.com.
+    store_v2_information_read_only, and store_inventory_read_only for stock over all locations. A store is named by
+    its permanent address, store-{hash}.mybigcommerce.com, and called at api.bigcommerce.com.
     """
 
     name = "bigcommerce"
@@ -32,17 +33,28 @@ class BigCommercePlatform:
     domain_pattern = r"store-[a-z0-9]{1,32}\.mybigcommerce\.com"
     capabilities = Capabilities(incremental=True, deletions=True)
 
-    def __init__(self, http: HttpFactory, credentials: CredentialsProvider, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        http: HttpFactory,
+        credentials: CredentialsProvider,
+        clock: Callable[[], datetime],
+        *,
+        pause: float = PAUSE,
+    ) -> None:
+        """`pause`: seconds before an answer that is not whole is asked for again."""
         self._http = http
         self._credentials = credentials
         self._clock = clock
+        self._pause = pause
+        self._paces: WeakValueDictionary[str, Pace] = WeakValueDictionary()
 
     async def check(self, shop: Shop) -> ShopFacts:
-        """Name, currency and counts, by three calls. Raises SourceFailure."""
+        """Name, currency and counts, by four calls. Raises SourceFailure."""
         client = self._client(shop, _ignore)
         facts = (await read_facts(client)).shop
         products, items = await count_products(client), await count_variants(client)
-        return dataclasses.replace(facts, product_count=products.total, item_count=items.total)
+        notes = (LIMITATION, *facts.notes)
+        return dataclasses.replace(facts, product_count=products.total, item_count=items.total, notes=notes)
 
     async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
         """See `Platform.fetch`. Two pages are held at most: the one being consumed and the next."""
@@ -61,7 +73,9 @@ class BigCommercePlatform:
             store_hash=shop.domain.partition(".")[0].removeprefix("store-"),
             http=self._http.to_shop(shop, on_wait=on_wait, api_host=API_HOST),
             credentials=self._credentials,
-            pace=Pace(self._clock, on_wait),
+            pace=self._paces.setdefault(shop.domain, Pace(self._clock)),
+            on_wait=on_wait,
+            pause=self._pause,
         )
 
 

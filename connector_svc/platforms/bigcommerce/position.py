@@ -25,6 +25,12 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Products that an incremental pass saw and found unchanged."""
     nameless: int = 0
     """Products set aside without an id: no later look can tell whether they are still there."""
+    unlisted: int = 0
+    """Products that the store counts and does not list."""
+    default_stock: int = 0
+    """Products whose stock is that of the default location, though the pass reads all locations."""
+    currency: str = ""
+    """Of the store when the pass began; empty in checkpoints of older releases."""
     estimated_products: int | None = None
     estimated_items: int | None = None
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from connector_svc.domain.fault import Fault, Unfit
+from connector_svc.domain.product import InventoryPolicy
 from connector_svc.domain.text import UNSOUND, with_marked_surrogates
 from connector_svc.platforms.bigcommerce.faults import missing, no_record, senseless
 from connector_svc.platforms.bigcommerce.wire import (
@@ -33,6 +34,21 @@ class Broken:
     fault: Fault
     modified: datetime | None = None
     """UTC; None: it does not tell."""
+    is_unlisted: bool = False
+    """Whether the store only counts it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ItemStock:
+    """What is left of one item."""
+
+    quantity: int | None
+    """None: stock is not tracked, or cannot be told."""
+    sellable: bool
+    """Whether stock or backorders allow a sale now."""
+    policy: InventoryPolicy = InventoryPolicy.UNSPECIFIED
+    is_of_default_location: bool = False
+    """Whether it is the catalog's number, which leaves out all other locations."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -47,6 +63,15 @@ class Listed:
     """The same by variant."""
     counted: int | None = None
     """How many variants the store counts, when that is more than came."""
+    stock: Mapping[int | None, ItemStock] = field(default_factory=dict)
+    """Over all locations, by variant; None stands for the product itself. Empty: only the catalog tells."""
+    has_default_stock: bool = False
+    """Whether some of its stock is that of the default location, though the pass reads all locations."""
+
+
+def id_of(record: Listed | Broken) -> int | None:
+    """The product's id, if it has one."""
+    return record.id if isinstance(record, Broken) else record.row.id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +81,8 @@ class ProductPage:
     items: tuple[Listed | Broken, ...]
     total: int
     """Of the list, as it was filtered."""
+    per_page: int | None = None
+    """How many the store gives at most; None: it does not tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +109,8 @@ def read_products(text: bytes) -> ProductPage:
     except UNSOUND:
         return _one_by_one(text)
     items = tuple(Listed(row=row, variants=list(row.variants)) for row in sound.data)
-    return ProductPage(items=items, total=sound.meta.pagination.total)
+    pagination = sound.meta.pagination
+    return ProductPage(items=items, total=pagination.total, per_page=pagination.per_page)
 
 
 def read_variants(text: bytes) -> VariantPage:
@@ -94,7 +122,8 @@ def read_variants(text: bytes) -> VariantPage:
 
 def _one_by_one(text: bytes) -> ProductPage:
     raws = _raws(text)
-    return ProductPage(items=tuple(map(_product, raws.data)), total=raws.meta.pagination.total)
+    pagination = raws.meta.pagination
+    return ProductPage(items=tuple(map(_product, raws.data)), total=pagination.total, per_page=pagination.per_page)
 
 
 def _raws(text: bytes) -> RawList:

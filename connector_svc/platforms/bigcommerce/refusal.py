@@ -17,6 +17,7 @@ from connector_svc.domain.shop import Shop
 
 _STORE_SCOPE: Final = "store_v2_information_read_only"
 _PRODUCT_SCOPE: Final = "store_v2_products_read_only"
+INVENTORY_SCOPE: Final = "store_inventory_read_only"
 
 
 def refusal(shop: Shop, status: int, path: str) -> SourceFailure:
@@ -25,7 +26,7 @@ def refusal(shop: Shop, status: int, path: str) -> SourceFailure:
         case 401:
             return SourceUnauthorized(shop, "BigCommerce does not know the access token for this store")
         case 403:
-            scope = _STORE_SCOPE if path.endswith("/v2/store") else _PRODUCT_SCOPE
+            scope = _scope(path)
             return SourceForbidden(shop, f"the API account needs the scope {scope}", missing=scope)
         case 404 | 410:
             return SourceNotFound(shop, "BigCommerce has no store of that hash")
@@ -36,3 +37,10 @@ def refusal(shop: Shop, status: int, path: str) -> SourceFailure:
             return SourceUnreachable(shop, f"HTTP {status}")
         case _:
             return SourceResponseInvalid(shop, f"HTTP {status}", http_status=str(status))
+
+
+def _scope(path: str) -> str:
+    """What a token needs to read `path`."""
+    if path.endswith("/v2/store"):
+        return _STORE_SCOPE
+    return INVENTORY_SCOPE if path.startswith("/v3/inventory/") else _PRODUCT_SCOPE

@@ -13,10 +13,9 @@ from connector_svc.domain.fetch import Batch, End, FetchRequest, StockLevel
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
 from connector_svc.platforms.bigcommerce.faults import duplicate
-from connector_svc.platforms.bigcommerce.pages import id_of
 from connector_svc.platforms.bigcommerce.parse import Parser, stock_levels
 from connector_svc.platforms.bigcommerce.position import FINGERPRINT, Position
-from connector_svc.platforms.bigcommerce.record import Broken, Listed, utc
+from connector_svc.platforms.bigcommerce.record import Broken, Listed, id_of, utc
 
 _BATCH_BYTES: Final = 768 * 1024
 """A batch is closed when it has about so many; a message may hold 1 MiB."""
@@ -79,9 +78,7 @@ class Tally:
     def end(self, total: int) -> End:
         """`total` products are what the store counts."""
         counts, incremental = self.position.counts, self._after is not None
-        warnings: tuple[str, ...] = ()
-        if self.position.nameless:
-            warnings = (f"{self.position.nameless} products came without an id and were set aside.",)
+        warnings = tuple(self._warnings())
         return End(
             source_count=counts.emitted + counts.set_aside if incremental else total,
             emitted_count=counts.emitted,
@@ -89,7 +86,29 @@ class Tally:
             emitted_item_count=counts.emitted_items,
             warnings=warnings,
             all_listed=incremental and not warnings,
+            notes=(*warnings, *self._notes()),
         )
+
+    def deleted(self, product_ids: tuple[str, ...]) -> Batch:
+        """The batch that tells which of the products asked for by id the store does not have."""
+        return Batch(products=(), deleted_product_ids=product_ids, checkpoint=self._checkpoint())
+
+    def _warnings(self) -> Iterator[str]:
+        nameless, unlisted = self.position.nameless, self.position.unlisted
+        if nameless:
+            yield f"{nameless} products came without an id and were rejected; nothing is marked as deleted."
+        if unlisted:
+            yield (
+                f"The store counts {unlisted} products that it does not list; they were not read, and nothing is "
+                "marked as deleted."
+            )
+
+    def _notes(self) -> Iterator[str]:
+        if self.position.default_stock:
+            yield (
+                f"BigCommerce told no stock by location for {self.position.default_stock} products: theirs is "
+                "that of the default location, or as it was."
+            )
 
     def _is_duplicate(self, record: Listed | Broken) -> bool:
         number = id_of(record)
@@ -104,7 +123,11 @@ class Tally:
         draft.listed.append(str(id_of(record)))
         if isinstance(record, Listed):
             draft.levels.extend(stock_levels(record))
-        self._advance(passed_by=self.position.passed_by + 1, last_id=id_of(record))
+        self._advance(
+            passed_by=self.position.passed_by + 1,
+            default_stock=self.position.default_stock + _has_default_stock(record),
+            last_id=id_of(record),
+        )
 
     def _take(self, record: Listed | Broken, product: Product | None, draft: _Draft) -> None:
         number = id_of(record)
@@ -115,8 +138,14 @@ class Tally:
         else:
             draft.products.append(product)
             counts = self.position.counts.plus(emitted=1, emitted_items=len(product.variants))
-        nameless = self.position.nameless + (number is None)
-        self._advance(counts=counts, nameless=nameless, last_id=number or self.position.last_id)
+        unlisted = isinstance(record, Broken) and record.is_unlisted
+        self._advance(
+            counts=counts,
+            nameless=self.position.nameless + (number is None and not unlisted),
+            unlisted=self.position.unlisted + unlisted,
+            default_stock=self.position.default_stock + _has_default_stock(record),
+            last_id=number or self.position.last_id,
+        )
 
     def _closed(self, draft: _Draft) -> Batch:
         return Batch(
@@ -124,11 +153,21 @@ class Tally:
             issues=tuple(draft.issues),
             stock_levels=tuple(draft.levels),
             listed_product_ids=tuple(draft.listed),
-            checkpoint=seal(self._request, fingerprint=FINGERPRINT, position=self.position),
+            checkpoint=self._checkpoint(),
         )
+
+    def _checkpoint(self) -> bytes:
+        """Empty for products by id: after a break they are asked for again."""
+        if self._request.product_ids:
+            return b""
+        return seal(self._request, fingerprint=FINGERPRINT, position=self.position)
 
     def _advance(self, **changes: object) -> None:
         self.position = msgspec.structs.replace(self.position, **changes)
+
+
+def _has_default_stock(record: Listed | Broken) -> bool:
+    return isinstance(record, Listed) and record.has_default_stock
 
 
 def _brand(record: Listed | Broken, brands: Mapping[int, str]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -69,12 +69,13 @@ class ProductRow(msgspec.Struct, kw_only=True):
     id: RecordId
     name: Text
     price: Decimal | None
-    inventory_tracking: Literal["none", "product", "variant"]
-    """Where stock is counted."""
     inventory_level: Quantity | None
     is_visible: bool
     variants: list[VariantRow]
-    availability: Literal["available", "disabled", "preorder"] = "available"
+    inventory_tracking: Code = ""
+    """Where stock is counted, one of TRACKING as far as we know."""
+    availability: Code = ""
+    """One of AVAILABILITY as far as we know."""
     base_variant_id: int | None = None
     """None for a product with options."""
     calculated_price: Decimal | None = None
@@ -91,8 +92,13 @@ class ProductRow(msgspec.Struct, kw_only=True):
     images: list[ImageRow] = []
 
 
+TRACKING: Final = frozenset({"none", "product", "variant"})
+AVAILABILITY: Final = frozenset({"available", "disabled", "preorder"})
+
 DECORATION: Final = frozenset(
     {
+        "inventory_tracking",
+        "availability",
         "type",
         "description",
         "weight",
@@ -116,6 +122,8 @@ class Pagination(msgspec.Struct, kw_only=True):
     """Of the list as it was filtered."""
 
     total: int
+    per_page: int | None = None
+    """How many records a page holds at most."""
 
 
 class Meta(msgspec.Struct, kw_only=True):
@@ -163,6 +171,41 @@ class IdList(msgspec.Struct, kw_only=True):
 
     data: list[IdRow]
     meta: Meta
+
+
+class ItemIdentityRow(msgspec.Struct, kw_only=True):
+    """Whose stock an inventory item is."""
+
+    product_id: int
+    variant_id: int | None = None
+    """None, or 0: the product's own."""
+
+
+class LocationSettingsRow(msgspec.Struct, kw_only=True):
+    """How one location sells one item."""
+
+    safety_stock: int | None = None
+    """Pieces that are not sold."""
+    is_in_stock: bool | None = None
+    backorder_limit: int | None = None
+
+
+class LocationRow(msgspec.Struct, kw_only=True):
+    """One item at one location."""
+
+    available_to_sell: Quantity | None = None
+    total_inventory_onhand: Quantity | None = None
+    location_enabled: bool | None = None
+    settings: LocationSettingsRow | None = None
+    backorder_limit: int | None = None
+    """The public reference does not say whether it stands here or in the settings."""
+
+
+class ItemRow(msgspec.Struct, kw_only=True):
+    """An entry of `/v3/inventory/items`."""
+
+    identity: ItemIdentityRow
+    locations: list[LocationRow]
 
 
 class BrandRow(msgspec.Struct, kw_only=True):

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -19,95 +15,17 @@ from connector_svc.domain.errors import (
     SourceResponseInvalid,
     SourceUnauthorized,
 )
-from connector_svc.domain.fetch import Batch, End, FetchRequest, Header, StockLevel, Wait, WaitReason
+from connector_svc.domain.fetch import StockLevel, WaitReason
 from connector_svc.domain.issue import IssueReason
-from connector_svc.domain.product import Product
 from connector_svc.domain.shop import Shop
 from connector_svc.http.caller import utc_now
 from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.trust import trusted_roots
-from connector_svc.http.unpacking import BodyLimits
-from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.bigcommerce import BigCommercePlatform
-from devstore.catalog.catalog import Catalog
-from devstore.catalog.model import Platform
 from devstore.faults import HONEST_REPLY
-from devstore.server import RunningStore, serving
-from devstore.spec import ShopSpec
-
-SHOP = Shop("bigcommerce", "store-abc123.mybigcommerce.com")
-BEGINNING = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-
-class Key:
-    """A token, and what it is renewed by when it is refused."""
-
-    def __init__(self, token: str) -> None:
-        self.token = self.renewed = token
-
-    async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
-        return {"access_token": Secret(self.token if refused is None else self.renewed)}
-
-
-@dataclass(slots=True)
-class StoreClock:
-    """The store's."""
-
-    now: datetime = BEGINNING
-
-    def __call__(self) -> datetime:
-        self.now += timedelta(seconds=1)
-        return self.now
-
-
-@dataclass(slots=True)
-class Pass:
-    """What came."""
-
-    header: Header
-    batches: list[Batch]
-    end: End
-    waits: list[Wait]
-
-    @property
-    def products(self) -> dict[str, Product]:
-        return {product.id: product for batch in self.batches for product in batch.products}
-
-    @property
-    def levels(self) -> dict[str, StockLevel]:
-        return {level.variant_id: level for batch in self.batches for level in batch.stock_levels}
-
-    @property
-    def listed(self) -> list[str]:
-        return [number for batch in self.batches for number in batch.listed_product_ids]
-
-
-@dataclass(slots=True)
-class Open:
-    """A store and its reader."""
-
-    store: RunningStore
-    platform: BigCommercePlatform
-    key: Key
-
-    @property
-    def catalog(self) -> Catalog:
-        return self.store.catalog(SHOP.domain)
-
-    async def fetch(self, *, after: datetime | None = None, checkpoint: bytes = b"", most: int = 250) -> Pass:
-        waits: list[Wait] = []
-        request = FetchRequest(shop=SHOP, updated_after=after, checkpoint=checkpoint, max_batch_products=most)
-        events = [event async for event in self.platform.fetch(request, on_wait=waits.append)]
-        header, end = events[0], events[-1]
-        assert isinstance(header, Header)
-        assert isinstance(end, End)
-        batches = [event for event in events if isinstance(event, Batch)]
-        return Pass(header=header, batches=batches, end=end, waits=waits)
-
-    def calls(self) -> dict[str, int]:
-        return dict(self.store.requests(SHOP.domain).by_operation)
+from tests.integration.connector_svc.bigcommerce.bigcommerce_store import BEGINNING, SHOP, Open, Opens
 
 
 @dataclass(slots=True)
@@ -139,27 +57,6 @@ class LostId:
         body = json.loads(reply.body)
         del body["data"][self.place]["id"]
         return web.json_response(body)
-
-
-Opens = Callable[..., AbstractAsyncContextManager[Open]]
-
-
-@pytest.fixture
-def opens(tmp_path: Path) -> Opens:
-    @asynccontextmanager
-    async def open_one(*, throttle: bool = False, max_body: int = 2**24, **shape: Any) -> AsyncIterator[Open]:
-        spec = ShopSpec(platform=Platform.BIGCOMMERCE, domain=SHOP.domain, **shape)
-        async with serving([spec], tls_dir=tmp_path, throttle=throttle, clock=StoreClock()) as store:
-            config = HttpConfig(
-                endpoints=Endpoints.of({SHOP.domain: store.base_url(SHOP.domain)}),
-                tls=trusted_roots(store.ca_file),
-                body=BodyLimits(max_bytes=max_body),
-            )
-            key = Key(spec.credentials["access_token"])
-            async with open_http(config) as http:
-                yield Open(store, BigCommercePlatform(http, key, utc_now), key)
-
-    return open_one
 
 
 async def test_stock_that_moved_without_a_date_is_told_by_the_next_incremental_pass(opens: Opens) -> None:
@@ -245,11 +142,11 @@ async def test_a_refusal_is_waited_out_for_as_long_as_it_says(opens: Opens) -> N
 
 
 async def test_one_call_brings_250_products_with_their_variants_and_images(opens: Opens) -> None:
-    """With include=options it would be 25 times as many; the count of variants is one more per page."""
+    """With include=options it would be 25 times as many; a page costs one count of variants and its stock."""
     async with opens(products=500, specials=False) as shop:
         found = await shop.fetch()
         assert len(found.products) == 500
-        assert shop.calls() == {"store": 1, "products": 4, "variants": 3, "brands": 1}
+        assert shop.calls() == {"store": 2, "products": 4, "variants": 3, "brands": 1, "inventory": 5}
         assert all(product.vendor for product in found.products.values())
         assert any(product.options for product in found.products.values())
 

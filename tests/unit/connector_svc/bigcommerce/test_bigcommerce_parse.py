@@ -10,8 +10,10 @@ import pytest
 
 from connector_svc.domain.issue import IssueReason
 from connector_svc.domain.product import InventoryPolicy, Product, ProductStatus, Variant
+from connector_svc.platforms.bigcommerce.inventory import sum_of_locations
 from connector_svc.platforms.bigcommerce.parse import stock_levels
 from connector_svc.platforms.bigcommerce.record import Listed, read_products
+from connector_svc.platforms.bigcommerce.wire import LocationRow
 from tests.unit.connector_svc.bigcommerce.rows import PARSER, listed, parsed, product_row, variant_row
 
 
@@ -109,6 +111,82 @@ def test_the_sweep_tells_the_same_stock_as_the_whole_product(changes: dict[str, 
     told = [(level.variant_id, level.stock_quantity, level.available) for level in stock_levels(record)]
     assert told == [(one.id, one.stock_quantity, one.available) for one in product.variants]
     assert {level.product_id for level in stock_levels(record)} == {product.id}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("availability", "backorder"),
+        ("availability", None),
+        ("inventory_tracking", "bundle"),
+        ("inventory_tracking", 7),
+    ],
+)
+def test_an_unknown_value_rejects_no_product_and_is_not_taken_for_available(field: str, value: object) -> None:
+    found = parsed(listed(product_row(**{field: value})))
+    assert found.product is not None
+    assert [variant.available for variant in found.product.variants] == [False]
+    (issue,) = found.issues
+    assert (issue.reason, issue.field, issue.product_set_aside) == (IssueReason.INVALID_FIELD, field, False)
+
+
+def location(sells: int, **changes: Any) -> dict[str, Any]:
+    """As the reference of the Inventory API shows one."""
+    return {
+        "location_id": 1,
+        "available_to_sell": sells,
+        "total_inventory_onhand": sells,
+        "location_enabled": True,
+        "settings": {"safety_stock": 0, "is_in_stock": True, "warning_level": 0, "bin_picking_number": ""},
+    } | changes
+
+
+STOCK: dict[str, tuple[list[dict[str, Any]], tuple[int, bool, InventoryPolicy]]] = {
+    "sum": ([location(4), location(3)], (7, True, InventoryPolicy.UNSPECIFIED)),
+    "nothing anywhere": ([location(0), location(0)], (0, False, InventoryPolicy.UNSPECIFIED)),
+    "disabled": ([location(0), location(5, location_enabled=False)], (0, False, InventoryPolicy.UNSPECIFIED)),
+    "safety stock": (
+        [location(4, total_inventory_onhand=6, settings={"safety_stock": 2})],
+        (4, True, InventoryPolicy.UNSPECIFIED),
+    ),
+    "below its safety stock": (
+        [location(0, total_inventory_onhand=1, settings={"safety_stock": 2})],
+        (0, False, InventoryPolicy.UNSPECIFIED),
+    ),
+    "switched off by the merchant": (
+        [location(9, settings={"is_in_stock": False})],
+        (9, False, InventoryPolicy.UNSPECIFIED),
+    ),
+    "sold on backorder": (
+        [location(25, total_inventory_onhand=0, settings={"backorder_limit": 25})],
+        (0, True, InventoryPolicy.CONTINUE),
+    ),
+    "the limit beside the settings": (
+        [location(8, total_inventory_onhand=3, backorder_limit=5)],
+        (3, True, InventoryPolicy.CONTINUE),
+    ),
+    "no backorders": (
+        [location(3, settings={"backorder_limit": 0}), location(0, settings={"backorder_limit": 0})],
+        (3, True, InventoryPolicy.DENY),
+    ),
+    "a limit of one location only": (
+        [location(3, settings={"backorder_limit": 0}), location(0)],
+        (3, True, InventoryPolicy.UNSPECIFIED),
+    ),
+    "more to sell than lies there": (
+        [location(9, total_inventory_onhand=2)],
+        (2, True, InventoryPolicy.UNSPECIFIED),
+    ),
+    "no location": ([], (0, False, InventoryPolicy.UNSPECIFIED)),
+}
+
+
+@pytest.mark.parametrize("case", STOCK)
+def test_stock_of_locations_is_what_lies_there_and_can_be_sold(case: str) -> None:
+    locations, expected = STOCK[case]
+    rows = msgspec.json.decode(msgspec.json.encode(locations), type=list[LocationRow])
+    found = sum_of_locations(rows)
+    assert (found.quantity, found.sellable, found.policy) == expected
 
 
 def test_a_hidden_product_is_a_draft() -> None:

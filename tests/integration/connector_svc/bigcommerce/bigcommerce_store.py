@@ -1,0 +1,147 @@
+"""A BigCommerce store of the devstore, and its reader."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from connector_svc.domain.fetch import Batch, End, FetchRequest, Header, StockLevel, Wait
+from connector_svc.domain.issue import RecordIssue
+from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.shop import Shop
+from connector_svc.http.caller import utc_now
+from connector_svc.http.client import open_http
+from connector_svc.http.config import HttpConfig
+from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.trust import trusted_roots
+from connector_svc.http.unpacking import BodyLimits
+from connector_svc.platforms.base import Credentials, Secret
+from connector_svc.platforms.bigcommerce import BigCommercePlatform
+from devstore.bigcommerce.switches import Switches
+from devstore.catalog.catalog import Catalog
+from devstore.catalog.model import Platform
+from devstore.server import RunningStore, serving
+from devstore.spec import ShopSpec
+
+SHOP = Shop("bigcommerce", "store-abc123.mybigcommerce.com")
+BEGINNING = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+class Key:
+    """A token, and what it is renewed by when it is refused."""
+
+    def __init__(self, token: str) -> None:
+        self.token = self.renewed = token
+
+    async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
+        return {"access_token": Secret(self.token if refused is None else self.renewed)}
+
+
+@dataclass(slots=True)
+class StoreClock:
+    """The store's."""
+
+    now: datetime = BEGINNING
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+@dataclass(slots=True)
+class Pass:
+    """What came."""
+
+    header: Header
+    batches: list[Batch]
+    end: End
+    waits: list[Wait]
+
+    @property
+    def products(self) -> dict[str, Product]:
+        return {product.id: product for batch in self.batches for product in batch.products}
+
+    @property
+    def levels(self) -> dict[str, StockLevel]:
+        return {level.variant_id: level for batch in self.batches for level in batch.stock_levels}
+
+    @property
+    def listed(self) -> list[str]:
+        return [number for batch in self.batches for number in batch.listed_product_ids]
+
+    @property
+    def variants(self) -> dict[str, Variant]:
+        return {variant.id: variant for product in self.products.values() for variant in product.variants}
+
+    @property
+    def issues(self) -> list[RecordIssue]:
+        return [issue for batch in self.batches for issue in batch.issues]
+
+    @property
+    def deleted(self) -> set[str]:
+        return {number for batch in self.batches for number in batch.deleted_product_ids}
+
+
+@dataclass(slots=True)
+class Open:
+    """A store and its reader."""
+
+    store: RunningStore
+    platform: BigCommercePlatform
+    key: Key
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.store.catalog(SHOP.domain)
+
+    @property
+    def switches(self) -> Switches:
+        return self.store.shops[SHOP.domain].bigcommerce.switches
+
+    async def fetch(
+        self,
+        *,
+        after: datetime | None = None,
+        checkpoint: bytes = b"",
+        most: int = 250,
+        ids: tuple[str, ...] = (),
+    ) -> Pass:
+        waits: list[Wait] = []
+        request = FetchRequest(
+            shop=SHOP, updated_after=after, checkpoint=checkpoint, max_batch_products=most, product_ids=ids
+        )
+        events = [event async for event in self.platform.fetch(request, on_wait=waits.append)]
+        header, end = events[0], events[-1]
+        assert isinstance(header, Header)
+        assert isinstance(end, End)
+        batches = [event for event in events if isinstance(event, Batch)]
+        return Pass(header=header, batches=batches, end=end, waits=waits)
+
+    def calls(self) -> dict[str, int]:
+        return dict(self.store.requests(SHOP.domain).by_operation)
+
+
+Opens = Callable[..., AbstractAsyncContextManager[Open]]
+
+
+def opener(tls_dir: Path) -> Opens:
+    """What opens a store of any shape."""
+
+    @asynccontextmanager
+    async def open_one(*, throttle: bool = False, max_body: int = 2**24, **shape: Any) -> AsyncIterator[Open]:
+        spec = ShopSpec(platform=Platform.BIGCOMMERCE, domain=SHOP.domain, **shape)
+        async with serving([spec], tls_dir=tls_dir, throttle=throttle, clock=StoreClock()) as store:
+            config = HttpConfig(
+                endpoints=Endpoints.of({SHOP.domain: store.base_url(SHOP.domain)}),
+                tls=trusted_roots(store.ca_file),
+                body=BodyLimits(max_bytes=max_body),
+            )
+            key = Key(spec.credentials["access_token"])
+            async with open_http(config) as http:
+                yield Open(store, BigCommercePlatform(http, key, utc_now, pause=0.0), key)
+
+    return open_one

@@ -1,0 +1,142 @@
+"""Stock that lies at several locations, may be sold on backorder, or may not be read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from connector_svc.domain.product import InventoryPolicy
+from devstore.faults import HONEST_REPLY
+from tests.integration.connector_svc.bigcommerce.bigcommerce_store import BEGINNING, SHOP, Open, Opens
+
+SCOPE = "store_inventory_read_only"
+
+
+@dataclass(slots=True)
+class ShortInventory:
+    """The next lists of the Inventory API count all items and hold half of them."""
+
+    times: int
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+        if "product_id:in" not in request.query or "inventory" not in request.path or self.times <= 0:
+            return None
+        self.times -= 1
+        reply = await request[HONEST_REPLY]()
+        assert isinstance(reply.body, bytes)
+        body = json.loads(reply.body)
+        return web.json_response(body | {"data": body["data"][::2]})
+
+
+@dataclass(slots=True)
+class RevokedScope:
+    """The inventory scope is taken away after so many replies."""
+
+    shop: Open
+    replies: int
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+        if "inventory" in request.path:
+            self.replies -= 1
+            self.shop.switches.inventory_scope = self.replies >= 0
+        return None
+
+
+def total_stock(shop: Open) -> dict[str, int | None]:
+    """Over all enabled locations, by item id."""
+    return {item.item_id: item.stock for item in shop.catalog.sellable_items()}
+
+
+async def test_stock_is_what_all_enabled_locations_can_sell_together(opens: Opens) -> None:
+    """The catalog API returns the default location's alone; a disabled location and safety stock do not count."""
+    async with opens(products=40, locations=3) as shop:
+        found = await shop.fetch()
+        assert {number: variant.stock_quantity for number, variant in found.variants.items()} == total_stock(shop)
+        assert not any(SCOPE in note for note in found.header.notes)
+
+
+async def test_an_item_that_only_another_location_has_is_available(opens: Opens) -> None:
+    async with opens(products=3, specials=False, locations=4) as shop:
+        variant = shop.catalog.update_variant(next(shop.catalog.rows()).variant_ids[0], stock=3)
+        found = (await shop.fetch()).variants[str(variant.id)]
+        assert (found.stock_quantity, found.available) == (3, True)
+
+
+async def test_an_incremental_pass_sweeps_the_stock_of_all_locations(opens: Opens) -> None:
+    async with opens(products=20, specials=False, locations=5) as shop:
+        found = await shop.fetch(after=BEGINNING)
+        assert found.products == {}
+        assert {number: level.stock_quantity for number, level in found.levels.items()} == total_stock(shop)
+
+
+async def test_without_the_scope_stock_is_the_default_locations_and_every_pass_says_so(opens: Opens) -> None:
+    async with opens(products=20, specials=False, locations=2) as shop:
+        shop.switches.inventory_scope = False
+        full, incremental = await shop.fetch(), await shop.fetch(after=BEGINNING)
+        stock = {number: variant.stock_quantity for number, variant in full.variants.items()}
+        assert stock == {number: -(-(count or 0) // 2) for number, count in total_stock(shop).items()}
+        assert stock == {number: level.stock_quantity for number, level in incremental.levels.items()}
+        facts = await shop.platform.check(SHOP)
+        for notes in (full.header.notes, incremental.header.notes, facts.notes):
+            assert any(SCOPE in note and "default location" in note for note in notes)
+        assert shop.calls()["inventory"] == 3
+
+
+async def test_backorders_are_never_denied_where_their_limits_were_not_read(opens: Opens) -> None:
+    async with opens(products=40) as shop:
+        known = await shop.fetch()
+        shop.switches.inventory_scope = False
+        unknown = await shop.fetch()
+        for found in (known, unknown):
+            assert {variant.inventory_policy for variant in found.variants.values()} == {
+                InventoryPolicy.UNSPECIFIED
+            }
+
+
+async def test_backorder_limits_say_what_may_be_sold_beyond_its_stock(opens: Opens) -> None:
+    async with opens(products=40, backorders=True) as shop:
+        found = await shop.fetch()
+        special = found.products[str(shop.catalog.special("on-backorder").id)]
+        assert {(one.stock_quantity, one.inventory_policy, one.available) for one in special.variants} == {
+            (0, InventoryPolicy.CONTINUE, True)
+        }
+        others = [one for one in found.variants.values() if one not in special.variants]
+        assert {one.inventory_policy for one in others if one.stock_quantity is not None} == {InventoryPolicy.DENY}
+        assert {number: one.stock_quantity for number, one in found.variants.items()} == total_stock(shop)
+
+
+async def test_a_list_of_stock_that_is_shorter_than_it_counts_is_asked_for_again(opens: Opens) -> None:
+    async with opens(products=20, specials=False) as shop:
+        shop.store.add_fault(SHOP.domain, ShortInventory(1))
+        found = await shop.fetch()
+        assert {number: variant.stock_quantity for number, variant in found.variants.items()} == total_stock(shop)
+        assert found.end.notes == ()
+
+
+async def test_stock_that_stays_untold_is_named_and_a_sweep_does_not_overwrite_it(opens: Opens) -> None:
+    async with opens(products=20, specials=False) as shop:
+        shop.store.add_fault(SHOP.domain, ShortInventory(100))
+        full, incremental = await shop.fetch(), await shop.fetch(after=BEGINNING)
+        assert any("stock by location" in note for note in full.end.notes)
+        assert any("stock by location" in note for note in incremental.end.notes)
+        truth = total_stock(shop)
+        assert incremental.levels
+        assert all(truth[number] == level.stock_quantity for number, level in incremental.levels.items())
+
+
+async def test_a_scope_that_is_taken_away_in_the_middle_ends_no_pass(opens: Opens) -> None:
+    async with opens(products=300, specials=False) as shop:
+        shop.store.add_fault(SHOP.domain, RevokedScope(shop, replies=2))
+        found = await shop.fetch()
+        assert len(found.products) == 300
+        assert any("stock by location" in note for note in found.end.notes)
+
+
+async def test_stock_is_read_by_calls_of_a_thousand_items(opens: Opens) -> None:
+    async with opens(products=250, specials=False, variants=None) as shop:
+        await shop.fetch()
+        items = shop.catalog.variant_count
+        # One to see whether it is allowed.
+        assert shop.calls()["inventory"] <= 1 + -(-(items + 250) // 900)
