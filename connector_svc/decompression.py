@@ -9,7 +9,7 @@ from typing import Final
 STEP_BYTES: Final = 256 * 1024
 """The most that one step decompresses to."""
 MAX_MEMBERS: Final = 16
-"""Of one gzip stream. Each member costs time even when it holds nothing; tools write one, concatenated files a few."""
+"""Of one gzip stream. Each costs time, even an empty one; tools write one, and concatenated files have a few."""
 _GZIP_OR_ZLIB: Final = 47
 _MAGIC: Final = b"\x1f\x8b"
 

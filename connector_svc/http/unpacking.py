@@ -36,6 +36,11 @@ class Unpacker:
         self._unpacked = 0
 
     @property
+    def is_identity(self) -> bool:
+        """Whether nothing is compressed."""
+        return self._inflater is None
+
+    @property
     def unpacked(self) -> int:
         """Bytes so far."""
         return self._unpacked

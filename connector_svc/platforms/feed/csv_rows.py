@@ -20,10 +20,11 @@ MAX_CELL: Final = 131_072
 """Characters: the csv module's own limit, which belongs to the whole process and so is left alone."""
 _UNREADABLE: Final = "x" * (MAX_CELL + 1)
 """Stands for a line that is too long: refused by the csv module, also in the middle of a quoted cell."""
-_UNREADABLE_ROW: Final = f"A cell is longer than {MAX_CELL} characters, or its row than {MAX_LINE_BYTES >> 20} MiB."
 MAX_PRODUCT_BYTES: Final = MAX_LINE_BYTES
 """Of the rows of one product together; as of its line in NDJSON."""
-_LARGE_PRODUCT: Final = f"The product has more than {MAX_VARIANTS:,} rows, or {MAX_PRODUCT_BYTES >> 20} MiB of them."
+_MEBIBYTES: Final = MAX_PRODUCT_BYTES // (1024 * 1024)
+_UNREADABLE_ROW: Final = f"A cell is longer than {MAX_CELL} characters, or its row than {_MEBIBYTES} MiB."
+_LARGE_PRODUCT: Final = f"The product has more than {MAX_VARIANTS:,} rows, or more than {_MEBIBYTES} MiB of them."
 
 
 @dataclass(slots=True)
