@@ -46,6 +46,7 @@ class ListedPlatform:
     """Readers that ended, in whatever way."""
     job_runs: bool = False
     """Whether there is something to abandon."""
+    resume_is_expensive: bool = False
     abandoned: list[bytes] = field(default_factory=list)
     """Its own checkpoints of passes that were given up."""
 
@@ -78,6 +79,7 @@ class ListedPlatform:
                 strategy_reason="the only one",
                 watermark=at.watermark,
                 resumed=found is not None,
+                resume_is_expensive=self.resume_is_expensive,
             )
         ]
         counts = at.counts

@@ -101,6 +101,7 @@ class PassReader:
             resumed=bool(self._request.checkpoint),
             estimated_product_count=asked or scan.products,
             estimated_item_count=None if asked else position.file.item_count,
+            resume_is_expensive=True,
         )
 
     def _end(self, builder: BatchBuilder, scan: Scan) -> End:

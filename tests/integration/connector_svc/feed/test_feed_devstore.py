@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from aiohttp import web
 
@@ -11,9 +13,13 @@ from connector_svc.domain.errors import (
     SourceFailure,
     SourceUnauthorized,
 )
+from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
 from connector_svc.platforms.feed.failures import FeedCountMismatch, FeedInvalid, FeedNotTrusted, FeedStale
+from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
+from connector_svc.rpc.requests import StreamRequest
 from devstore.feed.quirk import FORMATS, FeedQuirk
+from servicekit.drain import Drain, ServerDraining
 from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.feed.feed_shop import SHOP, FeedShop, feed_shop
 
@@ -198,6 +204,36 @@ async def test_unfit_credentials_are_named(change: dict[str, str], expected: typ
         shop.keys.values |= change
         with pytest.raises(expected):
             await shop.platform.check(SHOP)
+
+
+async def test_a_file_is_downloaded_once_though_its_stream_is_older_than_other_streams_may_be() -> None:
+    async with feed_shop(60, "ndjson") as shop:
+        fetch = FetchRequest(shop=SHOP, max_batch_products=5)
+        stream = FetchStream(
+            StreamRequest(platform=shop.platform, fetch=fetch),
+            drain=Drain(),
+            redact=str,
+            timing=StreamTiming(max_age=timedelta(0)),
+        )
+        products = [len(message.batch.products) async for message in stream.messages()]
+        assert sum(products) == 60
+        assert await pieces(shop) == 1
+
+
+async def test_a_drain_still_ends_a_stream_that_reads_a_file() -> None:
+    async with feed_shop(60, "ndjson") as shop:
+        fetch, drain = FetchRequest(shop=SHOP, max_batch_products=5), Drain()
+        stream = FetchStream(
+            StreamRequest(platform=shop.platform, fetch=fetch), drain=drain, redact=str, timing=StreamTiming()
+        )
+
+        async def read() -> None:
+            async for message in stream.messages():
+                if message.HasField("batch"):
+                    drain.start()
+
+        with pytest.raises(ServerDraining):
+            await read()
 
 
 async def test_pieces_of_a_file_are_put_together_and_proven_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
