@@ -64,6 +64,8 @@ class PassReader:
         if resumed is not None:
             if manifest.currency != resumed.currency:
                 raise CheckpointExpired(self._shop, "the feed has another currency now")
+            if manifest.generated_at < resumed.generated_at:
+                raise FeedStale(self._shop, "it is older than the one that the pass began with")
             return resumed, "the file that the pass began with"
         after = self._request.updated_after
         if after is not None and manifest.generated_at < after:
