@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from connector_svc.domain.errors import (
     CheckpointExpired,
@@ -16,6 +16,7 @@ from connector_svc.domain.errors import (
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
 from connector_svc.platforms.feed.failures import FeedCountMismatch, FeedInvalid, FeedNotTrusted, FeedStale
+from connector_svc.platforms.feed.keys import WELL_KNOWN
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
 from connector_svc.rpc.requests import StreamRequest
 from devstore.feed.quirk import FORMATS, FeedQuirk
@@ -171,6 +172,24 @@ async def test_a_feed_older_than_what_was_read_is_refused() -> None:
         await shop.fetch()
         with pytest.raises(FeedStale):
             await shop.fetch(after=shop.now())
+
+
+async def test_a_pass_does_not_go_on_when_an_older_manifest_was_put_back() -> None:
+    async with feed_shop() as shop:
+        async with ClientSession() as session:
+            address = f"{shop.store.base_url(SHOP.domain)}{WELL_KNOWN}"
+            headers = {"Authorization": f"Bearer {shop.keys.values['feed_token']}"}
+            async with session.get(address, headers=headers) as reply:
+                older = await reply.text()
+        shop.catalog.add_product(title="New")
+        begun = await shop.fetch(batch=10, batches=1)
+
+        async def put_back(request: web.Request) -> web.Response | None:
+            return web.Response(text=older) if request.path.endswith(WELL_KNOWN) else None
+
+        shop.store.add_fault(SHOP.domain, put_back)
+        with pytest.raises(FeedStale, match="older than the one that the pass began with"):
+            await shop.fetch(batch=10, checkpoint=begun.batches[0].checkpoint)
 
 
 async def test_a_secret_that_was_changed_is_asked_for_again() -> None:
