@@ -40,6 +40,11 @@ class Platform(Protocol):
         ...
 
     @property
+    def domain_example(self) -> str:
+        """One that matches, for people: "demo.myshopify.com"."""
+        ...
+
+    @property
     def capabilities(self) -> Capabilities: ...
 
     async def check(self, shop: Shop) -> ShopFacts:

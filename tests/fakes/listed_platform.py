@@ -39,6 +39,7 @@ class ListedPlatform:
     name: str = "listed"
     display_name: str = "Listed"
     domain_pattern: str = r"[a-z0-9-]+\.example"
+    domain_example: str = "demo.example"
     capabilities: Capabilities = field(default_factory=lambda: Capabilities(incremental=True))
     yielded: list[FetchEvent] = field(default_factory=list)
     requests: list[FetchRequest] = field(default_factory=list)
