@@ -134,6 +134,8 @@ class End:
     pass, and the receiver asks for them by `product_ids` before it takes them for deleted."""
     notes: tuple[str, ...] = ()
     """What came to light while the pass ran, a sentence for people each."""
+    absence_proven: bool = False
+    """Whether the source proves that it has no other product than the pass named, as a signed file does."""
 
 
 FetchEvent: TypeAlias = Header | Batch | End

@@ -119,6 +119,8 @@ class PassReader:
             emitted_item_count=counts.emitted_items,
             warnings=warnings,
             all_listed=builder.lists_all,
+            # A record without an id may be any product.
+            absence_proven=not (builder.position.delta or self._request.product_ids or scan.nameless),
         )
 
 

@@ -150,7 +150,9 @@ async def test_a_delta_brings_changes_and_tombstones_and_not_the_rest() -> None:
         shop.catalog.update_product(int(ids[3]), title="Changed")
         shop.catalog.delete_product(int(ids[4]))
         found = await shop.fetch(after=first.header.watermark)
+        assert first.end.absence_proven
         assert found.header.strategy == "delta file"
+        assert not found.end.absence_proven
         assert list(found.by_id) == [ids[3]]
         assert [gone for batch in found.batches for gone in batch.deleted_product_ids] == [ids[4]]
         assert not found.end.all_listed
@@ -165,6 +167,7 @@ async def test_without_a_delta_the_full_file_lists_everything_so_that_absent_pro
         listed = {product_id for batch in found.batches for product_id in batch.listed_product_ids}
         assert listed == first.by_id.keys() - {gone}
         assert found.end.all_listed
+        assert found.end.absence_proven
 
 
 async def test_a_feed_older_than_what_was_read_is_refused() -> None:
