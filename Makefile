@@ -10,7 +10,7 @@ PROTOS := $(shell find protos -name '*.proto')
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo test test-chaos bench-recovery check fmt gen breaking bench bench-smoke bench-chart bench-memory bench-pacing bench-sync bench-write bench-watch bench-latency bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
+.PHONY: help demo test test-chaos bench-recovery check fmt gen breaking bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -83,6 +83,9 @@ bench-chart: $(BIN)/.synced .venv-bench/.synced ## Draw the README's chart and w
 
 bench-memory: $(BIN)/.synced ## Peak memory of the services at 50,000 and 1,000,000 variants
 	@$(BIN)/python -m bench.memory
+
+bench-feed: $(BIN)/.synced ## Memory and pauses of the connector at a feed of 1 GiB with lines of 4 MiB
+	@$(BIN)/python -m bench.feed_file
 
 bench-sync: $(BIN)/.synced .venv-bench/.synced ## Whole syncs beside dlt and the old design; takes an hour
 	@$(BIN)/python -m bench.sync

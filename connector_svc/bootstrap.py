@@ -104,6 +104,8 @@ def _http_config(settings: ConnectorSettings) -> HttpConfig:
         total_timeout=settings.http_timeout,
         connect_timeout=settings.http_connect_timeout,
         connections_per_host=settings.http_connections_per_host,
+        connections=settings.http_connections,
+        downloads=settings.http_downloads,
         denied_networks=settings.denied_networks,
         retry=RetryPolicy(attempts=settings.http_attempts, patience=settings.http_patience),
     )

@@ -80,6 +80,11 @@ class ConnectorSettings(ServiceSettings):
     http_patience: Duration = timedelta(seconds=60)
     """What the waits between the attempts of one request may add up to."""
     http_connections_per_host: PositiveInt = 8
+    """Of one shop; shops that share a host, such as api.bigcommerce.com, do not share them."""
+    http_connections: PositiveInt = 100
+    """Of all shops together, downloads not counted."""
+    http_downloads: PositiveInt = 16
+    """Results of bulk jobs that are downloaded at once."""
     denied_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     """Ours, although their addresses are public: no shop is called there."""
     shopify_strategy: Wanted = Wanted.AUTO

@@ -43,9 +43,9 @@ _OPTIONS: Final = (
     # Without these, a thousand watchers that come back at once are answered CANCELLED.
     ("grpc.server.max_pending_requests", 10_000),
     ("grpc.server.max_pending_requests_hard_limit", 20_000),
-    # Connections move to new replicas; our own streams end (STREAM_EXPIRED) well within the grace.
+    # Connections move to new replicas. A stream that runs is left to its own end (STREAM_EXPIRED): without
+    # max_connection_age_grace_ms, since one that reads a large file may take hours.
     ("grpc.max_connection_age_ms", 30 * 60_000),
-    ("grpc.max_connection_age_grace_ms", 20 * 60_000),
     ("grpc.max_connection_idle_ms", 15 * 60_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
 )

@@ -101,6 +101,12 @@ def _credentials(where: str, keys: object) -> Credentials:
             raise CredentialsFileInvalid(f"{where}: {name} must be a text that is not empty")
         # Keys are pasted; WooCommerce forgives a blank after a key, but not after a secret.
         found[name] = Secret(value.strip())
+    if "refresh_token" in found:
+        # It ends after some weeks, and its successor would have to be stored.
+        raise CredentialsFileInvalid(
+            f"{where}: refresh_token cannot stand in a file, which keeps no renewed one; use client_id and "
+            "client_secret alone for an app of the same organisation, else the Token Service"
+        )
     if not found:
         raise CredentialsFileInvalid(f"{where}: holds no credentials")
     return found

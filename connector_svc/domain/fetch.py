@@ -49,6 +49,8 @@ class Header:
     estimated_item_count: int | None = None
     notes: tuple[str, ...] = ()
     """What this pass cannot see, a sentence for people each."""
+    resume_is_expensive: bool = False
+    """Whether a resume downloads a file again or waits for a job again: such a stream may live longer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import Final
 
 from multidict import CIMultiDict
@@ -32,14 +31,12 @@ from connector_svc.http.failures import (
 )
 from connector_svc.http.hosts import Host, HostClass, Hosts, HostState
 from connector_svc.http.meter import HttpMeter, NobodyCounts
-from connector_svc.http.retry import RetryPolicy, retry_after
+from connector_svc.http.retry import RetryPolicy, transient_failure
+from connector_svc.http.slots import ConnectionSlots
 from connector_svc.platforms.base import HttpReply
 
 _log = logging.getLogger(__name__)
 
-_FAILING: Final[Mapping[int, type[NoAnswer | TooManyRequests]]] = MappingProxyType(
-    {429: TooManyRequests, 500: ServerError, 502: BadGateway, 503: BadGateway, 504: BadGateway}
-)
 _UNANSWERED: Final = frozenset({"no_answer", "gateway"})
 """A proxy that says that nobody answers behind it is as good as silence."""
 _UNDECIDED: Final = frozenset({"cancelled", "forbidden", "certificate"})
@@ -78,9 +75,11 @@ class HttpCaller:
         policy: RetryPolicy,
         surroundings: Surroundings,
         *,
+        slots: ConnectionSlots,
         user_agent: str,
     ) -> None:
         self._exchange = exchange
+        self._slots = slots
         self._hosts = hosts
         self._policy = policy
         self._world = surroundings
@@ -94,7 +93,7 @@ class HttpCaller:
         on_wait: WaitReporter | None = None,
         policy: RetryPolicy | None = None,
     ) -> HttpReply:
-        """The answer, never a redirect nor (once patience ends) 429, 500, 502, 503 or 504. Raises HttpFailure.
+        """The answer, never a redirect nor one of TRANSIENT_STATUSES. Raises HttpFailure.
 
         `host` None: a service, by the name in the URL.
         """
@@ -105,7 +104,8 @@ class HttpCaller:
         state.earn()
         waited = timedelta()
         for failures in range(1, limits.attempts + 1):
-            outcome = await self._attempt(request, host, state.circuit)
+            async with self._slots.slot(host, on_wait):
+                outcome = await self._attempt(request, host, state.circuit)
             if isinstance(outcome, HttpReply):
                 return outcome
             if state.circuit.open_for:
@@ -149,10 +149,7 @@ class HttpCaller:
             reply = await self._exchange.send(request)
         except NoAnswer as failure:
             return failure
-        kind = _FAILING.get(reply.status)
-        if kind is None:
-            return reply
-        return kind(f"HTTP {reply.status}", retry_after=retry_after(reply.headers, self._world.clock()))
+        return transient_failure(reply.status, reply.headers, self._world.clock()) or reply
 
     def _opened(self, host: Host) -> None:
         _log.warning("nobody answers there: we leave it alone for a moment", extra={"host": host.name})

@@ -33,6 +33,7 @@ from connector_svc.http.failures import (
 )
 from connector_svc.http.guard import AddressGuard, GuardedConnector, GuardedResolver
 from connector_svc.http.hosts import Host, HostClass, Hosts
+from connector_svc.http.slots import ConnectionSlots
 from connector_svc.platforms.base import HttpReply
 
 
@@ -88,7 +89,7 @@ class ShopClient:
         """See `ShopHttp`. Raises SourceFailure."""
         try:
             address = file_address(url, hosts=hosts, base_url=self._base_url, endpoints=self._endpoints)
-            stream = self._files.chunks(address, max_bytes=max_bytes, on_wait=self._on_wait)
+            stream = self._files.chunks(address, host=self._host, max_bytes=max_bytes, on_wait=self._on_wait)
             async with aclosing(stream) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -149,18 +150,37 @@ async def open_http(
     guard = AddressGuard(is_operators=config.endpoints.is_operators, denied=config.denied_networks)
     open_guard = AddressGuard(is_operators=lambda _host, _port: True)
     world = surroundings or Surroundings()
-    async with _session(config, guard) as shops, _session(config, open_guard) as services:
+    async with (
+        _session(config, guard) as shops,
+        _session(config, open_guard) as services,
+        _session(config, guard) as files,
+    ):
+        own, total = config.connections_per_host, config.connections
         yield OutboundHttp(
             config.endpoints,
-            _caller(shops, config, world),
-            _caller(services, config, world),
-            Downloader(shops, config.retry, world, user_agent=_agent()),
+            _caller(shops, config, world, _slots(own, total, world)),
+            # All shops ask the same service.
+            _caller(services, config, world, _slots(total, total, world)),
+            Downloader(
+                files,
+                config.retry,
+                world,
+                slots=_slots(config.downloads_per_host, config.downloads, world),
+                user_agent=_agent(),
+            ),
         )
 
 
-def _caller(session: aiohttp.ClientSession, config: HttpConfig, world: Surroundings) -> HttpCaller:
+def _slots(per_host: int, total: int, world: Surroundings) -> ConnectionSlots:
+    return ConnectionSlots(per_host=per_host, total=total, clock=world.clock)
+
+
+def _caller(
+    session: aiohttp.ClientSession, config: HttpConfig, world: Surroundings, slots: ConnectionSlots
+) -> HttpCaller:
     hosts = Hosts(config.retry_budget, config.circuit, world.monotonic)
-    return HttpCaller(Exchange(session, config.body), hosts, config.retry, world, user_agent=_agent())
+    exchange = Exchange(session, config.body)
+    return HttpCaller(exchange, hosts, config.retry, world, slots=slots, user_agent=_agent())
 
 
 def _agent() -> str:
@@ -173,8 +193,8 @@ def _session(config: HttpConfig, guard: AddressGuard) -> aiohttp.ClientSession:
             guard,
             GuardedResolver(guard),
             ssl=config.tls,
-            limit=config.connections,
-            limit_per_host=config.connections_per_host,
+            # ConnectionSlots bound them, by shop; a wait in here would count into the timeout of an attempt.
+            limit=0,
         ),
         timeout=aiohttp.ClientTimeout(
             total=config.total_timeout.total_seconds(),

@@ -23,11 +23,16 @@ class HttpConfig:
     tls: ssl.SSLContext = field(default_factory=trusted_roots)
     """Whom we trust."""
     total_timeout: timedelta = timedelta(seconds=60)
-    """Of one attempt, from the wait for a connection to the last byte."""
+    """Of one attempt, from connecting to the last byte."""
     connect_timeout: timedelta = timedelta(seconds=10)
     body: BodyLimits = field(default_factory=BodyLimits)
     connections_per_host: int = 8
+    """Of one shop, wherever it is called; shops that share a host do not share them."""
     connections: int = 100
+    """Of all shops together, downloads not counted."""
+    downloads_per_host: int = 2
+    downloads: int = 16
+    """Files that are downloaded at once, for all shops together."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     retry_budget: RetryBudget = field(default_factory=RetryBudget)
     circuit: CircuitPolicy = field(default_factory=CircuitPolicy)

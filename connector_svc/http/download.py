@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import aiohttp
@@ -20,12 +20,14 @@ from connector_svc.http.failures import (
     HttpFailure,
     NoAnswer,
     RedirectAnswer,
+    TooManyRequests,
     UnusableAnswer,
 )
-from connector_svc.http.retry import RetryPolicy
+from connector_svc.http.hosts import Host
+from connector_svc.http.retry import RetryPolicy, transient_failure
+from connector_svc.http.slots import ConnectionSlots
 
 _CHUNK: Final = 256 * 1024
-_TRY_AGAIN: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +59,7 @@ class Downloader:
         surroundings: Surroundings,
         limits: DownloadLimits | None = None,
         *,
+        slots: ConnectionSlots,
         user_agent: str,
     ) -> None:
         self._session = session
@@ -64,16 +67,22 @@ class Downloader:
         self._world = surroundings
         self._limits = limits or DownloadLimits()
         self._user_agent = user_agent
+        self._slots = slots
 
     async def chunks(
-        self, url: URL, *, max_bytes: int, on_wait: WaitReporter | None = None
+        self, url: URL, *, host: Host, max_bytes: int, on_wait: WaitReporter | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """The bytes of the file at `url`, each once, in pieces of at most 256 KiB.
+        """The bytes of the file at `url`, each once, in pieces of at most 256 KiB; `host`: whose file it is.
 
         A connection that breaks is opened again at the byte where it broke, as long as each one brings something
         or the policy's attempts last. Raises HttpFailure; UnusableAnswer when the file is larger than `max_bytes`,
         is not there, or has become another one.
         """
+        async with self._slots.slot(host, on_wait), aclosing(self._chunks(url, max_bytes, on_wait)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _chunks(self, url: URL, max_bytes: int, on_wait: WaitReporter | None) -> AsyncGenerator[bytes, None]:
         received = _Received()
         deadline = self._world.monotonic() + self._limits.total.total_seconds()
         failures = 0
@@ -84,12 +93,14 @@ class Downloader:
                     async for chunk in self._pieces(response, received, max_bytes, deadline):
                         yield chunk
                 return
-            except (aiohttp.ClientError, TimeoutError, NoAnswer) as error:
+            except (aiohttp.ClientError, TimeoutError, NoAnswer, TooManyRequests) as error:
                 failure = _failure(error)
             failures = 1 if received.size > before else failures + 1
-            if failures >= self._policy.attempts or isinstance(failure, CertificateRefused):
+            delay = self._delay(failure, failures)
+            exhausted = failures >= self._policy.attempts or delay > self._policy.patience
+            if exhausted or isinstance(failure, CertificateRefused):
                 raise failure
-            await self._pause(failures, on_wait)
+            await self._pause(failure, delay, on_wait)
 
     @asynccontextmanager
     async def _opened(self, url: URL, received: _Received) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -103,7 +114,7 @@ class Downloader:
             sock_read=self._limits.silence.total_seconds(),
         )
         async with self._session.get(url, headers=headers, allow_redirects=False, timeout=timeout) as response:
-            _check(response, received)
+            _check(response, received, self._world.clock())
             yield response
 
     async def _pieces(
@@ -122,11 +133,15 @@ class Downloader:
                 raise UnusableAnswer(f"the file is larger than {max_bytes} bytes")
             yield fresh
 
-    async def _pause(self, failures: int, on_wait: WaitReporter | None) -> None:
-        delay = self._policy.ceiling(failures) * self._world.jitter()
+    def _delay(self, failure: HttpFailure, failures: int) -> timedelta:
+        """What the host asked for, else our own backoff."""
+        return failure.retry_after or self._policy.ceiling(failures) * self._world.jitter()
+
+    async def _pause(self, failure: HttpFailure, delay: timedelta, on_wait: WaitReporter | None) -> None:
         if on_wait is not None:
-            until = self._world.clock() + delay
-            on_wait(Wait(reason=WaitReason.SOURCE_UNREACHABLE, until=until, message="the download broke off"))
+            throttled = isinstance(failure, TooManyRequests)
+            reason = WaitReason.THROTTLED if throttled else WaitReason.SOURCE_UNREACHABLE
+            on_wait(Wait(reason=reason, until=self._world.clock() + delay, message=failure.detail))
         await self._world.sleep(delay)
 
 
@@ -151,12 +166,13 @@ def file_address(text: str, *, hosts: Collection[str], base_url: URL, endpoints:
     return url if instead is None else URL(f"{instead}{url.raw_path_qs}", encoded=True)
 
 
-def _check(response: aiohttp.ClientResponse, received: _Received) -> None:
+def _check(response: aiohttp.ClientResponse, received: _Received, now: datetime) -> None:
     """Raises HttpFailure unless the answer brings the rest of the same file."""
     if 300 <= response.status < 400:
         raise RedirectAnswer("of a file")
-    if response.status in _TRY_AGAIN:
-        raise NoAnswer(f"HTTP {response.status} instead of a file")
+    failure = transient_failure(response.status, response.headers, now)
+    if failure is not None:
+        raise failure
     if response.status not in (200, 206):
         raise UnusableAnswer(f"HTTP {response.status} instead of a file")
     if response.headers.get("Content-Encoding", "identity") != "identity":
@@ -170,10 +186,10 @@ def _check(response: aiohttp.ClientResponse, received: _Received) -> None:
         raise UnusableAnswer("the file goes on at another byte than was asked for")
 
 
-def _failure(error: aiohttp.ClientError | TimeoutError | NoAnswer) -> HttpFailure:
+def _failure(error: aiohttp.ClientError | TimeoutError | NoAnswer | TooManyRequests) -> HttpFailure:
     """Without the cause: aiohttp writes the address with its signature into some messages."""
     match error:
-        case NoAnswer():
+        case NoAnswer() | TooManyRequests():
             return error
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return CertificateRefused("the file host's TLS certificate is not trusted")

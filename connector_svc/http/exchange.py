@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
 
 import aiohttp
 from yarl import URL
@@ -14,8 +16,13 @@ from connector_svc.http.failures import CertificateRefused, HttpFailure, NoAnswe
 from connector_svc.http.nesting import is_nested_deeper
 from connector_svc.http.unpacking import BodyLimits, Unpacker
 from connector_svc.platforms.base import HttpReply
+from servicekit.threads import run_in_thread
 
 _log = logging.getLogger(__name__)
+
+_LARGE_BYTES: Final = 1024 * 1024
+"""Unpacked; a larger body is worked on in a thread."""
+_PARTIAL_CONTENT: Final = 206
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,15 +84,31 @@ class Exchange:
         """The unpacked body; one beyond the limits is not read on."""
         try:
             unpacker = Unpacker(response.headers.get("Content-Encoding", ""), self._limits)
-            parts = [part async for piece in response.content.iter_any() for part in unpacker.feed(piece)]
+            parts: list[bytes] = []
+            async for piece in response.content.iter_any():
+                parts += await _unpacked(unpacker, piece)
             unpacker.close()
         except UnusableAnswer:
             response.close()
             raise
+        if unpacker.unpacked <= _LARGE_BYTES:
+            return self._checked(response.status, parts)
+        return await run_in_thread(partial(self._checked, response.status, parts))
+
+    def _checked(self, status: int, parts: Iterable[bytes]) -> bytes:
+        """The whole body. Raises UnusableAnswer when it is JSON that is nested too deep."""
         body = b"".join(parts)
-        if is_nested_deeper(body, self._limits.max_nesting):
+        # A part of a file is no document: it may begin within a string, or be compressed.
+        if status != _PARTIAL_CONTENT and is_nested_deeper(body, self._limits.max_nesting):
             raise UnusableAnswer(f"the answer is nested deeper than {self._limits.max_nesting} levels")
         return body
+
+
+async def _unpacked(unpacker: Unpacker, piece: bytes) -> list[bytes]:
+    """What `piece` unpacks to; in a thread when the body is large, so that the event loop goes on."""
+    if unpacker.is_identity or unpacker.unpacked <= _LARGE_BYTES:
+        return list(unpacker.feed(piece))
+    return await run_in_thread(lambda: list(unpacker.feed(piece)))
 
 
 async def _only_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -3,10 +3,10 @@
 HttpFailure
 ├── NoAnswer            no connection, a time-out, a broken or failing answer, after all retries
 │   ├── ServerError         500: the host is there
-│   ├── BadGateway          502, 503, 504
+│   ├── BadGateway          408, 425, 502 to 504, 520 to 527, 530
 │   ├── CertificateRefused
 │   └── LeftAlone           nobody answered for long: not asked at all
-├── TooManyRequests     429 after all retries, or a longer pause asked than we wait
+├── TooManyRequests     429 or 430 after all retries, or a longer pause asked than we wait
 ├── RedirectAnswer      3xx, never followed
 ├── UnusableAnswer      too large, too deep or undecodable
 └── AddressForbidden    the host leads into a network that we do not call
@@ -36,7 +36,7 @@ class ServerError(NoAnswer):
 
 
 class BadGateway(NoAnswer):
-    """Whoever stands before the host says that it does not answer, or is overloaded: 502, 503, 504."""
+    """Whoever stands before the host says that it does not answer, or is overloaded."""
 
 
 class CertificateRefused(NoAnswer):

@@ -9,15 +9,20 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from aiohttp import ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
-from aiohttp.resolver import DefaultResolver
+from aiohttp.resolver import AsyncResolver
 from aiohttp.tracing import Trace
 
 from connector_svc.http.addresses import Network, is_public
 from connector_svc.http.failures import AddressForbidden
+
+_DNS_TIMEOUT_SECONDS: Final = 5.0
+"""Of one question to one name server."""
+_DNS_TRIES: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +43,9 @@ class GuardedResolver(AbstractResolver):
 
     def __init__(self, guard: AddressGuard, inner: AbstractResolver | None = None) -> None:
         self._guard = guard
-        self._inner = inner or DefaultResolver()
+        # Not the system's getaddrinfo: it blocks a thread for as long as a name server stays silent, and a few
+        # shops with such a name would take all threads of the process.
+        self._inner = inner or AsyncResolver(timeout=_DNS_TIMEOUT_SECONDS, tries=_DNS_TRIES)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

@@ -1,4 +1,4 @@
-"""How long we wait for a host that is busy or away."""
+"""Which answers are transient, and how long we wait for a host that gives one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Final
+
+from connector_svc.http.failures import BadGateway, NoAnswer, ServerError, TooManyRequests
+
+TRANSIENT_STATUSES: Final[Mapping[int, type[NoAnswer | TooManyRequests]]] = MappingProxyType(
+    {
+        429: TooManyRequests,
+        430: TooManyRequests,  # Shopify's "security rejection": the sender looks like a bot for a while
+        500: ServerError,
+        # 408 Request Timeout and 425 Too Early ask for a repetition; 520 to 527 and 530 are Cloudflare's, for an
+        # origin that is slow, overloaded, restarting or not to be resolved.
+        **dict.fromkeys((408, 425, 502, 503, 504, *range(520, 528), 530), BadGateway),
+    }
+)
+"""Statuses of answers that say nothing about the request, and what each means."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +44,12 @@ class RetryPolicy:
 
 
 _RETRY_AFTER_LIMIT = 10**8
+
+
+def transient_failure(status: int, headers: Mapping[str, str], now: datetime) -> NoAnswer | TooManyRequests | None:
+    """What an answer with this status means; None: the answer is for the caller."""
+    kind = TRANSIENT_STATUSES.get(status)
+    return None if kind is None else kind(f"HTTP {status}", retry_after=retry_after(headers, now))
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
+from connector_svc.decompression import Inflater, NotDecompressable
 from connector_svc.http.failures import NoAnswer, UnusableAnswer
-
-_STEP: Final = 256 * 1024
-"""Bytes that one step may unpack to: a bomb is noticed before it is in memory."""
-_ANY_HEADER: Final = 47
-"""Of zlib: gzip or zlib, whichever it is."""
-_GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,38 +30,40 @@ class Unpacker:
         encoding = encoding.strip().lower()
         if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
             raise UnusableAnswer("the answer is compressed in a way that we did not ask for")
-        self._inflate = zlib.decompressobj(_ANY_HEADER) if encoding not in ("", "identity") else None
+        self._inflater = Inflater() if encoding not in ("", "identity") else None
         self._limits = limits
         self._packed = 0
         self._unpacked = 0
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing is compressed."""
+        return self._inflater is None
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes so far."""
+        return self._unpacked
+
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """What `piece` unpacks to."""
         self._packed += len(piece)
-        for part in [piece] if self._inflate is None else self._inflated(piece):
+        for part in [piece] if self._inflater is None else self._inflated(self._inflater, piece):
             self._unpacked += len(part)
             self._check()
             yield part
 
     def close(self) -> None:
         """Raises NoAnswer when the compressed body stops before its end."""
-        if self._inflate is not None and self._packed and not self._inflate.eof:
+        if self._inflater is not None and not self._inflater.is_complete:
             raise NoAnswer("the answer broke off")
 
-    def _inflated(self, piece: bytes) -> Iterator[bytes]:
-        part = b""
-        # A full part may leave output inside, although all input is taken.
-        while piece or len(part) == _STEP:
-            if self._inflate is None or self._inflate.eof:
-                if not piece.startswith(_GZIP_MAGIC):
-                    return  # padding
-                self._inflate = zlib.decompressobj(_ANY_HEADER)
-            try:
-                part = self._inflate.decompress(piece, _STEP)
-            except zlib.error:
-                raise UnusableAnswer("the answer is wrongly compressed") from None
-            yield part
-            piece = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
+    def _inflated(self, inflater: Inflater, piece: bytes) -> Iterator[bytes]:
+        self._check()
+        try:
+            yield from inflater.feed(piece)
+        except NotDecompressable as error:
+            raise UnusableAnswer(f"the answer is wrongly compressed: {error}") from None
 
     def _check(self) -> None:
         limits = self._limits

@@ -75,6 +75,10 @@ class MeteredPlatform:
         return self._inner.domain_pattern
 
     @property
+    def domain_example(self) -> str:
+        return self._inner.domain_example
+
+    @property
     def capabilities(self) -> Capabilities:
         return self._inner.capabilities
 

@@ -40,6 +40,11 @@ class Platform(Protocol):
         ...
 
     @property
+    def domain_example(self) -> str:
+        """One that matches, for people: "demo.myshopify.com"."""
+        ...
+
+    @property
     def capabilities(self) -> Capabilities: ...
 
     async def check(self, shop: Shop) -> ShopFacts:
@@ -78,8 +83,9 @@ class ShopHttp(Protocol):
     """HTTP to one shop: knows its address (also an overridden one), retries what may be retried, obeys limits.
 
     Never follows redirects (SourceRedirected), never calls a forbidden address (SourceAddressForbidden), and
-    raises SourceUnreachable or SourceRateLimited once its patience has ended: transport faults, 429, 500, 502,
-    503 and 504 are tried again with back-off and Retry-After before that. All other statuses are returned.
+    raises SourceUnreachable or SourceRateLimited once its retries are exhausted: transport faults, 408, 425, 429,
+    430, 500, 502 to 504, 520 to 527 and 530 are retried with backoff and Retry-After before that. All other
+    statuses are returned. A wait for a free connection is reported like all others.
     """
 
     @property

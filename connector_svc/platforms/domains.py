@@ -7,12 +7,15 @@ import re
 from servicekit.failure import InvalidRequest
 
 
-def canonical_domain(raw: str, pattern: str) -> str:
+def canonical_domain(raw: str, pattern: str, example: str) -> str:
     """`raw` in lower case, without one final dot. Raises InvalidRequest unless it matches `pattern` whole.
 
-    Blanks and line ends are refused, not trimmed: a domain that holds one was not made by anything of ours.
+    `example` is told instead of the pattern. What was given is not: somebody may have pasted an address with a
+    password. Blanks and line ends are refused, not trimmed: a domain with one was not made by anything of ours.
     """
     domain = raw.lower().removesuffix(".")
     if not raw.isascii() or not re.fullmatch(pattern, domain):
-        raise InvalidRequest.of("shop.domain", f"must be the shop's host name, matching {pattern}")
+        wanted = f"the shop's host name, such as {example!r}"
+        text = f"must be {wanted}, without scheme, port and path" if raw else f"is required: {wanted}"
+        raise InvalidRequest.of("shop.domain", text)
     return domain

@@ -21,6 +21,10 @@ class Platforms:
     def named(self, name: str) -> Platform:
         """The platform of that name. Raises InvalidRequest that says which there are."""
         platform = self._by_name.get(name)
-        if platform is None:
-            raise InvalidRequest.of("shop.platform", f"must be one of: {', '.join(self._by_name)}")
-        return platform
+        if platform is not None:
+            return platform
+        if name.strip().lower() in self._by_name:
+            text = f"must be written {name.strip().lower()!r}, in lower case and without blanks"
+        else:
+            text = f"{'must be' if name else 'is required,'} one of: {', '.join(self._by_name)}"
+        raise InvalidRequest.of("shop.platform", text)

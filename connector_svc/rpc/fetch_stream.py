@@ -41,19 +41,29 @@ class StreamTiming:
     heartbeat: timedelta = timedelta(seconds=10)
     """The longest silence."""
     max_age: timedelta = timedelta(minutes=15)
-    """When it ends after a batch: connections move to new replicas, and do not wait for it for ever."""
+    """From its first batch with content to the batch after which it ends: connections move to new replicas. The
+    start does not count, or a start that takes longer than this would be repeated for each batch."""
+    max_expensive_age: timedelta = timedelta(hours=2)
+    """The same where a resume is expensive: the start is repeated once in so long at most."""
 
 
 class FetchStream:
     """One pass over one shop, for one client."""
 
     def __init__(
-        self, request: StreamRequest, *, drain: Drain, redact: Callable[[str], str], timing: StreamTiming
+        self,
+        request: StreamRequest,
+        *,
+        drain: Drain,
+        redact: Callable[[str], str],
+        timing: StreamTiming,
+        monotonic: Callable[[], float] = monotonic,
     ) -> None:
         self._request = request
         self._drain = drain
         self._redact = redact
         self._timing = timing
+        self._monotonic = monotonic
         self._resumed = decode_mark(request.fetch.shop, request.fetch.checkpoint)
         self._mailbox = Mailbox()
 
@@ -92,8 +102,8 @@ class FetchStream:
             self._mailbox.fail(draining)
 
     async def _written(self) -> AsyncGenerator[pb.FetchProductsResponse, None]:
-        begin = monotonic()
         writer: BatchWriter | None = None
+        age = _Age(self._timing, self._monotonic)
         while True:
             taken = await self._next()
             match taken:
@@ -103,11 +113,12 @@ class FetchStream:
                     yield waiting_message(taken)
                 case Header() if writer is None:
                     writer = self._writer(taken)
+                    age.is_expensive = taken.resume_is_expensive
                     yield header_message(self._header(taken))
                 case Batch() if writer is not None:
                     for message in writer.messages(taken):
                         yield message
-                    self._expire(begin)
+                    age.count(taken)
                 case End() if writer is not None:
                     yield end_message(writer.end(taken))
                     return
@@ -132,6 +143,36 @@ class FetchStream:
             return header
         return replace(header, resumed=True, watermark=self._resumed.began)
 
-    def _expire(self, begin: float) -> None:
-        if monotonic() - begin > self._timing.max_age.total_seconds():
+
+class _Age:
+    """How long a stream has delivered, and whether that is enough."""
+
+    def __init__(self, timing: StreamTiming, monotonic: Callable[[], float]) -> None:
+        self.is_expensive = False
+        """Whether a resume of the stream is."""
+        self._timing = timing
+        self._monotonic = monotonic
+        self._began_at: float | None = None
+
+    def count(self, batch: Batch) -> None:
+        """Raise StreamExpired when the stream is to end after `batch`."""
+        if self._began_at is None:
+            if not _has_content(batch):
+                return
+            self._began_at = self._monotonic()
+        timing = self._timing
+        most = timing.max_expensive_age if self.is_expensive else timing.max_age
+        if self._monotonic() - self._began_at >= most.total_seconds():
             raise StreamExpired
+
+
+def _has_content(batch: Batch) -> bool:
+    """False for a batch that only carries a checkpoint, such as one that names the job that was started."""
+    found = (
+        batch.products,
+        batch.issues,
+        batch.deleted_product_ids,
+        batch.stock_levels,
+        batch.listed_product_ids,
+    )
+    return any(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
@@ -21,6 +21,10 @@ MAX_BATCH_PRODUCTS: Final = 250
 MAX_CHECKPOINT_BYTES: Final = 64 * 1024
 MAX_PRODUCT_IDS: Final = 250
 MAX_PRODUCT_ID_LENGTH: Final = 200
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""No platform is older; WooCommerce and Shopify fail on times of the first centuries."""
+CLOCK_SKEW: Final = timedelta(days=1)
+"""How far the caller's clock may be before ours."""
 
 T = TypeVar("T")
 
@@ -76,8 +80,7 @@ def parse_shop(ref: pb.ShopRef, platforms: Platforms) -> ShopRequest:
     """The shop that `ref` names. Raises InvalidRequest."""
     violations = _Violations()
     platform = violations.run(lambda: platforms.named(ref.platform))
-    pattern = platform.domain_pattern if platform else ".+"
-    domain = violations.run(lambda: canonical_domain(ref.domain, pattern))
+    domain = violations.run(lambda: _domain(ref.domain, platform))
     violations.raise_if_any()
     assert platform is not None and domain is not None  # noqa: PT018
     return ShopRequest(platform=platform, shop=Shop(platform.name, domain))
@@ -116,15 +119,29 @@ def parse_abandon(request: pb.AbandonFetchRequest, platforms: Platforms) -> Aban
     return AbandonRequest(platform=target.platform, shop=target.shop, checkpoint=request.checkpoint)
 
 
+def _domain(raw: str, platform: Platform | None) -> str:
+    """The canonical domain. What a domain must look like is known only of a known platform."""
+    if platform is not None:
+        return canonical_domain(raw, platform.domain_pattern, platform.domain_example)
+    if not raw:
+        raise InvalidRequest.of("shop.domain", "is required: the shop's host name")
+    return raw
+
+
 def _updated_after(request: pb.FetchProductsRequest) -> datetime | None:
     return _moment(request.updated_after) if request.HasField("updated_after") else None
 
 
 def _moment(stamp: Timestamp) -> datetime:
+    """The time, if a platform can be asked for it: their own ranges are narrower than a Timestamp's."""
     try:
-        return stamp.ToDatetime(UTC)
+        moment = stamp.ToDatetime(UTC)
     except (ValueError, OverflowError):
-        raise InvalidRequest.of("updated_after", "must be a valid time of the years 1 to 9999") from None
+        moment = None
+    if moment is None or not EARLIEST <= moment <= datetime.now(UTC) + CLOCK_SKEW:
+        text = f"must be a time from {EARLIEST:%Y-%m-%dT%H:%M:%SZ} until now; leave it out to fetch everything"
+        raise InvalidRequest.of("updated_after", text)
+    return moment
 
 
 def _max_batch_products(asked: int) -> int:

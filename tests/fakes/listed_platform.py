@@ -39,6 +39,7 @@ class ListedPlatform:
     name: str = "listed"
     display_name: str = "Listed"
     domain_pattern: str = r"[a-z0-9-]+\.example"
+    domain_example: str = "demo.example"
     capabilities: Capabilities = field(default_factory=lambda: Capabilities(incremental=True))
     yielded: list[FetchEvent] = field(default_factory=list)
     requests: list[FetchRequest] = field(default_factory=list)
@@ -46,6 +47,7 @@ class ListedPlatform:
     """Readers that ended, in whatever way."""
     job_runs: bool = False
     """Whether there is something to abandon."""
+    resume_is_expensive: bool = False
     abandoned: list[bytes] = field(default_factory=list)
     """Its own checkpoints of passes that were given up."""
 
@@ -78,6 +80,7 @@ class ListedPlatform:
                 strategy_reason="the only one",
                 watermark=at.watermark,
                 resumed=found is not None,
+                resume_is_expensive=self.resume_is_expensive,
             )
         ]
         counts = at.counts

@@ -31,6 +31,7 @@ class BigCommercePlatform:
     name = "bigcommerce"
     display_name = "BigCommerce"
     domain_pattern = r"store-[a-z0-9]{1,32}\.mybigcommerce\.com"
+    domain_example = "store-abc123.mybigcommerce.com"
     capabilities = Capabilities(incremental=True, deletions=True)
 
     def __init__(

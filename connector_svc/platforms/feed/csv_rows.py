@@ -14,18 +14,17 @@ from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
 from connector_svc.platforms.feed.csv_columns import Columns
 from connector_svc.platforms.feed.lines import MAX_LINE_BYTES, Line
 from connector_svc.platforms.feed.record import Record
+from connector_svc.platforms.feed.wire import MAX_VARIANTS
 
 MAX_CELL: Final = 131_072
 """Characters: the csv module's own limit, which belongs to the whole process and so is left alone."""
 _UNREADABLE: Final = "x" * (MAX_CELL + 1)
 """Stands for a line that is too long: refused by the csv module, also in the middle of a quoted cell."""
-_UNREADABLE_ROW: Final = f"A cell is longer than {MAX_CELL} characters, or its row than {MAX_LINE_BYTES >> 20} MiB."
 MAX_PRODUCT_BYTES: Final = MAX_LINE_BYTES
 """Of the rows of one product together; as of its line in NDJSON."""
-_UNREADABLE_ROW: Final = f"A cell is longer than {MAX_CELL} characters, or its row than {MAX_LINE_BYTES >> 20} MiB."
-_UNREADABLE_ROW: Final = f"A cell is longer than {MAX_CELL} characters, or its row than {MAX_LINE_BYTES >> 20} MiB."
-MAX_PRODUCT_BYTES: Final = MAX_LINE_BYTES
-"""Of the rows of one product together; as of its line in NDJSON."""
+_MEBIBYTES: Final = MAX_PRODUCT_BYTES // (1024 * 1024)
+_UNREADABLE_ROW: Final = f"A cell is longer than {MAX_CELL} characters, or its row than {_MEBIBYTES} MiB."
+_LARGE_PRODUCT: Final = f"The product has more than {MAX_VARIANTS:,} rows, or more than {_MEBIBYTES} MiB of them."
 
 
 @dataclass(slots=True)
@@ -113,13 +112,11 @@ def _rows(reader: Iterator[list[str]], texts: _Texts) -> Iterator[tuple[int, lis
 
 def _add(columns: Columns, group: _Group, row: Sequence[str], size: int) -> None:
     group.taken += 1
-    before = group.size
     group.size += size
-    if group.size > MAX_PRODUCT_BYTES:
+    if group.size > MAX_PRODUCT_BYTES or group.taken > MAX_VARIANTS:
         # A part of a product is none: its rows are dropped, and only counted from here on.
         group.rows.clear()
-        if before <= MAX_PRODUCT_BYTES:
-            group.faults = [_too_large(f"The rows of the product are longer than {MAX_PRODUCT_BYTES >> 20} MiB.")]
+        group.faults = [_too_large(_LARGE_PRODUCT)]
         return
     if len(row) == len(columns):
         group.rows.append(row)

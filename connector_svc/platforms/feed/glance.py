@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
@@ -16,7 +17,7 @@ from connector_svc.platforms.feed.repair import (
     is_tombstone,
     raw_variants,
 )
-from connector_svc.platforms.feed.wire import RecordId
+from connector_svc.platforms.feed.wire import MAX_VARIANTS, RecordId
 
 
 class _VariantIds(msgspec.Struct):
@@ -26,7 +27,7 @@ class _VariantIds(msgspec.Struct):
 class _Ids(msgspec.Struct):
     id: RecordId
     deleted: bool = False
-    variants: list[_VariantIds] = []
+    variants: Annotated[list[_VariantIds], msgspec.Meta(max_length=MAX_VARIANTS)] = []
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class FeedPlatform:
     name = "feed"
     display_name = "Custom feed"
     domain_pattern = _DOMAIN
+    domain_example = "shop.example"
     capabilities = Capabilities(incremental=True, bulk=True, deletions=True)
 
     def __init__(self, http: HttpFactory, credentials: CredentialsProvider, clock: Callable[[], datetime]) -> None:

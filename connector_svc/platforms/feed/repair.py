@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
 from connector_svc.domain.fault import Fault, Unfit
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
-from connector_svc.platforms.feed.wire import ProductLine, RecordId, VariantLine
+from connector_svc.platforms.feed.wire import MAX_VARIANTS, ProductLine, RecordId, VariantLine
 
 StructT = TypeVar("StructT", ProductLine, VariantLine)
 Raws = dict[str, msgspec.Raw]
+_RawVariants = Annotated[list[msgspec.Raw], msgspec.Meta(max_length=MAX_VARIANTS)]
 
 VITAL: Final = frozenset({"id", "title", "status", "sku", "price", "stock_quantity", "available", "options"})
 """Fields that are not guessed: where one makes no sense, its product or variant is set aside."""
@@ -66,7 +67,7 @@ def raw_variants(fields: Raws) -> list[msgspec.Raw]:
     if raw is None:
         raise Unfit(_missing("variants"))
     try:
-        return msgspec.json.decode(raw, type=list[msgspec.Raw])
+        return msgspec.json.decode(raw, type=_RawVariants)
     except FAULTS as error:
         raise Unfit(_invalid("variants", raw, error)) from None
 

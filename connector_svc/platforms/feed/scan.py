@@ -5,20 +5,21 @@ Ids are kept in a temporary SQLite database on disk, so that memory does not gro
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
+from threading import Event
 from typing import Final
 
 from connector_svc.platforms.feed.glance import Glance, glance
 from connector_svc.platforms.feed.record import Record
+from servicekit.threads import run_in_thread
 
 MOST_REPEATED: Final = 10_000
 """Ids that come twice; a file with more is not a catalog."""
-_AT_ONCE: Final = 500
+STEP_BYTES: Final = 8 * 1024 * 1024
+STEP_RECORDS: Final = 5_000
 _PRODUCT: Final = 0
 _VARIANT: Final = 1
 
@@ -49,30 +50,46 @@ class Scan:
         return self.records - self.tombstones - self.repeats
 
 
-async def scanned(records: Iterable[Record]) -> Scan:
-    """Reads all `records`, letting others work in between. Raises TooManyRepeated and what `records` raises."""
-    scan = Scan()
-    with closing(sqlite3.connect("")) as ids:
+async def scanned(records: Iterable[Record], stop: Event | None = None) -> Scan:
+    """Read all `records` in a thread. Raises TooManyRepeated and what `records` raises.
+
+    When it is cancelled, `stop` is set and the thread is waited for.
+    """
+    stop = stop or Event()
+    with closing(sqlite3.connect("", check_same_thread=False)) as ids:
         ids.execute("PRAGMA journal_mode = OFF")
         ids.execute("CREATE TABLE met (kind INTEGER, id TEXT, gone INTEGER)")
-        source = iter(records)
-        while some := list(islice(source, _AT_ONCE)):
-            glances = [glance(record) for record in some]
-            scan.rows += sum(record.rows for record in some)
-            scan.records += len(some)
-            scan.nameless += sum(not seen.id for seen in glances)
-            ids.executemany("INSERT INTO met VALUES (?, ?, ?)", _named(glances))
-            await asyncio.sleep(0)
-        _conclude(ids, scan)
+        scan, source = Scan(), iter(records)
+        # One step after the other, so that the threads are shared with the other passes of the process.
+        while await run_in_thread(lambda: _step(ids, scan, source), on_cancel=stop.set):
+            pass
+        await run_in_thread(lambda: _conclude(ids, scan), on_cancel=ids.interrupt)
     return scan
 
 
-def _named(glances: Iterable[Glance]) -> Iterator[tuple[int, str, bool]]:
-    for seen in glances:
-        if seen.id:
-            yield _PRODUCT, seen.id, seen.gone
-        for identifier in seen.variant_ids:
-            yield _VARIANT, identifier, False
+def _step(ids: sqlite3.Connection, scan: Scan, records: Iterator[Record]) -> bool:
+    """Count the next records, until STEP_BYTES or STEP_RECORDS of them were read; False: there are no more.
+
+    Holds one record at a time.
+    """
+    size = 0
+    for taken, record in enumerate(records, 1):
+        seen = glance(record)
+        scan.rows += record.rows
+        scan.records += 1
+        scan.nameless += not seen.id
+        ids.executemany("INSERT INTO met VALUES (?, ?, ?)", _named(seen))
+        size += len(record.text)
+        if size >= STEP_BYTES or taken >= STEP_RECORDS:
+            return True
+    return False
+
+
+def _named(seen: Glance) -> Iterator[tuple[int, str, bool]]:
+    if seen.id:
+        yield _PRODUCT, seen.id, seen.gone
+    for identifier in seen.variant_ids:
+        yield _VARIANT, identifier, False
 
 
 def _conclude(ids: sqlite3.Connection, scan: Scan) -> None:

@@ -7,11 +7,13 @@ import hmac
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import IO, Final
 
 from connector_svc.platforms.feed.client import FeedClient
 from connector_svc.platforms.feed.failures import FileMismatch
 from connector_svc.platforms.feed.wire import FeedFile
+from servicekit.threads import run_in_thread
 
 _IN_MEMORY: Final = 1024 * 1024
 """Bytes; a larger file goes to disk."""
@@ -30,9 +32,12 @@ async def spooled(client: FeedClient, file: FeedFile) -> AsyncIterator[IO[bytes]
         while size < file.bytes:
             piece = await client.piece(file, size)
             size += len(piece)
-            digest.update(piece)
-            content.write(piece)
+            await run_in_thread(partial(_keep, piece, content, digest))
         if not hmac.compare_digest(digest.hexdigest(), file.sha256):
             raise FileMismatch("its SHA-256 is not that of the manifest")
-        content.seek(0)
         yield content
+
+
+def _keep(piece: bytes, content: IO[bytes], digest: hashlib._Hash) -> None:
+    digest.update(piece)
+    content.write(piece)

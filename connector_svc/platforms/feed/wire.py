@@ -13,6 +13,8 @@ from msgspec import Meta
 
 FORMAT: Final = "catalogsync-feed/1"
 MAX_FILE_BYTES: Final = 1024**3
+MAX_VARIANTS: Final = 4_000
+"""Of one product."""
 
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True, description="RFC 3339, with its offset from UTC.")]
 Money: TypeAlias = Annotated[
@@ -76,7 +78,7 @@ class ProductLine(msgspec.Struct, kw_only=True, frozen=True):
 
     id: RecordId
     title: Annotated[str, Meta(max_length=2_000)]
-    variants: Annotated[list[VariantLine], Meta(max_length=4_000)]
+    variants: Annotated[list[VariantLine], Meta(max_length=MAX_VARIANTS)]
     handle: Text = ""
     description_html: Annotated[str, Meta(max_length=120_000)] = ""
     vendor: Text = ""

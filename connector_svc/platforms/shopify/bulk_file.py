@@ -12,6 +12,7 @@ from connector_svc.domain.errors import SourceFailure
 from connector_svc.platforms.shopify.bulk_jobs import Job
 from connector_svc.platforms.shopify.bulk_spill import RowBroken, Spill
 from connector_svc.platforms.shopify.bulk_wait import GivenUp, number_of_text
+from servicekit.threads import run_in_thread
 
 _LONGEST_ROW = 32 * 1024 * 1024
 _DOWNLOADS = 2
@@ -87,16 +88,8 @@ async def _fill(spill: Spill, open_file: OpenFile, expected: Expected, on_progre
 
 
 async def _add(spill: Spill, lines: list[bytes]) -> None:
-    """Waits for the thread also when cancelled: nobody may close the database under it."""
     rows = [line for line in lines if line.strip()]
-    working = asyncio.ensure_future(asyncio.to_thread(spill.add, rows))
-    try:
-        await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait([working])
-        if not working.cancelled():
-            working.exception()
-        raise
+    await run_in_thread(lambda: spill.add(rows))
 
 
 def _compare(spill: Spill, size: int, expected: Expected) -> None:

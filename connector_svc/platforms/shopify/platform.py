@@ -31,6 +31,7 @@ class ShopifyPlatform:
     name = "shopify"
     display_name = "Shopify"
     domain_pattern = r"[a-z0-9][a-z0-9-]{0,62}\.myshopify\.com"
+    domain_example = "demo.myshopify.com"
     capabilities = Capabilities(incremental=True, bulk=True, deletions=True)
 
     def __init__(

@@ -180,6 +180,7 @@ class Reader:
             resumed=is_resumed,
             estimated_product_count=position.estimated_products,
             estimated_item_count=position.estimated_items,
+            resume_is_expensive=bool(position.job),
         )
 
     def _end(self, tally: Tally, count: int) -> End:

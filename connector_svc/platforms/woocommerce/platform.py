@@ -33,6 +33,7 @@ class WooCommercePlatform:
     name = "woocommerce"
     display_name = "WooCommerce"
     domain_pattern = _DOMAIN
+    domain_example = "store.example"
     capabilities = Capabilities(incremental=True, deletions=True)
 
     def __init__(

@@ -149,14 +149,15 @@ async def test_a_reader_that_is_closed_leaves_nothing_running(source: PlatformHa
 
 
 def test_the_domain_pattern_takes_the_shop_and_no_disguise(source: PlatformHarness) -> None:
-    pattern = source.platform.domain_pattern
+    pattern, example = source.platform.domain_pattern, source.platform.domain_example
     domain = source.shop.domain
-    assert canonical_domain(f"{domain.upper()}.", pattern) == domain
+    assert canonical_domain(f"{domain.upper()}.", pattern, example) == domain
+    assert canonical_domain(example, pattern, example) == example
     disguises = ["", f"{domain}\n", f" {domain}", f"evil.com#{domain}", f"evil.com/{domain}", f"u@{domain}"]
     disguises += [f"{domain}:80", "127.0.0.1", "[::1]", "localhost", "0x7f.1", f"{domain}..", f"{domain}%00"]
     for disguise in disguises:
         with pytest.raises(InvalidRequest):
-            canonical_domain(disguise, pattern)
+            canonical_domain(disguise, pattern, example)
 
 
 def test_the_domain_pattern_is_one_that_re2_knows(source: PlatformHarness) -> None:

@@ -67,6 +67,15 @@ class FeedShop:
         await self.fetch_into(found, checkpoint=checkpoint, after=after, batch=batch, batches=batches)
         return found
 
+    async def fetch_ids(self, *product_ids: str, batch: int = 250) -> Pass:
+        """Only these products."""
+        found = Pass()
+        request = FetchRequest(shop=SHOP, product_ids=product_ids, max_batch_products=batch)
+        async with aclosing(self.platform.fetch(request, on_wait=found.waits.append)) as events:
+            async for event in events:
+                found.events.append(event)
+        return found
+
     async def fetch_into(
         self,
         found: Pass,

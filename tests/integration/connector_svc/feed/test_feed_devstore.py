@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from connector_svc.domain.errors import (
     CheckpointExpired,
@@ -11,9 +13,14 @@ from connector_svc.domain.errors import (
     SourceFailure,
     SourceUnauthorized,
 )
+from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
 from connector_svc.platforms.feed.failures import FeedCountMismatch, FeedInvalid, FeedNotTrusted, FeedStale
+from connector_svc.platforms.feed.keys import WELL_KNOWN
+from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
+from connector_svc.rpc.requests import StreamRequest
 from devstore.feed.quirk import FORMATS, FeedQuirk
+from servicekit.drain import Drain, ServerDraining
 from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.feed.feed_shop import SHOP, FeedShop, feed_shop
 
@@ -143,7 +150,9 @@ async def test_a_delta_brings_changes_and_tombstones_and_not_the_rest() -> None:
         shop.catalog.update_product(int(ids[3]), title="Changed")
         shop.catalog.delete_product(int(ids[4]))
         found = await shop.fetch(after=first.header.watermark)
+        assert first.end.absence_proven
         assert found.header.strategy == "delta file"
+        assert not found.end.absence_proven
         assert list(found.by_id) == [ids[3]]
         assert [gone for batch in found.batches for gone in batch.deleted_product_ids] == [ids[4]]
         assert not found.end.all_listed
@@ -158,6 +167,7 @@ async def test_without_a_delta_the_full_file_lists_everything_so_that_absent_pro
         listed = {product_id for batch in found.batches for product_id in batch.listed_product_ids}
         assert listed == first.by_id.keys() - {gone}
         assert found.end.all_listed
+        assert found.end.absence_proven
 
 
 async def test_a_feed_older_than_what_was_read_is_refused() -> None:
@@ -165,6 +175,24 @@ async def test_a_feed_older_than_what_was_read_is_refused() -> None:
         await shop.fetch()
         with pytest.raises(FeedStale):
             await shop.fetch(after=shop.now())
+
+
+async def test_a_pass_does_not_go_on_when_an_older_manifest_was_put_back() -> None:
+    async with feed_shop() as shop:
+        async with ClientSession() as session:
+            address = f"{shop.store.base_url(SHOP.domain)}{WELL_KNOWN}"
+            headers = {"Authorization": f"Bearer {shop.keys.values['feed_token']}"}
+            async with session.get(address, headers=headers) as reply:
+                older = await reply.text()
+        shop.catalog.add_product(title="New")
+        begun = await shop.fetch(batch=10, batches=1)
+
+        async def put_back(request: web.Request) -> web.Response | None:
+            return web.Response(text=older) if request.path.endswith(WELL_KNOWN) else None
+
+        shop.store.add_fault(SHOP.domain, put_back)
+        with pytest.raises(FeedStale, match="older than the one that the pass began with"):
+            await shop.fetch(batch=10, checkpoint=begun.batches[0].checkpoint)
 
 
 async def test_a_secret_that_was_changed_is_asked_for_again() -> None:
@@ -198,6 +226,36 @@ async def test_unfit_credentials_are_named(change: dict[str, str], expected: typ
         shop.keys.values |= change
         with pytest.raises(expected):
             await shop.platform.check(SHOP)
+
+
+async def test_a_file_is_downloaded_once_though_its_stream_is_older_than_other_streams_may_be() -> None:
+    async with feed_shop(60, "ndjson") as shop:
+        fetch = FetchRequest(shop=SHOP, max_batch_products=5)
+        stream = FetchStream(
+            StreamRequest(platform=shop.platform, fetch=fetch),
+            drain=Drain(),
+            redact=str,
+            timing=StreamTiming(max_age=timedelta(0)),
+        )
+        products = [len(message.batch.products) async for message in stream.messages()]
+        assert sum(products) == 60
+        assert await pieces(shop) == 1
+
+
+async def test_a_drain_still_ends_a_stream_that_reads_a_file() -> None:
+    async with feed_shop(60, "ndjson") as shop:
+        fetch, drain = FetchRequest(shop=SHOP, max_batch_products=5), Drain()
+        stream = FetchStream(
+            StreamRequest(platform=shop.platform, fetch=fetch), drain=drain, redact=str, timing=StreamTiming()
+        )
+
+        async def read() -> None:
+            async for message in stream.messages():
+                if message.HasField("batch"):
+                    drain.start()
+
+        with pytest.raises(ServerDraining):
+            await read()
 
 
 async def test_pieces_of_a_file_are_put_together_and_proven_as_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from catalogsync.connector.v1.connector_service_pb2_grpc import (
     ConnectorServiceStub,
     add_ConnectorServiceServicer_to_server,
 )
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.errors import SourceRateLimited, SourceUnauthorized
 from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, Wait, WaitReason, WaitReporter
@@ -228,6 +229,16 @@ async def test_wrong_requests_name_their_fields_and_reach_no_platform() -> None:
     assert "max_batch_products" in wrong.message
     assert garbled.reason == "CHECKPOINT_INVALID"
     assert "listed" in unknown.message
+    assert platform.requests == []
+
+
+async def test_a_time_before_all_platforms_is_an_invalid_argument_and_reaches_no_platform() -> None:
+    platform = ListedPlatform(products=PRODUCTS)
+    async with running(platform) as connector:
+        first_year = Timestamp(seconds=-62135596800)
+        _, failure = await connector.failing(pb.FetchProductsRequest(shop=REF, updated_after=first_year))
+    assert (failure.reason, failure.code) == ("INVALID_REQUEST", grpc.StatusCode.INVALID_ARGUMENT)
+    assert "updated_after" in failure.message
     assert platform.requests == []
 
 

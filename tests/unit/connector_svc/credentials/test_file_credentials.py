@@ -113,6 +113,16 @@ def test_the_first_reading_must_succeed(file: CredentialsFile, tmp_path: Path) -
         FileCredentials(tmp_path / "missing.toml")
 
 
+def test_a_refresh_token_is_refused_since_a_file_cannot_store_its_successor(file: CredentialsFile) -> None:
+    keys = 'client_id = "id"\nclient_secret = "hunter2"\nrefresh_token = "shprt_1"\n'
+    file.write(f'[shopify."demo.myshopify.com"]\n{keys}')
+    with pytest.raises(
+        CredentialsFileInvalid, match=r"demo\.myshopify\.com.*refresh_token.*Token Service"
+    ) as caught:
+        FileCredentials(file.path)
+    assert not [secret for secret in ("hunter2", "shprt_1") if secret in str(caught.value)]
+
+
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
 def test_a_file_that_everyone_can_read_is_warned_of(
     file: CredentialsFile, mode: int, warned: bool, caplog: pytest.LogCaptureFixture

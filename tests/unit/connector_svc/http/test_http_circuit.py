@@ -70,7 +70,7 @@ async def shops(server: ShopServer, world: World) -> AsyncIterator[TwoShops]:
         yield both
 
 
-@pytest.mark.parametrize("failing", [hang_up, status(502), status(503), status(504)])
+@pytest.mark.parametrize("failing", [hang_up, status(502), status(503), status(504), status(524)])
 async def test_a_host_that_nobody_hears_from_is_left_alone_across_passes(
     shops: TwoShops, failing: Handler
 ) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
@@ -22,7 +22,7 @@ from connector_svc.domain.errors import (
     SourceResponseInvalid,
     SourceUnreachable,
 )
-from connector_svc.domain.fetch import Wait
+from connector_svc.domain.fetch import Wait, WaitReason
 from connector_svc.domain.shop import Shop
 from connector_svc.http.caller import Surroundings
 from connector_svc.http.client import open_http
@@ -30,7 +30,9 @@ from connector_svc.http.config import HttpConfig
 from connector_svc.http.download import Downloader, DownloadLimits, file_address
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.failures import AddressForbidden, HttpFailure, UnusableAnswer
+from connector_svc.http.hosts import Host, HostClass
 from connector_svc.http.retry import RetryPolicy
+from connector_svc.http.slots import ConnectionSlots
 
 SHOP = Shop("shopify", "demo.myshopify.com")
 HOST = "storage.googleapis.com"
@@ -157,9 +159,23 @@ async def test_connections_that_bring_nothing_end_it() -> None:
     assert len(host.seen) == 3
 
 
-async def test_a_host_that_is_busy_is_asked_again() -> None:
-    host = FileHost(instead=[lambda *_: web.Response(status=503), lambda *_: web.Response(status=429)])
-    assert await download(host) == BODY
+async def test_a_host_that_is_busy_is_asked_again_when_it_says() -> None:
+    def busy(status: int, **headers: str) -> Answer:
+        return lambda *_: web.Response(status=status, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+    waits: list[Wait] = []
+    host = FileHost(instead=[busy(503), busy(429, Retry_After="7"), busy(524)])
+    begin = datetime.now(UTC)
+    assert await download(host, attempts=4, on_wait=waits.append) == BODY
+    reasons = [WaitReason.SOURCE_UNREACHABLE, WaitReason.THROTTLED, WaitReason.SOURCE_UNREACHABLE]
+    assert [wait.reason for wait in waits] == reasons
+    assert waits[1].until >= begin + timedelta(seconds=7)
+
+
+async def test_a_host_that_asks_for_a_longer_pause_than_we_wait_is_left() -> None:
+    host = FileHost(instead=[lambda *_: web.Response(status=429, headers={"Retry-After": "3600"})])
+    failure = await failure_of(host)
+    assert (failure.reason, failure.retry_after) == ("SOURCE_RATE_LIMITED", timedelta(hours=1))
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 416])
@@ -240,9 +256,10 @@ def test_a_file_beside_a_shop_is_read_only_where_the_operator_named_its_address(
 
 async def limited(host: FileHost, limits: DownloadLimits, world: Surroundings) -> HttpFailure:
     async with serving(host) as url, aiohttp.ClientSession(auto_decompress=False) as session:
-        downloader = Downloader(session, RetryPolicy(attempts=2), world, limits, user_agent="test")
+        slots = ConnectionSlots(per_host=1, total=1, clock=world.clock)
+        downloader = Downloader(session, RetryPolicy(attempts=2), world, limits, slots=slots, user_agent="test")
         with pytest.raises(HttpFailure) as caught:
-            async for _ in downloader.chunks(url, max_bytes=LARGE):
+            async for _ in downloader.chunks(url, host=Host(name="a", host_class=HostClass.SHOP), max_bytes=LARGE):
                 pass
     return caught.value
 

@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import tracemalloc
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -19,6 +21,16 @@ from tests.fakes.shop_server import Handler, OpenClient, ShopServer, serving, st
 
 SECRET = "cs_0123456789abcdef"
 ONE_ATTEMPT = RetryPolicy(attempts=1)
+
+
+class CountedThreads(ThreadPoolExecutor):
+    """The threads of an event loop, and how much work they were given."""
+
+    jobs = 0
+
+    def submit(self, *args: Any, **options: Any) -> Future[Any]:
+        self.jobs += 1
+        return super().submit(*args, **options)
 
 
 def compressed(body: bytes) -> Handler:
@@ -145,6 +157,42 @@ async def test_a_compressed_body_that_stops_early_is_asked_for_again(
     server.answers(compressed(whole[: len(whole) // 2]), compressed(whole))
     async with opened() as client:
         assert (await client.request("GET", "/")).body == b'{"a": 1}' * 100
+
+
+async def test_a_body_of_endless_empty_gzip_members_is_refused(opened: OpenClient, server: ShopServer) -> None:
+    server.answers(compressed(gzip.compress(b"") * 10_000 + gzip.compress(b"[]")))
+    async with opened() as client:
+        with pytest.raises(SourceResponseInvalid, match="more than 16 gzip members"):
+            await client.request("GET", "/")
+
+
+@pytest.mark.parametrize(("size", "is_large"), [(2**19, False), (2**22, True)])
+async def test_a_large_body_is_unpacked_and_looked_through_beside_the_event_loop(
+    opened: OpenClient, server: ShopServer, size: int, is_large: bool
+) -> None:
+    body = json.dumps([os.urandom(16).hex() for _ in range(size // 36)]).encode()
+    server.answers(status(200), compressed(gzip.compress(body, 1)))
+    threads = CountedThreads()
+    asyncio.get_running_loop().set_default_executor(threads)
+    async with opened() as client:
+        await client.request("GET", "/")
+        assert threads.jobs == 0, "names are resolved without threads, which a silent name server would block"
+        assert (await client.request("GET", "/")).body == body
+    assert (threads.jobs > 0) == is_large
+
+
+async def test_a_part_of_a_file_is_never_taken_for_json_that_is_nested_too_deep(
+    opened: OpenClient, server: ShopServer
+) -> None:
+    """A compressed file has a bracket at the beginning of one part in a hundred, and thousands behind it."""
+    part = b"{" + b"[" * 1000
+
+    async def handle(request: web.Request) -> web.Response:
+        return web.Response(status=206, body=part, headers={"Content-Range": f"bytes 10-{9 + len(part)}/9000"})
+
+    server.answers(handle)
+    async with opened() as client:
+        assert (await client.request("GET", "/", headers={"Range": "bytes=10-1010"})).body == part
 
 
 async def test_an_encoding_that_was_not_asked_for_is_refused(opened: OpenClient, server: ShopServer) -> None:

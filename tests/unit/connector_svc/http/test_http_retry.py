@@ -19,14 +19,14 @@ from tests.fakes.shop_server import SHOP, OpenClient, ShopServer, World, serving
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("code", [408, 425, 429, 430, 500, 502, 503, 504, *range(520, 528), 530])
 async def test_a_busy_shop_is_asked_again(opened: OpenClient, server: ShopServer, code: int) -> None:
     server.answers(status(code), status(200))
     async with opened() as client:
         assert (await client.request("GET", "/")).status == 200
 
 
-@pytest.mark.parametrize("code", [200, 204, 400, 401, 402, 403, 404, 418, 423, 430, 501])
+@pytest.mark.parametrize("code", [200, 204, 400, 401, 402, 403, 404, 418, 423, 501])
 async def test_every_other_answer_is_handed_over_at_once(
     opened: OpenClient, server: ShopServer, world: World, code: int
 ) -> None:
@@ -34,6 +34,26 @@ async def test_every_other_answer_is_handed_over_at_once(
     async with opened() as client:
         assert (await client.request("GET", "/")).status == code
     assert (len(server.requests), world.sleeps) == (1, [])
+
+
+@pytest.mark.parametrize("code", [408, 425, 522, 524, 530])
+async def test_a_retry_after_of_any_transient_answer_is_waited_for(
+    opened: OpenClient, server: ShopServer, world: World, code: int
+) -> None:
+    world.luck = 0.0
+    server.answers(status(code, Retry_After="3"), status(200))
+    async with opened() as client:
+        assert (await client.request("GET", "/")).status == 200
+    assert world.sleeps == [3]
+    assert [wait.reason for wait in world.waits] == [WaitReason.SOURCE_UNREACHABLE]
+
+
+async def test_a_security_rejection_is_a_rate_limit(opened: OpenClient, server: ShopServer) -> None:
+    server.answers(status(430, Retry_After="300"))
+    async with opened() as client:
+        with pytest.raises(SourceRateLimited) as limited:
+            await client.request("GET", "/")
+    assert limited.value.retry_after == timedelta(minutes=5)
 
 
 async def test_pauses_double_up_to_their_cap_and_end_with_the_attempts(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from catalogsync.connector.v1 import connector_service_pb2 as pb
 from connector_svc.domain.fetch import Batch, Wait, WaitReason
 from connector_svc.domain.product import Product
 from connector_svc.platforms.lookup import Platforms
-from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
+from connector_svc.rpc.fetch_stream import FetchStream, StreamExpired, StreamTiming
 from connector_svc.rpc.mailbox import Mailbox
 from connector_svc.rpc.requests import parse_fetch
 from servicekit.drain import Drain
@@ -47,6 +48,56 @@ async def test_closing_a_stream_waits_for_the_clean_up_of_its_reader() -> None:
     await asyncio.sleep(0.01)
     await messages.aclose()
     assert platform.closed == 1
+
+
+@dataclass
+class ManualClock:
+    """Seconds that pass when a test says so."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def batches_until_expired(platform: ListedPlatform, *, start: float, each: float) -> int:
+    """How many batches a stream of max_age 10 s and max_expensive_age 100 s delivers.
+
+    Its first batch comes after `start` seconds, the others after `each`.
+    """
+    clock = ManualClock()
+    checkpoints: list[bytes] = []
+
+    async def pass_time(_: object) -> None:
+        clock.now += start if len(platform.yielded) == 1 else each
+
+    platform.before_each = pass_time
+    timing = StreamTiming(max_age=timedelta(seconds=10), max_expensive_age=timedelta(seconds=100))
+    request = pb.FetchProductsRequest(shop=pb.ShopRef(platform="listed", domain="a.example"), max_batch_products=1)
+    wanted = parse_fetch(request, Platforms([platform]))
+    stream = FetchStream(wanted, drain=Drain(), redact=redact, timing=timing, monotonic=clock)
+
+    async def read() -> None:
+        async for message in stream.messages():
+            checkpoints.extend([message.batch.checkpoint] if message.HasField("batch") else [])
+
+    with pytest.raises(StreamExpired):
+        await read()
+    return len(checkpoints)
+
+
+def many() -> list[Product]:
+    return [Product(id=str(number), title="") for number in range(500)]
+
+
+async def test_the_age_of_a_stream_counts_from_its_first_batch_so_that_no_slow_start_is_repeated() -> None:
+    platform = ListedPlatform(products=many())
+    assert await batches_until_expired(platform, start=3600, each=1) in (10, 11)
+
+
+async def test_a_stream_whose_resume_is_expensive_lives_longer_but_not_for_ever() -> None:
+    platform = ListedPlatform(products=many(), resume_is_expensive=True)
+    assert await batches_until_expired(platform, start=3600, each=1) in (100, 101)
 
 
 def wait(text: str) -> Wait:

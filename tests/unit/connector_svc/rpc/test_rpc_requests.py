@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
@@ -53,6 +53,54 @@ def test_every_wrong_field_is_named_at_once() -> None:
 def test_an_unknown_platform_is_told_with_those_there_are() -> None:
     with pytest.raises(InvalidRequest, match=r"shop\.platform: must be one of: listed, woo"):
         parse_shop(shop(platform="magento"), PLATFORMS)
+
+
+@pytest.mark.parametrize(
+    ("platform", "text"),
+    [
+        ("LISTED", "shop.platform: must be written 'listed', in lower case and without blanks"),
+        ("listed ", "shop.platform: must be written 'listed', in lower case and without blanks"),
+        ("", "shop.platform: is required, one of: listed, woo"),
+        ("magento", "shop.platform: must be one of: listed, woo"),
+    ],
+)
+def test_a_wrong_platform_is_the_only_thing_that_is_named_and_its_true_cause_is_said(
+    platform: str, text: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_shop(shop(platform=platform), PLATFORMS)
+    [violation] = caught.value.violations
+    assert f"{violation.field}: {violation.description}" == text
+
+
+@pytest.mark.parametrize("domain", ["https://key:secret@a.example", "a.example:80", "a.other"])
+def test_a_wrong_domain_is_told_by_an_example_for_people_and_never_repeated(domain: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_shop(shop(domain), PLATFORMS)
+    [violation] = caught.value.violations
+    wanted = "must be the shop's host name, such as 'demo.example', without scheme, port and path"
+    assert (violation.field, violation.description) == ("shop.domain", wanted)
+
+
+def asking_after(moment: datetime) -> pb.FetchProductsRequest:
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return pb.FetchProductsRequest(shop=shop(), updated_after=stamp)
+
+
+@pytest.mark.parametrize("year", [1, 1969, 1999, 9999])
+def test_a_time_that_no_platform_can_be_asked_for_is_refused_by_its_name(year: int) -> None:
+    """WooCommerce's reader subtracts a second from it, and Shopify refuses it as a broken query of ours."""
+    with pytest.raises(InvalidRequest, match="2000-01-01T00:00:00Z until now") as caught:
+        parse_fetch(asking_after(datetime(year, 1, 1, tzinfo=UTC)), PLATFORMS)
+    assert [violation.field for violation in caught.value.violations] == ["updated_after"]
+
+
+def test_a_callers_clock_may_be_ahead_by_hours_and_not_by_days() -> None:
+    moment = datetime.now(UTC) + timedelta(hours=12)
+    assert parse_fetch(asking_after(moment), PLATFORMS).fetch.updated_after == moment
+    with pytest.raises(InvalidRequest, match="updated_after"):
+        parse_fetch(asking_after(moment + timedelta(days=1)), PLATFORMS)
 
 
 def test_an_empty_request_names_both_fields_of_the_shop() -> None:

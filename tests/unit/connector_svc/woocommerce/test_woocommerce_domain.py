@@ -22,7 +22,7 @@ PATTERN = WooCommercePlatform.domain_pattern
     ],
 )
 def test_host_names_are_taken(raw: str, canonical: str) -> None:
-    assert canonical_domain(raw, PATTERN) == canonical
+    assert canonical_domain(raw, PATTERN, "store.example") == canonical
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_host_names_are_taken(raw: str, canonical: str) -> None:
 )
 def test_anything_else_is_refused(raw: str) -> None:
     with pytest.raises(InvalidRequest):
-        canonical_domain(raw, PATTERN)
+        canonical_domain(raw, PATTERN, "store.example")

@@ -1,0 +1,187 @@
+"""Connections: bounded for each shop and for all of them, and a shop waits only for its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiohttp import web
+
+from connector_svc.domain.fetch import Wait, WaitReason
+from connector_svc.domain.shop import Shop
+from connector_svc.http.caller import Surroundings
+from connector_svc.http.client import ShopClient, open_http
+from connector_svc.http.config import HttpConfig
+from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.hosts import Host, HostClass
+from connector_svc.http.meter import NobodyCounts
+from connector_svc.http.retry import RetryPolicy
+from connector_svc.http.slots import ConnectionSlots
+from connector_svc.platforms.base import HttpReply
+from tests.fakes.shop_server import ShopServer, World
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+FILE = "/file"
+
+
+def host(name: str) -> Host:
+    return Host(name=name, host_class=HostClass.SHOP)
+
+
+class Crowd:
+    """Holds all requests back; knows whose they are, by a header that names the shop."""
+
+    def __init__(self) -> None:
+        self.here: Counter[str] = Counter()
+        self.come = asyncio.Condition()
+        self.go = asyncio.Event()
+
+    async def answer(self, request: web.Request) -> web.Response:
+        async with self.come:
+            self.here[request.headers.get("X-Shop", "file")] += 1
+            self.come.notify_all()
+        await self.go.wait()
+        return web.Response(text="{}")
+
+    async def until(self, **wanted: int) -> None:
+        async with asyncio.timeout(10), self.come:
+            await self.come.wait_for(lambda: dict(self.here) == wanted)
+
+
+@pytest.fixture
+async def crowd() -> AsyncIterator[Crowd]:
+    found = Crowd()
+    yield found
+    found.go.set()
+
+
+@asynccontextmanager
+async def clients(
+    server: ShopServer, *names: str, config: HttpConfig, world: Surroundings | None = None
+) -> AsyncIterator[list[ShopClient]]:
+    """Of shops that all are called at the same host, as all of BigCommerce are."""
+    endpoints = Endpoints.of({f"{name}.example": server.url for name in names})
+    config = replace(config, endpoints=endpoints, retry=RetryPolicy(attempts=1))
+    async with open_http(config, world or Surroundings()) as http:
+        yield [http.to_shop(Shop("bigcommerce", f"{name}.example")) for name in names]
+
+
+def ask(client: ShopClient, name: str, times: int) -> list[asyncio.Task[HttpReply]]:
+    return [asyncio.create_task(client.request("GET", "/", headers={"X-Shop": name})) for _ in range(times)]
+
+
+async def test_shops_that_share_an_api_host_do_not_wait_for_each_other(server: ShopServer, crowd: Crowd) -> None:
+    server.answers(crowd.answer)
+    async with clients(server, "a", "b", config=HttpConfig(connections_per_host=3)) as (one, other):
+        tasks = ask(one, "a", 10)
+        await crowd.until(a=3)
+        tasks += ask(other, "b", 1)
+        await crowd.until(a=3, b=1)
+        crowd.go.set()
+        await asyncio.gather(*tasks)
+
+
+async def test_all_shops_together_have_no_more_connections_than_set(server: ShopServer, crowd: Crowd) -> None:
+    server.answers(crowd.answer)
+    async with clients(server, "a", "b", config=HttpConfig(connections_per_host=3, connections=4)) as (one, other):
+        tasks = ask(one, "a", 3)
+        await crowd.until(a=3)
+        tasks += ask(other, "b", 3)
+        await crowd.until(a=3, b=1)
+        crowd.go.set()
+        await asyncio.gather(*tasks)
+        assert sum(crowd.here.values()) == 6
+
+
+async def test_a_download_takes_no_connection_from_the_api_calls_of_any_shop(
+    server: ShopServer, crowd: Crowd
+) -> None:
+    server.answers(crowd.answer)
+    config = HttpConfig(connections_per_host=1, connections=1, downloads=1)
+
+    async def read(client: ShopClient) -> None:
+        async for _ in client.download(f"{server.url}{FILE}", hosts=(), max_bytes=1000):
+            pass
+
+    async with clients(server, "a", config=config) as [client]:
+        tasks = [asyncio.create_task(read(client))]
+        await crowd.until(file=1)
+        more = ask(client, "a", 1)
+        await crowd.until(file=1, a=1)
+        crowd.go.set()
+        await asyncio.gather(*tasks, *more)
+
+
+class Durations(NobodyCounts):
+    """How long each attempt took, by the clock of the client."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def attempted(self, host: Host, outcome: str, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+async def test_waiting_for_a_connection_is_no_part_of_an_attempt_nor_of_its_timeout(
+    server: ShopServer, crowd: Crowd, world: World
+) -> None:
+    server.answers(crowd.answer)
+    durations = Durations()
+    surroundings = replace(world.surroundings(), meter=durations)
+    async with clients(server, "a", config=HttpConfig(connections_per_host=1), world=surroundings) as [client]:
+        tasks = ask(client, "a", 2)
+        await crowd.until(a=1)
+        world.now += timedelta(hours=1)
+        crowd.go.set()
+        await asyncio.gather(*tasks)
+    assert durations.seconds == [3600, 0]
+
+
+async def test_a_long_wait_for_a_connection_is_reported_and_a_short_one_is_not() -> None:
+    waits: list[Wait] = []
+    reported = asyncio.Event()
+
+    def report(wait: Wait) -> None:
+        waits.append(wait)
+        reported.set()
+
+    slots = ConnectionSlots(per_host=1, total=1, clock=lambda: NOW, report_after=timedelta())
+    patient = ConnectionSlots(per_host=1, total=1, clock=lambda: NOW, report_after=timedelta(hours=1))
+    for one, expected in ((patient, 0), (slots, 1)):
+
+        async def take(of: ConnectionSlots = one) -> None:
+            async with of.slot(host("a"), report):
+                pass
+
+        async with one.slot(host("a"), report):
+            waiting = asyncio.create_task(take())
+            if expected:
+                await reported.wait()
+            else:
+                await asyncio.sleep(0)
+        await waiting
+        assert len(waits) == expected
+    assert (waits[0].reason, waits[0].until > NOW) == (WaitReason.THROTTLED, True)
+    assert "connections" in waits[0].message
+
+
+async def test_a_cancelled_wait_gives_its_place_back() -> None:
+    slots = ConnectionSlots(per_host=1, total=1, clock=lambda: NOW)
+
+    async def take() -> None:
+        async with slots.slot(host("a"), None):
+            pass
+
+    async with slots.slot(host("a"), None):
+        waiting = asyncio.create_task(take())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    async with asyncio.timeout(5):
+        await take()
