@@ -65,8 +65,8 @@ class FollowSync:
     async def __call__(self, sync_id: UUID, after_revision: int) -> AsyncGenerator[Snapshot, None]:
         """Snapshots above `after_revision`, heartbeats, and last the terminal one.
 
-        All followers of a sync are given the same `Sync` objects. Raises SyncNotFound, RevisionInFuture,
-        TooManyWatchers, StreamExpired, ServerDraining.
+        All followers of a sync are given the same `Sync` objects. A heartbeat says that the sync was read lately.
+        Raises SyncNotFound, RevisionInFuture, TooManyWatchers, StreamExpired, ServerDraining, StorageUnavailable.
         """
         expires_at = self._monotonic() + self._limits.max_age.total_seconds()
         with self._feed.follow(sync_id) as subscription:
