@@ -1,9 +1,9 @@
 """Runs the background loops of a process, restarts those that fail, and knows which of them still turn.
 
 A loop reports a heartbeat after each turn that succeeded. An unexpected exception, or a return before the drain,
-is logged with the loop's name, counted, and answered by a restart with exponential backoff. A loop that fails again
-and again without one heartbeat cannot go on: the supervisor then reports the process unhealthy, asks for its stop,
-and `run` raises LoopFailed once all loops have ended.
+is logged with the loop's name, counted, and answered by a restart with exponential backoff. A loop that fails
+again and again without one heartbeat cannot go on: the supervisor then reports the process unhealthy and asks for
+its stop, and `run` raises LoopFailed once all loops have ended.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from catalog_svc.usecases.patience import Patience, RunLimits
 from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps
 from catalog_svc.usecases.read_ahead import ReadAhead
 from catalog_svc.usecases.sync_feed import SyncFeed
-from catalog_svc.usecases.turns import Turns
+from catalog_svc.usecases.turns import Turn, Turns
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class SyncRun:
         sweeps: Sweeps,
         feed: SyncFeed,
         turns: Turns,
+        turn: Turn,
         limits: RunLimits,
     ) -> None:
         self.lease = claimed.lease
@@ -57,14 +58,13 @@ class SyncRun:
         self._sweeps = sweeps
         self._feed = feed
         self._turns = turns
+        self._turn = turn
         self._limits = limits
         self._meter = RateMeter()
         self._patience = Patience(limits, claimed.stuck_for)
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether this run itself has brought the sync to its end."""
-        return self._sync.state.ended
+        self.is_ending = False
+        """Whether this run writes the end of its sync, or has written it. The write may be committed, and seen by
+        others, before its answer arrives."""
 
     async def to_the_end(self) -> None:
         """Passes, each from the last checkpoint, until one is complete or trying again is wrong."""
@@ -139,9 +139,9 @@ class SyncRun:
         )
         self._checkpoint = batch.checkpoint
         self._patience.renew()
-        self._turns.moved(sync.sync_id, items=batch.item_count)
+        self._turns.moved(self._turn, items=batch.item_count)
         self._show(sync)
-        if pause := self._turns.pause(sync.sync_id, spent=time.monotonic() - began):
+        if pause := self._turns.pause(self._turn, spent=time.monotonic() - began):
             await asyncio.sleep(pause)
 
     async def _sweep(self, end: SourceEnd) -> None:
@@ -173,18 +173,36 @@ class SyncRun:
         await asyncio.sleep(delay.total_seconds())
 
     async def _succeed(self) -> None:
-        self._show(await self._leases.end(self.lease, SyncState.SUCCEEDED))
-        await self._sweeps.tidy_up(self.lease)
+        await self._end(SyncState.SUCCEEDED)
+        try:
+            await self._sweeps.tidy_up(self.lease)
+        except StorageUnavailable:
+            # The shop's next pass drops the ids that this one met.
+            _log.warning("the database does not answer: nothing was tidied up", extra=about(self._claimed))
         _log.info("sync succeeded", extra={**about(self._claimed), **_counts(self._sync)})
 
     async def _fail(self, failure: SourceFailed) -> None:
         error = SyncError(reason=failure.reason, message=failure.message, metadata=failure.metadata)
-        self._show(await self._leases.end(self.lease, SyncState.FAILED, error))
+        await self._end(SyncState.FAILED, error)
         _log.warning("sync failed", extra={**about(self._claimed), "reason": failure.reason})
+
+    async def _end(self, state: SyncState, error: SyncError | None = None) -> None:
+        """Writes the end, again until its answer is heard: ending twice by one epoch is ending once.
+
+        Raises LeaseLost when somebody else has ended the sync, or holds it.
+        """
+        self.is_ending = True
+        while True:
+            try:
+                self._show(await self._leases.end(self.lease, state, error))
+                return
+            except StorageUnavailable:
+                _log.warning("the database does not answer: the end waits for it", extra=about(self._claimed))
+                await asyncio.sleep(self._limits.storage_retry_delay.total_seconds())
 
     def _show(self, sync: Sync) -> None:
         self._sync = sync
-        self._turns.moved(sync.sync_id)
+        self._turns.moved(self._turn)
         self._feed.publish(sync)
 
 

@@ -54,6 +54,7 @@ class MemorySource:
         self.requests: list[SourceRequest] = []
         self.closed = False
         """Whether the last reader has let go."""
+        self.open_passes = 0
         self.before_batch: Callable[[int], None] = lambda delivered: None
         self.delay = 0.0
         """Seconds that each batch takes."""
@@ -63,11 +64,13 @@ class MemorySource:
     async def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         self.requests.append(request)
         self.closed = False
+        self.open_passes += 1
         try:
             async for event in self._pass(request):
                 yield event
         finally:
             self.closed = True
+            self.open_passes -= 1
 
     async def _pass(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         yield self._header()
