@@ -51,7 +51,7 @@ _IS_DUE = """NOT schedule.paused
       AND (schedule.taken_until IS NULL OR schedule.taken_until <= clock_timestamp())"""
 
 # No more than `most_per_platform` scheduled syncs of a platform are left waiting for a worker. A shop that
-# somebody must repair first is looked at again only from time to time; one that is being synced, when that has ended.
+# somebody must repair first is looked at again only from time to time; one that is being synced, when that ended.
 _DUE = text(f"""
     WITH waiting AS (
         SELECT shop.platform, count(*) AS syncs FROM sync
