@@ -56,7 +56,7 @@ from servicekit.drain import Drain
 from servicekit.metrics import CallMetrics, LoopMetrics, new_registry, serving_metrics
 from servicekit.process import ended_within
 from servicekit.server import GrpcServer, Service, build_server
-from servicekit.supervisor import Loop, Supervisor
+from servicekit.supervisor import Loop, RestartPolicy, Supervisor
 
 _MOST_IDLE = timedelta(seconds=10)
 """That a transaction may be silent; less where leases live shorter."""
@@ -67,13 +67,15 @@ _HEARTBEATS_PER_READ = 3
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
 
 
-async def serve(settings: CatalogSettings, stop: asyncio.Event) -> None:
+async def serve(
+    settings: CatalogSettings, stop: asyncio.Event, *, restart_policy: RestartPolicy | None = None
+) -> None:
     """Serves until `stop` is set, or a background loop cannot go on.
 
     Raises SettingsError, ListenError, LoopFailed, SchemaOutdated, EmbeddedUnavailable.
     """
     with ended_within(settings.stop_bound) as begin_to_end:
-        async with running(settings, on_give_up=stop.set):
+        async with running(settings, on_give_up=stop.set, restart_policy=restart_policy):
             await stop.wait()
             begin_to_end()
 
@@ -91,7 +93,10 @@ async def migrate(settings: CatalogSettings) -> str:
 
 @asynccontextmanager
 async def running(
-    settings: CatalogSettings, *, on_give_up: Callable[[], None] = lambda: None
+    settings: CatalogSettings,
+    *,
+    on_give_up: Callable[[], None] = lambda: None,
+    restart_policy: RestartPolicy | None = None,
 ) -> AsyncIterator[int]:
     """The catalog, answering on the port that is yielded; stopped gracefully when the block ends.
 
@@ -114,9 +119,16 @@ async def running(
         server = _server(settings, parts, CallMetrics(registry))
         await stack.enter_async_context(serving_metrics(registry, settings.metrics_address))
         port = await server.start()
-        supervisor = _supervisor(
-            engine, parts, metrics, server, LoopMetrics(registry, service="catalog"), on_give_up
+        loops, serving = LoopMetrics(registry, service="catalog"), _Serving(server, metrics)
+        supervisor = Supervisor(
+            _loops(engine, parts, serving),
+            drain=parts.drain,
+            set_healthy=serving.loops_turn,
+            on_failure=loops.failed,
+            on_give_up=on_give_up,
+            policy=restart_policy,
         )
+        loops.watch(supervisor.names)
         background = asyncio.create_task(supervisor.run())
         background.add_done_callback(lambda _: on_give_up())
         try:
@@ -166,17 +178,10 @@ class _Serving:
             await self._server.set_serving(self._database and self._loops)
 
 
-def _supervisor(
-    engine: AsyncEngine,
-    parts: _Parts,
-    metrics: SyncMetrics,
-    server: GrpcServer,
-    failures: LoopMetrics,
-    on_give_up: Callable[[], None],
-) -> Supervisor:
-    """All background loops; a turn is short, unless the database keeps it waiting or the loop rests."""
-    serving, drain = _Serving(server, metrics), parts.drain
-    loops = (
+def _loops(engine: AsyncEngine, parts: _Parts, serving: _Serving) -> tuple[Loop, ...]:
+    """A turn of a loop is short, unless the database keeps it waiting or the loop rests."""
+    drain = parts.drain
+    return (
         Loop(name="feed", run=lambda beat: parts.feed.run(drain, beat), max_silence=_LONGEST_TURN),
         Loop(name="worker", run=parts.worker.run, max_silence=_LONGEST_TURN),
         Loop(name="job_cleanup", run=parts.abandoner.run, max_silence=_LONGEST_TURN),
@@ -187,10 +192,6 @@ def _supervisor(
             run=lambda beat: watch_readiness(engine, serving.database_answers, drain, beat),
             max_silence=_LONGEST_TURN,
         ),
-    )
-    failures.watch(loop.name for loop in loops)
-    return Supervisor(
-        loops, drain=drain, set_healthy=serving.loops_turn, on_failure=failures.failed, on_give_up=on_give_up
     )
 
 

@@ -112,6 +112,11 @@ class Supervisor:
         self._records = {loop.name: _Record(monotonic()) for loop in self._loops}
         self._given_up: LoopFailed | None = None
 
+    @property
+    def names(self) -> list[str]:
+        """Of the loops."""
+        return [loop.name for loop in self._loops]
+
     async def run(self) -> None:
         """Runs all loops until they have ended after the drain. Raises LoopFailed when one was given up.
 

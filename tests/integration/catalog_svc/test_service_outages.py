@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc import bootstrap
 from catalog_svc.settings import CatalogSettings
@@ -31,6 +32,7 @@ from servicekit.drain import Drain
 from servicekit.interceptor import CallInterceptor
 from servicekit.settings import ListenAddress
 from servicekit.status import ReceivedFailure, read_failure
+from servicekit.supervisor import LoopFailed, RestartPolicy
 from tests.fakes.listed_platform import ListedPlatform
 
 pytestmark = pytest.mark.timeout(240)
@@ -292,3 +294,44 @@ async def test_watchers_and_health_tell_that_the_database_cannot_be_reached_and_
         ends = await asyncio.gather(*watching)
     assert {end.state for end in ends} == {pb.Sync.STATE_SUCCEEDED}
     await world.all_healthy(SERVING)
+
+
+def alone(database_url: str) -> CatalogSettings:
+    """Of one replica without a connector."""
+    return CatalogSettings(
+        database_url=SecretStr(database_url),
+        listen_address=ListenAddress("127.0.0.1:0"),
+        connector_address="127.0.0.1:1",
+    )
+
+
+async def test_a_loop_that_cannot_go_on_makes_health_not_serving_and_ends_the_service(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    # No claim can read this table any more, and no retry will help.
+    async with engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE sync RENAME COLUMN lease_until TO hidden"))
+    given_up, health = asyncio.Event(), []
+
+    async def serve_until_given_up() -> None:
+        policy = RestartPolicy(give_up_after=timedelta(seconds=1), give_up_failures=3)
+        async with (
+            bootstrap.running(alone(database_url), on_give_up=given_up.set, restart_policy=policy) as port,
+            open_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            await given_up.wait()
+            health.append(await Replica(channel).health())
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(LoopFailed, match="'worker'"):
+            await serve_until_given_up()
+    assert health == [NOT_SERVING]
+
+
+async def test_serve_returns_by_itself_when_a_loop_cannot_go_on(engine: AsyncEngine, database_url: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE sync RENAME COLUMN lease_until TO hidden"))
+    policy = RestartPolicy(give_up_after=timedelta(), give_up_failures=2)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(LoopFailed):
+            await bootstrap.serve(alone(database_url), asyncio.Event(), restart_policy=policy)
