@@ -130,8 +130,8 @@ class SweepStore:
     async def _check(
         self, connection: AsyncConnection, lease: Lease, values: dict[str, Any], *, deleted: int
     ) -> None:
-        """Counts what this sync has deleted already, so that many small steps are one deletion to the fuse."""
+        """Counts what this sync has deleted already, so that many small steps are one deletion."""
         vanishing = (await connection.execute(_COUNT_VANISHING, values)).scalar_one()
         scope = ShopScope(merchant_id=lease.merchant_id, shop_id=lease.shop_id)
         stored = await count_items(connection, scope) + deleted
-        check_fuse(would_delete=deleted + vanishing, stored=stored)
+        check_fuse(would_delete=vanishing, deleted=deleted, stored=stored)

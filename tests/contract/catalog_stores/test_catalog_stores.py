@@ -318,11 +318,27 @@ async def test_the_fuse_stops_a_mass_deletion_before_anything_is_marked(stores: 
     claimed = await begun(replica)
     with pytest.raises(MassDeleteBlocked) as blocked:
         await replica.sweeps.step(claimed.lease, claimed.sync.shop)
-    assert blocked.value.metadata == {"would_delete": "101", "stored": "101"}
+    assert blocked.value.metadata == {"would_delete": "101", "stored": "101", "deleted": "0"}
     assert len(await live(stores)) == 101
     await replica.leases.end(claimed.lease, SyncState.FAILED, REVOKED)
     allowed = await begun(replica, allow_mass_delete=True)
     assert (await swept(replica, allowed, allowed.lease)).progress.items.deleted == 101
+
+
+async def test_the_batches_and_the_sweep_of_one_pass_are_one_deletion(stores: Stores, replica: Replica) -> None:
+    await stored(replica, *[product(str(n)) for n in range(10, 30)])
+    claimed = await begun(replica)
+    gone = batch(deleted_product_ids=[str(n) for n in range(10, 16)])
+    lease = await apply(replica, claimed, gone)
+    with pytest.raises(MassDeleteBlocked) as blocked:
+        await replica.sweeps.step(lease, claimed.sync.shop)
+    assert blocked.value.metadata == {"would_delete": "14", "stored": "20", "deleted": "6"}
+    assert blocked.value.message.startswith("6 of 20 items are deleted and 14 more would be;")
+    more = batch(deleted_product_ids=[str(n) for n in range(16, 21)], checkpoint=b"2")
+    with pytest.raises(MassDeleteBlocked) as blocked:
+        await apply(replica, claimed, more, lease)
+    assert blocked.value.metadata == {"would_delete": "5", "stored": "20", "deleted": "6"}
+    assert len(await live(stores)) == 14
 
 
 async def test_a_batch_that_would_delete_too_many_variants_is_not_stored_at_all(
