@@ -62,6 +62,8 @@ _MOST_IDLE = timedelta(seconds=10)
 """That a transaction may be silent; less where leases live shorter."""
 _LONGEST_TURN = timedelta(minutes=1)
 """Of a background loop: above what a transaction with all its retries may take."""
+_LONGEST_WRITE = timedelta(minutes=1)
+"""Of one message to a watcher; one that reads nothing for longer must not keep its place among the watchers."""
 _HEARTBEATS_PER_READ = 3
 """After so many without a successful read of a sync its watchers are told."""
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
@@ -302,6 +304,7 @@ def _server(settings: CatalogSettings, parts: _Parts, meter: CallMetrics) -> Grp
         allow_insecure=settings.allow_insecure,
         settings_prefix="CATALOG_",
         meter=meter,
+        max_write=_LONGEST_WRITE,
     )
 
 

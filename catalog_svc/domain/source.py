@@ -74,8 +74,8 @@ class SourceBatch:
     def may_be_gathered_with(self, later: SourceBatch) -> bool:
         """Whether both as one are stored as one after the other.
 
-        Within one batch deletions come after products, and stock comes last: a product that was deleted and is there
-        again, or is read after its stock, needs a batch of its own.
+        Within one batch deletions come after products, and stock comes last: a product that was deleted and is
+        there again, or is read after its stock, needs a batch of its own.
         """
         if self.stock_levels and later.products:
             return False
