@@ -9,8 +9,6 @@ import grpc
 _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # Else pings end after the second one on a stream that stays silent, and a dead server is never noticed.
-    ("grpc.http2.max_pings_without_data", 0),
     # A server sends up to 8 MiB and receives up to 4 MiB.
     ("grpc.max_receive_message_length", 8 << 20),
     ("grpc.max_send_message_length", 4 << 20),

@@ -338,10 +338,14 @@ async def test_a_client_that_reads_nothing_holds_what_the_stream_holds_no_longer
         await call.read()
         async with asyncio.timeout(30):
             await freed.wait()
-        # It is told when it reads on.
-        with pytest.raises(grpc.aio.AioRpcError) as ended:
+
+        async def rest() -> None:
             while await call.read() is not grpc.aio.EOF:
                 pass
+
+        # It is told when it reads on.
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await rest()
         failure = await read_failure(ended.value, call)
     assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "STREAM_EXPIRED")
     assert (await logged.call())["code"] == "UNAVAILABLE"
