@@ -12,20 +12,13 @@ import msgspec
 from connector_svc.domain.fault import Fault
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
 from connector_svc.platforms.feed.csv_columns import Columns
-from connector_svc.platforms.feed.lines import MAX_LINE_BYTES, Line
+from connector_svc.platforms.feed.lines import Line
 from connector_svc.platforms.feed.record import Record
 
 MAX_CELL: Final = 131_072
 """Characters: the csv module's own limit, which belongs to the whole process and so is left alone."""
 _UNREADABLE: Final = "x" * (MAX_CELL + 1)
 """Stands for a line that is too long: refused by the csv module, also in the middle of a quoted cell."""
-_UNREADABLE_ROW: Final = f"A cell is longer than {MAX_CELL} characters, or its row than {MAX_LINE_BYTES >> 20} MiB."
-MAX_PRODUCT_BYTES: Final = MAX_LINE_BYTES
-"""Of the rows of one product together; as of its line in NDJSON."""
-_UNREADABLE_ROW: Final = f"A cell is longer than {MAX_CELL} characters, or its row than {MAX_LINE_BYTES >> 20} MiB."
-_UNREADABLE_ROW: Final = f"A cell is longer than {MAX_CELL} characters, or its row than {MAX_LINE_BYTES >> 20} MiB."
-MAX_PRODUCT_BYTES: Final = MAX_LINE_BYTES
-"""Of the rows of one product together; as of its line in NDJSON."""
 
 
 @dataclass(slots=True)
@@ -35,26 +28,23 @@ class _Group:
     rows: list[Sequence[str]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     taken: int = 0
-    size: int = 0
-    """Bytes of its rows."""
     whole: bool = True
 
 
 def csv_records(lines: Iterable[Line]) -> Iterator[Record]:
     """The records of `lines`, of which the first is the header. Raises BadHeader; never for what a row holds."""
-    texts = _Texts(lines)
-    reader = csv.reader(texts)
+    reader = csv.reader(_texts(lines))
     columns = Columns.of(_header(reader))
     group: _Group | None = None
     tainted = False
-    for line, row in _rows(reader, texts):
+    for line, row in _rows(reader):
         if row is None:
             # Whose row it was nobody knows: both neighbours may have lost a variant.
             if group is not None:
                 group.whole = False
                 yield _closed(columns, group)
             group, tainted = None, True
-            yield Record(line=line, faults=(_too_large(_UNREADABLE_ROW),))
+            yield Record(line=line, faults=(_too_large(),))
             continue
         identifier = columns.id_of(row)
         if group is None or identifier != group.id or not identifier:
@@ -62,30 +52,15 @@ def csv_records(lines: Iterable[Line]) -> Iterator[Record]:
                 yield _closed(columns, group)
             group = _Group(id=identifier, line=line, whole=not tainted)
             tainted = False
-        _add(columns, group, row, texts.row_size)
+        _add(columns, group, row)
     if group is not None:
         yield _closed(columns, group)
 
 
-class _Texts:
-    """Lines for the csv module, and how many bytes of them the current row has taken.
-
-    A row may go over many lines; one that takes more than a product may have is refused like a line that long.
-    """
-
-    def __init__(self, lines: Iterable[Line]) -> None:
-        self._lines = iter(lines)
-        self.row_size = 0
-
-    def __iter__(self) -> _Texts:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self.row_size += MAX_PRODUCT_BYTES + 1 if line.data is None else len(line.data)
-        if line.data is None or self.row_size > MAX_PRODUCT_BYTES:
-            return _UNREADABLE + "\n"
-        return line.data.decode("utf-8", "surrogateescape") + "\n"
+def _texts(lines: Iterable[Line]) -> Iterator[str]:
+    for line in lines:
+        text = _UNREADABLE if line.data is None else line.data.decode("utf-8", "surrogateescape")
+        yield text + "\n"
 
 
 def _header(reader: Iterator[list[str]]) -> list[str]:
@@ -95,11 +70,10 @@ def _header(reader: Iterator[list[str]]) -> list[str]:
         return []
 
 
-def _rows(reader: Iterator[list[str]], texts: _Texts) -> Iterator[tuple[int, list[str] | None]]:
+def _rows(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str] | None]]:
     """Rows that are not blank with the line they begin in; None for one that cannot be read."""
     line = reader.line_num + 1  # type: ignore[attr-defined]
     while True:
-        texts.row_size = 0
         try:
             row: list[str] | None = next(reader)
         except StopIteration:
@@ -111,16 +85,8 @@ def _rows(reader: Iterator[list[str]], texts: _Texts) -> Iterator[tuple[int, lis
         line = reader.line_num + 1  # type: ignore[attr-defined]
 
 
-def _add(columns: Columns, group: _Group, row: Sequence[str], size: int) -> None:
+def _add(columns: Columns, group: _Group, row: Sequence[str]) -> None:
     group.taken += 1
-    before = group.size
-    group.size += size
-    if group.size > MAX_PRODUCT_BYTES:
-        # A part of a product is none: its rows are dropped, and only counted from here on.
-        group.rows.clear()
-        if before <= MAX_PRODUCT_BYTES:
-            group.faults = [_too_large(f"The rows of the product are longer than {MAX_PRODUCT_BYTES >> 20} MiB.")]
-        return
     if len(row) == len(columns):
         group.rows.append(row)
         return
@@ -140,5 +106,5 @@ def _closed(columns: Columns, group: _Group) -> Record:
     return Record(line=group.line, rows=group.taken, text=text, id=identifier, faults=faults, whole=group.whole)
 
 
-def _too_large(message: str) -> Fault:
-    return Fault(reason=IssueReason.TOO_LARGE, message=message)
+def _too_large() -> Fault:
+    return Fault(reason=IssueReason.TOO_LARGE, message=f"A cell is longer than {MAX_CELL} characters.")
