@@ -169,6 +169,7 @@ class SyncFeed:
         self._max_followers = max_followers
         self._slots: dict[UUID, _Slot] = {}
         self._followers = 0
+        self._is_reading = True
         self._stage = Stage(pace or ShowPace(), lambda: self._followers)
 
     @property
@@ -216,8 +217,20 @@ class SyncFeed:
                     slot.close()
                 return
             except StorageUnavailable:
-                _log.warning("the feed cannot read: followers are told when the database stays unavailable")
+                self._reads(False)
+            else:
+                self._reads(True)
             heartbeat()
+
+    def _reads(self, reads: bool) -> None:
+        """Logs the first of several failed reads, and the first one that succeeds again."""
+        if reads is self._is_reading:
+            return
+        self._is_reading = reads
+        if reads:
+            _log.info("the feed reads again")
+        else:
+            _log.warning("the feed cannot read: followers are told when the database stays unavailable")
 
     async def _poll(self) -> None:
         followed = [i for i, slot in self._slots.items() if slot.latest is None or not slot.latest.state.ended]

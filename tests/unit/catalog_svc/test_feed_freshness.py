@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from catalog_svc.domain.errors import StorageUnavailable, SyncNotFound
+from catalog_svc.domain.errors import StorageUnavailable, StreamExpired, SyncNotFound
 from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState
@@ -210,3 +210,21 @@ async def test_a_read_that_nobody_waits_for_any_more_is_cancelled() -> None:
         await asyncio.sleep(0)
         assert not [task for task in asyncio.all_tasks() if "_Slot._read" in repr(task.get_coro())]
         one.link.seconds = 0
+
+
+@skipping
+async def test_watches_that_began_at_once_do_not_all_expire_at_once() -> None:
+    catalog = MemoryCatalog()
+    sync = await pending(catalog)
+    expired_at: list[float] = []
+
+    async def watch(one: Replica) -> None:
+        with pytest.raises(StreamExpired):
+            await one.watch(sync)
+        expired_at.append(asyncio.get_running_loop().time())
+
+    async with replica(catalog) as one:
+        await asyncio.gather(*(watch(one) for _ in range(100)))
+    first, last = min(expired_at), max(expired_at)
+    assert 12 * 60 <= first <= 13.5 * 60
+    assert 14 * 60 <= last <= 15.5 * 60
