@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -54,19 +53,31 @@ from catalog_svc.usecases.sync_feed import SyncFeed
 from catalog_svc.usecases.work import Worker
 from servicekit.channel import open_channel
 from servicekit.drain import Drain
-from servicekit.metrics import CallMetrics, new_registry, serving_metrics
+from servicekit.metrics import CallMetrics, LoopMetrics, new_registry, serving_metrics
 from servicekit.process import ended_within
 from servicekit.server import GrpcServer, Service, build_server
+from servicekit.supervisor import Loop, RestartPolicy, Supervisor
 
 _MOST_IDLE = timedelta(seconds=10)
 """That a transaction may be silent; less where leases live shorter."""
+_LONGEST_TURN = timedelta(minutes=1)
+"""Of a background loop: above what a transaction with all its retries may take."""
+_LONGEST_WRITE = timedelta(minutes=1)
+"""Of one message to a watcher; one that reads nothing for longer must not keep its place among the watchers."""
+_HEARTBEATS_PER_READ = 3
+"""After so many without a successful read of a sync its watchers are told."""
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
 
 
-async def serve(settings: CatalogSettings, stop: asyncio.Event) -> None:
-    """Serves until `stop` is set. Raises SettingsError, ListenError, SchemaOutdated, EmbeddedUnavailable."""
+async def serve(
+    settings: CatalogSettings, stop: asyncio.Event, *, restart_policy: RestartPolicy | None = None
+) -> None:
+    """Serves until `stop` is set, or a background loop cannot go on.
+
+    Raises SettingsError, ListenError, LoopFailed, SchemaOutdated, EmbeddedUnavailable.
+    """
     with ended_within(settings.stop_bound) as begin_to_end:
-        async with running(settings):
+        async with running(settings, on_give_up=stop.set, restart_policy=restart_policy):
             await stop.wait()
             begin_to_end()
 
@@ -83,8 +94,16 @@ async def migrate(settings: CatalogSettings) -> str:
 
 
 @asynccontextmanager
-async def running(settings: CatalogSettings) -> AsyncIterator[int]:
-    """The catalog, answering on the port that is yielded; stopped gracefully when the block ends."""
+async def running(
+    settings: CatalogSettings,
+    *,
+    on_give_up: Callable[[], None] = lambda: None,
+    restart_policy: RestartPolicy | None = None,
+) -> AsyncIterator[int]:
+    """The catalog, answering on the port that is yielded; stopped gracefully when the block ends.
+
+    `on_give_up` is called when a background loop cannot go on and the block shall end. Raises LoopFailed then.
+    """
     async with AsyncExitStack() as stack:
         engine = open_engine(
             await stack.enter_async_context(_database_url(settings)),
@@ -102,20 +121,28 @@ async def running(settings: CatalogSettings) -> AsyncIterator[int]:
         server = _server(settings, parts, CallMetrics(registry))
         await stack.enter_async_context(serving_metrics(registry, settings.metrics_address))
         port = await server.start()
-        background = _Background(
-            parts.feed.run(parts.drain),
-            parts.worker.run(),
-            parts.abandoner.run(),
-            parts.scheduler.run(),
-            parts.retention.run(),
-            watch_readiness(engine, _telling(metrics, server), parts.drain),
+        loops, serving = LoopMetrics(registry, service="catalog"), _Serving(server, metrics)
+        supervisor = Supervisor(
+            _loops(engine, parts, serving),
+            drain=parts.drain,
+            set_healthy=serving.loops_turn,
+            on_failure=loops.failed,
+            on_give_up=on_give_up,
+            policy=restart_policy,
         )
+        loops.watch(supervisor.names)
+        background = asyncio.create_task(supervisor.run())
+        background.add_done_callback(lambda _: on_give_up())
         try:
             yield port
         finally:
-            # The drain starts within: watchers end, the worker hands its syncs over while calls finish.
-            await server.stop(settings.stop_grace, settle=settings.settle_delay)
-            await background.ended()
+            try:
+                # The drain starts within: watchers end, the worker hands its syncs over while calls finish.
+                await server.stop(settings.stop_grace, settle=settings.settle_delay)
+                await background
+            finally:
+                background.cancel()
+                await asyncio.wait((background,))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,25 +156,45 @@ class _Parts:
     drain: Drain
 
 
-class _Background:
-    def __init__(self, *work: Coroutine[Any, Any, None]) -> None:
-        self._tasks = [asyncio.create_task(part) for part in work]
+class _Serving:
+    """What health answers: SERVING while the database answers and all background loops turn."""
 
-    async def ended(self) -> None:
-        """When all have ended, which each does by itself after the drain; raises what one of them raised."""
-        try:
-            await asyncio.gather(*self._tasks)
-        finally:
-            for task in self._tasks:
-                task.cancel()
+    def __init__(self, server: GrpcServer, metrics: SyncMetrics) -> None:
+        self._server = server
+        self._metrics = metrics
+        self._lock = asyncio.Lock()
+        self._database = False
+        self._loops = False
+
+    async def database_answers(self, ready: bool) -> None:
+        self._metrics.database_up(ready)
+        self._database = ready
+        await self._update()
+
+    async def loops_turn(self, healthy: bool) -> None:
+        self._loops = healthy
+        await self._update()
+
+    async def _update(self) -> None:
+        async with self._lock:
+            await self._server.set_serving(self._database and self._loops)
 
 
-def _telling(metrics: SyncMetrics, server: GrpcServer) -> Callable[[bool], Awaitable[None]]:
-    async def tell(ready: bool) -> None:
-        metrics.database_up(ready)
-        await server.set_serving(ready)
-
-    return tell
+def _loops(engine: AsyncEngine, parts: _Parts, serving: _Serving) -> tuple[Loop, ...]:
+    """A turn of a loop is short, unless the database keeps it waiting or the loop rests."""
+    drain = parts.drain
+    return (
+        Loop(name="feed", run=lambda beat: parts.feed.run(drain, beat), max_silence=_LONGEST_TURN),
+        Loop(name="worker", run=parts.worker.run, max_silence=_LONGEST_TURN),
+        Loop(name="job_cleanup", run=parts.abandoner.run, max_silence=_LONGEST_TURN),
+        Loop(name="scheduler", run=parts.scheduler.run, max_silence=2 * _LONGEST_TURN),
+        Loop(name="retention", run=parts.retention.run, max_silence=timedelta(hours=2)),
+        Loop(
+            name="readiness",
+            run=lambda beat: watch_readiness(engine, serving.database_answers, drain, beat),
+            max_silence=_LONGEST_TURN,
+        ),
+    )
 
 
 def _assemble(
@@ -156,7 +203,9 @@ def _assemble(
     drain, database = Drain(), Database(engine)
     shops, syncs = ShopStore(database), SyncStore(database)
     orders = MeteredOrders(OrderStore(database), metrics)
-    feed = SyncFeed(syncs, max_followers=settings.max_watchers)
+    feed = SyncFeed(
+        syncs, max_followers=settings.max_watchers, max_read_age=_HEARTBEATS_PER_READ * settings.heartbeat_interval
+    )
     schedules, defaults = ScheduleStore(database), _schedule_defaults(settings)
     worker = _worker(settings, database, ConnectorSource(channel), feed, drain, metrics)
     abandoner = Abandoner(syncs=syncs, jobs=ConnectorJobs(channel), drain=drain)
@@ -169,7 +218,9 @@ def _assemble(
             wake_worker=worker.wake,
         ),
         change=ChangeSync(orders=orders, publish=feed.publish, abandon=abandoner.abandon, wake_worker=worker.wake),
-        follow=FollowSync(syncs=syncs, feed=feed, drain=drain, limits=WatchLimits()),
+        follow=FollowSync(
+            syncs=syncs, feed=feed, drain=drain, limits=WatchLimits(heartbeat_every=settings.heartbeat_interval)
+        ),
         read=read,
         set_schedule=SetSchedule(read=read, schedules=schedules, defaults=defaults),
         syncs=syncs,
@@ -253,6 +304,7 @@ def _server(settings: CatalogSettings, parts: _Parts, meter: CallMetrics) -> Grp
         allow_insecure=settings.allow_insecure,
         settings_prefix="CATALOG_",
         meter=meter,
+        max_write=_LONGEST_WRITE,
     )
 
 

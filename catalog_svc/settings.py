@@ -27,6 +27,11 @@ class CatalogSettings(ServiceSettings):
     max_running_syncs: int = Field(default=8, ge=1, le=500)
     max_running_per_platform: int = Field(default=6, ge=1, le=500)
     max_watchers: int = Field(default=10_000, ge=1)
+    heartbeat_interval: Duration = Field(
+        default=timedelta(seconds=10), ge=timedelta(milliseconds=100), le=timedelta(seconds=25)
+    )
+    """Between two heartbeats to a watcher; the contract promises one every 30 s. After three without a successful
+    read of its sync a watcher is told STORAGE_UNAVAILABLE instead."""
     lease_ttl: Duration = timedelta(seconds=15)
     give_up_after: Duration = timedelta(hours=24)
     give_up_new_after: Duration = timedelta(minutes=1)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
@@ -41,15 +42,25 @@ class NotBuilt(Failure):
         super().__init__(f"{method.lstrip('/')} is not built yet.")
 
 
+class StreamStalled(Failure):
+    """The client of a stream has not taken a message for too long."""
+
+    reason = "STREAM_EXPIRED"
+
+    def __init__(self, bound: timedelta) -> None:
+        super().__init__(f"no message of this stream was read for {bound.total_seconds():.0f} s; call again")
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Guards handlers of all four kinds. They must be asynchronous: coroutines, or async generators.
 
     A handler raises a Failure to end a call with its reason; it neither aborts nor logs by itself. It must not
-    swallow CancelledError.
+    swallow CancelledError. `max_write`: how long a message of a stream may wait for its client; None: for ever.
     """
 
-    def __init__(self, meter: CallMeter | None = None) -> None:
+    def __init__(self, meter: CallMeter | None = None, *, max_write: timedelta | None = None) -> None:
         self._meter = meter
+        self._max_write = max_write
 
     async def intercept_service(
         self,
@@ -59,10 +70,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[TRequest, TResponse] | None:
         handler = await continuation(handler_call_details)
-        return None if handler is None else _guarded(handler, handler_call_details.method, self._meter)
+        if handler is None:
+            return None
+        return _guarded(handler, handler_call_details.method, self._meter, self._max_write)
 
 
-def _guarded(handler: Handler, method: str, meter: CallMeter | None) -> Handler:
+def _guarded(handler: Handler, method: str, meter: CallMeter | None, max_write: timedelta | None) -> Handler:
     behaviour = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )  # exactly one is set
@@ -70,6 +83,7 @@ def _guarded(handler: Handler, method: str, meter: CallMeter | None) -> Handler:
     call = _GuardedCall(
         method=method,
         meter=meter,
+        max_write=max_write,
         behaviour=behaviour,
         parse=None if handler.request_streaming else handler.request_deserializer,
         serialize=None if handler.response_streaming else handler.response_serializer,
@@ -98,6 +112,7 @@ _MAKERS: Final = MappingProxyType(
 class _GuardedCall:
     method: str
     meter: CallMeter | None
+    max_write: timedelta | None
     behaviour: Callable[[Any, Any], Any]
     parse: Callable[[bytes], Any] | None
     """Of a single request; None: the request is a stream of messages, or is wanted as bytes."""
@@ -135,18 +150,19 @@ class _GuardedCall:
             request = _parsed(self.parse, request)
         result = self.behaviour(request, context)
         if hasattr(result, "__aiter__"):
-            return await _write_all(result, context)
+            return await _write_all(result, context, self.max_write)
         response = await result
         if self.serialize is None or _code_of(context) is not grpc.StatusCode.OK:
             return response
         return self.serialize(response)
 
 
-async def _write_all(responses: Any, context: Context) -> None:
+async def _write_all(responses: Any, context: Context, max_write: timedelta | None) -> None:
     """Drives a generator from the call's own task.
 
     Left to gRPC, a generator whose client leaves during a write is dropped, and closed some time later by some
-    other task.
+    other task. Raises StreamStalled after a write of `max_write`: the generator is closed by then, and what it
+    held is free, though the status waits for the client to read on or to go.
     """
     closing: AbstractAsyncContextManager[Any] = (
         aclosing(responses) if hasattr(responses, "aclose") else nullcontext(responses)
@@ -154,7 +170,11 @@ async def _write_all(responses: Any, context: Context) -> None:
     async with closing:
         async for response in responses:
             try:
-                await context.write(response)
+                async with asyncio.timeout(max_write.total_seconds() if max_write else None):
+                    await context.write(response)
+            except TimeoutError:
+                assert max_write is not None
+                raise StreamStalled(max_write) from None
             except grpc.aio.InternalError:
                 # The client is gone, and the cancellation of this task is on its way. It shall not meet the
                 # clean-up, which would then stop at its first `await`.

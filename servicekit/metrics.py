@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -62,6 +62,27 @@ async def serving_metrics(registry: CollectorRegistry, address: ListenAddress | 
         await asyncio.to_thread(server.shutdown)
         server.server_close()
         await asyncio.to_thread(thread.join)
+
+
+class LoopMetrics:
+    """Counts the failures of a process's background loops in `{service}_loop_failures_total{loop}`."""
+
+    def __init__(self, registry: CollectorRegistry, *, service: str) -> None:
+        self._failures = Counter(
+            f"{service}_loop_failures",
+            "Unexpected ends of background loops, each answered by a restart.",
+            ["loop"],
+            registry=registry,
+        )
+
+    def watch(self, loops: Iterable[str]) -> None:
+        """Shows 0 for each of these loops: a rate needs a first value."""
+        for loop in loops:
+            self._failures.labels(loop)
+
+    def failed(self, loop: str) -> None:
+        """Counts one failure."""
+        self._failures.labels(loop).inc()
 
 
 class CallMetrics:

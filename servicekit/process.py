@@ -16,6 +16,7 @@ from typing import Final
 
 from servicekit.server import ListenError
 from servicekit.settings import SettingsError
+from servicekit.supervisor import LoopFailed
 
 LOGGER: Final = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ EXIT_FAILED: Final = 1
 """The service could not start, or broke."""
 EXIT_SETTINGS: Final = 2
 """The settings are wrong; stderr says which."""
+EXIT_LOOP_FAILED: Final = 3
+"""A background loop could not go on, and the service stopped itself gracefully: start it again."""
 EXIT_SIGNAL: Final = 128
 """Plus the number of the second signal: stopped hard."""
 
@@ -46,6 +49,9 @@ def run(main: Main, *, tune_gc: bool = True) -> int:
     except ListenError as error:
         LOGGER.critical("%s", error)
         return EXIT_FAILED
+    except LoopFailed as error:
+        LOGGER.critical("%s", error)
+        return EXIT_LOOP_FAILED
     except (Exception, asyncio.CancelledError):
         LOGGER.critical("the service broke", exc_info=True)
         return EXIT_FAILED

@@ -32,10 +32,13 @@ LOGGER: Final = logging.getLogger(__name__)
 _OPTIONS: Final = (
     # Else two servers may share one port without a word.
     ("grpc.so_reuseport", 0),
-    # Half-open connections are found within 40 s. The minimum is below our clients' 30 s.
+    # Half-open connections are found within 40 s.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+    # Clients may ping every 20 s, also without a call. What is refused ("too_many_pings") is twice as often, since
+    # pings that were sent 20 s apart may arrive closer together.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_ping_strikes", 2),
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.max_send_message_length", 8 << 20),
@@ -113,14 +116,17 @@ def build_server(
     allow_insecure: bool = False,
     settings_prefix: str = "",
     meter: CallMeter | None = None,
+    max_write: timedelta | None = None,
 ) -> GrpcServer:
     """A server for `services`, not started yet. `settings_prefix` is the one of its service's variables.
+
+    `max_write`: a stream whose client has not taken a message for so long is ended; None: it waits.
 
     SettingsError: other machines could reach `listen_address` and `allow_insecure` is not set, for nothing
     protects the calls yet.
     """
     _check_exposure(listen_address, allow_insecure=allow_insecure, prefix=settings_prefix)
-    server = grpc.aio.server(interceptors=(CallInterceptor(meter),), options=_OPTIONS)
+    server = grpc.aio.server(interceptors=(CallInterceptor(meter, max_write=max_write),), options=_OPTIONS)
     names = tuple(service.name for service in services)
     for service in services:
         service.register(server)

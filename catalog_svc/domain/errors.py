@@ -237,14 +237,16 @@ class SyncStalled(SourceFailed):
 
 
 class MassDeleteBlocked(SourceFailed):
-    """More would be deleted than a source's mistake may cost."""
+    """More would be deleted than a source's mistake may cost. What the pass has deleted before stays deleted."""
 
-    def __init__(self, *, would_delete: int, stored: int) -> None:
+    def __init__(self, *, would_delete: int, stored: int, deleted: int = 0) -> None:
+        what = f"{would_delete} of {stored} items would be deleted"
+        if deleted:
+            what = f"{deleted} of {stored} items are deleted and {would_delete} more would be"
         super().__init__(
             reason="MASS_DELETE_BLOCKED",
-            message=f"{would_delete} of {stored} items would be deleted; look at the shop, "
-            "and if that is right start a sync with allow_mass_delete",
-            metadata={"would_delete": str(would_delete), "stored": str(stored)},
+            message=f"{what}; look at the shop, and if that is right start a sync with allow_mass_delete",
+            metadata={"would_delete": str(would_delete), "stored": str(stored), "deleted": str(deleted)},
             passing=False,
         )
 

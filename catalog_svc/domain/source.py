@@ -78,8 +78,19 @@ class SourceBatch:
     listed_product_ids: tuple[str, ...] = ()
     """There, though nothing else of them was read."""
 
+    def may_be_gathered_with(self, later: SourceBatch) -> bool:
+        """Whether both as one are stored as one after the other.
+
+        Within one batch deletions come after products, and stock comes last: a product that was deleted and is
+        there again, or is read after its stock, needs a batch of its own.
+        """
+        if self.stock_levels and later.products:
+            return False
+        deleted = frozenset(self.deleted_product_ids)
+        return not deleted or all(product.product_id not in deleted for product in later.products)
+
     def followed_by(self, later: SourceBatch) -> SourceBatch:
-        """Both as one, with the later checkpoint."""
+        """Both as one, with the later checkpoint, if they may be gathered."""
         return SourceBatch(
             products=self.products + later.products,
             issues=self.issues + later.issues,

@@ -43,19 +43,19 @@ class MeteredLeases:
     async def begin(self, lease: Lease, header: SourceHeader) -> BegunPass:
         with noticing(self._metrics):
             begun = await self._inner.begin(lease, header)
-        self._metrics.goes_on(lease.sync_id)
+        self._metrics.goes_on(lease)
         return begun
 
     async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
         with noticing(self._metrics):
             sync = await self._inner.wait(lease, shop, waiting)
-        self._metrics.waits(sync, waiting.reason)
+        self._metrics.waits(lease, shop.key.platform, waiting.reason)
         return sync
 
     async def pause(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
         with noticing(self._metrics):
             sync = await self._inner.pause(lease, shop, waiting)
-        self._metrics.waits(sync, waiting.reason)
+        self._metrics.waits(lease, shop.key.platform, waiting.reason)
         return sync
 
     async def end(
@@ -81,7 +81,7 @@ class MeteredBatches:
         with noticing(self._metrics):
             stored = await self._inner.apply(lease, shop, batch, full=full, items_per_second=items_per_second)
         self._metrics.stored(shop.key.platform, batch, time.monotonic() - begin)
-        self._metrics.goes_on(lease.sync_id)
+        self._metrics.goes_on(lease)
         return stored
 
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from catalog_svc.domain.progress import WaitReason
 from catalog_svc.domain.source import SourceBatch
-from catalog_svc.domain.sync import ClaimedSync, Sync
+from catalog_svc.domain.sync import ClaimedSync, Lease, Sync
 
 _TRANSACTION_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _NO_REASON: Final = ""
@@ -46,7 +46,8 @@ class SyncMetrics:
         self._away = counter("database_failures", "Operations given up because the database did not answer.")
         self._database = Gauge("catalog_database_up", "Whether the last ping was answered.", registry=registry)
         self._watchers = Gauge("catalog_watchers", "Watchers of syncs on this replica.", registry=registry)
-        self._reasons: dict[UUID, WaitReason] = {}
+        self._reasons: dict[tuple[UUID, int], WaitReason] = {}
+        """By sync and epoch: a run that has lost its lease may overlap with the next one of the same sync."""
         for reason in WaitReason:
             self._waiting.labels(reason.value)
 
@@ -64,18 +65,18 @@ class SyncMetrics:
     def run_over(self, claimed: ClaimedSync) -> None:
         """The same run is over, however."""
         self._running.labels(claimed.sync.shop.key.platform).dec()
-        self.goes_on(claimed.sync.sync_id)
+        self.goes_on(claimed.lease)
 
-    def waits(self, sync: Sync, reason: WaitReason) -> None:
+    def waits(self, lease: Lease, platform: str, reason: WaitReason) -> None:
         """A run begins to wait, or waits for something else."""
-        self._waits.labels(sync.shop.key.platform, reason.value).inc()
-        self.goes_on(sync.sync_id)
-        self._reasons[sync.sync_id] = reason
+        self._waits.labels(platform, reason.value).inc()
+        self.goes_on(lease)
+        self._reasons[lease.sync_id, lease.epoch] = reason
         self._waiting.labels(reason.value).inc()
 
-    def goes_on(self, sync_id: UUID) -> None:
+    def goes_on(self, lease: Lease) -> None:
         """A run that may have waited does not any more."""
-        reason = self._reasons.pop(sync_id, None)
+        reason = self._reasons.pop((lease.sync_id, lease.epoch), None)
         if reason is not None:
             self._waiting.labels(reason.value).dec()
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.fuse import ALWAYS_ALLOWED, check_fuse
+from catalog_svc.domain.fuse import ALWAYS_ALLOWED, check_fuse, enough_stored
 from catalog_svc.domain.issue import RecordIssue
 from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import RecordCounts
@@ -113,9 +113,11 @@ class BatchStore:
         scope = ShopScope(merchant_id=order.lease.merchant_id, shop_id=order.lease.shop_id)
         written = await ProductWriter(connection, scope).write(products, order.batch.deleted_product_ids)
         items = written.items + await write_stock(connection, scope, order.batch.stock_levels)
-        deleted = fenced.items_deleted + written.items.deleted
-        if written.items.deleted and deleted > ALWAYS_ALLOWED and not fenced.allow_mass_delete:
-            check_fuse(would_delete=deleted, stored=await count_items(connection, scope) + deleted)
+        deleted, would_delete = fenced.items_deleted, written.items.deleted
+        if would_delete and deleted + would_delete > ALWAYS_ALLOWED and not fenced.allow_mass_delete:
+            together = deleted + would_delete
+            live = await count_items(connection, scope, at_most=enough_stored(together))
+            check_fuse(would_delete=would_delete, deleted=deleted, stored=live + together)
         seen = _seen(products, order.batch)
         if seen:
             await connection.execute(_SEEN, {**key, "pass_id": fenced.pass_id, "product_ids": seen})

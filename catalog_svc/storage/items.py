@@ -78,11 +78,12 @@ class ItemStore:
         return await self._database.transaction(read)
 
 
-async def count_items(connection: AsyncConnection, scope: ShopScope) -> int:
-    """Items of the shop that are not deleted, as the caller's transaction sees them."""
-    query = select(func.count()).where(
+async def count_items(connection: AsyncConnection, scope: ShopScope, *, at_most: int | None = None) -> int:
+    """Items of the shop that are not deleted, as the caller's transaction sees them; no more than `at_most`."""
+    live = select(item.c.item_id).where(
         item.c.merchant_id == scope.merchant_id, item.c.shop_id == scope.shop_id, item.c.deleted_at.is_(None)
     )
+    query = select(func.count()).select_from(live.limit(at_most).subquery())
     return (await connection.execute(query)).scalar_one()
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from servicekit.drain import Drain, ServerDraining
 from servicekit.settings import SettingsError
+from servicekit.supervisor import Heartbeat, no_heartbeat
 
 _log = logging.getLogger(__name__)
 _EVERY = 5.0
@@ -56,7 +57,10 @@ async def _prepared(prepare: Callable[[], Awaitable[None]] | None) -> bool:
 
 
 async def watch_readiness(
-    engine: AsyncEngine, set_serving: Callable[[bool], Awaitable[None]], drain: Drain
+    engine: AsyncEngine,
+    set_serving: Callable[[bool], Awaitable[None]],
+    drain: Drain,
+    heartbeat: Heartbeat = no_heartbeat,
 ) -> None:
     """Tells `set_serving` what a ping every few seconds finds, until the drain.
 
@@ -69,6 +73,7 @@ async def watch_readiness(
             _log.log(logging.INFO if ready else logging.ERROR, "database %s", "ready" if ready else "away")
             await set_serving(ready)
             was_ready = ready
+        heartbeat()
         try:
             await drain.race(asyncio.sleep(_EVERY))
         except ServerDraining:

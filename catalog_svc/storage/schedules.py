@@ -50,9 +50,16 @@ _IS_DUE = """NOT schedule.paused
       AND least(schedule.incremental_due_at, schedule.full_due_at) <= clock_timestamp()
       AND (schedule.taken_until IS NULL OR schedule.taken_until <= clock_timestamp())"""
 
-# No more than `most` scheduled syncs are left waiting for a worker. A shop that somebody must repair first is
-# looked at again only from time to time; one that is being synced, when that has ended.
-_DUE = text(f"""{_SCHEDULED}
+# No more than `most_per_platform` scheduled syncs of a platform are left waiting for a worker. A shop that
+# somebody must repair first is looked at again only from time to time; one that is being synced, when that ended.
+_DUE = text(f"""
+    WITH waiting AS (
+        SELECT shop.platform, count(*) AS syncs FROM sync
+        JOIN shop ON shop.merchant_id = sync.merchant_id AND shop.shop_id = sync.shop_id
+        WHERE sync.state = 'PENDING' AND sync.trigger = 'SCHEDULE' GROUP BY shop.platform),
+    due AS ({_SCHEDULED}, least(schedule.incremental_due_at, schedule.full_due_at) AS due_at, row_number() OVER (
+            PARTITION BY shop.platform
+            ORDER BY least(schedule.incremental_due_at, schedule.full_due_at)) AS place
     FROM shop_schedule AS schedule
     JOIN shop ON shop.merchant_id = schedule.merchant_id AND shop.shop_id = schedule.shop_id
     LEFT JOIN LATERAL (
@@ -62,9 +69,10 @@ _DUE = text(f"""{_SCHEDULED}
     WHERE {_IS_DUE}
       AND coalesce(latest.state NOT IN ('PENDING', 'RUNNING'), true)
       AND NOT coalesce(latest.error_reason = ANY(CAST(:broken AS text[]))
-                       AND latest.ended_at > clock_timestamp() - CAST(:retry_broken_every AS interval), false)
-    ORDER BY least(schedule.incremental_due_at, schedule.full_due_at)
-    LIMIT greatest(0, :most - (SELECT count(*) FROM sync WHERE state = 'PENDING' AND trigger = 'SCHEDULE'))""")
+                       AND latest.ended_at > clock_timestamp() - CAST(:retry_broken_every AS interval), false))
+    SELECT due.* FROM due LEFT JOIN waiting ON waiting.platform = due.platform
+    WHERE due.place <= :most_per_platform - coalesce(waiting.syncs, 0)
+    ORDER BY due.due_at""")
 
 _TAKE = text(f"""
     UPDATE shop_schedule AS schedule SET taken_until = clock_timestamp() + :hold
@@ -141,9 +149,14 @@ class ScheduleStore:
 
         return await self._database.transaction(read)
 
-    async def due(self, *, most: int) -> list[ScheduledShop]:
-        """Shops whose turn it is, the longest due first; fewer while scheduled syncs wait for a worker."""
-        values = {"most": most, "broken": sorted(NEEDS_ACTION), "retry_broken_every": RETRY_BROKEN_EVERY}
+    async def due(self, *, most_per_platform: int) -> list[ScheduledShop]:
+        """Shops whose turn it is, the longest due first; of each platform so many, fewer while scheduled syncs of
+        the same platform wait for a worker."""
+        values = {
+            "most_per_platform": most_per_platform,
+            "broken": sorted(NEEDS_ACTION),
+            "retry_broken_every": RETRY_BROKEN_EVERY,
+        }
 
         async def read(connection: AsyncConnection) -> list[ScheduledShop]:
             return [_to_scheduled(row) for row in (await connection.execute(_DUE, values)).mappings()]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
 from sqlalchemy import text
@@ -12,7 +13,9 @@ from catalog_svc.domain.errors import SyncNotFound
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import Sync, SyncState
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.rows import SHOP_COLUMNS, SYNC_COLUMNS, to_shop, to_sync
+from catalog_svc.storage.rows import SHOP_COLUMNS, SYNC_COLUMNS, Row, to_shop, to_sync
+
+_log = logging.getLogger(__name__)
 
 _SELECT = f"""
     SELECT {SYNC_COLUMNS}, {SHOP_COLUMNS} FROM sync
@@ -42,11 +45,11 @@ class SyncStore:
         return await self._database.transaction(lambda connection: find_sync(connection, sync_id))
 
     async def get_many(self, sync_ids: Collection[UUID]) -> list[Sync]:
-        """Those that exist, in any order, by one query."""
+        """Those that exist and can be decoded, in any order, by one query."""
 
         async def read(connection: AsyncConnection) -> list[Sync]:
             rows = (await connection.execute(_BY_IDS, {"sync_ids": list(sync_ids)})).mappings()
-            return [to_sync(row, to_shop(row)) for row in rows]
+            return _readable(rows)
 
         return await self._database.transaction(read)
 
@@ -78,6 +81,17 @@ class SyncStore:
             return [to_sync(row, to_shop(row)) for row in rows]
 
         return await self._database.transaction(read)
+
+
+def _readable(rows: Iterable[Row]) -> list[Sync]:
+    """One row that this version cannot decode must not hide the others from a replica's watchers."""
+    found: list[Sync] = []
+    for row in rows:
+        try:
+            found.append(to_sync(row, to_shop(row)))
+        except (ValueError, KeyError, TypeError):
+            _log.exception("cannot decode a sync", extra={"sync_id": str(row["sync_id"])})
+    return found
 
 
 async def find_sync(connection: AsyncConnection, sync_id: UUID) -> Sync:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import timedelta
 
 from catalog_svc.domain.errors import SourceFailed, StorageUnavailable
-from catalog_svc.domain.sync import Sync
+from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.sync import Sync, SyncState, SyncTrigger
 from catalog_svc.usecases.ports import PlatformJobs, Syncs
-from servicekit.drain import Drain
+from servicekit.drain import Drain, ServerDraining
+from servicekit.supervisor import Heartbeat, no_heartbeat
 
 _log = logging.getLogger(__name__)
+_HEARTBEAT_INTERVAL_SECONDS = 5.0
+_ACTIVE = (SyncState.PENDING, SyncState.RUNNING)
 _MOST = 100
 """At once. A job that is not ended costs nobody anything but the platform."""
 
@@ -47,12 +52,17 @@ class Abandoner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def run(self) -> None:
+    async def run(self, heartbeat: Heartbeat = no_heartbeat) -> None:
         """Until the drain; then gives up what is not done."""
-        await self._drain.begun()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            while not self._drain.started:
+                heartbeat()
+                with suppress(ServerDraining):
+                    await self._drain.race(asyncio.sleep(_HEARTBEAT_INTERVAL_SECONDS))
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _end(self, sync: Sync) -> None:
         about = {"sync_id": str(sync.sync_id), "shop": str(sync.shop.key)}
@@ -62,11 +72,16 @@ class Abandoner:
                     _log.info("the platform's job was told to end", extra=about)
         except (TimeoutError, SourceFailed) as problem:
             _log.warning("a platform's job may run on", extra={**about, "problem": str(problem)})
+        except Exception:
+            _log.exception("a platform's job may run on", extra=about)
 
     async def _until_answered(self, sync: Sync) -> bool:
         while True:
             try:
                 checkpoint = await self._syncs.checkpoint(sync.sync_id)
+                if await self._is_resumed(sync.shop):
+                    _log.info("the platform's job is left to the resumed sync", extra={"shop": str(sync.shop.key)})
+                    return False
                 return bool(checkpoint) and await self._jobs.abandon(sync.shop.key, checkpoint)
             except StorageUnavailable:
                 pass
@@ -74,3 +89,8 @@ class Abandoner:
                 if not failure.passing:
                     raise
             await asyncio.sleep(self._pause)
+
+    async def _is_resumed(self, shop: Shop) -> bool:
+        """Whether the shop's active sync goes on from a checkpoint, and may wait for the very job."""
+        active = await self._syncs.page(shop=shop, states=_ACTIVE, before=None, limit=1)
+        return any(sync.trigger is SyncTrigger.RESUME for sync in active)

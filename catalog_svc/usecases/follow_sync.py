@@ -28,7 +28,7 @@ class WatchLimits:
     longest_silence: timedelta = timedelta(seconds=25)
     """However many follow."""
     max_age: timedelta = timedelta(minutes=15)
-    """Below the server's grace for old connections, so that a watch ends by itself, and properly."""
+    """Or up to a fifth earlier. Below the server's grace for old connections, so that a watch ends by itself."""
 
     def silence(self, followers: int) -> float:
         """Seconds after which one of so many followers is sent a heartbeat."""
@@ -65,10 +65,11 @@ class FollowSync:
     async def __call__(self, sync_id: UUID, after_revision: int) -> AsyncGenerator[Snapshot, None]:
         """Snapshots above `after_revision`, heartbeats, and last the terminal one.
 
-        All followers of a sync are given the same `Sync` objects. Raises SyncNotFound, RevisionInFuture,
-        TooManyWatchers, StreamExpired, ServerDraining.
+        All followers of a sync are given the same `Sync` objects. A heartbeat says that the sync was read lately.
+        Raises SyncNotFound, RevisionInFuture, TooManyWatchers, StreamExpired, ServerDraining, StorageUnavailable.
         """
-        expires_at = self._monotonic() + self._limits.max_age.total_seconds()
+        # Those who came at once, after a replica went down, must not all come again at once.
+        expires_at = self._monotonic() + random.uniform(0.8, 1) * self._limits.max_age.total_seconds()
         with self._feed.follow(sync_id) as subscription:
             sync = await self._first(subscription, sync_id, after_revision)
             yield Snapshot(sync, heartbeat=sync.revision == after_revision and not sync.state.ended)

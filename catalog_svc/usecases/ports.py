@@ -55,8 +55,9 @@ class Schedules(Protocol):
         """Shops whose turns do not fit what is in effect for them."""
         ...
 
-    async def due(self, *, most: int) -> list[ScheduledShop]:
-        """Shops whose turn it is, the longest due first; fewer while scheduled syncs wait for a worker."""
+    async def due(self, *, most_per_platform: int) -> list[ScheduledShop]:
+        """Shops whose turn it is, the longest due first; of each platform so many, fewer while scheduled syncs of
+        the same platform wait for a worker."""
         ...
 
     async def take(self, shop: Shop, *, hold: timedelta) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import TypeAlias
 
 from catalog_svc.domain.source import SourceBatch, SourceEvent
 
+_log = logging.getLogger(__name__)
 _DEPTH = 4
 """Messages read ahead, about 1 MiB each at most: two hide the latency, four let small ones be gathered."""
 
@@ -55,10 +57,10 @@ class ReadAhead:
         return None
 
     def with_following(self, batch: SourceBatch, items: int) -> SourceBatch:
-        """`batch` and the batches that have arrived after it, up to about `items` items."""
+        """`batch` and those that have arrived after it and may be gathered with it, up to about `items` items."""
         while batch.item_count < items and self._held is None and not self._queue.empty():
             entry = self._queue.get_nowait()
-            if isinstance(entry, SourceBatch):
+            if isinstance(entry, SourceBatch) and batch.may_be_gathered_with(entry):
                 batch = batch.followed_by(entry)
             else:
                 self._held = entry
@@ -70,6 +72,16 @@ class ReadAhead:
             async with aclosing(self._events) as events:
                 async for event in events:
                     await self._queue.put(event)
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            # Something inside the source was cancelled, not this reader: the stream has broken off.
+            _log.exception("a source ended by a cancel of its own")
         except Exception as problem:
             error = problem
         await self._queue.put(_Broken(error))
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -153,7 +153,7 @@ class Reconciliation:
         if self._would_delete and not self._allow_mass_delete:
             deleted = self._writer.sync.progress.items.deleted
             stored = await self._sweeps.live_items(self._writer.lease) + deleted
-            check_fuse(would_delete=deleted + self._would_delete, stored=stored)
+            check_fuse(would_delete=self._would_delete, deleted=deleted, stored=stored)
 
     def _notes(self) -> tuple[str, ...]:
         if not self._undecided:

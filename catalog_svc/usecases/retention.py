@@ -14,6 +14,7 @@ from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.shop import Shop
 from catalog_svc.usecases.ports import Leftovers
 from servicekit.drain import Drain, ServerDraining
+from servicekit.supervisor import Heartbeat, no_heartbeat
 
 _log = logging.getLogger(__name__)
 _SHOPS_AT_ONCE = 200
@@ -43,28 +44,33 @@ class Retention:
         self._keeping = keeping
         self._every = every.total_seconds()
 
-    async def run(self) -> None:
+    async def run(self, heartbeat: Heartbeat = no_heartbeat) -> None:
         """Forgets about once in `every`, until the drain."""
         # Soon after the start: a replica that is replaced often would never come to it.
         rest = self._every * random.uniform(0, 0.25)
         while True:
             try:
                 await self._drain.race(asyncio.sleep(rest))
-                await self.forget()
+                await self.forget(heartbeat)
             except ServerDraining:
                 return
             except StorageUnavailable:
                 _log.warning("cannot forget what is old: the database does not answer")
-            except Exception:
-                _log.exception("forgetting what is old broke")
+            heartbeat()
             rest = self._every * random.uniform(0.7, 1.3)
 
-    async def forget(self) -> None:
-        """Once over all shops. Raises StorageUnavailable, ServerDraining."""
+    async def forget(self, heartbeat: Heartbeat = no_heartbeat) -> None:
+        """Once over all shops; an unexpected error of one is logged. Raises StorageUnavailable, ServerDraining."""
         forgotten, after = 0, UUID(int=0)
         while shops := await self._leftovers.shops(after=after, limit=_SHOPS_AT_ONCE):
             for shop in shops:
-                forgotten += await self._forget_of(shop)
+                try:
+                    forgotten += await self._forget_of(shop)
+                except (StorageUnavailable, ServerDraining):
+                    raise
+                except Exception:
+                    _log.exception("cannot forget what is old of a shop", extra={"shop": str(shop.key)})
+                heartbeat()
             after = shops[-1].shop_id
         if forgotten:
             _log.info("forgot what is old", extra={"rows": forgotten})

@@ -44,7 +44,7 @@ class SyncRunner:
     async def run(self, claimed: ClaimedSync) -> None:
         """Works until the sync has ended, also by a cancel, the lease is lost, or the drain begins (then it is
         handed over)."""
-        with correlated(claimed.sync.correlation_id), self._turns.taking_part(claimed.sync.sync_id):
+        with correlated(claimed.sync.correlation_id), self._turns.taking_part() as turn:
             _log.info("sync taken up", extra=about(claimed))
             run = SyncRun(
                 claimed,
@@ -54,6 +54,7 @@ class SyncRunner:
                 self._sweeps,
                 self._feed,
                 self._turns,
+                turn,
                 self._limits,
             )
             working = asyncio.create_task(self._drain.race(run.to_the_end()))
@@ -63,8 +64,9 @@ class SyncRunner:
             )
             try:
                 await asyncio.wait((working, *watching), return_when=asyncio.FIRST_COMPLETED)
+                # A run that is ending hears from its own last write whether the end is its own.
                 for task in watching:
-                    if task.done():
+                    if task.done() and not run.is_ending:
                         task.result()
                 await working
             except ServerDraining:
@@ -81,15 +83,19 @@ class SyncRunner:
         """Raises LeaseLost when somebody else has ended the sync, on whatever replica."""
         with self._feed.follow(run.lease.sync_id, counted=False) as subscription:
             ended = await subscription.ended()
-        if not run.has_ended:
+        if not run.is_ending:
             _log.info("sync was ended: %s", ended.state.value, extra={"sync_id": str(ended.sync_id)})
             raise LeaseLost
 
     async def _keep_lease(self, lease: Lease) -> None:
         while True:
             await asyncio.sleep(self._limits.renew_every.total_seconds())
+            # Safety rests on the epoch, not on this: if the next renewal comes in time, nothing is lost.
             try:
                 await self._leases.renew(lease)
+            except LeaseLost:
+                raise
             except StorageUnavailable:
-                # Safety rests on the epoch, not on this: if the database returns in time, nothing is lost.
                 _log.warning("lease not renewed: the database does not answer")
+            except Exception:
+                _log.exception("lease not renewed", extra={"sync_id": str(lease.sync_id)})

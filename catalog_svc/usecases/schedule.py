@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from catalog_svc.domain.errors import StorageUnavailable, SyncAlreadyRunning
+from catalog_svc.domain.errors import RequestIdReused, StorageUnavailable, SyncAlreadyRunning
 from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop
 from catalog_svc.domain.sync import Sync, SyncMode, SyncTrigger
 from catalog_svc.usecases.ports import Orders, Schedules
 from servicekit.correlation import correlated, correlation_id
 from servicekit.drain import Drain, ServerDraining
+from servicekit.supervisor import Heartbeat, no_heartbeat
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ class SchedulePace:
     """How soon new shops, and changed defaults, are noticed."""
     plan_at_once: int = 200
     most_waiting: int = 20
-    """Scheduled syncs that may wait for a worker, so that those that people order are not far behind."""
+    """Scheduled syncs of one platform that may wait for a worker, so that those that people order are not far
+    behind, and a platform that takes no more holds up no other one."""
     hold: timedelta = timedelta(minutes=1)
     """After which a turn is started again whose replica has died in the middle, or met an active sync."""
 
@@ -58,7 +60,7 @@ class Scheduler:
         self._pace = pace
         self._plan_at = time.monotonic()
 
-    async def run(self) -> None:
+    async def run(self, heartbeat: Heartbeat = no_heartbeat) -> None:
         """Looks until the drain."""
         while True:
             try:
@@ -68,17 +70,24 @@ class Scheduler:
                 return
             except StorageUnavailable:
                 _log.warning("cannot look for what is due: the database does not answer")
-            except Exception:
-                _log.exception("looking for what is due broke")
+            heartbeat()
 
     async def look(self) -> None:
-        """Plans turns where it is time for that, and starts what is due. Raises StorageUnavailable."""
+        """Plans turns where it is time for that, and starts what is due. Raises StorageUnavailable.
+
+        An unexpected error of one shop is logged and holds up no other shop.
+        """
         if time.monotonic() >= self._plan_at:
             await self._plan()
-        for due in await self._schedules.due(most=self._pace.most_waiting):
+        for due in await self._schedules.due(most_per_platform=self._pace.most_waiting):
             if self._drain.started:
                 return
-            await self._start(due)
+            try:
+                await self._start(due)
+            except StorageUnavailable:
+                raise
+            except Exception:
+                _log.exception("cannot start a scheduled sync", extra={"shop": str(due.shop.key)})
 
     async def _plan(self) -> None:
         unplanned = await self._schedules.unplanned(self._defaults, limit=self._pace.plan_at_once)
@@ -92,17 +101,23 @@ class Scheduler:
         mode = due.schedule.due(due.now)
         if mode is None or not await self._schedules.take(due.shop, hold=self._pace.hold):
             return
+        about = {"shop": str(due.shop.key), "mode": mode.value}
         try:
             sync = await self._order(due, mode)
         except SyncAlreadyRunning:
             # Somebody else was faster. The turn stays due, and is looked at again when that sync has ended.
             return
-        following = due.schedule.after(sync.mode, self._defaults, due.now)
+        except RequestIdReused:
+            # A caller has used the turn's id for something else: the turn is lost, the next one has another id.
+            _log.warning("a scheduled turn is skipped: its request_id is taken", extra=about)
+            await self._plan_after(due, mode)
+            return
+        await self._plan_after(due, sync.mode)
+        _log.info("sync scheduled", extra={**about, "sync_id": str(sync.sync_id), "mode": sync.mode.value})
+
+    async def _plan_after(self, due: ScheduledShop, mode: SyncMode) -> None:
+        following = due.schedule.after(mode, self._defaults, due.now)
         await self._schedules.plan(due.shop, old=due.schedule, new=following)
-        _log.info(
-            "sync scheduled",
-            extra={"sync_id": str(sync.sync_id), "shop": str(due.shop.key), "mode": sync.mode.value},
-        )
 
     async def _order(self, due: ScheduledShop, mode: SyncMode) -> Sync:
         turn = due.schedule.full_due_at if mode is SyncMode.FULL else due.schedule.incremental_due_at

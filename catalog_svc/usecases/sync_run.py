@@ -22,7 +22,7 @@ from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps
 from catalog_svc.usecases.read_ahead import ReadAhead
 from catalog_svc.usecases.reconcile import Reconciliation
 from catalog_svc.usecases.sync_feed import SyncFeed
-from catalog_svc.usecases.turns import Turns
+from catalog_svc.usecases.turns import Turn, Turns
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class SyncRun:
         sweeps: Sweeps,
         feed: SyncFeed,
         turns: Turns,
+        turn: Turn,
         limits: RunLimits,
     ) -> None:
         self.lease = claimed.lease
@@ -61,20 +62,19 @@ class SyncRun:
         self._sweeps = sweeps
         self._feed = feed
         self._turns = turns
+        self._turn = turn
         self._limits = limits
         self._meter = RateMeter()
         self._patience = Patience(limits, claimed.stuck_for)
         self._reconciliation = self._new_reconciliation()
+        self.is_ending = False
+        """Whether this run writes the end of its sync, or has written it. The write may be committed, and seen by
+        others, before its answer arrives."""
 
     @property
     def sync(self) -> Sync:
         """As last stored."""
         return self._sync
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether this run itself has brought the sync to its end."""
-        return self._sync.state.ended
 
     async def to_the_end(self) -> None:
         """Passes, each from the last checkpoint, until one is complete or trying again is wrong."""
@@ -180,9 +180,9 @@ class SyncRun:
         )
         self._checkpoint = batch.checkpoint
         self._patience.renew()
-        self._turns.moved(sync.sync_id, items=batch.item_count)
+        self._turns.moved(self._turn, items=batch.item_count)
         self._show(sync)
-        if pause := self._turns.pause(sync.sync_id, spent=time.monotonic() - began):
+        if pause := self._turns.pause(self._turn, spent=time.monotonic() - began):
             await asyncio.sleep(pause)
 
     async def _pause(self, failure: SourceFailed) -> None:
@@ -200,18 +200,36 @@ class SyncRun:
         await asyncio.sleep(delay.total_seconds())
 
     async def _succeed(self, notes: Sequence[str]) -> None:
-        self._show(await self._leases.end(self.lease, SyncState.SUCCEEDED, notes=notes))
-        await self._sweeps.tidy_up(self.lease)
+        await self._end(SyncState.SUCCEEDED, notes=notes)
+        try:
+            await self._sweeps.tidy_up(self.lease)
+        except StorageUnavailable:
+            # The shop's next pass drops the ids that this one met.
+            _log.warning("the database does not answer: nothing was tidied up", extra=about(self._claimed))
         _log.info("sync succeeded", extra={**about(self._claimed), **_counts(self._sync)})
 
     async def _fail(self, failure: SourceFailed) -> None:
         error = SyncError(reason=failure.reason, message=failure.message, metadata=failure.metadata)
-        self._show(await self._leases.end(self.lease, SyncState.FAILED, error))
+        await self._end(SyncState.FAILED, error)
         _log.warning("sync failed", extra={**about(self._claimed), "reason": failure.reason})
+
+    async def _end(self, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()) -> None:
+        """Writes the end, again until its answer is heard: ending twice by one epoch is ending once.
+
+        Raises LeaseLost when somebody else has ended the sync, or holds it.
+        """
+        self.is_ending = True
+        while True:
+            try:
+                self._show(await self._leases.end(self.lease, state, error, notes=notes))
+                return
+            except StorageUnavailable:
+                _log.warning("the database does not answer: the end waits for it", extra=about(self._claimed))
+                await asyncio.sleep(self._limits.storage_retry_delay.total_seconds())
 
     def _show(self, sync: Sync) -> None:
         self._sync = sync
-        self._turns.moved(sync.sync_id)
+        self._turns.moved(self._turn)
         self._feed.publish(sync)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
 
 _LARGE: Final = 5_000
 """Items stored; a run of fewer is over before it is in anybody's way."""
@@ -18,10 +17,13 @@ _MOST_SECONDS: Final = 1.0
 """After each batch: a large run goes on, whatever else there is."""
 
 
-@dataclass(slots=True)
-class _Run:
-    items: int
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One run's part in it. Two runs of one sync, of which one has lost its lease, have two."""
+
     moved_at: float
+    items: int = 0
+    """Stored by this run."""
 
 
 class Turns:
@@ -34,29 +36,30 @@ class Turns:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._runs: dict[UUID, _Run] = {}
+        self._turns: set[Turn] = set()
 
     @contextmanager
-    def taking_part(self, sync_id: UUID) -> Iterator[None]:
-        """A run that begins now."""
-        self._runs[sync_id] = _Run(items=0, moved_at=self._monotonic())
+    def taking_part(self) -> Iterator[Turn]:
+        """A run that begins now; what is yielded stands for it."""
+        turn = Turn(moved_at=self._monotonic())
+        self._turns.add(turn)
         try:
-            yield
+            yield turn
         finally:
-            del self._runs[sync_id]
+            self._turns.remove(turn)
 
-    def moved(self, sync_id: UUID, *, items: int = 0) -> None:
+    def moved(self, turn: Turn, *, items: int = 0) -> None:
         """The run got on, and has stored so many more items."""
-        run = self._runs[sync_id]
-        run.items += items
-        run.moved_at = self._monotonic()
+        turn.items += items
+        turn.moved_at = self._monotonic()
 
-    def pause(self, sync_id: UUID, *, spent: float) -> float:
+    def pause(self, turn: Turn, *, spent: float) -> float:
         """How many seconds the run should leave to others after a batch that took it `spent` seconds to store: as
         long as that for each of them."""
-        mine = self._runs[sync_id].items
-        if mine < _LARGE:
+        if turn.items < _LARGE:
             return 0.0
         since = self._monotonic() - _RECENTLY
-        others = sum(run.items * _TIMES_SMALLER <= mine and run.moved_at >= since for run in self._runs.values())
+        others = sum(
+            other.items * _TIMES_SMALLER <= turn.items and other.moved_at >= since for other in self._turns
+        )
         return min(spent * others, _MOST_SECONDS)

@@ -6,12 +6,15 @@ import asyncio
 import logging
 import random
 from collections import Counter
+from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync
 from catalog_svc.usecases.ports import Leases, Runs
 from servicekit.drain import Drain, ServerDraining
+from servicekit.supervisor import Heartbeat, no_heartbeat
 
 _log = logging.getLogger(__name__)
 
@@ -36,32 +39,39 @@ class Worker:
         self._max_per_platform = max_per_platform
         self._poll_every = poll_every.total_seconds()
         self._wake = asyncio.Event()
-        self._running: dict[asyncio.Task[None], str] = {}
-        """Runs, and the platform of each."""
+        self._running: dict[asyncio.Task[None], ClaimedSync] = {}
 
     def wake(self) -> None:
         """Looks for work now instead of at the next poll."""
         self._wake.set()
 
-    async def run(self) -> None:
-        """Claims and runs until the drain, then waits for the runs to hand over."""
-        at_once = 1
+    async def run(self, heartbeat: Heartbeat = no_heartbeat) -> None:
+        """Claims and runs until the drain, then waits for the runs to hand over.
+
+        When it raises, the runs go on; called again, it goes on beside them. When it is cancelled, so are they.
+        """
         try:
-            while True:
-                self._wake.clear()
-                wanted = min(at_once, self._room())
-                taken = await self._take_up(wanted)
-                # Where work is plenty, a claim's round trips would leave room unused if one waited for the other.
-                # Step by step, so that other replicas get their share, and an idle one asks once at each poll.
-                at_once = 2 * taken if taken == wanted > 0 else 1
-                if not taken:
-                    await self._drain.race(self._rest())
-                if self._drain.started:
-                    return
-        except ServerDraining:
-            return
-        finally:
+            await self._claim_until_drain(heartbeat)
             await asyncio.gather(*self._running, return_exceptions=True)
+        except asyncio.CancelledError:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+            raise
+
+    async def _claim_until_drain(self, heartbeat: Heartbeat) -> None:
+        at_once = 1
+        while not self._drain.started:
+            self._wake.clear()
+            wanted = min(at_once, self._room())
+            taken = await self._take_up(wanted)
+            heartbeat()
+            # Where work is plenty, a claim's round trips would leave room unused if one waited for the other.
+            # Step by step, so that other replicas get their share, and an idle one asks once at each poll.
+            at_once = 2 * taken if taken == wanted > 0 else 1
+            if not taken:
+                with suppress(ServerDraining):
+                    await self._drain.race(self._rest())
 
     def _room(self) -> int:
         """How many syncs may be taken up at once, whatever their platforms turn out to be."""
@@ -70,8 +80,15 @@ class Worker:
         return min(self._max_running - len(self._running), self._max_per_platform - max(counts, default=0))
 
     async def _take_up(self, wanted: int) -> int:
-        """How many of those wanted there were; they run now."""
-        return sum(await asyncio.gather(*(self._take_up_one() for _ in range(wanted))))
+        """How many of those wanted there were; they run now. Raises what the first failed claim raised."""
+        # All claims end before one may raise: each one that succeeded must be run.
+        claims = await asyncio.gather(*(self._take_up_one() for _ in range(wanted)), return_exceptions=True)
+        taken = 0
+        for claim in claims:
+            if isinstance(claim, BaseException):
+                raise claim
+            taken += claim
+        return taken
 
     async def _take_up_one(self) -> bool:
         claimed = await self._claim()
@@ -91,11 +108,12 @@ class Worker:
         return [platform for platform, count in self._by_platform().items() if count >= self._max_per_platform]
 
     def _by_platform(self) -> Counter[str]:
-        return Counter(self._running.values())
+        return Counter(claimed.sync.shop.key.platform for claimed in self._running.values())
 
     def _start(self, claimed: ClaimedSync) -> None:
-        task = asyncio.create_task(self._run(claimed))
-        self._running[task] = claimed.sync.shop.key.platform
+        earlier = [task for task, other in self._running.items() if other.sync.sync_id == claimed.sync.sync_id]
+        task = asyncio.create_task(self._run(claimed, earlier))
+        self._running[task] = claimed
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -103,8 +121,13 @@ class Worker:
         # There is room for another one.
         self.wake()
 
-    async def _run(self, claimed: ClaimedSync) -> None:
+    async def _run(self, claimed: ClaimedSync, earlier: Collection[asyncio.Task[None]]) -> None:
+        """Runs the sync once `earlier` runs of it have ended, which do not know yet that they lost the lease."""
+        for task in earlier:
+            task.cancel()
         try:
+            if earlier:
+                await asyncio.wait(earlier)
             await self._runner.run(claimed)
         except Exception:
             # The lease runs out and some replica tries again; SYNC_STALLED ends a sync that always breaks.

@@ -67,6 +67,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "servicekit.correlation",
         "servicekit.drain",
         "servicekit.failure",
+        "servicekit.supervisor",
     ),
     "catalog_svc.rpc": ("catalog_svc.domain", "catalog_svc.usecases", *_WIRE),
     "catalog_svc.storage": (

@@ -47,9 +47,10 @@ class MemoryBatches:
         gone, gone_items = state.mark_products(lease.shop_id, set(batch.deleted_product_ids))
         items = replace(items, deleted=items.deleted + gone_items)
         items += _write_stock(state, lease.shop_id, batch.stock_levels)
-        deleted = row.sync.progress.items.deleted + items.deleted
-        if items.deleted and deleted > ALWAYS_ALLOWED and not row.allow_mass_delete:
-            check_fuse(would_delete=deleted, stored=state.live_items(lease.shop_id) + deleted)
+        deleted, would_delete = row.sync.progress.items.deleted, items.deleted
+        if would_delete and deleted + would_delete > ALWAYS_ALLOWED and not row.allow_mass_delete:
+            stored = state.live_items(lease.shop_id) + deleted + would_delete
+            check_fuse(would_delete=would_delete, deleted=deleted, stored=stored)
         aside = {issue.product_id for issue in batch.issues if issue.product_set_aside and issue.product_id}
         met = frozenset(batch.listed_product_ids) | {product.product_id for product in products} | aside
         if met:

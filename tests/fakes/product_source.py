@@ -51,6 +51,8 @@ class MemorySource:
         self.warnings: tuple[str, ...] = ()
         self.listed: tuple[str, ...] | None = None
         """Ids that an incremental pass names at its end as all there are; None: it does not look."""
+        self.deleted: tuple[str, ...] = ()
+        """Ids that the platform itself reports as deleted, with the listing."""
         self.unlisted: list[pb.Product] = []
         """They exist, and come only when they are asked for by id: the platform's list leaves them out."""
         self.undecided: set[str] = set()
@@ -70,6 +72,7 @@ class MemorySource:
         """What the shop's currency has become when products are asked for by id."""
         self.closed = False
         """Whether the last reader has let go."""
+        self.open_passes = 0
         self.before_batch: Callable[[int], None] = lambda delivered: None
         self.delay = 0.0
         """Seconds that each batch takes."""
@@ -82,11 +85,13 @@ class MemorySource:
             self.asked.append(request.product_ids)
         else:
             self.requests.append(request)
+        self.open_passes += 1
         try:
             async for event in self._by_id(request) if request.product_ids else self._pass(request):
                 yield event
         finally:
             self.closed = True
+            self.open_passes -= 1
 
     async def _by_id(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         self.currency_code = self.by_id_currency or self.currency_code
@@ -120,7 +125,11 @@ class MemorySource:
                 await self.hold.wait()
         self._fail_at(position)
         if self.listed is not None:
-            message = pb.ProductBatch(listed_product_ids=self.listed, checkpoint=str(position).encode() + b".")
+            message = pb.ProductBatch(
+                listed_product_ids=self.listed,
+                deleted_product_ids=self.deleted,
+                checkpoint=str(position).encode() + b".",
+            )
             yield decode.batch(message, currency_code=self.currency_code)
         if not self.omit_end:
             yield self._end()

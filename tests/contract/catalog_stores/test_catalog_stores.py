@@ -348,6 +348,18 @@ async def test_who_lost_the_lease_is_told_nothing_of_what_is_missing(stores: Sto
             await reading(claimed.lease, after="", limit=10)
 
 
+async def test_the_batches_of_one_pass_are_one_deletion(stores: Stores, replica: Replica) -> None:
+    await stored(replica, *[product(str(n)) for n in range(10, 30)])
+    claimed = await begun(replica)
+    gone = batch(deleted_product_ids=[str(n) for n in range(10, 16)])
+    lease = await apply(replica, claimed, gone)
+    more = batch(deleted_product_ids=[str(n) for n in range(16, 21)], checkpoint=b"2")
+    with pytest.raises(MassDeleteBlocked) as blocked:
+        await apply(replica, claimed, more, lease)
+    assert blocked.value.metadata == {"would_delete": "5", "stored": "20", "deleted": "6"}
+    assert len(await live(stores)) == 14
+
+
 async def test_a_batch_that_would_delete_too_many_variants_is_not_stored_at_all(
     stores: Stores, replica: Replica
 ) -> None:

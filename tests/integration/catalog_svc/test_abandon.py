@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -157,3 +158,20 @@ async def test_a_replica_that_goes_down_does_not_wait_for_a_platform(world: Cata
         asked = len(jobs.asked)
         await asyncio.sleep(0.1)
     assert len(jobs.asked) == asked
+
+
+async def test_a_repeated_cancel_leaves_the_job_to_the_sync_that_was_resumed_since(
+    world: CatalogWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = Jobs(answers=[True])
+    cancelled = await stopped(world)
+    resumed = await world.orders.resume(cancelled.sync_id, request_id="", correlation_id="")
+    repeated = await world.orders.cancel(cancelled.sync_id)
+    with caplog.at_level(logging.INFO):
+        async with abandoning(world, jobs) as abandoner:
+            abandoner.abandon(repeated)
+            await until(lambda: "is left to the resumed sync" in caplog.text)
+            assert jobs.asked == []
+            abandoner.abandon(await world.orders.cancel(resumed.sync_id))
+            await until(lambda: bool(jobs.asked))
+    assert jobs.answers == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -61,6 +62,42 @@ async def test_any_step_may_meet_an_outage(
     sync = await world.sync(shop_of(4), **QUICK)
     assert sync.state is SyncState.SUCCEEDED
     assert sync.progress.products.seen == 4
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_an_end_that_was_not_heard_is_written_again_until_it_is(
+    world: CatalogWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, committed: bool
+) -> None:
+    monkeypatch.setattr(world.leases, "end", failing(world.leases.end, at={1, 2}, committed=committed))
+    with caplog.at_level(logging.INFO):
+        sync = await world.sync(shop_of(3), **QUICK)
+    assert sync.state is SyncState.SUCCEEDED
+    assert "sync succeeded" in caplog.messages
+    assert await world.rows("SELECT * FROM sync_seen") == []
+
+
+async def test_an_end_that_others_see_before_its_run_hears_of_it_is_still_the_runs_own(
+    world: CatalogWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    end = world.leases.end
+
+    async def answered_late(*args: Any, **kwargs: Any) -> Any:
+        ended = await end(*args, **kwargs)
+        with world.feed.follow(ended.sync_id, counted=False) as subscription:
+            # The feed has read the end; a renewal has been refused as well.
+            await subscription.ended()
+        await asyncio.sleep(0.2)
+        return ended
+
+    monkeypatch.setattr(world.leases, "end", answered_late)
+    polling = asyncio.create_task(world.feed.run(world.drain))
+    with caplog.at_level(logging.INFO):
+        sync = await world.sync(shop_of(3), renew_every=timedelta(milliseconds=20), **QUICK)
+    world.drain.start()
+    await polling
+    assert sync.state is SyncState.SUCCEEDED
+    assert "sync succeeded" in caplog.messages
+    assert await world.rows("SELECT * FROM sync_seen") == []
 
 
 @pytest.mark.parametrize("committed", [True, False])

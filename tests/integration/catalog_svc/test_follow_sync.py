@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import RevisionInFuture, StreamExpired, SyncNotFound, TooManyWatchers
+from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync, SyncState
 from catalog_svc.usecases.follow_sync import FollowSync, Snapshot, WatchLimits
 from catalog_svc.usecases.show_pace import ShowPace
@@ -194,3 +195,21 @@ async def test_a_revision_that_another_replica_has_shown_already_is_looked_up(
         ended = await world.syncs.get(ordered.sync_id)
         async with aclosing(follow(ordered.sync_id, ended.revision)) as later:
             assert (await anext(later)).sync == ended
+
+
+async def test_a_row_that_this_version_cannot_decode_hides_no_other_sync_from_its_watchers(
+    world: CatalogWorld, follower: Follower
+) -> None:
+    poisoned = await world.order(shop=ShopKey("shopify", "other.myshopify.com"))
+    ordered = await world.order()
+    async with aclosing(follower.follow(poisoned.sync_id, 0)) as stays:
+        await anext(stays)
+        # A newer release wrote something that this one does not know.
+        await world.execute("UPDATE sync SET mode = 'WEBHOOK' WHERE sync_id = :id", id=poisoned.sync_id)
+        watching = asyncio.create_task(follower.all(ordered.sync_id, 0))
+        await world.execute(
+            "UPDATE sync SET state = 'CANCELLED', ended_at = now(), revision = revision + 1 WHERE sync_id = :id",
+            id=ordered.sync_id,
+        )
+        async with asyncio.timeout(10):
+            assert (await watching)[-1].sync.state is SyncState.CANCELLED

@@ -117,6 +117,19 @@ async def test_nothing_is_marked_before_the_deletion_guard_has_looked_at_all_tha
     assert await world.rows(TOMBSTONES) == []
 
 
+async def test_what_the_pass_has_deleted_already_counts_for_the_deletion_guard_and_is_told_apart(
+    world: CatalogWorld,
+) -> None:
+    await synced(world, shop_of(*range(10, 30)))
+    source = shop_of(*range(25, 30))
+    source.deleted = tuple(f"{n:04}" for n in range(10, 16))
+    source.listed = tuple(f"{n:04}" for n in range(25, 30))
+    sync = await synced(world, source, SyncMode.INCREMENTAL)
+    assert sync.error is not None
+    assert sync.error.metadata == {"would_delete": "9", "stored": "20", "deleted": "6"}
+    assert sync.error.message.startswith("6 of 20 items are deleted and 9 more would be;")
+
+
 async def test_an_incremental_sync_reads_listed_products_that_the_catalog_lacks_or_holds_as_deleted(
     world: CatalogWorld,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -72,6 +73,11 @@ class Replica:
 
     async def _syncs(self) -> list[Sync]:
         return await self.world.syncs.page(shop=None, states=(), before=None, limit=500)
+
+
+REFUSE_SYNCS = """
+    CREATE FUNCTION refuse_syncs() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'not this shop'; END $$"""
 
 
 async def synced(world: CatalogWorld) -> None:
@@ -271,8 +277,8 @@ async def test_of_two_replicas_that_see_the_same_turn_one_starts_it(
     both_have_seen = asyncio.Barrier(2)
 
     class Racing(ScheduleStore):
-        async def due(self, *, most: int) -> list[ScheduledShop]:
-            seen = await super().due(most=most)
+        async def due(self, *, most_per_platform: int) -> list[ScheduledShop]:
+            seen = await super().due(most_per_platform=most_per_platform)
             await both_have_seen.wait()
             assert len(seen) == 1
             return seen
@@ -371,7 +377,7 @@ async def test_the_longest_due_go_first(world: CatalogWorld) -> None:
     assert sync.shop.key.domain == "s3.myshopify.com"
 
 
-async def test_the_loop_outlives_a_database_that_is_away_and_ends_with_the_drain(
+async def test_the_loop_outlives_an_unavailable_database_and_ends_with_the_drain(
     world: CatalogWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     await synced(world)
@@ -381,11 +387,11 @@ async def test_the_loop_outlives_a_database_that_is_away_and_ends_with_the_drain
     class Away(ScheduleStore):
         calls = 0
 
-        async def due(self, *, most: int) -> list[ScheduledShop]:
+        async def due(self, *, most_per_platform: int) -> list[ScheduledShop]:
             self.calls += 1
-            if self.calls <= 2:
-                raise StorageUnavailable if self.calls == 1 else RuntimeError("a fault of ours")
-            return await super().due(most=most)
+            if self.calls == 1:
+                raise StorageUnavailable
+            return await super().due(most_per_platform=most_per_platform)
 
     replica = Replica(world, BOTH, store=Away, poll_every=timedelta(milliseconds=10))
     with caplog.at_level(logging.WARNING):
@@ -394,7 +400,59 @@ async def test_the_loop_outlives_a_database_that_is_away_and_ends_with_the_drain
     world.drain.start()
     await asyncio.wait_for(running, 2)
     assert "the database does not answer" in caplog.text
-    assert "a fault of ours" in caplog.text
+
+
+async def test_a_platform_whose_scheduled_syncs_wait_holds_up_no_other_platform(world: CatalogWorld) -> None:
+    for number in range(4):
+        await world.order(shop=ShopKey("woocommerce", f"w{number}.example"))
+    for number in range(3):
+        await world.order(shop=ShopKey("shopify", f"s{number}.myshopify.com"))
+    await world.execute("UPDATE sync SET state = 'SUCCEEDED', ended_at = clock_timestamp()")
+    replica = Replica(world, ScheduleDefaults(full_every=DAY), most_waiting=2)
+    await replica.look()
+    await make_due(world, "full")
+    await world.execute(
+        "UPDATE shop_schedule SET full_due_at = full_due_at - interval '1 h' FROM shop"
+        " WHERE shop.shop_id = shop_schedule.shop_id AND platform = 'woocommerce'"
+    )
+    started = await replica.look()
+    assert Counter(sync.shop.key.platform for sync in started) == {"woocommerce": 2, "shopify": 2}
+    # Nobody claims the stores' syncs: their platform is full.
+    await world.execute(
+        "UPDATE sync SET state = 'SUCCEEDED', ended_at = clock_timestamp() FROM shop"
+        " WHERE shop.shop_id = sync.shop_id AND platform = 'shopify' AND state = 'PENDING'"
+    )
+    (last,) = await replica.look()
+    assert last.shop.key.platform == "shopify"
+
+
+@pytest.mark.parametrize("fails", ["request_id", "unexpectedly"])
+async def test_a_shop_whose_turn_cannot_be_started_holds_up_no_other_shop(
+    world: CatalogWorld, caplog: pytest.LogCaptureFixture, fails: str
+) -> None:
+    shops = [ShopKey("shopify", f"{name}.myshopify.com") for name in ("first", "second")]
+    for shop in shops:
+        await world.order(shop=shop)
+    await world.execute("UPDATE sync SET state = 'SUCCEEDED', ended_at = clock_timestamp()")
+    replica = Replica(world, ScheduleDefaults(full_every=DAY))
+    await replica.look()
+    await make_due(world, "full")
+    first = (await replica.schedules.due(most_per_platform=20))[0]
+    if fails == "request_id":
+        turn = f"{first.schedule.full_due_at:%Y%m%dT%H%M%S.%f}"
+        taken = f"schedule:{first.shop.shop_id}:FULL:{turn}"
+        await world.order(shop=ShopKey("shopify", "other.myshopify.com"), request_id=taken)
+    else:
+        await world.execute(REFUSE_SYNCS)
+        await world.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON sync FOR EACH ROW"
+            f" WHEN (NEW.shop_id = '{first.shop.shop_id}') EXECUTE FUNCTION refuse_syncs()"
+        )
+    (started,) = await replica.look()
+    assert started.shop.key != first.shop.key
+    assert "cannot start" in caplog.text or "is skipped" in caplog.text
+    rows = await world.rows("SELECT full_due_at > clock_timestamp() AS later FROM shop_schedule")
+    assert all(row["later"] for row in rows) is (fails == "request_id")
 
 
 async def test_a_scheduled_sync_reads_from_the_overlap_and_deletes_no_more_than_the_fuse_allows(

@@ -6,6 +6,10 @@ import asyncio
 from collections import Counter
 from datetime import timedelta
 
+import pytest
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncState
 from catalog_svc.usecases.work import Worker
@@ -22,6 +26,11 @@ def worker(world: CatalogWorld, source: MemorySource, *, max_running: int, max_p
         max_per_platform=max_per_platform,
         poll_every=timedelta(milliseconds=30),
     )
+
+
+REFUSE_CLAIMS = """
+    CREATE FUNCTION refuse_claims() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'nobody may claim'; END $$"""
 
 
 def held_source() -> MemorySource:
@@ -101,3 +110,54 @@ async def test_a_drain_hands_over_what_runs_within_two_seconds(world: CatalogWor
     world.drain.start()
     await asyncio.wait_for(working, 2)
     assert await CatalogWorld(world.engine).leases.claim() is not None
+
+
+async def test_a_worker_never_runs_a_sync_beside_an_earlier_run_of_its_own(world: CatalogWorld) -> None:
+    # As after a database outage longer than the TTL: the replica claims what it still runs without a lease.
+    ordered = await world.order()
+    source = held_source()
+    open_passes: list[int] = []
+    source.before_batch = lambda delivered: open_passes.append(source.open_passes)
+    working = asyncio.create_task(worker(world, source, max_running=4, max_per_platform=4).run())
+    await until(lambda: any(sync.progress.products.seen == 1 for sync in world.published))
+    await world.expire_lease(ordered.sync_id)
+    await until(lambda: len(source.requests) == 2)
+    assert source.hold is not None
+    source.hold.set()
+    await until(lambda: any(sync.state is SyncState.SUCCEEDED for sync in world.published))
+    (row,) = await world.rows("SELECT state, attempt_count FROM sync")
+    assert (row["state"], row["attempt_count"]) == ("SUCCEEDED", 2)
+    assert set(open_passes) == {1}
+    await stop(world, working)
+
+
+async def test_a_claim_that_breaks_leaves_the_runs_alone_and_the_loop_can_be_started_again(
+    world: CatalogWorld, engine: AsyncEngine
+) -> None:
+    await world.order()
+    source = held_source()
+    it = worker(world, source, max_running=4, max_per_platform=4)
+    working = asyncio.create_task(it.run())
+    await until(lambda: len(source.requests) == 1)
+    await world.execute(REFUSE_CLAIMS)
+    await world.execute("CREATE TRIGGER refuse BEFORE UPDATE OF epoch ON sync EXECUTE FUNCTION refuse_claims()")
+    await world.order(shop=ShopKey("shopify", "other.myshopify.com"))
+    with pytest.raises(DBAPIError):
+        await working
+    await world.execute("DROP TRIGGER refuse ON sync")
+    again = asyncio.create_task(it.run())
+    await until(lambda: len(source.requests) == 2)
+    assert source.hold is not None
+    source.hold.set()
+    await until(lambda: sum(sync.state is SyncState.SUCCEEDED for sync in world.published) == 2)
+    await stop(world, again)
+
+
+async def test_a_cancelled_worker_ends_its_runs(world: CatalogWorld) -> None:
+    await world.order()
+    source = held_source()
+    working = asyncio.create_task(worker(world, source, max_running=1, max_per_platform=1).run())
+    await until(lambda: len(source.requests) == 1)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    assert source.open_passes == 0

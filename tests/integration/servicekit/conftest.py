@@ -93,13 +93,22 @@ class Running:
 
 class Serve(Protocol):
     def __call__(
-        self, handlers: Handlers, *, services: Iterable[Service] = ..., reflection: bool = ...
+        self,
+        handlers: Handlers,
+        *,
+        services: Iterable[Service] = ...,
+        reflection: bool = ...,
+        max_write: timedelta | None = ...,
     ) -> AbstractAsyncContextManager[Running]: ...
 
 
 @asynccontextmanager
 async def _serve(
-    handlers: Handlers, *, services: Iterable[Service] = (), reflection: bool = True
+    handlers: Handlers,
+    *,
+    services: Iterable[Service] = (),
+    reflection: bool = True,
+    max_write: timedelta | None = None,
 ) -> AsyncIterator[Running]:
     drain = Drain()
     server = build_server(
@@ -107,6 +116,7 @@ async def _serve(
         listen_address=ListenAddress("127.0.0.1:0"),
         drain=drain,
         reflection=reflection,
+        max_write=max_write,
     )
     port = await server.start()
     await server.set_serving(True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -318,3 +319,33 @@ async def test_a_log_line_is_json_whatever_the_method_is_called(serve: Serve, lo
     async with serve(raising(SyncNotFound)) as running:
         await running.error("unary_unary")
     assert all(json.loads(line) for line in logged.text.splitlines())
+
+
+async def test_a_client_that_reads_nothing_holds_what_the_stream_holds_no_longer_than_the_bound(
+    serve: Serve, logged: LogLines
+) -> None:
+    freed = asyncio.Event()
+
+    async def endless(request: Any, context: Any) -> AsyncIterator[StringValue]:
+        try:
+            while True:
+                yield StringValue(value="x" * 100_000)
+        finally:
+            freed.set()
+
+    async with serve(Handlers(unary_stream=endless), max_write=timedelta(milliseconds=200)) as running:
+        call = running.open("unary_stream")
+        await call.read()
+        async with asyncio.timeout(30):
+            await freed.wait()
+
+        async def rest() -> None:
+            while await call.read() is not grpc.aio.EOF:
+                pass
+
+        # It is told when it reads on.
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await rest()
+        failure = await read_failure(ended.value, call)
+    assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "STREAM_EXPIRED")
+    assert (await logged.call())["code"] == "UNAVAILABLE"

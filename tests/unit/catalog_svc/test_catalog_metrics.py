@@ -104,6 +104,19 @@ async def test_a_run_that_lost_its_lease_is_told_and_the_next_one_is_a_takeover(
     assert counted.value("catalog_syncs_ended_total", state="FAILED", reason="SOURCE_FORBIDDEN") == 1
 
 
+async def test_the_end_of_a_run_that_lost_its_lease_ends_no_wait_of_its_successor(counted: Counted) -> None:
+    await counted.orders.start(ORDER)
+
+    async def loses_its_lease(claimed: ClaimedSync) -> None:
+        counted.catalog.let_time_pass(timedelta(minutes=1))
+        successor = await counted.leases.claim()
+        assert successor is not None
+        await counted.wait(successor, WaitReason.THROTTLED)
+
+    await counted.run(loses_its_lease)
+    assert counted.value("catalog_syncs_waiting", reason="THROTTLED") == 1
+
+
 async def test_a_cancel_ends_a_sync_that_nobody_ran(counted: Counted) -> None:
     sync = await counted.orders.start(ORDER)
     await counted.orders.cancel(sync.sync_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -16,6 +16,7 @@ from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceRequest
 from catalog_svc.source import decode
 from catalog_svc.source.connector import ConnectorSource
 from catalog_svc.usecases.read_ahead import ReadAhead
+from tests.fakes.product_source import product
 
 
 def one_batch() -> SourceBatch:
@@ -83,3 +84,50 @@ async def test_a_cancel_that_meets_a_message_is_not_lost(steps: int) -> None:
     ended, _ = await asyncio.wait((reading,), timeout=1)
     assert ended
     assert reading.cancelled()
+
+
+async def test_a_cancel_that_a_source_makes_by_itself_ends_the_stream_and_hangs_nobody() -> None:
+    async def source() -> AsyncGenerator[SourceEvent, None]:
+        yield one_batch()
+        raise asyncio.CancelledError
+
+    async with ReadAhead(source()) as events, asyncio.timeout(10):
+        assert await events.next() == one_batch()
+        assert await events.next() is None
+
+
+def made_of(checkpoint: bytes, **parts: Any) -> SourceBatch:
+    return decode.batch(pb.ProductBatch(checkpoint=checkpoint, **parts), currency_code="EUR")
+
+
+STOCK = pb.StockLevel(product_id="1", variant_id="1-1", stock_quantity=0, available=False)
+
+
+@pytest.mark.parametrize(
+    ("batches", "gathered"),
+    [
+        ([made_of(b"1", products=[product("1")]), made_of(b"2", products=[product("1"), product("2")])], 2),
+        ([made_of(b"1", products=[product("1")]), made_of(b"2", deleted_product_ids=["1"])], 2),
+        ([made_of(b"1", products=[product("1")]), made_of(b"2", stock_levels=[STOCK])], 2),
+        ([made_of(b"1", deleted_product_ids=["1"]), made_of(b"2", products=[product("2")])], 2),
+        ([made_of(b"1", deleted_product_ids=["1"]), made_of(b"2", products=[product("1")])], 1),
+        ([made_of(b"1", stock_levels=[STOCK]), made_of(b"2", products=[product("1")])], 1),
+    ],
+)
+async def test_batches_are_gathered_only_if_that_stores_the_same(
+    batches: list[SourceBatch], gathered: int
+) -> None:
+    ready = asyncio.Event()
+
+    async def source() -> AsyncGenerator[SourceEvent, None]:
+        for batch in batches:
+            yield batch
+        ready.set()
+
+    async with ReadAhead(source()) as events:
+        await ready.wait()
+        first = await events.next()
+        assert isinstance(first, SourceBatch)
+        whole = events.with_following(first, items=2_000)
+        assert whole.checkpoint == batches[gathered - 1].checkpoint
+        assert await events.next() == (batches[gathered] if gathered < len(batches) else None)

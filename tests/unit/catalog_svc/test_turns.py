@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from uuid import UUID, uuid4
 
 import pytest
 
-from catalog_svc.usecases.turns import Turns
+from catalog_svc.usecases.turns import Turn, Turns
 
 
 class Clock:
@@ -27,11 +26,10 @@ class Replica:
         self._stack = ExitStack()
         self.runs = [self.begin(count) for count in items]
 
-    def begin(self, items: int = 0) -> UUID:
-        sync_id = uuid4()
-        self._stack.enter_context(self.turns.taking_part(sync_id))
-        self.turns.moved(sync_id, items=items)
-        return sync_id
+    def begin(self, items: int = 0) -> Turn:
+        turn = self._stack.enter_context(self.turns.taking_part())
+        self.turns.moved(turn, items=items)
+        return turn
 
     def pause(self, run: int = 0, spent: float = 0.05) -> float:
         return self.turns.pause(self.runs[run], spent=spent)
@@ -65,6 +63,6 @@ def test_a_large_one_goes_on_however_many_there_are() -> None:
 
 def test_who_has_ended_is_forgotten() -> None:
     replica = Replica(50_000)
-    with replica.turns.taking_part(uuid4()):
+    with replica.turns.taking_part():
         assert replica.pause() > 0
     assert replica.pause() == 0

@@ -16,6 +16,7 @@ import asyncio, sys
 from servicekit.process import run
 from servicekit.server import ListenError
 from servicekit.settings import SettingsError
+from servicekit.supervisor import LoopFailed
 
 async def main(stop):
     {body}
@@ -103,6 +104,7 @@ def test_the_second_signal_cancels_it_but_lets_it_clean_up() -> None:
             "SHOP_KEY: is missing\nSHOP_X: is wrong\n",
         ),
         ("raise ListenError('Cannot listen on x')", 1, "Cannot listen on x"),
+        ("raise LoopFailed('worker', 10)", 3, "the background loop 'worker' failed 10 times in a row"),
         ("raise ValueError('broken')", 1, "ValueError: broken"),
         ("raise asyncio.CancelledError", 1, "CancelledError"),
     ],
