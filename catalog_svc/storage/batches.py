@@ -98,7 +98,7 @@ class BatchStore:
         `full` keeps the ids of its products for the sweep at the end of the pass, as those that were only listed.
         """
         order = _Order(lease=lease, shop=shop, batch=batch, full=full, items_per_second=items_per_second)
-        sync = await self._database.transaction(lambda connection: self._apply(connection, order))
+        sync = await self._database.write(lambda connection: self._apply(connection, order))
         return replace(lease, next_seq=lease.next_seq + 1), sync
 
     async def _apply(self, connection: AsyncConnection, order: _Order) -> Sync:

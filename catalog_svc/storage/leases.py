@@ -123,7 +123,7 @@ class LeaseStore:
             values = {"without_platforms": list(without_platforms)}
             return list((await connection.execute(_CANDIDATES, values)).mappings())
 
-        free = await self._database.transaction(candidates)
+        free = await self._database.write(candidates)
         # At random, so that replicas do not race for the same one.
         for candidate in random.sample(free, len(free)):
             claimed = await self._claim(candidate)
@@ -140,7 +140,7 @@ class LeaseStore:
                 return None
             return _to_claimed(row, await _shop_of(connection, row))
 
-        return await self._database.transaction(swap)
+        return await self._database.write(swap)
 
     async def renew(self, lease: Lease) -> None:
         """Holds the lease for another TTL. Raises LeaseLost."""
@@ -150,7 +150,7 @@ class LeaseStore:
             if result.rowcount == 0:
                 raise LeaseLost
 
-        await self._database.transaction(work)
+        await self._database.write(work)
 
     async def regain(self, lease: Lease) -> ClaimedSync:
         """Where the sync stands now, for an owner that does not know what became of its last write.
@@ -162,7 +162,7 @@ class LeaseStore:
             row = await _fenced(connection, _REGAIN, {**_key(lease), "ttl": self._ttl})
             return _to_claimed(row, await _shop_of(connection, row))
 
-        return await self._database.transaction(work)
+        return await self._database.write(work)
 
     async def release(self, lease: Lease) -> None:
         """Lets another replica go on at once; without effect when the lease is lost already."""
@@ -170,7 +170,7 @@ class LeaseStore:
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(_RELEASE, _key(lease))
 
-        await self._database.transaction(work)
+        await self._database.write(work)
 
     async def begin(self, lease: Lease, header: SourceHeader) -> Sync:
         """Keeps what the source's header tells; the first header's watermark stays. Raises LeaseLost."""
@@ -191,7 +191,7 @@ class LeaseStore:
             )
             return to_sync(row, shop)
 
-        return await self._database.transaction(work)
+        return await self._database.write(work)
 
     async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
         """Shows why the sync stands still; the first batch after its time clears it. Raises LeaseLost."""
@@ -213,7 +213,7 @@ class LeaseStore:
         async def work(connection: AsyncConnection) -> Sync:
             return to_sync(await _fenced(connection, statement, {**_key(lease), **values}), shop)
 
-        return await self._database.transaction(work)
+        return await self._database.write(work)
 
     async def end(self, lease: Lease, state: SyncState, error: SyncError | None = None) -> Sync:
         """Ends the sync; success moves the shop's watermark with it. Raises LeaseLost."""
@@ -234,7 +234,7 @@ class LeaseStore:
                 raise LeaseLost
             return to_sync(row, await self._shop_after(connection, lease, row, state))
 
-        return await self._database.transaction(work)
+        return await self._database.write(work)
 
     async def _shop_after(
         self, connection: AsyncConnection, lease: Lease, row: Mapping[Any, Any], state: SyncState

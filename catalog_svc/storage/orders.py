@@ -86,7 +86,7 @@ class OrderStore:
 
         Raises SyncNotFound, SyncNotCancellable.
         """
-        return await self._database.transaction(lambda connection: _cancel(connection, sync_id))
+        return await self._database.write(lambda connection: _cancel(connection, sync_id))
 
     async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
         """A new PENDING sync that goes on where this one stopped.
@@ -99,7 +99,7 @@ class OrderStore:
     async def _make_once(self, key: RequestKey, make: Callable[[AsyncConnection], Awaitable[Sync | None]]) -> Sync:
         """What `make` gives, again and again while it meets an active sync that ends in the same moment."""
         while True:
-            sync = await self._database.transaction(
+            sync = await self._database.write(
                 lambda connection: once(connection, key, lambda: make(connection))
             )
             if sync is not None:

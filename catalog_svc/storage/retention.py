@@ -89,7 +89,7 @@ class RetentionStore:
         async def read(connection: AsyncConnection) -> list[Shop]:
             return [to_shop(row) for row in (await connection.execute(_SHOPS, values)).mappings()]
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
     async def forget_requests(self, shop: Shop, *, older_than: timedelta) -> int:
         """request_ids; the same id is then a new request."""
@@ -119,14 +119,14 @@ class RetentionStore:
         async def read(connection: AsyncConnection) -> Sequence[UUID]:
             return (await connection.execute(_OLD_SYNCS, {**_of(shop), **values})).scalars().all()
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
     async def _delete(self, statement: TextClause, shop: Shop, **values: object) -> int:
         async def work(connection: AsyncConnection) -> int:
             bound = {**_of(shop), "most": self._rows_at_once, **values}
             return (await connection.execute(statement, bound)).rowcount
 
-        return await self._database.transaction(work)
+        return await self._database.write(work)
 
 
 def _of(shop: Shop) -> dict[str, object]:

@@ -82,7 +82,7 @@ class SweepStore:
 
         Raises MassDeleteBlocked before anything is marked, LeaseLost.
         """
-        sync = await self._database.transaction(lambda connection: self._step(connection, lease, shop))
+        sync = await self._database.write(lambda connection: self._step(connection, lease, shop))
         return replace(lease, next_seq=lease.next_seq + 1), sync
 
     async def tidy_up(self, lease: Lease) -> None:
@@ -92,7 +92,7 @@ class SweepStore:
             await connection.execute(_FORGET_SEEN, {"merchant_id": lease.merchant_id, "sync_id": lease.sync_id})
             await learn_growth(connection, lease)
 
-        await self._database.transaction(work)
+        await self._database.write(work)
 
     async def _step(self, connection: AsyncConnection, lease: Lease, shop: Shop) -> Sync | None:
         key = {

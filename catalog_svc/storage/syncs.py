@@ -39,7 +39,7 @@ class SyncStore:
 
     async def get(self, sync_id: UUID) -> Sync:
         """The sync. Raises SyncNotFound."""
-        return await self._database.transaction(lambda connection: find_sync(connection, sync_id))
+        return await self._database.read(lambda connection: find_sync(connection, sync_id))
 
     async def get_many(self, sync_ids: Collection[UUID]) -> list[Sync]:
         """Those that exist, in any order, by one query."""
@@ -48,7 +48,7 @@ class SyncStore:
             rows = (await connection.execute(_BY_IDS, {"sync_ids": list(sync_ids)})).mappings()
             return [to_sync(row, to_shop(row)) for row in rows]
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
     async def checkpoint(self, sync_id: UUID) -> bytes:
         """Of its last stored batch; empty: none. Raises SyncNotFound."""
@@ -59,7 +59,7 @@ class SyncStore:
                 raise SyncNotFound(sync_id)
             return found
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
     async def page(
         self, *, shop: Shop | None, states: Sequence[SyncState], before: UUID | None, limit: int
@@ -77,7 +77,7 @@ class SyncStore:
             rows = (await connection.execute(_LIST_ALL if shop is None else _LIST_SHOP, values)).mappings()
             return [to_sync(row, to_shop(row)) for row in rows]
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
 
 async def find_sync(connection: AsyncConnection, sync_id: UUID) -> Sync:
