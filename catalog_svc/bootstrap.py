@@ -53,6 +53,7 @@ from catalog_svc.usecases.start_sync import StartSync
 from catalog_svc.usecases.sync_feed import SyncFeed
 from catalog_svc.usecases.work import Worker
 from servicekit.channel import open_channel
+from servicekit.deadline import remaining_seconds
 from servicekit.drain import Drain
 from servicekit.metrics import CallMetrics, new_registry, serving_metrics
 from servicekit.process import ended_within
@@ -86,18 +87,23 @@ async def migrate(settings: CatalogSettings) -> str:
 async def running(settings: CatalogSettings) -> AsyncIterator[int]:
     """The catalog, answering on the port that is yielded; stopped gracefully when the block ends."""
     async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(_database_url(settings))
         engine = open_engine(
-            await stack.enter_async_context(_database_url(settings)),
+            url,
             pool_size=settings.database_pool_size,
             most_idle=min(_MOST_IDLE, settings.lease_ttl),
         )
         stack.push_async_callback(engine.dispose)
         await wait_until_ready(engine, settings.database_patience, lambda: _prepare_schema(engine, settings))
+        reads = open_engine(url, pool_size=settings.database_read_pool_size, max_overflow=0)
+        stack.push_async_callback(reads.dispose)
+        pings = open_engine(url, pool_size=1, max_overflow=0)
+        stack.push_async_callback(pings.dispose)
         channel = open_channel(settings.connector_address, service_config=CONNECTOR_CHANNEL)
         stack.push_async_callback(channel.close)
         registry = new_registry()
         metrics = SyncMetrics(registry)
-        parts = _assemble(settings, engine, channel, metrics)
+        parts = _assemble(settings, engine, reads, channel, metrics)
         metrics.watch(lambda: parts.feed.follower_count)
         server = _server(settings, parts, CallMetrics(registry))
         await stack.enter_async_context(serving_metrics(registry, settings.metrics_address))
@@ -108,7 +114,7 @@ async def running(settings: CatalogSettings) -> AsyncIterator[int]:
             parts.abandoner.run(),
             parts.scheduler.run(),
             parts.retention.run(),
-            watch_readiness(engine, _telling(metrics, server), parts.drain),
+            watch_readiness(pings, _telling(metrics, server), parts.drain, reconnect=reads.dispose),
         )
         try:
             yield port
@@ -151,19 +157,32 @@ def _telling(metrics: SyncMetrics, server: GrpcServer) -> Callable[[bool], Await
 
 
 def _assemble(
-    settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.Channel, metrics: SyncMetrics
+    settings: CatalogSettings,
+    engine: AsyncEngine,
+    reads: AsyncEngine,
+    channel: grpc.aio.Channel,
+    metrics: SyncMetrics,
 ) -> _Parts:
     drain, database = Drain(), Database(engine)
-    shops, syncs = ShopStore(database), SyncStore(database)
+    # What callers read has its own connections: twenty slow dashboards must not starve syncs and leases.
+    read_database = Database(reads, remaining=remaining_seconds)
+    syncs = SyncStore(database)
+    read_syncs = SyncStore(read_database)
     orders = MeteredOrders(OrderStore(database), metrics)
     feed = SyncFeed(syncs, max_followers=settings.max_watchers)
     schedules, defaults = ScheduleStore(database), _schedule_defaults(settings)
     worker = _worker(settings, database, ConnectorSource(channel), feed, drain, metrics)
     abandoner = Abandoner(syncs=syncs, jobs=ConnectorJobs(channel), drain=drain)
-    read = ReadCatalog(shops=shops, syncs=syncs, items=ItemStore(database), schedules=schedules, defaults=defaults)
+    read = ReadCatalog(
+        shops=ShopStore(read_database),
+        syncs=read_syncs,
+        items=ItemStore(read_database),
+        schedules=ScheduleStore(read_database),
+        defaults=defaults,
+    )
     use_cases = CatalogUseCases(
         start=StartSync(
-            shops=shops,
+            shops=ShopStore(database),
             orders=orders,
             platforms=ConnectorPlatforms(channel),
             wake_worker=worker.wake,
@@ -172,8 +191,8 @@ def _assemble(
         follow=FollowSync(syncs=syncs, feed=feed, drain=drain, limits=WatchLimits()),
         read=read,
         set_schedule=SetSchedule(read=read, schedules=schedules, defaults=defaults),
-        syncs=syncs,
-        issues=IssueStore(database),
+        syncs=read_syncs,
+        issues=IssueStore(read_database),
         overlap=settings.incremental_overlap,
     )
     return _Parts(

@@ -77,7 +77,11 @@ def cause_of(error: BaseException) -> StorageCause | None:
         return StorageCause.UNREACHABLE
     is_interface_error = isinstance(error, InterfaceError) or isinstance(driver, asyncpg.InterfaceError)
     # A ValueError among them is a value that PostgreSQL's type cannot hold.
-    return StorageCause.UNREACHABLE if is_interface_error and not state and not isinstance(driver, ValueError) else None
+    return (
+        StorageCause.UNREACHABLE
+        if is_interface_error and not state and not isinstance(driver, ValueError)
+        else None
+    )
 
 
 def sqlstate_of(error: BaseException) -> str:
@@ -96,7 +100,12 @@ def describe(error: BaseException) -> dict[str, object]:
     """
     cause, state = cause_of(error), sqlstate_of(error)
     kind = cause.value if cause else _PERMANENT_KINDS.get(state[:2], "unexpected")
-    return {"kind": kind, "sqlstate": state, "error": type(_driver_error(error)).__name__, "detail": detail_of(error)}
+    return {
+        "kind": kind,
+        "sqlstate": state,
+        "error": type(_driver_error(error)).__name__,
+        "detail": detail_of(error),
+    }
 
 
 def detail_of(error: BaseException) -> str:

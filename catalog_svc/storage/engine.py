@@ -59,11 +59,11 @@ def open_engine(
 ) -> AsyncEngine:
     """Return an engine for `database_url`, a libpq URL such as "postgresql://user@host/name?sslmode=require".
 
-    Nothing is connected yet. The pool keeps `pool_size` connections and opens `max_overflow` more under load; None:
-    as many again. `command_timeout`, in seconds, is our own: of a connection whose other end has vanished the
-    server's time-outs tell nothing. Above the server's, so that its better word comes first. None: for migrations.
-    `most_idle` bounds the silence within a transaction: a process frozen in one must not hold its row locks for
-    ever, since whoever takes over waits for them.
+    Nothing is connected yet. The pool keeps `pool_size` connections and opens `max_overflow` more under load, as
+    many again when that is None. `command_timeout`, in seconds, is our own: of a connection whose other end has
+    vanished the server's time-outs tell nothing. It is above the server's, so that the server's error comes first.
+    None: for migrations. `most_idle` bounds the silence within a transaction: a process frozen in one must not
+    hold its row locks for ever, since whoever takes over waits for them.
 
     Raises:
         SettingsError: The URL is malformed, or has an option that is not known.
@@ -76,7 +76,9 @@ def open_engine(
     # No pool_pre_ping: it costs three round trips before each transaction, and `Database` tries one again whose
     # connection turns out to be gone; the first such error has the pool replace all of its connections.
     return create_async_engine(
-        url.set(drivername="postgresql+asyncpg", query={k: v for k, v in url.query.items() if k in _NATIVE_OPTIONS}),
+        url.set(
+            drivername="postgresql+asyncpg", query={k: v for k, v in url.query.items() if k in _NATIVE_OPTIONS}
+        ),
         pool_size=pool_size,
         max_overflow=pool_size if max_overflow is None else max_overflow,
         pool_timeout=10,

@@ -99,9 +99,7 @@ class OrderStore:
     async def _make_once(self, key: RequestKey, make: Callable[[AsyncConnection], Awaitable[Sync | None]]) -> Sync:
         """What `make` gives, again and again while it meets an active sync that ends in the same moment."""
         while True:
-            sync = await self._database.write(
-                lambda connection: once(connection, key, lambda: make(connection))
-            )
+            sync = await self._database.write(lambda connection: once(connection, key, lambda: make(connection)))
             if sync is not None:
                 return sync
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from typing import cast
 
 import asyncpg
@@ -17,6 +18,14 @@ from catalog_svc.domain.errors import QueryTooExpensive, StorageCause, StorageUn
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.engine import open_engine
 from servicekit.status import to_status
+
+
+@pytest.fixture
+async def server(postgres_url: str) -> AsyncIterator[AsyncEngine]:
+    """Connections to a database that tests share: for those that change nothing in it."""
+    engine = open_engine(postgres_url, pool_size=1)
+    yield engine
+    await engine.dispose()
 
 
 async def kill_backend(engine: AsyncEngine, pid: int) -> None:
@@ -134,7 +143,7 @@ RAISED = {
 
 @pytest.mark.parametrize(("state", "cause"), RAISED.items())
 async def test_a_transient_error_tells_operators_its_cause_and_callers_nothing(
-    engine: AsyncEngine, caplog: pytest.LogCaptureFixture, state: str, cause: StorageCause
+    server: AsyncEngine, caplog: pytest.LogCaptureFixture, state: str, cause: StorageCause
 ) -> None:
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(
@@ -142,7 +151,7 @@ async def test_a_transient_error_tells_operators_its_cause_and_callers_nothing(
         )
 
     with caplog.at_level(logging.WARNING), pytest.raises(StorageUnavailable) as caught:
-        await Database(engine, attempts=2, base_delay=0.001).write(work)
+        await Database(server, attempts=2, base_delay=0.001).write(work)
     assert caught.value.cause is cause
     shown = to_status(caught.value).SerializeToString()
     assert b"STORAGE_UNAVAILABLE" in shown
@@ -154,7 +163,7 @@ async def test_a_transient_error_tells_operators_its_cause_and_callers_nothing(
 
 
 @pytest.mark.parametrize("state", ["22003", "23505", "42501", "42703", "XX000"])
-async def test_an_error_that_repeating_cannot_mend_is_raised_as_it_is(engine: AsyncEngine, state: str) -> None:
+async def test_an_error_that_repeating_cannot_mend_is_raised_as_it_is(server: AsyncEngine, state: str) -> None:
     attempts = 0
 
     async def work(connection: AsyncConnection) -> None:
@@ -163,13 +172,13 @@ async def test_an_error_that_repeating_cannot_mend_is_raised_as_it_is(engine: As
         await connection.execute(text(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}'; END $$"))
 
     with pytest.raises(DBAPIError):
-        await Database(engine).write(work)
+        await Database(server).write(work)
     assert attempts == 1
 
 
 @pytest.mark.parametrize("value", ["a\0b", "\ud800"])
 async def test_a_value_that_the_database_cannot_hold_is_not_taken_for_an_outage(
-    engine: AsyncEngine, value: str
+    server: AsyncEngine, value: str
 ) -> None:
     attempts = 0
 
@@ -179,11 +188,11 @@ async def test_a_value_that_the_database_cannot_hold_is_not_taken_for_an_outage(
         await connection.execute(text("SELECT CAST(:value AS text)"), {"value": value})
 
     with pytest.raises((DBAPIError, UnicodeEncodeError)):
-        await Database(engine).write(work)
+        await Database(server).write(work)
     assert attempts == 1
 
 
-async def test_a_copy_that_is_too_slow_is_classified_as_any_statement(engine: AsyncEngine) -> None:
+async def test_a_copy_that_is_too_slow_is_classified_as_any_statement(server: AsyncEngine) -> None:
     """COPY runs on the driver's own connection, whose errors SQLAlchemy does not wrap."""
 
     async def work(connection: AsyncConnection) -> None:
@@ -201,7 +210,7 @@ async def test_a_copy_that_is_too_slow_is_classified_as_any_statement(engine: As
         await driver.copy_records_to_table("copied", records=[(1,)])
 
     with pytest.raises(StorageUnavailable) as caught:
-        await Database(engine).write(work)
+        await Database(server).write(work)
     assert caught.value.cause is StorageCause.TOO_SLOW
 
 
@@ -219,7 +228,7 @@ async def test_a_wrong_database_name_is_told_apart_from_a_server_that_is_away(da
 
 
 @pytest.mark.parametrize("kind", ["read", "write"])
-async def test_a_statement_that_is_too_slow_is_not_repeated(engine: AsyncEngine, kind: str) -> None:
+async def test_a_statement_that_is_too_slow_is_not_repeated(server: AsyncEngine, kind: str) -> None:
     attempts = 0
 
     async def work(connection: AsyncConnection) -> None:
@@ -229,28 +238,28 @@ async def test_a_statement_that_is_too_slow_is_not_repeated(engine: AsyncEngine,
         await connection.execute(text("SELECT pg_sleep(60)"))
 
     with pytest.raises(StorageUnavailable) as caught:
-        await getattr(Database(engine), kind)(work)
+        await getattr(Database(server), kind)(work)
     assert (attempts, caught.value.cause) == (1, StorageCause.TOO_SLOW)
     assert isinstance(caught.value, QueryTooExpensive) is (kind == "read")
 
 
-async def test_a_read_may_take_no_longer_than_its_caller_waits(engine: AsyncEngine) -> None:
+async def test_a_read_may_take_no_longer_than_its_caller_waits(server: AsyncEngine) -> None:
     async def work(connection: AsyncConnection) -> str:
         await connection.execute(text("SELECT pg_sleep(60)"))
         raise AssertionError("the query was not stopped")
 
     with pytest.raises(QueryTooExpensive) as caught:
-        await Database(engine, remaining=lambda: 0.2).read(work)
+        await Database(server, remaining=lambda: 0.2).read(work)
     shown = to_status(caught.value)
     assert shown.message == "query too expensive: narrow the filter"
 
 
-async def test_a_deadline_far_away_leaves_a_read_the_usual_limit(engine: AsyncEngine) -> None:
+async def test_a_deadline_far_away_leaves_a_read_the_usual_limit(server: AsyncEngine) -> None:
     async def limit(connection: AsyncConnection) -> str:
         return str((await connection.execute(text("SHOW statement_timeout"))).scalar_one())
 
-    assert await Database(engine, remaining=lambda: 3600.0).read(limit) == "30s"
-    assert await Database(engine).read(limit) == "30s"
+    assert await Database(server, remaining=lambda: 3600.0).read(limit) == "30s"
+    assert await Database(server).read(limit) == "30s"
 
 
 async def test_a_cancelled_read_stops_its_query_on_the_server(engine: AsyncEngine, database_url: str) -> None:
@@ -297,9 +306,7 @@ async def test_writes_are_read_committed_whatever_the_database_defaults_to(
 ) -> None:
     name = make_url(database_url).database
     async with engine.begin() as connection:
-        await connection.execute(
-            text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
-        )
+        await connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"))
     await engine.dispose()
 
     async def level(connection: AsyncConnection) -> str:
