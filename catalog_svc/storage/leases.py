@@ -87,14 +87,6 @@ _END = text(f"""
         error_metadata = CAST(:error_metadata AS jsonb)
     WHERE {_HELD} RETURNING {SYNC_COLUMNS}""")
 
-# A pass before this one cannot be resumed any more: nobody needs the ids that it met.
-_FORGET_EARLIER = text("""
-    DELETE FROM sync_seen AS seen USING sync AS earlier, sync AS present
-    WHERE present.merchant_id = :merchant_id AND present.sync_id = :sync_id
-      AND earlier.merchant_id = :merchant_id AND earlier.shop_id = present.shop_id
-      AND earlier.pass_id <> present.pass_id
-      AND seen.merchant_id = :merchant_id AND seen.pass_id = earlier.pass_id""")
-
 _ADVANCE = text(f"""
     UPDATE shop SET watermark = greatest(watermark, :watermark), updated_at = clock_timestamp()
     WHERE merchant_id = :merchant_id AND shop_id = :shop_id
@@ -184,8 +176,6 @@ class LeaseStore:
 
         async def work(connection: AsyncConnection) -> Sync:
             row = await _fenced(connection, _BEGIN, {**_key(lease), **values})
-            if lease.next_seq == 0:
-                await connection.execute(_FORGET_EARLIER, _key(lease))
             shop = await store_profile(
                 connection, merchant_id=lease.merchant_id, shop_id=lease.shop_id, profile=header.profile
             )

@@ -51,6 +51,21 @@ _SEEN = text("""
             SELECT pass_id FROM sync WHERE merchant_id = :merchant_id AND sync_id <> ALL(:sync_ids))
         LIMIT :most)""")
 
+# Only the shop's latest sync can be resumed, and only if it did not succeed: no other pass needs what it met.
+_SEEN_EARLIER = text(f"""
+    DELETE FROM sync_seen
+    WHERE merchant_id = :merchant_id AND (pass_id, product_id) IN (
+        SELECT pass_id, product_id FROM sync_seen
+        WHERE merchant_id = :merchant_id AND pass_id IN (
+            SELECT pass_id FROM sync WHERE {_OF_SHOP}
+            EXCEPT
+            SELECT pass_id FROM sync WHERE {_OF_SHOP} AND state IN ('PENDING', 'RUNNING')
+            EXCEPT
+            SELECT pass_id FROM (
+                SELECT pass_id, state FROM sync WHERE {_OF_SHOP} ORDER BY created_at DESC, sync_id DESC LIMIT 1
+            ) AS latest WHERE state <> 'SUCCEEDED')
+        LIMIT :most)""")
+
 _ISSUES = text("""
     DELETE FROM sync_issue
     WHERE merchant_id = :merchant_id AND (sync_id, number) IN (
@@ -106,6 +121,10 @@ class RetentionStore:
             if rows:
                 return rows
         return await self._delete(_SYNCS, shop, sync_ids=old)
+
+    async def purge_seen(self, shop: Shop) -> int:
+        """Ids that passes met which cannot be resumed any more."""
+        return await self._delete(_SEEN_EARLIER, shop)
 
     async def forget_items(self, shop: Shop, *, older_than: timedelta) -> int:
         """Items that the platform no longer has."""

@@ -56,10 +56,6 @@ class MemoryLeases:
     async def begin(self, lease: Lease, header: SourceHeader) -> Sync:
         def work(state: State) -> Sync:
             row = self._catalog.held(state, lease)
-            if lease.next_seq == 0:
-                for earlier in state.of_shop(lease.shop_id):
-                    if earlier.pass_id != row.pass_id:
-                        state.seen.pop(earlier.pass_id, None)
             self._store_profile(state, row.sync.shop, header)
             shown = row.shown(
                 self._catalog.now,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import StorageUnavailable
+from catalog_svc.domain.progress import WaitReason
 from catalog_svc.domain.sync import SyncState
+from catalog_svc.storage.batches import BatchStore
+from catalog_svc.storage.database import Database
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 
@@ -99,3 +103,57 @@ async def test_connections_cut_all_the_time_stop_nothing(world: CatalogWorld, en
     assert cuts >= 2
     assert (sync.state, sync.attempt_count) == (SyncState.SUCCEEDED, 1)
     assert sync.progress.products.seen == sync.progress.products.created == 60
+
+
+async def slow_for_batches_above(world: CatalogWorld, products: int) -> None:
+    """Has the database take a minute for each statement that stores more products than that."""
+    await world.execute(f"""
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF (SELECT count(*) FROM stored) > {products} THEN PERFORM pg_sleep(60); END IF;
+            RETURN NULL; END $$""")
+    await world.execute("""
+        CREATE TRIGGER slow AFTER INSERT ON product REFERENCING NEW TABLE AS stored
+        FOR EACH STATEMENT EXECUTE FUNCTION slow()""")
+
+
+def impatient(world: CatalogWorld) -> None:
+    """Bounds a batch's statements by 300 ms."""
+    world.batches = BatchStore(Database(world.engine), ttl=timedelta(milliseconds=300))
+
+
+async def test_a_batch_that_the_database_is_too_slow_for_is_stored_in_smaller_ones(world: CatalogWorld) -> None:
+    await slow_for_batches_above(world, 2)
+    impatient(world)
+    source = MemorySource([product(f"{n:03}") for n in range(20)], batch_size=20)
+    sync = await world.sync(source, storage_retry_delay=timedelta(milliseconds=20))
+    assert (sync.state, sync.attempt_count) == (SyncState.SUCCEEDED, 1)
+    assert sync.progress.products.created == 20
+    assert [request.max_batch_products for request in source.requests] == [0, 10, 5, 2]
+    waits = [sync.waiting for sync in world.published if sync.waiting]
+    assert {wait.reason for wait in waits} == {WaitReason.STORAGE}
+    assert "did not finish the last write in time" in waits[0].message
+
+
+async def test_a_batch_that_always_times_out_fails_its_sync_with_a_stable_reason(world: CatalogWorld) -> None:
+    """Else the shop could not be synced any more, and nobody would know."""
+    await slow_for_batches_above(world, 0)
+    impatient(world)
+    source = MemorySource([product(f"{n:03}") for n in range(4)], batch_size=4)
+    sync = await world.sync(source, storage_retry_delay=timedelta(milliseconds=20), max_slow_writes=5)
+    assert sync.state is SyncState.FAILED
+    assert sync.error is not None
+    assert sync.error.reason == "SYNC_STALLED"
+    assert "the database did not finish them in time" in sync.error.message
+    assert [request.max_batch_products for request in source.requests] == [0, 2, 1, 1, 1]
+
+
+async def test_an_outage_after_the_end_of_a_sync_changes_nothing_of_it(
+    world: CatalogWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(world.sweeps, "tidy_up", failing(world.sweeps.tidy_up, at={1}, committed=False))
+    with caplog.at_level(logging.INFO):
+        sync = await world.sync(shop_of(4), **QUICK)
+    assert sync.state is SyncState.SUCCEEDED
+    logged = [record.getMessage() for record in caplog.records]
+    assert "sync succeeded" in logged
+    assert not [message for message in logged if "lost to another replica" in message]
