@@ -49,7 +49,7 @@ def batch(message: pb.ProductBatch, *, currency_code: str) -> SourceBatch:
 def waiting(message: pb.Waiting) -> Waiting:
     """A pause of the connector's."""
     name = pb.Waiting.Reason.Name(message.reason).removeprefix("REASON_")
-    known = name in WaitReason.__members__
+    known = name in WaitReason.__members__ and name != WaitReason.UNSPECIFIED.name
     return Waiting(
         reason=WaitReason[name] if known else WaitReason.CONNECTOR,
         until=time(message.until_time),

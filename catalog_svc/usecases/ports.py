@@ -121,7 +121,9 @@ class Items(Protocol):
 class Leases(Protocol):
     """The right to run a sync. All but `claim` raise LeaseLost once another epoch has begun."""
 
-    async def claim(self, *, without_platforms: Collection[str] = ()) -> ClaimedSync | None: ...
+    async def claim(self, *, limit: int = 1, without_platforms: Collection[str] = ()) -> list[ClaimedSync]:
+        """Takes up to `limit` syncs that nobody holds."""
+        ...
 
     async def renew(self, lease: Lease) -> None: ...
 

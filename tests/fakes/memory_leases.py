@@ -22,11 +22,11 @@ class MemoryLeases:
         self._link = link
         self._catalog = link.catalog
 
-    async def claim(self, *, without_platforms: Collection[str] = ()) -> ClaimedSync | None:
-        def work(state: State) -> ClaimedSync | None:
+    async def claim(self, *, limit: int = 1, without_platforms: Collection[str] = ()) -> list[ClaimedSync]:
+        def work(state: State) -> list[ClaimedSync]:
             rows = [r for r in state.syncs.values() if r.sync.shop.key.platform not in without_platforms]
             free = [row for row in rows if self._catalog.is_free(row)]
-            return self._taken(state, free[0]) if free else None
+            return [self._taken(state, row) for row in free[:limit]]
 
         return await self._link.transaction(work)
 

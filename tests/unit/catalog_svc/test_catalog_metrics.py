@@ -46,8 +46,7 @@ class Counted:
 
     async def run(self, work: Callable[[ClaimedSync], Awaitable[None]]) -> None:
         """Claims a sync and runs it by `work`."""
-        claimed = await self.leases.claim()
-        assert claimed is not None
+        (claimed,) = await self.leases.claim()
         await MeteredRuns(RunBy(work), self._metrics).run(claimed)
 
 
