@@ -2,8 +2,8 @@
 
 Releases differ by the schema that they need, the head of their migrations: "0004". A release runs on that schema
 and on newer ones that are compatible with it, so that replicas of two releases run side by side while one replaces
-the other, and an older release can be started again. The database itself says which those are: `min_compatible` is
-the schema of the oldest release that may run on it. Migrations only add (expand), and leave it as it is. A migration
+the other, and an older release can be started again. The database itself says which those are: `min_compatible`
+is the schema of the oldest release that may run on it. Migrations only add (expand), and leave it as it is. One
 that takes away what an older release reads or writes (contract) raises it, and comes at least one release later.
 """
 
@@ -56,8 +56,8 @@ class SchemaTooNew(SettingsError):
         super().__init__(
             (
                 f"{_VARIABLE}: the schema is {found} and needs a release for schema {min_compatible} or newer, "
-                f"this one is for {needed}: start a newer release (migrations are not undone; a backup from before "
-                "the migration is the only way back)",
+                f"this one is for {needed}: start a newer release (migrations are not undone; the way back is a "
+                "backup from before the migration)",
             )
         )
 

@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import SyncNotFound
 from catalog_svc.domain.shop import Shop
-from catalog_svc.domain.sync import Sync, SyncState
+from catalog_svc.domain.status import LatestSyncs
+from catalog_svc.domain.sync import ACTIVE_STATES, ENDED_STATES, Sync, SyncState
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.rows import SHOP_COLUMNS, SYNC_COLUMNS, to_shop, to_sync
 
@@ -58,6 +59,23 @@ class SyncStore:
             if found is None:
                 raise SyncNotFound(sync_id)
             return found
+
+        return await self._database.read(read)
+
+    async def latest(self, shop: Shop) -> LatestSyncs:
+        """The shop's active and its last finished sync, both as of one moment."""
+        values = {"merchant_id": shop.merchant_id, "shop_id": shop.shop_id, "before": None, "limit": 1}
+
+        async def newest(connection: AsyncConnection, states: Collection[SyncState]) -> Sync | None:
+            bound = {**values, "states": [state.value for state in states]}
+            row = (await connection.execute(_LIST_SHOP, bound)).mappings().first()
+            return to_sync(row, to_shop(row)) if row is not None else None
+
+        async def read(connection: AsyncConnection) -> LatestSyncs:
+            return LatestSyncs(
+                active=await newest(connection, ACTIVE_STATES),
+                last_finished=await newest(connection, ENDED_STATES),
+            )
 
         return await self._database.read(read)
 

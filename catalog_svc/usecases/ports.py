@@ -14,7 +14,7 @@ from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey
 from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceHeader, SourceRequest
-from catalog_svc.domain.status import CatalogCounts
+from catalog_svc.domain.status import CatalogCounts, LatestSyncs
 from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncState
 
 
@@ -81,6 +81,10 @@ class Syncs(Protocol):
 
     async def checkpoint(self, sync_id: UUID) -> bytes:
         """Of its last stored batch; empty: none. Raises SyncNotFound."""
+        ...
+
+    async def latest(self, shop: Shop) -> LatestSyncs:
+        """The shop's active and its last finished sync, both as of one moment."""
         ...
 
     async def page(

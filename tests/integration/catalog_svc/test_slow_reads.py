@@ -12,6 +12,7 @@ import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from catalog_svc import bootstrap
@@ -28,7 +29,7 @@ LIST = pb.ListItemsRequest(shop=pb.Shop(platform=SHOP.platform, domain=SHOP.doma
 @asynccontextmanager
 async def service(database_url: str) -> AsyncIterator[grpc.aio.Channel]:
     settings = CatalogSettings(
-        database_url=database_url,
+        database_url=SecretStr(database_url),
         listen_address=ListenAddress("127.0.0.1:0"),
         connector_address="127.0.0.1:1",
         stop_grace=timedelta(seconds=1),
