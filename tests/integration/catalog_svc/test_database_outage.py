@@ -10,15 +10,19 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.progress import WaitReason
+from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncState
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
+from catalog_svc.usecases.work import Worker
+from tests.conftest import execute
 from tests.fakes.product_source import MemorySource, product
-from tests.integration.catalog_svc.conftest import CatalogWorld
+from tests.integration.catalog_svc.conftest import CatalogWorld, until
 
 QUICK: dict[str, Any] = {"storage_retry_delay": timedelta(milliseconds=20), "items_per_transaction": 1}
 
@@ -157,3 +161,36 @@ async def test_an_outage_after_the_end_of_a_sync_changes_nothing_of_it(
     logged = [record.getMessage() for record in caplog.records]
     assert "sync succeeded" in logged
     assert not [message for message in logged if "lost to another replica" in message]
+
+
+async def test_syncs_go_on_by_themselves_when_a_read_only_database_takes_writes_again(
+    world: CatalogWorld, database_url: str, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a failover: for a moment all that answers is a server that takes no writes."""
+    name = make_url(database_url).database
+    source = shop_of(4)
+    source.hold = asyncio.Event()
+    begun, waiting = await world.order(), await world.order(ShopKey("shopify", "waiting.myshopify.com"))
+    worker = Worker(
+        leases=world.leases,
+        runner=world.runner(source, **QUICK),
+        drain=world.drain,
+        max_running=1,
+        max_per_platform=1,
+        poll_every=timedelta(milliseconds=50),
+    )
+    working = asyncio.create_task(worker.run())
+    await until(lambda: any(sync.progress.products.seen for sync in world.published))
+    await execute(postgres_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await world.engine.dispose()
+    source.hold.set()
+    await until(lambda: any(record.__dict__.get("kind") == "read-only" for record in caplog.records))
+    await execute(postgres_url, f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    async with asyncio.timeout(30):
+        while not all([(await world.syncs.get(sync.sync_id)).state.ended for sync in (begun, waiting)]):
+            await asyncio.sleep(0.05)
+    world.drain.start()
+    await working
+    for sync in (begun, waiting):
+        ended = await world.syncs.get(sync.sync_id)
+        assert (ended.state, ended.attempt_count) == (SyncState.SUCCEEDED, 1)
