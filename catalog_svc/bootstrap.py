@@ -92,12 +92,14 @@ async def running(settings: CatalogSettings) -> AsyncIterator[int]:
             url,
             pool_size=settings.database_pool_size,
             most_idle=min(_MOST_IDLE, settings.lease_ttl),
+            pooled=settings.database_pooled,
         )
         stack.push_async_callback(engine.dispose)
         await wait_until_ready(engine, settings.database_patience, lambda: _prepare_schema(engine, settings))
-        reads = open_engine(url, pool_size=settings.database_read_pool_size, max_overflow=0)
+        pooled = settings.database_pooled
+        reads = open_engine(url, pool_size=settings.database_read_pool_size, max_overflow=0, pooled=pooled)
         stack.push_async_callback(reads.dispose)
-        pings = open_engine(url, pool_size=1, max_overflow=0)
+        pings = open_engine(url, pool_size=1, max_overflow=0, pooled=pooled)
         stack.push_async_callback(pings.dispose)
         channel = open_channel(settings.connector_address, service_config=CONNECTOR_CHANNEL)
         stack.push_async_callback(channel.close)

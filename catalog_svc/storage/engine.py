@@ -16,9 +16,10 @@ from servicekit.settings import SettingsError
 STATEMENT_TIMEOUT: Final = timedelta(seconds=30)
 """Of any statement that nobody bounds more tightly."""
 
-_SESSION = {
-    "application_name": "catalog_svc",
-    "timezone": "UTC",
+_TRACKED: Final = {"application_name": "catalog_svc", "timezone": "UTC"}
+"""Settings that a pooler applies to whatever server connection a transaction gets."""
+_SESSION: Final = {
+    **_TRACKED,
     "statement_timeout": f"{STATEMENT_TIMEOUT.total_seconds():.0f}s",
     "lock_timeout": "10s",
     "client_connection_check_interval": "5s",
@@ -28,6 +29,13 @@ _SESSION = {
     # A cached generic plan of a join with a staging table turns into a nested loop, 60 times slower.
     "plan_cache_mode": "force_custom_plan",
 }
+
+_POOLED: Final[Mapping[str, Any]] = {
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": lambda: "",
+}
+"""A statement prepared by name stays on one server connection, and the next transaction gets another one."""
 
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _DSN_OPTIONS: Final = frozenset(
@@ -56,6 +64,7 @@ def open_engine(
     max_overflow: int | None = None,
     command_timeout: float | None = 35,
     most_idle: timedelta = timedelta(seconds=10),
+    pooled: bool = False,
 ) -> AsyncEngine:
     """Return an engine for `database_url`, a libpq URL such as "postgresql://user@host/name?sslmode=require".
 
@@ -63,16 +72,17 @@ def open_engine(
     many again when that is None. `command_timeout`, in seconds, is our own: of a connection whose other end has
     vanished the server's time-outs tell nothing. It is above the server's, so that the server's error comes first.
     None: for migrations. `most_idle` bounds the silence within a transaction: a process frozen in one must not
-    hold its row locks for ever, since whoever takes over waits for them.
+    hold its row locks for ever, since whoever takes over waits for them. `pooled`: a pooler in transaction mode,
+    such as PgBouncer, is in between. Then no statement is prepared by name, and the session sets no time-outs: the
+    role must have them.
 
     Raises:
         SettingsError: The URL is malformed, or has an option that is not known.
     """
     url = _parsed(database_url)
-    session = {
-        **_SESSION,
-        "idle_in_transaction_session_timeout": f"{max(1, round(most_idle.total_seconds() * 1000))}ms",
-    }
+    session = dict(_TRACKED if pooled else _SESSION)
+    if not pooled:
+        session["idle_in_transaction_session_timeout"] = f"{max(1, round(most_idle.total_seconds() * 1000))}ms"
     # No pool_pre_ping: it costs three round trips before each transaction, and `Database` tries one again whose
     # connection turns out to be gone; the first such error has the pool replace all of its connections.
     return create_async_engine(
@@ -86,7 +96,7 @@ def open_engine(
         # The fence, the claims and the counts are written for it; a role or a database may have another default.
         isolation_level="READ COMMITTED",
         hide_parameters=True,
-        connect_args=_connect_arguments(url.query, session, command_timeout),
+        connect_args=_connect_arguments(url.query, session, command_timeout) | dict(_POOLED if pooled else {}),
     )
 
 

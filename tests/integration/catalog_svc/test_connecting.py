@@ -13,11 +13,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from catalog_svc.domain.sync import SyncState
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.readiness import DatabaseUnavailable, wait_until_ready
 from devstore.tls import TlsFiles, ensure_certificates
 from servicekit.settings import SettingsError
 from tests.conftest import execute
+from tests.fakes.product_source import MemorySource, product
+from tests.integration.catalog_svc.conftest import CatalogWorld
 
 _SSL_REQUEST_BYTES = 8
 SECRET = "hunter2"
@@ -170,3 +173,14 @@ async def test_start_up_tells_that_the_password_is_wrong(postgres_url: str) -> N
 def _ask_for_password(hba_file: str) -> None:
     path = Path(hba_file)
     path.write_text("local all needs_password scram-sha-256\n" + path.read_text())
+
+
+async def test_behind_a_pooler_no_statement_is_prepared_by_name(database_url: str) -> None:
+    """A name stays on one server connection, and the next transaction gets another one."""
+    engine = open_engine(database_url, pool_size=1, max_overflow=0, pooled=True)
+    world = CatalogWorld(engine)
+    for _ in range(2):
+        sync = await world.sync(MemorySource([product("1"), product("2")]))
+        assert sync.state is SyncState.SUCCEEDED
+    assert await world.rows("SELECT name FROM pg_prepared_statements WHERE name <> ''") == []
+    await engine.dispose()
