@@ -52,6 +52,7 @@ from catalog_svc.usecases.start_sync import StartSync
 from catalog_svc.usecases.sync_feed import SyncFeed
 from catalog_svc.usecases.work import Worker
 from servicekit.channel import open_channel
+from servicekit.deadline import remaining_seconds
 from servicekit.drain import Drain
 from servicekit.metrics import CallMetrics, LoopMetrics, new_registry, serving_metrics
 from servicekit.process import ended_within
@@ -105,25 +106,32 @@ async def running(
     `on_give_up` is called when a background loop cannot go on and the block shall end. Raises LoopFailed then.
     """
     async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(_database_url(settings))
         engine = open_engine(
-            await stack.enter_async_context(_database_url(settings)),
+            url,
             pool_size=settings.database_pool_size,
             most_idle=min(_MOST_IDLE, settings.lease_ttl),
+            pooled=settings.database_pooled,
         )
         stack.push_async_callback(engine.dispose)
         await wait_until_ready(engine, settings.database_patience, lambda: _prepare_schema(engine, settings))
+        pooled = settings.database_pooled
+        reads = open_engine(url, pool_size=settings.database_read_pool_size, max_overflow=0, pooled=pooled)
+        stack.push_async_callback(reads.dispose)
+        pings = open_engine(url, pool_size=1, max_overflow=0, pooled=pooled)
+        stack.push_async_callback(pings.dispose)
         channel = open_channel(settings.connector_address, service_config=CONNECTOR_CHANNEL)
         stack.push_async_callback(channel.close)
         registry = new_registry()
         metrics = SyncMetrics(registry)
-        parts = _assemble(settings, engine, channel, metrics)
+        parts = _assemble(settings, engine, reads, channel, metrics)
         metrics.watch(lambda: parts.feed.follower_count)
         server = _server(settings, parts, CallMetrics(registry))
         await stack.enter_async_context(serving_metrics(registry, settings.metrics_address))
         port = await server.start()
         loops, serving = LoopMetrics(registry, service="catalog"), _Serving(server, metrics)
         supervisor = Supervisor(
-            _loops(engine, parts, serving),
+            _loops(parts, serving, pings=pings, reads=reads),
             drain=parts.drain,
             set_healthy=serving.loops_turn,
             on_failure=loops.failed,
@@ -180,7 +188,7 @@ class _Serving:
             await self._server.set_serving(self._database and self._loops)
 
 
-def _loops(engine: AsyncEngine, parts: _Parts, serving: _Serving) -> tuple[Loop, ...]:
+def _loops(parts: _Parts, serving: _Serving, *, pings: AsyncEngine, reads: AsyncEngine) -> tuple[Loop, ...]:
     """A turn of a loop is short, unless the database keeps it waiting or the loop rests."""
     drain = parts.drain
     return (
@@ -191,17 +199,26 @@ def _loops(engine: AsyncEngine, parts: _Parts, serving: _Serving) -> tuple[Loop,
         Loop(name="retention", run=parts.retention.run, max_silence=timedelta(hours=2)),
         Loop(
             name="readiness",
-            run=lambda beat: watch_readiness(engine, serving.database_answers, drain, beat),
+            run=lambda beat: watch_readiness(
+                pings, serving.database_answers, drain, beat, reconnect=reads.dispose
+            ),
             max_silence=_LONGEST_TURN,
         ),
     )
 
 
 def _assemble(
-    settings: CatalogSettings, engine: AsyncEngine, channel: grpc.aio.Channel, metrics: SyncMetrics
+    settings: CatalogSettings,
+    engine: AsyncEngine,
+    reads: AsyncEngine,
+    channel: grpc.aio.Channel,
+    metrics: SyncMetrics,
 ) -> _Parts:
     drain, database = Drain(), Database(engine)
-    shops, syncs = ShopStore(database), SyncStore(database)
+    # What callers read has its own connections: twenty slow dashboards must not starve syncs and leases.
+    read_database = Database(reads, remaining=remaining_seconds)
+    syncs = SyncStore(database)
+    read_syncs = SyncStore(read_database)
     orders = MeteredOrders(OrderStore(database), metrics)
     feed = SyncFeed(
         syncs, max_followers=settings.max_watchers, max_read_age=_HEARTBEATS_PER_READ * settings.heartbeat_interval
@@ -209,10 +226,16 @@ def _assemble(
     schedules, defaults = ScheduleStore(database), _schedule_defaults(settings)
     worker = _worker(settings, database, ConnectorSource(channel), feed, drain, metrics)
     abandoner = Abandoner(syncs=syncs, jobs=ConnectorJobs(channel), drain=drain)
-    read = ReadCatalog(shops=shops, syncs=syncs, items=ItemStore(database), schedules=schedules, defaults=defaults)
+    read = ReadCatalog(
+        shops=ShopStore(read_database),
+        syncs=read_syncs,
+        items=ItemStore(read_database),
+        schedules=ScheduleStore(read_database),
+        defaults=defaults,
+    )
     use_cases = CatalogUseCases(
         start=StartSync(
-            shops=shops,
+            shops=ShopStore(database),
             orders=orders,
             platforms=ConnectorPlatforms(channel),
             wake_worker=worker.wake,
@@ -223,8 +246,8 @@ def _assemble(
         ),
         read=read,
         set_schedule=SetSchedule(read=read, schedules=schedules, defaults=defaults),
-        syncs=syncs,
-        issues=IssueStore(database),
+        syncs=read_syncs,
+        issues=IssueStore(read_database),
         overlap=settings.incremental_overlap,
     )
     return _Parts(

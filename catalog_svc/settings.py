@@ -24,6 +24,11 @@ class CatalogSettings(ServiceSettings):
     database_patience: Duration = timedelta(seconds=30)
     """How long to wait for the database at the start."""
     database_pool_size: int = Field(default=10, ge=2, le=200)
+    """Connections kept for syncs, leases and calls that write; up to twice as many under load."""
+    database_read_pool_size: int = Field(default=8, ge=1, le=200)
+    """Connections for calls that read, and no more of them under load."""
+    database_pooled: bool = False
+    """Whether a pooler in transaction mode, such as PgBouncer, is in between."""
     max_running_syncs: int = Field(default=8, ge=1, le=500)
     max_running_per_platform: int = Field(default=6, ge=1, le=500)
     max_watchers: int = Field(default=10_000, ge=1)

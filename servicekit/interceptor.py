@@ -19,6 +19,7 @@ from google.rpc import status_pb2
 
 from servicekit.call_log import CallLog, CallMeter
 from servicekit.correlation import CORRELATION_HEADER, correlated
+from servicekit.deadline import deadline_in
 from servicekit.failure import Failure, InvalidRequest
 from servicekit.status import DETAILS_KEY
 
@@ -120,7 +121,9 @@ class _GuardedCall:
     """Of a single response; None: gRPC does it."""
 
     async def respond(self, request: Any, context: Context) -> Any:
-        with correlated(_received_id(context)) as identifier:
+        # None without a deadline, whatever the stubs say.
+        remaining: float | None = context.time_remaining()
+        with correlated(_received_id(context)) as identifier, deadline_in(remaining):
             context.set_trailing_metadata(((CORRELATION_HEADER, identifier),))
             # The line is in the log before the client has its answer.
             with CallLog(self.method, context.peer(), identifier, self.meter) as log:

@@ -46,7 +46,7 @@ def open_directory(name: str) -> Iterator[Path]:
 
 
 async def _make_template(url: str) -> None:
-    await _execute(url, "CREATE DATABASE template_catalog")
+    await execute(url, "CREATE DATABASE template_catalog")
     engine = open_engine(with_database(url, "template_catalog"), pool_size=2)
     await migrate(engine)
     await engine.dispose()
@@ -56,7 +56,7 @@ async def _make_template(url: str) -> None:
 async def empty_database_url(postgres_url: str) -> str:
     """A new database without tables."""
     name = f"empty_{uuid4().hex}"
-    await _execute(postgres_url, f"CREATE DATABASE {name}")
+    await execute(postgres_url, f"CREATE DATABASE {name}")
     return with_database(postgres_url, name)
 
 
@@ -64,7 +64,7 @@ async def empty_database_url(postgres_url: str) -> str:
 async def database_url(postgres_url: str) -> str:
     """A new database with the schema of this version."""
     name = f"catalog_{uuid4().hex}"
-    await _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE template_catalog STRATEGY file_copy")
+    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE template_catalog STRATEGY file_copy")
     return with_database(postgres_url, name)
 
 
@@ -81,7 +81,8 @@ def with_database(url: str, name: str) -> str:
     return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
-async def _execute(url: str, statement: str) -> None:
+async def execute(url: str, statement: str) -> None:
+    """Run one statement outside of any transaction."""
     engine = open_engine(url, pool_size=1)
     async with engine.connect() as connection:
         autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")

@@ -45,9 +45,10 @@ async def batch_store(database: Database) -> AsyncIterator[Prepare]:
         data = storage.Database(engine)
         leases = LeaseStore(data, owner=uuid4(), ttl=_TTL)
         await OrderStore(data).start(SyncOrder(shop=_SHOP, mode=SyncMode.FULL, overlap=timedelta(0)))
-        claimed = await leases.claim()
-        if claimed is None:
+        claims = await leases.claim()
+        if not claims:
             raise BenchFailed("nobody can take up the sync that was ordered")
+        (claimed,) = claims
         await leases.begin(claimed.lease, _HEADER)
         run = _Run(claimed, BatchStore(data, ttl=_TTL))
         yield run.prepared

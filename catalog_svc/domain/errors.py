@@ -8,6 +8,7 @@
     ├── RevisionInFuture
     ├── TooManyWatchers, StreamExpired
     ├── StorageUnavailable
+    │   └── QueryTooExpensive
     ├── SyncNotCancellable, SyncNotResumable
     └── SourceFailed            ends or interrupts a sync: ConnectorUnavailable, SourceIncomplete,
                                 SourceCountMismatch, SourceCurrencyChanged, MassDeleteBlocked, SyncStalled, and
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from enum import Enum
 from uuid import UUID
 
 from catalog_svc.domain.shop import ShopKey
@@ -130,13 +132,49 @@ class StreamExpired(Failure):
         super().__init__("this watch has lived its time; watch again with the last revision")
 
 
+class StorageCause(Enum):
+    """Why the database did not do its work. Operators read it in the log; callers only learn that it did not."""
+
+    UNREACHABLE = "unreachable"
+    """No connection: refused, broken, or the server is starting or stopping."""
+    REFUSED = "refused"
+    """The server turns the connection away: wrong password, no such database, no encryption."""
+    READ_ONLY = "read-only"
+    """The server takes no writes: a standby, or a primary in the middle of a failover."""
+    NO_RESOURCES = "no resources"
+    """The disk is full, or memory or connections are exhausted."""
+    POOL_EXHAUSTED = "pool exhausted"
+    """All of this replica's connections are in use."""
+    LOCKED = "locked"
+    """Another transaction held a lock for too long."""
+    CONFLICT = "conflict"
+    """A deadlock, or a serialization failure."""
+    TOO_SLOW = "too slow"
+    """A statement reached its time limit. The database works; it is this statement that does not finish."""
+
+
 class StorageUnavailable(Failure):
-    """The database does not answer."""
+    """The database cannot do this now; later it may."""
 
     reason = "STORAGE_UNAVAILABLE"
 
+    def __init__(
+        self,
+        message: str = "the database does not answer; try again",
+        *,
+        cause: StorageCause = StorageCause.UNREACHABLE,
+    ) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class QueryTooExpensive(StorageUnavailable):
+    """A read did not finish within its time limit: asking again would take as long."""
+
+    reason = "QUERY_TOO_EXPENSIVE"
+
     def __init__(self) -> None:
-        super().__init__("the database does not answer; try again")
+        super().__init__("query too expensive: narrow the filter", cause=StorageCause.TOO_SLOW)
 
 
 class SyncNotCancellable(Failure):
@@ -227,10 +265,10 @@ class SourceCurrencyChanged(SourceFailed):
 class SyncStalled(SourceFailed):
     """Attempt after attempt stored nothing."""
 
-    def __init__(self, attempts: int) -> None:
+    def __init__(self, attempts: int, *, why: str = "see the log for what stops them") -> None:
         super().__init__(
             reason="SYNC_STALLED",
-            message=f"{attempts} attempts ended without storing anything; see the log for what stops them",
+            message=f"{attempts} attempts ended without storing anything; {why}",
             metadata={"attempts": str(attempts)},
             passing=False,
         )

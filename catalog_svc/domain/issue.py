@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +19,28 @@ class RecordIssue:
     message: str
     sample: str
     product_set_aside: bool
+
+
+class RecordRejected(Exception):
+    """A product that cannot be stored as it came; `issue` says why."""
+
+    def __init__(self, issue: RecordIssue) -> None:
+        super().__init__(issue.message)
+        self.issue = issue
+
+
+def products_set_aside(issues: Iterable[RecordIssue]) -> int:
+    """Count the products that were set aside whole: each once, however many issues name it.
+
+    One that came without an id counts for each of its issues.
+    """
+    named, nameless = set[str](), 0
+    for issue in issues:
+        if issue.product_set_aside and issue.product_id:
+            named.add(issue.product_id)
+        elif issue.product_set_aside:
+            nameless += 1
+    return len(named) + nameless
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 
@@ -47,6 +47,12 @@ class ItemFilter:
     text: str = ""
     updated_after: datetime | None = None
     include_deleted: bool = False
+
+    def named(self) -> dict[str, object]:
+        """Return the conditions that narrow, by name: those left at their default are not among them."""
+        return {
+            field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default
+        }
 
 
 @dataclass(frozen=True, slots=True)

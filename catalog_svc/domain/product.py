@@ -72,3 +72,4 @@ class IncomingProduct:
     variants_complete: bool
     """Whether items of this product that are not here are gone."""
     unpack: Callable[[], tuple[ProductRecord, list[ItemRecord]]]
+    """Raises RecordRejected for a product that cannot be stored as it came."""

@@ -62,6 +62,8 @@ class Progress:
 class WaitReason(Enum):
     """Why a running sync stands still; the names are those of the contract."""
 
+    UNSPECIFIED = "UNSPECIFIED"
+    """Stored by a newer release, and not known to this one."""
     THROTTLED = "THROTTLED"
     """The platform's rate limit."""
     PLATFORM_JOB = "PLATFORM_JOB"

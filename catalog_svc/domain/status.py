@@ -49,15 +49,11 @@ class CatalogCounts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShopStatus:
-    """A shop, its counts and its syncs."""
+class LatestSyncs:
+    """A shop's active and its last finished sync, as of one moment: no sync is both."""
 
-    shop: Shop
-    counts: CatalogCounts
-    last_finished: Sync | None
-    active: Sync | None
-    planned: ShopSchedule
-    """What the intervals alone say."""
+    active: Sync | None = None
+    last_finished: Sync | None = None
 
     @property
     def connection(self) -> ConnectionState:
@@ -74,10 +70,20 @@ class ShopStatus:
         """What went wrong last; None when healthy."""
         return self.last_finished.error if self.last_finished else None
 
-    @property
-    def schedule(self) -> ShopSchedule:
-        """What is in effect: a broken connection is tried again at a slow pace only."""
+    def schedule(self, planned: ShopSchedule) -> ShopSchedule:
+        """What is in effect, when the intervals alone say `planned`: a broken connection is retried slowly."""
         ended_at = self.last_finished.ended_at if self.last_finished else None
         if self.connection is not ConnectionState.BROKEN or ended_at is None:
-            return self.planned
-        return self.planned.not_before(ended_at + RETRY_BROKEN_EVERY)
+            return planned
+        return planned.not_before(ended_at + RETRY_BROKEN_EVERY)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShopStatus:
+    """A shop, its counts and its syncs."""
+
+    shop: Shop
+    counts: CatalogCounts
+    syncs: LatestSyncs
+    schedule: ShopSchedule
+    """What is in effect."""

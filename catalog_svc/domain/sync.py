@@ -15,6 +15,8 @@ from catalog_svc.domain.shop import Shop
 class SyncState(Enum):
     """Where a sync is. PENDING -> RUNNING -> SUCCEEDED | FAILED | CANCELLED; PENDING may also end directly."""
 
+    UNSPECIFIED = "UNSPECIFIED"
+    """Stored by a newer release, and not known to this one: neither active nor ended."""
     PENDING = "PENDING"
     """Ordered, not picked up yet."""
     RUNNING = "RUNNING"
@@ -29,15 +31,18 @@ class SyncState(Enum):
     @property
     def ended(self) -> bool:
         """Whether nothing will change any more."""
-        return self not in ACTIVE_STATES
+        return self in ENDED_STATES
 
 
 ACTIVE_STATES = frozenset({SyncState.PENDING, SyncState.RUNNING})
+ENDED_STATES = frozenset({SyncState.SUCCEEDED, SyncState.FAILED, SyncState.CANCELLED})
 
 
 class SyncMode(Enum):
     """How much is read."""
 
+    UNSPECIFIED = "UNSPECIFIED"
+    """Stored by a newer release, and not known to this one, which leaves the sync to others."""
     FULL = "FULL"
     """Everything."""
     INCREMENTAL = "INCREMENTAL"
@@ -47,6 +52,8 @@ class SyncMode(Enum):
 class SyncTrigger(Enum):
     """Why a sync was started."""
 
+    UNSPECIFIED = "UNSPECIFIED"
+    """Stored by a newer release, and not known to this one, which runs the sync all the same."""
     REQUEST = "REQUEST"
     SCHEDULE = "SCHEDULE"
     RESUME = "RESUME"

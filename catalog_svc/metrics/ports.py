@@ -24,9 +24,9 @@ class MeteredLeases:
         self._inner = inner
         self._metrics = metrics
 
-    async def claim(self, *, without_platforms: Collection[str] = ()) -> ClaimedSync | None:
+    async def claim(self, *, limit: int = 1, without_platforms: Collection[str] = ()) -> list[ClaimedSync]:
         with noticing(self._metrics):
-            return await self._inner.claim(without_platforms=without_platforms)
+            return await self._inner.claim(limit=limit, without_platforms=without_platforms)
 
     async def renew(self, lease: Lease) -> None:
         with noticing(self._metrics):

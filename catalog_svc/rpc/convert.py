@@ -62,17 +62,18 @@ def shop(value: Shop) -> pb.Shop:
 
 def status(value: ShopStatus) -> pb.GetStatusResponse:
     """A shop's dashboard."""
-    error = value.connection_error
+    error = value.syncs.connection_error
+    finished, active = value.syncs.last_finished, value.syncs.active
     return pb.GetStatusResponse(
         shop=shop(value.shop),
         product_count=value.counts.products,
         item_count=value.counts.items,
         item_with_image_count=value.counts.items_with_image,
-        last_finished_sync=sync(value.last_finished) if value.last_finished else None,
-        active_sync=sync(value.active) if value.active else None,
+        last_finished_sync=sync(finished) if finished else None,
+        active_sync=sync(active) if active else None,
         fresh_as_of_time=_time(value.shop.watermark),
         connection=pb.ConnectionHealth(
-            state=pb.ConnectionHealth.State.Value(f"STATE_{value.connection.value}"),
+            state=pb.ConnectionHealth.State.Value(f"STATE_{value.syncs.connection.value}"),
             reason=error.reason if error else "",
             message=error.message if error else "",
         ),

@@ -109,7 +109,7 @@ class Checks:
         known: dict[SyncState, None] = {}
         for value in values:
             name = pb.Sync.State.Name(value).removeprefix("STATE_") if value in pb.Sync.State.values() else ""
-            if name in SyncState.__members__:
+            if name in SyncState.__members__ and SyncState[name] is not SyncState.UNSPECIFIED:
                 known[SyncState[name]] = None
             else:
                 self.wrong("states", "must be states of a sync")

@@ -16,6 +16,7 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServic
 from catalog_svc.domain.item import ItemPosition
 from catalog_svc.domain.order import SyncOrder
 from catalog_svc.rpc import convert, page_token
+from catalog_svc.rpc.page_token import PositionNumber, PositionText
 from catalog_svc.rpc.requests import Checks
 from catalog_svc.rpc.snapshots import SnapshotMessages
 from catalog_svc.usecases.change_sync import ChangeSync
@@ -93,7 +94,7 @@ class CatalogServicer(CatalogServiceServicer):
         states = checks.states(request.states)
         limit = checks.page_size(request.page_size, default=50, largest=500)
         checks.done()
-        filters = ("syncs", key, states)
+        filters = {"list": "syncs", "shop": key and str(key), "states": [state.value for state in states]}
         position = page_token.decode(request.page_token, filters=filters, kind=tuple[UUID])
         shop = await self._use.read.shop(key) if key else None
         syncs = await self._use.syncs.page(
@@ -134,8 +135,8 @@ class CatalogServicer(CatalogServiceServicer):
         sync_id = checks.sync_id(request.sync_id)
         limit = checks.page_size(request.page_size, default=50, largest=500)
         checks.done()
-        filters = ("issues", sync_id)
-        position = page_token.decode(request.page_token, filters=filters, kind=tuple[int])
+        filters = {"list": "issues", "sync_id": sync_id}
+        position = page_token.decode(request.page_token, filters=filters, kind=tuple[PositionNumber])
         issues = await self._use.issues.page(sync_id, after=position[0] if position else 0, limit=limit + 1)
         more = page_token.encode((issues[limit - 1].number,), filters=filters) if len(issues) > limit else ""
         return pb.ListSyncIssuesResponse(issues=[convert.issue(i) for i in issues[:limit]], next_page_token=more)
@@ -153,8 +154,8 @@ class CatalogServicer(CatalogServiceServicer):
         which = checks.item_filter(request)
         limit = checks.page_size(request.page_size, default=100, largest=1000)
         checks.done()
-        filters = ("items", key, which)
-        position = page_token.decode(request.page_token, filters=filters, kind=tuple[str, str])
+        filters = {"list": "items", "shop": str(key), **which.named()}
+        position = page_token.decode(request.page_token, filters=filters, kind=tuple[PositionText, PositionText])
         items = await self._use.read.items(
             key, which, after=ItemPosition(*position) if position else None, limit=limit + 1
         )

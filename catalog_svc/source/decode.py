@@ -36,12 +36,14 @@ def header(message: pb.FetchHeader) -> SourceHeader:
 
 def batch(message: pb.ProductBatch, *, currency_code: str) -> SourceBatch:
     """Products stay packed: most of a re-sync is only compared by hash."""
+    issues = [_issue(issue) for issue in message.issues]
+    levels = tuple(_level(level, issues) for level in message.stock_levels)
     return SourceBatch(
         products=tuple(_incoming(product, currency_code) for product in message.products),
-        issues=tuple(_issue(issue) for issue in message.issues),
+        issues=tuple(issues),
         checkpoint=message.checkpoint,
         deleted_product_ids=tuple(map(_storable, message.deleted_product_ids)),
-        stock_levels=tuple(map(_level, message.stock_levels)),
+        stock_levels=levels,
         listed_product_ids=tuple(map(_storable, message.listed_product_ids)),
     )
 
@@ -49,7 +51,7 @@ def batch(message: pb.ProductBatch, *, currency_code: str) -> SourceBatch:
 def waiting(message: pb.Waiting) -> Waiting:
     """A pause of the connector's."""
     name = pb.Waiting.Reason.Name(message.reason).removeprefix("REASON_")
-    known = name in WaitReason.__members__
+    known = name in WaitReason.__members__ and name != WaitReason.UNSPECIFIED.name
     return Waiting(
         reason=WaitReason[name] if known else WaitReason.CONNECTOR,
         until=time(message.until_time),
@@ -98,21 +100,33 @@ def _issue(issue: pb.RecordIssue) -> RecordIssue:
     )
 
 
-def _level(level: pb.StockLevel) -> StockLevel:
+def _level(level: pb.StockLevel, issues: list[RecordIssue]) -> StockLevel:
+    """The level; an offer with a price that is none is left out, and adds to `issues`."""
     return StockLevel(
         item_id=_storable(level.variant_id),
         stock_quantity=_optional_count(level, "stock_quantity"),
         available=level.available,
-        offer=_offer(level.offer) if level.HasField("offer") else None,
+        offer=_offer(level, issues) if level.HasField("offer") else None,
     )
 
 
-def _offer(offer: pb.Offer) -> Offer:
-    return Offer(
-        sku=_storable(offer.sku),
-        price=exact(offer.price),
-        compare_at_price=exact(offer.compare_at_price),
-    )
+def _offer(level: pb.StockLevel, issues: list[RecordIssue]) -> Offer | None:
+    try:
+        price, compare_at_price = exact(level.offer.price), exact(level.offer.compare_at_price)
+    except ValueError as error:
+        issues.append(
+            RecordIssue(
+                reason="INVALID_PRICE",
+                product_id=_storable(level.product_id),
+                item_id=_storable(level.variant_id),
+                field="price",
+                message=_storable(str(error)),
+                sample="",
+                product_set_aside=False,
+            )
+        )
+        return None
+    return Offer(sku=_storable(level.offer.sku), price=price, compare_at_price=compare_at_price)
 
 
 def _optional_count(message: Message, field: str) -> int | None:

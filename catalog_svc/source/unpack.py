@@ -6,9 +6,10 @@ and options, which are messages themselves, as seldom as may be.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 import msgspec
 from catalogsync.connector.v1 import connector_service_pb2 as pb
@@ -16,7 +17,11 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from catalog_svc.domain.issue import RecordIssue, RecordRejected
 from catalog_svc.domain.product import ItemRecord, ProductRecord
+
+_PLAIN_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,30})?")
+_MAX_NUMBER_CHARACTERS = 60
 
 _STATUS = {
     number: name.removeprefix("STATUS_").replace("UNSPECIFIED", "") for name, number in pb.Product.Status.items()
@@ -30,7 +35,35 @@ def unpack(
     """The rows of a product and its variants, without NUL, which PostgreSQL's text cannot hold.
 
     `zero_bytes` is how many the encoded product has: one stands for each stock of 0, any other may be a NUL.
+    Raises RecordRejected for a number or a time that cannot be stored.
     """
+    try:
+        return _unpacked(product, currency_code, content_hash, zero_bytes)
+    except (ValueError, OverflowError, OSError) as error:
+        # The connector lets no such value through; a connector of another release may.
+        raise RecordRejected(_rejection(product)) from error
+
+
+def exact(text: str) -> str | None:
+    """The number as PostgreSQL would write it, digit for digit; None when there is none.
+
+    Raises ValueError for what is no finite decimal number of a sensible length.
+    """
+    if not text:
+        return None
+    return text if _PLAIN_NUMBER.fullmatch(text) else _normalized(text)
+
+
+def time(stamp: Timestamp) -> datetime:
+    """UTC, to the microsecond. Raises ValueError, OverflowError or OSError for a year that is none."""
+    moment = datetime.fromtimestamp(stamp.seconds, UTC)
+    nanos = stamp.nanos
+    return moment.replace(microsecond=nanos // 1000) if nanos else moment
+
+
+def _unpacked(
+    product: pb.Product, currency_code: str, content_hash: bytes, zero_bytes: int
+) -> tuple[ProductRecord, list[ItemRecord]]:
     items = _items(product, currency_code)
     if zero_bytes > sum(item.stock_quantity == 0 for item in items):
         _drop_nul(product)
@@ -38,16 +71,46 @@ def unpack(
     return _record(product, content_hash), items
 
 
-def time(stamp: Timestamp) -> datetime:
-    """UTC, to the microsecond."""
-    moment = datetime.fromtimestamp(stamp.seconds, UTC)
-    nanos = stamp.nanos
-    return moment.replace(microsecond=nanos // 1000) if nanos else moment
+def _normalized(text: str) -> str:
+    """What has a sign, an exponent or needless zeros. Decimal takes "1_0", "NaN" and "Infinity", too."""
+    try:
+        value = Decimal(text) if text.isascii() and "_" not in text else Decimal("NaN")
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if (
+        not value.is_finite()
+        or len(text) > _MAX_NUMBER_CHARACTERS
+        or abs(value.adjusted()) > _MAX_NUMBER_CHARACTERS
+    ):
+        raise ValueError(f"{text[:_MAX_NUMBER_CHARACTERS]!r} is no exact decimal number")
+    return format(value or value.copy_abs(), "f")
 
 
-def exact(text: str) -> str | None:
-    """The digits as they came; None when there are none. Raises InvalidOperation for what is no number."""
-    return str(Decimal(text)) if text else None
+def _rejection(product: pb.Product) -> RecordIssue:
+    """What in the product cannot be stored; looked for only after it was not."""
+    for variant in product.variants:
+        for field in ("price", "compare_at_price", "weight"):
+            text = getattr(variant, field)
+            try:
+                exact(text)
+            except ValueError:
+                reason = "INVALID_FIELD" if field == "weight" else "INVALID_PRICE"
+                return _issue(product, reason, field, "is no exact decimal number", text, item_id=variant.id)
+    return _issue(product, "INVALID_FIELD", "update_time", "a time is out of range", "")
+
+
+def _issue(
+    product: pb.Product, reason: str, field: str, message: str, sample: str, *, item_id: str = ""
+) -> RecordIssue:
+    texts = {
+        "product_id": product.id,
+        "item_id": item_id,
+        "field": field,
+        "message": message,
+        "sample": sample[:_MAX_NUMBER_CHARACTERS],
+    }
+    storable = {name: text.replace("\0", "") for name, text in texts.items()}
+    return RecordIssue(reason=reason, product_set_aside=True, **storable)
 
 
 def _record(product: pb.Product, content_hash: bytes) -> ProductRecord:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.fuse import ALWAYS_ALLOWED, check_fuse, enough_stored
-from catalog_svc.domain.issue import RecordIssue
+from catalog_svc.domain.issue import RecordIssue, products_set_aside
 from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import RecordCounts
 from catalog_svc.domain.shop import Shop
@@ -100,7 +100,7 @@ class BatchStore:
         pass that is not `full` those only listed count as checked.
         """
         order = _Order(lease=lease, shop=shop, batch=batch, full=full, items_per_second=items_per_second)
-        sync = await self._database.transaction(lambda connection: self._apply(connection, order))
+        sync = await self._database.write(lambda connection: self._apply(connection, order))
         return replace(lease, next_seq=lease.next_seq + 1), sync
 
     async def _apply(self, connection: AsyncConnection, order: _Order) -> Sync:
@@ -121,10 +121,12 @@ class BatchStore:
         seen = _seen(products, order.batch)
         if seen:
             await connection.execute(_SEEN, {**key, "pass_id": fenced.pass_id, "product_ids": seen})
-        await _store_issues(connection, key, order.batch.issues, first=fenced.issue_count + 1)
-        counts = _count_values("products", _with_issues(written.products, order.batch.issues, products=True))
-        counts |= _count_values("items", _with_issues(items, order.batch.issues, products=False))
-        row = await connection.execute(_PROGRESS, {**key, **counts, **self._progress_values(order)})
+        issues = order.batch.issues + written.rejected
+        await _store_issues(connection, key, issues, first=fenced.issue_count + 1)
+        counts = _count_values("products", _with_issues(written.products, issues, products=True))
+        counts |= _count_values("items", _with_issues(items, issues, products=False))
+        values = {**self._progress_values(order), "issue_count": len(issues)}
+        row = await connection.execute(_PROGRESS, {**key, **counts, **values})
         return to_sync(row.mappings().one(), order.shop)
 
     async def _already_applied(
@@ -141,7 +143,6 @@ class BatchStore:
             "ttl": self._ttl,
             "checkpoint": order.batch.checkpoint,
             "items_per_second": order.items_per_second,
-            "issue_count": len(order.batch.issues),
             "products_checked": 0 if order.full else len(order.batch.listed_product_ids),
         }
 
@@ -185,7 +186,7 @@ async def _store_issues(
 
 def _with_issues(counts: RecordCounts, issues: Sequence[RecordIssue], *, products: bool) -> RecordCounts:
     if products:
-        set_aside = sum(issue.product_set_aside for issue in issues)
+        set_aside = products_set_aside(issues)
     else:
         set_aside = len({issue.item_id for issue in issues if issue.item_id and not issue.product_set_aside})
     return replace(counts, set_aside=counts.set_aside + set_aside)

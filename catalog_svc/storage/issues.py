@@ -47,4 +47,4 @@ class IssueStore:
                 for row in rows
             ]
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)

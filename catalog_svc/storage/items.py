@@ -69,13 +69,13 @@ class ItemStore:
             product_count = (await connection.execute(products)).scalar_one()
             return CatalogCounts(products=product_count, items=item_count, items_with_image=with_image)
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
     async def _select(self, query: Select[Any]) -> list[Item]:
         async def read(connection: AsyncConnection) -> list[Item]:
             return [_to_item(row) for row in (await connection.execute(query)).mappings()]
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
 
 async def count_items(connection: AsyncConnection, scope: ShopScope, *, at_most: int | None = None) -> int:

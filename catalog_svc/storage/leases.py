@@ -6,7 +6,7 @@ No clock takes part in safety: the epoch alone does. The database's clock tells 
 from __future__ import annotations
 
 import json
-import random
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -24,24 +24,31 @@ from catalog_svc.storage.database import Database
 from catalog_svc.storage.rows import SHOP_COLUMNS, SYNC_COLUMNS, merged_notes, to_shop, to_sync
 from catalog_svc.storage.shops import store_profile
 
-_FREE = """state IN ('PENDING', 'RUNNING')
-      AND (lease_until IS NULL OR lease_until < clock_timestamp())"""
+_log = logging.getLogger(__name__)
 
-# What people ordered comes before what the schedule did, the oldest first.
-_CANDIDATES = text(f"""
-    SELECT sync.merchant_id, sync.sync_id, sync.epoch FROM sync
-    JOIN shop ON shop.merchant_id = sync.merchant_id AND shop.shop_id = sync.shop_id
-    WHERE {_FREE} AND shop.platform <> ALL(CAST(:without_platforms AS text[]))
-    ORDER BY sync.trigger = 'SCHEDULE', sync.sync_id LIMIT 20""")
-
+# What people ordered comes before what the schedule did, the oldest first. Rows that another transaction holds
+# are passed over: a claim waits neither for a replica that claims beside it nor for a batch whose owner is late.
 _CLAIM = text(f"""
+    WITH claimable AS (
+        SELECT sync.merchant_id, sync.sync_id FROM sync
+        JOIN shop ON shop.merchant_id = sync.merchant_id AND shop.shop_id = sync.shop_id
+        WHERE sync.state IN ('PENDING', 'RUNNING')
+          AND (sync.lease_until IS NULL OR sync.lease_until < clock_timestamp())
+          AND sync.mode = ANY(CAST(:modes AS text[]))
+          AND shop.platform <> ALL(CAST(:without_platforms AS text[]))
+        ORDER BY sync.trigger = 'SCHEDULE', sync.sync_id
+        LIMIT :limit FOR UPDATE OF sync SKIP LOCKED)
     UPDATE sync SET epoch = epoch + 1, owner = :owner, state = 'RUNNING', revision = revision + 1,
         attempt_count = attempt_count + 1,
         started_at = coalesce(started_at, clock_timestamp()),
         progressed_at = coalesce(progressed_at, clock_timestamp()), updated_at = clock_timestamp(),
         lease_until = clock_timestamp() + :ttl
-    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND {_FREE}
-    RETURNING {SYNC_COLUMNS}, clock_timestamp() - progressed_at AS stuck_for""")
+    FROM claimable, shop
+    WHERE sync.merchant_id = claimable.merchant_id AND sync.sync_id = claimable.sync_id
+      AND shop.merchant_id = sync.merchant_id AND shop.shop_id = sync.shop_id
+    RETURNING {SYNC_COLUMNS}, {SHOP_COLUMNS}, clock_timestamp() - progressed_at AS stuck_for""")
+
+_KNOWN_MODES = [mode.value for mode in SyncMode if mode is not SyncMode.UNSPECIFIED]
 
 _SHOP = text(f"""
     SELECT merchant_id, shop_id, {SHOP_COLUMNS} FROM shop
@@ -105,14 +112,6 @@ _END = text(f"""
         error_metadata = CAST(:error_metadata AS jsonb), notes = {merged_notes("notes")}
     WHERE {_HELD} RETURNING {SYNC_COLUMNS}""")
 
-# A pass before this one cannot be resumed any more: nobody needs the ids that it met.
-_FORGET_EARLIER = text("""
-    DELETE FROM sync_seen AS seen USING sync AS earlier, sync AS present
-    WHERE present.merchant_id = :merchant_id AND present.sync_id = :sync_id
-      AND earlier.merchant_id = :merchant_id AND earlier.shop_id = present.shop_id
-      AND earlier.pass_id <> present.pass_id
-      AND seen.merchant_id = :merchant_id AND seen.pass_id = earlier.pass_id""")
-
 _ADVANCE = text(f"""
     UPDATE shop SET watermark = greatest(watermark, :watermark), notes = CAST(:notes AS text[]),
         full_watermark = CASE WHEN :full THEN greatest(full_watermark, :watermark) ELSE full_watermark END,
@@ -133,34 +132,23 @@ class LeaseStore:
         self._owner = owner
         self._ttl = ttl
 
-    async def claim(self, *, without_platforms: Collection[str] = ()) -> ClaimedSync | None:
-        """Takes up one sync that nobody holds, of a shop on another platform than those.
+    async def claim(self, *, limit: int = 1, without_platforms: Collection[str] = ()) -> list[ClaimedSync]:
+        """Takes up to `limit` syncs that nobody holds, of shops on other platforms than those.
 
-        None when there is none, or other replicas were faster.
+        Never waits for a locked row. A sync of a mode that this release does not know is left to newer ones.
         """
+        values = {
+            "limit": limit,
+            "without_platforms": list(without_platforms),
+            "modes": _KNOWN_MODES,
+            "owner": self._owner,
+            "ttl": self._ttl,
+        }
 
-        async def candidates(connection: AsyncConnection) -> list[Mapping[Any, Any]]:
-            values = {"without_platforms": list(without_platforms)}
-            return list((await connection.execute(_CANDIDATES, values)).mappings())
+        async def work(connection: AsyncConnection) -> list[Mapping[Any, Any]]:
+            return list((await connection.execute(_CLAIM, values)).mappings())
 
-        free = await self._database.transaction(candidates)
-        # At random, so that replicas do not race for the same one.
-        for candidate in random.sample(free, len(free)):
-            claimed = await self._claim(candidate)
-            if claimed is not None:
-                return claimed
-        return None
-
-    async def _claim(self, candidate: Mapping[Any, Any]) -> ClaimedSync | None:
-        values = {**candidate, "owner": self._owner, "ttl": self._ttl}
-
-        async def swap(connection: AsyncConnection) -> ClaimedSync | None:
-            row = (await connection.execute(_CLAIM, values)).mappings().first()
-            if row is None:
-                return None
-            return _to_claimed(row, await _shop_of(connection, row))
-
-        return await self._database.transaction(swap)
+        return [claimed for row in await self._database.write(work) if (claimed := _decoded(row)) is not None]
 
     async def renew(self, lease: Lease) -> None:
         """Holds the lease for another TTL. Raises LeaseLost."""
@@ -170,7 +158,7 @@ class LeaseStore:
             if result.rowcount == 0:
                 raise LeaseLost
 
-        await self._database.transaction(work)
+        await self._database.write(work)
 
     async def regain(self, lease: Lease) -> ClaimedSync:
         """Where the sync stands now, for an owner that does not know what became of its last write.
@@ -182,7 +170,7 @@ class LeaseStore:
             row = await _fenced(connection, _REGAIN, {**_key(lease), "ttl": self._ttl})
             return _to_claimed(row, await _shop_of(connection, row))
 
-        return await self._database.transaction(work)
+        return await self._database.write(work)
 
     async def release(self, lease: Lease) -> None:
         """Lets another replica go on at once; without effect when the lease is lost already."""
@@ -190,7 +178,7 @@ class LeaseStore:
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(_RELEASE, _key(lease))
 
-        await self._database.transaction(work)
+        await self._database.write(work)
 
     async def begin(self, lease: Lease, header: SourceHeader) -> BegunPass:
         """Keeps what the source's header tells; the first header's watermark stays. Raises LeaseLost.
@@ -208,8 +196,6 @@ class LeaseStore:
 
         async def work(connection: AsyncConnection) -> BegunPass:
             row = await _fenced(connection, _BEGIN, {**_key(lease), **values})
-            if lease.next_seq == 0:
-                await connection.execute(_FORGET_EARLIER, _key(lease))
             stored = (await _shop_of(connection, row)).currency_code
             if stored and stored != header.profile.currency_code:
                 row = await _restarted(connection, row, header, stored)
@@ -220,7 +206,7 @@ class LeaseStore:
                 sync=to_sync(row, shop), checkpoint=row["checkpoint"], updated_after=row["updated_after"]
             )
 
-        return await self._database.transaction(work)
+        return await self._database.write(work)
 
     async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
         """Shows why the sync stands still; the first batch after its time clears it. Raises LeaseLost."""
@@ -242,7 +228,7 @@ class LeaseStore:
         async def work(connection: AsyncConnection) -> Sync:
             return to_sync(await _fenced(connection, statement, {**_key(lease), **values}), shop)
 
-        return await self._database.transaction(work)
+        return await self._database.write(work)
 
     async def end(
         self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
@@ -266,7 +252,7 @@ class LeaseStore:
                 raise LeaseLost
             return to_sync(row, await self._shop_after(connection, lease, row, state))
 
-        return await self._database.transaction(work)
+        return await self._database.write(work)
 
     async def _shop_after(
         self, connection: AsyncConnection, lease: Lease, row: Mapping[Any, Any], state: SyncState
@@ -320,6 +306,16 @@ async def _fenced(
     if row is None:
         raise LeaseLost
     return row
+
+
+def _decoded(row: Mapping[Any, Any]) -> ClaimedSync | None:
+    """The claimed sync; None when its row cannot be decoded, which must not hide the others. It stays leased, so
+    that the next claim passes it over."""
+    try:
+        return _to_claimed(row, to_shop(row))
+    except (ValueError, TypeError, KeyError):
+        _log.exception("a claimed sync cannot be decoded", extra={"sync_id": str(row["sync_id"])})
+        return None
 
 
 def _to_claimed(row: Mapping[Any, Any], shop: Shop) -> ClaimedSync:

@@ -9,7 +9,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
-from catalog_svc.domain.errors import SyncAlreadyRunning, SyncNotCancellable, SyncNotResumable
+from catalog_svc.domain.errors import (
+    StorageCause,
+    StorageUnavailable,
+    SyncAlreadyRunning,
+    SyncNotCancellable,
+    SyncNotResumable,
+)
 from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState
@@ -18,6 +24,9 @@ from catalog_svc.storage.idempotency import RequestKey, keep, once
 from catalog_svc.storage.rows import SYNC_COLUMNS, to_sync
 from catalog_svc.storage.shops import register_shop
 from catalog_svc.storage.syncs import find_sync
+
+_MAX_ENCOUNTERS = 10
+"""With an active sync that has ended when it is looked at: one is rare, so many are a fault."""
 
 _COUNTS = ("seen", "created", "updated", "unchanged", "deleted", "set_aside")
 
@@ -86,7 +95,7 @@ class OrderStore:
 
         Raises SyncNotFound, SyncNotCancellable.
         """
-        return await self._database.transaction(lambda connection: _cancel(connection, sync_id))
+        return await self._database.write(lambda connection: _cancel(connection, sync_id))
 
     async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
         """A new PENDING sync that goes on where this one stopped.
@@ -97,13 +106,15 @@ class OrderStore:
         return await self._make_once(key, lambda connection: _resume(connection, sync_id, key, correlation_id))
 
     async def _make_once(self, key: RequestKey, make: Callable[[AsyncConnection], Awaitable[Sync | None]]) -> Sync:
-        """What `make` gives, again and again while it meets an active sync that ends in the same moment."""
-        while True:
-            sync = await self._database.transaction(
-                lambda connection: once(connection, key, lambda: make(connection))
-            )
+        """What `make` gives, again while it meets an active sync that ends in the same moment.
+
+        Raises StorageUnavailable when that happens again and again.
+        """
+        for _ in range(_MAX_ENCOUNTERS):
+            sync = await self._database.write(lambda connection: once(connection, key, lambda: make(connection)))
             if sync is not None:
                 return sync
+        raise StorageUnavailable(cause=StorageCause.CONFLICT)
 
 
 async def _cancel(connection: AsyncConnection, sync_id: UUID) -> Sync:

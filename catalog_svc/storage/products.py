@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from catalog_svc.domain.issue import RecordIssue, RecordRejected
 from catalog_svc.domain.product import IncomingProduct, ItemRecord, ProductRecord
 from catalog_svc.domain.progress import RecordCounts
 from catalog_svc.storage import staging
@@ -31,6 +32,16 @@ class Written:
 
     products: RecordCounts
     items: RecordCounts
+    rejected: tuple[RecordIssue, ...] = ()
+    """Of products that cannot be stored as they came: what is stored of them stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unpacked:
+    accepted: list[IncomingProduct]
+    products: list[ProductRecord]
+    items: list[ItemRecord]
+    rejected: list[RecordIssue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +77,21 @@ class ProductWriter:
         stored = await self._stored(products)
         changed = [p for p in products if _differs(p, stored.get(p.product_id))]
         unchanged_items = sum(p.item_count for p in products) - sum(p.item_count for p in changed)
-        created = sum(_is_new(stored.get(p.product_id)) for p in changed)
-        items = await self._write_changed(changed, stored) if changed else RecordCounts()
+        unpacked = await _unpack(changed)
+        accepted = unpacked.accepted
+        created = sum(_is_new(stored.get(p.product_id)) for p in accepted)
+        items = await self._write_changed(unpacked, stored) if accepted else RecordCounts()
         products_deleted, items_deleted = await self._delete(deleted)
         return Written(
             products=RecordCounts(
-                seen=len(products),
+                seen=len(products) - len(unpacked.rejected),
                 created=created,
-                updated=len(changed) - created,
+                updated=len(accepted) - created,
                 unchanged=len(products) - len(changed),
                 deleted=products_deleted,
             ),
             items=items + RecordCounts(seen=unchanged_items, unchanged=unchanged_items, deleted=items_deleted),
+            rejected=tuple(unpacked.rejected),
         )
 
     async def _stored(self, products: Sequence[IncomingProduct]) -> dict[str, _Stored]:
@@ -87,30 +101,24 @@ class ProductWriter:
         rows = await self._connection.execute(_STORED, values)
         return {row.product_id: _Stored(row.content_hash, row.deleted) for row in rows}
 
-    async def _write_changed(self, changed: Sequence[IncomingProduct], stored: dict[str, _Stored]) -> RecordCounts:
-        product_rows: list[ProductRecord] = []
-        item_rows: dict[str, ItemRecord] = {}
-        for number, product in enumerate(changed):
-            if number % _UNPACKED_AT_A_TIME == 0:
-                await asyncio.sleep(0)
-            record, items = product.unpack()
-            product_rows.append(record)
-            item_rows.update((item.item_id, item) for item in items)
-        await self._stage(product_rows, list(item_rows.values()))
-        known = [p for p in changed if p.product_id in stored]
+    async def _write_changed(self, unpacked: _Unpacked, stored: dict[str, _Stored]) -> RecordCounts:
+        items = unpacked.items
+        await self._stage(unpacked.products, items)
+        known = [p for p in unpacked.accepted if p.product_id in stored]
         if not known and await self._inserted_as_new():
-            return RecordCounts(seen=len(item_rows), created=len(item_rows))
+            return RecordCounts(seen=len(items), created=len(items))
         counts = await self._compare()
         await self._connection.execute(staging.WRITE_PRODUCTS, self._scope.values)
         await self._connection.execute(staging.WRITE_ITEMS, self._scope.values)
-        return counts + RecordCounts(deleted=await self._delete_departed(known, list(item_rows)))
+        arrived = [item.item_id for item in items]
+        return counts + RecordCounts(deleted=await self._delete_departed(known, arrived))
 
     async def _stage(self, products: list[ProductRecord], items: list[ItemRecord]) -> None:
         for statement in staging.CREATE:
             await self._connection.execute(statement)
         driver = cast("asyncpg.Connection", (await self._connection.get_raw_connection()).driver_connection)
-        await driver.copy_records_to_table("stage_product", records=products, columns=ProductRecord._fields)
-        await driver.copy_records_to_table("stage_item", records=items, columns=ItemRecord._fields)
+        await driver.copy_records_to_table(staging.STAGE_PRODUCT, records=products, columns=ProductRecord._fields)
+        await driver.copy_records_to_table(staging.STAGE_ITEM, records=items, columns=ItemRecord._fields)
 
     async def _inserted_as_new(self) -> bool:
         """Whether all that is staged was new and is stored now; if an item was not, nothing is.
@@ -150,6 +158,25 @@ class ProductWriter:
         items = (await self._connection.execute(_DELETE_ITEMS, values)).rowcount
         products = (await self._connection.execute(_DELETE_PRODUCTS, values)).rowcount
         return products, items
+
+
+async def _unpack(changed: Sequence[IncomingProduct]) -> _Unpacked:
+    """The rows of these products, each item once, and why some cannot be stored."""
+    unpacked = _Unpacked([], [], [], [])
+    items: dict[str, ItemRecord] = {}
+    for number, product in enumerate(changed):
+        if number % _UNPACKED_AT_A_TIME == 0:
+            await asyncio.sleep(0)
+        try:
+            record, its_items = product.unpack()
+        except RecordRejected as rejection:
+            unpacked.rejected.append(rejection.issue)
+            continue
+        unpacked.accepted.append(product)
+        unpacked.products.append(record)
+        items.update((item.item_id, item) for item in its_items)
+    unpacked.items.extend(items.values())
+    return unpacked
 
 
 def _differs(product: IncomingProduct, stored: _Stored | None) -> bool:

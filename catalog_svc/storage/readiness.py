@@ -1,4 +1,9 @@
-"""Whether the database answers: what health is about."""
+"""Whether the database answers, and whether it takes writes: what health is about.
+
+Health says SERVING while the database can be read. A read-only server (a standby, or a primary in the middle of a
+failover) is SERVING too: reads are answered, writes get STORAGE_UNAVAILABLE, syncs wait. All replicas share the
+database, so that taking them out of rotation would turn a partial outage into a whole one.
+"""
 
 from __future__ import annotations
 
@@ -6,54 +11,79 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from enum import Enum
+from typing import Final
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from catalog_svc.domain.errors import StorageCause
+from catalog_svc.storage.database_errors import DATABASE_ERRORS, cause_of, describe, detail_of
 from servicekit.drain import Drain, ServerDraining
 from servicekit.settings import SettingsError
 from servicekit.supervisor import Heartbeat, no_heartbeat
 
 _log = logging.getLogger(__name__)
-_EVERY = 5.0
+
+_PING_TIMEOUT_SECONDS: Final = 5.0
+_PING_INTERVAL: Final = timedelta(seconds=5)
+_SHORTER_AFTER_FAILURE: Final = 0.4
+"""Of the interval, until the next ping."""
+_FAILURES_TO_UNREADY: Final = 3
+"""In a row; one success makes ready again. A single slow answer must not move all load to the other replicas."""
+
+_IS_READ_ONLY = text("SELECT pg_is_in_recovery() OR CAST(current_setting('transaction_read_only') AS boolean)")
+
+_REASONS: Final = {
+    StorageCause.REFUSED: "the server refuses the connection",
+    StorageCause.UNREACHABLE: "cannot connect",
+}
 
 
-class DatabaseAway(SettingsError):
-    """The database did not answer when the service started."""
+class DatabaseUnavailable(SettingsError):
+    """The database was not ready when the service started."""
 
-    def __init__(self, patience: timedelta) -> None:
+    def __init__(self, patience: timedelta, why: str) -> None:
         super().__init__(
-            (
-                f"CATALOG_DATABASE_URL: the database did not answer for {patience.total_seconds():.0f} s; "
-                "check that it runs, and host, user and password",
-            )
+            (f"CATALOG_DATABASE_URL: the database was not ready within {patience.total_seconds():.0f} s: {why}",)
         )
+
+
+class _State(Enum):
+    """What a ping found. The values are what the log says."""
+
+    READY = "database ready"
+    READ_ONLY = "database is read-only: syncs wait, calls that write fail"
+    UNAVAILABLE = "database unavailable"
 
 
 async def wait_until_ready(
     engine: AsyncEngine, patience: timedelta, prepare: Callable[[], Awaitable[None]] | None = None
 ) -> None:
-    """Returns once the database answers and `prepare` is done; it may start after us, or fall in between.
+    """Return once the database answers and `prepare` is done; the database may start after us, or fall in between.
 
-    Raises DatabaseAway, and what `prepare` finds wrong.
+    Raises:
+        DatabaseUnavailable: The time is over; its message names the cause.
+        SettingsError: What `prepare` finds wrong.
     """
+    why = "no answer"
     try:
         async with asyncio.timeout(patience.total_seconds()):
-            while not (await _answers(engine) and await _prepared(prepare)):
-                _log.warning("the database does not answer yet")
+            while True:
+                try:
+                    await _is_read_only(engine)
+                    if prepare is not None:
+                        await prepare()
+                    return
+                except DATABASE_ERRORS as error:
+                    cause = cause_of(error)
+                    if cause is None:
+                        raise
+                    why = f"{_REASONS.get(cause, cause.value)}: {detail_of(error)}"
+                    _log.warning("the database is not ready yet", extra=describe(error))
                 await asyncio.sleep(1)
     except TimeoutError:
-        raise DatabaseAway(patience) from None
-
-
-async def _prepared(prepare: Callable[[], Awaitable[None]] | None) -> bool:
-    try:
-        if prepare is not None:
-            await prepare()
-    except (DBAPIError, OSError):
-        return False
-    return True
+        raise DatabaseUnavailable(patience, why) from None
 
 
 async def watch_readiness(
@@ -61,29 +91,70 @@ async def watch_readiness(
     set_serving: Callable[[bool], Awaitable[None]],
     drain: Drain,
     heartbeat: Heartbeat = no_heartbeat,
+    *,
+    reconnect: Callable[[], Awaitable[None]] | None = None,
+    interval: timedelta = _PING_INTERVAL,
 ) -> None:
-    """Tells `set_serving` what a ping every few seconds finds, until the drain.
+    """Tell `set_serving` what pings find, until the drain.
 
-    A connector that is away does not count: one bad connector must not take every catalog out of rotation.
+    `engine` must be for this alone: a pool that others have exhausted says nothing about the database. `reconnect`
+    is called while the server is read-only, so that reads find the new primary too. A connector that is away does
+    not count: one bad connector must not take every catalog out of rotation.
     """
-    was_ready: bool | None = None
+    readiness = Readiness()
+    shown: _State | None = None
     while True:
-        ready = await _answers(engine)
-        if ready is not was_ready:
-            _log.log(logging.INFO if ready else logging.ERROR, "database %s", "ready" if ready else "away")
+        found, details = await _ping(engine)
+        failed = found is _State.UNAVAILABLE
+        ready = readiness.observe(not failed)
+        if failed:
+            _log.warning("database ping failed", extra=details)
+        elif found is _State.READ_ONLY and reconnect is not None:
+            await reconnect()
+        state = shown if failed and ready and shown is not None else found
+        if state is not shown:
+            _log.log(logging.INFO if state is _State.READY else logging.ERROR, state.value, extra=details)
             await set_serving(ready)
-            was_ready = ready
+            shown = state
         heartbeat()
+        pause = interval.total_seconds() * (_SHORTER_AFTER_FAILURE if failed else 1)
         try:
-            await drain.race(asyncio.sleep(_EVERY))
+            await drain.race(asyncio.sleep(pause))
         except ServerDraining:
             return
 
 
-async def _answers(engine: AsyncEngine) -> bool:
+class Readiness:
+    """Readiness with hysteresis: several failures in a row make unready, one success makes ready."""
+
+    def __init__(self, *, failures_to_unready: int = _FAILURES_TO_UNREADY) -> None:
+        self._failures_to_unready = failures_to_unready
+        self._failures = failures_to_unready
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the last observations leave it ready; False before the first one."""
+        return self._failures < self._failures_to_unready
+
+    def observe(self, success: bool) -> bool:
+        """Count one observation and return whether it is ready now."""
+        self._failures = 0 if success else self._failures + 1
+        return self.is_ready
+
+
+async def _ping(engine: AsyncEngine) -> tuple[_State, dict[str, object]]:
+    """What the server is, and for the log what went wrong."""
     try:
-        async with asyncio.timeout(_EVERY), engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
-    except (SQLAlchemyError, OSError, TimeoutError):
-        return False
-    return True
+        read_only = await _is_read_only(engine)
+    except DATABASE_ERRORS as error:
+        return _State.UNAVAILABLE, describe(error)
+    return (_State.READ_ONLY if read_only else _State.READY), {}
+
+
+async def _is_read_only(engine: AsyncEngine) -> bool:
+    async with asyncio.timeout(_PING_TIMEOUT_SECONDS), engine.connect() as connection:
+        read_only = bool((await connection.execute(_IS_READ_ONLY)).scalar_one())
+        if read_only:
+            # The next ping connects anew, and finds the primary if there is a new one.
+            await connection.invalidate()
+    return read_only

@@ -51,6 +51,21 @@ _SEEN = text("""
             SELECT pass_id FROM sync WHERE merchant_id = :merchant_id AND sync_id <> ALL(:sync_ids))
         LIMIT :most)""")
 
+# Only the shop's latest sync can be resumed, and only if it did not succeed: no other pass needs what it met.
+_SEEN_EARLIER = text(f"""
+    DELETE FROM sync_seen
+    WHERE merchant_id = :merchant_id AND (pass_id, product_id) IN (
+        SELECT pass_id, product_id FROM sync_seen
+        WHERE merchant_id = :merchant_id AND pass_id IN (
+            SELECT pass_id FROM sync WHERE {_OF_SHOP}
+            EXCEPT
+            SELECT pass_id FROM sync WHERE {_OF_SHOP} AND state IN ('PENDING', 'RUNNING')
+            EXCEPT
+            SELECT pass_id FROM (
+                SELECT pass_id, state FROM sync WHERE {_OF_SHOP} ORDER BY created_at DESC, sync_id DESC LIMIT 1
+            ) AS latest WHERE state <> 'SUCCEEDED')
+        LIMIT :most)""")
+
 _ISSUES = text("""
     DELETE FROM sync_issue
     WHERE merchant_id = :merchant_id AND (sync_id, number) IN (
@@ -89,7 +104,7 @@ class RetentionStore:
         async def read(connection: AsyncConnection) -> list[Shop]:
             return [to_shop(row) for row in (await connection.execute(_SHOPS, values)).mappings()]
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
     async def forget_requests(self, shop: Shop, *, older_than: timedelta) -> int:
         """request_ids; the same id is then a new request."""
@@ -107,6 +122,10 @@ class RetentionStore:
                 return rows
         return await self._delete(_SYNCS, shop, sync_ids=old)
 
+    async def purge_seen(self, shop: Shop) -> int:
+        """Ids that passes met which cannot be resumed any more."""
+        return await self._delete(_SEEN_EARLIER, shop)
+
     async def forget_items(self, shop: Shop, *, older_than: timedelta) -> int:
         """Items that the platform no longer has."""
         return await self._delete(_ITEMS, shop, older_than=older_than)
@@ -119,14 +138,14 @@ class RetentionStore:
         async def read(connection: AsyncConnection) -> Sequence[UUID]:
             return (await connection.execute(_OLD_SYNCS, {**_of(shop), **values})).scalars().all()
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
     async def _delete(self, statement: TextClause, shop: Shop, **values: object) -> int:
         async def work(connection: AsyncConnection) -> int:
             bound = {**_of(shop), "most": self._rows_at_once, **values}
             return (await connection.execute(statement, bound)).rowcount
 
-        return await self._database.transaction(work)
+        return await self._database.write(work)
 
 
 def _of(shop: Shop) -> dict[str, object]:

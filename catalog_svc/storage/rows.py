@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from enum import Enum
+from typing import Any, TypeVar
 
 from catalog_svc.domain.progress import Progress, RecordCounts, Waiting, WaitReason
 from catalog_svc.domain.shop import Shop, ShopKey
@@ -11,6 +12,7 @@ from catalog_svc.domain.sync import Sync, SyncError, SyncMode, SyncState, SyncTr
 from catalog_svc.storage.tables import sync
 
 Row = Mapping[Any, Any]
+E = TypeVar("E", bound=Enum)
 
 SHOP_COLUMNS = """shop.platform, shop.domain, shop.platform_shop_id, shop.currency_code, shop.display_name,
     shop.watermark AS shop_watermark, shop.full_watermark AS shop_full_watermark, shop.notes AS shop_notes"""
@@ -47,13 +49,13 @@ def to_shop(row: Row) -> Shop:
 
 
 def to_sync(row: Row, shop: Shop) -> Sync:
-    """From `SYNC_COLUMNS`."""
+    """From `SYNC_COLUMNS`. Raises ValueError, TypeError or KeyError for a row that no release has written."""
     return Sync(
         sync_id=row["sync_id"],
         shop=shop,
-        state=SyncState(row["state"]),
-        mode=SyncMode(row["mode"]),
-        trigger=SyncTrigger(row["trigger"]),
+        state=known(SyncState, row["state"]),
+        mode=known(SyncMode, row["mode"]),
+        trigger=known(SyncTrigger, row["trigger"]),
         revision=row["revision"],
         progress=_progress(row),
         created_at=row["created_at"],
@@ -69,6 +71,14 @@ def to_sync(row: Row, shop: Shop) -> Sync:
         correlation_id=row["correlation_id"],
         notes=tuple(row["notes"]),
     )
+
+
+def known(kind: type[E], value: str) -> E:
+    """Return the member of that value; UNSPECIFIED for one that a newer release has stored."""
+    try:
+        return kind(value)
+    except ValueError:
+        return kind["UNSPECIFIED"]
 
 
 def _progress(row: Row) -> Progress:
@@ -98,7 +108,7 @@ def _waiting(row: Row) -> Waiting | None:
     if row["waiting_reason"] is None:
         return None
     return Waiting(
-        reason=WaitReason(row["waiting_reason"]),
+        reason=known(WaitReason, row["waiting_reason"]),
         until=row["waiting_until"],
         message=row["waiting_message"],
         done_count=row["waiting_done_count"],
@@ -109,4 +119,6 @@ def _waiting(row: Row) -> Waiting | None:
 def _error(row: Row) -> SyncError | None:
     if row["error_reason"] is None:
         return None
-    return SyncError(reason=row["error_reason"], message=row["error_message"], metadata=row["error_metadata"])
+    return SyncError(
+        reason=row["error_reason"], message=row["error_message"], metadata=dict(row["error_metadata"])
+    )

@@ -114,7 +114,7 @@ class ScheduleStore:
             row = (await connection.execute(_GET, _key(shop))).mappings().first()
             return _to_schedule(row) if row else StoredSchedule()
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
     async def change(self, shop: Shop, change: ScheduleChange, defaults: ScheduleDefaults) -> StoredSchedule:
         """The shop's schedule after the change, with turns that fit it."""
@@ -134,7 +134,7 @@ class ScheduleStore:
             await connection.execute(_PLAN, _plan_values(shop, old, new))
             return new
 
-        return await self._database.transaction(work)
+        return await self._database.write(work)
 
     async def unplanned(self, defaults: ScheduleDefaults, *, limit: int) -> list[ScheduledShop]:
         """Shops whose turns do not fit what is in effect for them."""
@@ -147,7 +147,7 @@ class ScheduleStore:
         async def read(connection: AsyncConnection) -> list[ScheduledShop]:
             return [_to_scheduled(row) for row in (await connection.execute(_UNPLANNED, values)).mappings()]
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
     async def due(self, *, most_per_platform: int) -> list[ScheduledShop]:
         """Shops whose turn it is, the longest due first; of each platform so many, fewer while scheduled syncs of
@@ -161,7 +161,7 @@ class ScheduleStore:
         async def read(connection: AsyncConnection) -> list[ScheduledShop]:
             return [_to_scheduled(row) for row in (await connection.execute(_DUE, values)).mappings()]
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
     async def take(self, shop: Shop, *, hold: timedelta) -> bool:
         """Whether the caller, and no other replica, may start what is due; for so long, or until it is planned."""
@@ -169,7 +169,7 @@ class ScheduleStore:
         async def work(connection: AsyncConnection) -> bool:
             return (await connection.execute(_TAKE, {**_key(shop), "hold": hold})).rowcount == 1
 
-        return await self._database.transaction(work)
+        return await self._database.write(work)
 
     async def plan(self, shop: Shop, *, old: StoredSchedule, new: StoredSchedule) -> None:
         """Sets the next turns; without effect when somebody else did since `old` was read."""
@@ -178,7 +178,7 @@ class ScheduleStore:
             await connection.execute(_ENROL, _key(shop))
             await connection.execute(_PLAN, _plan_values(shop, old, new))
 
-        await self._database.transaction(work)
+        await self._database.write(work)
 
 
 def _key(shop: Shop) -> dict[str, object]:

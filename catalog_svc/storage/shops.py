@@ -35,7 +35,7 @@ class ShopStore:
 
     async def find(self, key: ShopKey) -> Shop | None:
         """The registered shop; None: never synced."""
-        return await self._database.transaction(lambda connection: find_shop(connection, key))
+        return await self._database.read(lambda connection: find_shop(connection, key))
 
 
 async def find_shop(connection: AsyncConnection, key: ShopKey) -> Shop | None:

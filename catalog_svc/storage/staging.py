@@ -2,27 +2,36 @@
 
 COPY fills temporary tables first, since COPY itself can neither skip a stored row nor pass row-level security. The
 tables are made inside each transaction if they are not there yet, so that nothing depends on which connection of a
-pool (or of a PgBouncer) the transaction got.
+pool (or of a PgBouncer) the transaction got. Their names end in a hash of their columns: on a server connection
+that a pooler keeps across an upgrade, a release with other columns makes tables of its own.
 """
 
 from __future__ import annotations
 
+import hashlib
+
 from sqlalchemy import text
 
-CREATE = (
-    text("""
-    CREATE TEMPORARY TABLE IF NOT EXISTS stage_product (
-        product_id text, content_hash bytea, title text, handle text, description_html text, vendor text,
-        product_type text, tags text[], status text, url text, options text, images text,
-        source_created_at timestamptz, source_updated_at timestamptz, item_count integer
-    ) ON COMMIT DELETE ROWS"""),
-    text("""
-    CREATE TEMPORARY TABLE IF NOT EXISTS stage_item (
-        item_id text, product_id text, position integer, title text, sku text, barcode text, currency_code text,
-        price text, compare_at_price text, stock_quantity bigint, available boolean,
-        sellable_without_stock boolean, options text, image_url text, weight text, weight_unit text,
-        source_created_at timestamptz, source_updated_at timestamptz
-    ) ON COMMIT DELETE ROWS"""),
+_PRODUCT_COLUMNS = """product_id text, content_hash bytea, title text, handle text, description_html text,
+    vendor text, product_type text, tags text[], status text, url text, options text, images text,
+    source_created_at timestamptz, source_updated_at timestamptz, item_count integer"""
+_ITEM_COLUMNS = """item_id text, product_id text, position integer, title text, sku text, barcode text,
+    currency_code text, price text, compare_at_price text, stock_quantity bigint, available boolean,
+    sellable_without_stock boolean, options text, image_url text, weight text, weight_unit text,
+    source_created_at timestamptz, source_updated_at timestamptz"""
+
+
+def versioned(name: str, columns: str) -> str:
+    """Return the name of a table with these columns, of which no other release has the same."""
+    return f"{name}_{hashlib.blake2b(columns.encode(), digest_size=4).hexdigest()}"
+
+
+STAGE_PRODUCT = versioned("stage_product", _PRODUCT_COLUMNS)
+STAGE_ITEM = versioned("stage_item", _ITEM_COLUMNS)
+
+CREATE = tuple(
+    text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT DELETE ROWS")
+    for name, columns in ((STAGE_PRODUCT, _PRODUCT_COLUMNS), (STAGE_ITEM, _ITEM_COLUMNS))
 )
 
 _PRODUCT = (
@@ -87,7 +96,7 @@ def _values(source: str, columns: tuple[str, ...], *, staged: bool) -> str:
 INSERT_PRODUCTS = text(f"""
     INSERT INTO product (merchant_id, shop_id, product_id, {", ".join(_PRODUCT)})
     SELECT CAST(:merchant_id AS uuid), CAST(:shop_id AS uuid), stage.product_id, {_staged(_PRODUCT)}
-    FROM stage_product AS stage""")
+    FROM {STAGE_PRODUCT} AS stage""")
 
 WRITE_PRODUCTS = text(f"""{INSERT_PRODUCTS.text}
     ON CONFLICT (merchant_id, shop_id, product_id) DO UPDATE
@@ -96,7 +105,7 @@ WRITE_PRODUCTS = text(f"""{INSERT_PRODUCTS.text}
 INSERT_ITEMS = text(f"""
     INSERT INTO item (merchant_id, shop_id, item_id, {", ".join(_ITEM)})
     SELECT CAST(:merchant_id AS uuid), CAST(:shop_id AS uuid), stage.item_id, {_staged(_ITEM)}
-    FROM stage_item AS stage""")
+    FROM {STAGE_ITEM} AS stage""")
 
 WRITE_ITEMS = text(f"""{INSERT_ITEMS.text}
     ON CONFLICT (merchant_id, shop_id, item_id) DO UPDATE
@@ -111,7 +120,7 @@ COMPARE_ITEMS = text(f"""
            count(*) FILTER (WHERE item.item_id IS NOT NULL AND item.deleted_at IS NULL
                AND {_values("item", _ITEM, staged=False)}
                    IS NOT DISTINCT FROM {_values("stage", _ITEM, staged=True)}) AS unchanged
-    FROM stage_item AS stage
+    FROM {STAGE_ITEM} AS stage
     LEFT JOIN item ON item.merchant_id = :merchant_id AND item.shop_id = :shop_id
         AND item.item_id = stage.item_id""")
 

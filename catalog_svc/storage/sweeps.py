@@ -109,14 +109,14 @@ class SweepStore:
     async def live_items(self, lease: Lease) -> int:
         """Items of the shop that are not deleted."""
         scope = ShopScope(merchant_id=lease.merchant_id, shop_id=lease.shop_id)
-        return await self._database.transaction(lambda connection: count_items(connection, scope))
+        return await self._database.write(lambda connection: count_items(connection, scope))
 
     async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:
         """Marks some products that the pass did not meet, and their items; None for the sync: nothing was left.
 
         The caller has made sure that they are gone, and that they may be so many. Raises LeaseLost.
         """
-        sync = await self._database.transaction(lambda connection: self._step(connection, lease, shop))
+        sync = await self._database.write(lambda connection: self._step(connection, lease, shop))
         return replace(lease, next_seq=lease.next_seq + 1), sync
 
     async def tidy_up(self, lease: Lease) -> None:
@@ -126,7 +126,7 @@ class SweepStore:
             await connection.execute(_FORGET_SEEN, {"merchant_id": lease.merchant_id, "sync_id": lease.sync_id})
             await learn_growth(connection, lease)
 
-        await self._database.transaction(work)
+        await self._database.write(work)
 
     async def _page(
         self, statement: TextClause, lease: Lease, *, after: str, limit: int
@@ -141,7 +141,7 @@ class SweepStore:
             page = await connection.execute(statement, {**values, "after": after, "limit": limit})
             return page.mappings().all()
 
-        return await self._database.transaction(work)
+        return await self._database.write(work)
 
     async def _step(self, connection: AsyncConnection, lease: Lease, shop: Shop) -> Sync | None:
         key = {

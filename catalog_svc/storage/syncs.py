@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import SyncNotFound
 from catalog_svc.domain.shop import Shop
-from catalog_svc.domain.sync import Sync, SyncState
+from catalog_svc.domain.status import LatestSyncs
+from catalog_svc.domain.sync import ACTIVE_STATES, ENDED_STATES, Sync, SyncState
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.rows import SHOP_COLUMNS, SYNC_COLUMNS, Row, to_shop, to_sync
 
@@ -42,7 +43,7 @@ class SyncStore:
 
     async def get(self, sync_id: UUID) -> Sync:
         """The sync. Raises SyncNotFound."""
-        return await self._database.transaction(lambda connection: find_sync(connection, sync_id))
+        return await self._database.read(lambda connection: find_sync(connection, sync_id))
 
     async def get_many(self, sync_ids: Collection[UUID]) -> list[Sync]:
         """Those that exist and can be decoded, in any order, by one query."""
@@ -51,7 +52,7 @@ class SyncStore:
             rows = (await connection.execute(_BY_IDS, {"sync_ids": list(sync_ids)})).mappings()
             return _readable(rows)
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
     async def checkpoint(self, sync_id: UUID) -> bytes:
         """Of its last stored batch; empty: none. Raises SyncNotFound."""
@@ -62,7 +63,24 @@ class SyncStore:
                 raise SyncNotFound(sync_id)
             return found
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
+
+    async def latest(self, shop: Shop) -> LatestSyncs:
+        """The shop's active and its last finished sync, both as of one moment."""
+        values = {"merchant_id": shop.merchant_id, "shop_id": shop.shop_id, "before": None, "limit": 1}
+
+        async def newest(connection: AsyncConnection, states: Collection[SyncState]) -> Sync | None:
+            bound = {**values, "states": [state.value for state in states]}
+            row = (await connection.execute(_LIST_SHOP, bound)).mappings().first()
+            return to_sync(row, to_shop(row)) if row is not None else None
+
+        async def read(connection: AsyncConnection) -> LatestSyncs:
+            return LatestSyncs(
+                active=await newest(connection, ACTIVE_STATES),
+                last_finished=await newest(connection, ENDED_STATES),
+            )
+
+        return await self._database.read(read)
 
     async def page(
         self, *, shop: Shop | None, states: Sequence[SyncState], before: UUID | None, limit: int
@@ -80,7 +98,7 @@ class SyncStore:
             rows = (await connection.execute(_LIST_ALL if shop is None else _LIST_SHOP, values)).mappings()
             return [to_sync(row, to_shop(row)) for row in rows]
 
-        return await self._database.transaction(read)
+        return await self._database.read(read)
 
 
 def _readable(rows: Iterable[Row]) -> list[Sync]:

@@ -267,3 +267,10 @@ idempotency_key = Table(
     PrimaryKeyConstraint("merchant_id", "method", "request_id", name="idempotency_key_pkey"),
     Index("idempotency_by_request", "request_id"),
 )
+
+schema_compatibility = Table(
+    "schema_compatibility",
+    metadata,
+    # One row. The schema that the oldest release needs which may run on this one; see `schema`.
+    Column("min_compatible", Text, nullable=False),
+)

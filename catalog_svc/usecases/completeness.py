@@ -13,9 +13,10 @@ def check_complete(sync: Sync, end: SourceEnd) -> None:
     More is possible: a product removed while it was read, or read again after a break.
     """
     products = sync.progress.products
-    if products.seen < end.emitted_count:
-        raise SourceCountMismatch(what="products were sent", expected=end.emitted_count, received=products.seen)
+    # Products that were sent and could not be stored as they came are counted as set aside.
     accounted = products.seen + products.set_aside
+    if accounted < end.emitted_count:
+        raise SourceCountMismatch(what="products were sent", expected=end.emitted_count, received=accounted)
     if accounted < end.source_count:
         raise SourceCountMismatch(
             what="products are counted by the platform", expected=end.source_count, received=accounted

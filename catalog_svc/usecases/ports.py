@@ -14,7 +14,7 @@ from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey
 from catalog_svc.domain.source import MissingProduct, SourceBatch, SourceEvent, SourceHeader, SourceRequest
-from catalog_svc.domain.status import CatalogCounts
+from catalog_svc.domain.status import CatalogCounts, LatestSyncs
 from catalog_svc.domain.sync import BegunPass, ClaimedSync, Lease, Sync, SyncError, SyncState
 
 
@@ -84,6 +84,10 @@ class Syncs(Protocol):
         """Of its last stored batch; empty: none. Raises SyncNotFound."""
         ...
 
+    async def latest(self, shop: Shop) -> LatestSyncs:
+        """The shop's active and its last finished sync, both as of one moment."""
+        ...
+
     async def page(
         self, *, shop: Shop | None, states: Sequence[SyncState], before: UUID | None, limit: int
     ) -> list[Sync]:
@@ -122,7 +126,9 @@ class Items(Protocol):
 class Leases(Protocol):
     """The right to run a sync. All but `claim` raise LeaseLost once another epoch has begun."""
 
-    async def claim(self, *, without_platforms: Collection[str] = ()) -> ClaimedSync | None: ...
+    async def claim(self, *, limit: int = 1, without_platforms: Collection[str] = ()) -> list[ClaimedSync]:
+        """Takes up to `limit` syncs that nobody holds."""
+        ...
 
     async def renew(self, lease: Lease) -> None: ...
 
@@ -228,6 +234,10 @@ class Leftovers(Protocol):
     async def forget_requests(self, shop: Shop, *, older_than: timedelta) -> int: ...
 
     async def forget_syncs(self, shop: Shop, *, older_than: timedelta, keep_latest: int) -> int: ...
+
+    async def purge_seen(self, shop: Shop) -> int:
+        """Ids that passes met which cannot be resumed any more."""
+        ...
 
     async def forget_items(self, shop: Shop, *, older_than: timedelta) -> int: ...
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from catalog_svc.domain.errors import ItemNotFound, ShopNotFound
 from catalog_svc.domain.item import Item, ItemFilter, ItemPosition
-from catalog_svc.domain.schedule import ScheduleDefaults
+from catalog_svc.domain.schedule import ScheduleDefaults, ShopSchedule
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import ShopStatus
-from catalog_svc.domain.sync import ACTIVE_STATES, SyncState
 from catalog_svc.usecases.ports import Items, Schedules, Shops, Syncs
-
-_ENDED = tuple(state for state in SyncState if state.ended)
 
 
 class ReadCatalog:
@@ -35,15 +32,17 @@ class ReadCatalog:
     async def status(self, key: ShopKey) -> ShopStatus:
         """What a dashboard asks. Raises ShopNotFound."""
         shop = await self.shop(key)
-        active = await self._syncs.page(shop=shop, states=tuple(ACTIVE_STATES), before=None, limit=1)
-        finished = await self._syncs.page(shop=shop, states=_ENDED, before=None, limit=1)
+        syncs = await self._syncs.latest(shop)
+        planned = (await self._schedules.get(shop)).under(self._defaults)
         return ShopStatus(
-            shop=shop,
-            counts=await self._items.counts(shop),
-            last_finished=finished[0] if finished else None,
-            active=active[0] if active else None,
-            planned=(await self._schedules.get(shop)).under(self._defaults),
+            shop=shop, counts=await self._items.counts(shop), syncs=syncs, schedule=syncs.schedule(planned)
         )
+
+    async def schedule(self, key: ShopKey) -> ShopSchedule:
+        """What is in effect for a shop. Raises ShopNotFound."""
+        shop = await self.shop(key)
+        planned = (await self._schedules.get(shop)).under(self._defaults)
+        return (await self._syncs.latest(shop)).schedule(planned)
 
     async def item(self, key: ShopKey, item_id: str) -> Item:
         """One item, deleted or not. Raises ShopNotFound, ItemNotFound."""

@@ -84,6 +84,7 @@ class Retention:
                 await self._all(
                     lambda: leftovers.forget_syncs(shop, older_than=keep.syncs, keep_latest=keep.latest_syncs)
                 ),
+                await self._all(lambda: leftovers.purge_seen(shop)),
                 await self._all(lambda: leftovers.forget_items(shop, older_than=keep.deleted)),
                 await self._all(lambda: leftovers.forget_products(shop, older_than=keep.deleted)),
             ]

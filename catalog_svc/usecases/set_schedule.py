@@ -20,4 +20,4 @@ class SetSchedule:
         """What is in effect now. Raises ShopNotFound."""
         shop = await self._read.shop(key)
         await self._schedules.change(shop, change, self._defaults)
-        return (await self._read.status(key)).schedule
+        return await self._read.schedule(key)

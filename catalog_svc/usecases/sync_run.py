@@ -11,13 +11,19 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from catalog_svc.domain.errors import SourceFailed, SourceIncomplete, StorageUnavailable, SyncStalled
+from catalog_svc.domain.errors import (
+    SourceFailed,
+    SourceIncomplete,
+    StorageCause,
+    StorageUnavailable,
+    SyncStalled,
+)
 from catalog_svc.domain.progress import Waiting, WaitReason
 from catalog_svc.domain.rate import RateMeter
 from catalog_svc.domain.source import SourceBatch, SourceEnd, SourceHeader, SourceRequest
 from catalog_svc.domain.sync import ClaimedSync, Sync, SyncError, SyncMode, SyncState
 from catalog_svc.usecases.completeness import check_complete
-from catalog_svc.usecases.patience import Patience, RunLimits
+from catalog_svc.usecases.patience import Patience, RunLimits, TransactionSize
 from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps
 from catalog_svc.usecases.read_ahead import ReadAhead
 from catalog_svc.usecases.reconcile import Reconciliation
@@ -34,6 +40,10 @@ _WAITS = {
     "TOKEN_SERVICE_UNAVAILABLE": WaitReason.TOKEN_SERVICE,
     "SOURCE_UNREACHABLE": WaitReason.SOURCE_UNREACHABLE,
 }
+
+
+_SLOW_WRITE = "the database did not finish the last write in time; a smaller one is tried"
+_TOO_SLOW = "the database did not finish them in time, however small they were; look at its load and its locks"
 
 
 class SyncRun:
@@ -67,6 +77,7 @@ class SyncRun:
         self._meter = RateMeter()
         self._patience = Patience(limits, claimed.stuck_for)
         self._reconciliation = self._new_reconciliation()
+        self._size = TransactionSize(limits)
         self.is_ending = False
         """Whether this run writes the end of its sync, or has written it. The write may be committed, and seen by
         others, before its answer arrives."""
@@ -85,8 +96,8 @@ class SyncRun:
         while not self._sync.state.ended:
             try:
                 await self._attempt()
-            except StorageUnavailable:
-                await self._regain()
+            except StorageUnavailable as failure:
+                await self._regain(failure)
 
     async def _attempt(self) -> None:
         try:
@@ -97,9 +108,13 @@ class SyncRun:
             else:
                 await self._pause(failure)
 
-    async def _regain(self) -> None:
+    async def _regain(self, failure: StorageUnavailable) -> None:
         """Waits for the database, then finds out what became of the last write. Raises LeaseLost."""
-        _log.warning("the database does not answer: the sync waits for it", extra=about(self._claimed))
+        too_slow = failure.cause is StorageCause.TOO_SLOW
+        if too_slow:
+            self._size.too_slow()
+        extra = {**about(self._claimed), "cause": failure.cause.value}
+        _log.warning("the database does not store: the sync waits for it", extra=extra)
         while True:
             await asyncio.sleep(self._limits.storage_retry_delay.total_seconds())
             with suppress(StorageUnavailable):
@@ -107,7 +122,19 @@ class SyncRun:
                 self.lease, self._checkpoint = claimed.lease, claimed.checkpoint
                 self._updated_after = claimed.updated_after
                 self._show(claimed.sync)
+                if too_slow:
+                    await self._wait_for_storage()
                 return
+
+    async def _wait_for_storage(self) -> None:
+        """Shows that the database was too slow for the last write and waits, or fails the sync after too many."""
+        if self._size.is_exhausted:
+            await self._fail(SyncStalled(self._size.slow_writes, why=_TOO_SLOW))
+            return
+        delay = self._size.next_delay
+        waiting = Waiting(reason=WaitReason.STORAGE, until=datetime.now(UTC) + delay, message=_SLOW_WRITE)
+        self._show(await self._leases.pause(self.lease, self._sync.shop, waiting))
+        await asyncio.sleep(delay.total_seconds())
 
     async def _one_pass(self) -> None:
         request = SourceRequest(
@@ -123,7 +150,7 @@ class SyncRun:
                         if not await self._begin(event):
                             return
                     case SourceBatch():
-                        await self._apply(events.with_following(event, self._limits.items_per_transaction))
+                        await self._apply(events.with_following(event, self._size.max_items))
                     case Waiting():
                         await self.show_wait(event)
                     case SourceEnd():
@@ -134,9 +161,12 @@ class SyncRun:
         raise SourceIncomplete
 
     def _batch_limit(self) -> int:
-        """The connector's choice; smaller when claim after claim dies of a batch, to find the one that kills."""
+        """The connector's choice; smaller when claim after claim dies of a batch, to find the one that kills, and
+        when the database was too slow for the last one."""
         fruitless = self._claimed.claims_without_progress
-        return 0 if not fruitless or self._sync is not self._claimed.sync else max(1, 250 >> (fruitless + 1))
+        if not fruitless or self._sync is not self._claimed.sync:
+            return self._size.max_products
+        return max(1, 250 >> (fruitless + 1))
 
     async def _begin(self, header: SourceHeader) -> bool:
         """Whether the stream may be read on; False: something else is to be read than was asked for."""
@@ -171,6 +201,7 @@ class SyncRun:
     async def _apply(self, batch: SourceBatch) -> None:
         began = time.monotonic()
         rate = self._meter.add(began, batch.item_count)
+        self._size.attempt(products=len(batch.products), items=batch.item_count)
         self.lease, sync = await self._batches.apply(
             self.lease,
             self._sync.shop,
@@ -180,6 +211,7 @@ class SyncRun:
         )
         self._checkpoint = batch.checkpoint
         self._patience.renew()
+        self._size.stored()
         self._turns.moved(self._turn, items=batch.item_count)
         self._show(sync)
         if pause := self._turns.pause(self._turn, spent=time.monotonic() - began):
@@ -203,9 +235,9 @@ class SyncRun:
         await self._end(SyncState.SUCCEEDED, notes=notes)
         try:
             await self._sweeps.tidy_up(self.lease)
-        except StorageUnavailable:
-            # The shop's next pass drops the ids that this one met.
-            _log.warning("the database does not answer: nothing was tidied up", extra=about(self._claimed))
+        except StorageUnavailable as failure:
+            # The sync has ended; retention purges what is left.
+            _log.warning("tidying up failed", extra={**about(self._claimed), "cause": failure.cause.value})
         _log.info("sync succeeded", extra={**about(self._claimed), **_counts(self._sync)})
 
     async def _fail(self, failure: SourceFailed) -> None:

@@ -80,28 +80,18 @@ class Worker:
         return min(self._max_running - len(self._running), self._max_per_platform - max(counts, default=0))
 
     async def _take_up(self, wanted: int) -> int:
-        """How many of those wanted there were; they run now. Raises what the first failed claim raised."""
-        # All claims end before one may raise: each one that succeeded must be run.
-        claims = await asyncio.gather(*(self._take_up_one() for _ in range(wanted)), return_exceptions=True)
-        taken = 0
-        for claim in claims:
-            if isinstance(claim, BaseException):
-                raise claim
-            taken += claim
-        return taken
+        """How many of those wanted there were; they run now."""
+        claimed = await self._claim(wanted) if wanted > 0 else []
+        for one in claimed:
+            self._start(one)
+        return len(claimed)
 
-    async def _take_up_one(self) -> bool:
-        claimed = await self._claim()
-        if claimed is not None:
-            self._start(claimed)
-        return claimed is not None
-
-    async def _claim(self) -> ClaimedSync | None:
+    async def _claim(self, wanted: int) -> list[ClaimedSync]:
         try:
-            return await self._leases.claim(without_platforms=self._full_platforms())
+            return await self._leases.claim(limit=wanted, without_platforms=self._full_platforms())
         except StorageUnavailable:
             _log.warning("cannot look for work: the database does not answer")
-            return None
+            return []
 
     def _full_platforms(self) -> list[str]:
         """Those that may take no more of this replica: a slow platform leaves room for the others."""

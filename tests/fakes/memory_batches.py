@@ -7,7 +7,7 @@ from uuid import UUID
 
 from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.fuse import ALWAYS_ALLOWED, check_fuse
-from catalog_svc.domain.issue import RecordIssue
+from catalog_svc.domain.issue import RecordIssue, RecordRejected, products_set_aside
 from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import Progress, RecordCounts
 from catalog_svc.domain.shop import Shop
@@ -43,7 +43,9 @@ class MemoryBatches:
         self, state: State, row: SyncRow, lease: Lease, batch: SourceBatch, *, full: bool, rate: float | None
     ) -> Sync:
         products = list({product.product_id: product for product in batch.products}.values())
-        written, items = _write(state, lease.shop_id, products)
+        accepted, rejected = _accepted(products)
+        issues = batch.issues + rejected
+        written, items = _write(state, lease.shop_id, accepted)
         gone, gone_items = state.mark_products(lease.shop_id, set(batch.deleted_product_ids))
         items = replace(items, deleted=items.deleted + gone_items)
         items += _write_stock(state, lease.shop_id, batch.stock_levels)
@@ -55,8 +57,8 @@ class MemoryBatches:
         met = frozenset(batch.listed_product_ids) | {product.product_id for product in products} | aside
         if met:
             state.seen[row.pass_id] = state.seen.get(row.pass_id, frozenset()) | met
-        state.issues[lease.sync_id] = state.issues.get(lease.sync_id, ()) + batch.issues
-        progress = _added(row.sync.progress, replace(written, deleted=gone), items, batch.issues, rate)
+        state.issues[lease.sync_id] = state.issues.get(lease.sync_id, ()) + issues
+        progress = _added(row.sync.progress, replace(written, deleted=gone), items, issues, rate)
         checked = 0 if full else len(batch.listed_product_ids)
         progress = replace(progress, checked_products=progress.checked_products + checked)
         now = self._catalog.now
@@ -168,6 +170,19 @@ def already_applied(catalog: MemoryCatalog, state: State, lease: Lease) -> SyncR
     return row
 
 
+def _accepted(products: list[IncomingProduct]) -> tuple[list[IncomingProduct], tuple[RecordIssue, ...]]:
+    """Those that can be stored as they came, and why the others cannot."""
+    accepted, rejected = list[IncomingProduct](), list[RecordIssue]()
+    for product in products:
+        try:
+            product.unpack()
+        except RecordRejected as rejection:
+            rejected.append(rejection.issue)
+        else:
+            accepted.append(product)
+    return accepted, tuple(rejected)
+
+
 def _write(state: State, shop_id: UUID, products: list[IncomingProduct]) -> tuple[RecordCounts, RecordCounts]:
     counts, items = RecordCounts(seen=len(products)), RecordCounts()
     for product in products:
@@ -232,7 +247,7 @@ def _added(
     issues: tuple[RecordIssue, ...],
     rate: float | None,
 ) -> Progress:
-    whole = sum(issue.product_set_aside for issue in issues)
+    whole = products_set_aside(issues)
     parts = len({issue.item_id for issue in issues if issue.item_id and not issue.product_set_aside})
     return replace(
         progress,

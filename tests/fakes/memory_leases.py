@@ -32,11 +32,11 @@ class MemoryLeases:
         self._link = link
         self._catalog = link.catalog
 
-    async def claim(self, *, without_platforms: Collection[str] = ()) -> ClaimedSync | None:
-        def work(state: State) -> ClaimedSync | None:
+    async def claim(self, *, limit: int = 1, without_platforms: Collection[str] = ()) -> list[ClaimedSync]:
+        def work(state: State) -> list[ClaimedSync]:
             rows = [r for r in state.syncs.values() if r.sync.shop.key.platform not in without_platforms]
             free = [row for row in rows if self._catalog.is_free(row)]
-            return self._taken(state, free[0]) if free else None
+            return [self._taken(state, row) for row in free[:limit]]
 
         return await self._link.transaction(work)
 
@@ -67,10 +67,6 @@ class MemoryLeases:
         def work(state: State) -> BegunPass:
             row = self._catalog.held(state, lease)
             before = state.shops[row.sync.shop.key].currency_code
-            if lease.next_seq == 0:
-                for earlier in state.of_shop(lease.shop_id):
-                    if earlier.pass_id != row.pass_id:
-                        state.seen.pop(earlier.pass_id, None)
             self._store_profile(state, row.sync.shop, header)
             shown = row.shown(
                 self._catalog.now,

@@ -17,7 +17,8 @@ from catalog_svc.domain.errors import (
 from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.progress import Progress
 from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
+from catalog_svc.domain.status import LatestSyncs
+from catalog_svc.domain.sync import ACTIVE_STATES, Sync, SyncMode, SyncState, SyncTrigger
 from tests.fakes.memory_catalog import MemoryLink
 from tests.fakes.memory_state import State, SyncRow
 
@@ -136,6 +137,17 @@ class MemorySyncs:
 
     async def checkpoint(self, sync_id: UUID) -> bytes:
         return await self._link.transaction(lambda state: state.row(sync_id).checkpoint)
+
+    async def latest(self, shop: Shop) -> LatestSyncs:
+        def work(state: State) -> LatestSyncs:
+            newest = sorted(state.of_shop(shop.shop_id), key=lambda row: row.sync.sync_id, reverse=True)
+            syncs = [state.sync(row.sync.sync_id) for row in newest]
+            return LatestSyncs(
+                active=next((sync for sync in syncs if sync.state in ACTIVE_STATES), None),
+                last_finished=next((sync for sync in syncs if sync.state.ended), None),
+            )
+
+        return await self._link.transaction(work)
 
     async def page(
         self, *, shop: Shop | None, states: Sequence[SyncState], before: UUID | None, limit: int

@@ -65,8 +65,7 @@ class Replica:
         )
 
     async def claim(self) -> ClaimedSync:
-        claimed = await self.leases.claim()
-        assert claimed is not None
+        (claimed,) = await self.leases.claim()
         return claimed
 
 

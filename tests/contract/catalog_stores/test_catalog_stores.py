@@ -21,6 +21,7 @@ from catalog_svc.domain.errors import (
 )
 from catalog_svc.domain.progress import Waiting, WaitReason
 from catalog_svc.domain.source import SourceBatch
+from catalog_svc.domain.status import LatestSyncs
 from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncMode, SyncState
 from tests.contract.catalog_stores.conftest import HEADER, Replica, Stores, batch
 from tests.fakes.product_source import WATERMARK, product
@@ -84,7 +85,7 @@ async def live(stores: Stores) -> set[str]:
 async def test_a_sync_has_one_owner_at_a_time(stores: Stores) -> None:
     await stores.replica().order()
     claims = await asyncio.gather(*(stores.replica().leases.claim() for _ in range(4)))
-    assert sum(claim is not None for claim in claims) == 1
+    assert sum(map(len, claims)) == 1
 
 
 async def test_a_silent_owner_is_replaced_and_may_do_nothing_any_more(stores: Stores) -> None:
@@ -107,7 +108,7 @@ async def test_a_silent_owner_is_replaced_and_may_do_nothing_any_more(stores: St
     await old.leases.release(claimed.lease)
     assert await new.syncs.get(claimed.sync.sync_id) == before
     assert await stores.products() == {}
-    assert await new.leases.claim() is None
+    assert await new.leases.claim() == []
 
 
 async def test_whoever_takes_over_goes_on_after_the_last_stored_batch(stores: Stores, replica: Replica) -> None:
@@ -156,6 +157,35 @@ async def test_an_owner_that_lost_touch_finds_out_where_it_stands(replica: Repli
     regained = await replica.leases.regain(claimed.lease)
     assert (regained.lease, regained.checkpoint) == (lease, b"here")
     assert regained.sync == await replica.syncs.get(claimed.sync.sync_id)
+
+
+@pytest.mark.parametrize("price", ["NaN", "Infinity", "-Infinity", "1_0", "ten", "1E+999999", "\uff17.30"])
+async def test_a_price_that_is_none_rejects_its_product_and_nothing_else(
+    stores: Stores, replica: Replica, price: str
+) -> None:
+    await stored(replica, product("1", price="5.00"), product("2"))
+    claimed = await begun(replica)
+    changed = batch(product("1", price=price), product("2", title="New"), product("3"))
+    await apply(replica, claimed, changed)
+    progress = (await replica.syncs.get(claimed.sync.sync_id)).progress
+    assert (progress.products.seen, progress.products.set_aside, progress.issue_count) == (2, 1, 1)
+    assert await live(stores) == {"1", "2", "3"}
+    assert (await stores.items())["1-1"][1] == "5.00"
+    assert "1" in await stores.seen()
+
+
+async def test_a_product_with_several_issues_is_set_aside_once(replica: Replica) -> None:
+    claimed = await begun(replica)
+    issues = [
+        pb.RecordIssue(product_id="1", field="title", product_set_aside=True),
+        pb.RecordIssue(product_id="1", field="price", product_set_aside=True),
+        pb.RecordIssue(product_id="2", product_set_aside=True),
+        pb.RecordIssue(field="id", product_set_aside=True),
+        pb.RecordIssue(field="id", product_set_aside=True),
+    ]
+    await apply(replica, claimed, batch(issues=issues))
+    progress = (await replica.syncs.get(claimed.sync.sync_id)).progress
+    assert (progress.products.set_aside, progress.issue_count) == (4, 5)
 
 
 # -- a batch, once
@@ -457,7 +487,7 @@ async def test_a_cancel_takes_the_right_to_write_and_what_was_stored_stays(
         with pytest.raises(LeaseLost):
             await attempt
     assert await live(stores) == {"1"}
-    assert await replica.leases.claim() is None
+    assert await replica.leases.claim() == []
 
 
 async def test_what_has_succeeded_is_neither_cancelled_nor_resumed(replica: Replica) -> None:
@@ -494,14 +524,15 @@ async def test_only_the_latest_sync_with_something_stored_is_resumed(replica: Re
             await replica.orders.resume(sync.sync_id, request_id="", correlation_id="")
 
 
-async def test_a_later_pass_forgets_what_earlier_ones_met(stores: Stores, replica: Replica) -> None:
+async def test_the_end_of_a_pass_purges_the_ids_that_it_met(stores: Stores, replica: Replica) -> None:
+    """Those of an earlier pass, however many they are, hold up no later one: they are purged in small steps."""
     await failed(replica, product("1"))
     assert await stores.seen() == {"1"}
     claimed = await begun(replica)
-    assert await stores.seen() == set()
     await apply(replica, claimed, batch(product("2")))
+    assert await stores.seen() == {"1", "2"}
     await replica.sweeps.tidy_up(claimed.lease)
-    assert await stores.seen() == set()
+    assert await stores.seen() == {"1"}
 
 
 async def test_every_change_raises_the_revision_by_one(replica: Replica) -> None:
@@ -515,3 +546,19 @@ async def test_every_change_raises_the_revision_by_one(replica: Replica) -> None
     ended = await replica.leases.end(claimed.lease, SyncState.SUCCEEDED)
     revisions = [sync.revision for sync in (ordered, claimed.sync, began.sync, after, ended)]
     assert revisions == [1, 2, 3, 4, 5]
+
+
+# -- what a dashboard shows
+
+
+async def test_the_active_and_the_last_finished_sync_of_a_shop_are_told_apart(replica: Replica) -> None:
+    first = await replica.order()
+    assert await replica.syncs.latest(first.shop) == LatestSyncs(active=first)
+    claimed = await replica.claim()
+    ended = await replica.leases.end(claimed.lease, SyncState.SUCCEEDED)
+    assert await replica.syncs.latest(first.shop) == LatestSyncs(last_finished=ended)
+    second = await replica.order()
+    latest = await replica.syncs.latest(first.shop)
+    assert latest.active is not None
+    assert latest.last_finished is not None
+    assert (latest.active.sync_id, latest.last_finished.sync_id) == (second.sync_id, first.sync_id)

@@ -91,9 +91,9 @@ class Walk:
 
     async def claim(self) -> None:
         replica, model = self.stores.replica(), self.model
-        claimed = await replica.leases.claim()
-        assert (claimed is not None) == (model.active and model.free)
-        if claimed is not None:
+        claims = await replica.leases.claim()
+        assert bool(claims) == (model.active and model.free)
+        for claimed in claims:
             model.epoch, model.state, model.free = model.epoch + 1, SyncState.RUNNING, False
             assert (claimed.lease.epoch, claimed.lease.next_seq) == (model.epoch, model.next_seq)
             await replica.leases.begin(claimed.lease, HEADER)

@@ -95,8 +95,11 @@ class CatalogWorld:
 
     async def claim(self) -> ClaimedSync:
         """The lease of the one free sync."""
-        claimed = await self.leases.claim()
-        assert claimed is not None
+        async with asyncio.timeout(30):
+            # A write of its last owner may hold the row for a moment.
+            while not (claims := await self.leases.claim()):
+                await asyncio.sleep(0.01)
+        (claimed,) = claims
         return claimed
 
     async def sync(self, source: ProductSource, mode: SyncMode = SyncMode.FULL, **limits: Any) -> Sync:

@@ -8,13 +8,17 @@ from datetime import timedelta
 
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncState
 from catalog_svc.source import decode
+from catalog_svc.storage import staging
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.engine import open_engine
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 
@@ -148,10 +152,10 @@ async def test_another_batch_under_a_used_number_is_refused(world: CatalogWorld)
 
 async def test_products_checkpoint_and_progress_are_one_transaction(world: CatalogWorld) -> None:
     claimed = await started(world)
-    broken = product("1")
-    broken.variants[0].price = "no number"
-    with pytest.raises(ArithmeticError):
-        await apply(world, claimed.lease, claimed, batch(product("0"), broken))
+    # The last statement of the transaction fails.
+    await world.execute("ALTER TABLE sync ADD CONSTRAINT never_progresses CHECK (products_seen = 0)")
+    with pytest.raises(IntegrityError):
+        await apply(world, claimed.lease, claimed, batch(product("0"), product("1")))
     (row,) = await world.rows("SELECT next_seq, checkpoint, products_seen FROM sync")
     assert (row["next_seq"], row["checkpoint"], row["products_seen"]) == (0, b"", 0)
     assert await world.rows("SELECT * FROM product") == []
@@ -202,3 +206,34 @@ async def test_no_statement_of_a_batch_outlives_the_lease(world: CatalogWorld) -
             await store.apply(
                 claimed.lease, claimed.sync.shop, batch(product("1")), full=True, items_per_second=None
             )
+
+
+async def test_a_sync_with_a_price_that_is_none_succeeds_and_names_it(world: CatalogWorld) -> None:
+    sync = await world.sync(MemorySource([product("1", price="NaN"), product("2", price="1_0"), product("3")]))
+    assert sync.state is SyncState.SUCCEEDED
+    assert (sync.progress.products.created, sync.progress.products.set_aside) == (1, 2)
+    issues = await world.issues.page(sync.sync_id, after=0, limit=10)
+    told = {(issue.issue.product_id, issue.issue.reason, issue.issue.sample) for issue in issues}
+    assert told == {("1", "INVALID_PRICE", "NaN"), ("2", "INVALID_PRICE", "1_0")}
+
+
+async def test_staging_tables_that_another_release_left_on_a_connection_are_no_hindrance(
+    database_url: str,
+) -> None:
+    """A pooler keeps the server connection, and with it the temporary tables, across an upgrade."""
+    engine = open_engine(database_url, pool_size=1, max_overflow=0)
+    async with engine.begin() as connection:
+        for name in ("stage_item", "stage_product"):
+            await connection.execute(text(f"CREATE TEMPORARY TABLE {name} (item_id text) ON COMMIT DELETE ROWS"))
+    sync = await CatalogWorld(engine).sync(MemorySource([product("1")]))
+    assert sync.state is SyncState.SUCCEEDED
+    await engine.dispose()
+
+
+def test_the_names_of_staging_tables_follow_their_columns() -> None:
+    """So that a release with another column never meets the tables of this one."""
+    columns = "item_id text, price text"
+    assert staging.versioned("stage", columns) == staging.versioned("stage", columns)
+    assert staging.versioned("stage", columns) != staging.versioned("stage", f"{columns}, cost text")
+    for name, statement in zip((staging.STAGE_PRODUCT, staging.STAGE_ITEM), staging.CREATE, strict=True):
+        assert name in statement.text

@@ -119,6 +119,8 @@ async def test_a_database_that_is_away_is_waited_for_and_then_named_without_its_
     async with catalog(DATABASE_URL=url, DATABASE_PATIENCE="2s", LISTEN_ADDRESS="127.0.0.1:0") as process:
         code, err = await ended(process)
     assert code == 2
-    assert "the database does not answer yet" in err
-    assert err.splitlines()[-1].startswith("CATALOG_DATABASE_URL: the database did not answer for 2 s")
+    assert "the database is not ready yet" in err
+    last = err.splitlines()[-1]
+    assert last.startswith("CATALOG_DATABASE_URL: the database was not ready within 2 s: cannot connect: ")
+    assert "Connect call failed" in last
     assert "hunter2secret" not in err

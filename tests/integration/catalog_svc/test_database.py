@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import cast
 
+import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from catalog_svc.domain.errors import StorageUnavailable
+from catalog_svc.domain.errors import QueryTooExpensive, StorageCause, StorageUnavailable
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.engine import open_engine
+from servicekit.status import to_status
+
+
+@pytest.fixture
+async def server(postgres_url: str) -> AsyncIterator[AsyncEngine]:
+    """Connections to a database that tests share: for those that change nothing in it."""
+    engine = open_engine(postgres_url, pool_size=1)
+    yield engine
+    await engine.dispose()
 
 
 async def kill_backend(engine: AsyncEngine, pid: int) -> None:
@@ -30,7 +44,7 @@ async def test_a_transaction_whose_connection_is_lost_is_run_again(engine: Async
         await connection.execute(text("SELECT 1"))
         return pid
 
-    assert await Database(engine, base_delay=0.01).transaction(work) == attempts[1]
+    assert await Database(engine, base_delay=0.01).write(work) == attempts[1]
     assert len(attempts) == 2
 
 
@@ -44,7 +58,7 @@ async def test_a_serialization_failure_is_tried_again(engine: AsyncEngine) -> No
             await connection.execute(text("DO $$ BEGIN RAISE EXCEPTION SQLSTATE '40001'; END $$"))
         return "done"
 
-    assert await Database(engine, base_delay=0.01).transaction(work) == "done"
+    assert await Database(engine, base_delay=0.01).write(work) == "done"
     assert attempts == 3
 
 
@@ -57,7 +71,7 @@ async def test_a_fault_of_ours_is_not_repeated(engine: AsyncEngine) -> None:
         await connection.execute(text("SELECT * FROM no_such_table"))
 
     with pytest.raises(ProgrammingError):
-        await Database(engine).transaction(work)
+        await Database(engine).write(work)
     assert attempts == 1
 
 
@@ -68,7 +82,7 @@ async def test_a_database_that_stays_away_is_said_to_be_unavailable() -> None:
         raise AssertionError("there is no connection")
 
     with pytest.raises(StorageUnavailable):
-        await Database(engine, attempts=2, base_delay=0.01).transaction(work)
+        await Database(engine, attempts=2, base_delay=0.01).write(work)
     await engine.dispose()
 
 
@@ -83,7 +97,7 @@ async def test_a_cancelled_caller_leaves_no_transaction_behind(engine: AsyncEngi
         await connection.execute(text("SELECT pg_sleep(0.3)"))
         finished = True
 
-    task = asyncio.create_task(Database(engine).transaction(work))
+    task = asyncio.create_task(Database(engine).write(work))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -109,3 +123,220 @@ async def test_a_process_frozen_in_a_transaction_loses_it(engine: AsyncEngine) -
         settings = {row.name: row.setting for row in shown}
     assert 0 < settings["idle_in_transaction_session_timeout"] <= 10_000
     assert 0 < settings["lock_timeout"] <= settings["statement_timeout"] <= 60_000
+
+
+RAISED = {
+    "08006": StorageCause.UNREACHABLE,
+    "25006": StorageCause.READ_ONLY,
+    "40001": StorageCause.CONFLICT,
+    "40P01": StorageCause.CONFLICT,
+    "53100": StorageCause.NO_RESOURCES,
+    "53200": StorageCause.NO_RESOURCES,
+    "53300": StorageCause.NO_RESOURCES,
+    "55P03": StorageCause.LOCKED,
+    "57014": StorageCause.TOO_SLOW,
+    "57P01": StorageCause.UNREACHABLE,
+    "57P03": StorageCause.UNREACHABLE,
+    "58030": StorageCause.NO_RESOURCES,
+}
+
+
+@pytest.mark.parametrize(("state", "cause"), RAISED.items())
+async def test_a_transient_error_tells_operators_its_cause_and_callers_nothing(
+    server: AsyncEngine, caplog: pytest.LogCaptureFixture, state: str, cause: StorageCause
+) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(
+            text(f"DO $$ BEGIN RAISE EXCEPTION 'told by the server' USING ERRCODE = '{state}'; END $$")
+        )
+
+    with caplog.at_level(logging.WARNING), pytest.raises(StorageUnavailable) as caught:
+        await Database(server, attempts=2, base_delay=0.001).write(work)
+    assert caught.value.cause is cause
+    shown = to_status(caught.value).SerializeToString()
+    assert b"STORAGE_UNAVAILABLE" in shown
+    assert b"told by the server" not in shown
+    assert state.encode() not in shown
+    record = caplog.records[0]
+    assert (record.__dict__["sqlstate"], record.__dict__["kind"]) == (state, cause.value)
+    assert record.__dict__["detail"] == "told by the server"
+
+
+@pytest.mark.parametrize("state", ["22003", "23505", "42501", "42703", "XX000"])
+async def test_an_error_that_repeating_cannot_mend_is_raised_as_it_is(server: AsyncEngine, state: str) -> None:
+    attempts = 0
+
+    async def work(connection: AsyncConnection) -> None:
+        nonlocal attempts
+        attempts += 1
+        await connection.execute(text(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}'; END $$"))
+
+    with pytest.raises(DBAPIError):
+        await Database(server).write(work)
+    assert attempts == 1
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud800"])
+async def test_a_value_that_the_database_cannot_hold_is_not_taken_for_an_outage(
+    server: AsyncEngine, value: str
+) -> None:
+    attempts = 0
+
+    async def work(connection: AsyncConnection) -> None:
+        nonlocal attempts
+        attempts += 1
+        await connection.execute(text("SELECT CAST(:value AS text)"), {"value": value})
+
+    with pytest.raises((DBAPIError, UnicodeEncodeError)):
+        await Database(server).write(work)
+    assert attempts == 1
+
+
+async def test_a_copy_that_is_too_slow_is_classified_as_any_statement(server: AsyncEngine) -> None:
+    """COPY runs on the driver's own connection, whose errors SQLAlchemy does not wrap."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text("SET LOCAL statement_timeout = '20ms'"))
+        await connection.execute(text("CREATE TEMPORARY TABLE copied (id integer) ON COMMIT DROP"))
+        await connection.execute(
+            text("""
+            CREATE FUNCTION pg_temp.slow() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$""")
+        )
+        await connection.execute(
+            text("CREATE TRIGGER slow BEFORE INSERT ON copied FOR EACH ROW EXECUTE FUNCTION pg_temp.slow()")
+        )
+        driver = cast("asyncpg.Connection", (await connection.get_raw_connection()).driver_connection)
+        await driver.copy_records_to_table("copied", records=[(1,)])
+
+    with pytest.raises(StorageUnavailable) as caught:
+        await Database(server).write(work)
+    assert caught.value.cause is StorageCause.TOO_SLOW
+
+
+async def test_a_wrong_database_name_is_told_apart_from_a_server_that_is_away(database_url: str) -> None:
+    missing = make_url(database_url).set(database="no_such_database").render_as_string(hide_password=False)
+    engine = open_engine(missing)
+
+    async def work(connection: AsyncConnection) -> None:
+        raise AssertionError("there is no connection")
+
+    with pytest.raises(StorageUnavailable) as caught:
+        await Database(engine, attempts=1).write(work)
+    assert caught.value.cause is StorageCause.REFUSED
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+async def test_a_statement_that_is_too_slow_is_not_repeated(server: AsyncEngine, kind: str) -> None:
+    attempts = 0
+
+    async def work(connection: AsyncConnection) -> None:
+        nonlocal attempts
+        attempts += 1
+        await connection.execute(text("SET LOCAL statement_timeout = '50ms'"))
+        await connection.execute(text("SELECT pg_sleep(60)"))
+
+    with pytest.raises(StorageUnavailable) as caught:
+        await getattr(Database(server), kind)(work)
+    assert (attempts, caught.value.cause) == (1, StorageCause.TOO_SLOW)
+    assert isinstance(caught.value, QueryTooExpensive) is (kind == "read")
+
+
+async def test_a_read_may_take_no_longer_than_its_caller_waits(server: AsyncEngine) -> None:
+    async def work(connection: AsyncConnection) -> str:
+        await connection.execute(text("SELECT pg_sleep(60)"))
+        raise AssertionError("the query was not stopped")
+
+    with pytest.raises(QueryTooExpensive) as caught:
+        await Database(server, remaining=lambda: 0.2).read(work)
+    shown = to_status(caught.value)
+    assert shown.message == "query too expensive: narrow the filter"
+
+
+async def test_a_deadline_far_away_leaves_a_read_the_usual_limit(server: AsyncEngine) -> None:
+    async def limit(connection: AsyncConnection) -> str:
+        return str((await connection.execute(text("SHOW statement_timeout"))).scalar_one())
+
+    assert await Database(server, remaining=lambda: 3600.0).read(limit) == "30s"
+    assert await Database(server).read(limit) == "30s"
+
+
+async def test_a_cancelled_read_stops_its_query_on_the_server(engine: AsyncEngine, database_url: str) -> None:
+    begun: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def work(connection: AsyncConnection) -> None:
+        begun.set_result((await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+        await connection.execute(text("SELECT pg_sleep(600)"))
+
+    task = asyncio.create_task(Database(engine).read(work))
+    pid = await begun
+    await _until_active(engine, pid, active=True)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await _until_active(engine, pid, active=False)
+
+
+async def _until_active(engine: AsyncEngine, pid: int, *, active: bool) -> None:
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid AND query LIKE '%pg_sleep(600)%'")
+    async with asyncio.timeout(30), engine.connect() as connection:
+        while ((await connection.execute(query, {"pid": pid})).scalar_one() == 1) is not active:
+            await connection.rollback()
+            await asyncio.sleep(0.01)
+
+
+async def test_the_queries_of_a_read_see_one_snapshot(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE counted (id integer)"))
+
+    async def work(connection: AsyncConnection) -> tuple[int, int]:
+        query = text("SELECT count(*) FROM counted")
+        before: int = (await connection.execute(query)).scalar_one()
+        async with engine.begin() as other:
+            await other.execute(text("INSERT INTO counted VALUES (1)"))
+        after: int = (await connection.execute(query)).scalar_one()
+        return before, after
+
+    assert await Database(engine).read(work) == (0, 0)
+
+
+async def test_writes_are_read_committed_whatever_the_database_defaults_to(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    name = make_url(database_url).database
+    async with engine.begin() as connection:
+        await connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"))
+    await engine.dispose()
+
+    async def level(connection: AsyncConnection) -> str:
+        return str((await connection.execute(text("SHOW transaction_isolation"))).scalar_one())
+
+    assert await Database(engine).write(level) == "read committed"
+    assert await Database(engine).read(level) == "repeatable read"
+
+
+async def test_a_write_goes_on_as_soon_as_a_read_only_database_is_writable_again(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    """As in a failover: the connections that are open lead to a server that takes no writes."""
+    name = make_url(database_url).database
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE written (id integer)"))
+        await connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+    await engine.dispose()
+    attempts = 0
+
+    async def work(connection: AsyncConnection) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 2:
+            async with engine.connect() as other:
+                await other.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE"))
+                await other.commit()
+                await other.execute(text(f"ALTER DATABASE {name} RESET default_transaction_read_only"))
+                await other.commit()
+        await connection.execute(text("INSERT INTO written VALUES (1)"))
+
+    await Database(engine, base_delay=0.001).write(work)
+    assert attempts == 3

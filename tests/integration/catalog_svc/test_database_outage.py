@@ -10,12 +10,19 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import StorageUnavailable
+from catalog_svc.domain.progress import WaitReason
+from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncState
+from catalog_svc.storage.batches import BatchStore
+from catalog_svc.storage.database import Database
+from catalog_svc.usecases.work import Worker
+from tests.conftest import execute
 from tests.fakes.product_source import MemorySource, product
-from tests.integration.catalog_svc.conftest import CatalogWorld
+from tests.integration.catalog_svc.conftest import CatalogWorld, until
 
 QUICK: dict[str, Any] = {"storage_retry_delay": timedelta(milliseconds=20), "items_per_transaction": 1}
 
@@ -136,3 +143,90 @@ async def test_connections_cut_all_the_time_stop_nothing(world: CatalogWorld, en
     assert cuts >= 2
     assert (sync.state, sync.attempt_count) == (SyncState.SUCCEEDED, 1)
     assert sync.progress.products.seen == sync.progress.products.created == 60
+
+
+async def slow_for_batches_above(world: CatalogWorld, products: int) -> None:
+    """Has the database take a minute for each statement that stores more products than that."""
+    await world.execute(f"""
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF (SELECT count(*) FROM stored) > {products} THEN PERFORM pg_sleep(60); END IF;
+            RETURN NULL; END $$""")
+    await world.execute("""
+        CREATE TRIGGER slow AFTER INSERT ON product REFERENCING NEW TABLE AS stored
+        FOR EACH STATEMENT EXECUTE FUNCTION slow()""")
+
+
+def impatient(world: CatalogWorld) -> None:
+    """Bounds a batch's statements by 300 ms."""
+    world.batches = BatchStore(Database(world.engine), ttl=timedelta(milliseconds=300))
+
+
+async def test_a_batch_that_the_database_is_too_slow_for_is_stored_in_smaller_ones(world: CatalogWorld) -> None:
+    await slow_for_batches_above(world, 2)
+    impatient(world)
+    source = MemorySource([product(f"{n:03}") for n in range(20)], batch_size=20)
+    sync = await world.sync(source, storage_retry_delay=timedelta(milliseconds=20))
+    assert (sync.state, sync.attempt_count) == (SyncState.SUCCEEDED, 1)
+    assert sync.progress.products.created == 20
+    assert [request.max_batch_products for request in source.requests] == [0, 10, 5, 2]
+    waits = [sync.waiting for sync in world.published if sync.waiting]
+    assert {wait.reason for wait in waits} == {WaitReason.STORAGE}
+    assert "did not finish the last write in time" in waits[0].message
+
+
+async def test_a_batch_that_always_times_out_fails_its_sync_with_a_stable_reason(world: CatalogWorld) -> None:
+    """Else the shop could not be synced any more, and nobody would know."""
+    await slow_for_batches_above(world, 0)
+    impatient(world)
+    source = MemorySource([product(f"{n:03}") for n in range(4)], batch_size=4)
+    sync = await world.sync(source, storage_retry_delay=timedelta(milliseconds=20), max_slow_writes=5)
+    assert sync.state is SyncState.FAILED
+    assert sync.error is not None
+    assert sync.error.reason == "SYNC_STALLED"
+    assert "the database did not finish them in time" in sync.error.message
+    assert [request.max_batch_products for request in source.requests] == [0, 2, 1, 1, 1]
+
+
+async def test_an_outage_after_the_end_of_a_sync_changes_nothing_of_it(
+    world: CatalogWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(world.sweeps, "tidy_up", failing(world.sweeps.tidy_up, at={1}, committed=False))
+    with caplog.at_level(logging.INFO):
+        sync = await world.sync(shop_of(4), **QUICK)
+    assert sync.state is SyncState.SUCCEEDED
+    logged = [record.getMessage() for record in caplog.records]
+    assert "sync succeeded" in logged
+    assert not [message for message in logged if "lost to another replica" in message]
+
+
+async def test_syncs_go_on_by_themselves_when_a_read_only_database_takes_writes_again(
+    world: CatalogWorld, database_url: str, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a failover: for a moment all that answers is a server that takes no writes."""
+    name = make_url(database_url).database
+    source = shop_of(4)
+    source.hold = asyncio.Event()
+    begun, waiting = await world.order(), await world.order(ShopKey("shopify", "waiting.myshopify.com"))
+    worker = Worker(
+        leases=world.leases,
+        runner=world.runner(source, **QUICK),
+        drain=world.drain,
+        max_running=1,
+        max_per_platform=1,
+        poll_every=timedelta(milliseconds=50),
+    )
+    working = asyncio.create_task(worker.run())
+    await until(lambda: any(sync.progress.products.seen for sync in world.published))
+    await execute(postgres_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await world.engine.dispose()
+    source.hold.set()
+    await until(lambda: any(record.__dict__.get("kind") == "read-only" for record in caplog.records))
+    await execute(postgres_url, f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    async with asyncio.timeout(30):
+        while not all([(await world.syncs.get(sync.sync_id)).state.ended for sync in (begun, waiting)]):
+            await asyncio.sleep(0.05)
+    world.drain.start()
+    await working
+    for sync in (begun, waiting):
+        ended = await world.syncs.get(sync.sync_id)
+        assert (ended.state, ended.attempt_count) == (SyncState.SUCCEEDED, 1)

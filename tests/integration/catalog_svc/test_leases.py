@@ -6,24 +6,29 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.sync import SyncState
+from catalog_svc.domain.progress import WaitReason
+from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.sync import SyncMode, SyncState, SyncTrigger
+from catalog_svc.rpc import convert
 from tests.integration.catalog_svc.conftest import HEADER, CatalogWorld
 
 
 async def test_a_held_sync_is_not_claimed_again(world: CatalogWorld) -> None:
     await world.order()
     await world.claim()
-    assert await world.leases.claim() is None
+    assert await world.leases.claim() == []
 
 
 async def test_of_many_replicas_one_claims(world: CatalogWorld, engine: AsyncEngine) -> None:
     await world.order()
     replicas = [CatalogWorld(engine) for _ in range(6)]
     claims = await asyncio.gather(*(replica.leases.claim() for replica in replicas))
-    assert sum(claim is not None for claim in claims) == 1
+    assert sum(map(len, claims)) == 1
 
 
 async def test_a_silent_owner_is_replaced_and_finds_its_lease_lost(world: CatalogWorld) -> None:
@@ -44,7 +49,7 @@ async def test_renewing_keeps_a_lease_beyond_its_ttl(engine: AsyncEngine) -> Non
     for _ in range(4):
         await asyncio.sleep(0.2)
         await world.leases.renew(claimed.lease)
-    assert await world.leases.claim() is None
+    assert await world.leases.claim() == []
 
 
 async def test_a_released_sync_is_free_at_once_and_the_hand_over_counts_as_no_failure(world: CatalogWorld) -> None:
@@ -103,3 +108,82 @@ async def test_renewals_are_hot_updates(world: CatalogWorld) -> None:
     )
     assert row["all"] >= 50
     assert row["hot"] >= row["all"] - 5
+
+
+async def test_a_sync_whose_row_is_locked_is_passed_over(world: CatalogWorld, engine: AsyncEngine) -> None:
+    """A batch that takes longer than the lease holds its row: whoever claims must not wait for that."""
+    late = await world.order()
+    await world.claim()
+    await world.expire_lease(late.sync_id)
+    free = await world.order(ShopKey("shopify", "free.myshopify.com"))
+    async with engine.connect() as batch:
+        await batch.execute(text("UPDATE sync SET next_seq = next_seq WHERE sync_id = :id"), {"id": late.sync_id})
+        claimed = await world.leases.claim(limit=20)
+        # Had it waited, it would have waited for this transaction, which ends only now.
+        assert (await batch.execute(text("SELECT 1"))).scalar_one() == 1
+        await batch.rollback()
+    assert [one.sync.sync_id for one in claimed] == [free.sync_id]
+    assert [one.sync.sync_id for one in await world.leases.claim(limit=20)] == [late.sync_id]
+
+
+async def test_one_claim_takes_as_many_as_there_is_room_for_the_oldest_orders_first(world: CatalogWorld) -> None:
+    scheduled = await world.order(ShopKey("shopify", "s.myshopify.com"), trigger=SyncTrigger.SCHEDULE)
+    ordered = [await world.order(ShopKey("shopify", f"o{n}.myshopify.com")) for n in range(3)]
+    first = {claimed.sync.sync_id for claimed in await world.leases.claim(limit=2)}
+    assert first == {sync.sync_id for sync in ordered[:2]}
+    rest = {claimed.sync.sync_id for claimed in await world.leases.claim(limit=5)}
+    assert rest == {ordered[2].sync_id, scheduled.sync_id}
+
+
+async def test_replicas_that_claim_at_once_share_the_syncs(world: CatalogWorld, engine: AsyncEngine) -> None:
+    orders = {(await world.order(ShopKey("shopify", f"o{n}.myshopify.com"))).sync_id for n in range(12)}
+    replicas = [CatalogWorld(engine) for _ in range(4)]
+    claims = await asyncio.gather(*(replica.leases.claim(limit=5) for replica in replicas))
+    taken = [claimed.sync.sync_id for claim in claims for claimed in claim]
+    assert len(taken) == len(set(taken))
+    rest = await world.leases.claim(limit=20)
+    assert {*taken, *(claimed.sync.sync_id for claimed in rest)} == orders
+
+
+async def test_a_sync_that_a_newer_release_started_is_run_when_only_its_trigger_is_unknown(
+    world: CatalogWorld,
+) -> None:
+    webhook = await world.order()
+    await world.execute("UPDATE sync SET trigger = 'WEBHOOK', waiting_reason = 'BACKLOG', waiting_until = now()")
+    claimed = await world.claim()
+    assert (claimed.sync.sync_id, claimed.sync.trigger) == (webhook.sync_id, SyncTrigger.UNSPECIFIED)
+    assert claimed.sync.waiting is not None
+    assert claimed.sync.waiting.reason is WaitReason.UNSPECIFIED
+    shown = convert.sync(claimed.sync)
+    assert shown.trigger == pb.Sync.TRIGGER_UNSPECIFIED
+    assert shown.waiting.reason == pb.Waiting.REASON_UNSPECIFIED
+
+
+async def test_a_sync_of_a_mode_that_only_a_newer_release_knows_is_left_to_it(world: CatalogWorld) -> None:
+    await world.order()
+    await world.execute("UPDATE sync SET mode = 'DELTA'")
+    assert await world.leases.claim() == []
+
+
+async def test_a_state_that_only_a_newer_release_knows_is_shown_as_unspecified(world: CatalogWorld) -> None:
+    ordered = await world.order()
+    await world.execute("UPDATE sync SET state = 'PAUSED', mode = 'DELTA'")
+    sync = await world.syncs.get(ordered.sync_id)
+    assert (sync.state, sync.mode) == (SyncState.UNSPECIFIED, SyncMode.UNSPECIFIED)
+    assert not sync.state.ended
+    shown = convert.sync(sync)
+    assert (shown.state, shown.mode) == (pb.Sync.STATE_UNSPECIFIED, pb.Sync.MODE_UNSPECIFIED)
+
+
+async def test_a_row_that_cannot_be_decoded_hides_no_other_sync(
+    world: CatalogWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = await world.order()
+    good = await world.order(ShopKey("shopify", "good.myshopify.com"))
+    await world.execute(
+        "UPDATE sync SET error_reason = 'X', error_metadata = '[1]' WHERE sync_id = :id", id=bad.sync_id
+    )
+    assert [claimed.sync.sync_id for claimed in await world.leases.claim(limit=2)] == [good.sync_id]
+    assert str(bad.sync_id) in {record.__dict__.get("sync_id") for record in caplog.records}
+    last = await world.order(ShopKey("shopify", "last.myshopify.com"))
+    assert [claimed.sync.sync_id for claimed in await world.leases.claim(limit=1)] == [last.sync_id]

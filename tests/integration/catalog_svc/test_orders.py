@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from catalog_svc.domain.errors import RequestIdReused, SyncAlreadyRunning
+from catalog_svc.domain.errors import RequestIdReused, StorageCause, StorageUnavailable, SyncAlreadyRunning
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncMode, SyncState
 from tests.fakes.product_source import WATERMARK, MemorySource, product
@@ -64,3 +64,16 @@ async def test_a_later_incremental_sync_reads_from_the_watermark_minus_the_overl
     (request,) = source.requests
     assert request.updated_after is not None
     assert (WATERMARK - request.updated_after).total_seconds() == 300
+
+
+async def test_an_order_that_always_meets_a_sync_that_is_gone_again_ends_with_an_answer(
+    world: CatalogWorld,
+) -> None:
+    """Else a call would turn round for ever, a transaction each time."""
+    await world.execute(
+        "CREATE FUNCTION no_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
+    )
+    await world.execute("CREATE TRIGGER no_row BEFORE INSERT ON sync FOR EACH ROW EXECUTE FUNCTION no_row()")
+    with pytest.raises(StorageUnavailable) as caught:
+        await world.order()
+    assert caught.value.cause is StorageCause.CONFLICT

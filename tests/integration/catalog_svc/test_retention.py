@@ -72,7 +72,8 @@ async def test_old_syncs_go_with_all_that_belongs_to_them(world: CatalogWorld) -
     ids = {sync.sync_id for sync in kept}
     assert await syncs_left(world) == ids
     assert await left(world, "sync_issue", "sync_id") == ids
-    assert await left(world, "sync_seen", "pass_id") == ids
+    # Only the latest may be resumed, and needs the ids that it met.
+    assert await left(world, "sync_seen", "pass_id") == {kept[-1].sync_id}
     assert old.sync_id not in ids
 
 
@@ -188,7 +189,7 @@ async def test_many_rows_go_in_small_transactions(world: CatalogWorld, engine: A
     event.listen(engine.sync_engine, "after_cursor_execute", note)
     await retention(world, rows_at_once=4, syncs_at_once=2).forget()
     assert max(deleted) == 4
-    assert sum(deleted) == 25 + 3 + 6
+    assert sum(deleted) == 25 + 3 + 6 + 9
     assert await left(world, "item", "item_id") == {"2-1"}
     assert len(await syncs_left(world)) == 2
 
@@ -198,7 +199,7 @@ async def test_the_last_chunk_is_not_the_end_of_a_shop_s_old_syncs(world: Catalo
         await ended(world, "FAILED", days_ago=60)
     await retention(world, rows_at_once=2, syncs_at_once=1).forget()
     assert len(await syncs_left(world)) == 2
-    assert len(await left(world, "sync_seen", "pass_id")) == 2
+    assert len(await left(world, "sync_seen", "pass_id")) == 1
 
 
 async def test_two_replicas_may_forget_at_once_beside_a_running_sync(
@@ -248,3 +249,29 @@ async def test_a_drain_ends_forgetting_between_two_steps(world: CatalogWorld) ->
     with pytest.raises(ServerDraining):
         await retention(world, rows_at_once=1).forget()
     assert len(await left(world, "item", "item_id")) == 19
+
+
+async def test_ids_that_a_failed_pass_met_are_purged_in_small_steps_once_another_sync_was_started(
+    world: CatalogWorld, engine: AsyncEngine
+) -> None:
+    failed = await ended(world, "FAILED", days_ago=0)
+    await retention(world).forget()
+    assert await left(world, "sync_seen", "pass_id") == {failed.sync_id}
+    await world.order()
+    deleted: list[int] = []
+
+    def note(*arguments: Any) -> None:
+        cursor, statement = arguments[1], arguments[2]
+        if "DELETE FROM sync_seen" in statement:
+            deleted.append(cursor.rowcount)
+
+    event.listen(engine.sync_engine, "after_cursor_execute", note)
+    await retention(world, rows_at_once=2).forget()
+    assert await left(world, "sync_seen", "pass_id") == set()
+    assert deleted == [2, 1, 0]
+
+
+async def test_ids_that_a_running_pass_met_stay(world: CatalogWorld) -> None:
+    running = await ended(world, "RUNNING", days_ago=0)
+    await retention(world).forget()
+    assert await left(world, "sync_seen", "pass_id") == {running.sync_id}

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import ShopNotFound, StorageUnavailable
@@ -465,3 +466,19 @@ async def test_a_scheduled_sync_reads_from_the_overlap_and_deletes_no_more_than_
     await replica.look()
     (row,) = await world.rows("SELECT updated_after, allow_mass_delete FROM sync WHERE trigger = 'SCHEDULE'")
     assert (row["updated_after"], row["allow_mass_delete"]) == (WATERMARK - 5 * MINUTE, False)
+
+
+async def test_a_schedule_is_changed_without_counting_the_catalog(
+    world: CatalogWorld, engine: AsyncEngine
+) -> None:
+    """A count takes half a second for each 300,000 items."""
+    await synced(world)
+    statements: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    await Replica(world, BOTH).set(SHOP, ScheduleChange(paused=True))
+    assert statements
+    assert not [statement for statement in statements if " item" in statement or "count(" in statement]

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.storage.engine import open_engine
-from catalog_svc.storage.schema import SchemaOutdated, check_schema, migrate
+from catalog_svc.storage.schema import (
+    MigrationBlocked,
+    SchemaOutdated,
+    SchemaTooNew,
+    check_schema,
+    migrate,
+)
 from catalog_svc.storage.tables import metadata
 
 
@@ -34,10 +42,92 @@ async def test_two_replicas_may_migrate_at_once(empty_database_url: str) -> None
         await engine.dispose()
 
 
-async def test_a_catalog_refuses_to_start_on_an_old_schema(empty_database_url: str) -> None:
+async def test_a_second_migration_waits_for_the_first_however_long_that_takes(empty_database_url: str) -> None:
+    """Longer than any lock timeout of a session."""
     engine = open_engine(empty_database_url)
-    with pytest.raises(SchemaOutdated, match="python -m catalog_svc migrate"):
+    async with engine.connect() as first:
+        await first.execute(text("SELECT pg_advisory_lock(5021977)"))
+        await first.commit()
+        second = asyncio.create_task(migrate(engine))
+        # It neither fails nor holds a snapshot, for which an index that is built concurrently would wait.
+        idle = text("""
+            SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+              AND state = 'idle' AND query LIKE 'COMMIT%' AND xact_start IS NULL AND backend_xmin IS NULL""")
+        async with asyncio.timeout(30):
+            while (await first.execute(idle)).scalar_one() == 0:
+                await first.commit()
+                await asyncio.sleep(0.01)
+        await first.execute(text("SELECT pg_advisory_unlock(5021977)"))
+        await first.commit()
+        assert await second != ""
+    await check_schema(engine)
+    await engine.dispose()
+
+
+async def test_a_migration_that_never_comes_to_its_turn_says_why(empty_database_url: str) -> None:
+    engine = open_engine(empty_database_url)
+    async with engine.connect() as first:
+        await first.execute(text("SELECT pg_advisory_lock(5021977)"))
+        await first.commit()
+        with pytest.raises(MigrationBlocked, match=r"another migration has been running"):
+            await migrate(engine, lock_patience=timedelta(milliseconds=50))
+    await engine.dispose()
+
+
+async def test_a_catalog_refuses_to_start_on_an_old_schema_and_says_what_to_run(
+    empty_database_url: str, database_url: str
+) -> None:
+    engine = open_engine(empty_database_url)
+    with pytest.raises(SchemaOutdated, match=r"there is no schema yet.*python -m catalog_svc migrate"):
         await check_schema(engine)
+    await engine.dispose()
+    engine = open_engine(database_url)
+    await set_schema(engine, version="0001")
+    with pytest.raises(SchemaOutdated, match=r"the schema is 0001.*python -m catalog_svc migrate"):
+        await check_schema(engine)
+    await engine.dispose()
+
+
+async def test_an_older_release_starts_on_a_newer_schema_that_is_compatible_with_it(database_url: str) -> None:
+    """A replica that restarts while a newer release is rolled out, and every return to an older release."""
+    engine = open_engine(database_url)
+    await set_schema(engine, version="9998")
+    await check_schema(engine)
+    assert await migrate(engine) == "9998"
+    await engine.dispose()
+
+
+async def test_an_older_release_refuses_a_newer_schema_that_left_it_behind(database_url: str) -> None:
+    engine = open_engine(database_url)
+    await set_schema(engine, version="9999", min_compatible="9998")
+    for run in (check_schema, migrate):
+        with pytest.raises(SchemaTooNew, match=r"the schema is 9999.*schema 9998 or newer.*start a newer release"):
+            await run(engine)
+    await engine.dispose()
+
+
+async def set_schema(engine: AsyncEngine, *, version: str, min_compatible: str | None = None) -> None:
+    """As migrations of another release leave it."""
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = :version"), {"version": version})
+        if min_compatible:
+            await connection.execute(
+                text("UPDATE schema_compatibility SET min_compatible = :version"), {"version": min_compatible}
+            )
+
+
+async def test_a_table_in_use_blocks_a_migration_with_a_word_of_advice(database_url: str) -> None:
+    engine = open_engine(database_url)
+    await set_schema(engine, version="0003")
+    async with engine.begin() as connection:
+        await connection.execute(text("DROP TABLE schema_compatibility"))
+    async with engine.connect() as user:
+        await user.execute(text("SET idle_in_transaction_session_timeout = 0"))
+        await user.execute(text("LOCK TABLE alembic_version IN EXCLUSIVE MODE"))
+        with pytest.raises(MigrationBlocked, match=r"is in use; run `python -m catalog_svc migrate` again"):
+            await migrate(engine, table_patience=timedelta(milliseconds=100))
+        await user.rollback()
+    assert await migrate(engine) == "0004"
     await engine.dispose()
 
 

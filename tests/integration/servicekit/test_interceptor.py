@@ -14,6 +14,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from google.rpc import status_pb2
 
 from servicekit.correlation import correlation_id
+from servicekit.deadline import remaining_seconds
 from servicekit.failure import Failure, FieldViolation, InvalidRequest
 from servicekit.status import DETAILS_KEY, MAX_STATUS_BYTES, read_failure, read_failure_now
 from tests.integration.servicekit.conftest import SERVICE, Handlers, LogLines, Serve
@@ -349,3 +350,18 @@ async def test_a_client_that_reads_nothing_holds_what_the_stream_holds_no_longer
         failure = await read_failure(ended.value, call)
     assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "STREAM_EXPIRED")
     assert (await logged.call())["code"] == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize(("seconds", "known"), [(60, True), (None, False)])
+async def test_a_handler_knows_how_long_its_caller_waits(serve: Serve, seconds: float | None, known: bool) -> None:
+    seen: list[float | None] = []
+
+    async def unary(request: Any, context: Any) -> StringValue:
+        seen.append(remaining_seconds())
+        return StringValue()
+
+    async with serve(Handlers(unary_unary=unary)) as running:
+        await running.call("unary_unary", timeout=seconds)
+    (remaining,) = seen
+    assert (remaining is not None) is known
+    assert remaining is None or 0 < remaining <= 60

@@ -40,7 +40,7 @@ class Process:
 
     async def claim(self) -> ClaimedSync | None:
         """Takes up a sync and begins to run it."""
-        self.claimed = await self.leases.claim()
+        self.claimed = next(iter(await self.leases.claim()), None)
         if self.claimed is not None:
             runner = SyncRunner(
                 leases=self.leases,

@@ -46,8 +46,7 @@ class Counted:
 
     async def run(self, work: Callable[[ClaimedSync], Awaitable[None]]) -> None:
         """Claims a sync and runs it by `work`."""
-        claimed = await self.leases.claim()
-        assert claimed is not None
+        (claimed,) = await self.leases.claim()
         await MeteredRuns(RunBy(work), self._metrics).run(claimed)
 
 
@@ -109,8 +108,7 @@ async def test_the_end_of_a_run_that_lost_its_lease_ends_no_wait_of_its_successo
 
     async def loses_its_lease(claimed: ClaimedSync) -> None:
         counted.catalog.let_time_pass(timedelta(minutes=1))
-        successor = await counted.leases.claim()
-        assert successor is not None
+        (successor,) = await counted.leases.claim()
         await counted.wait(successor, WaitReason.THROTTLED)
 
     await counted.run(loses_its_lease)

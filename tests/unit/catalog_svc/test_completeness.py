@@ -43,6 +43,7 @@ def end(source: int, emitted: int, set_aside: int = 0) -> SourceEnd:
         (stored(0), end(0, 0)),
         (stored(10), end(10, 10)),
         (stored(9, set_aside=1), end(10, 9, 1)),
+        (stored(9, set_aside=1), end(10, 10)),
         (stored(10), end(8, 10)),
         (stored(11), end(10, 10)),
     ],

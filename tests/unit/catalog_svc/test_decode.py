@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog_svc.domain.issue import RecordRejected
 from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import WaitReason
 from catalog_svc.source import decode, unpack
@@ -90,3 +91,56 @@ def test_a_stock_of_zero_is_not_taken_for_a_nul_and_hides_none(stocks: list[int 
 def test_a_product_without_anything_is_still_a_product(product: pb.Product) -> None:
     record, items = incoming(product).unpack()
     assert (record.product_id, record.item_count, items) == ("1", 0, [])
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ("", None),
+        ("7.30", "7.30"),
+        ("0", "0"),
+        ("007.30", "7.30"),
+        ("-7.30", "-7.30"),
+        ("-0.00", "0.00"),
+        ("1E+2", "100"),
+        ("1e-7", "0.0000001"),
+        (".5", "0.5"),
+    ],
+)
+def test_a_number_is_kept_digit_for_digit_as_the_database_writes_it(sent: str, stored: str | None) -> None:
+    assert unpack.exact(sent) == stored
+
+
+@pytest.mark.parametrize(
+    "text", ["NaN", "sNaN", "Infinity", "-inf", "1_0", "ten", "1E+999999", "9" * 61, "\uff17", "1\0"]
+)
+def test_what_is_no_exact_decimal_number_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no exact decimal number"):
+        unpack.exact(text)
+
+
+@pytest.mark.parametrize(
+    ("variant", "reason", "field"),
+    [
+        ({"price": "NaN"}, "INVALID_PRICE", "price"),
+        ({"compare_at_price": "1_0"}, "INVALID_PRICE", "compare_at_price"),
+        ({"weight": "heavy"}, "INVALID_FIELD", "weight"),
+        ({"update_time": Timestamp(seconds=10**17)}, "INVALID_FIELD", "update_time"),
+    ],
+)
+def test_a_product_that_cannot_be_stored_says_which_field_is_wrong(
+    variant: dict[str, Any], reason: str, field: str
+) -> None:
+    sent = pb.Product(id="1", variants=[pb.Variant(**{"id": "11", "price": "7.30", **variant})])
+    with pytest.raises(RecordRejected) as caught:
+        incoming(sent).unpack()
+    issue = caught.value.issue
+    assert (issue.reason, issue.field, issue.product_id, issue.product_set_aside) == (reason, field, "1", True)
+
+
+def test_an_offer_with_a_price_that_is_none_is_left_out_and_named() -> None:
+    level = pb.StockLevel(product_id="1", variant_id="1-1", available=True, offer=pb.Offer(price="NaN"))
+    batch = decode.batch(pb.ProductBatch(stock_levels=[level]), currency_code="EUR")
+    assert (batch.stock_levels[0].available, batch.stock_levels[0].offer) == (True, None)
+    (issue,) = batch.issues
+    assert (issue.reason, issue.item_id, issue.product_set_aside) == ("INVALID_PRICE", "1-1", False)

@@ -120,8 +120,7 @@ async def test_a_short_outage_ends_no_watch() -> None:
 async def test_watchers_of_a_sync_that_runs_on_this_replica_are_told_too() -> None:
     catalog = MemoryCatalog()
     sync = await pending(catalog)
-    claimed = await MemoryLeases(MemoryLink(catalog)).claim()
-    assert claimed is not None
+    (claimed,) = await MemoryLeases(MemoryLink(catalog)).claim()
     async with replica(catalog) as one:
         with one.feed.follow(sync.sync_id, counted=False):
             one.feed.publish(claimed.sync)

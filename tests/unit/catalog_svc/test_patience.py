@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
-from catalog_svc.usecases.patience import Patience, RunLimits
+from catalog_svc.usecases.patience import Patience, RunLimits, TransactionSize
 
 
 class Clock:
@@ -77,3 +77,61 @@ def test_what_the_source_asks_for_is_respected_within_reason() -> None:
     assert waiting.next_delay(asked) == timedelta(seconds=12)
     absurd = failed("SOURCE_RATE_LIMITED", retry_after=timedelta(days=2))
     assert waiting.next_delay(absurd) == timedelta(seconds=30)
+
+
+def slow_transaction(size: TransactionSize, *, products: int = 250, items: int = 2_000) -> None:
+    size.attempt(products=products, items=items)
+    size.too_slow()
+
+
+def test_a_transaction_is_halved_each_time_the_database_is_too_slow_for_it_down_to_one_product() -> None:
+    size = TransactionSize(RunLimits())
+    assert (size.max_products, size.max_items) == (0, 2_000)
+    asked = []
+    for _ in range(9):
+        slow_transaction(size, products=size.max_products or 250, items=size.max_items)
+        asked.append(size.max_products)
+    assert asked == [125, 62, 31, 15, 7, 3, 1, 1, 1]
+    assert size.max_items == 2_000 >> 9
+
+
+def test_half_of_what_was_attempted_is_tried_next_not_half_of_what_was_allowed() -> None:
+    size = TransactionSize(RunLimits())
+    slow_transaction(size, products=10, items=40)
+    assert (size.max_products, size.max_items) == (5, 20)
+
+
+def test_a_slow_write_that_was_no_batch_is_counted_and_halves_nothing() -> None:
+    size = TransactionSize(RunLimits())
+    size.too_slow()
+    assert (size.slow_writes, size.max_products, size.max_items) == (1, 0, 2_000)
+
+
+def test_a_transaction_grows_again_when_the_database_keeps_up() -> None:
+    size = TransactionSize(RunLimits())
+    slow_transaction(size)
+    slow_transaction(size, products=125, items=1_000)
+    for _ in range(150):
+        size.stored()
+    assert (size.max_products, size.max_items) == (0, 2_000)
+
+
+def test_only_slow_writes_in_a_row_exhaust_the_attempts() -> None:
+    size = TransactionSize(RunLimits(max_slow_writes=3))
+    for _ in range(5):
+        size.too_slow()
+        size.too_slow()
+        assert not size.is_exhausted
+        size.stored()
+    for _ in range(3):
+        size.too_slow()
+    assert size.is_exhausted
+
+
+def test_the_database_is_left_alone_longer_after_each_slow_write() -> None:
+    size = TransactionSize(RunLimits())
+    delays = []
+    for _ in range(6):
+        size.too_slow()
+        delays.append(size.next_delay.total_seconds())
+    assert delays == [2, 4, 8, 16, 30, 30]

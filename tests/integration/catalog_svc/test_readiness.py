@@ -1,0 +1,90 @@
+"""Health follows the database, not the load on it, and not one slow answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from catalog_svc.storage.engine import open_engine
+from catalog_svc.storage.readiness import Readiness, watch_readiness
+from servicekit.drain import Drain
+from tests.conftest import execute
+from tests.integration.catalog_svc.conftest import until
+
+
+def test_three_failures_in_a_row_make_unready_and_one_success_makes_ready() -> None:
+    readiness = Readiness()
+    observed = [readiness.observe(ok) for ok in (True, False, False, True, False, False, False, False, True)]
+    assert observed == [True, True, True, True, True, True, False, False, True]
+
+
+def test_nothing_is_ready_before_the_first_success() -> None:
+    readiness = Readiness()
+    assert not readiness.is_ready
+    assert not readiness.observe(False)
+    assert readiness.observe(True)
+
+
+async def test_a_database_that_goes_away_and_comes_back_is_told_once_each_time(
+    database_url: str, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = make_url(database_url).database
+    told: list[bool] = []
+
+    async def tell(serving: bool) -> None:
+        told.append(serving)
+
+    drain, pings = Drain(), open_engine(database_url, pool_size=1, max_overflow=0)
+    with caplog.at_level(logging.INFO):
+        watching = asyncio.create_task(watch_readiness(pings, tell, drain, interval=timedelta(milliseconds=50)))
+        await until(lambda: told == [True])
+        await execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await execute(
+            postgres_url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        await until(lambda: told == [True, False])
+        await execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await until(lambda: told == [True, False, True])
+    drain.start()
+    await watching
+    await pings.dispose()
+    failures = [record for record in caplog.records if record.getMessage() == "database ping failed"]
+    assert len(failures) >= 3
+    assert f'database "{name}" is not currently accepting connections' in failures[-1].__dict__["detail"]
+
+
+async def test_a_read_only_database_is_serving_and_its_end_is_noticed(
+    engine: AsyncEngine, database_url: str, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = make_url(database_url).database
+    told: list[bool] = []
+    reconnected = asyncio.Event()
+
+    async def tell(serving: bool) -> None:
+        told.append(serving)
+
+    async def reconnect() -> None:
+        reconnected.set()
+
+    await execute(postgres_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    drain, pings = Drain(), open_engine(database_url, pool_size=1, max_overflow=0)
+    with caplog.at_level(logging.INFO):
+        watching = asyncio.create_task(
+            watch_readiness(pings, tell, drain, reconnect=reconnect, interval=timedelta(milliseconds=50))
+        )
+        await until(lambda: told == [True])
+        assert any("read-only" in record.getMessage() for record in caplog.records)
+        await until(reconnected.is_set)
+        await execute(postgres_url, f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await until(lambda: any(record.getMessage() == "database ready" for record in caplog.records))
+    drain.start()
+    await watching
+    await pings.dispose()
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("SHOW transaction_read_only"))).scalar_one() == "off"
