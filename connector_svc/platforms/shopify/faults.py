@@ -1,6 +1,7 @@
 """How the platform says no: HTTP status and GraphQL errors become failures that a merchant can act on.
 
 QueryTooDear, PlatformStumbled and ReplyUnusable never leave this package: they are answered with a smaller page.
+ReplyUndecodable is answered by asking again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,20 @@ class PlatformStumbled(Exception):
 
 class ReplyUnusable(Exception):
     """The HTTP client would not read the reply, mostly since it is too large; a smaller page is."""
+
+
+class ReplyUndecodable(Exception):
+    """The body is no GraphQL reply: cut short, empty or a web page. The next one may be sound."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self._is_cut = body.lstrip().startswith(b"{")
+
+    def failure(self, shop: Shop) -> SourceFailure:
+        """What it means when every retry ends so."""
+        if self._is_cut:
+            return SourceUnreachable(shop, "its reply is cut short each time we ask")
+        return SourceResponseInvalid(shop)
 
 
 def status_failure(shop: Shop, status: int) -> SourceFailure | None:

@@ -88,6 +88,7 @@ class ShopifyPlatform:
             credentials=self._credentials,
             clock=self._clock,
             on_wait=on_wait,
+            pause=self._pause / 4,
         )
 
 
