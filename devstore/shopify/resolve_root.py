@@ -42,6 +42,8 @@ def node(_: Any, info: Info, id: str) -> Any:
     kind, number = parsed
     call: Call = info.context
     if kind == "Product":
+        if call.quirks.null_nodes and call.quirks.dice.random() < call.quirks.null_nodes:
+            return None
         return call.catalog.product(number)
     if kind == "ProductVariant":
         return call.catalog.variant(number)

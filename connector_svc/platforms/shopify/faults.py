@@ -44,6 +44,10 @@ class ReplyUndecodable(Exception):
         return SourceResponseInvalid(shop)
 
 
+class CursorRefused(SourceQueryRefused):
+    """A cursor is not accepted (any more); a listing in the order of ids can go on behind the last id."""
+
+
 def status_failure(shop: Shop, status: int) -> SourceFailure | None:
     """What an HTTP status means; None when the body may be read. 401 is the client's care."""
     if status == 200:
@@ -79,6 +83,8 @@ def raise_for_errors(shop: Shop, answer: Answer) -> None:
     if not answer.errors:
         raise SourceResponseInvalid(shop, "a GraphQL reply with neither data nor errors")
     codes = sorted({error.code or "no code" for error in answer.errors})
+    if any("CURSOR" in error.code or "cursor" in error.message.lower() for error in answer.errors):
+        raise CursorRefused(shop, f"GraphQL errors: {', '.join(codes)}")
     raise SourceQueryRefused(shop, f"GraphQL errors: {', '.join(codes)}")
 
 

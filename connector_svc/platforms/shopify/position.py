@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from connector_svc.domain.checkpoint import PassCounts
+from connector_svc.platforms.shopify.delivered import PACKED_BYTES
 from connector_svc.platforms.shopify.queries import API_VERSION
 
 FINGERPRINT = f"{API_VERSION}/id"
@@ -44,5 +45,15 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Of the whole pass so far."""
     job: str = ""
     """The gid of the bulk operation whose result is read; empty: pages are read."""
+    settled: int = 0
+    """Products delivered or set aside that were there when the pass began."""
+    delivered: bytes = b""
+    """A sketch of their ids; empty: none."""
+    turns: int = 1
+    """How often the pass was read from its beginning."""
     departures: DeparturesPosition | None = None
     """None: not looked for yet."""
+
+    def __post_init__(self) -> None:
+        if len(self.delivered) not in (0, PACKED_BYTES):
+            raise ValueError("delivered is no sketch")

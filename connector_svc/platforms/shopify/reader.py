@@ -23,16 +23,20 @@ from connector_svc.platforms.shopify.completion import Completion
 from connector_svc.platforms.shopify.departures import Departures
 from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
 from connector_svc.platforms.shopify.hydration import Hydration
+from connector_svc.platforms.shopify.hydrator import Hydrator
 from connector_svc.platforms.shopify.opening import Opening, open_shop
 from connector_svc.platforms.shopify.pages import Pages, Place
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
 from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS, PRODUCT_COUNT
-from connector_svc.platforms.shopify.search import behind, changed_between
+from connector_svc.platforms.shopify.reconciliation import Reconciliation, TooManyChanges
+from connector_svc.platforms.shopify.search import changed_between, created_until
 from connector_svc.platforms.shopify.tally import Tally
 from connector_svc.platforms.shopify.wanted import Wanted
 from connector_svc.platforms.shopify.wire import CountData
 
 _log = logging.getLogger(__name__)
+_MOST_TURNS = 2
+"""A pass that cannot be proven whole is read once more from its beginning."""
 _COUNT = msgspec.json.Decoder(CountData)
 
 
@@ -72,19 +76,47 @@ class Reader:
             async with aclosing(self._bulk_pass(tally, opening).batches()) as batches:
                 async for batch in batches:
                     yield batch
-        async with aclosing(self._counted(tally, pages, search)) as events:
-            async for event in events:
-                yield event
+        async with aclosing(self._whole(tally, opening, pages, search)) as batches:
+            async for batch in batches:
+                yield batch
+        yield self._end(tally, await self._settled_count(tally, search))
 
-    async def _counted(
+    async def _whole(
+        self, tally: Tally, opening: Opening, pages: Pages | Hydration, search: str | None
+    ) -> AsyncGenerator[Batch, None]:
+        """Products until none is missing, then what is gone."""
+        for part in (self._in_turn(tally, pages, search), self._missing(tally, opening, search)):
+            try:
+                async with aclosing(part) as batches:
+                    async for batch in batches:
+                        yield batch
+            except TooManyChanges:
+                count = await self._settled_count(tally, search)
+                yield Batch(products=(), checkpoint=self._anew(tally, count))
+                async with aclosing(self._whole(tally, opening, pages, search)) as batches:
+                    async for batch in batches:
+                        yield batch
+                return
+        async with aclosing(self._departed(tally)) as batches:
+            async for batch in batches:
+                yield batch
+
+    def _anew(self, tally: Tally, count: int) -> bytes:
+        if tally.position.turns >= _MOST_TURNS:
+            received = tally.position.settled
+            raise SourceCountMismatch(self._request.shop, expected=count, received=received)
+        _log.info("too much has changed since the pass was resumed", extra={"shop": str(self._request.shop)})
+        return tally.begin_anew(count)
+
+    async def _in_turn(
         self, tally: Tally, pages: Pages | Hydration, search: str | None
-    ) -> AsyncGenerator[FetchEvent, None]:
-        """All batches, then the end once no fewer products came than the platform counts.
+    ) -> AsyncGenerator[Batch, None]:
+        """Products in the order of their ids, until no fewer came than the platform counts.
 
-        Products that were made while we read have the highest ids, so looking again behind the last one finds
-        them. When that brings nothing and the count still stands above, something was not delivered.
+        Those that were made while we read have the highest ids, so looking again behind the last one finds them;
+        what the search index does not show yet belongs to the next pass.
         """
-        place = Place(behind(tally.position.last_id, search))
+        place = Place(search, bound=tally.position.last_id)
         before = -1
         while True:
             async with aclosing(pages.from_place(place)) as loaded:
@@ -93,17 +125,46 @@ class Reader:
                     for batch in tally.batches(page.records):
                         yield batch
                     place = page.end
-            count = await self._count(search)
-            if tally.delivered >= count:
-                async with aclosing(self._departed(tally)) as departed:
-                    async for batch in departed:
-                        yield batch
-                yield self._end(tally, count)
+            settled = tally.position.settled
+            if settled >= await self._settled_count(tally, search) or settled == before:
                 return
-            if tally.delivered == before:
-                raise SourceCountMismatch(self._request.shop, expected=count, received=tally.delivered)
-            before = tally.delivered
+            before = settled
             await asyncio.sleep(self._pause.total_seconds())
+
+    async def _missing(self, tally: Tally, opening: Opening, search: str | None) -> AsyncGenerator[Batch, None]:
+        """What never came, looked for unless the numbers prove that there is nothing.
+
+        They do when as many products came as were counted when the pass began and are counted still: then none was
+        deleted meanwhile and could make up for another.
+        """
+        position = tally.position
+        count = await self._settled_count(tally, search)
+        if position.settled == count == position.estimated_products:
+            return
+        reconciliation = Reconciliation(
+            self._client,
+            tally,
+            self._by_id(opening),
+            search=search,
+            count=lambda: self._settled_count(tally, search),
+            pause=self._pause,
+        )
+        async with aclosing(reconciliation.batches()) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def _settled_count(self, tally: Tally, search: str | None) -> int:
+        """Products that were there when the pass began, or changed before it, and still are."""
+        return await self._count(search or created_until(tally.position.watermark))
+
+    def _by_id(self, opening: Opening) -> Hydrator:
+        return Hydrator(
+            self._client,
+            inventory=opening.inventory,
+            largest=PAGE_PRODUCTS,
+            pause=self._pause,
+            has_alternative=False,
+        )
 
     async def _departed(self, tally: Tally) -> AsyncGenerator[Batch, None]:
         """What an incremental pass finds gone; a full one shows it by what it does not deliver."""

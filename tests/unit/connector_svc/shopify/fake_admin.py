@@ -160,9 +160,11 @@ def number(node: Json) -> int:
 
 def _holds(node: Json, name: str, op: str, value: str) -> bool:
     if name == "id":
+        if op == "<=":
+            return number(node) <= int(value)
         return number(node) >= int(value) if op == ">=" else number(node) > int(value)
-    updated: str = node["updatedAt"]
-    return updated >= value if op == ">=" else updated <= value
+    time: str = node["createdAt" if name == "created_at" else "updatedAt"]
+    return time >= value if op == ">=" else time <= value
 
 
 @asynccontextmanager
