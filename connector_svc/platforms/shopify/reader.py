@@ -24,6 +24,7 @@ from connector_svc.platforms.shopify.departures import Departures
 from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
 from connector_svc.platforms.shopify.hydration import Hydration
 from connector_svc.platforms.shopify.hydrator import Hydrator
+from connector_svc.platforms.shopify.named import named_products
 from connector_svc.platforms.shopify.opening import Opening, open_shop
 from connector_svc.platforms.shopify.pages import Pages, Place
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
@@ -67,6 +68,11 @@ class Reader:
         """Header, batches, end."""
         resumed = unseal(self._request, fingerprint=FINGERPRINT, position_type=Position)
         opening = await open_shop(self._client, search=self._rough_search())
+        if self._request.product_ids:
+            async with aclosing(self._named(opening)) as events:
+                async for event in events:
+                    yield event
+            return
         choice, position = await self._chosen(opening, resumed)
         yield self._header(opening, position, choice, is_resumed=resumed is not None)
         tally = Tally(self._request, position)
@@ -80,6 +86,18 @@ class Reader:
             async for batch in batches:
                 yield batch
         yield self._end(tally, await self._settled_count(tally, search))
+
+    async def _named(self, opening: Opening) -> AsyncGenerator[FetchEvent, None]:
+        """The products that the request names."""
+        ids = self._request.product_ids
+        position = msgspec.structs.replace(self._start(opening), estimated_products=len(ids), estimated_items=None)
+        yield self._header(opening, position, strategy.named(), is_resumed=False)
+        tally = Tally(self._request, position)
+        async with aclosing(named_products(self._by_id(opening), tally, ids)) as batches:
+            async for batch in batches:
+                yield batch
+        counts = tally.position.counts
+        yield self._end(tally, counts.emitted + counts.set_aside)
 
     async def _whole(
         self, tally: Tally, opening: Opening, pages: Pages | Hydration, search: str | None
