@@ -19,6 +19,8 @@ class Quirks:
     """Answers as this version, whatever was asked for, as Shopify does once the asked one has retired."""
     myshopify_domain: str = ""
     """What the shop calls itself; empty: its domain. Another one after a shop was renamed."""
+    currency_code: str = ""
+    """What the shop's prices are in from now on; empty: the currency that it began with."""
     nodes_charged_per_id: bool = False
     """`nodes(ids:)` costs as much for each id as recorded replies show for all together."""
     vanished: set[int] = field(default_factory=set)

@@ -98,7 +98,7 @@ def _shop(_: Any, info: Info) -> dict[str, Any]:
         "contactEmail": f"hello@{spec.domain}",
         "myshopifyDomain": call.quirks.myshopify_domain or spec.domain,
         "url": f"https://{spec.domain}",
-        "currencyCode": spec.currency_code,
+        "currencyCode": call.quirks.currency_code or spec.currency_code,
         "ianaTimezone": SHOP_ZONE_NAME,
         "timezoneAbbreviation": "EST",
         "timezoneOffset": "-0500",

@@ -45,6 +45,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Of the whole pass so far."""
     job: str = ""
     """The gid of the bulk operation whose result is read; empty: pages are read."""
+    currency: str = ""
+    """Of the prices delivered so far; empty: not known."""
     settled: int = 0
     """Products delivered or set aside that were there when the pass began."""
     delivered: bytes = b""

@@ -108,7 +108,10 @@ query Opening($query: String) {
 PRODUCT_COUNT = Query(
     name="ProductCount",
     text="""\
-query ProductCount($query: String) { productsCount(limit: null, query: $query) { count precision } }""",
+query ProductCount($query: String) {
+  shop { currencyCode }
+  productsCount(limit: null, query: $query) { count precision }
+}""",
 )
 
 NEXT_IDS = Query(

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from connector_svc.domain.checkpoint import unseal
-from connector_svc.domain.errors import SourceCountMismatch
+from connector_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, WaitReporter
 from connector_svc.platforms.shopify import strategy
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
@@ -63,6 +63,9 @@ class Reader:
         self._bulk = bulk
         self._wanted = wanted
         self._jobs = BulkJobs(client, bulk)
+        self._currency = ""
+        self._settled = 0
+        """The last settled count."""
 
     async def events(self) -> AsyncGenerator[FetchEvent, None]:
         """Header, batches, end."""
@@ -74,6 +77,8 @@ class Reader:
                     yield event
             return
         choice, position = await self._chosen(opening, resumed)
+        self._currency = position.currency or opening.facts.currency_code
+        self._check_currency(opening.facts.currency_code)
         yield self._header(opening, position, choice, is_resumed=resumed is not None)
         tally = Tally(self._request, position)
         pages = self._pages(opening, choice)
@@ -85,7 +90,7 @@ class Reader:
         async with aclosing(self._whole(tally, opening, pages, search)) as batches:
             async for batch in batches:
                 yield batch
-        yield self._end(tally, await self._settled_count(tally, search))
+        yield self._end(tally, self._settled)
 
     async def _named(self, opening: Opening) -> AsyncGenerator[FetchEvent, None]:
         """The products that the request names."""
@@ -156,8 +161,7 @@ class Reader:
         deleted meanwhile and could make up for another.
         """
         position = tally.position
-        count = await self._settled_count(tally, search)
-        if position.settled == count == position.estimated_products:
+        if position.settled == self._settled == position.estimated_products:
             return
         reconciliation = Reconciliation(
             self._client,
@@ -173,7 +177,8 @@ class Reader:
 
     async def _settled_count(self, tally: Tally, search: str | None) -> int:
         """Products that were there when the pass began, or changed before it, and still are."""
-        return await self._count(search or created_until(tally.position.watermark))
+        self._settled = await self._count(search or created_until(tally.position.watermark))
+        return self._settled
 
     def _by_id(self, opening: Opening) -> Hydrator:
         return Hydrator(
@@ -199,7 +204,13 @@ class Reader:
             answer = await self._client.call(PRODUCT_COUNT, {"query": search})
         except (PlatformStumbled, QueryTooDear) as error:
             raise platform_fails(self._request.shop) from error
-        return self._client.decoded(answer, _COUNT).products_count.count
+        data = self._client.decoded(answer, _COUNT)
+        self._check_currency(data.shop.currency_code)
+        return data.products_count.count
+
+    def _check_currency(self, now: str) -> None:
+        if now != self._currency:
+            raise SourceCurrencyChanged(self._request.shop, expected=self._currency, received=now)
 
     async def _chosen(self, opening: Opening, resumed: Position | None) -> tuple[strategy.Choice, Position]:
         """How the pass is read, and where it begins; a bulk job runs by then."""
@@ -237,6 +248,7 @@ class Reader:
             watermark=opening.platform_time or self._clock(),
             estimated_products=opening.facts.product_count,
             estimated_items=opening.facts.item_count if is_full else None,
+            currency=opening.facts.currency_code,
         )
 
     def _rough_search(self) -> str | None:

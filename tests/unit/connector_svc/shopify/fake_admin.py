@@ -48,6 +48,7 @@ class FakeAdmin:
     domain: str = DOMAIN
     scopes: tuple[str, ...] = ("read_products", "read_inventory")
     version: str = "2026-10"
+    currency: str = "EUR"
     phantom_products: int = 0
     """Counted, never delivered."""
     faults: deque[Fault] = field(default_factory=deque)
@@ -104,18 +105,22 @@ class FakeAdmin:
                 "id": "gid://shopify/Shop/77",
                 "name": "Demo",
                 "myshopifyDomain": self.domain,
-                "currencyCode": "EUR",
+                "currencyCode": self.currency,
             },
             "currentAppInstallation": {"accessScopes": [{"handle": scope} for scope in self.scopes]},
             "productVariantsCount": {
                 "count": sum(len(p["variants"]["nodes"]) for p in self.products),
                 "precision": "EXACT",
             },
-        } | self._productcount(variables)
+            "productsCount": self._productcount(variables)["productsCount"],
+        }
 
     def _productcount(self, variables: Json) -> Json:
         count = len(self._found(variables.get("query"))) + self.phantom_products
-        return {"productsCount": {"count": count, "precision": "EXACT"}}
+        return {
+            "shop": {"currencyCode": self.currency},
+            "productsCount": {"count": count, "precision": "EXACT"},
+        }
 
     def _nextids(self, variables: Json) -> Json:
         page = self._productpage(variables)

@@ -10,6 +10,7 @@ from connector_svc.domain.errors import (
     CheckpointExpired,
     CheckpointInvalid,
     SourceCountMismatch,
+    SourceCurrencyChanged,
     SourceQueryRefused,
 )
 from connector_svc.domain.fetch import FetchRequest
@@ -317,6 +318,30 @@ async def test_a_pass_whose_pages_end_too_early_goes_on_by_ids() -> None:
     async with reading(admin) as shop:
         found = await shop.read(batch=5)
     assert sorted(found.ids, key=int) == [str(number) for number in range(1, 21)]
+
+
+@pytest.mark.parametrize("after", [None, datetime(2026, 1, 1, tzinfo=UTC)])
+async def test_a_pass_during_which_the_currency_changes_does_not_end(after: datetime | None) -> None:
+    admin = shop_of(9)
+
+    def change(operation: str, variables: Json, body: Json) -> None:
+        if operation == "ProductPage":
+            admin.currency = "USD"
+
+    admin.on_reply = change
+    async with reading(admin) as shop:
+        with pytest.raises(SourceCurrencyChanged) as failure:
+            await shop.read(after=after)
+    assert (failure.value.metadata["expected"], failure.value.metadata["received"]) == ("EUR", "USD")
+
+
+async def test_a_pass_does_not_go_on_in_another_currency_than_it_began() -> None:
+    admin = shop_of(9)
+    async with reading(admin) as shop:
+        first = (await shop.read(batch=3)).batches[0]
+        admin.currency = "USD"
+        with pytest.raises(SourceCurrencyChanged):
+            await shop.read(batch=3, checkpoint=first.checkpoint)
 
 
 @pytest.mark.parametrize("wanted", [Wanted.PAGING, Wanted.IDS])
