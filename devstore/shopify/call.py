@@ -33,6 +33,14 @@ class Call:
     def image_url(self, image_id: int) -> str:
         return f"{self.site}/images/{image_id}.png"
 
+    def require(self, scope: str, field: str) -> None:
+        """Refuses `field` to an app without the scope; writing includes reading."""
+        if not {f"read_{scope}", f"write_{scope}"} & set(self.quirks.scopes):
+            error = refused(f"Access denied for {field} field.", "ACCESS_DENIED")
+            assert error.extensions is not None
+            error.extensions["requiredAccess"] = f"`read_{scope}` access scope."
+            raise error
+
 
 def refused(message: str, code: str = "BAD_REQUEST") -> GraphQLError:
     """An error of the client's making, worded and coded as the API does."""

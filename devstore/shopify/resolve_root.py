@@ -120,8 +120,17 @@ def _api_versions(_: Any, info: Info) -> list[dict[str, Any]]:
     return [*stable, {"handle": "unstable", "displayName": "unstable", "supported": False}]
 
 
-ROOT: Mapping[str, Callable[..., Any]] = {
-    "shop": _shop,
+def _of_products(field: str, resolve: Callable[..., Any]) -> Callable[..., Any]:
+    """`resolve` for an app that may read products."""
+
+    def guarded(source: Any, info: Info, **args: Any) -> Any:
+        info.context.require("products", field)
+        return resolve(source, info, **args)
+
+    return guarded
+
+
+_PRODUCTS: Mapping[str, Callable[..., Any]] = {
     "products": _products,
     "product": _one("Product"),
     "productByIdentifier": _by_identifier,
@@ -129,6 +138,10 @@ ROOT: Mapping[str, Callable[..., Any]] = {
     "productVariants": _variants,
     "productsCount": _products_count,
     "productVariantsCount": _variants_count,
+}
+ROOT: Mapping[str, Callable[..., Any]] = {
+    **{field: _of_products(field, resolve) for field, resolve in _PRODUCTS.items()},
+    "shop": _shop,
     "node": node,
     "nodes": _nodes,
     "events": _events,

@@ -70,5 +70,5 @@ mutation CancelBulk($id: ID!) {
 
 
 def bulk_products(*, inventory: bool) -> str:
-    """All products with all variants and media; `inventory` needs the scope read_inventory."""
+    """All products with all variants and media; `inventory`: with their inventory items."""
     return _PRODUCTS % (_INVENTORY if inventory else "")

@@ -105,6 +105,12 @@ query Opening($query: String) {
 }""",
 )
 
+INVENTORY_PROBE = Query(
+    name="InventoryProbe",
+    text="""\
+query InventoryProbe { productVariants(first: 1) { nodes { inventoryItem { tracked } } } }""",
+)
+
 PRODUCT_COUNT = Query(
     name="ProductCount",
     text="""\
@@ -145,7 +151,7 @@ query StillThere($ids: [ID!]!) { nodes(ids: $ids) { id } }""",
 
 
 def product_page(*, inventory: bool) -> Query:
-    """A page of products with their first 250 variants; `inventory` needs the scope read_inventory."""
+    """A page of products with their first 250 variants; `inventory`: with their inventory items."""
     return Query(
         name="ProductPage",
         text="\n".join((_PAGE % PAGE_VARIANTS, _PRODUCT % PAGE_MEDIA, _variant(inventory))),

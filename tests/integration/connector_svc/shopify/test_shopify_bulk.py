@@ -228,7 +228,8 @@ async def test_products_made_while_the_job_ran_come_behind_its_last_one(shop: Bu
     new = shop.catalog.add_product()
     rest = await shop.fetch(checkpoint=begun.batches[0].checkpoint)
     assert rest.products[-1].id == str(new.id)
-    assert rest.end.source_count == rest.end.emitted_count == 41
+    # It may have been made in the very second in which the pass began.
+    assert 40 <= rest.end.source_count <= rest.end.emitted_count == 41
 
 
 async def test_an_empty_shop_is_complete() -> None:

@@ -9,7 +9,13 @@ import pytest
 from connector_svc.domain.errors import SourceForbidden, SourceQueryRefused, SourceRedirected
 from connector_svc.platforms.shopify.queries import NEXT_IDS
 from connector_svc.platforms.shopify.search import changed_between, destroyed_between
-from tests.integration.connector_svc.shopify.test_shopify_devstore import DOMAIN, SHOP, devstore, fetch
+from tests.integration.connector_svc.shopify.test_shopify_devstore import (
+    DOMAIN,
+    SHOP,
+    devstore,
+    fetch,
+    only_variant,
+)
 from tests.integration.connector_svc.shopify.test_shopify_hydration import reading
 
 
@@ -20,6 +26,20 @@ async def test_scopes_are_checked_before_the_first_page() -> None:
             await fetch(platform)
         assert store.requests(DOMAIN).by_operation == {"Opening": 1}
     assert caught.value.metadata["missing"] == "read_products"
+
+
+@pytest.mark.parametrize(("own_scope", "weighs"), [(False, True), (True, False)])
+async def test_inventory_items_are_read_with_read_products_alone_unless_the_shop_refuses(
+    own_scope: bool, weighs: bool
+) -> None:
+    async with devstore(40) as (store, platform):
+        quirks = store.shopify(DOMAIN).quirks
+        quirks.scopes, quirks.inventory_has_own_scope = ("read_products",), own_scope
+        found = await fetch(platform)
+    assert len(found.products) == 40
+    untracked = only_variant(found.products, store.catalog(DOMAIN), "untracked")
+    assert (untracked.stock_quantity is None, untracked.weight is not None) == (weighs, weighs)
+    assert bool(found.header.facts.notes) is own_scope
 
 
 async def test_a_version_that_came_after_ours_is_told_and_lets_nothing_be_deleted() -> None:

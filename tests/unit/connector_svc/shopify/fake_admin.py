@@ -127,6 +127,9 @@ class FakeAdmin:
         page["products"]["nodes"] = [{"id": node["id"]} for node in page["products"]["nodes"]]
         return page
 
+    def _inventoryprobe(self, variables: Json) -> Json:
+        return {"productVariants": {"nodes": [{"inventoryItem": {"tracked": True}}]}}
+
     def _destroyed(self, variables: Json) -> Json:
         return {"events": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}
 

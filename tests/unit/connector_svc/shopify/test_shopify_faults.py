@@ -149,8 +149,12 @@ async def test_a_denied_field_names_the_missing_scope() -> None:
     assert failure.value.metadata["missing"] == "read_products"
 
 
-async def test_without_read_inventory_the_pass_goes_on_without_inventory_items() -> None:
+async def test_a_shop_that_refuses_inventory_items_is_read_without_them() -> None:
     admin = shop_of(1)
+    denied = graphql([error("ACCESS_DENIED", "productVariants", "nodes", 0, "inventoryItem")], data={})
+    admin.standing_fault = lambda operation, _: (
+        web.Response(body=denied.body, headers=denied.headers) if operation == "InventoryProbe" else None
+    )
     admin.scopes = ("write_products",)
     del admin.products[0]["variants"]["nodes"][0]["inventoryItem"]
     async with reading(admin) as shop:

@@ -21,6 +21,7 @@ from graphql.language import ArgumentNode, EnumValueNode, FragmentDefinitionNode
 
 from connector_svc.platforms.shopify.queries import (
     DESTROYED,
+    INVENTORY_PROBE,
     NEXT_IDS,
     OPENING,
     PAGE_PRODUCTS,
@@ -38,6 +39,7 @@ from devstore.shopify.cost import requested_cost
 SCHEMA = Path(__file__).parents[4] / "devstore/shopify/admin_2026-10.graphql.gz"
 QUERIES = [
     (OPENING, 0),
+    (INVENTORY_PROBE, 0),
     (PRODUCT_COUNT, 0),
     (NEXT_IDS, 250),
     (product_page(inventory=True), PAGE_PRODUCTS),
