@@ -25,6 +25,8 @@ class VariantParser:
     """Parses the variants of one product and gathers what is wrong with them."""
 
     product_id: str
+    is_sold: bool
+    """Whether the product is offered at all."""
     images: Mapping[str, Image | None]
     """The product's, by gid; None: not processed yet."""
     issues: list[RecordIssue] = field(default_factory=list)
@@ -56,7 +58,7 @@ class VariantParser:
             compare_at_price=node.compare_at_price,
             stock_quantity=node.inventory_quantity if item is None or item.tracked else None,
             inventory_policy=node.inventory_policy,
-            available=node.available_for_sale,
+            available=self.is_sold and node.available_for_sale,
             options=() if is_default else node.selected_options,
             image=self._image(node.media),
             weight=weight,

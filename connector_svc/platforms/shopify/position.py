@@ -43,6 +43,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     estimated_items: int | None = None
     warnings: tuple[str, ...] = ()
     """Of the whole pass so far."""
+    notes: tuple[str, ...] = ()
+    """What came to light, for people."""
     job: str = ""
     """The gid of the bulk operation whose result is read; empty: pages are read."""
     currency: str = ""

@@ -283,4 +283,5 @@ class Reader:
             emitted_item_count=counts.emitted_items,
             warnings=tally.position.warnings,
             all_listed=departures is not None and departures.all_listed,
+            notes=tally.position.notes,
         )

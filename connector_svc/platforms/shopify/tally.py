@@ -42,6 +42,10 @@ class Tally:
         if fresh:
             self._advance(warnings=(*self.position.warnings, *fresh))
 
+    def note(self, text: str) -> None:
+        """Notes for people what came to light."""
+        self._advance(notes=(*self.position.notes, text))
+
     def begin_anew(self, count: int) -> bytes:
         """The checkpoint at the first of `count` products, everything but the counts forgotten."""
         self.delivered = Delivered(b"", 0)

@@ -35,6 +35,8 @@ def shop_of(count: int, variants: int = 1) -> FakeAdmin:
         (status(404), SourceNotFound, "no such shop"),
         (status(423), SourceForbidden, "locked"),
         (status(418), SourceQueryRefused, "HTTP 418"),
+        (status(408), SourceUnreachable, "does not answer"),
+        (status(430), SourceUnreachable, "does not answer"),
         (status(503), SourceUnreachable, "does not answer"),
         (status(520), SourceUnreachable, "HTTP 520"),
         (web.Response(status=204), SourceResponseInvalid, "HTTP 204"),

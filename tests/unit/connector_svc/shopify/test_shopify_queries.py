@@ -19,6 +19,7 @@ from graphql import (
 )
 from graphql.language import ArgumentNode, EnumValueNode, FragmentDefinitionNode
 
+from connector_svc.platforms.shopify.bulk_queries import RECENT
 from connector_svc.platforms.shopify.queries import (
     DESTROYED,
     INVENTORY_PROBE,
@@ -46,6 +47,7 @@ QUERIES = [
     (product_page(inventory=False), PAGE_PRODUCTS),
     (DESTROYED, 250),
     (STILL_THERE, 0),
+    (RECENT, 10),
     (products_by_id(inventory=True), 0),
     (products_by_id(inventory=False), 0),
     (single_product(inventory=True), SINGLE_VARIANTS),
