@@ -21,9 +21,7 @@ def products(call: Call, args: dict[str, Any]) -> Connection:
     """A page of products; sorted by id unless asked otherwise."""
     sort = args.get("sortKey") or "ID"
     keys = product_keys(call, args.get("query"), sort)
-    if call.quirks.cursors_expire and args.get("after"):
-        call.quirks.cursors_expire -= 1
-        raise refused("Invalid cursor for current pagination sort.", "INVALID_CURSOR")
+    call.use_cursor(args)
     found = page(keys, lambda key: call.catalog.product(key[1]), args, is_time=sort in _TIMES)
     if not call.quirks.lost_rows:
         return found
@@ -48,6 +46,7 @@ def variants(call: Call, args: dict[str, Any]) -> Connection:
     """A page of all variants of the shop, by id."""
     if args.get("sortKey") not in (None, "ID", "RELEVANCE"):
         raise refused(f"devstore does not sort productVariants by {args['sortKey']}")
+    call.use_cursor(args)
     return page(variant_keys(call, args.get("query")), lambda key: _variant(call.catalog, key), args)
 
 

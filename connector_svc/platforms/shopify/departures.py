@@ -13,7 +13,7 @@ from connector_svc.domain.errors import SourceForbidden
 from connector_svc.domain.fetch import Batch
 from connector_svc.platforms.shopify.answer import Answer
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.faults import CursorRefused, PlatformStumbled, QueryTooDear, platform_fails
 from connector_svc.platforms.shopify.ids import number_of, product_gid
 from connector_svc.platforms.shopify.pages import Place
 from connector_svc.platforms.shopify.position import DeparturesPosition
@@ -103,7 +103,13 @@ class Departures:
         start = behind(self._at.event_id, search)
         after: str | None = None
         while True:
-            answer = await self._call(DESTROYED, {"first": PAGE_PRODUCTS, "after": after, "query": start})
+            try:
+                answer = await self._call(DESTROYED, {"first": PAGE_PRODUCTS, "after": after, "query": start})
+            except CursorRefused:
+                if after is None:
+                    raise
+                start, after = behind(self._at.event_id, search), None
+                continue
             events = self._client.decoded(answer, _EVENTS).events
             if events.nodes:
                 gone = await self._gone(events.nodes)

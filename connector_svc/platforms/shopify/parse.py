@@ -13,7 +13,7 @@ from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.parse_variant import DEFAULT_TITLE, VariantParser, utc
 from connector_svc.platforms.shopify.wire import MediaNode, TypedProduct, VariantNode
 
-_SOLD = frozenset({ProductStatus.ACTIVE, ProductStatus.UNLISTED})
+SOLD = frozenset({ProductStatus.ACTIVE, ProductStatus.UNLISTED})
 """Drafts and archived products cannot be bought, whatever their stock, of which alone Shopify's flag speaks. Which
 sales channels show a product is not looked at: a shop may sell through any of them."""
 _NO_OPTIONS = (ProductOption(name="Title", values=(DEFAULT_TITLE,)),)
@@ -40,7 +40,7 @@ def parse_product(node: TypedProduct) -> Parsed:
         return Parsed(product=None, issues=(issues.without_id(node.id),))
     images = {medium.id: _image(medium) for medium in node.media.nodes}
     broken = tuple(_image_issues(product_id, node.media.nodes))
-    parser = VariantParser(product_id=product_id, is_sold=node.status in _SOLD, images=images)
+    parser = VariantParser(product_id=product_id, is_sold=node.status in SOLD, images=images)
     variants, received = _variants(node.variants.nodes, parser)
     complete = len(variants) == received
     try:

@@ -27,6 +27,14 @@ class DeparturesPosition(msgspec.Struct, frozen=True, kw_only=True):
     """The last event of the log that was looked at."""
 
 
+class StockPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an incremental pass has read the stock of all variants."""
+
+    variant_id: int = 0
+    """The highest id read."""
+    is_done: bool = False
+
+
 class Position(msgspec.Struct, frozen=True, kw_only=True):
     """After the product `last_id`, in the order of ids.
 
@@ -55,6 +63,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """A sketch of their ids; empty: none."""
     turns: int = 1
     """How often the pass was read from its beginning."""
+    stock: StockPosition | None = None
+    """None: not read yet."""
     departures: DeparturesPosition | None = None
     """None: not looked for yet."""
 

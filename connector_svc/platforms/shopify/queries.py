@@ -150,6 +150,20 @@ query StillThere($ids: [ID!]!) { nodes(ids: $ids) { id } }""",
 )
 
 
+_VARIANT_STOCK = """\
+query VariantStock($first: Int!, $after: String, $query: String) {
+  productVariants(first: $first, after: $after, query: $query, sortKey: ID) {
+    nodes { id sku price compareAtPrice inventoryQuantity availableForSale product { id status }%s }
+    pageInfo { hasNextPage endCursor }
+  }
+}"""
+
+
+def variant_stock(*, inventory: bool) -> Query:
+    """A page of variants with what they are sold as; `inventory`: whether their stock is tracked."""
+    return Query(name="VariantStock", text=_VARIANT_STOCK % (" inventoryItem { tracked }" if inventory else ""))
+
+
 def product_page(*, inventory: bool) -> Query:
     """A page of products with their first 250 variants; `inventory`: with their inventory items."""
     return Query(

@@ -31,6 +31,7 @@ from connector_svc.platforms.shopify.position import FINGERPRINT, Position
 from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS, PRODUCT_COUNT
 from connector_svc.platforms.shopify.reconciliation import Reconciliation, TooManyChanges
 from connector_svc.platforms.shopify.search import changed_between, created_until
+from connector_svc.platforms.shopify.stock_sweep import StockSweep, is_due, unseen
 from connector_svc.platforms.shopify.tally import Tally
 from connector_svc.platforms.shopify.wanted import Wanted
 from connector_svc.platforms.shopify.wire import CountData
@@ -120,7 +121,17 @@ class Reader:
                     async for batch in batches:
                         yield batch
                 return
-        async with aclosing(self._departed(tally)) as batches:
+        for part in (self._departed(tally), self._stock(tally, opening)):
+            async with aclosing(part) as batches:
+                async for batch in batches:
+                    yield batch
+
+    async def _stock(self, tally: Tally, opening: Opening) -> AsyncGenerator[Batch, None]:
+        """What changed of variants whose product's date did not move."""
+        if not is_due(self._request, tally.position.watermark, opening.facts.item_count):
+            return
+        sweep = StockSweep(self._client, tally, inventory=opening.inventory, pause=self._pause)
+        async with aclosing(sweep.batches()) as batches:
             async for batch in batches:
                 yield batch
 
@@ -271,6 +282,7 @@ class Reader:
             resumed=is_resumed,
             estimated_product_count=position.estimated_products,
             estimated_item_count=position.estimated_items,
+            notes=unseen(self._request, opening.facts.item_count),
         )
 
     def _end(self, tally: Tally, count: int) -> End:

@@ -110,7 +110,7 @@ async def test_many_deletions_are_told_page_by_page_and_a_pass_resumes_between_t
         whole = await fetch(platform, after=after)
         assert deleted(whole) == gone
         assert listed(whole) == ids_of(catalog)
-        assert len(whole.batches) == 4
+        assert len([batch for batch in whole.batches if not batch.stock_levels]) == 4
         for index, batch in enumerate(whole.batches):
             rest = await fetch(platform, after=after, checkpoint=batch.checkpoint)
             later = whole.batches[index + 1 :]

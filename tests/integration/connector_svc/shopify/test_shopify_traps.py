@@ -9,6 +9,7 @@ import pytest
 from connector_svc.domain.errors import SourceForbidden, SourceQueryRefused, SourceRedirected
 from connector_svc.platforms.shopify.queries import NEXT_IDS
 from connector_svc.platforms.shopify.search import changed_between, destroyed_between
+from devstore.spec import VariantShape
 from tests.integration.connector_svc.shopify.test_shopify_devstore import (
     DOMAIN,
     SHOP,
@@ -26,6 +27,24 @@ async def test_scopes_are_checked_before_the_first_page() -> None:
             await fetch(platform)
         assert store.requests(DOMAIN).by_operation == {"Opening": 1}
     assert caught.value.metadata["missing"] == "read_products"
+
+
+async def test_cursors_that_expire_in_any_listing_cost_nothing() -> None:
+    async with devstore(620, specials=False, variants=VariantShape(least=1, most=1)) as (store, platform):
+        catalog = store.catalog(DOMAIN)
+        after = datetime.now(UTC) - timedelta(minutes=5)
+        for product in list(catalog.products())[:300]:
+            catalog.delete_product(product.id)
+        whole = await fetch(platform, after=after)
+        pages = [count for name, count in store.requests(DOMAIN).by_operation.items() if name == "VariantStock"]
+        quirks = store.shopify(DOMAIN).quirks
+        quirks.cursors_expire = 3
+        found = await fetch(platform, after=after)
+        assert quirks.cursors_expire == 0
+        assert pages == [2]
+    told = [(batch.listed_product_ids, batch.deleted_product_ids, batch.stock_levels) for batch in found.batches]
+    assert told == [(one.listed_product_ids, one.deleted_product_ids, one.stock_levels) for one in whole.batches]
+    assert found.end == whole.end
 
 
 @pytest.mark.parametrize(("own_scope", "weighs"), [(False, True), (True, False)])

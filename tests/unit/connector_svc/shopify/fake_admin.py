@@ -130,6 +130,9 @@ class FakeAdmin:
     def _inventoryprobe(self, variables: Json) -> Json:
         return {"productVariants": {"nodes": [{"inventoryItem": {"tracked": True}}]}}
 
+    def _variantstock(self, variables: Json) -> Json:
+        return {"productVariants": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}
+
     def _destroyed(self, variables: Json) -> Json:
         return {"events": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}
 

@@ -33,6 +33,7 @@ from connector_svc.platforms.shopify.queries import (
     product_page,
     products_by_id,
     single_product,
+    variant_stock,
 )
 from devstore.shopify.charges import ChargeReader
 from devstore.shopify.cost import requested_cost
@@ -48,6 +49,8 @@ QUERIES = [
     (DESTROYED, 250),
     (STILL_THERE, 0),
     (RECENT, 10),
+    (variant_stock(inventory=True), 250),
+    (variant_stock(inventory=False), 250),
     (products_by_id(inventory=True), 0),
     (products_by_id(inventory=False), 0),
     (single_product(inventory=True), SINGLE_VARIANTS),
