@@ -6,6 +6,7 @@ up for one that never came. So all ids are listed once more, 13 points per 250, 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from array import array
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -59,7 +60,7 @@ class Reconciliation:
         """
         for _ in range(_LISTINGS):
             listed = await self._listed()
-            missing = self._tally.delivered.missing(listed)
+            missing = await asyncio.to_thread(self._tally.delivered.missing, listed)
             if missing is None:
                 raise TooManyChanges
             async with aclosing(self._read(missing)) as batches:

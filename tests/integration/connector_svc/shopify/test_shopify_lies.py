@@ -110,6 +110,17 @@ async def test_a_resumed_pass_in_which_much_was_deleted_is_read_anew() -> None:
         assert rest.end.source_count == len(ids_of(shop.catalog)) == 55
 
 
+async def test_products_that_a_bulk_file_lacks_are_not_hidden_behind_deleted_ones() -> None:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE) as shop:
+        shop.jobs.switches.loses_every = 100
+        begun = await shop.fetch(batches=1)
+        for _ in range(5):
+            delete_first(shop.catalog)
+        rest = await shop.fetch(checkpoint=begun.batches[0].checkpoint)
+        assert shop.asked("NextIds") > 0
+        assert ids_of(shop.catalog) <= set(rest.ids)
+
+
 async def test_a_quiet_pass_asks_for_no_listing() -> None:
     async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
         await shop.fetch()
