@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError, GraphQLResolveInfo
 
@@ -32,6 +32,20 @@ class Call:
 
     def image_url(self, image_id: int) -> str:
         return f"{self.site}/images/{image_id}.png"
+
+    def use_cursor(self, args: dict[str, Any]) -> None:
+        """Refuses the cursor of `args` when it has expired."""
+        if self.quirks.cursors_expire and args.get("after"):
+            self.quirks.cursors_expire -= 1
+            raise refused("Invalid cursor for current pagination sort.", "INVALID_CURSOR")
+
+    def require(self, scope: str, field: str) -> None:
+        """Refuses `field` to an app without the scope; writing includes reading."""
+        if not {f"read_{scope}", f"write_{scope}"} & set(self.quirks.scopes):
+            error = refused(f"Access denied for {field} field.", "ACCESS_DENIED")
+            assert error.extensions is not None
+            error.extensions["requiredAccess"] = f"`read_{scope}` access scope."
+            raise error
 
 
 def refused(message: str, code: str = "BAD_REQUEST") -> GraphQLError:

@@ -24,6 +24,7 @@ def events(call: Call, args: dict[str, Any]) -> Connection:
     """A page of the log, by id unless by time."""
     if args.get("sortKey") not in (None, "ID", "CREATED_AT"):
         raise refused(f"devstore does not sort events by {args['sortKey']}")
+    call.use_cursor(args)
     test = test_of(call, args.get("query"), "events", _FIELDS)
     log = dict(enumerate(call.catalog.deletions, 1))
     keys = [(number, number) for number, one in log.items() if test is None or test((number, one))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from devstore.catalog.catalog import Catalog
@@ -20,7 +21,11 @@ def products(call: Call, args: dict[str, Any]) -> Connection:
     """A page of products; sorted by id unless asked otherwise."""
     sort = args.get("sortKey") or "ID"
     keys = product_keys(call, args.get("query"), sort)
-    return page(keys, lambda key: call.catalog.product(key[1]), args, is_time=sort in _TIMES)
+    call.use_cursor(args)
+    found = page(keys, lambda key: call.catalog.product(key[1]), args, is_time=sort in _TIMES)
+    if not call.quirks.lost_rows:
+        return found
+    return replace(found, keys=[key for key in found.keys if call.quirks.dice.random() >= call.quirks.lost_rows])
 
 
 def product_keys(call: Call, query: str | None, sort: str = "ID") -> list[Key]:
@@ -28,18 +33,20 @@ def product_keys(call: Call, query: str | None, sort: str = "ID") -> list[Key]:
     catalog = call.catalog
     test = matcher(call, query, "products")
     value = _sort_value(catalog, sort)
+    unindexed = frozenset(call.quirks.unindexed) if test else frozenset()
 
     def build() -> list[Key]:
         found = (row for row in catalog.rows() if test is None or test((row, None, catalog)))
-        return sorted((value(row), row.id) for row in found)
+        return sorted((value(row), row.id) for row in found if row.id not in unindexed)
 
-    return catalog.view(("products", query, sort), build)
+    return catalog.view(("products", query, sort, unindexed), build)
 
 
 def variants(call: Call, args: dict[str, Any]) -> Connection:
     """A page of all variants of the shop, by id."""
     if args.get("sortKey") not in (None, "ID", "RELEVANCE"):
         raise refused(f"devstore does not sort productVariants by {args['sortKey']}")
+    call.use_cursor(args)
     return page(variant_keys(call, args.get("query")), lambda key: _variant(call.catalog, key), args)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from random import Random
 
 SCOPES = ("read_products", "read_inventory")
 
@@ -13,15 +14,29 @@ class Quirks:
     """The switches of one shop; as they stand at first, the shop behaves as most do."""
 
     scopes: tuple[str, ...] = SCOPES
-    """What the app was granted; a field that needs another one is not refused, only not listed."""
+    """What the app was granted; a field that needs another one is refused."""
     served_version: str = ""
     """Answers as this version, whatever was asked for, as Shopify does once the asked one has retired."""
     myshopify_domain: str = ""
     """What the shop calls itself; empty: its domain. Another one after a shop was renamed."""
+    currency_code: str = ""
+    """What the shop's prices are in from now on; empty: the currency that it began with."""
     nodes_charged_per_id: bool = False
     """`nodes(ids:)` costs as much for each id as recorded replies show for all together."""
     vanished: set[int] = field(default_factory=set)
     """Products that lists still show and `nodes(ids:)` answers with null: a deletion takes effect bit by bit."""
+    null_nodes: float = 0.0
+    """The share of the products asked for by id that are answered with null though they are there."""
+    lost_rows: float = 0.0
+    """The share of the rows that pages of products leave out though the count has them."""
+    dice: Random = field(default_factory=lambda: Random(7), repr=False)
+    """Draws null nodes and lost rows."""
+    unindexed: set[int] = field(default_factory=set)
+    """Products that no search finds yet, since its index lags behind; lists without a search show them."""
+    cursors_expire: int = 0
+    """The next so many cursors are refused as invalid."""
+    inventory_has_own_scope: bool = False
+    """`inventoryItem` needs read_inventory, as before January 2025; off: read_products is enough."""
     other_app_takes: int = 0
     """Points that somebody else with the same token spends just before each of our queries."""
     totals_lag: bool = False
@@ -30,3 +45,8 @@ class Quirks:
     """Whether the token that never expires opens the shop; off: only tokens that were granted."""
     granted_tokens_live: timedelta = timedelta(hours=24)
     """How long a token works that `/admin/oauth/access_token` hands out from now on."""
+
+    @property
+    def are_fickle(self) -> bool:
+        """Whether the same question may be answered otherwise the next time."""
+        return bool(self.null_nodes or self.lost_rows or self.cursors_expire)

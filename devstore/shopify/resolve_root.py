@@ -42,6 +42,8 @@ def node(_: Any, info: Info, id: str) -> Any:
     kind, number = parsed
     call: Call = info.context
     if kind == "Product":
+        if call.quirks.null_nodes and call.quirks.dice.random() < call.quirks.null_nodes:
+            return None
         return call.catalog.product(number)
     if kind == "ProductVariant":
         return call.catalog.variant(number)
@@ -96,7 +98,7 @@ def _shop(_: Any, info: Info) -> dict[str, Any]:
         "contactEmail": f"hello@{spec.domain}",
         "myshopifyDomain": call.quirks.myshopify_domain or spec.domain,
         "url": f"https://{spec.domain}",
-        "currencyCode": spec.currency_code,
+        "currencyCode": call.quirks.currency_code or spec.currency_code,
         "ianaTimezone": SHOP_ZONE_NAME,
         "timezoneAbbreviation": "EST",
         "timezoneOffset": "-0500",
@@ -118,8 +120,17 @@ def _api_versions(_: Any, info: Info) -> list[dict[str, Any]]:
     return [*stable, {"handle": "unstable", "displayName": "unstable", "supported": False}]
 
 
-ROOT: Mapping[str, Callable[..., Any]] = {
-    "shop": _shop,
+def _of_products(field: str, resolve: Callable[..., Any]) -> Callable[..., Any]:
+    """`resolve` for an app that may read products."""
+
+    def guarded(source: Any, info: Info, **args: Any) -> Any:
+        info.context.require("products", field)
+        return resolve(source, info, **args)
+
+    return guarded
+
+
+_PRODUCTS: Mapping[str, Callable[..., Any]] = {
     "products": _products,
     "product": _one("Product"),
     "productByIdentifier": _by_identifier,
@@ -127,6 +138,10 @@ ROOT: Mapping[str, Callable[..., Any]] = {
     "productVariants": _variants,
     "productsCount": _products_count,
     "productVariantsCount": _variants_count,
+}
+ROOT: Mapping[str, Callable[..., Any]] = {
+    **{field: _of_products(field, resolve) for field, resolve in _PRODUCTS.items()},
+    "shop": _shop,
     "node": node,
     "nodes": _nodes,
     "events": _events,

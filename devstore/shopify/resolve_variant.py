@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from devstore.catalog.model import Image, Product, Variant
-from devstore.shopify.call import Info
+from devstore.shopify.call import Call, Info
 from devstore.shopify.gid import gid
 from devstore.shopify.paging import Connection
 from devstore.shopify.resolve_product import image_object, images_page
@@ -53,6 +53,14 @@ def _measurement(sold: Sold, info: Info) -> dict[str, Any]:
     return {"id": gid("InventoryItemMeasurement", variant.id), "weight": weight}
 
 
+def _inventory_item(sold: Sold, info: Info) -> Sold:
+    call: Call = info.context
+    has_products = {"read_products", "write_products"} & set(call.quirks.scopes)
+    if call.quirks.inventory_has_own_scope or not has_products:
+        call.require("inventory", "inventoryItem")
+    return sold
+
+
 VARIANT: Mapping[str, Callable[..., Any]] = {
     "id": lambda sold, info: gid("ProductVariant", sold[1].id),
     "legacyResourceId": lambda sold, info: str(sold[1].id),
@@ -70,7 +78,7 @@ VARIANT: Mapping[str, Callable[..., Any]] = {
     "availableForSale": _available,
     "taxable": lambda sold, info: True,
     "selectedOptions": _selected,
-    "inventoryItem": lambda sold, info: sold,
+    "inventoryItem": _inventory_item,
     "media": _media,
     "image": _image,
     "createdAt": lambda sold, info: to_text(sold[1].created),

@@ -46,8 +46,13 @@ QUIRKS: Final = (
     Row(
         "quirk-null-nodes",
         "A product vanishes between its listing and its reading",
-        "It is left out, and the count at the end is the platform's new one.",
+        "It is asked for twice before it is left out. When the count moved, all ids are compared at the end.",
         tests(f"{_S}hydration", "a_product_that_vanished_between_the_two_replies_is_left_out")
+        + tests(
+            f"{_S}lies",
+            "null_nodes_hide_no_product_behind_deleted_ones",
+            "null_nodes_hide_no_changed_product_behind_edited_ones",
+        )
         + tests(f"{_R}families", "a_product_trashed_while_its_variations_are_read_is_left_out"),
     ),
     Row(
@@ -164,6 +169,7 @@ QUIRKS: Final = (
         "Stock changes without moving a date",
         "Incremental passes look at the stock of everything.",
         tests(f"{_W}sweep", "stock_that_moved_without_a_date_is_told")
+        + tests(f"{_S}stock", "stock_that_moved_without_a_date_is_told_with_the_price")
         + tests(_B, "stock_that_moved_without_a_date_is_told_by_the_next_incremental_pass"),
     ),
     Row(

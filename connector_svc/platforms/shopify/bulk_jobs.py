@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from uuid import uuid4
 
 import msgspec
 
 from connector_svc.domain.errors import SourceFailure
 from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
-from connector_svc.platforms.shopify.bulk_queries import CANCEL, LOOK, RUN, bulk_products
+from connector_svc.platforms.shopify.bulk_queries import CANCEL, LOOK, RECENT, RUN, bulk_products
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
-from connector_svc.platforms.shopify.wire import Wire
+from connector_svc.platforms.shopify.wire import Connection, Wire
 
 _RUNS = frozenset({"CREATED", "RUNNING"})
 
@@ -61,6 +62,16 @@ class _Cancelled(Wire, frozen=True, kw_only=True):
     bulk_operation_cancel: _Outcome
 
 
+class _MarkedJob(Wire, frozen=True, kw_only=True):
+    id: str
+    query: str
+
+
+class _Recent(Wire, frozen=True, kw_only=True):
+    bulk_operations: Connection[_MarkedJob]
+
+
+_RECENT = msgspec.json.Decoder(_Recent)
 _RAN = msgspec.json.Decoder(_Ran)
 _SEEN = msgspec.json.Decoder(_Seen)
 _CANCELLED = msgspec.json.Decoder(_Cancelled)
@@ -86,17 +97,30 @@ class BulkJobs:
     async def start(self, *, inventory: bool) -> Start:
         """Starts reading all products. Never raises SourceFailure: there is another way to read them.
 
-        Sent once only, since two sendings may start two jobs.
+        Sent once only, since two sendings may start two jobs. When its reply is lost, the job is looked for.
         """
+        marker = f"catalogsync {uuid4().hex}"
         try:
-            answer = await self._client.call(RUN, {"query": bulk_products(inventory=inventory)})
+            answer = await self._client.call(RUN, {"query": bulk_products(inventory=inventory, marker=marker)})
             outcome = self._client.decoded(answer, _RAN).bulk_operation_run_query
         except (SourceFailure, PlatformStumbled, QueryTooDear) as error:
+            job_id = await self._found(marker)
+            if job_id:
+                return Start(job_id=job_id)
             return Start(refusal=f"the bulk job could not be started ({type(error).__name__})")
         if outcome.bulk_operation is not None and outcome.bulk_operation.id:
             return Start(job_id=outcome.bulk_operation.id)
         codes = ", ".join(sorted({error.code or "no code" for error in outcome.user_errors}))
         return Start(refusal=f"Shopify refused the bulk job: {codes or 'without a reason'}")
+
+    async def _found(self, marker: str) -> str:
+        """The job whose query has this comment; empty: none is known."""
+        try:
+            answer = await self._client.call(RECENT, {})
+            jobs = self._client.decoded(answer, _RECENT).bulk_operations.nodes
+        except (SourceFailure, PlatformStumbled, QueryTooDear):
+            return ""
+        return next((job.id for job in jobs if marker in job.query), "")
 
     async def look(self, job_id: str) -> Job | None:
         """The job as it is now; None: Shopify knows none. Raises SourceFailure, PlatformStumbled."""

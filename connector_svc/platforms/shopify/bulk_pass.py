@@ -66,6 +66,9 @@ class BulkPass:
                 async for batch in batches:
                     yield batch
         except GivenUp as reason:
+            self._tally.note(
+                f"Shopify's bulk job did not deliver everything: {reason}. The rest was read by pages."
+            )
             _log.warning(
                 "the rest is read by pages: %s",
                 reason,

@@ -57,6 +57,16 @@ query BulkJob($id: ID!) {
 }""",
 )
 
+RECENT = Query(
+    name="RecentBulkJobs",
+    text="""\
+query RecentBulkJobs {
+  bulkOperations(first: 10, reverse: true, sortKey: CREATED_AT, query: "operation_type:query") {
+    nodes { id status query }
+  }
+}""",
+)
+
 CANCEL = Query(
     name="CancelBulk",
     text="""\
@@ -69,6 +79,9 @@ mutation CancelBulk($id: ID!) {
 )
 
 
-def bulk_products(*, inventory: bool) -> str:
-    """All products with all variants and media; `inventory` needs the scope read_inventory."""
-    return _PRODUCTS % (_INVENTORY if inventory else "")
+def bulk_products(*, inventory: bool, marker: str) -> str:
+    """All products with all variants and media; `inventory`: with their inventory items.
+
+    `marker` stands in a comment, by which the job is found when the reply to its start is lost.
+    """
+    return f"# {marker}\n" + _PRODUCTS % (_INVENTORY if inventory else "")

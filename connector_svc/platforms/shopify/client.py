@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 from collections.abc import AsyncGenerator, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import msgspec
@@ -16,16 +17,25 @@ from connector_svc.domain.errors import (
     SourceResponseInvalid,
     SourceUnauthorized,
 )
-from connector_svc.domain.fetch import WaitReporter
+from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, ShopHttp
 from connector_svc.platforms.shopify.answer import Answer, CallCost, read_answer
-from connector_svc.platforms.shopify.faults import QueryTooDear, ReplyUnusable, raise_for_errors, status_failure
+from connector_svc.platforms.shopify.faults import (
+    QueryTooDear,
+    ReplyUndecodable,
+    ReplyUnusable,
+    raise_for_errors,
+    status_failure,
+)
 from connector_svc.platforms.shopify.pace import Pace
 from connector_svc.platforms.shopify.queries import API_VERSION, FILE_HOSTS, PATH, Query, Variables
 
 _log = logging.getLogger(__name__)
 DataT = TypeVar("DataT")
+
+_TRIES = 4
+"""Of a call whose reply cannot be decoded."""
 
 
 class ShopifyClient:
@@ -45,9 +55,13 @@ class ShopifyClient:
         credentials: CredentialsProvider,
         clock: Callable[[], datetime],
         on_wait: WaitReporter,
+        pause: timedelta = timedelta(milliseconds=250),
     ) -> None:
         self.shop = shop
         self.served_version = ""
+        self._clock = clock
+        self._on_wait = on_wait
+        self._pause = pause
         self._http = http
         self._provider = credentials
         self._pace = Pace(clock, on_wait)
@@ -64,13 +78,14 @@ class ShopifyClient:
     async def call(self, query: Query, variables: Variables) -> Answer:
         """The answer to `query`, with data; its errors, if any, each blame one record.
 
-        Waits for the rate limit as long as it takes. Raises SourceFailure; QueryTooDear, PlatformStumbled and,
+        Waits for the rate limit as long as it takes, and asks again when a reply cannot be decoded, doubling the
+        pause each time. Raises SourceFailure; QueryTooDear, PlatformStumbled and,
         when more than one record was asked for, ReplyUnusable, which a smaller page may avoid.
         """
         size = int(variables.get("first", 0)) or len(variables.get("ids", ()))
         body = msgspec.json.encode({"query": query.text, "variables": variables})
         for times in itertools.count(1):
-            answer = await self._paid(query, size, body)
+            answer = await self._decodable(query, size, body)
             if not answer.has_error("THROTTLED"):
                 raise_for_errors(self.shop, answer)
                 return answer
@@ -93,6 +108,24 @@ class ShopifyClient:
     def download(self, url: str, *, max_bytes: int) -> AsyncGenerator[bytes, None]:
         """The result of a bulk operation; see `ShopHttp.download`. The token stays here."""
         return self._http.download(url, hosts=FILE_HOSTS, max_bytes=max_bytes)
+
+    async def _decodable(self, query: Query, size: int, body: bytes) -> Answer:
+        tries = _TRIES if query.repeatable else 1
+        for number in itertools.count():
+            try:
+                return await self._paid(query, size, body)
+            except ReplyUndecodable as error:
+                if number + 1 >= tries:
+                    raise error.failure(self.shop) from error
+                await self._back_off(self._pause * 2**number)
+        raise AssertionError("counting has no end")
+
+    async def _back_off(self, delay: timedelta) -> None:
+        _log.warning("a reply cannot be decoded; asking again", extra={"shop": str(self.shop)})
+        until = self._clock() + delay
+        message = "Shopify's reply cannot be read; we ask again"
+        self._on_wait(Wait(reason=WaitReason.SOURCE_UNREACHABLE, until=until, message=message))
+        await asyncio.sleep(delay.total_seconds())
 
     async def _paid(self, query: Query, size: int, body: bytes) -> Answer:
         ticket = await self._pace.before(query, size)
@@ -140,7 +173,7 @@ class ShopifyClient:
         try:
             answer = read_answer(reply)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise SourceResponseInvalid(self.shop) from error
+            raise ReplyUndecodable(reply.body) from error
         self._note_version(answer.served_version)
         return answer
 

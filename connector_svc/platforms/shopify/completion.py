@@ -10,7 +10,7 @@ import msgspec
 from connector_svc.domain.errors import SourceResponseInvalid
 from connector_svc.platforms.shopify.answer import Answer
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear
+from connector_svc.platforms.shopify.faults import CursorRefused, PlatformStumbled, QueryTooDear
 from connector_svc.platforms.shopify.ids import product_gid
 from connector_svc.platforms.shopify.nodes import Found, single_node
 from connector_svc.platforms.shopify.page_size import PageSize
@@ -45,7 +45,15 @@ class Completion:
         return record.as_incomplete() if record.has_more_variants or record.is_miscounted else record
 
     async def read(self, product_id: str) -> Record | None:
-        """The product alone; None when there is none; set aside when the platform cannot deliver it."""
+        """The product alone; None when there is none, which was asked twice; set aside when the platform cannot
+        deliver it."""
+        try:
+            return await self._read(product_id) or await self._read(product_id)
+        except CursorRefused:
+            # Variants have no search by which to go on, so the product is read anew.
+            return await self._read(product_id)
+
+    async def _read(self, product_id: str) -> Record | None:
         found: Found | None = None
         after: str | None = None
         while True:

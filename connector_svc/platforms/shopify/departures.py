@@ -13,7 +13,7 @@ from connector_svc.domain.errors import SourceForbidden
 from connector_svc.domain.fetch import Batch
 from connector_svc.platforms.shopify.answer import Answer
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.faults import CursorRefused, PlatformStumbled, QueryTooDear, platform_fails
 from connector_svc.platforms.shopify.ids import number_of, product_gid
 from connector_svc.platforms.shopify.pages import Place
 from connector_svc.platforms.shopify.position import DeparturesPosition
@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 LISTED_AT_MOST = 25_000
 """Products up to which all ids are listed: 13 points per 250 then cost less than the smallest bucket holds."""
 
+_QUESTIONS = 2
+"""So often a product is asked for before it counts as gone."""
 _COUNT = msgspec.json.Decoder(CountData)
 _EVENTS = msgspec.json.Decoder(EventsData)
 _NODES = msgspec.json.Decoder(ListData[IdNode | None])
@@ -101,7 +103,13 @@ class Departures:
         start = behind(self._at.event_id, search)
         after: str | None = None
         while True:
-            answer = await self._call(DESTROYED, {"first": PAGE_PRODUCTS, "after": after, "query": start})
+            try:
+                answer = await self._call(DESTROYED, {"first": PAGE_PRODUCTS, "after": after, "query": start})
+            except CursorRefused:
+                if after is None:
+                    raise
+                start, after = behind(self._at.event_id, search), None
+                continue
             events = self._client.decoded(answer, _EVENTS).events
             if events.nodes:
                 gone = await self._gone(events.nodes)
@@ -113,13 +121,16 @@ class Departures:
 
     async def _gone(self, events: Sequence[EventNode]) -> tuple[str, ...]:
         told = dict.fromkeys(number for event in events if (number := event.destroyed_product))
-        asked = [number for number in told if number not in self._seen]
-        if not asked:
-            return ()
-        answer = await self._call(STILL_THERE, {"ids": [product_gid(number) for number in asked]})
+        gone = [number for number in told if number not in self._seen]
+        for _ in range(_QUESTIONS):
+            gone = await self._not_there(gone) if gone else []
+        return tuple(gone)
+
+    async def _not_there(self, numbers: Sequence[str]) -> list[str]:
+        answer = await self._call(STILL_THERE, {"ids": [product_gid(number) for number in numbers]})
         nodes = self._client.decoded(answer, _NODES).nodes
         there = {number_of(node.id, "Product") for node in nodes if node is not None}
-        return tuple(number for number in asked if number not in there) if len(nodes) == len(asked) else ()
+        return [number for number in numbers if number not in there] if len(nodes) == len(numbers) else []
 
     async def _count(self) -> int:
         answer = await self._call(PRODUCT_COUNT, {"query": None})

@@ -1,6 +1,7 @@
 """How the platform says no: HTTP status and GraphQL errors become failures that a merchant can act on.
 
 QueryTooDear, PlatformStumbled and ReplyUnusable never leave this package: they are answered with a smaller page.
+ReplyUndecodable is answered by asking again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from connector_svc.domain.errors import (
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.shopify.answer import Answer, GraphqlError
 
+_TRANSIENT = frozenset({408, 425, 429, 430})
+"""Of the client errors: time-outs, and 430, by which Shopify turns away what looks like an attack for a while."""
+
 
 class QueryTooDear(Exception):
     """The query costs more than the platform allows; it will at this size for ever."""
@@ -27,6 +31,24 @@ class PlatformStumbled(Exception):
 
 class ReplyUnusable(Exception):
     """The HTTP client would not read the reply, mostly since it is too large; a smaller page is."""
+
+
+class ReplyUndecodable(Exception):
+    """The body is no GraphQL reply: cut short, empty or a web page. The next one may be sound."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self._is_cut = body.lstrip().startswith(b"{")
+
+    def failure(self, shop: Shop) -> SourceFailure:
+        """What it means when every retry ends so."""
+        if self._is_cut:
+            return SourceUnreachable(shop, "its reply is cut short each time we ask")
+        return SourceResponseInvalid(shop)
+
+
+class CursorRefused(SourceQueryRefused):
+    """A cursor is not accepted (any more); a listing in the order of ids can go on behind the last id."""
 
 
 def status_failure(shop: Shop, status: int) -> SourceFailure | None:
@@ -41,6 +63,8 @@ def status_failure(shop: Shop, status: int) -> SourceFailure | None:
     }
     if status in known:
         return known[status]
+    if status in _TRANSIENT:
+        return SourceUnreachable(shop, f"HTTP {status}")
     if 400 <= status < 500:
         return SourceQueryRefused(shop, f"HTTP {status}")
     if status >= 500:
@@ -64,6 +88,8 @@ def raise_for_errors(shop: Shop, answer: Answer) -> None:
     if not answer.errors:
         raise SourceResponseInvalid(shop, "a GraphQL reply with neither data nor errors")
     codes = sorted({error.code or "no code" for error in answer.errors})
+    if any("CURSOR" in error.code or "cursor" in error.message.lower() for error in answer.errors):
+        raise CursorRefused(shop, f"GraphQL errors: {', '.join(codes)}")
     raise SourceQueryRefused(shop, f"GraphQL errors: {', '.join(codes)}")
 
 

@@ -32,7 +32,16 @@ class DoesNotPay(Exception):
 class Hydrator:
     """Turns pages of ids into pages of products."""
 
-    def __init__(self, client: ShopifyClient, *, inventory: bool, largest: int, pause: timedelta) -> None:
+    def __init__(
+        self,
+        client: ShopifyClient,
+        *,
+        inventory: bool,
+        largest: int,
+        pause: timedelta,
+        has_alternative: bool = True,
+    ) -> None:
+        """`has_alternative`: whether DoesNotPay may be raised; else the query is made smaller."""
         self.pays = True
         """Whether the last reported cost was below that of a page."""
         self.has_told_cost = False
@@ -44,25 +53,41 @@ class Hydrator:
         self._completion = Completion(client, inventory=inventory, pause=pause)
         self._size = PageSize(largest, pause=pause)
         self._unreadable = 0
+        self._has_alternative = has_alternative
 
     async def load(self, swept: Swept) -> Page:
         """The products of these ids in their order, without those that are gone meanwhile.
 
         Raises SourceFailure, and DoesNotPay when the platform refuses the query as too dear.
         """
-        records: list[Record] = []
-        rest = swept.gids
-        while rest:
-            some = await self._read(rest)
-            records.extend(record for record in some if record is not None)
-            rest = rest[len(some) :]
-        return Page(records=tuple(records), end=swept.end, has_next=swept.has_next)
+        records = await self.read(swept.gids)
+        found = tuple(record for record in records if record is not None)
+        return Page(records=found, end=swept.end, has_next=swept.has_next)
+
+    async def read(self, gids: Sequence[str]) -> list[Record | None]:
+        """Of each id its product; None: there is none.
+
+        A null is asked for once more in a request of its own: the platform also answers so for a product that it
+        fails to find in time. Raises SourceFailure, and DoesNotPay.
+        """
+        records = await self._read_all(gids)
+        absent = [gid for gid, record in zip(gids, records, strict=True) if record is None]
+        if not absent:
+            return records
+        again = dict(zip(absent, await self._read_all(absent), strict=True))
+        return [again[gid] if record is None else record for gid, record in zip(gids, records, strict=True)]
+
+    async def _read_all(self, gids: Sequence[str]) -> list[Record | None]:
+        records: list[Record | None] = []
+        while len(records) < len(gids):
+            records += await self._read(gids[len(records) :])
+        return records
 
     async def _read(self, gids: Sequence[str]) -> list[Record | None]:
         """The first of these, as many as the platform can serve at once."""
         try:
             answer = await self._size.ask(partial(self._ask, gids))
-        except PlatformStumbled:
+        except (PlatformStumbled, QueryTooDear):
             return [await self._read_alone(gids[0])]
         self._unreadable = 0
         found = self._nodes(answer)
@@ -90,6 +115,8 @@ class Hydrator:
             answer = await self._client.call(self._query, {"ids": chosen})
         except QueryTooDear:
             self.pays = False
+            if not self._has_alternative:
+                raise
             raise DoesNotPay from None
         if answer.cost.requested_query_cost is not None:
             self._judge(answer.cost.requested_query_cost)

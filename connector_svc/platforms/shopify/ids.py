@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-_DIGITS = 20
-"""No number of 64 bits has more."""
+_DIGITS = 19
+"""No signed number of 64 bits has more."""
 
 
 def number_of(gid: str, kind: str) -> str:

@@ -129,6 +129,17 @@ def bad_image(product_id: str, url: str) -> RecordIssue:
     )
 
 
+def image_not_ready(product_id: str, gid: str) -> RecordIssue:
+    """A picture that Shopify has not processed yet, or could not; the product stays, without it."""
+    return RecordIssue(
+        reason=IssueReason.INVALID_FIELD,
+        message="Shopify has not processed the image (yet); the product is stored without it",
+        product_id=product_id,
+        field="image",
+        sample=gid[:SAMPLE_LENGTH],
+    )
+
+
 def bad_time(product_id: str, variant_id: str = "") -> RecordIssue:
     """A time that does not exist in UTC."""
     return RecordIssue(

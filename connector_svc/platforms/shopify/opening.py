@@ -7,18 +7,18 @@ from datetime import datetime
 
 import msgspec
 
-from connector_svc.domain.errors import SourceRedirected
+from connector_svc.domain.errors import SourceForbidden, SourceRedirected
 from connector_svc.domain.shop import ShopFacts
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, forbidden, platform_fails
 from connector_svc.platforms.shopify.ids import number_of
-from connector_svc.platforms.shopify.queries import OPENING
+from connector_svc.platforms.shopify.queries import INVENTORY_PROBE, OPENING
 from connector_svc.platforms.shopify.wire import OpeningData
 
 _DECODER = msgspec.json.Decoder(OpeningData)
 _NO_INVENTORY = (
-    "the access scope read_inventory is missing: weights stay unknown, and stock is the number Shopify shows also "
-    "where it is not tracked"
+    "Shopify refuses inventory items without the access scope read_inventory: weights stay unknown, and stock is "
+    "the number that Shopify shows also where it is not tracked"
 )
 
 
@@ -50,7 +50,7 @@ async def open_shop(client: ShopifyClient, *, search: str | None = None) -> Open
     scopes = tuple(sorted(scope.handle for scope in data.current_app_installation.access_scopes))
     if not _may_read(scopes, "products"):
         raise forbidden(client.shop, "read_products")
-    inventory = _may_read(scopes, "inventory")
+    inventory = _may_read(scopes, "inventory") or await _shows_inventory(client)
     facts = ShopFacts(
         currency_code=data.shop.currency_code,
         platform_shop_id=number_of(data.shop.id, "Shop"),
@@ -68,6 +68,17 @@ async def open_shop(client: ShopifyClient, *, search: str | None = None) -> Open
         inventory=inventory,
         restore_rate=status.restore_rate if status else None,
     )
+
+
+async def _shows_inventory(client: ShopifyClient) -> bool:
+    """Whether read_products is enough for inventory items, as in most shops since January 2025."""
+    try:
+        await client.call(INVENTORY_PROBE, {})
+    except SourceForbidden:
+        return False
+    except (PlatformStumbled, QueryTooDear) as error:
+        raise platform_fails(client.shop) from error
+    return True
 
 
 def _may_read(scopes: tuple[str, ...], what: str) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
@@ -14,12 +14,13 @@ from connector_svc.domain.errors import SourceQueryRefused, SourceResponseInvali
 from connector_svc.platforms.shopify.answer import Answer
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.completion import Completion
-from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.faults import CursorRefused, PlatformStumbled, QueryTooDear, platform_fails
 from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.nodes import Found, page_nodes
 from connector_svc.platforms.shopify.page_size import PageSize
 from connector_svc.platforms.shopify.queries import NEXT_IDS, Query, product_page
 from connector_svc.platforms.shopify.record import Record, record_of
+from connector_svc.platforms.shopify.search import behind
 from connector_svc.platforms.shopify.wire import IdNode, PageData, PageInfo
 
 _IDS = msgspec.json.Decoder(PageData[IdNode])
@@ -33,7 +34,26 @@ class Place:
 
     search: str | None
     after: str | None = None
-    """A cursor of the same search."""
+    """A cursor of the same query."""
+    bound: int = 0
+    """The query finds what `search` does behind this id."""
+    last_id: int = 0
+    """Of the product that the cursor stands behind; 0: not known."""
+
+    @property
+    def query(self) -> str | None:
+        """What is searched for."""
+        return behind(self.bound, self.search)
+
+    def moved(self, info: PageInfo, ids: Iterable[int]) -> Place:
+        """Behind a page of these ids."""
+        return replace(self, after=info.end_cursor or self.after, last_id=max(ids, default=self.last_id))
+
+    def without(self, refused: CursorRefused) -> Place:
+        """The same place by the id before it. Raises `refused` when that id is not known."""
+        if not self.after or not self.last_id:
+            raise refused
+        return Place(self.search, bound=self.last_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,13 +90,20 @@ class Pages:
 
     async def _load(self, place: Place) -> Page:
         try:
+            return await self._load_from(place)
+        except CursorRefused as refused:
+            return await self._load_from(place.without(refused))
+
+    async def _load_from(self, place: Place) -> Page:
+        try:
             answer = await self._size.ask(partial(self._ask, self._query, place))
         except (QueryTooDear, PlatformStumbled):
             return await self._load_alone(place)
         self._unreadable = 0
         found, info = self._nodes(answer)
         records = [await self._completion.finish(record_of(node)) for node in found]
-        return self._page(place, tuple(record for record in records if record is not None), info)
+        end = place.moved(info, (int(one.product_id) for one in found if one.product_id))
+        return self._page(place, end, records, info.has_next_page)
 
     async def _load_alone(self, place: Place) -> Page:
         """A page of the one next product, asked for by id since no page with it can be had."""
@@ -90,10 +117,11 @@ class Pages:
         ids = self._client.decoded(answer, _IDS).products
         numbers = [number_of(node.id, "Product") for node in ids.nodes]
         records = [await self._completion.read(number) for number in numbers if number]
-        return self._page(place, tuple(record for record in records if record is not None), ids.page_info)
+        end = place.moved(ids.page_info, (int(number) for number in numbers if number))
+        return self._page(place, end, records, ids.page_info.has_next_page)
 
     async def _ask(self, query: Query, place: Place, first: int) -> Answer:
-        return await self._client.call(query, {"first": first, "after": place.after, "query": place.search})
+        return await self._client.call(query, {"first": first, "after": place.after, "query": place.query})
 
     def _nodes(self, answer: Answer) -> tuple[list[Found], PageInfo]:
         try:
@@ -101,11 +129,10 @@ class Pages:
         except (msgspec.DecodeError, RecursionError) as error:
             raise SourceResponseInvalid(self._client.shop, "a page that does not follow the schema") from error
 
-    def _page(self, place: Place, records: tuple[Record, ...], info: PageInfo) -> Page:
-        if info.has_next_page and info.end_cursor in {None, place.after}:
+    def _page(self, place: Place, end: Place, records: Sequence[Record | None], has_next: bool) -> Page:
+        if has_next and end.after == place.after:
             raise SourceQueryRefused(self._client.shop, "the next page begins where this one did")
-        end = Place(place.search, info.end_cursor or place.after)
-        return Page(records=records, end=end, has_next=info.has_next_page)
+        return Page(records=tuple(one for one in records if one is not None), end=end, has_next=has_next)
 
 
 async def _abandon(task: asyncio.Task[Page]) -> None:

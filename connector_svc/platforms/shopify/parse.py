@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from connector_svc.domain.issue import RecordIssue
-from connector_svc.domain.product import Image, Product, ProductOption, Variant
+from connector_svc.domain.product import Image, Product, ProductOption, ProductStatus, Variant
 from connector_svc.platforms.shopify import issues
 from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.parse_variant import DEFAULT_TITLE, VariantParser, utc
 from connector_svc.platforms.shopify.wire import MediaNode, TypedProduct, VariantNode
 
+SOLD = frozenset({ProductStatus.ACTIVE, ProductStatus.UNLISTED})
+"""Drafts and archived products cannot be bought, whatever their stock, of which alone Shopify's flag speaks. Which
+sales channels show a product is not looked at: a shop may sell through any of them."""
 _NO_OPTIONS = (ProductOption(name="Title", values=(DEFAULT_TITLE,)),)
 
 
@@ -34,8 +39,8 @@ def parse_product(node: TypedProduct) -> Parsed:
     if not product_id:
         return Parsed(product=None, issues=(issues.without_id(node.id),))
     images = {medium.id: _image(medium) for medium in node.media.nodes}
-    broken = tuple(issues.bad_image(product_id, url) for url in _broken_urls(node.media.nodes))
-    parser = VariantParser(product_id=product_id, images=images)
+    broken = tuple(_image_issues(product_id, node.media.nodes))
+    parser = VariantParser(product_id=product_id, is_sold=node.status in SOLD, images=images)
     variants, received = _variants(node.variants.nodes, parser)
     complete = len(variants) == received
     try:
@@ -90,8 +95,12 @@ def _variants(nodes: list[VariantNode], parser: VariantParser) -> tuple[tuple[Va
     return tuple(found.values()), received
 
 
-def _broken_urls(nodes: list[MediaNode]) -> list[str]:
-    return [node.image.url for node in nodes if node.image and not _is_absolute(node.image.url)]
+def _image_issues(product_id: str, nodes: list[MediaNode]) -> Iterator[RecordIssue]:
+    for node in nodes:
+        if node.image is not None and not _is_absolute(node.image.url):
+            yield issues.bad_image(product_id, node.image.url)
+        elif node.image is None and number_of(node.id, "MediaImage"):
+            yield issues.image_not_ready(product_id, node.id)
 
 
 def _is_absolute(url: str) -> bool:

@@ -25,6 +25,8 @@ class VariantParser:
     """Parses the variants of one product and gathers what is wrong with them."""
 
     product_id: str
+    is_sold: bool
+    """Whether the product is offered at all."""
     images: Mapping[str, Image | None]
     """The product's, by gid; None: not processed yet."""
     issues: list[RecordIssue] = field(default_factory=list)
@@ -56,7 +58,7 @@ class VariantParser:
             compare_at_price=node.compare_at_price,
             stock_quantity=node.inventory_quantity if item is None or item.tracked else None,
             inventory_policy=node.inventory_policy,
-            available=node.available_for_sale,
+            available=self.is_sold and node.available_for_sale,
             options=() if is_default else node.selected_options,
             image=self._image(node.media),
             weight=weight,
@@ -67,11 +69,11 @@ class VariantParser:
         )
 
     def _has_prices(self, node: VariantNode, variant_id: str) -> bool:
-        if not _is_amount(node.price):
+        if not is_amount(node.price):
             self.issues.append(issues.bad_price(self.product_id, variant_id, "price", node.price))
             return False
         before = node.compare_at_price
-        if before is not None and not _is_amount(before):
+        if before is not None and not is_amount(before):
             self.issues.append(issues.bad_price(self.product_id, variant_id, "compareAtPrice", before))
             return False
         return True
@@ -84,7 +86,7 @@ class VariantParser:
             return None, ""
         node = item.measurement.weight
         unit = _UNITS.get(node.unit)
-        if unit is not None and _is_amount(node.value):
+        if unit is not None and is_amount(node.value):
             return node.value, unit
         self.issues.append(issues.bad_weight(self.product_id, variant_id, node.value, node.unit))
         return None, ""
@@ -95,6 +97,6 @@ def utc(time: datetime) -> datetime:
     return time if time.tzinfo is UTC else time.astimezone(UTC)
 
 
-def _is_amount(value: Decimal) -> bool:
+def is_amount(value: Decimal) -> bool:
     """Whether it is a number of at least zero that is not absurdly long when written out."""
     return value.is_finite() and value >= _ZERO and -13 < value.adjusted() < 16

@@ -23,7 +23,7 @@ from connector_svc.platforms.shopify.wanted import Wanted
 class ShopifyPlatform:
     """Reads Shopify shops by pages or bulk operations; see `Platform` for what callers may rely on.
 
-    Credentials: {"access_token": ...} with the scope read_products, better also read_inventory. Product and
+    Credentials: {"access_token": ...} with the scope read_products. Product and
     variant ids are the numbers at the end of Shopify's gids. `pause` is waited before asking again what Shopify
     failed to answer.
     """
@@ -89,6 +89,7 @@ class ShopifyPlatform:
             credentials=self._credentials,
             clock=self._clock,
             on_wait=on_wait,
+            pause=self._pause / 4,
         )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from connector_svc.domain.checkpoint import PassCounts
+from connector_svc.platforms.shopify.delivered import PACKED_BYTES
 from connector_svc.platforms.shopify.queries import API_VERSION
 
 FINGERPRINT = f"{API_VERSION}/id"
@@ -26,6 +27,14 @@ class DeparturesPosition(msgspec.Struct, frozen=True, kw_only=True):
     """The last event of the log that was looked at."""
 
 
+class StockPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an incremental pass has read the stock of all variants."""
+
+    variant_id: int = 0
+    """The highest id read."""
+    is_done: bool = False
+
+
 class Position(msgspec.Struct, frozen=True, kw_only=True):
     """After the product `last_id`, in the order of ids.
 
@@ -42,7 +51,23 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     estimated_items: int | None = None
     warnings: tuple[str, ...] = ()
     """Of the whole pass so far."""
+    notes: tuple[str, ...] = ()
+    """What came to light, for people."""
     job: str = ""
     """The gid of the bulk operation whose result is read; empty: pages are read."""
+    currency: str = ""
+    """Of the prices delivered so far; empty: not known."""
+    settled: int = 0
+    """Products delivered or set aside that were there when the pass began."""
+    delivered: bytes = b""
+    """A sketch of their ids; empty: none."""
+    turns: int = 1
+    """How often the pass was read from its beginning."""
+    stock: StockPosition | None = None
+    """None: not read yet."""
     departures: DeparturesPosition | None = None
     """None: not looked for yet."""
+
+    def __post_init__(self) -> None:
+        if len(self.delivered) not in (0, PACKED_BYTES):
+            raise ValueError("delivered is no sketch")

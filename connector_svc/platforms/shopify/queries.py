@@ -105,10 +105,19 @@ query Opening($query: String) {
 }""",
 )
 
+INVENTORY_PROBE = Query(
+    name="InventoryProbe",
+    text="""\
+query InventoryProbe { productVariants(first: 1) { nodes { inventoryItem { tracked } } } }""",
+)
+
 PRODUCT_COUNT = Query(
     name="ProductCount",
     text="""\
-query ProductCount($query: String) { productsCount(limit: null, query: $query) { count precision } }""",
+query ProductCount($query: String) {
+  shop { currencyCode }
+  productsCount(limit: null, query: $query) { count precision }
+}""",
 )
 
 NEXT_IDS = Query(
@@ -141,8 +150,22 @@ query StillThere($ids: [ID!]!) { nodes(ids: $ids) { id } }""",
 )
 
 
+_VARIANT_STOCK = """\
+query VariantStock($first: Int!, $after: String, $query: String) {
+  productVariants(first: $first, after: $after, query: $query, sortKey: ID) {
+    nodes { id sku price compareAtPrice inventoryQuantity availableForSale product { id status }%s }
+    pageInfo { hasNextPage endCursor }
+  }
+}"""
+
+
+def variant_stock(*, inventory: bool) -> Query:
+    """A page of variants with what they are sold as; `inventory`: whether their stock is tracked."""
+    return Query(name="VariantStock", text=_VARIANT_STOCK % (" inventoryItem { tracked }" if inventory else ""))
+
+
 def product_page(*, inventory: bool) -> Query:
-    """A page of products with their first 250 variants; `inventory` needs the scope read_inventory."""
+    """A page of products with their first 250 variants; `inventory`: with their inventory items."""
     return Query(
         name="ProductPage",
         text="\n".join((_PAGE % PAGE_VARIANTS, _PRODUCT % PAGE_MEDIA, _variant(inventory))),

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from connector_svc.domain.checkpoint import unseal
-from connector_svc.domain.errors import SourceCountMismatch
+from connector_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, WaitReporter
 from connector_svc.platforms.shopify import strategy
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
@@ -23,16 +23,22 @@ from connector_svc.platforms.shopify.completion import Completion
 from connector_svc.platforms.shopify.departures import Departures
 from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
 from connector_svc.platforms.shopify.hydration import Hydration
+from connector_svc.platforms.shopify.hydrator import Hydrator
+from connector_svc.platforms.shopify.named import named_products
 from connector_svc.platforms.shopify.opening import Opening, open_shop
 from connector_svc.platforms.shopify.pages import Pages, Place
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
 from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS, PRODUCT_COUNT
-from connector_svc.platforms.shopify.search import behind, changed_between
+from connector_svc.platforms.shopify.reconciliation import Reconciliation, TooManyChanges
+from connector_svc.platforms.shopify.search import changed_between, created_until
+from connector_svc.platforms.shopify.stock_sweep import StockSweep, is_due, unseen
 from connector_svc.platforms.shopify.tally import Tally
 from connector_svc.platforms.shopify.wanted import Wanted
 from connector_svc.platforms.shopify.wire import CountData
 
 _log = logging.getLogger(__name__)
+_MOST_TURNS = 2
+"""A pass that cannot be proven whole is read once more from its beginning."""
 _COUNT = msgspec.json.Decoder(CountData)
 
 
@@ -58,12 +64,22 @@ class Reader:
         self._bulk = bulk
         self._wanted = wanted
         self._jobs = BulkJobs(client, bulk)
+        self._currency = ""
+        self._settled = 0
+        """The last settled count."""
 
     async def events(self) -> AsyncGenerator[FetchEvent, None]:
         """Header, batches, end."""
         resumed = unseal(self._request, fingerprint=FINGERPRINT, position_type=Position)
         opening = await open_shop(self._client, search=self._rough_search())
+        if self._request.product_ids:
+            async with aclosing(self._named(opening)) as events:
+                async for event in events:
+                    yield event
+            return
         choice, position = await self._chosen(opening, resumed)
+        self._currency = position.currency or opening.facts.currency_code
+        self._check_currency(opening.facts.currency_code)
         yield self._header(opening, position, choice, is_resumed=resumed is not None)
         tally = Tally(self._request, position)
         pages = self._pages(opening, choice)
@@ -72,19 +88,69 @@ class Reader:
             async with aclosing(self._bulk_pass(tally, opening).batches()) as batches:
                 async for batch in batches:
                     yield batch
-        async with aclosing(self._counted(tally, pages, search)) as events:
-            async for event in events:
-                yield event
+        async with aclosing(self._whole(tally, opening, pages, search)) as batches:
+            async for batch in batches:
+                yield batch
+        yield self._end(tally, self._settled)
 
-    async def _counted(
+    async def _named(self, opening: Opening) -> AsyncGenerator[FetchEvent, None]:
+        """The products that the request names."""
+        ids = self._request.product_ids
+        position = msgspec.structs.replace(self._start(opening), estimated_products=len(ids), estimated_items=None)
+        yield self._header(opening, position, strategy.named(), is_resumed=False)
+        tally = Tally(self._request, position)
+        async with aclosing(named_products(self._by_id(opening), tally, ids)) as batches:
+            async for batch in batches:
+                yield batch
+        counts = tally.position.counts
+        yield self._end(tally, counts.emitted + counts.set_aside)
+
+    async def _whole(
+        self, tally: Tally, opening: Opening, pages: Pages | Hydration, search: str | None
+    ) -> AsyncGenerator[Batch, None]:
+        """Products until none is missing, then what is gone."""
+        for part in (self._in_turn(tally, pages, search), self._missing(tally, opening, search)):
+            try:
+                async with aclosing(part) as batches:
+                    async for batch in batches:
+                        yield batch
+            except TooManyChanges:
+                count = await self._settled_count(tally, search)
+                yield Batch(products=(), checkpoint=self._anew(tally, count))
+                async with aclosing(self._whole(tally, opening, pages, search)) as batches:
+                    async for batch in batches:
+                        yield batch
+                return
+        for part in (self._departed(tally), self._stock(tally, opening)):
+            async with aclosing(part) as batches:
+                async for batch in batches:
+                    yield batch
+
+    async def _stock(self, tally: Tally, opening: Opening) -> AsyncGenerator[Batch, None]:
+        """What changed of variants whose product's date did not move."""
+        if not is_due(self._request, tally.position.watermark, opening.facts.item_count):
+            return
+        sweep = StockSweep(self._client, tally, inventory=opening.inventory, pause=self._pause)
+        async with aclosing(sweep.batches()) as batches:
+            async for batch in batches:
+                yield batch
+
+    def _anew(self, tally: Tally, count: int) -> bytes:
+        if tally.position.turns >= _MOST_TURNS:
+            received = tally.position.settled
+            raise SourceCountMismatch(self._request.shop, expected=count, received=received)
+        _log.info("too much has changed since the pass was resumed", extra={"shop": str(self._request.shop)})
+        return tally.begin_anew(count)
+
+    async def _in_turn(
         self, tally: Tally, pages: Pages | Hydration, search: str | None
-    ) -> AsyncGenerator[FetchEvent, None]:
-        """All batches, then the end once no fewer products came than the platform counts.
+    ) -> AsyncGenerator[Batch, None]:
+        """Products in the order of their ids, until no fewer came than the platform counts.
 
-        Products that were made while we read have the highest ids, so looking again behind the last one finds
-        them. When that brings nothing and the count still stands above, something was not delivered.
+        Those that were made while we read have the highest ids, so looking again behind the last one finds them;
+        what the search index does not show yet belongs to the next pass.
         """
-        place = Place(behind(tally.position.last_id, search))
+        place = Place(search, bound=tally.position.last_id)
         before = -1
         while True:
             async with aclosing(pages.from_place(place)) as loaded:
@@ -93,17 +159,46 @@ class Reader:
                     for batch in tally.batches(page.records):
                         yield batch
                     place = page.end
-            count = await self._count(search)
-            if tally.delivered >= count:
-                async with aclosing(self._departed(tally)) as departed:
-                    async for batch in departed:
-                        yield batch
-                yield self._end(tally, count)
+            settled = tally.position.settled
+            if settled >= await self._settled_count(tally, search) or settled == before:
                 return
-            if tally.delivered == before:
-                raise SourceCountMismatch(self._request.shop, expected=count, received=tally.delivered)
-            before = tally.delivered
+            before = settled
             await asyncio.sleep(self._pause.total_seconds())
+
+    async def _missing(self, tally: Tally, opening: Opening, search: str | None) -> AsyncGenerator[Batch, None]:
+        """What never came, looked for unless the numbers prove that there is nothing.
+
+        They do when as many products came as were counted when the pass began and are counted still: then none was
+        deleted meanwhile and could make up for another.
+        """
+        position = tally.position
+        if position.settled == self._settled == position.estimated_products:
+            return
+        reconciliation = Reconciliation(
+            self._client,
+            tally,
+            self._by_id(opening),
+            search=search,
+            count=lambda: self._settled_count(tally, search),
+            pause=self._pause,
+        )
+        async with aclosing(reconciliation.batches()) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def _settled_count(self, tally: Tally, search: str | None) -> int:
+        """Products that were there when the pass began, or changed before it, and still are."""
+        self._settled = await self._count(search or created_until(tally.position.watermark))
+        return self._settled
+
+    def _by_id(self, opening: Opening) -> Hydrator:
+        return Hydrator(
+            self._client,
+            inventory=opening.inventory,
+            largest=PAGE_PRODUCTS,
+            pause=self._pause,
+            has_alternative=False,
+        )
 
     async def _departed(self, tally: Tally) -> AsyncGenerator[Batch, None]:
         """What an incremental pass finds gone; a full one shows it by what it does not deliver."""
@@ -120,7 +215,13 @@ class Reader:
             answer = await self._client.call(PRODUCT_COUNT, {"query": search})
         except (PlatformStumbled, QueryTooDear) as error:
             raise platform_fails(self._request.shop) from error
-        return self._client.decoded(answer, _COUNT).products_count.count
+        data = self._client.decoded(answer, _COUNT)
+        self._check_currency(data.shop.currency_code)
+        return data.products_count.count
+
+    def _check_currency(self, now: str) -> None:
+        if now != self._currency:
+            raise SourceCurrencyChanged(self._request.shop, expected=self._currency, received=now)
 
     async def _chosen(self, opening: Opening, resumed: Position | None) -> tuple[strategy.Choice, Position]:
         """How the pass is read, and where it begins; a bulk job runs by then."""
@@ -158,6 +259,7 @@ class Reader:
             watermark=opening.platform_time or self._clock(),
             estimated_products=opening.facts.product_count,
             estimated_items=opening.facts.item_count if is_full else None,
+            currency=opening.facts.currency_code,
         )
 
     def _rough_search(self) -> str | None:
@@ -181,6 +283,7 @@ class Reader:
             estimated_product_count=position.estimated_products,
             estimated_item_count=position.estimated_items,
             resume_is_expensive=bool(position.job),
+            notes=unseen(self._request, opening.facts.item_count),
         )
 
     def _end(self, tally: Tally, count: int) -> End:
@@ -193,4 +296,5 @@ class Reader:
             emitted_item_count=counts.emitted_items,
             warnings=tally.position.warnings,
             all_listed=departures is not None and departures.all_listed,
+            notes=tally.position.notes,
         )

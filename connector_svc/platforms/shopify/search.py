@@ -12,6 +12,11 @@ def changed_between(after: datetime, until: datetime | None = None) -> str:
     return lower if until is None else f"{lower} AND updated_at:<='{_time(until)}'"
 
 
+def created_until(until: datetime) -> str:
+    """Products that were there at `until`."""
+    return f"created_at:<='{_time(until)}'"
+
+
 def destroyed_between(after: datetime, until: datetime) -> str:
     """Events of products that were deleted at or after `after` and not after `until`."""
     window = f"created_at:>='{_time(after)}' AND created_at:<='{_time(until)}'"

@@ -46,6 +46,11 @@ def first(request: FetchRequest, opening: Opening, policy: BulkPolicy, wanted: W
     return _without_bulk(opening.facts.product_count or 0, _TOLD, wanted)
 
 
+def named() -> Choice:
+    """Products that the request names."""
+    return Choice(strategy=HYDRATION, reason="only the products that are asked for by their ids are read")
+
+
 def refused(refusal: str, opening: Opening, wanted: Wanted) -> Choice:
     """Bulk would have been right and cannot be had."""
     return _without_bulk(opening.facts.product_count or 0, f"no bulk job, since {refusal}", wanted)

@@ -11,7 +11,8 @@ import msgspec
 from connector_svc.domain.errors import SourceQueryRefused
 from connector_svc.platforms.shopify.answer import Answer
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.faults import CursorRefused, PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.page_size import PageSize
 from connector_svc.platforms.shopify.pages import Place
 from connector_svc.platforms.shopify.queries import NEXT_IDS
@@ -40,6 +41,12 @@ class Sweep:
     async def load(self, place: Place) -> Swept:
         """The page that begins at `place`. Raises SourceFailure."""
         try:
+            return await self._load_from(place)
+        except CursorRefused as refused:
+            return await self._load_from(place.without(refused))
+
+    async def _load_from(self, place: Place) -> Swept:
+        try:
             answer = await self._size.ask(partial(self._ask, place))
         except (PlatformStumbled, QueryTooDear) as error:
             raise platform_fails(self._client.shop) from error
@@ -47,11 +54,12 @@ class Sweep:
         info = products.page_info
         if info.has_next_page and info.end_cursor in {None, place.after}:
             raise SourceQueryRefused(self._client.shop, "the next page begins where this one did")
+        gids = tuple(node.id for node in products.nodes)
         return Swept(
-            gids=tuple(node.id for node in products.nodes),
-            end=Place(place.search, info.end_cursor or place.after),
+            gids=gids,
+            end=place.moved(info, (int(number) for gid in gids if (number := number_of(gid, "Product")))),
             has_next=info.has_next_page,
         )
 
     async def _ask(self, place: Place, first: int) -> Answer:
-        return await self._client.call(NEXT_IDS, {"first": first, "after": place.after, "query": place.search})
+        return await self._client.call(NEXT_IDS, {"first": first, "after": place.after, "query": place.query})

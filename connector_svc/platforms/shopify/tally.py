@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -12,6 +12,7 @@ from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product, Variant
 from connector_svc.platforms.shopify import issues
+from connector_svc.platforms.shopify.delivered import Delivered
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
 from connector_svc.platforms.shopify.record import Record
 
@@ -32,18 +33,24 @@ class Tally:
 
     def __init__(self, request: FetchRequest, position: Position) -> None:
         self.position = position
+        self.delivered = Delivered(position.delivered, position.last_id)
         self._request = request
-
-    @property
-    def delivered(self) -> int:
-        """Products in batches or set aside."""
-        return self.position.counts.emitted + self.position.counts.set_aside
 
     def warn(self, warnings: Iterable[str]) -> None:
         """Notes what makes the pass unsafe to conclude deletions from."""
         fresh = [text for text in warnings if text not in self.position.warnings]
         if fresh:
             self._advance(warnings=(*self.position.warnings, *fresh))
+
+    def note(self, text: str) -> None:
+        """Notes for people what came to light."""
+        self._advance(notes=(*self.position.notes, text))
+
+    def begin_anew(self, count: int) -> bytes:
+        """The checkpoint at the first of `count` products, everything but the counts forgotten."""
+        self.delivered = Delivered(b"", 0)
+        turns = self.position.turns + 1
+        return self.moved(last_id=0, settled=0, estimated_products=count, turns=turns)
 
     def moved(self, **changes: object) -> bytes:
         """The checkpoint at the position that `changes` lead to, for a batch without products."""
@@ -55,6 +62,13 @@ class Tally:
 
         A product that came before is told as a duplicate and not delivered again.
         """
+        return self._cut(records, self._take)
+
+    def late(self, records: Iterable[Record]) -> Iterator[Batch]:
+        """The same for products that did not come in their turn."""
+        return self._cut(records, self._take_late)
+
+    def _cut(self, records: Iterable[Record], take: Callable[[Record, _Draft], None]) -> Iterator[Batch]:
         draft = _Draft([], [])
         for record in records:
             size = _size_of(record.product) if record.product else 0
@@ -63,7 +77,7 @@ class Tally:
                 yield self._closed(draft)
                 draft = _Draft([], [])
             draft.size += size
-            self._take(record, draft)
+            take(record, draft)
         if draft.products or draft.issues:
             yield self._closed(draft)
 
@@ -72,6 +86,18 @@ class Tally:
         if number and number <= self.position.last_id:
             draft.issues.append(issues.duplicate(record.product_id))
             return
+        self._take_late(record, draft)
+        if number:
+            self._advance(last_id=number)
+        else:
+            self.warn((_NO_ID,))
+
+    def _is_new(self, record: Record) -> bool:
+        """Whether it was made after the pass began."""
+        created = record.product.created_at if record.product else None
+        return created is not None and created > self.position.watermark
+
+    def _take_late(self, record: Record, draft: _Draft) -> None:
         draft.issues.extend(record.issues)
         counts = self.position.counts
         if record.product is None:
@@ -79,9 +105,9 @@ class Tally:
         else:
             draft.products.append(record.product)
             counts = counts.plus(emitted=1, emitted_items=len(record.product.variants))
-        self._advance(counts=counts, last_id=number or self.position.last_id)
-        if not number:
-            self.warn((_NO_ID,))
+        self._advance(counts=counts, settled=self.position.settled + (not self._is_new(record)))
+        if record.product_id:
+            self.delivered.add(int(record.product_id))
 
     def _closed(self, draft: _Draft) -> Batch:
         return Batch(
@@ -91,6 +117,7 @@ class Tally:
         )
 
     def _sealed(self) -> bytes:
+        self._advance(delivered=self.delivered.packed())
         return seal(self._request, fingerprint=FINGERPRINT, position=self.position)
 
     def _advance(self, **changes: object) -> None:

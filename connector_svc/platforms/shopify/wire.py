@@ -151,9 +151,16 @@ class SingleData(Wire, Generic[NodeT], frozen=True, kw_only=True):
     product: NodeT
 
 
+class CurrencyNode(Wire, frozen=True, kw_only=True):
+    """What the Shop's prices mean."""
+
+    currency_code: str
+
+
 class CountData(Wire, frozen=True, kw_only=True):
     """`data` of a count."""
 
+    shop: CurrencyNode
     products_count: Count
 
 

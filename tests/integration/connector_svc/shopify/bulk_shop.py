@@ -75,10 +75,13 @@ class BulkShop:
         batches: int | None = None,
         after: datetime | None = None,
         platform: ShopifyPlatform | None = None,
+        ids: tuple[str, ...] = (),
     ) -> Pass:
         """A pass to its end, or until so many batches came."""
         found = Pass()
-        request = FetchRequest(shop=SHOP, checkpoint=checkpoint, max_batch_products=batch, updated_after=after)
+        request = FetchRequest(
+            shop=SHOP, checkpoint=checkpoint, max_batch_products=batch, updated_after=after, product_ids=ids
+        )
         chosen = platform or self.platform
         async with aclosing(chosen.fetch(request, on_wait=found.waits.append)) as stream:
             async for event in stream:

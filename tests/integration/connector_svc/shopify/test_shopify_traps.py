@@ -9,7 +9,14 @@ import pytest
 from connector_svc.domain.errors import SourceForbidden, SourceQueryRefused, SourceRedirected
 from connector_svc.platforms.shopify.queries import NEXT_IDS
 from connector_svc.platforms.shopify.search import changed_between, destroyed_between
-from tests.integration.connector_svc.shopify.test_shopify_devstore import DOMAIN, SHOP, devstore, fetch
+from devstore.spec import VariantShape
+from tests.integration.connector_svc.shopify.test_shopify_devstore import (
+    DOMAIN,
+    SHOP,
+    devstore,
+    fetch,
+    only_variant,
+)
 from tests.integration.connector_svc.shopify.test_shopify_hydration import reading
 
 
@@ -20,6 +27,38 @@ async def test_scopes_are_checked_before_the_first_page() -> None:
             await fetch(platform)
         assert store.requests(DOMAIN).by_operation == {"Opening": 1}
     assert caught.value.metadata["missing"] == "read_products"
+
+
+async def test_cursors_that_expire_in_any_listing_cost_nothing() -> None:
+    async with devstore(620, specials=False, variants=VariantShape(least=1, most=1)) as (store, platform):
+        catalog = store.catalog(DOMAIN)
+        after = datetime.now(UTC) - timedelta(minutes=5)
+        for product in list(catalog.products())[:300]:
+            catalog.delete_product(product.id)
+        whole = await fetch(platform, after=after)
+        pages = [count for name, count in store.requests(DOMAIN).by_operation.items() if name == "VariantStock"]
+        quirks = store.shopify(DOMAIN).quirks
+        quirks.cursors_expire = 3
+        found = await fetch(platform, after=after)
+        assert quirks.cursors_expire == 0
+        assert pages == [2]
+    told = [(batch.listed_product_ids, batch.deleted_product_ids, batch.stock_levels) for batch in found.batches]
+    assert told == [(one.listed_product_ids, one.deleted_product_ids, one.stock_levels) for one in whole.batches]
+    assert found.end == whole.end
+
+
+@pytest.mark.parametrize(("own_scope", "weighs"), [(False, True), (True, False)])
+async def test_inventory_items_are_read_with_read_products_alone_unless_the_shop_refuses(
+    own_scope: bool, weighs: bool
+) -> None:
+    async with devstore(40) as (store, platform):
+        quirks = store.shopify(DOMAIN).quirks
+        quirks.scopes, quirks.inventory_has_own_scope = ("read_products",), own_scope
+        found = await fetch(platform)
+    assert len(found.products) == 40
+    untracked = only_variant(found.products, store.catalog(DOMAIN), "untracked")
+    assert (untracked.stock_quantity is None, untracked.weight is not None) == (weighs, weighs)
+    assert bool(found.header.facts.notes) is own_scope
 
 
 async def test_a_version_that_came_after_ours_is_told_and_lets_nothing_be_deleted() -> None:

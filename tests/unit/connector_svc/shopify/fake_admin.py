@@ -48,6 +48,7 @@ class FakeAdmin:
     domain: str = DOMAIN
     scopes: tuple[str, ...] = ("read_products", "read_inventory")
     version: str = "2026-10"
+    currency: str = "EUR"
     phantom_products: int = 0
     """Counted, never delivered."""
     faults: deque[Fault] = field(default_factory=deque)
@@ -104,23 +105,33 @@ class FakeAdmin:
                 "id": "gid://shopify/Shop/77",
                 "name": "Demo",
                 "myshopifyDomain": self.domain,
-                "currencyCode": "EUR",
+                "currencyCode": self.currency,
             },
             "currentAppInstallation": {"accessScopes": [{"handle": scope} for scope in self.scopes]},
             "productVariantsCount": {
                 "count": sum(len(p["variants"]["nodes"]) for p in self.products),
                 "precision": "EXACT",
             },
-        } | self._productcount(variables)
+            "productsCount": self._productcount(variables)["productsCount"],
+        }
 
     def _productcount(self, variables: Json) -> Json:
         count = len(self._found(variables.get("query"))) + self.phantom_products
-        return {"productsCount": {"count": count, "precision": "EXACT"}}
+        return {
+            "shop": {"currencyCode": self.currency},
+            "productsCount": {"count": count, "precision": "EXACT"},
+        }
 
     def _nextids(self, variables: Json) -> Json:
         page = self._productpage(variables)
         page["products"]["nodes"] = [{"id": node["id"]} for node in page["products"]["nodes"]]
         return page
+
+    def _inventoryprobe(self, variables: Json) -> Json:
+        return {"productVariants": {"nodes": [{"inventoryItem": {"tracked": True}}]}}
+
+    def _variantstock(self, variables: Json) -> Json:
+        return {"productVariants": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}
 
     def _destroyed(self, variables: Json) -> Json:
         return {"events": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}
@@ -160,9 +171,11 @@ def number(node: Json) -> int:
 
 def _holds(node: Json, name: str, op: str, value: str) -> bool:
     if name == "id":
+        if op == "<=":
+            return number(node) <= int(value)
         return number(node) >= int(value) if op == ">=" else number(node) > int(value)
-    updated: str = node["updatedAt"]
-    return updated >= value if op == ">=" else updated <= value
+    time: str = node["createdAt" if name == "created_at" else "updatedAt"]
+    return time >= value if op == ">=" else time <= value
 
 
 @asynccontextmanager

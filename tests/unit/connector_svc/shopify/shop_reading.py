@@ -18,6 +18,7 @@ from connector_svc.http.retry import RetryPolicy
 from connector_svc.http.unpacking import BodyLimits
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
+from connector_svc.platforms.shopify.wanted import Wanted
 from tests.unit.connector_svc.shopify.fake_admin import DOMAIN, FakeAdmin, serving
 
 SHOP = Shop("shopify", DOMAIN)
@@ -92,7 +93,11 @@ class ReadingShop:
 
 @asynccontextmanager
 async def reading(
-    admin: FakeAdmin, tokens: Sequence[str] = ("right",), *, max_body: int = 200_000
+    admin: FakeAdmin,
+    tokens: Sequence[str] = ("right",),
+    *,
+    max_body: int = 200_000,
+    wanted: Wanted = Wanted.AUTO,
 ) -> AsyncIterator[ReadingShop]:
     """A shop to read from."""
     async with serving(admin) as url:
@@ -103,5 +108,6 @@ async def reading(
         )
         async with open_http(config) as http:
             provider = Tokens(*tokens)
-            platform = ShopifyPlatform(http, provider, lambda: datetime.now(UTC), pause=timedelta(milliseconds=2))
+            pause = timedelta(milliseconds=2)
+            platform = ShopifyPlatform(http, provider, lambda: datetime.now(UTC), pause=pause, wanted=wanted)
             yield ReadingShop(admin, platform, provider)

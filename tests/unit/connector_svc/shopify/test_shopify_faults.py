@@ -35,12 +35,14 @@ def shop_of(count: int, variants: int = 1) -> FakeAdmin:
         (status(404), SourceNotFound, "no such shop"),
         (status(423), SourceForbidden, "locked"),
         (status(418), SourceQueryRefused, "HTTP 418"),
+        (status(408), SourceUnreachable, "does not answer"),
+        (status(430), SourceUnreachable, "does not answer"),
         (status(503), SourceUnreachable, "does not answer"),
         (status(520), SourceUnreachable, "HTTP 520"),
         (web.Response(status=204), SourceResponseInvalid, "HTTP 204"),
         (web.Response(status=302, headers={"Location": "https://else.example/"}), SourceRedirected, "else"),
         (html(), SourceResponseInvalid, "not its API"),
-        (web.Response(body=b'{"data":{"shop'), SourceResponseInvalid, "not its API"),
+        (web.Response(body=b'{"data":{"shop'), SourceUnreachable, "cut short"),
         (web.Response(body=b"[" * 100_000), SourceResponseInvalid, "not its API"),
         (web.Response(body=b""), SourceResponseInvalid, "not its API"),
         (reply({}), SourceResponseInvalid, "neither data nor errors"),
@@ -60,6 +62,37 @@ async def test_what_is_not_an_answer_becomes_a_failure_that_names_its_cause(
             await shop.platform.check(SHOP)
     assert type(raised.value) is failure
     assert "right" not in str(raised.value)
+
+
+@pytest.mark.parametrize("operation", ["Opening", "ProductPage", "ProductCount"])
+@pytest.mark.parametrize("body", [b'{"data":{"shop', b"", b"<html>"], ids=["cut", "empty", "page"])
+async def test_a_reply_that_cannot_be_decoded_is_asked_for_again(operation: str, body: bytes) -> None:
+    admin = shop_of(5)
+    left = 2
+
+    def spoil(asked: str, variables: Json) -> web.Response | None:
+        nonlocal left
+        if asked != operation or not left:
+            return None
+        left -= 1
+        return web.Response(body=body)
+
+    admin.standing_fault = spoil
+    async with reading(admin) as shop:
+        found = await shop.read()
+    assert found.ids == ["1", "2", "3", "4", "5"]
+    assert left == 0
+    assert admin.sizes("ProductPage")[0] == admin.sizes("ProductPage")[-1], "no smaller page was asked for"
+    assert WaitReason.SOURCE_UNREACHABLE in {wait.reason for wait in shop.waits}
+
+
+async def test_a_web_page_that_stays_is_told_after_a_few_tries() -> None:
+    admin = shop_of(5)
+    admin.standing_fault = lambda operation, _: html() if operation == "ProductPage" else None
+    async with reading(admin) as shop:
+        with pytest.raises(SourceResponseInvalid):
+            await shop.read()
+    assert 1 < admin.count("ProductPage") < 10
 
 
 async def test_refused_credentials_are_asked_for_once_more() -> None:
@@ -118,8 +151,12 @@ async def test_a_denied_field_names_the_missing_scope() -> None:
     assert failure.value.metadata["missing"] == "read_products"
 
 
-async def test_without_read_inventory_the_pass_goes_on_without_inventory_items() -> None:
+async def test_a_shop_that_refuses_inventory_items_is_read_without_them() -> None:
     admin = shop_of(1)
+    denied = graphql([error("ACCESS_DENIED", "productVariants", "nodes", 0, "inventoryItem")], data={})
+    admin.standing_fault = lambda operation, _: (
+        web.Response(body=denied.body, headers=denied.headers) if operation == "InventoryProbe" else None
+    )
     admin.scopes = ("write_products",)
     del admin.products[0]["variants"]["nodes"][0]["inventoryItem"]
     async with reading(admin) as shop:

@@ -46,7 +46,7 @@ async def test_what_the_platform_charges_replaces_what_we_expect() -> None:
     admin = FakeAdmin(products=[product_node(n) for n in range(1, 5)], cost=cost(5, 959 + 1))
     async with reading(admin) as shop:
         admin.on_reply = lambda operation, _, body: (
-            body["extensions"].update(cost=cost(5, 11)) if operation == "ProductPage" else None
+            body["extensions"].update(cost=cost(5, 12)) if operation == "ProductPage" else None
         )
         await shop.read(batch=1)
     assert shop.waits == []

@@ -129,6 +129,17 @@ def test_an_image_that_shopify_has_not_processed_is_left_out() -> None:
     assert record.product is not None
     assert (record.product.images, record.product.variants[0].image) == ((), None)
     assert not record.needs_second_look
+    [issue] = record.issues
+    assert (issue.product_id, issue.field, issue.sample) == ("1", "image", "gid://shopify/MediaImage/5")
+    assert not issue.product_set_aside
+
+
+@pytest.mark.parametrize(
+    ("status", "available"), [("ACTIVE", True), ("UNLISTED", True), ("DRAFT", False), ("ARCHIVED", False)]
+)
+def test_what_is_not_offered_cannot_be_bought_whatever_its_stock(status: str, available: bool) -> None:
+    product = product_from(product_node(1, status=status))
+    assert [variant.available for variant in product.variants] == [available]
 
 
 def test_times_with_an_offset_become_utc() -> None:

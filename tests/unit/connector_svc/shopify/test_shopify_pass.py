@@ -4,17 +4,20 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from aiohttp import web
 
 from connector_svc.domain.errors import (
     CheckpointExpired,
     CheckpointInvalid,
     SourceCountMismatch,
+    SourceCurrencyChanged,
     SourceQueryRefused,
 )
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.shopify.answer import GraphqlError
+from connector_svc.platforms.shopify.wanted import Wanted
 from tests.unit.connector_svc.shopify.fake_admin import FakeAdmin, graphql
 from tests.unit.connector_svc.shopify.nodes_json import Json, image_node, product_node
 from tests.unit.connector_svc.shopify.shop_reading import SHOP, reading
@@ -279,3 +282,102 @@ async def test_images_behind_the_pages_list_are_looked_up_whether_or_not_a_varia
 def test_an_error_without_a_code_is_still_an_error() -> None:
     assert GraphqlError(message="x").code == ""
     assert graphql().status == 200
+
+
+class LaggingAdmin(FakeAdmin):
+    """A search sees a product only some time after it was made; lists and counts without one see it at once."""
+
+    unindexed: frozenset[str] = frozenset()
+
+    def _found(self, query: str | None) -> list[Json]:
+        found = super()._found(query)
+        return [node for node in found if node["id"] not in self.unindexed] if query else found
+
+
+async def test_a_resumed_pass_does_not_wait_for_a_product_that_the_index_does_not_show_yet() -> None:
+    admin = LaggingAdmin(products=[product_node(number) for number in range(1, 10)])
+    async with reading(admin) as shop:
+        first = (await shop.read(batch=3)).batches[0]
+        new = product_node(10, createdAt="2026-11-20T10:00:05Z")
+        admin.products.append(new)
+        admin.unindexed = frozenset({new["id"]})
+        rest = await shop.read(batch=3, checkpoint=first.checkpoint)
+    assert rest.ids[:6] == ["4", "5", "6", "7", "8", "9"]
+    assert rest.end.source_count == 9
+
+
+async def test_a_pass_whose_pages_end_too_early_goes_on_by_ids() -> None:
+    admin = shop_of(20)
+
+    def end(operation: str, variables: Json, body: Json) -> None:
+        if operation == "ProductPage":
+            body["data"]["products"]["pageInfo"] = {"hasNextPage": False, "endCursor": None}
+            body["data"]["products"]["nodes"] = body["data"]["products"]["nodes"] if not variables["query"] else []
+
+    admin.on_reply = end
+    async with reading(admin) as shop:
+        found = await shop.read(batch=5)
+    assert sorted(found.ids, key=int) == [str(number) for number in range(1, 21)]
+
+
+@pytest.mark.parametrize("after", [None, datetime(2026, 1, 1, tzinfo=UTC)])
+async def test_a_pass_during_which_the_currency_changes_does_not_end(after: datetime | None) -> None:
+    admin = shop_of(9)
+
+    def change(operation: str, variables: Json, body: Json) -> None:
+        if operation == "ProductPage":
+            admin.currency = "USD"
+
+    admin.on_reply = change
+    async with reading(admin) as shop:
+        with pytest.raises(SourceCurrencyChanged) as failure:
+            await shop.read(after=after)
+    assert (failure.value.metadata["expected"], failure.value.metadata["received"]) == ("EUR", "USD")
+
+
+async def test_a_pass_does_not_go_on_in_another_currency_than_it_began() -> None:
+    admin = shop_of(9)
+    async with reading(admin) as shop:
+        first = (await shop.read(batch=3)).batches[0]
+        admin.currency = "USD"
+        with pytest.raises(SourceCurrencyChanged):
+            await shop.read(batch=3, checkpoint=first.checkpoint)
+
+
+@pytest.mark.parametrize("wanted", [Wanted.PAGING, Wanted.IDS])
+async def test_a_cursor_that_has_expired_is_replaced_by_the_last_id(wanted: Wanted) -> None:
+    admin = shop_of(23)
+    left = 2
+
+    def expire(operation: str, variables: Json) -> web.Response | None:
+        nonlocal left
+        if not variables.get("after") or not left:
+            return None
+        left -= 1
+        message = "Invalid cursor for current pagination sort."
+        return graphql([{"message": message, "extensions": {"code": "INVALID_CURSOR"}}])
+
+    admin.standing_fault = expire
+    async with reading(admin, wanted=wanted) as shop:
+        found = await shop.read(batch=5)
+    assert left == 0
+    assert found.ids == [str(number) for number in range(1, 24)]
+    assert found.issues == []
+
+
+async def test_a_cursor_of_variants_that_has_expired_costs_no_variant() -> None:
+    admin = shop_of(2, 5_000)
+    left = 1
+
+    def expire(operation: str, variables: Json) -> web.Response | None:
+        nonlocal left
+        if operation != "SingleProduct" or not variables.get("after") or not left:
+            return None
+        left -= 1
+        return graphql([{"message": "Invalid cursor", "extensions": {"code": "INVALID_CURSOR"}}])
+
+    admin.standing_fault = expire
+    async with reading(admin, max_body=20_000_000) as shop:
+        found = await shop.read()
+    assert left == 0
+    assert [len(product.variants) for product in found.products] == [5_000, 5_000]

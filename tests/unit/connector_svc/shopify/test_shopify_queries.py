@@ -19,8 +19,10 @@ from graphql import (
 )
 from graphql.language import ArgumentNode, EnumValueNode, FragmentDefinitionNode
 
+from connector_svc.platforms.shopify.bulk_queries import RECENT
 from connector_svc.platforms.shopify.queries import (
     DESTROYED,
+    INVENTORY_PROBE,
     NEXT_IDS,
     OPENING,
     PAGE_PRODUCTS,
@@ -31,6 +33,7 @@ from connector_svc.platforms.shopify.queries import (
     product_page,
     products_by_id,
     single_product,
+    variant_stock,
 )
 from devstore.shopify.charges import ChargeReader
 from devstore.shopify.cost import requested_cost
@@ -38,12 +41,16 @@ from devstore.shopify.cost import requested_cost
 SCHEMA = Path(__file__).parents[4] / "devstore/shopify/admin_2026-10.graphql.gz"
 QUERIES = [
     (OPENING, 0),
+    (INVENTORY_PROBE, 0),
     (PRODUCT_COUNT, 0),
     (NEXT_IDS, 250),
     (product_page(inventory=True), PAGE_PRODUCTS),
     (product_page(inventory=False), PAGE_PRODUCTS),
     (DESTROYED, 250),
     (STILL_THERE, 0),
+    (RECENT, 10),
+    (variant_stock(inventory=True), 250),
+    (variant_stock(inventory=False), 250),
     (products_by_id(inventory=True), 0),
     (products_by_id(inventory=False), 0),
     (single_product(inventory=True), SINGLE_VARIANTS),

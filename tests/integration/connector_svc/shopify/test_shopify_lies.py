@@ -1,0 +1,127 @@
+"""A store that errs while its merchant works: a pass that ends has delivered whatever is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiohttp import web
+
+from connector_svc.domain.errors import SourceCountMismatch
+from connector_svc.platforms.shopify.wanted import Wanted
+from devstore.catalog.catalog import Catalog
+from devstore.spec import VariantShape
+from tests.integration.connector_svc.shopify.bulk_shop import DOMAIN, NEVER, BulkShop, bulk_shop
+
+ONE = VariantShape(least=1, most=1)
+PRODUCTS = 300
+Work = Callable[[Catalog], None]
+
+
+def delete_first(catalog: Catalog) -> None:
+    """One that has come already, so that the count at the end has room for one that did not."""
+    catalog.delete_product(next(catalog.products()).id)
+
+
+def edit_one(catalog: Catalog) -> None:
+    """It leaves the window of an incremental pass."""
+    product = next(one for one in catalog.products() if one.title == "Changed")
+    catalog.update_product(product.id, title="Changed again")
+
+
+def working(shop: BulkShop, work: Work, *operations: bytes) -> None:
+    """The merchant does something each time that products are read."""
+
+    async def before(request: web.Request) -> None:
+        body = await request.read()
+        if any(operation in body for operation in operations):
+            work(shop.catalog)
+
+    shop.store.add_fault(DOMAIN, before)
+
+
+def ids_of(catalog: Catalog) -> set[str]:
+    return {str(product.id) for product in catalog.products()}
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_null_nodes_hide_no_product_behind_deleted_ones(seed: int) -> None:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.IDS) as shop:
+        quirks = shop.store.shopify(DOMAIN).quirks
+        quirks.dice.seed(seed)
+        quirks.null_nodes = 0.05
+        working(shop, delete_first, b"ProductsById")
+        found = await shop.fetch(batch=50)
+        assert ids_of(shop.catalog) <= set(found.ids)
+        assert len(found.ids) == len(set(found.ids)), "nothing came twice"
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_null_nodes_hide_no_changed_product_behind_edited_ones(seed: int) -> None:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.IDS) as shop:
+        quirks = shop.store.shopify(DOMAIN).quirks
+        quirks.dice.seed(seed)
+        after = datetime.now(UTC) - timedelta(minutes=5)
+        changed = [product.id for product in shop.catalog.products()][100:280]
+        for number in changed:
+            shop.catalog.update_product(number, title="Changed")
+        quirks.null_nodes = 0.05
+        working(shop, edit_one, b"ProductsById")
+        found = await shop.fetch(batch=50, after=after)
+        assert set(map(str, changed)) & ids_of(shop.catalog) <= set(found.ids)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_rows_left_out_of_pages_are_read_by_id_or_the_pass_fails(seed: int) -> None:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+        quirks = shop.store.shopify(DOMAIN).quirks
+        quirks.dice.seed(seed)
+        quirks.lost_rows = 0.002
+        working(shop, delete_first, b"ProductPage")
+        try:
+            found = await shop.fetch(batch=50)
+        except SourceCountMismatch:
+            return
+        assert ids_of(shop.catalog) <= set(found.ids)
+
+
+async def test_a_resumed_pass_finds_what_was_lost_before_and_delivers_nothing_twice() -> None:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+        quirks = shop.store.shopify(DOMAIN).quirks
+        quirks.lost_rows = 0.05
+        begun = await shop.fetch(batch=50, batches=3)
+        quirks.lost_rows = 0.0
+        assert begun.ids != sorted(ids_of(shop.catalog), key=int)[: len(begun.ids)], "some were left out"
+        for number in begun.ids[:20]:
+            shop.catalog.delete_product(int(number))
+        rest = await shop.fetch(batch=50, checkpoint=begun.batches[-1].checkpoint)
+        assert ids_of(shop.catalog) <= {*begun.ids, *rest.ids}
+        assert len(begun.ids) + len(rest.ids) == len({*begun.ids, *rest.ids})
+
+
+async def test_a_resumed_pass_in_which_much_was_deleted_is_read_anew() -> None:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+        begun = await shop.fetch(batch=50, batches=5)
+        for number in begun.ids[:245]:
+            shop.catalog.delete_product(int(number))
+        rest = await shop.fetch(batch=50, checkpoint=begun.batches[-1].checkpoint)
+        assert ids_of(shop.catalog) <= set(rest.ids)
+        assert rest.end.source_count == len(ids_of(shop.catalog)) == 55
+
+
+async def test_products_that_a_bulk_file_lacks_are_not_hidden_behind_deleted_ones() -> None:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE) as shop:
+        shop.jobs.switches.loses_every = 100
+        begun = await shop.fetch(batches=1)
+        for _ in range(5):
+            delete_first(shop.catalog)
+        rest = await shop.fetch(checkpoint=begun.batches[0].checkpoint)
+        assert shop.asked("NextIds") > 0
+        assert ids_of(shop.catalog) <= set(rest.ids)
+
+
+async def test_a_quiet_pass_asks_for_no_listing() -> None:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+        await shop.fetch()
+        assert shop.asked("NextIds") == 0
