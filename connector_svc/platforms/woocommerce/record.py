@@ -15,9 +15,9 @@ import msgspec
 from connector_svc.domain.fault import Fault, Unfit
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
 from connector_svc.domain.text import UNSOUND, is_too_long, with_marked_surrogates
-from connector_svc.platforms.woocommerce.wire import DECORATION, GoodsRow
+from connector_svc.platforms.woocommerce.wire import DECORATION, IdRow
 
-RowT = TypeVar("RowT", bound=GoodsRow)
+RowT = TypeVar("RowT", bound=IdRow)
 _PRICES = frozenset({"price", "regular_price", "sale_price"})
 _NUMBER = re.compile(rb"-?\d{1,24}(?:\.\d{1,24})?")
 _QUOTED = re.compile(rb'"(?:-?\d{1,24}(?:\.\d{1,24})?|true|false)"')

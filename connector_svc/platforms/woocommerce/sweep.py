@@ -74,6 +74,7 @@ class Sweep:
             set_aside_count=position.counts.set_aside,
             emitted_item_count=position.counts.emitted_items,
             warnings=closing.warnings,
+            notes=closing.notes,
             all_listed=listed.whole and total is not None and listed.count >= total,
         )
 

@@ -21,10 +21,5 @@ def since(moment: datetime | None) -> Params:
     return (("modified_after", _naive(moment - _SECOND)), _GMT)
 
 
-def settled_by(window: Params, moment: datetime) -> Params:
-    """What `window` selects and nobody touched after `moment`."""
-    return (("modified_before", _naive(moment + _SECOND)), _GMT, *(param for param in window if param != _GMT))
-
-
 def _naive(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")

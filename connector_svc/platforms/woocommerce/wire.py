@@ -47,10 +47,15 @@ class TagRow(msgspec.Struct, kw_only=True, gc=False):
     name: str = ""
 
 
-class GoodsRow(msgspec.Struct, kw_only=True, gc=False):
-    """What a product and a variation have in common."""
+class IdRow(msgspec.Struct, kw_only=True, gc=False):
+    """Any record."""
 
     id: RecordId
+
+
+class GoodsRow(IdRow, kw_only=True, gc=False):
+    """What a product and a variation have in common."""
+
     status: str
     sku: Code
     price: str

@@ -260,7 +260,7 @@ class Trips:
 
 
 async def test_a_distant_store_with_a_bulk_route_is_read_in_as_few_round_trips_as_can_be(tmp_path: Path) -> None:
-    """The index; the first products; then their variations beside what is left of the store's own facts."""
+    """The index; the first products; their variations beside what is left of the store's own facts; the currency."""
     trips = Trips()
     async with woo_store(
         tmp_path,
@@ -274,8 +274,8 @@ async def test_a_distant_store_with_a_bulk_route_is_read_in_as_few_round_trips_a
         seen = await read(platform)
         calls = [note.path for note in store.running.requests(SHOP.domain).recent]
     assert len(seen.products) == 100
-    assert len(trips.sizes) == 3
-    assert len(calls) == 1 + 5 + 5
+    assert len(trips.sizes) == 4
+    assert len(calls) == 1 + 5 + 5 + 1
 
 
 async def test_a_slow_version_holds_back_the_first_product_and_no_call(tmp_path: Path) -> None:
