@@ -131,7 +131,7 @@ class PassReader:
                         end = event
         if end is not None:
             position = position.entering(Phase.STOCK, closing=Closing.of(end))
-        async with aclosing(self._sweep.stock(position)) as levels:
+        async with aclosing(self._sweep.stock(position, self._delivery(facts))) as levels:
             async for batch, after in levels:
                 position = after
                 yield batch

@@ -131,6 +131,7 @@ class RecordReader(Generic[RowT]):
             if name == "stock_quantity" and _is_fraction(raw):
                 # Plugins sell by weight; whole units are what can be promised.
                 values[name] = math.floor(Decimal(bytes(raw).decode()))
+                fault = _rounded(name, raw, values[name])
             elif name not in DECORATION:
                 raise Unfit(fault) from None
             faults.append(fault)
@@ -186,6 +187,11 @@ def _invalid(name: str, raw: msgspec.Raw, error: Exception) -> Fault:
         reason = IssueReason.INVALID_PRICE if name in _PRICES else IssueReason.INVALID_FIELD
     message = f'"{name}" has a value that makes no sense.'
     return Fault(reason=reason, field=name, message=message, sample=_sample(raw))
+
+
+def _rounded(name: str, raw: msgspec.Raw, stored: int) -> Fault:
+    message = f'"{name}" is {bytes(raw).decode()}, no whole number; {stored} is stored.'
+    return Fault(reason=IssueReason.INVALID_FIELD, field=name, message=message, sample=_sample(raw))
 
 
 def _sample(raw: msgspec.Raw) -> str:

@@ -260,7 +260,7 @@ class Trips:
 
 
 async def test_a_distant_store_with_a_bulk_route_is_read_in_as_few_round_trips_as_can_be(tmp_path: Path) -> None:
-    """The index; the first products; their variations beside what is left of the store's own facts; the currency."""
+    """The index; the first products; their variations beside the store's other facts; the currency."""
     trips = Trips()
     async with woo_store(
         tmp_path,
