@@ -82,6 +82,55 @@ async def test_a_bulk_list_of_no_use_is_left_for_one_list_per_product(store: Rep
     assert seen.issues == []
 
 
+OFFICIAL = "/wp-json/wc/v3/variations"
+
+
+@dataclass(kw_only=True)
+class SlowStore(ReplayStore):
+    """Its bulk list is not answered in time, for some requests."""
+
+    has_official: bool = True
+    status: int = 524
+    times_out: Callable[[list[int]], bool]
+    """By the products that are asked for at once."""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        parents = [int(key) for key in request.query.get("parent", "").split(",") if key]
+        if request.path == OFFICIAL and parents and self.times_out(parents):
+            self.asked.append((request.method, request.path, dict(request.query)))
+            return web.Response(status=self.status, text="<html>", content_type="text/html")
+        return await super().answer(request)
+
+    def lists(self) -> set[str]:
+        """Paths of the lists of variations that were asked for."""
+        return {path for _method, path, params in self.asked if "variations" in path and "page" in params}
+
+
+@pytest.mark.parametrize("status", [502, 524])
+async def test_one_answer_that_a_gateway_lost_costs_no_bulk_route(tls: TlsFiles, status: int) -> None:
+    left = [1, 1]
+    store = SlowStore(status=status, times_out=lambda _: bool(left and left.pop()))
+    seen = await _read(store, tls)
+    assert seen.items().keys() == ITEM_IDS
+    assert store.lists() == {OFFICIAL}
+
+
+async def test_a_bulk_route_that_times_out_is_asked_for_fewer_products_at_once(tls: TlsFiles) -> None:
+    store = SlowStore(times_out=lambda parents: len(parents) > 3)
+    seen = await _read(store, tls)
+    assert seen.items().keys() == ITEM_IDS
+    assert store.lists() == {OFFICIAL}
+
+
+async def test_a_product_that_breaks_the_bulk_route_is_read_from_its_own_list_and_the_others_are_not(
+    tls: TlsFiles,
+) -> None:
+    store = SlowStore(times_out=lambda parents: 66 in parents)
+    seen = await _read(store, tls)
+    assert seen.items().keys() == ITEM_IDS
+    assert store.lists() == {OFFICIAL, "/wp-json/wc/v3/products/66/variations"}
+
+
 async def test_a_list_that_ignores_parent_is_not_asked_for_every_chunk_again(tls: TlsFiles) -> None:
     store = CarelessStore()
     async with (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from connector_svc.domain.errors import SourceResponseInvalid, SourceUnauthorized
+from connector_svc.domain.errors import SourceFailure, SourceResponseInvalid, SourceUnauthorized
 from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.platforms.base import Platform
 from connector_svc.platforms.woocommerce.gate import MOST_CALLS
@@ -347,3 +347,20 @@ async def test_what_changes_after_the_first_page_was_asked_for_is_in_the_next_wi
         seen = await read(platform)
     assert seen.headers[0].watermark <= began
     assert seen.headers[0].watermark > began - timedelta(seconds=3)
+
+
+async def test_a_redirect_to_the_store_itself_is_told_as_a_matter_of_permalinks(tmp_path: Path) -> None:
+    """Plain permalinks, and a firewall that closes the only address that is left."""
+
+    class Closed:
+        async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+            if "rest_route" in request.query:
+                return web.Response(status=403, text="<html>no</html>", content_type="text/html")
+            return None
+
+    quirks = frozenset({WooQuirk.PLAIN_PERMALINKS})
+    async with woo_store(tmp_path, products=20, woo_quirks=quirks) as (store, platform):
+        store.running.add_fault(SHOP.domain, Closed())
+        with pytest.raises(SourceFailure, match="Permalinks") as raised:
+            await platform.check(SHOP)
+    assert "Connect it under that address" not in raised.value.message
