@@ -19,7 +19,7 @@ from connector_svc.platforms.woocommerce.bounded import gather_bounded
 from connector_svc.platforms.woocommerce.client import StoreClient
 from connector_svc.platforms.woocommerce.page import PER_PAGE, PRODUCTS
 from connector_svc.platforms.woocommerce.products import Listed, Place
-from connector_svc.platforms.woocommerce.record import Broken, RecordReader, Records
+from connector_svc.platforms.woocommerce.record import RecordReader, Records
 from connector_svc.platforms.woocommerce.wire import PRODUCT_FIELDS, ProductRow
 
 _UNLISTED_STATUSES: Final = frozenset({"trash", "auto-draft"})
@@ -98,20 +98,18 @@ async def _single(client: StoreClient, product_id: int) -> Found:
         answer = await client.get(
             f"{PRODUCTS}/{product_id}",
             (("_fields", PRODUCT_FIELDS),),
-            lambda text: reader.read(b"[" + text + b"]"),
+            lambda text: (msgspec.json.decode(text, type=_State), reader.read(b"[" + text + b"]")),
         )
     except _UNDECIDED as failure:
         if _says_gone(failure):
             return Found(gone=(product_id,))
         return Found(undecided=(product_id,))
-    (entry,) = _entries(answer.value)
-    record = entry.record
-    if record.id != product_id:
+    state, records = answer.value
+    if state.id != product_id:
         return Found(undecided=(product_id,))
-    is_listed = isinstance(record, Broken) or (
-        record.status not in _UNLISTED_STATUSES and record.type != "variation"
-    )
-    return Found(listed=(entry,)) if is_listed else Found(gone=(product_id,))
+    if state.status in _UNLISTED_STATUSES or state.type == "variation":
+        return Found(gone=(product_id,))
+    return Found(listed=tuple(_entries(records)))
 
 
 def _entries(records: Records[ProductRow]) -> list[Listed]:
