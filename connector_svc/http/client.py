@@ -132,7 +132,7 @@ def source_failure(shop: Shop, failure: HttpFailure) -> SourceFailure:
         case TooManyRequests():
             return SourceRateLimited(shop, failure.detail, retry_after=failure.retry_after)
         case RedirectAnswer():
-            return SourceRedirected(shop, failure.detail)
+            return SourceRedirected(shop, failure.detail, location=failure.detail.removeprefix("to "))
         case UnusableAnswer():
             return SourceResponseInvalid(shop, failure.detail)
         case AddressForbidden():

@@ -55,6 +55,7 @@ class Catalog:
         self._changed: dict[int, Product] = {}
         self._next_index = spec.products
         self._next_variant: dict[int, int] = {}
+        self._stale_children: dict[int, tuple[int, ...]] = {}
         self._build = lru_cache(_BUILT_PRODUCTS)(self._generator.product)
         self._views: OrderedDict[Hashable, object] = OrderedDict()
 
@@ -222,15 +223,25 @@ class Catalog:
         self._store(replace(product, variants=variants))
         return changed
 
-    def delete_variant(self, variant_id: int) -> None:
+    def delete_variant(self, variant_id: int, *, touch: bool = True) -> None:
+        """With `touch=False` no date moves, and WooCommerce's cached list of children goes on naming it."""
         product, _ = self._must_variant(variant_id)
         self._fresh_variant_id(product)
+        named = self.stale_children(product.id)
         variants = tuple(variant for variant in product.variants if variant.id != variant_id)
-        self._store(replace(product, variants=variants, updated=self._clock()))
+        updated = self._clock() if touch else product.updated
+        self._store(replace(product, variants=variants, updated=updated))
+        if not touch:
+            self._stale_children[product.id] = (*named, variant_id)
+
+    def stale_children(self, product_id: int) -> tuple[int, ...]:
+        """Variants that were removed without a date since the product was last written to."""
+        return self._stale_children.get(product_id, ())
 
     # -- inside
 
     def _store(self, product: Product) -> Product:
+        self._stale_children.pop(product.id, None)
         self._changed[product.id] = product
         self._rows[product.id] = Row.of(product)
         self._turn()

@@ -26,9 +26,11 @@ class Aim:
     met: int = field(default=0, init=False)
     """Requests that were met."""
     _random: Random = field(init=False, repr=False)
+    _details: Random = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._random = Random(self.seed)
+        self._details = Random(self.seed + 1)
 
     async def meets(self, request: web.Request) -> bool:
         """Whether this is one of them; it counts."""
@@ -43,6 +45,10 @@ class Aim:
             return False
         self.met += 1
         return True
+
+    def draw(self, below: int) -> int:
+        """A number from 0 on, from a sequence of its own: it changes nothing about which requests are met."""
+        return self._details.randrange(below)
 
     async def _is_there(self, request: web.Request) -> bool:
         return self.where in request.path_qs or self.where.encode() in await request.read()

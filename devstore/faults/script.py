@@ -50,6 +50,8 @@ class FaultKind(Enum):
     """A hundred kilobytes that unpack to 100 MiB of blanks in a JSON list."""
     DEEP = "deep"
     """JSON lists, 100,000 within each other."""
+    DROPPED_ROWS = "dropped_rows"
+    """A list without one of its rows, which headers and totals go on counting."""
     REDIRECT = "redirect"
     """302 to `location`."""
 
@@ -98,10 +100,29 @@ class ScriptedFault:
 
     def _falsified(self, honest: web.Response) -> web.Response:
         body, headers = wire.body_of(honest), wire.kept_headers(honest)
+        if self.kind is FaultKind.DROPPED_ROWS:
+            return web.Response(status=honest.status, body=self._without_a_row(body), headers=headers)
         if self.kind is FaultKind.TRUNCATED:
             return web.Response(status=200, body=body[: len(body) // 2], headers=headers)
         headers = {name: value for name, value in headers.items() if name.lower() != "content-type"}
         return web.Response(status=honest.status, body=body, headers=headers, content_type="text/html")
+
+    def _without_a_row(self, body: bytes) -> bytes:
+        """`body` as it is when it neither is a list nor holds one as its "data"."""
+        try:
+            if not body.startswith(b"{"):
+                return msgspec.json.encode(self._shortened(body))
+            reply = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+            reply["data"] = msgspec.Raw(msgspec.json.encode(self._shortened(reply["data"])))
+            return msgspec.json.encode(reply)
+        except (msgspec.DecodeError, KeyError):
+            return body
+
+    def _shortened(self, rows: bytes) -> list[msgspec.Raw]:
+        kept = msgspec.json.decode(rows, type=list[msgspec.Raw])
+        if kept:
+            del kept[self.aim.draw(len(kept))]
+        return kept
 
     def _instead(self) -> web.Response:
         match self.kind:
@@ -131,7 +152,7 @@ class ScriptedFault:
 _OF_THE_WIRE: Final = frozenset(
     {FaultKind.CUT, FaultKind.RESET_BEFORE, FaultKind.RESET_MIDDLE, FaultKind.DRIP, FaultKind.HANG}
 )
-_OF_THE_REPLY: Final = frozenset({FaultKind.TRUNCATED, FaultKind.WRONG_TYPE})
+_OF_THE_REPLY: Final = frozenset({FaultKind.TRUNCATED, FaultKind.WRONG_TYPE, FaultKind.DROPPED_ROWS})
 
 
 def _json(body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:

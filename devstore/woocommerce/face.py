@@ -139,7 +139,10 @@ class WooCommerceFace:
         """A product, or a variation in a product's clothes."""
         product = self._catalog.product(number)
         if product:
-            return product_json(self._catalog, product, site)
+            shown = product_json(self._catalog, product, site)
+            if WooQuirk.STALE_CHILDREN in self._quirks and shown["variations"]:
+                shown["variations"] += self._catalog.stale_children(number)
+            return shown
         found = self._catalog.variant(number)
         return variations.variation_as_product(self._catalog, *found, site) if found else None
 

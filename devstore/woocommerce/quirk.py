@@ -18,6 +18,8 @@ class WooQuirk(Enum):
     """Neither /wc/v3/variations nor wc-analytics/variations is there."""
     STALE_VARIATIONS = "stale-variations"
     """Lists over all products hold variations whose product is simple now, and one whose product is gone."""
+    STALE_CHILDREN = "stale-children"
+    """A product goes on naming variations that were removed by SQL or the command line, until it is written to."""
     NOTICES = "notices"
     """PHP prints a warning before each JSON, which makes it text/html."""
     BYTE_ORDER_MARK = "byte-order-mark"

@@ -84,6 +84,8 @@ class StoreClient:
         """How this pass writes addresses."""
         self._http = http
         self._authenticator = authenticator
+        self.origin = http.base_url.origin()
+        """Scheme, host and port that it is called at."""
         self._secure = http.base_url.scheme == "https"
         self._pause = pause
         self.noise = False

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from connector_svc.domain.errors import (
+    SourceCurrencyChanged,
     SourceFailure,
     SourceForbidden,
     SourceNotFound,
@@ -68,6 +69,13 @@ async def read_facts(client: StoreClient, name: str) -> StoreFacts:
         notes=tuple(notes),
     )
     return StoreFacts(shop=facts, weight_unit=unit)
+
+
+async def check_currency(client: StoreClient, facts: StoreFacts) -> None:
+    """Raises SourceCurrencyChanged when the store sells in another currency than `facts` say."""
+    currency = await _currency(client)
+    if currency != facts.shop.currency_code:
+        raise SourceCurrencyChanged(client.shop, expected=facts.shop.currency_code, received=currency)
 
 
 async def _currency(client: StoreClient) -> str:

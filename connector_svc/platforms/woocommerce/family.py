@@ -20,6 +20,8 @@ class Family:
     children: tuple[VariationRow | Broken, ...] = ()
     missing: tuple[int, ...] = ()
     """Ids that the parent names and no list holds."""
+    removed: tuple[int, ...] = ()
+    """Ids that the parent names and the store, asked for each, does not have."""
     gone: bool = False
     """Whether the product itself went while we read it."""
     blemishes: Mapping[int, tuple[Fault, ...]] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class FamilyRecords:
         self._named = parent.child_ids()
         self._found: dict[int, VariationRow | Broken] = {}
         self._nameless: list[Broken] = []
+        self._removed: list[int] = []
         self._blemishes: dict[int, tuple[Fault, ...]] = {}
 
     def add(self, record: VariationRow | Broken, blemishes: tuple[Fault, ...] = ()) -> None:
@@ -62,6 +65,11 @@ class FamilyRecords:
         """Takes a newer list of the parent's."""
         self._named = named
 
+    def drop(self, child: int) -> None:
+        """The store does not have this one, whatever the parent names."""
+        self._named = tuple(named for named in self._named if named != child)
+        self._removed.append(child)
+
     def family(self, *, gone: bool = False) -> Family:
         """What came, named ones first; ones that the parent does not name yet after them, by id."""
         named = [self._found[child] for child in self._named if child in self._found]
@@ -69,6 +77,7 @@ class FamilyRecords:
         return Family(
             children=(*named, *others, *self._nameless),
             missing=self.missing(),
+            removed=tuple(self._removed),
             gone=gone,
             blemishes=self._blemishes,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+from yarl import URL
 
 from connector_svc.domain.errors import (
     SourceFailure,
@@ -16,6 +17,7 @@ from connector_svc.domain.errors import (
     SourceUnauthorized,
 )
 from connector_svc.platforms.woocommerce.client import StoreClient
+from connector_svc.platforms.woocommerce.refusal import PERMALINKS_HINT
 from connector_svc.platforms.woocommerce.site import Form
 from connector_svc.platforms.woocommerce.values import unescaped
 
@@ -48,6 +50,10 @@ async def open_store(client: StoreClient) -> str:
             client.notes.form, client.notes.home = form, index.home
             return unescaped(index.name)
     client.form = Form.PRETTY
+    if isinstance(first, SourceRedirected) and _leads_back(first, client):
+        raise SourceNotFound(
+            client.shop, f"its API's address redirects to itself, as with plain permalinks. {PERMALINKS_HINT}"
+        )
     if first is not None and not (isinstance(first, _CLOSED) or "http_status" in first.metadata):
         raise first
     return ""
@@ -57,6 +63,14 @@ def _is_elsewhere(failure: SourceFailure) -> bool:
     """With plain permalinks /wp-json/ is the home page or a redirect; without rewriting there is nothing."""
     page = isinstance(failure, SourceResponseInvalid) and failure.metadata.get("content") == "page"
     return page or isinstance(failure, SourceNotFound | SourceRedirected)
+
+
+def _leads_back(failure: SourceRedirected, client: StoreClient) -> bool:
+    """Whether it is WordPress's own redirect of `/wp-json/`, and not one to another address of the store."""
+    try:
+        return URL(failure.metadata.get("location", "")).origin() == client.origin
+    except ValueError:
+        return False
 
 
 async def _index(client: StoreClient) -> _Index:

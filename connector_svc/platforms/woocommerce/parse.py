@@ -7,7 +7,8 @@ What was decided where the store leaves a choice:
   its editor; the API tells no difference.
 - A disabled variation (status private) is an item that is not available: the editor shows it, the shop does not.
 - Pending and scheduled products are drafts; one that is hidden from the catalog is unlisted.
-- Available: published (with its parent), has a price, and is in stock or may be back-ordered.
+- Available: published (with its parent), purchasable, has a price, and is not out of stock. An external or grouped
+  product is never purchasable itself, and is available all the same.
 - With stock counted by the parent each variation shows the parent's number: they must not be added up.
 """
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
 
 from connector_svc.domain.fault import Fault, Unfit
@@ -30,8 +30,8 @@ from connector_svc.domain.product import (
     Variant,
 )
 from connector_svc.platforms.woocommerce.family import Family
+from connector_svc.platforms.woocommerce.offer import compare_at_price_of, is_available, quantity
 from connector_svc.platforms.woocommerce.record import Broken
-from connector_svc.platforms.woocommerce.stock import is_available, quantity
 from connector_svc.platforms.woocommerce.values import decimal_of, price_of, unescaped, utc
 from connector_svc.platforms.woocommerce.wire import GoodsRow, ImageRow, ProductRow, VariationRow
 
@@ -158,7 +158,7 @@ class Parser:
             sku=row.sku,
             barcode=row.global_unique_id,
             price=price,
-            compare_at_price=_compare_at(row, price),
+            compare_at_price=compare_at_price_of(row, price),
             stock_quantity=quantity(row),
             inventory_policy=_POLICIES.get(row.backorders, InventoryPolicy.UNSPECIFIED),
             available=is_available(row, price, published=published),
@@ -184,7 +184,7 @@ def _trashed(row: ProductRow) -> Fault:
 def _incomplete(row: ProductRow, missing: Sequence[int]) -> RecordIssue:
     return RecordIssue(
         reason=IssueReason.INCOMPLETE_VARIANTS,
-        message=f"The store names {len(missing)} variations of this product that it does not list.",
+        message=f"Variations that the store names for this product and does not list: {len(missing)}.",
         product_id=str(row.id),
         field="variations",
         sample=", ".join(map(str, missing))[:SAMPLE_LENGTH],
@@ -232,11 +232,3 @@ def _own_image(parent: ProductRow, child: VariationRow) -> Image | None:
     if image is None or (parent.images and parent.images[0].id == image.id) or not _is_absolute(image):
         return None
     return _image(image)
-
-
-def _compare_at(row: GoodsRow, price: Decimal | None) -> Decimal | None:
-    """The regular price while the store asks less; a sale that is over or to come leaves `price` regular."""
-    if price is None or not row.sale_price:
-        return None
-    regular = price_of(row.regular_price, "regular_price")
-    return regular if regular is not None and regular > price else None

@@ -41,11 +41,12 @@ class Closing(msgspec.Struct, frozen=True, kw_only=True):
 
     source_count: int = 0
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, end: End) -> Closing:
         """What `end`, of the products alone, says."""
-        return cls(source_count=end.source_count, warnings=end.warnings)
+        return cls(source_count=end.source_count, warnings=end.warnings, notes=end.notes)
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +66,9 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """In the last phase only."""
     counts: PassCounts = PassCounts()
     nameless: int = 0
-    """Products set aside without an id: no later look can tell whether they are still there."""
+    """Products rejected without an id, or counted and not listed: no later look can tell what became of them."""
+    currency: str = ""
+    """Of all prices so far; empty: not known, in positions of older releases."""
     estimated_products: int | None = None
     estimated_items: int | None = None
 

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
-from connector_svc.domain.checkpoint import seal, unseal
-from connector_svc.domain.errors import CheckpointInvalid
+from connector_svc.domain.checkpoint import unseal
+from connector_svc.domain.errors import CheckpointExpired, CheckpointInvalid
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header
-from connector_svc.domain.issue import RecordIssue
-from connector_svc.domain.product import Product
 from connector_svc.platforms.woocommerce.bounded import started
 from connector_svc.platforms.woocommerce.client import StoreClient
-from connector_svc.platforms.woocommerce.ending import Ending
-from connector_svc.platforms.woocommerce.facts import StoreFacts, read_facts
-from connector_svc.platforms.woocommerce.family import NO_FAMILY, Family
+from connector_svc.platforms.woocommerce.delivery import ProductDelivery
+from connector_svc.platforms.woocommerce.facts import StoreFacts, check_currency, read_facts
 from connector_svc.platforms.woocommerce.opening import open_store
 from connector_svc.platforms.woocommerce.parse import Parser
 from connector_svc.platforms.woocommerce.position import FINGERPRINT, Closing, Phase, Position
-from connector_svc.platforms.woocommerce.products import PRODUCTS, Listed
+from connector_svc.platforms.woocommerce.products import PRODUCTS
+from connector_svc.platforms.woocommerce.routes import Route
 from connector_svc.platforms.woocommerce.start import Start
 from connector_svc.platforms.woocommerce.sweep import Sweep
 from connector_svc.platforms.woocommerce.variations import VariationLists
 from connector_svc.platforms.woocommerce.window import since
+
+_MOST_ID: Final = 2**63 - 1
+_UNDATED: Final = (
+    "Titles, descriptions, images and options that changed without a date (by SQL) are seen by full syncs only.",
+    "Variations that were deleted without a date (by SQL) are seen by full syncs only.",
+)
+_UNDATED_VARIATIONS: Final = (
+    "Prices and stock of variations that changed without a date are seen by full syncs only: this store lists "
+    "variations of one product at a time."
+)
 
 
 class PassReader:
@@ -45,13 +54,42 @@ class PassReader:
         if stored is not None and stored.phase is Phase.STOCK and stored.closing is None:
             raise CheckpointInvalid(self._request.shop)
         name = await open_store(self._client)
-        if self._window or (stored is not None and stored.phase is not Phase.PRODUCTS):
+        if self._request.product_ids:
+            events = self._given(name)
+        elif self._window or (stored is not None and stored.phase is not Phase.PRODUCTS):
             events = self._swept(name, stored)
         else:
             events = self._all_products(name, stored)
         async with aclosing(events):
             async for event in events:
                 yield event
+
+    async def _given(self, name: str) -> AsyncGenerator[FetchEvent, None]:
+        """Products by their ids."""
+        facts = await read_facts(self._client, name)
+        ids = [int(key) for key in self._request.product_ids if _is_id(key)]
+        position = Position(
+            watermark=self._clock().astimezone(UTC), route=Route.OFFICIAL, estimated_products=len(ids)
+        )
+        yield Header(
+            facts=facts.shop,
+            strategy="ids",
+            strategy_reason="these products were asked for",
+            watermark=position.watermark,
+            estimated_product_count=len(ids),
+        )
+        async with aclosing(self._delivery(facts).given(ids, position)) as batches:
+            async for batch, after in batches:
+                position = after
+                yield batch
+        await check_currency(self._client, facts)
+        counts = position.counts
+        yield End(
+            source_count=counts.emitted + counts.set_aside,
+            emitted_count=counts.emitted,
+            set_aside_count=counts.set_aside,
+            emitted_item_count=counts.emitted_items,
+        )
 
     async def _all_products(self, name: str, stored: Position | None) -> AsyncGenerator[FetchEvent, None]:
         """A full pass."""
@@ -60,9 +98,12 @@ class PassReader:
             started(read_facts(self._client, name)) as reading,
         ):
             facts, position = await _both(reading, start.position)
+            position = self._in_currency(position, facts)
             yield self._header(facts, position, resumed=stored is not None)
-            async with aclosing(self._products(Parser(facts.weight_unit), position, start)) as read:
-                async for event, _ in read:
+            async with aclosing(self._delivery(facts).all(position, start)) as delivered:
+                async for event, _ in delivered:
+                    if isinstance(event, End):
+                        await check_currency(self._client, facts)
                     yield event
 
     async def _swept(self, name: str, stored: Position | None) -> AsyncGenerator[FetchEvent, None]:
@@ -72,6 +113,7 @@ class PassReader:
             started(read_facts(self._client, name)) as reading,
         ):
             facts, position = await _both(reading, beginning)
+        position = self._in_currency(position, facts)
         yield self._header(facts, position, resumed=stored is not None)
         if position.phase is Phase.TRASH:
             async with aclosing(self._sweep.trash(position)) as trash:
@@ -80,8 +122,8 @@ class PassReader:
             position = position.entering(Phase.PRODUCTS)
         end: End | None = None
         if position.phase is Phase.PRODUCTS:
-            async with aclosing(self._products(Parser(facts.weight_unit), position)) as read:
-                async for event, after in read:
+            async with aclosing(self._delivery(facts).all(position)) as delivered:
+                async for event, after in delivered:
                     position = after
                     if isinstance(event, Batch):
                         yield event
@@ -89,18 +131,32 @@ class PassReader:
                         end = event
         if end is not None:
             position = position.entering(Phase.STOCK, closing=Closing.of(end))
-        async with aclosing(self._sweep.stock(position)) as levels:
+        async with aclosing(self._sweep.stock(position, self._delivery(facts))) as levels:
             async for batch, after in levels:
                 position = after
                 yield batch
-        yield await self._sweep.end(position)
+        end = await self._sweep.end(position)
+        await check_currency(self._client, facts)
+        yield end
+
+    def _delivery(self, facts: StoreFacts) -> ProductDelivery:
+        parser = Parser(facts.weight_unit)
+        return ProductDelivery(self._request, self._client, self._clock, self._window, parser)
+
+    def _in_currency(self, position: Position, facts: StoreFacts) -> Position:
+        """Raises CheckpointExpired when what was delivered up to `position` has prices in another currency."""
+        currency = facts.shop.currency_code
+        if position.currency not in ("", currency):
+            raise CheckpointExpired(self._request.shop)
+        return msgspec.structs.replace(position, currency=currency)
 
     def _header(self, facts: StoreFacts, position: Position, *, resumed: bool) -> Header:
         reason = f"products by id, {position.route.describe()}"
-        if self._window and position.route.is_bulk:
-            reason += "; then a look at the stock and the id of everything"
-        elif self._window:
-            reason += "; then a look at the id of everything and the stock of products, not of variations"
+        notes: tuple[str, ...] = ()
+        if self._window:
+            notes = _UNDATED if position.route.is_bulk else (*_UNDATED, _UNDATED_VARIATIONS)
+            reason += "; then a look at the id of everything, and at stock and prices"
+            reason += "" if position.route.is_bulk else " of products, not of variations"
         return Header(
             facts=facts.shop,
             strategy="paging",
@@ -109,6 +165,7 @@ class PassReader:
             resumed=resumed,
             estimated_product_count=position.estimated_products,
             estimated_item_count=position.estimated_items,
+            notes=notes,
         )
 
     async def _beginning(self) -> Position:
@@ -123,49 +180,6 @@ class PassReader:
             estimated_products=count.total,
         )
 
-    async def _products(
-        self, parser: Parser, position: Position, start: Start | None = None
-    ) -> AsyncGenerator[tuple[Batch | End, Position], None]:
-        """Batches with the positions after them, then the end of this phase."""
-        ending = Ending(self._client, self._request.shop, self._window, position.watermark)
-        end: End | None = None
-        while end is None:
-            async with aclosing(start or Start(self._request, self._client, self._clock, position)) as current:
-                async for chunk, families in current.loaded:
-                    batch, position = self._batch(parser, chunk, families, position)
-                    yield batch, position
-                end = await ending.reached(position, told=current.pager.total)
-            start = None
-        yield end, position
-
-    def _batch(
-        self, parser: Parser, chunk: Sequence[Listed], families: Mapping[int, Family], position: Position
-    ) -> tuple[Batch, Position]:
-        products: list[Product] = []
-        issues: list[RecordIssue] = []
-        set_aside = nameless = 0
-        for listed in chunk:
-            family = families.get(listed.record.id or 0, NO_FAMILY)
-            if family.gone:
-                continue
-            parsed = parser.parse(listed.record, family, listed.blemishes)
-            issues += parsed.issues
-            if parsed.product is not None:
-                products.append(parsed.product)
-            else:
-                set_aside += 1
-                nameless += listed.record.id is None
-        items = sum(len(product.variants) for product in products)
-        after = msgspec.structs.replace(
-            position,
-            last_id=chunk[-1].place.last_id,
-            offset=chunk[-1].place.offset,
-            counts=position.counts.plus(emitted=len(products), emitted_items=items, set_aside=set_aside),
-            nameless=position.nameless + nameless,
-        )
-        checkpoint = seal(self._request, fingerprint=FINGERPRINT, position=after)
-        return Batch(products=tuple(products), checkpoint=checkpoint, issues=tuple(issues)), after
-
 
 async def _both(facts: asyncio.Task[StoreFacts], position: asyncio.Task[Position]) -> tuple[StoreFacts, Position]:
     """Where both fail, the facts tell what a person can act on: the store is not open, the key is wrong."""
@@ -175,3 +189,8 @@ async def _both(facts: asyncio.Task[StoreFacts], position: asyncio.Task[Position
 
 async def _same(position: Position) -> Position:
     return position
+
+
+def _is_id(text: str) -> bool:
+    """Whether a product of a store can have this id; nothing is known of others."""
+    return text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_ID

@@ -15,9 +15,9 @@ import msgspec
 from connector_svc.domain.fault import Fault, Unfit
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
 from connector_svc.domain.text import UNSOUND, is_too_long, with_marked_surrogates
-from connector_svc.platforms.woocommerce.wire import DECORATION, GoodsRow
+from connector_svc.platforms.woocommerce.wire import DECORATION, IdRow
 
-RowT = TypeVar("RowT", bound=GoodsRow)
+RowT = TypeVar("RowT", bound=IdRow)
 _PRICES = frozenset({"price", "regular_price", "sale_price"})
 _NUMBER = re.compile(rb"-?\d{1,24}(?:\.\d{1,24})?")
 _QUOTED = re.compile(rb'"(?:-?\d{1,24}(?:\.\d{1,24})?|true|false)"')
@@ -131,6 +131,7 @@ class RecordReader(Generic[RowT]):
             if name == "stock_quantity" and _is_fraction(raw):
                 # Plugins sell by weight; whole units are what can be promised.
                 values[name] = math.floor(Decimal(bytes(raw).decode()))
+                fault = _rounded(name, raw, values[name])
             elif name not in DECORATION:
                 raise Unfit(fault) from None
             faults.append(fault)
@@ -186,6 +187,11 @@ def _invalid(name: str, raw: msgspec.Raw, error: Exception) -> Fault:
         reason = IssueReason.INVALID_PRICE if name in _PRICES else IssueReason.INVALID_FIELD
     message = f'"{name}" has a value that makes no sense.'
     return Fault(reason=reason, field=name, message=message, sample=_sample(raw))
+
+
+def _rounded(name: str, raw: msgspec.Raw, stored: int) -> Fault:
+    message = f'"{name}" is {bytes(raw).decode()}, no whole number; {stored} is stored.'
+    return Fault(reason=IssueReason.INVALID_FIELD, field=name, message=message, sample=_sample(raw))
 
 
 def _sample(raw: msgspec.Raw) -> str:

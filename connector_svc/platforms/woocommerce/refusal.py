@@ -113,4 +113,4 @@ def _not_found(shop: Shop, error: StoreError | None) -> SourceFailure:
         return SourceNotFound(shop, f"a web page says that there is no REST API. {PERMALINKS_HINT}")
     if error.code == "rest_no_route":
         return SourceNotFound(shop, "WordPress is there, but WooCommerce's REST API wc/v3 is not: is it active?")
-    return SourceNotFound(shop, f"{error.safe_code}")
+    return SourceNotFound(shop, f"{error.safe_code}", code=error.safe_code)

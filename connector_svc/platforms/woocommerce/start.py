@@ -32,7 +32,7 @@ class Start:
         self._our_time, self._began = clock().astimezone(UTC), time.monotonic()
         self._lists = VariationLists(client, stored.route if stored else Route.OFFICIAL)
         place = Place(last_id=stored.last_id, offset=stored.offset) if stored else Place()
-        self.pager = ProductPager(client, since(request.updated_after), place)
+        self.pager = ProductPager(client, since(request.updated_after), place, locate=True)
         self._pages = Ahead(self.pager.pages())
         self._probe = asyncio.create_task(self._lists.probe()) if stored is None else None
         self.position = asyncio.create_task(self._settled())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -16,14 +17,15 @@ import msgspec
 from connector_svc.domain.checkpoint import seal
 from connector_svc.domain.errors import SourceQueryRefused
 from connector_svc.domain.fault import Unfit
-from connector_svc.domain.fetch import Batch, End, FetchRequest, StockLevel
+from connector_svc.domain.fetch import Batch, End, FetchRequest, Offer, StockLevel
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
+from connector_svc.platforms.woocommerce.delivery import ProductDelivery
 from connector_svc.platforms.woocommerce.family import NO_FAMILY, Family
 from connector_svc.platforms.woocommerce.loading import load
+from connector_svc.platforms.woocommerce.offer import compare_at_price_of, is_available, quantity
 from connector_svc.platforms.woocommerce.position import FINGERPRINT, Closing, Position
 from connector_svc.platforms.woocommerce.position import Listed as Seen
 from connector_svc.platforms.woocommerce.products import PRODUCTS, Listed, Place, ProductPager
-from connector_svc.platforms.woocommerce.stock import is_available, quantity
 from connector_svc.platforms.woocommerce.values import price_of
 from connector_svc.platforms.woocommerce.variations import VariationLists
 from connector_svc.platforms.woocommerce.wire import (
@@ -57,10 +59,12 @@ class Sweep:
         except SourceQueryRefused:
             _log.info("%s: the trash cannot be listed; the sweep finds what is gone", self._client.shop)
 
-    async def stock(self, position: Position) -> AsyncGenerator[tuple[Batch, Position], None]:
-        """Yields the stock and the id of everything, then looks once more at what came meanwhile."""
+    async def stock(
+        self, position: Position, delivery: ProductDelivery
+    ) -> AsyncGenerator[tuple[Batch, Position], None]:
+        """Yields the stock, the price and the id of everything, then looks once more at what came meanwhile."""
         for _ in range(2):
-            async with aclosing(self._levels(position)) as levels:
+            async with aclosing(self._levels(position, delivery)) as levels:
                 async for batch, position in levels:
                     yield batch, position
 
@@ -74,10 +78,13 @@ class Sweep:
             set_aside_count=position.counts.set_aside,
             emitted_item_count=position.counts.emitted_items,
             warnings=closing.warnings,
+            notes=closing.notes,
             all_listed=listed.whole and total is not None and listed.count >= total,
         )
 
-    async def _levels(self, position: Position) -> AsyncGenerator[tuple[Batch, Position], None]:
+    async def _levels(
+        self, position: Position, delivery: ProductDelivery
+    ) -> AsyncGenerator[tuple[Batch, Position], None]:
         pager = ProductPager(self._client, (), _place(position), fields=STOCK_FIELDS)
         lists = VariationLists(self._client, position.route, fields=VARIATION_STOCK_FIELDS, bulk_only=True)
         async with aclosing(load(pager, lists, most_products=self._request.max_batch_products)) as loaded:
@@ -87,6 +94,12 @@ class Sweep:
                 position = msgspec.structs.replace(_after(position, chunk), listed=seen)
                 levels = tuple(_stock_levels(chunk, families))
                 yield self._batch(position, listed_product_ids=ids, stock_levels=levels), position
+                # Their date did not move, and only a whole product says which variations it has not.
+                stale = [product_id for product_id, family in families.items() if family.removed]
+                async with aclosing(delivery.given(stale, position)) as reread:
+                    async for batch, _ in reread:
+                        # They were counted when they were first delivered.
+                        yield replace(batch, checkpoint=self._checkpoint(position)), position
 
     def _batch(
         self,
@@ -98,11 +111,14 @@ class Sweep:
     ) -> Batch:
         return Batch(
             products=(),
-            checkpoint=seal(self._request, fingerprint=FINGERPRINT, position=position),
+            checkpoint=self._checkpoint(position),
             deleted_product_ids=deleted_product_ids,
             listed_product_ids=listed_product_ids,
             stock_levels=stock_levels,
         )
+
+    def _checkpoint(self, position: Position) -> bytes:
+        return seal(self._request, fingerprint=FINGERPRINT, position=position)
 
 
 def _place(position: Position) -> Place:
@@ -138,6 +154,7 @@ def _level(row: GoodsRow, product_id: int, *, published: bool) -> StockLevel | N
     """None for a row that makes no sense: who reads the product whole sets it aside and says so."""
     try:
         price = price_of(row.price, "price")
+        offer = Offer(sku=row.sku, price=price, compare_at_price=compare_at_price_of(row, price))
     except Unfit:
         return None
     return StockLevel(
@@ -145,4 +162,5 @@ def _level(row: GoodsRow, product_id: int, *, published: bool) -> StockLevel | N
         variant_id=str(row.id),
         stock_quantity=quantity(row),
         available=is_available(row, price, published=published),
+        offer=offer,
     )

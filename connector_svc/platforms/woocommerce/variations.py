@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -20,6 +20,7 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.fault import Fault
 from connector_svc.platforms.woocommerce.bounded import gather_bounded
+from connector_svc.platforms.woocommerce.by_id import is_variation_gone
 from connector_svc.platforms.woocommerce.client import Answer, Params, StoreClient
 from connector_svc.platforms.woocommerce.family import Family, FamilyRecords
 from connector_svc.platforms.woocommerce.products import PRODUCTS
@@ -38,8 +39,12 @@ _UNUSABLE: Final = (
     SourceRedirected,
     SourceResponseInvalid,
     SourceUnauthorized,
-    SourceUnreachable,
 )
+"""Failures of a route that a store does not have, or not for us. One that fails under load comes back."""
+_MOST_LONE_FAILURES: Final = 2
+"""Times that a bulk route may fail for a single product whose own list answers."""
+_MOST_SINGLE_REQUESTS: Final = 200
+"""For variations that no list holds, of one round of products."""
 
 
 class _Parent(msgspec.Struct):
@@ -70,6 +75,9 @@ class VariationLists:
         self._call = (*_CALL, ("_fields", fields))
         self._bulk_only = bulk_only
         self._reader = RecordReader(VariationRow)
+        self._most_parents = _PER_PAGE
+        """Of one bulk request; fewer after one that was not answered."""
+        self._lone_failures = 0
         self.route = route
 
     async def probe(self) -> int | None:
@@ -77,6 +85,8 @@ class VariationLists:
         while (route := self.route).is_bulk:
             try:
                 answer = await self._client.get(route.value, _PROBE, msgspec.json.Decoder(list[_Id]).decode)
+            except SourceUnreachable:
+                return None
             except _UNUSABLE as failure:
                 self._leave(route, failure)
             else:
@@ -89,21 +99,39 @@ class VariationLists:
         asked = [parent for parent in parents if parent.child_ids()]
         in_bulk = await self._fill(found, asked) if asked else self.route.is_bulk
         skipped = self._bulk_only and not in_bulk
-        gone = frozenset[int]() if skipped else await self._complete(found, again=in_bulk)
+        gone = frozenset[int]() if skipped else await self._complete(found)
         return {parent: records.family(gone=parent in gone) for parent, records in found.items()}
 
     async def _fill(self, found: Mapping[int, FamilyRecords], asked: Sequence[ProductRow]) -> bool:
         """Whether a bulk route answered."""
-        while (route := self.route).is_bulk:
+        left = list(asked)
+        while left and (route := self.route).is_bulk:
+            some = left[: self._most_parents]
             try:
-                await self._fill_in_bulk(route, found, asked)
+                await self._fill_in_bulk(route, found, some)
+            except SourceUnreachable as failure:
+                if failure.retry_after is not None:
+                    raise
+                if len(some) > 1:
+                    # A request that takes the store too long may be answered for fewer products.
+                    self._most_parents = len(some) // 2
+                    continue
+                await self._fill_one_by_one([found[some[0].id]])
+                self._failed_alone(route, failure)
             except (*_UNUSABLE, _Stray) as failure:
                 self._leave(route, failure)
-            else:
-                return True
-        if not self._bulk_only:
-            await self._fill_one_by_one([found[parent.id] for parent in asked])
-        return False
+                continue
+            left = left[len(some) :]
+        if left and not self._bulk_only:
+            await self._fill_one_by_one([found[parent.id] for parent in left])
+        return not left
+
+    def _failed_alone(self, route: Route, failure: SourceUnreachable) -> None:
+        """One product's variations break the bulk route, or all do."""
+        self._lone_failures += 1
+        self._most_parents = _PER_PAGE
+        if self._lone_failures >= _MOST_LONE_FAILURES:
+            self._leave(route, failure)
 
     async def _fill_in_bulk(
         self, route: Route, found: Mapping[int, FamilyRecords], asked: Sequence[ProductRow]
@@ -122,7 +150,12 @@ class VariationLists:
     async def _fill_one_by_one(self, families: Sequence[FamilyRecords]) -> None:
         async def fill(family: FamilyRecords) -> None:
             path = Route.PER_PRODUCT.of(family.parent.id)
-            for records in await self._all_pages(path, (), expected=len(family.parent.child_ids())):
+            try:
+                lists = await self._all_pages(path, (), expected=len(family.parent.child_ids()))
+            except SourceNotFound:
+                # Says something of this product alone; whether it is gone is asked next.
+                return
+            for records in lists:
                 for record in records.items:
                     family.add(record, _blemishes(records, record))
 
@@ -141,15 +174,51 @@ class VariationLists:
         answers += await gather_bounded(self._client.notes.gate.most, page, beyond)
         return [answer.value for answer in answers]
 
-    async def _complete(self, found: Mapping[int, FamilyRecords], *, again: bool) -> frozenset[int]:
-        """Reads families that are not whole `again`, one by one. Returns the products that went meanwhile."""
-        partial = [records for records in found.values() if records.missing()]
+    async def _complete(self, found: Mapping[int, FamilyRecords]) -> frozenset[int]:
+        """Reads families that are not whole again, one by one. Returns the products that went meanwhile."""
+        partial = _partial(found.values())
         if not partial:
             return frozenset()
-        if again:
-            await self._fill_one_by_one(partial)
-            partial = [records for records in partial if records.missing()]
-        return await self._renamed(partial) if partial else frozenset()
+        await self._fill_one_by_one(partial)
+        if not (partial := _partial(partial)):
+            return frozenset()
+        gone = await self._renamed(partial)
+        await self._ask_for_missing([records for records in _partial(partial) if records.parent.id not in gone])
+        return gone
+
+    async def _ask_for_missing(self, partial: Sequence[FamilyRecords]) -> None:
+        """Asks once for each variation that its product names and no list holds.
+
+        WooCommerce keeps the names for up to 30 days, and forgets to renew them when a variation is removed by the
+        command line, a clean-up plugin or SQL.
+        """
+        owners = {child: records for records in partial for child in records.missing()}
+        if self.route.is_bulk:
+            await self._include(owners)
+        left = [child for child, records in owners.items() if child in records.missing()][:_MOST_SINGLE_REQUESTS]
+
+        async def ask(child: int) -> bool:
+            return await is_variation_gone(self._client, child, parent_id=owners[child].parent.id)
+
+        answers = await gather_bounded(self._client.notes.gate.most, ask, left)
+        for child, is_gone in zip(left, answers, strict=True):
+            if is_gone:
+                owners[child].drop(child)
+
+    async def _include(self, owners: Mapping[int, FamilyRecords]) -> None:
+        ids = list(owners)
+        for start in range(0, len(ids), _PER_PAGE):
+            include = ",".join(map(str, ids[start : start + _PER_PAGE]))
+            try:
+                answer = await self._client.get(
+                    self.route.value, (*self._call, ("include", include)), self._reader.read
+                )
+            except (*_UNUSABLE, SourceUnreachable):
+                return
+            for record in answer.value.items:
+                owner = owners.get(record.id or 0)
+                if owner is not None:
+                    owner.add(record, _blemishes(answer.value, record))
 
     async def _renamed(self, partial: Sequence[FamilyRecords]) -> frozenset[int]:
         """Asks what the parents name now: merchants delete variations, and products, while we read."""
@@ -183,6 +252,11 @@ class VariationLists:
 
 class _Id(msgspec.Struct):
     id: int
+
+
+def _partial(families: Iterable[FamilyRecords]) -> list[FamilyRecords]:
+    """Those that lack a variation which their product names."""
+    return [records for records in families if records.missing()]
 
 
 def _blemishes(records: Records[VariationRow], record: VariationRow | Broken) -> tuple[Fault, ...]:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from connector_svc.platforms.woocommerce.client import Params
 
 _SECOND = timedelta(seconds=1)
+_EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
+"""Before all products; stores take no years of less than four digits."""
 _GMT = ("dates_are_gmt", "true")
 
 
@@ -18,12 +20,7 @@ def since(moment: datetime | None) -> Params:
     """
     if moment is None:
         return ()
-    return (("modified_after", _naive(moment - _SECOND)), _GMT)
-
-
-def settled_by(window: Params, moment: datetime) -> Params:
-    """What `window` selects and nobody touched after `moment`."""
-    return (("modified_before", _naive(moment + _SECOND)), _GMT, *(param for param in window if param != _GMT))
+    return (("modified_after", _naive(max(moment, _EARLIEST) - _SECOND)), _GMT)
 
 
 def _naive(moment: datetime) -> str:

@@ -47,10 +47,15 @@ class TagRow(msgspec.Struct, kw_only=True, gc=False):
     name: str = ""
 
 
-class GoodsRow(msgspec.Struct, kw_only=True, gc=False):
-    """What a product and a variation have in common."""
+class IdRow(msgspec.Struct, kw_only=True, gc=False):
+    """Any record."""
 
     id: RecordId
+
+
+class GoodsRow(IdRow, kw_only=True, gc=False):
+    """What a product and a variation have in common."""
+
     status: str
     sku: Code
     price: str
@@ -62,6 +67,8 @@ class GoodsRow(msgspec.Struct, kw_only=True, gc=False):
     regular_price: str = ""
     sale_price: str = ""
     backorders: str = "no"
+    purchasable: bool = True
+    """What the store, with all its plugins, says; a draft is purchasable for those who may edit it."""
     weight: str = ""
     global_unique_id: Code = ""
     """GTIN, UPC, EAN or ISBN; since WooCommerce 9.2."""
@@ -109,6 +116,7 @@ class VariationRow(GoodsRow, kw_only=True, gc=False):
 DECORATION: Final = frozenset(
     {
         "weight",
+        "purchasable",
         "global_unique_id",
         "date_created_gmt",
         "date_modified_gmt",
@@ -129,7 +137,10 @@ PRODUCT_FIELDS: Final = ",".join(ProductRow.__struct_fields__)
 
 VARIATION_FIELDS: Final = ",".join(VariationRow.__struct_fields__)
 
-STOCK_FIELDS: Final = "id,name,type,status,sku,price,manage_stock,stock_quantity,stock_status,variations"
+_OFFER_FIELDS: Final = (
+    "id,status,sku,price,regular_price,sale_price,purchasable,manage_stock,stock_quantity,stock_status"
+)
+STOCK_FIELDS: Final = f"{_OFFER_FIELDS},name,type,variations"
 """Of a product, for a sweep: what costs the store no query of its own."""
 
-VARIATION_STOCK_FIELDS: Final = "id,parent_id,status,sku,price,manage_stock,stock_quantity,stock_status"
+VARIATION_STOCK_FIELDS: Final = f"{_OFFER_FIELDS},parent_id"

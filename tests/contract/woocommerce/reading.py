@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -89,8 +89,10 @@ class Pass:
         return {variant.id: variant for product in self.products for variant in product.variants}
 
 
-async def read(platform: Platform, request: FetchRequest | None = None) -> Pass:
-    """One whole pass."""
+async def read(
+    platform: Platform, request: FetchRequest | None = None, *, after_batch: Callable[[Pass], None] | None = None
+) -> Pass:
+    """One whole pass; `after_batch` is called with what came so far."""
     seen = Pass()
     async for event in platform.fetch(request or FetchRequest(shop=SHOP), on_wait=seen.waits.append):
         match event:
@@ -101,6 +103,8 @@ async def read(platform: Platform, request: FetchRequest | None = None) -> Pass:
             case Batch():
                 assert not seen.ends
                 seen.batches.append(event)
+                if after_batch is not None:
+                    after_batch(seen)
             case End():
                 seen.ends.append(event)
     return seen

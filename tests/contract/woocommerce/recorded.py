@@ -1,4 +1,7 @@
-"""Replies recorded from a real WooCommerce 8.2.2 (tests/data/woocommerce/README.md)."""
+"""Replies recorded from a real WooCommerce.
+
+8.2.2: tests/data/woocommerce/README.md; 10.5.0: tests/data/woocommerce_10_5/README.md.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).parents[2] / "data" / "woocommerce"
+_DATA = Path(__file__).parents[2] / "data"
+DATA = _DATA / "woocommerce"
+DATA_10_5 = _DATA / "woocommerce_10_5"
 _OF_THE_TRANSPORT = frozenset({"transfer-encoding", "connection", "content-encoding", "content-length"})
 
 
@@ -23,9 +28,9 @@ class RecordedReply:
         return json.loads(self.body)
 
 
-def recorded(name: str) -> RecordedReply:
-    """The recording called `name`."""
-    response = json.loads((DATA / f"{name}.json").read_text())["response"]
+def recorded(name: str, data: Path = DATA) -> RecordedReply:
+    """The recording called `name`, of 8.2.2 unless `data` says otherwise."""
+    response = json.loads((data / f"{name}.json").read_text())["response"]
     if "body_json" in response:
         body = json.dumps(response["body_json"], ensure_ascii=False).encode()
     else:
@@ -34,10 +39,10 @@ def recorded(name: str) -> RecordedReply:
     return RecordedReply(status=response["status"], headers=headers, body=body)
 
 
-def rows(*names: str) -> list[dict[str, Any]]:
+def rows(*names: str, data: Path = DATA) -> list[dict[str, Any]]:
     """The records of some recordings, one after the other."""
     found: list[dict[str, Any]] = []
     for name in names:
-        body = recorded(name).json()
+        body = recorded(name, data).json()
         found += body if isinstance(body, list) else [body]
     return found

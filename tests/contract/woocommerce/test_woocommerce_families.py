@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 from aiohttp import web
 
-from connector_svc.domain.errors import SourceCountMismatch
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
 from devstore.tls import TlsFiles
@@ -19,6 +19,7 @@ from tests.contract.woocommerce.recorded import recorded
 from tests.contract.woocommerce.replay import KEY, SECRET, ReplayStore, Row, listening, send
 
 ANALYTICS = "/wp-json/wc-analytics/variations"
+PRODUCTS = "/wp-json/wc/v3/products"
 
 
 async def _read(store: ReplayStore, tls: TlsFiles) -> Pass:
@@ -79,6 +80,55 @@ async def test_a_bulk_list_of_no_use_is_left_for_one_list_per_product(store: Rep
     seen = await _read(store, tls)
     assert seen.items().keys() == ITEM_IDS
     assert seen.issues == []
+
+
+OFFICIAL = "/wp-json/wc/v3/variations"
+
+
+@dataclass(kw_only=True)
+class SlowStore(ReplayStore):
+    """Its bulk list is not answered in time, for some requests."""
+
+    has_official: bool = True
+    status: int = 524
+    times_out: Callable[[list[int]], bool]
+    """By the products that are asked for at once."""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        parents = [int(key) for key in request.query.get("parent", "").split(",") if key]
+        if request.path == OFFICIAL and parents and self.times_out(parents):
+            self.asked.append((request.method, request.path, dict(request.query)))
+            return web.Response(status=self.status, text="<html>", content_type="text/html")
+        return await super().answer(request)
+
+    def lists(self) -> set[str]:
+        """Paths of the lists of variations that were asked for."""
+        return {path for _method, path, params in self.asked if "variations" in path and "page" in params}
+
+
+@pytest.mark.parametrize("status", [502, 524])
+async def test_one_answer_that_a_gateway_lost_costs_no_bulk_route(tls: TlsFiles, status: int) -> None:
+    left = [1, 1]
+    store = SlowStore(status=status, times_out=lambda _: bool(left and left.pop()))
+    seen = await _read(store, tls)
+    assert seen.items().keys() == ITEM_IDS
+    assert store.lists() == {OFFICIAL}
+
+
+async def test_a_bulk_route_that_times_out_is_asked_for_fewer_products_at_once(tls: TlsFiles) -> None:
+    store = SlowStore(times_out=lambda parents: len(parents) > 3)
+    seen = await _read(store, tls)
+    assert seen.items().keys() == ITEM_IDS
+    assert store.lists() == {OFFICIAL}
+
+
+async def test_a_product_that_breaks_the_bulk_route_is_read_from_its_own_list_and_the_others_are_not(
+    tls: TlsFiles,
+) -> None:
+    store = SlowStore(times_out=lambda parents: 66 in parents)
+    seen = await _read(store, tls)
+    assert seen.items().keys() == ITEM_IDS
+    assert store.lists() == {OFFICIAL, "/wp-json/wc/v3/products/66/variations"}
 
 
 async def test_a_list_that_ignores_parent_is_not_asked_for_every_chunk_again(tls: TlsFiles) -> None:
@@ -193,18 +243,68 @@ async def test_a_pass_that_saw_all_that_its_last_page_counted_does_not_count_aga
     assert (seen.end.source_count, store.counts()) == (60, 0)
 
 
-async def test_a_product_restored_behind_us_ends_the_pass_with_a_warning(tls: TlsFiles) -> None:
+async def test_a_product_restored_while_a_page_was_cut_comes_with_it(tls: TlsFiles) -> None:
     def restore(store: RestlessStore) -> None:
         store.products[51] = {**store.products[52], "id": 51, "date_modified_gmt": "2099-01-01T00:00:00"}
 
-    store = RestlessStore(change=restore)
+    seen = await _read(RestlessStore(change=restore), tls)
+    assert "51" in seen.by_id()
+    assert (seen.end.source_count, seen.end.emitted_count, seen.end.warnings) == (61, 61, ())
+
+
+@dataclass(kw_only=True)
+class UnloadableStore(ReplayStore):
+    """Counts products that it cannot load: it lists all but them, as WooCommerce does when a plugin is gone."""
+
+    unloadable: frozenset[int]
+
+    async def answer(self, request: web.Request) -> web.Response:
+        reply = await super().answer(request)
+        if request.path == PRODUCTS and request.method == "GET":
+            assert isinstance(reply.body, bytes)
+            kept = [row for row in json.loads(reply.body) if row["id"] not in self.unloadable]
+            headers = {name: value for name, value in reply.headers.items() if name.startswith("X-WP-")}
+            return web.json_response(kept, headers=headers)
+        return reply
+
+
+@pytest.mark.parametrize(
+    ("unloadable", "places"),
+    [({47}, [(32, 46)]), ({16}, [(1, 0)]), ({235}, [(60, 230)]), ({26, 27, 66}, [(11, 25), (12, 25), (50, 65)])],
+)
+async def test_a_product_that_is_counted_and_cannot_be_loaded_is_named_and_the_pass_goes_on(
+    tls: TlsFiles, unloadable: set[int], places: list[tuple[int, int]]
+) -> None:
+    store = UnloadableStore(unloadable=frozenset(unloadable))
+    ids = sorted(store.products)
+    assert [(ids.index(key) + 1) for key in sorted(unloadable)] == [place for place, _ in places]
     seen = await _read(store, tls)
-    assert seen.end.emitted_count == 60
-    assert seen.end.warnings == ("1 products came up while the pass ran.",)
-    assert store.counts() == 3
+    assert {product.id for product in seen.products} == {str(key) for key in set(ids) - unloadable}
+    told = [issue for issue in seen.issues if issue.product_set_aside]
+    assert [(issue.reason, issue.product_id) for issue in told] == [(IssueReason.SOURCE_ERROR, "")] * len(places)
+    for issue, (place, before) in zip(told, places, strict=True):
+        assert f"at place {place} of its list" in issue.message
+        assert (f"right after product {before})" in issue.message) == (before > 0)
+    counts = (seen.end.source_count, seen.end.emitted_count, seen.end.set_aside_count)
+    assert counts == (60, 60 - len(places), len(places))
+    assert len(seen.end.warnings) == 1
+    assert seen.end.notes
+    assert len(store.asked) < 40 * len(places) + 20
 
 
-async def test_a_store_that_counts_more_than_it_lists_fails_the_pass(tls: TlsFiles) -> None:
+async def test_a_store_that_hides_many_products_is_read_within_bounds(tls: TlsFiles) -> None:
+    store = UnloadableStore(unloadable=frozenset())
+    template = store.products[16]
+    store.products = {key: {**template, "id": key} for key in range(1000, 1900)}
+    store.unloadable = frozenset(key for key in store.products if key % 3 == 0 or 1200 <= key < 1450)
+    seen = await _read(store, tls)
+    assert {int(product.id) for product in seen.products} == store.products.keys() - store.unloadable
+    assert seen.end.warnings
+    assert any("more products than it lists" in note for note in seen.end.notes)
+    assert len(store.asked) < 600
+
+
+async def test_a_store_that_counts_more_than_it_lists_tells_where_and_succeeds(tls: TlsFiles) -> None:
     class Hiding(ReplayStore):
         async def answer(self, request: web.Request) -> web.Response:
             reply = await super().answer(request)
@@ -212,10 +312,10 @@ async def test_a_store_that_counts_more_than_it_lists_fails_the_pass(tls: TlsFil
                 reply.headers["X-WP-Total"] = "61"
             return reply
 
-    with pytest.raises(SourceCountMismatch) as raised:
-        await _read(Hiding(), tls)
-    assert raised.value.metadata["expected"] == "61"
-    assert raised.value.metadata["received"] == "60"
+    seen = await _read(Hiding(), tls)
+    assert (seen.end.source_count, seen.end.emitted_count, seen.end.set_aside_count) == (61, 60, 1)
+    assert "at place 61" in seen.issues[0].message
+    assert seen.end.warnings
 
 
 async def test_a_product_added_at_the_end_is_still_read(tls: TlsFiles) -> None:

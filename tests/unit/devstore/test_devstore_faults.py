@@ -6,9 +6,11 @@ import asyncio
 import email.utils
 import gzip
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -124,6 +126,26 @@ async def test_web_pages_and_nothing_come_with_status_200(visitor: Visitor) -> N
     assert (status, body[:14], headers["Content-Type"][:9]) == (200, b"<!DOCTYPE html", "text/html")
     status, body, headers = await visitor.get()
     assert (status, body, headers["Content-Type"][:9]) == (200, whole, "text/html")
+
+
+async def test_a_dropped_row_is_missing_from_its_page_and_still_counted(tmp_path: Path) -> None:
+    async with serving([SPEC], tls_dir=tmp_path) as store:
+        trust = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=store.ca_file))
+        keys = store.credentials(SPEC.domain)
+        async with aiohttp.ClientSession(connector=trust) as session:
+
+            async def page() -> tuple[list[int], str]:
+                url = store.base_url(SPEC.domain) + "/wp-json/wc/v3/products"
+                params = {**keys, "orderby": "id", "per_page": "20", "_fields": "id"}
+                async with session.get(url, params=params) as reply:
+                    return [row["id"] for row in await reply.json()], reply.headers["X-WP-Total"]
+
+            honest, total = await page()
+            fault = ScriptedFault(kind=FaultKind.DROPPED_ROWS, aim=Aim(where="products", times=1))
+            store.add_fault(SPEC.domain, fault)
+            short, counted = await page()
+            assert await page() == (honest, total)
+    assert (len(set(honest) - set(short)), set(short) - set(honest), counted) == (1, set(), total)
 
 
 async def test_a_bomb_is_small_until_it_is_unpacked(visitor: Visitor) -> None:

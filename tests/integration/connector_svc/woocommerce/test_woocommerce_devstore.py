@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from connector_svc.domain.errors import SourceResponseInvalid
+from connector_svc.domain.errors import CheckpointExpired, SourceCurrencyChanged, SourceResponseInvalid
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.platforms.base import Platform
 from devstore.catalog.catalog import Catalog
@@ -32,6 +34,10 @@ async def _store(directory: Path, **spec: Any) -> AsyncIterator[tuple[RunningSto
         ) as platform,
     ):
         yield store, platform
+
+
+def _sell_in(catalog: Catalog, currency: str) -> None:
+    catalog.spec = replace(catalog.spec, currency=currency)
 
 
 def _truth(catalog: Catalog) -> dict[str, tuple[str, str, Decimal | None, int | None]]:
@@ -114,6 +120,55 @@ async def test_a_storm_of_writes_loses_nothing_that_stays(tmp_path: Path) -> Non
         left = {str(product.id) for product in catalog.products() if product.status != "trash"}
     assert left <= set(batches)
     assert len(batches) == len(set(batches))
+
+
+async def test_a_product_restored_behind_the_reader_is_read_by_its_id(tmp_path: Path) -> None:
+    """It has no place behind the last page, and its id is lower than all that still come."""
+    async with _store(tmp_path, products=900, specials=False) as (store, platform):
+        catalog = store.catalog(SHOP.domain)
+        first = next(iter(catalog.products()))
+        catalog.trash_product(first.id)
+
+        def restore(_: Pass) -> None:
+            catalog.update_product(first.id, status="publish")
+
+        seen = await read(platform, FetchRequest(shop=SHOP, max_batch_products=30), after_batch=restore)
+    assert [product.id for product in seen.products].count(str(first.id)) == 1
+    assert (seen.end.emitted_count, seen.end.warnings) == (900, ())
+
+
+async def test_a_resumed_pass_that_saw_changes_names_what_earlier_streams_had_their_turn_with(
+    tmp_path: Path,
+) -> None:
+    """Only the receiver knows which of these products came; it asks for the others by their ids."""
+    async with _store(tmp_path, products=400, specials=False) as (store, platform):
+        catalog = store.catalog(SHOP.domain)
+        whole = await read(platform, FetchRequest(shop=SHOP, max_batch_products=50))
+        went, checkpoint = int(whole.products[70].id), whole.batches[2].checkpoint
+        catalog.delete_product(went)
+        rest = await read(platform, FetchRequest(shop=SHOP, max_batch_products=50, checkpoint=checkpoint))
+    before = [product.id for batch in whole.batches[:3] for product in batch.products]
+    named = [key for batch in rest.batches for key in batch.listed_product_ids]
+    assert named == [key for key in before if key != str(went)]
+    assert rest.end.warnings == ()
+
+
+async def test_a_pass_is_not_continued_in_another_currency(tmp_path: Path) -> None:
+    async with _store(tmp_path, products=100) as (store, platform):
+        whole = await read(platform, FetchRequest(shop=SHOP, max_batch_products=50))
+        _sell_in(store.catalog(SHOP.domain), "USD")
+        with pytest.raises(CheckpointExpired):
+            await read(platform, FetchRequest(shop=SHOP, checkpoint=whole.batches[0].checkpoint))
+        assert (await read(platform)).headers[0].facts.currency_code == "USD"
+
+
+@pytest.mark.parametrize("since", [None, datetime(2020, 1, 1, tzinfo=UTC)])
+async def test_a_pass_during_which_the_currency_changed_fails(tmp_path: Path, since: datetime | None) -> None:
+    async with _store(tmp_path, products=100) as (store, platform):
+        request = FetchRequest(shop=SHOP, updated_after=since, max_batch_products=50)
+        with pytest.raises(SourceCurrencyChanged) as raised:
+            await read(platform, request, after_batch=lambda _: _sell_in(store.catalog(SHOP.domain), "USD"))
+    assert (raised.value.metadata["expected"], raised.value.metadata["received"]) == ("EUR", "USD")
 
 
 async def test_a_pass_that_breaks_and_goes_on_after_trashing_misses_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from connector_svc.domain.errors import SourceResponseInvalid, SourceUnauthorized
+from connector_svc.domain.errors import SourceFailure, SourceResponseInvalid, SourceUnauthorized
 from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.platforms.base import Platform
 from connector_svc.platforms.woocommerce.gate import MOST_CALLS
@@ -260,7 +260,7 @@ class Trips:
 
 
 async def test_a_distant_store_with_a_bulk_route_is_read_in_as_few_round_trips_as_can_be(tmp_path: Path) -> None:
-    """The index; the first products; then their variations beside what is left of the store's own facts."""
+    """The index; the first products; their variations beside the store's other facts; the currency."""
     trips = Trips()
     async with woo_store(
         tmp_path,
@@ -274,8 +274,8 @@ async def test_a_distant_store_with_a_bulk_route_is_read_in_as_few_round_trips_a
         seen = await read(platform)
         calls = [note.path for note in store.running.requests(SHOP.domain).recent]
     assert len(seen.products) == 100
-    assert len(trips.sizes) == 3
-    assert len(calls) == 1 + 5 + 5
+    assert len(trips.sizes) == 4
+    assert len(calls) == 1 + 5 + 5 + 1
 
 
 async def test_a_slow_version_holds_back_the_first_product_and_no_call(tmp_path: Path) -> None:
@@ -347,3 +347,20 @@ async def test_what_changes_after_the_first_page_was_asked_for_is_in_the_next_wi
         seen = await read(platform)
     assert seen.headers[0].watermark <= began
     assert seen.headers[0].watermark > began - timedelta(seconds=3)
+
+
+async def test_a_redirect_to_the_store_itself_is_told_as_a_matter_of_permalinks(tmp_path: Path) -> None:
+    """Plain permalinks, and a firewall that closes the only address that is left."""
+
+    class Closed:
+        async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+            if "rest_route" in request.query:
+                return web.Response(status=403, text="<html>no</html>", content_type="text/html")
+            return None
+
+    quirks = frozenset({WooQuirk.PLAIN_PERMALINKS})
+    async with woo_store(tmp_path, products=20, woo_quirks=quirks) as (store, platform):
+        store.running.add_fault(SHOP.domain, Closed())
+        with pytest.raises(SourceFailure, match="Permalinks") as raised:
+            await platform.check(SHOP)
+    assert "Connect it under that address" not in raised.value.message

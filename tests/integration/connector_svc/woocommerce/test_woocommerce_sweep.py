@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import aclosing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from connector_svc.domain.errors import CheckpointInvalid, SourceResponseInvalid
-from connector_svc.domain.fetch import Batch, End, FetchRequest
+from connector_svc.domain.fetch import Batch, End, FetchRequest, Offer
 from connector_svc.platforms.base import Platform
 from devstore.catalog.model import Kind
 from devstore.woocommerce.quirk import WooQuirk
@@ -77,6 +78,34 @@ async def test_stock_that_moved_without_a_date_is_told(tmp_path: Path, version: 
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+async def test_prices_that_changed_without_a_date_are_told(tmp_path: Path, version: str) -> None:
+    async with woo_store(tmp_path, products=160, version=version) as (store, platform):
+        request = await since_now(platform)
+        simple = next(p for p in store.catalog.products() if p.kind is Kind.SIMPLE and p.stock)
+        plain = store.catalog.special("variations-130").variants[77]
+        store.catalog.update_product(simple.id, touch=False, price="7.77", compare_at="9.99", sku="NEW-1")
+        store.catalog.update_variant(plain.id, touch=False, price="8.88")
+        seen = await read(platform, request)
+    offers = {level.variant_id: level.offer for batch in seen.batches for level in batch.stock_levels}
+    assert offers[str(simple.id)] == Offer(sku="NEW-1", price=Decimal("7.77"), compare_at_price=Decimal("9.99"))
+    changed = offers[str(plain.id)]
+    assert changed is not None
+    assert changed.price == Decimal("8.88")
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+async def test_the_header_tells_what_an_incremental_pass_cannot_see(tmp_path: Path, bulk: bool) -> None:
+    quirks = frozenset() if bulk else frozenset({WooQuirk.NO_BULK_VARIATIONS})
+    async with woo_store(tmp_path, products=60, woo_quirks=quirks) as (_, platform):
+        full = await read(platform)
+        seen = await read(platform, await since_now(platform))
+    told = " ".join(seen.headers[0].notes)
+    assert full.headers[0].notes == ()
+    assert "Titles" in told
+    assert ("Prices and stock of variations" in told) is not bulk
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 async def test_levels_say_what_whole_products_say(tmp_path: Path, version: str) -> None:
     async with woo_store(tmp_path, products=160, version=version) as (store, platform):
         disabled = store.catalog.special("disabled-variation").variants[0]
@@ -84,12 +113,16 @@ async def test_levels_say_what_whole_products_say(tmp_path: Path, version: str) 
         full = await read(platform)
         seen = await read(platform, await since_now(platform))
     whole = {
-        (product.id, variant.id): (variant.stock_quantity, variant.available)
+        (product.id, variant.id): (
+            variant.stock_quantity,
+            variant.available,
+            Offer(sku=variant.sku, price=variant.price, compare_at_price=variant.compare_at_price),
+        )
         for product in full.products
         for variant in product.variants
     }
     swept = {
-        (level.product_id, level.variant_id): (level.stock_quantity, level.available)
+        (level.product_id, level.variant_id): (level.stock_quantity, level.available, level.offer)
         for batch in seen.batches
         for level in batch.stock_levels
     }

@@ -174,3 +174,35 @@ def test_mutated_records_end_as_products_or_issues_and_never_as_a_crash(
             and parsed.product.product_type == "variable"
         ):
             assert len(parsed.product.variants) == len(children)
+
+
+@pytest.mark.parametrize("status", ["instock", "onbackorder", "preorder", "ships-in-two-weeks"])
+def test_whatever_is_not_out_of_stock_can_be_bought(status: str) -> None:
+    parsed = _one(stock_status=status)
+    assert parsed.product is not None
+    assert parsed.product.variants[0].available
+    assert parsed.issues == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "available"),
+    [
+        ({"stock_status": "outofstock"}, False),
+        ({"purchasable": False}, False),
+        ({"purchasable": False, "type": "external"}, True),
+        ({"purchasable": False, "type": "grouped"}, True),
+        ({"purchasable": "yes"}, True),
+    ],
+)
+def test_what_the_store_does_not_sell_is_not_available(changes: dict[str, Any], available: bool) -> None:
+    parsed = _one(**changes)
+    assert parsed.product is not None
+    assert parsed.product.variants[0].available is available
+
+
+def test_an_issue_of_a_stock_that_is_not_whole_says_what_is_stored() -> None:
+    parsed = _one(manage_stock=True, stock_quantity=2.5)
+    assert parsed.product is not None
+    assert parsed.product.variants[0].stock_quantity == 2
+    (issue,) = parsed.issues
+    assert issue.message == '"stock_quantity" is 2.5, no whole number; 2 is stored.'

@@ -1,0 +1,78 @@
+"""A store that leaves rows out of its pages loses no product, whatever else happens to it meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from connector_svc.domain.fetch import FetchRequest
+from devstore.catalog.catalog import Catalog
+from devstore.faults import Aim, FaultKind, ScriptedFault
+from tests.contract.woocommerce.reading import SHOP, read
+from tests.integration.connector_svc.woocommerce.woo_store import Store, woo_store
+
+Change = Callable[[Catalog, Random], None]
+
+
+def _delete(catalog: Catalog, dice: Random) -> None:
+    catalog.delete_product(dice.choice([row.id for row in catalog.rows()]))
+
+
+def _edit(catalog: Catalog, dice: Random) -> None:
+    catalog.update_product(dice.choice([row.id for row in catalog.rows()]), title="Edited")
+
+
+CHANGES: dict[str, Change] = {"deleted": _delete, "edited": _edit}
+
+
+def _drop_rows(store: Store, share: float, seed: int) -> ScriptedFault:
+    fault = ScriptedFault(kind=FaultKind.DROPPED_ROWS, aim=Aim(where="per_page", share=share, seed=seed))
+    store.running.add_fault(SHOP.domain, fault)
+    return fault
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("seed", range(10))
+async def test_no_product_is_lost_to_dropped_rows_while_others_change(
+    tmp_path: Path, change: str, seed: int
+) -> None:
+    async with woo_store(tmp_path, products=900, specials=False, seed=seed) as (store, platform):
+        fault = _drop_rows(store, 0.2, seed)
+        dice = Random(seed)
+        request = FetchRequest(shop=SHOP, max_batch_products=40)
+        seen = await read(platform, request, after_batch=lambda _: CHANGES[change](store.catalog, dice))
+        came = [product.id for product in seen.products]
+        assert store.live() <= set(came)
+        assert len(came) == len(set(came))
+        assert fault.met > 0
+    assert all(product.variants_complete for product in seen.products)
+    assert seen.issues == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_no_change_is_lost_to_dropped_rows_while_others_change(tmp_path: Path, seed: int) -> None:
+    async with woo_store(tmp_path, products=600, specials=False, seed=seed) as (store, platform):
+        watermark = (await read(platform)).headers[0].watermark
+        changed = [row.id for row in store.catalog.rows()][::2]
+        for product_id in changed:
+            store.catalog.update_product(product_id, title="Changed")
+        _drop_rows(store, 0.3, seed)
+        dice = Random(seed)
+        request = FetchRequest(shop=SHOP, updated_after=watermark, max_batch_products=40)
+        seen = await read(platform, request, after_batch=lambda _: _delete(store.catalog, dice))
+        assert {str(key) for key in changed} & store.live() <= {product.id for product in seen.products}
+
+
+async def test_rows_that_a_quiet_store_drops_now_and_then_cost_no_second_look(tmp_path: Path) -> None:
+    async with woo_store(tmp_path, products=900, specials=False) as (store, platform):
+        fault = _drop_rows(store, 0.1, 4)
+        seen = await read(platform)
+        asked = store.running.requests(SHOP.domain).recent
+        assert {product.id for product in seen.products} == store.live()
+        assert fault.met > 0
+    listings = [note for note in asked if note.query.get("_fields") == "id" and "offset" in note.query]
+    assert listings == []
+    assert (seen.end.source_count, seen.end.warnings) == (900, ())
