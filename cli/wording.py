@@ -69,8 +69,15 @@ def extent(sync: Sync) -> Extent:
 
 
 def extent_text(sync: Sync) -> str:
-    """ "4,210 of 8,100 items (52 %)"; the number alone when the total is unknown or was too low."""
+    """ "4,210 of 8,100 items (52 %)"; the number alone when the total is unknown or was too low.
+
+    A sync that SUCCEEDED has no estimate any more: "4,054 items", or "nothing changed".
+    """
+    if found_nothing_new(sync):
+        return "nothing changed"
     done, total, noun = extent(sync)
+    if sync.state == Sync.STATE_SUCCEEDED:
+        return plural(sync.progress.items.seen_count, "item")
     if total is None or done > total:
         return f"{done:,} {noun}"
     percent = f" ({done * 100 // total} %)" if total else ""
@@ -151,14 +158,35 @@ def summary_text(sync: Sync) -> str:
     return f"{ShopName.of(sync.shop)} {outcome_text(sync)}"
 
 
+def found_nothing_new(sync: Sync) -> bool:
+    """Whether an incremental sync succeeded without a change to any stored record."""
+    counts = (sync.progress.products, sync.progress.items)
+    return (
+        sync.state == Sync.STATE_SUCCEEDED
+        and sync.mode == Sync.MODE_INCREMENTAL
+        and not any(each.created_count or each.updated_count or each.deleted_count for each in counts)
+        and not any(each.set_aside_count for each in counts)
+    )
+
+
 def outcome_text(sync: Sync) -> str:
     """How a sync ended: state, counts, duration, average rate, and why when it failed."""
     items, products = sync.progress.items, sync.progress.products
+    if found_nothing_new(sync):
+        return f"{state_name(sync)}: {_nothing_new_text(sync)}"
     text = (
         f"{state_name(sync)}: {plural(items.seen_count, 'item')}"
         f" of {plural(products.seen_count, 'product')}{_duration_text(sync)}: {counts_text(sync)}"
     )
     return f"{text}. {error_text(sync)}" if sync.HasField("error") else text
+
+
+def _nothing_new_text(sync: Sync) -> str:
+    """ "nothing changed since the last complete sync; 12 items compared, in 0.9 s"."""
+    seen = sync.progress.items.seen_count
+    compared = f"; {plural(seen, 'item')} of {plural(sync.progress.products.seen_count, 'product')} compared"
+    issues = f"; {plural(sync.progress.issue_count, 'issue')}" if sync.progress.issue_count else ""
+    return f"nothing changed since the last complete sync{compared if seen else ''}{issues}{_length_text(sync)}"
 
 
 def error_text(sync: Sync) -> str:
@@ -178,12 +206,22 @@ def error_reason(sync: Sync) -> str:
 
 
 def _duration_text(sync: Sync) -> str:
-    if not (sync.HasField("start_time") and sync.HasField("end_time")):
+    seconds = _seconds(sync)
+    rate = f" ({sync.progress.items.seen_count / seconds:,.0f} items/s)" if seconds else ""
+    return f"{_length_text(sync)}{rate}"
+
+
+def _length_text(sync: Sync) -> str:
+    seconds = _seconds(sync)
+    if seconds is None:
         return ""
-    seconds = (utc(sync.end_time) - utc(sync.start_time)).total_seconds()
-    rate = f" ({sync.progress.items.seen_count / seconds:,.0f} items/s)" if seconds > 0 else ""
-    text = f"{seconds:.1f} s" if seconds < 60 else clock_text(timedelta(seconds=seconds))
-    return f" in {text}{rate}"
+    return f" in {seconds:.1f} s" if seconds < 60 else f" in {clock_text(timedelta(seconds=seconds))}"
+
+
+def _seconds(sync: Sync) -> float | None:
+    if not (sync.HasField("start_time") and sync.HasField("end_time")):
+        return None
+    return max(0.0, (utc(sync.end_time) - utc(sync.start_time)).total_seconds())
 
 
 def clock_text(span: timedelta) -> str:
@@ -191,6 +229,15 @@ def clock_text(span: timedelta) -> str:
     minutes, seconds = divmod(round(span.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def age_text(span: timedelta) -> str:
+    """ "12s ago", "5m ago", "3h ago", "2d ago"; a time yet to come by this machine's clock is "0s ago"."""
+    seconds = max(0, int(span.total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit} ago"
+    return f"{seconds}s ago"
 
 
 def plural(count: int, noun: str) -> str:

@@ -14,7 +14,7 @@ from cli.client import open_catalog
 from cli.exits import Exit
 from cli.following import follow
 from cli.options import Options, current, options_of_command
-from cli.output import make_console, print_facts, print_json, say, time_text
+from cli.output import make_console, print_facts, print_json, say, short_time_text, time_text
 from cli.paging import LIMIT, Listing
 from cli.running import run
 from cli.shop import SHOP, ShopName
@@ -185,7 +185,13 @@ async def _list(request: ListSyncsRequest, limit: int, options: Options) -> Exit
             page = await client.list_syncs(request)
             return page.syncs, page.next_page_token
 
-        listing = Listing(fetch=fetch, largest_page=LARGEST_PAGE, columns=SYNC_COLUMNS, row=_sync_row)
+        listing = Listing(
+            fetch=fetch,
+            largest_page=LARGEST_PAGE,
+            columns=SYNC_COLUMNS,
+            row=_sync_row,
+            short_row=_short_sync_row,
+        )
         return await listing.print(limit, options)
 
 
@@ -211,14 +217,20 @@ async def _issues(request: ListSyncIssuesRequest, limit: int, options: Options) 
 
 
 def _sync_row(found: Sync) -> tuple[str, ...]:
+    return *_sync_cells(found), time_text(found, "create_time"), time_text(found, "end_time")
+
+
+def _short_sync_row(found: Sync) -> tuple[str, ...]:
+    return *_sync_cells(found), short_time_text(found, "create_time"), short_time_text(found, "end_time")
+
+
+def _sync_cells(found: Sync) -> tuple[str, ...]:
     return (
         found.sync_id,
         str(ShopName.of(found.shop)),
         state_name(found),
         enum_name(Sync.Mode.Name, found.mode, "MODE_"),
         extent_text(found),
-        time_text(found, "create_time"),
-        time_text(found, "end_time"),
     )
 
 
