@@ -132,6 +132,7 @@ def _waited_for(waiting: Waiting) -> str:
         Waiting.REASON_SOURCE_UNREACHABLE: "the platform does not answer",
         Waiting.REASON_TOKEN_SERVICE: "the Token Service does not answer",
         Waiting.REASON_CONNECTOR: "connector_svc does not answer",
+        Waiting.REASON_STORAGE: "the database is slow to store a batch",
     }
     reason = known.get(waiting.reason)
     return reason or message or enum_name(Waiting.Reason.Name, waiting.reason, "REASON_")

@@ -46,6 +46,7 @@ STATUS_CODES: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "STORAGE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
         "CONNECTOR_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
         "TOKEN_SERVICE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
+        "QUERY_TOO_EXPENSIVE": grpc.StatusCode.RESOURCE_EXHAUSTED,
         "SOURCE_UNREACHABLE": grpc.StatusCode.UNAVAILABLE,
         "SOURCE_RATE_LIMITED": grpc.StatusCode.RESOURCE_EXHAUSTED,
         "CREDENTIALS_NOT_FOUND": grpc.StatusCode.FAILED_PRECONDITION,
@@ -60,6 +61,7 @@ STATUS_CODES: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "CHECKPOINT_EXPIRED": grpc.StatusCode.FAILED_PRECONDITION,
         "SOURCE_INCOMPLETE": grpc.StatusCode.ABORTED,
         "SOURCE_COUNT_MISMATCH": grpc.StatusCode.ABORTED,
+        "SOURCE_CURRENCY_CHANGED": grpc.StatusCode.UNAVAILABLE,
         "SYNC_STALLED": grpc.StatusCode.ABORTED,
         "MASS_DELETE_BLOCKED": grpc.StatusCode.FAILED_PRECONDITION,
         "NOT_IMPLEMENTED": grpc.StatusCode.UNIMPLEMENTED,
@@ -78,6 +80,7 @@ RETRY_DELAYS: Final[Mapping[str, timedelta]] = MappingProxyType(
         "TOKEN_SERVICE_UNAVAILABLE": timedelta(seconds=5),
         "SOURCE_UNREACHABLE": timedelta(seconds=10),
         "SOURCE_RATE_LIMITED": timedelta(seconds=10),
+        "SOURCE_CURRENCY_CHANGED": timedelta(seconds=1),
     }
 )
 """The reasons for which calling again is right, and when, unless the failure knows better."""

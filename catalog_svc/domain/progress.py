@@ -40,6 +40,8 @@ class Progress:
     items_per_second: float | None = None
     """None when nothing moves."""
     issue_count: int = 0
+    checked_products: int = 0
+    """Products of which an incremental pass compared only the id, the stock or the price."""
 
     def remaining(self) -> timedelta | None:
         """Time left at the present rate; None when it cannot be told."""
@@ -70,6 +72,8 @@ class WaitReason(Enum):
     """The Token Service does not answer."""
     CONNECTOR = "CONNECTOR"
     """connector_svc does not answer."""
+    STORAGE = "STORAGE"
+    """The database does not store the next batch in time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

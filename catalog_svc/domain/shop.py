@@ -31,7 +31,11 @@ class Shop:
     currency_code: str = ""
     display_name: str = ""
     watermark: datetime | None = None
-    """UTC, the platform's clock: the catalog holds every change made by then."""
+    """UTC, the platform's clock: the catalog holds every change that the platform had reported by then."""
+    full_watermark: datetime | None = None
+    """UTC, the platform's clock: the whole catalog was read and compared as it was then."""
+    notes: tuple[str, ...] = ()
+    """What the last successful sync could not see or decide, a sentence for people each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

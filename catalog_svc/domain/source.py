@@ -11,6 +11,9 @@ from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.shop import ShopKey, ShopProfile
 
+MAX_PRODUCT_IDS = 250
+"""Of one request by product ids."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceRequest:
@@ -23,6 +26,8 @@ class SourceRequest:
     """Empty: from the beginning."""
     max_batch_products: int = 0
     """0: the connector's choice."""
+    product_ids: tuple[str, ...] = ()
+    """Only these products, at most `MAX_PRODUCT_IDS`, without `updated_after` and `checkpoint`; empty: a pass."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +41,8 @@ class SourceHeader:
     served_api_version: str
     estimated_product_count: int | None
     estimated_item_count: int | None
+    notes: tuple[str, ...] = ()
+    """What the pass cannot see, a sentence for people each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +105,8 @@ class SourceEnd:
     warnings: tuple[str, ...] = ()
     all_listed: bool = False
     """Whether an incremental pass named every product of the shop."""
+    notes: tuple[str, ...] = ()
+    """What came to light while the pass ran, a sentence for people each."""
 
 
 SourceEvent: TypeAlias = SourceHeader | SourceBatch | Waiting | SourceEnd

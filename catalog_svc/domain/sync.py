@@ -84,6 +84,8 @@ class Sync:
     strategy: str = ""
     served_api_version: str = ""
     correlation_id: str = ""
+    notes: tuple[str, ...] = ()
+    """What the sync could not see or decide, a sentence for people each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

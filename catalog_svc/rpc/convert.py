@@ -43,6 +43,7 @@ def sync(value: Sync) -> pb.Sync:
         strategy=value.strategy,
         served_api_version=value.served_api_version,
         correlation_id=value.correlation_id,
+        notes=value.notes,
     )
 
 
@@ -76,6 +77,8 @@ def status(value: ShopStatus) -> pb.GetStatusResponse:
             message=error.message if error else "",
         ),
         schedule=schedule(value.schedule),
+        full_as_of_time=_time(value.shop.full_watermark),
+        notes=value.shop.notes,
     )
 
 
@@ -147,6 +150,7 @@ def _progress(value: Progress, at: datetime) -> pb.Progress:
         estimated_item_count=value.estimated_item_count,
         items_per_second=value.items_per_second,
         estimated_end_time=_time(at + remaining) if remaining is not None else None,
+        checked_product_count=value.checked_products,
         issue_count=value.issue_count,
     )
 

@@ -79,6 +79,7 @@ def _to_proto(request: SourceRequest) -> pb.FetchProductsRequest:
         shop=pb.ShopRef(platform=request.shop.platform, domain=request.shop.domain),
         checkpoint=request.checkpoint,
         max_batch_products=request.max_batch_products,
+        product_ids=request.product_ids,
     )
     if request.updated_after is not None:
         message.updated_after.FromDatetime(request.updated_after)

@@ -30,6 +30,7 @@ def header(message: pb.FetchHeader) -> SourceHeader:
         served_api_version=message.served_api_version,
         estimated_product_count=_optional_count(message, "estimated_product_count"),
         estimated_item_count=_optional_count(message, "estimated_item_count"),
+        notes=tuple(map(_storable, message.notes)),
     )
 
 
@@ -64,8 +65,9 @@ def end(message: pb.FetchEnd) -> SourceEnd:
         source_count=message.source_count,
         emitted_count=message.emitted_count,
         set_aside_count=message.set_aside_count,
-        warnings=tuple(message.warnings),
+        warnings=tuple(map(_storable, message.warnings)),
         all_listed=message.all_listed,
+        notes=tuple(map(_storable, message.notes)),
     )
 
 

@@ -13,7 +13,7 @@ from catalog_svc.storage.tables import sync
 Row = Mapping[Any, Any]
 
 SHOP_COLUMNS = """shop.platform, shop.domain, shop.platform_shop_id, shop.currency_code, shop.display_name,
-    shop.watermark AS shop_watermark"""
+    shop.watermark AS shop_watermark, shop.full_watermark AS shop_full_watermark, shop.notes AS shop_notes"""
 """With merchant_id and shop_id, what `to_shop` reads."""
 
 SYNC_COLUMNS = ", ".join(f"sync.{column.name}" for column in sync.columns)
@@ -30,6 +30,8 @@ def to_shop(row: Row) -> Shop:
         currency_code=row["currency_code"],
         display_name=row["display_name"],
         watermark=row["shop_watermark"],
+        full_watermark=row["shop_full_watermark"],
+        notes=tuple(row["shop_notes"]),
     )
 
 
@@ -54,6 +56,7 @@ def to_sync(row: Row, shop: Shop) -> Sync:
         strategy=row["strategy"],
         served_api_version=row["served_api_version"],
         correlation_id=row["correlation_id"],
+        notes=tuple(row["notes"]),
     )
 
 
@@ -65,6 +68,7 @@ def _progress(row: Row) -> Progress:
         estimated_item_count=row["estimated_item_count"],
         items_per_second=row["items_per_second"],
         issue_count=row["issue_count"],
+        checked_products=row["products_checked"],
     )
 
 

@@ -37,6 +37,10 @@ def _text(name: str) -> Column[object]:
     return Column(name, Text, nullable=False, server_default="")
 
 
+def _notes() -> Column[object]:
+    return Column("notes", ARRAY(Text), nullable=False, server_default=text("'{}'"))
+
+
 def _count(name: str) -> Column[object]:
     return Column(name, BigInteger, nullable=False, server_default="0")
 
@@ -58,6 +62,8 @@ shop = Table(
     _text("currency_code"),
     _text("display_name"),
     _time("watermark"),
+    _time("full_watermark"),
+    _notes(),
     _time("created_at", required=True),
     _time("updated_at", required=True),
     PrimaryKeyConstraint("merchant_id", "shop_id", name="shop_pkey"),
@@ -185,12 +191,14 @@ sync = Table(
     _count("items_unchanged"),
     _count("items_deleted"),
     _count("items_set_aside"),
+    _count("products_checked"),
     _count("issue_count"),
     Column("estimated_product_count", BigInteger),
     Column("estimated_item_count", BigInteger),
     Column("items_per_second", Double),
     _text("strategy"),
     _text("served_api_version"),
+    _notes(),
     Column("waiting_reason", Text),
     _time("waiting_until"),
     _text("waiting_message"),

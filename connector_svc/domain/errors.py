@@ -13,6 +13,7 @@ SourceFailure
 ├── SourceQueryRefused        our query or its filter was not accepted
 ├── SourceAddressForbidden    the domain leads into a network that we do not call
 ├── SourceCountMismatch       less came than the platform counts
+├── SourceCurrencyChanged     transient: the shop's currency changed while it was read
 ├── CheckpointInvalid         not one of ours
 └── CheckpointExpired         made for another query or version
 """
@@ -137,6 +138,16 @@ class SourceCountMismatch(SourceFailure):
         super().__init__(
             shop, f"expected {expected}, received {received}", expected=str(expected), received=str(received)
         )
+
+
+class SourceCurrencyChanged(SourceFailure):
+    """The shop's currency changed while its products were read: some prices belong to the old one."""
+
+    reason = "SOURCE_CURRENCY_CHANGED"
+    summary = "The shop's currency changed while its products were read. They are read anew."
+
+    def __init__(self, shop: Shop, *, expected: str, received: str) -> None:
+        super().__init__(shop, f"{expected} became {received}", expected=expected, received=received)
 
 
 class CheckpointInvalid(SourceFailure):

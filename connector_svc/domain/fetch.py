@@ -25,6 +25,13 @@ class FetchRequest:
     """Of the last stored batch; empty: from the beginning."""
     max_batch_products: int = 250
     """1 to 250."""
+    product_ids: tuple[str, ...] = ()
+    """Only these products, distinct, at most 250; empty: all that `updated_after` selects.
+
+    Then `updated_after` and `checkpoint` are absent. Each id ends in one of four ways: in a batch, rejected by an
+    issue with product_set_aside, in `deleted_product_ids` (the platform, asked twice, does not have it), or
+    nowhere: the platform would not tell, and the receiver keeps what it has.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +47,8 @@ class Header:
     resumed: bool = False
     estimated_product_count: int | None = None
     estimated_item_count: int | None = None
+    notes: tuple[str, ...] = ()
+    """What this pass cannot see, a sentence for people each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +128,10 @@ class End:
     warnings: tuple[str, ...] = field(default=())
     """Whatever makes it unsafe to conclude that an absent product is gone."""
     all_listed: bool = False
-    """Whether an incremental pass listed every product of the shop: then absent ones are gone."""
+    """Whether an incremental pass listed every product of the shop: then absent ones are missing, as after a full
+    pass, and the receiver asks for them by `product_ids` before it takes them for deleted."""
+    notes: tuple[str, ...] = ()
+    """What came to light while the pass ran, a sentence for people each."""
 
 
 FetchEvent: TypeAlias = Header | Batch | End

@@ -40,6 +40,7 @@ def header_message(header: Header) -> pb.FetchProductsResponse:
         strategy_reason=header.strategy_reason,
         served_api_version=facts.served_api_version,
         resumed=header.resumed,
+        notes=[note[:MAX_TEXT] for note in header.notes],
     )
     fill_time(message.watermark_time, header.watermark)
     return pb.FetchProductsResponse(header=message)
@@ -72,6 +73,7 @@ def end_message(end: End) -> pb.FetchProductsResponse:
             emitted_item_count=end.emitted_item_count,
             warnings=end.warnings,
             all_listed=end.all_listed,
+            notes=[note[:MAX_TEXT] for note in end.notes],
         )
     )
 

@@ -19,6 +19,8 @@ from servicekit.failure import FieldViolation, InvalidRequest
 
 MAX_BATCH_PRODUCTS: Final = 250
 MAX_CHECKPOINT_BYTES: Final = 64 * 1024
+MAX_PRODUCT_IDS: Final = 250
+MAX_PRODUCT_ID_LENGTH: Final = 200
 
 T = TypeVar("T")
 
@@ -88,8 +90,9 @@ def parse_fetch(request: pb.FetchProductsRequest, platforms: Platforms) -> Strea
     updated_after = violations.run(lambda: _updated_after(request))
     max_products = violations.run(lambda: _max_batch_products(request.max_batch_products))
     violations.run(lambda: _check_size(request.checkpoint))
+    product_ids = violations.run(lambda: _product_ids(request))
     violations.raise_if_any()
-    assert target is not None and max_products is not None  # noqa: PT018
+    assert target is not None and max_products is not None and product_ids is not None  # noqa: PT018
     return StreamRequest(
         platform=target.platform,
         fetch=FetchRequest(
@@ -97,6 +100,7 @@ def parse_fetch(request: pb.FetchProductsRequest, platforms: Platforms) -> Strea
             updated_after=updated_after,
             checkpoint=request.checkpoint,
             max_batch_products=max_products,
+            product_ids=product_ids,
         ),
     )
 
@@ -127,6 +131,19 @@ def _max_batch_products(asked: int) -> int:
     if asked < 0:
         raise InvalidRequest.of("max_batch_products", "must not be negative")
     return min(asked or MAX_BATCH_PRODUCTS, MAX_BATCH_PRODUCTS)
+
+
+def _product_ids(request: pb.FetchProductsRequest) -> tuple[str, ...]:
+    asked = tuple(dict.fromkeys(request.product_ids))
+    if not asked:
+        return ()
+    if request.HasField("updated_after") or request.checkpoint:
+        raise InvalidRequest.of("product_ids", "must not come together with updated_after or checkpoint")
+    if len(asked) > MAX_PRODUCT_IDS:
+        raise InvalidRequest.of("product_ids", f"must not be more than {MAX_PRODUCT_IDS}")
+    if not all(0 < len(product_id) <= MAX_PRODUCT_ID_LENGTH for product_id in asked):
+        raise InvalidRequest.of("product_ids", f"must each have 1 to {MAX_PRODUCT_ID_LENGTH} characters")
+    return asked
 
 
 def _check_present(checkpoint: bytes) -> None:

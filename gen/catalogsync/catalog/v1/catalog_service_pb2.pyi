@@ -178,6 +178,7 @@ class Sync(_message.Message):
     STRATEGY_FIELD_NUMBER: _builtins.int
     SERVED_API_VERSION_FIELD_NUMBER: _builtins.int
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     sync_id: _builtins.str
     """Ours, a UUID."""
     state: Global___Sync.State.ValueType
@@ -230,6 +231,10 @@ class Sync(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When this message last changed."""
 
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the sync could not see or decide, a sentence for people each. A sync with notes may have succeeded."""
+
     def __init__(
         self,
         *,
@@ -251,10 +256,11 @@ class Sync(_message.Message):
         strategy: _builtins.str = ...,
         served_api_version: _builtins.str = ...,
         correlation_id: _builtins.str = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "shop", b"shop", "start_time", b"start_time", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "correlation_id", b"correlation_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "mode", b"mode", "parent_sync_id", b"parent_sync_id", "progress", b"progress", "revision", b"revision", "served_api_version", b"served_api_version", "shop", b"shop", "start_time", b"start_time", "state", b"state", "strategy", b"strategy", "sync_id", b"sync_id", "trigger", b"trigger", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "correlation_id", b"correlation_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "mode", b"mode", "notes", b"notes", "parent_sync_id", b"parent_sync_id", "progress", b"progress", "revision", b"revision", "served_api_version", b"served_api_version", "shop", b"shop", "start_time", b"start_time", "state", b"state", "strategy", b"strategy", "sync_id", b"sync_id", "trigger", b"trigger", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -273,6 +279,7 @@ class Progress(_message.Message):
     ITEMS_PER_SECOND_FIELD_NUMBER: _builtins.int
     ESTIMATED_END_TIME_FIELD_NUMBER: _builtins.int
     ISSUE_COUNT_FIELD_NUMBER: _builtins.int
+    CHECKED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
     estimated_product_count: _builtins.int
     """What the whole pass will meet, as the platform estimates it."""
     estimated_item_count: _builtins.int
@@ -281,6 +288,8 @@ class Progress(_message.Message):
     """Over the last seconds; absent when nothing moves."""
     issue_count: _builtins.int
     """Records in ListSyncIssues."""
+    checked_product_count: _builtins.int
+    """Products of which an incremental sync compared the id, the stock or the price, without reading them whole."""
     @_builtins.property
     def products(self) -> Global___RecordCounts:
         """Products."""
@@ -303,10 +312,11 @@ class Progress(_message.Message):
         items_per_second: _builtins.float | None = ...,
         estimated_end_time: _timestamp_pb2.Timestamp | None = ...,
         issue_count: _builtins.int = ...,
+        checked_product_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_item_count", b"_estimated_item_count", "_estimated_product_count", b"_estimated_product_count", "_items_per_second", b"_items_per_second", "estimated_end_time", b"estimated_end_time", "estimated_item_count", b"estimated_item_count", "estimated_product_count", b"estimated_product_count", "items", b"items", "items_per_second", b"items_per_second", "products", b"products"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_item_count", b"_estimated_item_count", "_estimated_product_count", b"_estimated_product_count", "_items_per_second", b"_items_per_second", "estimated_end_time", b"estimated_end_time", "estimated_item_count", b"estimated_item_count", "estimated_product_count", b"estimated_product_count", "issue_count", b"issue_count", "items", b"items", "items_per_second", b"items_per_second", "products", b"products"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_item_count", b"_estimated_item_count", "_estimated_product_count", b"_estimated_product_count", "_items_per_second", b"_items_per_second", "checked_product_count", b"checked_product_count", "estimated_end_time", b"estimated_end_time", "estimated_item_count", b"estimated_item_count", "estimated_product_count", b"estimated_product_count", "issue_count", b"issue_count", "items", b"items", "items_per_second", b"items_per_second", "products", b"products"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__estimated_item_count: _TypeAlias = _typing.Literal["estimated_item_count"]  # noqa: Y015
     _WhichOneofArgType__estimated_item_count: _TypeAlias = _typing.Literal["_estimated_item_count", b"_estimated_item_count"]  # noqa: Y015
@@ -389,6 +399,8 @@ class Waiting(_message.Message):
         """The Token Service does not answer."""
         REASON_CONNECTOR: Waiting._Reason.ValueType  # 5
         """connector_svc does not answer."""
+        REASON_STORAGE: Waiting._Reason.ValueType  # 6
+        """The database does not store the next batch in time; a smaller one is tried."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
         """What it waits for. Grows over time."""
@@ -405,6 +417,8 @@ class Waiting(_message.Message):
     """The Token Service does not answer."""
     REASON_CONNECTOR: Waiting.Reason.ValueType  # 5
     """connector_svc does not answer."""
+    REASON_STORAGE: Waiting.Reason.ValueType  # 6
+    """The database does not store the next batch in time; a smaller one is tried."""
 
     REASON_FIELD_NUMBER: _builtins.int
     UNTIL_TIME_FIELD_NUMBER: _builtins.int
@@ -944,6 +958,8 @@ class GetStatusResponse(_message.Message):
     FRESH_AS_OF_TIME_FIELD_NUMBER: _builtins.int
     CONNECTION_FIELD_NUMBER: _builtins.int
     SCHEDULE_FIELD_NUMBER: _builtins.int
+    FULL_AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     product_count: _builtins.int
     """Stored and not deleted."""
     item_count: _builtins.int
@@ -966,7 +982,9 @@ class GetStatusResponse(_message.Message):
 
     @_builtins.property
     def fresh_as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """The catalog holds every change that the platform had made by then; absent: never complete yet."""
+        """The catalog holds every change that the platform had reported by then; absent: never complete yet. Changes that
+        the platform does not report are named by `notes` and are as of full_as_of_time.
+        """
 
     @_builtins.property
     def connection(self) -> Global___ConnectionHealth:
@@ -975,6 +993,14 @@ class GetStatusResponse(_message.Message):
     @_builtins.property
     def schedule(self) -> Global___ShopSchedule:
         """How often it is synced without being asked."""
+
+    @_builtins.property
+    def full_as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """The whole catalog was read and compared as it was then; absent: never yet."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the last successful sync could not see or decide. See Sync.notes."""
 
     def __init__(
         self,
@@ -989,10 +1015,12 @@ class GetStatusResponse(_message.Message):
         fresh_as_of_time: _timestamp_pb2.Timestamp | None = ...,
         connection: Global___ConnectionHealth | None = ...,
         schedule: Global___ShopSchedule | None = ...,
+        full_as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_analysed_item_count", b"_analysed_item_count", "active_sync", b"active_sync", "analysed_item_count", b"analysed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "last_finished_sync", b"last_finished_sync", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_analysed_item_count", b"_analysed_item_count", "active_sync", b"active_sync", "analysed_item_count", b"analysed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "last_finished_sync", b"last_finished_sync", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_analysed_item_count", b"_analysed_item_count", "active_sync", b"active_sync", "analysed_item_count", b"analysed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "item_count", b"item_count", "item_with_image_count", b"item_with_image_count", "last_finished_sync", b"last_finished_sync", "product_count", b"product_count", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_analysed_item_count", b"_analysed_item_count", "active_sync", b"active_sync", "analysed_item_count", b"analysed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "item_count", b"item_count", "item_with_image_count", b"item_with_image_count", "last_finished_sync", b"last_finished_sync", "notes", b"notes", "product_count", b"product_count", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__analysed_item_count: _TypeAlias = _typing.Literal["analysed_item_count"]  # noqa: Y015
     _WhichOneofArgType__analysed_item_count: _TypeAlias = _typing.Literal["_analysed_item_count", b"_analysed_item_count"]  # noqa: Y015

@@ -57,6 +57,7 @@ class FetchProductsRequest(_message.Message):
     UPDATED_AFTER_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     MAX_BATCH_PRODUCTS_FIELD_NUMBER: _builtins.int
+    PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
     """The checkpoint of the last stored batch; empty: from the beginning. It belongs to the same shop and
     updated_after.
@@ -73,6 +74,15 @@ class FetchProductsRequest(_message.Message):
         overlap; the platform's own coarseness is the connector's care.
         """
 
+    @_builtins.property
+    def product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these products, whatever their dates; at most 250; empty: all that updated_after selects. Not together with
+        updated_after or checkpoint: after a break ask again for those that did not come. Each id ends in one of four
+        ways: its product is in a batch; it is named by an issue with product_set_aside; it is in deleted_product_ids,
+        since the platform, asked twice, does not have it; or the platform would not tell, and it is in none of these:
+        keep what you have of it.
+        """
+
     def __init__(
         self,
         *,
@@ -80,10 +90,11 @@ class FetchProductsRequest(_message.Message):
         updated_after: _timestamp_pb2.Timestamp | None = ...,
         checkpoint: _builtins.bytes = ...,
         max_batch_products: _builtins.int = ...,
+        product_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop", "updated_after", b"updated_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "max_batch_products", b"max_batch_products", "shop", b"shop", "updated_after", b"updated_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "max_batch_products", b"max_batch_products", "product_ids", b"product_ids", "shop", b"shop", "updated_after", b"updated_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -155,6 +166,7 @@ class FetchHeader(_message.Message):
     SERVED_API_VERSION_FIELD_NUMBER: _builtins.int
     WATERMARK_TIME_FIELD_NUMBER: _builtins.int
     RESUMED_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     currency_code: _builtins.str
     """ISO 4217 code of all prices of the shop."""
     platform_shop_id: _builtins.str
@@ -179,6 +191,12 @@ class FetchHeader(_message.Message):
         incremental pass.
         """
 
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What this pass cannot see, a sentence for people each: "Prices of variations that changed without a date are
+        seen by full syncs only."
+        """
+
     def __init__(
         self,
         *,
@@ -192,10 +210,11 @@ class FetchHeader(_message.Message):
         served_api_version: _builtins.str = ...,
         watermark_time: _timestamp_pb2.Timestamp | None = ...,
         resumed: _builtins.bool = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_item_count", b"_estimated_item_count", "_estimated_product_count", b"_estimated_product_count", "estimated_item_count", b"estimated_item_count", "estimated_product_count", b"estimated_product_count", "watermark_time", b"watermark_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_item_count", b"_estimated_item_count", "_estimated_product_count", b"_estimated_product_count", "currency_code", b"currency_code", "estimated_item_count", b"estimated_item_count", "estimated_product_count", b"estimated_product_count", "platform_shop_id", b"platform_shop_id", "resumed", b"resumed", "served_api_version", b"served_api_version", "shop_name", b"shop_name", "strategy", b"strategy", "strategy_reason", b"strategy_reason", "watermark_time", b"watermark_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_item_count", b"_estimated_item_count", "_estimated_product_count", b"_estimated_product_count", "currency_code", b"currency_code", "estimated_item_count", b"estimated_item_count", "estimated_product_count", b"estimated_product_count", "notes", b"notes", "platform_shop_id", b"platform_shop_id", "resumed", b"resumed", "served_api_version", b"served_api_version", "shop_name", b"shop_name", "strategy", b"strategy", "strategy_reason", b"strategy_reason", "watermark_time", b"watermark_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__estimated_item_count: _TypeAlias = _typing.Literal["estimated_item_count"]  # noqa: Y015
     _WhichOneofArgType__estimated_item_count: _TypeAlias = _typing.Literal["_estimated_item_count", b"_estimated_item_count"]  # noqa: Y015
@@ -450,6 +469,7 @@ class FetchEnd(_message.Message):
     EMITTED_ITEM_COUNT_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     ALL_LISTED_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     source_count: _builtins.int
     """Products that the platform counts, taken when the pass ended. More may have been emitted when products were
     removed meanwhile; fewer never.
@@ -462,11 +482,17 @@ class FetchEnd(_message.Message):
     """Variants in batches."""
     all_listed: _builtins.bool
     """Whether an incremental pass named every product of the shop in its listed_product_ids. Then what it did not
-    name is gone, as after a full pass.
+    name is missing, as after a full pass: ask for it by product_ids before you take it for deleted.
     """
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Anything that makes it unsafe to conclude that an absent product is gone. Empty: safe."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What came to light while the pass ran, a sentence for people each: "The bulk job failed; the products were read
+        page by page."
+        """
 
     def __init__(
         self,
@@ -477,10 +503,11 @@ class FetchEnd(_message.Message):
         emitted_item_count: _builtins.int = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         all_listed: _builtins.bool = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_listed", b"all_listed", "emitted_count", b"emitted_count", "emitted_item_count", b"emitted_item_count", "set_aside_count", b"set_aside_count", "source_count", b"source_count", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_listed", b"all_listed", "emitted_count", b"emitted_count", "emitted_item_count", b"emitted_item_count", "notes", b"notes", "set_aside_count", b"set_aside_count", "source_count", b"source_count", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,6 +60,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE, retry. connector_svc does not answer."""
     ERROR_REASON_TOKEN_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 45
     """UNAVAILABLE, retry. The Token Service does not answer."""
+    ERROR_REASON_QUERY_TOO_EXPENSIVE: _ErrorReason.ValueType  # 46
+    """RESOURCE_EXHAUSTED. The query took longer than one call may: narrow its filter."""
     ERROR_REASON_SOURCE_UNREACHABLE: _ErrorReason.ValueType  # 50
     """UNAVAILABLE, retry. The shop's platform cannot be reached, or answers with server errors. Metadata: platform, domain."""
     ERROR_REASON_SOURCE_RATE_LIMITED: _ErrorReason.ValueType  # 51
@@ -90,6 +92,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED. What arrived is not what the platform counted. Metadata: expected, received."""
     ERROR_REASON_SYNC_STALLED: _ErrorReason.ValueType  # 74
     """ABORTED. Attempt after attempt ended without storing anything."""
+    ERROR_REASON_SOURCE_CURRENCY_CHANGED: _ErrorReason.ValueType  # 76
+    """UNAVAILABLE, retry. The shop's currency changed while its products were read; they are read anew. Metadata:
+    expected, received.
+    """
     ERROR_REASON_MASS_DELETE_BLOCKED: _ErrorReason.ValueType  # 75
     """FAILED_PRECONDITION. The sync would delete more than the fuse allows; look, then start one with
     allow_mass_delete. Metadata: would_delete, stored.
@@ -144,6 +150,8 @@ ERROR_REASON_CONNECTOR_UNAVAILABLE: ErrorReason.ValueType  # 44
 """UNAVAILABLE, retry. connector_svc does not answer."""
 ERROR_REASON_TOKEN_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 45
 """UNAVAILABLE, retry. The Token Service does not answer."""
+ERROR_REASON_QUERY_TOO_EXPENSIVE: ErrorReason.ValueType  # 46
+"""RESOURCE_EXHAUSTED. The query took longer than one call may: narrow its filter."""
 ERROR_REASON_SOURCE_UNREACHABLE: ErrorReason.ValueType  # 50
 """UNAVAILABLE, retry. The shop's platform cannot be reached, or answers with server errors. Metadata: platform, domain."""
 ERROR_REASON_SOURCE_RATE_LIMITED: ErrorReason.ValueType  # 51
@@ -174,6 +182,10 @@ ERROR_REASON_SOURCE_COUNT_MISMATCH: ErrorReason.ValueType  # 73
 """ABORTED. What arrived is not what the platform counted. Metadata: expected, received."""
 ERROR_REASON_SYNC_STALLED: ErrorReason.ValueType  # 74
 """ABORTED. Attempt after attempt ended without storing anything."""
+ERROR_REASON_SOURCE_CURRENCY_CHANGED: ErrorReason.ValueType  # 76
+"""UNAVAILABLE, retry. The shop's currency changed while its products were read; they are read anew. Metadata:
+expected, received.
+"""
 ERROR_REASON_MASS_DELETE_BLOCKED: ErrorReason.ValueType  # 75
 """FAILED_PRECONDITION. The sync would delete more than the fuse allows; look, then start one with
 allow_mass_delete. Metadata: would_delete, stored.
