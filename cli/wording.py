@@ -95,6 +95,8 @@ def counts_text(sync: Sync) -> str:
     parts += [f"{items.deleted_count:,} deleted"] if items.deleted_count else []
     parts += [f"{items.set_aside_count:,} set aside"] if items.set_aside_count else []
     parts += [plural(sync.progress.issue_count, "issue")] if sync.progress.issue_count else []
+    checked = sync.progress.checked_product_count
+    parts += [f"{plural(checked, 'product')} checked"] if checked else []
     return ", ".join(parts)
 
 
@@ -154,9 +156,9 @@ def _until(waiting: Waiting, now: datetime) -> str:
     return f", {seconds:.1f} s" if seconds < 60 else f", {clock_text(timedelta(seconds=seconds))}"
 
 
-def summary_text(sync: Sync) -> str:
-    """How the sync of a shop ended, with the shop's name."""
-    return f"{ShopName.of(sync.shop)} {outcome_text(sync)}"
+def summary_lines(sync: Sync) -> list[str]:
+    """How the sync of a shop ended, with the shop's name; below it what the sync could not see or decide."""
+    return [f"{ShopName.of(sync.shop)} {outcome_text(sync)}", *(f"  Note: {printable(note)}" for note in sync.notes)]
 
 
 def found_nothing_new(sync: Sync) -> bool:
@@ -183,11 +185,20 @@ def outcome_text(sync: Sync) -> str:
 
 
 def _nothing_new_text(sync: Sync) -> str:
-    """ "nothing changed since the last complete sync; 12 items compared, in 0.9 s"."""
-    seen = sync.progress.items.seen_count
-    compared = f"; {plural(seen, 'item')} of {plural(sync.progress.products.seen_count, 'product')} compared"
-    issues = f"; {plural(sync.progress.issue_count, 'issue')}" if sync.progress.issue_count else ""
-    return f"nothing changed since the last complete sync{compared if seen else ''}{issues}{_length_text(sync)}"
+    """ "nothing changed since 2026-11-29 04:53:26Z (1,200 products checked) in 0.9 s"."""
+    progress = sync.progress
+    seen, checked = progress.items.seen_count, progress.checked_product_count
+    looked_at = []
+    if seen:
+        looked_at.append(f"{plural(seen, 'item')} of {plural(progress.products.seen_count, 'product')} compared")
+    if checked:
+        looked_at.append(f"{plural(checked, 'product')} checked")
+    if progress.issue_count:
+        looked_at.append(plural(progress.issue_count, "issue"))
+    known = sync.HasField("changes_since_time")
+    since = f"{utc(sync.changes_since_time):%Y-%m-%d %H:%M:%SZ}" if known else "the last complete sync"
+    details = f" ({', '.join(looked_at)})" if looked_at else ""
+    return f"nothing changed since {since}{details}{_length_text(sync)}"
 
 
 def error_text(sync: Sync) -> str:

@@ -102,6 +102,8 @@ def status_facts(answer: GetStatusResponse) -> list[tuple[str, str]]:
         ("Products", f"{answer.product_count:,}"),
         ("Items", f"{answer.item_count:,}, {answer.item_with_image_count:,} with an image{analysed}"),
         ("Fresh as of", time_text(answer, "fresh_as_of_time") or "never complete yet"),
+        ("Fully read as of", time_text(answer, "full_as_of_time") or "never yet"),
+        *(("Note", note) for note in answer.notes),
         ("Connection", _connection_text(answer.connection)),
         *schedule_facts(answer.schedule),
         ("Last sync", _last_sync_text(answer)),

@@ -256,6 +256,8 @@ def _sync_facts(found: Sync) -> list[tuple[str, str]]:
         ("Why", enum_name(Sync.Trigger.Name, found.trigger, "TRIGGER_")),
         ("Continues", found.parent_sync_id),
         ("Error", error_text(found) if found.HasField("error") else ""),
+        *(("Note", note) for note in found.notes),
+        ("Changes since", time_text(found, "changes_since_time")),
         ("Attempts", f"{found.attempt_count:,}"),
         ("Reads by", found.strategy),
         ("API version", found.served_api_version),

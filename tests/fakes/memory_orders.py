@@ -75,6 +75,7 @@ class MemoryOrders:
     def _fresh(self, order: SyncOrder, shop: Shop) -> SyncRow:
         incremental = order.mode is SyncMode.INCREMENTAL and shop.watermark is not None
         sync_id, now = uuid7(), self._link.catalog.now
+        updated_after = shop.watermark - order.overlap if incremental and shop.watermark else None
         sync = Sync(
             sync_id=sync_id,
             shop=shop,
@@ -85,12 +86,13 @@ class MemoryOrders:
             progress=Progress(),
             created_at=now,
             updated_at=now,
+            updated_after=updated_after,
             correlation_id=order.correlation_id,
         )
         return SyncRow(
             sync=sync,
             pass_id=sync_id,
-            updated_after=shop.watermark - order.overlap if incremental and shop.watermark else None,
+            updated_after=updated_after,
             allow_mass_delete=order.allow_mass_delete,
         )
 
@@ -107,6 +109,7 @@ class MemoryOrders:
             created_at=now,
             updated_at=now,
             parent_sync_id=old.sync_id,
+            updated_after=old.updated_after,
             correlation_id=correlation_id,
         )
         return SyncRow(

@@ -358,6 +358,15 @@ async def test_an_end_that_was_not_heard_is_the_same_end_and_moves_the_watermark
         await replica.leases.end(claimed.lease, SyncState.FAILED, REVOKED)
 
 
+async def test_an_incremental_sync_tells_since_when_it_reads_changes(stores: Stores, replica: Replica) -> None:
+    first = await stored(replica, product("1"))
+    assert first.updated_after is None
+    ordered = await replica.order(SyncMode.INCREMENTAL)
+    claimed = await replica.claim()
+    assert ordered.updated_after == claimed.updated_after == claimed.sync.updated_after
+    assert claimed.updated_after is not None and claimed.updated_after <= WATERMARK
+
+
 async def test_only_success_moves_the_watermark(replica: Replica) -> None:
     assert (await failed(replica, product("1"))).shop.watermark is None
     assert (await replica.order(SyncMode.INCREMENTAL)).mode is SyncMode.FULL

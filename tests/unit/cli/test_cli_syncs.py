@@ -157,6 +157,15 @@ async def test_get_shows_one_sync(catalog: FakeCatalog, run: CommandLine, shop: 
     assert (await run("sync", "get", sync.sync_id, "--json")).documents[0]["correlationId"] == "c0ffee"
 
 
+async def test_get_and_watch_show_what_the_sync_could_not_see(
+    catalog: FakeCatalog, run: CommandLine, shop: Shop
+) -> None:
+    note = "Prices of variations that changed without a date are seen by full syncs only."
+    sync = catalog.add_sync(shop, state=Sync.STATE_SUCCEEDED, notes=[note])
+    assert f"Note: {note}" in (await run("sync", "watch", sync.sync_id)).out
+    assert note in (await run("sync", "get", sync.sync_id)).out
+
+
 async def test_list_is_newest_first_of_the_shop_and_state_that_were_asked(
     catalog: FakeCatalog, run: CommandLine, shop: Shop
 ) -> None:

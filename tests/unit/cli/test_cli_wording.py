@@ -15,12 +15,17 @@ from cli.wording import (
     pace_text,
     printable,
     state_name,
-    summary_text,
+    summary_lines,
     waiting_text,
 )
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SHOP = Shop(platform="shopify", domain="demo.myshopify.com")
+
+
+def summary_text(sync: Sync) -> str:
+    (line,) = summary_lines(sync)
+    return line
 
 
 def waiting(reason: Waiting.Reason.ValueType, *, seconds: float | None = None, **fields: Any) -> Waiting:
@@ -158,11 +163,26 @@ def test_an_incremental_sync_that_changed_nothing_says_so() -> None:
     assert summary_text(sync) == (
         "shopify:demo.myshopify.com SUCCEEDED: nothing changed since the last complete sync in 0.9 s"
     )
+    sync.changes_since_time.FromDatetime(NOW)
+    sync.progress.checked_product_count = 1200
+    assert "nothing changed since 2026-11-20 12:00:00Z (1,200 products checked) in 0.9 s" in summary_text(sync)
     sync.progress.products.seen_count = 1
     sync.progress.items.seen_count = sync.progress.items.unchanged_count = 3
-    assert "nothing changed since the last complete sync; 3 items of 1 product compared in 0.9 s" in summary_text(
-        sync
-    )
+    assert "(3 items of 1 product compared, 1,200 products checked)" in summary_text(sync)
+
+
+def test_an_incremental_sync_tells_how_many_products_it_checked() -> None:
+    progress = Progress(items=RecordCounts(seen_count=2, updated_count=2), checked_product_count=800)
+    assert counts_text(Sync(progress=progress)) == "0 created, 2 updated, 0 unchanged, 800 products checked"
+
+
+def test_the_summary_is_followed_by_what_the_sync_could_not_see() -> None:
+    sync = ended(Sync.MODE_FULL)
+    sync.notes.extend(["Prices without a date are seen by full syncs only.", "No\nstock."])
+    assert summary_lines(sync)[1:] == [
+        "  Note: Prices without a date are seen by full syncs only.",
+        "  Note: No stock.",
+    ]
 
 
 @pytest.mark.parametrize(
