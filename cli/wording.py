@@ -158,7 +158,10 @@ def _until(waiting: Waiting, now: datetime) -> str:
 
 def summary_lines(sync: Sync) -> list[str]:
     """How the sync of a shop ended, with the shop's name; below it what the sync could not see or decide."""
-    return [f"{ShopName.of(sync.shop)} {outcome_text(sync)}", *(f"  Note: {printable(note)}" for note in sync.notes)]
+    return [
+        f"{ShopName.of(sync.shop)} {outcome_text(sync)}",
+        *(f"  Note: {printable(note)}" for note in sync.notes),
+    ]
 
 
 def found_nothing_new(sync: Sync) -> bool:

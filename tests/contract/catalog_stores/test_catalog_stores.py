@@ -364,7 +364,8 @@ async def test_an_incremental_sync_tells_since_when_it_reads_changes(stores: Sto
     ordered = await replica.order(SyncMode.INCREMENTAL)
     claimed = await replica.claim()
     assert ordered.updated_after == claimed.updated_after == claimed.sync.updated_after
-    assert claimed.updated_after is not None and claimed.updated_after <= WATERMARK
+    assert claimed.updated_after is not None
+    assert claimed.updated_after <= WATERMARK
 
 
 async def test_only_success_moves_the_watermark(replica: Replica) -> None:
