@@ -11,7 +11,6 @@ from typing import Any
 
 # Imported so that JSON can show the details of a failed sync's error, which are `Any`.
 import google.rpc.error_details_pb2  # noqa: F401
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -53,8 +52,8 @@ def print_json(message: Message) -> None:
     print(json.dumps(_with_all_keys(document, message.DESCRIPTOR), ensure_ascii=False), flush=True)
 
 
-def _with_all_keys(document: Mapping[str, Any], kind: Descriptor) -> dict[str, Any]:
-    def complete(value: Any, nested: Descriptor | None) -> Any:
+def _with_all_keys(document: Mapping[str, Any], kind: Any) -> dict[str, Any]:
+    def complete(value: Any, nested: Any) -> Any:
         # Timestamps, durations and `Any` have a JSON form of their own.
         if nested is None or nested.full_name.startswith("google.protobuf."):
             return value

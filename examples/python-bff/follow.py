@@ -48,7 +48,7 @@ async def start(catalog: CatalogServiceStub, shop: pb.Shop) -> str:
 async def follow(
     catalog: CatalogServiceStub, sync_id: str, *, silent_seconds: float = SILENT_SECONDS
 ) -> AsyncIterator[pb.Sync]:
-    """Yield snapshots until the last one; call again with the last revision when the stream breaks or is silent."""
+    """Yield snapshots until the last one; call again with the last revision when a stream breaks or is mute."""
     revision = 0
     while True:
         call = catalog.WatchSync(pb.WatchSyncRequest(sync_id=sync_id, after_revision=revision))

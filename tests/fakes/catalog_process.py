@@ -1,4 +1,4 @@
-"""A FakeCatalog as a process of its own, so that a test can freeze or kill it: prints its port, runs until killed."""
+"""A FakeCatalog as a process that a test can freeze or kill: it prints its port and runs until killed."""
 
 from __future__ import annotations
 
