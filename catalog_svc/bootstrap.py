@@ -160,12 +160,20 @@ def _assemble(
     schedules, defaults = ScheduleStore(database), _schedule_defaults(settings)
     worker = _worker(settings, database, ConnectorSource(channel), feed, drain, metrics)
     abandoner = Abandoner(syncs=syncs, jobs=ConnectorJobs(channel), drain=drain)
-    read = ReadCatalog(shops=shops, syncs=syncs, items=ItemStore(database), schedules=schedules, defaults=defaults)
+    platforms = ConnectorPlatforms(channel)
+    read = ReadCatalog(
+        shops=shops,
+        syncs=syncs,
+        items=ItemStore(database),
+        schedules=schedules,
+        platforms=platforms,
+        defaults=defaults,
+    )
     use_cases = CatalogUseCases(
         start=StartSync(
             shops=shops,
             orders=orders,
-            platforms=ConnectorPlatforms(channel),
+            platforms=platforms,
             wake_worker=worker.wake,
         ),
         change=ChangeSync(orders=orders, publish=feed.publish, abandon=abandoner.abandon, wake_worker=worker.wake),

@@ -180,12 +180,14 @@ def _refuse_second(state: State, shop: Shop) -> None:
 
 
 def _check_resumable(state: State, parent: SyncRow) -> None:
-    sync = parent.sync
+    sync, shop = parent.sync, parent.sync.shop.key
     if not sync.state.ended:
         raise SyncAlreadyRunning(sync.shop.key, sync.sync_id)
     if sync.state is SyncState.SUCCEEDED:
-        raise SyncNotResumable(sync.sync_id, sync.state.value, "it has succeeded")
+        raise SyncNotResumable(sync.sync_id, sync.state.value, "it has succeeded", shop=shop)
     if not parent.checkpoint:
-        raise SyncNotResumable(sync.sync_id, sync.state.value, "it stored nothing")
+        raise SyncNotResumable(sync.sync_id, sync.state.value, "it stored nothing", shop=shop)
     if state.of_shop(sync.shop.shop_id)[-1] is not parent:
-        raise SyncNotResumable(sync.sync_id, sync.state.value, "the shop was synced again since")
+        raise SyncNotResumable(
+            sync.sync_id, sync.state.value, "the shop was synced again since", shop=sync.shop.key
+        )
