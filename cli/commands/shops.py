@@ -20,7 +20,10 @@ from cli.wording import enum_name, local_now, outcome_text, plain_text
 @click.argument("shop", type=SHOP)
 @options_of_command
 def check(shop: ShopName) -> Exit:
-    """Asks the platform whether SHOP can be read: credentials, permissions, counts."""
+    """Check whether SHOP can be read.
+
+    Asks the platform: credentials, permissions, counts.
+    """
     return run(_check(shop, current()), current())
 
 
@@ -51,7 +54,7 @@ def _check_facts(shop: ShopName, answer: CheckShopResponse) -> list[tuple[str, s
 @click.command()
 @options_of_command
 def platforms() -> Exit:
-    """Lists the supported platforms."""
+    """List the supported platforms."""
     return run(_platforms(current()), current())
 
 
@@ -77,7 +80,10 @@ def _platform_row(platform: Platform) -> tuple[str, str, str, str]:
 @click.argument("shop", type=SHOP)
 @options_of_command
 def status(shop: ShopName) -> Exit:
-    """Shows how SHOP stands: counts, freshness, connection, its last and running sync."""
+    """Show the state of SHOP.
+
+    Counts, freshness, connection, its last and its active sync.
+    """
     return run(_status(shop, current()), current())
 
 

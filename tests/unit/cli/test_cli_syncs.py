@@ -76,6 +76,27 @@ async def test_a_watched_sync_tells_its_outcome_by_the_exit_code(
     assert ran.out.splitlines()[-1].startswith(f"{NAME} {Sync.State.Name(state).removeprefix('STATE_')}: 40 items")
 
 
+async def test_start_with_watch_follows_the_sync_that_is_active_already(
+    catalog: FakeCatalog, run: CommandLine, shop: Shop
+) -> None:
+    sync = catalog.add_sync(shop, state=Sync.STATE_RUNNING)
+    process = await run.start("sync", "start", NAME, "--watch")
+    await eventually(lambda: catalog.watcher_count == 1)
+    await catalog.change(sync.sync_id, state=Sync.STATE_SUCCEEDED)
+    ran = await run.end(process)
+    assert (ran.code, len(catalog.syncs)) == (0, 1)
+    assert f"Sync {sync.sync_id} of {NAME} is active already" in ran.err
+
+
+@pytest.mark.parametrize("asked", [("--incremental",), ("--allow-mass-delete",)])
+async def test_start_with_watch_does_not_follow_a_sync_that_does_something_else(
+    catalog: FakeCatalog, run: CommandLine, shop: Shop, asked: tuple[str, ...]
+) -> None:
+    catalog.add_sync(shop, state=Sync.STATE_RUNNING, mode=Sync.MODE_FULL)
+    ran = await run("sync", "start", NAME, "--watch", *asked, "--json")
+    assert (ran.code, ran.error["reason"]) == (5, "SYNC_ALREADY_RUNNING")
+
+
 async def test_why_a_sync_failed_is_said_with_its_reason(catalog: FakeCatalog, run: CommandLine) -> None:
     error = Status(code=9, message="The shop refuses the credentials: connect it again.")
     error.details.add().Pack(ErrorInfo(reason="SOURCE_UNAUTHORIZED", domain="catalogsync"))
