@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import grpc
+from catalogsync.catalog.v1.catalog_service_pb2 import Sync
 
 from cli.exits import exit_of_failure
-from cli.wording import printable
+from cli.wording import error_reason, printable
 from servicekit.status import ReceivedFailure
 
 
@@ -50,6 +51,13 @@ def next_step(failure: ReceivedFailure, *, hint: str = "") -> str:
     if not failure.reason and failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return "try again, or give it longer with --timeout"
     return ""
+
+
+def next_step_of_sync(sync: Sync, *, hint: str = "") -> str:
+    """What to do about a sync that has failed; empty when its message says it all, or when it has not failed."""
+    advise = _ADVICE.get(error_reason(sync))
+    known = _Known({"sync_id": sync.sync_id, "platform": sync.shop.platform, "domain": sync.shop.domain})
+    return printable(advise(known, hint)) if advise is not None else ""
 
 
 def error_line(failure: ReceivedFailure, *, hint: str = "") -> str:
@@ -107,7 +115,7 @@ _ADVICE: Mapping[str, Callable[[_Known, str], str]] = {
     "SYNC_NOT_RESUMABLE": lambda known, hint: f"start a new one: catalogsync{hint} sync start {known.shop}",
     "SYNC_NOT_CANCELLABLE": lambda known, hint: f"see how it ended: catalogsync{hint} sync get {known['sync_id']}",
     "MASS_DELETE_BLOCKED": lambda known, hint: (
-        f"if that is right: catalogsync{hint} sync start SHOP --full --allow-mass-delete"
+        f"if that is right: catalogsync{hint} sync start {known.shop} --full --allow-mass-delete"
     ),
     "INTERNAL": lambda known, hint: f"look for error_id {known['error_id']} in the service's log",
 }

@@ -54,7 +54,8 @@ def start(
 ) -> Exit:
     """Start a sync of SHOP.
 
-    Incremental where possible unless told otherwise. With --watch, a sync of the shop that is active already is followed if it does what was asked for.
+    Incremental where possible unless told otherwise. With --watch, a sync of the shop that is active already is
+    followed if it does what was asked for.
     """
     if full and incremental:
         raise click.UsageError("--full and --incremental exclude each other")

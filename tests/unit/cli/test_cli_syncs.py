@@ -107,6 +107,16 @@ async def test_why_a_sync_failed_is_said_with_its_reason(catalog: FakeCatalog, r
     assert shown.documents[-1]["error"]["details"][0]["reason"] == "SOURCE_UNAUTHORIZED"
 
 
+async def test_what_to_do_about_a_failed_sync_is_told_with_the_shop_filled_in(
+    catalog: FakeCatalog, run: CommandLine
+) -> None:
+    error = Status(code=9, message="500 of 600 items would be deleted.")
+    error.details.add().Pack(ErrorInfo(reason="MASS_DELETE_BLOCKED", domain="catalogsync"))
+    catalog.work = work_to(Sync.STATE_FAILED, error=error)
+    ran = await run("sync", "start", NAME, "--watch")
+    assert ran.err.rstrip().endswith(f"sync start {NAME} --full --allow-mass-delete")
+
+
 async def test_json_of_a_watched_sync_is_a_snapshot_a_line_up_to_the_terminal_one(
     catalog: FakeCatalog, run: CommandLine
 ) -> None:
