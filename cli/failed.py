@@ -9,7 +9,7 @@ import grpc
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
 
 from cli.exits import exit_of_failure
-from cli.wording import error_reason, printable
+from cli.wording import error_info, printable
 from servicekit.status import ReceivedFailure
 
 
@@ -55,8 +55,10 @@ def next_step(failure: ReceivedFailure, *, hint: str = "") -> str:
 
 def next_step_of_sync(sync: Sync, *, hint: str = "") -> str:
     """What to do about a sync that has failed; empty when its message says it all, or when it has not failed."""
-    advise = _ADVICE.get(error_reason(sync))
-    known = _Known({"sync_id": sync.sync_id, "platform": sync.shop.platform, "domain": sync.shop.domain})
+    info = error_info(sync)
+    advise = _ADVICE.get(info.reason)
+    ids = {"sync_id": sync.sync_id, "platform": sync.shop.platform, "domain": sync.shop.domain}
+    known = _Known({**info.metadata, **ids})
     return printable(advise(known, hint)) if advise is not None else ""
 
 

@@ -213,11 +213,16 @@ def error_text(sync: Sync) -> str:
 
 def error_reason(sync: Sync) -> str:
     """The reason in the error's ErrorInfo; empty when it has none."""
+    return printable(error_info(sync).reason)
+
+
+def error_info(sync: Sync) -> ErrorInfo:
+    """The ErrorInfo of the sync's error; an empty one when it has none."""
+    info = ErrorInfo()
     for detail in sync.error.details:
-        info = ErrorInfo()
         if detail.Unpack(info):
-            return printable(info.reason)
-    return ""
+            break
+    return info
 
 
 def _duration_text(sync: Sync) -> str:
