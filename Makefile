@@ -122,5 +122,10 @@ run-catalog: $(BIN)/.synced ## Run catalog_svc with the settings of the environm
 run-connector: $(BIN)/.synced ## Run connector_svc with the settings of the environment
 	$(BIN)/python -m connector_svc
 
+SHOPS ?= shopify:demo.myshopify.com:products=200 woocommerce:store.example:products=200
+
+run-devstore: $(BIN)/.synced ## Serve generated shops on 127.0.0.1:8443 (SHOPS="...": python -m devstore --help)
+	$(BIN)/python -m devstore $(foreach shop,$(SHOPS),--shop $(shop))
+
 clean: ## Remove what the other targets made
 	rm -rf .venv .venv-gen .venv-bench .gen-check .demo .mypy_cache .ruff_cache .pytest_cache

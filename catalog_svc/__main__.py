@@ -11,7 +11,7 @@ from catalog_svc import bootstrap
 from catalog_svc.settings import CatalogSettings
 from servicekit.logs import configure_logging
 from servicekit.process import run
-from servicekit.settings import load_settings
+from servicekit.settings import load_settings, unknown_settings
 
 _log = logging.getLogger("catalog_svc")
 
@@ -30,6 +30,8 @@ async def migrate(stop: asyncio.Event) -> None:
 def _settings() -> CatalogSettings:
     settings = load_settings(CatalogSettings)
     configure_logging(settings.log_level, "catalog", log_format=settings.log_format)
+    for warning in unknown_settings(CatalogSettings):
+        _log.warning("%s", warning)
     return settings
 
 

@@ -226,18 +226,20 @@ def _assemble(
     schedules, defaults = ScheduleStore(database), _schedule_defaults(settings)
     worker = _worker(settings, database, ConnectorSource(channel), feed, drain, metrics)
     abandoner = Abandoner(syncs=syncs, jobs=ConnectorJobs(channel), drain=drain)
+    platforms = ConnectorPlatforms(channel)
     read = ReadCatalog(
         shops=ShopStore(read_database),
         syncs=read_syncs,
         items=ItemStore(read_database),
         schedules=ScheduleStore(read_database),
+        platforms=platforms,
         defaults=defaults,
     )
     use_cases = CatalogUseCases(
         start=StartSync(
             shops=ShopStore(database),
             orders=orders,
-            platforms=ConnectorPlatforms(channel),
+            platforms=platforms,
             wake_worker=worker.wake,
         ),
         change=ChangeSync(orders=orders, publish=feed.publish, abandon=abandoner.abandon, wake_worker=worker.wake),

@@ -47,7 +47,7 @@ Exit codes:
   5    conflict: the shop has an active sync, or the sync's state forbids it
   6    the token is missing, wrong, or does not allow this
   7    the watched sync was CANCELLED
-  70   internal error, or not built yet
+  70   internal error, or not implemented by the service
   130  Ctrl-C: stops watching only, the sync goes on
   141  the reader of the output went away"""
 

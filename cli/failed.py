@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import grpc
+from catalogsync.catalog.v1.catalog_service_pb2 import Sync
 
 from cli.exits import exit_of_failure
-from cli.wording import printable
+from cli.wording import error_info, printable
 from servicekit.status import ReceivedFailure
 
 
@@ -52,6 +53,15 @@ def next_step(failure: ReceivedFailure, *, hint: str = "") -> str:
     return ""
 
 
+def next_step_of_sync(sync: Sync, *, hint: str = "") -> str:
+    """What to do about a sync that has failed; empty when its message says it all, or when it has not failed."""
+    info = error_info(sync)
+    advise = _ADVICE.get(info.reason)
+    ids = {"sync_id": sync.sync_id, "platform": sync.shop.platform, "domain": sync.shop.domain}
+    known = _Known({**info.metadata, **ids})
+    return printable(advise(known, hint)) if advise is not None else ""
+
+
 def error_line(failure: ReceivedFailure, *, hint: str = "") -> str:
     """The failure on one line: message, reason, what to do next."""
     reason = failure.reason or failure.code.name
@@ -86,20 +96,28 @@ class _Known:
     def __getitem__(self, key: str) -> str:
         return self._metadata.get(key) or key.upper()
 
+    @property
+    def shop(self) -> str:
+        """The shop as the command line takes it."""
+        platform, domain = self._metadata.get("platform"), self._metadata.get("domain")
+        return f"{platform}:{domain}" if platform and domain else "SHOP"
+
 
 _ADVICE: Mapping[str, Callable[[_Known, str], str]] = {
     "SYNC_ALREADY_RUNNING": lambda known, hint: f"watch it: catalogsync{hint} sync watch {known['sync_id']}",
     "REQUEST_ID_REUSED": lambda known, hint: "take another --request-id, or leave it out",
     "UNAUTHENTICATED": lambda known, hint: "give a valid token in CATALOGSYNC_TOKEN or with --token",
     "PERMISSION_DENIED": lambda known, hint: "use a token that allows this",
-    "SHOP_NOT_FOUND": lambda known, hint: (
-        f"start its first sync: catalogsync{hint} sync start {known['platform']}:{known['domain']}"
+    "SHOP_NOT_FOUND": lambda known, hint: f"start its first sync: catalogsync{hint} sync start {known.shop}",
+    "CREDENTIALS_NOT_FOUND": lambda known, hint: (
+        "give connector_svc the shop's credentials: in the file of CONNECTOR_CREDENTIALS_FILE, or in the Token "
+        "Service of CONNECTOR_TOKEN_SERVICE_URL; see docs/operations.md"
     ),
     "SYNC_NOT_FOUND": lambda known, hint: f"see which there are: catalogsync{hint} sync list",
-    "SYNC_NOT_RESUMABLE": lambda known, hint: f"start a new one: catalogsync{hint} sync start SHOP",
+    "SYNC_NOT_RESUMABLE": lambda known, hint: f"start a new one: catalogsync{hint} sync start {known.shop}",
     "SYNC_NOT_CANCELLABLE": lambda known, hint: f"see how it ended: catalogsync{hint} sync get {known['sync_id']}",
     "MASS_DELETE_BLOCKED": lambda known, hint: (
-        f"if that is right: catalogsync{hint} sync start SHOP --full --allow-mass-delete"
+        f"if that is right: catalogsync{hint} sync start {known.shop} --full --allow-mass-delete"
     ),
     "INTERNAL": lambda known, hint: f"look for error_id {known['error_id']} in the service's log",
 }

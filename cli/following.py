@@ -9,6 +9,7 @@ from catalogsync.catalog.v1.catalog_service_pb2 import Sync
 
 from cli.client import CatalogClient
 from cli.exits import Exit, exit_of_sync
+from cli.failed import next_step_of_sync
 from cli.options import Options
 from cli.output import make_console, print_json, say
 from cli.progress import SyncBoard
@@ -26,6 +27,9 @@ async def follow(client: CatalogClient, first: Sync, options: Options) -> Exit:
             f"Watch it again: catalogsync{options.catalog_hint} sync watch {first.sync_id}"
         )
         raise
+    step = next_step_of_sync(last, hint=options.catalog_hint)
+    if step and not options.json:
+        say(f"Next: {step}")
     return exit_of_sync(last)
 
 

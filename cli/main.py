@@ -22,9 +22,9 @@ woocommerce:store.example. The options above may also follow the command.
 
 \b
 --json prints protobuf's JSON: lowerCamelCase names, 64-bit numbers as
-strings, times as RFC 3339. One document on standard output; lists and
-watched syncs are one document a line. Errors are {{"error": ...}} on
-standard error.
+strings, times as RFC 3339, null for what is absent. One document on
+standard output; lists and watched syncs are one document a line. Errors
+are {{"error": ...}} on standard error.
 
 {HELP}"""
 
@@ -33,7 +33,7 @@ standard error.
 @click.version_option(package_name="catalogsync")
 @options_of_group
 def catalogsync() -> None:
-    """Syncs product catalogs from e-commerce platforms, and shows what is stored."""
+    """Sync product catalogs from e-commerce platforms, and show what is stored."""
 
 
 for _command in (check, platforms, sync, schedule, status, items, item):

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 import click
 from google.protobuf.message import Message
+from rich.console import Console
 
 from cli.exits import Exit
 from cli.options import Options
@@ -26,6 +27,8 @@ class Listing(Generic[M]):
     largest_page: int
     columns: Sequence[str]
     row: Callable[[M], Sequence[str]]
+    short_row: Callable[[M], Sequence[str]] | None = None
+    """The same in fewer characters, for terminals on which `row` does not fit."""
 
     async def print(self, limit: int, options: Options) -> Exit:
         """Prints at most `limit` records, and says so when there are more."""
@@ -39,7 +42,7 @@ class Listing(Generic[M]):
                 for record in shown:
                     print_json(record)
             elif shown:
-                print_table(console, self.columns, (self.row(record) for record in shown))
+                self._print_table(console, shown)
             if not token:
                 break
             if not left:
@@ -48,3 +51,7 @@ class Listing(Generic[M]):
         if left == limit and not options.json:
             say("There are none.")
         return Exit.OK
+
+    def _print_table(self, console: Console, records: Sequence[M]) -> None:
+        short = [self.short_row(record) for record in records] if self.short_row else ()
+        print_table(console, self.columns, [self.row(record) for record in records], short_rows=short)

@@ -25,7 +25,7 @@ from cli.wording import (
     pace_text,
     plain_text,
     state_name,
-    summary_text,
+    summary_lines,
     waiting_text,
 )
 
@@ -104,7 +104,9 @@ class SyncBoard:
             return
         self._rows[row.sync.sync_id] = replace(row, line_time=now)
         shop = ShopName.of(row.sync.shop)
-        self._say(summary_text(row.sync) if told_end else f"{now:%H:%M:%S} {shop} {plain_text(row.sync, now)}")
+        running = f"{now:%H:%M:%S} {shop} {plain_text(row.sync, now)}"
+        for line in summary_lines(row.sync) if told_end else (running,):
+            self._say(line)
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -119,7 +121,7 @@ class SyncBoard:
 def _drawing(row: _Row, now: datetime) -> RenderableType:
     sync = row.sync
     if has_ended(sync):
-        return Text(summary_text(sync), style=STATE_STYLES.get(sync.state, ""))
+        return Text("\n".join(summary_lines(sync)), style=STATE_STYLES.get(sync.state, ""))
     lines: list[RenderableType] = [_bar_line(sync), _detail_line(sync, now)]
     if sync.HasField("waiting"):
         lines.append(Text(f"  waiting: {waiting_text(sync.waiting, now)}", style="yellow"))

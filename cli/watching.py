@@ -25,7 +25,7 @@ class Patience:
     """How long a watcher waits, in seconds."""
 
     stall: float = 60.0
-    """Without any message, after which a stream counts as dead; the server promises one every 30 s."""
+    """Without any message, after which a stream counts as dead: two heartbeats, of which one comes every 30 s."""
     give_up: float = 300.0
     """Without any message over all attempts, after which the last error is raised."""
     first_pause: float = 0.5

@@ -69,8 +69,15 @@ def extent(sync: Sync) -> Extent:
 
 
 def extent_text(sync: Sync) -> str:
-    """ "4,210 of 8,100 items (52 %)"; the number alone when the total is unknown or was too low."""
+    """ "4,210 of 8,100 items (52 %)"; the number alone when the total is unknown or was too low.
+
+    A sync that SUCCEEDED has no estimate any more: "4,054 items", or "nothing changed".
+    """
+    if found_nothing_new(sync):
+        return "nothing changed"
     done, total, noun = extent(sync)
+    if sync.state == Sync.STATE_SUCCEEDED:
+        return plural(sync.progress.items.seen_count, "item")
     if total is None or done > total:
         return f"{done:,} {noun}"
     percent = f" ({done * 100 // total} %)" if total else ""
@@ -88,6 +95,8 @@ def counts_text(sync: Sync) -> str:
     parts += [f"{items.deleted_count:,} deleted"] if items.deleted_count else []
     parts += [f"{items.set_aside_count:,} set aside"] if items.set_aside_count else []
     parts += [plural(sync.progress.issue_count, "issue")] if sync.progress.issue_count else []
+    checked = sync.progress.checked_product_count
+    parts += [f"{plural(checked, 'product')} checked"] if checked else []
     return ", ".join(parts)
 
 
@@ -147,19 +156,52 @@ def _until(waiting: Waiting, now: datetime) -> str:
     return f", {seconds:.1f} s" if seconds < 60 else f", {clock_text(timedelta(seconds=seconds))}"
 
 
-def summary_text(sync: Sync) -> str:
-    """How the sync of a shop ended, with the shop's name."""
-    return f"{ShopName.of(sync.shop)} {outcome_text(sync)}"
+def summary_lines(sync: Sync) -> list[str]:
+    """How the sync of a shop ended, with the shop's name; below it what the sync could not see or decide."""
+    return [
+        f"{ShopName.of(sync.shop)} {outcome_text(sync)}",
+        *(f"  Note: {printable(note)}" for note in sync.notes),
+    ]
+
+
+def found_nothing_new(sync: Sync) -> bool:
+    """Whether an incremental sync succeeded without a change to any stored record."""
+    counts = (sync.progress.products, sync.progress.items)
+    return (
+        sync.state == Sync.STATE_SUCCEEDED
+        and sync.mode == Sync.MODE_INCREMENTAL
+        and not any(each.created_count or each.updated_count or each.deleted_count for each in counts)
+        and not any(each.set_aside_count for each in counts)
+    )
 
 
 def outcome_text(sync: Sync) -> str:
     """How a sync ended: state, counts, duration, average rate, and why when it failed."""
     items, products = sync.progress.items, sync.progress.products
+    if found_nothing_new(sync):
+        return f"{state_name(sync)}: {_nothing_new_text(sync)}"
     text = (
         f"{state_name(sync)}: {plural(items.seen_count, 'item')}"
         f" of {plural(products.seen_count, 'product')}{_duration_text(sync)}: {counts_text(sync)}"
     )
     return f"{text}. {error_text(sync)}" if sync.HasField("error") else text
+
+
+def _nothing_new_text(sync: Sync) -> str:
+    """ "nothing changed since 2026-11-29 04:53:26Z (1,200 products checked) in 0.9 s"."""
+    progress = sync.progress
+    seen, checked = progress.items.seen_count, progress.checked_product_count
+    looked_at = []
+    if seen:
+        looked_at.append(f"{plural(seen, 'item')} of {plural(progress.products.seen_count, 'product')} compared")
+    if checked:
+        looked_at.append(f"{plural(checked, 'product')} checked")
+    if progress.issue_count:
+        looked_at.append(plural(progress.issue_count, "issue"))
+    known = sync.HasField("changes_since_time")
+    since = f"{utc(sync.changes_since_time):%Y-%m-%d %H:%M:%SZ}" if known else "the last complete sync"
+    details = f" ({', '.join(looked_at)})" if looked_at else ""
+    return f"nothing changed since {since}{details}{_length_text(sync)}"
 
 
 def error_text(sync: Sync) -> str:
@@ -171,20 +213,35 @@ def error_text(sync: Sync) -> str:
 
 def error_reason(sync: Sync) -> str:
     """The reason in the error's ErrorInfo; empty when it has none."""
+    return printable(error_info(sync).reason)
+
+
+def error_info(sync: Sync) -> ErrorInfo:
+    """The ErrorInfo of the sync's error; an empty one when it has none."""
+    info = ErrorInfo()
     for detail in sync.error.details:
-        info = ErrorInfo()
         if detail.Unpack(info):
-            return printable(info.reason)
-    return ""
+            break
+    return info
 
 
 def _duration_text(sync: Sync) -> str:
-    if not (sync.HasField("start_time") and sync.HasField("end_time")):
+    seconds = _seconds(sync)
+    rate = f" ({sync.progress.items.seen_count / seconds:,.0f} items/s)" if seconds else ""
+    return f"{_length_text(sync)}{rate}"
+
+
+def _length_text(sync: Sync) -> str:
+    seconds = _seconds(sync)
+    if seconds is None:
         return ""
-    seconds = (utc(sync.end_time) - utc(sync.start_time)).total_seconds()
-    rate = f" ({sync.progress.items.seen_count / seconds:,.0f} items/s)" if seconds > 0 else ""
-    text = f"{seconds:.1f} s" if seconds < 60 else clock_text(timedelta(seconds=seconds))
-    return f" in {text}{rate}"
+    return f" in {seconds:.1f} s" if seconds < 60 else f" in {clock_text(timedelta(seconds=seconds))}"
+
+
+def _seconds(sync: Sync) -> float | None:
+    if not (sync.HasField("start_time") and sync.HasField("end_time")):
+        return None
+    return max(0.0, (utc(sync.end_time) - utc(sync.start_time)).total_seconds())
 
 
 def clock_text(span: timedelta) -> str:
@@ -192,6 +249,15 @@ def clock_text(span: timedelta) -> str:
     minutes, seconds = divmod(round(span.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def age_text(span: timedelta) -> str:
+    """ "12s ago", "5m ago", "3h ago", "2d ago"; a time yet to come by this machine's clock is "0s ago"."""
+    seconds = max(0, int(span.total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit} ago"
+    return f"{seconds}s ago"
 
 
 def plural(count: int, noun: str) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from demo import watchdog
+
 T = TypeVar("T")
 STOP_PATIENCE = 15.0
 """Seconds that a process may take to stop before it is killed; above the services' own grace of 10."""
@@ -62,7 +64,10 @@ class Child:
 
 
 class Family:
-    """All processes of the demo. Leaving it stops them, the youngest first; none is left behind."""
+    """All processes of the demo. Leaving it stops them, the youngest first; none is left behind.
+
+    When this process dies before it can leave, a watchdog stops them.
+    """
 
     def __init__(self, *, directory: Path, logs: Path, keep_open: tuple[int, ...] = ()) -> None:
         self._directory = directory
@@ -71,8 +76,18 @@ class Family:
         self._children: list[Child] = []
         self.started: set[str] = set()
         """Names of all that ever were."""
+        self._watchdog: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
+        self._watchdog = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            watchdog.__file__,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
         return self
 
     async def __aexit__(
@@ -81,10 +96,12 @@ class Family:
         try:
             while self._children:
                 await self._children[-1].stop(STOP_PATIENCE)
-                self._children.pop()
+                self._tell_watchdog("-", self._children.pop().pid)
         finally:
             # There are some left only when the stopping itself was cut short.
             self.kill()
+            if self._watchdog is not None:
+                await self._watchdog.communicate(b"")
 
     @property
     def pids(self) -> dict[str, int]:
@@ -114,6 +131,7 @@ class Family:
             )
         self._children.append(Child(name, process, log))
         self.started.add(name)
+        self._tell_watchdog("+", process.pid)
 
     async def during(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`; raises ChildDied as soon as a process ends."""
@@ -132,6 +150,10 @@ class Family:
             for task in (working, *dying):
                 task.cancel()
             await asyncio.gather(working, *dying, return_exceptions=True)
+
+    def _tell_watchdog(self, sign: str, pid: int) -> None:
+        if self._watchdog is not None and self._watchdog.stdin is not None:
+            self._watchdog.stdin.write(f"{sign}{pid}\n".encode())
 
     def kill_one(self, name: str) -> None:
         """Ends the process of that name at once."""

@@ -23,7 +23,7 @@ SHOWN_ITEMS = 5
 async def show_catalogs(client: CatalogClient, outcomes: list[Outcome], console: Console) -> None:
     """Each shop's status and its first items."""
     for outcome in outcomes:
-        console.rule(str(outcome.shop.name))
+        console.print(str(outcome.shop.name), style="bold", markup=False, highlight=False, soft_wrap=True)
         print_facts(console, status_facts(outcome.status))
         console.print()
         request = ListItemsRequest(shop=outcome.shop.name.for_catalog(), page_size=SHOWN_ITEMS)

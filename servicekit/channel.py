@@ -9,6 +9,8 @@ import grpc
 _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # By default the third ping in a row without a request between them waits for a minute: a watcher sends none.
+    ("grpc.http2.max_pings_without_data", 0),
     # A server sends up to 8 MiB and receives up to 4 MiB.
     ("grpc.max_receive_message_length", 8 << 20),
     ("grpc.max_send_message_length", 4 << 20),

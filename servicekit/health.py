@@ -45,5 +45,12 @@ class _DrainingHealthServicer(health.aio.HealthServicer):  # type: ignore[misc]
         self._server_status = dict.fromkeys(names, _NOT_SERVING)
         self._drain = drain
 
+    async def List(self, request: health_pb2.HealthListRequest, context: Any) -> health_pb2.HealthListResponse:
+        """Return the status of every service; grpcio-health-checking leaves this out."""
+        statuses = {
+            name: health_pb2.HealthCheckResponse(status=status) for name, status in self._server_status.items()
+        }
+        return health_pb2.HealthListResponse(statuses=statuses)
+
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
         await self._drain.race(super().Watch(request, context))

@@ -35,12 +35,12 @@ _CODES: Final = MappingProxyType({code.value[0]: code for code in grpc.StatusCod
 
 
 class NotBuilt(Failure):
-    """The contract promises the method; this version does not have it yet."""
+    """The method's service has it, this server does not."""
 
     reason = "NOT_IMPLEMENTED"
 
     def __init__(self, method: str) -> None:
-        super().__init__(f"{method.lstrip('/')} is not built yet.")
+        super().__init__(f"{method.lstrip('/')} is not implemented by this server.")
 
 
 class StreamStalled(Failure):

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Annotated, Final, Literal, TypeVar
 
 import pydantic_settings
+from dotenv import dotenv_values
 from pydantic import AliasChoices, BeforeValidator, Field, SecretBytes, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from servicekit.address import ListenAddress
 from servicekit.duration import parse_duration
 
-__all__ = ["Duration", "ListenAddress", "ServiceSettings", "SettingsError", "load_settings"]
+__all__ = ["Duration", "ListenAddress", "ServiceSettings", "SettingsError", "load_settings", "unknown_settings"]
 
 S = TypeVar("S", bound="ServiceSettings")
 
+_SIMILARITY: Final = 0.75
+"""Of two names, from 0 to 1, above which one is taken for a misspelling of the other."""
 _STOP_RESERVE: Final = timedelta(seconds=10)
 
 
@@ -86,6 +92,38 @@ def load_settings(kind: type[S]) -> S:
         name = re.search(r'field "(\w+)"', str(error))
         variable = _variable(kind, name[1]) if name else "settings"
         raise SettingsError((f"{variable}: expected JSON",)) from None
+
+
+def unknown_settings(kind: type[S]) -> tuple[str, ...]:
+    """Return a sentence for each variable that has the service's prefix and is none of its settings.
+
+    Such a variable has no effect: it is misspelt, belongs to a newer release, or was set by the platform that runs
+    the service. Values are not looked at.
+    """
+    prefix = kind.model_config.get("env_prefix", "").upper()
+    known = set(_variables(kind))
+    found = {name for name in map(str.upper, _environment(kind)) if name.startswith(prefix)}
+    return tuple(_sentence(name, prefix, known) for name in sorted(found - known))
+
+
+def _environment(kind: type[S]) -> Mapping[str, object]:
+    file = kind.model_config.get("env_file")
+    return {**dotenv_values(str(file) if file else None, encoding="utf-8"), **os.environ}
+
+
+def _variables(kind: type[S]) -> Iterator[str]:
+    for name, field in kind.model_fields.items():
+        aliases = field.validation_alias
+        choices: Iterable[object] = aliases.choices if isinstance(aliases, AliasChoices) else ()
+        yield from (str(choice).upper() for choice in choices)
+        yield _variable(kind, name)
+
+
+def _sentence(name: str, prefix: str, known: set[str]) -> str:
+    names = [each.removeprefix(prefix) for each in known if each.startswith(prefix)]
+    similar = get_close_matches(name.removeprefix(prefix), names, n=1, cutoff=_SIMILARITY)
+    meant = f"; did you mean {prefix}{similar[0]}?" if similar else ""
+    return f"{name} is not a setting of this service and has no effect{meant}"
 
 
 def _lines_of(kind: type[ServiceSettings], error: ValidationError) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class RequestIdReused(Failure):
 
     def __init__(self, request_id: str) -> None:
         super().__init__(
-            f"request_id {request_id!r} was used before with other parameters; use a new one for a new request",
+            f"request_id {request_id!r} was used before with other parameters",
             metadata={"request_id": request_id},
         )
 
@@ -51,7 +51,7 @@ class ShopNotFound(Failure):
 
     def __init__(self, key: ShopKey) -> None:
         super().__init__(
-            f"shop {key} is not known here; start a sync of it first",
+            f"shop {key} is not known here: no sync of it was ever started",
             metadata={"platform": key.platform, "domain": key.domain},
             resource=Resource(type=SHOP_TYPE, name=str(key)),
         )
@@ -90,7 +90,7 @@ class SyncAlreadyRunning(Failure):
 
     def __init__(self, key: ShopKey, sync_id: UUID) -> None:
         super().__init__(
-            f"sync {sync_id} of shop {key} is active; watch that one",
+            f"sync {sync_id} of shop {key} is active",
             metadata={"sync_id": str(sync_id)},
             resource=Resource(type=SYNC_TYPE, name=str(sync_id)),
         )
@@ -195,10 +195,15 @@ class SyncNotResumable(Failure):
 
     reason = "SYNC_NOT_RESUMABLE"
 
-    def __init__(self, sync_id: UUID, state: str, why: str) -> None:
+    def __init__(self, sync_id: UUID, state: str, why: str, *, shop: ShopKey) -> None:
         super().__init__(
-            f"sync {sync_id} cannot be resumed: {why}; start a new one",
-            metadata={"sync_id": str(sync_id), "state": state},
+            f"sync {sync_id} cannot be resumed: {why}",
+            metadata={
+                "sync_id": str(sync_id),
+                "state": state,
+                "platform": shop.platform,
+                "domain": shop.domain,
+            },
             resource=Resource(type=SYNC_TYPE, name=str(sync_id)),
         )
 

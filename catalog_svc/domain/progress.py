@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -50,6 +50,14 @@ class Progress:
             return None
         items_left = self.items.seen / share - self.items.seen
         return timedelta(seconds=items_left / self.items_per_second)
+
+    def of_succeeded(self) -> Progress:
+        """Return the progress of a sync that has succeeded: known estimates give way to what was counted."""
+        return replace(
+            self,
+            estimated_product_count=None if self.estimated_product_count is None else self.products.seen,
+            estimated_item_count=None if self.estimated_item_count is None else self.items.seen,
+        )
 
     def _share_done(self) -> float | None:
         if self.estimated_item_count:

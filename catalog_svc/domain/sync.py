@@ -88,6 +88,8 @@ class Sync:
     waiting: Waiting | None = None
     error: SyncError | None = None
     parent_sync_id: UUID | None = None
+    updated_after: datetime | None = None
+    """Lower bound of an incremental pass; None: everything is read."""
     strategy: str = ""
     served_api_version: str = ""
     correlation_id: str = ""

@@ -13,11 +13,11 @@ from google.rpc import status_pb2
 
 from catalog_svc.domain.issue import SyncIssue
 from catalog_svc.domain.item import Item
-from catalog_svc.domain.progress import Progress, RecordCounts, Waiting
+from catalog_svc.domain.progress import RecordCounts, Waiting
 from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.status import ShopStatus
-from catalog_svc.domain.sync import Sync, SyncError
+from catalog_svc.domain.sync import Sync, SyncError, SyncState
 from servicekit.failure import Failure
 from servicekit.status import to_status
 
@@ -31,7 +31,7 @@ def sync(value: Sync) -> pb.Sync:
         mode=pb.Sync.Mode.Value(f"MODE_{value.mode.value}"),
         trigger=pb.Sync.Trigger.Value(f"TRIGGER_{value.trigger.value}"),
         revision=value.revision,
-        progress=_progress(value.progress, value.updated_at),
+        progress=_progress(value),
         waiting=_waiting(value.waiting) if value.waiting else None,
         error=_error(value.error) if value.error else None,
         attempt_count=value.attempt_count,
@@ -44,6 +44,7 @@ def sync(value: Sync) -> pb.Sync:
         served_api_version=value.served_api_version,
         correlation_id=value.correlation_id,
         notes=value.notes,
+        changes_since_time=_time(value.updated_after),
     )
 
 
@@ -142,15 +143,16 @@ def item(value: Item) -> pb.Item:
     )
 
 
-def _progress(value: Progress, at: datetime) -> pb.Progress:
-    remaining = value.remaining()
+def _progress(sync: Sync) -> pb.Progress:
+    value = sync.progress.of_succeeded() if sync.state is SyncState.SUCCEEDED else sync.progress
+    remaining = None if sync.state.ended else value.remaining()
     return pb.Progress(
         products=_counts(value.products),
         items=_counts(value.items),
         estimated_product_count=value.estimated_product_count,
         estimated_item_count=value.estimated_item_count,
         items_per_second=value.items_per_second,
-        estimated_end_time=_time(at + remaining) if remaining is not None else None,
+        estimated_end_time=_time(sync.updated_at + remaining) if remaining is not None else None,
         checked_product_count=value.checked_products,
         issue_count=value.issue_count,
     )

@@ -20,7 +20,9 @@ from servicekit.failure import FieldViolation, InvalidRequest
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 _PLATFORM = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_TEXT = 255
+_MAX_QUOTED = 60
 _SHORTEST, _LONGEST = timedelta(minutes=1), timedelta(days=366)
 
 _MODES = {
@@ -47,20 +49,23 @@ class Checks:
 
     def shop(self, shop: pb.Shop) -> ShopKey:
         """Platform and domain, canonical; whether the platform exists is not known here."""
-        domain = shop.domain.lower().removesuffix(".")
-        if not _PLATFORM.fullmatch(shop.platform):
+        platform, domain = shop.platform.lower(), shop.domain.lower().removesuffix(".")
+        if not platform:
             self.wrong("shop.platform", "is required, such as 'shopify' or 'woocommerce'")
-        if not _HOST.fullmatch(domain):
-            self.wrong("shop.domain", "must be a host name, such as 'demo.myshopify.com'")
-        return ShopKey(shop.platform, domain)
+        elif not _PLATFORM.fullmatch(platform):
+            self.wrong("shop.platform", f"{_quoted(shop.platform)} is not a platform's name, such as 'shopify'")
+        if not domain:
+            self.wrong("shop.domain", "is required, such as 'demo.myshopify.com'")
+        elif not _HOST.fullmatch(domain):
+            self.wrong("shop.domain", f"{_quoted(shop.domain)} is not a host name, such as 'demo.myshopify.com'")
+        return ShopKey(platform, domain)
 
     def sync_id(self, value: str) -> UUID:
-        """A UUID in its usual form."""
-        try:
-            return UUID(value) if len(value) == 36 else _no_uuid()
-        except ValueError:
-            self.wrong("sync_id", "must be a UUID")
+        """A UUID, written as the server writes it."""
+        if not _UUID.fullmatch(value):
+            self.wrong("sync_id", "must be the sync's id: a UUID in lower case with its four hyphens")
             return UUID(int=0)
+        return UUID(value)
 
     def request_id(self, value: str) -> str:
         """Empty or well-formed."""
@@ -147,5 +152,6 @@ class Checks:
         )
 
 
-def _no_uuid() -> UUID:
-    raise ValueError
+def _quoted(value: str) -> str:
+    """A received text for an error message, without control characters."""
+    return repr(value if len(value) <= _MAX_QUOTED else f"{value[:_MAX_QUOTED]}…")

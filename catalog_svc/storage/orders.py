@@ -152,13 +152,13 @@ async def _check_resumable(connection: AsyncConnection, parent: Sync, values: di
     if not parent.state.ended:
         raise SyncAlreadyRunning(parent.shop.key, parent.sync_id)
     if parent.state is SyncState.SUCCEEDED:
-        raise SyncNotResumable(parent.sync_id, state, "it has succeeded")
+        raise SyncNotResumable(parent.sync_id, state, "it has succeeded", shop=parent.shop.key)
     found = (await connection.execute(_RESUMABILITY, values)).one()
     if found.empty:
-        raise SyncNotResumable(parent.sync_id, state, "it stored nothing")
+        raise SyncNotResumable(parent.sync_id, state, "it stored nothing", shop=parent.shop.key)
     if found.overtaken:
         # Its pass would take for gone what a later sync has found since.
-        raise SyncNotResumable(parent.sync_id, state, "the shop was synced again since")
+        raise SyncNotResumable(parent.sync_id, state, "the shop was synced again since", shop=parent.shop.key)
 
 
 async def _refuse_second(connection: AsyncConnection, shop: Shop, values: dict[str, object]) -> None:

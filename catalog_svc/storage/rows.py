@@ -66,6 +66,7 @@ def to_sync(row: Row, shop: Shop) -> Sync:
         waiting=_waiting(row),
         error=_error(row),
         parent_sync_id=row["parent_sync_id"],
+        updated_after=row["updated_after"],
         strategy=row["strategy"],
         served_api_version=row["served_api_version"],
         correlation_id=row["correlation_id"],

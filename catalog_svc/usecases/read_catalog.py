@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
-from catalog_svc.domain.errors import ItemNotFound, ShopNotFound
+from contextlib import suppress
+
+from catalog_svc.domain.errors import ItemNotFound, ShopNotFound, SourceFailed
 from catalog_svc.domain.item import Item, ItemFilter, ItemPosition
 from catalog_svc.domain.schedule import ScheduleDefaults, ShopSchedule
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import ShopStatus
-from catalog_svc.usecases.ports import Items, Schedules, Shops, Syncs
+from catalog_svc.usecases.ports import Items, Platforms, Schedules, Shops, Syncs
+from catalog_svc.usecases.supported import check_supported
 
 
 class ReadCatalog:
     """Shops, their status and their items."""
 
     def __init__(
-        self, *, shops: Shops, syncs: Syncs, items: Items, schedules: Schedules, defaults: ScheduleDefaults
+        self,
+        *,
+        shops: Shops,
+        syncs: Syncs,
+        items: Items,
+        schedules: Schedules,
+        platforms: Platforms,
+        defaults: ScheduleDefaults,
     ) -> None:
         self._shops = shops
+        self._platforms = platforms
         self._syncs = syncs
         self._items = items
         self._schedules = schedules
         self._defaults = defaults
 
     async def shop(self, key: ShopKey) -> Shop:
-        """The registered shop. Raises ShopNotFound."""
+        """Return the registered shop.
+
+        Raises:
+            ShopNotFound: no sync of it was ever started.
+            InvalidRequest: and none can be, since its platform or domain is not supported.
+        """
         shop = await self._shops.find(key)
-        if shop is None:
-            raise ShopNotFound(key)
-        return shop
+        if shop is not None:
+            return shop
+        # Without the connector nobody knows which platforms there are; that the shop is unknown is certain.
+        with suppress(SourceFailed):
+            await check_supported(self._platforms, key)
+        raise ShopNotFound(key)
 
     async def status(self, key: ShopKey) -> ShopStatus:
         """What a dashboard asks. Raises ShopNotFound."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.sync import Sync
 from catalog_svc.usecases.ports import Orders, Platforms, Shops
-from servicekit.failure import InvalidRequest
+from catalog_svc.usecases.supported import check_supported
 
 
 class StartSync:
@@ -30,17 +29,7 @@ class StartSync:
         """
         if await self._shops.find(order.shop) is None:
             # A shop that is registered was checked when it was new: a connector that is away does not hold it up.
-            await self._check(order)
+            await check_supported(self._platforms, order.shop)
         sync = await self._orders.start(order)
         self._wake_worker()
         return sync
-
-    async def _check(self, order: SyncOrder) -> None:
-        platform = await self._platforms.find(order.shop.platform)
-        if platform is None:
-            names = ", ".join(await self._platforms.names())
-            raise InvalidRequest.of(
-                "shop.platform", f"{order.shop.platform!r} is not supported; there are: {names}"
-            )
-        if not re.fullmatch(platform.domain_pattern, order.shop.domain):
-            raise InvalidRequest.of("shop.domain", f"{order.shop.domain!r} is no domain of a {platform.name} shop")

@@ -42,7 +42,7 @@ def items(
     deleted: bool,
     limit: int,
 ) -> Exit:
-    """Lists items of SHOP; the filters narrow each other."""
+    """List items of SHOP that match all filters."""
     request = ListItemsRequest(
         shop=shop.for_catalog(), sku=sku, product_id=product, text=text, include_deleted=deleted
     )
@@ -68,7 +68,7 @@ async def _items(request: ListItemsRequest, limit: int, options: Options) -> Exi
 @click.argument("item_id", metavar="ID")
 @options_of_command
 def item(shop: ShopName, item_id: str) -> Exit:
-    """Shows one item of SHOP, deleted or not, by the platform's ID."""
+    """Show one item of SHOP by the platform's ID, deleted or not."""
     return run(_item(shop, item_id, current()), current())
 
 

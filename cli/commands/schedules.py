@@ -51,9 +51,9 @@ def schedule(
     resume: bool,
     reset: bool,
 ) -> Exit:
-    """Says how often SHOP is synced without being asked; what is not given stays as it is.
+    """Show or change the schedule of SHOP.
 
-    Without options it shows the schedule.
+    Without options the schedule is shown. What is not given stays as it is.
     """
     if pause and resume:
         raise click.UsageError("--pause and --resume exclude each other")

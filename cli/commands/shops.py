@@ -20,7 +20,10 @@ from cli.wording import enum_name, local_now, outcome_text, plain_text
 @click.argument("shop", type=SHOP)
 @options_of_command
 def check(shop: ShopName) -> Exit:
-    """Asks the platform whether SHOP can be read: credentials, permissions, counts."""
+    """Check whether SHOP can be read.
+
+    Asks the platform: credentials, permissions, counts.
+    """
     return run(_check(shop, current()), current())
 
 
@@ -51,7 +54,7 @@ def _check_facts(shop: ShopName, answer: CheckShopResponse) -> list[tuple[str, s
 @click.command()
 @options_of_command
 def platforms() -> Exit:
-    """Lists the supported platforms."""
+    """List the supported platforms."""
     return run(_platforms(current()), current())
 
 
@@ -77,7 +80,10 @@ def _platform_row(platform: Platform) -> tuple[str, str, str, str]:
 @click.argument("shop", type=SHOP)
 @options_of_command
 def status(shop: ShopName) -> Exit:
-    """Shows how SHOP stands: counts, freshness, connection, its last and running sync."""
+    """Show the state of SHOP.
+
+    Counts, freshness, connection, its last and its active sync.
+    """
     return run(_status(shop, current()), current())
 
 
@@ -102,6 +108,8 @@ def status_facts(answer: GetStatusResponse) -> list[tuple[str, str]]:
         ("Products", f"{answer.product_count:,}"),
         ("Items", f"{answer.item_count:,}, {answer.item_with_image_count:,} with an image{analysed}"),
         ("Fresh as of", time_text(answer, "fresh_as_of_time") or "never complete yet"),
+        ("Fully read as of", time_text(answer, "full_as_of_time") or "never yet"),
+        *(("Note", note) for note in answer.notes),
         ("Connection", _connection_text(answer.connection)),
         *schedule_facts(answer.schedule),
         ("Last sync", _last_sync_text(answer)),

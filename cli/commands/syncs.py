@@ -10,11 +10,12 @@ import click
 from catalogsync.catalog.v1.catalog_service_pb2 import ListSyncIssuesRequest, ListSyncsRequest, Sync, SyncIssue
 from catalogsync.errors.v1.issue_reason_pb2 import IssueReason
 
-from cli.client import open_catalog
+from cli.client import CatalogClient, open_catalog
 from cli.exits import Exit
+from cli.failed import CallFailed
 from cli.following import follow
 from cli.options import Options, current, options_of_command
-from cli.output import make_console, print_facts, print_json, say, time_text
+from cli.output import make_console, print_facts, print_json, say, short_time_text, time_text
 from cli.paging import LIMIT, Listing
 from cli.running import run
 from cli.shop import SHOP, ShopName
@@ -37,7 +38,7 @@ ISSUE_COLUMNS = ("NO", "REASON", "PRODUCT", "ITEM", "FIELD", "MESSAGE", "VALUE")
 
 @click.group()
 def sync() -> None:
-    """Starts, watches, lists, cancels and resumes syncs."""
+    """Start, watch, list, cancel and resume syncs."""
 
 
 @sync.command()
@@ -45,13 +46,17 @@ def sync() -> None:
 @click.option("--full", is_flag=True, help="Read everything.")
 @click.option("--incremental", is_flag=True, help="Read what changed since the last complete sync.")
 @click.option("--watch", is_flag=True, help="Follow it to its end, and tell its outcome by the exit code.")
-@click.option("--request-id", metavar="UUID", help="Makes the order repeatable. [default: a new one]")
+@click.option("--request-id", metavar="UUID", help="Makes the call repeatable. [default: a new one]")
 @click.option("--allow-mass-delete", is_flag=True, help="Let this sync delete more than the fuse allows.")
 @options_of_command
 def start(
     shop: ShopName, full: bool, incremental: bool, watch: bool, request_id: str | None, allow_mass_delete: bool
 ) -> Exit:
-    """Orders a sync of SHOP; incremental where possible unless told otherwise."""
+    """Start a sync of SHOP.
+
+    Incremental where possible unless told otherwise. With --watch, a sync of the shop that is active already is
+    followed if it does what was asked for.
+    """
     if full and incremental:
         raise click.UsageError("--full and --incremental exclude each other")
     mode = Sync.MODE_FULL if full else Sync.MODE_INCREMENTAL if incremental else Sync.MODE_UNSPECIFIED
@@ -59,11 +64,17 @@ def start(
 
     async def work(options: Options) -> Exit:
         async with open_catalog(options) as client:
-            ordered = await order.place(
-                client.start_sync(
-                    shop, mode=mode, request_id=order.request_id, allow_mass_delete=allow_mass_delete
-                )
+            call = client.start_sync(
+                shop, mode=mode, request_id=order.request_id, allow_mass_delete=allow_mass_delete
             )
+            try:
+                ordered = await order.place(call)
+            except CallFailed as error:
+                active = await _active_sync(client, error) if watch and not allow_mass_delete else None
+                if active is None or mode not in (Sync.MODE_UNSPECIFIED, active.mode):
+                    raise
+                say(f"Sync {active.sync_id} of {shop} is active already; watching it.")
+                ordered = active
             return await follow(client, ordered, options) if watch else _tell_order(ordered, options)
 
     return run(work(current()), current())
@@ -72,10 +83,10 @@ def start(
 @sync.command()
 @click.argument("sync_id", metavar="ID")
 @click.option("--watch", is_flag=True, help="Follow it to its end, and tell its outcome by the exit code.")
-@click.option("--request-id", metavar="UUID", help="Makes the order repeatable. [default: a new one]")
+@click.option("--request-id", metavar="UUID", help="Makes the call repeatable. [default: a new one]")
 @options_of_command
 def resume(sync_id: str, watch: bool, request_id: str | None) -> Exit:
-    """Continues the FAILED or CANCELLED sync ID as a new sync."""
+    """Continue the FAILED or CANCELLED sync ID as a new sync."""
     order = _Order(request_id)
 
     async def work(options: Options) -> Exit:
@@ -84,6 +95,13 @@ def resume(sync_id: str, watch: bool, request_id: str | None) -> Exit:
             return await follow(client, ordered, options) if watch else _tell_order(ordered, options)
 
     return run(work(current()), current())
+
+
+async def _active_sync(client: CatalogClient, error: CallFailed) -> Sync | None:
+    """The sync that a start was refused for; None when it was refused for another reason."""
+    if error.failure.reason != "SYNC_ALREADY_RUNNING":
+        return None
+    return await client.get_sync(error.failure.metadata["sync_id"])
 
 
 class _Order:
@@ -115,7 +133,10 @@ def _tell_order(ordered: Sync, options: Options) -> Exit:
 @click.argument("sync_id", metavar="ID")
 @options_of_command
 def watch(sync_id: str) -> Exit:
-    """Follows sync ID to its end; its outcome is the exit code. Ctrl-C stops the watching only."""
+    """Follow sync ID to its end.
+
+    Its outcome is the exit code. Ctrl-C stops the watching only.
+    """
 
     async def work(options: Options) -> Exit:
         async with open_catalog(options) as client:
@@ -128,7 +149,7 @@ def watch(sync_id: str) -> Exit:
 @click.argument("sync_id", metavar="ID")
 @options_of_command
 def get(sync_id: str) -> Exit:
-    """Shows sync ID as it is now."""
+    """Show sync ID as it is now."""
 
     async def work(options: Options) -> Exit:
         async with open_catalog(options) as client:
@@ -141,7 +162,7 @@ def get(sync_id: str) -> Exit:
 @click.argument("sync_id", metavar="ID")
 @options_of_command
 def cancel(sync_id: str) -> Exit:
-    """Ends sync ID; what was stored stays."""
+    """End sync ID; what was stored stays."""
 
     async def work(options: Options) -> Exit:
         async with open_catalog(options) as client:
@@ -170,7 +191,7 @@ def _tell_sync(found: Sync, options: Options) -> Exit:
 @click.option("--limit", type=LIMIT, default=20, show_default=True, help="How many at most.")
 @options_of_command
 def list_(shop: ShopName | None, states: tuple[str, ...], limit: int) -> Exit:
-    """Lists syncs, newest first, of SHOP or of all shops."""
+    """List syncs of SHOP or of all shops, newest first."""
     request = ListSyncsRequest(
         shop=shop.for_catalog() if shop else None, states=[STATES[state] for state in states]
     )
@@ -185,7 +206,13 @@ async def _list(request: ListSyncsRequest, limit: int, options: Options) -> Exit
             page = await client.list_syncs(request)
             return page.syncs, page.next_page_token
 
-        listing = Listing(fetch=fetch, largest_page=LARGEST_PAGE, columns=SYNC_COLUMNS, row=_sync_row)
+        listing = Listing(
+            fetch=fetch,
+            largest_page=LARGEST_PAGE,
+            columns=SYNC_COLUMNS,
+            row=_sync_row,
+            short_row=_short_sync_row,
+        )
         return await listing.print(limit, options)
 
 
@@ -194,7 +221,7 @@ async def _list(request: ListSyncsRequest, limit: int, options: Options) -> Exit
 @click.option("--limit", type=LIMIT, default=100, show_default=True, help="How many at most.")
 @options_of_command
 def issues(sync_id: str, limit: int) -> Exit:
-    """Lists the records that sync ID set aside, and faults in stored ones."""
+    """List the rejected records of sync ID."""
     return run(_issues(ListSyncIssuesRequest(sync_id=sync_id), limit, current()), current())
 
 
@@ -211,14 +238,20 @@ async def _issues(request: ListSyncIssuesRequest, limit: int, options: Options) 
 
 
 def _sync_row(found: Sync) -> tuple[str, ...]:
+    return *_sync_cells(found), time_text(found, "create_time"), time_text(found, "end_time")
+
+
+def _short_sync_row(found: Sync) -> tuple[str, ...]:
+    return *_sync_cells(found), short_time_text(found, "create_time"), short_time_text(found, "end_time")
+
+
+def _sync_cells(found: Sync) -> tuple[str, ...]:
     return (
         found.sync_id,
         str(ShopName.of(found.shop)),
         state_name(found),
         enum_name(Sync.Mode.Name, found.mode, "MODE_"),
         extent_text(found),
-        time_text(found, "create_time"),
-        time_text(found, "end_time"),
     )
 
 
@@ -244,6 +277,8 @@ def _sync_facts(found: Sync) -> list[tuple[str, str]]:
         ("Why", enum_name(Sync.Trigger.Name, found.trigger, "TRIGGER_")),
         ("Continues", found.parent_sync_id),
         ("Error", error_text(found) if found.HasField("error") else ""),
+        *(("Note", note) for note in found.notes),
+        ("Changes since", time_text(found, "changes_since_time")),
         ("Attempts", f"{found.attempt_count:,}"),
         ("Reads by", found.strategy),
         ("API version", found.served_api_version),

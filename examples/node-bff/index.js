@@ -8,7 +8,15 @@ const grpc = require("@grpc/grpc-js");
 const protoLoader = require("@grpc/proto-loader");
 
 const ENDED = ["STATE_SUCCEEDED", "STATE_FAILED", "STATE_CANCELLED"];
-const SILENCE_MS = 45_000; // The server promises a message at least every 30 s.
+const SILENCE_MS = 60_000; // Two heartbeats: the server promises a message at least every 30 s.
+const CHANNEL_OPTIONS = {
+  // A connection whose other end is gone or frozen is dropped after 40 s, and calls go to another replica.
+  "grpc.keepalive_time_ms": 30_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.max_reconnect_backoff_ms": 2_000,
+  // Over all replicas that CATALOG_ADDRESS names: ipv4:10.0.0.1:50051,10.0.0.2:50051.
+  "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+};
 
 const includeDirs = ["protos", "third_party"].map((dir) => path.join(__dirname, "..", "..", dir));
 const protos = protoLoader.loadSync(
@@ -88,13 +96,27 @@ async function watchSync(client, syncId) {
   }
 }
 
-function lineOf({ state, progress, waiting, error }) {
-  const { items, estimated_item_count: total } = progress ?? {};
-  const count = `${items?.seen_count ?? 0}${total ? ` of about ${total}` : ""} items`;
-  const parts = [state.replace("STATE_", "").padEnd(9), count];
-  if (progress?.items_per_second) parts.push(`${Math.round(progress.items_per_second)}/s`);
+/** Whether the sync has stored, changed or deleted anything. */
+function hasChanged({ products, items }) {
+  const fields = ["created_count", "updated_count", "deleted_count"];
+  return [products, items].some((counts) => fields.some((field) => Number(counts?.[field] ?? 0) > 0));
+}
+
+function countOf({ state, mode, progress, changes_since_time: since }) {
+  const { items, estimated_item_count: total } = progress;
+  if (mode !== "MODE_INCREMENTAL") return `${items?.seen_count ?? 0}${total ? ` of about ${total}` : ""} items read`;
+  if (state !== "STATE_SUCCEEDED" || hasChanged(progress)) return `${items?.seen_count ?? 0} changed items read`;
+  return `nothing changed since ${new Date(Number(since.seconds) * 1000).toISOString()}`;
+}
+
+function lineOf(sync) {
+  const { state, progress, waiting, error, notes } = sync;
+  const parts = [state.replace("STATE_", "").padEnd(9), countOf(sync)];
+  if (Number(progress.checked_product_count)) parts.push(`${progress.checked_product_count} products checked`);
+  if (progress.items_per_second) parts.push(`${Math.round(progress.items_per_second)}/s`);
   if (waiting) parts.push(`waiting: ${waiting.message || waiting.reason.replace("REASON_", "")}`);
   if (error) parts.push(error.message);
+  if (ENDED.includes(state)) parts.push(...notes.map((note) => `note: ${note}`));
   return parts.join("  ");
 }
 
@@ -102,7 +124,7 @@ async function main([shopName]) {
   const [platform, domain] = (shopName ?? "").split(":");
   if (!domain) throw new Error("usage: node index.js <platform>:<domain>, such as shopify:demo.myshopify.com");
   const address = process.env.CATALOG_ADDRESS || "127.0.0.1:50051";
-  const client = new CatalogService(address, grpc.credentials.createInsecure());
+  const client = new CatalogService(address, grpc.credentials.createInsecure(), CHANNEL_OPTIONS);
   const syncId = await startSync(client, { platform, domain });
   console.log(`following sync ${syncId}`);
   const sync = await watchSync(client, syncId);

@@ -1,7 +1,8 @@
 """Starts a sync of a shop and follows it to its end: what a BFF does, with the generated stubs.
 
 Usage: python follow.py shopify:demo.myshopify.com
-Needs: pip install catalogsync-protos (or `make demo`'s .venv) and a running catalog.
+Needs: a running catalog, and the .venv that `make demo` makes (elsewhere: `pip install CHECKOUT/gen grpcio`).
+CATALOG_ADDRESS names one replica, or several: ipv4:10.0.0.1:50051,10.0.0.2:50051.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from google.rpc import error_details_pb2, status_pb2
 
 ENDED = (pb.Sync.STATE_SUCCEEDED, pb.Sync.STATE_FAILED, pb.Sync.STATE_CANCELLED)
 COME_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
-SILENT_SECONDS = 60  # a heartbeat comes at least every 30 s
+SILENT_SECONDS = 60.0  # Two heartbeats: one comes at least every 30 s.
+CHANNEL_OPTIONS = (
+    # A connection whose other end is gone or frozen is dropped after 40 s, and calls go to another replica.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.service_config", files("catalogsync").joinpath("service_config.json").read_text()),
+)
 
 
 async def start(catalog: CatalogServiceStub, shop: pb.Shop) -> str:
@@ -36,13 +45,15 @@ async def start(catalog: CatalogServiceStub, shop: pb.Shop) -> str:
         return str(info.metadata["sync_id"])
 
 
-async def follow(catalog: CatalogServiceStub, sync_id: str) -> AsyncIterator[pb.Sync]:
-    """Snapshots until the last one; comes again with the last revision when the stream breaks."""
+async def follow(
+    catalog: CatalogServiceStub, sync_id: str, *, silent_seconds: float = SILENT_SECONDS
+) -> AsyncIterator[pb.Sync]:
+    """Yield snapshots until the last one; call again with the last revision when a stream breaks or is mute."""
     revision = 0
     while True:
         call = catalog.WatchSync(pb.WatchSyncRequest(sync_id=sync_id, after_revision=revision))
         try:
-            while isinstance(message := await read(call), pb.WatchSyncResponse):
+            while isinstance(message := await read(call, silent_seconds), pb.WatchSyncResponse):
                 revision = message.sync.revision
                 if not message.heartbeat:
                     yield message.sync
@@ -58,9 +69,11 @@ async def follow(catalog: CatalogServiceStub, sync_id: str) -> AsyncIterator[pb.
         await asyncio.sleep(random.uniform(0.2, 2))
 
 
-async def read(call: grpc.aio.UnaryStreamCall[pb.WatchSyncRequest, pb.WatchSyncResponse]) -> object:
-    """The next message, or gRPC's mark of the end. Raises TimeoutError after too long a silence."""
-    async with asyncio.timeout(SILENT_SECONDS):
+async def read(
+    call: grpc.aio.UnaryStreamCall[pb.WatchSyncRequest, pb.WatchSyncResponse], silent_seconds: float
+) -> object:
+    """Return the next message, or gRPC's mark of the end. Raises TimeoutError after too long a silence."""
+    async with asyncio.timeout(silent_seconds):
         return await call.read()
 
 
@@ -74,20 +87,35 @@ def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
     return info
 
 
+def line(sync: pb.Sync) -> str:
+    """Return what a merchant would read about the sync."""
+    progress = sync.progress
+    counts = (progress.products, progress.items)
+    changed = sum(each.created_count + each.updated_count + each.deleted_count for each in counts)
+    incremental = sync.mode == pb.Sync.MODE_INCREMENTAL
+    if incremental and not changed and sync.state == pb.Sync.STATE_SUCCEEDED:
+        told = f"nothing changed since {sync.changes_since_time.ToDatetime():%Y-%m-%d %H:%M:%SZ}"
+    elif incremental:
+        told = f"{progress.items.seen_count} changed items read"
+    else:
+        of = f" of about {progress.estimated_item_count}" if progress.estimated_item_count else ""
+        told = f"{progress.items.seen_count}{of} items read"
+    checked = f", {progress.checked_product_count} products checked" if progress.checked_product_count else ""
+    waiting = f", waiting: {sync.waiting.message}" if sync.HasField("waiting") else ""
+    return f"{pb.Sync.State.Name(sync.state)}: {told}{checked}{waiting}"
+
+
 async def main(shop_name: str) -> int:
     """0 when the sync succeeded."""
     platform, _, domain = shop_name.partition(":")
-    config = files("catalogsync").joinpath("service_config.json").read_text()
     address = os.environ.get("CATALOG_ADDRESS", "127.0.0.1:50051")
-    options = [("grpc.service_config", config), ("grpc.keepalive_time_ms", 30_000)]
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
+    async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         catalog = CatalogServiceStub(channel)
         sync_id = await start(catalog, pb.Shop(platform=platform, domain=domain))
         async for sync in follow(catalog, sync_id):
-            items = sync.progress.items
-            of = f" of about {sync.progress.estimated_item_count}" if sync.progress.estimated_item_count else ""
-            waiting = f", waiting: {sync.waiting.message}" if sync.HasField("waiting") else ""
-            print(f"{pb.Sync.State.Name(sync.state)}: {items.seen_count} items{of}{waiting}", flush=True)
+            print(line(sync), flush=True)
+    for note in sync.notes:
+        print(f"note: {note}")
     if sync.HasField("error"):
         print(sync.error.message, file=sys.stderr)
     return 0 if sync.state == pb.Sync.STATE_SUCCEEDED else 1

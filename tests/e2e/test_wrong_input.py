@@ -42,6 +42,7 @@ async def first_message(call: Any) -> Any:
         ({"platform": "amazon", "domain": "a.example"}, "shop.platform"),
         ({"platform": "", "domain": "a.example"}, "shop.platform"),
         ({"platform": "Shop ify", "domain": "a.example"}, "shop.platform"),
+        ({"platform": "sh\u00f6p", "domain": "a.example"}, "shop.platform"),
         ({"platform": "shopify", "domain": ""}, "shop.domain"),
         ({"platform": "shopify", "domain": "not a domain"}, "shop.domain"),
         ({"platform": "shopify", "domain": "evil.com#.myshopify.com"}, "shop.domain"),
@@ -61,6 +62,40 @@ async def test_a_wrong_shop_is_refused_by_name_in_both_services(
         code, reason, found = await refused(call)
         assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
         assert field in {violation.field for violation in found["BadRequest"].field_violations}
+
+
+@pytest.mark.parametrize(
+    ("shop", "message"),
+    [
+        ({"platform": "", "domain": "a.example"}, "shop.platform: is required"),
+        (
+            {"platform": "Shop ify", "domain": "a.example"},
+            "shop.platform: 'Shop ify' is not a platform's name",
+        ),
+        ({"platform": "AMAZON", "domain": "a.example"}, "shop.platform: 'amazon' is not supported; there are: "),
+        ({"platform": "shopify", "domain": "a\u202eb"}, "shop.domain: 'a\\u202eb' is not a host name"),
+    ],
+)
+async def test_a_wrong_shop_is_told_what_is_wrong_whether_it_is_started_or_asked_for(
+    system: System, shop: dict[str, str], message: str
+) -> None:
+    for call in (
+        system.catalog.StartSync(pb.StartSyncRequest(shop=pb.Shop(**shop))),
+        system.catalog.GetStatus(pb.GetStatusRequest(shop=pb.Shop(**shop))),
+        system.catalog.ListItems(pb.ListItemsRequest(shop=pb.Shop(**shop))),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert (caught.value.details() or "").startswith(message)
+
+
+async def test_the_case_of_a_platform_does_not_matter(system: System) -> None:
+    await system.sync("shopify", "empty.myshopify.com")
+    status = await system.catalog.GetStatus(
+        pb.GetStatusRequest(shop=pb.Shop(platform="SHOPIFY", domain="Empty.MyShopify.com."))
+    )
+    assert (status.shop.platform, status.shop.domain) == ("shopify", "empty.myshopify.com")
 
 
 async def test_an_unknown_sync_is_not_found_whatever_is_asked_of_it(system: System) -> None:

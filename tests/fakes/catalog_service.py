@@ -155,6 +155,8 @@ class FakeCatalog(CatalogServiceServicer):
         )
         for sync in self._of_shop(request.shop):
             (answer.last_finished_sync if sync.state in ENDED else answer.active_sync).CopyFrom(sync)
+            if sync.state == catalog.Sync.STATE_SUCCEEDED:
+                answer.notes[:] = sync.notes
         return answer
 
     async def GetSync(self, request: catalog.GetSyncRequest, context: Context) -> catalog.GetSyncResponse:

@@ -76,6 +76,7 @@ class MemoryOrders:
     def _fresh(self, order: SyncOrder, shop: Shop) -> SyncRow:
         incremental = order.mode is SyncMode.INCREMENTAL and shop.watermark is not None
         sync_id, now = uuid7(), self._link.catalog.now
+        updated_after = shop.watermark - order.overlap if incremental and shop.watermark else None
         sync = Sync(
             sync_id=sync_id,
             shop=shop,
@@ -86,12 +87,13 @@ class MemoryOrders:
             progress=Progress(),
             created_at=now,
             updated_at=now,
+            updated_after=updated_after,
             correlation_id=order.correlation_id,
         )
         return SyncRow(
             sync=sync,
             pass_id=sync_id,
-            updated_after=shop.watermark - order.overlap if incremental and shop.watermark else None,
+            updated_after=updated_after,
             allow_mass_delete=order.allow_mass_delete,
         )
 
@@ -108,6 +110,7 @@ class MemoryOrders:
             created_at=now,
             updated_at=now,
             parent_sync_id=old.sync_id,
+            updated_after=old.updated_after,
             correlation_id=correlation_id,
         )
         return SyncRow(
@@ -189,12 +192,14 @@ def _refuse_second(state: State, shop: Shop) -> None:
 
 
 def _check_resumable(state: State, parent: SyncRow) -> None:
-    sync = parent.sync
+    sync, shop = parent.sync, parent.sync.shop.key
     if not sync.state.ended:
         raise SyncAlreadyRunning(sync.shop.key, sync.sync_id)
     if sync.state is SyncState.SUCCEEDED:
-        raise SyncNotResumable(sync.sync_id, sync.state.value, "it has succeeded")
+        raise SyncNotResumable(sync.sync_id, sync.state.value, "it has succeeded", shop=shop)
     if not parent.checkpoint:
-        raise SyncNotResumable(sync.sync_id, sync.state.value, "it stored nothing")
+        raise SyncNotResumable(sync.sync_id, sync.state.value, "it stored nothing", shop=shop)
     if state.of_shop(sync.shop.shop_id)[-1] is not parent:
-        raise SyncNotResumable(sync.sync_id, sync.state.value, "the shop was synced again since")
+        raise SyncNotResumable(
+            sync.sync_id, sync.state.value, "the shop was synced again since", shop=sync.shop.key
+        )

@@ -471,6 +471,16 @@ async def test_after_a_currency_change_the_next_sync_is_full_until_one_has_succe
     assert (await replica.order(SyncMode.INCREMENTAL)).mode is SyncMode.FULL
 
 
+async def test_an_incremental_sync_tells_since_when_it_reads_changes(stores: Stores, replica: Replica) -> None:
+    first = await stored(replica, product("1"))
+    assert first.updated_after is None
+    ordered = await replica.order(SyncMode.INCREMENTAL)
+    claimed = await replica.claim()
+    assert ordered.updated_after == claimed.updated_after == claimed.sync.updated_after
+    assert claimed.updated_after is not None
+    assert claimed.updated_after <= WATERMARK
+
+
 async def test_only_success_moves_the_watermark(replica: Replica) -> None:
     assert (await failed(replica, product("1"))).shop.watermark is None
     assert (await replica.order(SyncMode.INCREMENTAL)).mode is SyncMode.FULL

@@ -124,3 +124,12 @@ async def test_a_database_that_is_away_is_waited_for_and_then_named_without_its_
     assert last.startswith("CATALOG_DATABASE_URL: the database was not ready within 2 s: cannot connect: ")
     assert "Connect call failed" in last
     assert "hunter2secret" not in err
+
+
+async def test_a_misspelt_setting_is_named_at_the_start(database_url: str) -> None:
+    async with catalog(
+        DATABASE_URL=database_url, LISTEN_ADDRESS="127.0.0.1:0", LEASE_TLL="5s", ADDRESS="127.0.0.1:50051"
+    ) as process:
+        record = await logged(process, "CATALOG_LEASE_TLL")
+        await logged(process, "listening on port")
+    assert record["message"].endswith("did you mean CATALOG_LEASE_TTL?")

@@ -22,6 +22,7 @@ from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.schedule import SchedulePace, Scheduler
 from catalog_svc.usecases.set_schedule import SetSchedule
+from tests.fakes.known_platforms import KnownPlatforms
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld, until
 
@@ -49,6 +50,7 @@ class Replica:
             syncs=world.syncs,
             items=world.items,
             schedules=self.schedules,
+            platforms=KnownPlatforms(),
             defaults=defaults,
         )
         self.status = read.status

@@ -15,6 +15,7 @@ from tests.integration.servicekit.conftest import Handlers, Running, Serve
 
 CATALOG = DESCRIPTOR.services_by_name["CatalogService"].full_name
 VERSIONS = ["v1", "v1alpha"]
+SERVICES = [f"grpc.reflection.{version}.ServerReflection" for version in VERSIONS]
 
 
 async def ask(running: Running, version: str, **question: str) -> Any:
@@ -38,16 +39,16 @@ def catalog() -> list[Service]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_it_lists_only_services_that_it_can_describe(version: str, serve: Serve) -> None:
+async def test_it_lists_every_service_that_it_answers_and_can_describe(version: str, serve: Serve) -> None:
     async with serve(Handlers(), services=catalog()) as running:
         answer = await ask(running, version, list_services="")
         assert [service.name for service in answer.list_services_response.service] == sorted(
-            [CATALOG, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", "test.Probe"]
+            [CATALOG, "grpc.health.v1.Health", *SERVICES, "test.Probe"]
         )
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("symbol", [CATALOG, "google.rpc.ErrorInfo", "grpc.health.v1.Health"])
+@pytest.mark.parametrize("symbol", [CATALOG, "google.rpc.ErrorInfo", "grpc.health.v1.Health", *SERVICES])
 async def test_it_describes_services_and_the_details_of_errors(version: str, symbol: str, serve: Serve) -> None:
     async with serve(Handlers(), services=catalog()) as running:
         answer = await ask(running, version, file_containing_symbol=symbol)

@@ -44,6 +44,13 @@ async def health(running: Running, service: str) -> Any:
     return (await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)).status
 
 
+async def test_health_lists_the_server_and_each_service(serve: Serve) -> None:
+    async with serve(Handlers()) as running:
+        stub = health_pb2_grpc.HealthStub(running.channel)
+        listed = await stub.List(health_pb2.HealthListRequest(), timeout=5)
+        assert {name: answer.status for name, answer in listed.statuses.items()} == {"": SERVING, SERVICE: SERVING}
+
+
 async def test_health_answers_for_the_server_and_each_service(serve: Serve) -> None:
     async with serve(Handlers(unary_unary=echo)) as running:
         assert await health(running, "") == SERVING

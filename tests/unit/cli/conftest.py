@@ -50,7 +50,6 @@ class CommandLine:
             "CATALOGSYNC_CATALOG": catalog,
             "CATALOGSYNC_CONNECTOR": connector,
             "CATALOGSYNC_TOKEN": TOKEN,
-            "COLUMNS": "200",
         }
 
     async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:

@@ -125,3 +125,12 @@ def test_markup_in_a_message_is_text() -> None:
     with board:
         board.show(sync_of("a.example", 1, waiting=Waiting(reason=newer, message="[bold]wait[/bold]")))
     assert "[bold]wait[/bold]" in out.getvalue()
+
+
+def test_the_notes_of_an_ended_sync_follow_its_summary() -> None:
+    board, out = plain_board(Clock())
+    with board:
+        board.show(
+            sync_of("a.example", 2, state=Sync.STATE_SUCCEEDED, notes=["Stock is as of the last full sync."])
+        )
+    assert out.getvalue().splitlines()[1:] == ["  Note: Stock is as of the last full sync."]

@@ -64,11 +64,12 @@ async def test_platforms_lists_what_is_supported(connector: CheckingConnector, r
 async def test_status_tells_counts_freshness_and_the_last_sync(
     catalog: FakeCatalog, run: CommandLine, shop: Shop
 ) -> None:
-    ended = catalog.add_sync(shop, state=Sync.STATE_SUCCEEDED)
+    note = "Stock of 2 locations could not be read."
+    ended = catalog.add_sync(shop, state=Sync.STATE_SUCCEEDED, notes=[note])
     active = catalog.add_sync(shop, state=Sync.STATE_RUNNING)
     ran = await run("status", NAME)
     assert ran.code == 0
-    for told in ("625", "2,499", "never complete yet", ended.sync_id, active.sync_id):
+    for told in ("625", "2,499", "never complete yet", note, ended.sync_id, active.sync_id):
         assert told in ran.out
     assert (await run("status", NAME, "--json")).documents[0]["itemCount"] == "2499"
 

@@ -76,6 +76,27 @@ async def test_a_watched_sync_tells_its_outcome_by_the_exit_code(
     assert ran.out.splitlines()[-1].startswith(f"{NAME} {Sync.State.Name(state).removeprefix('STATE_')}: 40 items")
 
 
+async def test_start_with_watch_follows_the_sync_that_is_active_already(
+    catalog: FakeCatalog, run: CommandLine, shop: Shop
+) -> None:
+    sync = catalog.add_sync(shop, state=Sync.STATE_RUNNING)
+    process = await run.start("sync", "start", NAME, "--watch")
+    await eventually(lambda: catalog.watcher_count == 1)
+    await catalog.change(sync.sync_id, state=Sync.STATE_SUCCEEDED)
+    ran = await run.end(process)
+    assert (ran.code, len(catalog.syncs)) == (0, 1)
+    assert f"Sync {sync.sync_id} of {NAME} is active already" in ran.err
+
+
+@pytest.mark.parametrize("asked", [("--incremental",), ("--allow-mass-delete",)])
+async def test_start_with_watch_does_not_follow_a_sync_that_does_something_else(
+    catalog: FakeCatalog, run: CommandLine, shop: Shop, asked: tuple[str, ...]
+) -> None:
+    catalog.add_sync(shop, state=Sync.STATE_RUNNING, mode=Sync.MODE_FULL)
+    ran = await run("sync", "start", NAME, "--watch", *asked, "--json")
+    assert (ran.code, ran.error["reason"]) == (5, "SYNC_ALREADY_RUNNING")
+
+
 async def test_why_a_sync_failed_is_said_with_its_reason(catalog: FakeCatalog, run: CommandLine) -> None:
     error = Status(code=9, message="The shop refuses the credentials: connect it again.")
     error.details.add().Pack(ErrorInfo(reason="SOURCE_UNAUTHORIZED", domain="catalogsync"))
@@ -84,6 +105,16 @@ async def test_why_a_sync_failed_is_said_with_its_reason(catalog: FakeCatalog, r
     assert "connect it again. (SOURCE_UNAUTHORIZED)" in ran.out
     shown = await run("sync", "watch", next(iter(catalog.syncs)), "--json")
     assert shown.documents[-1]["error"]["details"][0]["reason"] == "SOURCE_UNAUTHORIZED"
+
+
+async def test_what_to_do_about_a_failed_sync_is_told_with_the_shop_filled_in(
+    catalog: FakeCatalog, run: CommandLine
+) -> None:
+    error = Status(code=9, message="500 of 600 items would be deleted.")
+    error.details.add().Pack(ErrorInfo(reason="MASS_DELETE_BLOCKED", domain="catalogsync"))
+    catalog.work = work_to(Sync.STATE_FAILED, error=error)
+    ran = await run("sync", "start", NAME, "--watch")
+    assert ran.err.rstrip().endswith(f"sync start {NAME} --full --allow-mass-delete")
 
 
 async def test_json_of_a_watched_sync_is_a_snapshot_a_line_up_to_the_terminal_one(
@@ -155,6 +186,15 @@ async def test_get_shows_one_sync(catalog: FakeCatalog, run: CommandLine, shop: 
     assert sync.sync_id in ran.out
     assert "PENDING" in ran.out
     assert (await run("sync", "get", sync.sync_id, "--json")).documents[0]["correlationId"] == "c0ffee"
+
+
+async def test_get_and_watch_show_what_the_sync_could_not_see(
+    catalog: FakeCatalog, run: CommandLine, shop: Shop
+) -> None:
+    note = "Prices of variations that changed without a date are seen by full syncs only."
+    sync = catalog.add_sync(shop, state=Sync.STATE_SUCCEEDED, notes=[note])
+    assert f"Note: {note}" in (await run("sync", "watch", sync.sync_id)).out
+    assert note in (await run("sync", "get", sync.sync_id)).out
 
 
 async def test_list_is_newest_first_of_the_shop_and_state_that_were_asked(

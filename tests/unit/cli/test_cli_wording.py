@@ -8,18 +8,24 @@ from catalogsync.catalog.v1.catalog_service_pb2 import Progress, RecordCounts, S
 from google.rpc.error_details_pb2 import ErrorInfo
 
 from cli.wording import (
+    age_text,
     counts_text,
     extent_text,
     has_ended,
     pace_text,
     printable,
     state_name,
-    summary_text,
+    summary_lines,
     waiting_text,
 )
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SHOP = Shop(platform="shopify", domain="demo.myshopify.com")
+
+
+def summary_text(sync: Sync) -> str:
+    (line,) = summary_lines(sync)
+    return line
 
 
 def waiting(reason: Waiting.Reason.ValueType, *, seconds: float | None = None, **fields: Any) -> Waiting:
@@ -135,3 +141,67 @@ def test_the_summary_of_a_failed_sync_tells_message_and_reason() -> None:
 
 def test_strangers_texts_cannot_steer_the_terminal() -> None:
     assert printable("a\x1b[2Jb\nc\u202ed\x9be") == "a [2Jb c d e"
+
+
+def ended(mode: Sync.Mode.ValueType, **progress: Any) -> Sync:
+    return Sync(shop=SHOP, state=Sync.STATE_SUCCEEDED, mode=mode, progress=Progress(**progress))
+
+
+def test_a_succeeded_sync_shows_no_estimate_and_no_percentage() -> None:
+    counts = RecordCounts(seen_count=3996, created_count=3996)
+    sync = ended(Sync.MODE_FULL, items=counts, estimated_item_count=4054)
+    assert extent_text(sync) == "3,996 items"
+    sync.state = Sync.STATE_FAILED
+    assert extent_text(sync) == "3,996 of 4,054 items (98 %)"
+
+
+def test_an_incremental_sync_that_changed_nothing_says_so() -> None:
+    sync = ended(Sync.MODE_INCREMENTAL)
+    sync.start_time.FromDatetime(NOW)
+    sync.end_time.FromDatetime(NOW + timedelta(seconds=0.9))
+    assert extent_text(sync) == "nothing changed"
+    assert summary_text(sync) == (
+        "shopify:demo.myshopify.com SUCCEEDED: nothing changed since the last complete sync in 0.9 s"
+    )
+    sync.changes_since_time.FromDatetime(NOW)
+    sync.progress.checked_product_count = 1200
+    assert "nothing changed since 2026-11-20 12:00:00Z (1,200 products checked) in 0.9 s" in summary_text(sync)
+    sync.progress.products.seen_count = 1
+    sync.progress.items.seen_count = sync.progress.items.unchanged_count = 3
+    assert "(3 items of 1 product compared, 1,200 products checked)" in summary_text(sync)
+
+
+def test_an_incremental_sync_tells_how_many_products_it_checked() -> None:
+    progress = Progress(items=RecordCounts(seen_count=2, updated_count=2), checked_product_count=800)
+    assert counts_text(Sync(progress=progress)) == "0 created, 2 updated, 0 unchanged, 800 products checked"
+
+
+def test_the_summary_is_followed_by_what_the_sync_could_not_see() -> None:
+    sync = ended(Sync.MODE_FULL)
+    sync.notes.extend(["Prices without a date are seen by full syncs only.", "No\nstock."])
+    assert summary_lines(sync)[1:] == [
+        "  Note: Prices without a date are seen by full syncs only.",
+        "  Note: No stock.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "sync",
+    [
+        ended(Sync.MODE_FULL),
+        ended(Sync.MODE_INCREMENTAL, items=RecordCounts(deleted_count=1)),
+        ended(Sync.MODE_INCREMENTAL, items=RecordCounts(updated_count=1)),
+        ended(Sync.MODE_INCREMENTAL, products=RecordCounts(updated_count=1)),
+        ended(Sync.MODE_INCREMENTAL, products=RecordCounts(set_aside_count=1)),
+    ],
+)
+def test_nothing_changed_is_said_only_of_an_incremental_sync_without_a_change(sync: Sync) -> None:
+    assert "nothing changed" not in summary_text(sync) + extent_text(sync)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "0s ago"), (12, "12s ago"), (300, "5m ago"), (7300, "2h ago"), (200_000, "2d ago")],
+)
+def test_an_age_is_told_in_its_largest_unit(seconds: int, text: str) -> None:
+    assert age_text(timedelta(seconds=seconds)) == text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from demo import children
 from demo.children import ChildDied, Family, child_environment
 
+ROOT = Path(__file__).parents[3]
 SLEEPS = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPS}"
 NOTES_ITS_END = """
@@ -18,6 +21,22 @@ import signal, sys, time
 def end(*_):
     open(sys.argv[1], "a").write(sys.argv[2] + " "); sys.exit(0)
 signal.signal(signal.SIGTERM, end); print("up", flush=True); time.sleep(60)
+"""
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from demo.children import Family
+
+async def main() -> None:
+    place = Path(sys.argv[1])
+    async with Family(directory=place, logs=place) as family:
+        await family.start("child", "-c", sys.argv[2])
+        print(family.pids["child"], flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
 """
 
 
@@ -96,3 +115,18 @@ def test_settings_of_the_caller_do_not_reach_the_demo() -> None:
     environment = child_environment(inherited, {"CATALOG_DATA_DIR": "/here"})
     assert environment["PATH"] == "/bin"
     assert {name for name in environment if name.startswith(("CATALOG_", "CONNECTOR_"))} == {"CATALOG_DATA_DIR"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_no_process_outlives_a_demo_that_was_killed(tmp_path: Path, number: signal.Signals) -> None:
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PARENT, str(tmp_path), SLEEPS, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    child = int(await parent.stdout.readline())
+    await up(tmp_path / "child.log")
+    parent.send_signal(number)
+    await parent.communicate()
+    async with asyncio.timeout(60):
+        while is_alive(child):
+            await asyncio.sleep(0.05)

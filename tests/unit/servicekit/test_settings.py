@@ -10,7 +10,14 @@ import pytest
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from servicekit.settings import Duration, ListenAddress, ServiceSettings, SettingsError, load_settings
+from servicekit.settings import (
+    Duration,
+    ListenAddress,
+    ServiceSettings,
+    SettingsError,
+    load_settings,
+    unknown_settings,
+)
 
 SECRET = "shpat_0123456789abcdef-canary"
 
@@ -163,3 +170,25 @@ def test_settings_cannot_be_changed() -> None:
     settings: Any = load_settings(ShopSettings)
     with pytest.raises(ValueError, match="frozen"):
         settings.batch = 1
+
+
+def test_a_misspelt_setting_is_named_with_what_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_TIMOUT", SECRET)
+    monkeypatch.setenv("SHOP_ALOW_INSECURE", "1")
+    monkeypatch.setenv("SHOP_TIMEOUT", "3s")
+    monkeypatch.setenv("LOG_FORMAT", "text")
+    monkeypatch.setenv("OTHER_TIMOUT", "3s")
+    (tmp_path / ".env").write_text("SHOP_BACH=7\nSHOP_BATCH=8\n")
+    assert unknown_settings(ShopSettings) == (
+        "SHOP_ALOW_INSECURE is not a setting of this service and has no effect; did you mean SHOP_ALLOW_INSECURE?",
+        "SHOP_BACH is not a setting of this service and has no effect; did you mean SHOP_BATCH?",
+        "SHOP_TIMOUT is not a setting of this service and has no effect; did you mean SHOP_TIMEOUT?",
+    )
+
+
+def test_a_variable_that_is_like_no_setting_is_named_without_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Kubernetes sets such variables for every Service of that name.
+    monkeypatch.setenv("SHOP_PORT_50051_TCP", "tcp://10.0.0.1:50051")
+    assert unknown_settings(ShopSettings) == (
+        "SHOP_PORT_50051_TCP is not a setting of this service and has no effect",
+    )

@@ -179,6 +179,7 @@ class Sync(_message.Message):
     SERVED_API_VERSION_FIELD_NUMBER: _builtins.int
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    CHANGES_SINCE_TIME_FIELD_NUMBER: _builtins.int
     sync_id: _builtins.str
     """Ours, a UUID."""
     state: Global___Sync.State.ValueType
@@ -235,6 +236,10 @@ class Sync(_message.Message):
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the sync could not see or decide, a sentence for people each. A sync with notes may have succeeded."""
 
+    @_builtins.property
+    def changes_since_time(self) -> _timestamp_pb2.Timestamp:
+        """An incremental sync reads what changed after this time; absent of a FULL one."""
+
     def __init__(
         self,
         *,
@@ -257,10 +262,11 @@ class Sync(_message.Message):
         served_api_version: _builtins.str = ...,
         correlation_id: _builtins.str = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        changes_since_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "shop", b"shop", "start_time", b"start_time", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes_since_time", b"changes_since_time", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "shop", b"shop", "start_time", b"start_time", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "correlation_id", b"correlation_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "mode", b"mode", "notes", b"notes", "parent_sync_id", b"parent_sync_id", "progress", b"progress", "revision", b"revision", "served_api_version", b"served_api_version", "shop", b"shop", "start_time", b"start_time", "state", b"state", "strategy", b"strategy", "sync_id", b"sync_id", "trigger", b"trigger", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "changes_since_time", b"changes_since_time", "correlation_id", b"correlation_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "mode", b"mode", "notes", b"notes", "parent_sync_id", b"parent_sync_id", "progress", b"progress", "revision", b"revision", "served_api_version", b"served_api_version", "shop", b"shop", "start_time", b"start_time", "state", b"state", "strategy", b"strategy", "sync_id", b"sync_id", "trigger", b"trigger", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -281,9 +287,13 @@ class Progress(_message.Message):
     ISSUE_COUNT_FIELD_NUMBER: _builtins.int
     CHECKED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
     estimated_product_count: _builtins.int
-    """What the whole pass will meet, as the platform estimates it."""
+    """What the whole pass will meet, as the platform estimates it. Once the sync has SUCCEEDED it equals
+    products.seen_count, or is absent.
+    """
     estimated_item_count: _builtins.int
-    """What the whole pass will meet, as the platform estimates it."""
+    """What the whole pass will meet, as the platform estimates it. Once the sync has SUCCEEDED it equals
+    items.seen_count, or is absent.
+    """
     items_per_second: _builtins.float
     """Over the last seconds; absent when nothing moves."""
     issue_count: _builtins.int

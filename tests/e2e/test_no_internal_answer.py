@@ -1,0 +1,211 @@
+"""No input makes the catalog answer INTERNAL, and what is wrong is named.
+
+Every field of every request that the contract has is filled with values that no caller should send, one at a time
+and then several at once, from a fixed seed. A new RPC or field is covered without a change here.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grpc
+import pytest
+from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from servicekit.channel import open_channel
+from tests.e2e.conftest import CATALOG, System, details
+
+SEED = 20_261_129
+COMBINATIONS = 40
+"""Of each method."""
+
+# A shop that nobody has credentials for: a start that turns out to be valid disturbs no other test.
+SHOP = pb.Shop(platform="shopify", domain="bad-inputs.myshopify.com")
+SYNC_ID = "01a225a7-d61c-77e2-ad50-6dfcdfdafb22"
+VALID: dict[str, Any] = {"shop": SHOP, "sync_id": SYNC_ID, "item_id": "1"}
+
+TEXTS = (
+    "\0",
+    "a\0b",
+    "x" * 300,
+    "x" * 100_000,
+    "%_\\",
+    "'; DROP TABLE sync; --",
+    "\u202egnp.exe",
+    "\ufffe",
+    "\U0010ffff",
+    " ",
+    "\n",
+    "null",
+    "7",
+    "../../etc/passwd",
+    # Other strings that UUID() reads as a valid id.
+    "01a225a7d61c77e2ad506dfcdfdafb22----",
+    SYNC_ID.upper(),
+    f"{{{SYNC_ID[:-2]}",
+    "".join(chr(ord(c) + 0xFEE0) if c.isdigit() else c for c in SYNC_ID),
+    "".join(chr(0x0660 + int(c)) if c.isdigit() else c for c in SYNC_ID),
+    "W10",
+    "eyJhIjoxfQ",
+)
+INT32 = (-1, -(2**31), 2**31 - 1)
+INT64 = (-1, -(2**63), 2**63 - 1)
+ENUMS = (-1, 7, 99, 2**31 - 1)
+SECONDS = (-62_135_596_801, -62_135_596_800, 253_402_300_799, 253_402_300_800, 2**63 - 1, -(2**63))
+NANOS = (-1, 10**9, -(2**31), 2**31 - 1)
+TIMES = [Timestamp(seconds=s) for s in SECONDS] + [Timestamp(seconds=1, nanos=n) for n in NANOS]
+DURATIONS = [Duration(seconds=s) for s in (*SECONDS, -1, 1)] + [Duration(seconds=60, nanos=n) for n in NANOS]
+INVALID_UTF8 = b"\xff\xfe\xc0\x80"
+
+
+def methods() -> list[Any]:
+    service = pb.DESCRIPTOR.services_by_name["CatalogService"]
+    return [method for method in service.methods if not method.server_streaming]
+
+
+def bad_values(field: Any) -> Sequence[Any]:
+    """Values of the field's type that no caller should send."""
+    if field.message_type is not None:
+        name = field.message_type.full_name
+        if name == Timestamp.DESCRIPTOR.full_name:
+            return TIMES
+        if name == Duration.DESCRIPTOR.full_name:
+            return DURATIONS
+        if name == pb.Shop.DESCRIPTOR.full_name:
+            platforms = [pb.Shop(platform=text, domain=SHOP.domain) for text in TEXTS]
+            domains = [pb.Shop(platform=SHOP.platform, domain=text) for text in TEXTS]
+            return [pb.Shop(), *platforms, *domains]
+        raise AssertionError(f"no bad values for a {name}: add some")
+    if field.enum_type is not None:
+        return ENUMS
+    by_type: dict[int, Sequence[Any]] = {
+        field.TYPE_STRING: TEXTS,
+        field.TYPE_INT32: INT32,
+        field.TYPE_INT64: INT64,
+        field.TYPE_BOOL: (True,),
+    }
+    return by_type[field.type]
+
+
+def request(method: Any, **changes: Any) -> Message:
+    """A request that is valid but for the changes."""
+    kind = GetMessageClass(method.input_type)
+    fields = {name: value for name, value in VALID.items() if name in method.input_type.fields_by_name}
+    for name, value in changes.items():
+        repeated = method.input_type.fields_by_name[name].is_repeated
+        fields[name] = [value] if repeated else value
+    return kind(**fields)
+
+
+def one_bad_field(method: Any) -> Iterator[tuple[str, bytes]]:
+    """Requests with one bad field: its name and the request."""
+    for field in method.input_type.fields:
+        for value in bad_values(field):
+            yield field.name, request(method, **{field.name: value}).SerializeToString()
+
+
+def several_bad_fields(method: Any) -> Iterator[bytes]:
+    dice = random.Random(f"{SEED} {method.name}")
+    fields = list(method.input_type.fields)
+    for _ in range(COMBINATIONS):
+        chosen = dice.sample(fields, dice.randint(1, len(fields)))
+        changes = {field.name: dice.choice(bad_values(field)) for field in chosen}
+        yield request(method, **changes).SerializeToString()
+
+
+def raw_bytes(method: Any) -> Iterator[bytes]:
+    """What is no message of the request's type at all, or holds text that is not UTF-8."""
+    yield from (b"\xff" * 20, b"\x0a\xff\xff\xff\xff\x0f", b"\x0b" * 50)
+    for field in method.input_type.fields:
+        if field.type == field.TYPE_STRING:
+            tag = field.number << 3 | 2
+            head = bytes([tag]) if tag < 128 else bytes([tag & 0x7F | 0x80, tag >> 7])
+            yield head + bytes([len(INVALID_UTF8)]) + INVALID_UTF8
+
+
+async def answer(channel: grpc.aio.Channel, method: Any, raw: bytes) -> grpc.aio.AioRpcError | None:
+    """The error of a call; None: it was answered."""
+    call = channel.unary_unary(f"/{CATALOG}/{method.name}")
+    try:
+        await call(raw, timeout=30)
+    except grpc.aio.AioRpcError as error:
+        return error
+    return None
+
+
+def violated(error: grpc.aio.AioRpcError) -> set[str]:
+    """The fields that an INVALID_REQUEST names; empty for every other answer."""
+    found = details(error)
+    if found["ErrorInfo"].reason != "INVALID_REQUEST":
+        return set()
+    return {violation.field for violation in found["BadRequest"].field_violations}
+
+
+def assert_expected(error: grpc.aio.AioRpcError, raw: bytes) -> None:
+    """Every error has a reason of ours and a code that is the caller's to mend."""
+    allowed = (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+    )
+    assert error.code() in allowed, (error.code(), error.details(), raw[:200])
+    if (
+        error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        and details(error)["ErrorInfo"].reason == "INVALID_REQUEST"
+    ):
+        assert violated(error), (error.details(), raw[:200])
+
+
+@pytest.mark.parametrize("method", methods(), ids=lambda method: method.name)
+async def test_a_bad_field_is_never_an_internal_error_and_is_named(system: System, method: Any) -> None:
+    async with open_channel(system.catalog_address) as channel:
+        refused = 0
+        for name, raw in one_bad_field(method):
+            error = await answer(channel, method, raw)
+            if error is None:
+                continue
+            assert_expected(error, raw)
+            named = violated(error)
+            assert all(field.partition(".")[0] == name for field in named), (name, named, raw[:200])
+            refused += bool(named)
+        assert refused > 0
+
+
+@pytest.mark.parametrize("method", methods(), ids=lambda method: method.name)
+async def test_several_bad_fields_at_once_are_never_an_internal_error(system: System, method: Any) -> None:
+    async with open_channel(system.catalog_address) as channel:
+        for raw in several_bad_fields(method):
+            error = await answer(channel, method, raw)
+            if error is not None:
+                assert_expected(error, raw)
+
+
+@pytest.mark.parametrize("method", methods(), ids=lambda method: method.name)
+async def test_what_is_no_request_is_called_so(system: System, method: Any) -> None:
+    async with open_channel(system.catalog_address) as channel:
+        for raw in raw_bytes(method):
+            error = await answer(channel, method, raw)
+            assert error is not None, raw
+            assert (error.code(), violated(error)) == (grpc.StatusCode.INVALID_ARGUMENT, {"request"}), raw
+
+
+@pytest.mark.parametrize(
+    "sync_id",
+    [
+        "01a225a7d61c77e2ad506dfcdfdafb22----",
+        SYNC_ID.upper(),
+        "".join(chr(ord(c) + 0xFEE0) if c.isdigit() else c for c in SYNC_ID),
+        "".join(chr(0x0660 + int(c)) if c.isdigit() else c for c in SYNC_ID),
+    ],
+)
+async def test_a_sync_id_is_taken_only_as_the_server_writes_it(system: System, sync_id: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await system.catalog.GetSync(pb.GetSyncRequest(sync_id=sync_id))
+    assert violated(caught.value) == {"sync_id"}

@@ -1,0 +1,131 @@
+"""However a process that runs the embedded PostgreSQL ends, it leaves no server behind."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import open_directory
+
+ROOT = Path(__file__).parents[3]
+
+USER = """
+import asyncio, sys
+from pathlib import Path
+from catalog_svc.storage.embedded import embedded_postgres
+
+async def main() -> None:
+    async with embedded_postgres(Path(sys.argv[1])):
+        print("running", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+TEST = """
+import asyncio
+from pathlib import Path
+
+import asyncpg
+
+async def test_it_runs_until_killed(postgres_url: str) -> None:
+    connection = await asyncpg.connect(postgres_url)
+    directory = await connection.fetchval("SHOW data_directory")
+    await connection.close()
+    file = Path({file!r})
+    file.with_suffix(".part").write_text(directory)
+    file.with_suffix(".part").rename(file)
+    await asyncio.Event().wait()
+"""
+
+
+@asynccontextmanager
+async def process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.wait()
+
+
+@asynccontextmanager
+async def user(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process with the embedded PostgreSQL on `data_dir`."""
+    async with process("-c", USER, str(data_dir)) as started:
+        assert started.stdout is not None
+        assert await started.stdout.readline() == b"running\n"
+        yield started
+
+
+def server_of(data_dir: Path) -> psutil.Process:
+    return psutil.Process(int((data_dir / "postmaster.pid").read_text().splitlines()[0]))
+
+
+def watchdogs_of(data_dir: Path) -> list[psutil.Process]:
+    return [
+        found
+        for found in psutil.process_iter(["cmdline"])
+        if str(data_dir) in (found.info["cmdline"] or ()) and "postgres_watchdog.py" in str(found.info["cmdline"])
+    ]
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(120):
+        while not condition():
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+async def test_a_process_that_is_ended_by_a_signal_leaves_no_server_behind(number: signal.Signals) -> None:
+    with open_directory("watchdog") as place:
+        data = place / "data"
+        async with user(data) as started:
+            server = server_of(data)
+            started.send_signal(number)
+            await eventually(lambda: not server.is_running())
+            await eventually(lambda: watchdogs_of(data) == [])
+
+
+async def test_a_server_with_another_living_user_goes_on() -> None:
+    with open_directory("watchdog") as place:
+        data = place / "data"
+        async with user(data) as first, user(data) as second:
+            server = server_of(data)
+            first.kill()
+            await first.wait()
+            await eventually(lambda: len(watchdogs_of(data)) == 1)
+            assert server.is_running()
+            second.kill()
+            await eventually(lambda: not server.is_running())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+async def test_a_run_of_the_tests_that_is_ended_leaves_no_server_behind(number: signal.Signals) -> None:
+    """With two workers of xdist, as `make test` has."""
+    with open_directory("watchdog") as place:
+        told = place / "data_directories"
+        told.mkdir()
+        for name in ("a", "b"):
+            (place / f"test_{name}.py").write_text(TEST.format(file=str(told / name)))
+        (place / "conftest.py").write_text("from tests.conftest import *\n")
+        options = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(place), "-p", "no:cacheprovider")
+        async with process("-m", "pytest", *options, "-n", "2", "--dist", "loadfile", str(place)) as run:
+            await eventually(lambda: [path.name for path in sorted(told.iterdir())] == ["a", "b"])
+            servers = [server_of(Path(path.read_text())) for path in told.iterdir()]
+            run.send_signal(number)
+            await eventually(lambda: not any(server.is_running() for server in servers))

@@ -1,0 +1,56 @@
+"""What is asked of a shop that was never synced."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from catalog_svc.domain.errors import ShopNotFound
+from catalog_svc.domain.schedule import ScheduleDefaults
+from catalog_svc.domain.shop import ShopKey
+from catalog_svc.storage.database import Database
+from catalog_svc.storage.schedules import ScheduleStore
+from catalog_svc.usecases.read_catalog import ReadCatalog
+from servicekit.failure import InvalidRequest
+from tests.fakes.known_platforms import KnownPlatforms
+from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
+
+
+def reading(world: CatalogWorld, platforms: KnownPlatforms) -> ReadCatalog:
+    return ReadCatalog(
+        shops=world.shops,
+        syncs=world.syncs,
+        items=world.items,
+        schedules=ScheduleStore(Database(world.engine)),
+        platforms=platforms,
+        defaults=ScheduleDefaults(incremental_every=timedelta(), full_every=timedelta()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "field"),
+    [
+        (ShopKey("foo", "bar.example"), "shop.platform"),
+        (ShopKey("shopify", "bar.example"), "shop.domain"),
+    ],
+)
+async def test_a_shop_that_no_sync_can_be_started_of_is_a_wrong_request(
+    world: CatalogWorld, key: ShopKey, field: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await reading(world, KnownPlatforms()).status(key)
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_shop_that_was_never_synced_is_not_found_also_while_the_connector_is_away(
+    world: CatalogWorld, answers: bool
+) -> None:
+    with pytest.raises(ShopNotFound):
+        await reading(world, KnownPlatforms(answers=answers)).status(SHOP)
+
+
+async def test_a_shop_that_was_synced_is_answered_whatever_the_connector_supports_now(world: CatalogWorld) -> None:
+    await world.order()
+    assert (await reading(world, KnownPlatforms(platforms=())).status(SHOP)).shop.key == SHOP

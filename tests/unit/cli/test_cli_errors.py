@@ -1,0 +1,62 @@
+"""An error's message tells the cause and its next step is a command: neither repeats the other."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from catalog_svc.domain.errors import RequestIdReused, ShopNotFound, SyncAlreadyRunning, SyncNotResumable
+from catalog_svc.domain.shop import ShopKey
+from cli.failed import error_line
+from servicekit.failure import Failure
+from servicekit.status import STATUS_CODES, ReceivedFailure
+
+SHOP = ShopKey("shopify", "demo.myshopify.com")
+SYNC_ID = UUID("01a225a7-d61c-77e2-ad50-6dfcdfdafb22")
+
+
+def line(failure: Failure) -> str:
+    received = ReceivedFailure(
+        code=STATUS_CODES[failure.reason],
+        message=failure.message,
+        reason=failure.reason,
+        metadata=failure.metadata,
+    )
+    return error_line(received)
+
+
+@pytest.mark.parametrize(
+    ("failure", "text"),
+    [
+        (
+            ShopNotFound(SHOP),
+            f"Error: shop {SHOP} is not known here: no sync of it was ever started [SHOP_NOT_FOUND]; "
+            f"start its first sync: catalogsync sync start {SHOP}",
+        ),
+        (
+            SyncAlreadyRunning(SHOP, SYNC_ID),
+            f"Error: sync {SYNC_ID} of shop {SHOP} is active [SYNC_ALREADY_RUNNING]; "
+            f"watch it: catalogsync sync watch {SYNC_ID}",
+        ),
+        (
+            SyncNotResumable(SYNC_ID, "FAILED", "it stored nothing", shop=SHOP),
+            f"Error: sync {SYNC_ID} cannot be resumed: it stored nothing [SYNC_NOT_RESUMABLE]; "
+            f"start a new one: catalogsync sync start {SHOP}",
+        ),
+        (
+            RequestIdReused("a"),
+            "Error: request_id 'a' was used before with other parameters [REQUEST_ID_REUSED]; "
+            "take another --request-id, or leave it out",
+        ),
+    ],
+)
+def test_the_next_step_is_told_once_with_everything_filled_in(failure: Failure, text: str) -> None:
+    assert line(failure) == text
+
+
+def test_missing_credentials_are_an_operators_task_with_the_settings_named() -> None:
+    failure = ReceivedFailure(
+        code=STATUS_CODES["CREDENTIALS_NOT_FOUND"], message="no credentials", reason="CREDENTIALS_NOT_FOUND"
+    )
+    assert "CONNECTOR_CREDENTIALS_FILE" in error_line(failure)

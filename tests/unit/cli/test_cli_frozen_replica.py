@@ -1,0 +1,107 @@
+"""A replica that is frozen keeps its connections: whoever watches notices, and goes on elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import grpc
+import pytest
+from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
+from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+
+from cli.client import open_catalog
+from cli.options import Options
+from cli.watching import Patience
+from servicekit import channel
+from tests.fakes.catalog_service import CatalogServer
+
+ROOT = Path(__file__).parents[3]
+HEARTBEAT_SECONDS = 30
+"""At most, by the contract of WatchSync."""
+STALL = 1.0
+Watch = Callable[[str, str], AsyncIterator[Sync]]
+
+
+def example() -> ModuleType:
+    """examples/python-bff/follow.py."""
+    spec = spec_from_file_location("follow", ROOT / "examples/python-bff/follow.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+async def watch_with_the_cli(address: str, sync_id: str) -> AsyncIterator[Sync]:
+    patience = Patience(stall=STALL, first_pause=0.05, longest_pause=0.2)
+    async with open_catalog(Options(catalog=address)) as client:
+        async for sync in client.watch(sync_id, patience=patience):
+            yield sync
+
+
+async def watch_with_the_python_bff(address: str, sync_id: str) -> AsyncIterator[Sync]:
+    follow = example()
+    async with grpc.aio.insecure_channel(address, options=follow.CHANNEL_OPTIONS) as link:
+        async for sync in follow.follow(CatalogServiceStub(link), sync_id, silent_seconds=STALL):
+            yield sync
+
+
+@asynccontextmanager
+async def other_process(sync: Sync) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """A replica that knows the sync, and its port."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.fakes.catalog_process",
+        sync.SerializeToString().hex(),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        yield process, int(await process.stdout.readline())
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@pytest.mark.parametrize("watch", [watch_with_the_cli, watch_with_the_python_bff])
+@pytest.mark.parametrize("fault", [signal.SIGSTOP, signal.SIGKILL])
+async def test_a_watch_leaves_a_dead_replica_and_goes_on_after_the_last_revision(
+    server: CatalogServer, shop: Shop, watch: Watch, fault: signal.Signals
+) -> None:
+    sync = server.fake.add_sync(shop, state=Sync.STATE_RUNNING)
+    await server.die()
+    async with other_process(sync) as (process, port):
+        seen = []
+        async with asyncio.timeout(60):
+            async for snapshot in watch(f"ipv4:127.0.0.1:{port},{server.address}", sync.sync_id):
+                seen.append(snapshot.revision)
+                if len(seen) == 1:
+                    process.send_signal(fault)
+                    await server.fake.change(sync.sync_id, state=Sync.STATE_SUCCEEDED)
+                    await server.start()
+    assert seen == [1, 2]
+    asked = [request.after_revision for method, request, _ in server.fake.requests if method == "WatchSync"]
+    assert set(asked) == {1}
+
+
+@pytest.mark.parametrize("options", [channel._OPTIONS, example().CHANNEL_OPTIONS], ids=["cli", "python-bff"])
+def test_a_dead_connection_is_dropped_within_two_heartbeats(options: tuple[tuple[str, int | str], ...]) -> None:
+    known = dict(options)
+    dropped_ms = int(known["grpc.keepalive_time_ms"]) + int(known["grpc.keepalive_timeout_ms"])
+    assert dropped_ms <= 2 * HEARTBEAT_SECONDS * 1000
+    # Otherwise gRPC sends at most one ping a minute to whoever only listens.
+    assert known["grpc.http2.max_pings_without_data"] == 0
+
+
+def test_a_silent_stream_is_dead_after_two_heartbeats() -> None:
+    assert Patience().stall == example().SILENT_SECONDS == 2 * HEARTBEAT_SECONDS
