@@ -40,9 +40,9 @@ class MeteredLeases:
         with noticing(self._metrics):
             await self._inner.release(lease)
 
-    async def begin(self, lease: Lease, header: SourceHeader) -> BegunPass:
+    async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> BegunPass:
         with noticing(self._metrics):
-            begun = await self._inner.begin(lease, header)
+            begun = await self._inner.begin(lease, header, restart=restart)
         self._metrics.goes_on(lease)
         return begun
 

@@ -180,10 +180,10 @@ class LeaseStore:
 
         await self._database.write(work)
 
-    async def begin(self, lease: Lease, header: SourceHeader) -> BegunPass:
+    async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> BegunPass:
         """Keeps what the source's header tells; the first header's watermark stays. Raises LeaseLost.
 
-        A currency other than the stored one turns the pass into a full one from the beginning.
+        A currency other than the stored one, or `restart`, turns the pass into a full one from the beginning.
         """
         values = {
             "notes": list(dict.fromkeys(header.notes)),
@@ -197,7 +197,7 @@ class LeaseStore:
         async def work(connection: AsyncConnection) -> BegunPass:
             row = await _fenced(connection, _BEGIN, {**_key(lease), **values})
             stored = (await _shop_of(connection, row)).currency_code
-            if stored and stored != header.profile.currency_code:
+            if restart or (stored and stored != header.profile.currency_code):
                 row = await _restarted(connection, row, header, stored)
             shop = await store_profile(
                 connection, merchant_id=lease.merchant_id, shop_id=lease.shop_id, profile=header.profile
@@ -289,7 +289,8 @@ async def _restarted(
         return row
     await connection.execute(_DROP_SEEN, {"merchant_id": row["merchant_id"], "pass_id": row["pass_id"]})
     currency = header.profile.currency_code
-    note = f"The shop's currency changed from {stored_currency} to {currency}: everything was read anew."
+    change = f" from {stored_currency} to {currency}" if stored_currency != currency else ""
+    note = f"The shop's currency changed{change}: everything was read anew."
     values = {
         "merchant_id": row["merchant_id"],
         "sync_id": row["sync_id"],

@@ -138,11 +138,11 @@ class Leases(Protocol):
 
     async def release(self, lease: Lease) -> None: ...
 
-    async def begin(self, lease: Lease, header: SourceHeader) -> BegunPass:
+    async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> BegunPass:
         """Keeps what the header tells.
 
-        A currency other than the stored one turns the pass into a full one from the beginning, and the shop into
-        one that was never complete.
+        A currency other than the stored one, or `restart`, turns the pass into a full one from the beginning, and
+        the shop into one that was never complete.
         """
         ...
 

@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 _RESUMED_AT_ONCE = frozenset({"STREAM_EXPIRED", "SERVER_DRAINING"})
 """Nothing is wrong: the connector moves the stream to another connection or replica."""
 
+_CURRENCY_CHANGED = "SOURCE_CURRENCY_CHANGED"
+
 _WAITS = {
     "SOURCE_RATE_LIMITED": WaitReason.THROTTLED,
     "TOKEN_SERVICE_UNAVAILABLE": WaitReason.TOKEN_SERVICE,
@@ -78,6 +80,8 @@ class SyncRun:
         self._patience = Patience(limits, claimed.stuck_for)
         self._reconciliation = self._new_reconciliation()
         self._size = TransactionSize(limits)
+        self._restart = False
+        """Whether the next pass reads everything from the beginning, whatever is stored of this one."""
         self.is_ending = False
         """Whether this run writes the end of its sync, or has written it. The write may be committed, and seen by
         others, before its answer arrives."""
@@ -103,6 +107,8 @@ class SyncRun:
         try:
             await self._one_pass()
         except SourceFailed as failure:
+            # Of a pass that it cannot go on with the connector sends no header that would tell the new currency.
+            self._restart |= failure.reason == _CURRENCY_CHANGED
             if self._patience.is_over(failure, never_answered=not self._sync.shop.currency_code):
                 await self._fail(failure)
             else:
@@ -139,8 +145,8 @@ class SyncRun:
     async def _one_pass(self) -> None:
         request = SourceRequest(
             shop=self._sync.shop.key,
-            updated_after=self._updated_after,
-            checkpoint=self._checkpoint,
+            updated_after=None if self._restart else self._updated_after,
+            checkpoint=b"" if self._restart else self._checkpoint,
             max_batch_products=self._batch_limit(),
         )
         async with ReadAhead(self._source.fetch(request)) as events:
@@ -170,15 +176,17 @@ class SyncRun:
 
     async def _begin(self, header: SourceHeader) -> bool:
         """Whether the stream may be read on; False: something else is to be read than was asked for."""
-        begun = await self._leases.begin(self.lease, header)
+        restarted, asked = self._restart, (self._checkpoint, self._updated_after)
+        begun = await self._leases.begin(self.lease, header, restart=restarted)
+        self._restart = False
         self._show(begun.sync)
         self._meter.start(time.monotonic())
-        if (self._checkpoint, self._updated_after) == (begun.checkpoint, begun.updated_after):
-            return True
         self._checkpoint, self._updated_after = begun.checkpoint, begun.updated_after
+        if asked == (begun.checkpoint, begun.updated_after):
+            return True
         self._reconciliation = self._new_reconciliation()
         _log.info("the shop's currency changed: the sync reads everything anew", extra=about(self._claimed))
-        return False
+        return restarted
 
     def _new_reconciliation(self) -> Reconciliation:
         return Reconciliation(self, self._source, self._sweeps, allow_mass_delete=self._claimed.allow_mass_delete)

@@ -63,7 +63,7 @@ class MemoryLeases:
 
         await self._link.transaction(work)
 
-    async def begin(self, lease: Lease, header: SourceHeader) -> BegunPass:
+    async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> BegunPass:
         def work(state: State) -> BegunPass:
             row = self._catalog.held(state, lease)
             before = state.shops[row.sync.shop.key].currency_code
@@ -83,7 +83,7 @@ class MemoryLeases:
             counted = row.claims_without_progress + (row.begun_epoch != row.epoch)
             began = replace(shown, claims_without_progress=counted, begun_epoch=row.epoch)
             began = replace(began, watermark=row.watermark or header.watermark)
-            if before and before != header.profile.currency_code:
+            if restart or (before and before != header.profile.currency_code):
                 began = _restarted(state, began, header, before)
             return BegunPass(
                 sync=state.keep(began), checkpoint=began.checkpoint, updated_after=began.updated_after
@@ -211,7 +211,8 @@ def _restarted(state: State, row: SyncRow, header: SourceHeader, before: str) ->
         return row
     state.seen.pop(row.pass_id, None)
     currency = header.profile.currency_code
-    note = f"The shop's currency changed from {before} to {currency}: everything was read anew."
+    change = f" from {before} to {currency}" if before != currency else ""
+    note = f"The shop's currency changed{change}: everything was read anew."
     progress = row.sync.progress
     sync = replace(
         row.sync,

@@ -463,6 +463,14 @@ async def test_another_currency_starts_a_resumed_full_pass_over(stores: Stores, 
     assert (other.checkpoint, other.sync.progress.products.seen, await stores.seen()) == (b"", 0, set())
 
 
+async def test_a_pass_is_started_over_when_it_is_told_to(stores: Stores, replica: Replica) -> None:
+    claimed = await begun(replica)
+    lease = await apply(replica, claimed, batch(product("1"), checkpoint=b"1"))
+    over = await replica.leases.begin(lease, HEADER, restart=True)
+    assert (over.checkpoint, over.sync.progress.products.seen, await stores.seen()) == (b"", 0, set())
+    assert over.sync.notes == ("The shop's currency changed: everything was read anew.",)
+
+
 async def test_after_a_currency_change_the_next_sync_is_full_until_one_has_succeeded(replica: Replica) -> None:
     await stored(replica, product("1"))
     claimed = await begun(replica)

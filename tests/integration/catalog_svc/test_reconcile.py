@@ -7,7 +7,7 @@ from datetime import timedelta
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
 
-from catalog_svc.domain.errors import ConnectorUnavailable
+from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
@@ -178,6 +178,19 @@ async def test_an_incremental_sync_of_a_shop_whose_currency_changed_reads_everyt
     assert [request.updated_after is None for request in source.requests] == [False, True]
     currencies = await world.rows("SELECT DISTINCT currency_code FROM item WHERE deleted_at IS NULL")
     assert [row["currency_code"] for row in currencies] == ["USD"]
+
+
+async def test_a_pass_that_the_source_cannot_go_on_with_since_the_currency_changed_starts_over(
+    world: CatalogWorld,
+) -> None:
+    source = shop_of(*range(6))
+    source.batch_size = 2
+    changed = SourceFailed(reason="SOURCE_CURRENCY_CHANGED", message="it changed", passing=True)
+    source.failures = {4: [changed]}
+    sync = await synced(world, source)
+    assert sync.state is SyncState.SUCCEEDED
+    assert [request.checkpoint for request in source.requests] == [b"", b""]
+    assert sync.progress.products.seen == 6
 
 
 async def test_a_currency_that_changes_while_missing_products_are_read_starts_the_pass_over(
