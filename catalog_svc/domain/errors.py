@@ -160,7 +160,7 @@ class StorageUnavailable(Failure):
 
     def __init__(
         self,
-        message: str = "the database does not answer; try again",
+        message: str = "the database is unavailable; try again",
         *,
         cause: StorageCause = StorageCause.UNREACHABLE,
     ) -> None:
