@@ -38,29 +38,32 @@ DOMAIN: Final = "store-abc123.mybigcommerce.com"
 def violations(value: Any, schema: dict[str, Any], place: str) -> Iterator[str]:
     """What `value` has that `schema` does not allow."""
     schema = SCHEMAS[schema["$ref"]] if "$ref" in schema else schema
+    kind = schema["type"]
     if value is None:
         if not schema.get("nullable") and place.rpartition(".")[2] not in NULL_IN_PRACTICE:
             yield f"{place} is null"
-        return
-    kind = schema["type"]
-    if not isinstance(value, KINDS[kind]) or (isinstance(value, bool) and kind != "boolean"):
+    elif type(value) not in KINDS[kind]:
         yield f"{place} is no {kind}: {value!r}"
-    elif kind == "object" and "properties" in schema:
-        yield from (f"{place} lacks {name}" for name in schema.get("required", ()) if name not in value)
-        for name, inner in value.items():
-            if name in schema["properties"]:
-                yield from violations(inner, schema["properties"][name], f"{place}.{name}")
-            elif name not in BETA:
-                yield f"{place} has an unknown {name}"
+    elif kind == "object":
+        yield from _violations_of_object(value, schema, place)
     elif kind == "array":
         for inner in value:
             yield from violations(inner, schema["items"], place)
     elif value not in schema.get("enum", (value,)):
         yield f"{place} is {value!r}"
-    elif isinstance(value, int | Decimal) and not (
+    elif kind in ("integer", "number") and not (
         schema.get("minimum", value) <= value <= schema.get("maximum", value)
     ):
         yield f"{place} is out of bounds: {value!r}"
+
+
+def _violations_of_object(value: dict[str, Any], schema: dict[str, Any], place: str) -> Iterator[str]:
+    known = schema.get("properties", value.keys())
+    yield from (f"{place} lacks {name}" for name in schema.get("required", ()) if name not in value)
+    yield from (f"{place} has an unknown {name}" for name in value.keys() - known - BETA)
+    for name, inner in value.items():
+        if "properties" in schema and name in known:
+            yield from violations(inner, known[name], f"{place}.{name}")
 
 
 REPLIES: Final = {
