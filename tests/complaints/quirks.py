@@ -160,15 +160,38 @@ QUIRKS: Final = (
     Row(
         "quirk-shifting-pages",
         "Rows that are trashed move later rows to pages that were read already; equal dates have no order",
-        "Order by id, pages overlap by a row and step back; distinct ids are counted.",
-        tests(f"{_W}devstore", "a_storm_of_writes_loses_nothing_that_stays")
+        "Order by id, pages overlap by a row and step back; once anything moved, ids prove that all came.",
+        tests(
+            f"{_W}devstore",
+            "a_storm_of_writes_loses_nothing_that_stays",
+            "a_product_restored_behind_the_reader_is_read_by_its_id",
+        )
         + tests(f"{_W}sweep", "a_storm_of_trashing_while_the_sweep_reads_takes_no_other_product_along"),
     ),
     Row(
+        "quirk-rows-left-out",
+        "A page lacks a row that its total counts, once under load or for ever",
+        "It is asked for again; what stays missing is located and named, and the sync succeeds without deleting.",
+        tests(f"{_W}dropped_rows", "no_product_is_lost_to_dropped_rows_while_others_change")
+        + tests(f"{_R}families", "a_product_that_is_counted_and_cannot_be_loaded_is_named_and_the_pass_goes_on"),
+    ),
+    Row(
+        "quirk-stale-children",
+        "A product goes on naming variations that are gone",
+        "Each is asked for once before it counts as gone, or the product as incomplete.",
+        tests(
+            f"{_W}by_id",
+            "a_variation_that_is_gone_is_gone_though_its_product_still_names_it",
+            "a_missing_variation_that_is_alive_is_not_taken_for_gone",
+        ),
+    ),
+    Row(
         "quirk-undated-stock",
-        "Stock changes without moving a date",
-        "Incremental passes look at the stock of everything.",
-        tests(f"{_W}sweep", "stock_that_moved_without_a_date_is_told")
+        "Stock and prices change without moving a date",
+        "Incremental passes look at the stock and the prices of everything.",
+        tests(
+            f"{_W}sweep", "stock_that_moved_without_a_date_is_told", "prices_that_changed_without_a_date_are_told"
+        )
         + tests(f"{_S}stock", "stock_that_moved_without_a_date_is_told_with_the_price")
         + tests(_B, "stock_that_moved_without_a_date_is_told_by_the_next_incremental_pass"),
     ),

@@ -78,6 +78,9 @@ class PassReader:
             watermark=position.watermark,
             estimated_product_count=len(ids),
         )
+        never = tuple(key for key in self._request.product_ids if not _is_id(key))
+        if never:
+            yield Batch(products=(), checkpoint=b"", deleted_product_ids=never)
         async with aclosing(self._delivery(facts).given(ids, position)) as batches:
             async for batch, after in batches:
                 position = after
@@ -192,5 +195,5 @@ async def _same(position: Position) -> Position:
 
 
 def _is_id(text: str) -> bool:
-    """Whether a product of a store can have this id; nothing is known of others."""
-    return text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_ID
+    """Whether a product of a store can have this id."""
+    return text.isascii() and text.isdigit() and text[0] != "0" and len(text) < 20 and int(text) <= _MOST_ID

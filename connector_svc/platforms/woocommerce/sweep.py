@@ -38,6 +38,9 @@ from connector_svc.platforms.woocommerce.wire import (
 
 _log = logging.getLogger(__name__)
 _TRASH: Final = ("status", "trash")
+_NOT_ALL_LISTED: Final = (
+    "The store did not list all products that it counts: this sync does not notice which were deleted for good."
+)
 
 
 class Sweep:
@@ -72,14 +75,15 @@ class Sweep:
         """Says that all products were listed only if the store counts no more, and none was hidden."""
         total = (await self._client.count(PRODUCTS, ())).total
         listed, closing = position.listed, position.closing or Closing()
+        all_listed = listed.whole and total is not None and listed.count >= total
         return End(
             source_count=closing.source_count,
             emitted_count=position.counts.emitted,
             set_aside_count=position.counts.set_aside,
             emitted_item_count=position.counts.emitted_items,
             warnings=closing.warnings,
-            notes=closing.notes,
-            all_listed=listed.whole and total is not None and listed.count >= total,
+            notes=closing.notes if all_listed else (*closing.notes, _NOT_ALL_LISTED),
+            all_listed=all_listed,
         )
 
     async def _levels(

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from connector_svc.domain.fetch import FetchRequest
-from devstore.catalog.model import Kind
+from devstore.catalog.model import Kind, Product
 from devstore.faults import Aim, FaultKind, ScriptedFault
 from devstore.woocommerce.quirk import WooQuirk
 from tests.contract.woocommerce.reading import SHOP, Pass, read
@@ -26,8 +26,9 @@ def _deleted(seen: Pass) -> list[str]:
     return [key for batch in seen.batches for key in batch.deleted_product_ids]
 
 
-def _variable(store: Store) -> list[int]:
-    return [p.id for p in store.catalog.products() if p.kind is Kind.VARIABLE and len(p.variants) >= 3]
+def _variable(store: Store) -> Product:
+    """The last product of three variations or more."""
+    return [p for p in store.catalog.products() if p.kind is Kind.VARIABLE and len(p.variants) >= 3][-1]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -59,14 +60,14 @@ async def test_an_id_that_the_store_does_not_have_is_deleted_and_one_it_does_not
     async with woo_store(tmp_path, products=60, specials=False) as (store, platform):
         ids = [product.id for product in store.catalog.products()]
         alive, trashed, deleted, dies, closed = ids[:5]
-        variation = store.catalog.product(_variable(store)[-1]).variants[0].id
+        variation = _variable(store).variants[0].id
         store.catalog.trash_product(trashed)
         for gone in (deleted, dies, closed):
             store.catalog.delete_product(gone)
         store.running.add_fault(SHOP.domain, Broken())
         seen = await read(platform, _request(alive, trashed, deleted, dies, closed, variation, 77, "no-id"))
     assert [product.id for product in seen.products] == [str(alive)]
-    assert set(_deleted(seen)) == {str(key) for key in (trashed, deleted, variation, 77)}
+    assert set(_deleted(seen)) == {str(key) for key in (trashed, deleted, variation, 77, "no-id")}
 
 
 async def test_a_row_that_the_list_of_ids_leaves_out_is_read_alone_and_not_taken_for_deleted(
@@ -88,7 +89,7 @@ async def test_a_variation_that_is_gone_is_gone_though_its_product_still_names_i
 ) -> None:
     quirks = frozenset({WooQuirk.STALE_CHILDREN})
     async with woo_store(tmp_path, products=120, version=version, woo_quirks=quirks) as (store, platform):
-        parent = store.catalog.product(_variable(store)[-1])
+        parent = _variable(store)
         request = await since_now(platform)
         removed = parent.variants[1].id
         store.catalog.delete_variant(removed, touch=False)
@@ -106,7 +107,7 @@ async def test_a_variation_that_is_gone_is_gone_though_its_product_still_names_i
 async def test_a_missing_variation_that_is_alive_is_not_taken_for_gone(tmp_path: Path) -> None:
     """No list holds it, also by its id: a plugin filters lists."""
     async with woo_store(tmp_path, products=120) as (store, platform):
-        parent = store.catalog.product(_variable(store)[-1])
+        parent = _variable(store)
         hidden = parent.variants[1].id
 
         class Filtered:
@@ -127,7 +128,7 @@ async def test_a_missing_variation_that_is_alive_is_not_taken_for_gone(tmp_path:
 async def test_a_404_of_one_products_variations_is_no_missing_shop(tmp_path: Path) -> None:
     quirks = frozenset({WooQuirk.NO_BULK_VARIATIONS})
     async with woo_store(tmp_path, products=60, woo_quirks=quirks) as (store, platform):
-        parent = store.catalog.product(_variable(store)[-1])
+        parent = _variable(store)
 
         class Gone:
             async def __call__(self, request: web.Request) -> web.StreamResponse | None:

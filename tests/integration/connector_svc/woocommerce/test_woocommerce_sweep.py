@@ -278,6 +278,7 @@ async def test_a_product_restored_behind_the_sweep_keeps_it_from_concluding(tmp_
                 seen.ends.append(event)
     assert str(first.id) not in listed(seen.batches)
     assert not seen.end.all_listed
+    assert any("deleted for good" in note for note in seen.end.notes)
 
 
 async def test_a_product_created_while_the_sweep_reads_is_listed_too(tmp_path: Path) -> None:
