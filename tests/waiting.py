@@ -15,6 +15,8 @@ PATIENCE = 60.0
 """Seconds. It ends what hangs; whatever works needs a small part of it, on an overloaded machine too."""
 
 _POLL = 0.01
+_SETTLING_POLL = 0.005
+_TURNS_TO_SETTLE = 20
 
 
 async def until(condition: Callable[[], object], *, seconds: float = PATIENCE) -> None:
@@ -40,3 +42,18 @@ async def forever() -> NoReturn:
     """Stay until cancelled."""
     await asyncio.Event().wait()
     raise AssertionError("nobody sets the event")
+
+
+async def settled(seen: Callable[[], T]) -> T:
+    """What `seen` returns once it stays the same: for what must not happen any more.
+
+    It counts turns of the loop, in each of which whatever is ready goes on. On a busy machine they take longer.
+    """
+    last, same = seen(), 0
+    async with asyncio.timeout(PATIENCE):
+        while same < _TURNS_TO_SETTLE:
+            await asyncio.sleep(_SETTLING_POLL)
+            now = seen()
+            same = same + 1 if now == last else 0
+            last = now
+    return last
