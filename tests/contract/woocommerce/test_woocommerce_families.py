@@ -107,7 +107,7 @@ async def test_a_route_that_two_chunks_find_of_no_use_at_once_is_left_for_the_ne
     store = Half(has_official=True)
     async with (
         listening(store, tls) as url,
-        platform_at(url, KeyRing([keys(KEY, SECRET)]), ca=tls.ca) as platform,
+        platform_at(url, KeyRing([keys(KEY, SECRET)]), ca=tls.ca, monotonic=lambda: 0.0) as platform,
     ):
         seen = await read(platform, FetchRequest(shop=SHOP, max_batch_products=10))
     assert seen.items().keys() == ITEM_IDS

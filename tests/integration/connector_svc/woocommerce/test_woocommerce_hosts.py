@@ -21,6 +21,9 @@ from tests.contract.woocommerce.reading import SHOP, read
 from tests.integration.connector_svc.woocommerce.woo_store import KEY, SECRET, Store, woo_store
 from tests.waiting import PATIENCE, settled, turns, until, within_patience
 
+EQUALLY_QUICK = {"monotonic": lambda: 0.0}
+"""Options of a platform that finds no answer slow, however busy this machine is."""
+
 
 async def reads_whole(store: Store, platform: Platform) -> None:
     seen = await read(platform)
@@ -149,10 +152,14 @@ async def test_weights_arrive_with_the_stores_unit(tmp_path: Path, theirs: str, 
 async def test_never_more_than_eight_calls_are_under_way_however_many_passes_read(
     tmp_path: Path, quirk: WooQuirk
 ) -> None:
-    async with woo_store(tmp_path, products=80, workers=MOST_CALLS, work_ms=5, woo_quirks=frozenset({quirk})) as (
-        store,
-        platform,
-    ):
+    async with woo_store(
+        tmp_path,
+        products=80,
+        workers=MOST_CALLS,
+        work_ms=5,
+        woo_quirks=frozenset({quirk}),
+        options=EQUALLY_QUICK,
+    ) as (store, platform):
         await asyncio.gather(read(platform), read(platform))
         assert 2 <= store.shop.woocommerce.host.most_busy <= MOST_CALLS
 
@@ -276,17 +283,15 @@ async def test_a_slow_version_holds_back_the_first_product_and_no_call(tmp_path:
             elif request.path.endswith("/system_status"):
                 await within_patience(self.enough.wait())
 
-    async with woo_store(tmp_path, products=100, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=100, specials=False, options=EQUALLY_QUICK) as (store, platform):
         store.running.add_fault(SHOP.domain, Slow())
         await reads_whole(store, platform)
 
 
 async def test_the_operators_limit_of_connections_is_the_most(tmp_path: Path) -> None:
     trips = Trips()
-    async with woo_store(tmp_path, options={"connections_per_host": 2}, products=80, specials=False) as (
-        store,
-        platform,
-    ):
+    options = {"connections_per_host": 2, "monotonic": trips.clock}
+    async with woo_store(tmp_path, options=options, products=80, specials=False) as (store, platform):
         store.running.add_fault(SHOP.domain, trips)
         await read(platform)
     assert max(trips.sizes) == 2
