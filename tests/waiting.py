@@ -26,6 +26,14 @@ async def until(condition: Callable[[], object], *, seconds: float = PATIENCE) -
             await asyncio.sleep(_POLL)
 
 
+async def found(look: Callable[[], Awaitable[T | None]]) -> T:
+    """What `look` finds in the end. Raises TimeoutError."""
+    async with asyncio.timeout(PATIENCE):
+        while (seen := await look()) is None:
+            await asyncio.sleep(_POLL)
+    return seen
+
+
 async def within_patience(awaitable: Awaitable[T]) -> T:
     """What `awaitable` returns. Raises TimeoutError when it hangs."""
     async with asyncio.timeout(PATIENCE):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -31,6 +30,7 @@ from catalog_svc.usecases.run_sync import SyncRunner
 from catalog_svc.usecases.sync_feed import SyncFeed
 from servicekit.drain import Drain
 from tests.fakes.product_source import WATERMARK
+from tests.waiting import until as until
 
 SHOP = ShopKey("shopify", "demo.myshopify.com")
 HEADER = SourceHeader(
@@ -58,7 +58,7 @@ class RecordingFeed(SyncFeed):
 class CatalogWorld:
     """One replica's view of a database."""
 
-    def __init__(self, engine: AsyncEngine, *, ttl: timedelta = timedelta(seconds=15)) -> None:
+    def __init__(self, engine: AsyncEngine, *, ttl: timedelta = timedelta(minutes=5)) -> None:
         database = Database(engine)
         self.engine = engine
         self.drain = Drain()
@@ -125,10 +125,3 @@ class CatalogWorld:
 @pytest.fixture
 async def world(engine: AsyncEngine) -> CatalogWorld:
     return CatalogWorld(engine)
-
-
-async def until(condition: Any, *, seconds: float = 10) -> None:
-    """Waits for a condition that other tasks make true."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)

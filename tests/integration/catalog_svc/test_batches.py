@@ -197,7 +197,7 @@ async def test_no_statement_of_a_batch_outlives_the_lease(world: CatalogWorld) -
     await world.execute("CREATE TRIGGER slow BEFORE INSERT ON product FOR EACH ROW EXECUTE FUNCTION slow()")
     claimed = await started(world)
     store = BatchStore(Database(world.engine, attempts=1), ttl=timedelta(seconds=1))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(50):
         with pytest.raises(StorageUnavailable):
             await store.apply(
                 claimed.lease, claimed.sync.shop, batch(product("1")), full=True, items_per_second=None

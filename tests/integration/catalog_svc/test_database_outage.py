@@ -15,6 +15,7 @@ from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.sync import SyncState
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
+from tests.waiting import until, within_patience
 
 QUICK: dict[str, Any] = {"storage_retry_delay": timedelta(milliseconds=20), "items_per_transaction": 1}
 
@@ -79,7 +80,8 @@ async def test_connections_cut_all_the_time_stop_nothing(world: CatalogWorld, en
     async def cut() -> None:
         nonlocal cuts
         while True:
-            await asyncio.sleep(0.6)
+            more = len(world.published) + 20
+            await until(lambda wanted=more: len(world.published) > wanted)
             async with engine.connect() as connection:
                 await connection.execute(
                     text("""
@@ -91,8 +93,7 @@ async def test_connections_cut_all_the_time_stop_nothing(world: CatalogWorld, en
     cutting = asyncio.create_task(cut())
     try:
         source = shop_of(60)
-        source.delay = 0.03
-        sync = await asyncio.wait_for(world.sync(source, **QUICK), 60)
+        sync = await within_patience(world.sync(source, **QUICK))
     finally:
         cutting.cancel()
         await asyncio.gather(cutting, return_exceptions=True)

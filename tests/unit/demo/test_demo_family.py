@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from demo import children
 from demo.children import ChildDied, Family, child_environment
+from tests.waiting import forever, until
 
 SLEEPS = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPS}"
@@ -26,9 +26,7 @@ def family_in(directory: Path) -> Family:
 
 
 async def up(log: Path) -> None:
-    async with asyncio.timeout(15):
-        while "up" not in log.read_text():  # noqa: ASYNC240 - the sign of another process
-            await asyncio.sleep(0.02)
+    await until(lambda: "up" in log.read_text())
 
 
 def is_alive(pid: int) -> bool:
@@ -62,7 +60,7 @@ async def test_a_death_ends_the_work_with_the_last_lines_of_the_log(tmp_path: Pa
     async with family_in(tmp_path) as family:
         await family.start("brittle", "-c", "print('the reason', flush=True); raise SystemExit(3)")
         with pytest.raises(ChildDied, match="brittle ended with code 3") as raised:
-            await family.during(asyncio.sleep(30))
+            await family.during(forever())
     assert "the reason" in str(raised.value)
 
 
