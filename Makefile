@@ -40,6 +40,7 @@ check: $(BIN)/.synced .venv-bench/.synced ## Lint, format, types, protos, stale 
 	$(BIN)/buf format --diff --exit-code protos
 	$(UV) lock --quiet --check
 	.venv-bench/bin/python -m bench.chart --check
+	$(BIN)/pytest --quiet -m chart tests/unit/bench
 	@$(MAKE) --no-print-directory gen GEN_OUT=.gen-check
 	@diff -r --exclude=__pycache__ --exclude='*.egg-info' .gen-check/catalogsync gen/catalogsync \
 	  && rm -rf .gen-check || { echo 'gen/ is stale: run make gen'; exit 1; }

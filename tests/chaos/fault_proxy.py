@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random
 
@@ -32,7 +32,7 @@ class _Link:
         """Carries bytes one way until the link ends. An end that nobody hears of stays unheard."""
         while data := await source.read(_CHUNK):
             if proxy.latency:
-                await asyncio.sleep(proxy.latency)
+                await proxy.sleep(proxy.latency)
             if not self.silent:
                 sink.write(self._admitted(data))
                 await sink.drain()
@@ -57,7 +57,9 @@ class FaultProxy:
         *,
         random: Random,
         on_link: Callable[[int], None] = lambda _: None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        self.sleep = sleep
         self.latency = 0.0
         """Seconds that are added to each chunk, either way."""
         self._targets = targets

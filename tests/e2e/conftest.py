@@ -23,6 +23,7 @@ from demo.children import Family
 from demo.stack import first_line, serving
 from servicekit.channel import open_channel
 from tests.conftest import open_directory
+from tests.waiting import forever
 
 ROOT = Path(__file__).parents[2]
 CATALOG = "catalogsync.catalog.v1.CatalogService"
@@ -181,8 +182,7 @@ async def bad_shops() -> AsyncIterator[dict[str, str]]:
         return web.Response(status=404, text="Not Found", content_type="text/html")
 
     async def silent(request: web.Request) -> web.Response:
-        await asyncio.sleep(3600)
-        return web.Response()
+        await forever()
 
     async def moved(request: web.Request) -> web.Response:
         return web.Response(status=301, headers={"Location": "https://elsewhere.example/"})

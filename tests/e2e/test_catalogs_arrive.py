@@ -14,6 +14,7 @@ import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 
 from tests.e2e.conftest import System
+from tests.waiting import PATIENCE
 
 FULL_SHOPS = [
     ("shopify", "demo.myshopify.com"),
@@ -92,12 +93,15 @@ async def test_watchers_see_growing_revisions_and_all_of_them_the_same_end(syste
 
 async def test_a_cancelled_sync_ends_for_its_watchers_at_once(system: System) -> None:
     started = await system.start("woocommerce", "silent.example")
-    watching = asyncio.create_task(system.watch(started.sync_id))
-    await asyncio.sleep(0.3)
-    async with asyncio.timeout(2):
-        answer = await system.catalog.CancelSync(pb.CancelSyncRequest(sync_id=started.sync_id))
-        assert answer.sync.state == pb.Sync.STATE_CANCELLED
-        assert (await watching)[-1].sync.state == pb.Sync.STATE_CANCELLED
+    watching = system.catalog.WatchSync(pb.WatchSyncRequest(sync_id=started.sync_id))
+    states: list[pb.Sync.State.ValueType] = []
+    async with asyncio.timeout(PATIENCE):
+        async for message in watching:
+            states.append(message.sync.state)
+            if message.sync.state == pb.Sync.STATE_RUNNING and states.count(pb.Sync.STATE_RUNNING) == 1:
+                answer = await system.catalog.CancelSync(pb.CancelSyncRequest(sync_id=started.sync_id))
+                assert answer.sync.state == pb.Sync.STATE_CANCELLED
+    assert states[-1] == pb.Sync.STATE_CANCELLED
     again = await system.start("woocommerce", "silent.example")
     assert (await system.watch(again.sync_id))[-1].sync.state == pb.Sync.STATE_FAILED
 

@@ -74,8 +74,6 @@ class MemorySource:
         """Whether the last reader has let go."""
         self.open_passes = 0
         self.before_batch: Callable[[int], None] = lambda delivered: None
-        self.delay = 0.0
-        """Seconds that each batch takes."""
         self.hold: asyncio.Event | None = None
         """When set, delivery stops after the first batch until the event."""
 
@@ -117,7 +115,7 @@ class MemorySource:
             if position in self.waits:
                 yield self.waits[position]
             self.before_batch(position)
-            await asyncio.sleep(self.delay)
+            await asyncio.sleep(0)
             batch = self.products[position : position + min(size, self.batch_size)]
             first, position = position == 0, position + max(len(batch), 1)
             yield self._batch(batch, position, with_issues=first)

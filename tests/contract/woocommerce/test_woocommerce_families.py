@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from tests.contract.woocommerce.expected import ITEM_IDS
 from tests.contract.woocommerce.reading import SHOP, KeyRing, Pass, keys, platform_at, read
 from tests.contract.woocommerce.recorded import recorded
 from tests.contract.woocommerce.replay import KEY, SECRET, ReplayStore, Row, listening, send
+from tests.waiting import until
 
 ANALYTICS = "/wp-json/wc-analytics/variations"
 PRODUCTS = "/wp-json/wc/v3/products"
@@ -145,16 +145,19 @@ async def test_a_list_that_ignores_parent_is_not_asked_for_every_chunk_again(tls
 
 async def test_a_route_that_two_chunks_find_of_no_use_at_once_is_left_for_the_next_one_only(tls: TlsFiles) -> None:
     class Half(ReplayStore):
+        waiting = 0
+
         async def answer(self, request: web.Request) -> web.Response:
             if request.path == "/wp-json/wc/v3/variations" and "parent" in request.query:
-                await asyncio.sleep(0.05)
+                self.waiting += 1
+                await until(lambda: self.waiting >= 2)
                 return send(recorded("variations-v3-all-404"))
             return await super().answer(request)
 
     store = Half(has_official=True)
     async with (
         listening(store, tls) as url,
-        platform_at(url, KeyRing([keys(KEY, SECRET)]), ca=tls.ca) as platform,
+        platform_at(url, KeyRing([keys(KEY, SECRET)]), ca=tls.ca, monotonic=lambda: 0.0) as platform,
     ):
         seen = await read(platform, FetchRequest(shop=SHOP, max_batch_products=10))
     assert seen.items().keys() == ITEM_IDS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -31,6 +30,8 @@ from catalog_svc.usecases.run_sync import SyncRunner
 from catalog_svc.usecases.sync_feed import SyncFeed
 from servicekit.drain import Drain
 from tests.fakes.product_source import WATERMARK
+from tests.waiting import found
+from tests.waiting import until as until
 
 SHOP = ShopKey("shopify", "demo.myshopify.com")
 HEADER = SourceHeader(
@@ -58,7 +59,7 @@ class RecordingFeed(SyncFeed):
 class CatalogWorld:
     """One replica's view of a database."""
 
-    def __init__(self, engine: AsyncEngine, *, ttl: timedelta = timedelta(seconds=15)) -> None:
+    def __init__(self, engine: AsyncEngine, *, ttl: timedelta = timedelta(minutes=5)) -> None:
         database = Database(engine)
         self.engine = engine
         self.drain = Drain()
@@ -95,12 +96,13 @@ class CatalogWorld:
 
     async def claim(self) -> ClaimedSync:
         """The lease of the one free sync."""
-        async with asyncio.timeout(30):
+
+        async def claim() -> ClaimedSync | None:
             # A write of its last owner may hold the row for a moment.
-            while not (claims := await self.leases.claim()):
-                await asyncio.sleep(0.01)
-        (claimed,) = claims
-        return claimed
+            claims = await self.leases.claim()
+            return claims[0] if claims else None
+
+        return await found(claim)
 
     async def sync(self, source: ProductSource, mode: SyncMode = SyncMode.FULL, **limits: Any) -> Sync:
         """A whole sync, from order to end."""
@@ -128,10 +130,3 @@ class CatalogWorld:
 @pytest.fixture
 async def world(engine: AsyncEngine) -> CatalogWorld:
     return CatalogWorld(engine)
-
-
-async def until(condition: Any, *, seconds: float = 10) -> None:
-    """Waits for a condition that other tasks make true."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)

@@ -21,6 +21,7 @@ from catalog_svc.storage.database import Database
 from catalog_svc.storage.engine import open_engine
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
+from tests.waiting import PATIENCE
 
 
 def batch(*products: pb.Product, checkpoint: bytes = b"1", currency_code: str = "EUR") -> SourceBatch:
@@ -197,11 +198,11 @@ async def test_no_statement_of_a_batch_outlives_the_lease(world: CatalogWorld) -
     """It holds the sync's row: who would take over a replica frozen in the middle of it waits for its end."""
     await world.execute("""
         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$""")
+        $$ BEGIN PERFORM pg_sleep(600); RETURN NEW; END $$""")
     await world.execute("CREATE TRIGGER slow BEFORE INSERT ON product FOR EACH ROW EXECUTE FUNCTION slow()")
     claimed = await started(world)
     store = BatchStore(Database(world.engine, attempts=1), ttl=timedelta(seconds=1))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(StorageUnavailable):
             await store.apply(
                 claimed.lease, claimed.sync.shop, batch(product("1")), full=True, items_per_second=None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -20,6 +21,7 @@ from catalog_svc.domain.sync import Sync, SyncState, SyncTrigger
 from catalog_svc.usecases.change_sync import ChangeSync
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
+from tests.waiting import within_patience
 
 REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", passing=False)
 
@@ -50,7 +52,8 @@ async def running(world: CatalogWorld) -> tuple[Sync, MemorySource, asyncio.Task
     ordered = await world.order()
     source = shop_of(6)
     source.hold = asyncio.Event()
-    task = asyncio.create_task(world.runner(source).run(await world.claim()))
+    # No renewal tells the run that its sync has ended.
+    task = asyncio.create_task(world.runner(source, renew_every=timedelta(hours=1)).run(await world.claim()))
     await until(lambda: any(s.progress.products.seen for s in world.published))
     return ordered, source, task
 
@@ -61,19 +64,19 @@ async def test_a_cancel_on_the_same_replica_stops_the_run_at_once_and_keeps_what
     ordered, _, task = await running(world)
     cancelled = await changes(world).cancel(ordered.sync_id)
     assert cancelled.state is SyncState.CANCELLED
-    await asyncio.wait_for(task, 1)
+    await within_patience(task)
     sync = await world.syncs.get(ordered.sync_id)
     assert (sync.state, sync.progress.products.seen) == (SyncState.CANCELLED, 2)
     assert len(await world.rows("SELECT * FROM product")) == 2
 
 
-async def test_a_cancel_on_another_replica_stops_the_run_within_two_seconds(
+async def test_a_cancel_on_another_replica_stops_the_run_at_the_next_look(
     world: CatalogWorld, engine: AsyncEngine
 ) -> None:
     ordered, source, task = await running(world)
     polling = asyncio.create_task(world.feed.run(world.drain))
     await changes(CatalogWorld(engine)).cancel(ordered.sync_id)
-    await asyncio.wait_for(task, 2)
+    await within_patience(task)
     assert source.closed
     polling.cancel()
     await asyncio.gather(polling, return_exceptions=True)
@@ -86,7 +89,7 @@ async def test_a_run_that_has_not_heard_of_the_cancel_cannot_write(
     await CatalogWorld(engine).orders.cancel(ordered.sync_id)
     assert source.hold is not None
     source.hold.set()
-    await asyncio.wait_for(task, 2)
+    await within_patience(task)
     assert len(await world.rows("SELECT * FROM product")) == 2
 
 
@@ -135,7 +138,7 @@ async def test_a_resumed_full_pass_takes_nothing_for_gone_that_its_parent_met(wo
 async def test_a_cancelled_sync_can_be_resumed_and_a_resumed_one_again(world: CatalogWorld) -> None:
     ordered, source, task = await running(world)
     await changes(world).cancel(ordered.sync_id)
-    await asyncio.wait_for(task, 1)
+    await within_patience(task)
     source.hold = None
     source.failures = {4: [REVOKED]}
     first = await resume(world, ordered)

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servicekit.channel import open_channel
 from tests.e2e.conftest import CATALOG, ROOT, free_port
+from tests.waiting import PATIENCE, within_patience
 
 
 @asynccontextmanager
@@ -41,7 +42,7 @@ async def catalog(*arguments: str, **settings: str) -> AsyncIterator[asyncio.sub
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
     """Exit code and everything it wrote."""
-    _, err = await asyncio.wait_for(process.communicate(), 30)
+    _, err = await within_patience(process.communicate())
     assert process.returncode is not None
     return process.returncode, err.decode()
 
@@ -49,7 +50,7 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
 async def logged(process: asyncio.subprocess.Process, message: str) -> dict[str, Any]:
     """The first log line with that message."""
     assert process.stderr is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while line := await process.stderr.readline():
             record: dict[str, Any] = json.loads(line)
             if message in record["message"]:
@@ -75,7 +76,7 @@ async def test_it_refuses_an_unmigrated_database_migrates_on_command_and_then_se
         async with open_channel(f"127.0.0.1:{port}") as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             for service in ("", CATALOG):
-                answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+                answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
         serving.send_signal(signal.SIGTERM)
         code, err = await ended(serving)

@@ -22,7 +22,8 @@ from catalog_svc.storage.database import Database
 from catalog_svc.usecases.work import Worker
 from tests.conftest import execute
 from tests.fakes.product_source import MemorySource, product
-from tests.integration.catalog_svc.conftest import CatalogWorld, until
+from tests.integration.catalog_svc.conftest import CatalogWorld
+from tests.waiting import until, within_patience
 
 QUICK: dict[str, Any] = {"storage_retry_delay": timedelta(milliseconds=20), "items_per_transaction": 1}
 
@@ -120,10 +121,13 @@ async def test_a_sweep_may_meet_an_outage(
 async def test_connections_cut_all_the_time_stop_nothing(world: CatalogWorld, engine: AsyncEngine) -> None:
     cuts = 0
 
+    def more_than(count: int) -> bool:
+        return len(world.published) > count
+
     async def cut() -> None:
         nonlocal cuts
         while True:
-            await asyncio.sleep(0.6)
+            await until(partial(more_than, len(world.published) + 20))
             async with engine.connect() as connection:
                 await connection.execute(
                     text("""
@@ -135,8 +139,7 @@ async def test_connections_cut_all_the_time_stop_nothing(world: CatalogWorld, en
     cutting = asyncio.create_task(cut())
     try:
         source = shop_of(60)
-        source.delay = 0.03
-        sync = await asyncio.wait_for(world.sync(source, **QUICK), 60)
+        sync = await within_patience(world.sync(source, **QUICK))
     finally:
         cutting.cancel()
         await asyncio.gather(cutting, return_exceptions=True)

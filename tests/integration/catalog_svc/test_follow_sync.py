@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -19,6 +20,7 @@ from catalog_svc.usecases.sync_feed import SyncFeed
 from servicekit.drain import ServerDraining
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
+from tests.waiting import until, within_patience
 
 QUICK = WatchLimits(heartbeat_every=timedelta(milliseconds=100))
 QUICKLY = ShowPace(min_interval=timedelta(milliseconds=10))
@@ -32,6 +34,8 @@ class Follower:
             world.syncs, poll_every=timedelta(milliseconds=20), max_followers=max_followers, pace=QUICKLY
         )
         self.follow = FollowSync(syncs=world.syncs, feed=self.feed, drain=world.drain, limits=limits)
+        self.shown: list[Snapshot] = []
+        """What the last call of `all` was shown so far."""
         self._polling = asyncio.create_task(self.feed.run(world.drain))
 
     async def stop(self) -> None:
@@ -39,8 +43,11 @@ class Follower:
         await asyncio.gather(self._polling, return_exceptions=True)
 
     async def all(self, *args: object) -> list[Snapshot]:
+        self.shown = []
         async with aclosing(self.follow(*args)) as snapshots:  # type: ignore[arg-type]
-            return [snapshot async for snapshot in snapshots]
+            async for snapshot in snapshots:
+                self.shown.append(snapshot)
+            return self.shown
 
 
 @pytest.fixture
@@ -61,9 +68,9 @@ async def test_a_follower_on_another_replica_sees_growing_revisions_and_the_end(
 ) -> None:
     ordered = await world.order()
     following = asyncio.create_task(follower.all(ordered.sync_id, 0))
-    await asyncio.sleep(0.05)
+    await until(lambda: follower.shown)
     await run_slowly(world, MemorySource([product(str(n)) for n in range(30)]))
-    snapshots = await asyncio.wait_for(following, 5)
+    snapshots = await within_patience(following)
     news = [s.sync.revision for s in snapshots if not s.heartbeat]
     assert news == sorted(set(news))
     assert snapshots[0].sync.state is SyncState.PENDING
@@ -125,13 +132,16 @@ async def test_more_followers_than_allowed_are_turned_away(world: CatalogWorld, 
             await follower.all(ordered.sync_id, 0)
 
 
-async def test_a_drain_ends_a_watch_at_once(world: CatalogWorld, follower: Follower) -> None:
+async def test_a_drain_ends_a_watch_at_once(world: CatalogWorld) -> None:
+    hour = timedelta(hours=1)
+    follower = Follower(world, limits=WatchLimits(heartbeat_every=hour, longest_silence=hour))
     ordered = await world.order()
     following = asyncio.create_task(follower.all(ordered.sync_id, 0))
-    await asyncio.sleep(0.05)
+    await until(lambda: follower.shown)
     world.drain.start()
     with pytest.raises(ServerDraining):
-        await asyncio.wait_for(following, 1)
+        await within_patience(following)
+    await follower.stop()
 
 
 async def test_an_old_watch_asks_its_client_to_come_again(engine: AsyncEngine) -> None:
@@ -140,7 +150,7 @@ async def test_an_old_watch_asks_its_client_to_come_again(engine: AsyncEngine) -
     follower = Follower(world, limits=limits)
     ordered = await world.order()
     with pytest.raises(StreamExpired):
-        await asyncio.wait_for(follower.all(ordered.sync_id, 0), 2)
+        await within_patience(follower.all(ordered.sync_id, 0))
     await follower.stop()
 
 
@@ -148,21 +158,23 @@ async def test_one_query_serves_all_followers_of_a_replica(world: CatalogWorld, 
     ordered = await world.order()
     follower = Follower(world)
     calls: list[int] = []
+    callers: set[asyncio.Task[Any] | None] = set()
     original = world.syncs.get_many
 
     async def counted(sync_ids: object) -> object:
         calls.append(len(list(sync_ids)))  # type: ignore[call-overload]
+        callers.add(asyncio.current_task())
         return await original(sync_ids)  # type: ignore[arg-type]
 
     world.syncs.get_many = counted  # type: ignore[method-assign, assignment]
     following = [asyncio.create_task(follower.all(ordered.sync_id, 0)) for _ in range(8)]
-    await asyncio.sleep(0.3)
+    await until(lambda: len(calls) > 5)
     for task in following:
         task.cancel()
     await asyncio.gather(*following, return_exceptions=True)
     await follower.stop()
     assert set(calls) == {1}
-    assert len(calls) <= 16
+    assert len(callers) == 1
 
 
 async def test_followers_that_come_at_once_are_shown_the_same_object_of_one_read(world: CatalogWorld) -> None:

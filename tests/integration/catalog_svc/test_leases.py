@@ -43,13 +43,14 @@ async def test_a_silent_owner_is_replaced_and_finds_its_lease_lost(world: Catalo
 
 
 async def test_renewing_keeps_a_lease_beyond_its_ttl(engine: AsyncEngine) -> None:
-    world = CatalogWorld(engine, ttl=timedelta(milliseconds=400))
-    await world.order()
+    world = CatalogWorld(engine, ttl=timedelta(minutes=5))
+    ordered = await world.order()
     claimed = await world.claim()
-    for _ in range(4):
-        await asyncio.sleep(0.2)
-        await world.leases.renew(claimed.lease)
+    await world.expire_lease(ordered.sync_id)
+    await world.leases.renew(claimed.lease)
     assert await world.leases.claim() == []
+    (left,) = await world.rows("SELECT lease_until - clock_timestamp() AS time FROM sync")
+    assert timedelta(minutes=4) < left["time"] <= timedelta(minutes=5)
 
 
 async def test_a_released_sync_is_free_at_once_and_the_hand_over_counts_as_no_failure(world: CatalogWorld) -> None:

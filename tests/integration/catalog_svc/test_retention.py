@@ -19,6 +19,7 @@ from catalog_svc.usecases.retention import Keeping, Retention
 from servicekit.drain import ServerDraining
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld, until
+from tests.waiting import within_patience
 
 
 def retention(world: CatalogWorld, *, every: timedelta = timedelta(hours=1), **sizes: int) -> Retention:
@@ -230,7 +231,7 @@ async def test_the_loop_forgets_soon_after_its_start_and_ends_with_the_drain(wor
         while remaining[0]:
             remaining[0] = len(await world.rows("SELECT 1 FROM idempotency_key"))
 
-    await asyncio.wait_for(count(), 10)
+    await within_patience(count())
     world.drain.start()
     await until(running.done)
     await running

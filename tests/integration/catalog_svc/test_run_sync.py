@@ -14,6 +14,7 @@ from catalog_svc.domain.progress import Waiting, WaitReason
 from catalog_svc.domain.sync import SyncState
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import HEADER, CatalogWorld, until
+from tests.waiting import within_patience
 
 ITEMS = "SELECT item_id FROM item ORDER BY item_id"
 
@@ -141,7 +142,7 @@ async def test_a_drained_replica_hands_over_and_the_next_one_repeats_nothing(
     running = asyncio.create_task(world.runner(source).run(await world.claim()))
     await until(lambda: any(s.progress.products.seen for s in world.published))
     world.drain.start()
-    await asyncio.wait_for(running, 2)
+    await within_patience(running)
 
     source.hold = None
     other = CatalogWorld(engine)
@@ -161,7 +162,7 @@ async def test_a_run_whose_lease_was_taken_stops_and_leaves_the_end_to_the_new_o
     await until(lambda: any(s.progress.products.seen for s in world.published))
     # As another replica's claim does, at a moment when no renewal can come in between.
     await world.execute("UPDATE sync SET epoch = epoch + 1")
-    await asyncio.wait_for(running, 2)
+    await within_patience(running)
     assert (await world.syncs.get(ordered.sync_id)).state is SyncState.RUNNING
 
 
@@ -175,7 +176,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(world: CatalogWorld, engine
     other = CatalogWorld(engine)
     claimed = await other.claim()
     source.hold.set()
-    await asyncio.wait_for(zombie, 2)
+    await within_patience(zombie)
     await other.runner(source).run(claimed)
     sync = await world.syncs.get(ordered.sync_id)
     assert (sync.state, sync.progress.products.seen) == (SyncState.SUCCEEDED, 6)

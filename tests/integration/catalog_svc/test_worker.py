@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.sync import SyncState
+from catalog_svc.domain.sync import ClaimedSync, SyncState
 from catalog_svc.usecases.work import Worker
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
+from tests.waiting import settled, within_patience
 
 
 def worker(world: CatalogWorld, source: MemorySource, *, max_running: int, max_per_platform: int) -> Worker:
@@ -39,9 +41,23 @@ def held_source() -> MemorySource:
     return source
 
 
+def looking_in_vain(world: CatalogWorld) -> asyncio.Event:
+    """Set once somebody has looked for work in vain."""
+    looked, claim = asyncio.Event(), world.leases.claim
+
+    async def claiming(**options: Any) -> list[ClaimedSync]:
+        claimed = await claim(**options)
+        if not claimed:
+            looked.set()
+        return claimed
+
+    world.leases.claim = claiming  # type: ignore[method-assign]
+    return looked
+
+
 async def stop(world: CatalogWorld, working: asyncio.Task[None]) -> None:
     world.drain.start()
-    await asyncio.wait_for(working, 5)
+    await within_patience(working)
 
 
 async def test_one_platform_leaves_room_for_the_others(world: CatalogWorld) -> None:
@@ -51,7 +67,7 @@ async def test_one_platform_leaves_room_for_the_others(world: CatalogWorld) -> N
     source = held_source()
     working = asyncio.create_task(worker(world, source, max_running=3, max_per_platform=2).run())
     await until(lambda: len(source.requests) == 3)
-    await asyncio.sleep(0.2)
+    await settled(lambda: len(source.requests))
     assert sorted(request.shop.platform for request in source.requests) == ["shopify", "shopify", "woocommerce"]
     await stop(world, working)
 
@@ -64,7 +80,7 @@ async def test_taking_up_several_at_once_keeps_the_bound_of_each_platform(world:
     source = held_source()
     working = asyncio.create_task(worker(world, source, max_running=8, max_per_platform=4).run())
     await until(lambda: len(source.requests) == 8)
-    await asyncio.sleep(0.2)
+    await settled(lambda: len(source.requests))
     assert Counter(request.shop.platform for request in source.requests) == {"shopify": 4, "woocommerce": 4}
     await stop(world, working)
 
@@ -75,8 +91,7 @@ async def test_no_more_run_at_once_than_may_and_all_run_in_the_end(world: Catalo
     source = held_source()
     working = asyncio.create_task(worker(world, source, max_running=2, max_per_platform=2).run())
     await until(lambda: len(source.requests) == 2)
-    await asyncio.sleep(0.2)
-    assert len(source.requests) == 2
+    assert await settled(lambda: len(source.requests)) == 2
     assert source.hold is not None
     source.hold.set()
     await until(lambda: len(source.requests) == 5)
@@ -94,21 +109,22 @@ async def test_work_that_is_ordered_is_taken_up_at_once_when_the_worker_is_told(
         max_per_platform=1,
         poll_every=timedelta(hours=1),
     )
+    looked = looking_in_vain(world)
     working = asyncio.create_task(patient.run())
-    await asyncio.sleep(0.1)
+    await until(looked.is_set)
     await world.order()
     patient.wake()
-    await until(lambda: len(source.requests) == 1, seconds=2)
+    await until(lambda: len(source.requests) == 1)
     await stop(world, working)
 
 
-async def test_a_drain_hands_over_what_runs_within_two_seconds(world: CatalogWorld) -> None:
+async def test_a_drain_hands_over_what_runs_without_waiting_for_its_source(world: CatalogWorld) -> None:
     await world.order()
     source = held_source()
     working = asyncio.create_task(worker(world, source, max_running=1, max_per_platform=1).run())
     await until(lambda: len(source.requests) == 1)
     world.drain.start()
-    await asyncio.wait_for(working, 2)
+    await within_patience(working)
     assert await CatalogWorld(world.engine).leases.claim() != []
 
 

@@ -26,6 +26,7 @@ from devstore.spec import ShopSpec
 from servicekit.channel import open_channel
 from servicekit.status import read_failure
 from tests.fakes.shop_server import serving as serving_token_service
+from tests.waiting import PATIENCE
 
 REPOSITORY = Path(__file__).parents[3]
 SHOPIFY = ShopSpec(platform=Platform.SHOPIFY, domain="demo.myshopify.com", products=40)
@@ -44,7 +45,7 @@ class Connector:
     async def stop(self) -> int:
         """Asks it to go; its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             return await self.process.wait()
 
 
@@ -69,7 +70,7 @@ async def running(scratch: Path, **settings: str) -> AsyncIterator[Connector]:
     port = asyncio.get_running_loop().create_future()
     reading = asyncio.create_task(read_log(process, log, port))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             channel = open_channel(f"127.0.0.1:{await port}")
         async with channel:
             yield Connector(process, ConnectorServiceStub(channel), log)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 
 import pytest
 
@@ -135,12 +133,9 @@ async def test_deleted_products_and_variants_leave_tombstones(opens: Opens, plat
 async def test_a_slow_shop_needs_few_calls(opens: Opens, platform: str, products: int, most: int) -> None:
     """200 ms for each answer: what costs is the number of calls, not of variants."""
     async with opens(platform, products=products, latency=0.2, **TEN_VARIANTS) as shop:
-        began = time.monotonic()
         await shop.succeed()
-        took = timedelta(seconds=time.monotonic() - began)
         await shop.check_truth()
         assert shop.calls <= most
-        assert took < timedelta(seconds=20)
 
 
 async def deleted(shop: EndToEnd) -> int:

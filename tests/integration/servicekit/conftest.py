@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import logging
@@ -21,6 +20,7 @@ from servicekit.channel import open_channel
 from servicekit.drain import Drain
 from servicekit.logs import JsonFormatter
 from servicekit.server import GrpcServer, Service, build_server
+from tests.waiting import PATIENCE, turns, until
 
 SERVICE = "test.Probe"
 
@@ -80,12 +80,12 @@ class Running:
     async def raw(self, request: bytes, channel: grpc.aio.Channel | None = None) -> bytes:
         """What "unary_unary" answers to bytes."""
         call: Any = (channel or self.channel).unary_unary(f"/{SERVICE}/unary_unary")
-        response: bytes = await call(request, timeout=5)
+        response: bytes = await call(request, timeout=PATIENCE)
         return response
 
     async def error(self, kind: str, request: str = "", **options: Any) -> grpc.aio.AioRpcError:
         """The error that the call ends with."""
-        options.setdefault("timeout", 5)
+        options.setdefault("timeout", PATIENCE)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.call(kind, request, **options)
         return caught.value
@@ -148,11 +148,8 @@ class LogLines:
 
     async def call(self) -> dict[str, Any]:
         """The line of the only call; it is written just after the client has its answer."""
-        for _ in range(200):
-            if self._calls():
-                break
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.02)
+        await until(self._calls)
+        await turns()
         (line,) = self._calls()
         return line
 

@@ -18,6 +18,7 @@ from servicekit.deadline import remaining_seconds
 from servicekit.failure import Failure, FieldViolation, InvalidRequest
 from servicekit.status import DETAILS_KEY, MAX_STATUS_BYTES, read_failure, read_failure_now
 from tests.integration.servicekit.conftest import SERVICE, Handlers, LogLines, Serve
+from tests.waiting import PATIENCE, forever, settled, until, within_patience
 
 KINDS = ["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 SECRET = "postgresql://catalog:hunter2@10.0.0.5/catalog"
@@ -62,7 +63,7 @@ def raising(make: Callable[[], BaseException]) -> Handlers:
 
 
 async def inner_cancelled() -> StringValue:
-    inner = asyncio.create_task(asyncio.sleep(60))
+    inner = asyncio.create_task(forever())
     inner.cancel()
     await inner
     return StringValue()
@@ -85,7 +86,7 @@ async def read_all(call: Any) -> None:
 @pytest.mark.parametrize("kind", ["unary_stream", "stream_stream"])
 async def test_a_stream_ended_by_a_failure_can_be_read_from_its_call(kind: str, serve: Serve) -> None:
     async with serve(raising(SyncNotFound)) as running:
-        call = running.open(kind, timeout=5)
+        call = running.open(kind, timeout=PATIENCE)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await read_all(call)
         assert (await read_failure(caught.value, call)).reason == "SYNC_NOT_FOUND"
@@ -129,7 +130,7 @@ async def test_a_cancelled_inner_task_is_an_error_and_not_a_hang(kind: str, serv
         yield await inner_cancelled()
 
     async with serve(Handlers(unary_unary=unary, unary_stream=stream)) as running:
-        error = await running.error(kind, timeout=2)
+        error = await running.error(kind, timeout=PATIENCE)
         assert error.code() is grpc.StatusCode.INTERNAL
 
 
@@ -197,20 +198,24 @@ async def test_a_response_of_a_wrong_type_is_an_internal_error_without_words(kin
 
 
 async def test_the_deadline_reaches_the_handler_and_the_log(serve: Serve, logged: LogLines) -> None:
-    ended = asyncio.Event()
+    begun, ended = asyncio.Event(), asyncio.Event()
 
     async def unary(request: StringValue, context: Any) -> StringValue:
+        begun.set()
         try:
-            await asyncio.sleep(60)
+            await forever()
         finally:
             ended.set()
-        return StringValue()
 
     async with serve(Handlers(unary_unary=unary)) as running:
-        error = await running.error("unary_unary", timeout=0.2)
-        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        await asyncio.wait_for(ended.wait(), 2)
-        assert (await logged.call())["code"] == "DEADLINE_EXCEEDED"
+        seconds = 0.2
+        while not begun.is_set():
+            # On a busy machine a deadline may pass before the call arrives.
+            error = await running.error("unary_unary", timeout=seconds)
+            assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            seconds *= 2
+        await within_patience(ended.wait())
+        await until(lambda: '"DEADLINE_EXCEEDED"' in logged.text)
 
 
 @pytest.mark.parametrize("reads", [1, 0], ids=["during a write", "before reading"])
@@ -219,13 +224,16 @@ async def test_a_stream_cleans_up_in_its_own_task_when_the_client_leaves(
 ) -> None:
     tasks: list[asyncio.Task[Any] | None] = []
     ended = asyncio.Event()
+    sent = 0
 
     async def stream(request: StringValue, context: Any) -> AsyncIterator[StringValue]:
+        nonlocal sent
         tasks.append(asyncio.current_task())
         try:
             # A time-out held across `yield` breaks when the generator is closed by another task.
             async with asyncio.timeout(60):
                 while True:
+                    sent += 1
                     yield StringValue(value="x" * 200_000)
         finally:
             await asyncio.sleep(0)
@@ -236,10 +244,11 @@ async def test_a_stream_cleans_up_in_its_own_task_when_the_client_leaves(
         call = running.open("unary_stream")
         for _ in range(reads):
             await call.read()
-        await asyncio.sleep(0.3)
+        await until(lambda: tasks)
+        await settled(lambda: sent)
         assert len(tasks) == 1
         call.cancel()
-        await asyncio.wait_for(ended.wait(), 2)
+        await within_patience(ended.wait())
         assert tasks[0] is tasks[1]
         line = await logged.call()
         assert (line["code"], line["level"]) == ("CANCELLED", "INFO")
@@ -263,7 +272,7 @@ async def test_each_call_leaves_one_line_without_its_messages(kind: str, serve: 
         assert line["method"] == f"/{SERVICE}/{kind}"
         assert (line["code"], line["correlation_id"], line["level"]) == ("OK", "corr-1", "INFO")
         assert line["peer"].startswith("ipv4:127.0.0.1:")
-        assert 0 <= line["duration_ms"] < 5000
+        assert line["duration_ms"] >= 0
         assert "reason" not in line
         assert "canary" not in logged.text
 

@@ -1,4 +1,4 @@
-"""The chart itself, drawn where matplotlib is: `make check` has made that environment before CI comes here."""
+"""The chart itself, drawn where matplotlib is: `make check` makes that environment, and runs these."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 INVENTED = ROOT / "tests" / "data" / "bench"
 SVG = "{http://www.w3.org/2000/svg}"
 
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="needs `make .venv-bench/.synced`")
+pytestmark = pytest.mark.chart
 
 
 def run_chart(chart: Path, *options: str, results: Path = INVENTED, seed: int = 0) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.child import ROOT, BenchmarkBroke, told_by
+from tests.waiting import until
 
 WAITS = """
 import pathlib, sys, time
@@ -38,9 +39,7 @@ def python(source: str, *arguments: str) -> list[str]:
 
 
 async def appeared(file: Path) -> None:
-    async with asyncio.timeout(15):
-        while not file.exists():  # noqa: ASYNC240 - the sign of another process
-            await asyncio.sleep(0.02)
+    await until(file.exists)
 
 
 async def test_the_output_is_passed_on_and_its_last_line_is_the_result(capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,8 +66,13 @@ async def test_a_benchmark_without_a_result_has_failed() -> None:
 
 
 async def test_one_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkBroke, match=r"did not end within 3 s(.|\n)*up"):
-        await told_by(python(WAITS, str(tmp_path)), patience=3)
+    for patience in (1, 5, 25):
+        with pytest.raises(BenchmarkBroke, match=rf"did not end within {patience} s") as broke:
+            await told_by(python(WAITS, str(tmp_path)), patience=patience)
+        if (tmp_path / "up").exists():
+            # It had begun, which takes longer on a busy machine.
+            break
+    assert "up" in str(broke.value).splitlines()
     assert (tmp_path / "cleaned").exists()
 
 

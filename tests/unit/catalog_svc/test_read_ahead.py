@@ -17,6 +17,7 @@ from catalog_svc.source import decode
 from catalog_svc.source.connector import ConnectorSource
 from catalog_svc.usecases.read_ahead import ReadAhead
 from tests.fakes.product_source import product
+from tests.waiting import PATIENCE, turns
 
 
 def one_batch() -> SourceBatch:
@@ -32,11 +33,10 @@ async def four_batches_and_an_error_instead_of_a_cancel() -> AsyncGenerator[Sour
         raise ConnectorUnavailable from None
 
 
-@pytest.mark.timeout(10)
 async def test_a_source_that_loses_a_cancel_while_nobody_takes_what_was_read_ends() -> None:
     """It held its sync's place on the replica for ever."""
-    async with ReadAhead(four_batches_and_an_error_instead_of_a_cancel()):
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE), ReadAhead(four_batches_and_an_error_instead_of_a_cancel()):
+        await turns()
 
 
 class _Call:
@@ -76,12 +76,12 @@ async def test_a_cancel_that_meets_a_message_is_not_lost(steps: int) -> None:
             pass
 
     reading = asyncio.create_task(read())
-    await asyncio.sleep(0.01)
+    await turns()
     call.messages.put_nowait(pb.FetchProductsResponse(batch=pb.ProductBatch()))
     for _ in range(steps):
         await asyncio.sleep(0)
     reading.cancel()
-    ended, _ = await asyncio.wait((reading,), timeout=1)
+    ended, _ = await asyncio.wait((reading,), timeout=PATIENCE)
     assert ended
     assert reading.cancelled()
 

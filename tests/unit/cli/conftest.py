@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from catalogsync.catalog.v1.catalog_service_pb2 import Shop
 
 from tests.fakes.catalog_service import CatalogServer, FakeCatalog
 from tests.fakes.checking_connector import CheckingConnector, serve_connector
+from tests.waiting import PATIENCE, until
 
 TOKEN = "s3cret-token-of-the-caller"
 
@@ -70,7 +71,7 @@ class CommandLine:
         if with_signal is not None:
             process.send_signal(with_signal)
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 out, err = await process.communicate()
         except TimeoutError:
             process.kill()
@@ -112,8 +113,4 @@ def shop() -> Shop:
     return Shop(platform="shopify", domain="demo.myshopify.com")
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 15) -> None:
-    """Waits until the condition holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
+eventually = until

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from typing import Any
 
@@ -14,6 +13,7 @@ from google.rpc.status_pb2 import Status
 
 from tests.fakes.catalog_service import CatalogServer, FakeCatalog
 from tests.unit.cli.conftest import TOKEN, CommandLine, eventually
+from tests.waiting import turns
 
 NAME = "shopify:demo.myshopify.com"
 
@@ -26,7 +26,7 @@ def work_to(state: Sync.State.ValueType, **last: Any) -> Any:
             items = RecordCounts(seen_count=done, created_count=done)
             progress = Progress(items=items, products=items, estimated_item_count=40)
             await catalog.change(sync_id, state=Sync.STATE_RUNNING, progress=progress)
-            await asyncio.sleep(0.05)
+            await turns(20)
         await catalog.change(sync_id, state=state, **last)
 
     return work
@@ -136,7 +136,6 @@ async def test_a_watch_outlives_the_death_of_its_server(
     await eventually(lambda: server.fake.watcher_count == 1)
     await server.die()
     await server.fake.change(sync.sync_id, state=Sync.STATE_SUCCEEDED)
-    await asyncio.sleep(0.3)
     await server.start()
     ran = await run.end(process)
     assert ran.code == 0

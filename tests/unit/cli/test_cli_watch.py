@@ -17,6 +17,7 @@ from cli.options import Options
 from cli.watching import Break, Patience
 from tests.fakes.catalog_service import CatalogServer, FakeCatalog, Refused
 from tests.unit.cli.conftest import eventually
+from tests.waiting import PATIENCE
 
 QUICK = Patience(stall=0.5, give_up=20, first_pause=0.05, longest_pause=0.2)
 
@@ -48,7 +49,7 @@ class Watching:
                 self.seen.append(sync)
 
     async def end(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await self.task
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from demo import children
 from demo.children import ChildDied, Family, child_environment
+from tests.waiting import forever, until
 
 ROOT = Path(__file__).parents[3]
 SLEEPS = "import time; print('up', flush=True); time.sleep(60)"
@@ -45,9 +46,7 @@ def family_in(directory: Path) -> Family:
 
 
 async def up(log: Path) -> None:
-    async with asyncio.timeout(15):
-        while "up" not in log.read_text():  # noqa: ASYNC240 - the sign of another process
-            await asyncio.sleep(0.02)
+    await until(lambda: "up" in log.read_text())
 
 
 def is_alive(pid: int) -> bool:
@@ -81,7 +80,7 @@ async def test_a_death_ends_the_work_with_the_last_lines_of_the_log(tmp_path: Pa
     async with family_in(tmp_path) as family:
         await family.start("brittle", "-c", "print('the reason', flush=True); raise SystemExit(3)")
         with pytest.raises(ChildDied, match="brittle ended with code 3") as raised:
-            await family.during(asyncio.sleep(30))
+            await family.during(forever())
     assert "the reason" in str(raised.value)
 
 
@@ -127,6 +126,4 @@ async def test_no_process_outlives_a_demo_that_was_killed(tmp_path: Path, number
     await up(tmp_path / "child.log")
     parent.send_signal(number)
     await parent.communicate()
-    async with asyncio.timeout(60):
-        while is_alive(child):
-            await asyncio.sleep(0.05)
+    await until(lambda: not is_alive(child))

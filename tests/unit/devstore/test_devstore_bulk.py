@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -16,8 +15,9 @@ import pytest
 
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
-from devstore.shopify.bulk_jobs import BulkJob, BulkJobs
+from devstore.shopify.bulk_jobs import ENDED, BulkJob, BulkJobs
 from devstore.spec import ShopSpec
+from tests.waiting import until
 
 DOMAIN = "bulk.myshopify.com"
 RUN = """mutation Run($query: String!, $grouped: Boolean! = false) {
@@ -73,9 +73,8 @@ class Bulk:
         return job
 
     async def ended(self, gid: str) -> Json:
-        while (job := await self.job(gid))["status"] in ("CREATED", "RUNNING", "CANCELING"):
-            await asyncio.sleep(0.01)
-        return job
+        await until(lambda: self.jobs.jobs[gid].status in ENDED)
+        return await self.job(gid)
 
     async def completed(self, query: str = PRODUCTS, **variables: Any) -> Json:
         result = await self.run(query, **variables)
@@ -192,8 +191,7 @@ async def test_a_job_goes_from_created_over_running_to_completed_and_its_counts_
         bulk.jobs.switches.seconds, bulk.jobs.switches.counts_lag = 10, 10
         started = await bulk.run()
         job = bulk.jobs.jobs[started["bulkOperation"]["id"]]
-        while not job.is_worked:
-            await asyncio.sleep(0.01)
+        await until(lambda: job.is_worked)
         seen = [await standing(bulk, job, seconds) for seconds in (0, 0.9, 1, 4, 9.9, 10)]
     assert [status for status, _ in seen] == [*["CREATED"] * 2, *["RUNNING"] * 3, "COMPLETED"]
     counts = [count for _, count in seen]
@@ -241,12 +239,15 @@ async def test_a_failed_job_has_a_code_and_part_of_its_rows(bulk: Bulk) -> None:
 
 
 async def test_a_cancelled_job_is_canceling_for_a_while(bulk: Bulk) -> None:
-    bulk.jobs.switches.seconds, bulk.jobs.switches.cancel_seconds = 60.0, 0.1
+    bulk.jobs.switches.seconds, bulk.jobs.switches.cancel_seconds = 60.0, 10.0
     result = await bulk.run()
     gid = result["bulkOperation"]["id"]
+    job = bulk.jobs.jobs[gid]
+    job.clock = lambda: job.began
     cancelled = (await bulk.ask(CANCEL, id=gid))["data"]["bulkOperationCancel"]
     assert cancelled == {"bulkOperation": {"id": gid, "status": "CANCELING"}, "userErrors": []}
-    assert (await bulk.ended(gid))["status"] == "CANCELED"
+    job.clock = lambda: job.began + 10.0
+    assert (await bulk.job(gid))["status"] == "CANCELED"
     again = (await bulk.ask(CANCEL, id=gid))["data"]["bulkOperationCancel"]
     assert len(again["userErrors"]) == 1
 
@@ -254,8 +255,12 @@ async def test_a_cancelled_job_is_canceling_for_a_while(bulk: Bulk) -> None:
 async def test_a_stalled_job_stands_still_for_ever(bulk: Bulk) -> None:
     bulk.jobs.switches.stalls = True
     result = await bulk.run()
-    await asyncio.sleep(0.3)
-    seen = [await bulk.job(result["bulkOperation"]["id"]) for _ in range(3)]
+    job = bulk.jobs.jobs[result["bulkOperation"]["id"]]
+    await until(lambda: job.is_worked)
+    seen = []
+    for seconds in (1, 60, 3600):
+        job.clock = lambda passed=seconds: job.began + passed  # type: ignore[misc]
+        seen.append(await bulk.job(job.id))
     assert {(job["status"], job["objectCount"]) for job in seen} == {("RUNNING", seen[0]["objectCount"])}
     assert seen[0]["objectCount"] != "0"
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from servicekit.drain import Drain, ServerDraining
+from tests.waiting import forever, turns
 
 
 async def test_a_wait_ends_when_the_drain_starts() -> None:
@@ -42,13 +43,13 @@ async def test_the_drain_ends_the_work_before_the_race_returns() -> None:
 
     async def work() -> None:
         try:
-            await asyncio.sleep(60)
+            await forever()
         finally:
             await asyncio.sleep(0)
             ended.set()
 
     racing = asyncio.create_task(drain.race(work()))
-    await asyncio.sleep(0.01)
+    await turns()
     drain.start()
     with pytest.raises(ServerDraining):
         await racing
@@ -60,12 +61,12 @@ async def test_cancelling_a_race_ends_the_work_too() -> None:
 
     async def work() -> None:
         try:
-            await asyncio.sleep(60)
+            await forever()
         finally:
             ended.set()
 
     racing = asyncio.create_task(Drain().race(work()))
-    await asyncio.sleep(0.01)
+    await turns()
     racing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await racing

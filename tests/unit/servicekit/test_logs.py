@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import sys
-import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -121,10 +120,10 @@ def test_what_is_no_secret_stays(text: str, logger: logging.Logger, stream: io.S
     assert text in stream.getvalue()
 
 
-def test_a_megabyte_without_a_break_is_searched_in_no_time() -> None:
-    started = time.perf_counter()
-    redact("a-" * 500_000 + " token=" + "b" * 500_000)
-    assert time.perf_counter() - started < 2
+def test_a_megabyte_without_a_break_is_searched_in_linear_time() -> None:
+    """A search that begins anew at each character takes hours; the suite's guard against what hangs ends it."""
+    word = "a-" * 500_000
+    assert redact(f"{word} token={'b' * 500_000}") == f"{word} token=***"
 
 
 def json_line(log: Any, *args: object, **kwargs: Any) -> dict[str, Any]:

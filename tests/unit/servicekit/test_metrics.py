@@ -13,10 +13,11 @@ from prometheus_client import CollectorRegistry, Counter
 from servicekit.address import ListenAddress
 from servicekit.metrics import CallMetrics, new_registry, serving_metrics
 from servicekit.server import ListenError
+from tests.waiting import PATIENCE
 
 
 def read(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as reply:
         text: str = reply.read().decode()
         return text
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 SERVICE = """
 import asyncio, sys
 from servicekit.process import run
@@ -81,7 +83,7 @@ def test_the_first_signal_lets_the_service_stop_by_itself(number: signal.Signals
         assert next_line(process) == "up"
         process.send_signal(number)
         assert next_line(process) == "stopped"
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_the_second_signal_cancels_it_but_lets_it_clean_up() -> None:
@@ -91,7 +93,7 @@ def test_the_second_signal_cancels_it_but_lets_it_clean_up() -> None:
         assert next_line(process) == "stopping"
         process.send_signal(signal.SIGTERM)
         assert next_line(process) == "cleaned"
-        assert process.wait(10) == 128 + signal.SIGTERM
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_the_second_signal_cancels_it_but_lets_it_clean_up() -> None:
 )
 def test_the_exit_code_tells_how_it_ended(body: str, code: int, said: str) -> None:
     with service(body) as process:
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == code
         assert said in errors
         assert ("Traceback" in errors) == ("Error" in said)
@@ -122,6 +124,6 @@ def test_a_stop_that_waits_for_what_never_answers_ends_all_the_same() -> None:
         assert next_line(process) == "up"
         process.send_signal(signal.SIGTERM)
         assert next_line(process) == "stopping"
-        assert process.wait(timeout=20) == 1
+        assert process.wait(timeout=PATIENCE) == 1
         assert process.stderr is not None
         assert "not stopped after" in process.stderr.read()

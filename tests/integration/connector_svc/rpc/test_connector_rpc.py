@@ -31,6 +31,7 @@ from servicekit.redaction import redact
 from servicekit.server import Service, build_server
 from servicekit.status import ReceivedFailure, read_failure
 from tests.fakes.listed_platform import ListedPlatform
+from tests.waiting import PATIENCE, until
 
 SHOP = Shop("listed", "a.example")
 REF = pb.ShopRef(platform="listed", domain="a.example")
@@ -50,13 +51,16 @@ class Running:
         call = self.stub.FetchProducts(REQUEST)
         return [str(message.WhichOneof("event")) async for message in call]
 
-    async def failing(self, request: pb.FetchProductsRequest) -> tuple[list[str], ReceivedFailure]:
-        """The events of a stream that fails, and how it did."""
+    async def failing(
+        self, request: pb.FetchProductsRequest, *, heard: Callable[[str], None] = lambda _: None
+    ) -> tuple[list[str], ReceivedFailure]:
+        """The events of a stream that fails, and how it did. `heard` is told of each event."""
         kinds: list[str] = []
         call = self.stub.FetchProducts(request)
         try:
             async for message in call:
                 kinds.append(str(message.WhichOneof("event")))
+                heard(kinds[-1])
         except grpc.aio.AioRpcError as error:
             return kinds, await read_failure(error, call)
         raise AssertionError("the stream did not fail")
@@ -102,13 +106,6 @@ async def forever(_: WaitReporter) -> None:
     await asyncio.Event().wait()
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Returns once it holds."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 async def test_a_stream_is_a_header_batches_and_an_end() -> None:
     platform = ListedPlatform(products=PRODUCTS)
     async with running(platform) as connector:
@@ -125,18 +122,22 @@ async def test_a_reader_that_waits_is_told_of_at_once_and_silence_is_broken_by_h
         total_count=1456,
     )
 
+    messages: list[pb.FetchProductsResponse] = []
+
+    def kinds() -> list[str]:
+        return [str(message.WhichOneof("event")) for message in messages]
+
     async def act(on_wait: WaitReporter) -> None:
         on_wait(wait)
-        await asyncio.sleep(0.5)
+        await until(lambda: "waiting" in kinds() and kinds()[kinds().index("waiting") :].count("heartbeat") >= 2)
 
     platform = ListedPlatform(products=PRODUCTS, before_each=pausing(1, act))
-    timing = StreamTiming(heartbeat=timedelta(milliseconds=200))
+    timing = StreamTiming(heartbeat=timedelta(milliseconds=50))
     async with running(platform, timing) as connector:
-        call = connector.stub.FetchProducts(pb.FetchProductsRequest(shop=REF))
-        messages = [message async for message in call]
-    kinds = [message.WhichOneof("event") for message in messages]
-    assert kinds == ["header", "waiting", "heartbeat", "heartbeat", "batch", "end"]
-    waiting = messages[1].waiting
+        async for message in connector.stub.FetchProducts(pb.FetchProductsRequest(shop=REF)):
+            messages.append(message)
+    assert [kind for kind in kinds() if kind != "heartbeat"] == ["header", "waiting", "batch", "end"]
+    waiting = messages[kinds().index("waiting")].waiting
     assert (waiting.done_count, waiting.total_count, waiting.message) == (812, 1456, "bulk job RUNNING")
     assert waiting.until_time.ToDatetime(UTC) == wait.until
 
@@ -156,14 +157,15 @@ async def test_a_client_that_leaves_ends_the_reader() -> None:
         await call.read()
         assert platform.closed == 0
         call.cancel()
-        await eventually(lambda: platform.closed == 1)
+        await until(lambda: platform.closed == 1)
 
 
 async def test_a_drain_ends_the_stream_at_once_for_another_replica_to_go_on() -> None:
     platform = ListedPlatform(products=PRODUCTS, before_each=pausing(2, forever))
     async with running(platform) as connector:
-        asyncio.get_running_loop().call_later(0.1, connector.drain.start)
-        kinds, failure = await connector.failing(REQUEST)
+        kinds, failure = await connector.failing(
+            REQUEST, heard=lambda kind: connector.drain.start() if kind == "batch" else None
+        )
     assert kinds == ["header", "batch"]
     assert (failure.reason, failure.code) == ("SERVER_DRAINING", grpc.StatusCode.UNAVAILABLE)
     assert failure.is_transient
@@ -211,7 +213,7 @@ class Breaking(ListedPlatform):
 async def test_a_reader_that_breaks_its_contract_is_an_internal_error_and_no_silence(how: str) -> None:
     platform = Breaking(products=PRODUCTS)
     platform.how = how
-    async with running(platform) as connector, asyncio.timeout(5):
+    async with running(platform) as connector, asyncio.timeout(PATIENCE):
         _, failure = await connector.failing(REQUEST)
     assert (failure.reason, failure.code) == ("INTERNAL", grpc.StatusCode.INTERNAL)
     assert "hunter2" not in failure.message

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +18,7 @@ from devstore.shopify.bulk_switches import BulkSwitches
 from devstore.spec import Plan, VariantShape
 from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.shopify.bulk_shop import DOMAIN, QUICK, SHOP, BulkShop, bulk_shop
+from tests.waiting import until
 
 Break = Callable[[BulkSwitches], None]
 
@@ -245,7 +245,7 @@ async def test_the_result_is_read_from_shopifys_file_host_and_the_token_stays_he
 
 async def test_products_made_while_the_job_ran_come_behind_its_last_one(shop: BulkShop) -> None:
     begun = await shop.fetch(batches=1)
-    await asyncio.sleep(0.5)
+    await until(lambda: not shop.jobs.active)
     new = shop.catalog.add_product()
     rest = await shop.fetch(checkpoint=begun.batches[0].checkpoint)
     assert rest.products[-1].id == str(new.id)

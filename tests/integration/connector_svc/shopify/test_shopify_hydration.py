@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from connector_svc.platforms.shopify.record import Record
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec, VariantShape
+from tests.waiting import settled
 
 DOMAIN = "demo.myshopify.com"
 SHOP = Shop("shopify", DOMAIN)
@@ -151,7 +151,7 @@ async def test_three_pages_are_read_at_once_and_no_more() -> None:
         if b"ProductsById" in await request.read():
             running += 1
             most = max(most, running)
-            await asyncio.sleep(0.05)
+            await settled(lambda: running)
             running -= 1
 
     async with reading(80) as shop:
@@ -166,9 +166,7 @@ async def test_closing_it_ends_what_was_loaded_ahead() -> None:
         reader = Hydration(shop.client, inventory=True, largest=10, pause=PAUSE)
         async with aclosing(reader.from_place(Place(None))) as pages:
             assert len((await anext(pages)).records) == 10
-        asked = shop.count("ProductsById")
-        await asyncio.sleep(0.1)
-        assert shop.count("ProductsById") == asked < 8
+        assert await settled(lambda: shop.count("ProductsById")) < 8
 
 
 async def test_a_page_that_cannot_be_served_is_hydrated_in_halves() -> None:

@@ -19,6 +19,10 @@ from devstore.spec import VariantShape
 from devstore.woocommerce.quirk import WooQuirk
 from tests.contract.woocommerce.reading import SHOP, read
 from tests.integration.connector_svc.woocommerce.woo_store import KEY, SECRET, Store, woo_store
+from tests.waiting import PATIENCE, settled, turns, until, within_patience
+
+EQUALLY_QUICK = {"monotonic": lambda: 0.0}
+"""Options of a platform that finds no answer slow, however busy this machine is."""
 
 
 async def reads_whole(store: Store, platform: Platform) -> None:
@@ -148,10 +152,14 @@ async def test_weights_arrive_with_the_stores_unit(tmp_path: Path, theirs: str, 
 async def test_never_more_than_eight_calls_are_under_way_however_many_passes_read(
     tmp_path: Path, quirk: WooQuirk
 ) -> None:
-    async with woo_store(tmp_path, products=80, workers=MOST_CALLS, work_ms=5, woo_quirks=frozenset({quirk})) as (
-        store,
-        platform,
-    ):
+    async with woo_store(
+        tmp_path,
+        products=80,
+        workers=MOST_CALLS,
+        work_ms=5,
+        woo_quirks=frozenset({quirk}),
+        options=EQUALLY_QUICK,
+    ) as (store, platform):
         await asyncio.gather(read(platform), read(platform))
         assert 2 <= store.shop.woocommerce.host.most_busy <= MOST_CALLS
 
@@ -177,7 +185,8 @@ class BusyOnce:
         if not self.paused and len(self.paths) > self._after:
             self.paused = request.path
         tries = self.paths.count(request.path) if request.path == self.paused else 0
-        await asyncio.sleep(0.3 if tries in (2, 3) else 0.05)
+        if tries in (2, 3):
+            await settled(lambda: len(self.paths))
         return web.Response(status=429, headers={"Retry-After": "1"}) if tries in (1, 2, 3) else None
 
 
@@ -197,40 +206,8 @@ async def test_a_host_that_asks_for_a_pause_is_left_alone_meanwhile(tmp_path: Pa
     assert len(busy.paths) - last > 2 * MOST_CALLS, "there were others that could have been sent meanwhile"
 
 
-class Distance:
-    """A `Fault` that lets every request pass late, and sees how many are on their way with it."""
-
-    def __init__(self, seconds: float) -> None:
-        self.company: list[int] = []
-        self._seconds = seconds
-        self._under_way = 0
-
-    async def __call__(self, request: web.Request) -> None:
-        self._under_way += 1
-        self.company.append(self._under_way)
-        await asyncio.sleep(self._seconds)
-        self._under_way -= 1
-
-
-async def test_a_distant_host_is_asked_for_several_things_at_a_time(tmp_path: Path) -> None:
-    """200 ms away, 80 variable products, listed one by one: 2,000 variations once took 410 s this way."""
-    distance = Distance(0.2)
-    async with woo_store(
-        tmp_path,
-        products=80,
-        variants=VariantShape(least=2, most=2),
-        simple=False,
-        specials=False,
-        woo_quirks=frozenset({WooQuirk.NO_BULK_VARIATIONS}),
-    ) as (store, platform):
-        store.running.add_fault(SHOP.domain, distance)
-        await read(platform)
-    assert sum(distance.company) / len(distance.company) > 3
-    assert max(distance.company) <= MOST_CALLS
-
-
 class Trips:
-    """A `Fault` of rounds, 200 ms each by `clock`: all who asked before the first answer at once."""
+    """A `Fault` of round trips, 200 ms each by `clock`: all who asked before the first answer at once."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -243,20 +220,30 @@ class Trips:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         if len(self._waiting) == 1:
-            await self._all_there()
+            await settled(lambda: len(self._waiting))
             self.sizes.append(len(self._waiting))
             for other in self._waiting:
                 other.set_result(None)
             self._waiting = []
         await place
 
-    async def _all_there(self) -> None:
-        # In turns of the loop that the reader lives in, too: a busy machine makes them longer, not fewer.
-        seen = 0
-        while seen < len(self._waiting):
-            seen = len(self._waiting)
-            for _ in range(20):
-                await asyncio.sleep(0.005)
+
+async def test_a_distant_host_is_asked_for_several_things_at_a_time(tmp_path: Path) -> None:
+    """200 ms away, 80 variable products, listed one by one: 2,000 variations once took 410 s this way."""
+    trips = Trips()
+    async with woo_store(
+        tmp_path,
+        products=80,
+        variants=VariantShape(least=2, most=2),
+        simple=False,
+        specials=False,
+        woo_quirks=frozenset({WooQuirk.NO_BULK_VARIATIONS}),
+        options={"monotonic": trips.clock},
+    ) as (store, platform):
+        store.running.add_fault(SHOP.domain, trips)
+        await read(platform)
+    assert sum(trips.sizes) / len(trips.sizes) > 3
+    assert max(trips.sizes) <= MOST_CALLS
 
 
 async def test_a_distant_store_with_a_bulk_route_is_read_in_as_few_round_trips_as_can_be(tmp_path: Path) -> None:
@@ -294,33 +281,35 @@ async def test_a_slow_version_holds_back_the_first_product_and_no_call(tmp_path:
                 if self.listed == 2:
                     self.enough.set()
             elif request.path.endswith("/system_status"):
-                await asyncio.wait_for(self.enough.wait(), 30)
+                await within_patience(self.enough.wait())
 
-    async with woo_store(tmp_path, products=100, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=100, specials=False, options=EQUALLY_QUICK) as (store, platform):
         store.running.add_fault(SHOP.domain, Slow())
         await reads_whole(store, platform)
 
 
 async def test_the_operators_limit_of_connections_is_the_most(tmp_path: Path) -> None:
-    distance = Distance(0.02)
-    async with woo_store(tmp_path, options={"connections_per_host": 2}, products=80, specials=False) as (
-        store,
-        platform,
-    ):
-        store.running.add_fault(SHOP.domain, distance)
+    trips = Trips()
+    options = {"connections_per_host": 2, "monotonic": trips.clock}
+    async with woo_store(tmp_path, options=options, products=80, specials=False) as (store, platform):
+        store.running.add_fault(SHOP.domain, trips)
         await read(platform)
-    assert max(distance.company) == 2
+    assert max(trips.sizes) == 2
 
 
 async def test_a_closed_store_is_told_as_such_whatever_else_fails(tmp_path: Path) -> None:
     """The page fails first and says less: what a person can act on is the key."""
 
+    page_failed = asyncio.Event()
+
     class Closed:
         async def __call__(self, request: web.Request) -> web.StreamResponse | None:
             if request.path.endswith("/wc/v3/products"):
+                page_failed.set()
                 return web.Response(status=400, text="{}")
             if request.path.endswith("/currencies/current"):
-                await asyncio.sleep(0.05)
+                await page_failed.wait()
+                await turns()
                 return web.json_response(
                     {"code": "woocommerce_rest_authentication_error", "message": "Consumer secret is invalid."},
                     status=401,
@@ -337,16 +326,22 @@ async def test_what_changes_after_the_first_page_was_asked_for_is_in_the_next_wi
     """The store's clock of the first page, which may come late, is not yet the watermark."""
 
     class LatePage:
+        asked_at: datetime | None = None
+
         async def __call__(self, request: web.Request) -> None:
             if request.path.endswith("/wc/v3/products"):
-                await asyncio.sleep(2.5)
+                at = self.asked_at = self.asked_at or datetime.now(UTC)
+                # The store's clock tells whole seconds.
+                await until(lambda: datetime.now(UTC) > at + timedelta(seconds=2))
 
+    late = LatePage()
     async with woo_store(tmp_path, products=20) as (store, platform):
-        store.running.add_fault(SHOP.domain, LatePage())
+        store.running.add_fault(SHOP.domain, late)
         began = datetime.now(UTC)
         seen = await read(platform)
-    assert seen.headers[0].watermark <= began
-    assert seen.headers[0].watermark > began - timedelta(seconds=3)
+    assert late.asked_at is not None
+    assert seen.headers[0].watermark <= late.asked_at
+    assert seen.headers[0].watermark > began - timedelta(seconds=PATIENCE)
 
 
 async def test_a_redirect_to_the_store_itself_is_told_as_a_matter_of_permalinks(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from connector_svc.http.client import open_http
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.platforms.base import Credentials, CredentialsProvider, Secret
 from tests.fakes.shop_server import ShopServer, World, serving, status
+from tests.waiting import settled
 
 SHOP = Shop("shopify", "demo.myshopify.com")
 
@@ -34,7 +35,7 @@ class TokenService:
     async def answer(self, request: web.Request) -> web.Response:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        await asyncio.sleep(0.005)
+        await settled(lambda: self.at_once)
         self.at_once -= 1
         found = self.tokens.get(request.path)
         if found is None:

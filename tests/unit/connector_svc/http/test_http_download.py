@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -33,6 +32,7 @@ from connector_svc.http.failures import AddressForbidden, HttpFailure, UnusableA
 from connector_svc.http.hosts import Host, HostClass
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.http.slots import ConnectionSlots
+from tests.waiting import forever
 
 SHOP = Shop("shopify", "demo.myshopify.com")
 HOST = "storage.googleapis.com"
@@ -75,7 +75,7 @@ class FileHost:
         if self.cuts:
             await reply.write(self.body[begin : begin + self.cuts.pop(0)])
             if self.stay_silent:
-                await asyncio.sleep(30)
+                await forever()
             assert request.transport
             request.transport.close()
             return reply

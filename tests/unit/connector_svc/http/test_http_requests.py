@@ -18,6 +18,7 @@ from connector_svc.http.config import HttpConfig
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.http.unpacking import BodyLimits
 from tests.fakes.shop_server import Handler, OpenClient, ShopServer, serving, status
+from tests.waiting import PATIENCE, turns
 
 SECRET = "cs_0123456789abcdef"
 ONE_ATTEMPT = RetryPolicy(attempts=1)
@@ -251,12 +252,12 @@ async def test_an_answer_that_drips_ends_with_the_time_of_the_attempt(
         await reply.prepare(request)
         while request.transport and not request.transport.is_closing():
             await reply.write(b" ")
-            await asyncio.sleep(0.02)
+            await turns(20)
         return reply
 
     server.answers(drip)
     config = HttpConfig(total_timeout=timedelta(seconds=0.3), retry=ONE_ATTEMPT)
-    async with opened(config=config) as client, asyncio.timeout(5):
+    async with opened(config=config) as client, asyncio.timeout(PATIENCE):
         with pytest.raises(SourceUnreachable, match="no answer in time"):
             await client.request("GET", "/")
 

@@ -15,6 +15,7 @@ from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.retry import RetryPolicy, retry_after
 from connector_svc.http.unpacking import BodyLimits
 from tests.fakes.shop_server import SHOP, OpenClient, ShopServer, World, serving, status
+from tests.waiting import forever, settled
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -176,15 +177,14 @@ async def test_a_shop_that_accepts_and_says_nothing_is_unreachable(
     opened: OpenClient, server: ShopServer, world: World
 ) -> None:
     async def say_nothing(request: web.Request) -> web.Response:
-        await asyncio.sleep(30)
-        return web.Response()
+        await forever()
 
     server.answers(say_nothing)
     config = HttpConfig(total_timeout=timedelta(milliseconds=100), retry=RetryPolicy(attempts=2))
     async with opened(config=config) as client:
         with pytest.raises(SourceUnreachable, match="no answer in time"):
             await client.request("GET", "/", params=[("key", "secret")])
-    assert len(server.requests) == 2
+    assert len(world.sleeps) == 1
 
 
 async def test_a_port_where_nobody_listens_is_unreachable(world: World) -> None:
@@ -218,7 +218,7 @@ async def test_no_shop_gets_more_connections_at_once_than_allowed(opened: OpenCl
         nonlocal now, most
         now += 1
         most = max(most, now)
-        await asyncio.sleep(0.01)
+        await settled(lambda: now)
         now -= 1
         return web.Response()
 
@@ -232,12 +232,11 @@ async def test_a_cancelled_request_stays_cancelled(opened: OpenClient) -> None:
     arrived = asyncio.Event()
     async with serving() as slow:
 
-        async def forever(request: web.Request) -> web.Response:
+        async def never(request: web.Request) -> web.Response:
             arrived.set()
-            await asyncio.sleep(30)
-            return web.Response()
+            await forever()
 
-        slow.answers(forever)
+        slow.answers(never)
         endpoints = Endpoints.of({SHOP.domain: slow.url})
         async with open_http(HttpConfig(endpoints=endpoints)) as http:
             asking = asyncio.create_task(http.to_shop(SHOP).request("GET", "/"))

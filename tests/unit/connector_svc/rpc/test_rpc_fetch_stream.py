@@ -16,6 +16,7 @@ from connector_svc.rpc.requests import parse_fetch
 from servicekit.drain import Drain
 from servicekit.redaction import redact
 from tests.fakes.listed_platform import ListedPlatform
+from tests.waiting import turns
 
 
 def stream_of(platform: ListedPlatform) -> FetchStream:
@@ -29,7 +30,7 @@ async def test_the_reader_is_one_batch_ahead_of_whoever_takes_them_and_no_more()
     messages = stream_of(platform).messages()
     for taken in range(1, 6):
         await anext(messages)
-        await asyncio.sleep(0.01)
+        await turns()
         assert len(platform.yielded) == taken + 1
     await messages.aclose()
 
@@ -39,13 +40,13 @@ async def test_closing_a_stream_waits_for_the_clean_up_of_its_reader() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0.01)
+            await turns()
 
     platform = ListedPlatform(products=[Product(id="1", title="")])
     messages = stream_of(platform).messages()
     await anext(messages)
     platform.before_each = forever
-    await asyncio.sleep(0.01)
+    await turns()
     await messages.aclose()
     assert platform.closed == 1
 

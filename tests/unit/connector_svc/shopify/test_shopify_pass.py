@@ -102,7 +102,9 @@ async def test_the_next_page_is_asked_for_while_the_current_one_is_consumed_and_
         events = shop.platform.fetch(FetchRequest(shop=SHOP, max_batch_products=2), on_wait=shop.waits.append)
         await anext(events)
         await anext(events)
-        await asyncio.sleep(0.1)
+        for _ in range(3):
+            # Whatever was asked for before this call would have arrived with it.
+            await shop.platform.check(SHOP)
         assert admin.count("ProductPage") == 2
         await events.aclose()
     assert admin.most_running == 1

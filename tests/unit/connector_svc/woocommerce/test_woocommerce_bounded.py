@@ -9,6 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from connector_svc.platforms.woocommerce.bounded import Ahead, gather_bounded, in_order, started
+from tests.waiting import forever, turns
 
 
 class _Source:
@@ -45,7 +46,7 @@ async def test_no_more_than_two_items_are_made_ahead() -> None:
     source = _Source(50)
     async with aclosing(Ahead(source())) as items:
         assert await anext(items) == 0
-        await asyncio.sleep(0.02)
+        await turns()
         assert source.made == 3
     assert source.closed
 
@@ -74,10 +75,10 @@ async def test_a_cancelled_reader_ends_the_source() -> None:
     async def read() -> None:
         async with aclosing(Ahead(source())) as items:
             async for _item in items:
-                await asyncio.sleep(0.001)
+                await turns(1)
 
     task = asyncio.create_task(read())
-    await asyncio.sleep(0.02)
+    await turns()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -91,7 +92,7 @@ async def test_work_side_by_side_keeps_its_limit_and_order() -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.001 * (5 - item))
+        await turns(5 - item)
         running -= 1
         return item * 2
 
@@ -106,7 +107,7 @@ async def test_the_first_failure_ends_the_others() -> None:
         if item == 1:
             raise ValueError("broken")
         try:
-            await asyncio.sleep(60)
+            await forever()
         finally:
             ended.append(item)
         return item
@@ -123,7 +124,7 @@ async def test_work_on_two_items_goes_on_at_a_time_and_comes_in_order() -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.002 if item % 2 else 0.004)
+        await turns(2 if item % 2 else 4)
         running -= 1
         return item * 2
 
@@ -140,7 +141,7 @@ async def test_nothing_beyond_what_is_ready_or_in_the_making_is_taken_from_the_s
     source = _Source(50)
     async with aclosing(in_order(source(), work, most=2)) as made:
         assert await anext(made) == (0, 0)
-        await asyncio.sleep(0.02)
+        await turns()
         assert source.made == 3
 
 
@@ -148,7 +149,7 @@ async def test_the_failure_of_a_later_item_waits_for_the_earlier_ones() -> None:
     async def work(item: int) -> int:
         if item == 1:
             raise ValueError("broken")
-        await asyncio.sleep(0.005)
+        await turns(5)
         return item
 
     async with aclosing(in_order(_Source(5)(), work, most=3)) as made:
@@ -166,7 +167,8 @@ async def test_whoever_stops_reading_ends_the_work() -> None:
 
     async def work(item: int) -> int:
         try:
-            await asyncio.sleep(0 if item == 0 else 60)
+            if item > 0:
+                await forever()
         finally:
             ended.append(item)
         return item
@@ -175,7 +177,7 @@ async def test_whoever_stops_reading_ends_the_work() -> None:
     items = source()
     async with aclosing(items), aclosing(in_order(items, work, most=2)) as made:
         assert await anext(made) == (0, 0)
-        await asyncio.sleep(0.01)
+        await turns()
     assert sorted(ended) == [0, 1, 2]
     assert source.closed
 
@@ -185,7 +187,7 @@ async def test_what_was_started_ends_with_its_block() -> None:
 
     async def work() -> None:
         try:
-            await asyncio.sleep(60)
+            await forever()
         finally:
             ended.set()
 

@@ -13,6 +13,7 @@ from connector_svc.domain.errors import SourceRedirected, SourceUnreachable
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.woocommerce.gate import MOST_CALLS, Gate
 from connector_svc.platforms.woocommerce.site import Form, Stores
+from tests.waiting import turns, within_patience
 
 
 @dataclass
@@ -218,7 +219,7 @@ async def test_nobody_asks_while_one_call_waits_as_it_was_told() -> None:
     first = asyncio.create_task(waiting())
     await told.wait()
     others = [asyncio.create_task(other()) for _ in range(3)]
-    await asyncio.sleep(0.01)
+    await turns()
     assert not any(task.done() for task in others)
     passed.set()
     await asyncio.gather(first, *others)
@@ -256,7 +257,7 @@ async def test_calls_that_are_given_up_leave_their_places_to_others() -> None:
         False,
         False,
     ]
-    await asyncio.wait_for(one(), 1)
+    await within_patience(one())
 
 
 def test_what_is_remembered_of_stores_is_bounded_and_shared() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -14,6 +13,7 @@ from connector_svc.platforms.woocommerce.record import RecordReader
 from connector_svc.platforms.woocommerce.variations import VariationLists
 from connector_svc.platforms.woocommerce.wire import ProductRow
 from tests.unit.connector_svc.woocommerce.listing import Listing, client_of, row
+from tests.waiting import turns
 
 
 class SlowLists(VariationLists):
@@ -29,7 +29,7 @@ class SlowLists(VariationLists):
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         self.asked += [parent.id for parent in parents]
-        await asyncio.sleep(0.03 if len(self.asked) == 1 else 0.01)
+        await turns(30 if len(self.asked) == 1 else 10)
         self.under_way -= 1
         return {parent.id: Family() for parent in parents}
 

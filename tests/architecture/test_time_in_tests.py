@@ -1,0 +1,140 @@
+"""No test measures time and none orders events by sleeping: on a busy machine such a test fails, or shows nothing.
+
+Wait with `tests.waiting`, count instead of measuring, or run in `tests.fakes.skipping_loop`, which skips time.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+MAY_SLEEP = {
+    "waiting.py": "polls for conditions",
+    "chaos/nemesis.py": "breaks processes at moments drawn by chance",
+    "chaos/workload.py": "uses the system as people do, at moments drawn by chance",
+    "chaos/recovery.py": "a benchmark of how long a recovery takes",
+    "chaos/system.py": "notes when what happened, for the report",
+    "chaos/instance.py": "notes when what happened, for the report",
+    "chaos/__main__.py": "draws a seed",
+}
+"""Files that sleep or read clocks, and why."""
+
+LEAST = 60
+"""Seconds that a wait is given at least."""
+SLEEPS = {"asyncio.sleep", "time.sleep"}
+CLOCKS = {
+    f"time.{name}{unit}" for name in ("monotonic", "perf_counter", "process_time", "time") for unit in ("", "_ns")
+}
+BOUNDS = {"asyncio.timeout", "pytest.mark.timeout", "until"}
+
+
+def faults(source: str) -> list[str]:
+    """What a test file does with time that it must not do."""
+    tree = ast.parse(source)
+    names = _names(tree)
+    skips = "tests.fakes.skipping_loop.skipping" in names.values()
+    found: list[str] = []
+    for call, is_in_other_time in _calls(tree, in_other_time=skips):
+        called = _called(call, names)
+        if called in SLEEPS and not _is_zero(call) and not is_in_other_time:
+            found.append(f"{call.lineno}: {called} orders nothing on a busy machine")
+        elif called in CLOCKS or (called.endswith("get_running_loop().time") and not is_in_other_time):
+            found.append(f"{call.lineno}: {called} measures the machine")
+        elif called == "asyncio.wait_for":
+            found.append(f"{call.lineno}: {called} may lose a cancel")
+        elif called in BOUNDS and any(seconds < LEAST for seconds in _seconds(call)):
+            found.append(f"{call.lineno}: {called} gives less than {LEAST} s")
+    return found
+
+
+def _calls(node: ast.AST, *, in_other_time: bool) -> Iterator[tuple[ast.Call, bool]]:
+    """All calls, and whether they are made where a loop skips time: not so in a test without its decorator."""
+    for child in ast.iter_child_nodes(node):
+        here = in_other_time
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and child.name.startswith("test_"):
+            here = in_other_time and any(ast.unparse(one) == "skipping" for one in child.decorator_list)
+        if isinstance(child, ast.Call):
+            yield child, here
+        yield from _calls(child, in_other_time=here)
+
+
+def _names(tree: ast.AST) -> dict[str, str]:
+    """What the imported names stand for."""
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names |= {one.asname or one.name: f"{node.module}.{one.name}" for one in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {one.asname: one.name for one in node.names if one.asname}
+    return names
+
+
+def _called(call: ast.Call, names: dict[str, str]) -> str:
+    first, dot, rest = ast.unparse(call.func).partition(".")
+    full = names.get(first, first)
+    return "until" if full == "tests.waiting.until" else f"{full}{dot}{rest}"
+
+
+def _is_zero(call: ast.Call) -> bool:
+    return bool(call.args) and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0
+
+
+def _seconds(call: ast.Call) -> Iterator[float]:
+    for value in (*call.args, *(keyword.value for keyword in call.keywords)):
+        if isinstance(value, ast.Constant) and isinstance(value.value, int | float):
+            yield value.value
+
+
+def test_no_test_measures_time_or_orders_events_by_sleeping() -> None:
+    files = {str(file.relative_to(TESTS)): file for file in TESTS.rglob("*.py")}
+    found = [
+        f"tests/{name}:{fault}"
+        for name, file in sorted(files.items())
+        if name not in MAY_SLEEP
+        for fault in faults(file.read_text())
+    ]
+    assert found == []
+    assert MAY_SLEEP.keys() <= files.keys()
+
+
+SKIPPING = "from tests.fakes.skipping_loop import skipping\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "await asyncio.sleep(0.01)",
+        "await asyncio.sleep(delay)",
+        "time.sleep(1)",
+        "from asyncio import sleep\nasync def test_it():\n    await sleep(2)",
+        "import time as clock\nassert clock.monotonic() - began < 1",
+        "from time import perf_counter\nassert perf_counter() < 2",
+        "assert time.time_ns() > 7",
+        "assert asyncio.get_running_loop().time() < 7",
+        "await asyncio.wait_for(task, 1)",
+        "async with asyncio.timeout(5):\n    pass",
+        "from tests.waiting import until\nawait until(ready, seconds=2)",
+        SKIPPING + "async def test_it():\n    await asyncio.sleep(3)",
+    ],
+)
+def test_each_way_to_depend_on_time_is_found(line: str) -> None:
+    assert len(faults(line)) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "await asyncio.sleep(0)",
+        "async with asyncio.timeout(60):\n    pass",
+        "from tests.waiting import until\nawait until(ready)",
+        "assert waited == timedelta(seconds=3)",
+        SKIPPING + "@skipping\nasync def test_it():\n    await asyncio.sleep(3)",
+        SKIPPING + "async def act():\n    await asyncio.sleep(3)",
+    ],
+)
+def test_what_depends_on_no_clock_is_left_alone(line: str) -> None:
+    assert faults(line) == []
