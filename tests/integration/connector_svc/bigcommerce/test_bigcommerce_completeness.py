@@ -232,7 +232,7 @@ async def test_a_currency_that_changes_while_the_store_is_read_fails_the_pass(op
         assert (caught.value.metadata["expected"], caught.value.metadata["received"]) == ("USD", "CAD")
 
 
-async def test_a_currency_that_changed_before_a_resume_is_in_the_header_and_nothing_else_comes(
+async def test_a_currency_that_changed_before_a_resume_is_told_by_the_header_alone(
     opens: Opens,
 ) -> None:
     async with opens(products=20, specials=False) as shop:
