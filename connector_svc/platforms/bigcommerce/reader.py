@@ -48,8 +48,9 @@ class Reader:
         resumed = unseal(self._request, fingerprint=FINGERPRINT, position_type=Position)
         facts = await read_facts(self._client)
         position = resumed or await self._beginning(facts.shop.currency_code)
-        self._check_currency(position, facts.shop.currency_code)
         yield self._header(facts.shop, position, is_resumed=resumed is not None)
+        # Behind the header, which tells the receiver the currency to start over with.
+        self._check_currency(position, facts.shop.currency_code)
         tally = Tally(self._request, position, Parser(facts))
         inventory = Inventory(self._client, is_readable=facts.has_inventory)
         events = self._named if self._request.product_ids else self._walked

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import pytest
 from aiohttp import web
 
 from connector_svc.domain.errors import SourceCurrencyChanged
+from connector_svc.domain.fetch import FetchRequest, Header
 from connector_svc.domain.issue import IssueReason
 from devstore.faults import HONEST_REPLY
 from tests.integration.connector_svc.bigcommerce.bigcommerce_store import BEGINNING, SHOP, Open, Opens
@@ -230,12 +232,19 @@ async def test_a_currency_that_changes_while_the_store_is_read_fails_the_pass(op
         assert (caught.value.metadata["expected"], caught.value.metadata["received"]) == ("USD", "CAD")
 
 
-async def test_a_currency_that_changed_before_a_resume_fails_it(opens: Opens) -> None:
+async def test_a_currency_that_changed_before_a_resume_is_told_by_the_header_alone(
+    opens: Opens,
+) -> None:
     async with opens(products=20, specials=False) as shop:
         checkpoint = (await shop.fetch(most=5)).batches[0].checkpoint
         shop.switches.currency = "CAD"
-        with pytest.raises(SourceCurrencyChanged):
-            await shop.fetch(most=5, checkpoint=checkpoint)
+        request = FetchRequest(shop=SHOP, checkpoint=checkpoint)
+        async with aclosing(shop.platform.fetch(request, on_wait=lambda _: None)) as events:
+            header = await anext(events)
+            assert isinstance(header, Header)
+            assert header.facts.currency_code == "CAD"
+            with pytest.raises(SourceCurrencyChanged):
+                await anext(events)
 
 
 async def test_streams_of_one_store_share_its_window_and_are_never_refused(opens: Opens) -> None:
