@@ -56,6 +56,9 @@ _UNSTORED_PAGE = text("""
     WHERE seen.merchant_id = :merchant_id AND seen.pass_id = :pass_id AND seen.product_id > :after
       AND NOT EXISTS (SELECT FROM product WHERE product.merchant_id = :merchant_id AND product.shop_id = :shop_id
                       AND product.product_id = seen.product_id AND product.deleted_at IS NULL)
+      AND NOT EXISTS (SELECT FROM sync_issue AS issue WHERE issue.merchant_id = :merchant_id
+                      AND issue.sync_id = :sync_id AND issue.product_id = seen.product_id
+                      AND issue.product_set_aside)
     ORDER BY seen.product_id LIMIT :limit""")
 
 _MARK_PRODUCTS = text(f"""
@@ -101,7 +104,7 @@ class SweepStore:
     async def unstored(self, lease: Lease, *, after: str, limit: int) -> list[str]:
         """Ids that the pass met and the catalog lacks or holds as deleted, in order, above `after`.
 
-        Raises LeaseLost.
+        Without those of products that the sync rejected. Raises LeaseLost.
         """
         rows = await self._page(_UNSTORED_PAGE, lease, after=after, limit=limit)
         return [row["product_id"] for row in rows]
@@ -137,8 +140,8 @@ class SweepStore:
             if pass_id is None:
                 raise LeaseLost
             await connection.execute(_NO_NESTED_LOOPS)
-            values = {"merchant_id": lease.merchant_id, "shop_id": lease.shop_id, "pass_id": pass_id}
-            page = await connection.execute(statement, {**values, "after": after, "limit": limit})
+            values = {**key, "shop_id": lease.shop_id, "pass_id": pass_id, "after": after, "limit": limit}
+            page = await connection.execute(statement, values)
             return page.mappings().all()
 
         return await self._database.write(work)

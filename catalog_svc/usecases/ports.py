@@ -185,7 +185,10 @@ class Sweeps(Protocol):
         ...
 
     async def unstored(self, lease: Lease, *, after: str, limit: int) -> list[str]:
-        """Ids that the pass met and that the catalog lacks or holds as deleted, in order, above `after`."""
+        """Ids that the pass met and that the catalog lacks or holds as deleted, in order, above `after`.
+
+        Without those of products that the sync rejected.
+        """
         ...
 
     async def live_items(self, lease: Lease) -> int:

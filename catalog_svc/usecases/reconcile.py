@@ -78,19 +78,21 @@ class Reconciliation:
 
         Raises SourceFailed, MassDeleteBlocked before anything is marked, LeaseLost, StorageUnavailable.
         """
-        is_full = self._writer.sync.mode is SyncMode.FULL
-        if not is_full:
-            await self._read_unstored()
+        await self._read_unstored()
         if end.warnings:
             return tuple(f"No product was marked as deleted: {warning}" for warning in end.warnings)
-        if is_full or end.all_listed:
+        if self._writer.sync.mode is SyncMode.FULL or end.all_listed:
             await self._confirm_missing(proven=end.absence_proven)
             while await self._writer.mark_deleted():
                 pass
         return self._notes()
 
     async def _read_unstored(self) -> None:
-        """Reads the products that the pass listed and the catalog lacks, or holds as deleted."""
+        """Reads the products that the pass listed and the catalog lacks, or holds as deleted.
+
+        An incremental pass lists what it does not read; a full one that was resumed lists what it cannot know to
+        have delivered.
+        """
         while page := await self._sweeps.unstored(
             self._writer.lease, after=self._stored_up_to, limit=_PAGE_PRODUCTS
         ):

@@ -123,7 +123,7 @@ class End:
     """
 
     source_count: int
-    """Products, as the platform counts them when the pass ends."""
+    """Products, as the platform counts them when the pass ends; without those made meanwhile where it can tell."""
     emitted_count: int
     set_aside_count: int
     emitted_item_count: int

@@ -97,7 +97,8 @@ class MemorySweeps:
     async def unstored(self, lease: Lease, *, after: str, limit: int) -> list[str]:
         def work(state: State) -> list[str]:
             row = self._catalog.held(state, lease)
-            unstored = state.seen.get(row.pass_id, frozenset()) - _live_products(state, lease.shop_id)
+            rejected = {i.product_id for i in state.issues.get(lease.sync_id, ()) if i.product_set_aside}
+            unstored = state.seen.get(row.pass_id, frozenset()) - _live_products(state, lease.shop_id) - rejected
             return [i for i in sorted(unstored) if i > after][:limit]
 
         return await self._link.transaction(work)

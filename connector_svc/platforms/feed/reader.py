@@ -10,7 +10,7 @@ from threading import Event
 from typing import IO, Final
 
 from connector_svc.domain.checkpoint import unseal
-from connector_svc.domain.errors import CheckpointExpired
+from connector_svc.domain.errors import CheckpointExpired, SourceCurrencyChanged
 from connector_svc.domain.fetch import End, FetchEvent, FetchRequest, Header
 from connector_svc.domain.shop import Shop, ShopFacts
 from connector_svc.platforms.feed.batches import BatchBuilder
@@ -63,7 +63,7 @@ class PassReader:
     def _beginning(self, manifest: Manifest, resumed: Position | None) -> tuple[Position, str]:
         if resumed is not None:
             if manifest.currency != resumed.currency:
-                raise CheckpointExpired(self._shop, "the feed has another currency now")
+                raise SourceCurrencyChanged(self._shop, expected=resumed.currency, received=manifest.currency)
             if manifest.generated_at < resumed.generated_at:
                 raise FeedStale(self._shop, "it is older than the one that the pass began with")
             return resumed, "the file that the pass began with"

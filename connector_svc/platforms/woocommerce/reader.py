@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from connector_svc.domain.checkpoint import unseal
-from connector_svc.domain.errors import CheckpointExpired, CheckpointInvalid
+from connector_svc.domain.errors import CheckpointInvalid, SourceCurrencyChanged
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header
 from connector_svc.platforms.woocommerce.bounded import started
 from connector_svc.platforms.woocommerce.client import StoreClient
@@ -147,10 +147,10 @@ class PassReader:
         return ProductDelivery(self._request, self._client, self._clock, self._window, parser)
 
     def _in_currency(self, position: Position, facts: StoreFacts) -> Position:
-        """Raises CheckpointExpired when what was delivered up to `position` has prices in another currency."""
+        """Raises SourceCurrencyChanged when what was delivered up to `position` has prices in another currency."""
         currency = facts.shop.currency_code
         if position.currency not in ("", currency):
-            raise CheckpointExpired(self._request.shop)
+            raise SourceCurrencyChanged(self._request.shop, expected=position.currency, received=currency)
         return msgspec.structs.replace(position, currency=currency)
 
     def _header(self, facts: StoreFacts, position: Position, *, resumed: bool) -> Header:

@@ -145,6 +145,16 @@ async def test_an_incremental_sync_reads_listed_products_that_the_catalog_lacks_
     assert await live(world) == {"0001", "0002", "0003", "0004"}
 
 
+async def test_a_full_sync_reads_what_it_lists_and_the_catalog_lacks(world: CatalogWorld) -> None:
+    """A pass that was resumed cannot know whether the stream before it delivered everything."""
+    source = shop_of(1, 3)
+    source.listed = ("0001", "0002", "0003")
+    source.unlisted = [product("0002")]
+    sync = await synced(world, source)
+    assert source.asked == [("0002",)]
+    assert (sync.state, sync.progress.products.created) == (SyncState.SUCCEEDED, 3)
+
+
 async def test_a_product_that_an_incremental_sync_delivered_and_did_not_list_is_not_deleted(
     world: CatalogWorld,
 ) -> None:

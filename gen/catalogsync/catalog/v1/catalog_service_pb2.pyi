@@ -829,7 +829,7 @@ class StartSyncRequest(_message.Message):
     request_id: _builtins.str
     """A UUID of the caller's that makes the call repeatable."""
     allow_mass_delete: _builtins.bool
-    """Lets this sync delete more than the fuse allows."""
+    """Lets this sync delete more than the deletion guard allows."""
     @_builtins.property
     def shop(self) -> Global___Shop:
         """platform and domain."""

@@ -472,8 +472,8 @@ class FetchEnd(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     ABSENCE_PROVEN_FIELD_NUMBER: _builtins.int
     source_count: _builtins.int
-    """Products that the platform counts, taken when the pass ended. More may have been emitted when products were
-    removed meanwhile; fewer never.
+    """Products that the platform counts when the pass ends, those aside that were made while it ran where the platform can
+    tell. More may have been emitted, when products were made or removed meanwhile; fewer never.
     """
     emitted_count: _builtins.int
     """Products in batches."""

@@ -97,8 +97,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     expected, received.
     """
     ERROR_REASON_MASS_DELETE_BLOCKED: _ErrorReason.ValueType  # 75
-    """FAILED_PRECONDITION. The sync would delete more than the fuse allows; look, then start one with
-    allow_mass_delete. Metadata: would_delete, stored.
+    """FAILED_PRECONDITION. The sync would delete more than the deletion guard allows; look, then start one with
+    allow_mass_delete. Metadata: would_delete, deleted (by the same sync before), stored (when it began).
     """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 90
     """UNIMPLEMENTED. Promised by the contract, not built yet."""
@@ -187,8 +187,8 @@ ERROR_REASON_SOURCE_CURRENCY_CHANGED: ErrorReason.ValueType  # 76
 expected, received.
 """
 ERROR_REASON_MASS_DELETE_BLOCKED: ErrorReason.ValueType  # 75
-"""FAILED_PRECONDITION. The sync would delete more than the fuse allows; look, then start one with
-allow_mass_delete. Metadata: would_delete, stored.
+"""FAILED_PRECONDITION. The sync would delete more than the deletion guard allows; look, then start one with
+allow_mass_delete. Metadata: would_delete, deleted (by the same sync before), stored (when it began).
 """
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 90
 """UNIMPLEMENTED. Promised by the contract, not built yet."""

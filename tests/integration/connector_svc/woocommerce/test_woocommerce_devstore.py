@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from connector_svc.domain.errors import CheckpointExpired, SourceCurrencyChanged, SourceResponseInvalid
+from connector_svc.domain.errors import SourceCurrencyChanged, SourceResponseInvalid
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.platforms.base import Platform
 from devstore.catalog.catalog import Catalog
@@ -157,7 +157,7 @@ async def test_a_pass_is_not_continued_in_another_currency(tmp_path: Path) -> No
     async with _store(tmp_path, products=100) as (store, platform):
         whole = await read(platform, FetchRequest(shop=SHOP, max_batch_products=50))
         _sell_in(store.catalog(SHOP.domain), "USD")
-        with pytest.raises(CheckpointExpired):
+        with pytest.raises(SourceCurrencyChanged):
             await read(platform, FetchRequest(shop=SHOP, checkpoint=whole.batches[0].checkpoint))
         assert (await read(platform)).headers[0].facts.currency_code == "USD"
 
