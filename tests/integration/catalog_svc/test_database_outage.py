@@ -77,11 +77,14 @@ async def test_a_sweep_may_meet_an_outage(
 async def test_connections_cut_all_the_time_stop_nothing(world: CatalogWorld, engine: AsyncEngine) -> None:
     cuts = 0
 
+    async def published(more: int) -> None:
+        wanted = len(world.published) + more
+        await until(lambda: len(world.published) >= wanted)
+
     async def cut() -> None:
         nonlocal cuts
         while True:
-            more = len(world.published) + 20
-            await until(lambda wanted=more: len(world.published) > wanted)
+            await published(20)
             async with engine.connect() as connection:
                 await connection.execute(
                     text("""
