@@ -109,6 +109,9 @@ class PageReader(Generic[RowT]):
         rows: list[tuple[int, RowT | Broken | None]] = []
         size = min(PER_PAGE, (answer.total or 0) - start)
         await self._search(start, size, answer, rows, blemishes)
+        if sum(row is None for _, row in rows) > _missing(start, PER_PAGE, answer):
+            # Smaller windows lack what the larger one held: each answer leaves out something else.
+            raise _NotLocated
         return _page(start, answer, tuple(rows), blemishes)
 
     async def _search(

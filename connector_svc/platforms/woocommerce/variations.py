@@ -204,6 +204,8 @@ class VariationLists:
         for child, is_gone in zip(left, answers, strict=True):
             if is_gone:
                 owners[child].drop(child)
+        # What is alive was left out of lists that should have held it.
+        await self._fill_one_by_one(_partial(partial))
 
     async def _include(self, owners: Mapping[int, FamilyRecords]) -> None:
         ids = list(owners)

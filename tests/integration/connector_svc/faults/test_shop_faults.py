@@ -33,6 +33,8 @@ SPECS = {
 }
 WHERE = {Platform.FEED: "feeds/"}
 """Part of the path of what has the products."""
+_ELSEWHERE = {FaultKind.STATUS, FaultKind.DRIP, FaultKind.HANG, FaultKind.DROPPED_ROWS}
+"""Below, with options; rows that are left out are no failure: test_woocommerce_dropped_rows."""
 FAULTS: dict[str, dict[str, Any]] = {
     "429": {"kind": FaultKind.STATUS, "status": 429},
     "429-seconds": {"kind": FaultKind.STATUS, "status": 429, "retry_after": 2},
@@ -40,11 +42,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "500": {"kind": FaultKind.STATUS, "status": 500},
     "502": {"kind": FaultKind.STATUS, "status": 502},
     "503": {"kind": FaultKind.STATUS, "status": 503, "retry_after": 1},
-    **{
-        kind.value: {"kind": kind}
-        for kind in FaultKind
-        if kind not in (FaultKind.STATUS, FaultKind.DRIP, FaultKind.HANG)
-    },
+    **{kind.value: {"kind": kind} for kind in FaultKind if kind not in _ELSEWHERE},
     "drip": {"kind": FaultKind.DRIP, "bytes_per_second": 100},
     "hang": {"kind": FaultKind.HANG},
 }
