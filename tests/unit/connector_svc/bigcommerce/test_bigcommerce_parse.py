@@ -122,7 +122,7 @@ def test_the_sweep_tells_the_same_stock_as_the_whole_product(changes: dict[str, 
         ("inventory_tracking", 7),
     ],
 )
-def test_an_unknown_value_rejects_no_product_and_is_not_taken_for_available(field: str, value: object) -> None:
+def test_an_unknown_value_rejects_no_product_and_is_not_taken_for_available(field: str, value: Any) -> None:
     found = parsed(listed(product_row(**{field: value})))
     assert found.product is not None
     assert [variant.available for variant in found.product.variants] == [False]
