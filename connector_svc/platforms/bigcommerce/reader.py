@@ -7,6 +7,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 from connector_svc.domain.checkpoint import unseal
+from connector_svc.domain.completeness import check_undelivered
 from connector_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged
 from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, Header
 from connector_svc.domain.shop import ShopFacts
@@ -59,7 +60,11 @@ class Reader:
                 yield batch
         self._check_currency(position, await read_currency(self._client))
         counts = tally.position.counts
-        yield tally.end(self._counted if self._counted is not None else counts.emitted + counts.set_aside)
+        received = counts.emitted + counts.set_aside
+        if not self._request.product_ids:
+            undelivered = tally.position.nameless + tally.position.unlisted
+            check_undelivered(self._request.shop, counted=received, undelivered=undelivered)
+        yield tally.end(self._counted if self._counted is not None else received)
 
     async def _walked(self, tally: Tally, inventory: Inventory) -> AsyncGenerator[Batch, None]:
         """All batches, until no fewer products came than the store counts.

@@ -17,9 +17,6 @@ from connector_svc.domain.errors import (
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.shopify.answer import Answer, GraphqlError
 
-_TRANSIENT = frozenset({408, 425, 429, 430})
-"""Of the client errors: time-outs, and 430, by which Shopify turns away what looks like an attack for a while."""
-
 
 class QueryTooDear(Exception):
     """The query costs more than the platform allows; it will at this size for ever."""
@@ -63,8 +60,6 @@ def status_failure(shop: Shop, status: int) -> SourceFailure | None:
     }
     if status in known:
         return known[status]
-    if status in _TRANSIENT:
-        return SourceUnreachable(shop, f"HTTP {status}")
     if 400 <= status < 500:
         return SourceQueryRefused(shop, f"HTTP {status}")
     if status >= 500:

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from connector_svc.domain.checkpoint import seal
+from connector_svc.domain.completeness import check_undelivered
 from connector_svc.domain.fetch import Batch, End, FetchRequest
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
@@ -60,6 +61,7 @@ class ProductDelivery:
                 yield batch, position
             pager = current.pager
         if is_proven(position, pager):
+            self._check_undelivered(position)
             yield end_of(position, _received(position)), position
         elif pager.total is None:
             text = "The store does not tell how many products it has."
@@ -107,7 +109,13 @@ class ProductDelivery:
             warnings.append(f"Products that are listed and cannot be read: {undecided}.")
         source_count = min(len(listing.ids) + position.nameless, _received(position))
         unlisted = max(listing.unlisted - position.nameless, 0)
+        self._check_undelivered(position, unlisted)
         return end_of(position, source_count, *warnings, unlisted=unlisted)
+
+    def _check_undelivered(self, position: Position, unlisted: int = 0) -> None:
+        """Raises SourceCountMismatch."""
+        undelivered = position.nameless + unlisted
+        check_undelivered(self._request.shop, counted=_received(position) + unlisted, undelivered=undelivered)
 
     async def _found(
         self, found: Found, lists: VariationLists, position: Position

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
+from connector_svc.domain.errors import SourceCountMismatch
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
 from devstore.tls import TlsFiles
@@ -295,15 +296,30 @@ async def test_a_product_that_is_counted_and_cannot_be_loaded_is_named_and_the_p
     assert len(store.asked) < 40 * len(places) + 20
 
 
-async def test_a_store_that_hides_many_products_is_read_within_bounds(tls: TlsFiles) -> None:
+def _hiding(hidden: Callable[[int], bool]) -> UnloadableStore:
+    """900 products, of which the store counts all and lists those that are not `hidden`."""
     store = UnloadableStore(unloadable=frozenset())
     template = store.products[16]
     store.products = {key: {**template, "id": key} for key in range(1000, 1900)}
-    store.unloadable = frozenset(key for key in store.products if key % 3 == 0 or 1200 <= key < 1450)
+    store.unloadable = frozenset(key for key in store.products if hidden(key))
+    return store
+
+
+async def test_a_store_that_hides_some_products_is_read_and_says_so(tls: TlsFiles) -> None:
+    store = _hiding(lambda key: key % 60 == 0 or 1200 <= key < 1250)
     seen = await _read(store, tls)
     assert {int(product.id) for product in seen.products} == store.products.keys() - store.unloadable
     assert seen.end.warnings
-    assert any("more products than it lists" in note for note in seen.end.notes)
+    assert seen.end.notes
+    assert len(store.asked) < 600
+
+
+async def test_a_store_that_hides_more_than_a_tenth_of_its_products_is_not_complete(tls: TlsFiles) -> None:
+    store = _hiding(lambda key: key % 3 == 0 or 1200 <= key < 1450)
+    with pytest.raises(SourceCountMismatch) as incomplete:
+        await _read(store, tls)
+    delivered = len(store.products) - len(store.unloadable)
+    assert incomplete.value.metadata["received"] == str(delivered)
     assert len(store.asked) < 600
 
 

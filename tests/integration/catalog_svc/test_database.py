@@ -18,6 +18,7 @@ from catalog_svc.domain.errors import QueryTooExpensive, StorageCause, StorageUn
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.engine import open_engine
 from servicekit.status import to_status
+from tests.waiting import found
 
 
 @pytest.fixture
@@ -280,10 +281,13 @@ async def test_a_cancelled_read_stops_its_query_on_the_server(engine: AsyncEngin
 
 async def _until_active(engine: AsyncEngine, pid: int, *, active: bool) -> None:
     query = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid AND query LIKE '%pg_sleep(600)%'")
-    async with asyncio.timeout(30), engine.connect() as connection:
-        while ((await connection.execute(query, {"pid": pid})).scalar_one() == 1) is not active:
-            await connection.rollback()
-            await asyncio.sleep(0.01)
+
+    async def as_wanted() -> bool | None:
+        async with engine.connect() as connection:
+            is_active = (await connection.execute(query, {"pid": pid})).scalar_one() == 1
+        return True if is_active is active else None
+
+    await found(as_wanted)
 
 
 async def test_the_queries_of_a_read_see_one_snapshot(engine: AsyncEngine) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from catalog_svc.domain.errors import StorageUnavailable
+from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
 from catalog_svc.domain.progress import WaitReason
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncState
@@ -24,7 +24,7 @@ from catalog_svc.usecases.work import Worker
 from tests.conftest import execute
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
-from tests.waiting import until, within_patience
+from tests.waiting import found, turns, until, within_patience
 
 QUICK: dict[str, Any] = {"storage_retry_delay": timedelta(milliseconds=20), "items_per_transaction": 1}
 
@@ -88,17 +88,26 @@ async def test_an_end_that_was_not_heard_is_written_again_until_it_is(
 async def test_an_end_that_others_see_before_its_run_hears_of_it_is_still_the_runs_own(
     world: CatalogWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    end = world.leases.end
+    end, renew = world.leases.end, world.leases.renew
+    refused = asyncio.Event()
+
+    async def renewing(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await renew(*args, **kwargs)
+        except LeaseLost:
+            refused.set()
+            raise
 
     async def answered_late(*args: Any, **kwargs: Any) -> Any:
         ended = await end(*args, **kwargs)
         with world.feed.follow(ended.sync_id, counted=False) as subscription:
-            # The feed has read the end; a renewal has been refused as well.
             await subscription.ended()
-        await asyncio.sleep(0.2)
+        await within_patience(refused.wait())
+        await turns()
         return ended
 
     monkeypatch.setattr(world.leases, "end", answered_late)
+    monkeypatch.setattr(world.leases, "renew", renewing)
     polling = asyncio.create_task(world.feed.run(world.drain))
     with caplog.at_level(logging.INFO):
         sync = await world.sync(shop_of(3), renew_every=timedelta(milliseconds=20), **QUICK)
@@ -226,9 +235,12 @@ async def test_syncs_go_on_by_themselves_when_a_read_only_database_takes_writes_
     source.hold.set()
     await until(lambda: any(record.__dict__.get("kind") == "read-only" for record in caplog.records))
     await execute(postgres_url, f"ALTER DATABASE {name} RESET default_transaction_read_only")
-    async with asyncio.timeout(30):
-        while not all([(await world.syncs.get(sync.sync_id)).state.ended for sync in (begun, waiting)]):
-            await asyncio.sleep(0.05)
+
+    async def both_ended() -> bool | None:
+        states = [(await world.syncs.get(sync.sync_id)).state for sync in (begun, waiting)]
+        return True if all(state.ended for state in states) else None
+
+    await found(both_ended)
     world.drain.start()
     await working
     for sync in (begun, waiting):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.conftest import open_directory
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -84,12 +85,6 @@ def watchdogs_of(data_dir: Path) -> list[psutil.Process]:
     ]
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(120):
-        while not condition():
-            await asyncio.sleep(0.1)
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 async def test_a_process_that_is_ended_by_a_signal_leaves_no_server_behind(number: signal.Signals) -> None:
     with open_directory("watchdog") as place:
@@ -97,8 +92,8 @@ async def test_a_process_that_is_ended_by_a_signal_leaves_no_server_behind(numbe
         async with user(data) as started:
             server = server_of(data)
             started.send_signal(number)
-            await eventually(lambda: not server.is_running())
-            await eventually(lambda: watchdogs_of(data) == [])
+            await until(lambda: not server.is_running())
+            await until(lambda: watchdogs_of(data) == [])
 
 
 async def test_a_server_with_another_living_user_goes_on() -> None:
@@ -108,10 +103,10 @@ async def test_a_server_with_another_living_user_goes_on() -> None:
             server = server_of(data)
             first.kill()
             await first.wait()
-            await eventually(lambda: len(watchdogs_of(data)) == 1)
+            await until(lambda: len(watchdogs_of(data)) == 1)
             assert server.is_running()
             second.kill()
-            await eventually(lambda: not server.is_running())
+            await until(lambda: not server.is_running())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -125,7 +120,7 @@ async def test_a_run_of_the_tests_that_is_ended_leaves_no_server_behind(number: 
         (place / "conftest.py").write_text("from tests.conftest import *\n")
         options = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(place), "-p", "no:cacheprovider")
         async with process("-m", "pytest", *options, "-n", "2", "--dist", "loadfile", str(place)) as run:
-            await eventually(lambda: [path.name for path in sorted(told.iterdir())] == ["a", "b"])
+            await until(lambda: [path.name for path in sorted(told.iterdir())] == ["a", "b"])
             servers = [server_of(Path(path.read_text())) for path in told.iterdir()]
             run.send_signal(number)
-            await eventually(lambda: not any(server.is_running() for server in servers))
+            await until(lambda: not any(server.is_running() for server in servers))

@@ -223,5 +223,4 @@ async def test_a_row_that_this_version_cannot_decode_hides_no_other_sync_from_it
             "UPDATE sync SET state = 'CANCELLED', ended_at = now(), revision = revision + 1 WHERE sync_id = :id",
             id=ordered.sync_id,
         )
-        async with asyncio.timeout(10):
-            assert (await watching)[-1].sync.state is SyncState.CANCELLED
+        assert (await within_patience(watching))[-1].sync.state is SyncState.CANCELLED

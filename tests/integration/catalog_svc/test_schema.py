@@ -20,6 +20,7 @@ from catalog_svc.storage.schema import (
     migrate,
 )
 from catalog_svc.storage.tables import metadata
+from tests.waiting import found
 
 
 async def test_migrations_lead_to_the_tables_of_the_code(database_url: str) -> None:
@@ -53,10 +54,13 @@ async def test_a_second_migration_waits_for_the_first_however_long_that_takes(em
         idle = text("""
             SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
               AND state = 'idle' AND query LIKE 'COMMIT%' AND xact_start IS NULL AND backend_xmin IS NULL""")
-        async with asyncio.timeout(30):
-            while (await first.execute(idle)).scalar_one() == 0:
-                await first.commit()
-                await asyncio.sleep(0.01)
+
+        async def somebody_is_idle() -> bool | None:
+            count = (await first.execute(idle)).scalar_one()
+            await first.commit()
+            return True if count else None
+
+        await found(somebody_is_idle)
         await first.execute(text("SELECT pg_advisory_unlock(5021977)"))
         await first.commit()
         assert await second != ""

@@ -34,6 +34,7 @@ from servicekit.settings import ListenAddress
 from servicekit.status import ReceivedFailure, read_failure
 from servicekit.supervisor import LoopFailed, RestartPolicy
 from tests.fakes.listed_platform import ListedPlatform
+from tests.waiting import found
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -100,7 +101,6 @@ class Watch:
                 failure = await read_failure(error, call)
                 assert failure.code is grpc.StatusCode.UNAVAILABLE, failure
                 self.failures.append(failure)
-                await asyncio.sleep(0.1)
 
 
 class Gate:
@@ -234,12 +234,12 @@ class World:
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Polls until the condition, a coroutine function or a function, holds."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            result = condition()
-            if await result if asyncio.iscoroutine(result) else result:
-                return
-            await asyncio.sleep(0.05)
+
+    async def holds() -> bool | None:
+        result = condition()
+        return True if (await result if asyncio.iscoroutine(result) else result) else None
+
+    await found(holds)
 
 
 @pytest.fixture

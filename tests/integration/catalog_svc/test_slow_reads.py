@@ -22,6 +22,7 @@ from servicekit.settings import ListenAddress
 from servicekit.status import read_failure_now
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
+from tests.waiting import found
 
 LIST = pb.ListItemsRequest(shop=pb.Shop(platform=SHOP.platform, domain=SHOP.domain))
 
@@ -57,9 +58,10 @@ async def waiting_queries(world: CatalogWorld) -> int:
 
 
 async def until_waiting(world: CatalogWorld, count: int) -> None:
-    async with asyncio.timeout(30):
-        while await waiting_queries(world) != count:
-            await asyncio.sleep(0.02)
+    async def as_many() -> bool | None:
+        return True if await waiting_queries(world) == count else None
+
+    await found(as_many)
 
 
 async def test_a_read_that_takes_longer_than_its_caller_waits_is_told_to_be_too_expensive(

@@ -346,8 +346,7 @@ async def test_a_client_that_reads_nothing_holds_what_the_stream_holds_no_longer
     async with serve(Handlers(unary_stream=endless), max_write=timedelta(milliseconds=200)) as running:
         call = running.open("unary_stream")
         await call.read()
-        async with asyncio.timeout(30):
-            await freed.wait()
+        await within_patience(freed.wait())
 
         async def rest() -> None:
             while await call.read() is not grpc.aio.EOF:

@@ -91,7 +91,7 @@ async def test_a_cancel_that_a_source_makes_by_itself_ends_the_stream_and_hangs_
         yield one_batch()
         raise asyncio.CancelledError
 
-    async with ReadAhead(source()) as events, asyncio.timeout(10):
+    async with ReadAhead(source()) as events, asyncio.timeout(PATIENCE):
         assert await events.next() == one_batch()
         assert await events.next() is None
 

@@ -102,16 +102,17 @@ async def test_a_loop_that_fails_is_logged_by_name_counted_and_started_again() -
     assert len(turns.at) > 4
 
 
-def test_the_log_line_of_a_failure_names_the_loop_and_has_the_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    @skipping
-    async def fails_once() -> None:
-        process = Process()
-        process.add("worker", Turns(KeyError("WEBHOOK"), until=0.01))
-        async with process.running():
-            await asyncio.sleep(5)
+@skipping
+async def _a_loop_fails_once() -> None:
+    process = Process()
+    process.add("worker", Turns(KeyError("WEBHOOK"), until=0.01))
+    async with process.running():
+        await asyncio.sleep(5)
 
+
+def test_the_log_line_of_a_failure_names_the_loop_and_has_the_traceback(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        fails_once()
+        _a_loop_fails_once()
     (record,) = caplog.records
     assert record.getMessage() == "background loop failed: worker"
     assert record.exc_info

@@ -34,7 +34,7 @@ SPECS = {
 WHERE = {Platform.FEED: "feeds/"}
 """Part of the path of what has the products."""
 _ELSEWHERE = {FaultKind.STATUS, FaultKind.DRIP, FaultKind.HANG, FaultKind.DROPPED_ROWS}
-"""Below, with options; rows that are left out are no failure: test_woocommerce_dropped_rows."""
+"""Below, with options or in a test of its own."""
 FAULTS: dict[str, dict[str, Any]] = {
     "429": {"kind": FaultKind.STATUS, "status": 429},
     "429-seconds": {"kind": FaultKind.STATUS, "status": 429, "retry_after": 2},
@@ -102,6 +102,21 @@ async def test_a_fault_that_stays_is_a_plain_failure_and_never_an_empty_shop(
         assert failure.message.startswith(f"{spec.platform.value}:{spec.domain}: ")
         told = "".join(traceback.format_exception(failure)) + repr(vars(failure)) + caplog.text
         assert not [secret for secret in spec.credentials.values() if secret in told]
+
+
+@pytest.mark.parametrize("name", ["woocommerce-8.2", "woocommerce-10.3", "bigcommerce"])
+async def test_a_shop_that_leaves_a_row_out_of_every_page_is_read_whole_or_not_complete(
+    name: str, certificates: Path
+) -> None:
+    spec = SPECS[name]
+    async with reading(spec, certificates, patience=PATIENT) as reader:
+        reader.store.add_fault(spec.domain, ScriptedFault(kind=FaultKind.DROPPED_ROWS, aim=Aim(where="products")))
+        await reader.read()
+        if reader.end is None:
+            assert [failure.reason for failure in reader.failures] == ["SOURCE_COUNT_MISMATCH"]
+        else:
+            assert reader.end.warnings
+            assert reader.rows() == reader.truth()
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)

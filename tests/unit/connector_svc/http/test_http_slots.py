@@ -24,6 +24,7 @@ from connector_svc.http.retry import RetryPolicy
 from connector_svc.http.slots import ConnectionSlots
 from connector_svc.platforms.base import HttpReply
 from tests.fakes.shop_server import ShopServer, World
+from tests.waiting import PATIENCE, within_patience
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 FILE = "/file"
@@ -49,7 +50,7 @@ class Crowd:
         return web.Response(text="{}")
 
     async def until(self, **wanted: int) -> None:
-        async with asyncio.timeout(10), self.come:
+        async with asyncio.timeout(PATIENCE), self.come:
             await self.come.wait_for(lambda: dict(self.here) == wanted)
 
 
@@ -183,5 +184,4 @@ async def test_a_cancelled_wait_gives_its_place_back() -> None:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-    async with asyncio.timeout(5):
-        await take()
+    await within_patience(take())
