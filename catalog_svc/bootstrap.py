@@ -25,7 +25,7 @@ from catalog_svc.source.platforms import ConnectorPlatforms
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import embedded_postgres
-from catalog_svc.storage.engine import open_engine
+from catalog_svc.storage.engine import connection_replacer, open_engine
 from catalog_svc.storage.issues import IssueStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
@@ -190,7 +190,7 @@ class _Serving:
 
 def _loops(parts: _Parts, serving: _Serving, *, pings: AsyncEngine, reads: AsyncEngine) -> tuple[Loop, ...]:
     """A turn of a loop is short, unless the database keeps it waiting or the loop rests."""
-    drain = parts.drain
+    drain, replace_reads = parts.drain, connection_replacer(reads)
     return (
         Loop(name="feed", run=lambda beat: parts.feed.run(drain, beat), max_silence=_LONGEST_TURN),
         Loop(name="worker", run=parts.worker.run, max_silence=_LONGEST_TURN),
@@ -200,7 +200,7 @@ def _loops(parts: _Parts, serving: _Serving, *, pings: AsyncEngine, reads: Async
         Loop(
             name="readiness",
             run=lambda beat: watch_readiness(
-                pings, serving.database_answers, drain, beat, reconnect=reads.dispose
+                pings, serving.database_answers, drain, beat, on_read_only=replace_reads
             ),
             max_silence=_LONGEST_TURN,
         ),

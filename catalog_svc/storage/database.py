@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.errors import QueryTooExpensive, StorageCause, StorageUnavailable
 from catalog_svc.storage.database_errors import DATABASE_ERRORS, cause_of, describe
-from catalog_svc.storage.engine import STATEMENT_TIMEOUT
+from catalog_svc.storage.engine import STATEMENT_TIMEOUT, connection_replacer
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class Database:
         remaining: Callable[[], float | None] = no_deadline,
     ) -> None:
         self._engine = engine
+        self._replace_connections = connection_replacer(engine)
         self._snapshots = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._attempts = attempts
         self._base_delay = base_delay
@@ -96,13 +97,13 @@ class Database:
                 async with engine.begin() as connection:
                     return await work(connection)
             except DATABASE_ERRORS as error:
-                cause = await self._judge(error, attempt)
+                cause = self._judge(error, attempt)
                 if attempt >= self._attempts or cause in _NOT_REPEATED:
                     raise StorageUnavailable(cause=cause) from error
             await asyncio.sleep(random.uniform(0.5, 1) * self._base_delay * 4 ** (attempt - 1))
             attempt += 1
 
-    async def _judge(self, error: Exception, attempt: int) -> StorageCause:
+    def _judge(self, error: Exception, attempt: int) -> StorageCause:
         """Log the error and return its cause. Raises the error itself when it is not transient."""
         cause = cause_of(error)
         if cause is None:
@@ -111,5 +112,5 @@ class Database:
         _log.warning("database transaction failed", extra={"attempt": attempt, **describe(error)})
         if cause is StorageCause.READ_ONLY:
             # The pooled connections lead to a server that is no primary any more: connect anew.
-            await self._engine.dispose()
+            self._replace_connections()
         return cause

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from servicekit.settings import SettingsError
 
@@ -98,6 +100,30 @@ def open_engine(
         hide_parameters=True,
         connect_args=_connect_arguments(url.query, session, command_timeout) | dict(_POOLED if pooled else {}),
     )
+
+
+def connection_replacer(engine: AsyncEngine) -> Callable[[], None]:
+    """Return a function that has the pool replace each connection that it holds now when it is next checked out.
+
+    `AsyncEngine.dispose` would lose track of those in use: they come back to a pool that nobody closes.
+    """
+    key = object()
+    generation = 0
+
+    def connected(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info[key] = generation
+
+    def checked_out(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if record.info.get(key, 0) != generation:
+            raise DisconnectionError("the connection is to be replaced")
+
+    def replace_all() -> None:
+        nonlocal generation
+        generation += 1
+
+    event.listen(engine.sync_engine, "connect", connected)
+    event.listen(engine.sync_engine, "checkout", checked_out)
+    return replace_all
 
 
 def _connect_arguments(

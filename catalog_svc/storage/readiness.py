@@ -92,14 +92,14 @@ async def watch_readiness(
     drain: Drain,
     heartbeat: Heartbeat = no_heartbeat,
     *,
-    reconnect: Callable[[], Awaitable[None]] | None = None,
+    on_read_only: Callable[[], None] = lambda: None,
     interval: timedelta = _PING_INTERVAL,
 ) -> None:
     """Tell `set_serving` what pings find, until the drain.
 
-    `engine` must be for this alone: a pool that others have exhausted says nothing about the database. `reconnect`
-    is called while the server is read-only, so that reads find the new primary too. A connector that is away does
-    not count: one bad connector must not take every catalog out of rotation.
+    `engine` must be for this alone: a pool that others have exhausted says nothing about the database.
+    `on_read_only` is called while the server is read-only, so that reads find the new primary too. A connector
+    that is away does not count: one bad connector must not take every catalog out of rotation.
     """
     readiness = Readiness()
     shown: _State | None = None
@@ -109,8 +109,8 @@ async def watch_readiness(
         ready = readiness.observe(not failed)
         if failed:
             _log.warning("database ping failed", extra=details)
-        elif found is _State.READ_ONLY and reconnect is not None:
-            await reconnect()
+        elif found is _State.READ_ONLY:
+            on_read_only()
         state = shown if failed and ready and shown is not None else found
         if state is not shown:
             _log.log(logging.INFO if state is _State.READY else logging.ERROR, state.value, extra=details)

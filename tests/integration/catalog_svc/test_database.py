@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.errors import QueryTooExpensive, StorageCause, StorageUnavailable
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.engine import open_engine
+from catalog_svc.storage.engine import connection_replacer, open_engine
 from servicekit.status import to_status
 from tests.waiting import found
 
@@ -344,3 +344,25 @@ async def test_a_write_goes_on_as_soon_as_a_read_only_database_is_writable_again
 
     await Database(engine, base_delay=0.001).write(work)
     assert attempts == 3
+
+
+async def test_connections_to_be_replaced_are_closed_also_when_they_are_in_use(database_url: str) -> None:
+    """Disposing of the engine lost those in use: a replica kept them open to the old primary of a failover."""
+    engine = open_engine(database_url, pool_size=2)
+    replace_all = connection_replacer(engine)
+    pid = text("SELECT pg_backend_pid()")
+    async with engine.connect() as used, engine.connect() as other:
+        old = {(await connection.execute(pid)).scalar_one() for connection in (used, other)}
+        replace_all()
+    async with engine.connect() as first, engine.connect() as second:
+        new = {(await connection.execute(pid)).scalar_one() for connection in (first, second)}
+        assert new.isdisjoint(old)
+
+        async def old_ones_are_gone() -> bool | None:
+            query = text("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(:pids)")
+            count = (await first.execute(query, {"pids": list(old)})).scalar_one()
+            await first.commit()
+            return True if count == 0 else None
+
+        await found(old_ones_are_gone)
+    await engine.dispose()

@@ -69,14 +69,11 @@ async def test_a_read_only_database_is_serving_and_its_end_is_noticed(
     async def tell(serving: bool) -> None:
         told.append(serving)
 
-    async def reconnect() -> None:
-        reconnected.set()
-
     await execute(postgres_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     drain, pings = Drain(), open_engine(database_url, pool_size=1, max_overflow=0)
     with caplog.at_level(logging.INFO):
         watching = asyncio.create_task(
-            watch_readiness(pings, tell, drain, reconnect=reconnect, interval=timedelta(milliseconds=50))
+            watch_readiness(pings, tell, drain, on_read_only=reconnected.set, interval=timedelta(milliseconds=50))
         )
         await until(lambda: told == [True])
         assert any("read-only" in record.getMessage() for record in caplog.records)

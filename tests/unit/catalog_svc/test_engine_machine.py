@@ -15,6 +15,8 @@ from tests.fakes.memory_catalog import MemoryCatalog
 from tests.fakes.memory_state import SyncRow
 from tests.unit.catalog_svc.engine_machine import EngineMachine
 
+# Minutes of work for one CPU in CI, and many more on a busy machine.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 IN_CI = bool(os.environ.get("CI"))
 THOROUGH = settings(
     max_examples=2_000 if IN_CI else 300,
