@@ -14,29 +14,37 @@ _SCHEMA = """
 CREATE TABLE chaos_journal (
     n bigserial PRIMARY KEY, at double precision NOT NULL, txid bigint NOT NULL, port int, sync_id uuid NOT NULL,
     state text NOT NULL, mode text NOT NULL, epoch bigint NOT NULL, owner uuid, revision bigint NOT NULL,
-    next_seq bigint NOT NULL, checkpoint text NOT NULL, products_seen bigint NOT NULL);
-CREATE TABLE chaos_seen (pass_id uuid NOT NULL, added bigint NOT NULL);
+    next_seq bigint NOT NULL, checkpoint text NOT NULL, products_seen bigint NOT NULL,
+    products_created bigint NOT NULL);
+CREATE TABLE chaos_seen (txid bigint NOT NULL, pass_id uuid NOT NULL, added bigint NOT NULL);
 
 CREATE FUNCTION chaos_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF TG_OP = 'INSERT' OR (OLD.state, OLD.epoch, OLD.revision, OLD.next_seq, OLD.owner)
                            IS DISTINCT FROM (NEW.state, NEW.epoch, NEW.revision, NEW.next_seq, NEW.owner) THEN
         INSERT INTO chaos_journal (at, txid, port, sync_id, state, mode, epoch, owner, revision, next_seq,
-                                   checkpoint, products_seen)
+                                   checkpoint, products_seen, products_created)
         VALUES (extract(epoch FROM clock_timestamp()), txid_current(), inet_client_port(), NEW.sync_id, NEW.state,
                 NEW.mode, NEW.epoch, NEW.owner, NEW.revision, NEW.next_seq, md5(NEW.checkpoint),
-                NEW.products_seen);
+                NEW.products_seen, NEW.products_created);
     END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER chaos_note AFTER INSERT OR UPDATE ON sync FOR EACH ROW EXECUTE FUNCTION chaos_note();
 
 CREATE FUNCTION chaos_count() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO chaos_seen (pass_id, added) SELECT pass_id, count(*) FROM added GROUP BY pass_id;
+    INSERT INTO chaos_seen (txid, pass_id, added)
+    SELECT txid_current(), pass_id, count(*) FROM added GROUP BY pass_id;
     RETURN NULL;
 END $$;
 CREATE TRIGGER chaos_count AFTER INSERT ON sync_seen REFERENCING NEW TABLE AS added
     FOR EACH STATEMENT EXECUTE FUNCTION chaos_count();
 """
+
+
+_ENTRIES = """
+    SELECT *, coalesce((
+        SELECT sum(added)::bigint FROM chaos_seen WHERE chaos_seen.txid = chaos_journal.txid), 0) AS added
+    FROM chaos_journal ORDER BY n"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +65,9 @@ class Entry:
     next_seq: int
     checkpoint: str
     products_seen: int
+    products_created: int
+    added: int
+    """Ids that its transaction added to those that the pass has met."""
 
     @property
     def ended(self) -> bool:
@@ -89,7 +100,7 @@ async def read(connection: asyncpg.Connection) -> dict[UUID, list[Entry]]:
     """The history of each sync, in the order in which it was committed."""
     histories: defaultdict[UUID, list[Entry]] = defaultdict(list)
     # Numbers are drawn while the sync's row is locked, so that their order is that of the commits.
-    for row in await connection.fetch("SELECT * FROM chaos_journal ORDER BY n"):
+    for row in await connection.fetch(_ENTRIES):
         values = {name: row[name] for name in Entry.__dataclass_fields__}
         histories[row["sync_id"]].append(Entry(**values))
     return dict(histories)
@@ -138,7 +149,7 @@ def _batches(entries: Sequence[Entry]) -> list[str]:
             continue
         if after.revision != before.revision + 1:
             found.append(f"batch {after.next_seq} moved the revision from {before.revision} to {after.revision}")
-        if after.checkpoint in checkpoints:
+        if after.checkpoint in checkpoints and not _is_reconciliation(before, after):
             found.append(
                 f"batches {checkpoints[after.checkpoint]} and {after.next_seq} end at the same checkpoint"
             )
@@ -153,6 +164,17 @@ def _steps_of_transactions(entries: Sequence[Entry]) -> list[tuple[Entry, Entry]
     """The row before and after each transaction but the one that made it."""
     lasts = [list(group)[-1] for _, group in groupby(entries, key=lambda entry: entry.txid)]
     return list(pairwise(lasts))
+
+
+def _is_reconciliation(before: Entry, after: Entry) -> bool:
+    """Whether the batch read products by id after the pass, which leaves its checkpoint where it was.
+
+    Each of them is one that the pass had not met, or one that the catalog lacked: a batch that is stored twice
+    brings neither.
+    """
+    products = after.products_seen - before.products_seen
+    created = after.products_created - before.products_created
+    return after.checkpoint == before.checkpoint and (after.added >= products or created >= products)
 
 
 def _is_batch(before: Entry, after: Entry) -> bool:
