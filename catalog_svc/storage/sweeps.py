@@ -56,8 +56,10 @@ _UNSTORED_PAGE = text("""
     WHERE seen.merchant_id = :merchant_id AND seen.pass_id = :pass_id AND seen.product_id > :after
       AND NOT EXISTS (SELECT FROM product WHERE product.merchant_id = :merchant_id AND product.shop_id = :shop_id
                       AND product.product_id = seen.product_id AND product.deleted_at IS NULL)
-      AND NOT EXISTS (SELECT FROM sync_issue AS issue WHERE issue.merchant_id = :merchant_id
-                      AND issue.sync_id = :sync_id AND issue.product_id = seen.product_id
+      AND NOT EXISTS (SELECT FROM sync_issue AS issue
+                      JOIN sync ON sync.merchant_id = issue.merchant_id AND sync.sync_id = issue.sync_id
+                      WHERE issue.merchant_id = :merchant_id AND sync.shop_id = :shop_id
+                      AND sync.pass_id = :pass_id AND issue.product_id = seen.product_id
                       AND issue.product_set_aside)
     ORDER BY seen.product_id LIMIT :limit""")
 
@@ -104,7 +106,7 @@ class SweepStore:
     async def unstored(self, lease: Lease, *, after: str, limit: int) -> list[str]:
         """Ids that the pass met and the catalog lacks or holds as deleted, in order, above `after`.
 
-        Without those of products that the sync rejected. Raises LeaseLost.
+        Without those of products that the pass rejected. Raises LeaseLost.
         """
         rows = await self._page(_UNSTORED_PAGE, lease, after=after, limit=limit)
         return [row["product_id"] for row in rows]

@@ -187,7 +187,7 @@ class Sweeps(Protocol):
     async def unstored(self, lease: Lease, *, after: str, limit: int) -> list[str]:
         """Ids that the pass met and that the catalog lacks or holds as deleted, in order, above `after`.
 
-        Without those of products that the sync rejected.
+        Without those of products that the pass rejected, in this sync or in one that it resumed.
         """
         ...
 

@@ -97,7 +97,13 @@ class MemorySweeps:
     async def unstored(self, lease: Lease, *, after: str, limit: int) -> list[str]:
         def work(state: State) -> list[str]:
             row = self._catalog.held(state, lease)
-            rejected = {i.product_id for i in state.issues.get(lease.sync_id, ()) if i.product_set_aside}
+            rejected = {
+                issue.product_id
+                for other in state.of_shop(lease.shop_id)
+                if other.pass_id == row.pass_id
+                for issue in state.issues.get(other.sync.sync_id, ())
+                if issue.product_set_aside
+            }
             unstored = state.seen.get(row.pass_id, frozenset()) - _live_products(state, lease.shop_id) - rejected
             return [i for i in sorted(unstored) if i > after][:limit]
 

@@ -368,13 +368,17 @@ async def test_what_a_pass_listed_and_the_catalog_lacks_or_holds_as_deleted_is_t
     assert (await replica.syncs.get(lease.sync_id)).progress.checked_products == 4
 
 
-async def test_what_the_sync_itself_rejected_is_not_told_as_lacking(replica: Replica) -> None:
+async def test_what_the_pass_itself_rejected_is_not_told_as_lacking(replica: Replica) -> None:
     claimed = await begun(replica)
     rejected = pb.RecordIssue(
         reason=issue_reason_pb2.ISSUE_REASON_INVALID_PRICE, product_id="2", product_set_aside=True
     )
     lease = await apply(replica, claimed, batch(product("1"), issues=[rejected], listed_product_ids=["3"]))
     assert await replica.sweeps.unstored(lease, after="", limit=10) == ["3"]
+    parent = await replica.leases.end(lease, SyncState.FAILED, REVOKED)
+    await replica.orders.resume(parent.sync_id, request_id="", correlation_id="")
+    resumed = await replica.claim()
+    assert await replica.sweeps.unstored(resumed.lease, after="", limit=10) == ["3"]
 
 
 async def test_who_lost_the_lease_is_told_nothing_of_what_is_missing(stores: Stores, replica: Replica) -> None:
