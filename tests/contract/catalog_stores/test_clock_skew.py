@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 from catalog_svc.domain.errors import SyncNotResumable
 from catalog_svc.domain.sync import SyncState
 from tests.contract.catalog_stores.conftest import PostgresStores
-from tests.contract.catalog_stores.test_catalog_stores import REVOKED, begun, failed
+from tests.contract.catalog_stores.steps import REVOKED, begun, failed
 from tests.fakes.product_source import product
 
 _TWO_SECONDS = 2000 << 80

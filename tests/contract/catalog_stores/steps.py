@@ -1,0 +1,64 @@
+"""Steps that a sync takes over the catalog's stores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+
+from catalog_svc.domain.source import SourceBatch
+from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncError, SyncMode, SyncState
+from tests.contract.catalog_stores.conftest import HEADER, Replica, Stores, batch
+
+DOLLARS = replace(HEADER, profile=replace(HEADER.profile, currency_code="USD"))
+REVOKED = SyncError(reason="SOURCE_UNAUTHORIZED", message="connect the shop again")
+
+
+async def begun(replica: Replica, mode: SyncMode = SyncMode.FULL, **more: Any) -> ClaimedSync:
+    """A sync that has heard its source's header."""
+    await replica.order(mode, **more)
+    claimed = await replica.claim()
+    await replica.leases.begin(claimed.lease, HEADER)
+    return claimed
+
+
+async def apply(replica: Replica, claimed: ClaimedSync, what: SourceBatch, lease: Lease | None = None) -> Lease:
+    lease, _ = await replica.batches.apply(
+        lease or claimed.lease,
+        claimed.sync.shop,
+        what,
+        full=claimed.sync.mode is SyncMode.FULL,
+        items_per_second=None,
+    )
+    return lease
+
+
+async def ordered_and_claimed(replica: Replica, mode: SyncMode = SyncMode.FULL) -> ClaimedSync:
+    await replica.order(mode)
+    return await replica.claim()
+
+
+async def swept(replica: Replica, claimed: ClaimedSync, lease: Lease) -> Sync:
+    """Everything that vanished is marked, and the sync has succeeded."""
+    sync: Sync | None = claimed.sync
+    while sync is not None:
+        lease, sync = await replica.sweeps.step(lease, claimed.sync.shop)
+    return await replica.leases.end(lease, SyncState.SUCCEEDED)
+
+
+async def stored(replica: Replica, *products: pb.Product, **more: Any) -> Sync:
+    """A whole full sync of these products."""
+    claimed = await begun(replica, **more)
+    return await swept(replica, claimed, await apply(replica, claimed, batch(*products)))
+
+
+async def failed(replica: Replica, *products: pb.Product) -> Sync:
+    """A full sync that failed after these products."""
+    claimed = await begun(replica)
+    lease = await apply(replica, claimed, batch(*products, checkpoint=b"parent")) if products else claimed.lease
+    return await replica.leases.end(lease, SyncState.FAILED, REVOKED)
+
+
+async def live(stores: Stores) -> set[str]:
+    return {pid for pid, (_, is_live) in (await stores.products()).items() if is_live}
