@@ -165,7 +165,7 @@ class _Parts:
 
 
 class _Serving:
-    """What health answers: SERVING while the database answers and all background loops turn."""
+    """What health answers: live while all background loops turn, SERVING while the database answers as well."""
 
     def __init__(self, server: GrpcServer, metrics: SyncMetrics) -> None:
         self._server = server
@@ -181,6 +181,7 @@ class _Serving:
 
     async def loops_turn(self, healthy: bool) -> None:
         self._loops = healthy
+        await self._server.set_live(healthy)
         await self._update()
 
     async def _update(self) -> None:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from servicekit.drain import Drain
 
+LIVENESS: Final = "liveness"
+"""The name to ask for whether the process works, whatever it depends on: for a probe that restarts it."""
+
 
 class Health:
-    """The health of a server and of each of its services; NOT_SERVING at first."""
+    """The health of a server and its services, NOT_SERVING at first, and the liveness of its process."""
 
     SERVICE_NAME: ClassVar[str] = health.SERVICE_NAME
 
     def __init__(self, services: Sequence[str], *, drain: Drain) -> None:
         self._names = ("", *services)
-        self._servicer = _DrainingHealthServicer(self._names, drain)
+        self._servicer = _DrainingHealthServicer((*self._names, LIVENESS), drain)
 
     def register(self, server: grpc.aio.Server) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
@@ -27,6 +30,10 @@ class Health:
         answer = _SERVING if serving else _NOT_SERVING
         for name in self._names:
             await self._servicer.set(name, answer)
+
+    async def set_live(self, live: bool) -> None:
+        """What is answered for LIVENESS."""
+        await self._servicer.set(LIVENESS, _SERVING if live else _NOT_SERVING)
 
     async def leave(self) -> None:
         """NOT_SERVING for good."""

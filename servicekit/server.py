@@ -80,7 +80,8 @@ class GrpcServer:
         self._listen_address = listen_address
 
     async def start(self) -> int:
-        """Listens and answers calls; returns the port. Health stays NOT_SERVING until `set_serving(True)`.
+        """Listens and answers calls; returns the port. The process counts as live from then on; health stays
+        NOT_SERVING until `set_serving(True)`.
 
         ListenError: the address is in use or not of this machine.
         """
@@ -91,12 +92,17 @@ class GrpcServer:
                 f"Cannot listen on {self._listen_address}: the address is in use or not of this machine."
             ) from error
         await self._server.start()
+        await self.set_live(True)
         LOGGER.info("listening on port %d", port, extra={"address": self._listen_address, "port": port})
         return port
 
     async def set_serving(self, serving: bool) -> None:
         """What health answers for each service and for ""; once stopping, it stays NOT_SERVING."""
         await self._health.set_serving(serving)
+
+    async def set_live(self, live: bool) -> None:
+        """What health answers for `LIVENESS`; once stopping, it stays NOT_SERVING."""
+        await self._health.set_live(live)
 
     async def stop(self, grace: timedelta, *, settle: timedelta = timedelta()) -> None:
         """Stops as the module describes; calls that outlive the grace are cancelled. May be called again."""

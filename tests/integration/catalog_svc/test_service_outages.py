@@ -72,8 +72,8 @@ class Replica:
     async def sync(self, sync_id: str) -> pb.Sync:
         return (await self.catalog.GetSync(pb.GetSyncRequest(sync_id=sync_id), timeout=10)).sync
 
-    async def health(self) -> int:
-        status: int = (await self._health.Check(health_pb2.HealthCheckRequest(), timeout=10)).status
+    async def health(self, name: str = "") -> int:
+        status: int = (await self._health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)).status
         return status
 
 
@@ -285,6 +285,7 @@ async def test_watchers_and_health_tell_that_the_database_cannot_be_reached_and_
     world.gate.shut()
     world.platform.gate.set()
     await world.all_healthy(NOT_SERVING)
+    assert [await replica.health("liveness") for replica in world.replicas] == [SERVING, SERVING]
     await eventually(lambda: all(watch.failures for watch in watches))
     assert {failure.reason for watch in watches for failure in watch.failures} == {"STORAGE_UNAVAILABLE"}
     assert all(failure.retry_after for watch in watches for failure in watch.failures)

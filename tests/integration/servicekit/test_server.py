@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from servicekit.address import ListenAddress
 from servicekit.channel import open_channel
 from servicekit.drain import Drain
+from servicekit.health import LIVENESS
 from servicekit.server import ListenError, build_server
 from servicekit.settings import SettingsError
 from servicekit.status import read_failure, read_failure_now
@@ -48,7 +49,8 @@ async def test_health_lists_the_server_and_each_service(serve: Serve) -> None:
     async with serve(Handlers()) as running:
         stub = health_pb2_grpc.HealthStub(running.channel)
         listed = await stub.List(health_pb2.HealthListRequest(), timeout=5)
-        assert {name: answer.status for name, answer in listed.statuses.items()} == {"": SERVING, SERVICE: SERVING}
+        statuses = {name: answer.status for name, answer in listed.statuses.items()}
+        assert statuses == {"": SERVING, SERVICE: SERVING, LIVENESS: SERVING}
 
 
 async def test_health_answers_for_the_server_and_each_service(serve: Serve) -> None:
@@ -58,6 +60,9 @@ async def test_health_answers_for_the_server_and_each_service(serve: Serve) -> N
         await running.server.set_serving(False)
         assert await health(running, "") == NOT_SERVING
         assert await health(running, SERVICE) == NOT_SERVING
+        assert await health(running, LIVENESS) == SERVING
+        await running.server.set_live(False)
+        assert await health(running, LIVENESS) == NOT_SERVING
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await health(running, "no.such.Service")
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
