@@ -15,17 +15,17 @@ CREATE TABLE chaos_journal (
     n bigserial PRIMARY KEY, at double precision NOT NULL, txid bigint NOT NULL, port int, sync_id uuid NOT NULL,
     state text NOT NULL, mode text NOT NULL, epoch bigint NOT NULL, owner uuid, revision bigint NOT NULL,
     next_seq bigint NOT NULL, checkpoint text NOT NULL, products_seen bigint NOT NULL,
-    products_created bigint NOT NULL);
+    products_created bigint NOT NULL, products_set_aside bigint NOT NULL);
 CREATE TABLE chaos_seen (txid bigint NOT NULL, pass_id uuid NOT NULL, added bigint NOT NULL);
 
 CREATE FUNCTION chaos_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF TG_OP = 'INSERT' OR (OLD.state, OLD.epoch, OLD.revision, OLD.next_seq, OLD.owner)
                            IS DISTINCT FROM (NEW.state, NEW.epoch, NEW.revision, NEW.next_seq, NEW.owner) THEN
         INSERT INTO chaos_journal (at, txid, port, sync_id, state, mode, epoch, owner, revision, next_seq,
-                                   checkpoint, products_seen, products_created)
+                                   checkpoint, products_seen, products_created, products_set_aside)
         VALUES (extract(epoch FROM clock_timestamp()), txid_current(), inet_client_port(), NEW.sync_id, NEW.state,
                 NEW.mode, NEW.epoch, NEW.owner, NEW.revision, NEW.next_seq, md5(NEW.checkpoint),
-                NEW.products_seen, NEW.products_created);
+                NEW.products_seen, NEW.products_created, NEW.products_set_aside);
     END IF;
     RETURN NULL;
 END $$;

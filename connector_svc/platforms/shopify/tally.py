@@ -65,7 +65,10 @@ class Tally:
         return self._cut(records, self._take)
 
     def late(self, records: Iterable[Record]) -> Iterator[Batch]:
-        """The same for products that did not come in their turn."""
+        """The same for products that did not come in their turn, in the order of their ids.
+
+        Those behind the last one that did were made since: a pass that is resumed goes on behind them.
+        """
         return self._cut(records, self._take_late)
 
     def _cut(self, records: Iterable[Record], take: Callable[[Record, _Draft], None]) -> Iterator[Batch]:
@@ -87,9 +90,7 @@ class Tally:
             draft.issues.append(issues.duplicate(record.product_id))
             return
         self._take_late(record, draft)
-        if number:
-            self._advance(last_id=number)
-        else:
+        if not number:
             self.warn((_NO_ID,))
 
     def _is_new(self, record: Record) -> bool:
@@ -107,7 +108,9 @@ class Tally:
             counts = counts.plus(emitted=1, emitted_items=len(record.product.variants))
         self._advance(counts=counts, settled=self.position.settled + (not self._is_new(record)))
         if record.product_id:
-            self.delivered.add(int(record.product_id))
+            number = int(record.product_id)
+            self.delivered.add(number)
+            self._advance(last_id=max(number, self.position.last_id))
 
     def _closed(self, draft: _Draft) -> Batch:
         return Batch(

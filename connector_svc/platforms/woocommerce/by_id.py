@@ -46,6 +46,7 @@ class Found:
     """What the store says of some ids."""
 
     listed: tuple[Listed, ...] = ()
+    """In the order of their ids."""
     gone: tuple[int, ...] = ()
     """The store, asked twice, has no such product."""
     undecided: tuple[int, ...] = ()
@@ -84,8 +85,9 @@ async def _some(client: StoreClient, ids: Sequence[int]) -> Found:
     came = {entry.record.id for entry in listed}
     left = [one for one in ids if one not in came]
     singles = await gather_bounded(client.notes.gate.most, lambda one: _single(client, one), left)
+    listed += [entry for single in singles for entry in single.listed]
     return Found(
-        listed=(*listed, *(entry for single in singles for entry in single.listed)),
+        listed=tuple(sorted(listed, key=lambda entry: entry.record.id or 0)),
         gone=tuple(one for single in singles for one in single.gone),
         undecided=tuple(one for single in singles for one in single.undecided),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -21,7 +22,7 @@ from connector_svc.platforms.woocommerce.family import NO_FAMILY, Family
 from connector_svc.platforms.woocommerce.loading import Loaded, loaded
 from connector_svc.platforms.woocommerce.parse import Parser
 from connector_svc.platforms.woocommerce.position import FINGERPRINT, Position
-from connector_svc.platforms.woocommerce.products import Listed
+from connector_svc.platforms.woocommerce.products import Listed, Place
 from connector_svc.platforms.woocommerce.start import Start
 from connector_svc.platforms.woocommerce.variations import VariationLists
 
@@ -54,7 +55,7 @@ class ProductDelivery:
         delivered = Delivered(after=position.last_id, before=_received(position))
         async with aclosing(start or Start(self._request, self._client, self._clock, position)) as current:
             async for entry in current.loaded:
-                batch, position = self._batch(entry, position)
+                batch, position = self._batch(entry, position, entry[0][-1].place)
                 for listed in entry[0]:
                     if listed.record.id is not None and not _family(entry, listed).gone:
                         delivered.add(listed.record.id)
@@ -95,7 +96,8 @@ class ProductDelivery:
         async with aclosing(products_by_id(self._client, missed)) as answers:
             async for found in answers:
                 undecided += len(found.undecided)
-                async with aclosing(self._found(found, lists, position)) as batches:
+                # Products behind the last one were made since; a pass that is resumed goes on behind them.
+                async with aclosing(self._found(found, lists, position, moves=not undecided)) as batches:
                     async for batch, position in batches:
                         yield batch, position
         yield self._end(position, listing, delivered, undecided), position
@@ -118,14 +120,18 @@ class ProductDelivery:
         check_undelivered(self._request.shop, counted=_received(position) + unlisted, undelivered=undelivered)
 
     async def _found(
-        self, found: Found, lists: VariationLists, position: Position
+        self, found: Found, lists: VariationLists, position: Position, *, moves: bool = False
     ) -> AsyncGenerator[Delivery, None]:
         async with aclosing(loaded(_one(found.listed), lists, self._request.max_batch_products)) as entries:
             async for entry in entries:
-                yield self._batch(entry, position, moves=False)
+                place = Place(last_id=position.last_id, offset=position.offset)
+                if moves:
+                    place = replace(place, last_id=max(entry[0][-1].record.id or 0, place.last_id))
+                batch, position = self._batch(entry, position, place)
+                yield batch, position
 
-    def _batch(self, entry: Loaded, position: Position, *, moves: bool = True) -> Delivery:
-        """`moves`: whether the pass goes on behind these products."""
+    def _batch(self, entry: Loaded, position: Position, place: Place) -> Delivery:
+        """`place`: where the pass goes on behind these products."""
         products: list[Product] = []
         issues: list[RecordIssue] = []
         set_aside = nameless = 0
@@ -141,11 +147,10 @@ class ProductDelivery:
                 set_aside += 1
                 nameless += listed.record.id is None
         items = sum(len(product.variants) for product in products)
-        place = entry[0][-1].place
         after = msgspec.structs.replace(
             position,
-            last_id=place.last_id if moves else position.last_id,
-            offset=place.offset if moves else position.offset,
+            last_id=place.last_id,
+            offset=place.offset,
             counts=position.counts.plus(emitted=len(products), emitted_items=items, set_aside=set_aside),
             nameless=position.nameless + nameless,
         )

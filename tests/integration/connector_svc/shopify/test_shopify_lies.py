@@ -24,6 +24,16 @@ def delete_first(catalog: Catalog) -> None:
     catalog.delete_product(next(catalog.products()).id)
 
 
+def add_three(catalog: Catalog) -> None:
+    """Behind all others, since ids grow."""
+    for _ in range(3):
+        catalog.add_product(title="New")
+
+
+def no_work(catalog: Catalog) -> None:
+    """The merchant rests."""
+
+
 def edit_one(catalog: Catalog) -> None:
     """It leaves the window of an incremental pass."""
     product = next(one for one in catalog.products() if one.title == "Changed")
@@ -98,6 +108,20 @@ async def test_a_resumed_pass_finds_what_was_lost_before_and_delivers_nothing_tw
         rest = await shop.fetch(batch=50, checkpoint=begun.batches[-1].checkpoint)
         assert ids_of(shop.catalog) <= {*begun.ids, *rest.ids}
         assert len(begun.ids) + len(rest.ids) == len({*begun.ids, *rest.ids})
+
+
+async def test_a_resumed_pass_delivers_no_product_twice_that_was_made_while_it_ran() -> None:
+    async with bulk_shop(20, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+        last = max(map(int, ids_of(shop.catalog)))
+        deleting, adding = iter((delete_first,)), iter((add_three,))
+        working(shop, lambda catalog: next(deleting, no_work)(catalog), b"ProductPage")
+        working(shop, lambda catalog: next(adding, no_work)(catalog), b"NextIds")
+        whole = await shop.fetch(batch=2)
+        late = next(n for n, batch in enumerate(whole.batches) if any(int(p.id) > last for p in batch.products))
+        came = [product.id for batch in whole.batches[: late + 1] for product in batch.products]
+        rest = await shop.fetch(batch=2, checkpoint=whole.batches[late].checkpoint)
+        assert sorted(came + rest.ids) == sorted(whole.ids), "each once"
+        assert rest.end.emitted_count == whole.end.emitted_count == len(whole.ids)
 
 
 async def test_a_resumed_pass_in_which_much_was_deleted_is_read_anew() -> None:

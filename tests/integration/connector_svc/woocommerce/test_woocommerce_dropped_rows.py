@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
+from aiohttp import web
 
 from connector_svc.domain.fetch import FetchRequest
 from devstore.catalog.catalog import Catalog
 from devstore.faults import Aim, FaultKind, ScriptedFault
-from tests.contract.woocommerce.reading import SHOP, read
+from tests.contract.woocommerce.reading import SHOP, all_ids, read
 from tests.integration.connector_svc.woocommerce.woo_store import Store, woo_store
 
 Change = Callable[[Catalog, Random], None]
@@ -64,6 +66,27 @@ async def test_no_change_is_lost_to_dropped_rows_while_others_change(tmp_path: P
         request = FetchRequest(shop=SHOP, updated_after=watermark, max_batch_products=40)
         seen = await read(platform, request, after_batch=lambda _: _delete(store.catalog, dice))
         assert {str(key) for key in changed} & store.live() <= {product.id for product in seen.products}
+
+
+async def test_a_resumed_pass_delivers_no_product_twice_that_was_made_while_it_ran(tmp_path: Path) -> None:
+    async with woo_store(tmp_path, products=220, specials=False) as (store, platform):
+        first, *_, last = [row.id for row in store.catalog.rows()]
+        to_delete, to_add = [first], ["One", "Two", "Three"]
+
+        async def work(request: web.Request) -> None:
+            while to_delete and int(request.query.get("offset", 0)):
+                store.catalog.delete_product(to_delete.pop())
+            while to_add and not to_delete and request.query.get("_fields") == "id":
+                store.catalog.add_product(title=to_add.pop())
+
+        store.running.add_fault(SHOP.domain, work)
+        request = FetchRequest(shop=SHOP, max_batch_products=2)
+        whole = await read(platform, request)
+        late = next(n for n, batch in enumerate(whole.batches) if any(int(p.id) > last for p in batch.products))
+        came = [product.id for batch in whole.batches[: late + 1] for product in batch.products]
+        rest = await read(platform, replace(request, checkpoint=whole.batches[late].checkpoint))
+    assert sorted(came + all_ids(rest.products)) == sorted(all_ids(whole.products)), "each once"
+    assert rest.end.emitted_count == whole.end.emitted_count == len(whole.products)
 
 
 async def test_rows_that_a_quiet_store_drops_now_and_then_cost_no_second_look(tmp_path: Path) -> None:
