@@ -132,8 +132,8 @@ def tracking(product: Product) -> str:
     """Where stock is counted; a product without options counts for its base variant."""
     if all(variant.stock is None and not variant.shares_stock for variant in product.variants):
         return "none"
-    shares = any(variant.shares_stock for variant in product.variants)
-    return "product" if shares or not product.options else "variant"
+    # All of its variants share the product's stock, or none.
+    return "product" if first(product).shares_stock or not product.options else "variant"
 
 
 def first(product: Product) -> Variant:

@@ -17,13 +17,13 @@ from connector_svc.http.caller import Surroundings, utc_now
 from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
-from connector_svc.http.trust import trusted_roots
 from connector_svc.platforms.base import Credentials, HttpFactory, HttpReply, Platform, Secret, ShopHttp
 from connector_svc.platforms.registry import PlatformMaker, registered_platforms
 from devstore.catalog.model import Platform as Face
 from devstore.catalog.model import Product
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
+from tests import tls
 from tests.contract.platforms.harness import PlatformHarness, TrueItem, Truth
 
 
@@ -211,11 +211,14 @@ class DevstoreMaker:
     """None: as it is registered."""
     feed_format: str = "ndjson"
 
-    def __call__(self, *, products: int, scratch: Path) -> AbstractAsyncContextManager[PlatformHarness]:
+    def __call__(
+        self, *, products: int, scratch: Path, specials: bool = True
+    ) -> AbstractAsyncContextManager[PlatformHarness]:
         spec = ShopSpec(
             platform=self.face,
             domain=self.domain,
             products=products,
+            specials=specials,
             version=self.version,
             feed_format=self.feed_format,
         )
@@ -229,7 +232,7 @@ async def _running(spec: ShopSpec, scratch: Path, make: PlatformMaker | None) ->
         if spec.platform is Face.SHOPIFY:
             store.bulk(spec.domain).switches.seconds = 0.0
         config = HttpConfig(
-            endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}), tls=trusted_roots(store.ca_file)
+            endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}), tls=tls.only(store.ca_file)
         )
         async with open_http(config, Surroundings(sleep=_at_once)) as http:
             yield DevstoreHarness(spec, store, http, clock, make)

@@ -96,6 +96,8 @@ class PlatformHarness(Protocol):
 
 
 class HarnessMaker(Protocol):
-    """Starts a shop with so many products, the platform's difficult ones among them."""
+    """Starts a shop with so many products; `specials`: the platform's difficult ones among them."""
 
-    def __call__(self, *, products: int, scratch: Path) -> AbstractAsyncContextManager[PlatformHarness]: ...
+    def __call__(
+        self, *, products: int, scratch: Path, specials: bool = True
+    ) -> AbstractAsyncContextManager[PlatformHarness]: ...

@@ -70,26 +70,26 @@ async def test_the_failure_says_what_the_merchant_can_do(
 
 
 async def test_a_failure_in_the_middle_leaves_a_pass_that_can_be_completed(
-    source: PlatformHarness, case: tuple[Misbehave, type[SourceFailure]]
+    ordinary: PlatformHarness, case: tuple[Misbehave, type[SourceFailure]]
 ) -> None:
     misbehave, expected = case
-    whole = await fetch(source, batch=10)
-    begun = await fetch(source, batch=10, batches=2)
-    misbehave(source)
+    whole = await fetch(ordinary, batch=10)
+    begun = await fetch(ordinary, batch=10, batches=2)
+    misbehave(ordinary)
     with pytest.raises(expected) as caught:
-        await fetch(source, batch=10, checkpoint=begun.batches[-1].checkpoint)
-    assert_readable(source, caught.value)
-    source.behave()
-    rest = await fetch(source, batch=10, checkpoint=begun.batches[-1].checkpoint)
+        await fetch(ordinary, batch=10, checkpoint=begun.batches[-1].checkpoint)
+    assert_readable(ordinary, caught.value)
+    ordinary.behave()
+    rest = await fetch(ordinary, batch=10, checkpoint=begun.batches[-1].checkpoint)
     assert contents(begun, rest) == contents(whole)
     assert rest.end == whole.end
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-async def test_a_shop_that_is_busy_for_a_moment_is_waited_for(source: PlatformHarness, status: int) -> None:
-    whole = await fetch(source)
-    source.answer(status, "", times=2, headers={"Retry-After": "1"})
-    found = await fetch(source)
+async def test_a_shop_that_is_busy_for_a_moment_is_waited_for(ordinary: PlatformHarness, status: int) -> None:
+    whole = await fetch(ordinary)
+    ordinary.answer(status, "", times=2, headers={"Retry-After": "1"})
+    found = await fetch(ordinary)
     assert contents(found) == contents(whole)
     reason = WaitReason.THROTTLED if status == 429 else WaitReason.SOURCE_UNREACHABLE
     assert reason in {wait.reason for wait in found.waits}

@@ -19,9 +19,9 @@ from connector_svc.http.caller import Surroundings
 from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
-from connector_svc.http.trust import trusted_roots
 from connector_svc.platforms.base import Credentials, Platform, Secret
 from connector_svc.platforms.woocommerce import WooCommercePlatform
+from tests import tls
 
 SHOP = Shop("woocommerce", "store.example")
 
@@ -55,7 +55,7 @@ async def platform_at(
     url: URL | str, ring: KeyRing, *, ca: Path | None = None, **options: Any
 ) -> AsyncIterator[Platform]:
     """The platform with its `options`, and SHOP found at `url`; retries wait for nothing."""
-    config = HttpConfig(endpoints=Endpoints.of({SHOP.domain: str(url)}), tls=trusted_roots(ca))
+    config = HttpConfig(endpoints=Endpoints.of({SHOP.domain: str(url)}), tls=tls.only(ca))
     async with open_http(config, Surroundings(sleep=_no_sleep)) as http:
         yield WooCommercePlatform(http, ring, lambda: datetime.now(UTC), **options)
 

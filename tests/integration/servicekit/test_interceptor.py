@@ -372,4 +372,4 @@ async def test_a_handler_knows_how_long_its_caller_waits(serve: Serve, seconds: 
         await running.call("unary_unary", timeout=seconds)
     (remaining,) = seen
     assert (remaining is not None) is known
-    assert remaining is None or 0 < remaining <= 60
+    assert remaining is None or 0 < remaining < 120, "rounded up on its way"

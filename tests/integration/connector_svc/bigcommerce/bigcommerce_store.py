@@ -17,7 +17,6 @@ from connector_svc.http.caller import utc_now
 from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
-from connector_svc.http.trust import trusted_roots
 from connector_svc.http.unpacking import BodyLimits
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.bigcommerce import BigCommercePlatform
@@ -26,6 +25,7 @@ from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
+from tests import tls
 
 SHOP = Shop("bigcommerce", "store-abc123.mybigcommerce.com")
 BEGINNING = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -137,7 +137,7 @@ def opener(tls_dir: Path) -> Opens:
         async with serving([spec], tls_dir=tls_dir, throttle=throttle, clock=StoreClock()) as store:
             config = HttpConfig(
                 endpoints=Endpoints.of({SHOP.domain: store.base_url(SHOP.domain)}),
-                tls=trusted_roots(store.ca_file),
+                tls=tls.only(store.ca_file),
                 body=BodyLimits(max_bytes=max_body),
             )
             key = Key(spec.credentials["access_token"])

@@ -22,9 +22,9 @@ from connector_svc.http.caller import utc_now
 from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
-from connector_svc.http.trust import trusted_roots
 from connector_svc.platforms.bigcommerce import BigCommercePlatform
 from devstore.faults import HONEST_REPLY
+from tests import tls
 from tests.integration.connector_svc.bigcommerce.bigcommerce_store import BEGINNING, SHOP, Open, Opens
 
 
@@ -215,7 +215,7 @@ async def test_a_store_that_is_not_there_is_told(opens: Opens, tmp_path: Path) -
     async with opens(products=1, specials=False) as shop:
         other = Shop("bigcommerce", "store-zzz.mybigcommerce.com")
         endpoints = Endpoints.of({other.domain: shop.store.base_url(SHOP.domain)})
-        async with open_http(HttpConfig(endpoints=endpoints, tls=trusted_roots(shop.store.ca_file))) as http:
+        async with open_http(HttpConfig(endpoints=endpoints, tls=tls.only(shop.store.ca_file))) as http:
             with pytest.raises(SourceNotFound):
                 await BigCommercePlatform(http, shop.key, utc_now).check(other)
 

@@ -17,12 +17,12 @@ from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.trust import trusted_roots
 from connector_svc.platforms.base import Platform
 from connector_svc.platforms.registry import registered_platforms
 from devstore.catalog.catalog import Catalog
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
+from tests import tls
 from tests.contract.platforms.devstore_harness import Keys
 
 PATIENT = timedelta(seconds=30)
@@ -87,7 +87,7 @@ async def reading(
     async with serving([spec], tls_dir=certificates, throttle=False, latency=latency) as store:
         config = HttpConfig(
             endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}),
-            tls=trusted_roots(store.ca_file),
+            tls=tls.only(store.ca_file),
             total_timeout=patience,
             retry=RetryPolicy(attempts=3),
         )

@@ -22,6 +22,7 @@ from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.shopify.bulk_jobs import BulkJobs
 from devstore.spec import Plan, ShopSpec, VariantShape
+from tests import tls
 from tests.contract.platforms.passes import Pass
 
 DOMAIN = "large.myshopify.com"
@@ -119,7 +120,9 @@ async def bulk_shop(
     async with serving([spec], tls_dir=None, throttle=throttle) as store:
         store.bulk(DOMAIN).switches.seconds = 0.0
         addresses = {DOMAIN: store.base_url(DOMAIN)} | ({files_host: store.url} if files_host else {})
-        async with open_http(HttpConfig(endpoints=Endpoints.of(addresses)), Surroundings(sleep=_at_once)) as http:
+        async with open_http(
+            HttpConfig(tls=tls.only(None), endpoints=Endpoints.of(addresses)), Surroundings(sleep=_at_once)
+        ) as http:
             keys = Keys(store.credentials(DOMAIN))
             pause = timedelta(milliseconds=5)
             yield BulkShop(

@@ -21,6 +21,7 @@ from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec, VariantShape
+from tests import tls
 
 DOMAIN = "demo.myshopify.com"
 SHOP = Shop("shopify", DOMAIN)
@@ -80,7 +81,7 @@ async def devstore(
         currency="EUR",
     )
     async with serving([spec], tls_dir=None, throttle=throttle) as store:
-        config = HttpConfig(endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}))
+        config = HttpConfig(tls=tls.only(None), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}))
         async with open_http(config) as http:
             keys = Keys(store.credentials(DOMAIN))
             pause = timedelta(milliseconds=10)

@@ -23,6 +23,7 @@ from connector_svc.platforms.shopify.record import Record
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec, VariantShape
+from tests import tls
 from tests.waiting import settled
 
 DOMAIN = "demo.myshopify.com"
@@ -74,7 +75,7 @@ async def reading(
 
 
 def http_to(store: RunningStore) -> AbstractAsyncContextManager[OutboundHttp]:
-    return open_http(HttpConfig(endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)})))
+    return open_http(HttpConfig(tls=tls.only(None), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)})))
 
 
 def flat(pages: list[list[Record]]) -> list[Record]:

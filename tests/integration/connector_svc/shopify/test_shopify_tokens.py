@@ -26,6 +26,7 @@ from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.shopify.oauth import PATH
 from devstore.spec import ShopSpec
+from tests import tls
 
 DOMAIN = "demo.myshopify.com"
 SHOP = Shop("shopify", DOMAIN)
@@ -72,7 +73,9 @@ async def app(products: int = 10) -> AsyncIterator[App]:
     async with serving([spec], tls_dir=None, throttle=False) as store:
         store.shopify(DOMAIN).quirks.static_token_works = False
         retry = RetryPolicy(attempts=2, first_delay=timedelta(milliseconds=1))
-        config = HttpConfig(endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}), retry=retry)
+        config = HttpConfig(
+            tls=tls.only(None), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}), retry=retry
+        )
         async with open_http(config) as http:
             oauth = store.shopify(DOMAIN).oauth
             kept = Kept({"client_id": oauth.client_id, "client_secret": oauth.client_secret})

@@ -25,6 +25,7 @@ from connector_svc.platforms.feed.lines import Line
 from connector_svc.platforms.feed.parse import Parser
 from connector_svc.platforms.feed.schema import json_schema
 from connector_svc.platforms.feed.wire import Manifest, ProductLine, SignedManifest
+from tests import tls
 
 REPOSITORY = Path(__file__).parents[4]
 EXAMPLE = REPOSITORY / "examples" / "custom-feed"
@@ -93,7 +94,7 @@ async def host(tmp_path: Path) -> AsyncIterator[str]:
 
 async def test_what_the_example_publishes_on_a_static_host_is_read_whole(host: str) -> None:
     shop = Shop("feed", "shop.example")
-    async with open_http(HttpConfig(endpoints=Endpoints.of({shop.domain: host}))) as http:
+    async with open_http(HttpConfig(tls=tls.only(None), endpoints=Endpoints.of({shop.domain: host}))) as http:
         platform = FeedPlatform(http, _Keys(), utc_now)
         events = [event async for event in platform.fetch(FetchRequest(shop=shop), on_wait=lambda _: None)]
     [batch] = [event for event in events if isinstance(event, Batch)]

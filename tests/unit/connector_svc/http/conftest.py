@@ -9,6 +9,7 @@ import pytest
 from connector_svc.http.client import ShopClient, open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
+from tests import tls
 from tests.fakes.shop_server import SHOP, OpenClient, ShopServer, World, serving
 
 
@@ -30,7 +31,8 @@ def opened(server: ShopServer, world: World) -> OpenClient:
     @asynccontextmanager
     async def open_client(prefix: str = "", config: HttpConfig | None = None) -> AsyncIterator[ShopClient]:
         endpoints = Endpoints.of({SHOP.domain: server.url + prefix})
-        async with open_http(replace(config or HttpConfig(), endpoints=endpoints), world.surroundings()) as http:
+        config = replace(config or HttpConfig(tls=tls.only(None)), endpoints=endpoints)
+        async with open_http(config, world.surroundings()) as http:
             yield http.to_shop(SHOP, on_wait=world.waits.append)
 
     return open_client

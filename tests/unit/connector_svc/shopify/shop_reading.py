@@ -19,6 +19,7 @@ from connector_svc.http.unpacking import BodyLimits
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
 from connector_svc.platforms.shopify.wanted import Wanted
+from tests import tls
 from tests.unit.connector_svc.shopify.fake_admin import DOMAIN, FakeAdmin, serving
 
 SHOP = Shop("shopify", DOMAIN)
@@ -103,6 +104,7 @@ async def reading(
     async with serving(admin) as url:
         config = HttpConfig(
             endpoints=Endpoints.of({DOMAIN: url}),
+            tls=tls.only(None),
             body=BodyLimits(max_bytes=max_body),
             retry=RetryPolicy(attempts=2, first_delay=timedelta(milliseconds=1)),
         )
