@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 from uuid import uuid4
 
 import pytest
@@ -17,6 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.schema import migrate
+
+_SHARED_MEMORY: Final = Path("/dev/shm")
+_ENOUGH_BYTES: Final = 4 * 2**30
 
 
 def pytest_configure() -> None:
@@ -33,20 +39,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 async def postgres_url() -> AsyncIterator[str]:
     """A PostgreSQL server for this run of the tests, with a migrated database to copy from."""
-    with open_directory("postgres") as place:
+    with open_directory("postgres", within=_memory()) as place:
         async with embedded_postgres(place / "data") as url:
+            # Nothing here outlives the machine, and each run of tests has a server per worker.
+            for setting in ("fsync = off", "full_page_writes = off", "max_wal_size = '128MB'"):
+                await execute(url, f"ALTER SYSTEM SET {setting}")
+            await execute(url, "SELECT pg_reload_conf()")
             await _make_template(url)
             yield url
 
 
+def _memory() -> Path | None:
+    """A file system in memory, where a database is copied in a tenth of the time; None: there is no room."""
+    try:
+        has_room = shutil.disk_usage(_SHARED_MEMORY).free >= _ENOUGH_BYTES
+    except FileNotFoundError:
+        return None
+    return _SHARED_MEMORY if has_room and os.access(_SHARED_MEMORY, os.W_OK) else None
+
+
 @contextmanager
-def open_directory(name: str) -> Iterator[Path]:
+def open_directory(name: str, *, within: Path | None = None) -> Iterator[Path]:
     """A temporary directory that a PostgreSQL may live in.
 
     As root, PostgreSQL runs as another user, and pytest takes away everybody else's right to enter its own
     temporary directories with each run that starts.
     """
-    with TemporaryDirectory(prefix=f"catalogsync-{name}-", ignore_cleanup_errors=True) as place:
+    with TemporaryDirectory(prefix=f"catalogsync-{name}-", dir=within, ignore_cleanup_errors=True) as place:
         yield Path(place)
 
 
@@ -58,19 +77,26 @@ async def _make_template(url: str) -> None:
 
 
 @pytest.fixture
-async def empty_database_url(postgres_url: str) -> str:
+async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
     """A new database without tables."""
-    name = f"empty_{uuid4().hex}"
-    await execute(postgres_url, f"CREATE DATABASE {name}")
-    return with_database(postgres_url, name)
+    async with _database(postgres_url, f"empty_{uuid4().hex}") as url:
+        yield url
 
 
 @pytest.fixture
-async def database_url(postgres_url: str) -> str:
+async def database_url(postgres_url: str) -> AsyncIterator[str]:
     """A new database with the schema of this version."""
-    name = f"catalog_{uuid4().hex}"
-    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE template_catalog STRATEGY file_copy")
-    return with_database(postgres_url, name)
+    async with _database(
+        postgres_url, f"catalog_{uuid4().hex}", "TEMPLATE template_catalog STRATEGY file_copy"
+    ) as url:
+        yield url
+
+
+@asynccontextmanager
+async def _database(server: str, name: str, how: str = "") -> AsyncIterator[str]:
+    await execute(server, f"CREATE DATABASE {name} {how}")
+    yield with_database(server, name)
+    await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ import pytest
 
 from tests.integration.end_to_end.conftest import Opens
 from tests.integration.end_to_end.lying_stores import LIES, WORK, run_lies
+from tests.thoroughness import cases
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("LYING_SEEDS", "2"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("LYING_SEEDS", cases(1, in_ci=2)))))
 @pytest.mark.parametrize("work", WORK)
 @pytest.mark.parametrize("lie", LIES)
 async def test_a_sync_of_a_lying_store_ends_exact_or_failed(opens: Opens, lie: str, work: str, seed: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,13 +12,13 @@ from hypothesis.stateful import run_state_machine_as_test
 from catalog_svc.domain.sync import Lease
 from tests.fakes.memory_catalog import MemoryCatalog
 from tests.fakes.memory_state import SyncRow
+from tests.thoroughness import IN_CI, cases
 from tests.unit.catalog_svc.engine_machine import EngineMachine
 
 # Minutes of work for one CPU in CI, and many more on a busy machine.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
-IN_CI = bool(os.environ.get("CI"))
 THOROUGH = settings(
-    max_examples=2_000 if IN_CI else 300,
+    max_examples=cases(200, in_ci=2_000),
     stateful_step_count=40,
     derandomize=IN_CI,
     deadline=None,

@@ -13,6 +13,7 @@ from connector_svc.platforms.shopify.wanted import Wanted
 from devstore.catalog.catalog import Catalog
 from devstore.spec import VariantShape
 from tests.integration.connector_svc.shopify.bulk_shop import DOMAIN, NEVER, BulkShop, bulk_shop
+from tests.thoroughness import cases
 
 ONE = VariantShape(least=1, most=1)
 PRODUCTS = 300
@@ -55,7 +56,7 @@ def ids_of(catalog: Catalog) -> set[str]:
     return {str(product.id) for product in catalog.products()}
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(cases(3, in_ci=10)))
 async def test_null_nodes_hide_no_product_behind_deleted_ones(seed: int) -> None:
     async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.IDS) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
@@ -67,7 +68,7 @@ async def test_null_nodes_hide_no_product_behind_deleted_ones(seed: int) -> None
         assert len(found.ids) == len(set(found.ids)), "nothing came twice"
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
 async def test_null_nodes_hide_no_changed_product_behind_edited_ones(seed: int) -> None:
     async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.IDS) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
@@ -82,7 +83,7 @@ async def test_null_nodes_hide_no_changed_product_behind_edited_ones(seed: int) 
         assert set(map(str, changed)) & ids_of(shop.catalog) <= set(found.ids)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
 async def test_rows_left_out_of_pages_are_read_by_id_or_the_pass_fails(seed: int) -> None:
     async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
@@ -138,7 +139,7 @@ async def test_products_that_a_bulk_file_lacks_are_not_hidden_behind_deleted_one
     async with bulk_shop(PRODUCTS, specials=False, variants=ONE) as shop:
         shop.jobs.switches.loses_every = 100
         begun = await shop.fetch(batches=1)
-        for _ in range(5):
+        for _ in range(cases(2, in_ci=5)):
             delete_first(shop.catalog)
         rest = await shop.fetch(checkpoint=begun.batches[0].checkpoint)
         assert shop.asked("NextIds") > 0

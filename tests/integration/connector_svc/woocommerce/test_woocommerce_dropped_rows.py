@@ -15,6 +15,7 @@ from devstore.catalog.catalog import Catalog
 from devstore.faults import Aim, FaultKind, ScriptedFault
 from tests.contract.woocommerce.reading import SHOP, all_ids, read
 from tests.integration.connector_svc.woocommerce.woo_store import Store, woo_store
+from tests.thoroughness import cases
 
 Change = Callable[[Catalog, Random], None]
 
@@ -37,7 +38,7 @@ def _drop_rows(store: Store, share: float, seed: int) -> ScriptedFault:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(cases(3, in_ci=10)))
 async def test_no_product_is_lost_to_dropped_rows_while_others_change(
     tmp_path: Path, change: str, seed: int
 ) -> None:
@@ -54,7 +55,7 @@ async def test_no_product_is_lost_to_dropped_rows_while_others_change(
     assert seen.issues == []
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
 async def test_no_change_is_lost_to_dropped_rows_while_others_change(tmp_path: Path, seed: int) -> None:
     async with woo_store(tmp_path, products=600, specials=False, seed=seed) as (store, platform):
         watermark = (await read(platform)).headers[0].watermark

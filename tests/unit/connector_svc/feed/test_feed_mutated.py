@@ -29,9 +29,10 @@ from devstore.catalog.model import Platform
 from devstore.feed.files import published
 from devstore.feed.lines import product_line
 from devstore.spec import ShopSpec
+from tests.thoroughness import cases
 from tests.unit.connector_svc.mutation.mutator import encoded, mutated, mutations
 
-PAYLOADS = 10_000
+PAYLOADS = cases(2_000, in_ci=10_000)
 PARSER = Parser()
 
 
@@ -78,7 +79,7 @@ def check(record: Record) -> None:
 
 
 @pytest.mark.parametrize("part", range(5))
-def test_10_000_mutated_lines_of_ndjson_become_products_or_issues(part: int) -> None:
+def test_mutated_lines_of_ndjson_become_products_or_issues(part: int) -> None:
     for number in range(PAYLOADS // 5):
         dice = random.Random(f"{part}/{number}")
         line = dice.choice(LINES)
@@ -91,7 +92,7 @@ def test_10_000_mutated_lines_of_ndjson_become_products_or_issues(part: int) -> 
 
 
 @pytest.mark.parametrize("part", range(5))
-def test_10_000_mutated_rows_of_csv_become_products_or_issues(part: int) -> None:
+def test_mutated_rows_of_csv_become_products_or_issues(part: int) -> None:
     body = published("full", LINES[:4], "csv", ()).body
     for number in range(PAYLOADS // 5):
         dice = random.Random(f"csv/{part}/{number}")

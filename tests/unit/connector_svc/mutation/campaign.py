@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from tests.thoroughness import cases
 from tests.unit.connector_svc.mutation.mutator import Mutation, mutated, mutations
 
-PAYLOADS = int(os.environ.get("CATALOGSYNC_MUTATED_PAYLOADS", "10000"))
+PAYLOADS = int(os.environ.get("CATALOGSYNC_MUTATED_PAYLOADS", cases(2_000, in_ci=10_000)))
 """Of each parser."""
 ROUNDS = 10
 """Tests that share them, so that a failure names a tenth."""
