@@ -10,7 +10,7 @@ PROTOS := $(shell find protos -name '*.proto')
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo test test-chaos bench-recovery check fmt gen breaking bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
+.PHONY: help demo test test-chaos bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -32,12 +32,13 @@ test: $(BIN)/.synced ## Run all tests (WORKERS=n at a time; most of them wait)
 test-chaos: $(BIN)/.synced ## Break real processes for a minute, then show that a missing fence is found out
 	$(BIN)/pytest -m chaos
 
-check: $(BIN)/.synced .venv-bench/.synced ## Lint, format, types, protos, stale generated code and chart
+check: $(BIN)/.synced .venv-bench/.synced ## Lint, format, types, contracts, stale generated code and chart
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
+	$(BIN)/buf breaking protos --against $(FROZEN)
 	$(UV) lock --quiet --check
 	.venv-bench/bin/python -m bench.chart --check
 	$(BIN)/pytest --quiet -m chart tests/unit/bench
@@ -64,8 +65,13 @@ gen: .venv-gen/.synced ## Generate gen/ from protos/
 	  --mypy_out=quiet:$(GEN_OUT) --mypy_grpc_out=quiet,only_async:$(GEN_OUT) $(PROTOS)
 	@test $(GEN_OUT) = gen || cp gen/catalogsync/{py.typed,service_config.json} $(GEN_OUT)/catalogsync/
 
-breaking: $(BIN)/.synced ## Compare the contracts with main
-	$(BIN)/buf breaking --against '.git#branch=main'
+FROZEN := protos/frozen.binpb
+
+breaking: $(BIN)/.synced ## Compare the contracts with the frozen ones; `make check` does it too
+	$(BIN)/buf breaking protos --against $(FROZEN)
+
+freeze: $(BIN)/.synced ## Freeze the contracts as they are: what clients may rely on from now on
+	$(BIN)/buf build protos -o $(FROZEN) --exclude-source-info
 
 # What the benchmarks compare with, and draw with, lives apart from what they measure.
 .venv-bench/.synced: uv.lock $(BIN)/.synced
