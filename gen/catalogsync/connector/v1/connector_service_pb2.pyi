@@ -582,7 +582,9 @@ class Product(_message.Message):
     handle: _builtins.str
     """The name in URLs."""
     description_html: _builtins.str
-    """HTML, as the merchant wrote it."""
+    """HTML, as the platform's API returns it. WooCommerce's is rendered: its shortcodes and plugins have run, so that the
+    same product may have another description in the next full sync.
+    """
     vendor: _builtins.str
     """The brand, where the platform has one."""
     product_type: _builtins.str
