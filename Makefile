@@ -38,7 +38,7 @@ check: $(BIN)/.synced .venv-bench/.synced ## Lint, format, types, contracts, sta
 	$(BIN)/mypy
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
-	$(BIN)/buf breaking protos --against $(FROZEN)
+	@$(MAKE) --no-print-directory breaking
 	$(UV) lock --quiet --check
 	.venv-bench/bin/python -m bench.chart --check
 	$(BIN)/pytest --quiet -m chart tests/unit/bench

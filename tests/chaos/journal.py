@@ -66,6 +66,7 @@ class Entry:
     checkpoint: str
     products_seen: int
     products_created: int
+    products_set_aside: int
     added: int
     """Ids that its transaction added to those that the pass has met."""
 
@@ -175,6 +176,19 @@ def _is_reconciliation(before: Entry, after: Entry) -> bool:
     products = after.products_seen - before.products_seen
     created = after.products_created - before.products_created
     return after.checkpoint == before.checkpoint and (after.added >= products or created >= products)
+
+
+def repeats(entries: Sequence[Entry]) -> list[str]:
+    """The batches that counted other products than they added to those that the pass has seen."""
+    return [
+        f"batch {after.next_seq} counted {counted} products and added {after.added}"
+        for before, after in _steps_of_transactions(entries)
+        if (counted := _counted(after) - _counted(before)) > 0 and counted != after.added
+    ]
+
+
+def _counted(entry: Entry) -> int:
+    return entry.products_seen + entry.products_set_aside
 
 
 def _is_batch(before: Entry, after: Entry) -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from uuid import UUID
 
 import asyncpg
 
 from devstore.catalog.catalog import Catalog
+from tests.chaos import journal
+from tests.chaos.journal import Entry
 
 COMPARED = ("missing", "stale", "extra", "products_missing", "products_extra", "items_right")
 """What is counted."""
@@ -20,15 +24,6 @@ _PRODUCTS = """
 _SYNCS = """
     SELECT *, NOT EXISTS (SELECT FROM sync child WHERE child.parent_sync_id = sync.sync_id) AS last_of_pass
     FROM sync"""
-_UNEVEN = """
-    SELECT next_seq, checkpoint = before AS same_checkpoint, counted, added FROM (
-        SELECT n, next_seq, checkpoint, lag(checkpoint) OVER step AS before,
-            products_seen + products_set_aside - lag(products_seen + products_set_aside) OVER step AS counted,
-            (SELECT coalesce(sum(added), 0)::bigint FROM chaos_seen WHERE chaos_seen.txid = j.txid) AS added
-        FROM chaos_journal AS j WHERE sync_id = $1 AND revision > 0
-        WINDOW step AS (ORDER BY n)) AS steps
-    WHERE counted > 0 AND counted <> added ORDER BY n"""
-"""Batches of a sync that counted other products than the pass had not met before."""
 _SEEN = "SELECT pass_id, sum(added)::bigint AS added FROM chaos_seen GROUP BY pass_id"
 
 
@@ -55,15 +50,15 @@ def _facts(row: asyncpg.Record) -> tuple[str, str, Decimal | None, int | None]:
     return row["product_id"], row["sku"], row["price"], row["stock_quantity"]
 
 
-async def of_syncs(connection: asyncpg.Connection) -> list[str]:
+async def of_syncs(connection: asyncpg.Connection, histories: Mapping[UUID, Sequence[Entry]]) -> list[str]:
     """Books that do not balance, and syncs that were left active."""
     seen = {row["pass_id"]: row["added"] for row in await connection.fetch(_SEEN)}
     found: list[str] = []
     for row in await connection.fetch(_SYNCS):
         faults = _book(row, seen.get(row["pass_id"], 0))
         if faults:
-            uneven = [dict(step) for step in await connection.fetch(_UNEVEN, row["sync_id"])]
-            faults.append(f"of shop {row['shop_id']}, strategy {row['strategy']!r}, uneven batches: {uneven}")
+            repeats = journal.repeats(histories[row["sync_id"]])
+            faults.append(f"of shop {row['shop_id']}, strategy {row['strategy']!r}; {repeats}")
         found += [f"sync {row['sync_id']}: {fault}" for fault in faults]
     return found
 

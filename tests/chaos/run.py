@@ -169,7 +169,7 @@ class _Run:
         try:
             histories = await journal.read(connection)
             report.violations += journal.faults(histories, system.writers)
-            report.violations += await oracle.of_syncs(connection)
+            report.violations += await oracle.of_syncs(connection, histories)
             if truth:
                 await self._compare(connection)
         finally:

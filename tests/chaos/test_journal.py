@@ -13,7 +13,7 @@ from tests.chaos.journal import Entry, Writers
 SYNC = uuid4()
 ORDERED = Entry(
     at=1, txid=1, port=None, sync_id=SYNC, state="PENDING", mode="FULL", epoch=0, owner=None, revision=1,
-    next_seq=0, checkpoint="", products_seen=0, products_created=0, added=0,
+    next_seq=0, checkpoint="", products_seen=0, products_created=0, products_set_aside=0, added=0,
 )  # fmt: skip
 CLAIMED = replace(ORDERED, at=2, txid=2, port=10, state="RUNNING", epoch=1, owner=uuid4(), revision=2)
 FENCED = replace(CLAIMED, at=3, txid=3, port=11, next_seq=1)
@@ -36,6 +36,12 @@ def found(*entries: Entry) -> list[str]:
 
 def test_a_proper_history_has_no_fault() -> None:
     assert found(*GOOD) == []
+
+
+def test_a_batch_that_counts_a_product_of_the_pass_again_is_named() -> None:
+    assert journal.repeats(GOOD[:5]) == []
+    again = replace(STORED, at=4, txid=4, next_seq=2, revision=4, checkpoint="b", products_seen=12, added=1)
+    assert journal.repeats((*GOOD[:4], again)) == ["batch 2 counted 3 products and added 1"]
 
 
 AGAIN_FENCED = replace(STORED, at=4, txid=4, next_seq=2, added=0)

@@ -65,11 +65,12 @@ class Tally:
         return self._cut(records, self._take)
 
     def late(self, records: Iterable[Record]) -> Iterator[Batch]:
-        """The same for products that did not come in their turn, in the order of their ids.
+        """The same for products that were read by id, in ascending order, after the pages.
 
-        Those behind the last one that did were made since: a pass that is resumed goes on behind them.
+        Products with higher ids than the last page were created meanwhile. `last_id` moves past them, or a resumed
+        pass would deliver them again.
         """
-        return self._cut(records, self._take_late)
+        return self._cut(records, self._add)
 
     def _cut(self, records: Iterable[Record], take: Callable[[Record, _Draft], None]) -> Iterator[Batch]:
         draft = _Draft([], [])
@@ -89,7 +90,7 @@ class Tally:
         if number and number <= self.position.last_id:
             draft.issues.append(issues.duplicate(record.product_id))
             return
-        self._take_late(record, draft)
+        self._add(record, draft)
         if not number:
             self.warn((_NO_ID,))
 
@@ -98,7 +99,8 @@ class Tally:
         created = record.product.created_at if record.product else None
         return created is not None and created > self.position.watermark
 
-    def _take_late(self, record: Record, draft: _Draft) -> None:
+    def _add(self, record: Record, draft: _Draft) -> None:
+        number = int(record.product_id or 0)
         draft.issues.extend(record.issues)
         counts = self.position.counts
         if record.product is None:
@@ -106,11 +108,13 @@ class Tally:
         else:
             draft.products.append(record.product)
             counts = counts.plus(emitted=1, emitted_items=len(record.product.variants))
-        self._advance(counts=counts, settled=self.position.settled + (not self._is_new(record)))
-        if record.product_id:
-            number = int(record.product_id)
+        self._advance(
+            counts=counts,
+            settled=self.position.settled + (not self._is_new(record)),
+            last_id=max(number, self.position.last_id),
+        )
+        if number:
             self.delivered.add(number)
-            self._advance(last_id=max(number, self.position.last_id))
 
     def _closed(self, draft: _Draft) -> Batch:
         return Batch(

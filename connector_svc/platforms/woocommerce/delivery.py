@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -96,7 +95,8 @@ class ProductDelivery:
         async with aclosing(products_by_id(self._client, missed)) as answers:
             async for found in answers:
                 undecided += len(found.undecided)
-                # Products behind the last one were made since; a pass that is resumed goes on behind them.
+                # Products with higher ids than the last page were created meanwhile. `last_id` moves past them, or
+                # a resumed pass would deliver them again; but not past one that could not be read.
                 async with aclosing(self._found(found, lists, position, moves=not undecided)) as batches:
                     async for batch, position in batches:
                         yield batch, position
@@ -124,14 +124,13 @@ class ProductDelivery:
     ) -> AsyncGenerator[Delivery, None]:
         async with aclosing(loaded(_one(found.listed), lists, self._request.max_batch_products)) as entries:
             async for entry in entries:
-                place = Place(last_id=position.last_id, offset=position.offset)
-                if moves:
-                    place = replace(place, last_id=max(entry[0][-1].record.id or 0, place.last_id))
+                reached = (entry[0][-1].record.id or 0) if moves else 0
+                place = Place(last_id=max(reached, position.last_id), offset=position.offset)
                 batch, position = self._batch(entry, position, place)
                 yield batch, position
 
     def _batch(self, entry: Loaded, position: Position, place: Place) -> Delivery:
-        """`place`: where the pass goes on behind these products."""
+        """`place`: where the pass continues after these products."""
         products: list[Product] = []
         issues: list[RecordIssue] = []
         set_aside = nameless = 0

@@ -9,9 +9,7 @@ import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
 
-from catalog_svc.domain.errors import (
-    LeaseLost,
-)
+from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.sync import SyncMode, SyncState
 from tests.contract.catalog_stores.conftest import HEADER, Replica, Stores, batch
 from tests.contract.catalog_stores.steps import (

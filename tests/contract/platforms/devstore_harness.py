@@ -232,7 +232,8 @@ async def _running(spec: ShopSpec, scratch: Path, make: PlatformMaker | None) ->
         if spec.platform is Face.SHOPIFY:
             store.bulk(spec.domain).switches.seconds = 0.0
         config = HttpConfig(
-            endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}), tls=tls.only(store.ca_file)
+            endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}),
+            tls=tls.context(store.ca_file),
         )
         async with open_http(config, Surroundings(sleep=_at_once)) as http:
             yield DevstoreHarness(spec, store, http, clock, make)

@@ -55,7 +55,7 @@ async def platform_at(
     url: URL | str, ring: KeyRing, *, ca: Path | None = None, **options: Any
 ) -> AsyncIterator[Platform]:
     """The platform with its `options`, and SHOP found at `url`; retries wait for nothing."""
-    config = HttpConfig(endpoints=Endpoints.of({SHOP.domain: str(url)}), tls=tls.only(ca))
+    config = HttpConfig(endpoints=Endpoints.of({SHOP.domain: str(url)}), tls=tls.context(ca))
     async with open_http(config, Surroundings(sleep=_no_sleep)) as http:
         yield WooCommercePlatform(http, ring, lambda: datetime.now(UTC), **options)
 

@@ -137,7 +137,7 @@ def opener(tls_dir: Path) -> Opens:
         async with serving([spec], tls_dir=tls_dir, throttle=throttle, clock=StoreClock()) as store:
             config = HttpConfig(
                 endpoints=Endpoints.of({SHOP.domain: store.base_url(SHOP.domain)}),
-                tls=tls.only(store.ca_file),
+                tls=tls.context(store.ca_file),
                 body=BodyLimits(max_bytes=max_body),
             )
             key = Key(spec.credentials["access_token"])

@@ -215,7 +215,7 @@ async def test_a_store_that_is_not_there_is_told(opens: Opens, tmp_path: Path) -
     async with opens(products=1, specials=False) as shop:
         other = Shop("bigcommerce", "store-zzz.mybigcommerce.com")
         endpoints = Endpoints.of({other.domain: shop.store.base_url(SHOP.domain)})
-        async with open_http(HttpConfig(endpoints=endpoints, tls=tls.only(shop.store.ca_file))) as http:
+        async with open_http(HttpConfig(endpoints=endpoints, tls=tls.context(shop.store.ca_file))) as http:
             with pytest.raises(SourceNotFound):
                 await BigCommercePlatform(http, shop.key, utc_now).check(other)
 

@@ -87,7 +87,7 @@ async def reading(
     async with serving([spec], tls_dir=certificates, throttle=False, latency=latency) as store:
         config = HttpConfig(
             endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}),
-            tls=tls.only(store.ca_file),
+            tls=tls.context(store.ca_file),
             total_timeout=patience,
             retry=RetryPolicy(attempts=3),
         )

@@ -112,7 +112,7 @@ async def feed_shop(products: int = 30, fmt: str = "ndjson", *quirks: FeedQuirk)
         return ticks[0]
 
     async with serving([spec], tls_dir=None, clock=clock) as store:
-        config = HttpConfig(tls=tls.only(None), endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}))
+        config = HttpConfig(tls=tls.context(), endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}))
         async with open_http(config, Surroundings(sleep=_at_once)) as http:
             keys = Keys(dict(spec.credentials))
             yield FeedShop(store, FeedPlatform(http, keys, lambda: datetime.now(UTC)), keys, clock)

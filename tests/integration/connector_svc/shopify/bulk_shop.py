@@ -121,7 +121,7 @@ async def bulk_shop(
         store.bulk(DOMAIN).switches.seconds = 0.0
         addresses = {DOMAIN: store.base_url(DOMAIN)} | ({files_host: store.url} if files_host else {})
         async with open_http(
-            HttpConfig(tls=tls.only(None), endpoints=Endpoints.of(addresses)), Surroundings(sleep=_at_once)
+            HttpConfig(tls=tls.context(), endpoints=Endpoints.of(addresses)), Surroundings(sleep=_at_once)
         ) as http:
             keys = Keys(store.credentials(DOMAIN))
             pause = timedelta(milliseconds=5)

@@ -81,7 +81,7 @@ async def devstore(
         currency="EUR",
     )
     async with serving([spec], tls_dir=None, throttle=throttle) as store:
-        config = HttpConfig(tls=tls.only(None), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}))
+        config = HttpConfig(tls=tls.context(), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}))
         async with open_http(config) as http:
             keys = Keys(store.credentials(DOMAIN))
             pause = timedelta(milliseconds=10)

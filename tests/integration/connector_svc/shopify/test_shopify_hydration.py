@@ -75,7 +75,7 @@ async def reading(
 
 
 def http_to(store: RunningStore) -> AbstractAsyncContextManager[OutboundHttp]:
-    return open_http(HttpConfig(tls=tls.only(None), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)})))
+    return open_http(HttpConfig(tls=tls.context(), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)})))
 
 
 def flat(pages: list[list[Record]]) -> list[Record]:

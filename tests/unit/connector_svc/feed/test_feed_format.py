@@ -94,7 +94,7 @@ async def host(tmp_path: Path) -> AsyncIterator[str]:
 
 async def test_what_the_example_publishes_on_a_static_host_is_read_whole(host: str) -> None:
     shop = Shop("feed", "shop.example")
-    async with open_http(HttpConfig(tls=tls.only(None), endpoints=Endpoints.of({shop.domain: host}))) as http:
+    async with open_http(HttpConfig(tls=tls.context(), endpoints=Endpoints.of({shop.domain: host}))) as http:
         platform = FeedPlatform(http, _Keys(), utc_now)
         events = [event async for event in platform.fetch(FetchRequest(shop=shop), on_wait=lambda _: None)]
     [batch] = [event for event in events if isinstance(event, Batch)]

@@ -31,7 +31,7 @@ def opened(server: ShopServer, world: World) -> OpenClient:
     @asynccontextmanager
     async def open_client(prefix: str = "", config: HttpConfig | None = None) -> AsyncIterator[ShopClient]:
         endpoints = Endpoints.of({SHOP.domain: server.url + prefix})
-        config = replace(config or HttpConfig(tls=tls.only(None)), endpoints=endpoints)
+        config = replace(config or HttpConfig(tls=tls.context()), endpoints=endpoints)
         async with open_http(config, world.surroundings()) as http:
             yield http.to_shop(SHOP, on_wait=world.waits.append)
 

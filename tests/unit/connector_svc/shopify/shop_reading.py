@@ -104,7 +104,7 @@ async def reading(
     async with serving(admin) as url:
         config = HttpConfig(
             endpoints=Endpoints.of({DOMAIN: url}),
-            tls=tls.only(None),
+            tls=tls.context(),
             body=BodyLimits(max_bytes=max_body),
             retry=RetryPolicy(attempts=2, first_delay=timedelta(milliseconds=1)),
         )
