@@ -9,7 +9,7 @@ from pathlib import Path
 def context(ca_file: Path | None = None) -> ssl.SSLContext:
     """Return a client context that trusts only the CA certificates in `ca_file`; without a file it trusts none.
 
-    Loading the system's root certificates takes 20 ms, and more than a thousand tests do not need them.
+    Loading the system's root certificates takes 20 ms, which tests against the devstore do not need.
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if ca_file is not None:
