@@ -6,6 +6,8 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 UV_VERSION := 0.13.8
 PROTOS := $(shell find protos -name '*.proto')
+# buf reads protos within the repository only: Google's are copied from the package googleapis-common-protos.
+GOOGLE_PROTOS := .google-protos
 # Tests, demo and benchmarks start some hundred Pythons: compiled once, each starts in a third of the time.
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
@@ -16,7 +18,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 # uv is in the dev group too, so that syncing keeps it.
-$(BIN)/.synced: pyproject.toml gen/pyproject.toml uv.lock
+$(BIN)/.synced: pyproject.toml cli/pyproject.toml common/pyproject.toml gen/pyproject.toml uv.lock
 	@test -x $(UV) || { $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	@$(UV) sync --quiet --frozen
 	@touch $@
@@ -32,7 +34,7 @@ test: $(BIN)/.synced ## Run all tests (WORKERS=n at a time; most of them wait)
 test-chaos: $(BIN)/.synced ## Break real processes for a minute, then show that a missing fence is found out
 	$(BIN)/pytest -m chaos
 
-check: $(BIN)/.synced .venv-bench/.synced ## Lint, format, types, contracts, stale generated code and chart
+check: $(BIN)/.synced .venv-bench/.synced $(GOOGLE_PROTOS)/.synced ## Lint, format, types, contracts, stale generated code and chart
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -46,10 +48,17 @@ check: $(BIN)/.synced .venv-bench/.synced ## Lint, format, types, contracts, sta
 	@diff -r --exclude=__pycache__ --exclude='*.egg-info' .gen-check/catalogsync gen/catalogsync \
 	  && rm -rf .gen-check || { echo 'gen/ is stale: run make gen'; exit 1; }
 
-fmt: $(BIN)/.synced ## Format and fix what can be fixed
+fmt: $(GOOGLE_PROTOS)/.synced ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/buf format --write protos
+
+$(GOOGLE_PROTOS)/.synced: $(BIN)/.synced
+	@mkdir -p $(GOOGLE_PROTOS)/google/{api,rpc}
+	@cd $$($(BIN)/python -c 'import pathlib, google.rpc.status_pb2 as m; print(pathlib.Path(m.__file__).parents[2])') \
+	  && cp google/api/field_behavior.proto $(CURDIR)/$(GOOGLE_PROTOS)/google/api/ \
+	  && cp google/rpc/{error_details,status}.proto $(CURDIR)/$(GOOGLE_PROTOS)/google/rpc/
+	@touch $@
 
 GEN_OUT ?= gen
 GEN_BIN := .venv-gen/bin
@@ -58,19 +67,19 @@ GEN_BIN := .venv-gen/bin
 	@UV_PROJECT_ENVIRONMENT=.venv-gen $(UV) sync --quiet --frozen --only-group gen
 	@touch $@
 
-gen: .venv-gen/.synced ## Generate gen/ from protos/
+gen: .venv-gen/.synced $(GOOGLE_PROTOS)/.synced ## Generate gen/ from protos/
 	@rm -rf $(GEN_OUT)/catalogsync/{catalog,connector,errors} && mkdir -p $(GEN_OUT)/catalogsync
-	@PATH="$(CURDIR)/$(GEN_BIN):$$PATH" $(GEN_BIN)/python -m grpc_tools.protoc -I protos -I third_party \
+	@PATH="$(CURDIR)/$(GEN_BIN):$$PATH" $(GEN_BIN)/python -m grpc_tools.protoc -I protos -I $(GOOGLE_PROTOS) \
 	  --python_out=$(GEN_OUT) --grpc_python_out=$(GEN_OUT) \
 	  --mypy_out=quiet:$(GEN_OUT) --mypy_grpc_out=quiet,only_async:$(GEN_OUT) $(PROTOS)
 	@test $(GEN_OUT) = gen || cp gen/catalogsync/{py.typed,service_config.json} $(GEN_OUT)/catalogsync/
 
 FROZEN := protos/frozen.binpb
 
-breaking: $(BIN)/.synced ## Compare the contracts with the frozen ones; `make check` does it too
+breaking: $(GOOGLE_PROTOS)/.synced ## Compare the contracts with the frozen ones; `make check` does it too
 	$(BIN)/buf breaking protos --against $(FROZEN)
 
-freeze: $(BIN)/.synced ## Freeze the contracts as they are: what clients may rely on from now on
+freeze: $(GOOGLE_PROTOS)/.synced ## Freeze the contracts as they are: what clients may rely on from now on
 	$(BIN)/buf build protos -o $(FROZEN) --exclude-source-info
 
 # What the benchmarks compare with, and draw with, lives apart from what they measure.
@@ -135,4 +144,4 @@ run-devstore: $(BIN)/.synced ## Serve generated shops on 127.0.0.1:8443 (SHOPS="
 	$(BIN)/python -m devstore $(foreach shop,$(SHOPS),--shop $(shop))
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-gen .venv-bench .gen-check .demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-gen .venv-bench .gen-check $(GOOGLE_PROTOS) .demo .mypy_cache .ruff_cache .pytest_cache

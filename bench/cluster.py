@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from catalogsync_cli.client import CatalogClient, open_catalog
+from catalogsync_cli.options import Options
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench import proc
@@ -24,8 +26,6 @@ from bench.stores import ServedShop
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.schema import migrate
-from cli.client import CatalogClient, open_catalog
-from cli.options import Options
 from demo.children import Family
 from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE, serving
 

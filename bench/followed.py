@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
+from catalogsync_cli.client import CatalogClient
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bench.measure import BenchFailed
 from bench.stores import ServedShop
-from cli.client import CatalogClient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

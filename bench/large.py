@@ -8,10 +8,10 @@ from contextlib import aclosing, asynccontextmanager
 from uuid import uuid4
 
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
+from catalogsync_cli.client import CatalogClient
 
 from bench.measure import BenchFailed
 from bench.stores import ServedShop
-from cli.client import CatalogClient
 
 
 class LargeShop:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 
+from catalogsync_cli.client import CatalogClient
+
 from bench import proc
 from bench.cluster import KINDS, Cluster, running_cluster
 from bench.followed import Followed, first_load
@@ -17,7 +19,6 @@ from bench.kinds import shop_of
 from bench.large import beside_large
 from bench.stack import Store, running_store, workplace
 from bench.stores import ServedShop, Stores, numbered_shop, running_stores
-from cli.client import CatalogClient
 
 SMALL_KINDS = ("shopify", "woocommerce-10.3")
 LARGE_KIND = "woocommerce-10.3"

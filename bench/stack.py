@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+from catalogsync_cli.client import CatalogClient, open_catalog
+from catalogsync_cli.options import Options
+from catalogsync_cli.shop import ShopName
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import open_engine
-from cli.client import CatalogClient, open_catalog
-from cli.options import Options
-from cli.shop import ShopName
 from demo.children import Family
 from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE, first_line, serving
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiohttp import web
+from catalogsync_cli.shop import ShopName
 
 from bench.kinds import shop_of
 from bench.stack import READY_PATIENCE, ROOT
 from bench.store import SEED, Generations, listening
-from cli.shop import ShopName
 from demo.children import Family
 from demo.stack import first_line
 from devstore.options import parse_shop

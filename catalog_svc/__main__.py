@@ -7,11 +7,12 @@ import asyncio
 import logging
 import sys
 
+from catalogsync_common.logs import configure_logging
+from catalogsync_common.process import run
+from catalogsync_common.settings import load_settings, unknown_settings
+
 from catalog_svc import bootstrap
 from catalog_svc.settings import CatalogSettings
-from servicekit.logs import configure_logging
-from servicekit.process import run
-from servicekit.settings import load_settings, unknown_settings
 
 _log = logging.getLogger("catalog_svc")
 

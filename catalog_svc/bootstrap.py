@@ -12,6 +12,13 @@ from uuid import uuid4
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
+from catalogsync_common.channel import open_channel
+from catalogsync_common.deadline import remaining_seconds
+from catalogsync_common.drain import Drain
+from catalogsync_common.metrics import CallMetrics, LoopMetrics, new_registry, serving_metrics
+from catalogsync_common.process import ended_within
+from catalogsync_common.server import GrpcServer, Service, build_server
+from catalogsync_common.supervisor import Loop, RestartPolicy, Supervisor
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.schedule import ScheduleDefaults
@@ -51,13 +58,6 @@ from catalog_svc.usecases.set_schedule import SetSchedule
 from catalog_svc.usecases.start_sync import StartSync
 from catalog_svc.usecases.sync_feed import SyncFeed
 from catalog_svc.usecases.work import Worker
-from servicekit.channel import open_channel
-from servicekit.deadline import remaining_seconds
-from servicekit.drain import Drain
-from servicekit.metrics import CallMetrics, LoopMetrics, new_registry, serving_metrics
-from servicekit.process import ended_within
-from servicekit.server import GrpcServer, Service, build_server
-from servicekit.supervisor import Loop, RestartPolicy, Supervisor
 
 _MOST_IDLE = timedelta(seconds=10)
 """That a transaction may be silent; less where leases live shorter."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from catalogsync_common.settings import Duration, ListenAddress, ServiceSettings
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
-
-from servicekit.settings import Duration, ListenAddress, ServiceSettings
 
 
 class CatalogSettings(ServiceSettings):

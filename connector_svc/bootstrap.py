@@ -9,6 +9,13 @@ from contextlib import asynccontextmanager
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import add_ConnectorServiceServicer_to_server
+from catalogsync_common.correlation import correlation_id
+from catalogsync_common.drain import Drain
+from catalogsync_common.metrics import CallMetrics, new_registry, serving_metrics
+from catalogsync_common.process import ended_within
+from catalogsync_common.redaction import redact
+from catalogsync_common.server import GrpcServer, Service, build_server
+from catalogsync_common.settings import SettingsError
 from prometheus_client import CollectorRegistry
 
 from connector_svc.credentials.file import CredentialsFileInvalid, FileCredentials
@@ -27,13 +34,6 @@ from connector_svc.platforms.lookup import Platforms
 from connector_svc.platforms.registry import registered_platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from connector_svc.settings import ConnectorSettings
-from servicekit.correlation import correlation_id
-from servicekit.drain import Drain
-from servicekit.metrics import CallMetrics, new_registry, serving_metrics
-from servicekit.process import ended_within
-from servicekit.redaction import redact
-from servicekit.server import GrpcServer, Service, build_server
-from servicekit.settings import SettingsError
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ConnectorService"].full_name
 

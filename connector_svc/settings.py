@@ -7,13 +7,13 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
+from catalogsync_common.settings import Duration, ListenAddress, ServiceSettings
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, SecretStr
 from pydantic_settings import NoDecode, SettingsConfigDict
 from yarl import URL
 
 from connector_svc.http.endpoints import Endpoints, service_url
 from connector_svc.platforms.shopify.wanted import Wanted
-from servicekit.settings import Duration, ListenAddress, ServiceSettings
 
 
 def _positive(value: timedelta) -> timedelta:

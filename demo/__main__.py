@@ -9,12 +9,12 @@ import signal
 import sys
 from pathlib import Path
 
+from catalogsync_cli.client import open_catalog
+from catalogsync_cli.failed import CallFailed, error_line
+from catalogsync_cli.options import Options
+from catalogsync_cli.output import make_console
 from rich.console import Console
 
-from cli.client import open_catalog
-from cli.failed import CallFailed, error_line
-from cli.options import Options
-from cli.output import make_console
 from demo.children import ChildDied, Family
 from demo.place import Place, PlaceTaken, stop_leftover_postgres, taken_place
 from demo.report import show_catalogs, show_verdict, show_ways

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from catalogsync.catalog.v1.catalog_service_pb2 import ListItemsRequest
+from catalogsync_cli.client import CatalogClient
+from catalogsync_cli.commands.items import ITEM_COLUMNS, item_row
+from catalogsync_cli.commands.shops import status_facts
+from catalogsync_cli.output import print_facts, print_table
 from rich.console import Console
 
-from cli.client import CatalogClient
-from cli.commands.items import ITEM_COLUMNS, item_row
-from cli.commands.shops import status_facts
-from cli.output import print_facts, print_table
 from demo.place import Place
 from demo.stack import CATALOG_SERVICE, Stack
 from demo.syncing import Outcome

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from catalogsync_cli.shop import ShopName
+from catalogsync_common.channel import open_channel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from cli.shop import ShopName
 from demo.children import Family
 from demo.place import Place
 from demo.ports import HOST, choose_ports
-from servicekit.channel import open_channel
 
 READY_PATIENCE = 90.0
 """Seconds; the first start makes a PostgreSQL cluster."""

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from catalogsync.catalog.v1.catalog_service_pb2 import GetStatusResponse, Sync
+from catalogsync_cli.client import CatalogClient
+from catalogsync_cli.failed import CallFailed
+from catalogsync_cli.following import link_text
+from catalogsync_cli.progress import SyncBoard
+from catalogsync_cli.watching import Break
+from catalogsync_cli.wording import printable, state_name
 from rich.console import Console
 
-from cli.client import CatalogClient
-from cli.failed import CallFailed
-from cli.following import link_text
-from cli.progress import SyncBoard
-from cli.watching import Break
-from cli.wording import printable, state_name
 from demo.stack import DemoShop
 
 

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from catalogsync_cli.shop import ShopName
+
 from bench.stack import READY_PATIENCE, ROOT
 from bench.stores import ServedShop
-from cli.shop import ShopName
 from demo.children import Family
 from demo.stack import first_line
 

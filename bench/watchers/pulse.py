@@ -7,9 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from catalogsync_common.channel import open_channel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-from servicekit.channel import open_channel
 
 _EVERY = 0.01
 """Seconds."""

@@ -1,7 +1,7 @@
 """What a caller of the catalog can be told; every class carries a reason of the contract's list.
 
     Failure
-    ├── InvalidRequest (servicekit)
+    ├── InvalidRequest (catalogsync_common)
     ├── RequestIdReused
     ├── ShopNotFound, SyncNotFound, ItemNotFound
     ├── SyncAlreadyRunning
@@ -24,8 +24,9 @@ from datetime import timedelta
 from enum import Enum
 from uuid import UUID
 
+from catalogsync_common.failure import Failure, Resource
+
 from catalog_svc.domain.shop import ShopKey
-from servicekit.failure import Failure, Resource
 
 SYNC_TYPE = "catalogsync.catalog.v1.Sync"
 SHOP_TYPE = "catalogsync.catalog.v1.Shop"

@@ -7,6 +7,8 @@ from decimal import Decimal
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
+from catalogsync_common.failure import Failure
+from catalogsync_common.status import to_status
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
@@ -18,8 +20,6 @@ from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.status import ShopStatus
 from catalog_svc.domain.sync import Sync, SyncError, SyncState
-from servicekit.failure import Failure
-from servicekit.status import to_status
 
 
 def sync(value: Sync) -> pb.Sync:

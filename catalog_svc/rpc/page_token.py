@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
-
-from servicekit.failure import InvalidRequest
+from catalogsync_common.failure import InvalidRequest
 
 P = TypeVar("P", bound=tuple[Any, ...])
 

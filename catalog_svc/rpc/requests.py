@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync_common.failure import FieldViolation, InvalidRequest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -15,7 +16,6 @@ from catalog_svc.domain.item import ItemFilter
 from catalog_svc.domain.schedule import ScheduleChange
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncMode, SyncState
-from servicekit.failure import FieldViolation, InvalidRequest
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 _PLATFORM = re.compile(r"[a-z][a-z0-9_-]{0,31}")

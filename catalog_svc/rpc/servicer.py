@@ -12,6 +12,7 @@ from uuid import UUID
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
+from catalogsync_common.correlation import correlation_id
 
 from catalog_svc.domain.item import ItemPosition
 from catalog_svc.domain.order import SyncOrder
@@ -25,7 +26,6 @@ from catalog_svc.usecases.ports import Issues, Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.set_schedule import SetSchedule
 from catalog_svc.usecases.start_sync import StartSync
-from servicekit.correlation import correlation_id
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 

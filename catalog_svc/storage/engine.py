@@ -7,13 +7,12 @@ from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from catalogsync_common.settings import SettingsError
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
-
-from servicekit.settings import SettingsError
 
 STATEMENT_TIMEOUT: Final = timedelta(seconds=30)
 """Of any statement that nobody bounds more tightly."""

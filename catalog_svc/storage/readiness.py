@@ -14,14 +14,14 @@ from datetime import timedelta
 from enum import Enum
 from typing import Final
 
+from catalogsync_common.drain import Drain, ServerDraining
+from catalogsync_common.settings import SettingsError
+from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import StorageCause
 from catalog_svc.storage.database_errors import DATABASE_ERRORS, cause_of, describe, detail_of
-from servicekit.drain import Drain, ServerDraining
-from servicekit.settings import SettingsError
-from servicekit.supervisor import Heartbeat, no_heartbeat
 
 _log = logging.getLogger(__name__)
 

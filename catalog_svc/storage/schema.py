@@ -19,13 +19,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from catalogsync_common.settings import SettingsError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.errors import StorageCause
 from catalog_svc.storage.database_errors import cause_of
-from servicekit.settings import SettingsError
 
 _log = logging.getLogger(__name__)
 

@@ -7,12 +7,13 @@ import logging
 from contextlib import suppress
 from datetime import timedelta
 
+from catalogsync_common.drain import Drain, ServerDraining
+from catalogsync_common.supervisor import Heartbeat, no_heartbeat
+
 from catalog_svc.domain.errors import SourceFailed, StorageUnavailable
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import Sync, SyncState, SyncTrigger
 from catalog_svc.usecases.ports import PlatformJobs, Syncs
-from servicekit.drain import Drain, ServerDraining
-from servicekit.supervisor import Heartbeat, no_heartbeat
 
 _log = logging.getLogger(__name__)
 _HEARTBEAT_INTERVAL_SECONDS = 5.0

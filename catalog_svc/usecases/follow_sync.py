@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from catalogsync_common.drain import Drain, ServerDraining
+
 from catalog_svc.domain.errors import RevisionInFuture, StreamExpired
 from catalog_svc.domain.sync import Sync
 from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.sync_feed import Subscription, SyncFeed
-from servicekit.drain import Drain, ServerDraining
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

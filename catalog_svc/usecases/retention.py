@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from catalogsync_common.drain import Drain, ServerDraining
+from catalogsync_common.supervisor import Heartbeat, no_heartbeat
+
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.shop import Shop
 from catalog_svc.usecases.ports import Leftovers
-from servicekit.drain import Drain, ServerDraining
-from servicekit.supervisor import Heartbeat, no_heartbeat
 
 _log = logging.getLogger(__name__)
 _SHOPS_AT_ONCE = 200

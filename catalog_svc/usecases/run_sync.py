@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from catalogsync_common.correlation import correlated
+from catalogsync_common.drain import Drain, ServerDraining
+
 from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync, Lease
 from catalog_svc.usecases.patience import RunLimits
@@ -12,8 +15,6 @@ from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps
 from catalog_svc.usecases.sync_feed import SyncFeed
 from catalog_svc.usecases.sync_run import SyncRun, about
 from catalog_svc.usecases.turns import Turns
-from servicekit.correlation import correlated
-from servicekit.drain import Drain, ServerDraining
 
 _log = logging.getLogger(__name__)
 

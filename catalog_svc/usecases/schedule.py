@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from catalogsync_common.correlation import correlated, correlation_id
+from catalogsync_common.drain import Drain, ServerDraining
+from catalogsync_common.supervisor import Heartbeat, no_heartbeat
+
 from catalog_svc.domain.errors import RequestIdReused, StorageUnavailable, SyncAlreadyRunning
 from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop
 from catalog_svc.domain.sync import Sync, SyncMode, SyncTrigger
 from catalog_svc.usecases.ports import Orders, Schedules
-from servicekit.correlation import correlated, correlation_id
-from servicekit.drain import Drain, ServerDraining
-from servicekit.supervisor import Heartbeat, no_heartbeat
 
 _log = logging.getLogger(__name__)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from catalogsync_common.failure import InvalidRequest
+
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.usecases.ports import Platforms
-from servicekit.failure import InvalidRequest
 
 
 async def check_supported(platforms: Platforms, shop: ShopKey) -> None:

@@ -15,14 +15,15 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from uuid import UUID
 
+from catalogsync_common.drain import Drain, ServerDraining
+from catalogsync_common.supervisor import Heartbeat, no_heartbeat
+
 from catalog_svc.domain.errors import StorageUnavailable, TooManyWatchers
 from catalog_svc.domain.sync import Sync
 from catalog_svc.usecases.audience import Audience
 from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.show_pace import ShowPace
 from catalog_svc.usecases.stage import Stage
-from servicekit.drain import Drain, ServerDraining
-from servicekit.supervisor import Heartbeat, no_heartbeat
 
 _log = logging.getLogger(__name__)
 

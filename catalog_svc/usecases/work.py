@@ -10,11 +10,12 @@ from collections.abc import Collection
 from contextlib import suppress
 from datetime import timedelta
 
+from catalogsync_common.drain import Drain, ServerDraining
+from catalogsync_common.supervisor import Heartbeat, no_heartbeat
+
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync
 from catalog_svc.usecases.ports import Leases, Runs
-from servicekit.drain import Drain, ServerDraining
-from servicekit.supervisor import Heartbeat, no_heartbeat
 
 _log = logging.getLogger(__name__)
 

@@ -22,8 +22,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from catalogsync_common.failure import Failure
+
 from connector_svc.domain.shop import Shop
-from servicekit.failure import Failure
 
 
 class SourceFailure(Failure):

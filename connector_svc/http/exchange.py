@@ -10,13 +10,13 @@ from functools import partial
 from typing import Final
 
 import aiohttp
+from catalogsync_common.threads import run_in_thread
 from yarl import URL
 
 from connector_svc.http.failures import CertificateRefused, HttpFailure, NoAnswer, RedirectAnswer, UnusableAnswer
 from connector_svc.http.nesting import is_nested_deeper
 from connector_svc.http.unpacking import BodyLimits, Unpacker
 from connector_svc.platforms.base import HttpReply
-from servicekit.threads import run_in_thread
 
 _log = logging.getLogger(__name__)
 

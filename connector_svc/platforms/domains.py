@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from servicekit.failure import InvalidRequest
+from catalogsync_common.failure import InvalidRequest
 
 
 def canonical_domain(raw: str, pattern: str, example: str) -> str:

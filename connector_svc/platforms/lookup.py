@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from catalogsync_common.failure import InvalidRequest
+
 from connector_svc.platforms.base import Platform
-from servicekit.failure import InvalidRequest
 
 
 class Platforms:

@@ -10,6 +10,8 @@ from datetime import timedelta
 from time import monotonic
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
+from catalogsync_common.drain import Drain
+from catalogsync_common.failure import Failure
 
 from connector_svc.domain.fetch import Batch, End, FetchEvent, Header, Wait
 from connector_svc.rpc.batches import BatchWriter
@@ -17,8 +19,6 @@ from connector_svc.rpc.events import end_message, header_message, heartbeat_mess
 from connector_svc.rpc.mailbox import Mailbox
 from connector_svc.rpc.requests import StreamRequest
 from connector_svc.rpc.stream_mark import StreamMark, decode_mark
-from servicekit.drain import Drain
-from servicekit.failure import Failure
 
 
 class StreamExpired(Failure):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
+from catalogsync_common.failure import FieldViolation, InvalidRequest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.fetch import FetchRequest
@@ -15,7 +16,6 @@ from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Platform
 from connector_svc.platforms.domains import canonical_domain
 from connector_svc.platforms.lookup import Platforms
-from servicekit.failure import FieldViolation, InvalidRequest
 
 MAX_BATCH_PRODUCTS: Final = 250
 MAX_CHECKPOINT_BYTES: Final = 64 * 1024

@@ -9,13 +9,13 @@ from typing import Any
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceServicer
+from catalogsync_common.drain import Drain
 
 from connector_svc.platforms.lookup import Platforms
 from connector_svc.rpc.events import facts_message, platform_message
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
 from connector_svc.rpc.requests import parse_abandon, parse_fetch, parse_shop
 from connector_svc.rpc.stream_mark import decode_mark
-from servicekit.drain import Drain
 
 
 class ConnectorServicer(ConnectorServiceServicer):

@@ -18,7 +18,10 @@ const CHANNEL_OPTIONS = {
   "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
 };
 
-const includeDirs = ["protos", "third_party"].map((dir) => path.join(__dirname, "..", "..", dir));
+const includeDirs = [
+  path.join(__dirname, "..", "..", "protos"),
+  path.dirname(require.resolve("google-proto-files/package.json")), // google/rpc and google/api
+];
 const protos = protoLoader.loadSync(
   ["catalogsync/catalog/v1/catalog_service.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"],
   // Long as String: int64 does not fit into a JavaScript number.

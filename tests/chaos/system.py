@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from catalogsync_common.channel import open_channel
 from yarl import URL
 
 from demo.children import child_environment
@@ -24,7 +25,6 @@ from devstore import server as devstore
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore
 from devstore.spec import ShopSpec, VariantShape
-from servicekit.channel import open_channel
 from tests.chaos import journal
 from tests.chaos.fault_proxy import HOST, FaultProxy
 from tests.chaos.instance import ROOT, Instance

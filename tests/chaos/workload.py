@@ -13,9 +13,8 @@ from uuid import uuid4
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from catalogsync_common.status import ReceivedFailure, read_failure, read_failure_now
 from google.rpc import error_details_pb2
-
-from servicekit.status import ReceivedFailure, read_failure, read_failure_now
 
 T = TypeVar("T")
 ENDED = frozenset({pb.Sync.STATE_SUCCEEDED, pb.Sync.STATE_FAILED, pb.Sync.STATE_CANCELLED})

@@ -18,10 +18,10 @@ from aiohttp import web
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
+from catalogsync_common.channel import open_channel
 
 from demo.children import Family
 from demo.stack import first_line, serving
-from servicekit.channel import open_channel
 from tests.conftest import open_directory
 from tests.waiting import forever
 

@@ -13,12 +13,12 @@ from typing import Any
 import grpc
 import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync_common.channel import open_channel
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from servicekit.channel import open_channel
 from tests.e2e.conftest import CATALOG, System, details
 
 SEED = 20_261_129

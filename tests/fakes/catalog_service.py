@@ -13,12 +13,11 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import (
     CatalogServiceServicer,
     add_CatalogServiceServicer_to_server,
 )
+from catalogsync_common.drain import Drain
+from catalogsync_common.failure import Failure, InvalidRequest, Resource
+from catalogsync_common.health import Health
+from catalogsync_common.interceptor import CallInterceptor
 from google.protobuf.timestamp_pb2 import Timestamp
-
-from servicekit.drain import Drain
-from servicekit.failure import Failure, InvalidRequest, Resource
-from servicekit.health import Health
-from servicekit.interceptor import CallInterceptor
 
 ENDED = (catalog.Sync.STATE_SUCCEEDED, catalog.Sync.STATE_FAILED, catalog.Sync.STATE_CANCELLED)
 Context = Any

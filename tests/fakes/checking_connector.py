@@ -11,8 +11,8 @@ from catalogsync.connector.v1.connector_service_pb2_grpc import (
     ConnectorServiceServicer,
     add_ConnectorServiceServicer_to_server,
 )
+from catalogsync_common.interceptor import CallInterceptor
 
-from servicekit.interceptor import CallInterceptor
 from tests.fakes.catalog_service import Refused
 
 

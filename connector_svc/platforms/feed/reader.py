@@ -9,6 +9,8 @@ from datetime import datetime
 from threading import Event
 from typing import IO, Final
 
+from catalogsync_common.threads import run_in_thread
+
 from connector_svc.domain.checkpoint import unseal
 from connector_svc.domain.errors import CheckpointExpired, SourceCurrencyChanged
 from connector_svc.domain.fetch import End, FetchEvent, FetchRequest, Header
@@ -26,7 +28,6 @@ from connector_svc.platforms.feed.record import Record
 from connector_svc.platforms.feed.scan import MOST_REPEATED, Scan, TooManyRepeated, scanned
 from connector_svc.platforms.feed.spool import spooled
 from connector_svc.platforms.feed.wire import FORMAT, FeedFile, Manifest
-from servicekit.threads import run_in_thread
 
 _TRIES: Final = 3
 _PAUSE: Final = 0.2

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Final
 
+from catalogsync_common.threads import run_in_thread
+
 from connector_svc.platforms.feed.glance import Glance, glance
 from connector_svc.platforms.feed.record import Record
-from servicekit.threads import run_in_thread
 
 MOST_REPEATED: Final = 10_000
 """Ids that come twice; a file with more is not a catalog."""

@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import IO, Final
 
+from catalogsync_common.threads import run_in_thread
+
 from connector_svc.platforms.feed.client import FeedClient
 from connector_svc.platforms.feed.failures import FileMismatch
 from connector_svc.platforms.feed.wire import FeedFile
-from servicekit.threads import run_in_thread
 
 _IN_MEMORY: Final = 1024 * 1024
 """Bytes; a larger file goes to disk."""

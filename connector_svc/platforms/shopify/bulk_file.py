@@ -8,11 +8,12 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from catalogsync_common.threads import run_in_thread
+
 from connector_svc.domain.errors import SourceFailure
 from connector_svc.platforms.shopify.bulk_jobs import Job
 from connector_svc.platforms.shopify.bulk_spill import RowBroken, Spill
 from connector_svc.platforms.shopify.bulk_wait import GivenUp, number_of_text
-from servicekit.threads import run_in_thread
 
 _LONGEST_ROW = 32 * 1024 * 1024
 _DOWNLOADS = 2

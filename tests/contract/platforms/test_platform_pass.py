@@ -10,11 +10,11 @@ from datetime import UTC, timedelta
 from decimal import Decimal
 
 import pytest
+from catalogsync_common.failure import InvalidRequest
 
 from connector_svc.domain.fetch import Batch, End, Header
 from connector_svc.platforms.domains import canonical_domain
 from connector_svc.platforms.registry import PLATFORMS
-from servicekit.failure import InvalidRequest
 from tests.contract.platforms.conftest import MAKERS
 from tests.contract.platforms.harness import PlatformHarness
 from tests.contract.platforms.passes import fetch

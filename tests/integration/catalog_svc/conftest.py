@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from catalogsync_common.drain import Drain
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -28,7 +29,6 @@ from catalog_svc.usecases.patience import RunLimits
 from catalog_svc.usecases.ports import ProductSource
 from catalog_svc.usecases.run_sync import SyncRunner
 from catalog_svc.usecases.sync_feed import SyncFeed
-from servicekit.drain import Drain
 from tests.fakes.product_source import WATERMARK
 from tests.waiting import found
 from tests.waiting import until as until

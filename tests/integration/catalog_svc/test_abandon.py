@@ -12,6 +12,9 @@ from datetime import timedelta
 import grpc
 import pytest
 from catalogsync.connector.v1.connector_service_pb2_grpc import add_ConnectorServiceServicer_to_server
+from catalogsync_common.channel import open_channel
+from catalogsync_common.drain import Drain
+from catalogsync_common.interceptor import CallInterceptor
 
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
 from catalog_svc.domain.shop import ShopKey
@@ -25,9 +28,6 @@ from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.product import Product, Variant
 from connector_svc.platforms.lookup import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
-from servicekit.channel import open_channel
-from servicekit.drain import Drain
-from servicekit.interceptor import CallInterceptor
 from tests.fakes.listed_platform import ListedPlatform
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
 from tests.waiting import PATIENCE, settled

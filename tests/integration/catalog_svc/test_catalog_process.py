@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from catalogsync_common.channel import open_channel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from servicekit.channel import open_channel
 from tests.e2e.conftest import CATALOG, ROOT, free_port
 from tests.waiting import PATIENCE, within_patience
 

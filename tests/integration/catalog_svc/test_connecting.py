@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from catalogsync_common.settings import SettingsError
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
@@ -17,7 +18,6 @@ from catalog_svc.domain.sync import SyncState
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.readiness import DatabaseUnavailable, wait_until_ready
 from devstore.tls import TlsFiles, ensure_certificates
-from servicekit.settings import SettingsError
 from tests.conftest import execute
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld

@@ -9,6 +9,7 @@ from typing import cast
 
 import asyncpg
 import pytest
+from catalogsync_common.status import to_status
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
@@ -17,7 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from catalog_svc.domain.errors import QueryTooExpensive, StorageCause, StorageUnavailable
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.engine import connection_replacer, open_engine
-from servicekit.status import to_status
 from tests.waiting import found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from catalogsync_common.drain import ServerDraining
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import RevisionInFuture, StreamExpired, SyncNotFound, TooManyWatchers
@@ -17,7 +18,6 @@ from catalog_svc.domain.sync import Sync, SyncState
 from catalog_svc.usecases.follow_sync import FollowSync, Snapshot, WatchLimits
 from catalog_svc.usecases.show_pace import ShowPace
 from catalog_svc.usecases.sync_feed import SyncFeed
-from servicekit.drain import ServerDraining
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 from tests.waiting import until, within_patience

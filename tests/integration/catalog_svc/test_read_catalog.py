@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from catalogsync_common.failure import InvalidRequest
 
 from catalog_svc.domain.errors import ShopNotFound
 from catalog_svc.domain.schedule import ScheduleDefaults
@@ -12,7 +13,6 @@ from catalog_svc.domain.shop import ShopKey
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.usecases.read_catalog import ReadCatalog
-from servicekit.failure import InvalidRequest
 from tests.fakes.known_platforms import KnownPlatforms
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
 

@@ -7,13 +7,13 @@ import logging
 from datetime import timedelta
 
 import pytest
+from catalogsync_common.drain import Drain
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.readiness import Readiness, watch_readiness
-from servicekit.drain import Drain
 from tests.conftest import execute
 from tests.integration.catalog_svc.conftest import until
 

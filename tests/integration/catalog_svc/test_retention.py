@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from catalogsync_common.drain import ServerDraining
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -16,7 +17,6 @@ from catalog_svc.domain.sync import Sync, SyncState
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.retention import RetentionStore
 from catalog_svc.usecases.retention import Keeping, Retention
-from servicekit.drain import ServerDraining
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld, until
 from tests.waiting import within_patience

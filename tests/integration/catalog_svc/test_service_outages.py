@@ -14,6 +14,12 @@ import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync.connector.v1.connector_service_pb2_grpc import add_ConnectorServiceServicer_to_server
+from catalogsync_common.channel import open_channel
+from catalogsync_common.drain import Drain
+from catalogsync_common.interceptor import CallInterceptor
+from catalogsync_common.settings import ListenAddress
+from catalogsync_common.status import ReceivedFailure, read_failure
+from catalogsync_common.supervisor import LoopFailed, RestartPolicy
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -27,12 +33,6 @@ from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, WaitRepo
 from connector_svc.domain.product import Product, Variant
 from connector_svc.platforms.lookup import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
-from servicekit.channel import open_channel
-from servicekit.drain import Drain
-from servicekit.interceptor import CallInterceptor
-from servicekit.settings import ListenAddress
-from servicekit.status import ReceivedFailure, read_failure
-from servicekit.supervisor import LoopFailed, RestartPolicy
 from tests.fakes.listed_platform import ListedPlatform
 from tests.waiting import found
 

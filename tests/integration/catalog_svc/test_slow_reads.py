@@ -11,15 +11,15 @@ import grpc
 import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from catalogsync_common.channel import open_channel
+from catalogsync_common.settings import ListenAddress
+from catalogsync_common.status import read_failure_now
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import SecretStr
 from sqlalchemy import text
 
 from catalog_svc import bootstrap
 from catalog_svc.settings import CatalogSettings
-from servicekit.channel import open_channel
-from servicekit.settings import ListenAddress
-from servicekit.status import read_failure_now
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
 from tests.waiting import found

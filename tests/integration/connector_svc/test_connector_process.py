@@ -19,12 +19,12 @@ import pytest
 from aiohttp import web
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
+from catalogsync_common.channel import open_channel
+from catalogsync_common.status import read_failure
 
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
-from servicekit.channel import open_channel
-from servicekit.status import read_failure
 from tests.fakes.shop_server import serving as serving_token_service
 from tests.waiting import PATIENCE
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from catalogsync_common.channel import open_channel
+from catalogsync_common.settings import ListenAddress
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import SourceFailed
@@ -25,8 +27,6 @@ from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
-from servicekit.channel import open_channel
-from servicekit.settings import ListenAddress
 from tests.integration.catalog_svc.conftest import CatalogWorld
 
 PLATFORMS: dict[str, dict[str, Any]] = {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+from catalogsync_common.drain import Drain
+
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync
 from catalog_svc.usecases.patience import RunLimits
 from catalog_svc.usecases.run_sync import SyncRunner
 from catalog_svc.usecases.sync_feed import SyncFeed
-from servicekit.drain import Drain
 from tests.fakes.changing_shop import ChangingShop, SteppedReader
 from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink

@@ -10,13 +10,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from catalogsync_common.failure import InvalidRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog_svc.domain.item import ItemFilter
 from catalog_svc.rpc import page_token
 from catalog_svc.rpc.page_token import PositionNumber, PositionText
-from servicekit.failure import InvalidRequest
 
 FILTERS: dict[str, object] = {"list": "items", "shop": "shopify:a.myshopify.com"}
 

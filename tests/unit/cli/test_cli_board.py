@@ -5,9 +5,8 @@ from io import StringIO
 from typing import Any
 
 from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync, Waiting
+from catalogsync_cli.progress import SyncBoard
 from rich.console import Console
-
-from cli.progress import SyncBoard
 
 
 class Clock:

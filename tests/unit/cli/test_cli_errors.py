@@ -5,12 +5,12 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
+from catalogsync_cli.failed import error_line
+from catalogsync_common.failure import Failure
+from catalogsync_common.status import STATUS_CODES, ReceivedFailure
 
 from catalog_svc.domain.errors import RequestIdReused, ShopNotFound, SyncAlreadyRunning, SyncNotResumable
 from catalog_svc.domain.shop import ShopKey
-from cli.failed import error_line
-from servicekit.failure import Failure
-from servicekit.status import STATUS_CODES, ReceivedFailure
 
 SHOP = ShopKey("shopify", "demo.myshopify.com")
 SYNC_ID = UUID("01a225a7-d61c-77e2-ad50-6dfcdfdafb22")

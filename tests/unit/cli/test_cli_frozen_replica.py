@@ -15,11 +15,11 @@ import grpc
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from catalogsync_cli.client import open_catalog
+from catalogsync_cli.options import Options
+from catalogsync_cli.watching import Patience
+from catalogsync_common import channel
 
-from cli.client import open_catalog
-from cli.options import Options
-from cli.watching import Patience
-from servicekit import channel
 from tests.fakes.catalog_service import CatalogServer
 
 ROOT = Path(__file__).parents[3]
@@ -94,7 +94,9 @@ async def test_a_watch_leaves_a_dead_replica_and_goes_on_after_the_last_revision
     assert set(asked) == {1}
 
 
-@pytest.mark.parametrize("options", [channel._OPTIONS, example().CHANNEL_OPTIONS], ids=["cli", "python-bff"])
+@pytest.mark.parametrize(
+    "options", [channel._OPTIONS, example().CHANNEL_OPTIONS], ids=["catalogsync_cli", "python-bff"]
+)
 def test_a_dead_connection_is_dropped_within_two_heartbeats(options: tuple[tuple[str, int | str], ...]) -> None:
     known = dict(options)
     dropped_ms = int(known["grpc.keepalive_time_ms"]) + int(known["grpc.keepalive_timeout_ms"])

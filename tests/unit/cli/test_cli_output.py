@@ -13,9 +13,9 @@ from io import StringIO
 
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Progress, RecordCounts, Shop, Sync
+from catalogsync_cli.output import print_facts, print_table
 from rich.console import Console
 
-from cli.output import print_facts, print_table
 from tests.fakes.catalog_service import FakeCatalog
 from tests.unit.cli.conftest import CommandLine
 
@@ -67,7 +67,7 @@ async def on_terminal(run: CommandLine, width: int, *arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "cli",
+        "catalogsync_cli",
         "--catalog",
         run.catalog,
         *arguments,

@@ -10,11 +10,11 @@ from datetime import timedelta
 import grpc
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
+from catalogsync_cli.client import CatalogClient, open_catalog
+from catalogsync_cli.failed import CallFailed
+from catalogsync_cli.options import Options
+from catalogsync_cli.watching import Break, Patience
 
-from cli.client import CatalogClient, open_catalog
-from cli.failed import CallFailed
-from cli.options import Options
-from cli.watching import Break, Patience
 from tests.fakes.catalog_service import CatalogServer, FakeCatalog, Refused
 from tests.unit.cli.conftest import eventually
 from tests.waiting import PATIENCE

@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Progress, RecordCounts, Shop, Sync, Waiting
-from google.rpc.error_details_pb2 import ErrorInfo
-
-from cli.wording import (
+from catalogsync_cli.wording import (
     age_text,
     counts_text,
     extent_text,
@@ -18,6 +16,7 @@ from cli.wording import (
     summary_lines,
     waiting_text,
 )
+from google.rpc.error_details_pb2 import ErrorInfo
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SHOP = Shop(platform="shopify", domain="demo.myshopify.com")

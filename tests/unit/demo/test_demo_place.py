@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import GetStatusResponse, Sync
+from catalogsync_cli.shop import ShopName
 
-from cli.shop import ShopName
 from demo.place import PlaceTaken, taken_place
 from demo.ports import choose_ports
 from demo.stack import DemoShop, _write_credentials

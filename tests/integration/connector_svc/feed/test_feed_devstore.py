@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from aiohttp import ClientSession, web
+from catalogsync_common.drain import Drain, ServerDraining
 
 from connector_svc.domain.errors import (
     CheckpointExpired,
@@ -20,7 +21,6 @@ from connector_svc.platforms.feed.keys import WELL_KNOWN
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
 from connector_svc.rpc.requests import StreamRequest
 from devstore.feed.quirk import FORMATS, FeedQuirk
-from servicekit.drain import Drain, ServerDraining
 from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.feed.feed_shop import SHOP, FeedShop, feed_shop
 

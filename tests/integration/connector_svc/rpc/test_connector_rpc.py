@@ -15,6 +15,12 @@ from catalogsync.connector.v1.connector_service_pb2_grpc import (
     ConnectorServiceStub,
     add_ConnectorServiceServicer_to_server,
 )
+from catalogsync_common.address import ListenAddress
+from catalogsync_common.channel import open_channel
+from catalogsync_common.drain import Drain
+from catalogsync_common.redaction import redact
+from catalogsync_common.server import Service, build_server
+from catalogsync_common.status import ReceivedFailure, read_failure
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.errors import SourceRateLimited, SourceUnauthorized
@@ -24,12 +30,6 @@ from connector_svc.domain.shop import Shop, ShopFacts
 from connector_svc.platforms.lookup import Platforms
 from connector_svc.rpc.fetch_stream import StreamTiming
 from connector_svc.rpc.servicer import ConnectorServicer
-from servicekit.address import ListenAddress
-from servicekit.channel import open_channel
-from servicekit.drain import Drain
-from servicekit.redaction import redact
-from servicekit.server import Service, build_server
-from servicekit.status import ReceivedFailure, read_failure
 from tests.fakes.listed_platform import ListedPlatform
 from tests.waiting import PATIENCE, until
 

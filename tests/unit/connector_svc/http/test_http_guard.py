@@ -6,6 +6,7 @@ from ipaddress import ip_network
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from catalogsync_common.settings import load_settings
 
 from connector_svc.domain.errors import SourceAddressForbidden
 from connector_svc.domain.shop import Shop
@@ -15,7 +16,6 @@ from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.failures import AddressForbidden
 from connector_svc.http.guard import AddressGuard, GuardedConnector, GuardedResolver
 from connector_svc.settings import ConnectorSettings
-from servicekit.settings import load_settings
 from tests.fakes.shop_server import ShopServer, World
 
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
+from catalogsync_common.drain import Drain
+from catalogsync_common.redaction import redact
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,8 +21,6 @@ from connector_svc.rpc.batches import PART_BYTES
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
 from connector_svc.rpc.requests import parse_fetch
 from connector_svc.rpc.stream_mark import StreamMark, decode_mark
-from servicekit.drain import Drain
-from servicekit.redaction import redact
 from tests.fakes.listed_platform import BEGAN, ListedPlatform
 
 SHOP = Shop("listed", "a.example")

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
+from catalogsync_common.drain import Drain
+from catalogsync_common.redaction import redact
 
 from connector_svc.domain.fetch import Batch, Wait, WaitReason
 from connector_svc.domain.product import Product
@@ -13,8 +15,6 @@ from connector_svc.platforms.lookup import Platforms
 from connector_svc.rpc.fetch_stream import FetchStream, StreamExpired, StreamTiming
 from connector_svc.rpc.mailbox import Mailbox
 from connector_svc.rpc.requests import parse_fetch
-from servicekit.drain import Drain
-from servicekit.redaction import redact
 from tests.fakes.listed_platform import ListedPlatform
 from tests.waiting import turns
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
+from catalogsync_common.redaction import redact
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -22,7 +23,6 @@ from connector_svc.domain.product import (
 )
 from connector_svc.rpc.events import issue_message
 from connector_svc.rpc.products import fill_product, fill_time
-from servicekit.redaction import redact
 
 MOMENT = datetime(2026, 11, 1, 12, 0, 5, 123456, tzinfo=UTC)
 IMAGE = Image(url="https://cdn.example/a.png", id="i1", alt_text="front", width=800, height=600)

@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
+from catalogsync_common.failure import InvalidRequest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.lookup import Platforms
 from connector_svc.rpc.requests import parse_fetch, parse_shop
-from servicekit.failure import InvalidRequest
 from tests.fakes.listed_platform import ListedPlatform
 
 PLATFORMS = Platforms([ListedPlatform(name="woo"), ListedPlatform(name="listed")])

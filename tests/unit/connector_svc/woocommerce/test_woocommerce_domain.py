@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from catalogsync_common.failure import InvalidRequest
 
 from connector_svc.platforms.domains import canonical_domain
 from connector_svc.platforms.woocommerce import WooCommercePlatform
-from servicekit.failure import InvalidRequest
 
 PATTERN = WooCommercePlatform.domain_pattern
 

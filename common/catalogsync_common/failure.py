@@ -1,0 +1,73 @@
+"""The one base of everything that may go wrong and that a caller is told about.
+
+Pure Python, so that domains can define their failures without knowing gRPC; `catalogsync_common.status` turns them
+into what goes over the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FieldViolation:
+    """A field of a request that is wrong."""
+
+    field: str
+    """Path in the request, as in the proto: "shop.domain"."""
+    description: str
+    """What is expected, for people."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resource:
+    """What an error is about."""
+
+    type: str
+    """"catalogsync.catalog.v1.Sync"."""
+    name: str
+
+
+class Failure(Exception):
+    """An expected failure with a stable reason.
+
+    Subclasses set `reason` (a name of `catalogsync.errors.v1.ErrorReason` without prefix) and build the message.
+    The message goes to callers: it must be readable alone and hold no secret, driver text or host of ours.
+    """
+
+    reason: str = "INTERNAL"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: timedelta | None = None,
+        violations: tuple[FieldViolation, ...] = (),
+        resource: Resource | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata: Mapping[str, str] = dict(metadata or {})
+        self.retry_after = retry_after
+        """When calling again makes sense; None: the reason's own default."""
+        self.violations = violations
+        self.resource = resource
+
+
+class InvalidRequest(Failure):
+    """Fields of a request are wrong; the caller must change them."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, *violations: FieldViolation) -> None:
+        text = "; ".join(f"{v.field}: {v.description}" for v in violations[:3])
+        more = f" (and {len(violations) - 3} more)" if len(violations) > 3 else ""
+        super().__init__(f"{text}{more}", violations=violations)
+
+    @classmethod
+    def of(cls, field: str, description: str) -> InvalidRequest:
+        """One wrong field."""
+        return cls(FieldViolation(field=field, description=description))

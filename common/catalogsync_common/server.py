@@ -1,0 +1,159 @@
+"""A gRPC server as all our services have it: interceptor, health, reflection, limits, graceful stop.
+
+A process stops in this order, and `GrpcServer.stop` does the first four steps:
+1. health says NOT_SERVING, so that load balancers and clients look elsewhere;
+2. a settle delay, until they have noticed (0 in development, 3-5 s where endpoints propagate);
+3. the drain starts: long streams end with SERVER_DRAINING, workers take up nothing new;
+4. the server refuses new calls and waits for the running ones, at most for the grace;
+5. the process closes what its handlers used: workers, channels, the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import grpc
+
+from catalogsync_common.address import ListenAddress
+from catalogsync_common.call_log import CallMeter
+from catalogsync_common.drain import Drain
+from catalogsync_common.health import Health
+from catalogsync_common.interceptor import CallInterceptor
+from catalogsync_common.reflection import register_reflection
+from catalogsync_common.settings import SettingsError
+
+LOGGER: Final = logging.getLogger(__name__)
+
+_OPTIONS: Final = (
+    # Else two servers may share one port without a word.
+    ("grpc.so_reuseport", 0),
+    # Half-open connections are found within 40 s.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Clients may ping every 20 s, also without a call. What is refused ("too_many_pings") is twice as often, since
+    # pings that were sent 20 s apart may arrive closer together.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_ping_strikes", 2),
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.max_send_message_length", 8 << 20),
+    ("grpc.max_metadata_size", 8_192),
+    # Without these, a thousand watchers that come back at once are answered CANCELLED.
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
+    # Connections move to new replicas. A stream that runs is left to its own end (STREAM_EXPIRED): without
+    # max_connection_age_grace_ms, since one that reads a large file may take hours.
+    ("grpc.max_connection_age_ms", 30 * 60_000),
+    ("grpc.max_connection_idle_ms", 15 * 60_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+)
+
+
+class ListenError(Exception):
+    """The server cannot listen where it should."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """One gRPC service of a server."""
+
+    name: str
+    """Full: "catalogsync.catalog.v1.CatalogService"."""
+    register: Callable[[grpc.aio.Server], None]
+    """Adds the servicer: `lambda server: add_XServicer_to_server(servicer, server)`."""
+
+
+class GrpcServer:
+    """Made by `build_server`, inside the running event loop; starts and stops once."""
+
+    def __init__(
+        self, server: grpc.aio.Server, *, health: Health, drain: Drain, listen_address: ListenAddress
+    ) -> None:
+        self._server = server
+        self._health = health
+        self._drain = drain
+        self._listen_address = listen_address
+
+    async def start(self) -> int:
+        """Listens and answers calls; returns the port. The process counts as live from then on; health stays
+        NOT_SERVING until `set_serving(True)`.
+
+        ListenError: the address is in use or not of this machine.
+        """
+        try:
+            port = self._server.add_insecure_port(self._listen_address)
+        except RuntimeError as error:
+            raise ListenError(
+                f"Cannot listen on {self._listen_address}: the address is in use or not of this machine."
+            ) from error
+        await self._server.start()
+        await self.set_live(True)
+        LOGGER.info("listening on port %d", port, extra={"address": self._listen_address, "port": port})
+        return port
+
+    async def set_serving(self, serving: bool) -> None:
+        """What health answers for each service and for ""; once stopping, it stays NOT_SERVING."""
+        await self._health.set_serving(serving)
+
+    async def set_live(self, live: bool) -> None:
+        """What health answers for `LIVENESS`; once stopping, it stays NOT_SERVING."""
+        await self._health.set_live(live)
+
+    async def stop(self, grace: timedelta, *, settle: timedelta = timedelta()) -> None:
+        """Stops as the module describes; calls that outlive the grace are cancelled. May be called again."""
+        await self._health.leave()
+        if settle and not self._drain.started:
+            await asyncio.sleep(settle.total_seconds())
+        self._drain.start()
+        await self._server.stop(grace.total_seconds())
+
+
+def build_server(
+    services: Sequence[Service],
+    *,
+    listen_address: ListenAddress,
+    drain: Drain,
+    reflection: bool = True,
+    allow_insecure: bool = False,
+    settings_prefix: str = "",
+    meter: CallMeter | None = None,
+    max_write: timedelta | None = None,
+) -> GrpcServer:
+    """A server for `services`, not started yet. `settings_prefix` is the one of its service's variables.
+
+    `max_write`: a stream whose client has not taken a message for so long is ended; None: it waits.
+
+    SettingsError: other machines could reach `listen_address` and `allow_insecure` is not set, for nothing
+    protects the calls yet.
+    """
+    _check_exposure(listen_address, allow_insecure=allow_insecure, prefix=settings_prefix)
+    server = grpc.aio.server(interceptors=(CallInterceptor(meter, max_write=max_write),), options=_OPTIONS)
+    names = tuple(service.name for service in services)
+    for service in services:
+        service.register(server)
+    health = Health(names, drain=drain)
+    health.register(server)
+    if reflection:
+        register_reflection(server, (*names, Health.SERVICE_NAME))
+    return GrpcServer(server, health=health, drain=drain, listen_address=listen_address)
+
+
+def _check_exposure(address: ListenAddress, *, allow_insecure: bool, prefix: str) -> None:
+    if address.is_loopback:
+        return
+    if not allow_insecure:
+        raise SettingsError(
+            (
+                f"{prefix}LISTEN_ADDRESS: {address} can be reached from other machines, and calls are neither "
+                f"authenticated nor encrypted; listen on 127.0.0.1, or set {prefix}ALLOW_INSECURE=1 where "
+                "a trusted network protects the service",
+            )
+        )
+    LOGGER.warning(
+        "listening on %s without authentication and encryption: everybody who reaches it may call", address
+    )

@@ -1,0 +1,234 @@
+"""Failures as they go over the wire, and back.
+
+Every error carries `google.rpc.ErrorInfo`; `RetryInfo` exactly where calling again is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Final
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from catalogsync_common.failure import Failure
+
+DOMAIN: Final = "catalogsync"
+DETAILS_KEY: Final = "grpc-status-details-bin"
+MAX_STATUS_BYTES: Final = 4096
+"""gRPC refuses metadata at random from 8 KiB on; base64 and percent-encoding take the rest of the way there."""
+
+_MAX_VIOLATIONS: Final = 20
+_MAX_METADATA: Final = 16
+_MAX_MESSAGE_BYTES: Final = 600
+_MAX_TEXT_BYTES: Final = 200
+
+STATUS_CODES: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
+    {
+        "INVALID_REQUEST": grpc.StatusCode.INVALID_ARGUMENT,
+        "REQUEST_ID_REUSED": grpc.StatusCode.INVALID_ARGUMENT,
+        "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
+        "PERMISSION_DENIED": grpc.StatusCode.PERMISSION_DENIED,
+        "SHOP_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+        "SYNC_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+        "ITEM_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+        "SYNC_ALREADY_RUNNING": grpc.StatusCode.ABORTED,
+        "SYNC_NOT_RESUMABLE": grpc.StatusCode.FAILED_PRECONDITION,
+        "SYNC_NOT_CANCELLABLE": grpc.StatusCode.FAILED_PRECONDITION,
+        "REVISION_IN_FUTURE": grpc.StatusCode.OUT_OF_RANGE,
+        "TOO_MANY_WATCHERS": grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "SERVER_DRAINING": grpc.StatusCode.UNAVAILABLE,
+        "STREAM_EXPIRED": grpc.StatusCode.UNAVAILABLE,
+        "STORAGE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
+        "CONNECTOR_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
+        "TOKEN_SERVICE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
+        "QUERY_TOO_EXPENSIVE": grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "SOURCE_UNREACHABLE": grpc.StatusCode.UNAVAILABLE,
+        "SOURCE_RATE_LIMITED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "CREDENTIALS_NOT_FOUND": grpc.StatusCode.FAILED_PRECONDITION,
+        "SOURCE_UNAUTHORIZED": grpc.StatusCode.FAILED_PRECONDITION,
+        "SOURCE_FORBIDDEN": grpc.StatusCode.FAILED_PRECONDITION,
+        "SOURCE_NOT_FOUND": grpc.StatusCode.FAILED_PRECONDITION,
+        "SOURCE_REDIRECTED": grpc.StatusCode.FAILED_PRECONDITION,
+        "SOURCE_RESPONSE_INVALID": grpc.StatusCode.FAILED_PRECONDITION,
+        "SOURCE_QUERY_REFUSED": grpc.StatusCode.FAILED_PRECONDITION,
+        "SOURCE_ADDRESS_FORBIDDEN": grpc.StatusCode.FAILED_PRECONDITION,
+        "CHECKPOINT_INVALID": grpc.StatusCode.INVALID_ARGUMENT,
+        "CHECKPOINT_EXPIRED": grpc.StatusCode.FAILED_PRECONDITION,
+        "SOURCE_INCOMPLETE": grpc.StatusCode.ABORTED,
+        "SOURCE_COUNT_MISMATCH": grpc.StatusCode.ABORTED,
+        "SOURCE_CURRENCY_CHANGED": grpc.StatusCode.UNAVAILABLE,
+        "SYNC_STALLED": grpc.StatusCode.ABORTED,
+        "MASS_DELETE_BLOCKED": grpc.StatusCode.FAILED_PRECONDITION,
+        "NOT_IMPLEMENTED": grpc.StatusCode.UNIMPLEMENTED,
+        "INTERNAL": grpc.StatusCode.INTERNAL,
+    }
+)
+"""The code of each reason of `catalogsync.errors.v1.ErrorReason`, without its prefix."""
+
+RETRY_DELAYS: Final[Mapping[str, timedelta]] = MappingProxyType(
+    {
+        "TOO_MANY_WATCHERS": timedelta(seconds=5),
+        "SERVER_DRAINING": timedelta(milliseconds=500),
+        "STREAM_EXPIRED": timedelta(milliseconds=100),
+        "STORAGE_UNAVAILABLE": timedelta(seconds=2),
+        "CONNECTOR_UNAVAILABLE": timedelta(seconds=2),
+        "TOKEN_SERVICE_UNAVAILABLE": timedelta(seconds=5),
+        "SOURCE_UNREACHABLE": timedelta(seconds=10),
+        "SOURCE_RATE_LIMITED": timedelta(seconds=10),
+        "SOURCE_CURRENCY_CHANGED": timedelta(seconds=1),
+    }
+)
+"""The reasons for which calling again is right, and when, unless the failure knows better."""
+
+
+def to_status(failure: Failure) -> status_pb2.Status:
+    """The failure with its details, at most MAX_STATUS_BYTES long.
+
+    Long texts end in "…"; violations and metadata beyond the limit are left out. KeyError: the reason is in no
+    table, which is a fault of ours.
+    """
+    code: int = STATUS_CODES[failure.reason].value[0]
+    info = error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=_metadata_of(failure))
+    violations = _violations_of(failure)
+    while True:
+        status = status_pb2.Status(code=code, message=_cut(failure.message, _MAX_MESSAGE_BYTES))
+        status.details.add().Pack(info)
+        _pack_retry(status, failure)
+        if violations:
+            status.details.add().Pack(error_details_pb2.BadRequest(field_violations=violations))
+        _pack_resource(status, failure)
+        if status.ByteSize() <= MAX_STATUS_BYTES:
+            return status
+        if violations:
+            violations.pop()
+        else:
+            del info.metadata[max(info.metadata, key=lambda key: len(key) + len(info.metadata[key]))]
+
+
+def _metadata_of(failure: Failure) -> dict[str, str]:
+    pairs = list(failure.metadata.items())[:_MAX_METADATA]
+    return {_cut(key, 64): _cut(value, _MAX_TEXT_BYTES) for key, value in pairs}
+
+
+def _violations_of(failure: Failure) -> list[error_details_pb2.BadRequest.FieldViolation]:
+    return [
+        error_details_pb2.BadRequest.FieldViolation(
+            field=_cut(violation.field, _MAX_TEXT_BYTES),
+            description=_cut(violation.description, _MAX_TEXT_BYTES),
+        )
+        for violation in failure.violations[:_MAX_VIOLATIONS]
+    ]
+
+
+def _pack_retry(status: status_pb2.Status, failure: Failure) -> None:
+    delay = RETRY_DELAYS.get(failure.reason)
+    if delay is None:
+        return
+    if failure.retry_after is not None:
+        delay = max(failure.retry_after, timedelta())
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.FromTimedelta(delay)
+    status.details.add().Pack(retry)
+
+
+def _pack_resource(status: status_pb2.Status, failure: Failure) -> None:
+    if failure.resource is None:
+        return
+    resource = error_details_pb2.ResourceInfo(
+        resource_type=_cut(failure.resource.type, _MAX_TEXT_BYTES),
+        resource_name=_cut(failure.resource.name, _MAX_TEXT_BYTES),
+    )
+    status.details.add().Pack(resource)
+
+
+def _cut(text: str, limit: int) -> str:
+    """At most `limit` bytes of UTF-8; what cannot be encoded becomes "?"."""
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= limit:
+        return raw.decode()
+    return raw[: limit - 3].decode("utf-8", "ignore") + "…"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReceivedFailure:
+    """An error of a call, as its client received it."""
+
+    code: grpc.StatusCode
+    message: str
+    """Readable alone."""
+    reason: str = ""
+    """A name of `ErrorReason` without prefix; empty: the error is not from a service of ours (network, proxy)."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    retry_after: timedelta | None = None
+    """When calling again is right; None: the server did not say so."""
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether calling again is right.
+
+        That is: the server said so, or the transport broke. CANCELLED counts as such a break, for a server that
+        goes down answers waiting calls with it; whoever cancels by itself knows and does not ask here.
+        """
+        return self.retry_after is not None or self.code in (
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.CANCELLED,
+        )
+
+
+def read_failure_now(error: grpc.aio.AioRpcError) -> ReceivedFailure:
+    """What `error` itself holds. Enough for unary calls; for streams see `read_failure`."""
+    return _received(error.code(), error.details() or "", error.trailing_metadata())
+
+
+async def read_failure(error: grpc.aio.AioRpcError, call: grpc.aio.Call | None = None) -> ReceivedFailure:
+    """What the server said.
+
+    Give the `call` of a stream: an error raised while reading may be made before the trailers are in, and then
+    holds "Internal error from Core" only; the call waits for them.
+    """
+    if call is None:
+        return read_failure_now(error)
+    return _received(await call.code(), await call.details() or "", await call.trailing_metadata())
+
+
+def _received(code: grpc.StatusCode, details: str, trailers: grpc.aio.Metadata | None) -> ReceivedFailure:
+    status = _status_in(trailers)
+    if status is None:
+        return ReceivedFailure(code=code, message=details)
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for detail in status.details:
+        # An unreadable detail is left empty: the code and the message still tell the story.
+        _unpack(detail.type_url, detail.value, info)
+        _unpack(detail.type_url, detail.value, retry)
+    ours = info.domain == DOMAIN
+    return ReceivedFailure(
+        code=code,
+        message=status.message or details,
+        reason=info.reason if ours else "",
+        metadata=dict(info.metadata) if ours else {},
+        retry_after=retry.retry_delay.ToTimedelta() if retry.HasField("retry_delay") else None,
+    )
+
+
+def _unpack(type_url: str, value: bytes, into: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> None:
+    if type_url.rpartition("/")[2] != into.DESCRIPTOR.full_name:
+        return
+    try:
+        into.ParseFromString(value)
+    except DecodeError:
+        into.Clear()
+
+
+def _status_in(trailers: grpc.aio.Metadata | None) -> status_pb2.Status | None:
+    raw = trailers.get(DETAILS_KEY) if trailers is not None else None
+    if not isinstance(raw, bytes):
+        return None
+    try:
+        return status_pb2.Status.FromString(raw)
+    except DecodeError:
+        return None

@@ -1,0 +1,66 @@
+"""Metrics are served where they should be, and nowhere else."""
+
+from __future__ import annotations
+
+import socket
+import urllib.error
+import urllib.request
+
+import grpc
+import pytest
+from catalogsync_common.address import ListenAddress
+from catalogsync_common.metrics import CallMetrics, new_registry, serving_metrics
+from catalogsync_common.server import ListenError
+from prometheus_client import CollectorRegistry, Counter
+
+from tests.waiting import PATIENCE
+
+
+def read(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as reply:
+        text: str = reply.read().decode()
+        return text
+
+
+async def test_metrics_are_answered_until_the_block_ends() -> None:
+    registry = new_registry()
+    Counter("things", "Things.", registry=registry).inc(3)
+    async with serving_metrics(registry, ListenAddress("127.0.0.1:0")) as port:
+        assert port
+        assert "things_total 3.0" in read(port)
+    with pytest.raises(urllib.error.URLError):
+        read(port)
+
+
+async def test_without_an_address_there_is_nothing() -> None:
+    async with serving_metrics(new_registry(), None) as port:
+        assert port is None
+
+
+async def test_an_address_in_use_is_said_plainly() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = ListenAddress(f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(ListenError, match=f"Cannot serve metrics on {address}"):
+            async with serving_metrics(new_registry(), address):
+                pass
+
+
+def test_two_processes_in_one_share_nothing() -> None:
+    first, second = new_registry(), new_registry()
+    CallMetrics(first).began("/x")
+    CallMetrics(second)
+    assert first.get_sample_value("grpc_calls_running", {"method": "/x"}) == 1
+    assert second.get_sample_value("grpc_calls_running", {"method": "/x"}) is None
+
+
+def test_a_call_is_in_flight_until_it_has_ended_and_then_counted_by_its_code() -> None:
+    registry = CollectorRegistry()
+    calls = CallMetrics(registry)
+    calls.began("/x")
+    calls.ended("/x", grpc.StatusCode.NOT_FOUND, 0.02)
+    assert registry.get_sample_value("grpc_calls_running", {"method": "/x"}) == 0
+    assert registry.get_sample_value("grpc_calls_total", {"method": "/x", "code": "NOT_FOUND"}) == 1
+    assert registry.get_sample_value("grpc_call_seconds_bucket", {"method": "/x", "le": "0.01"}) == 0
+    assert registry.get_sample_value("grpc_call_seconds_bucket", {"method": "/x", "le": "0.025"}) == 1

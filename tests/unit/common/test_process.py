@@ -1,0 +1,129 @@
+"""A process stops gracefully at the first signal, hard at the second, and its exit code tells how it went."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.waiting import PATIENCE
+
+SERVICE = """
+import asyncio, sys
+from catalogsync_common.process import run
+from catalogsync_common.server import ListenError
+from catalogsync_common.settings import SettingsError
+from catalogsync_common.supervisor import LoopFailed
+
+async def main(stop):
+    {body}
+
+sys.exit(run(main))
+"""
+
+GRACEFUL = """
+    print("up", flush=True)
+    await stop.wait()
+    print("stopped", flush=True)
+"""
+
+STUBBORN = """
+    try:
+        print("up", flush=True)
+        await stop.wait()
+        print("stopping", flush=True)
+        await asyncio.sleep(60)
+    finally:
+        print("cleaned", flush=True)
+"""
+
+
+STUCK = """
+    from datetime import timedelta
+    from catalogsync_common.process import ended_within
+
+    with ended_within(timedelta(seconds=0.5)) as begin:
+        print("up", flush=True)
+        await stop.wait()
+        begin()
+        print("stopping", flush=True)
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                pass
+"""
+
+
+@contextmanager
+def service(body: str) -> Iterator[subprocess.Popen[str]]:
+    code = SERVICE.format(body=textwrap.indent(textwrap.dedent(body).strip(), "    ").strip())
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def next_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_lets_the_service_stop_by_itself(number: signal.Signals) -> None:
+    with service(GRACEFUL) as process:
+        assert next_line(process) == "up"
+        process.send_signal(number)
+        assert next_line(process) == "stopped"
+        assert process.wait(PATIENCE) == 0
+
+
+def test_the_second_signal_cancels_it_but_lets_it_clean_up() -> None:
+    with service(STUBBORN) as process:
+        assert next_line(process) == "up"
+        process.send_signal(signal.SIGTERM)
+        assert next_line(process) == "stopping"
+        process.send_signal(signal.SIGTERM)
+        assert next_line(process) == "cleaned"
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ("return", 0, ""),
+        (
+            "raise SettingsError(('SHOP_KEY: is missing', 'SHOP_X: is wrong'))",
+            2,
+            "SHOP_KEY: is missing\nSHOP_X: is wrong\n",
+        ),
+        ("raise ListenError('Cannot listen on x')", 1, "Cannot listen on x"),
+        ("raise LoopFailed('worker', 10)", 3, "the background loop 'worker' failed 10 times in a row"),
+        ("raise ValueError('broken')", 1, "ValueError: broken"),
+        ("raise asyncio.CancelledError", 1, "CancelledError"),
+    ],
+)
+def test_the_exit_code_tells_how_it_ended(body: str, code: int, said: str) -> None:
+    with service(body) as process:
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == code
+        assert said in errors
+        assert ("Traceback" in errors) == ("Error" in said)
+
+
+def test_a_stop_that_waits_for_what_never_answers_ends_all_the_same() -> None:
+    with service(STUCK) as process:
+        assert next_line(process) == "up"
+        process.send_signal(signal.SIGTERM)
+        assert next_line(process) == "stopping"
+        assert process.wait(timeout=PATIENCE) == 1
+        assert process.stderr is not None
+        assert "not stopped after" in process.stderr.read()

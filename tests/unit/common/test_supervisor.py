@@ -1,0 +1,282 @@
+"""A background loop never dies silently: it is restarted and counted, or it ends the process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from catalogsync_common.drain import Drain
+from catalogsync_common.metrics import LoopMetrics
+from catalogsync_common.supervisor import Heartbeat, Loop, LoopFailed, RestartPolicy, Supervisor
+from prometheus_client import CollectorRegistry
+
+from tests.fakes.skipping_loop import skipping
+
+SILENCE = timedelta(seconds=30)
+Turn = Callable[[], Awaitable[None]]
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Process:
+    """A process with background loops, in virtual time."""
+
+    def __init__(self, policy: RestartPolicy | None = None) -> None:
+        self.drain = Drain()
+        self.registry = CollectorRegistry()
+        self.metrics = LoopMetrics(self.registry, service="catalog")
+        self.health: list[tuple[float, bool]] = []
+        self.stopped_at: float | None = None
+        self.loops: list[Loop] = []
+        self._policy = policy
+
+    def add(self, name: str, turn: Turn, *, every: float = 1) -> None:
+        """A loop that turns now and then; `turn` is what it does."""
+
+        async def run(heartbeat: Heartbeat) -> None:
+            while not self.drain.started:
+                await turn()
+                heartbeat()
+                await self.drain.race(asyncio.sleep(every))
+
+        self.loops.append(Loop(name=name, run=run, max_silence=SILENCE))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        supervisor = Supervisor(
+            self.loops,
+            drain=self.drain,
+            set_healthy=self._set_healthy,
+            on_failure=self.metrics.failed,
+            on_give_up=self._stop,
+            policy=self._policy,
+            monotonic=now,
+        )
+        task = asyncio.create_task(supervisor.run())
+        try:
+            yield task
+        finally:
+            self.drain.start()
+            await asyncio.wait((task,))
+
+    def failures(self, loop: str) -> float | None:
+        return self.registry.get_sample_value("catalog_loop_failures_total", {"loop": loop})
+
+    async def _set_healthy(self, healthy: bool) -> None:
+        self.health.append((now(), healthy))
+
+    def _stop(self) -> None:
+        self.stopped_at = now()
+
+
+class Turns:
+    """Counts turns; those before `until` fail."""
+
+    def __init__(self, error: Exception | None = None, *, until: float = 0) -> None:
+        self.at: list[float] = []
+        self.error = error
+        self.until = until
+
+    async def __call__(self) -> None:
+        self.at.append(now())
+        if self.error is not None and now() < self.until:
+            raise self.error
+
+
+@skipping
+async def test_a_loop_that_fails_is_logged_by_name_counted_and_started_again() -> None:
+    process, turns = Process(), Turns(KeyError("WEBHOOK"), until=0.01)
+    process.metrics.watch(["worker"])
+    process.add("worker", turns)
+    async with process.running():
+        assert process.failures("worker") == 0
+        await asyncio.sleep(5)
+    assert process.failures("worker") == 1
+    assert len(turns.at) > 4
+
+
+@skipping
+async def _a_loop_fails_once() -> None:
+    process = Process()
+    process.add("worker", Turns(KeyError("WEBHOOK"), until=0.01))
+    async with process.running():
+        await asyncio.sleep(5)
+
+
+def test_the_log_line_of_a_failure_names_the_loop_and_has_the_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        _a_loop_fails_once()
+    (record,) = caplog.records
+    assert record.getMessage() == "background loop failed: worker"
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], KeyError)
+
+
+@skipping
+async def test_one_loop_that_fails_leaves_the_others_alone() -> None:
+    process, good = Process(), Turns()
+    process.add("bad", Turns(OSError("disk full"), until=60))
+    process.add("good", good)
+    async with process.running():
+        await asyncio.sleep(20)
+    assert len(good.at) == 20
+    assert process.failures("good") is None
+
+
+@skipping
+async def test_pauses_between_restarts_grow_and_stay_below_their_bound() -> None:
+    process, turns = Process(), Turns(OSError("read-only"), until=200)
+    process.add("worker", turns)
+    async with process.running():
+        await asyncio.sleep(100)
+    pauses = [later - earlier for earlier, later in pairwise(turns.at)]
+    assert pauses[0] <= 0.1
+    assert 1.9 <= pauses[-1] <= 4
+    assert max(pauses) <= 4
+
+
+@skipping
+async def test_a_loop_that_returns_before_the_drain_is_a_failure() -> None:
+    process, starts = Process(), 0
+
+    async def returns(heartbeat: Heartbeat) -> None:
+        nonlocal starts
+        starts += 1
+
+    process.loops.append(Loop(name="feed", run=returns, max_silence=SILENCE))
+    async with process.running():
+        await asyncio.sleep(10)
+    assert starts > 2
+    assert process.failures("feed") == starts - 1
+
+
+@skipping
+async def test_a_cancelled_error_from_within_a_loop_is_a_failure_like_any_other() -> None:
+    process, starts = Process(), 0
+
+    async def cancelled(heartbeat: Heartbeat) -> None:
+        nonlocal starts
+        starts += 1
+        if starts == 1:
+            raise asyncio.CancelledError
+        await process.drain.wait()
+
+    process.loops.append(Loop(name="feed", run=cancelled, max_silence=SILENCE))
+    async with process.running() as task:
+        await asyncio.sleep(10)
+    assert starts == 2
+    assert process.failures("feed") == 1
+    assert task.exception() is None
+
+
+@skipping
+async def test_a_loop_that_never_turns_again_ends_the_process_after_it_was_reported_unhealthy() -> None:
+    process = Process(RestartPolicy(give_up_after=timedelta(minutes=2)))
+    process.add("worker", Turns(OSError("read-only"), until=1e9))
+    process.add("feed", Turns())
+    async with process.running() as task:
+        await asyncio.sleep(200)
+        assert process.stopped_at is not None
+        assert 120 <= process.stopped_at <= 125
+        unhealthy_at, healthy = process.health[1]
+        assert (healthy, unhealthy_at <= process.stopped_at) == (False, True)
+        assert not any(healthy for _, healthy in process.health[1:])
+    with pytest.raises(LoopFailed, match="'worker'"):
+        task.result()
+
+
+@skipping
+async def test_a_loop_that_turns_between_its_failures_is_never_given_up() -> None:
+    process, count = Process(), 0
+
+    async def every_second_one() -> None:
+        nonlocal count
+        count += 1
+        if count % 2:
+            raise OSError
+
+    process.add("worker", every_second_one)
+    async with process.running() as task:
+        await asyncio.sleep(3_600)
+    assert process.stopped_at is None
+    assert task.exception() is None
+
+
+@skipping
+async def test_a_loop_that_turns_seldom_is_not_given_up_for_a_few_failures() -> None:
+    process, turns = Process(), Turns(OSError(), until=5_000)
+
+    async def run(heartbeat: Heartbeat) -> None:
+        await process.drain.race(asyncio.sleep(1_000))
+        await turns()
+        heartbeat()
+
+    process.loops.append(Loop(name="retention", run=run, max_silence=timedelta(hours=2)))
+    async with process.running():
+        await asyncio.sleep(4_500)
+    assert len(turns.at) == 4
+    assert process.stopped_at is None
+
+
+@skipping
+async def test_health_is_lost_when_a_loop_stands_still_and_comes_back_when_it_turns() -> None:
+    process, go_on = Process(), asyncio.Event()
+
+    async def blocks_once() -> None:
+        if now() >= 10:
+            await go_on.wait()
+
+    process.add("worker", blocks_once)
+    process.add("feed", Turns())
+    async with process.running():
+        await asyncio.sleep(60)
+        assert [healthy for _, healthy in process.health] == [True, False]
+        assert 39 <= process.health[1][0] <= 42
+        go_on.set()
+        await asyncio.sleep(2)
+        assert [healthy for _, healthy in process.health] == [True, False, True]
+
+
+@skipping
+async def test_the_drain_ends_a_loop_that_waits_for_its_restart_after_one_more_run() -> None:
+    process, runs = Process(RestartPolicy(first_delay=timedelta(hours=1), max_delay=timedelta(hours=1))), []
+
+    async def run(heartbeat: Heartbeat) -> None:
+        runs.append(process.drain.started)
+        if not process.drain.started:
+            raise OSError
+
+    process.loops.append(Loop(name="worker", run=run, max_silence=SILENCE))
+    async with process.running():
+        await asyncio.sleep(1)
+    assert runs == [False, True]
+    assert now() < 2
+
+
+@skipping
+async def test_a_cancelled_supervisor_ends_its_loops_first() -> None:
+    process, ended = Process(), False
+
+    async def run(heartbeat: Heartbeat) -> None:
+        nonlocal ended
+        try:
+            await asyncio.sleep(1e6)
+        finally:
+            await asyncio.sleep(1)
+            ended = True
+
+    process.loops.append(Loop(name="worker", run=run, max_silence=SILENCE))
+    async with process.running() as task:
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.wait((task,))
+        assert ended
+        assert task.cancelled()
+    assert process.failures("worker") is None
