@@ -36,7 +36,6 @@ from catalog_svc.storage.engine import connection_replacer, open_engine
 from catalog_svc.storage.issues import IssueStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
-from catalog_svc.storage.orders import OrderStore
 from catalog_svc.storage.readiness import wait_until_ready, watch_readiness
 from catalog_svc.storage.retention import RetentionStore
 from catalog_svc.storage.schedules import ScheduleStore
@@ -44,20 +43,21 @@ from catalog_svc.storage.schema import check_schema
 from catalog_svc.storage.schema import migrate as migrate_schema
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.sweeps import SweepStore
+from catalog_svc.storage.sync_commands import OrderStore
 from catalog_svc.storage.syncs import SyncStore
-from catalog_svc.usecases.abandon import Abandoner
 from catalog_svc.usecases.change_sync import ChangeSync
-from catalog_svc.usecases.follow_sync import FollowSync, WatchLimits
-from catalog_svc.usecases.patience import RunLimits
+from catalog_svc.usecases.platform_job_cleanup import Abandoner
 from catalog_svc.usecases.ports import Orders, ProductSource
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.retention import Keeping, Retention
-from catalog_svc.usecases.run_sync import SyncRunner
+from catalog_svc.usecases.retry_policy import RunLimits
 from catalog_svc.usecases.schedule import SchedulePace, Scheduler
 from catalog_svc.usecases.set_schedule import SetSchedule
-from catalog_svc.usecases.start_sync import StartSync
-from catalog_svc.usecases.sync_feed import SyncFeed
-from catalog_svc.usecases.work import Worker
+from catalog_svc.usecases.sync_commands import StartSync
+from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.sync_supervisor import SyncRunner
+from catalog_svc.usecases.watch_sync import FollowSync, WatchLimits
+from catalog_svc.usecases.worker import Worker
 
 _MOST_IDLE = timedelta(seconds=10)
 """That a transaction may be silent; less where leases live shorter."""

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
-from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch, SourceHeader
+from catalog_svc.domain.start_command import SyncOrder
 from catalog_svc.domain.sync import BegunPass, ClaimedSync, Lease, Sync, SyncError, SyncState
 from catalog_svc.metrics.syncs import SyncMetrics
 from catalog_svc.usecases.ports import Batches, Leases, Orders, Runs

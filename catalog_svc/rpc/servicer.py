@@ -15,17 +15,17 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServic
 from catalogsync_common.correlation import correlation_id
 
 from catalog_svc.domain.item import ItemPosition
-from catalog_svc.domain.order import SyncOrder
+from catalog_svc.domain.start_command import SyncOrder
 from catalog_svc.rpc import convert, page_token
 from catalog_svc.rpc.page_token import PositionNumber, PositionText
 from catalog_svc.rpc.requests import Checks
 from catalog_svc.rpc.snapshots import SnapshotMessages
 from catalog_svc.usecases.change_sync import ChangeSync
-from catalog_svc.usecases.follow_sync import FollowSync
 from catalog_svc.usecases.ports import Issues, Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.set_schedule import SetSchedule
-from catalog_svc.usecases.start_sync import StartSync
+from catalog_svc.usecases.sync_commands import StartSync
+from catalog_svc.usecases.watch_sync import FollowSync
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 

@@ -10,7 +10,7 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 
 from catalog_svc.domain.sync import Sync
 from catalog_svc.rpc import convert
-from catalog_svc.usecases.follow_sync import Snapshot
+from catalog_svc.usecases.watch_sync import Snapshot
 
 _MOST_KEPT: Final = 1_000
 """Messages of 500 bytes or so."""

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_fuse, enough_stored
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.fuse import ALWAYS_ALLOWED, check_fuse, enough_stored
 from catalog_svc.domain.issue import RecordIssue, products_set_aside
 from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import RecordCounts

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from catalog_svc.domain.issue import SyncIssue
 from catalog_svc.domain.item import Item, ItemFilter, ItemPosition
-from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey
 from catalog_svc.domain.source import MissingProduct, SourceBatch, SourceEvent, SourceHeader, SourceRequest
+from catalog_svc.domain.start_command import SyncOrder
 from catalog_svc.domain.status import CatalogCounts, LatestSyncs
 from catalog_svc.domain.sync import BegunPass, ClaimedSync, Lease, Sync, SyncError, SyncState
 

@@ -15,8 +15,8 @@ from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import RequestIdReused, StorageUnavailable, SyncAlreadyRunning
-from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop
+from catalog_svc.domain.start_command import SyncOrder
 from catalog_svc.domain.sync import Sync, SyncMode, SyncTrigger
 from catalog_svc.usecases.ports import Orders, Schedules
 

@@ -148,7 +148,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "catalogsync",
         "catalog_svc.domain",
         "catalog_svc.storage",
-        "catalog_svc.usecases.patience",
+        "catalog_svc.usecases.retry_policy",
         "catalogsync_cli",
         "connector_svc",
         "devstore",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
+from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_fuse
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.fuse import ALWAYS_ALLOWED, check_fuse
 from catalog_svc.domain.issue import RecordIssue, RecordRejected, products_set_aside
 from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import Progress, RecordCounts

@@ -14,9 +14,9 @@ from catalog_svc.domain.errors import (
     SyncNotCancellable,
     SyncNotResumable,
 )
-from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.progress import Progress
 from catalog_svc.domain.shop import Shop, ShopKey
+from catalog_svc.domain.start_command import SyncOrder
 from catalog_svc.domain.status import LatestSyncs
 from catalog_svc.domain.sync import ACTIVE_STATES, Sync, SyncMode, SyncState, SyncTrigger
 from tests.fakes.memory_catalog import MemoryLink

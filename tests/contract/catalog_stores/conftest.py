@@ -12,16 +12,16 @@ import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.shop import ShopKey, ShopProfile
 from catalog_svc.domain.source import SourceBatch, SourceHeader
+from catalog_svc.domain.start_command import SyncOrder
 from catalog_svc.domain.sync import ClaimedSync, Sync, SyncMode
 from catalog_svc.source import decode
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.leases import LeaseStore
-from catalog_svc.storage.orders import OrderStore
 from catalog_svc.storage.sweeps import SweepStore
+from catalog_svc.storage.sync_commands import OrderStore
 from catalog_svc.storage.syncs import SyncStore
 from catalog_svc.usecases.ports import Batches, Leases, Orders, Sweeps, Syncs
 from tests.fakes.memory_batches import MemoryBatches, MemorySweeps

@@ -24,7 +24,7 @@ async def test_a_pass_overtaken_by_a_replica_whose_clock_is_behind_is_not_resume
     """The later sync has forgotten what the pass had met: its sweep would take live products for gone."""
     replica = PostgresStores(engine).replica()
     parent = await failed(replica, product("1"))
-    monkeypatch.setattr("catalog_svc.storage.orders.uuid7", lambda: UUID(int=uuid7().int - _TWO_SECONDS))
+    monkeypatch.setattr("catalog_svc.storage.sync_commands.uuid7", lambda: UUID(int=uuid7().int - _TWO_SECONDS))
     later = await begun(replica)
     await replica.leases.end(later.lease, SyncState.FAILED, REVOKED)
     with pytest.raises(SyncNotResumable):

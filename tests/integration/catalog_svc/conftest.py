@@ -12,23 +12,23 @@ from catalogsync_common.drain import Drain
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.shop import ShopKey, ShopProfile
 from catalog_svc.domain.source import SourceHeader
+from catalog_svc.domain.start_command import SyncOrder
 from catalog_svc.domain.sync import ClaimedSync, Sync, SyncMode
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.issues import IssueStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
-from catalog_svc.storage.orders import OrderStore
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.sweeps import SweepStore
+from catalog_svc.storage.sync_commands import OrderStore
 from catalog_svc.storage.syncs import SyncStore
-from catalog_svc.usecases.patience import RunLimits
 from catalog_svc.usecases.ports import ProductSource
-from catalog_svc.usecases.run_sync import SyncRunner
-from catalog_svc.usecases.sync_feed import SyncFeed
+from catalog_svc.usecases.retry_policy import RunLimits
+from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.sync_supervisor import SyncRunner
 from tests.fakes.product_source import WATERMARK
 from tests.waiting import found
 from tests.waiting import until as until

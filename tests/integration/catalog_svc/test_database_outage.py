@@ -20,7 +20,7 @@ from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncState
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
-from catalog_svc.usecases.work import Worker
+from catalog_svc.usecases.worker import Worker
 from tests.conftest import execute
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld

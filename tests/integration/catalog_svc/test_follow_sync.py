@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.domain.errors import RevisionInFuture, StreamExpired, SyncNotFound, TooManyWatchers
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync, SyncState
-from catalog_svc.usecases.follow_sync import FollowSync, Snapshot, WatchLimits
 from catalog_svc.usecases.show_pace import ShowPace
-from catalog_svc.usecases.sync_feed import SyncFeed
+from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.watch_sync import FollowSync, Snapshot, WatchLimits
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 from tests.waiting import until, within_patience

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import ClaimedSync, SyncState
-from catalog_svc.usecases.work import Worker
+from catalog_svc.usecases.worker import Worker
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
 from tests.waiting import settled, within_patience

@@ -19,8 +19,8 @@ from catalog_svc.domain.errors import (
     SyncNotCancellable,
     SyncNotResumable,
 )
-from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.start_command import SyncOrder
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState
 from catalog_svc.usecases.change_sync import ChangeSync
 from tests.fakes.changing_shop import ChangingShop

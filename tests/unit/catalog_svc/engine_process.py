@@ -9,9 +9,9 @@ from catalogsync_common.drain import Drain
 
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync
-from catalog_svc.usecases.patience import RunLimits
-from catalog_svc.usecases.run_sync import SyncRunner
-from catalog_svc.usecases.sync_feed import SyncFeed
+from catalog_svc.usecases.retry_policy import RunLimits
+from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.sync_supervisor import SyncRunner
 from tests.fakes.changing_shop import ChangingShop, SteppedReader
 from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
-from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.progress import Waiting, WaitReason
 from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.start_command import SyncOrder
 from catalog_svc.domain.sync import ClaimedSync, SyncError, SyncMode, SyncState
 from catalog_svc.metrics.ports import MeteredLeases, MeteredOrders, MeteredRuns
 from catalog_svc.metrics.syncs import SyncMetrics

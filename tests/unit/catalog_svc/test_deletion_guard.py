@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from catalog_svc.domain.deletion_guard import check_fuse, enough_stored, most_deletions
 from catalog_svc.domain.errors import MassDeleteBlocked
-from catalog_svc.domain.fuse import check_fuse, enough_stored, most_deletions
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ import pytest
 from catalogsync_common.drain import Drain
 
 from catalog_svc.domain.errors import StorageUnavailable, StreamExpired, SyncNotFound
-from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.start_command import SyncOrder
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState
-from catalog_svc.usecases.follow_sync import FollowSync, Snapshot, WatchLimits
-from catalog_svc.usecases.sync_feed import SyncFeed
+from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.watch_sync import FollowSync, Snapshot, WatchLimits
 from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
 from tests.fakes.memory_leases import MemoryLeases
 from tests.fakes.memory_orders import MemoryOrders, MemorySyncs

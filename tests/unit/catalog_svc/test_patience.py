@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
-from catalog_svc.usecases.patience import Patience, RunLimits, TransactionSize
+from catalog_svc.usecases.retry_policy import Patience, RunLimits, TransactionSize
 
 
 class Clock:

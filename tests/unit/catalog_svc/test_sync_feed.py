@@ -13,14 +13,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.progress import Progress
 from catalog_svc.domain.shop import Shop, ShopKey
+from catalog_svc.domain.start_command import SyncOrder
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
 from catalog_svc.rpc.snapshots import SnapshotMessages
 from catalog_svc.usecases.audience import Audience
-from catalog_svc.usecases.follow_sync import Snapshot, WatchLimits
-from catalog_svc.usecases.sync_feed import Subscription, SyncFeed
+from catalog_svc.usecases.sync_hub import Subscription, SyncFeed
+from catalog_svc.usecases.watch_sync import Snapshot, WatchLimits
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
 from tests.fakes.memory_orders import MemoryOrders, MemorySyncs
 from tests.fakes.skipping_loop import skipping

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from catalog_svc.usecases.turns import Turn, Turns
+from catalog_svc.usecases.fair_share import Turn, Turns
 
 
 class Clock:

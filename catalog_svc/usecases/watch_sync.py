@@ -14,7 +14,7 @@ from catalogsync_common.drain import Drain, ServerDraining
 from catalog_svc.domain.errors import RevisionInFuture, StreamExpired
 from catalog_svc.domain.sync import Sync
 from catalog_svc.usecases.ports import Syncs
-from catalog_svc.usecases.sync_feed import Subscription, SyncFeed
+from catalog_svc.usecases.sync_hub import Subscription, SyncFeed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

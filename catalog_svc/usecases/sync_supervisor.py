@@ -10,11 +10,11 @@ from catalogsync_common.drain import Drain, ServerDraining
 
 from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync, Lease
-from catalog_svc.usecases.patience import RunLimits
+from catalog_svc.usecases.fair_share import Turns
 from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps
-from catalog_svc.usecases.sync_feed import SyncFeed
-from catalog_svc.usecases.sync_run import SyncRun, about
-from catalog_svc.usecases.turns import Turns
+from catalog_svc.usecases.retry_policy import RunLimits
+from catalog_svc.usecases.sync_execution import SyncRun, about
+from catalog_svc.usecases.sync_hub import SyncFeed
 
 _log = logging.getLogger(__name__)
 

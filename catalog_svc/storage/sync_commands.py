@@ -16,8 +16,8 @@ from catalog_svc.domain.errors import (
     SyncNotCancellable,
     SyncNotResumable,
 )
-from catalog_svc.domain.order import SyncOrder
 from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.start_command import SyncOrder
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.idempotency import RequestKey, keep, once

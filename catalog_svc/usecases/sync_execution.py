@@ -23,12 +23,12 @@ from catalog_svc.domain.rate import RateMeter
 from catalog_svc.domain.source import SourceBatch, SourceEnd, SourceHeader, SourceRequest
 from catalog_svc.domain.sync import ClaimedSync, Sync, SyncError, SyncMode, SyncState
 from catalog_svc.usecases.completeness import check_complete
-from catalog_svc.usecases.patience import Patience, RunLimits, TransactionSize
+from catalog_svc.usecases.fair_share import Turn, Turns
 from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps
 from catalog_svc.usecases.read_ahead import ReadAhead
-from catalog_svc.usecases.reconcile import Reconciliation
-from catalog_svc.usecases.sync_feed import SyncFeed
-from catalog_svc.usecases.turns import Turn, Turns
+from catalog_svc.usecases.reconciliation import Reconciliation
+from catalog_svc.usecases.retry_policy import Patience, RunLimits, TransactionSize
+from catalog_svc.usecases.sync_hub import SyncFeed
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from catalog_svc.domain.order import SyncOrder
+from catalog_svc.domain.start_command import SyncOrder
 from catalog_svc.domain.sync import Sync
 from catalog_svc.usecases.ports import Orders, Platforms, Shops
 from catalog_svc.usecases.supported import check_supported

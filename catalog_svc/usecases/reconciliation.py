@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from catalog_svc.domain.deletion_guard import check_fuse
 from catalog_svc.domain.errors import SourceCurrencyChanged, SourceIncomplete
-from catalog_svc.domain.fuse import check_fuse
 from catalog_svc.domain.issue import RecordIssue
 from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.source import (
