@@ -34,7 +34,7 @@ from bench.writers.orm import orm
 from bench.writers.raw_copy import raw_copy
 from bench.writers.step import Step, measured_step
 from bench.writers.writer import Writer
-from catalog_svc.usecases.retry_policy import RunLimits
+from catalog_svc.usecases.retry_policy import RunConfig
 
 FIRST: Final = "first load"
 AGAIN: Final = "nothing changed"
@@ -167,7 +167,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--multi-row-items", type=int, default=10_000, help="[%(default)s]")
     parser.add_argument("--orm-items", type=int, default=2_000, help="[%(default)s]")
     parser.add_argument(
-        "--batch", type=int, default=RunLimits().items_per_transaction, help="items per transaction [%(default)s]"
+        "--batch", type=int, default=RunConfig().items_per_transaction, help="items per transaction [%(default)s]"
     )
     parser.add_argument("--rounds", type=int, default=5, help="[%(default)s]")
     parser.add_argument("--smoke", action="store_true", help="small sizes, half a minute")

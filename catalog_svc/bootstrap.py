@@ -22,7 +22,7 @@ from catalogsync_common.supervisor import Loop, RestartPolicy, Supervisor
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.schedule import ScheduleDefaults
-from catalog_svc.metrics.ports import MeteredBatches, MeteredLeases, MeteredOrders, MeteredRuns
+from catalog_svc.metrics.ports import MeteredBatches, MeteredLeases, MeteredSupervisor, MeteredSyncCommands
 from catalog_svc.metrics.syncs import SyncMetrics
 from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
 from catalog_svc.settings import CatalogSettings
@@ -43,19 +43,19 @@ from catalog_svc.storage.schema import check_schema
 from catalog_svc.storage.schema import migrate as migrate_schema
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.sweeps import SweepStore
-from catalog_svc.storage.sync_commands import OrderStore
+from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.syncs import SyncStore
 from catalog_svc.usecases.change_sync import ChangeSync
-from catalog_svc.usecases.platform_job_cleanup import Abandoner
-from catalog_svc.usecases.ports import Orders, ProductSource
+from catalog_svc.usecases.platform_job_cleanup import PlatformJobCleanup
+from catalog_svc.usecases.ports import ProductSource, SyncCommands
 from catalog_svc.usecases.read_catalog import ReadCatalog
-from catalog_svc.usecases.retention import Keeping, Retention
-from catalog_svc.usecases.retry_policy import RunLimits
+from catalog_svc.usecases.retention import Retention, RetentionPolicy
+from catalog_svc.usecases.retry_policy import RunConfig
 from catalog_svc.usecases.schedule import SchedulePace, Scheduler
 from catalog_svc.usecases.set_schedule import SetSchedule
 from catalog_svc.usecases.sync_commands import StartSync
 from catalog_svc.usecases.sync_hub import SyncFeed
-from catalog_svc.usecases.sync_supervisor import SyncRunner
+from catalog_svc.usecases.sync_supervisor import SyncSupervisor
 from catalog_svc.usecases.watch_sync import FollowSync, WatchLimits
 from catalog_svc.usecases.worker import Worker
 
@@ -158,7 +158,7 @@ class _Parts:
     servicer: CatalogServicer
     feed: SyncFeed
     worker: Worker
-    abandoner: Abandoner
+    cleanup: PlatformJobCleanup
     scheduler: Scheduler
     retention: Retention
     drain: Drain
@@ -195,7 +195,7 @@ def _loops(parts: _Parts, serving: _Serving, *, pings: AsyncEngine, reads: Async
     return (
         Loop(name="feed", run=lambda beat: parts.feed.run(drain, beat), max_silence=_LONGEST_TURN),
         Loop(name="worker", run=parts.worker.run, max_silence=_LONGEST_TURN),
-        Loop(name="job_cleanup", run=parts.abandoner.run, max_silence=_LONGEST_TURN),
+        Loop(name="job_cleanup", run=parts.cleanup.run, max_silence=_LONGEST_TURN),
         Loop(name="scheduler", run=parts.scheduler.run, max_silence=2 * _LONGEST_TURN),
         Loop(name="retention", run=parts.retention.run, max_silence=timedelta(hours=2)),
         Loop(
@@ -220,13 +220,13 @@ def _assemble(
     read_database = Database(reads, remaining=remaining_seconds)
     syncs = SyncStore(database)
     read_syncs = SyncStore(read_database)
-    orders = MeteredOrders(OrderStore(database), metrics)
+    commands = MeteredSyncCommands(SyncCommandStore(database), metrics)
     feed = SyncFeed(
         syncs, max_followers=settings.max_watchers, max_read_age=_HEARTBEATS_PER_READ * settings.heartbeat_interval
     )
     schedules, defaults = ScheduleStore(database), _schedule_defaults(settings)
     worker = _worker(settings, database, ConnectorSource(channel), feed, drain, metrics)
-    abandoner = Abandoner(syncs=syncs, jobs=ConnectorJobs(channel), drain=drain)
+    cleanup = PlatformJobCleanup(syncs=syncs, jobs=ConnectorJobs(channel), drain=drain)
     platforms = ConnectorPlatforms(channel)
     read = ReadCatalog(
         shops=ShopStore(read_database),
@@ -239,11 +239,13 @@ def _assemble(
     use_cases = CatalogUseCases(
         start=StartSync(
             shops=ShopStore(database),
-            orders=orders,
+            commands=commands,
             platforms=platforms,
             wake_worker=worker.wake,
         ),
-        change=ChangeSync(orders=orders, publish=feed.publish, abandon=abandoner.abandon, wake_worker=worker.wake),
+        change=ChangeSync(
+            commands=commands, publish=feed.publish, cancel_platform_job=cleanup.start, wake_worker=worker.wake
+        ),
         follow=FollowSync(
             syncs=syncs, feed=feed, drain=drain, limits=WatchLimits(heartbeat_every=settings.heartbeat_interval)
         ),
@@ -257,8 +259,8 @@ def _assemble(
         servicer=CatalogServicer(use_cases),
         feed=feed,
         worker=worker,
-        abandoner=abandoner,
-        scheduler=_scheduler(settings, database, orders, worker, drain),
+        cleanup=cleanup,
+        scheduler=_scheduler(settings, database, commands, worker, drain),
         retention=Retention(leftovers=RetentionStore(database), drain=drain, keeping=_keeping(settings)),
         drain=drain,
     )
@@ -273,14 +275,14 @@ def _worker(
     metrics: SyncMetrics,
 ) -> Worker:
     leases = MeteredLeases(LeaseStore(database, owner=uuid4(), ttl=settings.lease_ttl), metrics)
-    runner = SyncRunner(
+    runner = SyncSupervisor(
         leases=leases,
         batches=MeteredBatches(BatchStore(database, ttl=settings.lease_ttl), metrics),
         sweeps=SweepStore(database, ttl=settings.lease_ttl),
         source=source,
         feed=feed,
         drain=drain,
-        limits=RunLimits(
+        limits=RunConfig(
             renew_every=settings.lease_ttl / 3,
             give_up_after=settings.give_up_after,
             give_up_new_after=settings.give_up_new_after,
@@ -289,7 +291,7 @@ def _worker(
     )
     return Worker(
         leases=leases,
-        runner=MeteredRuns(runner, metrics),
+        runner=MeteredSupervisor(runner, metrics),
         drain=drain,
         max_running=settings.max_running_syncs,
         max_per_platform=settings.max_running_per_platform,
@@ -297,11 +299,11 @@ def _worker(
 
 
 def _scheduler(
-    settings: CatalogSettings, database: Database, orders: Orders, worker: Worker, drain: Drain
+    settings: CatalogSettings, database: Database, commands: SyncCommands, worker: Worker, drain: Drain
 ) -> Scheduler:
     return Scheduler(
         schedules=ScheduleStore(database),
-        orders=orders,
+        commands=commands,
         drain=drain,
         wake_worker=worker.wake,
         defaults=_schedule_defaults(settings),
@@ -314,8 +316,10 @@ def _schedule_defaults(settings: CatalogSettings) -> ScheduleDefaults:
     return ScheduleDefaults(incremental_every=settings.incremental_every, full_every=settings.full_every)
 
 
-def _keeping(settings: CatalogSettings) -> Keeping:
-    return Keeping(syncs=settings.keep_syncs, requests=settings.keep_request_ids, deleted=settings.keep_deleted)
+def _keeping(settings: CatalogSettings) -> RetentionPolicy:
+    return RetentionPolicy(
+        syncs=settings.keep_syncs, requests=settings.keep_request_ids, deleted=settings.keep_deleted
+    )
 
 
 def _server(settings: CatalogSettings, parts: _Parts, meter: CallMetrics) -> GrpcServer:

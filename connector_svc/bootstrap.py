@@ -22,7 +22,7 @@ from connector_svc.credentials.file import CredentialsFileInvalid, FileCredentia
 from connector_svc.credentials.first_of import FirstOf
 from connector_svc.credentials.shopify_tokens import ShopifyTokens
 from connector_svc.credentials.token_service import TokenServiceConfig, TokenServiceCredentials
-from connector_svc.http.caller import Surroundings, utc_now
+from connector_svc.http.caller import HttpDependencies, utc_now
 from connector_svc.http.client import OutboundHttp, open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.retry import RetryPolicy
@@ -51,7 +51,7 @@ async def running(settings: ConnectorSettings) -> AsyncIterator[int]:
     """The connector, answering on the port that is yielded; stopped gracefully when the block ends."""
     drain = Drain()
     registry = new_registry()
-    surroundings = Surroundings(correlation_id=correlation_id.get, meter=OutboundMetrics(registry))
+    surroundings = HttpDependencies(correlation_id=correlation_id.get, meter=OutboundMetrics(registry))
     async with (
         open_http(_http_config(settings), surroundings) as http,
         serving_metrics(registry, settings.metrics_address),

@@ -16,14 +16,14 @@ from bench.writers.writer import Prepare, Store
 from catalog_svc.domain.product import IncomingProduct, ItemRecord, ProductRecord
 from catalog_svc.domain.shop import ShopKey, ShopProfile
 from catalog_svc.domain.source import SourceBatch, SourceHeader
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.domain.sync import ClaimedSync, SyncMode, SyncState
 from catalog_svc.storage import database as storage
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.sweeps import SweepStore
-from catalog_svc.storage.sync_commands import OrderStore
+from catalog_svc.storage.sync_commands import SyncCommandStore
 
 _TTL: Final = timedelta(seconds=15)
 _SHOP: Final = ShopKey("shopify", "bench.myshopify.com")
@@ -44,7 +44,7 @@ async def batch_store(database: Database) -> AsyncIterator[Prepare]:
     try:
         data = storage.Database(engine)
         leases = LeaseStore(data, owner=uuid4(), ttl=_TTL)
-        await OrderStore(data).start(SyncOrder(shop=_SHOP, mode=SyncMode.FULL, overlap=timedelta(0)))
+        await SyncCommandStore(data).start(StartSyncCommand(shop=_SHOP, mode=SyncMode.FULL, overlap=timedelta(0)))
         claims = await leases.claim()
         if not claims:
             raise BenchFailed("nobody can take up the sync that was ordered")
@@ -53,7 +53,7 @@ async def batch_store(database: Database) -> AsyncIterator[Prepare]:
         run = _Run(claimed, BatchStore(data, ttl=_TTL))
         yield run.prepared
         await leases.end(run.lease, SyncState.SUCCEEDED)
-        await SweepStore(data, ttl=_TTL).tidy_up(run.lease)
+        await SweepStore(data, ttl=_TTL).finalize(run.lease)
     finally:
         await engine.dispose()
 

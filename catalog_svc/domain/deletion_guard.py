@@ -23,21 +23,21 @@ _LARGE_ALLOWED = 100
 _LARGE_SHARE_PERCENT = 10
 
 
-def most_deletions(stored: int) -> int:
+def max_deletions(stored: int) -> int:
     """Return how many of `stored` live items one pass may delete unasked."""
     small = max(ALWAYS_ALLOWED, stored // 2)
     large = max(_LARGE_ALLOWED, stored * _LARGE_SHARE_PERCENT // 100)
     return min(small, large)
 
 
-def enough_stored(deletions: int) -> int:
+def min_stored_for(deletions: int) -> int:
     """Return how many live items before the pass allow so many deletions for sure: nobody needs to count more."""
     if deletions <= ALWAYS_ALLOWED:
         return 0
     return 2 * deletions if deletions <= _LARGE_ALLOWED else deletions * 100 // _LARGE_SHARE_PERCENT
 
 
-def check_fuse(*, would_delete: int, stored: int, deleted: int = 0) -> None:
+def check_deletion_guard(*, would_delete: int, stored: int, deleted: int = 0) -> None:
     """Stop a pass that would delete too much.
 
     Args:
@@ -46,7 +46,7 @@ def check_fuse(*, would_delete: int, stored: int, deleted: int = 0) -> None:
         deleted: Items that the same pass has deleted already: many small steps are one deletion.
 
     Raises:
-        MassDeleteBlocked: All deletions of the pass together exceed `most_deletions(stored)`.
+        MassDeleteBlocked: All deletions of the pass together exceed `max_deletions(stored)`.
     """
-    if would_delete and deleted + would_delete > most_deletions(stored):
+    if would_delete and deleted + would_delete > max_deletions(stored):
         raise MassDeleteBlocked(would_delete=would_delete, stored=stored, deleted=deleted)

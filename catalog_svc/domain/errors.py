@@ -210,27 +210,27 @@ class SyncNotResumable(Failure):
 
 
 class SourceFailed(Failure):
-    """The source ended the pass; `passing` tells whether trying again may help."""
+    """The source ended the pass; `transient` tells whether trying again may help."""
 
     def __init__(
         self,
         *,
         reason: str,
         message: str,
-        passing: bool,
+        transient: bool,
         metadata: Mapping[str, str] | None = None,
         retry_after: timedelta | None = None,
     ) -> None:
         super().__init__(message, metadata=metadata, retry_after=retry_after)
         self.reason = reason
-        self.passing = passing
+        self.transient = transient
 
 
 class ConnectorUnavailable(SourceFailed):
     """connector_svc does not answer, or its stream broke off."""
 
     def __init__(self, message: str = "connector_svc does not answer; we try again") -> None:
-        super().__init__(reason="CONNECTOR_UNAVAILABLE", message=message, passing=True)
+        super().__init__(reason="CONNECTOR_UNAVAILABLE", message=message, transient=True)
 
 
 class SourceIncomplete(SourceFailed):
@@ -240,7 +240,7 @@ class SourceIncomplete(SourceFailed):
         super().__init__(
             reason="SOURCE_INCOMPLETE",
             message="the source's stream ended without its end mark; the pass goes on from its checkpoint",
-            passing=True,
+            transient=True,
         )
 
 
@@ -252,7 +252,7 @@ class SourceCountMismatch(SourceFailed):
             reason="SOURCE_COUNT_MISMATCH",
             message=f"{expected} {what} announced, {received} arrived; what came is stored, start another sync",
             metadata={"expected": str(expected), "received": str(received)},
-            passing=False,
+            transient=False,
         )
 
 
@@ -264,7 +264,7 @@ class SourceCurrencyChanged(SourceFailed):
             reason="SOURCE_CURRENCY_CHANGED",
             message=f"the shop's currency changed from {expected} to {received}; all its products are read anew",
             metadata={"expected": expected, "received": received},
-            passing=True,
+            transient=True,
         )
 
 
@@ -276,7 +276,7 @@ class SyncStalled(SourceFailed):
             reason="SYNC_STALLED",
             message=f"{attempts} attempts ended without storing anything; {why}",
             metadata={"attempts": str(attempts)},
-            passing=False,
+            transient=False,
         )
 
 
@@ -291,7 +291,7 @@ class MassDeleteBlocked(SourceFailed):
             reason="MASS_DELETE_BLOCKED",
             message=f"{what}; look at the shop, and if that is right start a sync with allow_mass_delete",
             metadata={"would_delete": str(would_delete), "stored": str(stored), "deleted": str(deleted)},
-            passing=False,
+            transient=False,
         )
 
 

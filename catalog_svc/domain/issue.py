@@ -18,7 +18,7 @@ class RecordIssue:
     field: str
     message: str
     sample: str
-    product_set_aside: bool
+    product_rejected: bool
 
 
 class RecordRejected(Exception):
@@ -29,16 +29,16 @@ class RecordRejected(Exception):
         self.issue = issue
 
 
-def products_set_aside(issues: Iterable[RecordIssue]) -> int:
+def count_rejected_products(issues: Iterable[RecordIssue]) -> int:
     """Count the products that were set aside whole: each once, however many issues name it.
 
     One that came without an id counts for each of its issues.
     """
     named, nameless = set[str](), 0
     for issue in issues:
-        if issue.product_set_aside and issue.product_id:
+        if issue.product_rejected and issue.product_id:
             named.add(issue.product_id)
-        elif issue.product_set_aside:
+        elif issue.product_rejected:
             nameless += 1
     return len(named) + nameless
 

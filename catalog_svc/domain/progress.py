@@ -16,7 +16,7 @@ class RecordCounts:
     updated: int = 0
     unchanged: int = 0
     deleted: int = 0
-    set_aside: int = 0
+    rejected: int = 0
 
     def __add__(self, other: RecordCounts) -> RecordCounts:
         return RecordCounts(
@@ -25,7 +25,7 @@ class RecordCounts:
             updated=self.updated + other.updated,
             unchanged=self.unchanged + other.unchanged,
             deleted=self.deleted + other.deleted,
-            set_aside=self.set_aside + other.set_aside,
+            rejected=self.rejected + other.rejected,
         )
 
 

@@ -112,7 +112,7 @@ class SourceEnd:
 
     source_count: int
     emitted_count: int
-    set_aside_count: int
+    rejected_count: int
     warnings: tuple[str, ...] = ()
     all_listed: bool = False
     """Whether an incremental pass named every product of the shop."""

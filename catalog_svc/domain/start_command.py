@@ -10,7 +10,7 @@ from catalog_svc.domain.sync import SyncMode, SyncTrigger
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SyncOrder:
+class StartSyncCommand:
     """A sync to be started."""
 
     shop: ShopKey

@@ -121,14 +121,14 @@ class ClaimedSync:
     """Lower bound of an incremental pass; None: everything."""
     claims_without_progress: int
     """Attempts before this one that heard from their source and then stored nothing; 0 for most."""
-    stuck_for: timedelta
+    since_progress: timedelta
     """Since something was stored, or since the first claim; by the database's clock."""
     allow_mass_delete: bool = False
     """Whether the sync may delete more than the deletion guard allows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BegunPass:
+class StartedPass:
     """A sync whose source has sent its header, and what its pass is to read."""
 
     sync: Sync

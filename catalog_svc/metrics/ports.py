@@ -11,10 +11,10 @@ from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
 from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch, SourceHeader
-from catalog_svc.domain.start_command import SyncOrder
-from catalog_svc.domain.sync import BegunPass, ClaimedSync, Lease, Sync, SyncError, SyncState
+from catalog_svc.domain.start_command import StartSyncCommand
+from catalog_svc.domain.sync import ClaimedSync, Lease, StartedPass, Sync, SyncError, SyncState
 from catalog_svc.metrics.syncs import SyncMetrics
-from catalog_svc.usecases.ports import Batches, Leases, Orders, Runs
+from catalog_svc.usecases.ports import Batches, Leases, Runs, SyncCommands
 
 
 class MeteredLeases:
@@ -32,15 +32,15 @@ class MeteredLeases:
         with noticing(self._metrics):
             await self._inner.renew(lease)
 
-    async def regain(self, lease: Lease) -> ClaimedSync:
+    async def reacquire(self, lease: Lease) -> ClaimedSync:
         with noticing(self._metrics):
-            return await self._inner.regain(lease)
+            return await self._inner.reacquire(lease)
 
     async def release(self, lease: Lease) -> None:
         with noticing(self._metrics):
             await self._inner.release(lease)
 
-    async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> BegunPass:
+    async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> StartedPass:
         with noticing(self._metrics):
             begun = await self._inner.begin(lease, header, restart=restart)
         self._metrics.goes_on(lease)
@@ -85,14 +85,14 @@ class MeteredBatches:
         return stored
 
 
-class MeteredOrders:
-    """`Orders`. A cancel that is asked for twice is counted twice."""
+class MeteredSyncCommands:
+    """`SyncCommands`. A cancel that is asked for twice is counted twice."""
 
-    def __init__(self, inner: Orders, metrics: SyncMetrics) -> None:
+    def __init__(self, inner: SyncCommands, metrics: SyncMetrics) -> None:
         self._inner = inner
         self._metrics = metrics
 
-    async def start(self, order: SyncOrder) -> Sync:
+    async def start(self, order: StartSyncCommand) -> Sync:
         with noticing(self._metrics):
             return await self._inner.start(order)
 
@@ -107,7 +107,7 @@ class MeteredOrders:
             return await self._inner.resume(sync_id, request_id=request_id, correlation_id=correlation_id)
 
 
-class MeteredRuns:
+class MeteredSupervisor:
     """`Runs`."""
 
     def __init__(self, inner: Runs, metrics: SyncMetrics) -> None:

@@ -108,7 +108,7 @@ def issue(value: SyncIssue) -> pb.SyncIssue:
         field=value.issue.field,
         message=value.issue.message,
         sample=value.issue.sample,
-        product_set_aside=value.issue.product_set_aside,
+        product_set_aside=value.issue.product_rejected,
         create_time=_time(value.created_at),
     )
 
@@ -165,7 +165,7 @@ def _counts(value: RecordCounts) -> pb.RecordCounts:
         updated_count=value.updated,
         unchanged_count=value.unchanged,
         deleted_count=value.deleted,
-        set_aside_count=value.set_aside,
+        set_aside_count=value.rejected,
     )
 
 

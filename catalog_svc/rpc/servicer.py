@@ -15,7 +15,7 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServic
 from catalogsync_common.correlation import correlation_id
 
 from catalog_svc.domain.item import ItemPosition
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.rpc import convert, page_token
 from catalog_svc.rpc.page_token import PositionNumber, PositionText
 from catalog_svc.rpc.requests import Checks
@@ -54,7 +54,7 @@ class CatalogServicer(CatalogServiceServicer):
 
     async def StartSync(self, request: pb.StartSyncRequest, context: Context) -> pb.StartSyncResponse:
         checks = Checks()
-        order = SyncOrder(
+        order = StartSyncCommand(
             shop=checks.shop(request.shop),
             mode=checks.mode(request.mode),
             overlap=self._use.overlap,

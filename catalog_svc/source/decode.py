@@ -66,7 +66,7 @@ def end(message: pb.FetchEnd) -> SourceEnd:
     return SourceEnd(
         source_count=message.source_count,
         emitted_count=message.emitted_count,
-        set_aside_count=message.set_aside_count,
+        rejected_count=message.set_aside_count,
         warnings=tuple(map(_storable, message.warnings)),
         all_listed=message.all_listed,
         absence_proven=message.absence_proven,
@@ -96,7 +96,7 @@ def _issue(issue: pb.RecordIssue) -> RecordIssue:
         field=_storable(issue.field),
         message=_storable(issue.message),
         sample=_storable(issue.sample),
-        product_set_aside=issue.product_set_aside,
+        product_rejected=issue.product_set_aside,
     )
 
 
@@ -122,7 +122,7 @@ def _offer(level: pb.StockLevel, issues: list[RecordIssue]) -> Offer | None:
                 field="price",
                 message=_storable(str(error)),
                 sample="",
-                product_set_aside=False,
+                product_rejected=False,
             )
         )
         return None

@@ -17,13 +17,13 @@ async def to_source_failure(error: grpc.aio.AioRpcError, call: grpc.aio.Call | N
         return SourceFailed(
             reason="INTERNAL",
             message="connector_svc did not understand us; see the logs",
-            passing=False,
+            transient=False,
             metadata={"code": received.code.name},
         )
     return SourceFailed(
         reason=received.reason,
         message=received.message,
-        passing=received.is_transient,
+        transient=received.is_transient,
         metadata=received.metadata,
         retry_after=received.retry_after,
     )

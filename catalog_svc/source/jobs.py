@@ -20,7 +20,7 @@ class ConnectorJobs:
         self._stub = ConnectorServiceStub(channel)
         self._timeout = timeout.total_seconds()
 
-    async def abandon(self, shop: ShopKey, checkpoint: bytes) -> bool:
+    async def cancel_fetch(self, shop: ShopKey, checkpoint: bytes) -> bool:
         """Whether a job was told to end. Raises SourceFailed."""
         request = pb.AbandonFetchRequest(
             shop=pb.ShopRef(platform=shop.platform, domain=shop.domain), checkpoint=checkpoint

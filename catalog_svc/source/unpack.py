@@ -110,7 +110,7 @@ def _issue(
         "sample": sample[:_MAX_NUMBER_CHARACTERS],
     }
     storable = {name: text.replace("\0", "") for name, text in texts.items()}
-    return RecordIssue(reason=reason, product_set_aside=True, **storable)
+    return RecordIssue(reason=reason, product_rejected=True, **storable)
 
 
 def _record(product: pb.Product, content_hash: bytes) -> ProductRecord:

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_fuse, enough_stored
+from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_deletion_guard, min_stored_for
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.issue import RecordIssue, products_set_aside
+from catalog_svc.domain.issue import RecordIssue, count_rejected_products
 from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import RecordCounts
 from catalog_svc.domain.shop import Shop
@@ -116,8 +116,8 @@ class BatchStore:
         deleted, would_delete = fenced.items_deleted, written.items.deleted
         if would_delete and deleted + would_delete > ALWAYS_ALLOWED and not fenced.allow_mass_delete:
             together = deleted + would_delete
-            live = await count_items(connection, scope, at_most=enough_stored(together))
-            check_fuse(would_delete=would_delete, deleted=deleted, stored=live + together)
+            live = await count_items(connection, scope, at_most=min_stored_for(together))
+            check_deletion_guard(would_delete=would_delete, deleted=deleted, stored=live + together)
         seen = _seen(products, order.batch)
         if seen:
             await connection.execute(_SEEN, {**key, "pass_id": fenced.pass_id, "product_ids": seen})
@@ -163,8 +163,8 @@ def _distinct(products: Sequence[IncomingProduct]) -> list[IncomingProduct]:
 
 def _seen(products: Sequence[IncomingProduct], batch: SourceBatch) -> list[str]:
     """What the platform has: also what was set aside is there, and must not be taken for gone."""
-    set_aside = {issue.product_id for issue in batch.issues if issue.product_set_aside and issue.product_id}
-    return [*{product.product_id for product in products} | set_aside | set(batch.listed_product_ids)]
+    rejected = {issue.product_id for issue in batch.issues if issue.product_rejected and issue.product_id}
+    return [*{product.product_id for product in products} | rejected | set(batch.listed_product_ids)]
 
 
 async def _store_issues(
@@ -179,17 +179,17 @@ async def _store_issues(
         "fields": [issue.field for issue in issues],
         "messages": [issue.message for issue in issues],
         "samples": [issue.sample for issue in issues],
-        "set_asides": [issue.product_set_aside for issue in issues],
+        "set_asides": [issue.product_rejected for issue in issues],
     }
     await connection.execute(_ISSUES, {**key, **columns, "first": first})
 
 
 def _with_issues(counts: RecordCounts, issues: Sequence[RecordIssue], *, products: bool) -> RecordCounts:
     if products:
-        set_aside = products_set_aside(issues)
+        rejected = count_rejected_products(issues)
     else:
-        set_aside = len({issue.item_id for issue in issues if issue.item_id and not issue.product_set_aside})
-    return replace(counts, set_aside=counts.set_aside + set_aside)
+        rejected = len({issue.item_id for issue in issues if issue.item_id and not issue.product_rejected})
+    return replace(counts, rejected=counts.rejected + rejected)
 
 
 def _count_values(what: str, counts: RecordCounts) -> dict[str, object]:
@@ -199,5 +199,5 @@ def _count_values(what: str, counts: RecordCounts) -> dict[str, object]:
         f"{what}_updated": counts.updated,
         f"{what}_unchanged": counts.unchanged,
         f"{what}_deleted": counts.deleted,
-        f"{what}_set_aside": counts.set_aside,
+        f"{what}_set_aside": counts.rejected,
     }

@@ -40,7 +40,7 @@ class IssueStore:
                         field=row.field,
                         message=row.message,
                         sample=row.sample,
-                        product_set_aside=row.product_set_aside,
+                        product_rejected=row.product_set_aside,
                     ),
                     created_at=row.created_at,
                 )

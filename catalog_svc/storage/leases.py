@@ -19,7 +19,7 @@ from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceHeader
-from catalog_svc.domain.sync import BegunPass, ClaimedSync, Lease, Sync, SyncError, SyncMode, SyncState
+from catalog_svc.domain.sync import ClaimedSync, Lease, StartedPass, Sync, SyncError, SyncMode, SyncState
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.rows import SHOP_COLUMNS, SYNC_COLUMNS, merged_notes, to_shop, to_sync
 from catalog_svc.storage.shops import store_profile
@@ -46,7 +46,7 @@ _CLAIM = text(f"""
     FROM claimable, shop
     WHERE sync.merchant_id = claimable.merchant_id AND sync.sync_id = claimable.sync_id
       AND shop.merchant_id = sync.merchant_id AND shop.shop_id = sync.shop_id
-    RETURNING {SYNC_COLUMNS}, {SHOP_COLUMNS}, clock_timestamp() - progressed_at AS stuck_for""")
+    RETURNING {SYNC_COLUMNS}, {SHOP_COLUMNS}, clock_timestamp() - progressed_at AS since_progress""")
 
 _KNOWN_MODES = [mode.value for mode in SyncMode if mode is not SyncMode.UNSPECIFIED]
 
@@ -62,7 +62,7 @@ _BLAMELESS = """claims_without_progress = greatest(0, claims_without_progress - 
 
 _REGAIN = text(f"""
     UPDATE sync SET lease_until = clock_timestamp() + :ttl, {_BLAMELESS} WHERE {_HELD}
-    RETURNING {SYNC_COLUMNS}, clock_timestamp() - progressed_at AS stuck_for""")
+    RETURNING {SYNC_COLUMNS}, clock_timestamp() - progressed_at AS since_progress""")
 
 _RENEW = text(f"UPDATE sync SET lease_until = clock_timestamp() + :ttl WHERE {_HELD}")
 
@@ -160,7 +160,7 @@ class LeaseStore:
 
         await self._database.write(work)
 
-    async def regain(self, lease: Lease) -> ClaimedSync:
+    async def reacquire(self, lease: Lease) -> ClaimedSync:
         """Where the sync stands now, for an owner that does not know what became of its last write.
 
         Raises LeaseLost.
@@ -180,7 +180,7 @@ class LeaseStore:
 
         await self._database.write(work)
 
-    async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> BegunPass:
+    async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> StartedPass:
         """Keeps what the source's header tells; the first header's watermark stays. Raises LeaseLost.
 
         A currency other than the stored one, or `restart`, turns the pass into a full one from the beginning.
@@ -194,7 +194,7 @@ class LeaseStore:
             "estimated_item_count": header.estimated_item_count,
         }
 
-        async def work(connection: AsyncConnection) -> BegunPass:
+        async def work(connection: AsyncConnection) -> StartedPass:
             row = await _fenced(connection, _BEGIN, {**_key(lease), **values})
             stored = (await _shop_of(connection, row)).currency_code
             if restart or (stored and stored != header.profile.currency_code):
@@ -202,7 +202,7 @@ class LeaseStore:
             shop = await store_profile(
                 connection, merchant_id=lease.merchant_id, shop_id=lease.shop_id, profile=header.profile
             )
-            return BegunPass(
+            return StartedPass(
                 sync=to_sync(row, shop), checkpoint=row["checkpoint"], updated_after=row["updated_after"]
             )
 
@@ -332,6 +332,6 @@ def _to_claimed(row: Mapping[Any, Any], shop: Shop) -> ClaimedSync:
         checkpoint=row["checkpoint"],
         updated_after=row["updated_after"],
         claims_without_progress=row["claims_without_progress"],
-        stuck_for=row["stuck_for"],
+        since_progress=row["since_progress"],
         allow_mass_delete=row["allow_mass_delete"],
     )

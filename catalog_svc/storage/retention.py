@@ -106,11 +106,11 @@ class RetentionStore:
 
         return await self._database.read(read)
 
-    async def forget_requests(self, shop: Shop, *, older_than: timedelta) -> int:
+    async def purge_requests(self, shop: Shop, *, older_than: timedelta) -> int:
         """request_ids; the same id is then a new request."""
         return await self._delete(_REQUESTS, shop, older_than=older_than)
 
-    async def forget_syncs(self, shop: Shop, *, older_than: timedelta, keep_latest: int) -> int:
+    async def purge_syncs(self, shop: Shop, *, older_than: timedelta, keep_latest: int) -> int:
         """Ended syncs, what they met and set aside first; not the latest, nor the last successful one."""
         values = {"older_than": older_than, "keep_latest": keep_latest, "most": self._syncs_at_once}
         old = await self._old_syncs(shop, **values)
@@ -126,11 +126,11 @@ class RetentionStore:
         """Ids that passes met which cannot be resumed any more."""
         return await self._delete(_SEEN_EARLIER, shop)
 
-    async def forget_items(self, shop: Shop, *, older_than: timedelta) -> int:
+    async def purge_items(self, shop: Shop, *, older_than: timedelta) -> int:
         """Items that the platform no longer has."""
         return await self._delete(_ITEMS, shop, older_than=older_than)
 
-    async def forget_products(self, shop: Shop, *, older_than: timedelta) -> int:
+    async def purge_products(self, shop: Shop, *, older_than: timedelta) -> int:
         """Products that the platform no longer has, and of which no item is left."""
         return await self._delete(_PRODUCTS, shop, older_than=older_than)
 

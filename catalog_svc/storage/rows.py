@@ -101,7 +101,7 @@ def _counts(row: Row, what: str) -> RecordCounts:
         updated=row[f"{what}_updated"],
         unchanged=row[f"{what}_unchanged"],
         deleted=row[f"{what}_deleted"],
-        set_aside=row[f"{what}_set_aside"],
+        rejected=row[f"{what}_set_aside"],
     )
 
 

@@ -124,7 +124,7 @@ class SweepStore:
         sync = await self._database.write(lambda connection: self._step(connection, lease, shop))
         return replace(lease, next_seq=lease.next_seq + 1), sync
 
-    async def tidy_up(self, lease: Lease) -> None:
+    async def finalize(self, lease: Lease) -> None:
         """Drops the ids that the pass met, which nobody needs any more, and tells the planner what came."""
 
         async def work(connection: AsyncConnection) -> None:

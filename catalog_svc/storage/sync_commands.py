@@ -17,7 +17,7 @@ from catalog_svc.domain.errors import (
     SyncNotResumable,
 )
 from catalog_svc.domain.shop import Shop
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.idempotency import RequestKey, keep, once
@@ -76,13 +76,13 @@ _RESUMABILITY = text("""
     FROM sync AS parent WHERE parent.merchant_id = :merchant_id AND parent.sync_id = :sync_id""")
 
 
-class OrderStore:
+class SyncCommandStore:
     """Takes orders for syncs: start, cancel, resume."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def start(self, order: SyncOrder) -> Sync:
+    async def start(self, order: StartSyncCommand) -> Sync:
         """The new PENDING sync, or the one that the same request_id started before.
 
         Raises SyncAlreadyRunning, RequestIdReused.
@@ -168,7 +168,7 @@ async def _refuse_second(connection: AsyncConnection, shop: Shop, values: dict[s
         raise SyncAlreadyRunning(shop.key, active)
 
 
-async def _start(connection: AsyncConnection, order: SyncOrder, key: RequestKey) -> Sync | None:
+async def _start(connection: AsyncConnection, order: StartSyncCommand, key: RequestKey) -> Sync | None:
     shop = await register_shop(connection, order.shop)
     values = _values(order, shop)
     row = (await connection.execute(_INSERT, values)).mappings().first()
@@ -179,7 +179,7 @@ async def _start(connection: AsyncConnection, order: SyncOrder, key: RequestKey)
     return to_sync(row, shop)
 
 
-def _values(order: SyncOrder, shop: Shop) -> dict[str, object]:
+def _values(order: StartSyncCommand, shop: Shop) -> dict[str, object]:
     incremental = order.mode is SyncMode.INCREMENTAL and shop.watermark is not None
     return {
         "merchant_id": shop.merchant_id,
@@ -193,6 +193,6 @@ def _values(order: SyncOrder, shop: Shop) -> dict[str, object]:
     }
 
 
-def _key_of(order: SyncOrder) -> RequestKey:
+def _key_of(order: StartSyncCommand) -> RequestKey:
     parts = (str(order.shop), order.mode.value, str(order.allow_mass_delete))
     return RequestKey(method="StartSync", request_id=order.request_id, parts=parts)

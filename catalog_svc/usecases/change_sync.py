@@ -6,7 +6,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from catalog_svc.domain.sync import Sync
-from catalog_svc.usecases.ports import Orders
+from catalog_svc.usecases.ports import SyncCommands
 
 
 class ChangeSync:
@@ -15,14 +15,14 @@ class ChangeSync:
     def __init__(
         self,
         *,
-        orders: Orders,
+        commands: SyncCommands,
         publish: Callable[[Sync], None],
-        abandon: Callable[[Sync], None],
+        cancel_platform_job: Callable[[Sync], None],
         wake_worker: Callable[[], None],
     ) -> None:
-        self._orders = orders
+        self._commands = commands
         self._publish = publish
-        self._abandon = abandon
+        self._cancel_platform_job = cancel_platform_job
         self._wake_worker = wake_worker
 
     async def cancel(self, sync_id: UUID) -> Sync:
@@ -31,9 +31,9 @@ class ChangeSync:
 
         Raises SyncNotFound, SyncNotCancellable.
         """
-        sync = await self._orders.cancel(sync_id)
+        sync = await self._commands.cancel(sync_id)
         self._publish(sync)
-        self._abandon(sync)
+        self._cancel_platform_job(sync)
         return sync
 
     async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
@@ -41,6 +41,6 @@ class ChangeSync:
 
         Raises SyncNotFound, SyncNotResumable, SyncAlreadyRunning, RequestIdReused.
         """
-        sync = await self._orders.resume(sync_id, request_id=request_id, correlation_id=correlation_id)
+        sync = await self._commands.resume(sync_id, request_id=request_id, correlation_id=correlation_id)
         self._wake_worker()
         return sync

@@ -14,7 +14,7 @@ def check_complete(sync: Sync, end: SourceEnd) -> None:
     """
     products = sync.progress.products
     # Products that were sent and could not be stored as they came are counted as set aside.
-    accounted = products.seen + products.set_aside
+    accounted = products.seen + products.rejected
     if accounted < end.emitted_count:
         raise SourceCountMismatch(what="products were sent", expected=end.emitted_count, received=accounted)
     if accounted < end.source_count:

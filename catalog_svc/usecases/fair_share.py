@@ -26,7 +26,7 @@ class Turn:
     """Stored by this run."""
 
 
-class Turns:
+class FairShareThrottle:
     """Lets a run that has stored much stand back while much smaller ones are at work beside it.
 
     All runs share the CPUs of the replica, the connectors and PostgreSQL, and a shop of a million items keeps
@@ -39,7 +39,7 @@ class Turns:
         self._turns: set[Turn] = set()
 
     @contextmanager
-    def taking_part(self) -> Iterator[Turn]:
+    def register(self) -> Iterator[Turn]:
         """A run that begins now; what is yielded stands for it."""
         turn = Turn(moved_at=self._monotonic())
         self._turns.add(turn)

@@ -22,7 +22,7 @@ _MOST = 100
 """At once. A job that is not ended costs nobody anything but the platform."""
 
 
-class Abandoner:
+class PlatformJobCleanup:
     """Ends the jobs that platforms run for cancelled syncs, in the background: a cancel answers at once.
 
     Best effort: it tries for `patience`, and a job that cannot be ended comes to its end by itself.
@@ -44,7 +44,7 @@ class Abandoner:
         self._pause = pause.total_seconds()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def abandon(self, sync: Sync) -> None:
+    def start(self, sync: Sync) -> None:
         """Begins to end what runs for this sync; returns at once."""
         if self._drain.started or len(self._tasks) >= _MOST:
             _log.warning("a platform's job may run on", extra={"sync_id": str(sync.sync_id)})
@@ -83,11 +83,11 @@ class Abandoner:
                 if await self._is_resumed(sync.shop):
                     _log.info("the platform's job is left to the resumed sync", extra={"shop": str(sync.shop.key)})
                     return False
-                return bool(checkpoint) and await self._jobs.abandon(sync.shop.key, checkpoint)
+                return bool(checkpoint) and await self._jobs.cancel_fetch(sync.shop.key, checkpoint)
             except StorageUnavailable:
                 pass
             except SourceFailed as failure:
-                if not failure.passing:
+                if not failure.transient:
                     raise
             await asyncio.sleep(self._pause)
 

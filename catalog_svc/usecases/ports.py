@@ -13,9 +13,9 @@ from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey
 from catalog_svc.domain.source import MissingProduct, SourceBatch, SourceEvent, SourceHeader, SourceRequest
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.domain.status import CatalogCounts, LatestSyncs
-from catalog_svc.domain.sync import BegunPass, ClaimedSync, Lease, Sync, SyncError, SyncState
+from catalog_svc.domain.sync import ClaimedSync, Lease, StartedPass, Sync, SyncError, SyncState
 
 
 class Shops(Protocol):
@@ -26,10 +26,10 @@ class Shops(Protocol):
         ...
 
 
-class Orders(Protocol):
-    """Takes orders for syncs."""
+class SyncCommands(Protocol):
+    """Takes commands for syncs."""
 
-    async def start(self, order: SyncOrder) -> Sync:
+    async def start(self, order: StartSyncCommand) -> Sync:
         """Raises SyncAlreadyRunning, RequestIdReused."""
         ...
 
@@ -98,7 +98,7 @@ class Syncs(Protocol):
 class PlatformJobs(Protocol):
     """What platforms do for passes."""
 
-    async def abandon(self, shop: ShopKey, checkpoint: bytes) -> bool:
+    async def cancel_fetch(self, shop: ShopKey, checkpoint: bytes) -> bool:
         """Ends the job that the checkpoint names; whether there was one. Raises SourceFailed."""
         ...
 
@@ -132,13 +132,13 @@ class Leases(Protocol):
 
     async def renew(self, lease: Lease) -> None: ...
 
-    async def regain(self, lease: Lease) -> ClaimedSync:
+    async def reacquire(self, lease: Lease) -> ClaimedSync:
         """Where the sync stands, after a write whose end was not heard."""
         ...
 
     async def release(self, lease: Lease) -> None: ...
 
-    async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> BegunPass:
+    async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> StartedPass:
         """Keeps what the header tells.
 
         A currency other than the stored one, or `restart`, turns the pass into a full one from the beginning, and
@@ -202,7 +202,7 @@ class Sweeps(Protocol):
         """
         ...
 
-    async def tidy_up(self, lease: Lease) -> None:
+    async def finalize(self, lease: Lease) -> None:
         """Drops what the pass remembered, and does what else a complete pass leaves to do."""
         ...
 
@@ -227,21 +227,21 @@ class Platforms(Protocol):
         ...
 
 
-class Leftovers(Protocol):
+class PurgeableRecords(Protocol):
     """What nobody needs any more. Each `forget_...` drops a bounded number of rows; 0: nothing was left."""
 
     async def shops(self, *, after: UUID | None, limit: int) -> list[Shop]:
         """By shop id, above `after`."""
         ...
 
-    async def forget_requests(self, shop: Shop, *, older_than: timedelta) -> int: ...
+    async def purge_requests(self, shop: Shop, *, older_than: timedelta) -> int: ...
 
-    async def forget_syncs(self, shop: Shop, *, older_than: timedelta, keep_latest: int) -> int: ...
+    async def purge_syncs(self, shop: Shop, *, older_than: timedelta, keep_latest: int) -> int: ...
 
     async def purge_seen(self, shop: Shop) -> int:
         """Ids that passes met which cannot be resumed any more."""
         ...
 
-    async def forget_items(self, shop: Shop, *, older_than: timedelta) -> int: ...
+    async def purge_items(self, shop: Shop, *, older_than: timedelta) -> int: ...
 
-    async def forget_products(self, shop: Shop, *, older_than: timedelta) -> int: ...
+    async def purge_products(self, shop: Shop, *, older_than: timedelta) -> int: ...

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from catalog_svc.domain.deletion_guard import check_fuse
+from catalog_svc.domain.deletion_guard import check_deletion_guard
 from catalog_svc.domain.errors import SourceCurrencyChanged, SourceIncomplete
 from catalog_svc.domain.issue import RecordIssue
 from catalog_svc.domain.progress import Waiting
@@ -140,7 +140,7 @@ class Reconciliation:
                         _check_currency(sync, event)
                     case SourceBatch():
                         alive |= {product.product_id for product in event.products}
-                        alive |= {issue.product_id for issue in event.issues if issue.product_set_aside}
+                        alive |= {issue.product_id for issue in event.issues if issue.product_rejected}
                         deleted |= set(event.deleted_product_ids)
                         # Nothing is marked before all is confirmed, and the deletion guard has looked at the sum.
                         await self._writer.store(replace(event, deleted_product_ids=()))
@@ -155,7 +155,7 @@ class Reconciliation:
         if self._would_delete and not self._allow_mass_delete:
             deleted = self._writer.sync.progress.items.deleted
             stored = await self._sweeps.live_items(self._writer.lease) + deleted
-            check_fuse(would_delete=self._would_delete, deleted=deleted, stored=stored)
+            check_deletion_guard(would_delete=self._would_delete, deleted=deleted, stored=stored)
 
     def _notes(self) -> tuple[str, ...]:
         if not self._undecided:
@@ -178,7 +178,7 @@ def _kept(product_ids: Sequence[str]) -> SourceBatch:
                 message="The platform did not list the product and did not say whether it still exists; "
                 "it is kept as it was stored.",
                 sample="",
-                product_set_aside=False,
+                product_rejected=False,
             )
             for product_id in product_ids
         ),

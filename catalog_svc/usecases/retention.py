@@ -15,14 +15,14 @@ from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.shop import Shop
-from catalog_svc.usecases.ports import Leftovers
+from catalog_svc.usecases.ports import PurgeableRecords
 
 _log = logging.getLogger(__name__)
 _SHOPS_AT_ONCE = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Keeping:
+class RetentionPolicy:
     """How long what is kept."""
 
     syncs: timedelta = timedelta(days=30)
@@ -38,7 +38,12 @@ class Retention:
     """The loop of one replica; others may do the same at the same time."""
 
     def __init__(
-        self, *, leftovers: Leftovers, drain: Drain, keeping: Keeping, every: timedelta = timedelta(hours=1)
+        self,
+        *,
+        leftovers: PurgeableRecords,
+        drain: Drain,
+        keeping: RetentionPolicy,
+        every: timedelta = timedelta(hours=1),
     ) -> None:
         self._leftovers = leftovers
         self._drain = drain
@@ -81,13 +86,13 @@ class Retention:
         # Requests first, since they keep their syncs; items before the products that they belong to.
         return sum(
             [
-                await self._all(lambda: leftovers.forget_requests(shop, older_than=keep.requests)),
+                await self._all(lambda: leftovers.purge_requests(shop, older_than=keep.requests)),
                 await self._all(
-                    lambda: leftovers.forget_syncs(shop, older_than=keep.syncs, keep_latest=keep.latest_syncs)
+                    lambda: leftovers.purge_syncs(shop, older_than=keep.syncs, keep_latest=keep.latest_syncs)
                 ),
                 await self._all(lambda: leftovers.purge_seen(shop)),
-                await self._all(lambda: leftovers.forget_items(shop, older_than=keep.deleted)),
-                await self._all(lambda: leftovers.forget_products(shop, older_than=keep.deleted)),
+                await self._all(lambda: leftovers.purge_items(shop, older_than=keep.deleted)),
+                await self._all(lambda: leftovers.purge_products(shop, older_than=keep.deleted)),
             ]
         )
 

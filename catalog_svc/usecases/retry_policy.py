@@ -17,7 +17,7 @@ _STORED_TO_GROW = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunLimits:
+class RunConfig:
     """How a run behaves."""
 
     renew_every: timedelta = timedelta(seconds=5)
@@ -38,15 +38,15 @@ class RunLimits:
     """Writes in a row that the database did not finish in time before the sync fails: some 15 minutes of them."""
 
 
-class Patience:
+class RetryPolicy:
     """Of one run with its source."""
 
     def __init__(
-        self, limits: RunLimits, stuck_for: timedelta, *, monotonic: Callable[[], float] = time.monotonic
+        self, limits: RunConfig, since_progress: timedelta, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._limits = limits
         self._monotonic = monotonic
-        self._moved_at = monotonic() - stuck_for.total_seconds()
+        self._moved_at = monotonic() - since_progress.total_seconds()
         self._failures = 0
 
     def renew(self) -> None:
@@ -58,7 +58,7 @@ class Patience:
         """Whether `failure` is the last one."""
         new = never_answered and failure.reason == "SOURCE_UNREACHABLE"
         limit = self._limits.give_up_new_after if new else self._limits.give_up_after
-        return not failure.passing or self._monotonic() - self._moved_at >= limit.total_seconds()
+        return not failure.transient or self._monotonic() - self._moved_at >= limit.total_seconds()
 
     def next_delay(self, failure: SourceFailed) -> timedelta:
         """How long to wait now: longer each time, as long as the source asks for, never too long."""
@@ -77,7 +77,7 @@ class TransactionSize:
     that it kept up with.
     """
 
-    def __init__(self, limits: RunLimits) -> None:
+    def __init__(self, limits: RunConfig) -> None:
         self._limits = limits
         self._products = _UNLIMITED
         self._items = limits.items_per_transaction

@@ -16,9 +16,9 @@ from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import RequestIdReused, StorageUnavailable, SyncAlreadyRunning
 from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.domain.sync import Sync, SyncMode, SyncTrigger
-from catalog_svc.usecases.ports import Orders, Schedules
+from catalog_svc.usecases.ports import Schedules, SyncCommands
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Scheduler:
         self,
         *,
         schedules: Schedules,
-        orders: Orders,
+        commands: SyncCommands,
         drain: Drain,
         wake_worker: Callable[[], None],
         defaults: ScheduleDefaults,
@@ -53,7 +53,7 @@ class Scheduler:
         pace: SchedulePace,
     ) -> None:
         self._schedules = schedules
-        self._orders = orders
+        self._commands = commands
         self._drain = drain
         self._wake_worker = wake_worker
         self._defaults = defaults
@@ -123,8 +123,8 @@ class Scheduler:
     async def _order(self, due: ScheduledShop, mode: SyncMode) -> Sync:
         turn = due.schedule.full_due_at if mode is SyncMode.FULL else due.schedule.incremental_due_at
         with correlated():
-            sync = await self._orders.start(
-                SyncOrder(
+            sync = await self._commands.start(
+                StartSyncCommand(
                     shop=due.shop.key,
                     mode=mode,
                     overlap=self._overlap,

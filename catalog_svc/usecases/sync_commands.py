@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.domain.sync import Sync
-from catalog_svc.usecases.ports import Orders, Platforms, Shops
+from catalog_svc.usecases.ports import Platforms, Shops, SyncCommands
 from catalog_svc.usecases.supported import check_supported
 
 
@@ -14,14 +14,14 @@ class StartSync:
     """Takes an order for a sync; the work itself is picked up by a worker, of this replica or another."""
 
     def __init__(
-        self, *, shops: Shops, orders: Orders, platforms: Platforms, wake_worker: Callable[[], None]
+        self, *, shops: Shops, commands: SyncCommands, platforms: Platforms, wake_worker: Callable[[], None]
     ) -> None:
         self._shops = shops
-        self._orders = orders
+        self._commands = commands
         self._platforms = platforms
         self._wake_worker = wake_worker
 
-    async def __call__(self, order: SyncOrder) -> Sync:
+    async def __call__(self, order: StartSyncCommand) -> Sync:
         """The PENDING sync, or the one that the same request_id started before.
 
         Raises InvalidRequest for a platform or domain that nobody supports, SyncAlreadyRunning, RequestIdReused,
@@ -30,6 +30,6 @@ class StartSync:
         if await self._shops.find(order.shop) is None:
             # A shop that is registered was checked when it was new: a connector that is away does not hold it up.
             await check_supported(self._platforms, order.shop)
-        sync = await self._orders.start(order)
+        sync = await self._commands.start(order)
         self._wake_worker()
         return sync

@@ -23,11 +23,11 @@ from catalog_svc.domain.rate import RateMeter
 from catalog_svc.domain.source import SourceBatch, SourceEnd, SourceHeader, SourceRequest
 from catalog_svc.domain.sync import ClaimedSync, Sync, SyncError, SyncMode, SyncState
 from catalog_svc.usecases.completeness import check_complete
-from catalog_svc.usecases.fair_share import Turn, Turns
+from catalog_svc.usecases.fair_share import FairShareThrottle, Turn
 from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps
 from catalog_svc.usecases.read_ahead import ReadAhead
 from catalog_svc.usecases.reconciliation import Reconciliation
-from catalog_svc.usecases.retry_policy import Patience, RunLimits, TransactionSize
+from catalog_svc.usecases.retry_policy import RetryPolicy, RunConfig, TransactionSize
 from catalog_svc.usecases.sync_hub import SyncFeed
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ _SLOW_WRITE = "the database did not finish the last write in time; a smaller one
 _TOO_SLOW = "the database did not finish them in time, however small they were; look at its load and its locks"
 
 
-class SyncRun:
+class SyncExecution:
     """One sync between claim and end."""
 
     def __init__(
@@ -59,9 +59,9 @@ class SyncRun:
         source: ProductSource,
         sweeps: Sweeps,
         feed: SyncFeed,
-        turns: Turns,
+        turns: FairShareThrottle,
         turn: Turn,
-        limits: RunLimits,
+        limits: RunConfig,
     ) -> None:
         self.lease = claimed.lease
         self._claimed = claimed
@@ -77,7 +77,7 @@ class SyncRun:
         self._turn = turn
         self._limits = limits
         self._meter = RateMeter()
-        self._patience = Patience(limits, claimed.stuck_for)
+        self._patience = RetryPolicy(limits, claimed.since_progress)
         self._reconciliation = self._new_reconciliation()
         self._size = TransactionSize(limits)
         self._restart = False
@@ -124,7 +124,7 @@ class SyncRun:
         while True:
             await asyncio.sleep(self._limits.storage_retry_delay.total_seconds())
             with suppress(StorageUnavailable):
-                claimed = await self._leases.regain(self.lease)
+                claimed = await self._leases.reacquire(self.lease)
                 self.lease, self._checkpoint = claimed.lease, claimed.checkpoint
                 self._updated_after = claimed.updated_after
                 self._show(claimed.sync)
@@ -242,7 +242,7 @@ class SyncRun:
     async def _succeed(self, notes: Sequence[str]) -> None:
         await self._end(SyncState.SUCCEEDED, notes=notes)
         try:
-            await self._sweeps.tidy_up(self.lease)
+            await self._sweeps.finalize(self.lease)
         except StorageUnavailable as failure:
             # The sync has ended; retention purges what is left.
             _log.warning("tidying up failed", extra={**about(self._claimed), "cause": failure.cause.value})

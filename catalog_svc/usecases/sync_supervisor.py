@@ -10,16 +10,16 @@ from catalogsync_common.drain import Drain, ServerDraining
 
 from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync, Lease
-from catalog_svc.usecases.fair_share import Turns
+from catalog_svc.usecases.fair_share import FairShareThrottle
 from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps
-from catalog_svc.usecases.retry_policy import RunLimits
-from catalog_svc.usecases.sync_execution import SyncRun, about
+from catalog_svc.usecases.retry_policy import RunConfig
+from catalog_svc.usecases.sync_execution import SyncExecution, about
 from catalog_svc.usecases.sync_hub import SyncFeed
 
 _log = logging.getLogger(__name__)
 
 
-class SyncRunner:
+class SyncSupervisor:
     """Runs claimed syncs, any number at once."""
 
     def __init__(
@@ -31,7 +31,7 @@ class SyncRunner:
         sweeps: Sweeps,
         feed: SyncFeed,
         drain: Drain,
-        limits: RunLimits,
+        limits: RunConfig,
     ) -> None:
         self._leases = leases
         self._batches = batches
@@ -40,14 +40,14 @@ class SyncRunner:
         self._feed = feed
         self._drain = drain
         self._limits = limits
-        self._turns = Turns()
+        self._turns = FairShareThrottle()
 
     async def run(self, claimed: ClaimedSync) -> None:
         """Works until the sync has ended, also by a cancel, the lease is lost, or the drain begins (then it is
         handed over)."""
-        with correlated(claimed.sync.correlation_id), self._turns.taking_part() as turn:
+        with correlated(claimed.sync.correlation_id), self._turns.register() as turn:
             _log.info("sync taken up", extra=about(claimed))
-            run = SyncRun(
+            run = SyncExecution(
                 claimed,
                 self._leases,
                 self._batches,
@@ -80,7 +80,7 @@ class SyncRunner:
                     task.cancel()
                 await asyncio.gather(working, *watching, return_exceptions=True)
 
-    async def _ended_by_others(self, run: SyncRun) -> None:
+    async def _ended_by_others(self, run: SyncExecution) -> None:
         """Raises LeaseLost when somebody else has ended the sync, on whatever replica."""
         with self._feed.follow(run.lease.sync_id, counted=False) as subscription:
             ended = await subscription.ended()

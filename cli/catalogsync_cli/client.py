@@ -19,7 +19,7 @@ from catalogsync_common.status import read_failure
 from catalogsync_cli.failed import CallFailed
 from catalogsync_cli.options import CHECK_TIMEOUT, DEFAULT_TIMEOUT, Options
 from catalogsync_cli.shop import ShopName
-from catalogsync_cli.watching import Break, Patience, Stream, watch
+from catalogsync_cli.watching import Break, RetryPolicy, Stream, watch
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -119,7 +119,7 @@ class CatalogClient:
         *,
         after_revision: int = 0,
         on_link: Callable[[Break | None], None] | None = None,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
     ) -> AsyncGenerator[catalog.Sync, None]:
         """The sync's snapshots with growing revision, the terminal one last and never missed.
 
@@ -135,7 +135,7 @@ class CatalogClient:
             callee=self._caller.callee,
             after_revision=after_revision,
             on_link=on_link,
-            patience=patience or Patience(),
+            patience=patience or RetryPolicy(),
         )
 
 

@@ -21,7 +21,7 @@ Stream = grpc.aio.UnaryStreamCall[Any, WatchSyncResponse]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long a watcher waits, in seconds."""
 
     stall: float = 60.0
@@ -48,7 +48,7 @@ async def watch(
     callee: str,
     after_revision: int = 0,
     on_link: Callable[[Break | None], None] | None = None,
-    patience: Patience,
+    patience: RetryPolicy,
 ) -> AsyncGenerator[Sync, None]:
     """Yields snapshots with growing revision and ends after the terminal one, which is never missed.
 
@@ -81,7 +81,7 @@ class _Watcher:
         revision: int,
         *,
         callee: str,
-        patience: Patience,
+        patience: RetryPolicy,
         on_link: Callable[[Break | None], None] | None,
     ) -> None:
         self._revision = revision

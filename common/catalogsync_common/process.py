@@ -94,7 +94,7 @@ async def _supervise(main: Main) -> int:
 
 
 class _Signals:
-    """Turns SIGTERM and SIGINT into a graceful stop, then a hard one, then none at all."""
+    """FairShareThrottle SIGTERM and SIGINT into a graceful stop, then a hard one, then none at all."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.stop = asyncio.Event()

@@ -21,15 +21,15 @@ class PassCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Products in batches."""
     emitted_items: int = 0
     """Variants in batches."""
-    set_aside: int = 0
+    rejected: int = 0
     """Products set aside whole."""
 
-    def plus(self, *, emitted: int = 0, emitted_items: int = 0, set_aside: int = 0) -> PassCounts:
+    def plus(self, *, emitted: int = 0, emitted_items: int = 0, rejected: int = 0) -> PassCounts:
         """The counts after some more."""
         return PassCounts(
             emitted=self.emitted + emitted,
             emitted_items=self.emitted_items + emitted_items,
-            set_aside=self.set_aside + set_aside,
+            rejected=self.rejected + rejected,
         )
 
 
@@ -44,7 +44,7 @@ class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
 PositionT = TypeVar("PositionT", bound=msgspec.Struct)
 
 
-def seal(request: FetchRequest, *, fingerprint: str, position: msgspec.Struct) -> bytes:
+def encode_checkpoint(request: FetchRequest, *, fingerprint: str, position: msgspec.Struct) -> bytes:
     """The checkpoint of `request` at `position`, the platform's own struct.
 
     `fingerprint` names what must be the same for the position to have meaning: API version, order, strategy. The
@@ -61,7 +61,9 @@ def seal(request: FetchRequest, *, fingerprint: str, position: msgspec.Struct) -
     )
 
 
-def unseal(request: FetchRequest, *, fingerprint: str, position_type: type[PositionT]) -> PositionT | None:
+def decode_checkpoint(
+    request: FetchRequest, *, fingerprint: str, position_type: type[PositionT]
+) -> PositionT | None:
     """The position to go on from; None when the request starts from the beginning.
 
     Raises CheckpointInvalid when it is not ours or another shop's, CheckpointExpired when it was made for

@@ -16,10 +16,10 @@ class Fault:
     field: str = ""
     sample: str = ""
 
-    def of(self, product_id: object, variant_id: object = None, *, set_aside: bool = False) -> RecordIssue:
+    def of(self, product_id: object, variant_id: object = None, *, rejected: bool = False) -> RecordIssue:
         """As it is told; None: an id that nobody knows, or no variant.
 
-        `set_aside`: the product is not stored for that.
+        `rejected`: the product is not stored for that.
         """
         return RecordIssue(
             reason=self.reason,
@@ -28,11 +28,11 @@ class Fault:
             variant_id="" if variant_id is None else str(variant_id),
             field=self.field,
             sample=self.sample,
-            product_set_aside=set_aside,
+            product_rejected=rejected,
         )
 
 
-class Unfit(Exception):
+class InvalidRecord(Exception):
     """A record, or a value of it, makes no sense."""
 
     def __init__(self, fault: Fault) -> None:

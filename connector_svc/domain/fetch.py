@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
-from connector_svc.domain.shop import Shop, ShopFacts
+from connector_svc.domain.shop import Shop, ShopInfo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class FetchRequest:
     """Only these products, distinct, at most 250; empty: all that `updated_after` selects.
 
     Then `updated_after` and `checkpoint` are absent. Each id ends in one of four ways: in a batch, rejected by an
-    issue with product_set_aside, in `deleted_product_ids` (the platform, asked twice, does not have it), or
+    issue with product_rejected, in `deleted_product_ids` (the platform, asked twice, does not have it), or
     nowhere: the platform would not tell, and the receiver keeps what it has.
     """
 
@@ -38,7 +38,7 @@ class FetchRequest:
 class Header:
     """Always first."""
 
-    facts: ShopFacts
+    shop_info: ShopInfo
     strategy: str
     """"paging"."""
     strategy_reason: str
@@ -118,14 +118,14 @@ class Wait:
 class End:
     """Always last, and only after a complete pass; counts are of the whole pass, resumes included.
 
-    `emitted_count + set_aside_count >= source_count`; a platform whose counts fall short raises
+    `emitted_count + rejected_count >= source_count`; a platform whose counts fall short raises
     `SourceCountMismatch` instead.
     """
 
     source_count: int
     """Products, as the platform counts them when the pass ends; without those made meanwhile where it can tell."""
     emitted_count: int
-    set_aside_count: int
+    rejected_count: int
     emitted_item_count: int
     warnings: tuple[str, ...] = field(default=())
     """Whatever makes it unsafe to conclude that an absent product is gone."""

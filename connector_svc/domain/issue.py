@@ -40,5 +40,5 @@ class RecordIssue:
     """The platform's name of the offending field."""
     sample: str = ""
     """The offending value; cut and redacted where it leaves the process."""
-    product_set_aside: bool = False
+    product_rejected: bool = False
     """Whether the whole product is not stored."""

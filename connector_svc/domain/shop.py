@@ -19,7 +19,7 @@ class Shop:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShopFacts:
+class ShopInfo:
     """What a platform tells about a store we can read."""
 
     currency_code: str

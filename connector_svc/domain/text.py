@@ -15,7 +15,7 @@ MAX_CODE: Final = 512
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 Code: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_CODE)]
 
-UNSOUND: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+MALFORMED_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for one record that does not follow its type, is no UTF-8, or is nested without end."""
 
 _ESCAPE: Final = re.compile(

@@ -21,8 +21,8 @@ from connector_svc.http.failures import (
     AddressForbidden,
     BadGateway,
     CertificateRefused,
+    CircuitOpen,
     HttpFailure,
-    LeftAlone,
     NoAnswer,
     RedirectAnswer,
     ServerError,
@@ -30,7 +30,7 @@ from connector_svc.http.failures import (
     UnusableAnswer,
 )
 from connector_svc.http.hosts import Host, HostClass, Hosts, HostState
-from connector_svc.http.meter import HttpMeter, NobodyCounts
+from connector_svc.http.meter import HttpMetrics, NullHttpMetrics
 from connector_svc.http.retry import RetryPolicy, transient_failure
 from connector_svc.http.slots import ConnectionSlots
 from connector_svc.platforms.base import HttpReply
@@ -52,7 +52,7 @@ async def _sleep(delay: timedelta) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Surroundings:
+class HttpDependencies:
     """What the client takes from the world; tests bring their own."""
 
     clock: Callable[[], datetime] = utc_now
@@ -62,7 +62,7 @@ class Surroundings:
     """From 0 to 1."""
     correlation_id: Callable[[], str] = str
     """Of the call that we work for; empty: none."""
-    meter: HttpMeter = field(default_factory=NobodyCounts)
+    meter: HttpMetrics = field(default_factory=NullHttpMetrics)
 
 
 class HttpCaller:
@@ -73,7 +73,7 @@ class HttpCaller:
         exchange: Exchange,
         hosts: Hosts,
         policy: RetryPolicy,
-        surroundings: Surroundings,
+        surroundings: HttpDependencies,
         *,
         slots: ConnectionSlots,
         user_agent: str,
@@ -125,7 +125,7 @@ class HttpCaller:
         """One try, of which the circuit learns."""
         closed_for = circuit.admit()
         if closed_for:
-            return LeftAlone("nobody answered for some time, we ask again soon", retry_after=closed_for)
+            return CircuitOpen("nobody answered for some time, we ask again soon", retry_after=closed_for)
         begin = self._world.monotonic()
         kind = "cancelled"
         try:
@@ -217,7 +217,7 @@ def outcome_of(outcome: HttpReply | HttpFailure) -> str:
 
 
 def _may_repeat(request: HttpRequest, failure: HttpFailure) -> bool:
-    return request.idempotent and not isinstance(failure, CertificateRefused | LeftAlone)
+    return request.idempotent and not isinstance(failure, CertificateRefused | CircuitOpen)
 
 
 def _authority(url: URL) -> str:

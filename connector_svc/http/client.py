@@ -19,7 +19,7 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpCaller, Surroundings
+from connector_svc.http.caller import HttpCaller, HttpDependencies
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.download import Downloader, file_address
 from connector_svc.http.endpoints import Endpoints
@@ -143,13 +143,13 @@ def source_failure(shop: Shop, failure: HttpFailure) -> SourceFailure:
 
 @asynccontextmanager
 async def open_http(
-    config: HttpConfig | None = None, surroundings: Surroundings | None = None
+    config: HttpConfig | None = None, surroundings: HttpDependencies | None = None
 ) -> AsyncIterator[OutboundHttp]:
     """The client of this process, until the block ends."""
     config = config or HttpConfig()
     guard = AddressGuard(is_operators=config.endpoints.is_operators, denied=config.denied_networks)
     open_guard = AddressGuard(is_operators=lambda _host, _port: True)
-    world = surroundings or Surroundings()
+    world = surroundings or HttpDependencies()
     async with (
         _session(config, guard) as shops,
         _session(config, open_guard) as services,
@@ -171,12 +171,12 @@ async def open_http(
         )
 
 
-def _slots(per_host: int, total: int, world: Surroundings) -> ConnectionSlots:
+def _slots(per_host: int, total: int, world: HttpDependencies) -> ConnectionSlots:
     return ConnectionSlots(per_host=per_host, total=total, clock=world.clock)
 
 
 def _caller(
-    session: aiohttp.ClientSession, config: HttpConfig, world: Surroundings, slots: ConnectionSlots
+    session: aiohttp.ClientSession, config: HttpConfig, world: HttpDependencies, slots: ConnectionSlots
 ) -> HttpCaller:
     hosts = Hosts(config.retry_budget, config.circuit, world.monotonic)
     exchange = Exchange(session, config.body)

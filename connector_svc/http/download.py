@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
-from connector_svc.http.caller import Surroundings
+from connector_svc.http.caller import HttpDependencies
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.failures import (
     AddressForbidden,
@@ -56,7 +56,7 @@ class Downloader:
         self,
         session: aiohttp.ClientSession,
         policy: RetryPolicy,
-        surroundings: Surroundings,
+        surroundings: HttpDependencies,
         limits: DownloadLimits | None = None,
         *,
         slots: ConnectionSlots,

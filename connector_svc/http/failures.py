@@ -5,7 +5,7 @@ HttpFailure
 │   ├── ServerError         500: the host is there
 │   ├── BadGateway          408, 425, 502 to 504, 520 to 527, 530
 │   ├── CertificateRefused
-│   └── LeftAlone           nobody answered for long: not asked at all
+│   └── CircuitOpen           nobody answered for long: not asked at all
 ├── TooManyRequests     429 or 430 after all retries, or a longer pause asked than we wait
 ├── RedirectAnswer      3xx, never followed
 ├── UnusableAnswer      too large, too deep or undecodable
@@ -43,7 +43,7 @@ class CertificateRefused(NoAnswer):
     """The host's TLS certificate is not trusted; trying again would not help."""
 
 
-class LeftAlone(NoAnswer):
+class CircuitOpen(NoAnswer):
     """The host was not asked, since it did not answer for some time; `retry_after` says when it is."""
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from connector_svc.http.hosts import Host
 
 
-class HttpMeter(Protocol):
+class HttpMetrics(Protocol):
     """Counts."""
 
     def attempted(self, host: Host, outcome: str, seconds: float) -> None:
@@ -32,7 +32,7 @@ class HttpMeter(Protocol):
         ...
 
 
-class NobodyCounts:
+class NullHttpMetrics:
     """For those who do not want to know."""
 
     def attempted(self, host: Host, outcome: str, seconds: float) -> None: ...

@@ -14,7 +14,7 @@ _LABELS: Final = ("platform", "host_class")
 
 
 class OutboundMetrics:
-    """The `HttpMeter` of the process."""
+    """The `HttpMetrics` of the process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str, *more: str) -> Counter:

@@ -9,7 +9,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, Wait, WaitReporter
-from connector_svc.domain.shop import Shop, ShopFacts
+from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities, Platform
 
 
@@ -82,11 +82,11 @@ class MeteredPlatform:
     def capabilities(self) -> Capabilities:
         return self._inner.capabilities
 
-    async def check(self, shop: Shop) -> ShopFacts:
+    async def check(self, shop: Shop) -> ShopInfo:
         return await self._inner.check(shop)
 
-    async def abandon(self, shop: Shop, checkpoint: bytes) -> bool:
-        return await self._inner.abandon(shop, checkpoint)
+    async def cancel_job(self, shop: Shop, checkpoint: bytes) -> bool:
+        return await self._inner.cancel_job(shop, checkpoint)
 
     async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
         """As the platform does."""

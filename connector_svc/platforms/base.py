@@ -9,7 +9,7 @@ from typing import Protocol
 from yarl import URL
 
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, WaitReporter
-from connector_svc.domain.shop import Shop, ShopFacts
+from connector_svc.domain.shop import Shop, ShopInfo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class Platform(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    async def check(self, shop: Shop) -> ShopFacts:
+    async def check(self, shop: Shop) -> ShopInfo:
         """Reads what an operator wants to know first. Raises SourceFailure."""
         ...
 
@@ -55,12 +55,12 @@ class Platform(Protocol):
         """Yields one Header, then Batches, then one End; tells `on_wait` of each wait. Raises SourceFailure.
 
         Holds no more than a few pages in memory. A product's variants are in its batch. Every product of the
-        platform is in exactly one batch, or in exactly one issue with product_set_aside. A record that cannot
+        platform is in exactly one batch, or in exactly one issue with product_rejected. A record that cannot
         be understood is set aside; it never ends the pass.
         """
         ...
 
-    async def abandon(self, shop: Shop, checkpoint: bytes) -> bool:
+    async def cancel_job(self, shop: Shop, checkpoint: bytes) -> bool:
         """Ends the job that the platform runs for the pass of `checkpoint`, if there is one and it is ours.
 
         Whether one was told to end. Raises SourceFailure. A pass that is continued nevertheless reads the rest in

@@ -95,7 +95,7 @@ class BatchWriter:
             end,
             emitted_count=end.emitted_count - self._mark.unsent,
             emitted_item_count=end.emitted_item_count - self._mark.unsent_items,
-            set_aside_count=end.set_aside_count + self._mark.unsent,
+            rejected_count=end.rejected_count + self._mark.unsent,
         )
 
     def _whole(self, batch: Batch, issues: Sequence[pb.RecordIssue]) -> pb.FetchProductsResponse | None:
@@ -163,7 +163,7 @@ class BatchWriter:
         self, product: Product, issues: Sequence[pb.RecordIssue], reason: IssueReason, text: str
     ) -> _Record:
         issue = RecordIssue(
-            reason=reason, message=f"The product {text}.", product_id=product.id, product_set_aside=True
+            reason=reason, message=f"The product {text}.", product_id=product.id, product_rejected=True
         )
         return _Record(
             id=product.id,

@@ -10,7 +10,7 @@ from catalogsync.errors.v1 import issue_reason_pb2
 
 from connector_svc.domain.fetch import End, Header, Offer, StockLevel, Wait, WaitReason
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason, RecordIssue
-from connector_svc.domain.shop import ShopFacts
+from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.base import Platform
 from connector_svc.rpc.products import fill_time
 
@@ -29,7 +29,7 @@ _WAITS: Final[Mapping[WaitReason, pb.Waiting.Reason.ValueType]] = {
 
 def header_message(header: Header) -> pb.FetchProductsResponse:
     """The first message of a stream."""
-    facts = header.facts
+    facts = header.shop_info
     message = pb.FetchHeader(
         currency_code=facts.currency_code,
         platform_shop_id=facts.platform_shop_id,
@@ -69,7 +69,7 @@ def end_message(end: End) -> pb.FetchProductsResponse:
         end=pb.FetchEnd(
             source_count=end.source_count,
             emitted_count=end.emitted_count,
-            set_aside_count=end.set_aside_count,
+            set_aside_count=end.rejected_count,
             emitted_item_count=end.emitted_item_count,
             warnings=end.warnings,
             all_listed=end.all_listed,
@@ -88,7 +88,7 @@ def issue_message(issue: RecordIssue, redact: Callable[[str], str]) -> pb.Record
         field=issue.field[:MAX_SAMPLE],
         message=redact(issue.message[:SAMPLE_LENGTH])[:MAX_TEXT],
         sample=redact(issue.sample[:SAMPLE_LENGTH])[:MAX_SAMPLE],
-        product_set_aside=issue.product_set_aside,
+        product_set_aside=issue.product_rejected,
     )
 
 
@@ -112,17 +112,17 @@ def _offer_message(offer: Offer) -> pb.Offer:
     )
 
 
-def facts_message(facts: ShopFacts) -> pb.CheckShopResponse:
+def shop_info_message(shop_info: ShopInfo) -> pb.CheckShopResponse:
     """What CheckShop answers."""
     return pb.CheckShopResponse(
-        currency_code=facts.currency_code,
-        platform_shop_id=facts.platform_shop_id,
-        shop_name=facts.shop_name,
-        served_api_version=facts.served_api_version,
-        product_count=facts.product_count,
-        item_count=facts.item_count,
-        granted_scopes=facts.granted_scopes,
-        notes=facts.notes,
+        currency_code=shop_info.currency_code,
+        platform_shop_id=shop_info.platform_shop_id,
+        shop_name=shop_info.shop_name,
+        served_api_version=shop_info.served_api_version,
+        product_count=shop_info.product_count,
+        item_count=shop_info.item_count,
+        granted_scopes=shop_info.granted_scopes,
+        notes=shop_info.notes,
     )
 
 

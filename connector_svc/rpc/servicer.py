@@ -12,7 +12,7 @@ from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorService
 from catalogsync_common.drain import Drain
 
 from connector_svc.platforms.lookup import Platforms
-from connector_svc.rpc.events import facts_message, platform_message
+from connector_svc.rpc.events import platform_message, shop_info_message
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
 from connector_svc.rpc.requests import parse_abandon, parse_fetch, parse_shop
 from connector_svc.rpc.stream_mark import decode_mark
@@ -48,7 +48,7 @@ class ConnectorServicer(ConnectorServiceServicer):
     ) -> pb.AbandonFetchResponse:
         wanted = parse_abandon(request, self._platforms)
         mark = decode_mark(wanted.shop, wanted.checkpoint)
-        ending = wanted.platform.abandon(wanted.shop, mark.platform if mark else b"")
+        ending = wanted.platform.cancel_job(wanted.shop, mark.platform if mark else b"")
         return pb.AbandonFetchResponse(job_ended=await self._drain.race(ending))
 
     async def CheckShop(
@@ -56,7 +56,7 @@ class ConnectorServicer(ConnectorServiceServicer):
     ) -> pb.CheckShopResponse:
         wanted = parse_shop(request.shop, self._platforms)
         facts = await self._drain.race(wanted.platform.check(wanted.shop))
-        return facts_message(facts)
+        return shop_info_message(facts)
 
     async def ListPlatforms(
         self, request: pb.ListPlatformsRequest, context: grpc.aio.ServicerContext[Any, Any]

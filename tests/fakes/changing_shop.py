@@ -119,7 +119,7 @@ class SteppedReader:
         here = {pid: v for pid in request.product_ids if (v := self._shop.products.get(pid)) is not None}
         gone = tuple(pid for pid in request.product_ids if pid not in here)
         yield replace(_batch(here, b""), deleted_product_ids=gone)
-        yield SourceEnd(source_count=len(here), emitted_count=len(here), set_aside_count=0)
+        yield SourceEnd(source_count=len(here), emitted_count=len(here), rejected_count=0)
 
     async def _pass(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         shop, position = self._shop, Position.of(request.checkpoint)
@@ -148,7 +148,7 @@ class SteppedReader:
             checkpoint = batch.checkpoint
             yield batch
         shop.completed.add(checkpoint)
-        yield SourceEnd(source_count=len(window), emitted_count=position.emitted, set_aside_count=0)
+        yield SourceEnd(source_count=len(window), emitted_count=position.emitted, rejected_count=0)
 
     async def _stopped(self) -> bool:
         if not self._free:

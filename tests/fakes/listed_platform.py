@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from connector_svc.domain.checkpoint import PassCounts, seal, unseal
+from connector_svc.domain.checkpoint import PassCounts, decode_checkpoint, encode_checkpoint
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, WaitReporter
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
-from connector_svc.domain.shop import Shop, ShopFacts
+from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities
 
 BEGAN = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -51,8 +51,8 @@ class ListedPlatform:
     abandoned: list[bytes] = field(default_factory=list)
     """Its own checkpoints of passes that were given up."""
 
-    async def check(self, shop: Shop) -> ShopFacts:
-        return ShopFacts(currency_code="EUR", shop_name="Shop", product_count=len(self.products))
+    async def check(self, shop: Shop) -> ShopInfo:
+        return ShopInfo(currency_code="EUR", shop_name="Shop", product_count=len(self.products))
 
     async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
         self.requests.append(request)
@@ -64,18 +64,18 @@ class ListedPlatform:
         finally:
             self.closed += 1
 
-    async def abandon(self, shop: Shop, checkpoint: bytes) -> bool:
+    async def cancel_job(self, shop: Shop, checkpoint: bytes) -> bool:
         self.abandoned.append(checkpoint)
         ended, self.job_runs = self.job_runs, False
         return ended
 
     def _events(self, request: FetchRequest) -> list[FetchEvent]:
-        found = unseal(request, fingerprint="listed", position_type=_Position)
+        found = decode_checkpoint(request, fingerprint="listed", position_type=_Position)
         at = found or _Position(next=0, watermark=self.watermark, counts=PassCounts())
-        facts = ShopFacts(currency_code="EUR")
+        facts = ShopInfo(currency_code="EUR")
         events: list[FetchEvent] = [
             Header(
-                facts=facts,
+                shop_info=facts,
                 strategy="paging",
                 strategy_reason="the only one",
                 watermark=at.watermark,
@@ -98,10 +98,10 @@ class ListedPlatform:
         counts = counts.plus(
             emitted=len(products),
             emitted_items=sum(len(product.variants) for product in products),
-            set_aside=sum(issue.product_set_aside for issue in issues),
+            rejected=sum(issue.product_rejected for issue in issues),
         )
         position = _Position(next=end, watermark=watermark, counts=counts)
-        checkpoint = seal(request, fingerprint="listed", position=position)
+        checkpoint = encode_checkpoint(request, fingerprint="listed", position=position)
         return Batch(products=products, checkpoint=checkpoint, issues=issues), counts
 
     def _issues_of(self, products: tuple[Product, ...], *, last: bool) -> tuple[RecordIssue, ...]:
@@ -113,8 +113,8 @@ class ListedPlatform:
 
     def _end(self, counts: PassCounts) -> End:
         return End(
-            source_count=counts.emitted + counts.set_aside,
+            source_count=counts.emitted + counts.rejected,
             emitted_count=counts.emitted,
-            set_aside_count=counts.set_aside,
+            rejected_count=counts.rejected,
             emitted_item_count=counts.emitted_items,
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
-from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_fuse
+from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_deletion_guard
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.issue import RecordIssue, RecordRejected, products_set_aside
+from catalog_svc.domain.issue import RecordIssue, RecordRejected, count_rejected_products
 from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import Progress, RecordCounts
 from catalog_svc.domain.shop import Shop
@@ -52,8 +52,8 @@ class MemoryBatches:
         deleted, would_delete = row.sync.progress.items.deleted, items.deleted
         if would_delete and deleted + would_delete > ALWAYS_ALLOWED and not row.allow_mass_delete:
             stored = state.live_items(lease.shop_id) + deleted + would_delete
-            check_fuse(would_delete=would_delete, deleted=deleted, stored=stored)
-        aside = {issue.product_id for issue in batch.issues if issue.product_set_aside and issue.product_id}
+            check_deletion_guard(would_delete=would_delete, deleted=deleted, stored=stored)
+        aside = {issue.product_id for issue in batch.issues if issue.product_rejected and issue.product_id}
         met = frozenset(batch.listed_product_ids) | {product.product_id for product in products} | aside
         if met:
             state.seen[row.pass_id] = state.seen.get(row.pass_id, frozenset()) | met
@@ -102,7 +102,7 @@ class MemorySweeps:
                 for other in state.of_shop(lease.shop_id)
                 if other.pass_id == row.pass_id
                 for issue in state.issues.get(other.sync.sync_id, ())
-                if issue.product_set_aside
+                if issue.product_rejected
             }
             unstored = state.seen.get(row.pass_id, frozenset()) - _live_products(state, lease.shop_id) - rejected
             return [i for i in sorted(unstored) if i > after][:limit]
@@ -123,7 +123,7 @@ class MemorySweeps:
         sync = await self._link.transaction(work)
         return replace(lease, next_seq=lease.next_seq + 1), sync
 
-    async def tidy_up(self, lease: Lease) -> None:
+    async def finalize(self, lease: Lease) -> None:
         await self._link.transaction(lambda state: state.seen.pop(state.row(lease.sync_id).pass_id, None))
 
     def _step(self, state: State, row: SyncRow, shop_id: UUID) -> Sync | None:
@@ -254,12 +254,12 @@ def _added(
     issues: tuple[RecordIssue, ...],
     rate: float | None,
 ) -> Progress:
-    whole = products_set_aside(issues)
-    parts = len({issue.item_id for issue in issues if issue.item_id and not issue.product_set_aside})
+    whole = count_rejected_products(issues)
+    parts = len({issue.item_id for issue in issues if issue.item_id and not issue.product_rejected})
     return replace(
         progress,
-        products=progress.products + products + RecordCounts(set_aside=whole),
-        items=progress.items + items + RecordCounts(set_aside=parts),
+        products=progress.products + products + RecordCounts(rejected=whole),
+        items=progress.items + items + RecordCounts(rejected=parts),
         issue_count=progress.issue_count + len(issues),
         items_per_second=rate,
     )

@@ -11,9 +11,9 @@ from catalog_svc.domain.progress import RecordCounts, Waiting
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceHeader
 from catalog_svc.domain.sync import (
-    BegunPass,
     ClaimedSync,
     Lease,
+    StartedPass,
     Sync,
     SyncError,
     SyncMode,
@@ -43,7 +43,7 @@ class MemoryLeases:
     async def renew(self, lease: Lease) -> None:
         await self._link.transaction(lambda state: self._prolong(state, lease))
 
-    async def regain(self, lease: Lease) -> ClaimedSync:
+    async def reacquire(self, lease: Lease) -> ClaimedSync:
         def work(state: State) -> ClaimedSync:
             row = _blameless(self._prolong(state, lease))
             state.keep(row)
@@ -63,8 +63,8 @@ class MemoryLeases:
 
         await self._link.transaction(work)
 
-    async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> BegunPass:
-        def work(state: State) -> BegunPass:
+    async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> StartedPass:
+        def work(state: State) -> StartedPass:
             row = self._catalog.held(state, lease)
             before = state.shops[row.sync.shop.key].currency_code
             self._store_profile(state, row.sync.shop, header)
@@ -85,7 +85,7 @@ class MemoryLeases:
             began = replace(began, watermark=row.watermark or header.watermark)
             if restart or (before and before != header.profile.currency_code):
                 began = _restarted(state, began, header, before)
-            return BegunPass(
+            return StartedPass(
                 sync=state.keep(began), checkpoint=began.checkpoint, updated_after=began.updated_after
             )
 
@@ -166,7 +166,7 @@ class MemoryLeases:
             checkpoint=row.checkpoint,
             updated_after=row.updated_after,
             claims_without_progress=row.claims_without_progress,
-            stuck_for=self._catalog.now - (row.progressed_at or self._catalog.now),
+            since_progress=self._catalog.now - (row.progressed_at or self._catalog.now),
             allow_mass_delete=row.allow_mass_delete,
         )
 

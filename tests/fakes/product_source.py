@@ -104,7 +104,7 @@ class MemorySource:
             products=[existing[i] for i in named if i in existing], issues=aside, deleted_product_ids=gone
         )
         yield decode.batch(message, currency_code=self.currency_code)
-        yield SourceEnd(source_count=0, emitted_count=0, set_aside_count=0)
+        yield SourceEnd(source_count=0, emitted_count=0, rejected_count=0)
 
     async def _pass(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         yield self._header()
@@ -152,12 +152,12 @@ class MemorySource:
         return decode.batch(message, currency_code=self.currency_code)
 
     def _end(self) -> SourceEnd:
-        set_aside = sum(issue.product_set_aside for issue in self.issues)
-        counted = len(self.products) + set_aside
+        rejected = sum(issue.product_set_aside for issue in self.issues)
+        counted = len(self.products) + rejected
         return SourceEnd(
             source_count=counted if self.announced is None else self.announced,
             emitted_count=len(self.products),
-            set_aside_count=set_aside,
+            rejected_count=rejected,
             warnings=self.warnings,
             all_listed=self.listed is not None,
             absence_proven=self.absence_proven,

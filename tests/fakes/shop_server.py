@@ -11,7 +11,7 @@ from aiohttp import web
 
 from connector_svc.domain.fetch import Wait
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import Surroundings
+from connector_svc.http.caller import HttpDependencies
 from connector_svc.http.client import ShopClient
 
 SHOP = Shop("woocommerce", "store.example")
@@ -64,8 +64,8 @@ class World:
         self.sleeps.append(delay.total_seconds())
         self.now += delay
 
-    def surroundings(self) -> Surroundings:
-        return Surroundings(
+    def surroundings(self) -> HttpDependencies:
+        return HttpDependencies(
             clock=lambda: self.now,
             monotonic=lambda: self.now.timestamp(),
             sleep=self.sleep,

@@ -60,8 +60,8 @@ def page(cases: Sequence[str]) -> str:
         "taken for empty.",
         _faults_table(),
         "## Records that cannot be understood\n\nEach of these is put through a whole sync by "
-        "`tests/regressions/test_set_aside.py`: the issue is told with its reason, field and a redacted sample of "
-        "at most 200 characters, and everything else of the shop is stored.",
+        "`tests/regressions/test_rejected_records.py`: the issue is told with its reason, field and a redacted "
+        "sample of at most 200 characters, and everything else of the shop is stored.",
         _broken_table("Shopify", SHOPIFY),
         _broken_table("WooCommerce", WOOCOMMERCE),
         "## The tests\n",

@@ -179,7 +179,7 @@ COMPLAINTS: Final = (
         + tests(_BATCHES, "variants_of_a_product_that_came_incomplete_are_not_taken_for_gone")
         + tests(
             _SWEEP,
-            "a_product_that_was_set_aside_is_not_gone",
+            "a_product_that_was_rejected_is_not_gone",
             "nothing_is_taken_for_gone_by_a_pass_with_warnings",
             "the_fuse_stops_a_mass_deletion_with_its_counts_and_marks_nothing",
         ),
@@ -213,7 +213,7 @@ COMPLAINTS: Final = (
             _FAULTS,
             "a_page_that_cannot_be_served_is_asked_for_in_halves",
             "a_page_grows_again_after_a_stumble_but_not_beyond_what_was_too_dear",
-            "one_product_that_shopify_cannot_deliver_is_set_aside_alone",
+            "one_product_that_shopify_cannot_deliver_is_rejected_alone",
         )
         + tests(_BIG, "pages_too_large_to_take_are_asked_for_in_smaller_ones"),
     ),

@@ -20,7 +20,7 @@ import msgspec
 
 from connector_svc.domain.errors import SourceForbidden, SourceNotFound, SourceQueryRefused
 from connector_svc.domain.product import InventoryPolicy
-from connector_svc.domain.text import UNSOUND
+from connector_svc.domain.text import MALFORMED_ERRORS
 from connector_svc.platforms.bigcommerce.client import INVENTORY, StoreClient, TooMuch
 from connector_svc.platforms.bigcommerce.record import ItemStock, Listed
 from connector_svc.platforms.bigcommerce.wire import ItemRow, LocationRow, RawList, VariantRow
@@ -93,7 +93,7 @@ class Inventory:
     def _add(self, raw: msgspec.Raw, ids: list[int], found: dict[int, dict[int | None, ItemStock]]) -> None:
         try:
             row = _ITEM.decode(raw)
-        except UNSOUND:
+        except MALFORMED_ERRORS:
             # An item that cannot be read is one without stock by location.
             return
         if row.identity.product_id not in ids:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from connector_svc.domain.fault import Fault, Unfit
+from connector_svc.domain.fault import Fault, InvalidRecord
 from connector_svc.domain.fetch import Offer, StockLevel
 from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import (
@@ -30,10 +30,10 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
-from connector_svc.platforms.bigcommerce.facts import StoreFacts
 from connector_svc.platforms.bigcommerce.faults import bad_price, duplicate, incomplete, orphan, unknown
 from connector_svc.platforms.bigcommerce.inventory import stock_of
 from connector_svc.platforms.bigcommerce.record import Broken, Listed, utc
+from connector_svc.platforms.bigcommerce.shop_info import StoreFacts
 from connector_svc.platforms.bigcommerce.wire import AVAILABILITY, TRACKING, ImageRow, ProductRow, VariantRow
 
 _FOR_SALE: Final = AVAILABILITY - {"disabled"}
@@ -58,7 +58,7 @@ class Parser:
     def parse(self, record: Listed | Broken, brand: str = "") -> Parsed:
         """The product of `record`, made by `brand`. Never raises."""
         if isinstance(record, Broken):
-            return Parsed(product=None, issues=(record.fault.of(record.id, set_aside=True),))
+            return Parsed(product=None, issues=(record.fault.of(record.id, rejected=True),))
         issues = [fault.of(record.row.id) for fault in (*record.faults, *_unknown_values(record))]
         variants, complete = self._variants(record, issues)
         row = record.row
@@ -90,7 +90,7 @@ class Parser:
         for row in record.variants:
             try:
                 variant = self._variant(record, row, found)
-            except Unfit as unfit:
+            except InvalidRecord as unfit:
                 complete &= unfit.fault.reason is IssueReason.DUPLICATE_ID
                 issues.append(unfit.fault.of(product_id, row.id))
                 continue
@@ -101,11 +101,11 @@ class Parser:
     def _variant(self, record: Listed, row: VariantRow | Broken, found: dict[int, Variant]) -> Variant:
         product = record.row
         if isinstance(row, Broken):
-            raise Unfit(row.fault)
+            raise InvalidRecord(row.fault)
         if row.product_id not in (None, product.id):
-            raise Unfit(orphan(row.product_id or 0))
+            raise InvalidRecord(orphan(row.product_id or 0))
         if row.id in found:
-            raise Unfit(duplicate())
+            raise InvalidRecord(duplicate())
         price, compare_at = _prices(product, row)
         weight = self._weight(row.weight if row.weight is not None else product.weight)
         options = tuple(SelectedOption(name=one.option_display_name, value=one.label) for one in row.option_values)
@@ -188,7 +188,7 @@ def _offer(product: ProductRow, row: VariantRow) -> Offer | None:
     """Neither a variant nor its product is dated when the variant's price or SKU changes. None: makes no sense."""
     try:
         price, compare_at = _prices(product, row)
-    except Unfit:
+    except InvalidRecord:
         return None
     return Offer(sku=row.sku or "", price=price, compare_at_price=compare_at)
 
@@ -196,7 +196,7 @@ def _offer(product: ProductRow, row: VariantRow) -> Offer | None:
 def _has_price(product: ProductRow, row: VariantRow) -> bool:
     try:
         return _prices(product, row)[0] is not None
-    except Unfit:
+    except InvalidRecord:
         return False
 
 
@@ -205,7 +205,7 @@ def _money(value: Decimal | None, name: str) -> Decimal | None:
     if value is None:
         return None
     if not _is_plain(value):
-        raise Unfit(bad_price(name, value))
+        raise InvalidRecord(bad_price(name, value))
     return _written_out(value)
 
 

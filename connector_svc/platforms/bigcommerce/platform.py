@@ -10,12 +10,12 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReporter
-from connector_svc.domain.shop import Shop, ShopFacts
+from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
 from connector_svc.platforms.bigcommerce.client import PAUSE, StoreClient
-from connector_svc.platforms.bigcommerce.facts import LIMITATION, count_products, count_variants, read_facts
 from connector_svc.platforms.bigcommerce.pace import Pace
 from connector_svc.platforms.bigcommerce.reader import Reader
+from connector_svc.platforms.bigcommerce.shop_info import LIMITATION, count_products, count_variants, read_facts
 
 API_HOST: Final = "api.bigcommerce.com"
 
@@ -49,7 +49,7 @@ class BigCommercePlatform:
         self._pause = pause
         self._paces: WeakValueDictionary[str, Pace] = WeakValueDictionary()
 
-    async def check(self, shop: Shop) -> ShopFacts:
+    async def check(self, shop: Shop) -> ShopInfo:
         """Name, currency and counts, by four calls. Raises SourceFailure."""
         client = self._client(shop, _ignore)
         facts = (await read_facts(client)).shop
@@ -64,7 +64,7 @@ class BigCommercePlatform:
             async for event in events:
                 yield event
 
-    async def abandon(self, shop: Shop, checkpoint: bytes) -> bool:
+    async def cancel_job(self, shop: Shop, checkpoint: bytes) -> bool:
         """Nothing runs for us there."""
         return False
 

@@ -37,4 +37,4 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def seen(self) -> int:
         """Distinct products so far."""
-        return self.counts.emitted + self.counts.set_aside + self.passed_by
+        return self.counts.emitted + self.counts.rejected + self.passed_by

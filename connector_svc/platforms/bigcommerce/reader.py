@@ -6,27 +6,27 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 
-from connector_svc.domain.checkpoint import unseal
+from connector_svc.domain.checkpoint import decode_checkpoint
 from connector_svc.domain.completeness import check_undelivered
 from connector_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged
 from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, Header
-from connector_svc.domain.shop import ShopFacts
+from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.bigcommerce.brands import Brands
 from connector_svc.platforms.bigcommerce.by_id import IDS_PER_CALL, read_by_id
 from connector_svc.platforms.bigcommerce.client import StoreClient
 from connector_svc.platforms.bigcommerce.completion import Completion
-from connector_svc.platforms.bigcommerce.facts import (
+from connector_svc.platforms.bigcommerce.inventory import Inventory
+from connector_svc.platforms.bigcommerce.pages import Pages, page_limit
+from connector_svc.platforms.bigcommerce.parse import Parser
+from connector_svc.platforms.bigcommerce.position import FINGERPRINT, Position
+from connector_svc.platforms.bigcommerce.record import Broken, Listed, id_of
+from connector_svc.platforms.bigcommerce.shop_info import (
     LIMITATION,
     count_products,
     count_variants,
     read_currency,
     read_facts,
 )
-from connector_svc.platforms.bigcommerce.inventory import Inventory
-from connector_svc.platforms.bigcommerce.pages import Pages, page_limit
-from connector_svc.platforms.bigcommerce.parse import Parser
-from connector_svc.platforms.bigcommerce.position import FINGERPRINT, Position
-from connector_svc.platforms.bigcommerce.record import Broken, Listed, id_of
 from connector_svc.platforms.bigcommerce.tally import Tally
 
 _FULL = "pages in the order of ids with all variants, which neither new nor deleted products shift"
@@ -46,7 +46,7 @@ class Reader:
 
     async def events(self) -> AsyncGenerator[FetchEvent, None]:
         """See `Platform.fetch`."""
-        resumed = unseal(self._request, fingerprint=FINGERPRINT, position_type=Position)
+        resumed = decode_checkpoint(self._request, fingerprint=FINGERPRINT, position_type=Position)
         facts = await read_facts(self._client)
         position = resumed or await self._beginning(facts.shop.currency_code)
         yield self._header(facts.shop, position, is_resumed=resumed is not None)
@@ -60,7 +60,7 @@ class Reader:
                 yield batch
         self._check_currency(position, await read_currency(self._client))
         counts = tally.position.counts
-        received = counts.emitted + counts.set_aside
+        received = counts.emitted + counts.rejected
         if not self._request.product_ids:
             undelivered = tally.position.nameless + tally.position.unlisted
             check_undelivered(self._request.shop, counted=received, undelivered=undelivered)
@@ -139,18 +139,18 @@ class Reader:
             estimated_items=variants.total,
         )
 
-    def _header(self, facts: ShopFacts, position: Position, *, is_resumed: bool) -> Header:
+    def _header(self, shop_info: ShopInfo, position: Position, *, is_resumed: bool) -> Header:
         incremental = self._request.updated_after is not None
         named = bool(self._request.product_ids)
         return Header(
-            facts=facts,
+            shop_info=shop_info,
             strategy="ids" if named else "paging",
             strategy_reason=_NAMED if named else _INCREMENTAL if incremental else _FULL,
             watermark=position.watermark,
             resumed=is_resumed,
             estimated_product_count=None if incremental else position.estimated_products,
             estimated_item_count=None if incremental else position.estimated_items,
-            notes=((LIMITATION,) if incremental else ()) + facts.notes,
+            notes=((LIMITATION,) if incremental else ()) + shop_info.notes,
         )
 
 

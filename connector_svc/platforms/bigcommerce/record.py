@@ -9,9 +9,9 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from connector_svc.domain.fault import Fault, Unfit
+from connector_svc.domain.fault import Fault, InvalidRecord
 from connector_svc.domain.product import InventoryPolicy
-from connector_svc.domain.text import UNSOUND, with_marked_surrogates
+from connector_svc.domain.text import MALFORMED_ERRORS, with_marked_surrogates
 from connector_svc.platforms.bigcommerce.faults import missing, no_record, senseless
 from connector_svc.platforms.bigcommerce.wire import (
     DECORATION,
@@ -106,7 +106,7 @@ def read_products(text: bytes) -> ProductPage:
     """Raises msgspec.DecodeError, UnicodeDecodeError when `text` is not a whole list."""
     try:
         sound = _WHOLE.decode(text)
-    except UNSOUND:
+    except MALFORMED_ERRORS:
         return _one_by_one(text)
     items = tuple(Listed(row=row, variants=list(row.variants)) for row in sound.data)
     pagination = sound.meta.pagination
@@ -141,13 +141,13 @@ def _raws(text: bytes) -> RawList:
 def _product(raw: msgspec.Raw) -> Listed | Broken:
     try:
         sent = _FIELDS.decode(raw)
-    except UNSOUND:
+    except MALFORMED_ERRORS:
         return Broken(id=None, fault=no_record(raw))
     try:
         variants, variant_faults = _variants(_RAW_LIST.decode(_vital(sent, "variants")))
-    except Unfit as unfit:
+    except InvalidRecord as unfit:
         return Broken(id=_id(sent), fault=unfit.fault, modified=_modified(sent))
-    except UNSOUND:
+    except MALFORMED_ERRORS:
         fault = senseless("variants", sent["variants"])
         return Broken(id=_id(sent), fault=fault, modified=_modified(sent))
     images, image_faults = _images(sent.get("images"))
@@ -163,14 +163,14 @@ def _images(raw: msgspec.Raw | None) -> tuple[list[ImageRow], tuple[Fault, ...]]
     """Those that make sense."""
     try:
         raws = _RAW_LIST.decode(raw) if raw is not None else []
-    except UNSOUND:
+    except MALFORMED_ERRORS:
         return [], (senseless("images", raw or _NONE),)
     images: list[ImageRow] = []
     faults: list[Fault] = []
     for one in raws:
         try:
             images.append(_IMAGE.decode(one))
-        except UNSOUND:
+        except MALFORMED_ERRORS:
             faults.append(senseless("images", one))
     return images, tuple(faults)
 
@@ -181,7 +181,7 @@ def _variants(raws: list[msgspec.Raw]) -> tuple[list[VariantRow | Broken], dict[
     for raw in raws:
         try:
             sent = _FIELDS.decode(raw)
-        except UNSOUND:
+        except MALFORMED_ERRORS:
             variants.append(Broken(id=None, fault=no_record(raw)))
             continue
         mended = _MENDER_OF_VARIANTS.mend(sent)
@@ -214,7 +214,7 @@ class _Mender(Generic[RowT]):
                 continue
             try:
                 values[name] = decoder.decode(raw)
-            except UNSOUND as error:
+            except MALFORMED_ERRORS as error:
                 fault = senseless(name, raw, error)
                 if name not in DECORATION:
                     return Broken(id=_id(sent), fault=fault, modified=_modified(sent))
@@ -229,14 +229,14 @@ _MENDER_OF_VARIANTS: Final = _Mender(VariantRow)
 def _vital(sent: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw:
     raw = sent.get(name)
     if raw is None:
-        raise Unfit(missing(name))
+        raise InvalidRecord(missing(name))
     return raw
 
 
 def _id(sent: Mapping[str, msgspec.Raw]) -> int | None:
     try:
         number = msgspec.json.decode(sent["id"], type=int)
-    except (KeyError, *UNSOUND):
+    except (KeyError, *MALFORMED_ERRORS):
         return None
     return number if 0 < number < 2**63 else None
 
@@ -244,7 +244,7 @@ def _id(sent: Mapping[str, msgspec.Raw]) -> int | None:
 def _modified(sent: Mapping[str, msgspec.Raw]) -> datetime | None:
     try:
         return utc(msgspec.json.decode(sent["date_modified"], type=datetime))
-    except (KeyError, *UNSOUND):
+    except (KeyError, *MALFORMED_ERRORS):
         return None
 
 

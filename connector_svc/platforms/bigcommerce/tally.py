@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from connector_svc.domain.checkpoint import seal
+from connector_svc.domain.checkpoint import encode_checkpoint
 from connector_svc.domain.fetch import Batch, End, FetchRequest, StockLevel
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
@@ -80,9 +80,9 @@ class Tally:
         counts, incremental = self.position.counts, self._after is not None
         warnings = tuple(self._warnings())
         return End(
-            source_count=counts.emitted + counts.set_aside if incremental else total,
+            source_count=counts.emitted + counts.rejected if incremental else total,
             emitted_count=counts.emitted,
-            set_aside_count=counts.set_aside,
+            rejected_count=counts.rejected,
             emitted_item_count=counts.emitted_items,
             warnings=warnings,
             all_listed=incremental and not warnings,
@@ -134,7 +134,7 @@ class Tally:
         if self._after is not None and number is not None:
             draft.listed.append(str(number))
         if product is None:
-            counts = self.position.counts.plus(set_aside=1)
+            counts = self.position.counts.plus(rejected=1)
         else:
             draft.products.append(product)
             counts = self.position.counts.plus(emitted=1, emitted_items=len(product.variants))
@@ -160,7 +160,7 @@ class Tally:
         """Empty for products by id: after a break they are asked for again."""
         if self._request.product_ids:
             return b""
-        return seal(self._request, fingerprint=FINGERPRINT, position=self.position)
+        return encode_checkpoint(self._request, fingerprint=FINGERPRINT, position=self.position)
 
     def _advance(self, **changes: object) -> None:
         self.position = msgspec.structs.replace(self.position, **changes)

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from connector_svc.domain.checkpoint import seal
+from connector_svc.domain.checkpoint import encode_checkpoint
 from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.platforms.feed.glance import glance
 from connector_svc.platforms.feed.parse import Parsed, Parser
@@ -96,7 +96,7 @@ class BatchBuilder:
             counts=self.position.counts.plus(
                 emitted=len(products),
                 emitted_items=sum(len(product.variants) for product in products),
-                set_aside=sum(issue.product_set_aside for issue in issues),
+                rejected=sum(issue.product_rejected for issue in issues),
             ),
         )
         for parsed in found:
@@ -115,4 +115,4 @@ class BatchBuilder:
         return tuple(parsed.id for parsed in found if parsed.id and not parsed.gone)
 
     def _sealed(self) -> bytes:
-        return seal(self._request, fingerprint=FINGERPRINT, position=self.position)
+        return encode_checkpoint(self._request, fingerprint=FINGERPRINT, position=self.position)

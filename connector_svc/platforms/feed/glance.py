@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from connector_svc.domain.fault import Unfit
+from connector_svc.domain.fault import InvalidRecord
 from connector_svc.platforms.feed.record import Record
 from connector_svc.platforms.feed.repair import (
     FAULTS,
@@ -63,7 +63,7 @@ def _closer(text: bytes) -> Glance:
         if is_tombstone(fields) and id_in(fields):
             return Glance(id_in(fields), gone=True)
         ids = [_variant_id(raw) for raw in raw_variants(fields)]
-    except Unfit:
+    except InvalidRecord:
         ids = []
     return Glance(id_in(fields), variant_ids=tuple(identifier for identifier in ids if identifier))
 
@@ -71,5 +71,5 @@ def _closer(text: bytes) -> Glance:
 def _variant_id(raw: msgspec.Raw) -> str:
     try:
         return id_in(fields_of(bytes(raw)))
-    except Unfit:
+    except InvalidRecord:
         return ""

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from connector_svc.domain.fault import Fault, Unfit
+from connector_svc.domain.fault import Fault, InvalidRecord
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import (
     Image,
@@ -71,7 +71,7 @@ def _saved(record: Record) -> Parsed:
         return Parsed(id=seen.id, gone=True)
     try:
         found = repaired(fields_of(record.text))
-    except Unfit as unfit:
+    except InvalidRecord as unfit:
         return _aside(record, seen.id, (*record.faults, unfit.fault))
     identifier = str(found.line.id)
     issues = [_issue(record, fault, identifier) for fault in (*record.faults, *found.faults)]
@@ -84,14 +84,14 @@ def _aside(record: Record, identifier: str, faults: Sequence[Fault]) -> Parsed:
     """Only the last of the issues counts the product."""
     *others, last = faults
     issues = [_issue(record, fault, identifier) for fault in others]
-    return Parsed(id=identifier, issues=(*issues, _issue(record, last, identifier, set_aside=True)))
+    return Parsed(id=identifier, issues=(*issues, _issue(record, last, identifier, rejected=True)))
 
 
 def _issue(
-    record: Record, fault: Fault, product_id: str, variant_id: str = "", *, set_aside: bool = False
+    record: Record, fault: Fault, product_id: str, variant_id: str = "", *, rejected: bool = False
 ) -> RecordIssue:
     told = replace(fault, message=f"Line {record.line}: {fault.message}")
-    return told.of(product_id, variant_id, set_aside=set_aside)
+    return told.of(product_id, variant_id, rejected=rejected)
 
 
 def _product(line: ProductLine, *, whole: bool) -> Product:

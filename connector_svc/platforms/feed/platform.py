@@ -7,7 +7,7 @@ from contextlib import aclosing
 from datetime import datetime
 
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, WaitReporter
-from connector_svc.domain.shop import Shop, ShopFacts
+from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
 from connector_svc.platforms.feed.client import FeedClient
 from connector_svc.platforms.feed.reader import PassReader, facts_of
@@ -31,7 +31,7 @@ class FeedPlatform:
         self._credentials = credentials
         self._clock = clock
 
-    async def check(self, shop: Shop) -> ShopFacts:
+    async def check(self, shop: Shop) -> ShopInfo:
         """What the manifest says, once its signature fits; the files are not read. Raises SourceFailure."""
         client = FeedClient(shop, self._http.to_shop(shop), self._credentials)
         return facts_of(await client.manifest(self._clock()))
@@ -44,6 +44,6 @@ class FeedPlatform:
             async for event in events:
                 yield event
 
-    async def abandon(self, shop: Shop, checkpoint: bytes) -> bool:
+    async def cancel_job(self, shop: Shop, checkpoint: bytes) -> bool:
         """Nothing runs for us there."""
         return False

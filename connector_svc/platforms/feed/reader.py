@@ -11,10 +11,10 @@ from typing import IO, Final
 
 from catalogsync_common.threads import run_in_thread
 
-from connector_svc.domain.checkpoint import unseal
+from connector_svc.domain.checkpoint import decode_checkpoint
 from connector_svc.domain.errors import CheckpointExpired, SourceCurrencyChanged
 from connector_svc.domain.fetch import End, FetchEvent, FetchRequest, Header
-from connector_svc.domain.shop import Shop, ShopFacts
+from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.feed.batches import BatchBuilder
 from connector_svc.platforms.feed.choice import choose
 from connector_svc.platforms.feed.client import FeedClient
@@ -45,7 +45,7 @@ class PassReader:
 
     async def events(self) -> AsyncGenerator[FetchEvent, None]:
         """See `Platform.fetch`."""
-        resumed = unseal(self._request, fingerprint=FINGERPRINT, position_type=Position)
+        resumed = decode_checkpoint(self._request, fingerprint=FINGERPRINT, position_type=Position)
         for attempt in range(_TRIES):
             manifest = await self._client.manifest(self._clock())
             position, reason = self._beginning(manifest, resumed)
@@ -97,7 +97,7 @@ class PassReader:
     def _header(self, manifest: Manifest, position: Position, reason: str, scan: Scan) -> Header:
         asked = len(self._request.product_ids)
         return Header(
-            facts=replace(facts_of(manifest), product_count=None, item_count=None),
+            shop_info=replace(facts_of(manifest), product_count=None, item_count=None),
             strategy="delta file" if position.delta else "full file",
             strategy_reason=reason,
             watermark=position.generated_at,
@@ -112,11 +112,11 @@ class PassReader:
         if scan.nameless:
             warnings = (f"{scan.nameless} records came without an id and were set aside.",)
         counts = builder.position.counts
-        asked_for = counts.emitted + counts.set_aside
+        asked_for = counts.emitted + counts.rejected
         return End(
             source_count=asked_for if self._request.product_ids else scan.products,
             emitted_count=counts.emitted,
-            set_aside_count=counts.set_aside,
+            rejected_count=counts.rejected,
             emitted_item_count=counts.emitted_items,
             warnings=warnings,
             all_listed=builder.lists_all,
@@ -125,9 +125,9 @@ class PassReader:
         )
 
 
-def facts_of(manifest: Manifest) -> ShopFacts:
+def facts_of(manifest: Manifest) -> ShopInfo:
     """What a manifest tells of its shop."""
-    return ShopFacts(
+    return ShopInfo(
         currency_code=manifest.currency,
         shop_name=manifest.shop_name,
         served_api_version=FORMAT,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from connector_svc.domain.fault import Fault, Unfit
+from connector_svc.domain.fault import Fault, InvalidRecord
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
 from connector_svc.platforms.feed.wire import MAX_VARIANTS, ProductLine, RecordId, VariantLine
 
@@ -36,13 +36,13 @@ class Repaired:
 
 
 def fields_of(text: bytes) -> Raws:
-    """The fields of a JSON object, undecoded. Raises Unfit."""
+    """The fields of a JSON object, undecoded. Raises InvalidRecord."""
     try:
         return msgspec.json.decode(text, type=Raws)
     except FAULTS:
         sample = text[: SAMPLE_LENGTH * 4].decode(errors="replace")[:SAMPLE_LENGTH]
         message = "The line is not a JSON object."
-        raise Unfit(Fault(reason=IssueReason.MISSING_ID, message=message, sample=sample)) from None
+        raise InvalidRecord(Fault(reason=IssueReason.MISSING_ID, message=message, sample=sample)) from None
 
 
 def id_in(fields: Raws) -> str:
@@ -62,18 +62,18 @@ def is_tombstone(fields: Raws) -> bool:
 
 
 def raw_variants(fields: Raws) -> list[msgspec.Raw]:
-    """The variants, undecoded. Raises Unfit when they are not a list, or too long a one."""
+    """The variants, undecoded. Raises InvalidRecord when they are not a list, or too long a one."""
     raw = fields.get("variants")
     if raw is None:
-        raise Unfit(_missing("variants"))
+        raise InvalidRecord(_missing("variants"))
     try:
         return msgspec.json.decode(raw, type=_RawVariants)
     except FAULTS as error:
-        raise Unfit(_invalid("variants", raw, error)) from None
+        raise InvalidRecord(_invalid("variants", raw, error)) from None
 
 
 def repaired(fields: Raws) -> Repaired:
-    """The product of `fields` without what makes no sense. Raises Unfit."""
+    """The product of `fields` without what makes no sense. Raises InvalidRecord."""
     faults: list[Fault] = []
     variant_faults: list[tuple[str, Fault]] = []
     raws = raw_variants(fields)
@@ -91,7 +91,7 @@ def _variants(raws: list[msgspec.Raw], faults: list[tuple[str, Fault]]) -> Itera
             fields = fields_of(bytes(raw))
             identifier = id_in(fields)
             yield VariantLine(**_values(VariantLine, fields, own))
-        except Unfit as unfit:
+        except InvalidRecord as unfit:
             own.append(unfit.fault)
         faults += [(identifier, fault) for fault in own]
 
@@ -102,14 +102,14 @@ def _values(kind: type[StructT], sent: Raws, faults: list[Fault]) -> dict[str, A
         raw = sent.get(known.name)
         if raw is None:
             if known.required:
-                raise Unfit(_missing(known.name))
+                raise InvalidRecord(_missing(known.name))
             continue
         try:
             values[known.name] = msgspec.json.decode(raw, type=known.type, strict=False)
         except FAULTS as error:
             fault = _invalid(known.name, raw, error)
             if known.name in VITAL:
-                raise Unfit(fault) from None
+                raise InvalidRecord(fault) from None
             faults.append(fault)
     return values
 

@@ -32,7 +32,7 @@ def undecodable(
         variant_id=variant_id,
         field=field,
         sample="" if missing else _sample(raw, steps),
-        product_set_aside=is_product,
+        product_rejected=is_product,
     )
 
 
@@ -55,7 +55,7 @@ def _not_utf8(raw: msgspec.Raw, *, product_id: str, variant_id: str, is_product:
         variant_id=variant_id,
         field=name,
         sample=str(value)[:SAMPLE_LENGTH],
-        product_set_aside=is_product,
+        product_rejected=is_product,
     )
 
 
@@ -68,7 +68,7 @@ def reported(error: GraphqlError, *, product_id: str, variant_id: str = "", is_p
         product_id=product_id,
         variant_id=variant_id,
         field=names[-1] if names and names[-1] not in {"nodes", "product"} else "",
-        product_set_aside=is_product,
+        product_rejected=is_product,
     )
 
 
@@ -78,7 +78,7 @@ def unreadable(product_id: str) -> RecordIssue:
         reason=IssueReason.SOURCE_ERROR,
         message="Shopify fails to deliver this product, also when it is asked for alone",
         product_id=product_id,
-        product_set_aside=True,
+        product_rejected=True,
     )
 
 
@@ -90,7 +90,7 @@ def without_id(gid: str, product_id: str = "") -> RecordIssue:
         product_id=product_id,
         field="id",
         sample=gid[:SAMPLE_LENGTH],
-        product_set_aside=not product_id,
+        product_rejected=not product_id,
     )
 
 
@@ -148,7 +148,7 @@ def bad_time(product_id: str, variant_id: str = "") -> RecordIssue:
         product_id=product_id,
         variant_id=variant_id,
         field="updatedAt",
-        product_set_aside=not variant_id,
+        product_rejected=not variant_id,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 import msgspec
 
 from connector_svc.domain.issue import RecordIssue
-from connector_svc.domain.text import UNSOUND
+from connector_svc.domain.text import MALFORMED_ERRORS
 from connector_svc.platforms.shopify import issues
 from connector_svc.platforms.shopify.answer import GraphqlError
 from connector_svc.platforms.shopify.blame import Blame, listed_blames, page_blames, single_blame
@@ -58,7 +58,7 @@ def page_nodes(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> tuple[list[
     if not blames:
         try:
             page = _TYPED_PAGE.decode(data)
-        except UNSOUND:
+        except MALFORMED_ERRORS:
             pass
         else:
             return [_sound(node) for node in page.products.nodes], page.products.page_info
@@ -75,7 +75,7 @@ def listed_nodes(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> list[Foun
     if not blames:
         try:
             return [None if node is None else _sound(node) for node in _TYPED_LIST.decode(data).nodes]
-        except UNSOUND:
+        except MALFORMED_ERRORS:
             pass
     raws = _framed(_LOOSE_LIST, data).nodes
     return [
@@ -90,7 +90,7 @@ def single_node(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> Found | No
     if blame is None:
         try:
             node = _TYPED_SINGLE.decode(data).product
-        except UNSOUND:
+        except MALFORMED_ERRORS:
             pass
         else:
             return None if node is None else _sound(node)
@@ -115,7 +115,7 @@ def _salvaged(raw: msgspec.Raw, blame: Blame | None) -> Found:
     if blame is None:
         try:
             return _sound(_TYPED_PRODUCT.decode(raw))
-        except UNSOUND:
+        except MALFORMED_ERRORS:
             blame = Blame()
             blamed = False
     else:
@@ -126,7 +126,7 @@ def _salvaged(raw: msgspec.Raw, blame: Blame | None) -> Found:
         return Found(product_id=product_id, node=None, issues=(issue,), blamed=True)
     try:
         loose = _LOOSE_PRODUCT.decode(raw)
-    except UNSOUND as error:
+    except MALFORMED_ERRORS as error:
         issue = issues.undecodable(raw, error, product_id=product_id, is_product=True)
         return Found(product_id=product_id, node=None, issues=(issue,), blamed=blamed)
     return _with_sound_variants(loose, product_id, blame.variants, blamed)
@@ -146,7 +146,7 @@ def _with_sound_variants(
             continue
         try:
             sound.append(_VARIANT.decode(raw))
-        except UNSOUND as error:
+        except MALFORMED_ERRORS as error:
             variant_id = _id_in(raw, "ProductVariant")
             wrong.append(
                 issues.undecodable(raw, error, product_id=product_id, variant_id=variant_id, is_product=False)

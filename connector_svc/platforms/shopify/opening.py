@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from connector_svc.domain.errors import SourceForbidden, SourceRedirected
-from connector_svc.domain.shop import ShopFacts
+from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, forbidden, platform_fails
 from connector_svc.platforms.shopify.ids import number_of
@@ -26,7 +26,7 @@ _NO_INVENTORY = (
 class Opening:
     """What the shop told."""
 
-    facts: ShopFacts
+    shop_info: ShopInfo
     platform_time: datetime | None
     inventory: bool
     """Whether we may read inventory items."""
@@ -51,7 +51,7 @@ async def open_shop(client: ShopifyClient, *, search: str | None = None) -> Open
     if not _may_read(scopes, "products"):
         raise forbidden(client.shop, "read_products")
     inventory = _may_read(scopes, "inventory") or await _shows_inventory(client)
-    facts = ShopFacts(
+    facts = ShopInfo(
         currency_code=data.shop.currency_code,
         platform_shop_id=number_of(data.shop.id, "Shop"),
         shop_name=data.shop.name,
@@ -63,7 +63,7 @@ async def open_shop(client: ShopifyClient, *, search: str | None = None) -> Open
     )
     status = answer.cost.throttle_status
     return Opening(
-        facts=facts,
+        shop_info=facts,
         platform_time=answer.platform_time,
         inventory=inventory,
         restore_rate=status.restore_rate if status else None,

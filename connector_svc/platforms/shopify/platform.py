@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
-from connector_svc.domain.checkpoint import unseal
+from connector_svc.domain.checkpoint import decode_checkpoint
 from connector_svc.domain.errors import CheckpointExpired
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReporter
-from connector_svc.domain.shop import Shop, ShopFacts
+from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
 from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
@@ -51,9 +51,9 @@ class ShopifyPlatform:
         self._bulk = bulk or BulkPolicy()
         self._wanted = wanted
 
-    async def check(self, shop: Shop) -> ShopFacts:
+    async def check(self, shop: Shop) -> ShopInfo:
         """Scopes, currency, counts and the version that answers, by one call. Raises SourceFailure."""
-        return (await open_shop(self._client(shop, _ignore))).facts
+        return (await open_shop(self._client(shop, _ignore))).shop_info
 
     async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
         """See `Platform.fetch`. Two pages are held at most: the one being consumed and the next."""
@@ -71,11 +71,11 @@ class ShopifyPlatform:
             async for event in events:
                 yield event
 
-    async def abandon(self, shop: Shop, checkpoint: bytes) -> bool:
+    async def cancel_job(self, shop: Shop, checkpoint: bytes) -> bool:
         """Ends the bulk job that the checkpoint names and no other one; waits a moment until it has ended."""
         request = FetchRequest(shop=shop, checkpoint=checkpoint)
         try:
-            position = unseal(request, fingerprint=FINGERPRINT, position_type=Position)
+            position = decode_checkpoint(request, fingerprint=FINGERPRINT, position_type=Position)
         except CheckpointExpired:
             return False
         if position is None or not position.job:

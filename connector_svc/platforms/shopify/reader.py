@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from connector_svc.domain.checkpoint import unseal
+from connector_svc.domain.checkpoint import decode_checkpoint
 from connector_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, WaitReporter
 from connector_svc.platforms.shopify import strategy
@@ -70,7 +70,7 @@ class Reader:
 
     async def events(self) -> AsyncGenerator[FetchEvent, None]:
         """Header, batches, end."""
-        resumed = unseal(self._request, fingerprint=FINGERPRINT, position_type=Position)
+        resumed = decode_checkpoint(self._request, fingerprint=FINGERPRINT, position_type=Position)
         opening = await open_shop(self._client, search=self._rough_search())
         if self._request.product_ids:
             async with aclosing(self._named(opening)) as events:
@@ -78,8 +78,8 @@ class Reader:
                     yield event
             return
         choice, position = await self._chosen(opening, resumed)
-        self._currency = position.currency or opening.facts.currency_code
-        self._check_currency(opening.facts.currency_code)
+        self._currency = position.currency or opening.shop_info.currency_code
+        self._check_currency(opening.shop_info.currency_code)
         yield self._header(opening, position, choice, is_resumed=resumed is not None)
         tally = Tally(self._request, position)
         pages = self._pages(opening, choice)
@@ -103,7 +103,7 @@ class Reader:
             async for batch in batches:
                 yield batch
         counts = tally.position.counts
-        yield self._end(tally, counts.emitted + counts.set_aside)
+        yield self._end(tally, counts.emitted + counts.rejected)
 
     async def _whole(
         self, tally: Tally, opening: Opening, pages: Pages | Hydration, search: str | None
@@ -128,7 +128,7 @@ class Reader:
 
     async def _stock(self, tally: Tally, opening: Opening) -> AsyncGenerator[Batch, None]:
         """What changed of variants whose product's date did not move."""
-        if not is_due(self._request, tally.position.watermark, opening.facts.item_count):
+        if not is_due(self._request, tally.position.watermark, opening.shop_info.item_count):
             return
         sweep = StockSweep(self._client, tally, inventory=opening.inventory, pause=self._pause)
         async with aclosing(sweep.batches()) as batches:
@@ -257,9 +257,9 @@ class Reader:
         is_full = self._request.updated_after is None
         return Position(
             watermark=opening.platform_time or self._clock(),
-            estimated_products=opening.facts.product_count,
-            estimated_items=opening.facts.item_count if is_full else None,
-            currency=opening.facts.currency_code,
+            estimated_products=opening.shop_info.product_count,
+            estimated_items=opening.shop_info.item_count if is_full else None,
+            currency=opening.shop_info.currency_code,
         )
 
     def _rough_search(self) -> str | None:
@@ -275,7 +275,7 @@ class Reader:
         self, opening: Opening, position: Position, choice: strategy.Choice, *, is_resumed: bool
     ) -> Header:
         return Header(
-            facts=opening.facts,
+            shop_info=opening.shop_info,
             strategy=choice.strategy,
             strategy_reason=choice.reason,
             watermark=position.watermark,
@@ -283,7 +283,7 @@ class Reader:
             estimated_product_count=position.estimated_products,
             estimated_item_count=position.estimated_items,
             resume_is_expensive=bool(position.job),
-            notes=unseen(self._request, opening.facts.item_count),
+            notes=unseen(self._request, opening.shop_info.item_count),
         )
 
     def _end(self, tally: Tally, count: int) -> End:
@@ -292,7 +292,7 @@ class Reader:
         return End(
             source_count=count,
             emitted_count=counts.emitted,
-            set_aside_count=counts.set_aside,
+            rejected_count=counts.rejected,
             emitted_item_count=counts.emitted_items,
             warnings=tally.position.warnings,
             all_listed=departures is not None and departures.all_listed,

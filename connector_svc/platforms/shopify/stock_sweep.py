@@ -18,7 +18,7 @@ import msgspec
 from connector_svc.domain.errors import SourceQueryRefused
 from connector_svc.domain.fetch import Batch, FetchRequest, Offer, StockLevel
 from connector_svc.domain.product import ProductStatus
-from connector_svc.domain.text import UNSOUND, Code
+from connector_svc.domain.text import MALFORMED_ERRORS, Code
 from connector_svc.platforms.shopify.answer import Answer
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.faults import CursorRefused, PlatformStumbled, QueryTooDear, platform_fails
@@ -130,7 +130,7 @@ def _level(raw: msgspec.Raw) -> StockLevel | None:
     """None: it does not follow the schema. The pass that reads its product says so."""
     try:
         node = _VARIANT.decode(raw)
-    except UNSOUND:
+    except MALFORMED_ERRORS:
         return None
     variant_id, product_id = number_of(node.id, "ProductVariant"), number_of(node.product.id, "Product")
     before = node.compare_at_price

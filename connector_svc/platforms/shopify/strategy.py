@@ -29,7 +29,7 @@ def resumed(position: Position, wanted: Wanted) -> Choice:
     """A pass goes on as it was; one that has left its job goes on by pages."""
     if position.job:
         return Choice(strategy=BULK, reason="the pass goes on with the bulk job that it started")
-    delivered = position.counts.emitted + position.counts.set_aside
+    delivered = position.counts.emitted + position.counts.rejected
     return _without_bulk(
         (position.estimated_products or 0) - delivered, "the pass goes on behind the last product", wanted
     )
@@ -38,12 +38,12 @@ def resumed(position: Position, wanted: Wanted) -> Choice:
 def first(request: FetchRequest, opening: Opening, policy: BulkPolicy, wanted: Wanted) -> Choice:
     """Bulk for a large first load: it costs no query points, but gives nothing before it has ended."""
     if request.updated_after is not None:
-        return _without_bulk(opening.facts.product_count or 0, "only what changed is read", wanted)
+        return _without_bulk(opening.shop_info.product_count or 0, "only what changed is read", wanted)
     if wanted is Wanted.AUTO:
         return _fastest(opening, policy)
     if wanted is Wanted.BULK:
         return Choice(strategy=BULK, reason=_TOLD)
-    return _without_bulk(opening.facts.product_count or 0, _TOLD, wanted)
+    return _without_bulk(opening.shop_info.product_count or 0, _TOLD, wanted)
 
 
 def named() -> Choice:
@@ -53,11 +53,11 @@ def named() -> Choice:
 
 def refused(refusal: str, opening: Opening, wanted: Wanted) -> Choice:
     """Bulk would have been right and cannot be had."""
-    return _without_bulk(opening.facts.product_count or 0, f"no bulk job, since {refusal}", wanted)
+    return _without_bulk(opening.shop_info.product_count or 0, f"no bulk job, since {refusal}", wanted)
 
 
 def _fastest(opening: Opening, policy: BulkPolicy) -> Choice:
-    count = opening.facts.product_count
+    count = opening.shop_info.product_count
     if count is None:
         return Choice(strategy=PAGING, reason="Shopify does not tell how many products there are")
     is_fast = (opening.restore_rate or 0) >= policy.fast_restore_rate

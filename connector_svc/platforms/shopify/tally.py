@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from connector_svc.domain.checkpoint import seal
+from connector_svc.domain.checkpoint import encode_checkpoint
 from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product, Variant
@@ -104,7 +104,7 @@ class Tally:
         draft.issues.extend(record.issues)
         counts = self.position.counts
         if record.product is None:
-            counts = counts.plus(set_aside=1)
+            counts = counts.plus(rejected=1)
         else:
             draft.products.append(record.product)
             counts = counts.plus(emitted=1, emitted_items=len(record.product.variants))
@@ -125,7 +125,7 @@ class Tally:
 
     def _sealed(self) -> bytes:
         self._advance(delivered=self.delivered.packed())
-        return seal(self._request, fingerprint=FINGERPRINT, position=self.position)
+        return encode_checkpoint(self._request, fingerprint=FINGERPRINT, position=self.position)
 
     def _advance(self, **changes: object) -> None:
         self.position = msgspec.structs.replace(self.position, **changes)

@@ -68,7 +68,7 @@ async def list_ids(client: StoreClient, window: Params) -> Listing:
 
 def is_proven(position: Position, pager: ProductPager) -> bool:
     """Whether counts alone prove that all products came."""
-    received = position.counts.emitted + position.counts.set_aside
+    received = position.counts.emitted + position.counts.rejected
     return pager.steady and pager.total == position.estimated_products == received
 
 
@@ -88,7 +88,7 @@ def end_of(position: Position, source_count: int, *warnings: str, unlisted: int 
     return End(
         source_count=source_count,
         emitted_count=counts.emitted,
-        set_aside_count=counts.set_aside,
+        rejected_count=counts.rejected,
         emitted_item_count=counts.emitted_items,
         warnings=warnings,
         notes=notes,

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from connector_svc.domain.checkpoint import seal
+from connector_svc.domain.checkpoint import encode_checkpoint
 from connector_svc.domain.completeness import check_undelivered
 from connector_svc.domain.fetch import Batch, End, FetchRequest
 from connector_svc.domain.issue import RecordIssue
@@ -133,7 +133,7 @@ class ProductDelivery:
         """`place`: where the pass continues after these products."""
         products: list[Product] = []
         issues: list[RecordIssue] = []
-        set_aside = nameless = 0
+        rejected = nameless = 0
         for listed in entry[0]:
             family = _family(entry, listed)
             if family.gone:
@@ -143,14 +143,14 @@ class ProductDelivery:
             if parsed.product is not None:
                 products.append(parsed.product)
             else:
-                set_aside += 1
+                rejected += 1
                 nameless += listed.record.id is None
         items = sum(len(product.variants) for product in products)
         after = msgspec.structs.replace(
             position,
             last_id=place.last_id,
             offset=place.offset,
-            counts=position.counts.plus(emitted=len(products), emitted_items=items, set_aside=set_aside),
+            counts=position.counts.plus(emitted=len(products), emitted_items=items, rejected=rejected),
             nameless=position.nameless + nameless,
         )
         return self._made(after, products=tuple(products), issues=tuple(issues)), after
@@ -166,7 +166,7 @@ class ProductDelivery:
     ) -> Batch:
         return Batch(
             products=products,
-            checkpoint=seal(self._request, fingerprint=FINGERPRINT, position=position),
+            checkpoint=encode_checkpoint(self._request, fingerprint=FINGERPRINT, position=position),
             issues=issues,
             listed_product_ids=listed_product_ids,
             deleted_product_ids=deleted_product_ids,
@@ -174,7 +174,7 @@ class ProductDelivery:
 
 
 def _received(position: Position) -> int:
-    return position.counts.emitted + position.counts.set_aside
+    return position.counts.emitted + position.counts.rejected
 
 
 def _family(entry: Loaded, listed: Listed) -> Family:

@@ -31,7 +31,7 @@ def is_available(row: GoodsRow, price: Decimal | None, *, published: bool) -> bo
 def compare_at_price_of(row: GoodsRow, price: Decimal | None) -> Decimal | None:
     """The regular price while the store asks less; a sale that is over or to come leaves `price` regular.
 
-    Raises Unfit when the regular price is no price.
+    Raises InvalidRecord when the regular price is no price.
     """
     if price is None or not row.sale_price:
         return None

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from connector_svc.domain.fault import Fault, Unfit
+from connector_svc.domain.fault import Fault, InvalidRecord
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason, RecordIssue
 from connector_svc.domain.product import (
     Image,
@@ -61,17 +61,17 @@ class Parser:
     def parse(self, record: ProductRow | Broken, family: Family, blemishes: Sequence[Fault] = ()) -> Parsed:
         """The product of `record`; `family` holds its variations if it is variable. Never raises."""
         if isinstance(record, Broken):
-            return Parsed(product=None, issues=(record.fault.of(record.id, set_aside=True),))
+            return Parsed(product=None, issues=(record.fault.of(record.id, rejected=True),))
         issues = [fault.of(record.id) for fault in blemishes]
         try:
             product = self._product(record, family, issues)
-        except Unfit as unfit:
-            return Parsed(product=None, issues=(*issues, unfit.fault.of(record.id, set_aside=True)))
+        except InvalidRecord as unfit:
+            return Parsed(product=None, issues=(*issues, unfit.fault.of(record.id, rejected=True)))
         return Parsed(product=product, issues=tuple(issues))
 
     def _product(self, row: ProductRow, family: Family, issues: list[RecordIssue]) -> Product:
         if row.status in _NEVER_LISTED:
-            raise Unfit(_trashed(row))
+            raise InvalidRecord(_trashed(row))
         images = tuple([_image(image) for image in row.images if _is_absolute(image)])
         if len(images) < len(row.images):
             bad = (_bad_image("images", image) for image in row.images if not _is_absolute(image))
@@ -112,7 +112,7 @@ class Parser:
                 issues.extend(fault.of(row.id, child.id) for fault in family.blemishes_of(child))
             try:
                 variants.append(self._child(row, child, len(variants) + 1, issues))
-            except Unfit as unfit:
+            except InvalidRecord as unfit:
                 complete = False
                 issues.append(unfit.fault.of(row.id, child.id))
         return tuple(variants), complete
@@ -121,7 +121,7 @@ class Parser:
         self, parent: ProductRow, child: VariationRow | Broken, position: int, issues: list[RecordIssue]
     ) -> Variant:
         if isinstance(child, Broken):
-            raise Unfit(child.fault)
+            raise InvalidRecord(child.fault)
         options = tuple(
             [
                 SelectedOption(name=unescaped(choice.name), value=unescaped(choice.option))

@@ -9,16 +9,16 @@ from contextlib import aclosing
 from datetime import datetime
 
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReporter
-from connector_svc.domain.shop import Shop, ShopFacts
+from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
 from connector_svc.platforms.woocommerce.auth import Authenticator, QueryKeyShops
 from connector_svc.platforms.woocommerce.client import StoreClient
-from connector_svc.platforms.woocommerce.facts import read_facts
 from connector_svc.platforms.woocommerce.gate import MOST_CALLS
 from connector_svc.platforms.woocommerce.opening import open_store
 from connector_svc.platforms.woocommerce.products import PRODUCTS
 from connector_svc.platforms.woocommerce.reader import PassReader
 from connector_svc.platforms.woocommerce.routes import Route
+from connector_svc.platforms.woocommerce.shop_info import read_facts
 from connector_svc.platforms.woocommerce.site import Stores
 from connector_svc.platforms.woocommerce.variations import VariationLists
 
@@ -53,7 +53,7 @@ class WooCommercePlatform:
         self._query_shops = QueryKeyShops()
         self._stores = Stores(most_calls=min(MOST_CALLS, connections_per_host), monotonic=monotonic)
 
-    async def check(self, shop: Shop) -> ShopFacts:
+    async def check(self, shop: Shop) -> ShopInfo:
         """Name, currency, versions, number of products, and how variations will be read. Raises SourceFailure."""
         client = self._client(shop)
         facts = await read_facts(client, await open_store(client))
@@ -71,7 +71,7 @@ class WooCommercePlatform:
             async for event in events:
                 yield event
 
-    async def abandon(self, shop: Shop, checkpoint: bytes) -> bool:
+    async def cancel_job(self, shop: Shop, checkpoint: bytes) -> bool:
         """Nothing runs for us there."""
         return False
 

@@ -10,18 +10,18 @@ from typing import Final
 
 import msgspec
 
-from connector_svc.domain.checkpoint import unseal
+from connector_svc.domain.checkpoint import decode_checkpoint
 from connector_svc.domain.errors import CheckpointInvalid, SourceCurrencyChanged
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header
 from connector_svc.platforms.woocommerce.bounded import started
 from connector_svc.platforms.woocommerce.client import StoreClient
 from connector_svc.platforms.woocommerce.delivery import ProductDelivery
-from connector_svc.platforms.woocommerce.facts import StoreFacts, check_currency, read_facts
 from connector_svc.platforms.woocommerce.opening import open_store
 from connector_svc.platforms.woocommerce.parse import Parser
 from connector_svc.platforms.woocommerce.position import FINGERPRINT, Closing, Phase, Position
 from connector_svc.platforms.woocommerce.products import PRODUCTS
 from connector_svc.platforms.woocommerce.routes import Route
+from connector_svc.platforms.woocommerce.shop_info import StoreFacts, check_currency, read_facts
 from connector_svc.platforms.woocommerce.start import Start
 from connector_svc.platforms.woocommerce.sweep import Sweep
 from connector_svc.platforms.woocommerce.variations import VariationLists
@@ -50,7 +50,7 @@ class PassReader:
 
     async def events(self) -> AsyncGenerator[FetchEvent, None]:
         """See `Platform.fetch`."""
-        stored = unseal(self._request, fingerprint=FINGERPRINT, position_type=Position)
+        stored = decode_checkpoint(self._request, fingerprint=FINGERPRINT, position_type=Position)
         if stored is not None and stored.phase is Phase.STOCK and stored.closing is None:
             raise CheckpointInvalid(self._request.shop)
         name = await open_store(self._client)
@@ -72,7 +72,7 @@ class PassReader:
             watermark=self._clock().astimezone(UTC), route=Route.OFFICIAL, estimated_products=len(ids)
         )
         yield Header(
-            facts=facts.shop,
+            shop_info=facts.shop,
             strategy="ids",
             strategy_reason="these products were asked for",
             watermark=position.watermark,
@@ -88,9 +88,9 @@ class PassReader:
         await check_currency(self._client, facts)
         counts = position.counts
         yield End(
-            source_count=counts.emitted + counts.set_aside,
+            source_count=counts.emitted + counts.rejected,
             emitted_count=counts.emitted,
-            set_aside_count=counts.set_aside,
+            rejected_count=counts.rejected,
             emitted_item_count=counts.emitted_items,
         )
 
@@ -161,7 +161,7 @@ class PassReader:
             reason += "; then a look at the id of everything, and at stock and prices"
             reason += "" if position.route.is_bulk else " of products, not of variations"
         return Header(
-            facts=facts.shop,
+            shop_info=facts.shop,
             strategy="paging",
             strategy_reason=reason,
             watermark=position.watermark,

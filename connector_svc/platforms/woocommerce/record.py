@@ -12,9 +12,9 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from connector_svc.domain.fault import Fault, Unfit
+from connector_svc.domain.fault import Fault, InvalidRecord
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
-from connector_svc.domain.text import UNSOUND, is_too_long, with_marked_surrogates
+from connector_svc.domain.text import MALFORMED_ERRORS, is_too_long, with_marked_surrogates
 from connector_svc.platforms.woocommerce.wire import DECORATION, IdRow
 
 RowT = TypeVar("RowT", bound=IdRow)
@@ -83,7 +83,7 @@ class RecordReader(Generic[RowT]):
         for raw in raws:
             try:
                 items.append(self._single.decode(raw))
-            except UNSOUND:
+            except MALFORMED_ERRORS:
                 item, faults = self._repaired(raw)
                 items.append(item)
                 if faults and not isinstance(item, Broken):
@@ -94,7 +94,7 @@ class RecordReader(Generic[RowT]):
         """The record without the decorative fields that make no sense."""
         try:
             sent = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-        except UNSOUND:
+        except MALFORMED_ERRORS:
             fault = Fault(
                 reason=IssueReason.MISSING_ID,
                 field="",
@@ -107,7 +107,7 @@ class RecordReader(Generic[RowT]):
         try:
             for name, struct_field in self._fields.items():
                 self._take(name, struct_field, sent, values, faults)
-        except Unfit as unfit:
+        except InvalidRecord as unfit:
             return Broken(id=_id_of(sent, "id"), fault=unfit.fault, parent_id=_id_of(sent, "parent_id")), ()
         return self._row_type(**values), tuple(faults)
 
@@ -122,18 +122,18 @@ class RecordReader(Generic[RowT]):
         raw = sent.get(name)
         if raw is None:
             if struct_field.required:
-                raise Unfit(_missing(name))
+                raise InvalidRecord(_missing(name))
             return
         try:
             values[name] = _lenient(raw, struct_field.type)
-        except UNSOUND as error:
+        except MALFORMED_ERRORS as error:
             fault = _invalid(name, raw, error)
             if name == "stock_quantity" and _is_fraction(raw):
                 # Plugins sell by weight; whole units are what can be promised.
                 values[name] = math.floor(Decimal(bytes(raw).decode()))
                 fault = _rounded(name, raw, values[name])
             elif name not in DECORATION:
-                raise Unfit(fault) from None
+                raise InvalidRecord(fault) from None
             faults.append(fault)
 
 
@@ -169,7 +169,7 @@ def _is_text(kind: Any) -> bool:
 def _id_of(sent: Mapping[str, msgspec.Raw], name: str) -> int | None:
     try:
         return msgspec.json.decode(sent[name], type=int, strict=False)
-    except (KeyError, *UNSOUND):
+    except (KeyError, *MALFORMED_ERRORS):
         return None
 
 

@@ -14,9 +14,9 @@ from typing import Final
 
 import msgspec
 
-from connector_svc.domain.checkpoint import seal
+from connector_svc.domain.checkpoint import encode_checkpoint
 from connector_svc.domain.errors import SourceQueryRefused
-from connector_svc.domain.fault import Unfit
+from connector_svc.domain.fault import InvalidRecord
 from connector_svc.domain.fetch import Batch, End, FetchRequest, Offer, StockLevel
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
 from connector_svc.platforms.woocommerce.delivery import ProductDelivery
@@ -79,7 +79,7 @@ class Sweep:
         return End(
             source_count=closing.source_count,
             emitted_count=position.counts.emitted,
-            set_aside_count=position.counts.set_aside,
+            rejected_count=position.counts.rejected,
             emitted_item_count=position.counts.emitted_items,
             warnings=closing.warnings,
             notes=closing.notes if all_listed else (*closing.notes, _NOT_ALL_LISTED),
@@ -122,7 +122,7 @@ class Sweep:
         )
 
     def _checkpoint(self, position: Position) -> bytes:
-        return seal(self._request, fingerprint=FINGERPRINT, position=position)
+        return encode_checkpoint(self._request, fingerprint=FINGERPRINT, position=position)
 
 
 def _place(position: Position) -> Place:
@@ -159,7 +159,7 @@ def _level(row: GoodsRow, product_id: int, *, published: bool) -> StockLevel | N
     try:
         price = price_of(row.price, "price")
         offer = Offer(sku=row.sku, price=price, compare_at_price=compare_at_price_of(row, price))
-    except Unfit:
+    except InvalidRecord:
         return None
     return StockLevel(
         product_id=str(product_id),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from connector_svc.domain.fault import Fault, Unfit
+from connector_svc.domain.fault import Fault, InvalidRecord
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,7 +27,7 @@ def price_of(text: str, field: str) -> Decimal | None:
         return None
     price = decimal_of(text)
     if price is None:
-        raise Unfit(_wrong(IssueReason.INVALID_PRICE, field, "is no price", text))
+        raise InvalidRecord(_wrong(IssueReason.INVALID_PRICE, field, "is no price", text))
     return price
 
 
@@ -37,7 +37,7 @@ def decimal_of(text: str) -> Decimal | None:
 
 
 def utc(moment: datetime | None, field: str = "date_modified_gmt") -> datetime | None:
-    """`moment`, which is UTC already unless it says otherwise. Raises Unfit outside the calendar."""
+    """`moment`, which is UTC already unless it says otherwise. Raises InvalidRecord outside the calendar."""
     if moment is None:
         return None
     if moment.tzinfo is None:
@@ -46,7 +46,9 @@ def utc(moment: datetime | None, field: str = "date_modified_gmt") -> datetime |
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise Unfit(_wrong(IssueReason.INVALID_FIELD, field, "is outside the calendar", str(moment))) from None
+        raise InvalidRecord(
+            _wrong(IssueReason.INVALID_FIELD, field, "is outside the calendar", str(moment))
+        ) from None
 
 
 def _wrong(reason: IssueReason, field: str, how: str, value: str) -> Fault:

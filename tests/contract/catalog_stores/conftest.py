@@ -14,20 +14,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.shop import ShopKey, ShopProfile
 from catalog_svc.domain.source import SourceBatch, SourceHeader
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.domain.sync import ClaimedSync, Sync, SyncMode
 from catalog_svc.source import decode
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.sweeps import SweepStore
-from catalog_svc.storage.sync_commands import OrderStore
+from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.syncs import SyncStore
-from catalog_svc.usecases.ports import Batches, Leases, Orders, Sweeps, Syncs
+from catalog_svc.usecases.ports import Batches, Leases, Sweeps, SyncCommands, Syncs
 from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
 from tests.fakes.memory_leases import MemoryLeases
-from tests.fakes.memory_orders import MemoryOrders, MemorySyncs
+from tests.fakes.memory_sync_commands import MemorySyncCommands, MemorySyncs
 from tests.fakes.product_source import WATERMARK
 from tests.integration.catalog_svc.conftest import CatalogWorld
 
@@ -46,7 +46,7 @@ HEADER = SourceHeader(
 class Replica:
     """The stores of one replica."""
 
-    orders: Orders
+    commands: SyncCommands
     leases: Leases
     batches: Batches
     sweeps: Sweeps
@@ -54,8 +54,8 @@ class Replica:
 
     async def order(self, mode: SyncMode = SyncMode.FULL, shop: ShopKey = SHOP, **more: object) -> Sync:
         values: dict[str, object] = {"request_id": "", "allow_mass_delete": False} | more
-        return await self.orders.start(
-            SyncOrder(
+        return await self.commands.start(
+            StartSyncCommand(
                 shop=shop,
                 mode=mode,
                 overlap=timedelta(minutes=5),
@@ -104,7 +104,7 @@ class PostgresStores:
     def replica(self) -> Replica:
         database, ttl = Database(self._world.engine), timedelta(seconds=15)
         return Replica(
-            orders=OrderStore(database),
+            commands=SyncCommandStore(database),
             leases=LeaseStore(database, owner=uuid4(), ttl=ttl),
             batches=BatchStore(database, ttl=ttl),
             sweeps=SweepStore(database, ttl=ttl),
@@ -141,7 +141,7 @@ class MemoryStores:
     def replica(self) -> Replica:
         link = MemoryLink(self.catalog)
         return Replica(
-            orders=MemoryOrders(link),
+            commands=MemorySyncCommands(link),
             leases=MemoryLeases(link),
             batches=MemoryBatches(link),
             sweeps=MemorySweeps(link),

@@ -51,7 +51,7 @@ async def test_a_silent_owner_is_replaced_and_may_do_nothing_any_more(stores: St
     before = await new.syncs.get(claimed.sync.sync_id)
     for attempt in (
         old.leases.renew(claimed.lease),
-        old.leases.regain(claimed.lease),
+        old.leases.reacquire(claimed.lease),
         old.leases.begin(claimed.lease, HEADER),
         old.leases.end(claimed.lease, SyncState.FAILED, REVOKED),
         old.sweeps.step(claimed.lease, claimed.sync.shop),
@@ -99,7 +99,7 @@ async def test_who_dies_after_its_attempt_has_ended_did_not_die_of_it(stores: St
 
     # And so may the one after a lost connection to the database, but only once it has begun.
     await replica.leases.begin(blamed.lease, HEADER)
-    assert (await replica.leases.regain(blamed.lease)).claims_without_progress == 1
+    assert (await replica.leases.reacquire(blamed.lease)).claims_without_progress == 1
     await replica.leases.begin(blamed.lease, HEADER)
     await stores.expire(blamed.sync.sync_id)
     assert (await stores.replica().claim()).claims_without_progress == 2
@@ -108,7 +108,7 @@ async def test_who_dies_after_its_attempt_has_ended_did_not_die_of_it(stores: St
 async def test_an_owner_that_lost_touch_finds_out_where_it_stands(replica: Replica) -> None:
     claimed = await begun(replica)
     lease = await apply(replica, claimed, batch(product("1"), checkpoint=b"here"))
-    regained = await replica.leases.regain(claimed.lease)
+    regained = await replica.leases.reacquire(claimed.lease)
     assert (regained.lease, regained.checkpoint) == (lease, b"here")
     assert regained.sync == await replica.syncs.get(claimed.sync.sync_id)
 
@@ -122,13 +122,13 @@ async def test_a_price_that_is_none_rejects_its_product_and_nothing_else(
     changed = batch(product("1", price=price), product("2", title="New"), product("3"))
     await apply(replica, claimed, changed)
     progress = (await replica.syncs.get(claimed.sync.sync_id)).progress
-    assert (progress.products.seen, progress.products.set_aside, progress.issue_count) == (2, 1, 1)
+    assert (progress.products.seen, progress.products.rejected, progress.issue_count) == (2, 1, 1)
     assert await live(stores) == {"1", "2", "3"}
     assert (await stores.items())["1-1"][1] == "5.00"
     assert "1" in await stores.seen()
 
 
-async def test_a_product_with_several_issues_is_set_aside_once(replica: Replica) -> None:
+async def test_a_product_with_several_issues_is_rejected_once(replica: Replica) -> None:
     claimed = await begun(replica)
     issues = [
         pb.RecordIssue(product_id="1", field="title", product_set_aside=True),
@@ -139,7 +139,7 @@ async def test_a_product_with_several_issues_is_set_aside_once(replica: Replica)
     ]
     await apply(replica, claimed, batch(issues=issues))
     progress = (await replica.syncs.get(claimed.sync.sync_id)).progress
-    assert (progress.products.set_aside, progress.issue_count) == (4, 5)
+    assert (progress.products.rejected, progress.issue_count) == (4, 5)
 
 
 # -- a batch, once
@@ -205,7 +205,7 @@ async def test_a_product_that_came_incomplete_loses_no_items(stores: Stores, rep
     assert all(is_live for *_, is_live in (await stores.items()).values())
 
 
-async def test_set_aside_records_are_counted_and_taken_for_present(stores: Stores, replica: Replica) -> None:
+async def test_rejected_records_are_counted_and_taken_for_present(stores: Stores, replica: Replica) -> None:
     await stored(replica, product("1"), product("2"))
     claimed = await begun(replica)
     aside = pb.RecordIssue(
@@ -213,7 +213,7 @@ async def test_set_aside_records_are_counted_and_taken_for_present(stores: Store
     )
     lease = await apply(replica, claimed, batch(product("1"), issues=[aside]))
     sync = await swept(replica, claimed, lease)
-    assert (sync.progress.issue_count, sync.progress.products.set_aside) == (1, 1)
+    assert (sync.progress.issue_count, sync.progress.products.rejected) == (1, 1)
     assert await live(stores) == {"1", "2"}
 
 
@@ -334,8 +334,8 @@ async def test_a_cancel_takes_the_right_to_write_and_what_was_stored_stays(
 ) -> None:
     claimed = await begun(replica)
     lease = await apply(replica, claimed, batch(product("1")))
-    cancelled = await replica.orders.cancel(claimed.sync.sync_id)
-    assert await replica.orders.cancel(claimed.sync.sync_id) == cancelled
+    cancelled = await replica.commands.cancel(claimed.sync.sync_id)
+    assert await replica.commands.cancel(claimed.sync.sync_id) == cancelled
     for attempt in (apply(replica, claimed, batch(product("2")), lease), replica.leases.renew(lease)):
         with pytest.raises(LeaseLost):
             await attempt
@@ -346,15 +346,15 @@ async def test_a_cancel_takes_the_right_to_write_and_what_was_stored_stays(
 async def test_what_has_succeeded_is_neither_cancelled_nor_resumed(replica: Replica) -> None:
     sync = await stored(replica, product("1"))
     with pytest.raises(SyncNotCancellable):
-        await replica.orders.cancel(sync.sync_id)
+        await replica.commands.cancel(sync.sync_id)
     with pytest.raises(SyncNotResumable):
-        await replica.orders.resume(sync.sync_id, request_id="", correlation_id="")
+        await replica.commands.resume(sync.sync_id, request_id="", correlation_id="")
 
 
 async def test_a_resumed_sync_goes_on_in_its_parents_pass(stores: Stores, replica: Replica) -> None:
     await stored(replica, product("1"), product("2"), product("3"))
     parent = await failed(replica, product("1"))
-    child = await replica.orders.resume(parent.sync_id, request_id="", correlation_id="")
+    child = await replica.commands.resume(parent.sync_id, request_id="", correlation_id="")
     assert (child.revision, child.parent_sync_id, child.progress.products) == (
         1,
         parent.sync_id,
@@ -374,7 +374,7 @@ async def test_only_the_latest_sync_with_something_stored_is_resumed(replica: Re
     fruitless = await failed(replica)
     for sync in (old, fruitless):
         with pytest.raises(SyncNotResumable):
-            await replica.orders.resume(sync.sync_id, request_id="", correlation_id="")
+            await replica.commands.resume(sync.sync_id, request_id="", correlation_id="")
 
 
 async def test_the_end_of_a_pass_purges_the_ids_that_it_met(stores: Stores, replica: Replica) -> None:
@@ -384,7 +384,7 @@ async def test_the_end_of_a_pass_purges_the_ids_that_it_met(stores: Stores, repl
     claimed = await begun(replica)
     await apply(replica, claimed, batch(product("2")))
     assert await stores.seen() == {"1", "2"}
-    await replica.sweeps.tidy_up(claimed.lease)
+    await replica.sweeps.finalize(claimed.lease)
     assert await stores.seen() == {"1"}
 
 

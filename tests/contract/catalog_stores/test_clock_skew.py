@@ -28,4 +28,4 @@ async def test_a_pass_overtaken_by_a_replica_whose_clock_is_behind_is_not_resume
     later = await begun(replica)
     await replica.leases.end(later.lease, SyncState.FAILED, REVOKED)
     with pytest.raises(SyncNotResumable):
-        await replica.orders.resume(parent.sync_id, request_id="", correlation_id="")
+        await replica.commands.resume(parent.sync_id, request_id="", correlation_id="")

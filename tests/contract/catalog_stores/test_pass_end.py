@@ -86,7 +86,7 @@ async def test_what_the_pass_itself_rejected_is_not_told_as_lacking(replica: Rep
     lease = await apply(replica, claimed, batch(product("1"), issues=[rejected], listed_product_ids=["3"]))
     assert await replica.sweeps.unstored(lease, after="", limit=10) == ["3"]
     parent = await replica.leases.end(lease, SyncState.FAILED, REVOKED)
-    await replica.orders.resume(parent.sync_id, request_id="", correlation_id="")
+    await replica.commands.resume(parent.sync_id, request_id="", correlation_id="")
     resumed = await replica.claim()
     assert await replica.sweeps.unstored(resumed.lease, after="", limit=10) == ["3"]
 

@@ -132,13 +132,13 @@ class Walk:
         if model.sync_id is None or self.dice.random() < 0.5:
             return
         if model.active:
-            await replica.orders.cancel(model.sync_id)
+            await replica.commands.cancel(model.sync_id)
             model.state, model.epoch, model.revision = SyncState.CANCELLED, model.epoch + 1, model.revision + 1
         elif model.state is SyncState.CANCELLED:
-            await replica.orders.cancel(model.sync_id)
+            await replica.commands.cancel(model.sync_id)
         else:
             with pytest.raises(SyncNotCancellable):
-                await replica.orders.cancel(model.sync_id)
+                await replica.commands.cancel(model.sync_id)
 
     async def resume(self) -> None:
         model, replica = self.model, self.stores.replica()
@@ -146,9 +146,9 @@ class Walk:
             return
         if model.active or not model.seen:
             with pytest.raises((SyncAlreadyRunning, SyncNotResumable)):
-                await replica.orders.resume(model.sync_id, request_id="", correlation_id="")
+                await replica.commands.resume(model.sync_id, request_id="", correlation_id="")
         else:
-            model.begin(await replica.orders.resume(model.sync_id, request_id="", correlation_id=""))
+            model.begin(await replica.commands.resume(model.sync_id, request_id="", correlation_id=""))
 
     async def end(self) -> None:
         if self.hands and self.dice.random() < 0.3:
@@ -172,7 +172,7 @@ class Walk:
             return
         replica, _, lease = self.dice.choice(self.hands[-3:])
         if self.model.owns(lease):
-            regained = await replica.leases.regain(lease)
+            regained = await replica.leases.reacquire(lease)
             assert regained.lease.next_seq == self.model.next_seq
             self.model.free = False
         else:

@@ -27,6 +27,6 @@ async def test_a_resume_that_is_repeated_while_it_is_being_answered_makes_one_sy
     parent = await replica.leases.end(lease, SyncState.FAILED, error)
     replicas = [stores.replica() for _ in range(6)]
     answers = await asyncio.gather(
-        *(one.orders.resume(parent.sync_id, request_id="r", correlation_id="") for one in replicas)
+        *(one.commands.resume(parent.sync_id, request_id="r", correlation_id="") for one in replicas)
     )
     assert len({sync.sync_id for sync in answers}) == 1

@@ -13,7 +13,7 @@ from yarl import URL
 
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import Surroundings, utc_now
+from connector_svc.http.caller import HttpDependencies, utc_now
 from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
@@ -235,7 +235,7 @@ async def _running(spec: ShopSpec, scratch: Path, make: PlatformMaker | None) ->
             endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}),
             tls=tls.context(store.ca_file),
         )
-        async with open_http(config, Surroundings(sleep=_at_once)) as http:
+        async with open_http(config, HttpDependencies(sleep=_at_once)) as http:
             yield DevstoreHarness(spec, store, http, clock, make)
 
 

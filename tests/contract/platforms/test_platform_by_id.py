@@ -10,7 +10,7 @@ from tests.contract.platforms.passes import Pass, fetch
 
 def read(found: Pass) -> set[str]:
     """The products that came, or that were rejected by name."""
-    return {*found.ids, *(issue.product_id for issue in found.issues if issue.product_set_aside)}
+    return {*found.ids, *(issue.product_id for issue in found.issues if issue.product_rejected)}
 
 
 async def test_named_products_come_as_a_full_pass_delivers_them_and_no_others(source: PlatformHarness) -> None:

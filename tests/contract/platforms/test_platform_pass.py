@@ -33,17 +33,17 @@ async def test_a_pass_is_a_header_then_batches_then_an_end(source: PlatformHarne
 
 async def test_every_product_comes_exactly_once(source: PlatformHarness) -> None:
     found = await fetch(source)
-    aside = [issue.product_id for issue in found.issues if issue.product_set_aside]
+    aside = [issue.product_id for issue in found.issues if issue.product_rejected]
     assert Counter([*found.ids, *aside]) == Counter(source.truth().titles.keys())
 
 
 async def test_the_counts_of_the_end_are_those_of_the_shop(source: PlatformHarness) -> None:
     found = await fetch(source)
     truth = source.truth()
-    aside = sum(issue.product_set_aside for issue in found.issues)
+    aside = sum(issue.product_rejected for issue in found.issues)
     assert found.end.source_count == len(truth.titles)
     assert found.end.emitted_count == len(found.ids)
-    assert found.end.set_aside_count == aside
+    assert found.end.rejected_count == aside
     assert found.end.emitted_count + aside == found.end.source_count
     assert found.end.emitted_item_count == sum(len(product.variants) for product in found.products)
 
@@ -80,7 +80,7 @@ async def test_values_are_of_the_domains_kinds(source: PlatformHarness) -> None:
             assert variant.price is None or isinstance(variant.price, Decimal)
         for image in product.images:
             assert re.match("https?://", image.url)
-    assert found.header.facts.currency_code == source.truth().currency
+    assert found.header.shop_info.currency_code == source.truth().currency
     assert found.header.watermark.tzinfo is UTC or found.header.watermark.utcoffset() == timedelta()
 
 
@@ -93,9 +93,9 @@ async def test_no_batch_is_larger_than_asked_for(source: PlatformHarness, most: 
 
 async def test_an_empty_shop_has_a_header_and_an_end_of_zeros(empty: PlatformHarness) -> None:
     found = await fetch(empty)
-    assert found.header.facts.currency_code == empty.truth().currency
+    assert found.header.shop_info.currency_code == empty.truth().currency
     assert found.ids == []
-    counts = (found.end.source_count, found.end.emitted_count, found.end.set_aside_count)
+    counts = (found.end.source_count, found.end.emitted_count, found.end.rejected_count)
     assert (*counts, found.end.emitted_item_count) == (0, 0, 0, 0)
     assert found.end.warnings == ()
 
@@ -103,8 +103,8 @@ async def test_an_empty_shop_has_a_header_and_an_end_of_zeros(empty: PlatformHar
 async def test_a_check_tells_what_the_pass_finds(source: PlatformHarness) -> None:
     facts = await source.platform.check(source.shop)
     found = await fetch(source)
-    assert facts.currency_code == found.header.facts.currency_code
-    assert facts.served_api_version == found.header.facts.served_api_version
+    assert facts.currency_code == found.header.shop_info.currency_code
+    assert facts.served_api_version == found.header.shop_info.served_api_version
     assert facts.product_count == found.end.source_count
 
 

@@ -15,7 +15,7 @@ from connector_svc.domain.fetch import Batch, End, FetchRequest, Header, Wait
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product, Variant
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import Surroundings
+from connector_svc.http.caller import HttpDependencies
 from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
@@ -56,7 +56,7 @@ async def platform_at(
 ) -> AsyncIterator[Platform]:
     """The platform with its `options`, and SHOP found at `url`; retries wait for nothing."""
     config = HttpConfig(endpoints=Endpoints.of({SHOP.domain: str(url)}), tls=tls.context(ca))
-    async with open_http(config, Surroundings(sleep=_no_sleep)) as http:
+    async with open_http(config, HttpDependencies(sleep=_no_sleep)) as http:
         yield WooCommercePlatform(http, ring, lambda: datetime.now(UTC), **options)
 
 

@@ -133,7 +133,7 @@ async def test_an_empty_probe_with_a_count_keeps_the_official_route(tls: TlsFile
     seen = await _read(store, tls)
     assert "wc/v3/variations" in seen.headers[0].strategy_reason
     assert seen.headers[0].estimated_item_count == 60 - 12 + 156
-    assert seen.headers[0].facts.served_api_version == "wc/v3, WooCommerce 10.5.0"
+    assert seen.headers[0].shop_info.served_api_version == "wc/v3, WooCommerce 10.5.0"
     assert {path for _, path, _ in store.asked if path.endswith("variations")} == {"/wp-json/wc/v3/variations"}
 
 

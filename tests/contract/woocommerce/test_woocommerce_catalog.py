@@ -51,7 +51,7 @@ async def test_every_product_and_sellable_thing_comes_exactly_once(by_route: Pas
 
 async def test_the_end_counts_what_came(by_route: Pass) -> None:
     assert (by_route.end.source_count, by_route.end.emitted_count) == (PRODUCT_COUNT, PRODUCT_COUNT)
-    assert (by_route.end.set_aside_count, by_route.end.emitted_item_count) == (0, 201)
+    assert (by_route.end.rejected_count, by_route.end.emitted_item_count) == (0, 201)
     assert by_route.end.warnings == ()
 
 
@@ -148,7 +148,7 @@ async def test_times_are_utc_and_may_be_missing(seen: Pass) -> None:
 
 async def test_the_header_tells_name_currency_and_size(seen: Pass) -> None:
     (header,) = seen.headers
-    assert (header.facts.currency_code, header.facts.shop_name) == ("EUR", "Woo Lab small")
+    assert (header.shop_info.currency_code, header.shop_info.shop_name) == ("EUR", "Woo Lab small")
     assert header.estimated_product_count == PRODUCT_COUNT
     # 153 of live products, and three stale ones.
     assert header.estimated_item_count == 60 - 12 + 156
@@ -190,14 +190,14 @@ async def test_an_incremental_pass_holds_what_the_store_was_recorded_to_list(tls
 
 async def test_the_currency_is_found_where_older_or_narrower_stores_have_it(tls: TlsFiles) -> None:
     seen = await _read(ReplayStore(has_currencies=False), tls)
-    assert seen.headers[0].facts.currency_code == "EUR"
+    assert seen.headers[0].shop_info.currency_code == "EUR"
 
 
 async def test_notices_of_php_cost_nothing_but_a_note(tls: TlsFiles) -> None:
     notice = b"<br />\n<b>Warning</b>: Undefined array key 0 in /wp-content/plugins/x.php on line 7<br />\n"
     seen = await _read(ReplayStore(prints=notice), tls)
     assert seen.items().keys() == ITEM_IDS
-    assert any("PHP" in note for note in seen.headers[0].facts.notes)
+    assert any("PHP" in note for note in seen.headers[0].shop_info.notes)
     assert seen.end.warnings == ()
 
 

@@ -284,12 +284,12 @@ async def test_a_product_that_is_counted_and_cannot_be_loaded_is_named_and_the_p
     assert [(ids.index(key) + 1) for key in sorted(unloadable)] == [place for place, _ in places]
     seen = await _read(store, tls)
     assert {product.id for product in seen.products} == {str(key) for key in set(ids) - unloadable}
-    told = [issue for issue in seen.issues if issue.product_set_aside]
+    told = [issue for issue in seen.issues if issue.product_rejected]
     assert [(issue.reason, issue.product_id) for issue in told] == [(IssueReason.SOURCE_ERROR, "")] * len(places)
     for issue, (place, before) in zip(told, places, strict=True):
         assert f"at place {place} of its list" in issue.message
         assert (f"right after product {before})" in issue.message) == (before > 0)
-    counts = (seen.end.source_count, seen.end.emitted_count, seen.end.set_aside_count)
+    counts = (seen.end.source_count, seen.end.emitted_count, seen.end.rejected_count)
     assert counts == (60, 60 - len(places), len(places))
     assert len(seen.end.warnings) == 1
     assert seen.end.notes
@@ -332,7 +332,7 @@ async def test_a_store_that_counts_more_than_it_lists_tells_where_and_succeeds(t
             return reply
 
     seen = await _read(Hiding(), tls)
-    assert (seen.end.source_count, seen.end.emitted_count, seen.end.set_aside_count) == (61, 60, 1)
+    assert (seen.end.source_count, seen.end.emitted_count, seen.end.rejected_count) == (61, 60, 1)
     assert "at place 61" in seen.issues[0].message
     assert seen.end.warnings
 
@@ -346,17 +346,17 @@ async def test_a_product_added_at_the_end_is_still_read(tls: TlsFiles) -> None:
     assert (seen.end.source_count, seen.end.emitted_count, seen.end.warnings) == (61, 61, ())
 
 
-async def test_a_broken_variation_is_set_aside_alone(tls: TlsFiles) -> None:
+async def test_a_broken_variation_is_rejected_alone(tls: TlsFiles) -> None:
     store = ReplayStore()
     store.variations[68] = {**store.variations[68], "price": "abc"}
     store.products[16] = {**store.products[16], "price": "-3"}
     seen = await _read(store, tls)
     assert seen.items().keys() == ITEM_IDS - {"68", "16"}
-    assert [(issue.product_id, issue.variant_id, issue.product_set_aside) for issue in seen.issues] == [
+    assert [(issue.product_id, issue.variant_id, issue.product_rejected) for issue in seen.issues] == [
         ("16", "", True),
         ("66", "68", False),
     ]
-    assert (seen.end.emitted_count, seen.end.set_aside_count) == (59, 1)
+    assert (seen.end.emitted_count, seen.end.rejected_count) == (59, 1)
 
 
 async def test_a_variation_without_id_and_parent_does_not_cost_the_bulk_list(tls: TlsFiles) -> None:

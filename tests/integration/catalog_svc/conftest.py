@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.shop import ShopKey, ShopProfile
 from catalog_svc.domain.source import SourceHeader
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.domain.sync import ClaimedSync, Sync, SyncMode
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
@@ -23,12 +23,12 @@ from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.sweeps import SweepStore
-from catalog_svc.storage.sync_commands import OrderStore
+from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.syncs import SyncStore
 from catalog_svc.usecases.ports import ProductSource
-from catalog_svc.usecases.retry_policy import RunLimits
+from catalog_svc.usecases.retry_policy import RunConfig
 from catalog_svc.usecases.sync_hub import SyncFeed
-from catalog_svc.usecases.sync_supervisor import SyncRunner
+from catalog_svc.usecases.sync_supervisor import SyncSupervisor
 from tests.fakes.product_source import WATERMARK
 from tests.waiting import found
 from tests.waiting import until as until
@@ -65,7 +65,7 @@ class CatalogWorld:
         self.drain = Drain()
         self.shops = ShopStore(database)
         self.syncs = SyncStore(database)
-        self.orders = OrderStore(database)
+        self.commands = SyncCommandStore(database)
         self.issues = IssueStore(database)
         self.items = ItemStore(database)
         self.batches = BatchStore(database, ttl=ttl)
@@ -74,25 +74,27 @@ class CatalogWorld:
         self.feed = RecordingFeed(self.syncs)
         self.published = self.feed.published
 
-    def runner(self, source: ProductSource, **limits: Any) -> SyncRunner:
+    def runner(self, source: ProductSource, **limits: Any) -> SyncSupervisor:
         """A runner that reads from `source`."""
         quick: dict[str, Any] = {
             "renew_every": timedelta(seconds=5),
             "max_retry_delay": timedelta(milliseconds=20),
         }
-        return SyncRunner(
+        return SyncSupervisor(
             leases=self.leases,
             batches=self.batches,
             source=source,
             sweeps=self.sweeps,
             feed=self.feed,
             drain=self.drain,
-            limits=RunLimits(**(quick | limits)),
+            limits=RunConfig(**(quick | limits)),
         )
 
     async def order(self, shop: ShopKey = SHOP, mode: SyncMode = SyncMode.FULL, **more: Any) -> Sync:
         """A PENDING sync."""
-        return await self.orders.start(SyncOrder(shop=shop, mode=mode, overlap=timedelta(minutes=5), **more))
+        return await self.commands.start(
+            StartSyncCommand(shop=shop, mode=mode, overlap=timedelta(minutes=5), **more)
+        )
 
     async def claim(self) -> ClaimedSync:
         """The lease of the one free sync."""

@@ -212,7 +212,7 @@ async def test_no_statement_of_a_batch_outlives_the_lease(world: CatalogWorld) -
 async def test_a_sync_with_a_price_that_is_none_succeeds_and_names_it(world: CatalogWorld) -> None:
     sync = await world.sync(MemorySource([product("1", price="NaN"), product("2", price="1_0"), product("3")]))
     assert sync.state is SyncState.SUCCEEDED
-    assert (sync.progress.products.created, sync.progress.products.set_aside) == (1, 2)
+    assert (sync.progress.products.created, sync.progress.products.rejected) == (1, 2)
     issues = await world.issues.page(sync.sync_id, after=0, limit=10)
     told = {(issue.issue.product_id, issue.issue.reason, issue.issue.sample) for issue in issues}
     assert told == {("1", "INVALID_PRICE", "NaN"), ("2", "INVALID_PRICE", "1_0")}

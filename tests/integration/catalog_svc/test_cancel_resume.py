@@ -23,7 +23,7 @@ from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
 from tests.waiting import within_patience
 
-REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", passing=False)
+REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", transient=False)
 
 
 def shop_of(count: int) -> MemorySource:
@@ -32,7 +32,10 @@ def shop_of(count: int) -> MemorySource:
 
 def changes(world: CatalogWorld) -> ChangeSync:
     return ChangeSync(
-        orders=world.orders, publish=world.feed.publish, abandon=lambda sync: None, wake_worker=lambda: None
+        commands=world.commands,
+        publish=world.feed.publish,
+        cancel_platform_job=lambda sync: None,
+        wake_worker=lambda: None,
     )
 
 
@@ -86,7 +89,7 @@ async def test_a_run_that_has_not_heard_of_the_cancel_cannot_write(
     world: CatalogWorld, engine: AsyncEngine
 ) -> None:
     ordered, source, task = await running(world)
-    await CatalogWorld(engine).orders.cancel(ordered.sync_id)
+    await CatalogWorld(engine).commands.cancel(ordered.sync_id)
     assert source.hold is not None
     source.hold.set()
     await within_patience(task)

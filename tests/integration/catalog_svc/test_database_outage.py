@@ -203,7 +203,7 @@ async def test_a_batch_that_always_times_out_fails_its_sync_with_a_stable_reason
 async def test_an_outage_after_the_end_of_a_sync_changes_nothing_of_it(
     world: CatalogWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(world.sweeps, "tidy_up", failing(world.sweeps.tidy_up, at={1}, committed=False))
+    monkeypatch.setattr(world.sweeps, "finalize", failing(world.sweeps.finalize, at={1}, committed=False))
     with caplog.at_level(logging.INFO):
         sync = await world.sync(shop_of(4), **QUICK)
     assert sync.state is SyncState.SUCCEEDED

@@ -16,7 +16,7 @@ from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.sync import Sync, SyncState
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.retention import RetentionStore
-from catalog_svc.usecases.retention import Keeping, Retention
+from catalog_svc.usecases.retention import Retention, RetentionPolicy
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld, until
 from tests.waiting import within_patience
@@ -25,7 +25,7 @@ from tests.waiting import within_patience
 def retention(world: CatalogWorld, *, every: timedelta = timedelta(hours=1), **sizes: int) -> Retention:
     """With few syncs kept, so that a test needs few."""
     store = RetentionStore(Database(world.engine), **sizes)
-    return Retention(leftovers=store, drain=world.drain, keeping=Keeping(latest_syncs=2), every=every)
+    return Retention(leftovers=store, drain=world.drain, keeping=RetentionPolicy(latest_syncs=2), every=every)
 
 
 async def ended(world: CatalogWorld, state: str, *, days_ago: int, shop: ShopKey = SHOP, **order: Any) -> Sync:
@@ -90,7 +90,9 @@ async def test_an_active_sync_stays_however_old_it_is(world: CatalogWorld) -> No
     active = await world.order(other)
     await world.execute("UPDATE sync SET ended_at = clock_timestamp() - interval '1 year'")
     keep_none = Retention(
-        leftovers=RetentionStore(Database(world.engine)), drain=world.drain, keeping=Keeping(latest_syncs=0)
+        leftovers=RetentionStore(Database(world.engine)),
+        drain=world.drain,
+        keeping=RetentionPolicy(latest_syncs=0),
     )
     await keep_none.forget()
     assert await syncs_left(world) == {active.sync_id}
@@ -135,11 +137,11 @@ async def test_request_ids_are_kept_for_a_week_as_promised(world: CatalogWorld) 
 async def test_what_a_resumed_pass_has_met_stays_though_its_first_sync_goes(world: CatalogWorld) -> None:
     first = await ended(world, "FAILED", days_ago=40)
     await world.execute("UPDATE sync SET checkpoint = '\\x01'")
-    child = await world.orders.resume(first.sync_id, request_id="", correlation_id="")
+    child = await world.commands.resume(first.sync_id, request_id="", correlation_id="")
     await world.execute(
         "UPDATE sync SET state = 'FAILED', ended_at = clock_timestamp() WHERE sync_id = :id", id=child.sync_id
     )
-    grandchild = await world.orders.resume(child.sync_id, request_id="", correlation_id="")
+    grandchild = await world.commands.resume(child.sync_id, request_id="", correlation_id="")
     await retention(world).forget()
     assert await syncs_left(world) == {child.sync_id, grandchild.sync_id}
     assert await left(world, "sync_seen", "pass_id") == {first.sync_id}

@@ -58,7 +58,7 @@ class Replica:
         self.set = SetSchedule(read=read, schedules=self.schedules, defaults=defaults)
         self.scheduler = Scheduler(
             schedules=self.schedules,
-            orders=world.orders,
+            commands=world.commands,
             drain=world.drain,
             wake_worker=self._wake,
             defaults=defaults,
@@ -150,7 +150,7 @@ async def test_what_is_due_in_full_is_read_in_full_and_counts_as_incremental_too
 
 async def test_the_first_sync_of_a_shop_takes_its_full_turn(world: CatalogWorld) -> None:
     ordered = await world.order()
-    await world.orders.cancel(ordered.sync_id)
+    await world.commands.cancel(ordered.sync_id)
     replica = Replica(world, BOTH)
     await replica.look()
     await make_due(world, "incremental")
@@ -217,7 +217,7 @@ async def test_shops_under_a_default_are_spread_over_its_interval(world: Catalog
 async def test_turns_that_coincide_part_again(world: CatalogWorld) -> None:
     for n in range(15):
         ordered = await world.order(ShopKey("shopify", f"s{n}.myshopify.com"))
-        await world.orders.cancel(ordered.sync_id)
+        await world.commands.cancel(ordered.sync_id)
     replica = Replica(world, ScheduleDefaults(incremental_every=HOUR))
     await replica.look()
     await make_due(world, "incremental")
@@ -249,7 +249,7 @@ async def test_a_busy_shop_keeps_its_turn_and_gets_no_second_sync(world: Catalog
     due = (await stored(world))["incremental_due_at"]
     assert await replica.look() == []
     assert (await stored(world))["incremental_due_at"] == due
-    await world.orders.cancel(active.sync_id)
+    await world.commands.cancel(active.sync_id)
     assert len(await replica.look()) == 1
 
 
@@ -268,7 +268,7 @@ async def test_a_turn_that_met_a_sync_started_meanwhile_is_held_and_then_taken(w
     overtaken = Replica(world, BOTH, store=Overtaken)
     assert await overtaken.look() == rivals
     assert (overtaken.woken, (await stored(world))["taken_until"] is None) == (0, False)
-    await world.orders.cancel(rivals[0].sync_id)
+    await world.commands.cancel(rivals[0].sync_id)
     assert await replica.look() == []
     await world.execute("UPDATE shop_schedule SET taken_until = clock_timestamp()")
     assert len(await replica.look()) == 1
@@ -356,7 +356,7 @@ async def test_a_failure_that_may_pass_keeps_the_pace(world: CatalogWorld, reaso
 async def test_only_so_many_scheduled_syncs_wait_for_a_worker(world: CatalogWorld) -> None:
     for n in range(7):
         ordered = await world.order(ShopKey("shopify", f"s{n}.myshopify.com"))
-        await world.orders.cancel(ordered.sync_id)
+        await world.commands.cancel(ordered.sync_id)
     replica = Replica(world, ScheduleDefaults(full_every=DAY), most_waiting=3)
     await replica.look()
     await make_due(world, "full")
@@ -370,7 +370,7 @@ async def test_only_so_many_scheduled_syncs_wait_for_a_worker(world: CatalogWorl
 async def test_the_longest_due_go_first(world: CatalogWorld) -> None:
     for n in range(4):
         ordered = await world.order(ShopKey("shopify", f"s{n}.myshopify.com"))
-        await world.orders.cancel(ordered.sync_id)
+        await world.commands.cancel(ordered.sync_id)
     replica = Replica(world, ScheduleDefaults(full_every=DAY), most_waiting=1)
     await replica.look()
     await world.execute(

@@ -109,7 +109,7 @@ async def test_an_empty_listing_is_stopped_by_the_fuse(world: CatalogWorld) -> N
     assert len(await live(world)) == 150
 
 
-async def test_a_product_that_was_set_aside_is_not_gone(world: CatalogWorld) -> None:
+async def test_a_product_that_was_rejected_is_not_gone(world: CatalogWorld) -> None:
     await full(world, shop_of(1, 2))
     source = shop_of(1)
     source.issues = [

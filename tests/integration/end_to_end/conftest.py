@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.domain.errors import SourceFailed
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceRequest
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState
 from catalog_svc.source.connector import ConnectorSource
 from connector_svc.bootstrap import running
@@ -36,7 +36,7 @@ PLATFORMS: dict[str, dict[str, Any]] = {
     "feed": {"platform": Platform.FEED, "domain": "shop.example", "feed_format": "ndjson.gz"},
     "bigcommerce": {"platform": Platform.BIGCOMMERCE, "domain": "store-abc123.mybigcommerce.com"},
 }
-REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", passing=False)
+REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", transient=False)
 _ROWS = """
     SELECT (to_jsonb({table}) - ARRAY['merchant_id', 'shop_id', 'created_at', 'updated_at'])::text AS row
     FROM {table}"""
@@ -88,7 +88,7 @@ class EndToEnd:
 
     async def order(self, mode: SyncMode = SyncMode.FULL) -> Sync:
         """Without overlap: what an incremental sync finds, it finds by the watermark alone."""
-        return await self.world.orders.start(SyncOrder(shop=self._key, mode=mode, overlap=timedelta(0)))
+        return await self.world.commands.start(StartSyncCommand(shop=self._key, mode=mode, overlap=timedelta(0)))
 
     async def run(self, sync: Sync, *, batch_size: int = 250, stop_after: int | None = None) -> Sync:
         """Takes the sync up with a runner of its own and brings it to its end, or to where the source stops."""
@@ -109,7 +109,7 @@ class EndToEnd:
 
     async def resume(self, sync: Sync, **how: int) -> Sync:
         """Goes on with an ended sync."""
-        resumed = await self.world.orders.resume(sync.sync_id, request_id="", correlation_id="")
+        resumed = await self.world.commands.resume(sync.sync_id, request_id="", correlation_id="")
         return await self.run(resumed, **how)
 
     async def tables(self) -> tuple[Counter[str], Counter[str]]:

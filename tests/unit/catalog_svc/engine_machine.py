@@ -20,19 +20,19 @@ from catalog_svc.domain.errors import (
     SyncNotResumable,
 )
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState
 from catalog_svc.usecases.change_sync import ChangeSync
 from tests.fakes.changing_shop import ChangingShop
 from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
-from tests.fakes.memory_orders import MemoryOrders
 from tests.fakes.memory_state import SyncRow
+from tests.fakes.memory_sync_commands import MemorySyncCommands
 from tests.unit.catalog_svc.engine_oracle import Oracle
 from tests.unit.catalog_svc.engine_process import Process
 
 T = TypeVar("T")
 SHOP = ShopKey("shopify", "demo.myshopify.com")
-REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", passing=False)
+REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", transient=False)
 which = st.integers(min_value=0, max_value=7)
 items = st.integers(min_value=1, max_value=3)
 fates = st.lists(st.sampled_from(Fate), max_size=3)
@@ -52,7 +52,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.oracle = Oracle(shop=self.shop)
         self.catalog = self.database(products_per_sweep=1)
         self.catalog.on_commit = self.oracle.see
-        self.orders = MemoryOrders(MemoryLink(self.catalog))
+        self.commands = MemorySyncCommands(MemoryLink(self.catalog))
         self.processes: list[Process] = []
 
     def teardown(self) -> None:
@@ -74,8 +74,8 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(mode=st.sampled_from([SyncMode.FULL, SyncMode.INCREMENTAL]))
     def start(self, mode: SyncMode) -> None:
         # The shop is so small that the deletion guard would stop what is looked at here.
-        order = SyncOrder(shop=SHOP, mode=mode, overlap=timedelta(0), allow_mass_delete=True)
-        starting = self.orders.start(order)
+        order = StartSyncCommand(shop=SHOP, mode=mode, overlap=timedelta(0), allow_mass_delete=True)
+        starting = self.commands.start(order)
         if self._active():
             with pytest.raises(SyncAlreadyRunning):
                 self._do(starting)
@@ -105,9 +105,9 @@ class EngineMachine(RuleBasedStateMachine):
             return
         process = self._process(index) if told and self.processes else Process(self.catalog, self.shop)
         changes = ChangeSync(
-            orders=self.orders,
+            commands=self.commands,
             publish=process.feed.publish,
-            abandon=lambda sync: None,
+            cancel_platform_job=lambda sync: None,
             wake_worker=lambda: None,
         )
         if latest.sync.state in (SyncState.SUCCEEDED, SyncState.FAILED):
@@ -121,7 +121,7 @@ class EngineMachine(RuleBasedStateMachine):
         latest = self._latest()
         if latest is None:
             return
-        resuming = self.orders.resume(latest.sync.sync_id, request_id="", correlation_id="")
+        resuming = self.commands.resume(latest.sync.sync_id, request_id="", correlation_id="")
         if self._active():
             with pytest.raises(SyncAlreadyRunning):
                 self._do(resuming)

@@ -9,17 +9,17 @@ from catalogsync_common.drain import Drain
 
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync
-from catalog_svc.usecases.retry_policy import RunLimits
+from catalog_svc.usecases.retry_policy import RunConfig
 from catalog_svc.usecases.sync_hub import SyncFeed
-from catalog_svc.usecases.sync_supervisor import SyncRunner
+from catalog_svc.usecases.sync_supervisor import SyncSupervisor
 from tests.fakes.changing_shop import ChangingShop, SteppedReader
 from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
 from tests.fakes.memory_leases import MemoryLeases
-from tests.fakes.memory_orders import MemorySyncs
+from tests.fakes.memory_sync_commands import MemorySyncs
 
 _AT_ONCE = timedelta(0)
-_LIMITS = RunLimits(
+_LIMITS = RunConfig(
     renew_every=timedelta(hours=1),
     max_retry_delay=_AT_ONCE,
     max_connector_delay=_AT_ONCE,
@@ -43,7 +43,7 @@ class Process:
         """Takes up a sync and begins to run it."""
         self.claimed = next(iter(await self.leases.claim()), None)
         if self.claimed is not None:
-            runner = SyncRunner(
+            runner = SyncSupervisor(
                 leases=self.leases,
                 batches=MemoryBatches(self.link),
                 source=self.reader,

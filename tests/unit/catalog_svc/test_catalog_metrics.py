@@ -12,15 +12,15 @@ from prometheus_client import CollectorRegistry
 from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
 from catalog_svc.domain.progress import Waiting, WaitReason
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.domain.sync import ClaimedSync, SyncError, SyncMode, SyncState
-from catalog_svc.metrics.ports import MeteredLeases, MeteredOrders, MeteredRuns
+from catalog_svc.metrics.ports import MeteredLeases, MeteredSupervisor, MeteredSyncCommands
 from catalog_svc.metrics.syncs import SyncMetrics
 from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
 from tests.fakes.memory_leases import MemoryLeases
-from tests.fakes.memory_orders import MemoryOrders
+from tests.fakes.memory_sync_commands import MemorySyncCommands
 
-ORDER = SyncOrder(shop=ShopKey("shopify", "demo.myshopify.com"), mode=SyncMode.FULL, overlap=timedelta())
+ORDER = StartSyncCommand(shop=ShopKey("shopify", "demo.myshopify.com"), mode=SyncMode.FULL, overlap=timedelta())
 
 
 class Counted:
@@ -32,7 +32,7 @@ class Counted:
         self.link = MemoryLink(self.catalog)
         metrics = SyncMetrics(self.registry)
         self.leases = MeteredLeases(MemoryLeases(self.link), metrics)
-        self.orders = MeteredOrders(MemoryOrders(self.link), metrics)
+        self.commands = MeteredSyncCommands(MemorySyncCommands(self.link), metrics)
         self._metrics = metrics
 
     def value(self, name: str, **labels: str) -> float:
@@ -47,7 +47,7 @@ class Counted:
     async def run(self, work: Callable[[ClaimedSync], Awaitable[None]]) -> None:
         """Claims a sync and runs it by `work`."""
         (claimed,) = await self.leases.claim()
-        await MeteredRuns(RunBy(work), self._metrics).run(claimed)
+        await MeteredSupervisor(RunBy(work), self._metrics).run(claimed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def counted() -> Counted:
 
 
 async def test_a_sync_waits_for_one_thing_at_a_time_and_for_nothing_once_its_run_is_over(counted: Counted) -> None:
-    await counted.orders.start(ORDER)
+    await counted.commands.start(ORDER)
 
     async def work(claimed: ClaimedSync) -> None:
         assert counted.value("catalog_syncs_running", platform="shopify") == 1
@@ -84,7 +84,7 @@ async def test_a_sync_waits_for_one_thing_at_a_time_and_for_nothing_once_its_run
 
 
 async def test_a_run_that_lost_its_lease_is_told_and_the_next_one_is_a_takeover(counted: Counted) -> None:
-    await counted.orders.start(ORDER)
+    await counted.commands.start(ORDER)
 
     async def frozen(claimed: ClaimedSync) -> None:
         counted.catalog.let_time_pass(timedelta(minutes=1))
@@ -104,7 +104,7 @@ async def test_a_run_that_lost_its_lease_is_told_and_the_next_one_is_a_takeover(
 
 
 async def test_the_end_of_a_run_that_lost_its_lease_ends_no_wait_of_its_successor(counted: Counted) -> None:
-    await counted.orders.start(ORDER)
+    await counted.commands.start(ORDER)
 
     async def loses_its_lease(claimed: ClaimedSync) -> None:
         counted.catalog.let_time_pass(timedelta(minutes=1))
@@ -116,13 +116,13 @@ async def test_the_end_of_a_run_that_lost_its_lease_ends_no_wait_of_its_successo
 
 
 async def test_a_cancel_ends_a_sync_that_nobody_ran(counted: Counted) -> None:
-    sync = await counted.orders.start(ORDER)
-    await counted.orders.cancel(sync.sync_id)
+    sync = await counted.commands.start(ORDER)
+    await counted.commands.cancel(sync.sync_id)
     assert counted.value("catalog_syncs_ended_total", state="CANCELLED", mode="FULL") == 1
 
 
 async def test_what_the_database_did_not_do_is_counted_as_its_failure(counted: Counted) -> None:
-    await counted.orders.start(ORDER)
+    await counted.commands.start(ORDER)
     counted.link.fates.append(Fate.NOT_APPLIED)
     with pytest.raises(StorageUnavailable):
         await counted.leases.claim()

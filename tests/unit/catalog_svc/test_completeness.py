@@ -29,12 +29,12 @@ SYNC = Sync(
 )
 
 
-def stored(seen: int, set_aside: int = 0) -> Sync:
-    return replace(SYNC, progress=Progress(products=RecordCounts(seen=seen, set_aside=set_aside)))
+def stored(seen: int, rejected: int = 0) -> Sync:
+    return replace(SYNC, progress=Progress(products=RecordCounts(seen=seen, rejected=rejected)))
 
 
-def end(source: int, emitted: int, set_aside: int = 0) -> SourceEnd:
-    return SourceEnd(source_count=source, emitted_count=emitted, set_aside_count=set_aside)
+def end(source: int, emitted: int, rejected: int = 0) -> SourceEnd:
+    return SourceEnd(source_count=source, emitted_count=emitted, rejected_count=rejected)
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def end(source: int, emitted: int, set_aside: int = 0) -> SourceEnd:
     [
         (stored(0), end(0, 0)),
         (stored(10), end(10, 10)),
-        (stored(9, set_aside=1), end(10, 9, 1)),
-        (stored(9, set_aside=1), end(10, 10)),
+        (stored(9, rejected=1), end(10, 9, 1)),
+        (stored(9, rejected=1), end(10, 10)),
         (stored(10), end(8, 10)),
         (stored(11), end(10, 10)),
     ],
@@ -57,7 +57,7 @@ def test_everything_accounted_for_is_complete_and_more_is_no_fault(sync: Sync, t
     [
         (stored(9), end(9, 10)),
         (stored(9), end(10, 9)),
-        (stored(9, set_aside=1), end(11, 9, 1)),
+        (stored(9, rejected=1), end(11, 9, 1)),
     ],
 )
 def test_anything_missing_is_a_mismatch_with_both_numbers(sync: Sync, told: SourceEnd) -> None:

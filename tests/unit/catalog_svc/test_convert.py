@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SHOP = Shop(merchant_id=UUID(int=1), shop_id=UUID(int=2), key=ShopKey("woocommerce", "store.example"))
 PROGRESS = Progress(
     products=RecordCounts(seen=2996, created=2996),
-    items=RecordCounts(seen=3996, created=3990, unchanged=6, set_aside=2),
+    items=RecordCounts(seen=3996, created=3990, unchanged=6, rejected=2),
     estimated_product_count=3000,
     estimated_item_count=4054,
     items_per_second=100.0,

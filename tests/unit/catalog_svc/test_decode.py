@@ -135,7 +135,7 @@ def test_a_product_that_cannot_be_stored_says_which_field_is_wrong(
     with pytest.raises(RecordRejected) as caught:
         incoming(sent).unpack()
     issue = caught.value.issue
-    assert (issue.reason, issue.field, issue.product_id, issue.product_set_aside) == (reason, field, "1", True)
+    assert (issue.reason, issue.field, issue.product_id, issue.product_rejected) == (reason, field, "1", True)
 
 
 def test_an_offer_with_a_price_that_is_none_is_left_out_and_named() -> None:
@@ -143,4 +143,4 @@ def test_an_offer_with_a_price_that_is_none_is_left_out_and_named() -> None:
     batch = decode.batch(pb.ProductBatch(stock_levels=[level]), currency_code="EUR")
     assert (batch.stock_levels[0].available, batch.stock_levels[0].offer) == (True, None)
     (issue,) = batch.issues
-    assert (issue.reason, issue.item_id, issue.product_set_aside) == ("INVALID_PRICE", "1-1", False)
+    assert (issue.reason, issue.item_id, issue.product_rejected) == ("INVALID_PRICE", "1-1", False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from catalog_svc.domain.deletion_guard import check_fuse, enough_stored, most_deletions
+from catalog_svc.domain.deletion_guard import check_deletion_guard, max_deletions, min_stored_for
 from catalog_svc.domain.errors import MassDeleteBlocked
 
 
@@ -29,46 +29,46 @@ from catalog_svc.domain.errors import MassDeleteBlocked
     ],
 )
 def test_a_pass_may_delete_five_items_or_half_or_a_hundred_or_a_tenth(stored: int, most: int) -> None:
-    assert most_deletions(stored) == most
-    check_fuse(would_delete=most, stored=stored)
+    assert max_deletions(stored) == most
+    check_deletion_guard(would_delete=most, stored=stored)
     with pytest.raises(MassDeleteBlocked):
-        check_fuse(would_delete=most + 1, stored=stored)
+        check_deletion_guard(would_delete=most + 1, stored=stored)
 
 
 def test_no_pass_empties_a_shop_of_more_than_five_items() -> None:
-    assert all(most_deletions(stored) < stored for stored in range(6, 20_000))
+    assert all(max_deletions(stored) < stored for stored in range(6, 20_000))
 
 
 def test_no_pass_deletes_more_than_half_of_a_shop_of_ten_items_or_more() -> None:
-    assert all(most_deletions(stored) <= stored / 2 for stored in range(10, 20_000))
+    assert all(max_deletions(stored) <= stored / 2 for stored in range(10, 20_000))
 
 
 def test_counting_up_to_what_is_enough_decides_as_counting_all() -> None:
     for deletions in (*range(130), 999, 1_000, 1_001):
-        enough = enough_stored(deletions)
-        assert deletions <= most_deletions(enough)
-        assert all(deletions <= most_deletions(stored) for stored in range(enough, enough + 500))
+        enough = min_stored_for(deletions)
+        assert deletions <= max_deletions(enough)
+        assert all(deletions <= max_deletions(stored) for stored in range(enough, enough + 500))
 
 
 def test_a_larger_shop_never_may_delete_less() -> None:
-    allowed = [most_deletions(stored) for stored in range(20_000)]
+    allowed = [max_deletions(stored) for stored in range(20_000)]
     assert allowed == sorted(allowed)
 
 
 def test_what_the_pass_has_deleted_before_counts_and_is_told_apart() -> None:
-    check_fuse(would_delete=60, deleted=40, stored=1_000)
+    check_deletion_guard(would_delete=60, deleted=40, stored=1_000)
     with pytest.raises(MassDeleteBlocked) as blocked:
-        check_fuse(would_delete=61, deleted=40, stored=1_000)
+        check_deletion_guard(would_delete=61, deleted=40, stored=1_000)
     assert blocked.value.message.startswith("40 of 1000 items are deleted and 61 more would be;")
     assert blocked.value.metadata == {"would_delete": "61", "stored": "1000", "deleted": "40"}
 
 
 def test_a_pass_that_deletes_nothing_more_is_never_stopped() -> None:
-    check_fuse(would_delete=0, deleted=400, stored=1_000)
+    check_deletion_guard(would_delete=0, deleted=400, stored=1_000)
 
 
 def test_the_message_of_a_first_deletion_names_what_would_be_deleted_and_what_to_do() -> None:
     with pytest.raises(MassDeleteBlocked) as blocked:
-        check_fuse(would_delete=100, stored=100)
+        check_deletion_guard(would_delete=100, stored=100)
     assert blocked.value.message.startswith("100 of 100 items would be deleted; look at the shop")
     assert "allow_mass_delete" in blocked.value.message

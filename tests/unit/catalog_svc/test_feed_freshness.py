@@ -15,14 +15,14 @@ from catalogsync_common.drain import Drain
 
 from catalog_svc.domain.errors import StorageUnavailable, StreamExpired, SyncNotFound
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState
 from catalog_svc.usecases.sync_hub import SyncFeed
 from catalog_svc.usecases.watch_sync import FollowSync, Snapshot, WatchLimits
 from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
 from tests.fakes.memory_leases import MemoryLeases
-from tests.fakes.memory_orders import MemoryOrders, MemorySyncs
 from tests.fakes.memory_state import State
+from tests.fakes.memory_sync_commands import MemorySyncCommands, MemorySyncs
 from tests.fakes.skipping_loop import skipping
 
 T = TypeVar("T")
@@ -80,8 +80,8 @@ async def replica(catalog: MemoryCatalog) -> AsyncIterator[Replica]:
 
 
 async def pending(catalog: MemoryCatalog) -> Sync:
-    order = SyncOrder(shop=SHOP, mode=SyncMode.FULL, overlap=timedelta())
-    return await MemoryOrders(MemoryLink(catalog)).start(order)
+    order = StartSyncCommand(shop=SHOP, mode=SyncMode.FULL, overlap=timedelta())
+    return await MemorySyncCommands(MemoryLink(catalog)).start(order)
 
 
 @skipping
@@ -111,7 +111,7 @@ async def test_a_short_outage_ends_no_watch() -> None:
         one.link.available = True
         await asyncio.sleep(60)
         assert not watching.done()
-        await MemoryOrders(MemoryLink(catalog)).cancel(sync.sync_id)
+        await MemorySyncCommands(MemoryLink(catalog)).cancel(sync.sync_id)
         await watching
         assert one.snapshots[-1].sync.state is SyncState.CANCELLED
 

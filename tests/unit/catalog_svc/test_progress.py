@@ -64,5 +64,5 @@ def test_time_left_is_unknown_without_rate_or_estimate(known: dict[str, float]) 
 
 
 def test_counts_add_up_field_by_field() -> None:
-    one = RecordCounts(seen=1, created=2, updated=3, unchanged=4, deleted=5, set_aside=6)
-    assert one + one == RecordCounts(seen=2, created=4, updated=6, unchanged=8, deleted=10, set_aside=12)
+    one = RecordCounts(seen=1, created=2, updated=3, unchanged=4, deleted=5, rejected=6)
+    assert one + one == RecordCounts(seen=2, created=4, updated=6, unchanged=8, deleted=10, rejected=12)

@@ -57,7 +57,7 @@ class CommandLine:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "cli",
+            "catalogsync_cli",
             *arguments,
             env={**self._environment, **environment},
             stdout=asyncio.subprocess.PIPE,

@@ -17,7 +17,7 @@ from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.options import Options
-from catalogsync_cli.watching import Patience
+from catalogsync_cli.watching import RetryPolicy
 from catalogsync_common import channel
 
 from tests.fakes.catalog_service import CatalogServer
@@ -40,7 +40,7 @@ def example() -> ModuleType:
 
 
 async def watch_with_the_cli(address: str, sync_id: str) -> AsyncIterator[Sync]:
-    patience = Patience(stall=STALL, first_pause=0.05, longest_pause=0.2)
+    patience = RetryPolicy(stall=STALL, first_pause=0.05, longest_pause=0.2)
     async with open_catalog(Options(catalog=address)) as client:
         async for sync in client.watch(sync_id, patience=patience):
             yield sync
@@ -106,4 +106,4 @@ def test_a_dead_connection_is_dropped_within_two_heartbeats(options: tuple[tuple
 
 
 def test_a_silent_stream_is_dead_after_two_heartbeats() -> None:
-    assert Patience().stall == example().SILENT_SECONDS == 2 * HEARTBEAT_SECONDS
+    assert RetryPolicy().stall == example().SILENT_SECONDS == 2 * HEARTBEAT_SECONDS

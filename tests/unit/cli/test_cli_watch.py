@@ -13,13 +13,13 @@ from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
 from catalogsync_cli.client import CatalogClient, open_catalog
 from catalogsync_cli.failed import CallFailed
 from catalogsync_cli.options import Options
-from catalogsync_cli.watching import Break, Patience
+from catalogsync_cli.watching import Break, RetryPolicy
 
 from tests.fakes.catalog_service import CatalogServer, FakeCatalog, Refused
 from tests.unit.cli.conftest import eventually
 from tests.waiting import PATIENCE
 
-QUICK = Patience(stall=0.5, give_up=20, first_pause=0.05, longest_pause=0.2)
+QUICK = RetryPolicy(stall=0.5, give_up=20, first_pause=0.05, longest_pause=0.2)
 
 
 @pytest.fixture
@@ -31,7 +31,9 @@ async def client(server: CatalogServer) -> AsyncIterator[CatalogClient]:
 class Watching:
     """A watcher in a task of its own."""
 
-    def __init__(self, client: CatalogClient, sync: Sync, *, patience: Patience = QUICK, after: int = 0) -> None:
+    def __init__(
+        self, client: CatalogClient, sync: Sync, *, patience: RetryPolicy = QUICK, after: int = 0
+    ) -> None:
         self.seen: list[Sync] = []
         self.links: list[Break | None] = []
         self._snapshots = client.watch(
@@ -115,7 +117,7 @@ async def test_a_refusal_that_asks_to_call_again_is_followed_by_another_call(
     sync = catalog.add_sync(shop, state=Sync.STATE_SUCCEEDED)
     # More than gRPC itself would repeat.
     catalog.refusals["WatchSync"] = [Refused(reason, retry_after=timedelta(milliseconds=10)) for _ in range(6)]
-    watching = Watching(client, sync, patience=Patience(first_pause=0.01, longest_pause=0.01))
+    watching = Watching(client, sync, patience=RetryPolicy(first_pause=0.01, longest_pause=0.01))
     await watching.end()
     assert watching.revisions == [1]
 
@@ -203,7 +205,7 @@ async def test_patience_ends_when_nothing_comes_for_long(
 ) -> None:
     sync = server.fake.add_sync(shop)
     await server.die()
-    patience = Patience(give_up=0.5, first_pause=0.1, longest_pause=0.1)
+    patience = RetryPolicy(give_up=0.5, first_pause=0.1, longest_pause=0.1)
     with pytest.raises(CallFailed) as raised:
         await Watching(client, sync, patience=patience).end()
     assert raised.value.failure.code is grpc.StatusCode.UNAVAILABLE

@@ -100,11 +100,11 @@ async def test_a_product_that_is_counted_and_never_listed_is_named_and_nothing_i
         assert set(incremental.listed) == set(ids_of(shop)) - {str(hidden)}
         for found in (full, incremental):
             (issue,) = found.issues
-            assert (issue.reason, issue.product_set_aside) == (IssueReason.SOURCE_ERROR, True)
+            assert (issue.reason, issue.product_rejected) == (IssueReason.SOURCE_ERROR, True)
             assert "does not list" in found.end.warnings[0]
             assert "does not list" in found.end.notes[0]
             assert not found.end.all_listed
-        assert (full.end.source_count, full.end.emitted_count, full.end.set_aside_count) == (20, 19, 1)
+        assert (full.end.source_count, full.end.emitted_count, full.end.rejected_count) == (20, 19, 1)
 
 
 async def test_going_on_behind_a_product_that_is_not_listed_counts_it_once(opens: Opens) -> None:
@@ -121,7 +121,7 @@ async def test_a_product_that_is_listed_without_its_variants_alone_is_named_by_i
         shop.switches.bare_products = {bare}
         found = await shop.fetch()
         (issue,) = found.issues
-        assert (issue.product_id, issue.product_set_aside) == (str(bare), True)
+        assert (issue.product_id, issue.product_rejected) == (str(bare), True)
         assert found.end.warnings
 
 
@@ -242,7 +242,7 @@ async def test_a_currency_that_changed_before_a_resume_is_told_by_the_header_alo
         async with aclosing(shop.platform.fetch(request, on_wait=lambda _: None)) as events:
             header = await anext(events)
             assert isinstance(header, Header)
-            assert header.facts.currency_code == "CAD"
+            assert header.shop_info.currency_code == "CAD"
             with pytest.raises(SourceCurrencyChanged):
                 await anext(events)
 

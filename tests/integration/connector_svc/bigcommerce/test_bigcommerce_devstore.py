@@ -180,12 +180,12 @@ async def test_pages_too_large_to_take_are_asked_for_in_smaller_ones(opens: Open
         assert shop.calls()["products"] > 5
 
 
-async def test_a_product_that_cannot_be_taken_alone_is_set_aside_and_the_rest_is_read_as_before(
+async def test_a_product_that_cannot_be_taken_alone_is_rejected_and_the_rest_is_read_as_before(
     opens: Opens,
 ) -> None:
     async with opens(products=40, max_body=100 * 1024) as shop:
         found = await shop.fetch()
-        aside = {issue.product_id for batch in found.batches for issue in batch.issues if issue.product_set_aside}
+        aside = {issue.product_id for batch in found.batches for issue in batch.issues if issue.product_rejected}
         large = {str(shop.catalog.special(f"variants-{count}").id) for count in (600, 251, 250)}
         assert aside == large
         assert set(found.products) == {str(row.id) for row in shop.catalog.rows()} - large
@@ -196,10 +196,10 @@ async def test_a_product_without_an_id_is_told_and_nothing_is_taken_for_gone(ope
     async with opens(products=8, specials=False) as shop:
         shop.store.add_fault(SHOP.domain, LostId(3))
         full, incremental = await shop.fetch(), await shop.fetch(after=BEGINNING)
-        assert (len(full.products), full.end.set_aside_count) == (7, 1)
+        assert (len(full.products), full.end.rejected_count) == (7, 1)
         for found in (full, incremental):
             (issue,) = [issue for batch in found.batches for issue in batch.issues]
-            assert (issue.reason, issue.product_set_aside) == (IssueReason.MISSING_ID, True)
+            assert (issue.reason, issue.product_rejected) == (IssueReason.MISSING_ID, True)
             assert found.end.warnings
             assert not found.end.all_listed
 

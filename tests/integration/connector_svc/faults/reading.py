@@ -12,7 +12,7 @@ from connector_svc.domain.errors import SourceFailure
 from connector_svc.domain.fetch import Batch, End, FetchRequest
 from connector_svc.domain.product import Product
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import Surroundings, utc_now
+from connector_svc.http.caller import HttpDependencies, utc_now
 from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
@@ -91,7 +91,7 @@ async def reading(
             total_timeout=patience,
             retry=RetryPolicy(attempts=3),
         )
-        async with open_http(config, Surroundings(sleep=_at_once)) as http:
+        async with open_http(config, HttpDependencies(sleep=_at_once)) as http:
             keys = Keys(store.credentials(spec.domain))
             platforms = registered_platforms(http=http, credentials=keys, clock=utc_now)
             yield Reader(store, spec, platforms.named(spec.platform.value))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import Surroundings
+from connector_svc.http.caller import HttpDependencies
 from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
@@ -113,7 +113,7 @@ async def feed_shop(products: int = 30, fmt: str = "ndjson", *quirks: FeedQuirk)
 
     async with serving([spec], tls_dir=None, clock=clock) as store:
         config = HttpConfig(tls=tls.context(), endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}))
-        async with open_http(config, Surroundings(sleep=_at_once)) as http:
+        async with open_http(config, HttpDependencies(sleep=_at_once)) as http:
             keys = Keys(dict(spec.credentials))
             yield FeedShop(store, FeedPlatform(http, keys, lambda: datetime.now(UTC)), keys, clock)
 

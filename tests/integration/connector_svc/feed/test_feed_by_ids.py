@@ -35,7 +35,7 @@ async def test_products_are_read_by_id_and_those_that_the_signed_catalog_lacks_a
         assert all(found.by_id[one].variants == whole.by_id[one].variants for one in expected)
         assert gone(found) == [ids[2], "never-there"]
         assert max(len(batch.products) for batch in found.batches) == 2
-        assert [found.end.source_count, found.end.emitted_count, found.end.set_aside_count] == [4, 4, 0]
+        assert [found.end.source_count, found.end.emitted_count, found.end.rejected_count] == [4, 4, 0]
         assert not found.end.all_listed
         assert [batch.listed_product_ids for batch in found.batches if batch.listed_product_ids] == []
 
@@ -53,7 +53,7 @@ async def test_the_full_file_is_read_though_a_delta_is_published() -> None:
 async def test_a_product_that_is_rejected_is_named_and_not_gone() -> None:
     async with feed_shop(30, "ndjson", FeedQuirk.LONG_TITLE) as shop:
         found = await shop.fetch_ids("long-title")
-        assert [(issue.product_id, issue.product_set_aside) for issue in found.issues] == [("long-title", True)]
+        assert [(issue.product_id, issue.product_rejected) for issue in found.issues] == [("long-title", True)]
         assert (found.ids, gone(found)) == ([], [])
 
 

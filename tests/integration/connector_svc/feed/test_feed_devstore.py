@@ -94,7 +94,7 @@ async def test_a_title_of_70_000_characters_costs_only_its_product(fmt: str) -> 
         [issue] = found.issues
         assert (issue.reason, issue.product_id, issue.field) == (IssueReason.TOO_LARGE, "long-title", "title")
         assert len(found.by_id) == len(shop.catalog)
-        assert (found.end.source_count, found.end.set_aside_count) == (31, 1)
+        assert (found.end.source_count, found.end.rejected_count) == (31, 1)
 
 
 @pytest.mark.parametrize("fmt", ["ndjson", "csv"])
@@ -105,7 +105,7 @@ async def test_of_an_id_that_comes_twice_the_first_stays_and_no_variant_is_taken
         assert issue.reason is IssueReason.DUPLICATE_ID
         assert [p.variants_complete for p in found.by_id.values()].count(False) == 1
         assert not found.by_id[issue.product_id].variants_complete
-        assert (found.end.source_count, found.end.emitted_count, found.end.set_aside_count) == (30, 30, 0)
+        assert (found.end.source_count, found.end.emitted_count, found.end.rejected_count) == (30, 30, 0)
         for batch in found.batches:
             rest = await shop.fetch(checkpoint=batch.checkpoint, batch=7)
             assert rest.end == found.end

@@ -26,7 +26,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from connector_svc.domain.errors import SourceRateLimited, SourceUnauthorized
 from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, Wait, WaitReason, WaitReporter
 from connector_svc.domain.product import Product, Variant
-from connector_svc.domain.shop import Shop, ShopFacts
+from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.lookup import Platforms
 from connector_svc.rpc.fetch_stream import StreamTiming
 from connector_svc.rpc.servicer import ConnectorServicer
@@ -262,7 +262,7 @@ async def test_a_pass_is_abandoned_by_the_platforms_own_checkpoint() -> None:
 
 async def test_check_shop_tells_the_facts_and_the_failures() -> None:
     class Refusing(ListedPlatform):
-        async def check(self, shop: Shop) -> ShopFacts:
+        async def check(self, shop: Shop) -> ShopInfo:
             raise SourceUnauthorized(shop)
 
     async with running(ListedPlatform(products=PRODUCTS)) as connector:

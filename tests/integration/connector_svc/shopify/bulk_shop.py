@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import Surroundings
+from connector_svc.http.caller import HttpDependencies
 from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
@@ -121,7 +121,7 @@ async def bulk_shop(
         store.bulk(DOMAIN).switches.seconds = 0.0
         addresses = {DOMAIN: store.base_url(DOMAIN)} | ({files_host: store.url} if files_host else {})
         async with open_http(
-            HttpConfig(tls=tls.context(), endpoints=Endpoints.of(addresses)), Surroundings(sleep=_at_once)
+            HttpConfig(tls=tls.context(), endpoints=Endpoints.of(addresses)), HttpDependencies(sleep=_at_once)
         ) as http:
             keys = Keys(store.credentials(DOMAIN))
             pause = timedelta(milliseconds=5)

@@ -282,21 +282,21 @@ async def test_abandon_ends_the_job_of_the_checkpoint_and_no_other(shop: BulkSho
     [other] = shop.jobs.start_others(1)
     shop.jobs.switches.seconds, shop.jobs.switches.cancel_seconds = 30.0, 0.1
     begun = await shop.fetch(batches=1)
-    assert await shop.platform.abandon(SHOP, begun.batches[0].checkpoint)
+    assert await shop.platform.cancel_job(SHOP, begun.batches[0].checkpoint)
     assert [job.status for job in shop.jobs.jobs.values()] == ["RUNNING", "CANCELED"]
     assert other.cancelled_at is None
-    assert not await shop.platform.abandon(SHOP, begun.batches[0].checkpoint), "it has ended"
+    assert not await shop.platform.cancel_job(SHOP, begun.batches[0].checkpoint), "it has ended"
     rest = await shop.fetch(checkpoint=begun.batches[0].checkpoint)
     assert rest.products == (await shop.paged()).products
 
 
 async def test_abandon_has_nothing_to_end_without_a_running_job(shop: BulkShop) -> None:
     whole = await shop.fetch()
-    assert not await shop.platform.abandon(SHOP, whole.batches[0].checkpoint)
-    assert not await shop.platform.abandon(SHOP, whole.batches[-1].checkpoint)
-    assert not await shop.platform.abandon(SHOP, (await shop.paged()).batches[0].checkpoint)
+    assert not await shop.platform.cancel_job(SHOP, whole.batches[0].checkpoint)
+    assert not await shop.platform.cancel_job(SHOP, whole.batches[-1].checkpoint)
+    assert not await shop.platform.cancel_job(SHOP, (await shop.paged()).batches[0].checkpoint)
     with pytest.raises(CheckpointInvalid):
-        await shop.platform.abandon(SHOP, b"x")
+        await shop.platform.cancel_job(SHOP, b"x")
 
 
 async def test_a_pass_that_is_closed_leaves_its_job_running_to_be_found_again(shop: BulkShop) -> None:

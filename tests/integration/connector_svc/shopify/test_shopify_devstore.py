@@ -122,11 +122,11 @@ async def test_a_whole_shop_with_its_difficult_products_equals_the_stores_truth(
     assert len(named(found.products, catalog, "variants-600").variants) == 600
     assert len(named(found.products, catalog, "variants-250").variants) == 250
     assert [issue for batch in found.batches for issue in batch.issues] == []
-    assert (found.end.source_count, found.end.emitted_count, found.end.set_aside_count) == (60, 60, 0)
+    assert (found.end.source_count, found.end.emitted_count, found.end.rejected_count) == (60, 60, 0)
     assert found.end.emitted_item_count == len(truth) == found.header.estimated_item_count
     assert found.end.warnings == ()
-    assert found.header.facts.currency_code == "EUR"
-    assert found.header.facts.served_api_version == "2026-10"
+    assert found.header.shop_info.currency_code == "EUR"
+    assert found.header.shop_info.served_api_version == "2026-10"
 
 
 async def test_details_that_others_lose_arrive_as_they_are() -> None:

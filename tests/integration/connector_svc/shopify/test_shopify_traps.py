@@ -58,7 +58,7 @@ async def test_inventory_items_are_read_with_read_products_alone_unless_the_shop
     assert len(found.products) == 40
     untracked = only_variant(found.products, store.catalog(DOMAIN), "untracked")
     assert (untracked.stock_quantity is None, untracked.weight is not None) == (weighs, weighs)
-    assert bool(found.header.facts.notes) is own_scope
+    assert bool(found.header.shop_info.notes) is own_scope
 
 
 async def test_a_version_that_came_after_ours_is_told_and_lets_nothing_be_deleted() -> None:
@@ -66,7 +66,7 @@ async def test_a_version_that_came_after_ours_is_told_and_lets_nothing_be_delete
     async with devstore(5, specials=False) as (store, platform):
         store.shopify(DOMAIN).quirks.served_version = "2027-01"
         found = await fetch(platform)
-    assert found.header.facts.served_api_version == "2027-01"
+    assert found.header.shop_info.served_api_version == "2027-01"
     assert "2027-01" in found.end.warnings[0]
 
 

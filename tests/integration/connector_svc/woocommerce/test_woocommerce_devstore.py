@@ -159,7 +159,7 @@ async def test_a_pass_is_not_continued_in_another_currency(tmp_path: Path) -> No
         _sell_in(store.catalog(SHOP.domain), "USD")
         with pytest.raises(SourceCurrencyChanged):
             await read(platform, FetchRequest(shop=SHOP, checkpoint=whole.batches[0].checkpoint))
-        assert (await read(platform)).headers[0].facts.currency_code == "USD"
+        assert (await read(platform)).headers[0].shop_info.currency_code == "USD"
 
 
 @pytest.mark.parametrize("since", [None, datetime(2020, 1, 1, tzinfo=UTC)])

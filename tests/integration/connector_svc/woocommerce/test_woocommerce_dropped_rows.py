@@ -108,5 +108,5 @@ async def test_a_store_that_leaves_a_row_out_of_every_list_loses_no_product(tmp_
         _drop_rows(store, 1.0, 1)
         seen = await read(platform)
         assert {product.id for product in seen.products} == store.live()
-    assert not [issue for issue in seen.issues if issue.product_set_aside]
+    assert not [issue for issue in seen.issues if issue.product_rejected]
     assert seen.end.warnings

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from connector_svc.domain.shop import ShopFacts
-from connector_svc.platforms.bigcommerce.facts import StoreFacts
+from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.bigcommerce.parse import Parsed, Parser
 from connector_svc.platforms.bigcommerce.record import read_products
+from connector_svc.platforms.bigcommerce.shop_info import StoreFacts
 
 FACTS = StoreFacts(
-    shop=ShopFacts(currency_code="USD"),
+    shop=ShopInfo(currency_code="USD"),
     url="https://shop.example",
     weight_unit="kg",
     weight_factor=Decimal(1),

@@ -34,7 +34,7 @@ def check(rows: list[Any], place: int) -> None:
             assert issue.message
             assert is_text(issue.sample + issue.field + issue.message)
             assert len(issue.sample) <= SAMPLE_LENGTH
-        assert sum(issue.product_set_aside for issue in found.issues) == (found.product is None)
+        assert sum(issue.product_rejected for issue in found.issues) == (found.product is None)
         assert isinstance(record, Broken) == (found.product is None)
         if found.product is not None:
             check_product(found.product, row, {issue.field for issue in found.issues})
@@ -84,5 +84,5 @@ def check_variant(variant: Variant, row: dict[str, Any], product: dict[str, Any]
 
 
 @pytest.mark.parametrize("round_number", range(campaign.ROUNDS))
-def test_a_mutated_record_stays_true_or_is_set_aside_and_its_page_is_untouched(round_number: int) -> None:
+def test_a_mutated_record_stays_true_or_is_rejected_and_its_page_is_untouched(round_number: int) -> None:
     campaign.run(round_number, GENUINE, check)

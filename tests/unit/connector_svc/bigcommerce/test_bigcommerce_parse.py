@@ -127,7 +127,7 @@ def test_an_unknown_value_rejects_no_product_and_is_not_taken_for_available(fiel
     assert found.product is not None
     assert [variant.available for variant in found.product.variants] == [False]
     (issue,) = found.issues
-    assert (issue.reason, issue.field, issue.product_set_aside) == (IssueReason.INVALID_FIELD, field, False)
+    assert (issue.reason, issue.field, issue.product_rejected) == (IssueReason.INVALID_FIELD, field, False)
 
 
 def location(sells: int, **changes: Any) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def test_a_senseless_variant_costs_nothing_but_itself(case: str) -> None:
     assert [variant.id for variant in found.product.variants] == ["1", "3"]
     assert found.product.variants_complete is (reason is IssueReason.DUPLICATE_ID)
     (issue,) = found.issues
-    assert (issue.reason, issue.field, issue.product_set_aside) == (reason, field, False)
+    assert (issue.reason, issue.field, issue.product_rejected) == (reason, field, False)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_senseless_variant_costs_nothing_but_itself(case: str) -> None:
         ({"price": "abc"}, IssueReason.INVALID_PRICE),
     ],
 )
-def test_a_senseless_product_is_set_aside_and_its_neighbours_are_not(
+def test_a_senseless_product_is_rejected_and_its_neighbours_are_not(
     changes: dict[str, Any], reason: IssueReason
 ) -> None:
     before, broken, after = read_products(listed(product_row(1), product_row(2, **changes), product_row(3))).items
@@ -245,7 +245,7 @@ def test_a_senseless_product_is_set_aside_and_its_neighbours_are_not(
     found = PARSER.parse(broken)
     assert found.product is None
     (issue,) = found.issues
-    assert (issue.reason, issue.product_set_aside) == (reason, True)
+    assert (issue.reason, issue.product_rejected) == (reason, True)
 
 
 def test_a_broken_decoration_is_left_out_and_told() -> None:

@@ -67,7 +67,7 @@ def check(record: Record) -> None:
     parsed = PARSER.parse(record)
     seen = glance(record)
     assert (parsed.id, parsed.gone) == (seen.id, seen.gone)
-    aside = sum(issue.product_set_aside for issue in parsed.issues)
+    aside = sum(issue.product_rejected for issue in parsed.issues)
     assert aside + parsed.gone + (parsed.product is not None) == 1
     for issue in parsed.issues:
         assert issue.message.startswith(f"Line {record.line}: ")

@@ -23,7 +23,7 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.fetch import Wait, WaitReason
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import Surroundings
+from connector_svc.http.caller import HttpDependencies
 from connector_svc.http.client import open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.download import Downloader, DownloadLimits, file_address
@@ -110,7 +110,7 @@ async def download(
 ) -> bytes:
     async with serving(host) as url:
         config = HttpConfig(endpoints=Endpoints.of({HOST: str(url)}), retry=RetryPolicy(attempts=attempts))
-        async with open_http(config, Surroundings(sleep=_at_once)) as http:
+        async with open_http(config, HttpDependencies(sleep=_at_once)) as http:
             stream = http.to_shop(SHOP, on_wait=on_wait).download(address, hosts=HOSTS, max_bytes=max_bytes)
             return b"".join([chunk async for chunk in stream])
 
@@ -254,7 +254,7 @@ def test_a_file_beside_a_shop_is_read_only_where_the_operator_named_its_address(
         file_address("https://demo.myshopify.com/x", hosts=HOSTS, base_url=own, endpoints=Endpoints())
 
 
-async def limited(host: FileHost, limits: DownloadLimits, world: Surroundings) -> HttpFailure:
+async def limited(host: FileHost, limits: DownloadLimits, world: HttpDependencies) -> HttpFailure:
     async with serving(host) as url, aiohttp.ClientSession(auto_decompress=False) as session:
         slots = ConnectionSlots(per_host=1, total=1, clock=world.clock)
         downloader = Downloader(session, RetryPolicy(attempts=2), world, limits, slots=slots, user_agent="test")
@@ -267,12 +267,12 @@ async def limited(host: FileHost, limits: DownloadLimits, world: Surroundings) -
 async def test_a_host_that_falls_silent_is_left() -> None:
     host = FileHost(cuts=[10, 0, 0], stay_silent=True)
     limits = DownloadLimits(silence=timedelta(milliseconds=50))
-    assert "broke off" in (await limited(host, limits, Surroundings(sleep=_at_once))).detail
+    assert "broke off" in (await limited(host, limits, HttpDependencies(sleep=_at_once))).detail
 
 
 async def test_a_file_that_takes_too_long_is_left() -> None:
     ticks = iter(range(10**6))
-    world = replace(Surroundings(sleep=_at_once), monotonic=lambda: float(next(ticks)))
+    world = replace(HttpDependencies(sleep=_at_once), monotonic=lambda: float(next(ticks)))
     failure = await limited(FileHost(), DownloadLimits(total=timedelta(seconds=1)), world)
     assert isinstance(failure, UnusableAnswer)
 

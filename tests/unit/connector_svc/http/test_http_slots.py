@@ -14,12 +14,12 @@ from aiohttp import web
 
 from connector_svc.domain.fetch import Wait, WaitReason
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import Surroundings
+from connector_svc.http.caller import HttpDependencies
 from connector_svc.http.client import ShopClient, open_http
 from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.hosts import Host, HostClass
-from connector_svc.http.meter import NobodyCounts
+from connector_svc.http.meter import NullHttpMetrics
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.http.slots import ConnectionSlots
 from connector_svc.platforms.base import HttpReply
@@ -63,12 +63,12 @@ async def crowd() -> AsyncIterator[Crowd]:
 
 @asynccontextmanager
 async def clients(
-    server: ShopServer, *names: str, config: HttpConfig, world: Surroundings | None = None
+    server: ShopServer, *names: str, config: HttpConfig, world: HttpDependencies | None = None
 ) -> AsyncIterator[list[ShopClient]]:
     """Of shops that all are called at the same host, as all of BigCommerce are."""
     endpoints = Endpoints.of({f"{name}.example": server.url for name in names})
     config = replace(config, endpoints=endpoints, retry=RetryPolicy(attempts=1))
-    async with open_http(config, world or Surroundings()) as http:
+    async with open_http(config, world or HttpDependencies()) as http:
         yield [http.to_shop(Shop("bigcommerce", f"{name}.example")) for name in names]
 
 
@@ -118,7 +118,7 @@ async def test_a_download_takes_no_connection_from_the_api_calls_of_any_shop(
         await asyncio.gather(*tasks, *more)
 
 
-class Durations(NobodyCounts):
+class Durations(NullHttpMetrics):
     """How long each attempt took, by the clock of the client."""
 
     def __init__(self) -> None:

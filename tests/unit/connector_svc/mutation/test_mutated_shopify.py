@@ -37,7 +37,7 @@ def read_page(nodes: list[Any]) -> tuple[list[Found], list[Any]]:
 
 
 def check_record(record: Record, node: Any) -> None:
-    aside = [issue for issue in record.issues if issue.product_set_aside]
+    aside = [issue for issue in record.issues if issue.product_rejected]
     assert len(aside) == (record.product is None)
     for issue in record.issues:
         assert issue.message
@@ -134,14 +134,14 @@ def check_single(nodes: list[Any], place: int) -> None:
 
 
 @pytest.mark.parametrize("round_number", range(campaign.ROUNDS))
-def test_a_mutated_node_stays_true_or_is_set_aside_and_its_page_is_untouched(
+def test_a_mutated_node_stays_true_or_is_rejected_and_its_page_is_untouched(
     round_number: int, shopify_nodes: list[Any]
 ) -> None:
     campaign.run(round_number, shopify_nodes, check_page)
 
 
 @pytest.mark.parametrize("round_number", range(campaign.ROUNDS))
-def test_a_mutated_product_that_is_read_alone_stays_true_or_is_set_aside(
+def test_a_mutated_product_that_is_read_alone_stays_true_or_is_rejected(
     round_number: int, shopify_nodes: list[Any]
 ) -> None:
     campaign.run(round_number, shopify_nodes, check_single)

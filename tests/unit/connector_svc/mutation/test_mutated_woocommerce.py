@@ -110,7 +110,7 @@ def check_products(rows: list[Any], place: int) -> None:
         blemishes = records.blemishes.get(record.id, ()) if record.id is not None else ()
         parsed: Parsed = PARSER.parse(record, Family(), blemishes)
         blamed = check_issues(parsed.issues)
-        assert sum(issue.product_set_aside for issue in parsed.issues) == (parsed.product is None)
+        assert sum(issue.product_rejected for issue in parsed.issues) == (parsed.product is None)
         if parsed.product is not None:
             check_product(parsed.product, row, blamed)
         if index != place:
@@ -145,10 +145,10 @@ def check_variation(variant: Variant, row: dict[str, Any], issues: tuple[RecordI
 
 
 @pytest.mark.parametrize("round_number", range(campaign.ROUNDS))
-def test_a_mutated_row_stays_true_or_is_set_aside_and_its_page_is_untouched(round_number: int) -> None:
+def test_a_mutated_row_stays_true_or_is_rejected_and_its_page_is_untouched(round_number: int) -> None:
     campaign.run(round_number, PRODUCTS, check_products)
 
 
 @pytest.mark.parametrize("round_number", range(campaign.ROUNDS))
-def test_a_mutated_variation_stays_true_or_is_set_aside_and_its_family_is_untouched(round_number: int) -> None:
+def test_a_mutated_variation_stays_true_or_is_rejected_and_its_family_is_untouched(round_number: int) -> None:
     campaign.run(round_number, VARIATIONS, check_variations)

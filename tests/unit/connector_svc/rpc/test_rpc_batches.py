@@ -33,13 +33,13 @@ def product(identifier: str, kib: int = 1, variants: int = 1) -> Product:
     return Product(id=identifier, title="", description_html="x" * (kib * KIB), variants=own)
 
 
-def issue(product_id: str, *, set_aside: bool = False, sample: str = "", text: str = "m") -> RecordIssue:
+def issue(product_id: str, *, rejected: bool = False, sample: str = "", text: str = "m") -> RecordIssue:
     return RecordIssue(
         reason=IssueReason.INVALID_PRICE,
         message=text,
         product_id=product_id,
         sample=sample,
-        product_set_aside=set_aside,
+        product_rejected=rejected,
     )
 
 
@@ -136,7 +136,7 @@ async def test_a_product_above_a_part_has_a_message_of_its_own() -> None:
     assert whole.products == ["a", "b", "c"]
 
 
-async def test_a_product_above_the_limit_is_set_aside_and_counted_as_such() -> None:
+async def test_a_product_above_the_limit_is_rejected_and_counted_as_such() -> None:
     products = [product("a"), product("big", 3 * KIB, variants=4), product("c", variants=2)]
     whole = await assert_every_resume_completes(ListedPlatform(products=products))
     assert whole.products == ["a", "c"]
@@ -182,8 +182,8 @@ async def test_whatever_the_sizes_and_issues_every_resume_completes_the_pass(
 ) -> None:
     products = [product(str(number), kib, items) for number, (kib, items, _) in enumerate(records)]
     issues = [issue(str(number)) for number, (_, _, faulty) in enumerate(records) if faulty]
-    issues += [issue(f"gone{number}", set_aside=True) for number in range(strangers)]
-    issues += [issue("", set_aside=True)] * nameless
+    issues += [issue(f"gone{number}", rejected=True) for number in range(strangers)]
+    issues += [issue("", rejected=True)] * nameless
     whole = await assert_every_resume_completes(ListedPlatform(products=products, issues=issues))
     assert whole.end is not None
     assert whole.end.emitted_count == len(whole.products) == len(set(whole.products))

@@ -154,7 +154,7 @@ def test_an_issue_leaves_the_process_cut_and_without_secrets() -> None:
         variant_id="v",
         field="price",
         sample="ck_" + "a" * 40 + "x " * 500,
-        product_set_aside=True,
+        product_rejected=True,
     )
     message = issue_message(issue, redact)
     assert empty_fields(message) == set()

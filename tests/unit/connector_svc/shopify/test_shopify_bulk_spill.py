@@ -146,7 +146,7 @@ def test_a_product_is_proven_whole_by_its_counts_and_the_images_of_all_its_varia
         assert is_proven(whole, record_from(whole)) is proven
 
 
-def test_a_product_that_does_not_follow_the_schema_is_set_aside_alone() -> None:
+def test_a_product_that_does_not_follow_the_schema_is_rejected_alone() -> None:
     broken, whole = spilled({**product(1), "title": 7}, variant(11, 1), product(2), variant(21, 2))
     record = record_from(broken)
     assert record.product is None

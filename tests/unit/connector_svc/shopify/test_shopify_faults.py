@@ -162,7 +162,7 @@ async def test_a_shop_that_refuses_inventory_items_is_read_without_them() -> Non
     del admin.products[0]["variants"]["nodes"][0]["inventoryItem"]
     async with reading(admin) as shop:
         found = await shop.read()
-    assert "read_inventory" in found.header.facts.notes[0]
+    assert "read_inventory" in found.header.shop_info.notes[0]
     assert found.products[0].variants[0].weight is None
     assert found.products[0].variants[0].stock_quantity == 5
 
@@ -181,8 +181,8 @@ async def test_a_newer_version_is_used_but_forbids_deletions(caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         async with reading(admin) as shop:
             found = await shop.read()
-    assert found.header.facts.served_api_version == "2027-01"
-    assert "2027-01" in found.header.facts.notes[0]
+    assert found.header.shop_info.served_api_version == "2027-01"
+    assert "2027-01" in found.header.shop_info.notes[0]
     assert "2027-01" in found.end.warnings[0]
     assert found.ids == ["1", "2"]
     assert len([record for record in caplog.records if "version" in record.message]) == 1
@@ -245,7 +245,7 @@ async def test_a_reply_that_is_too_large_to_read_is_asked_for_in_halves() -> Non
     assert admin.sizes("ProductPage")[:3] == [16, 8, 4]
 
 
-async def test_one_product_that_shopify_cannot_deliver_is_set_aside_alone() -> None:
+async def test_one_product_that_shopify_cannot_deliver_is_rejected_alone() -> None:
     admin = shop_of(9)
 
     def poison(operation: str, variables: Json) -> web.Response | None:
@@ -262,7 +262,7 @@ async def test_one_product_that_shopify_cannot_deliver_is_set_aside_alone() -> N
         found = await shop.read(batch=4)
     assert found.ids == ["1", "2", "3", "4", "6", "7", "8", "9"]
     assert [(issue.product_id, issue.reason) for issue in found.issues] == [("5", IssueReason.SOURCE_ERROR)]
-    assert (found.end.emitted_count, found.end.set_aside_count) == (8, 1)
+    assert (found.end.emitted_count, found.end.rejected_count) == (8, 1)
 
 
 async def test_when_no_product_can_be_delivered_it_is_shopify_that_is_ill() -> None:
@@ -300,7 +300,7 @@ async def test_an_error_that_blames_one_product_sets_aside_that_one() -> None:
     assert found.ids == ["1", "3"]
     [issue] = found.issues
     assert (issue.reason, issue.product_id, issue.field) == (IssueReason.SOURCE_ERROR, "2", "onlineStoreUrl")
-    assert found.end.set_aside_count == 1
+    assert found.end.rejected_count == 1
 
 
 async def test_an_error_that_blames_one_variant_sets_aside_that_one() -> None:

@@ -58,8 +58,8 @@ def test_whatever_is_wrong_with_a_product_it_ends_as_a_product_or_as_an_issue(pr
     first, second = (record_of(one) for one in found)
     assert second.product is not None
     assert second.issues == ()
-    set_aside = [issue for issue in first.issues if issue.product_set_aside]
-    assert len(set_aside) == (first.product is None)
+    rejected = [issue for issue in first.issues if issue.product_rejected]
+    assert len(rejected) == (first.product is None)
     if first.product is not None and len(first.product.variants) < first.received:
         assert first.issues
         assert not first.product.variants_complete

@@ -131,7 +131,7 @@ def test_an_image_that_shopify_has_not_processed_is_left_out() -> None:
     assert not record.needs_second_look
     [issue] = record.issues
     assert (issue.product_id, issue.field, issue.sample) == ("1", "image", "gid://shopify/MediaImage/5")
-    assert not issue.product_set_aside
+    assert not issue.product_rejected
 
 
 @pytest.mark.parametrize(
@@ -165,14 +165,14 @@ def test_times_with_an_offset_become_utc() -> None:
         ({"id": "gid://shopify/Product/11"}, IssueReason.MISSING_ID, "id", "gid://shopify/Product/11"),
     ],
 )
-def test_a_bad_variant_is_set_aside_alone(changes: Json, reason: IssueReason, field: str, sample: str) -> None:
+def test_a_bad_variant_is_rejected_alone(changes: Json, reason: IssueReason, field: str, sample: str) -> None:
     record = record_from(with_variants(variant_node(10), variant_node(11, **changes), variant_node(12)))
     assert record.product is not None
     assert [variant.id for variant in record.product.variants] == ["10", "12"]
     assert not record.product.variants_complete
     [issue] = record.issues
     assert (issue.reason, issue.field, issue.sample) == (reason, field, sample)
-    assert (issue.product_id, issue.product_set_aside) == ("1", False)
+    assert (issue.product_id, issue.product_rejected) == ("1", False)
     assert issue.variant_id == ("" if reason is IssueReason.MISSING_ID else "11")
     assert not record.is_miscounted
 
@@ -189,11 +189,11 @@ def test_a_bad_variant_is_set_aside_alone(changes: Json, reason: IssueReason, fi
         ({"createdAt": "0001-01-01T00:00:00+14:00"}, IssueReason.INVALID_FIELD, "updatedAt"),
     ],
 )
-def test_a_bad_product_is_set_aside_whole(changes: Json, reason: IssueReason, field: str) -> None:
+def test_a_bad_product_is_rejected_whole(changes: Json, reason: IssueReason, field: str) -> None:
     record = record_from(product_node(1) | changes)
     assert record.product is None
     [issue] = record.issues
-    assert (issue.reason, issue.field, issue.product_set_aside) == (reason, field, True)
+    assert (issue.reason, issue.field, issue.product_rejected) == (reason, field, True)
 
 
 def test_one_bad_product_does_not_take_its_page_along() -> None:

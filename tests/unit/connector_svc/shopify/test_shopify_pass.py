@@ -32,13 +32,13 @@ def shop_of(count: int, variants: int = 1) -> FakeAdmin:
 async def test_a_header_tells_the_shop_and_the_platforms_clock() -> None:
     async with reading(shop_of(3, 2)) as shop:
         header = (await shop.read()).header
-    assert (header.facts.currency_code, header.facts.platform_shop_id, header.facts.shop_name) == (
+    assert (header.shop_info.currency_code, header.shop_info.platform_shop_id, header.shop_info.shop_name) == (
         "EUR",
         "77",
         "Demo",
     )
-    assert header.facts.served_api_version == "2026-10"
-    assert header.facts.granted_scopes == ("read_inventory", "read_products")
+    assert header.shop_info.served_api_version == "2026-10"
+    assert header.shop_info.granted_scopes == ("read_inventory", "read_products")
     assert (header.estimated_product_count, header.estimated_item_count) == (3, 6)
     assert header.watermark == NOON
     assert (header.strategy, header.resumed) == ("paging", False)
@@ -215,10 +215,10 @@ async def test_a_product_that_comes_again_is_told_and_not_delivered_twice() -> N
     async with reading(admin) as shop:
         found = await shop.read(batch=2)
     assert found.ids == ["1", "2", "3", "4"]
-    assert [(issue.reason, issue.product_set_aside) for issue in found.issues] == [
+    assert [(issue.reason, issue.product_rejected) for issue in found.issues] == [
         (IssueReason.DUPLICATE_ID, False)
     ]
-    assert (found.end.emitted_count, found.end.set_aside_count) == (4, 0)
+    assert (found.end.emitted_count, found.end.rejected_count) == (4, 0)
 
 
 async def test_a_product_set_aside_counts_and_the_pass_goes_on() -> None:
@@ -228,7 +228,7 @@ async def test_a_product_set_aside_counts_and_the_pass_goes_on() -> None:
         found = await shop.read(batch=3)
         again = await shop.read(batch=3, checkpoint=found.batches[-1].checkpoint)
     assert found.ids == ["1", "2", "3"]
-    assert (found.end.emitted_count, found.end.set_aside_count, found.end.source_count) == (3, 1, 4)
+    assert (found.end.emitted_count, found.end.rejected_count, found.end.source_count) == (3, 1, 4)
     assert [issue.product_id for issue in found.issues] == ["4"]
     assert again.events[1:] == [found.end], "an issue is not told twice after a resume"
 

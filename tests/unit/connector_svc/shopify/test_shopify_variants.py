@@ -55,7 +55,7 @@ async def test_a_product_that_stays_miscounted_is_stored_and_told_to_be_incomple
     [product] = found.products
     assert (len(product.variants), product.variants_complete) == (3, False)
     [issue] = found.issues
-    assert (issue.reason, issue.product_set_aside) == (IssueReason.INCOMPLETE_VARIANTS, False)
+    assert (issue.reason, issue.product_rejected) == (IssueReason.INCOMPLETE_VARIANTS, False)
     assert admin.count("SingleProduct") == 1
 
 
@@ -75,7 +75,7 @@ async def test_a_count_that_is_a_lower_bound_is_met_by_more() -> None:
     assert admin.count("SingleProduct") == 0
 
 
-async def test_a_product_that_vanishes_while_it_is_drained_is_neither_delivered_nor_set_aside() -> None:
+async def test_a_product_that_vanishes_while_it_is_drained_is_neither_delivered_nor_rejected() -> None:
     admin = FakeAdmin(products=[product_node(1, 300), product_node(2)])
 
     def vanish(operation: str, variables: Json, body: Json) -> None:
@@ -86,7 +86,7 @@ async def test_a_product_that_vanishes_while_it_is_drained_is_neither_delivered_
     async with reading(admin) as shop:
         found = await shop.read()
     assert found.ids == ["2"]
-    assert (found.end.source_count, found.end.emitted_count, found.end.set_aside_count) == (1, 1, 0)
+    assert (found.end.source_count, found.end.emitted_count, found.end.rejected_count) == (1, 1, 0)
 
 
 async def test_a_product_that_cannot_be_drained_is_stored_as_far_as_it_came() -> None:

@@ -55,7 +55,7 @@ def test_a_vital_field_that_makes_no_sense_sets_the_product_aside(
     parsed = _one(**changes)
     assert parsed.product is None
     (issue,) = parsed.issues
-    assert (issue.reason, issue.field, issue.product_set_aside) == (reason, field, True)
+    assert (issue.reason, issue.field, issue.product_rejected) == (reason, field, True)
     assert issue.message
 
 
@@ -73,14 +73,14 @@ def test_its_neighbours_are_untouched() -> None:
     sent = [row(1), row(2, price="abc"), "nonsense", row(3, stock_quantity="many"), row(4)]
     parsed = _parse(PRODUCTS.read(json.dumps(sent).encode()))
     assert [one.product.id for one in parsed if one.product] == ["1", "4"]
-    assert sum(issue.product_set_aside for one in parsed for issue in one.issues) == 3
+    assert sum(issue.product_rejected for one in parsed for issue in one.issues) == 3
 
 
 @pytest.mark.parametrize("field", ["images", "tags", "weight", "date_modified_gmt", "permalink", "attributes"])
 def test_a_decorative_field_that_makes_no_sense_is_left_empty_and_reported(field: str) -> None:
     parsed = _one(**{field: {"odd": [None]}})
     assert parsed.product is not None
-    assert [(issue.field, issue.product_set_aside) for issue in parsed.issues] == [(field, False)]
+    assert [(issue.field, issue.product_rejected) for issue in parsed.issues] == [(field, False)]
 
 
 def test_numbers_where_texts_belong_keep_their_digits() -> None:
@@ -110,7 +110,7 @@ def test_a_list_with_gaps_that_php_made_an_object_is_a_list() -> None:
     assert record.child_ids() == (8, 9)
 
 
-def test_a_broken_variation_is_set_aside_alone() -> None:
+def test_a_broken_variation_is_rejected_alone() -> None:
     sent = [{**row(8), "price": "abc"}, row(9), {**row(10), "sku": [1]}]
     children = VARIATIONS.read(json.dumps(sent).encode()).items
     (parent,) = PRODUCTS.read(json.dumps([row(7, type="variable", variations=[8, 9, 10])]).encode()).items
@@ -118,7 +118,7 @@ def test_a_broken_variation_is_set_aside_alone() -> None:
     assert parsed.product is not None
     assert [variant.id for variant in parsed.product.variants] == ["9"]
     assert not parsed.product.variants_complete
-    assert [(issue.variant_id, issue.product_id, issue.product_set_aside) for issue in parsed.issues] == [
+    assert [(issue.variant_id, issue.product_id, issue.product_rejected) for issue in parsed.issues] == [
         ("8", "7", False),
         ("10", "7", False),
     ]
@@ -166,8 +166,8 @@ def test_mutated_records_end_as_products_or_issues_and_never_as_a_crash(
     assert len(records.items) == len(sent)
     assert len(read.items) == len(children)
     for parsed in _parse(records, Family(children=read.items, blemishes=read.blemishes)):
-        set_aside = [issue for issue in parsed.issues if issue.product_set_aside]
-        assert len(set_aside) == (parsed.product is None)
+        rejected = [issue for issue in parsed.issues if issue.product_rejected]
+        assert len(rejected) == (parsed.product is None)
         if (
             parsed.product is not None
             and parsed.product.variants_complete

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from catalog_svc.usecases.fair_share import Turn, Turns
+from catalog_svc.usecases.fair_share import FairShareThrottle, Turn
 
 
 class Clock:
@@ -22,12 +22,12 @@ class Replica:
 
     def __init__(self, *items: int) -> None:
         self.clock = Clock()
-        self.turns = Turns(self.clock)
+        self.turns = FairShareThrottle(self.clock)
         self._stack = ExitStack()
         self.runs = [self.begin(count) for count in items]
 
     def begin(self, items: int = 0) -> Turn:
-        turn = self._stack.enter_context(self.turns.taking_part())
+        turn = self._stack.enter_context(self.turns.register())
         self.turns.moved(turn, items=items)
         return turn
 
@@ -63,6 +63,6 @@ def test_a_large_one_goes_on_however_many_there_are() -> None:
 
 def test_who_has_ended_is_forgotten() -> None:
     replica = Replica(50_000)
-    with replica.turns.taking_part():
+    with replica.turns.register():
         assert replica.pause() > 0
     assert replica.pause() == 0

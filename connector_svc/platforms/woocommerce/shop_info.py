@@ -16,7 +16,7 @@ from connector_svc.domain.errors import (
     SourceRateLimited,
     SourceResponseInvalid,
 )
-from connector_svc.domain.shop import ShopFacts
+from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.woocommerce.bounded import started
 from connector_svc.platforms.woocommerce.client import StoreClient
 
@@ -45,7 +45,7 @@ class _Status(msgspec.Struct):
 class StoreFacts:
     """What a pass needs to know of a store."""
 
-    shop: ShopFacts
+    shop: ShopInfo
     weight_unit: str
     """"kg", "g", "lb", "oz"; empty: unknown, so that weights mean nothing."""
 
@@ -61,7 +61,7 @@ async def read_facts(client: StoreClient, name: str) -> StoreFacts:
     notes = [] if unit else ["The store's unit of weight cannot be read: weights are left out."]
     if client.noise:
         notes.append("The store prints something before its JSON, such as notices of PHP; its host should look.")
-    facts = ShopFacts(
+    facts = ShopInfo(
         currency_code=currency,
         platform_shop_id=client.shop.domain,
         shop_name=name,

@@ -72,7 +72,7 @@ async def test_a_missing_product_that_is_rejected_when_it_is_read_is_not_deleted
     )
     source.by_id_issues = [rejected]
     sync = await synced(world, source)
-    assert (sync.state, sync.progress.products.set_aside) == (SyncState.SUCCEEDED, 1)
+    assert (sync.state, sync.progress.products.rejected) == (SyncState.SUCCEEDED, 1)
     assert await live(world) == {"0001", "0002", "0003"}
 
 
@@ -195,7 +195,7 @@ async def test_a_pass_that_the_source_cannot_go_on_with_since_the_currency_chang
 ) -> None:
     source = shop_of(*range(6))
     source.batch_size = 2
-    changed = SourceFailed(reason="SOURCE_CURRENCY_CHANGED", message="it changed", passing=True)
+    changed = SourceFailed(reason="SOURCE_CURRENCY_CHANGED", message="it changed", transient=True)
     source.failures = {4: [changed]}
     sync = await synced(world, source)
     assert sync.state is SyncState.SUCCEEDED

@@ -15,14 +15,14 @@ import pytest
 
 from catalog_svc.domain.progress import Progress
 from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
 from catalog_svc.rpc.snapshots import SnapshotMessages
 from catalog_svc.usecases.audience import Audience
 from catalog_svc.usecases.sync_hub import Subscription, SyncFeed
 from catalog_svc.usecases.watch_sync import Snapshot, WatchLimits
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
-from tests.fakes.memory_orders import MemoryOrders, MemorySyncs
+from tests.fakes.memory_sync_commands import MemorySyncCommands, MemorySyncs
 from tests.fakes.skipping_loop import skipping
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -267,7 +267,9 @@ async def test_whose_patience_ends_before_its_turn_is_shown_the_news_instead_of_
 async def test_the_first_change_after_a_follower_has_come_is_shown_at_once() -> None:
     link = MemoryLink(MemoryCatalog())
     shop = ShopKey("shopify", "demo.myshopify.com")
-    first = await MemoryOrders(link).start(SyncOrder(shop=shop, mode=SyncMode.FULL, overlap=timedelta()))
+    first = await MemorySyncCommands(link).start(
+        StartSyncCommand(shop=shop, mode=SyncMode.FULL, overlap=timedelta())
+    )
     with slow(SyncFeed(MemorySyncs(link)), first.sync_id) as one:
         assert await one.subscription.current() == first
         one.revision = first.revision

@@ -58,7 +58,7 @@ async def test_fewer_products_than_the_platform_counts_never_succeed(world: Cata
 
 async def test_a_permanent_failure_ends_the_sync_at_once_and_keeps_what_was_stored(world: CatalogWorld) -> None:
     source = MemorySource(products(6))
-    revoked = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", passing=False)
+    revoked = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", transient=False)
     source.failures = {4: [revoked]}
     sync = await world.sync(source)
     assert sync.state is SyncState.FAILED
@@ -108,7 +108,7 @@ async def test_a_wait_that_is_not_over_outlives_the_batch_before_it(world: Catal
     assert world.published[-1].waiting is None
 
 
-async def test_set_aside_records_are_reported_with_everything_needed_to_mend_them(world: CatalogWorld) -> None:
+async def test_rejected_records_are_reported_with_everything_needed_to_mend_them(world: CatalogWorld) -> None:
     source = MemorySource(products(2))
     source.issues = [
         pb.RecordIssue(
@@ -125,7 +125,7 @@ async def test_set_aside_records_are_reported_with_everything_needed_to_mend_the
     ]
     sync = await world.sync(source)
     assert sync.state is SyncState.SUCCEEDED
-    assert (sync.progress.products.set_aside, sync.progress.items.set_aside) == (1, 1)
+    assert (sync.progress.products.rejected, sync.progress.items.rejected) == (1, 1)
     issues = await world.issues.page(sync.sync_id, after=0, limit=10)
     assert [(i.number, i.issue.reason, i.issue.field) for i in issues] == [
         (1, "INVALID_PRICE", "price"),

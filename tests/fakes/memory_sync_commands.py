@@ -1,4 +1,4 @@
-"""Orders and reading of syncs over a catalog in memory."""
+"""SyncCommands and reading of syncs over a catalog in memory."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from catalog_svc.domain.errors import (
 )
 from catalog_svc.domain.progress import Progress
 from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.domain.start_command import SyncOrder
+from catalog_svc.domain.start_command import StartSyncCommand
 from catalog_svc.domain.status import LatestSyncs
 from catalog_svc.domain.sync import ACTIVE_STATES, Sync, SyncMode, SyncState, SyncTrigger
 from tests.fakes.memory_catalog import MemoryLink
 from tests.fakes.memory_state import State, SyncRow
 
 
-class MemoryOrders:
-    """`Orders`."""
+class MemorySyncCommands:
+    """`SyncCommands`."""
 
     def __init__(self, link: MemoryLink) -> None:
         self._link = link
 
-    async def start(self, order: SyncOrder) -> Sync:
+    async def start(self, order: StartSyncCommand) -> Sync:
         parts = (str(order.shop), order.mode.value, str(order.allow_mass_delete))
 
         def work(state: State) -> Sync:
@@ -73,7 +73,7 @@ class MemoryOrders:
 
         return await self._link.transaction(work)
 
-    def _fresh(self, order: SyncOrder, shop: Shop) -> SyncRow:
+    def _fresh(self, order: StartSyncCommand, shop: Shop) -> SyncRow:
         incremental = order.mode is SyncMode.INCREMENTAL and shop.watermark is not None
         sync_id, now = uuid7(), self._link.catalog.now
         updated_after = shop.watermark - order.overlap if incremental and shop.watermark else None

@@ -22,7 +22,7 @@ from catalog_svc.domain.sync import Sync
 from catalog_svc.source.connector import ConnectorSource
 from catalog_svc.source.jobs import ConnectorJobs
 from catalog_svc.usecases.change_sync import ChangeSync
-from catalog_svc.usecases.platform_job_cleanup import Abandoner
+from catalog_svc.usecases.platform_job_cleanup import PlatformJobCleanup
 from catalog_svc.usecases.ports import PlatformJobs
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.product import Product, Variant
@@ -34,7 +34,7 @@ from tests.waiting import PATIENCE, settled
 
 SHOP = ShopKey("listed", "store.example")
 PRODUCTS = [Product(id=str(n), title="", variants=(Variant(id=f"{n}-1"),)) for n in range(600)]
-GONE = SourceFailed(reason="SOURCE_NOT_FOUND", message="the shop is gone", passing=False)
+GONE = SourceFailed(reason="SOURCE_NOT_FOUND", message="the shop is gone", transient=False)
 
 
 @asynccontextmanager
@@ -50,17 +50,19 @@ async def connector(platform: ListedPlatform) -> AsyncIterator[grpc.aio.Channel]
 
 
 @asynccontextmanager
-async def abandoning(world: CatalogWorld, jobs: PlatformJobs, *, patience: float = 30) -> AsyncIterator[Abandoner]:
+async def abandoning(
+    world: CatalogWorld, jobs: PlatformJobs, *, patience: float = 30
+) -> AsyncIterator[PlatformJobCleanup]:
     drain = Drain()
-    abandoner = Abandoner(
+    cleanup = PlatformJobCleanup(
         syncs=world.syncs,
         jobs=jobs,
         drain=drain,
         patience=timedelta(seconds=patience),
         pause=timedelta(milliseconds=10),
     )
-    running = asyncio.create_task(abandoner.run())
-    yield abandoner
+    running = asyncio.create_task(cleanup.run())
+    yield cleanup
     drain.start()
     await running
 
@@ -72,7 +74,7 @@ class Jobs:
     answers: list[bool | Exception] = field(default_factory=list)
     asked: list[bytes] = field(default_factory=list)
 
-    async def abandon(self, shop: ShopKey, checkpoint: bytes) -> bool:
+    async def cancel_fetch(self, shop: ShopKey, checkpoint: bytes) -> bool:
         self.asked.append(checkpoint)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -89,7 +91,7 @@ async def stopped(world: CatalogWorld) -> Sync:
         checkpoint=b"after the first batch",
         sync_id=claimed.sync.sync_id,
     )
-    return await world.orders.cancel(ordered.sync_id)
+    return await world.commands.cancel(ordered.sync_id)
 
 
 async def test_a_cancelled_sync_ends_its_platforms_job(world: CatalogWorld) -> None:
@@ -101,14 +103,14 @@ async def test_a_cancelled_sync_ends_its_platforms_job(world: CatalogWorld) -> N
             await cancelled.wait()
 
     platform = ListedPlatform(products=PRODUCTS, job_runs=True, before_each=slowly)
-    async with connector(platform) as channel, abandoning(world, ConnectorJobs(channel)) as abandoner:
+    async with connector(platform) as channel, abandoning(world, ConnectorJobs(channel)) as cleanup:
         ordered = await world.order(SHOP)
         run = asyncio.create_task(world.runner(ConnectorSource(channel)).run(await world.claim()))
         await until(lambda: any(sync.progress.products.seen for sync in world.published))
         changes = ChangeSync(
-            orders=world.orders,
+            commands=world.commands,
             publish=world.feed.publish,
-            abandon=abandoner.abandon,
+            cancel_platform_job=cleanup.start,
             wake_worker=lambda: None,
         )
         await changes.cancel(ordered.sync_id)
@@ -122,8 +124,8 @@ async def test_a_cancelled_sync_ends_its_platforms_job(world: CatalogWorld) -> N
 async def test_a_connector_that_is_away_is_asked_again(world: CatalogWorld) -> None:
     jobs = Jobs(answers=[ConnectorUnavailable(), ConnectorUnavailable(), True])
     sync = await stopped(world)
-    async with abandoning(world, jobs) as abandoner:
-        abandoner.abandon(sync)
+    async with abandoning(world, jobs) as cleanup:
+        cleanup.start(sync)
         await until(lambda: not jobs.answers)
     assert jobs.asked == [b"after the first batch"] * 3
 
@@ -133,19 +135,19 @@ async def test_what_cannot_be_ended_is_left_to_itself_and_said(
 ) -> None:
     jobs = Jobs(answers=[GONE])
     sync = await stopped(world)
-    async with abandoning(world, jobs) as abandoner:
-        abandoner.abandon(sync)
+    async with abandoning(world, jobs) as cleanup:
+        cleanup.start(sync)
         await until(lambda: "may run on" in caplog.text)
     assert len(jobs.asked) == 1
 
 
 async def test_a_sync_that_stored_nothing_has_no_job(world: CatalogWorld) -> None:
     ordered = await world.order()
-    sync = await world.orders.cancel(ordered.sync_id)
+    sync = await world.commands.cancel(ordered.sync_id)
     jobs = Jobs()
-    async with abandoning(world, jobs) as abandoner:
-        abandoner.abandon(sync)
-        await until(lambda: not abandoner._tasks)
+    async with abandoning(world, jobs) as cleanup:
+        cleanup.start(sync)
+        await until(lambda: not cleanup._tasks)
     assert jobs.asked == []
 
 
@@ -153,8 +155,8 @@ async def test_a_replica_that_goes_down_does_not_wait_for_a_platform(world: Cata
     jobs = Jobs(answers=[ConnectorUnavailable() for _ in range(100_000)])
     sync = await stopped(world)
     async with asyncio.timeout(PATIENCE):
-        async with abandoning(world, jobs, patience=3600) as abandoner:
-            abandoner.abandon(sync)
+        async with abandoning(world, jobs, patience=3600) as cleanup:
+            cleanup.start(sync)
             await until(lambda: bool(jobs.asked))
     asked = len(jobs.asked)
     assert await settled(lambda: len(jobs.asked)) == asked
@@ -165,13 +167,13 @@ async def test_a_repeated_cancel_leaves_the_job_to_the_sync_that_was_resumed_sin
 ) -> None:
     jobs = Jobs(answers=[True])
     cancelled = await stopped(world)
-    resumed = await world.orders.resume(cancelled.sync_id, request_id="", correlation_id="")
-    repeated = await world.orders.cancel(cancelled.sync_id)
+    resumed = await world.commands.resume(cancelled.sync_id, request_id="", correlation_id="")
+    repeated = await world.commands.cancel(cancelled.sync_id)
     with caplog.at_level(logging.INFO):
-        async with abandoning(world, jobs) as abandoner:
-            abandoner.abandon(repeated)
+        async with abandoning(world, jobs) as cleanup:
+            cleanup.start(repeated)
             await until(lambda: "is left to the resumed sync" in caplog.text)
             assert jobs.asked == []
-            abandoner.abandon(await world.orders.cancel(resumed.sync_id))
+            cleanup.start(await world.commands.cancel(resumed.sync_id))
             await until(lambda: bool(jobs.asked))
     assert jobs.answers == []

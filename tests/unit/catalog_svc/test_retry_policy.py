@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
-from catalog_svc.usecases.retry_policy import Patience, RunLimits, TransactionSize
+from catalog_svc.usecases.retry_policy import RetryPolicy, RunConfig, TransactionSize
 
 
 class Clock:
@@ -18,16 +18,16 @@ class Clock:
         return self.now
 
 
-def failed(reason: str, *, passing: bool = True, retry_after: timedelta | None = None) -> SourceFailed:
-    return SourceFailed(reason=reason, message="m", passing=passing, retry_after=retry_after)
+def failed(reason: str, *, transient: bool = True, retry_after: timedelta | None = None) -> SourceFailed:
+    return SourceFailed(reason=reason, message="m", transient=transient, retry_after=retry_after)
 
 
-def patience(clock: Clock, stuck_for: timedelta = timedelta(0)) -> Patience:
-    return Patience(RunLimits(), stuck_for, monotonic=clock)
+def patience(clock: Clock, since_progress: timedelta = timedelta(0)) -> RetryPolicy:
+    return RetryPolicy(RunConfig(), since_progress, monotonic=clock)
 
 
 def test_a_permanent_failure_is_the_last_one() -> None:
-    revoked = failed("SOURCE_UNAUTHORIZED", passing=False)
+    revoked = failed("SOURCE_UNAUTHORIZED", transient=False)
     assert patience(Clock()).is_over(revoked, never_answered=False)
 
 
@@ -52,7 +52,7 @@ def test_a_shop_that_never_answered_is_given_up_soon_for_its_domain_may_be_misty
 
 def test_patience_counts_on_through_a_takeover_and_starts_anew_with_every_batch() -> None:
     clock = Clock()
-    waiting = patience(clock, stuck_for=timedelta(hours=24))
+    waiting = patience(clock, since_progress=timedelta(hours=24))
     assert waiting.is_over(failed("SOURCE_UNREACHABLE"), never_answered=False)
     waiting.renew()
     assert not waiting.is_over(failed("SOURCE_UNREACHABLE"), never_answered=False)
@@ -85,7 +85,7 @@ def slow_transaction(size: TransactionSize, *, products: int = 250, items: int =
 
 
 def test_a_transaction_is_halved_each_time_the_database_is_too_slow_for_it_down_to_one_product() -> None:
-    size = TransactionSize(RunLimits())
+    size = TransactionSize(RunConfig())
     assert (size.max_products, size.max_items) == (0, 2_000)
     asked = []
     for _ in range(9):
@@ -96,19 +96,19 @@ def test_a_transaction_is_halved_each_time_the_database_is_too_slow_for_it_down_
 
 
 def test_half_of_what_was_attempted_is_tried_next_not_half_of_what_was_allowed() -> None:
-    size = TransactionSize(RunLimits())
+    size = TransactionSize(RunConfig())
     slow_transaction(size, products=10, items=40)
     assert (size.max_products, size.max_items) == (5, 20)
 
 
 def test_a_slow_write_that_was_no_batch_is_counted_and_halves_nothing() -> None:
-    size = TransactionSize(RunLimits())
+    size = TransactionSize(RunConfig())
     size.too_slow()
     assert (size.slow_writes, size.max_products, size.max_items) == (1, 0, 2_000)
 
 
 def test_a_transaction_grows_again_when_the_database_keeps_up() -> None:
-    size = TransactionSize(RunLimits())
+    size = TransactionSize(RunConfig())
     slow_transaction(size)
     slow_transaction(size, products=125, items=1_000)
     for _ in range(150):
@@ -117,7 +117,7 @@ def test_a_transaction_grows_again_when_the_database_keeps_up() -> None:
 
 
 def test_only_slow_writes_in_a_row_exhaust_the_attempts() -> None:
-    size = TransactionSize(RunLimits(max_slow_writes=3))
+    size = TransactionSize(RunConfig(max_slow_writes=3))
     for _ in range(5):
         size.too_slow()
         size.too_slow()
@@ -129,7 +129,7 @@ def test_only_slow_writes_in_a_row_exhaust_the_attempts() -> None:
 
 
 def test_the_database_is_left_alone_longer_after_each_slow_write() -> None:
-    size = TransactionSize(RunLimits())
+    size = TransactionSize(RunConfig())
     delays = []
     for _ in range(6):
         size.too_slow()

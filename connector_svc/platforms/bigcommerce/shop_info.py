@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from connector_svc.domain.errors import SourceResponseInvalid
-from connector_svc.domain.shop import ShopFacts
+from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.bigcommerce.client import PRODUCTS, STORE, VARIANTS, Params, StoreClient
 from connector_svc.platforms.bigcommerce.inventory import is_readable
 from connector_svc.platforms.bigcommerce.refusal import INVENTORY_SCOPE
@@ -45,7 +45,7 @@ _LIST: Final = msgspec.json.Decoder(RawList)
 class StoreFacts:
     """What a pass needs to know of a store."""
 
-    shop: ShopFacts
+    shop: ShopInfo
     url: str
     """The storefront's address, without a final slash; empty: unknown."""
     weight_unit: str
@@ -66,7 +66,7 @@ async def read_facts(client: StoreClient) -> StoreFacts:
     row = await _read_store(client)
     unit, factor = _UNITS.get(row.weight_units.lower(), ("", _ONE))
     has_inventory = await is_readable(client)
-    facts = ShopFacts(
+    facts = ShopInfo(
         currency_code=row.currency,
         platform_shop_id=client.store_hash,
         shop_name=row.name,
