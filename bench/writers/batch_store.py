@@ -13,11 +13,10 @@ from bench.measure import BenchFailed
 from bench.writers.catalog import Batch, FullProduct
 from bench.writers.database import Database
 from bench.writers.writer import Prepare, Store
-from catalog_svc.domain.product import IncomingProduct, ItemRecord, ProductRecord
+from catalog_svc.domain.records import IncomingProduct, ItemRecord, ProductRecord
 from catalog_svc.domain.shop import ShopKey, ShopProfile
 from catalog_svc.domain.source import SourceBatch, SourceHeader
-from catalog_svc.domain.start_command import StartSyncCommand
-from catalog_svc.domain.sync import ClaimedSync, SyncMode, SyncState
+from catalog_svc.domain.sync import ClaimedSync, StartSyncCommand, SyncMode, SyncState
 from catalog_svc.storage import database as storage
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.engine import open_engine

@@ -13,7 +13,7 @@ import msgspec
 
 from bench.kinds import shop_of
 from bench.store import SEED
-from catalog_svc.domain.product import ItemRecord, ProductRecord
+from catalog_svc.domain.records import ItemRecord, ProductRecord
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Image, Product, Variant
 from devstore.options import parse_shop

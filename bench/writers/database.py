@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from uuid_utils.compat import uuid7
 
 from bench import proc
-from catalog_svc.domain.product import ItemRecord, ProductRecord
+from catalog_svc.domain.records import ItemRecord, ProductRecord
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.schema import migrate

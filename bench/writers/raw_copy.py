@@ -11,7 +11,7 @@ from bench.writers.catalog import Batch
 from bench.writers.database import Database
 from bench.writers.values import driver_columns, driver_row
 from bench.writers.writer import Prepare, Store
-from catalog_svc.domain.product import ItemRecord, ProductRecord
+from catalog_svc.domain.records import ItemRecord, ProductRecord
 
 
 @asynccontextmanager

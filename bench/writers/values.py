@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from catalog_svc.domain.product import ItemRecord, ProductRecord
+from catalog_svc.domain.records import ItemRecord, ProductRecord
 from catalog_svc.storage.scope import ShopScope
 
 _EXACT = ("price", "compare_at_price", "weight")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from catalog_svc.domain.issue import RecordIssue
-from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import Waiting
+from catalog_svc.domain.records import IncomingProduct, RecordIssue
 from catalog_svc.domain.shop import ShopKey, ShopProfile
 
 MAX_PRODUCT_IDS = 250

@@ -1,4 +1,6 @@
-"""A sync: one run that brings a shop's stored catalog up to date."""
+"""A sync: one run that brings a shop's stored catalog up to date.
+
+What a caller, or a schedule, orders."""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from enum import Enum
 from uuid import UUID
 
 from catalog_svc.domain.progress import Progress, Waiting
-from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.shop import Shop, ShopKey
 
 
 class SyncState(Enum):
@@ -135,3 +137,19 @@ class StartedPass:
     checkpoint: bytes
     updated_after: datetime | None
     """Other than was asked for when the shop's currency changed: then everything is read from the beginning."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartSyncCommand:
+    """A sync to be started."""
+
+    shop: ShopKey
+    mode: SyncMode
+    """INCREMENTAL becomes FULL for a shop that was never complete."""
+    overlap: timedelta
+    """How far before the watermark an incremental pass begins."""
+    trigger: SyncTrigger = SyncTrigger.REQUEST
+    request_id: str = ""
+    """Empty: the order cannot be repeated."""
+    allow_mass_delete: bool = False
+    correlation_id: str = ""

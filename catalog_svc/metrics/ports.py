@@ -11,8 +11,7 @@ from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
 from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch, SourceHeader
-from catalog_svc.domain.start_command import StartSyncCommand
-from catalog_svc.domain.sync import ClaimedSync, Lease, StartedPass, Sync, SyncError, SyncState
+from catalog_svc.domain.sync import ClaimedSync, Lease, StartedPass, StartSyncCommand, Sync, SyncError, SyncState
 from catalog_svc.metrics.syncs import SyncMetrics
 from catalog_svc.usecases.ports import Batches, Leases, Runs, SyncCommands
 

@@ -13,9 +13,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 
-from catalog_svc.domain.issue import SyncIssue
-from catalog_svc.domain.item import Item
 from catalog_svc.domain.progress import RecordCounts, Waiting
+from catalog_svc.domain.records import Item, SyncIssue
 from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.status import ShopStatus

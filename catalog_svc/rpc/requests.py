@@ -12,7 +12,7 @@ from catalogsync_common.failure import FieldViolation, InvalidRequest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from catalog_svc.domain.item import ItemFilter
+from catalog_svc.domain.records import ItemFilter
 from catalog_svc.domain.schedule import ScheduleChange
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncMode, SyncState

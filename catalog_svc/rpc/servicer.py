@@ -14,8 +14,8 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
 from catalogsync_common.correlation import correlation_id
 
-from catalog_svc.domain.item import ItemPosition
-from catalog_svc.domain.start_command import StartSyncCommand
+from catalog_svc.domain.records import ItemPosition
+from catalog_svc.domain.sync import StartSyncCommand
 from catalog_svc.rpc import convert, page_token
 from catalog_svc.rpc.page_token import PositionNumber, PositionText
 from catalog_svc.rpc.requests import Checks

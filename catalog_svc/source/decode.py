@@ -9,9 +9,8 @@ from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
 from google.protobuf.message import Message
 
-from catalog_svc.domain.issue import RecordIssue
-from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import Waiting, WaitReason
+from catalog_svc.domain.records import IncomingProduct, RecordIssue
 from catalog_svc.domain.shop import ShopProfile
 from catalog_svc.domain.source import Offer, SourceBatch, SourceEnd, SourceHeader, StockLevel
 from catalog_svc.source.unpack import exact, time, unpack

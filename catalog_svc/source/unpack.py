@@ -17,8 +17,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from catalog_svc.domain.issue import RecordIssue, RecordRejected
-from catalog_svc.domain.product import ItemRecord, ProductRecord
+from catalog_svc.domain.records import ItemRecord, ProductRecord, RecordIssue, RecordRejected
 
 _PLAIN_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,30})?")
 _MAX_NUMBER_CHARACTERS = 60

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.issue import RecordIssue, SyncIssue
+from catalog_svc.domain.records import RecordIssue, SyncIssue
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.syncs import find_sync
 

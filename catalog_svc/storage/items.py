@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.item import Item, ItemFilter, ItemPosition
+from catalog_svc.domain.records import Item, ItemFilter, ItemPosition
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.status import CatalogCounts
 from catalog_svc.storage.database import Database

@@ -16,9 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.issue import RecordIssue, RecordRejected
-from catalog_svc.domain.product import IncomingProduct, ItemRecord, ProductRecord
 from catalog_svc.domain.progress import RecordCounts
+from catalog_svc.domain.records import IncomingProduct, ItemRecord, ProductRecord, RecordIssue, RecordRejected
 from catalog_svc.storage import staging
 from catalog_svc.storage.scope import ShopScope
 

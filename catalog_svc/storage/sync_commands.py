@@ -17,8 +17,7 @@ from catalog_svc.domain.errors import (
     SyncNotResumable,
 )
 from catalog_svc.domain.shop import Shop
-from catalog_svc.domain.start_command import StartSyncCommand
-from catalog_svc.domain.sync import Sync, SyncMode, SyncState
+from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.idempotency import RequestKey, keep, once
 from catalog_svc.storage.rows import SYNC_COLUMNS, to_sync

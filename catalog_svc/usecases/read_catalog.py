@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from catalog_svc.domain.errors import ItemNotFound, ShopNotFound, SourceFailed
-from catalog_svc.domain.item import Item, ItemFilter, ItemPosition
+from catalog_svc.domain.records import Item, ItemFilter, ItemPosition
 from catalog_svc.domain.schedule import ScheduleDefaults, ShopSchedule
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import ShopStatus

@@ -13,8 +13,8 @@ from typing import Protocol, TypeVar
 
 from catalog_svc.domain.deletion_guard import check_deletion_guard
 from catalog_svc.domain.errors import SourceCurrencyChanged, SourceIncomplete
-from catalog_svc.domain.issue import RecordIssue
 from catalog_svc.domain.progress import Waiting
+from catalog_svc.domain.records import RecordIssue
 from catalog_svc.domain.source import (
     MAX_PRODUCT_IDS,
     MissingProduct,

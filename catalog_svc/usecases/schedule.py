@@ -16,8 +16,7 @@ from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import RequestIdReused, StorageUnavailable, SyncAlreadyRunning
 from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop
-from catalog_svc.domain.start_command import StartSyncCommand
-from catalog_svc.domain.sync import Sync, SyncMode, SyncTrigger
+from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncTrigger
 from catalog_svc.usecases.ports import Schedules, SyncCommands
 
 _log = logging.getLogger(__name__)

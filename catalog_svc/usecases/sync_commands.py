@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from catalog_svc.domain.start_command import StartSyncCommand
-from catalog_svc.domain.sync import Sync
+from catalog_svc.domain.sync import StartSyncCommand, Sync
 from catalog_svc.usecases.ports import Platforms, Shops, SyncCommands
 from catalog_svc.usecases.supported import check_supported
 

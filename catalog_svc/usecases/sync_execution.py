@@ -18,8 +18,7 @@ from catalog_svc.domain.errors import (
     StorageUnavailable,
     SyncStalled,
 )
-from catalog_svc.domain.progress import Waiting, WaitReason
-from catalog_svc.domain.rate import RateMeter
+from catalog_svc.domain.progress import RateMeter, Waiting, WaitReason
 from catalog_svc.domain.source import SourceBatch, SourceEnd, SourceHeader, SourceRequest
 from catalog_svc.domain.sync import ClaimedSync, Sync, SyncError, SyncMode, SyncState
 from catalog_svc.usecases.completeness import check_complete

@@ -8,8 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from catalog_svc.domain.errors import SyncNotFound
-from catalog_svc.domain.issue import RecordIssue
-from catalog_svc.domain.product import ItemRecord, ProductRecord
+from catalog_svc.domain.records import ItemRecord, ProductRecord, RecordIssue
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.sync import Sync
 

@@ -14,8 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.shop import ShopKey, ShopProfile
 from catalog_svc.domain.source import SourceBatch, SourceHeader
-from catalog_svc.domain.start_command import StartSyncCommand
-from catalog_svc.domain.sync import ClaimedSync, Sync, SyncMode
+from catalog_svc.domain.sync import ClaimedSync, StartSyncCommand, Sync, SyncMode
 from catalog_svc.source import decode
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database

@@ -18,8 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.domain.errors import SourceFailed
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceRequest
-from catalog_svc.domain.start_command import StartSyncCommand
-from catalog_svc.domain.sync import Sync, SyncMode, SyncState
+from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
 from catalog_svc.source.connector import ConnectorSource
 from connector_svc.bootstrap import running
 from connector_svc.settings import ConnectorSettings

@@ -20,8 +20,7 @@ from catalog_svc.domain.errors import (
     SyncNotResumable,
 )
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.start_command import StartSyncCommand
-from catalog_svc.domain.sync import Sync, SyncMode, SyncState
+from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
 from catalog_svc.usecases.change_sync import ChangeSync
 from tests.fakes.changing_shop import ChangingShop
 from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink

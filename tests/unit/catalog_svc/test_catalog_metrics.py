@@ -12,8 +12,7 @@ from prometheus_client import CollectorRegistry
 from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
 from catalog_svc.domain.progress import Waiting, WaitReason
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.start_command import StartSyncCommand
-from catalog_svc.domain.sync import ClaimedSync, SyncError, SyncMode, SyncState
+from catalog_svc.domain.sync import ClaimedSync, StartSyncCommand, SyncError, SyncMode, SyncState
 from catalog_svc.metrics.ports import MeteredLeases, MeteredSupervisor, MeteredSyncCommands
 from catalog_svc.metrics.syncs import SyncMetrics
 from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink

@@ -11,9 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog_svc.domain.issue import RecordRejected
-from catalog_svc.domain.product import IncomingProduct
 from catalog_svc.domain.progress import WaitReason
+from catalog_svc.domain.records import IncomingProduct, RecordRejected
 from catalog_svc.source import decode, unpack
 
 

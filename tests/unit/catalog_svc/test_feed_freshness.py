@@ -15,8 +15,7 @@ from catalogsync_common.drain import Drain
 
 from catalog_svc.domain.errors import StorageUnavailable, StreamExpired, SyncNotFound
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.start_command import StartSyncCommand
-from catalog_svc.domain.sync import Sync, SyncMode, SyncState
+from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
 from catalog_svc.usecases.sync_hub import SyncFeed
 from catalog_svc.usecases.watch_sync import FollowSync, Snapshot, WatchLimits
 from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink

@@ -14,7 +14,7 @@ from catalogsync_common.failure import InvalidRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog_svc.domain.item import ItemFilter
+from catalog_svc.domain.records import ItemFilter
 from catalog_svc.rpc import page_token
 from catalog_svc.rpc.page_token import PositionNumber, PositionText
 

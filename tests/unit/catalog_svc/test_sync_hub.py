@@ -15,8 +15,7 @@ import pytest
 
 from catalog_svc.domain.progress import Progress
 from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.domain.start_command import StartSyncCommand
-from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
+from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState, SyncTrigger
 from catalog_svc.rpc.snapshots import SnapshotMessages
 from catalog_svc.usecases.audience import Audience
 from catalog_svc.usecases.sync_hub import Subscription, SyncFeed
