@@ -28,7 +28,7 @@ _RUN: Final = "integration/catalog_svc/test_run_sync"
 _SWEEP: Final = "integration/catalog_svc/test_sweep"
 _BATCHES: Final = "integration/catalog_svc/test_batches"
 _END_TO_END: Final = "integration/end_to_end/test_experiments"
-_HERE: Final = "complaints/test_complaints"
+_HERE: Final = "regressions/test_complaints"
 
 COMPLAINTS: Final = (
     Row(
