@@ -1,4 +1,4 @@
-"""Complaints about other connectors that no other test of ours shows to be impossible."""
+"""Known failures about other connectors that no other test of ours shows to be impossible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOPS = ("shopify", "woocommerce-8.2", "woocommerce-10.3")
 
 
 @pytest.mark.parametrize("platform", SHOPS)
-async def test_complaint_06_a_change_of_a_variant_alone_is_seen(opens: Opens, platform: str) -> None:
+async def test_known_failure_06_a_change_of_a_variant_alone_is_seen(opens: Opens, platform: str) -> None:
     async with opens(platform, products=12, specials=False) as shop:
         await shop.succeed()
         variant = next(product for product in shop.catalog.products() if len(product.variants) > 1).variants[0]
@@ -27,7 +27,7 @@ async def test_complaint_06_a_change_of_a_variant_alone_is_seen(opens: Opens, pl
 
 @pytest.mark.parametrize("mode", [SyncMode.FULL, SyncMode.INCREMENTAL])
 @pytest.mark.parametrize("platform", SHOPS)
-async def test_complaint_16_a_variant_that_cannot_be_read_any_more_is_not_taken_for_gone(
+async def test_known_failure_16_a_variant_that_cannot_be_read_any_more_is_not_taken_for_gone(
     opens: Opens, platform: str, mode: SyncMode
 ) -> None:
     async with opens(platform, products=12, specials=False) as shop:

@@ -1,4 +1,4 @@
-"""The complaints of users about other connectors, and which test shows each to be impossible here.
+"""Failures that users report of other connectors, and which test shows each to be impossible here.
 
 docs/connectors.md is written from it; `test_register.py` runs pytest's collection over all that is named.
 """
@@ -24,15 +24,15 @@ _FAMILIES: Final = "contract/woocommerce/test_woocommerce_families"
 _BIG: Final = "integration/connector_svc/bigcommerce/test_bigcommerce_devstore"
 _FEED: Final = "integration/connector_svc/feed/test_feed_devstore"
 _PASS: Final = "contract/platforms/test_platform_pass"
-_RUN: Final = "integration/catalog_svc/test_run_sync"
+_RUN: Final = "integration/catalog_svc/test_sync_supervisor"
 _SWEEP: Final = "integration/catalog_svc/test_sweep"
 _BATCHES: Final = "integration/catalog_svc/test_batches"
 _END_TO_END: Final = "integration/end_to_end/test_experiments"
-_HERE: Final = "regressions/test_complaints"
+_HERE: Final = "regressions/test_known_failures"
 
-COMPLAINTS: Final = (
+KNOWN_FAILURES: Final = (
     Row(
-        "complaint-01",
+        "failure-01",
         "A bulk result is dropped silently and the state moves on",
         "A result counts only when it is proven whole against the platform's counts; else pages replace it. Only "
         "success moves the watermark.",
@@ -43,13 +43,13 @@ COMPLAINTS: Final = (
         + tests("contract/catalog_stores/test_catalog_stores", "only_success_moves_the_watermark"),
     ),
     Row(
-        "complaint-02",
+        "failure-02",
         "Out of memory at the end of a bulk job",
         "Rows of a bulk file wait on disk; memory does not grow with the file.",
         tests(_SPILL, "memory_does_not_grow_with_the_file"),
     ),
     Row(
-        "complaint-03",
+        "failure-03",
         "Variants never end: 86 hours for 14,000 rows",
         "Variants come with their product, 100 to 250 a call; nothing deprecated or dear is asked for.",
         tests("unit/connector_svc/shopify/test_shopify_queries", "a_query_uses_nothing_deprecated")
@@ -57,7 +57,7 @@ COMPLAINTS: Final = (
         + tests(_BIG, "one_call_brings_250_products_with_their_variants_and_images"),
     ),
     Row(
-        "complaint-04",
+        "failure-04",
         "Nested rows end at 100",
         "Every nested list is drained to its end and compared with the platform's count of it.",
         tests(_LONG, "a_long_product_is_drained_to_its_last_variant")
@@ -67,36 +67,36 @@ COMPLAINTS: Final = (
         + tests("e2e/test_catalogs_arrive", "a_product_with_more_variants_than_a_page_arrives_whole"),
     ),
     Row(
-        "complaint-05",
+        "failure-05",
         "Products without the details of their variants",
         "Every variant comes with price, SKU, stock and options; one that cannot is told as an issue.",
         tests(_PASS, "every_item_comes_with_its_product_its_price_its_sku_and_its_stock"),
     ),
     Row(
-        "complaint-06",
+        "failure-06",
         "A cursor by id: updates of variants are never seen",
         "Incremental passes go by time of change and, where a platform dates no change of a variant, by a sweep.",
-        tests(_HERE, "complaint_06_a_change_of_a_variant_alone_is_seen")
+        tests(_HERE, "known_failure_06_a_change_of_a_variant_alone_is_seen")
         + tests(
             "integration/end_to_end/test_bigcommerce_sync",
             "a_price_and_a_sku_changed_on_a_variant_alone_arrive_too",
         ),
     ),
     Row(
-        "complaint-07",
+        "failure-07",
         "No product id in the rows of variants",
         "Every item carries its product's id.",
         tests(_PASS, "every_item_comes_with_its_product_its_price_its_sku_and_its_stock")
         + tests("e2e/test_catalogs_arrive", "items_are_found_by_sku_product_text_and_id"),
     ),
     Row(
-        "complaint-08",
+        "failure-08",
         "Metafields are missing",
         "The contract promises no metafields. Whatever it has a field for is filled, or told as unknown.",
         tests("unit/connector_svc/rpc/test_rpc_products", "nothing_that_the_contract_has_a_field_for_is_left_out"),
     ),
     Row(
-        "complaint-09",
+        "failure-09",
         "Slow or throttled: 13 hours for 1,017 rows",
         "Calls are paced by their foretold cost and the state of the bucket; a throttled answer is waited out.",
         tests(_PACING, "nearly_all_points_are_used_and_no_call_is_throttled")
@@ -105,7 +105,7 @@ COMPLAINTS: Final = (
         + tests(_END_TO_END, "one_throttled_answer_fails_nothing"),
     ),
     Row(
-        "complaint-10",
+        "failure-10",
         "Deleted products stay",
         "A counted full pass, and incremental passes that list every id, leave tombstones for what is gone.",
         tests(_END_TO_END, "deleted_products_and_variants_leave_tombstones")
@@ -115,7 +115,7 @@ COMPLAINTS: Final = (
         + tests(_FEED, "a_delta_brings_changes_and_tombstones_and_not_the_rest"),
     ),
     Row(
-        "complaint-11",
+        "failure-11",
         "The sunset of a version breaks or changes data",
         "The served version is compared on each reply: an older one is refused, a newer one deletes nothing.",
         tests(
@@ -125,7 +125,7 @@ COMPLAINTS: Final = (
         ),
     ),
     Row(
-        "complaint-12",
+        "failure-12",
         "The offset of a time is ignored in filters",
         "Times in filters are quoted and in UTC, in the form each platform was measured to take; a filter that "
         "the platform ignores ends the pass.",
@@ -141,7 +141,7 @@ COMPLAINTS: Final = (
         + tests(_END_TO_END, "a_change_in_the_very_second_of_the_watermark_is_picked_up"),
     ),
     Row(
-        "complaint-13",
+        "failure-13",
         "A dead REST API; no cost pacing, draining, client credentials or bulk",
         "GraphQL that is checked against the genuine schema, paced, drained, in bulk where it pays, with "
         "tokens that are granted and renewed.",
@@ -154,14 +154,14 @@ COMPLAINTS: Final = (
         ),
     ),
     Row(
-        "complaint-14",
+        "failure-14",
         "Only 50 variants; the sync is stuck without an error",
         "Lists are drained; a sync that stores nothing is ended as stalled, with a reason.",
         tests(_LONG, "a_drain_goes_on_when_the_platform_gives_smaller_pages")
         + tests(_RUN, "a_sync_that_never_stores_anything_is_ended_as_stalled"),
     ),
     Row(
-        "complaint-15",
+        "failure-15",
         "A removed variant stays",
         "A variant that is missing from its complete product is marked deleted.",
         tests(_END_TO_END, "deleted_products_and_variants_leave_tombstones")
@@ -169,10 +169,10 @@ COMPLAINTS: Final = (
         + tests(_WOO_SWEEP, "a_deleted_variation_brings_its_product_whole_without_it"),
     ),
     Row(
-        "complaint-16",
+        "failure-16",
         "A variant is deleted by mistake: skipped was read as gone",
         "Of a product that came incomplete nothing is deleted; set aside is not gone; a fuse stops masses.",
-        tests(_HERE, "complaint_16_a_variant_that_cannot_be_read_any_more_is_not_taken_for_gone")
+        tests(_HERE, "known_failure_16_a_variant_that_cannot_be_read_any_more_is_not_taken_for_gone")
         + tests(_FAMILIES, "variations_that_no_list_holds_are_reported_and_never_taken_for_gone")
         + tests(_FEED, "of_an_id_that_comes_twice_the_first_stays_and_no_variant_is_taken_for_gone")
         + tests(_BIG, "a_product_that_stays_short_is_told_to_be_incomplete")
@@ -185,7 +185,7 @@ COMPLAINTS: Final = (
         ),
     ),
     Row(
-        "complaint-17",
+        "failure-17",
         "A job is cancelled that is not ours, or its cancel is not awaited",
         "Only the job that our checkpoint names is ended, and its end is awaited.",
         tests(
@@ -195,7 +195,7 @@ COMPLAINTS: Final = (
         ),
     ),
     Row(
-        "complaint-18",
+        "failure-18",
         "Children are attached to the wrong parent",
         "Rows are joined by the id of their parent, wherever they stand.",
         tests(
@@ -206,7 +206,7 @@ COMPLAINTS: Final = (
         + tests(_FAMILIES, "a_list_that_ignores_parent_is_not_asked_for_every_chunk_again"),
     ),
     Row(
-        "complaint-19",
+        "failure-19",
         "A page too large is an internal error",
         "A page that cannot be served is asked for in halves, and grows again; one that never comes is set aside.",
         tests(
@@ -218,7 +218,7 @@ COMPLAINTS: Final = (
         + tests(_BIG, "pages_too_large_to_take_are_asked_for_in_smaller_ones"),
     ),
     Row(
-        "complaint-20",
+        "failure-20",
         "Duplicates and gaps between WooCommerce's pages; stale stock; no sign of deletions",
         "Pages overlap by a row and step back; distinct ids are counted; stock and ids are swept.",
         tests(_WOO_PAGES, "trashing_anywhere_loses_nothing_that_stays")
@@ -229,7 +229,7 @@ COMPLAINTS: Final = (
         + tests(_BIG, "stock_that_moved_without_a_date_is_told_by_the_next_incremental_pass"),
     ),
     Row(
-        "complaint-21",
+        "failure-21",
         "The sync is stuck and nothing is in the log",
         "Every wait is told while it lasts, with its reason and end; silence is broken by heartbeats.",
         tests(
@@ -240,7 +240,7 @@ COMPLAINTS: Final = (
         + tests(_RUN, "the_connectors_waits_are_shown_until_the_batch_after_them"),
     ),
     Row(
-        "complaint-22",
+        "failure-22",
         "The HTTP client hangs for ever; no throttling",
         "Every request has an end, a budget of retries and a circuit per host.",
         tests(
