@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from connector_svc.domain.errors import SourceQueryRefused
 from connector_svc.platforms.bigcommerce.client import PRODUCTS, StoreClient, TooMuch
-from connector_svc.platforms.bigcommerce.faults import unreadable
-from connector_svc.platforms.bigcommerce.record import Broken, Listed, id_of, read_products
+from connector_svc.platforms.bigcommerce.error_mapping import unreadable
+from connector_svc.platforms.bigcommerce.record_salvage import Broken, Listed, id_of, read_products
 
 IDS_PER_CALL = 100
 """BigCommerce takes any number and answers 250 products; fewer keep the answer and the URL small."""

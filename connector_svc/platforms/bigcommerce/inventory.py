@@ -22,7 +22,7 @@ from connector_svc.domain.errors import SourceForbidden, SourceNotFound, SourceQ
 from connector_svc.domain.product import InventoryPolicy
 from connector_svc.domain.text import MALFORMED_ERRORS
 from connector_svc.platforms.bigcommerce.client import INVENTORY, StoreClient, TooMuch
-from connector_svc.platforms.bigcommerce.record import ItemStock, Listed
+from connector_svc.platforms.bigcommerce.record_salvage import ItemStock, Listed
 from connector_svc.platforms.bigcommerce.wire import ItemRow, LocationRow, RawList, VariantRow
 
 _PER_PAGE: Final = 1_000

@@ -30,9 +30,9 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
-from connector_svc.platforms.bigcommerce.faults import bad_price, duplicate, incomplete, orphan, unknown
+from connector_svc.platforms.bigcommerce.error_mapping import bad_price, duplicate, incomplete, orphan, unknown
 from connector_svc.platforms.bigcommerce.inventory import stock_of
-from connector_svc.platforms.bigcommerce.record import Broken, Listed, utc
+from connector_svc.platforms.bigcommerce.record_salvage import Broken, Listed, utc
 from connector_svc.platforms.bigcommerce.shop_info import StoreFacts
 from connector_svc.platforms.bigcommerce.wire import AVAILABILITY, TRACKING, ImageRow, ProductRow, VariantRow
 

@@ -13,7 +13,7 @@ from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitRepor
 from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
 from connector_svc.platforms.bigcommerce.client import PAUSE, StoreClient
-from connector_svc.platforms.bigcommerce.pace import Pace
+from connector_svc.platforms.bigcommerce.rate_limiter import Pace
 from connector_svc.platforms.bigcommerce.reader import Reader
 from connector_svc.platforms.bigcommerce.shop_info import LIMITATION, count_products, count_variants, read_facts
 

@@ -14,12 +14,12 @@ from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.bigcommerce.brands import Brands
 from connector_svc.platforms.bigcommerce.by_id import IDS_PER_CALL, read_by_id
 from connector_svc.platforms.bigcommerce.client import StoreClient
-from connector_svc.platforms.bigcommerce.completion import Completion
+from connector_svc.platforms.bigcommerce.variant_drain import Completion
 from connector_svc.platforms.bigcommerce.inventory import Inventory
-from connector_svc.platforms.bigcommerce.pages import Pages, page_limit
+from connector_svc.platforms.bigcommerce.product_pages import Pages, page_limit
 from connector_svc.platforms.bigcommerce.parse import Parser
 from connector_svc.platforms.bigcommerce.position import FINGERPRINT, Position
-from connector_svc.platforms.bigcommerce.record import Broken, Listed, id_of
+from connector_svc.platforms.bigcommerce.record_salvage import Broken, Listed, id_of
 from connector_svc.platforms.bigcommerce.shop_info import (
     LIMITATION,
     count_products,
@@ -27,7 +27,7 @@ from connector_svc.platforms.bigcommerce.shop_info import (
     read_currency,
     read_facts,
 )
-from connector_svc.platforms.bigcommerce.tally import Tally
+from connector_svc.platforms.bigcommerce.batch_builder import Tally
 
 _FULL = "pages in the order of ids with all variants, which neither new nor deleted products shift"
 _INCREMENTAL = "every product is looked at, since a variant's stock moves no date; only changed products are sent"

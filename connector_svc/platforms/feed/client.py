@@ -18,7 +18,7 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, ShopHttp
-from connector_svc.platforms.feed.failures import FeedInvalid, FeedNotTrusted, FeedStale, FileMismatch
+from connector_svc.platforms.feed.errors import FeedInvalid, FeedNotTrusted, FeedStale, FileMismatch
 from connector_svc.platforms.feed.keys import FeedKeys, is_plain_path, keys_of
 from connector_svc.platforms.feed.wire import FeedFile, Manifest, SignedManifest
 

@@ -9,7 +9,7 @@ import msgspec
 
 from connector_svc.domain.fault import InvalidRecord
 from connector_svc.platforms.feed.record import Record
-from connector_svc.platforms.feed.repair import (
+from connector_svc.platforms.feed.record_salvage import (
     FAULTS,
     Raws,
     fields_of,

@@ -7,7 +7,7 @@ from typing import Final
 
 from connector_svc.domain.fault import Fault
 from connector_svc.domain.issue import IssueReason
-from connector_svc.platforms.feed.lines import MAX_LINE_BYTES, Line
+from connector_svc.platforms.feed.file_reader import MAX_LINE_BYTES, Line
 from connector_svc.platforms.feed.record import Record
 
 TOO_LONG: Final = Fault(

@@ -23,7 +23,7 @@ from connector_svc.domain.product import (
 )
 from connector_svc.platforms.feed.glance import glance
 from connector_svc.platforms.feed.record import Record
-from connector_svc.platforms.feed.repair import FAULTS, fields_of, repaired
+from connector_svc.platforms.feed.record_salvage import FAULTS, fields_of, repaired
 from connector_svc.platforms.feed.wire import ImageLine, ProductLine, VariantLine
 
 _POLICIES: Final = {

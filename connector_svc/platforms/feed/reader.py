@@ -15,17 +15,17 @@ from connector_svc.domain.checkpoint import decode_checkpoint
 from connector_svc.domain.errors import CheckpointExpired, SourceCurrencyChanged
 from connector_svc.domain.fetch import End, FetchEvent, FetchRequest, Header
 from connector_svc.domain.shop import Shop, ShopInfo
-from connector_svc.platforms.feed.batches import BatchBuilder
+from connector_svc.platforms.feed.batch_builder import BatchBuilder
 from connector_svc.platforms.feed.choice import choose
 from connector_svc.platforms.feed.client import FeedClient
 from connector_svc.platforms.feed.csv_columns import BadHeader
-from connector_svc.platforms.feed.csv_rows import csv_records
-from connector_svc.platforms.feed.failures import FeedCountMismatch, FeedInvalid, FeedStale, FileMismatch
-from connector_svc.platforms.feed.lines import Damaged, lines
+from connector_svc.platforms.feed.csv_records import csv_records
+from connector_svc.platforms.feed.errors import FeedCountMismatch, FeedInvalid, FeedStale, FileMismatch
+from connector_svc.platforms.feed.file_reader import Damaged, lines
 from connector_svc.platforms.feed.ndjson import ndjson_records
 from connector_svc.platforms.feed.position import FINGERPRINT, Position
 from connector_svc.platforms.feed.record import Record
-from connector_svc.platforms.feed.scan import MOST_REPEATED, Scan, TooManyRepeated, scanned
+from connector_svc.platforms.feed.id_scan import MOST_REPEATED, Scan, TooManyRepeated, scanned
 from connector_svc.platforms.feed.spool import spooled
 from connector_svc.platforms.feed.wire import FORMAT, FeedFile, Manifest
 

@@ -13,7 +13,7 @@ from typing import IO, Final
 from catalogsync_common.threads import run_in_thread
 
 from connector_svc.platforms.feed.client import FeedClient
-from connector_svc.platforms.feed.failures import FileMismatch
+from connector_svc.platforms.feed.errors import FileMismatch
 from connector_svc.platforms.feed.wire import FeedFile
 
 _IN_MEMORY: Final = 1024 * 1024

@@ -9,7 +9,7 @@ import msgspec
 
 from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.bigcommerce.parse import Parsed, Parser
-from connector_svc.platforms.bigcommerce.record import read_products
+from connector_svc.platforms.bigcommerce.record_salvage import read_products
 from connector_svc.platforms.bigcommerce.shop_info import StoreFacts
 
 FACTS = StoreFacts(

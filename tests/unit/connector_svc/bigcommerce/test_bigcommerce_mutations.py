@@ -8,7 +8,7 @@ import pytest
 
 from connector_svc.domain.issue import SAMPLE_LENGTH
 from connector_svc.domain.product import Product, Variant
-from connector_svc.platforms.bigcommerce.record import Broken, read_products
+from connector_svc.platforms.bigcommerce.record_salvage import Broken, read_products
 from tests.unit.connector_svc.bigcommerce.rows import PARSER, product_row, variant_row
 from tests.unit.connector_svc.mutation import campaign
 from tests.unit.connector_svc.mutation.mutator import encoded

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from connector_svc.domain.fetch import Wait, WaitReason
 from connector_svc.http.retry import retry_after
-from connector_svc.platforms.bigcommerce.pace import Pace
+from connector_svc.platforms.bigcommerce.rate_limiter import Pace
 from tests.fakes.skipping_loop import skipping
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ from connector_svc.domain.issue import IssueReason
 from connector_svc.domain.product import InventoryPolicy, Product, ProductStatus, Variant
 from connector_svc.platforms.bigcommerce.inventory import sum_of_locations
 from connector_svc.platforms.bigcommerce.parse import stock_levels
-from connector_svc.platforms.bigcommerce.record import Listed, read_products
+from connector_svc.platforms.bigcommerce.record_salvage import Listed, read_products
 from connector_svc.platforms.bigcommerce.wire import LocationRow
 from tests.unit.connector_svc.bigcommerce.rows import PARSER, listed, parsed, product_row, variant_row
 

@@ -20,8 +20,8 @@ from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.feed import FeedPlatform
-from connector_svc.platforms.feed.csv_rows import csv_records
-from connector_svc.platforms.feed.lines import Line
+from connector_svc.platforms.feed.csv_records import csv_records
+from connector_svc.platforms.feed.file_reader import Line
 from connector_svc.platforms.feed.parse import Parser
 from connector_svc.platforms.feed.schema import json_schema
 from connector_svc.platforms.feed.wire import Manifest, ProductLine, SignedManifest

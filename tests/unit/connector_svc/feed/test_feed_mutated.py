@@ -15,13 +15,13 @@ from catalogsync.connector.v1 import connector_service_pb2 as pb
 
 from connector_svc.domain.issue import SAMPLE_LENGTH
 from connector_svc.platforms.feed.csv_columns import BadHeader
-from connector_svc.platforms.feed.csv_rows import csv_records
+from connector_svc.platforms.feed.csv_records import csv_records
 from connector_svc.platforms.feed.glance import glance
-from connector_svc.platforms.feed.lines import lines
+from connector_svc.platforms.feed.file_reader import lines
 from connector_svc.platforms.feed.ndjson import ndjson_records
 from connector_svc.platforms.feed.parse import Parser
 from connector_svc.platforms.feed.record import Record
-from connector_svc.platforms.feed.scan import scanned
+from connector_svc.platforms.feed.id_scan import scanned
 from connector_svc.platforms.feed.wire import FeedFile
 from connector_svc.rpc.products import fill_product
 from devstore.catalog.catalog import Catalog

@@ -16,10 +16,10 @@ import msgspec
 from connector_svc.domain.errors import SourceCountMismatch, SourceQueryRefused, SourceResponseInvalid
 from connector_svc.platforms.bigcommerce.by_id import read_by_id
 from connector_svc.platforms.bigcommerce.client import PRODUCTS, StoreClient, TooMuch
-from connector_svc.platforms.bigcommerce.completion import Completion
-from connector_svc.platforms.bigcommerce.faults import unlisted, unreadable
+from connector_svc.platforms.bigcommerce.variant_drain import Completion
+from connector_svc.platforms.bigcommerce.error_mapping import unlisted, unreadable
 from connector_svc.platforms.bigcommerce.inventory import Inventory
-from connector_svc.platforms.bigcommerce.record import Broken, Listed, ProductPage, id_of, read_products
+from connector_svc.platforms.bigcommerce.record_salvage import Broken, Listed, ProductPage, id_of, read_products
 from connector_svc.platforms.bigcommerce.wire import IdList
 
 _IDS: Final = msgspec.json.Decoder(IdList)

@@ -11,7 +11,7 @@ from connector_svc.domain.product import Product, Variant
 from connector_svc.platforms.feed.glance import Glance
 from connector_svc.platforms.feed.parse import Parsed
 from connector_svc.platforms.feed.record import Record
-from connector_svc.platforms.feed.scan import Scan
+from connector_svc.platforms.feed.id_scan import Scan
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ import msgspec
 
 from connector_svc.domain.errors import SourceNotFound, SourceQueryRefused
 from connector_svc.platforms.bigcommerce.client import PRODUCTS, VARIANTS, StoreClient
-from connector_svc.platforms.bigcommerce.record import Broken, Listed, VariantPage, read_variants
+from connector_svc.platforms.bigcommerce.record_salvage import Broken, Listed, VariantPage, read_variants
 from connector_svc.platforms.bigcommerce.shop_info import count_variants
 from connector_svc.platforms.bigcommerce.wire import OwnerList, VariantRow
 

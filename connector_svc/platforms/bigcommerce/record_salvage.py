@@ -12,7 +12,7 @@ import msgspec
 from connector_svc.domain.fault import Fault, InvalidRecord
 from connector_svc.domain.product import InventoryPolicy
 from connector_svc.domain.text import MALFORMED_ERRORS, with_marked_surrogates
-from connector_svc.platforms.bigcommerce.faults import missing, no_record, senseless
+from connector_svc.platforms.bigcommerce.error_mapping import missing, no_record, senseless
 from connector_svc.platforms.bigcommerce.wire import (
     DECORATION,
     ImageRow,

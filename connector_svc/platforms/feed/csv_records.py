@@ -12,7 +12,7 @@ import msgspec
 from connector_svc.domain.fault import Fault
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
 from connector_svc.platforms.feed.csv_columns import Columns
-from connector_svc.platforms.feed.lines import MAX_LINE_BYTES, Line
+from connector_svc.platforms.feed.file_reader import MAX_LINE_BYTES, Line
 from connector_svc.platforms.feed.record import Record
 from connector_svc.platforms.feed.wire import MAX_VARIANTS
 

@@ -12,10 +12,10 @@ from connector_svc.domain.checkpoint import encode_checkpoint
 from connector_svc.domain.fetch import Batch, End, FetchRequest, StockLevel
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
-from connector_svc.platforms.bigcommerce.faults import duplicate
+from connector_svc.platforms.bigcommerce.error_mapping import duplicate
 from connector_svc.platforms.bigcommerce.parse import Parser, stock_levels
 from connector_svc.platforms.bigcommerce.position import FINGERPRINT, Position
-from connector_svc.platforms.bigcommerce.record import Broken, Listed, id_of, utc
+from connector_svc.platforms.bigcommerce.record_salvage import Broken, Listed, id_of, utc
 
 _BATCH_BYTES: Final = 768 * 1024
 """A batch is closed when it has about so many; a message may hold 1 MiB."""

@@ -17,8 +17,8 @@ from connector_svc.platforms.feed.glance import glance
 from connector_svc.platforms.feed.parse import Parsed, Parser
 from connector_svc.platforms.feed.position import FINGERPRINT, Position
 from connector_svc.platforms.feed.record import Record
-from connector_svc.platforms.feed.repeats import Repeats
-from connector_svc.platforms.feed.scan import Scan
+from connector_svc.platforms.feed.duplicate_ids import Repeats
+from connector_svc.platforms.feed.id_scan import Scan
 
 BATCH_BYTES: Final = 512 * 1024
 """Of the records behind one batch, unless one alone is larger; messages must stay below 1 MiB."""
