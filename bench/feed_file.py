@@ -33,7 +33,7 @@ from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.feed import FeedPlatform
-from connector_svc.platforms.feed.keys import WELL_KNOWN
+from connector_svc.platforms.feed.client import WELL_KNOWN
 
 MOST_MB = 150
 MOST_PAUSE_SECONDS = 0.25

@@ -15,8 +15,8 @@ from connector_svc.domain.errors import CredentialsNotFound, SourceResponseInval
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, ShopHttp
+from connector_svc.platforms.bigcommerce.error_mapping import refusal
 from connector_svc.platforms.bigcommerce.rate_limiter import Pace
-from connector_svc.platforms.bigcommerce.refusal import refusal
 
 T = TypeVar("T")
 Params = Sequence[tuple[str, str]]

@@ -1,8 +1,12 @@
-"""What a store tells about itself."""
+"""What a store tells about itself.
+
+Names of brands, which products know by id alone."""
 
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,12 +14,12 @@ from typing import Final
 
 import msgspec
 
-from connector_svc.domain.errors import SourceResponseInvalid
+from connector_svc.domain.errors import SourceForbidden, SourceNotFound, SourceResponseInvalid
 from connector_svc.domain.shop import ShopInfo
-from connector_svc.platforms.bigcommerce.client import PRODUCTS, STORE, VARIANTS, Params, StoreClient
+from connector_svc.platforms.bigcommerce.client import BRANDS, PRODUCTS, STORE, VARIANTS, Params, StoreClient
+from connector_svc.platforms.bigcommerce.error_mapping import INVENTORY_SCOPE
 from connector_svc.platforms.bigcommerce.inventory import is_readable
-from connector_svc.platforms.bigcommerce.refusal import INVENTORY_SCOPE
-from connector_svc.platforms.bigcommerce.wire import RawList, StoreRow
+from connector_svc.platforms.bigcommerce.wire import BrandList, RawList, StoreRow
 
 API: Final = "v3"
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
@@ -113,3 +117,38 @@ async def _count(client: StoreClient, path: str, window: Params) -> Count:
     params = (("limit", "1"), ("include_fields", "id"), *window)
     answer = await client.get(path, params, _LIST.decode)
     return Count(total=answer.value.meta.pagination.total, at=answer.at)
+
+
+_PER_CALL: Final = 250
+_MOST: Final = 5_000
+"""Remembered."""
+_BRANDS: Final = msgspec.json.Decoder(BrandList)
+
+
+class Brands:
+    """Asks for each brand once, many at a time."""
+
+    def __init__(self, client: StoreClient) -> None:
+        self._client = client
+        self._names: OrderedDict[int, str] = OrderedDict()
+
+    async def names(self, ids: Iterable[int | None]) -> Mapping[int, str]:
+        """By id; a brand that is not there is left out. Raises SourceFailure."""
+        wanted = {number for number in ids if number}
+        unknown = sorted(wanted - self._names.keys())
+        for start in range(0, len(unknown), _PER_CALL):
+            await self._read(unknown[start : start + _PER_CALL])
+        found = {number: self._names[number] for number in wanted if self._names.get(number)}
+        while len(self._names) > _MOST:
+            self._names.popitem(last=False)
+        return found
+
+    async def _read(self, ids: list[int]) -> None:
+        params = (("id:in", ",".join(map(str, ids))), ("include_fields", "name"), ("limit", str(_PER_CALL)))
+        self._names |= dict.fromkeys(ids, "")
+        try:
+            answer = await self._client.get(BRANDS, params, _BRANDS.decode)
+        except (SourceForbidden, SourceNotFound):
+            # A vendor is worth less than the catalog.
+            return
+        self._names |= {row.id: row.name for row in answer.value.data}

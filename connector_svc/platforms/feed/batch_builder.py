@@ -1,24 +1,26 @@
 """The second reading of a file: its records as batches of products.
 
 Everything here blocks, and runs in a thread. One batch is in memory at a time.
-"""
+
+
+Where a pass over a feed stands, as its checkpoint keeps it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import islice
 from typing import Final
 
 import msgspec
 
-from connector_svc.domain.checkpoint import encode_checkpoint
+from connector_svc.domain.checkpoint import PassCounts, encode_checkpoint
 from connector_svc.domain.fetch import Batch, FetchRequest
-from connector_svc.platforms.feed.glance import glance
-from connector_svc.platforms.feed.parse import Parsed, Parser
-from connector_svc.platforms.feed.position import FINGERPRINT, Position
-from connector_svc.platforms.feed.record import Record
 from connector_svc.platforms.feed.duplicate_ids import Repeats
-from connector_svc.platforms.feed.id_scan import Scan
+from connector_svc.platforms.feed.file_reader import Record
+from connector_svc.platforms.feed.id_scan import Scan, glance
+from connector_svc.platforms.feed.parse import Parsed, Parser
+from connector_svc.platforms.feed.wire import FORMAT, FeedFile
 
 BATCH_BYTES: Final = 512 * 1024
 """Of the records behind one batch, unless one alone is larger; messages must stay below 1 MiB."""
@@ -116,3 +118,21 @@ class BatchBuilder:
 
     def _sealed(self) -> bytes:
         return encode_checkpoint(self._request, fingerprint=FINGERPRINT, position=self.position)
+
+
+FINGERPRINT: Final = FORMAT
+"""Of passes whose positions mean the same."""
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a later call needs to go on, also when a newer manifest stands in the old one's place."""
+
+    file: FeedFile
+    """As a manifest that we trusted named it."""
+    delta: bool
+    generated_at: datetime
+    """The manifest's; the watermark of the pass."""
+    currency: str
+    records: int = 0
+    """How many records of the file were delivered."""
+    counts: PassCounts = PassCounts()

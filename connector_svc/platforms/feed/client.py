@@ -1,15 +1,22 @@
-"""Asks the host of one feed: for its manifest, and for pieces of its files."""
+"""Asks the host of one feed: for its manifest, and for pieces of its files.
+
+A shop's credentials: what proves that a feed is the merchant's, and what opens it."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
 from connector_svc.domain.errors import (
+    CredentialsNotFound,
     SourceFailure,
     SourceForbidden,
     SourceNotFound,
@@ -17,9 +24,8 @@ from connector_svc.domain.errors import (
     SourceUnauthorized,
 )
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, ShopHttp
+from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, Secret, ShopHttp
 from connector_svc.platforms.feed.errors import FeedInvalid, FeedNotTrusted, FeedStale, FileMismatch
-from connector_svc.platforms.feed.keys import FeedKeys, is_plain_path, keys_of
 from connector_svc.platforms.feed.wire import FeedFile, Manifest, SignedManifest
 
 PIECE_BYTES: Final = 4 * 1024 * 1024
@@ -149,3 +155,49 @@ def _whole(reply: HttpReply, start: int, file: FeedFile) -> bytes | None:
     if told.isascii() and told.isdigit() and len(reply.body) < int(told):
         return None
     raise FileMismatch(f"it has {len(reply.body)} bytes instead of {file.bytes}")
+
+
+WELL_KNOWN: Final = "/.well-known/catalogsync-feed.json"
+SHORTEST_SECRET: Final = 32
+_PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]{1,1000}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeedKeys:
+    """What we hold for one shop."""
+
+    secrets: tuple[Secret, ...]
+    """Each of them may have signed: two while one replaces the other."""
+    token: Secret | None
+    """Sent as a bearer token with every request."""
+    path: str
+    """Of the manifest."""
+
+    def signed(self, text: str, signatures: Sequence[str]) -> bool:
+        """Whether one of `signatures` is the hex HMAC-SHA256 of `text` in UTF-8 with one of our secrets."""
+        message = text.encode("utf-8", "surrogatepass")
+        fits = False
+        for secret in self.secrets:
+            expected = hmac.new(secret.reveal().encode(), message, hashlib.sha256).hexdigest()
+            for given in signatures:
+                fits |= hmac.compare_digest(given.encode(), expected.encode())
+        return fits
+
+
+def keys_of(shop: Shop, credentials: Credentials) -> FeedKeys:
+    """Raises CredentialsNotFound, naming what is missing or unfit."""
+    named = (credentials.get("feed_secret"), credentials.get("feed_secret_previous"))
+    secrets = tuple(secret for secret in named if secret is not None)
+    if named[0] is None:
+        raise CredentialsNotFound(shop, "feed_secret is missing")
+    if any(len(secret.reveal()) < SHORTEST_SECRET for secret in secrets):
+        raise CredentialsNotFound(shop, f"a feed secret must have {SHORTEST_SECRET} characters or more")
+    path = credentials["feed_path"].reveal() if "feed_path" in credentials else WELL_KNOWN
+    if not is_plain_path(path):
+        raise CredentialsNotFound(shop, "feed_path must be an absolute path of plain characters")
+    return FeedKeys(secrets=secrets, token=credentials.get("feed_token"), path=path)
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether `path` is absolute, needs no escaping, and climbs nowhere."""
+    return bool(_PATH.fullmatch(path)) and not {".", ".."} & set(path.split("/"))

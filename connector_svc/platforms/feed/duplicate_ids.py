@@ -8,10 +8,9 @@ import msgspec
 
 from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import Product, Variant
-from connector_svc.platforms.feed.glance import Glance
+from connector_svc.platforms.feed.file_reader import Record
+from connector_svc.platforms.feed.id_scan import Glance, Scan
 from connector_svc.platforms.feed.parse import Parsed
-from connector_svc.platforms.feed.record import Record
-from connector_svc.platforms.feed.id_scan import Scan
 
 
 @dataclass(slots=True)

@@ -1,17 +1,34 @@
 """Lines of a spooled file: unpacked step by step, none longer than we take.
 
 Everything here blocks, and runs in a thread.
-"""
+
+
+A published file on our own disk, proven to be the one that the signed manifest names.
+
+One product of a file before it is understood, whatever the file's format.
+
+NDJSON as records: one JSON object in a line, blank lines between them allowed."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+import hashlib
+import hmac
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from typing import IO, Final
 
+from catalogsync_common.threads import run_in_thread
+
 from connector_svc.decompression import Inflater, NotDecompressable
+from connector_svc.domain.fault import Fault
+from connector_svc.domain.issue import IssueReason
+from connector_svc.platforms.feed.client import FeedClient
+from connector_svc.platforms.feed.errors import FileMismatch
 from connector_svc.platforms.feed.wire import FeedFile
 
 MAX_LINE_BYTES: Final = 4 * 1024 * 1024
@@ -120,3 +137,61 @@ def _pieces(content: IO[bytes], stop: Event) -> Iterator[bytes]:
         if stop.is_set():
             raise Stopped
         yield piece
+
+
+_IN_MEMORY: Final = 1024 * 1024
+"""Bytes; a larger file goes to disk."""
+
+
+@asynccontextmanager
+async def spooled(client: FeedClient, file: FeedFile) -> AsyncIterator[IO[bytes]]:
+    """The whole file, until the block ends. Raises FileMismatch when it is another one, SourceFailure.
+
+    Nothing of a file is looked at before its hash is known: whoever may write to the publisher's host, but has not
+    the secret, brings no product into the catalog.
+    """
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as content:
+        digest = hashlib.sha256()
+        size = 0
+        while size < file.bytes:
+            piece = await client.piece(file, size)
+            size += len(piece)
+            await run_in_thread(partial(_keep, piece, content, digest))
+        if not hmac.compare_digest(digest.hexdigest(), file.sha256):
+            raise FileMismatch("its SHA-256 is not that of the manifest")
+        yield content
+
+
+def _keep(piece: bytes, content: IO[bytes], digest: hashlib._Hash) -> None:
+    digest.update(piece)
+    content.write(piece)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """A line of NDJSON, or the adjacent CSV rows of one product as the line that they stand for."""
+
+    line: int
+    """Where it begins in the file, from 1 on."""
+    text: bytes = b""
+    """JSON; empty when there is nothing to understand, and `faults` says why."""
+    rows: int = 1
+    id: str = ""
+    """Of a record without text, if it could be seen."""
+    faults: tuple[Fault, ...] = ()
+    whole: bool = True
+    """Whether no row of it was lost; else absent variants are not gone."""
+
+
+TOO_LONG: Final = Fault(
+    reason=IssueReason.TOO_LARGE, message=f"The line is longer than {MAX_LINE_BYTES // (1024 * 1024)} MiB."
+)
+
+
+def ndjson_records(lines: Iterable[Line]) -> Iterator[Record]:
+    """The records of `lines`. Never raises for what a line holds."""
+    for line in lines:
+        if line.data is None:
+            yield Record(line=line.number, faults=(TOO_LONG,))
+        elif line.data.strip():
+            yield Record(line=line.number, text=line.data)

@@ -1,7 +1,9 @@
 """The first reading of a file: counts it and finds the ids that come twice, before anything of it is delivered.
 
 Ids are kept in a temporary SQLite database on disk, so that memory does not grow with the catalog.
-"""
+
+
+The ids of a record, without understanding it: what the first reading of a file looks at."""
 
 from __future__ import annotations
 
@@ -10,12 +12,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Final
+from typing import Annotated, Final
 
+import msgspec
 from catalogsync_common.threads import run_in_thread
 
-from connector_svc.platforms.feed.glance import Glance, glance
-from connector_svc.platforms.feed.record import Record
+from connector_svc.domain.fault import InvalidRecord
+from connector_svc.platforms.feed.file_reader import Record
+from connector_svc.platforms.feed.record_salvage import (
+    FAULTS,
+    Raws,
+    fields_of,
+    id_in,
+    is_tombstone,
+    raw_variants,
+)
+from connector_svc.platforms.feed.wire import MAX_VARIANTS, RecordId
 
 MOST_REPEATED: Final = 10_000
 """Ids that come twice; a file with more is not a catalog."""
@@ -105,3 +117,58 @@ def _repeated(ids: sqlite3.Connection, kind: int) -> tuple[frozenset[str], int]:
     if len(found) > MOST_REPEATED:
         raise TooManyRepeated
     return frozenset(identifier for identifier, _ in found), sum(times - 1 for _, times in found)
+
+
+class _VariantIds(msgspec.Struct):
+    id: RecordId
+
+
+class _Ids(msgspec.Struct):
+    id: RecordId
+    deleted: bool = False
+    variants: Annotated[list[_VariantIds], msgspec.Meta(max_length=MAX_VARIANTS)] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a record is about."""
+
+    id: str
+    """Empty when it has none."""
+    gone: bool = False
+    variant_ids: tuple[str, ...] = ()
+
+
+_DECODER = msgspec.json.Decoder(_Ids, strict=False)
+
+
+def glance(record: Record) -> Glance:
+    """The same ids that parsing the record finds. Never raises."""
+    if not record.text:
+        return Glance(record.id)
+    try:
+        found = _DECODER.decode(record.text)
+    except FAULTS:
+        return _closer(record.text)
+    if found.deleted:
+        return Glance(str(found.id), gone=True)
+    return Glance(str(found.id), variant_ids=tuple(str(variant.id) for variant in found.variants))
+
+
+def _closer(text: bytes) -> Glance:
+    fields: Raws = {}
+    try:
+        fields = fields_of(text)
+        if is_tombstone(fields) and id_in(fields):
+            return Glance(id_in(fields), gone=True)
+        ids = [_variant_id(raw) for raw in raw_variants(fields)]
+    except InvalidRecord:
+        ids = []
+    return Glance(id_in(fields), variant_ids=tuple(identifier for identifier in ids if identifier))
+
+
+def _variant_id(raw: msgspec.Raw) -> str:
+    try:
+        return id_in(fields_of(bytes(raw)))
+    except InvalidRecord:
+        return ""

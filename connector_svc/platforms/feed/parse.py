@@ -21,8 +21,8 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
-from connector_svc.platforms.feed.glance import glance
-from connector_svc.platforms.feed.record import Record
+from connector_svc.platforms.feed.file_reader import Record
+from connector_svc.platforms.feed.id_scan import glance
 from connector_svc.platforms.feed.record_salvage import FAULTS, fields_of, repaired
 from connector_svc.platforms.feed.wire import ImageLine, ProductLine, VariantLine
 

@@ -1,12 +1,16 @@
 """What a publisher writes. The published JSON Schema is made of these, so that what it allows is what we take.
 
 A field without a default is vital: a record that lacks it is set aside instead of being stored with a guess.
-"""
+
+
+The published JSON Schema: `python -m connector_svc.platforms.feed.wire > docs/custom-feed.schema.json`."""
 
 from __future__ import annotations
 
+import json
+import sys
 from datetime import datetime
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -147,3 +151,24 @@ class SignedManifest(msgspec.Struct, kw_only=True, frozen=True):
 
     manifest: Annotated[str, Meta(max_length=256 * 1024)]
     signatures: Annotated[list[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]], Meta(min_length=1, max_length=4)]
+
+
+_TYPES = (SignedManifest, Manifest, FeedFile, DeltaFile, ProductLine, TombstoneLine)
+
+
+def json_schema() -> dict[str, Any]:
+    """Definitions of the signed manifest, of the manifest inside it, and of the lines of a file."""
+    _, definitions = msgspec.json.schema_components(_TYPES, ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "catalogsync-feed/1",
+        "description": "SignedManifest is the file at the well-known address; Manifest is its text; "
+        "ProductLine and TombstoneLine are the lines of an NDJSON file.",
+        "anyOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in _TYPES],
+        "$defs": definitions,
+    }
+
+
+if __name__ == "__main__":
+    json.dump(json_schema(), sys.stdout, indent=2)
+    sys.stdout.write("\n")

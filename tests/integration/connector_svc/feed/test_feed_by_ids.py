@@ -9,9 +9,8 @@ from msgspec import json
 
 from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.domain.issue import IssueReason
-from connector_svc.platforms.feed.batch_builder import BatchBuilder
-from connector_svc.platforms.feed.position import Position
-from connector_svc.platforms.feed.record import Record
+from connector_svc.platforms.feed.batch_builder import BatchBuilder, Position
+from connector_svc.platforms.feed.file_reader import Record
 from connector_svc.platforms.feed.id_scan import scanned
 from connector_svc.platforms.feed.wire import FeedFile
 from devstore.feed.quirk import FORMATS, FeedQuirk

@@ -16,8 +16,8 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
+from connector_svc.platforms.feed.client import WELL_KNOWN
 from connector_svc.platforms.feed.errors import FeedCountMismatch, FeedInvalid, FeedNotTrusted, FeedStale
-from connector_svc.platforms.feed.keys import WELL_KNOWN
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
 from connector_svc.rpc.requests import StreamRequest
 from devstore.feed.quirk import FORMATS, FeedQuirk

@@ -17,14 +17,11 @@ import pytest
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.feed.batch_builder import BatchBuilder
+from connector_svc.platforms.feed.batch_builder import BatchBuilder, Position
 from connector_svc.platforms.feed.csv_records import csv_records
-from connector_svc.platforms.feed.file_reader import MAX_LINE_BYTES, Damaged, lines
-from connector_svc.platforms.feed.ndjson import ndjson_records
-from connector_svc.platforms.feed.parse import Parser
-from connector_svc.platforms.feed.position import Position
-from connector_svc.platforms.feed.record import Record
+from connector_svc.platforms.feed.file_reader import MAX_LINE_BYTES, Damaged, Record, lines, ndjson_records
 from connector_svc.platforms.feed.id_scan import scanned
+from connector_svc.platforms.feed.parse import Parser
 from connector_svc.platforms.feed.wire import MAX_VARIANTS, FeedFile
 
 SHOP = Shop("feed", "shop.example")

@@ -23,8 +23,7 @@ from connector_svc.platforms.feed import FeedPlatform
 from connector_svc.platforms.feed.csv_records import csv_records
 from connector_svc.platforms.feed.file_reader import Line
 from connector_svc.platforms.feed.parse import Parser
-from connector_svc.platforms.feed.schema import json_schema
-from connector_svc.platforms.feed.wire import Manifest, ProductLine, SignedManifest
+from connector_svc.platforms.feed.wire import Manifest, ProductLine, SignedManifest, json_schema
 from tests import tls
 
 REPOSITORY = Path(__file__).parents[4]

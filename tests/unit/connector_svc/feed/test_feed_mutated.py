@@ -14,14 +14,10 @@ import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 
 from connector_svc.domain.issue import SAMPLE_LENGTH
-from connector_svc.platforms.feed.csv_columns import BadHeader
-from connector_svc.platforms.feed.csv_records import csv_records
-from connector_svc.platforms.feed.glance import glance
-from connector_svc.platforms.feed.file_reader import lines
-from connector_svc.platforms.feed.ndjson import ndjson_records
+from connector_svc.platforms.feed.csv_records import BadHeader, csv_records
+from connector_svc.platforms.feed.file_reader import Record, lines, ndjson_records
+from connector_svc.platforms.feed.id_scan import glance, scanned
 from connector_svc.platforms.feed.parse import Parser
-from connector_svc.platforms.feed.record import Record
-from connector_svc.platforms.feed.id_scan import scanned
 from connector_svc.platforms.feed.wire import FeedFile
 from connector_svc.rpc.products import fill_product
 from devstore.catalog.catalog import Catalog
