@@ -1,4 +1,8 @@
-"""Decodes a list of records: all at once when they are sound, else one by one, so that no fault spreads."""
+"""Decoding of record lists with salvage: one malformed record or field does not affect the others.
+
+A list of well-formed records is decoded in one step. Otherwise each record is decoded field by field: malformed
+DROPPABLE_FIELDS are left out with a fault, any other malformed or missing field rejects its record.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,9 @@ import msgspec
 from connector_svc.domain.fault import Fault, InvalidRecord
 from connector_svc.domain.product import InventoryPolicy
 from connector_svc.domain.text import MALFORMED_ERRORS, with_marked_surrogates
-from connector_svc.platforms.bigcommerce.error_mapping import missing, no_record, senseless
+from connector_svc.platforms.bigcommerce.error_mapping import invalid_field, missing_field, not_a_record
 from connector_svc.platforms.bigcommerce.wire import (
-    DECORATION,
+    DROPPABLE_FIELDS,
     ImageRow,
     ProductList,
     ProductRow,
@@ -26,24 +30,24 @@ RowT = TypeVar("RowT", ProductRow, VariantRow)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Broken:
-    """A record that cannot be stored."""
+class RejectedRecord:
+    """A product or variant that cannot be stored."""
 
     id: int | None
     """None: it has none."""
     fault: Fault
-    modified: datetime | None = None
-    """UTC; None: it does not tell."""
+    modified_at: datetime | None = None
+    """UTC; None: unknown."""
     is_unlisted: bool = False
-    """Whether the store only counts it."""
+    """Whether the store counts the product without listing it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ItemStock:
-    """What is left of one item."""
+    """Stock of one item, a variant or a whole product."""
 
     quantity: int | None
-    """None: stock is not tracked, or cannot be told."""
+    """None: not tracked, or unknown."""
     sellable: bool
     """Whether stock or backorders allow a sale now."""
     policy: InventoryPolicy = InventoryPolicy.UNSPECIFIED
@@ -52,150 +56,156 @@ class ItemStock:
 
 
 @dataclass(kw_only=True, slots=True)
-class Listed:
-    """A product with its variants, as far as they make sense."""
+class ListedProduct:
+    """A product with its variants, without malformed fields."""
 
     row: ProductRow
-    variants: list[VariantRow | Broken]
+    variants: list[VariantRow | RejectedRecord]
     faults: tuple[Fault, ...] = ()
-    """Of its decoration, which was left out."""
+    """Of the product's fields that were left out."""
     variant_faults: Mapping[int, tuple[Fault, ...]] = field(default_factory=dict)
-    """The same by variant."""
-    counted: int | None = None
-    """How many variants the store counts, when that is more than came."""
+    """Of the variants' fields that were left out, by variant id."""
+    variant_count: int | None = None
+    """Number of variants that the store counts, when that is more than it returned."""
     stock: Mapping[int | None, ItemStock] = field(default_factory=dict)
-    """Over all locations, by variant; None stands for the product itself. Empty: only the catalog tells."""
+    """Over all locations, by variant id; None stands for the whole product. Empty: only the catalog has stock."""
     has_default_stock: bool = False
-    """Whether some of its stock is that of the default location, though the pass reads all locations."""
+    """Whether some of its stock is that of the default location, although the pass reads all locations."""
 
 
-def id_of(record: Listed | Broken) -> int | None:
-    """The product's id, if it has one."""
-    return record.id if isinstance(record, Broken) else record.row.id
+def id_of(record: ListedProduct | RejectedRecord) -> int | None:
+    """Return the product's id, if it has one."""
+    return record.id if isinstance(record, RejectedRecord) else record.row.id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ProductPage:
+class ProductListing:
     """A page of products in the store's order."""
 
-    items: tuple[Listed | Broken, ...]
+    items: tuple[ListedProduct | RejectedRecord, ...]
     total: int
-    """Of the list, as it was filtered."""
+    """Number of products after the filters."""
     per_page: int | None = None
-    """How many the store gives at most; None: it does not tell."""
+    """Maximum page size of the store; None: unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VariantPage:
+class VariantListing:
     """A page of one product's variants."""
 
-    items: list[VariantRow | Broken]
+    items: list[VariantRow | RejectedRecord]
     faults: Mapping[int, tuple[Fault, ...]]
+    """Of fields that were left out, by variant id."""
     total: int
 
 
-_WHOLE: Final = msgspec.json.Decoder(ProductList)
-_RAWS: Final = msgspec.json.Decoder(RawList)
-_RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_IMAGE: Final = msgspec.json.Decoder(ImageRow)
-_NONE: Final = msgspec.Raw(b"[]")
-_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_STRICT_LIST_DECODER: Final = msgspec.json.Decoder(ProductList)
+_RAW_PAGE_DECODER: Final = msgspec.json.Decoder(RawList)
+_RAW_LIST_DECODER: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_RAW_FIELDS_DECODER: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_IMAGE_DECODER: Final = msgspec.json.Decoder(ImageRow)
+_EMPTY_LIST: Final = msgspec.Raw(b"[]")
 
 
-def read_products(text: bytes) -> ProductPage:
-    """Raises msgspec.DecodeError, UnicodeDecodeError when `text` is not a whole list."""
+def decode_products(body: bytes) -> ProductListing:
+    """Decode a page of products. Raises msgspec.DecodeError, UnicodeDecodeError unless `body` is a whole list."""
     try:
-        sound = _WHOLE.decode(text)
+        page = _STRICT_LIST_DECODER.decode(body)
     except MALFORMED_ERRORS:
-        return _one_by_one(text)
-    items = tuple(Listed(row=row, variants=list(row.variants)) for row in sound.data)
-    pagination = sound.meta.pagination
-    return ProductPage(items=items, total=pagination.total, per_page=pagination.per_page)
+        return _salvage_products(body)
+    items = tuple(ListedProduct(row=row, variants=list(row.variants)) for row in page.data)
+    pagination = page.meta.pagination
+    return ProductListing(items=items, total=pagination.total, per_page=pagination.per_page)
 
 
-def read_variants(text: bytes) -> VariantPage:
-    """Raises msgspec.DecodeError when `text` is not a whole list."""
-    raws = _raws(text)
-    variants, faults = _variants(raws.data)
-    return VariantPage(items=variants, faults=faults, total=raws.meta.pagination.total)
+def decode_variants(body: bytes) -> VariantListing:
+    """Decode a page of one product's variants. Raises msgspec.DecodeError unless `body` is a whole list."""
+    page = _decode_raw_page(body)
+    variants, faults = _salvage_variants(page.data)
+    return VariantListing(items=variants, faults=faults, total=page.meta.pagination.total)
 
 
-def _one_by_one(text: bytes) -> ProductPage:
-    raws = _raws(text)
-    pagination = raws.meta.pagination
-    return ProductPage(items=tuple(map(_product, raws.data)), total=pagination.total, per_page=pagination.per_page)
+def _salvage_products(body: bytes) -> ProductListing:
+    page = _decode_raw_page(body)
+    items = tuple(map(_salvage_product, page.data))
+    pagination = page.meta.pagination
+    return ProductListing(items=items, total=pagination.total, per_page=pagination.per_page)
 
 
-def _raws(text: bytes) -> RawList:
+def _decode_raw_page(body: bytes) -> RawList:
     try:
-        return _RAWS.decode(text)
+        return _RAW_PAGE_DECODER.decode(body)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        marked = with_marked_surrogates(text)
-        if marked == text:
+        marked = with_marked_surrogates(body)
+        if marked == body:
             raise
-        return _RAWS.decode(marked)
+        return _RAW_PAGE_DECODER.decode(marked)
 
 
-def _product(raw: msgspec.Raw) -> Listed | Broken:
+def _salvage_product(raw: msgspec.Raw) -> ListedProduct | RejectedRecord:
     try:
-        sent = _FIELDS.decode(raw)
+        fields = _RAW_FIELDS_DECODER.decode(raw)
     except MALFORMED_ERRORS:
-        return Broken(id=None, fault=no_record(raw))
+        return RejectedRecord(id=None, fault=not_a_record(raw))
     try:
-        variants, variant_faults = _variants(_RAW_LIST.decode(_vital(sent, "variants")))
-    except InvalidRecord as unfit:
-        return Broken(id=_id(sent), fault=unfit.fault, modified=_modified(sent))
+        variants, variant_faults = _salvage_variants(_RAW_LIST_DECODER.decode(_required(fields, "variants")))
+    except InvalidRecord as error:
+        return _rejected(fields, error.fault)
     except MALFORMED_ERRORS:
-        fault = senseless("variants", sent["variants"])
-        return Broken(id=_id(sent), fault=fault, modified=_modified(sent))
-    images, image_faults = _images(sent.get("images"))
-    mended = _MENDER_OF_PRODUCTS.mend({**sent, "variants": _NONE, "images": _NONE})
-    if isinstance(mended, Broken):
-        return mended
-    row, faults = mended
+        return _rejected(fields, invalid_field("variants", fields["variants"]))
+    images, image_faults = _salvage_images(fields.get("images"))
+    salvaged = _PRODUCT_SALVAGER.salvage({**fields, "variants": _EMPTY_LIST, "images": _EMPTY_LIST})
+    if isinstance(salvaged, RejectedRecord):
+        return salvaged
+    row, faults = salvaged
     row.images = images
-    return Listed(row=row, variants=variants, faults=(*faults, *image_faults), variant_faults=variant_faults)
+    return ListedProduct(
+        row=row, variants=variants, faults=(*faults, *image_faults), variant_faults=variant_faults
+    )
 
 
-def _images(raw: msgspec.Raw | None) -> tuple[list[ImageRow], tuple[Fault, ...]]:
-    """Those that make sense."""
+def _salvage_images(raw: msgspec.Raw | None) -> tuple[list[ImageRow], tuple[Fault, ...]]:
+    """Return the well-formed images, and the faults of the others."""
     try:
-        raws = _RAW_LIST.decode(raw) if raw is not None else []
+        raws = _RAW_LIST_DECODER.decode(raw) if raw is not None else []
     except MALFORMED_ERRORS:
-        return [], (senseless("images", raw or _NONE),)
+        return [], (invalid_field("images", raw or _EMPTY_LIST),)
     images: list[ImageRow] = []
     faults: list[Fault] = []
     for one in raws:
         try:
-            images.append(_IMAGE.decode(one))
+            images.append(_IMAGE_DECODER.decode(one))
         except MALFORMED_ERRORS:
-            faults.append(senseless("images", one))
+            faults.append(invalid_field("images", one))
     return images, tuple(faults)
 
 
-def _variants(raws: list[msgspec.Raw]) -> tuple[list[VariantRow | Broken], dict[int, tuple[Fault, ...]]]:
-    variants: list[VariantRow | Broken] = []
+def _salvage_variants(
+    raws: list[msgspec.Raw],
+) -> tuple[list[VariantRow | RejectedRecord], dict[int, tuple[Fault, ...]]]:
+    variants: list[VariantRow | RejectedRecord] = []
     faults: dict[int, tuple[Fault, ...]] = {}
     for raw in raws:
         try:
-            sent = _FIELDS.decode(raw)
+            fields = _RAW_FIELDS_DECODER.decode(raw)
         except MALFORMED_ERRORS:
-            variants.append(Broken(id=None, fault=no_record(raw)))
+            variants.append(RejectedRecord(id=None, fault=not_a_record(raw)))
             continue
-        mended = _MENDER_OF_VARIANTS.mend(sent)
-        if isinstance(mended, Broken):
-            variants.append(mended)
+        salvaged = _VARIANT_SALVAGER.salvage(fields)
+        if isinstance(salvaged, RejectedRecord):
+            variants.append(salvaged)
             continue
-        variants.append(mended[0])
-        if mended[1]:
-            faults[mended[0].id] = mended[1]
+        row, row_faults = salvaged
+        variants.append(row)
+        if row_faults:
+            faults[row.id] = row_faults
     return variants, faults
 
 
-class _Mender(Generic[RowT]):
-    """Makes a record of its fields, without those of the decoration that make no sense."""
+class _Salvager(Generic[RowT]):
+    """Builds a row from its raw fields, without malformed DROPPABLE_FIELDS."""
 
     def __init__(self, row_type: type[RowT]) -> None:
         self._row_type: type[RowT] = row_type
@@ -203,53 +213,58 @@ class _Mender(Generic[RowT]):
             (one.name, one.required, msgspec.json.Decoder(one.type)) for one in msgspec.structs.fields(row_type)
         )
 
-    def mend(self, sent: Mapping[str, msgspec.Raw]) -> tuple[RowT, tuple[Fault, ...]] | Broken:
+    def salvage(self, fields: Mapping[str, msgspec.Raw]) -> tuple[RowT, tuple[Fault, ...]] | RejectedRecord:
+        """Return the row and the faults of the fields that were left out, or the rejected record."""
         values: dict[str, Any] = {}
         faults: list[Fault] = []
-        for name, required, decoder in self._fields:
-            raw = sent.get(name)
+        for name, is_required, decoder in self._fields:
+            raw = fields.get(name)
             if raw is None:
-                if required:
-                    return Broken(id=_id(sent), fault=missing(name), modified=_modified(sent))
+                if is_required:
+                    return _rejected(fields, missing_field(name))
                 continue
             try:
                 values[name] = decoder.decode(raw)
             except MALFORMED_ERRORS as error:
-                fault = senseless(name, raw, error)
-                if name not in DECORATION:
-                    return Broken(id=_id(sent), fault=fault, modified=_modified(sent))
+                fault = invalid_field(name, raw, error)
+                if name not in DROPPABLE_FIELDS:
+                    return _rejected(fields, fault)
                 faults.append(fault)
         return self._row_type(**values), tuple(faults)
 
 
-_MENDER_OF_PRODUCTS: Final = _Mender(ProductRow)
-_MENDER_OF_VARIANTS: Final = _Mender(VariantRow)
+_PRODUCT_SALVAGER: Final = _Salvager(ProductRow)
+_VARIANT_SALVAGER: Final = _Salvager(VariantRow)
 
 
-def _vital(sent: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw:
-    raw = sent.get(name)
+def _required(fields: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw:
+    raw = fields.get(name)
     if raw is None:
-        raise InvalidRecord(missing(name))
+        raise InvalidRecord(missing_field(name))
     return raw
 
 
-def _id(sent: Mapping[str, msgspec.Raw]) -> int | None:
+def _rejected(fields: Mapping[str, msgspec.Raw], fault: Fault) -> RejectedRecord:
+    return RejectedRecord(id=_decode_id(fields), fault=fault, modified_at=_decode_modified_at(fields))
+
+
+def _decode_id(fields: Mapping[str, msgspec.Raw]) -> int | None:
     try:
-        number = msgspec.json.decode(sent["id"], type=int)
+        number = msgspec.json.decode(fields["id"], type=int)
     except (KeyError, *MALFORMED_ERRORS):
         return None
     return number if 0 < number < 2**63 else None
 
 
-def _modified(sent: Mapping[str, msgspec.Raw]) -> datetime | None:
+def _decode_modified_at(fields: Mapping[str, msgspec.Raw]) -> datetime | None:
     try:
-        return utc(msgspec.json.decode(sent["date_modified"], type=datetime))
+        return to_utc(msgspec.json.decode(fields["date_modified"], type=datetime))
     except (KeyError, *MALFORMED_ERRORS):
         return None
 
 
-def utc(moment: datetime | None) -> datetime | None:
-    """`moment` in UTC, which one without a zone is already; None also when it lies outside the calendar."""
+def to_utc(moment: datetime | None) -> datetime | None:
+    """Convert `moment` to UTC (one without a zone is UTC already); None when it is outside the calendar."""
     if moment is None:
         return None
     try:

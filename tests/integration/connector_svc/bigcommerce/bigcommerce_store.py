@@ -142,6 +142,6 @@ def opener(tls_dir: Path) -> Opens:
             )
             key = Key(spec.credentials["access_token"])
             async with open_http(config) as http:
-                yield Open(store, BigCommercePlatform(http, key, utc_now, pause=0.0), key)
+                yield Open(store, BigCommercePlatform(http, key, utc_now, retry_delay_seconds=0.0), key)
 
     return open_one

@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 
 from connector_svc.domain.shop import ShopInfo
-from connector_svc.platforms.bigcommerce.parse import Parsed, Parser
-from connector_svc.platforms.bigcommerce.record_salvage import read_products
-from connector_svc.platforms.bigcommerce.shop_info import StoreFacts
+from connector_svc.platforms.bigcommerce.parse import ParsedRecord, ProductParser
+from connector_svc.platforms.bigcommerce.record_salvage import decode_products
+from connector_svc.platforms.bigcommerce.shop_info import StoreInfo
 
-FACTS = StoreFacts(
-    shop=ShopInfo(currency_code="USD"),
-    url="https://shop.example",
+FACTS = StoreInfo(
+    shop_info=ShopInfo(currency_code="USD"),
+    storefront_url="https://shop.example",
     weight_unit="kg",
     weight_factor=Decimal(1),
 )
-PARSER = Parser(FACTS)
+PARSER = ProductParser(FACTS)
 
 
 def variant_row(number: int = 382, product_id: int = 192, **changes: Any) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def listed(*rows: Any) -> bytes:
     return msgspec.json.encode({"data": rows, "meta": {"pagination": {"total": len(rows)}}})
 
 
-def parsed(text: bytes) -> Parsed:
+def parsed(text: bytes) -> ParsedRecord:
     """What becomes of the only record of a page."""
-    (record,) = read_products(text).items
+    (record,) = decode_products(text).items
     return PARSER.parse(record)

@@ -8,7 +8,7 @@ import pytest
 
 from connector_svc.domain.issue import SAMPLE_LENGTH
 from connector_svc.domain.product import Product, Variant
-from connector_svc.platforms.bigcommerce.record_salvage import Broken, read_products
+from connector_svc.platforms.bigcommerce.record_salvage import RejectedRecord, decode_products
 from tests.unit.connector_svc.bigcommerce.rows import PARSER, product_row, variant_row
 from tests.unit.connector_svc.mutation import campaign
 from tests.unit.connector_svc.mutation.mutator import encoded
@@ -26,7 +26,7 @@ GENUINE = [
 
 def check(rows: list[Any], place: int) -> None:
     body = encoded({"data": rows, "meta": {"pagination": {"total": len(rows)}}})
-    page, said = read_products(body), sent(body)["data"]
+    page, said = decode_products(body), sent(body)["data"]
     assert len(page.items) == len(said)
     for index, (record, row) in enumerate(zip(page.items, said, strict=True)):
         found = PARSER.parse(record)
@@ -35,7 +35,7 @@ def check(rows: list[Any], place: int) -> None:
             assert is_text(issue.sample + issue.field + issue.message)
             assert len(issue.sample) <= SAMPLE_LENGTH
         assert sum(issue.product_rejected for issue in found.issues) == (found.product is None)
-        assert isinstance(record, Broken) == (found.product is None)
+        assert isinstance(record, RejectedRecord) == (found.product is None)
         if found.product is not None:
             check_product(found.product, row, {issue.field for issue in found.issues})
         if index != place:

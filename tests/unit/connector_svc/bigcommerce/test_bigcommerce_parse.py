@@ -10,9 +10,9 @@ import pytest
 
 from connector_svc.domain.issue import IssueReason
 from connector_svc.domain.product import InventoryPolicy, Product, ProductStatus, Variant
-from connector_svc.platforms.bigcommerce.inventory import sum_of_locations
+from connector_svc.platforms.bigcommerce.inventory import sum_locations
 from connector_svc.platforms.bigcommerce.parse import stock_levels
-from connector_svc.platforms.bigcommerce.record_salvage import Listed, read_products
+from connector_svc.platforms.bigcommerce.record_salvage import ListedProduct, decode_products
 from connector_svc.platforms.bigcommerce.wire import LocationRow
 from tests.unit.connector_svc.bigcommerce.rows import PARSER, listed, parsed, product_row, variant_row
 
@@ -104,8 +104,8 @@ def test_only_what_the_store_would_sell_is_available(
     ],
 )
 def test_the_sweep_tells_the_same_stock_as_the_whole_product(changes: dict[str, Any]) -> None:
-    (record,) = read_products(listed(product_row(**changes))).items
-    assert isinstance(record, Listed)
+    (record,) = decode_products(listed(product_row(**changes))).items
+    assert isinstance(record, ListedProduct)
     product = PARSER.parse(record).product
     assert product is not None
     told = [(level.variant_id, level.stock_quantity, level.available) for level in stock_levels(record)]
@@ -185,7 +185,7 @@ STOCK: dict[str, tuple[list[dict[str, Any]], tuple[int, bool, InventoryPolicy]]]
 def test_stock_of_locations_is_what_lies_there_and_can_be_sold(case: str) -> None:
     locations, expected = STOCK[case]
     rows = msgspec.json.decode(msgspec.json.encode(locations), type=list[LocationRow])
-    found = sum_of_locations(rows)
+    found = sum_locations(rows)
     assert (found.quantity, found.sellable, found.policy) == expected
 
 
@@ -240,7 +240,9 @@ def test_a_senseless_variant_costs_nothing_but_itself(case: str) -> None:
 def test_a_senseless_product_is_rejected_and_its_neighbours_are_not(
     changes: dict[str, Any], reason: IssueReason
 ) -> None:
-    before, broken, after = read_products(listed(product_row(1), product_row(2, **changes), product_row(3))).items
+    before, broken, after = decode_products(
+        listed(product_row(1), product_row(2, **changes), product_row(3))
+    ).items
     assert PARSER.parse(before).issues == PARSER.parse(after).issues == ()
     found = PARSER.parse(broken)
     assert found.product is None
@@ -259,6 +261,6 @@ def test_a_broken_decoration_is_left_out_and_told() -> None:
 
 def test_bytes_that_are_no_utf_8_cost_one_record() -> None:
     text = listed(product_row(1), product_row(2, name="cafX")).replace(b"cafX", b"caf\xe9")
-    sound, broken = read_products(text).items
+    sound, broken = decode_products(text).items
     assert PARSER.parse(sound).product is not None
     assert PARSER.parse(broken).issues[0].field == "name"

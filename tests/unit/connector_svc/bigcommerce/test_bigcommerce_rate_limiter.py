@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from connector_svc.domain.fetch import Wait, WaitReason
 from connector_svc.http.retry import retry_after
-from connector_svc.platforms.bigcommerce.rate_limiter import Pace
+from connector_svc.platforms.bigcommerce.rate_limiter import RateLimiter
 from tests.fakes.skipping_loop import skipping
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -20,11 +20,11 @@ class Watch:
     def __init__(self) -> None:
         self.waits: list[Wait] = []
         self.sleeps: list[float] = []
-        self.pace = Pace(lambda: NOW, self._sleep)
+        self.limiter = RateLimiter(lambda: NOW, self._sleep)
 
     async def before(self) -> None:
         """One request, answered at once without a word about the window."""
-        async with self.pace.request(self.waits.append):
+        async with self.limiter.request(self.waits.append):
             pass
 
     async def _sleep(self, seconds: float) -> None:
@@ -40,7 +40,7 @@ def said(left: object, reset: object) -> dict[str, str]:
 async def test_nothing_is_waited_for_while_requests_are_left() -> None:
     watch = Watch()
     await watch.before()
-    watch.pace.learned(said(10, 30_000))
+    watch.limiter.update(said(10, 30_000))
     for _ in range(8):
         await watch.before()
     assert watch.sleeps == []
@@ -49,7 +49,7 @@ async def test_nothing_is_waited_for_while_requests_are_left() -> None:
 @skipping
 async def test_a_window_that_is_used_up_is_waited_out_and_told() -> None:
     watch = Watch()
-    watch.pace.learned(said(0, 80))
+    watch.limiter.update(said(0, 80))
     await watch.before()
     (wait,) = watch.waits
     assert wait.reason is WaitReason.THROTTLED
@@ -60,7 +60,7 @@ async def test_a_window_that_is_used_up_is_waited_out_and_told() -> None:
 @skipping
 async def test_requests_under_way_count_before_their_replies_come() -> None:
     watch = Watch()
-    watch.pace.learned(said(4, 60))
+    watch.limiter.update(said(4, 60))
     for _ in range(3):
         await watch.before()
     assert len(watch.sleeps) >= 1
@@ -71,9 +71,9 @@ async def test_a_reply_does_not_count_the_requests_of_other_streams_that_are_und
     watch = Watch()
     async with AsyncExitStack() as others:
         for _ in range(6):
-            await others.enter_async_context(watch.pace.request(watch.waits.append))
-        async with watch.pace.request(watch.waits.append):
-            watch.pace.learned(said(8, 60))
+            await others.enter_async_context(watch.limiter.request(watch.waits.append))
+        async with watch.limiter.request(watch.waits.append):
+            watch.limiter.update(said(8, 60))
         assert watch.sleeps == []
         await watch.before()
         assert watch.sleeps
@@ -82,8 +82,8 @@ async def test_a_reply_does_not_count_the_requests_of_other_streams_that_are_und
 @skipping
 async def test_an_older_reply_that_comes_late_gives_nothing_back() -> None:
     watch = Watch()
-    watch.pace.learned(said(2, 50))
-    watch.pace.learned(said(9, 55))
+    watch.limiter.update(said(2, 50))
+    watch.limiter.update(said(9, 55))
     await watch.before()
     assert watch.sleeps
 
@@ -92,7 +92,7 @@ async def test_an_older_reply_that_comes_late_gives_nothing_back() -> None:
 async def test_headers_that_make_no_sense_stop_nobody() -> None:
     watch = Watch()
     for left, reset in (("many", 10), ("", ""), (-1, 10), (0, "soon"), ("9" * 40, "9" * 40)):
-        watch.pace.learned(said(left, reset))
+        watch.limiter.update(said(left, reset))
         await watch.before()
     assert watch.sleeps == []
 
