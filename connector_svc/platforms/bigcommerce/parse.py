@@ -2,8 +2,8 @@
 
 Decisions where BigCommerce leaves a choice:
 - Every product is sold as its variants; the item of a product without options is its base variant.
-- The price is the storefront's (`calculated_price`). The compare-at price is the regular price while that is higher.
-  A variant without a price of its own has its product's. The suggested retail price is not read.
+- The price is the storefront's (`calculated_price`). The compare-at price is the regular price while that is
+  higher. A variant without a price of its own has its product's. The suggested retail price is not read.
 - Options are collected from the variants: including them in the request would allow 10 products per call instead
   of 250, and values that no variant has are not sold.
 - With stock tracked by the product each variant shows the product's number: the numbers must not be added up.

@@ -1,12 +1,12 @@
-"""What may be wrong with a published feed, in words that its publisher understands.
+"""Errors of a published feed, with messages for its publisher.
 
 SourceUnauthorized
-└── FeedNotTrusted      signed with none of our secrets
+└── FeedNotTrusted      no signature was made with one of our secrets
 SourceResponseInvalid
-├── FeedInvalid         the manifest or a file is not what the format says, or what the manifest says
-└── FeedStale           the manifest is past its own validity, of the future, or older than what we read before
+├── FeedInvalid         the manifest or a file does not follow the format, or a file does not match the manifest
+└── FeedStale           the manifest has expired, is from the future, or is older than what was read before
 SourceCountMismatch
-└── FeedCountMismatch   other numbers of rows or products than the manifest says
+└── FeedCountMismatch   a file has other numbers of rows or products than its manifest says
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from connector_svc.domain.errors import SourceCountMismatch, SourceResponseInval
 
 
 class FeedNotTrusted(SourceUnauthorized):
-    """No signature of the manifest fits a secret that we hold."""
+    """No signature of the manifest was made with one of the shop's secrets."""
 
     summary = (
-        "The feed's signature fits none of our secrets. Connect the shop again with the secret that signs it."
+        "The feed's signature matches none of our secrets. Connect the shop again with the secret that signs it."
     )
 
 
 class FeedInvalid(SourceResponseInvalid):
-    """The publisher must repair the feed."""
+    """The manifest or a file is invalid; the publisher must correct it."""
 
-    summary = "The published feed cannot be used; nothing of it was stored. Its publisher must repair it."
+    summary = "The published feed cannot be used; nothing of it was stored. Its publisher must correct it."
 
 
 class FeedStale(SourceResponseInvalid):
-    """The manifest is not of now."""
+    """The manifest has expired, is from the future, or is older than what was read before."""
 
     summary = "The published feed is out of date. Check whether the job that publishes it still runs."
 
 
 class FeedCountMismatch(SourceCountMismatch):
-    """The file is whole, and yet its manifest counts otherwise."""
+    """A file matches its hash and not its counts."""
 
     summary = (
-        "The published file holds other numbers than its manifest says; nothing of it was stored. Its publisher "
-        "must count what it writes."
+        "The published file has other numbers of rows or products than its manifest says; nothing of it was "
+        "stored. Its publisher must correct the counts."
     )
 
 

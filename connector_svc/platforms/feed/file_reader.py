@@ -1,13 +1,7 @@
-"""Lines of a spooled file: unpacked step by step, none longer than we take.
+"""File reader: downloads a published file, verifies its hash, and decompresses it into lines and records.
 
-Everything here blocks, and runs in a thread.
-
-
-A published file on our own disk, proven to be the one that the signed manifest names.
-
-One product of a file before it is understood, whatever the file's format.
-
-NDJSON as records: one JSON object in a line, blank lines between them allowed."""
+The download goes to a temporary file on disk. Everything after it blocks and runs in a thread.
+"""
 
 from __future__ import annotations
 
@@ -32,54 +26,93 @@ from connector_svc.platforms.feed.errors import FileMismatch
 from connector_svc.platforms.feed.wire import FeedFile
 
 MAX_LINE_BYTES: Final = 4 * 1024 * 1024
-MAX_RATIO: Final = 200
-"""Unpacked bytes for each packed one; catalogs reach 5 to 50."""
-_RATIO_FROM: Final = 1024 * 1024
-"""Small files may be as repetitive as they like."""
-_CHUNK: Final = 64 * 1024
+MAX_DECOMPRESSION_RATIO: Final = 200
+"""Decompressed bytes for each compressed byte; catalogs reach 5 to 50."""
+_ALWAYS_ALLOWED_BYTES: Final = 1024 * 1024
+"""Decompressed size up to which the ratio does not matter."""
+_MEMORY_FILE_BYTES: Final = 1024 * 1024
+"""A larger file goes to disk."""
+_READ_BYTES: Final = 64 * 1024
+_LINE_TOO_LONG: Final = Fault(
+    reason=IssueReason.TOO_LARGE, message=f"The line is longer than {MAX_LINE_BYTES // (1024 * 1024)} MiB."
+)
 
 
-class Damaged(Exception):
-    """The file cannot be unpacked."""
+class FileCorrupt(Exception):
+    """The file cannot be decompressed."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
 
 
-class Stopped(Exception):
-    """Nobody wants the rest of the file."""
+class ReadCancelled(Exception):
+    """The read was cancelled before the end of the file."""
+
+
+@asynccontextmanager
+async def downloaded_file(client: FeedClient, file: FeedFile) -> AsyncIterator[IO[bytes]]:
+    """Download the whole file and yield it as a temporary file, which is deleted when the context ends.
+
+    Nothing of a file is parsed before its hash was verified: whoever can write to the publisher's host without
+    having the secret brings no product into the catalog.
+
+    Raises:
+        FileMismatch: The file is not the one of the manifest.
+        SourceFailure: The file cannot be read.
+    """
+    with tempfile.SpooledTemporaryFile(max_size=_MEMORY_FILE_BYTES) as content:
+        digest = hashlib.sha256()
+        size = 0
+        while size < file.bytes:
+            data = await client.read_range(file, size)
+            size += len(data)
+            await run_in_thread(partial(_append, data, content, digest))
+        if not hmac.compare_digest(digest.hexdigest(), file.sha256):
+            raise FileMismatch("its SHA-256 is not that of the manifest")
+        yield content
+
+
+def _append(data: bytes, content: IO[bytes], digest: hashlib._Hash) -> None:
+    digest.update(data)
+    content.write(data)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line without its end."""
+    """One line without its line end."""
 
     number: int
-    """From 1 on, blank lines counted."""
+    """From 1, blank lines counted."""
     data: bytes | None
     """None: longer than MAX_LINE_BYTES."""
 
 
-def lines(content: IO[bytes], file: FeedFile, stop: Event | None = None) -> Iterator[Line]:
-    """The lines of `content`, from its beginning; a byte order mark and carriage returns are dropped.
+def read_lines(content: IO[bytes], file: FeedFile, cancelled: Event | None = None) -> Iterator[Line]:
+    """Yield the lines of `content` from its beginning, without byte order mark and carriage returns.
 
-    Holds one line at a time. Raises Damaged, and Stopped soon after `stop` is set.
+    Holds one line in memory at a time.
+
+    Args:
+        cancelled: Ends the read with ReadCancelled soon after it is set.
+
+    Raises:
+        FileCorrupt: The file cannot be decompressed, or exceeds MAX_DECOMPRESSION_RATIO.
     """
     content.seek(0)
-    number, begun = 0, _LineBuffer()
-    for chunk in _chunks(content, file, stop or Event()):
+    number, buffer = 0, _LineBuffer()
+    for chunk in _decompressed_chunks(content, file, cancelled or Event()):
         *ends, rest = chunk.split(b"\n")
-        for part in ends:
+        for end in ends:
             number += 1
-            yield _line(number, begun.ended_by(part))
-        begun.add(rest)
-    if begun.size:
-        yield _line(number + 1, begun.ended_by(b""))
+            yield _line(number, buffer.take_line(end))
+        buffer.add(rest)
+    if buffer.size:
+        yield _line(number + 1, buffer.take_line(b""))
 
 
 class _LineBuffer:
-    """The beginning of a line whose end has not come; no more of it than a line may have."""
+    """Beginning of a line whose end was not read yet; emptied once the line is longer than MAX_LINE_BYTES."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -92,11 +125,11 @@ class _LineBuffer:
         if self.size > MAX_LINE_BYTES:
             self._parts.clear()
 
-    def ended_by(self, part: bytes) -> bytes | None:
-        """The whole line; None: too long. The buffer is empty afterwards."""
+    def take_line(self, end: bytes) -> bytes | None:
+        """Return the whole line, None if it is too long, and empty the buffer."""
         if not self.size:
-            return part if len(part) <= MAX_LINE_BYTES else None
-        self.add(part)
+            return end if len(end) <= MAX_LINE_BYTES else None
+        self.add(end)
         data = b"".join(self._parts) if self.size <= MAX_LINE_BYTES else None
         self._parts.clear()
         self.size = 0
@@ -111,87 +144,54 @@ def _line(number: int, data: bytes | None) -> Line:
     return Line(number, data.removesuffix(b"\r"))
 
 
-def _chunks(content: IO[bytes], file: FeedFile, stop: Event) -> Iterator[bytes]:
-    pieces = _pieces(content, stop)
+def _decompressed_chunks(content: IO[bytes], file: FeedFile, cancelled: Event) -> Iterator[bytes]:
+    chunks = _file_chunks(content, cancelled)
     if file.compression == "none":
-        yield from pieces
+        yield from chunks
         return
-    most = max(MAX_RATIO * file.bytes, _RATIO_FROM)
+    max_size = max(MAX_DECOMPRESSION_RATIO * file.bytes, _ALWAYS_ALLOWED_BYTES)
     size = 0
     inflater = Inflater()
     try:
-        for piece in pieces:
-            for part in inflater.feed(piece):
+        for chunk in chunks:
+            for part in inflater.feed(chunk):
                 size += len(part)
-                if size > most:
-                    raise Damaged(f"it unpacks to more than {MAX_RATIO} times its size")
+                if size > max_size:
+                    raise FileCorrupt(f"it decompresses to more than {MAX_DECOMPRESSION_RATIO} times its size")
                 yield part
     except NotDecompressable as error:
-        raise Damaged(str(error)) from None
+        raise FileCorrupt(str(error)) from None
     if not inflater.is_complete:
-        raise Damaged("its gzip data breaks off")
+        raise FileCorrupt("its gzip data is truncated")
 
 
-def _pieces(content: IO[bytes], stop: Event) -> Iterator[bytes]:
-    while piece := content.read(_CHUNK):
-        if stop.is_set():
-            raise Stopped
-        yield piece
-
-
-_IN_MEMORY: Final = 1024 * 1024
-"""Bytes; a larger file goes to disk."""
-
-
-@asynccontextmanager
-async def spooled(client: FeedClient, file: FeedFile) -> AsyncIterator[IO[bytes]]:
-    """The whole file, until the block ends. Raises FileMismatch when it is another one, SourceFailure.
-
-    Nothing of a file is looked at before its hash is known: whoever may write to the publisher's host, but has not
-    the secret, brings no product into the catalog.
-    """
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as content:
-        digest = hashlib.sha256()
-        size = 0
-        while size < file.bytes:
-            piece = await client.piece(file, size)
-            size += len(piece)
-            await run_in_thread(partial(_keep, piece, content, digest))
-        if not hmac.compare_digest(digest.hexdigest(), file.sha256):
-            raise FileMismatch("its SHA-256 is not that of the manifest")
-        yield content
-
-
-def _keep(piece: bytes, content: IO[bytes], digest: hashlib._Hash) -> None:
-    digest.update(piece)
-    content.write(piece)
+def _file_chunks(content: IO[bytes], cancelled: Event) -> Iterator[bytes]:
+    while chunk := content.read(_READ_BYTES):
+        if cancelled.is_set():
+            raise ReadCancelled
+        yield chunk
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """A line of NDJSON, or the adjacent CSV rows of one product as the line that they stand for."""
+    """One product of a file before decoding: a line of NDJSON, or its CSV rows converted to such a line."""
 
     line: int
-    """Where it begins in the file, from 1 on."""
+    """Number of its first line in the file, from 1."""
     text: bytes = b""
-    """JSON; empty when there is nothing to understand, and `faults` says why."""
+    """JSON; empty when there is nothing to decode, and `faults` has the reason."""
     rows: int = 1
     id: str = ""
-    """Of a record without text, if it could be seen."""
+    """Of a record without text, if it is known."""
     faults: tuple[Fault, ...] = ()
-    whole: bool = True
-    """Whether no row of it was lost; else absent variants are not gone."""
-
-
-TOO_LONG: Final = Fault(
-    reason=IssueReason.TOO_LARGE, message=f"The line is longer than {MAX_LINE_BYTES // (1024 * 1024)} MiB."
-)
+    is_complete: bool = True
+    """Whether none of its rows was lost; otherwise variants that are not in it may still exist."""
 
 
 def ndjson_records(lines: Iterable[Line]) -> Iterator[Record]:
-    """The records of `lines`. Never raises for what a line holds."""
+    """Yield the records of NDJSON: one JSON object per line, blank lines skipped. Accepts any content."""
     for line in lines:
         if line.data is None:
-            yield Record(line=line.number, faults=(TOO_LONG,))
+            yield Record(line=line.number, faults=(_LINE_TOO_LONG,))
         elif line.data.strip():
             yield Record(line=line.number, text=line.data)

@@ -11,7 +11,7 @@ from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.domain.issue import IssueReason
 from connector_svc.platforms.feed.batch_builder import BatchBuilder, Position
 from connector_svc.platforms.feed.file_reader import Record
-from connector_svc.platforms.feed.id_scan import scanned
+from connector_svc.platforms.feed.id_scan import scan_records
 from connector_svc.platforms.feed.wire import FeedFile
 from devstore.feed.quirk import FORMATS, FeedQuirk
 from tests.contract.platforms.passes import Pass
@@ -76,8 +76,8 @@ async def read(*texts: bytes, ids: tuple[str, ...]) -> list[Batch]:
     file = FeedFile(path="/f", format="ndjson", bytes=1, sha256="0" * 64, row_count=1, product_count=1)
     position = Position(file=file, delta=False, generated_at=datetime(2026, 11, 20, tzinfo=UTC), currency="EUR")
     request = FetchRequest(shop=SHOP, product_ids=ids)
-    builder = BatchBuilder(request, iter(records), await scanned(records), position)
-    return list(iter(builder.next, None))
+    builder = BatchBuilder(request, iter(records), await scan_records(records), position)
+    return list(iter(builder.next_batch, None))
 
 
 async def test_while_a_record_has_no_id_it_may_be_any_product_so_that_none_is_taken_for_gone() -> None:

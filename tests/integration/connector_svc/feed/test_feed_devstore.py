@@ -16,7 +16,7 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
-from connector_svc.platforms.feed.client import WELL_KNOWN
+from connector_svc.platforms.feed.client import MANIFEST_PATH
 from connector_svc.platforms.feed.errors import FeedCountMismatch, FeedInvalid, FeedNotTrusted, FeedStale
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
 from connector_svc.rpc.requests import StreamRequest
@@ -180,7 +180,7 @@ async def test_a_feed_older_than_what_was_read_is_refused() -> None:
 async def test_a_pass_does_not_go_on_when_an_older_manifest_was_put_back() -> None:
     async with feed_shop() as shop:
         async with ClientSession() as session:
-            address = f"{shop.store.base_url(SHOP.domain)}{WELL_KNOWN}"
+            address = f"{shop.store.base_url(SHOP.domain)}{MANIFEST_PATH}"
             headers = {"Authorization": f"Bearer {shop.keys.values['feed_token']}"}
             async with session.get(address, headers=headers) as reply:
                 older = await reply.text()
@@ -188,7 +188,7 @@ async def test_a_pass_does_not_go_on_when_an_older_manifest_was_put_back() -> No
         begun = await shop.fetch(batch=10, batches=1)
 
         async def put_back(request: web.Request) -> web.Response | None:
-            return web.Response(text=older) if request.path.endswith(WELL_KNOWN) else None
+            return web.Response(text=older) if request.path.endswith(MANIFEST_PATH) else None
 
         shop.store.add_fault(SHOP.domain, put_back)
         with pytest.raises(FeedStale, match="older than the one that the pass began with"):
@@ -259,7 +259,7 @@ async def test_a_drain_still_ends_a_stream_that_reads_a_file() -> None:
 
 
 async def test_pieces_of_a_file_are_put_together_and_proven_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connector_svc.platforms.feed.client.PIECE_BYTES", 10_000)
+    monkeypatch.setattr("connector_svc.platforms.feed.client.RANGE_BYTES", 10_000)
     async with feed_shop() as shop:
         assert len((await shop.fetch()).by_id) == 30
         assert await pieces(shop) > 3

@@ -19,9 +19,15 @@ from connector_svc.domain.issue import IssueReason
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.feed.batch_builder import BatchBuilder, Position
 from connector_svc.platforms.feed.csv_records import csv_records
-from connector_svc.platforms.feed.file_reader import MAX_LINE_BYTES, Damaged, Record, lines, ndjson_records
-from connector_svc.platforms.feed.id_scan import scanned
-from connector_svc.platforms.feed.parse import Parser
+from connector_svc.platforms.feed.file_reader import (
+    MAX_LINE_BYTES,
+    FileCorrupt,
+    Record,
+    ndjson_records,
+    read_lines,
+)
+from connector_svc.platforms.feed.id_scan import scan_records
+from connector_svc.platforms.feed.parse import RecordParser
 from connector_svc.platforms.feed.wire import MAX_VARIANTS, FeedFile
 
 SHOP = Shop("feed", "shop.example")
@@ -59,17 +65,17 @@ class LongLines(io.RawIOBase):
 
 
 def records(content: LongLines) -> Iterator[Record]:
-    return ndjson_records(lines(content, file_of(MIB, "ndjson")))  # type: ignore[arg-type]
+    return ndjson_records(read_lines(content, file_of(MIB, "ndjson")))  # type: ignore[arg-type]
 
 
 async def test_lines_of_4_mib_are_held_two_at_a_time_however_many_there_are() -> None:
     content = LongLines(40)
     tracemalloc.start()
     try:
-        scan = await scanned(records(content))
+        scan = await scan_records(records(content))
         builder = BatchBuilder(FetchRequest(shop=SHOP), records(content), scan, position())
         delivered = 0
-        while batch := await asyncio.to_thread(builder.next):
+        while batch := await asyncio.to_thread(builder.next_batch):
             delivered += len(batch.products)
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -81,7 +87,7 @@ async def test_lines_of_4_mib_are_held_two_at_a_time_however_many_there_are() ->
 
 async def test_no_line_is_read_in_the_thread_of_the_event_loop() -> None:
     content = LongLines(3)
-    await scanned(records(content))
+    await scan_records(records(content))
     assert content.read_in
     assert threading.get_ident() not in content.read_in
 
@@ -99,8 +105,8 @@ async def test_a_cancelled_reading_stops_within_its_file_and_is_waited_for() -> 
             return b"\n" * 1000
 
     content, stop = Endless(), threading.Event()
-    source = ndjson_records(lines(content, file_of(MIB, "ndjson"), stop))  # type: ignore[arg-type]
-    scanning = asyncio.create_task(scanned(source, stop))
+    source = ndjson_records(read_lines(content, file_of(MIB, "ndjson"), stop))  # type: ignore[arg-type]
+    scanning = asyncio.create_task(scan_records(source, stop))
     await asyncio.to_thread(content.begun.wait)
     scanning.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -110,13 +116,13 @@ async def test_a_cancelled_reading_stops_within_its_file_and_is_waited_for() -> 
 
 async def test_a_file_of_empty_gzip_members_is_refused() -> None:
     body = gzip.compress(b"") * 10_000 + gzip.compress(b'{"id":"1","title":"T","variants":[]}\n')
-    with pytest.raises(Damaged, match="gzip members"):
-        await scanned(ndjson_records(lines(io.BytesIO(body), file_of(len(body), "ndjson", "gzip"))))
+    with pytest.raises(FileCorrupt, match="gzip members"):
+        await scan_records(ndjson_records(read_lines(io.BytesIO(body), file_of(len(body), "ndjson", "gzip"))))
 
 
 def csv_file(text: str) -> list[Record]:
     body = text.encode()
-    return list(csv_records(lines(io.BytesIO(body), file_of(len(body), "csv"))))
+    return list(csv_records(read_lines(io.BytesIO(body), file_of(len(body), "csv"))))
 
 
 def test_a_csv_product_of_endless_rows_is_rejected_alone_and_its_rows_are_counted() -> None:
@@ -124,8 +130,8 @@ def test_a_csv_product_of_endless_rows_is_rejected_alone_and_its_rows_are_counte
     first, second = csv_file(f"id,title,variant_id,note\n{large}2,B,w,\n")
     assert (first.rows, first.text) == (MAX_VARIANTS + 500, b"")
     assert [fault.reason for fault in first.faults] == [IssueReason.TOO_LARGE]
-    assert Parser().parse(first).id == "1"
-    assert Parser().parse(second).product is not None
+    assert RecordParser().parse(first).id == "1"
+    assert RecordParser().parse(second).product is not None
 
 
 def test_a_csv_product_of_more_bytes_than_a_line_may_have_is_rejected_alone() -> None:
@@ -133,7 +139,7 @@ def test_a_csv_product_of_more_bytes_than_a_line_may_have_is_rejected_alone() ->
     header = ",".join(["id", "title", "variant_id", *(f"n{n}" for n in range(30))])
     first, second = csv_file(f"{header}\n1,A,v,{wide}\n1,A,w,{wide}\n2,B,w,{',' * 29}\n")
     assert (first.rows, [fault.reason for fault in first.faults]) == (2, [IssueReason.TOO_LARGE])
-    assert Parser().parse(second).product is not None
+    assert RecordParser().parse(second).product is not None
 
 
 def test_a_csv_row_whose_cells_go_over_endless_lines_is_not_collected() -> None:
@@ -145,7 +151,7 @@ def test_a_csv_row_whose_cells_go_over_endless_lines_is_not_collected() -> None:
 
 def test_an_ndjson_product_of_more_variants_than_the_format_allows_is_rejected() -> None:
     line = {"id": "1", "title": "A", "variants": [{"id": str(n)} for n in range(MAX_VARIANTS + 1)]}
-    parsed = Parser().parse(Record(line=1, text=msgspec.json.encode(line)))
+    parsed = RecordParser().parse(Record(line=1, text=msgspec.json.encode(line)))
     assert parsed.product is None
     assert [(issue.reason, issue.field) for issue in parsed.issues] == [(IssueReason.TOO_LARGE, "variants")]
 

@@ -22,7 +22,7 @@ from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.feed import FeedPlatform
 from connector_svc.platforms.feed.csv_records import csv_records
 from connector_svc.platforms.feed.file_reader import Line
-from connector_svc.platforms.feed.parse import Parser
+from connector_svc.platforms.feed.parse import RecordParser
 from connector_svc.platforms.feed.wire import Manifest, ProductLine, SignedManifest, json_schema
 from tests import tls
 
@@ -50,8 +50,8 @@ def test_the_example_lines_are_of_the_format() -> None:
 def test_the_example_csv_is_the_same_catalog_and_a_tombstone() -> None:
     rows = (EXAMPLE / "products.csv").read_bytes().splitlines()
     records = csv_records(Line(number, row) for number, row in enumerate(rows, 1))
-    *products, gone = [Parser().parse(record) for record in records]
-    assert (gone.id, gone.gone) == ("1004", True)
+    *products, gone = [RecordParser().parse(record) for record in records]
+    assert (gone.id, gone.deleted) == ("1004", True)
     lines = (EXAMPLE / "products.ndjson").read_bytes().splitlines()
     for line, parsed in zip(lines, products, strict=True):
         expected = msgspec.json.decode(line, type=ProductLine)

@@ -14,10 +14,10 @@ import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 
 from connector_svc.domain.issue import SAMPLE_LENGTH
-from connector_svc.platforms.feed.csv_records import BadHeader, csv_records
-from connector_svc.platforms.feed.file_reader import Record, lines, ndjson_records
-from connector_svc.platforms.feed.id_scan import glance, scanned
-from connector_svc.platforms.feed.parse import Parser
+from connector_svc.platforms.feed.csv_records import InvalidHeader, csv_records
+from connector_svc.platforms.feed.file_reader import Record, ndjson_records, read_lines
+from connector_svc.platforms.feed.id_scan import read_ids, scan_records
+from connector_svc.platforms.feed.parse import RecordParser
 from connector_svc.platforms.feed.wire import FeedFile
 from connector_svc.rpc.products import fill_product
 from devstore.catalog.catalog import Catalog
@@ -29,7 +29,7 @@ from tests.thoroughness import cases
 from tests.unit.connector_svc.mutation.mutator import encoded, mutated, mutations
 
 PAYLOADS = cases(2_000, in_ci=10_000)
-PARSER = Parser()
+PARSER = RecordParser()
 
 
 def catalog_lines() -> list[dict[str, Any]]:
@@ -54,17 +54,17 @@ def file_of(body: bytes, fmt: str) -> FeedFile:
 
 
 def records(body: bytes, fmt: str) -> Iterator[Record]:
-    found = lines(io.BytesIO(body), file_of(body, fmt))
+    found = read_lines(io.BytesIO(body), file_of(body, fmt))
     return csv_records(found) if fmt == "csv" else ndjson_records(found)
 
 
 def check(record: Record) -> None:
     """It is one thing: a product that goes over the wire, a tombstone, or set aside with a reason."""
     parsed = PARSER.parse(record)
-    seen = glance(record)
-    assert (parsed.id, parsed.gone) == (seen.id, seen.gone)
+    seen = read_ids(record)
+    assert (parsed.id, parsed.deleted) == (seen.id, seen.deleted)
     aside = sum(issue.product_rejected for issue in parsed.issues)
-    assert aside + parsed.gone + (parsed.product is not None) == 1
+    assert aside + parsed.deleted + (parsed.product is not None) == 1
     for issue in parsed.issues:
         assert issue.message.startswith(f"Line {record.line}: ")
         assert len(issue.sample) <= SAMPLE_LENGTH
@@ -104,15 +104,15 @@ def test_mutated_rows_of_csv_become_products_or_issues(part: int) -> None:
 
 def test_a_csv_without_its_columns_is_refused_whole() -> None:
     for header in (b"", b"title,price\n1,2\n", b"id,id,title,variant_id\n", b"\xff\xfe"):
-        with pytest.raises(BadHeader):
+        with pytest.raises(InvalidHeader):
             list(records(header, "csv"))
 
 
 async def test_the_first_reading_counts_what_the_second_delivers() -> None:
     body = b"".join(msgspec.json.encode(line) + b"\n\n" for line in LINES) + b'{"id": 7, "deleted": true}\n{}\nx\n'
-    scan = await scanned(records(body, "ndjson"))
+    scan = await scan_records(records(body, "ndjson"))
     await asyncio.sleep(0)
-    counts = (scan.rows, scan.records, scan.products, scan.tombstones, scan.nameless)
+    counts = (scan.rows, scan.records, scan.products, scan.tombstones, scan.missing_id)
     assert counts == (len(LINES) + 3, len(LINES) + 3, len(LINES) + 2, 1, 2)
 
 
