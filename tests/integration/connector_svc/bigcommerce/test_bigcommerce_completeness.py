@@ -80,7 +80,7 @@ def ids_of(shop: Open) -> list[str]:
     return [str(row.id) for row in shop.catalog.rows()]
 
 
-async def test_a_page_with_fewer_rows_than_it_counts_is_asked_for_again(opens: Opens) -> None:
+async def test_a_page_with_fewer_products_than_it_counts_is_requested_again(opens: Opens) -> None:
     async with opens(products=20, specials=False) as shop:
         shop.store.add_fault(SHOP.domain, LeftOutOnce())
         found = await shop.fetch()
@@ -89,7 +89,7 @@ async def test_a_page_with_fewer_rows_than_it_counts_is_asked_for_again(opens: O
 
 
 @pytest.mark.parametrize("place", [0, 7, 19])
-async def test_a_product_that_is_counted_and_never_listed_is_named_and_nothing_is_taken_for_deleted(
+async def test_a_product_that_is_counted_and_never_listed_is_reported_and_nothing_is_deleted(
     opens: Opens, place: int
 ) -> None:
     async with opens(products=20, specials=False) as shop:
@@ -107,7 +107,7 @@ async def test_a_product_that_is_counted_and_never_listed_is_named_and_nothing_i
         assert (full.end.source_count, full.end.emitted_count, full.end.rejected_count) == (20, 19, 1)
 
 
-async def test_going_on_behind_a_product_that_is_not_listed_counts_it_once(opens: Opens) -> None:
+async def test_a_resume_after_an_unlisted_product_counts_it_once(opens: Opens) -> None:
     async with opens(products=20, specials=False) as shop:
         shop.switches.hidden_products = {[row.id for row in shop.catalog.rows()][7]}
         whole = await shop.fetch(most=2)
@@ -115,7 +115,7 @@ async def test_going_on_behind_a_product_that_is_not_listed_counts_it_once(opens
             assert (await shop.fetch(most=2, checkpoint=batch.checkpoint)).end == whole.end
 
 
-async def test_a_product_that_is_listed_without_its_variants_alone_is_named_by_its_id(opens: Opens) -> None:
+async def test_a_product_that_is_listed_only_without_its_variants_is_reported_by_id(opens: Opens) -> None:
     async with opens(products=20, specials=False) as shop:
         bare = [row.id for row in shop.catalog.rows()][7]
         shop.switches.bare_products = {bare}
@@ -125,7 +125,7 @@ async def test_a_product_that_is_listed_without_its_variants_alone_is_named_by_i
         assert found.end.warnings
 
 
-async def test_what_is_deleted_while_we_read_hides_no_product_that_never_came(opens: Opens) -> None:
+async def test_deletions_during_a_pass_do_not_hide_a_missing_product(opens: Opens) -> None:
     """The count at the end has slack for every product that came and is gone since."""
     async with opens(products=30, specials=False) as shop:
         rows = [row.id for row in shop.catalog.rows()]
@@ -137,7 +137,7 @@ async def test_what_is_deleted_while_we_read_hides_no_product_that_never_came(op
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_a_store_that_leaves_rows_out_at_random_is_read_whole_or_says_what_is_missing(
+async def test_a_store_that_omits_random_rows_is_read_completely_or_reports_what_is_missing(
     opens: Opens, seed: int
 ) -> None:
     """One row of ten is left out, by every list, while other products are deleted and edited."""
@@ -150,13 +150,13 @@ async def test_a_store_that_leaves_rows_out_at_random_is_read_whole_or_says_what
         assert set(map(str, rows[15:])) <= set(found.products) or found.end.warnings
 
 
-async def test_a_reply_that_is_cut_is_asked_for_again(opens: Opens) -> None:
+async def test_a_truncated_reply_is_requested_again(opens: Opens) -> None:
     async with opens(products=20, specials=False) as shop:
         shop.store.add_fault(SHOP.domain, CutReplies(2))
         assert sorted((await shop.fetch()).products) == sorted(ids_of(shop))
 
 
-async def test_variants_that_are_gone_when_they_are_asked_for_make_their_product_incomplete(opens: Opens) -> None:
+async def test_a_404_for_the_variants_makes_their_product_incomplete(opens: Opens) -> None:
     """A 404 of one product's variants is no missing store."""
     async with opens(products=10, specials=False, included_variants=1) as shop:
         whole = next(row for row in shop.catalog.rows() if len(row.variant_ids) > 1)
@@ -172,7 +172,7 @@ async def test_variants_that_are_gone_when_they_are_asked_for_make_their_product
         assert {issue.reason for issue in found.issues} == {IssueReason.INCOMPLETE_VARIANTS}
 
 
-async def test_products_by_id_are_read_whole_and_those_the_store_does_not_have_are_deleted(opens: Opens) -> None:
+async def test_products_by_id_are_complete_and_those_the_store_does_not_have_are_deleted(opens: Opens) -> None:
     async with opens(products=250, specials=False) as shop:
         wanted = ids_of(shop)[::2]
         gone = wanted[3:6]
@@ -190,7 +190,7 @@ async def test_products_by_id_are_read_whole_and_those_the_store_does_not_have_a
         assert shop.calls()["products"] == 3
 
 
-async def test_an_id_that_is_counted_and_does_not_come_is_neither_read_nor_deleted(opens: Opens) -> None:
+async def test_an_id_that_is_counted_and_not_returned_is_neither_read_nor_deleted(opens: Opens) -> None:
     async with opens(products=6, specials=False) as shop:
         hidden, live, gone = ids_of(shop)[:3]
         shop.switches.hidden_products = {int(hidden)}
@@ -200,7 +200,7 @@ async def test_an_id_that_is_counted_and_does_not_come_is_neither_read_nor_delet
         assert found.deleted == set()
 
 
-async def test_an_id_that_one_answer_leaves_out_is_asked_for_once_more(opens: Opens) -> None:
+async def test_an_id_that_one_response_omits_is_requested_again(opens: Opens) -> None:
     async with opens(products=6, specials=False) as shop:
         shop.store.add_fault(SHOP.domain, LeftOutOnce())
         found = await shop.fetch(ids=tuple(ids_of(shop)))
@@ -208,7 +208,7 @@ async def test_an_id_that_one_answer_leaves_out_is_asked_for_once_more(opens: Op
         assert found.deleted == set()
 
 
-async def test_what_no_product_can_have_as_its_id_is_not_asked_for_and_deleted(opens: Opens) -> None:
+async def test_an_impossible_id_is_deleted_without_a_request(opens: Opens) -> None:
     async with opens(products=3, specials=False) as shop:
         strange = ("x", "007", "-1", "1.5", "0", "9" * 30, "٣", "1,2")
         found = await shop.fetch(ids=(*strange, ids_of(shop)[0]))
@@ -217,14 +217,14 @@ async def test_what_no_product_can_have_as_its_id_is_not_asked_for_and_deleted(o
         assert shop.calls()["products"] == 1
 
 
-async def test_products_by_id_that_are_too_large_together_are_asked_for_in_halves(opens: Opens) -> None:
+async def test_products_by_id_that_are_too_large_together_are_requested_in_halves(opens: Opens) -> None:
     async with opens(products=60, specials=False, max_body=64 * 1024) as shop:
         found = await shop.fetch(ids=tuple(ids_of(shop)))
         assert sorted(found.products) == sorted(ids_of(shop))
         assert found.deleted == set()
 
 
-async def test_a_currency_that_changes_while_the_store_is_read_fails_the_pass(opens: Opens) -> None:
+async def test_a_currency_change_during_the_pass_fails_it(opens: Opens) -> None:
     async with opens(products=20, specials=False) as shop:
         shop.store.add_fault(SHOP.domain, CurrencyOnce(shop))
         with pytest.raises(SourceCurrencyChanged) as caught:
@@ -232,7 +232,7 @@ async def test_a_currency_that_changes_while_the_store_is_read_fails_the_pass(op
         assert (caught.value.metadata["expected"], caught.value.metadata["received"]) == ("USD", "CAD")
 
 
-async def test_a_currency_that_changed_before_a_resume_is_told_by_the_header_alone(
+async def test_a_currency_change_before_a_resume_fails_it_after_the_header(
     opens: Opens,
 ) -> None:
     async with opens(products=20, specials=False) as shop:
@@ -247,7 +247,7 @@ async def test_a_currency_that_changed_before_a_resume_is_told_by_the_header_alo
                 await anext(events)
 
 
-async def test_streams_of_one_store_share_its_window_and_are_never_refused(opens: Opens) -> None:
+async def test_streams_of_one_store_share_its_rate_limit(opens: Opens) -> None:
     async with opens(products=60, throttle=True, quota=10, quota_seconds=0.6) as shop:
         found = await asyncio.gather(*(shop.fetch() for _ in range(5)))
         assert [len(one.products) for one in found] == [60] * 5

@@ -49,7 +49,7 @@ def total_stock(shop: Open) -> dict[str, int | None]:
     return {item.item_id: item.stock for item in shop.catalog.sellable_items()}
 
 
-async def test_stock_is_what_all_enabled_locations_can_sell_together(opens: Opens) -> None:
+async def test_stock_is_summed_over_all_enabled_locations(opens: Opens) -> None:
     """The catalog API returns the default location's alone; a disabled location and safety stock do not count."""
     async with opens(products=40, locations=3) as shop:
         found = await shop.fetch()
@@ -57,21 +57,21 @@ async def test_stock_is_what_all_enabled_locations_can_sell_together(opens: Open
         assert not any(SCOPE in note for note in found.header.notes)
 
 
-async def test_an_item_that_only_another_location_has_is_available(opens: Opens) -> None:
+async def test_an_item_in_stock_only_at_another_location_is_available(opens: Opens) -> None:
     async with opens(products=3, specials=False, locations=4) as shop:
         variant = shop.catalog.update_variant(next(shop.catalog.rows()).variant_ids[0], stock=3)
         found = (await shop.fetch()).variants[str(variant.id)]
         assert (found.stock_quantity, found.available) == (3, True)
 
 
-async def test_an_incremental_pass_sweeps_the_stock_of_all_locations(opens: Opens) -> None:
+async def test_an_incremental_pass_reads_the_stock_of_all_locations(opens: Opens) -> None:
     async with opens(products=20, specials=False, locations=5) as shop:
         found = await shop.fetch(after=BEGINNING)
         assert found.products == {}
         assert {number: level.stock_quantity for number, level in found.levels.items()} == total_stock(shop)
 
 
-async def test_without_the_scope_stock_is_the_default_locations_and_every_pass_says_so(opens: Opens) -> None:
+async def test_without_the_scope_stock_is_that_of_the_default_location_with_a_note(opens: Opens) -> None:
     async with opens(products=20, specials=False, locations=2) as shop:
         shop.switches.inventory_scope = False
         full, incremental = await shop.fetch(), await shop.fetch(after=BEGINNING)
@@ -84,7 +84,7 @@ async def test_without_the_scope_stock_is_the_default_locations_and_every_pass_s
         assert shop.calls()["inventory"] == 3
 
 
-async def test_backorders_are_never_denied_where_their_limits_were_not_read(opens: Opens) -> None:
+async def test_without_backorder_limits_the_inventory_policy_is_unspecified(opens: Opens) -> None:
     async with opens(products=40) as shop:
         known = await shop.fetch()
         shop.switches.inventory_scope = False
@@ -95,7 +95,7 @@ async def test_backorders_are_never_denied_where_their_limits_were_not_read(open
             }
 
 
-async def test_backorder_limits_say_what_may_be_sold_beyond_its_stock(opens: Opens) -> None:
+async def test_backorder_limits_set_the_inventory_policy(opens: Opens) -> None:
     async with opens(products=40, backorders=True) as shop:
         found = await shop.fetch()
         special = found.products[str(shop.catalog.special("on-backorder").id)]
@@ -107,7 +107,7 @@ async def test_backorder_limits_say_what_may_be_sold_beyond_its_stock(opens: Ope
         assert {number: one.stock_quantity for number, one in found.variants.items()} == total_stock(shop)
 
 
-async def test_a_list_of_stock_that_is_shorter_than_it_counts_is_asked_for_again(opens: Opens) -> None:
+async def test_a_stock_list_shorter_than_it_counts_is_requested_again(opens: Opens) -> None:
     async with opens(products=20, specials=False) as shop:
         shop.store.add_fault(SHOP.domain, ShortInventory(1))
         found = await shop.fetch()
@@ -115,7 +115,7 @@ async def test_a_list_of_stock_that_is_shorter_than_it_counts_is_asked_for_again
         assert found.end.notes == ()
 
 
-async def test_stock_that_stays_untold_is_named_and_a_sweep_does_not_overwrite_it(opens: Opens) -> None:
+async def test_missing_stock_is_noted_and_an_incremental_pass_does_not_overwrite_it(opens: Opens) -> None:
     async with opens(products=20, specials=False) as shop:
         shop.store.add_fault(SHOP.domain, ShortInventory(100))
         full, incremental = await shop.fetch(), await shop.fetch(after=BEGINNING)
@@ -126,7 +126,7 @@ async def test_stock_that_stays_untold_is_named_and_a_sweep_does_not_overwrite_i
         assert all(truth[number] == level.stock_quantity for number, level in incremental.levels.items())
 
 
-async def test_a_scope_that_is_taken_away_in_the_middle_ends_no_pass(opens: Opens) -> None:
+async def test_a_scope_revoked_during_a_pass_does_not_fail_it(opens: Opens) -> None:
     async with opens(products=300, specials=False) as shop:
         shop.store.add_fault(SHOP.domain, RevokedScope(shop, replies=2))
         found = await shop.fetch()
@@ -134,7 +134,7 @@ async def test_a_scope_that_is_taken_away_in_the_middle_ends_no_pass(opens: Open
         assert any("stock by location" in note for note in found.end.notes)
 
 
-async def test_stock_is_read_by_calls_of_a_thousand_items(opens: Opens) -> None:
+async def test_stock_is_read_in_pages_of_a_thousand_items(opens: Opens) -> None:
     async with opens(products=250, specials=False, variants=None) as shop:
         await shop.fetch()
         items = shop.catalog.variant_count

@@ -23,7 +23,7 @@ def gone(found: Pass) -> list[str]:
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
-async def test_products_are_read_by_id_and_those_that_the_signed_catalog_lacks_are_gone(fmt: str) -> None:
+async def test_products_are_read_by_id_and_those_missing_from_the_full_file_are_deleted(fmt: str) -> None:
     async with feed_shop(30, fmt) as shop:
         whole = await shop.fetch()
         ids = whole.ids[3:8]
@@ -39,7 +39,7 @@ async def test_products_are_read_by_id_and_those_that_the_signed_catalog_lacks_a
         assert [batch.listed_product_ids for batch in found.batches if batch.listed_product_ids] == []
 
 
-async def test_the_full_file_is_read_though_a_delta_is_published() -> None:
+async def test_products_by_id_are_read_from_the_full_file_even_if_there_is_a_delta() -> None:
     async with feed_shop() as shop:
         first = await shop.fetch()
         shop.catalog.update_product(int(first.ids[0]), title="Changed")
@@ -49,14 +49,14 @@ async def test_the_full_file_is_read_though_a_delta_is_published() -> None:
         assert gone(found) == []
 
 
-async def test_a_product_that_is_rejected_is_named_and_not_gone() -> None:
+async def test_a_rejected_product_is_reported_and_not_deleted() -> None:
     async with feed_shop(30, "ndjson", FeedQuirk.LONG_TITLE) as shop:
         found = await shop.fetch_ids("long-title")
         assert [(issue.product_id, issue.product_rejected) for issue in found.issues] == [("long-title", True)]
         assert (found.ids, gone(found)) == ([], [])
 
 
-async def test_of_an_id_that_comes_twice_the_first_record_is_read() -> None:
+async def test_the_first_record_of_a_duplicate_id_is_read() -> None:
     async with feed_shop(30, "ndjson", FeedQuirk.DUPLICATE_IDS) as shop:
         whole = await shop.fetch()
         [repeated] = [issue.product_id for issue in whole.issues]
@@ -80,18 +80,18 @@ async def read(*texts: bytes, ids: tuple[str, ...]) -> list[Batch]:
     return list(iter(builder.next_batch, None))
 
 
-async def test_while_a_record_has_no_id_it_may_be_any_product_so_that_none_is_taken_for_gone() -> None:
+async def test_a_record_without_an_id_prevents_deletions() -> None:
     [batch] = await read(line(id="1"), line(), ids=("1", "2"))
     assert [product.id for product in batch.products] == ["1"]
     assert batch.deleted_product_ids == ()
 
 
-async def test_a_tombstone_in_the_full_file_is_a_deletion_told_once() -> None:
+async def test_a_tombstone_in_the_full_file_is_one_deletion() -> None:
     [batch] = await read(line(id="1"), line(id="2", deleted=True), ids=("2",))
     assert (batch.products, batch.deleted_product_ids) == ((), ("2",))
 
 
-async def test_a_variant_that_an_earlier_product_owns_is_not_given_to_the_one_that_is_asked_for() -> None:
+async def test_a_variant_of_an_earlier_product_is_dropped_from_the_requested_one() -> None:
     """It is left to the first in a full pass, too."""
     variants = [{"id": "v"}]
     [batch] = await read(line(id="1", variants=variants), line(id="2", variants=variants), ids=("2",))

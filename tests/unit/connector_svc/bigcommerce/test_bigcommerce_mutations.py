@@ -9,7 +9,7 @@ import pytest
 from connector_svc.domain.issue import SAMPLE_LENGTH
 from connector_svc.domain.product import Product, Variant
 from connector_svc.platforms.bigcommerce.record_salvage import RejectedRecord, decode_products
-from tests.unit.connector_svc.bigcommerce.rows import PARSER, product_row, variant_row
+from tests.unit.connector_svc.bigcommerce.sample_rows import PARSER, product_row, variant_row
 from tests.unit.connector_svc.mutation import campaign
 from tests.unit.connector_svc.mutation.mutator import encoded
 from tests.unit.connector_svc.mutation.reading import check_amount, is_text, sent
@@ -84,5 +84,5 @@ def check_variant(variant: Variant, row: dict[str, Any], product: dict[str, Any]
 
 
 @pytest.mark.parametrize("round_number", range(campaign.ROUNDS))
-def test_a_mutated_record_stays_true_or_is_rejected_and_its_page_is_untouched(round_number: int) -> None:
+def test_a_mutated_record_is_parsed_correctly_or_rejected_alone(round_number: int) -> None:
     campaign.run(round_number, GENUINE, check)

@@ -14,7 +14,7 @@ from connector_svc.platforms.bigcommerce.inventory import sum_locations
 from connector_svc.platforms.bigcommerce.parse import stock_levels
 from connector_svc.platforms.bigcommerce.record_salvage import ListedProduct, decode_products
 from connector_svc.platforms.bigcommerce.wire import LocationRow
-from tests.unit.connector_svc.bigcommerce.rows import PARSER, listed, parsed, product_row, variant_row
+from tests.unit.connector_svc.bigcommerce.sample_rows import PARSER, listed, parsed, product_row, variant_row
 
 
 def product_of(**changes: Any) -> Product:
@@ -40,26 +40,26 @@ def test_a_price_keeps_the_digits_of_its_json_number(digits: str) -> None:
     assert f"{product.variants[0].price:f}" == digits
 
 
-def test_a_price_with_an_exponent_is_written_out() -> None:
+def test_a_price_with_an_exponent_becomes_plain_digits() -> None:
     row = product_row(variants=[variant_row(calculated_price=msgspec.Raw(b"1.5e3"))])
     product = parsed(listed(row)).product
     assert product is not None
     assert str(product.variants[0].price) == "1500"
 
 
-def test_a_variant_without_a_price_has_its_products() -> None:
+def test_a_variant_without_a_price_has_the_price_of_its_product() -> None:
     assert variant_of(price=None, calculated_price=None).price == Decimal("8.5")
     assert variant_of({"calculated_price": None}, price=None, calculated_price=None).price == Decimal(10)
     assert variant_of(price=12, calculated_price=None).price == Decimal(12)
 
 
-def test_the_regular_price_is_told_while_less_is_asked() -> None:
+def test_compare_at_price_is_the_regular_price_while_the_price_is_lower() -> None:
     assert variant_of(price=None, calculated_price=8.5).compare_at_price == Decimal(10)
     assert variant_of(price=25, calculated_price=20).compare_at_price == Decimal(25)
     assert variant_of(price=25, calculated_price=25).compare_at_price is None
 
 
-def test_stock_is_the_variants_the_products_or_nobodys() -> None:
+def test_stock_follows_inventory_tracking() -> None:
     assert variant_of({"inventory_tracking": "variant"}, inventory_level=7).stock_quantity == 7
     shared = variant_of({"inventory_tracking": "product", "inventory_level": 9}, inventory_level=0)
     assert (shared.stock_quantity, shared.available) == (9, True)
@@ -103,7 +103,7 @@ def test_only_what_the_store_would_sell_is_available(
         },
     ],
 )
-def test_the_sweep_tells_the_same_stock_as_the_whole_product(changes: dict[str, Any]) -> None:
+def test_stock_levels_equal_the_stock_of_the_parsed_product(changes: dict[str, Any]) -> None:
     (record,) = decode_products(listed(product_row(**changes))).items
     assert isinstance(record, ListedProduct)
     product = PARSER.parse(record).product
@@ -122,7 +122,7 @@ def test_the_sweep_tells_the_same_stock_as_the_whole_product(changes: dict[str, 
         ("inventory_tracking", 7),
     ],
 )
-def test_an_unknown_value_rejects_no_product_and_is_not_taken_for_available(field: str, value: Any) -> None:
+def test_an_unknown_value_makes_variants_unavailable_without_rejecting_the_product(field: str, value: Any) -> None:
     found = parsed(listed(product_row(**{field: value})))
     assert found.product is not None
     assert [variant.available for variant in found.product.variants] == [False]
@@ -182,7 +182,7 @@ STOCK: dict[str, tuple[list[dict[str, Any]], tuple[int, bool, InventoryPolicy]]]
 
 
 @pytest.mark.parametrize("case", STOCK)
-def test_stock_of_locations_is_what_lies_there_and_can_be_sold(case: str) -> None:
+def test_stock_is_summed_over_the_locations_that_can_sell_it(case: str) -> None:
     locations, expected = STOCK[case]
     rows = msgspec.json.decode(msgspec.json.encode(locations), type=list[LocationRow])
     found = sum_locations(rows)
@@ -197,7 +197,7 @@ def test_the_thumbnail_is_the_first_image() -> None:
     assert [image.id for image in product_of().images] == ["1", "2"]
 
 
-def test_options_are_gathered_from_the_variants_in_their_order() -> None:
+def test_options_are_collected_from_the_variants_in_order() -> None:
     def of(number: int, label: str) -> dict[str, Any]:
         return variant_row(number, option_values=[{"option_display_name": "Color", "label": label}])
 
@@ -218,7 +218,7 @@ FAULTS: dict[str, tuple[dict[str, Any], IssueReason, str]] = {
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_a_senseless_variant_costs_nothing_but_itself(case: str) -> None:
+def test_an_invalid_variant_is_dropped_alone(case: str) -> None:
     changes, reason, field = FAULTS[case]
     found = parsed(listed(product_row(variants=[variant_row(1), variant_row(2) | changes, variant_row(3)])))
     assert found.product is not None
@@ -237,7 +237,7 @@ def test_a_senseless_variant_costs_nothing_but_itself(case: str) -> None:
         ({"price": "abc"}, IssueReason.INVALID_PRICE),
     ],
 )
-def test_a_senseless_product_is_rejected_and_its_neighbours_are_not(
+def test_an_invalid_product_is_rejected_alone(
     changes: dict[str, Any], reason: IssueReason
 ) -> None:
     before, broken, after = decode_products(
@@ -250,7 +250,7 @@ def test_a_senseless_product_is_rejected_and_its_neighbours_are_not(
     assert (issue.reason, issue.product_rejected) == (reason, True)
 
 
-def test_a_broken_decoration_is_left_out_and_told() -> None:
+def test_a_malformed_droppable_field_is_left_out_with_an_issue() -> None:
     images = [{"id": "x"}, {"id": 5, "url_zoom": "https://cdn.example/5.png"}]
     found = parsed(listed(product_row(date_created="yesterday", images=images)))
     assert found.product is not None
@@ -259,7 +259,7 @@ def test_a_broken_decoration_is_left_out_and_told() -> None:
     assert {issue.field for issue in found.issues} == {"date_created", "images"}
 
 
-def test_bytes_that_are_no_utf_8_cost_one_record() -> None:
+def test_invalid_utf_8_rejects_one_record() -> None:
     text = listed(product_row(1), product_row(2, name="cafX")).replace(b"cafX", b"caf\xe9")
     sound, broken = decode_products(text).items
     assert PARSER.parse(sound).product is not None

@@ -37,7 +37,7 @@ def said(left: object, reset: object) -> dict[str, str]:
 
 
 @skipping
-async def test_nothing_is_waited_for_while_requests_are_left() -> None:
+async def test_no_wait_while_requests_remain() -> None:
     watch = Watch()
     await watch.before()
     watch.limiter.update(said(10, 30_000))
@@ -47,7 +47,7 @@ async def test_nothing_is_waited_for_while_requests_are_left() -> None:
 
 
 @skipping
-async def test_a_window_that_is_used_up_is_waited_out_and_told() -> None:
+async def test_a_used_up_window_is_waited_for_and_the_wait_is_reported() -> None:
     watch = Watch()
     watch.limiter.update(said(0, 80))
     await watch.before()
@@ -58,7 +58,7 @@ async def test_a_window_that_is_used_up_is_waited_out_and_told() -> None:
 
 
 @skipping
-async def test_requests_under_way_count_before_their_replies_come() -> None:
+async def test_requests_count_before_their_replies_arrive() -> None:
     watch = Watch()
     watch.limiter.update(said(4, 60))
     for _ in range(3):
@@ -67,7 +67,7 @@ async def test_requests_under_way_count_before_their_replies_come() -> None:
 
 
 @skipping
-async def test_a_reply_does_not_count_the_requests_of_other_streams_that_are_under_way() -> None:
+async def test_requests_in_flight_of_other_streams_are_subtracted() -> None:
     watch = Watch()
     async with AsyncExitStack() as others:
         for _ in range(6):
@@ -80,7 +80,7 @@ async def test_a_reply_does_not_count_the_requests_of_other_streams_that_are_und
 
 
 @skipping
-async def test_an_older_reply_that_comes_late_gives_nothing_back() -> None:
+async def test_a_late_older_reply_does_not_raise_the_remaining_count() -> None:
     watch = Watch()
     watch.limiter.update(said(2, 50))
     watch.limiter.update(said(9, 55))
@@ -89,7 +89,7 @@ async def test_an_older_reply_that_comes_late_gives_nothing_back() -> None:
 
 
 @skipping
-async def test_headers_that_make_no_sense_stop_nobody() -> None:
+async def test_malformed_headers_are_ignored() -> None:
     watch = Watch()
     for left, reset in (("many", 10), ("", ""), (-1, 10), (0, "soon"), ("9" * 40, "9" * 40)):
         watch.limiter.update(said(left, reset))

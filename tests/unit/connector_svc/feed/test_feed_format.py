@@ -37,17 +37,17 @@ def published(out: Path, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_the_published_schema_is_the_one_that_the_reader_enforces() -> None:
+def test_the_published_schema_is_the_one_the_reader_enforces() -> None:
     file = REPOSITORY / "docs" / "custom-feed.schema.json"
     assert json.loads(file.read_text(encoding="utf-8")) == json_schema()
 
 
-def test_the_example_lines_are_of_the_format() -> None:
+def test_the_example_lines_follow_the_format() -> None:
     for line in (EXAMPLE / "products.ndjson").read_bytes().splitlines():
         msgspec.json.decode(line, type=ProductLine, strict=True)
 
 
-def test_the_example_csv_is_the_same_catalog_and_a_tombstone() -> None:
+def test_the_example_csv_has_the_same_products_and_a_tombstone() -> None:
     rows = (EXAMPLE / "products.csv").read_bytes().splitlines()
     records = csv_records(Line(number, row) for number, row in enumerate(rows, 1))
     *products, gone = [RecordParser().parse(record) for record in records]
@@ -91,7 +91,7 @@ async def host(tmp_path: Path) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def test_what_the_example_publishes_on_a_static_host_is_read_whole(host: str) -> None:
+async def test_the_example_published_on_a_static_host_is_read_completely(host: str) -> None:
     shop = Shop("feed", "shop.example")
     async with open_http(HttpConfig(tls=tls.context(), endpoints=Endpoints.of({shop.domain: host}))) as http:
         platform = FeedPlatform(http, _Keys(), utc_now)

@@ -68,7 +68,7 @@ def records(content: LongLines) -> Iterator[Record]:
     return ndjson_records(read_lines(content, file_of(MIB, "ndjson")))  # type: ignore[arg-type]
 
 
-async def test_lines_of_4_mib_are_held_two_at_a_time_however_many_there_are() -> None:
+async def test_at_most_two_lines_of_4_mib_are_in_memory() -> None:
     content = LongLines(40)
     tracemalloc.start()
     try:
@@ -85,14 +85,14 @@ async def test_lines_of_4_mib_are_held_two_at_a_time_however_many_there_are() ->
     assert peak < 4 * MAX_LINE_BYTES
 
 
-async def test_no_line_is_read_in_the_thread_of_the_event_loop() -> None:
+async def test_no_line_is_read_in_the_event_loops_thread() -> None:
     content = LongLines(3)
     await scan_records(records(content))
     assert content.read_in
     assert threading.get_ident() not in content.read_in
 
 
-async def test_a_cancelled_reading_stops_within_its_file_and_is_waited_for() -> None:
+async def test_a_cancelled_scan_stops_reading_and_is_waited_for() -> None:
     class Endless(io.RawIOBase):
         begun, reads_after_stop = threading.Event(), 0
 
@@ -125,7 +125,7 @@ def csv_file(text: str) -> list[Record]:
     return list(csv_records(read_lines(io.BytesIO(body), file_of(len(body), "csv"))))
 
 
-def test_a_csv_product_of_endless_rows_is_rejected_alone_and_its_rows_are_counted() -> None:
+def test_a_csv_product_with_too_many_rows_is_rejected_alone_and_its_rows_are_counted() -> None:
     large = "1,A,v,\n" * (MAX_VARIANTS + 500)
     first, second = csv_file(f"id,title,variant_id,note\n{large}2,B,w,\n")
     assert (first.rows, first.text) == (MAX_VARIANTS + 500, b"")
@@ -134,7 +134,7 @@ def test_a_csv_product_of_endless_rows_is_rejected_alone_and_its_rows_are_counte
     assert RecordParser().parse(second).product is not None
 
 
-def test_a_csv_product_of_more_bytes_than_a_line_may_have_is_rejected_alone() -> None:
+def test_a_csv_product_larger_than_the_maximum_line_is_rejected_alone() -> None:
     wide = ",".join(["n" * 100_000] * 30)
     header = ",".join(["id", "title", "variant_id", *(f"n{n}" for n in range(30))])
     first, second = csv_file(f"{header}\n1,A,v,{wide}\n1,A,w,{wide}\n2,B,w,{',' * 29}\n")
@@ -142,14 +142,14 @@ def test_a_csv_product_of_more_bytes_than_a_line_may_have_is_rejected_alone() ->
     assert RecordParser().parse(second).product is not None
 
 
-def test_a_csv_row_whose_cells_go_over_endless_lines_is_not_collected() -> None:
+def test_a_csv_row_with_too_many_lines_is_not_kept_in_memory() -> None:
     cell = '"' + "x" * 50_000 + '\n"'
     found = csv_file("id,title,variant_id\n" + "1,A,v," + ",".join([cell] * 200) + "\n2,B,w\n")
     assert found[0].faults[0].reason is IssueReason.TOO_LARGE
     assert max(len(record.text) for record in found) < 1000
 
 
-def test_an_ndjson_product_of_more_variants_than_the_format_allows_is_rejected() -> None:
+def test_an_ndjson_product_with_too_many_variants_is_rejected() -> None:
     line = {"id": "1", "title": "A", "variants": [{"id": str(n)} for n in range(MAX_VARIANTS + 1)]}
     parsed = RecordParser().parse(Record(line=1, text=msgspec.json.encode(line)))
     assert parsed.product is None

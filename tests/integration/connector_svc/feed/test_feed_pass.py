@@ -45,7 +45,7 @@ HARMLESS = (
 
 @pytest.mark.parametrize("fmt", ["ndjson.gz", "csv.gz"])
 @pytest.mark.parametrize("quirk", REFUSED)
-async def test_nothing_is_delivered_of_a_feed_that_is_not_proven(quirk: FeedQuirk, fmt: str) -> None:
+async def test_nothing_is_delivered_from_an_unverified_feed(quirk: FeedQuirk, fmt: str) -> None:
     async with feed_shop(30, fmt, quirk) as shop:
         found = Pass()
         with pytest.raises(REFUSED[quirk]) as caught:
@@ -59,7 +59,7 @@ async def test_nothing_is_delivered_of_a_feed_that_is_not_proven(quirk: FeedQuir
 
 @pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("quirk", HARMLESS)
-async def test_what_is_only_unusual_changes_no_product(quirk: FeedQuirk, fmt: str) -> None:
+async def test_harmless_quirks_do_not_change_products(quirk: FeedQuirk, fmt: str) -> None:
     async with feed_shop(30, fmt) as shop:
         plain = (await shop.fetch()).by_id
         shop.quirks.add(quirk)
@@ -74,7 +74,7 @@ async def test_what_is_only_unusual_changes_no_product(quirk: FeedQuirk, fmt: st
             assert {text.replace("\r\n", "\n") for text in texts} == {'One\n"two", three\n\nfour'}
 
 
-async def test_csv_and_ndjson_of_a_catalog_are_the_same_products() -> None:
+async def test_csv_and_ndjson_of_one_catalog_are_read_as_equal_products() -> None:
     found = []
     for fmt in ("ndjson", "csv"):
         async with feed_shop(40, fmt) as shop:
@@ -88,7 +88,7 @@ async def test_csv_and_ndjson_of_a_catalog_are_the_same_products() -> None:
 
 
 @pytest.mark.parametrize("fmt", ["ndjson", "csv"])
-async def test_a_title_of_70_000_characters_costs_only_its_product(fmt: str) -> None:
+async def test_a_title_of_70_000_characters_rejects_only_its_product(fmt: str) -> None:
     async with feed_shop(30, fmt, FeedQuirk.LONG_TITLE) as shop:
         found = await shop.fetch()
         [issue] = found.issues
@@ -98,7 +98,7 @@ async def test_a_title_of_70_000_characters_costs_only_its_product(fmt: str) -> 
 
 
 @pytest.mark.parametrize("fmt", ["ndjson", "csv"])
-async def test_of_an_id_that_comes_twice_the_first_stays_and_no_variant_is_taken_for_gone(fmt: str) -> None:
+async def test_the_first_record_of_a_duplicate_id_is_kept_and_no_variant_is_deleted(fmt: str) -> None:
     async with feed_shop(30, fmt, FeedQuirk.DUPLICATE_IDS) as shop:
         found = await shop.fetch(batch=7)
         [issue] = found.issues
@@ -113,7 +113,7 @@ async def test_of_an_id_that_comes_twice_the_first_stays_and_no_variant_is_taken
             assert rest.issues == [issue for one in later for issue in one.issues]
 
 
-async def test_a_pass_ends_on_its_file_though_a_newer_one_was_published() -> None:
+async def test_a_resume_reads_its_first_file_even_after_a_newer_one_was_published() -> None:
     async with feed_shop() as shop:
         begun = await shop.fetch(batch=10, batches=1)
         shop.catalog.add_product(title="New")
@@ -122,7 +122,7 @@ async def test_a_pass_ends_on_its_file_though_a_newer_one_was_published() -> Non
         assert rest.header.watermark == begun.header.watermark
 
 
-async def test_a_file_that_was_written_over_expires_the_checkpoint_and_mixes_nothing() -> None:
+async def test_an_overwritten_file_expires_the_checkpoint() -> None:
     async with feed_shop(30, "ndjson", FeedQuirk.FIXED_NAMES) as shop:
         begun = await shop.fetch(batch=10, batches=1)
         shop.catalog.add_product(title="New")
@@ -131,7 +131,7 @@ async def test_a_file_that_was_written_over_expires_the_checkpoint_and_mixes_not
         assert len((await shop.fetch()).by_id) == 31
 
 
-async def test_a_file_that_is_replaced_between_manifest_and_download_is_read_in_its_new_form() -> None:
+async def test_a_file_replaced_between_manifest_and_download_is_read_in_its_new_version() -> None:
     async with feed_shop(30, "ndjson", FeedQuirk.FIXED_NAMES) as shop:
         changes = iter([True])
 
@@ -143,7 +143,7 @@ async def test_a_file_that_is_replaced_between_manifest_and_download_is_read_in_
         assert len((await shop.fetch()).by_id) == 31
 
 
-async def test_a_delta_brings_changes_and_tombstones_and_not_the_rest() -> None:
+async def test_a_delta_delivers_only_changes_and_tombstones() -> None:
     async with feed_shop() as shop:
         first = await shop.fetch()
         ids = sorted(first.by_id)
@@ -158,7 +158,7 @@ async def test_a_delta_brings_changes_and_tombstones_and_not_the_rest() -> None:
         assert not found.end.all_listed
 
 
-async def test_without_a_delta_the_full_file_lists_everything_so_that_absent_products_are_gone() -> None:
+async def test_without_a_delta_the_full_file_lists_all_products_so_that_deletions_can_be_detected() -> None:
     async with feed_shop(30, "ndjson", FeedQuirk.NO_DELTAS) as shop:
         first = await shop.fetch()
         gone = min(first.by_id)
@@ -170,14 +170,14 @@ async def test_without_a_delta_the_full_file_lists_everything_so_that_absent_pro
         assert found.end.absence_proven
 
 
-async def test_a_feed_older_than_what_was_read_is_refused() -> None:
+async def test_a_feed_older_than_the_last_watermark_is_refused() -> None:
     async with feed_shop() as shop:
         await shop.fetch()
         with pytest.raises(FeedStale):
             await shop.fetch(after=shop.now())
 
 
-async def test_a_pass_does_not_go_on_when_an_older_manifest_was_put_back() -> None:
+async def test_a_resume_is_refused_when_an_older_manifest_is_restored() -> None:
     async with feed_shop() as shop:
         async with ClientSession() as session:
             address = f"{shop.store.base_url(SHOP.domain)}{MANIFEST_PATH}"
@@ -195,7 +195,7 @@ async def test_a_pass_does_not_go_on_when_an_older_manifest_was_put_back() -> No
             await shop.fetch(batch=10, checkpoint=begun.batches[0].checkpoint)
 
 
-async def test_a_secret_that_was_changed_is_asked_for_again() -> None:
+async def test_a_changed_secret_is_fetched_again() -> None:
     async with feed_shop() as shop:
         good = dict(shop.keys.values)
         shop.keys.values = {**good, "feed_secret": "x" * 40}
@@ -205,7 +205,7 @@ async def test_a_secret_that_was_changed_is_asked_for_again() -> None:
         assert len((await shop.fetch()).by_id) == 30
 
 
-async def test_the_previous_secret_is_good_as_long_as_we_hold_it() -> None:
+async def test_the_previous_secret_is_accepted() -> None:
     async with feed_shop() as shop:
         good = shop.keys.values["feed_secret"]
         shop.keys.values |= {"feed_secret": "x" * 40, "feed_secret_previous": good}
@@ -221,14 +221,14 @@ async def test_the_previous_secret_is_good_as_long_as_we_hold_it() -> None:
         ({"feed_path": "/a/../../b"}, CredentialsNotFound),
     ],
 )
-async def test_unfit_credentials_are_named(change: dict[str, str], expected: type[SourceFailure]) -> None:
+async def test_invalid_credentials_are_refused(change: dict[str, str], expected: type[SourceFailure]) -> None:
     async with feed_shop() as shop:
         shop.keys.values |= change
         with pytest.raises(expected):
             await shop.platform.check(SHOP)
 
 
-async def test_a_file_is_downloaded_once_though_its_stream_is_older_than_other_streams_may_be() -> None:
+async def test_a_file_is_downloaded_once_although_its_stream_exceeds_the_maximum_age() -> None:
     async with feed_shop(60, "ndjson") as shop:
         fetch = FetchRequest(shop=SHOP, max_batch_products=5)
         stream = FetchStream(
@@ -242,7 +242,7 @@ async def test_a_file_is_downloaded_once_though_its_stream_is_older_than_other_s
         assert await pieces(shop) == 1
 
 
-async def test_a_drain_still_ends_a_stream_that_reads_a_file() -> None:
+async def test_a_drain_ends_a_stream_that_reads_a_file() -> None:
     async with feed_shop(60, "ndjson") as shop:
         fetch, drain = FetchRequest(shop=SHOP, max_batch_products=5), Drain()
         stream = FetchStream(
@@ -258,7 +258,7 @@ async def test_a_drain_still_ends_a_stream_that_reads_a_file() -> None:
             await read()
 
 
-async def test_pieces_of_a_file_are_put_together_and_proven_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ranges_of_a_file_are_joined_and_verified_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connector_svc.platforms.feed.client.RANGE_BYTES", 10_000)
     async with feed_shop() as shop:
         assert len((await shop.fetch()).by_id) == 30

@@ -102,13 +102,13 @@ def test_mutated_rows_of_csv_become_products_or_issues(part: int) -> None:
             check(record)
 
 
-def test_a_csv_without_its_columns_is_refused_whole() -> None:
+def test_a_csv_without_required_columns_is_refused() -> None:
     for header in (b"", b"title,price\n1,2\n", b"id,id,title,variant_id\n", b"\xff\xfe"):
         with pytest.raises(InvalidHeader):
             list(records(header, "csv"))
 
 
-async def test_the_first_reading_counts_what_the_second_delivers() -> None:
+async def test_the_scan_counts_what_the_second_read_delivers() -> None:
     body = b"".join(msgspec.json.encode(line) + b"\n\n" for line in LINES) + b'{"id": 7, "deleted": true}\n{}\nx\n'
     scan = await scan_records(records(body, "ndjson"))
     await asyncio.sleep(0)
@@ -125,7 +125,7 @@ def test_an_id_keeps_its_leading_zeros() -> None:
     assert (product.id, variant.id, variant.sku, str(variant.price)) == ("00012", "0007", "00000134000", "7.30")
 
 
-def test_a_lost_csv_row_never_makes_a_variant_look_gone() -> None:
+def test_a_lost_csv_row_makes_its_product_incomplete() -> None:
     text = "id,title,variant_id,variant_price\n1,A,11,1\n1,A,12\n1,A,13,3\n2,B,21,1\n"
     one, two = [PARSER.parse(record) for record in records(text.encode(), "csv")]
     assert one.product is not None
@@ -146,7 +146,7 @@ def test_a_lost_csv_row_never_makes_a_variant_look_gone() -> None:
         ("sku", "x" * 300, "TOO_LARGE"),
     ],
 )
-def test_a_broken_variant_leaves_its_siblings_and_is_named(field: str, value: object, reason: str) -> None:
+def test_an_invalid_variant_is_dropped_alone_and_reported(field: str, value: object, reason: str) -> None:
     line = {"id": "1", "title": "A", "variants": [{"id": "11", "price": "1"}, {"id": "12", field: value}]}
     [record] = records(msgspec.json.encode(line), "ndjson")
     parsed = PARSER.parse(record)
@@ -157,7 +157,7 @@ def test_a_broken_variant_leaves_its_siblings_and_is_named(field: str, value: ob
     assert (issue.variant_id, issue.field, issue.reason.name) == ("12", field, reason)
 
 
-def test_a_line_without_end_is_skipped_and_the_next_one_is_read() -> None:
+def test_a_line_that_is_too_long_is_rejected_and_the_next_one_is_read() -> None:
     text = b'{"id": "' + b"x" * (5 * 1024 * 1024) + b'"}\n{"id": "2", "title": "B", "variants": []}\n'
     first, second = [PARSER.parse(record) for record in records(text, "ndjson")]
     assert first.issues[0].reason.name == "TOO_LARGE"
