@@ -1,4 +1,4 @@
-"""Whatever is wrong with a record of BigCommerce, it ends as a product that says what was sent, or as an issue."""
+"""A mutated record of BigCommerce becomes a product with the values that were sent, or an issue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.connector_svc.mutation import campaign
 from tests.unit.connector_svc.mutation.mutator import encoded
 from tests.unit.connector_svc.mutation.reading import check_amount, is_text, sent
 
-GENUINE = [
+VALID_ROWS = [
     product_row(
         number,
         variants=[variant_row(number * 10 + place, number, price=12.5 + place) for place in range(number % 3 + 1)],
@@ -43,23 +43,23 @@ def check(rows: list[Any], place: int) -> None:
             assert not found.issues
 
 
-def check_product(product: Product, row: dict[str, Any], blamed: set[str]) -> None:
+def check_product(product: Product, row: dict[str, Any], faulty_fields: set[str]) -> None:
     assert (product.id, product.title) == (str(row["id"]), row["name"])
-    assert product.description_html == (row.get("description") or "") or "description" in blamed
+    assert product.description_html == (row.get("description") or "") or "description" in faulty_fields
     duplicates = len(row["variants"]) - len(
         {str(one.get("id")) for one in row["variants"] if isinstance(one, dict)}
     )
     dropped = len(row["variants"]) - len(product.variants)
-    assert dropped == 0 or blamed
+    assert dropped == 0 or faulty_fields
     assert product.variants_complete or dropped > 0
     assert not product.variants_complete or dropped <= duplicates
     for variant in product.variants:
         same = [one for one in row["variants"] if isinstance(one, dict) and str(one.get("id")) == variant.id]
-        assert any(says(one, variant, row) for one in same)
+        assert any(matches(one, variant, row) for one in same)
 
 
-def says(row: dict[str, Any], variant: Variant, product: dict[str, Any]) -> bool:
-    """Of records that share an id any may be the one."""
+def matches(row: dict[str, Any], variant: Variant, product: dict[str, Any]) -> bool:
+    """Whether `variant` has the values of `row`; of rows that share an id any may be the one."""
     try:
         check_variant(variant, row, product)
     except (AssertionError, KeyError, ArithmeticError, ValueError, TypeError):
@@ -85,4 +85,4 @@ def check_variant(variant: Variant, row: dict[str, Any], product: dict[str, Any]
 
 @pytest.mark.parametrize("round_number", range(campaign.ROUNDS))
 def test_a_mutated_record_is_parsed_correctly_or_rejected_alone(round_number: int) -> None:
-    campaign.run(round_number, GENUINE, check)
+    campaign.run(round_number, VALID_ROWS, check)

@@ -1,4 +1,4 @@
-"""What becomes of a record of BigCommerce."""
+"""Parsing of BigCommerce records: prices, stock, options, images, and salvage of malformed ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def variant_of(product: dict[str, Any] | None = None, **changes: Any) -> Variant
     "digits", ["19.99", "1234567.89", "0.1", "7.30", "20", "0", "0.0000001", "9007199254740993.07", "0.125"]
 )
 def test_a_price_keeps_the_digits_of_its_json_number(digits: str) -> None:
-    """Through a float 9007199254740993.07 becomes ...992 and 7.30 becomes 7.3."""
+    """As a float 9007199254740993.07 would become ...992 and 7.30 would become 7.3."""
     row = product_row(variants=[variant_row(calculated_price=msgspec.Raw(digits.encode()))])
     product = parsed(listed(row)).product
     assert product is not None
@@ -108,8 +108,8 @@ def test_stock_levels_equal_the_stock_of_the_parsed_product(changes: dict[str, A
     assert isinstance(record, ListedProduct)
     product = PARSER.parse(record).product
     assert product is not None
-    told = [(level.variant_id, level.stock_quantity, level.available) for level in stock_levels(record)]
-    assert told == [(one.id, one.stock_quantity, one.available) for one in product.variants]
+    levels = [(level.variant_id, level.stock_quantity, level.available) for level in stock_levels(record)]
+    assert levels == [(one.id, one.stock_quantity, one.available) for one in product.variants]
     assert {level.product_id for level in stock_levels(record)} == {product.id}
 
 
@@ -130,12 +130,12 @@ def test_an_unknown_value_makes_variants_unavailable_without_rejecting_the_produ
     assert (issue.reason, issue.field, issue.product_rejected) == (IssueReason.INVALID_FIELD, field, False)
 
 
-def location(sells: int, **changes: Any) -> dict[str, Any]:
-    """As the reference of the Inventory API shows one."""
+def location(available: int, **changes: Any) -> dict[str, Any]:
+    """Return a location as the reference of the Inventory API shows it."""
     return {
         "location_id": 1,
-        "available_to_sell": sells,
-        "total_inventory_onhand": sells,
+        "available_to_sell": available,
+        "total_inventory_onhand": available,
         "location_enabled": True,
         "settings": {"safety_stock": 0, "is_in_stock": True, "warning_level": 0, "bin_picking_number": ""},
     } | changes
@@ -143,7 +143,7 @@ def location(sells: int, **changes: Any) -> dict[str, Any]:
 
 STOCK: dict[str, tuple[list[dict[str, Any]], tuple[int, bool, InventoryPolicy]]] = {
     "sum": ([location(4), location(3)], (7, True, InventoryPolicy.UNSPECIFIED)),
-    "nothing anywhere": ([location(0), location(0)], (0, False, InventoryPolicy.UNSPECIFIED)),
+    "no stock at any location": ([location(0), location(0)], (0, False, InventoryPolicy.UNSPECIFIED)),
     "disabled": ([location(0), location(5, location_enabled=False)], (0, False, InventoryPolicy.UNSPECIFIED)),
     "safety stock": (
         [location(4, total_inventory_onhand=6, settings={"safety_stock": 2})],
@@ -153,7 +153,7 @@ STOCK: dict[str, tuple[list[dict[str, Any]], tuple[int, bool, InventoryPolicy]]]
         [location(0, total_inventory_onhand=1, settings={"safety_stock": 2})],
         (0, False, InventoryPolicy.UNSPECIFIED),
     ),
-    "switched off by the merchant": (
+    "is_in_stock switched off by the merchant": (
         [location(9, settings={"is_in_stock": False})],
         (9, False, InventoryPolicy.UNSPECIFIED),
     ),
@@ -161,7 +161,7 @@ STOCK: dict[str, tuple[list[dict[str, Any]], tuple[int, bool, InventoryPolicy]]]
         [location(25, total_inventory_onhand=0, settings={"backorder_limit": 25})],
         (0, True, InventoryPolicy.CONTINUE),
     ),
-    "the limit beside the settings": (
+    "backorder limit outside the settings": (
         [location(8, total_inventory_onhand=3, backorder_limit=5)],
         (3, True, InventoryPolicy.CONTINUE),
     ),
@@ -173,7 +173,7 @@ STOCK: dict[str, tuple[list[dict[str, Any]], tuple[int, bool, InventoryPolicy]]]
         [location(3, settings={"backorder_limit": 0}), location(0)],
         (3, True, InventoryPolicy.UNSPECIFIED),
     ),
-    "more to sell than lies there": (
+    "more available to sell than on hand": (
         [location(9, total_inventory_onhand=2)],
         (2, True, InventoryPolicy.UNSPECIFIED),
     ),
@@ -198,10 +198,10 @@ def test_the_thumbnail_is_the_first_image() -> None:
 
 
 def test_options_are_collected_from_the_variants_in_order() -> None:
-    def of(number: int, label: str) -> dict[str, Any]:
+    def variant(number: int, label: str) -> dict[str, Any]:
         return variant_row(number, option_values=[{"option_display_name": "Color", "label": label}])
 
-    product = product_of(variants=[of(1, "Red"), of(2, "Blue"), of(3, "Red")])
+    product = product_of(variants=[variant(1, "Red"), variant(2, "Blue"), variant(3, "Red")])
     assert [(option.name, option.values) for option in product.options] == [("Color", ("Red", "Blue"))]
     assert [variant.title for variant in product.variants] == ["Red", "Blue", "Red"]
 
@@ -209,11 +209,11 @@ def test_options_are_collected_from_the_variants_in_order() -> None:
 FAULTS: dict[str, tuple[dict[str, Any], IssueReason, str]] = {
     "price of letters": ({"calculated_price": "abc"}, IssueReason.INVALID_PRICE, "calculated_price"),
     "negative price": ({"calculated_price": -1}, IssueReason.INVALID_PRICE, "calculated_price"),
-    "price that is no number": ({"calculated_price": "NaN"}, IssueReason.INVALID_PRICE, "calculated_price"),
+    "price that is not a number": ({"calculated_price": "NaN"}, IssueReason.INVALID_PRICE, "calculated_price"),
     "stock of letters": ({"inventory_level": "many"}, IssueReason.INVALID_FIELD, "inventory_level"),
     "no id": ({"id": None}, IssueReason.MISSING_ID, "id"),
-    "another's": ({"product_id": 5}, IssueReason.ORPHAN_VARIANT, "product_id"),
-    "twice": ({"id": 1}, IssueReason.DUPLICATE_ID, "id"),
+    "variant of another product": ({"product_id": 5}, IssueReason.ORPHAN_VARIANT, "product_id"),
+    "duplicate id": ({"id": 1}, IssueReason.DUPLICATE_ID, "id"),
 }
 
 
@@ -237,14 +237,12 @@ def test_an_invalid_variant_is_dropped_alone(case: str) -> None:
         ({"price": "abc"}, IssueReason.INVALID_PRICE),
     ],
 )
-def test_an_invalid_product_is_rejected_alone(
-    changes: dict[str, Any], reason: IssueReason
-) -> None:
-    before, broken, after = decode_products(
+def test_an_invalid_product_is_rejected_alone(changes: dict[str, Any], reason: IssueReason) -> None:
+    before, invalid, after = decode_products(
         listed(product_row(1), product_row(2, **changes), product_row(3))
     ).items
     assert PARSER.parse(before).issues == PARSER.parse(after).issues == ()
-    found = PARSER.parse(broken)
+    found = PARSER.parse(invalid)
     assert found.product is None
     (issue,) = found.issues
     assert (issue.reason, issue.product_rejected) == (reason, True)
@@ -261,6 +259,6 @@ def test_a_malformed_droppable_field_is_left_out_with_an_issue() -> None:
 
 def test_invalid_utf_8_rejects_one_record() -> None:
     text = listed(product_row(1), product_row(2, name="cafX")).replace(b"cafX", b"caf\xe9")
-    sound, broken = decode_products(text).items
-    assert PARSER.parse(sound).product is not None
-    assert PARSER.parse(broken).issues[0].field == "name"
+    valid, invalid = decode_products(text).items
+    assert PARSER.parse(valid).product is not None
+    assert PARSER.parse(invalid).issues[0].field == "name"
