@@ -1,4 +1,4 @@
-"""Products that are asked for by id: each comes, is rejected by name, is gone, or stays undecided."""
+"""Products requested by id: each is read, rejected, deleted, or stays undecided."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.feed.feed_shop import SHOP, feed_shop
 
 
-def gone(found: Pass) -> list[str]:
+def deleted_ids(found: Pass) -> list[str]:
     return [product_id for batch in found.batches for product_id in batch.deleted_product_ids]
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
 async def test_products_are_read_by_id_and_those_missing_from_the_full_file_are_deleted(fmt: str) -> None:
     async with feed_shop(30, fmt) as shop:
-        whole = await shop.fetch()
-        ids = whole.ids[3:8]
+        full = await shop.fetch()
+        ids = full.ids[3:8]
         shop.catalog.delete_product(int(ids[2]))
-        found = await shop.fetch_ids(*ids, "never-there", batch=2)
+        found = await shop.fetch_ids(*ids, "never-there", max_batch_products=2)
         expected = {product_id for product_id in ids if product_id != ids[2]}
         assert set(found.ids) == expected
-        assert all(found.by_id[one].variants == whole.by_id[one].variants for one in expected)
-        assert gone(found) == [ids[2], "never-there"]
+        assert all(found.by_id[one].variants == full.by_id[one].variants for one in expected)
+        assert deleted_ids(found) == [ids[2], "never-there"]
         assert max(len(batch.products) for batch in found.batches) == 2
         assert [found.end.source_count, found.end.emitted_count, found.end.rejected_count] == [4, 4, 0]
         assert not found.end.all_listed
@@ -46,24 +46,24 @@ async def test_products_by_id_are_read_from_the_full_file_even_if_there_is_a_del
         found = await shop.fetch_ids(first.ids[0], first.ids[1])
         assert found.header.strategy == "full file"
         assert set(found.ids) == {first.ids[0], first.ids[1]}
-        assert gone(found) == []
+        assert deleted_ids(found) == []
 
 
 async def test_a_rejected_product_is_reported_and_not_deleted() -> None:
     async with feed_shop(30, "ndjson", FeedQuirk.LONG_TITLE) as shop:
         found = await shop.fetch_ids("long-title")
         assert [(issue.product_id, issue.product_rejected) for issue in found.issues] == [("long-title", True)]
-        assert (found.ids, gone(found)) == ([], [])
+        assert (found.ids, deleted_ids(found)) == ([], [])
 
 
 async def test_the_first_record_of_a_duplicate_id_is_read() -> None:
     async with feed_shop(30, "ndjson", FeedQuirk.DUPLICATE_IDS) as shop:
-        whole = await shop.fetch()
-        [repeated] = [issue.product_id for issue in whole.issues]
-        found = await shop.fetch_ids(repeated)
-        assert found.by_id[repeated] == whole.by_id[repeated]
+        full = await shop.fetch()
+        [duplicate] = [issue.product_id for issue in full.issues]
+        found = await shop.fetch_ids(duplicate)
+        assert found.by_id[duplicate] == full.by_id[duplicate]
         assert [issue.reason for issue in found.issues] == [IssueReason.DUPLICATE_ID]
-        assert gone(found) == []
+        assert deleted_ids(found) == []
 
 
 def line(**fields: object) -> bytes:
@@ -71,7 +71,7 @@ def line(**fields: object) -> bytes:
 
 
 async def read(*texts: bytes, ids: tuple[str, ...]) -> list[Batch]:
-    """The batches of a full file of these lines."""
+    """Return the batches of a full file with these lines."""
     records = [Record(line=number, text=text) for number, text in enumerate(texts, 1)]
     file = FeedFile(path="/f", format="ndjson", bytes=1, sha256="0" * 64, row_count=1, product_count=1)
     position = Position(file=file, delta=False, generated_at=datetime(2026, 11, 20, tzinfo=UTC), currency="EUR")
@@ -92,7 +92,7 @@ async def test_a_tombstone_in_the_full_file_is_one_deletion() -> None:
 
 
 async def test_a_variant_of_an_earlier_product_is_dropped_from_the_requested_one() -> None:
-    """It is left to the first in a full pass, too."""
+    """As in a full pass, where the first product keeps it."""
     variants = [{"id": "v"}]
     [batch] = await read(line(id="1", variants=variants), line(id="2", variants=variants), ids=("2",))
     [product] = batch.products

@@ -1,4 +1,4 @@
-"""Whatever a publisher writes ends as products or issues, never as a crash; both readings see the same ids."""
+"""Mutated feed files become products or issues, never a crash; both reads of a file find the same ids."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def records(body: bytes, fmt: str) -> Iterator[Record]:
 
 
 def check(record: Record) -> None:
-    """It is one thing: a product that goes over the wire, a tombstone, or set aside with a reason."""
+    """Assert that a record becomes exactly one of: a product that can be sent, a tombstone, a rejected record."""
     parsed = PARSER.parse(record)
-    seen = read_ids(record)
-    assert (parsed.id, parsed.deleted) == (seen.id, seen.deleted)
-    aside = sum(issue.product_rejected for issue in parsed.issues)
-    assert aside + parsed.deleted + (parsed.product is not None) == 1
+    ids = read_ids(record)
+    assert (parsed.id, parsed.deleted) == (ids.id, ids.deleted)
+    rejected = sum(issue.product_rejected for issue in parsed.issues)
+    assert rejected + parsed.deleted + (parsed.product is not None) == 1
     for issue in parsed.issues:
         assert issue.message.startswith(f"Line {record.line}: ")
         assert len(issue.sample) <= SAMPLE_LENGTH
@@ -77,12 +77,12 @@ def check(record: Record) -> None:
 @pytest.mark.parametrize("part", range(5))
 def test_mutated_lines_of_ndjson_become_products_or_issues(part: int) -> None:
     for number in range(PAYLOADS // 5):
-        dice = random.Random(f"{part}/{number}")
-        line = dice.choice(LINES)
-        text = encoded(mutated(line, mutations(line, dice)))
-        if dice.random() < 0.2:
-            place = dice.randrange(len(text))
-            text = text[:place] + dice.randbytes(3) + text[place + dice.randrange(5) :]
+        rng = random.Random(f"{part}/{number}")
+        line = rng.choice(LINES)
+        text = encoded(mutated(line, mutations(line, rng)))
+        if rng.random() < 0.2:
+            place = rng.randrange(len(text))
+            text = text[:place] + rng.randbytes(3) + text[place + rng.randrange(5) :]
         for record in records(text, "ndjson"):
             check(record)
 
@@ -91,12 +91,12 @@ def test_mutated_lines_of_ndjson_become_products_or_issues(part: int) -> None:
 def test_mutated_rows_of_csv_become_products_or_issues(part: int) -> None:
     body = published("full", LINES[:4], "csv", ()).body
     for number in range(PAYLOADS // 5):
-        dice = random.Random(f"csv/{part}/{number}")
+        rng = random.Random(f"csv/{part}/{number}")
         text = bytearray(body)
-        for _ in range(dice.randrange(1, 6)):
-            place = dice.randrange(body.index(b"\n") + 1, len(body))
-            text[place : place + dice.randrange(4)] = dice.choice(
-                [b'"', b",", b"\n", b"\r", b"\x00", b"\xff", b'""', b"-", b"9" * 30, dice.randbytes(4)]
+        for _ in range(rng.randrange(1, 6)):
+            place = rng.randrange(body.index(b"\n") + 1, len(body))
+            text[place : place + rng.randrange(4)] = rng.choice(
+                [b'"', b",", b"\n", b"\r", b"\x00", b"\xff", b'""', b"-", b"9" * 30, rng.randbytes(4)]
             )
         for record in records(bytes(text), "csv"):
             check(record)

@@ -1,4 +1,4 @@
-"""What a file may cost, however large it is: bytes in memory, time of the event loop, and of a thread."""
+"""Limits of memory and of threads for files and products of any size."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ MIB = 1024 * 1024
 
 
 def file_of(size: int, fmt: Literal["ndjson", "csv"], compression: Literal["none", "gzip"] = "none") -> FeedFile:
-    whole = FeedFile(path="/feed", format=fmt, bytes=size, sha256="0" * 64, row_count=0, product_count=0)
-    return msgspec.structs.replace(whole, compression=compression)
+    file = FeedFile(path="/feed", format=fmt, bytes=size, sha256="0" * 64, row_count=0, product_count=0)
+    return msgspec.structs.replace(file, compression=compression)
 
 
 class LongLines(io.RawIOBase):
-    """An NDJSON file of products whose lines are as long as they may be; it is nowhere whole."""
+    """An NDJSON file of lines of nearly MAX_LINE_BYTES, generated while it is read."""
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._pieces = self._made()
-        self.read_in: set[int] = set()
-        """Threads that read it."""
+        self._chunks = self._generate()
+        self.reading_threads: set[int] = set()
+        """Identifiers of the threads that read it."""
 
-    def _made(self) -> Iterator[bytes]:
+    def _generate(self) -> Iterator[bytes]:
         for number in range(self._count):
             yield b'{"id":"%d","title":"T","variants":[{"id":"v%d"}],"note":"' % (number, number)
             yield LONG_LINE
             yield b'"}\n'
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        self._pieces = self._made()
+        self._chunks = self._generate()
         return 0
 
     def read(self, size: int = -1) -> bytes:
-        self.read_in.add(threading.get_ident())
-        return next(self._pieces, b"")
+        self.reading_threads.add(threading.get_ident())
+        return next(self._chunks, b"")
 
 
 def records(content: LongLines) -> Iterator[Record]:
@@ -81,37 +81,37 @@ async def test_at_most_two_lines_of_4_mib_are_in_memory() -> None:
     finally:
         tracemalloc.stop()
     assert (scan.products, delivered) == (40, 40)
-    # One line that is complete, the pieces of the next one, and the copy that joins them.
+    # One complete line, the parts of the next one, and the copy that joins them.
     assert peak < 4 * MAX_LINE_BYTES
 
 
 async def test_no_line_is_read_in_the_event_loops_thread() -> None:
     content = LongLines(3)
     await scan_records(records(content))
-    assert content.read_in
-    assert threading.get_ident() not in content.read_in
+    assert content.reading_threads
+    assert threading.get_ident() not in content.reading_threads
 
 
 async def test_a_cancelled_scan_stops_reading_and_is_waited_for() -> None:
     class Endless(io.RawIOBase):
-        begun, reads_after_stop = threading.Event(), 0
+        started, reads_after_cancel = threading.Event(), 0
 
         def seek(self, offset: int, whence: int = 0) -> int:
             return 0
 
         def read(self, size: int = -1) -> bytes:
-            self.begun.set()
-            self.reads_after_stop += stop.is_set()
+            self.started.set()
+            self.reads_after_cancel += cancelled.is_set()
             return b"\n" * 1000
 
-    content, stop = Endless(), threading.Event()
-    source = ndjson_records(read_lines(content, file_of(MIB, "ndjson"), stop))  # type: ignore[arg-type]
-    scanning = asyncio.create_task(scan_records(source, stop))
-    await asyncio.to_thread(content.begun.wait)
+    content, cancelled = Endless(), threading.Event()
+    source = ndjson_records(read_lines(content, file_of(MIB, "ndjson"), cancelled))  # type: ignore[arg-type]
+    scanning = asyncio.create_task(scan_records(source, cancelled))
+    await asyncio.to_thread(content.started.wait)
     scanning.cancel()
     with pytest.raises(asyncio.CancelledError):
         await scanning
-    assert content.reads_after_stop <= 1
+    assert content.reads_after_cancel <= 1
 
 
 async def test_a_file_of_empty_gzip_members_is_refused() -> None:
