@@ -39,7 +39,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: int = msgspec.field(default=0, name="passed_by")
     """Products that an incremental pass saw without a change."""
     missing_id: int = msgspec.field(default=0, name="nameless")
-    """Products rejected for a missing id: no later read can tell whether they still exist."""
+    """Products rejected for a missing id: a later read cannot find out whether they still exist."""
     unlisted: int = 0
     """Products that the store counts and does not list."""
     default_stock: int = 0
@@ -81,7 +81,7 @@ class BatchBuilder:
         self._request = request
         self._parser = parser
         after = request.updated_after
-        # BigCommerce's dates have whole seconds.
+        # BigCommerce's dates have no fractions of a second.
         self._updated_after = after.replace(microsecond=0) if after else None
 
     def build(
@@ -136,7 +136,7 @@ class BatchBuilder:
     def _warnings(self) -> Iterator[str]:
         missing_id, unlisted = self.position.missing_id, self.position.unlisted
         if missing_id:
-            yield f"{missing_id} products came without an id and were rejected; nothing is marked as deleted."
+            yield f"{missing_id} products have no id and were rejected; nothing is marked as deleted."
         if unlisted:
             yield (
                 f"The store counts {unlisted} products that it does not list; they were not read, and nothing is "
@@ -155,7 +155,7 @@ class BatchBuilder:
         return number is not None and number <= self.position.last_id
 
     def _is_changed(self, record: ListedProduct | RejectedRecord) -> bool:
-        """Return whether the record changed since `updated_after`, or has no id or no date to tell."""
+        """Return whether the record changed since `updated_after`, or has no id or no date."""
         modified_at = (
             record.modified_at if isinstance(record, RejectedRecord) else to_utc(record.row.date_modified)
         )

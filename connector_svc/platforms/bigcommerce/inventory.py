@@ -76,7 +76,7 @@ class InventoryReader:
         return found
 
     async def _read_items(self, product_ids: list[int], found: dict[int, dict[int | None, ItemStock]]) -> bool:
-        """Add the items of `product_ids` to `found`; return whether as many came as the store counts."""
+        """Add the items of `product_ids` to `found`; return whether as many were returned as the store counts."""
         joined_ids, received, total, page = ",".join(map(str, product_ids)), 0, 1, 1
         while (page - 1) * self._page_size < total:
             params = (("product_id:in", joined_ids), ("limit", str(self._page_size)), ("page", str(page)))

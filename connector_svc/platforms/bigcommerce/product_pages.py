@@ -1,7 +1,7 @@
 """Product reads: keyset pages in the order of ids, and single products by id.
 
-Each page requests the ids above the last id seen, so that products that are created or deleted meanwhile do not
-shift it. Variants and images are included; products with missing variants are completed before they are returned.
+Each page requests the ids above the last id seen, so that products created or deleted during the pass do not shift
+it. Variants and images are included; products with missing variants are completed before they are returned.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class ProductPages:
             return Page(records=listing.items, last_id=max([last_id, *ids]), is_last=True)
         if not ids:
             raise SourceResponseInvalid(self._client.shop, "no product of the page has a usable id")
-        # Records without an id at the end of a page come again at the beginning of the next page.
+        # Records without an id at the end of a page are returned again at the beginning of the next page.
         end = max(place for place, item in enumerate(listing.items) if id_of(item) is not None) + 1
         return Page(records=listing.items[:end], last_id=ids[-1], is_last=False)
 

@@ -68,7 +68,7 @@ class ListedProduct:
     variant_count: int | None = None
     """Number of variants that the store counts, when that is more than it returned."""
     stock: Mapping[int | None, ItemStock] = field(default_factory=dict)
-    """Over all locations, by variant id; None stands for the whole product. Empty: only the catalog has stock."""
+    """Over all locations, by variant id; None is the whole product. Empty: only the catalog has stock."""
     has_default_stock: bool = False
     """Whether some of its stock is that of the default location, although the pass reads all locations."""
 
@@ -108,7 +108,7 @@ _EMPTY_LIST: Final = msgspec.Raw(b"[]")
 
 
 def decode_products(body: bytes) -> ProductListing:
-    """Decode a page of products. Raises msgspec.DecodeError, UnicodeDecodeError unless `body` is a whole list."""
+    """Decode a page of products. Raises msgspec.DecodeError or UnicodeDecodeError unless `body` is complete."""
     try:
         page = _STRICT_LIST_DECODER.decode(body)
     except MALFORMED_ERRORS:
@@ -119,7 +119,7 @@ def decode_products(body: bytes) -> ProductListing:
 
 
 def decode_variants(body: bytes) -> VariantListing:
-    """Decode a page of one product's variants. Raises msgspec.DecodeError unless `body` is a whole list."""
+    """Decode a page of one product's variants. Raises msgspec.DecodeError unless `body` is a complete list."""
     page = _decode_raw_page(body)
     variants, faults = _salvage_variants(page.data)
     return VariantListing(items=variants, faults=faults, total=page.meta.pagination.total)

@@ -41,8 +41,8 @@ _WEIGHT_UNITS: Final = {
 }
 """BigCommerce's units of weight with our unit and the factor to it."""
 UNDATED_CHANGES_NOTE: Final = (
-    "BigCommerce does not date a change of a single variant: stock, prices and SKUs come with every sync; a "
-    "weight, an image or a backorder limit that was changed on the variant alone comes with the next full one."
+    "BigCommerce does not date changes of a single variant: every sync reads stock, prices and SKUs; a weight, an "
+    "image or a backorder limit that was changed on the variant alone is read by the next full sync."
 )
 _DEFAULT_LOCATION_NOTE: Final = (
     f"The API account lacks the scope {INVENTORY_SCOPE}: stock is that of the store's default location alone."

@@ -74,7 +74,7 @@ class VariantDrain:
             try:
                 pages = await self._read_pages(product.row.id)
             except SourceNotFound:
-                # The product was deleted meanwhile: the variants at hand are not all that it had.
+                # The product was deleted during the pass: its included variants may not be all.
                 product.variant_count = counted
                 return
             variants = _without_duplicates([item for page in pages for item in page.items])
@@ -98,7 +98,7 @@ class VariantDrain:
 
 
 def _without_duplicates(variants: Sequence[VariantRow | RejectedRecord]) -> list[VariantRow | RejectedRecord]:
-    """Drop variants that moved to a later page and came again."""
+    """Drop variants that moved to a later page and were returned twice."""
     seen: set[int] = set()
     kept: list[VariantRow | RejectedRecord] = []
     for variant in variants:

@@ -178,7 +178,7 @@ class ItemIdentityRow(msgspec.Struct, kw_only=True):
 
     product_id: int
     variant_id: int | None = None
-    """None or 0: the item stands for the whole product."""
+    """None or 0: the item is the whole product."""
 
 
 class LocationSettingsRow(msgspec.Struct, kw_only=True):

@@ -1,4 +1,4 @@
-"""CSV reader: the adjacent rows of one product become one record, the NDJSON line that they stand for."""
+"""CSV reader: the adjacent rows of one product become one record, in the form of an NDJSON line."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class PassReader:
     def _end(self, builder: BatchBuilder, scan: FileScan) -> End:
         warnings: tuple[str, ...] = ()
         if scan.missing_id:
-            warnings = (f"{scan.missing_id} records came without an id and were rejected.",)
+            warnings = (f"{scan.missing_id} records have no id and were rejected.",)
         counts = builder.position.counts
         read = counts.emitted + counts.rejected
         return End(

@@ -28,7 +28,7 @@ from devstore.spec import ShopSpec
 from tests import tls
 
 SHOP = Shop("bigcommerce", "store-abc123.mybigcommerce.com")
-BEGINNING = datetime(2026, 11, 20, 12, tzinfo=UTC)
+START_TIME = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 class FakeCredentials:
@@ -45,7 +45,7 @@ class FakeCredentials:
 class StoreClock:
     """Clock of the store: every call is a second later."""
 
-    now: datetime = BEGINNING
+    now: datetime = START_TIME
 
     def __call__(self) -> datetime:
         self.now += timedelta(seconds=1)

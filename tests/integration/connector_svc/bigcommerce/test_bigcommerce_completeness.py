@@ -14,7 +14,7 @@ from connector_svc.domain.errors import SourceCurrencyChanged
 from connector_svc.domain.fetch import FetchRequest, Header
 from connector_svc.domain.issue import IssueReason
 from devstore.faults import HONEST_REPLY
-from tests.integration.connector_svc.bigcommerce.bigcommerce_store import BEGINNING, SHOP, OpenStore, StoreFactory
+from tests.integration.connector_svc.bigcommerce.bigcommerce_store import SHOP, START_TIME, OpenStore, StoreFactory
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ async def test_a_product_that_is_counted_and_never_listed_is_reported_and_nothin
     async with open_store(products=20, specials=False) as shop:
         hidden = [row.id for row in shop.catalog.rows()][place]
         shop.switches.hidden_products = {hidden}
-        full, incremental = await shop.fetch(), await shop.fetch(after=BEGINNING)
+        full, incremental = await shop.fetch(), await shop.fetch(after=START_TIME)
         assert set(full.products) == set(ids_of(shop)) - {str(hidden)}
         assert set(incremental.listed) == set(ids_of(shop)) - {str(hidden)}
         for found in (full, incremental):
@@ -110,9 +110,9 @@ async def test_a_product_that_is_counted_and_never_listed_is_reported_and_nothin
 async def test_a_resume_after_an_unlisted_product_counts_it_once(open_store: StoreFactory) -> None:
     async with open_store(products=20, specials=False) as shop:
         shop.switches.hidden_products = {[row.id for row in shop.catalog.rows()][7]}
-        whole = await shop.fetch(max_batch_products=2)
-        for batch in whole.batches[:-1]:
-            assert (await shop.fetch(max_batch_products=2, checkpoint=batch.checkpoint)).end == whole.end
+        full = await shop.fetch(max_batch_products=2)
+        for batch in full.batches[:-1]:
+            assert (await shop.fetch(max_batch_products=2, checkpoint=batch.checkpoint)).end == full.end
 
 
 async def test_a_product_that_is_listed_only_without_its_variants_is_reported_by_id(
@@ -128,7 +128,7 @@ async def test_a_product_that_is_listed_only_without_its_variants_is_reported_by
 
 
 async def test_deletions_during_a_pass_do_not_hide_a_missing_product(open_store: StoreFactory) -> None:
-    """Every product that was read and deleted since lets the final count hide one that is missing."""
+    """The final count alone would not reveal a missing product: deleted products lower it."""
     async with open_store(products=30, specials=False) as shop:
         rows = [row.id for row in shop.catalog.rows()]
         shop.switches.hidden_products = {rows[20]}
@@ -161,16 +161,16 @@ async def test_a_truncated_reply_is_requested_again(open_store: StoreFactory) ->
 async def test_a_404_for_the_variants_makes_their_product_incomplete(open_store: StoreFactory) -> None:
     """A 404 for the variants of one product does not mean that the store is missing."""
     async with open_store(products=10, specials=False, included_variants=1) as shop:
-        whole = next(row for row in shop.catalog.rows() if len(row.variant_ids) > 1)
+        product = next(row for row in shop.catalog.rows() if len(row.variant_ids) > 1)
 
         async def not_found(request: web.Request) -> web.StreamResponse | None:
-            matches = request.path.endswith(f"/products/{whole.id}/variants")
+            matches = request.path.endswith(f"/products/{product.id}/variants")
             return web.json_response({"status": 404}, status=404) if matches else None
 
         shop.store.add_fault(SHOP.domain, not_found)
         found = await shop.fetch()
         assert len(found.products) == 10
-        assert not found.products[str(whole.id)].variants_complete
+        assert not found.products[str(product.id)].variants_complete
         assert {issue.reason for issue in found.issues} == {IssueReason.INCOMPLETE_VARIANTS}
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from connector_svc.domain.product import InventoryPolicy
 from devstore.faults import HONEST_REPLY
-from tests.integration.connector_svc.bigcommerce.bigcommerce_store import BEGINNING, SHOP, OpenStore, StoreFactory
+from tests.integration.connector_svc.bigcommerce.bigcommerce_store import SHOP, START_TIME, OpenStore, StoreFactory
 
 SCOPE = "store_inventory_read_only"
 
@@ -66,7 +66,7 @@ async def test_an_item_in_stock_only_at_another_location_is_available(open_store
 
 async def test_an_incremental_pass_reads_the_stock_of_all_locations(open_store: StoreFactory) -> None:
     async with open_store(products=20, specials=False, locations=5) as shop:
-        found = await shop.fetch(after=BEGINNING)
+        found = await shop.fetch(after=START_TIME)
         assert found.products == {}
         assert {number: level.stock_quantity for number, level in found.levels.items()} == total_stock(shop)
 
@@ -76,7 +76,7 @@ async def test_without_the_scope_stock_is_that_of_the_default_location_with_a_no
 ) -> None:
     async with open_store(products=20, specials=False, locations=2) as shop:
         shop.switches.inventory_scope = False
-        full, incremental = await shop.fetch(), await shop.fetch(after=BEGINNING)
+        full, incremental = await shop.fetch(), await shop.fetch(after=START_TIME)
         stock = {number: variant.stock_quantity for number, variant in full.variants.items()}
         assert stock == {number: -(-(count or 0) // 2) for number, count in total_stock(shop).items()}
         assert stock == {number: level.stock_quantity for number, level in incremental.levels.items()}
@@ -122,7 +122,7 @@ async def test_missing_stock_is_noted_and_an_incremental_pass_does_not_overwrite
 ) -> None:
     async with open_store(products=20, specials=False) as shop:
         shop.store.add_fault(SHOP.domain, OmitHalfOfInventory(100))
-        full, incremental = await shop.fetch(), await shop.fetch(after=BEGINNING)
+        full, incremental = await shop.fetch(), await shop.fetch(after=START_TIME)
         assert any("stock by location" in note for note in full.end.notes)
         assert any("stock by location" in note for note in incremental.end.notes)
         truth = total_stock(shop)

@@ -25,7 +25,7 @@ from connector_svc.http.endpoints import Endpoints
 from connector_svc.platforms.bigcommerce import BigCommercePlatform
 from devstore.faults import HONEST_REPLY
 from tests import tls
-from tests.integration.connector_svc.bigcommerce.bigcommerce_store import BEGINNING, SHOP, OpenStore, StoreFactory
+from tests.integration.connector_svc.bigcommerce.bigcommerce_store import SHOP, START_TIME, OpenStore, StoreFactory
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ async def test_an_undated_stock_change_comes_with_the_next_incremental_pass(open
     async with open_store(products=20, specials=False) as shop:
         row = next(row for row in shop.catalog.rows() if len(row.variant_ids) > 1)
         shop.catalog.update_variant(row.variant_ids[0], stock=4711)
-        found = await shop.fetch(after=BEGINNING)
+        found = await shop.fetch(after=START_TIME)
         assert found.products == {}
         level = found.levels[str(row.variant_ids[0])]
         assert (level.product_id, level.stock_quantity, level.available) == (str(row.id), 4711, True)
@@ -77,7 +77,7 @@ async def test_an_incremental_pass_lists_every_product_so_that_deletions_can_be_
         deleted, changed = [row.id for row in shop.catalog.rows()][3:5]
         shop.catalog.delete_product(deleted)
         shop.catalog.update_product(changed, title="Changed")
-        found = await shop.fetch(after=BEGINNING)
+        found = await shop.fetch(after=START_TIME)
         assert set(found.products) == {str(changed)}
         assert sorted(found.listed, key=int) == [str(row.id) for row in shop.catalog.rows()]
         assert (found.end.all_listed, found.end.warnings, found.end.source_count) == (True, (), 1)
@@ -103,7 +103,7 @@ async def test_variants_that_are_not_included_are_requested(open_store: StoreFac
 
 async def test_an_incremental_pass_reads_the_stock_of_all_600_variants(open_store: StoreFactory) -> None:
     async with open_store(products=40) as shop:
-        found = await shop.fetch(after=BEGINNING)
+        found = await shop.fetch(after=START_TIME)
         assert len([level for level in found.levels.values() if _is_of(shop, level, "variants-600")]) == 600
 
 
@@ -113,16 +113,16 @@ def _is_of(shop: OpenStore, level: StockLevel, name: str) -> bool:
 
 async def test_a_product_that_stays_short_of_variants_is_reported_as_incomplete(open_store: StoreFactory) -> None:
     async with open_store(products=10, specials=False, included_variants=2) as shop:
-        whole = next(row for row in shop.catalog.rows() if len(row.variant_ids) > 2)
-        only = shop.catalog.product(whole.id)
+        row = next(row for row in shop.catalog.rows() if len(row.variant_ids) > 2)
+        only = shop.catalog.product(row.id)
         assert only is not None
-        shop.store.add_fault(SHOP.domain, TruncateVariantList(whole.id))
+        shop.store.add_fault(SHOP.domain, TruncateVariantList(row.id))
         found = await shop.fetch()
-        product = found.products[str(whole.id)]
+        product = found.products[str(row.id)]
         assert not product.variants_complete
         issues = [issue for batch in found.batches for issue in batch.issues]
         assert {(issue.product_id, issue.reason) for issue in issues} == {
-            (str(whole.id), IssueReason.INCOMPLETE_VARIANTS)
+            (str(row.id), IssueReason.INCOMPLETE_VARIANTS)
         }
 
 
@@ -157,7 +157,7 @@ async def test_an_incremental_pass_needs_no_more_requests_than_a_full_one(open_s
     async with open_store(products=500, specials=False) as shop:
         await shop.fetch()
         full = shop.store.requests(SHOP.domain).calls
-        await shop.fetch(after=BEGINNING)
+        await shop.fetch(after=START_TIME)
         assert shop.store.requests(SHOP.domain).calls - full <= full
 
 
@@ -199,7 +199,7 @@ async def test_a_product_that_is_too_large_alone_is_rejected_and_the_rest_is_rea
 async def test_a_product_without_an_id_is_reported_and_nothing_is_deleted(open_store: StoreFactory) -> None:
     async with open_store(products=8, specials=False) as shop:
         shop.store.add_fault(SHOP.domain, RemoveProductId(3))
-        full, incremental = await shop.fetch(), await shop.fetch(after=BEGINNING)
+        full, incremental = await shop.fetch(), await shop.fetch(after=START_TIME)
         assert (len(full.products), full.end.rejected_count) == (7, 1)
         for found in (full, incremental):
             (issue,) = [issue for batch in found.batches for issue in batch.issues]

@@ -31,3 +31,10 @@ def test_a_stored_position_keeps_its_field_names() -> None:
     )
     assert msgspec.json.encode(position) == STORED
     assert msgspec.json.decode(STORED, type=Position) == position
+
+
+def test_a_position_of_an_older_release_without_the_later_fields_is_read() -> None:
+    stored = b'{"watermark":"2026-11-20T12:00:00Z","last_id":7,"counts":{"emitted":3},"passed_by":4,"nameless":1}'
+    position = msgspec.json.decode(stored, type=Position)
+    assert (position.seen, position.missing_id, position.unlisted, position.currency) == (7, 1, 0, "")
+    assert (position.estimated_products, position.estimated_items) == (None, None)

@@ -26,9 +26,9 @@ VALID_ROWS = [
 
 def check(rows: list[Any], place: int) -> None:
     body = encoded({"data": rows, "meta": {"pagination": {"total": len(rows)}}})
-    page, said = decode_products(body), sent(body)["data"]
-    assert len(page.items) == len(said)
-    for index, (record, row) in enumerate(zip(page.items, said, strict=True)):
+    page, sent_rows = decode_products(body), sent(body)["data"]
+    assert len(page.items) == len(sent_rows)
+    for index, (record, row) in enumerate(zip(page.items, sent_rows, strict=True)):
         found = PARSER.parse(record)
         for issue in found.issues:
             assert issue.message
@@ -69,14 +69,14 @@ def matches(row: dict[str, Any], variant: Variant, product: dict[str, Any]) -> b
 
 def check_variant(variant: Variant, row: dict[str, Any], product: dict[str, Any]) -> None:
     assert variant.sku == (row["sku"] or "")
-    asked = row.get("calculated_price")
-    if asked is None:
-        asked = row["price"]
-    if asked is None:
-        asked = product.get("calculated_price")
-    if asked is None:
-        asked = product["price"]
-    check_amount(variant.price, asked)
+    price = row.get("calculated_price")
+    if price is None:
+        price = row["price"]
+    if price is None:
+        price = product.get("calculated_price")
+    if price is None:
+        price = product["price"]
+    check_amount(variant.price, price)
     stock = {"product": product["inventory_level"], "variant": row["inventory_level"]}
     tracking = product.get("inventory_tracking")
     assert variant.stock_quantity == (stock.get(tracking) if isinstance(tracking, str) else None)
