@@ -21,8 +21,8 @@ _WOO_STORE: Final = "integration/connector_svc/woocommerce/test_woocommerce_devs
 _WOO_SWEEP: Final = "integration/connector_svc/woocommerce/test_woocommerce_sweep"
 _WOO_PAGES: Final = "unit/connector_svc/woocommerce/test_woocommerce_products"
 _FAMILIES: Final = "contract/woocommerce/test_woocommerce_families"
-_BIG: Final = "integration/connector_svc/bigcommerce/test_bigcommerce_devstore"
-_FEED: Final = "integration/connector_svc/feed/test_feed_devstore"
+_BIG: Final = "integration/connector_svc/bigcommerce/test_bigcommerce_pass"
+_FEED: Final = "integration/connector_svc/feed/test_feed_pass"
 _PASS: Final = "contract/platforms/test_platform_pass"
 _RUN: Final = "integration/catalog_svc/test_sync_supervisor"
 _SWEEP: Final = "integration/catalog_svc/test_sweep"
@@ -38,7 +38,7 @@ KNOWN_FAILURES: Final = (
         "success moves the watermark.",
         tests(_BULK, "a_job_that_gives_less_than_all_is_replaced_by_pages")
         + tests(_SPILL, "a_file_that_is_not_whole_is_never_taken_for_one")
-        + tests(_FEED, "nothing_is_delivered_of_a_feed_that_is_not_proven")
+        + tests(_FEED, "nothing_is_delivered_from_an_unverified_feed")
         + tests(_RUN, "fewer_products_than_the_platform_counts_never_succeed")
         + tests("contract/catalog_stores/test_catalog_stores", "only_success_moves_the_watermark"),
     ),
@@ -54,7 +54,7 @@ KNOWN_FAILURES: Final = (
         "Variants come with their product, 100 to 250 a call; nothing deprecated or dear is asked for.",
         tests("unit/connector_svc/shopify/test_shopify_queries", "a_query_uses_nothing_deprecated")
         + tests(_END_TO_END, "a_slow_shop_needs_few_calls")
-        + tests(_BIG, "one_call_brings_250_products_with_their_variants_and_images"),
+        + tests(_BIG, "one_request_returns_250_products_with_variants_and_images"),
     ),
     Row(
         "failure-04",
@@ -63,7 +63,7 @@ KNOWN_FAILURES: Final = (
         tests(_LONG, "a_long_product_is_drained_to_its_last_variant")
         + tests(_BULK, "variants_that_a_job_cuts_off_without_a_word_are_read_alone")
         + tests("contract/woocommerce/test_woocommerce_catalog", "a_product_with_130_variations_is_whole")
-        + tests(_BIG, "variants_that_do_not_come_along_are_asked_for")
+        + tests(_BIG, "variants_that_are_not_included_are_requested")
         + tests("e2e/test_catalogs_arrive", "a_product_with_more_variants_than_a_page_arrives_whole"),
     ),
     Row(
@@ -101,7 +101,7 @@ KNOWN_FAILURES: Final = (
         "Calls are paced by their foretold cost and the state of the bucket; a throttled answer is waited out.",
         tests(_PACING, "nearly_all_points_are_used_and_no_call_is_throttled")
         + tests(_WOO_STORE, "calls_stay_few")
-        + tests(_BIG, "a_window_that_is_used_up_is_waited_out_without_a_single_refusal")
+        + tests(_BIG, "a_used_up_rate_limit_window_is_waited_for_without_a_429")
         + tests(_END_TO_END, "one_throttled_answer_fails_nothing"),
     ),
     Row(
@@ -111,8 +111,8 @@ KNOWN_FAILURES: Final = (
         tests(_END_TO_END, "deleted_products_and_variants_leave_tombstones")
         + tests(_DEPARTURES, "a_deleted_product_is_told_and_all_others_are_listed")
         + tests(_WOO_SWEEP, "trashed_products_are_named_and_deleted_ones_are_not_listed")
-        + tests(_BIG, "an_incremental_pass_names_every_product_so_that_deleted_ones_can_be_told")
-        + tests(_FEED, "a_delta_brings_changes_and_tombstones_and_not_the_rest"),
+        + tests(_BIG, "an_incremental_pass_lists_every_product_so_that_deletions_can_be_detected")
+        + tests(_FEED, "a_delta_delivers_only_changes_and_tombstones"),
     ),
     Row(
         "failure-11",
@@ -174,8 +174,8 @@ KNOWN_FAILURES: Final = (
         "Of a product that came incomplete nothing is deleted; set aside is not gone; a fuse stops masses.",
         tests(_HERE, "known_failure_16_a_variant_that_cannot_be_read_any_more_is_not_taken_for_gone")
         + tests(_FAMILIES, "variations_that_no_list_holds_are_reported_and_never_taken_for_gone")
-        + tests(_FEED, "of_an_id_that_comes_twice_the_first_stays_and_no_variant_is_taken_for_gone")
-        + tests(_BIG, "a_product_that_stays_short_is_told_to_be_incomplete")
+        + tests(_FEED, "the_first_record_of_a_duplicate_id_is_kept_and_no_variant_is_deleted")
+        + tests(_BIG, "a_product_that_stays_short_of_variants_is_reported_as_incomplete")
         + tests(_BATCHES, "variants_of_a_product_that_came_incomplete_are_not_taken_for_gone")
         + tests(
             _SWEEP,
@@ -215,7 +215,7 @@ KNOWN_FAILURES: Final = (
             "a_page_grows_again_after_a_stumble_but_not_beyond_what_was_too_dear",
             "one_product_that_shopify_cannot_deliver_is_rejected_alone",
         )
-        + tests(_BIG, "pages_too_large_to_take_are_asked_for_in_smaller_ones"),
+        + tests(_BIG, "pages_that_are_too_large_are_requested_in_smaller_ones"),
     ),
     Row(
         "failure-20",
@@ -226,7 +226,7 @@ KNOWN_FAILURES: Final = (
         + tests(
             _WOO_SWEEP, "stock_that_moved_without_a_date_is_told", "a_pass_lists_every_product_once_and_says_so"
         )
-        + tests(_BIG, "stock_that_moved_without_a_date_is_told_by_the_next_incremental_pass"),
+        + tests(_BIG, "an_undated_stock_change_comes_with_the_next_incremental_pass"),
     ),
     Row(
         "failure-21",

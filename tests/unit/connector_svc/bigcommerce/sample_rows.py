@@ -1,4 +1,4 @@
-"""Genuine records of the V3 catalog API, as its reference shows them."""
+"""Sample records of the V3 catalog API, as its reference shows them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 
 from connector_svc.domain.shop import ShopInfo
-from connector_svc.platforms.bigcommerce.parse import Parsed, Parser
-from connector_svc.platforms.bigcommerce.record import read_products
-from connector_svc.platforms.bigcommerce.shop_info import StoreFacts
+from connector_svc.platforms.bigcommerce.parse import ParsedRecord, ProductParser
+from connector_svc.platforms.bigcommerce.record_salvage import decode_products
+from connector_svc.platforms.bigcommerce.shop_info import StoreInfo
 
-FACTS = StoreFacts(
-    shop=ShopInfo(currency_code="USD"),
-    url="https://shop.example",
+STORE = StoreInfo(
+    shop_info=ShopInfo(currency_code="USD"),
+    storefront_url="https://shop.example",
     weight_unit="kg",
     weight_factor=Decimal(1),
 )
-PARSER = Parser(FACTS)
+PARSER = ProductParser(STORE)
 
 
 def variant_row(number: int = 382, product_id: int = 192, **changes: Any) -> dict[str, Any]:
@@ -67,11 +67,11 @@ def product_row(number: int = 192, **changes: Any) -> dict[str, Any]:
 
 
 def listed(*rows: Any) -> bytes:
-    """A page of them."""
+    """Return a page of `rows`."""
     return msgspec.json.encode({"data": rows, "meta": {"pagination": {"total": len(rows)}}})
 
 
-def parsed(text: bytes) -> Parsed:
-    """What becomes of the only record of a page."""
-    (record,) = read_products(text).items
+def parsed(text: bytes) -> ParsedRecord:
+    """Parse the only record of a page."""
+    (record,) = decode_products(text).items
     return PARSER.parse(record)

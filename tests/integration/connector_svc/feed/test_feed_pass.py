@@ -1,4 +1,4 @@
-"""What a pass makes of everything that publishers get wrong or do otherwise."""
+"""Passes over feeds with publisher errors and unusual but valid files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
-from connector_svc.platforms.feed.failures import FeedCountMismatch, FeedInvalid, FeedNotTrusted, FeedStale
-from connector_svc.platforms.feed.keys import WELL_KNOWN
+from connector_svc.platforms.feed.client import MANIFEST_PATH
+from connector_svc.platforms.feed.errors import FeedCountMismatch, FeedInvalid, FeedNotTrusted, FeedStale
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
 from connector_svc.rpc.requests import StreamRequest
 from devstore.feed.quirk import FORMATS, FeedQuirk
 from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.feed.feed_shop import SHOP, FeedShop, feed_shop
 
-REFUSED: dict[FeedQuirk, type[SourceFailure]] = {
+EXPECTED_ERRORS: dict[FeedQuirk, type[SourceFailure]] = {
     FeedQuirk.WRONG_HASH: FeedInvalid,
     FeedQuirk.WRONG_COUNT: FeedCountMismatch,
     FeedQuirk.WRONG_ROWS: FeedCountMismatch,
@@ -44,37 +44,37 @@ HARMLESS = (
 
 
 @pytest.mark.parametrize("fmt", ["ndjson.gz", "csv.gz"])
-@pytest.mark.parametrize("quirk", REFUSED)
-async def test_nothing_is_delivered_of_a_feed_that_is_not_proven(quirk: FeedQuirk, fmt: str) -> None:
+@pytest.mark.parametrize("quirk", EXPECTED_ERRORS)
+async def test_nothing_is_delivered_from_an_unverified_feed(quirk: FeedQuirk, fmt: str) -> None:
     async with feed_shop(30, fmt, quirk) as shop:
         found = Pass()
-        with pytest.raises(REFUSED[quirk]) as caught:
+        with pytest.raises(EXPECTED_ERRORS[quirk]) as caught:
             await shop.fetch_into(found)
         assert found.events == []
         assert str(SHOP) in caught.value.message
-        assert not [secret for secret in shop.keys.values.values() if secret in caught.value.message]
+        assert not [secret for secret in shop.credentials.values.values() if secret in caught.value.message]
         shop.quirks.clear()
         assert set((await shop.fetch()).by_id) == {str(product.id) for product in shop.catalog.products()}
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("quirk", HARMLESS)
-async def test_what_is_only_unusual_changes_no_product(quirk: FeedQuirk, fmt: str) -> None:
+async def test_harmless_quirks_do_not_change_products(quirk: FeedQuirk, fmt: str) -> None:
     async with feed_shop(30, fmt) as shop:
-        plain = (await shop.fetch()).by_id
+        expected = (await shop.fetch()).by_id
         shop.quirks.add(quirk)
         found = await shop.fetch()
-        assert found.by_id.keys() == plain.keys()
+        assert found.by_id.keys() == expected.keys()
         assert not found.issues
         for product_id, product in found.by_id.items():
-            assert product.variants == plain[product_id].variants
-            assert product.title == plain[product_id].title
+            assert product.variants == expected[product_id].variants
+            assert product.title == expected[product_id].title
         if quirk is FeedQuirk.QUOTED_NEWLINES:
             texts = {product.description_html for product in found.by_id.values()}
             assert {text.replace("\r\n", "\n") for text in texts} == {'One\n"two", three\n\nfour'}
 
 
-async def test_csv_and_ndjson_of_a_catalog_are_the_same_products() -> None:
+async def test_csv_and_ndjson_of_one_catalog_are_read_as_equal_products() -> None:
     found = []
     for fmt in ("ndjson", "csv"):
         async with feed_shop(40, fmt) as shop:
@@ -88,7 +88,7 @@ async def test_csv_and_ndjson_of_a_catalog_are_the_same_products() -> None:
 
 
 @pytest.mark.parametrize("fmt", ["ndjson", "csv"])
-async def test_a_title_of_70_000_characters_costs_only_its_product(fmt: str) -> None:
+async def test_a_title_of_70_000_characters_rejects_only_its_product(fmt: str) -> None:
     async with feed_shop(30, fmt, FeedQuirk.LONG_TITLE) as shop:
         found = await shop.fetch()
         [issue] = found.issues
@@ -98,40 +98,40 @@ async def test_a_title_of_70_000_characters_costs_only_its_product(fmt: str) -> 
 
 
 @pytest.mark.parametrize("fmt", ["ndjson", "csv"])
-async def test_of_an_id_that_comes_twice_the_first_stays_and_no_variant_is_taken_for_gone(fmt: str) -> None:
+async def test_the_first_record_of_a_duplicate_id_is_kept_and_no_variant_is_deleted(fmt: str) -> None:
     async with feed_shop(30, fmt, FeedQuirk.DUPLICATE_IDS) as shop:
-        found = await shop.fetch(batch=7)
+        found = await shop.fetch(max_batch_products=7)
         [issue] = found.issues
         assert issue.reason is IssueReason.DUPLICATE_ID
         assert [p.variants_complete for p in found.by_id.values()].count(False) == 1
         assert not found.by_id[issue.product_id].variants_complete
         assert (found.end.source_count, found.end.emitted_count, found.end.rejected_count) == (30, 30, 0)
         for batch in found.batches:
-            rest = await shop.fetch(checkpoint=batch.checkpoint, batch=7)
+            rest = await shop.fetch(checkpoint=batch.checkpoint, max_batch_products=7)
             assert rest.end == found.end
             later = found.batches[found.batches.index(batch) + 1 :]
             assert rest.issues == [issue for one in later for issue in one.issues]
 
 
-async def test_a_pass_ends_on_its_file_though_a_newer_one_was_published() -> None:
+async def test_a_resume_reads_its_first_file_even_after_a_newer_one_was_published() -> None:
     async with feed_shop() as shop:
-        begun = await shop.fetch(batch=10, batches=1)
+        first = await shop.fetch(max_batch_products=10, batches=1)
         shop.catalog.add_product(title="New")
-        rest = await shop.fetch(batch=10, checkpoint=begun.batches[0].checkpoint)
-        assert len(begun.by_id) + len(rest.by_id) == 30
-        assert rest.header.watermark == begun.header.watermark
+        rest = await shop.fetch(max_batch_products=10, checkpoint=first.batches[0].checkpoint)
+        assert len(first.by_id) + len(rest.by_id) == 30
+        assert rest.header.watermark == first.header.watermark
 
 
-async def test_a_file_that_was_written_over_expires_the_checkpoint_and_mixes_nothing() -> None:
+async def test_an_overwritten_file_expires_the_checkpoint() -> None:
     async with feed_shop(30, "ndjson", FeedQuirk.FIXED_NAMES) as shop:
-        begun = await shop.fetch(batch=10, batches=1)
+        first = await shop.fetch(max_batch_products=10, batches=1)
         shop.catalog.add_product(title="New")
         with pytest.raises(CheckpointExpired):
-            await shop.fetch(batch=10, checkpoint=begun.batches[0].checkpoint)
+            await shop.fetch(max_batch_products=10, checkpoint=first.batches[0].checkpoint)
         assert len((await shop.fetch()).by_id) == 31
 
 
-async def test_a_file_that_is_replaced_between_manifest_and_download_is_read_in_its_new_form() -> None:
+async def test_a_file_replaced_between_manifest_and_download_is_read_in_its_new_version() -> None:
     async with feed_shop(30, "ndjson", FeedQuirk.FIXED_NAMES) as shop:
         changes = iter([True])
 
@@ -143,7 +143,7 @@ async def test_a_file_that_is_replaced_between_manifest_and_download_is_read_in_
         assert len((await shop.fetch()).by_id) == 31
 
 
-async def test_a_delta_brings_changes_and_tombstones_and_not_the_rest() -> None:
+async def test_a_delta_delivers_only_changes_and_tombstones() -> None:
     async with feed_shop() as shop:
         first = await shop.fetch()
         ids = sorted(first.by_id)
@@ -154,61 +154,61 @@ async def test_a_delta_brings_changes_and_tombstones_and_not_the_rest() -> None:
         assert found.header.strategy == "delta file"
         assert not found.end.absence_proven
         assert list(found.by_id) == [ids[3]]
-        assert [gone for batch in found.batches for gone in batch.deleted_product_ids] == [ids[4]]
+        assert [one for batch in found.batches for one in batch.deleted_product_ids] == [ids[4]]
         assert not found.end.all_listed
 
 
-async def test_without_a_delta_the_full_file_lists_everything_so_that_absent_products_are_gone() -> None:
+async def test_without_a_delta_the_full_file_lists_all_products_so_that_deletions_can_be_detected() -> None:
     async with feed_shop(30, "ndjson", FeedQuirk.NO_DELTAS) as shop:
         first = await shop.fetch()
-        gone = min(first.by_id)
-        shop.catalog.delete_product(int(gone))
-        found = await shop.fetch(after=first.header.watermark, batch=7)
+        deleted = min(first.by_id)
+        shop.catalog.delete_product(int(deleted))
+        found = await shop.fetch(after=first.header.watermark, max_batch_products=7)
         listed = {product_id for batch in found.batches for product_id in batch.listed_product_ids}
-        assert listed == first.by_id.keys() - {gone}
+        assert listed == first.by_id.keys() - {deleted}
         assert found.end.all_listed
         assert found.end.absence_proven
 
 
-async def test_a_feed_older_than_what_was_read_is_refused() -> None:
+async def test_a_feed_older_than_the_last_watermark_is_refused() -> None:
     async with feed_shop() as shop:
         await shop.fetch()
         with pytest.raises(FeedStale):
             await shop.fetch(after=shop.now())
 
 
-async def test_a_pass_does_not_go_on_when_an_older_manifest_was_put_back() -> None:
+async def test_a_resume_is_refused_when_an_older_manifest_is_restored() -> None:
     async with feed_shop() as shop:
         async with ClientSession() as session:
-            address = f"{shop.store.base_url(SHOP.domain)}{WELL_KNOWN}"
-            headers = {"Authorization": f"Bearer {shop.keys.values['feed_token']}"}
+            address = f"{shop.store.base_url(SHOP.domain)}{MANIFEST_PATH}"
+            headers = {"Authorization": f"Bearer {shop.credentials.values['feed_token']}"}
             async with session.get(address, headers=headers) as reply:
                 older = await reply.text()
         shop.catalog.add_product(title="New")
-        begun = await shop.fetch(batch=10, batches=1)
+        first = await shop.fetch(max_batch_products=10, batches=1)
 
-        async def put_back(request: web.Request) -> web.Response | None:
-            return web.Response(text=older) if request.path.endswith(WELL_KNOWN) else None
+        async def restore_older(request: web.Request) -> web.Response | None:
+            return web.Response(text=older) if request.path.endswith(MANIFEST_PATH) else None
 
-        shop.store.add_fault(SHOP.domain, put_back)
+        shop.store.add_fault(SHOP.domain, restore_older)
         with pytest.raises(FeedStale, match="older than the one that the pass began with"):
-            await shop.fetch(batch=10, checkpoint=begun.batches[0].checkpoint)
+            await shop.fetch(max_batch_products=10, checkpoint=first.batches[0].checkpoint)
 
 
-async def test_a_secret_that_was_changed_is_asked_for_again() -> None:
+async def test_a_changed_secret_is_fetched_again() -> None:
     async with feed_shop() as shop:
-        good = dict(shop.keys.values)
-        shop.keys.values = {**good, "feed_secret": "x" * 40}
+        valid = dict(shop.credentials.values)
+        shop.credentials.values = {**valid, "feed_secret": "x" * 40}
         with pytest.raises(FeedNotTrusted):
             await shop.fetch()
-        shop.keys.newer = good
+        shop.credentials.newer = valid
         assert len((await shop.fetch()).by_id) == 30
 
 
-async def test_the_previous_secret_is_good_as_long_as_we_hold_it() -> None:
+async def test_the_previous_secret_is_accepted() -> None:
     async with feed_shop() as shop:
-        good = shop.keys.values["feed_secret"]
-        shop.keys.values |= {"feed_secret": "x" * 40, "feed_secret_previous": good}
+        valid = shop.credentials.values["feed_secret"]
+        shop.credentials.values |= {"feed_secret": "x" * 40, "feed_secret_previous": valid}
         assert (await shop.platform.check(SHOP)).product_count == 30
 
 
@@ -221,14 +221,14 @@ async def test_the_previous_secret_is_good_as_long_as_we_hold_it() -> None:
         ({"feed_path": "/a/../../b"}, CredentialsNotFound),
     ],
 )
-async def test_unfit_credentials_are_named(change: dict[str, str], expected: type[SourceFailure]) -> None:
+async def test_invalid_credentials_are_refused(change: dict[str, str], expected: type[SourceFailure]) -> None:
     async with feed_shop() as shop:
-        shop.keys.values |= change
+        shop.credentials.values |= change
         with pytest.raises(expected):
             await shop.platform.check(SHOP)
 
 
-async def test_a_file_is_downloaded_once_though_its_stream_is_older_than_other_streams_may_be() -> None:
+async def test_a_file_is_downloaded_once_although_its_stream_exceeds_the_maximum_age() -> None:
     async with feed_shop(60, "ndjson") as shop:
         fetch = FetchRequest(shop=SHOP, max_batch_products=5)
         stream = FetchStream(
@@ -239,10 +239,10 @@ async def test_a_file_is_downloaded_once_though_its_stream_is_older_than_other_s
         )
         products = [len(message.batch.products) async for message in stream.messages()]
         assert sum(products) == 60
-        assert await pieces(shop) == 1
+        assert await range_replies(shop) == 1
 
 
-async def test_a_drain_still_ends_a_stream_that_reads_a_file() -> None:
+async def test_a_drain_ends_a_stream_that_reads_a_file() -> None:
     async with feed_shop(60, "ndjson") as shop:
         fetch, drain = FetchRequest(shop=SHOP, max_batch_products=5), Drain()
         stream = FetchStream(
@@ -258,12 +258,12 @@ async def test_a_drain_still_ends_a_stream_that_reads_a_file() -> None:
             await read()
 
 
-async def test_pieces_of_a_file_are_put_together_and_proven_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connector_svc.platforms.feed.client.PIECE_BYTES", 10_000)
+async def test_ranges_of_a_file_are_joined_and_verified_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector_svc.platforms.feed.client.RANGE_BYTES", 10_000)
     async with feed_shop() as shop:
         assert len((await shop.fetch()).by_id) == 30
-        assert await pieces(shop) > 3
+        assert await range_replies(shop) > 3
 
 
-async def pieces(shop: FeedShop) -> int:
+async def range_replies(shop: FeedShop) -> int:
     return shop.store.requests(SHOP.domain).by_status[206]
