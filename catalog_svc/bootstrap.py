@@ -12,8 +12,8 @@ from uuid import uuid4
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
+from catalogsync_common.call_context import remaining_seconds
 from catalogsync_common.channel import open_channel
-from catalogsync_common.deadline import remaining_seconds
 from catalogsync_common.drain import Drain
 from catalogsync_common.metrics import CallMetrics, LoopMetrics, new_registry, serving_metrics
 from catalogsync_common.process import ended_within

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import add_ConnectorServiceServicer_to_server
-from catalogsync_common.correlation import correlation_id
+from catalogsync_common.call_context import correlation_id
 from catalogsync_common.drain import Drain
+from catalogsync_common.logs import redact
 from catalogsync_common.metrics import CallMetrics, new_registry, serving_metrics
 from catalogsync_common.process import ended_within
-from catalogsync_common.redaction import redact
 from catalogsync_common.server import GrpcServer, Service, build_server
 from catalogsync_common.settings import SettingsError
 from prometheus_client import CollectorRegistry

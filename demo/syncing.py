@@ -10,11 +10,10 @@ from uuid import uuid4
 
 from catalogsync.catalog.v1.catalog_service_pb2 import GetStatusResponse, Sync
 from catalogsync_cli.client import CatalogClient
-from catalogsync_cli.failed import CallFailed
-from catalogsync_cli.following import link_text
-from catalogsync_cli.progress import SyncBoard
-from catalogsync_cli.watching import Break
-from catalogsync_cli.wording import printable, state_name
+from catalogsync_cli.errors import CallFailed
+from catalogsync_cli.formatting import printable, state_name
+from catalogsync_cli.watch_client import Break
+from catalogsync_cli.watch_view import SyncBoard, link_text
 from rich.console import Console
 
 from demo.stack import DemoShop

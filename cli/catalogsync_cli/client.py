@@ -12,14 +12,14 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as catalog
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync.connector.v1 import connector_service_pb2 as connector
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
+from catalogsync_common.call_context import outgoing_metadata
 from catalogsync_common.channel import open_channel
-from catalogsync_common.correlation import outgoing_metadata
 from catalogsync_common.status import read_failure
 
-from catalogsync_cli.failed import CallFailed
-from catalogsync_cli.options import CHECK_TIMEOUT, DEFAULT_TIMEOUT, Options
+from catalogsync_cli.command import CHECK_TIMEOUT, DEFAULT_TIMEOUT, Options
+from catalogsync_cli.errors import CallFailed
 from catalogsync_cli.shop import ShopName
-from catalogsync_cli.watching import Break, RetryPolicy, Stream, watch
+from catalogsync_cli.watch_client import Break, RetryPolicy, Stream, watch
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -123,7 +123,7 @@ class CatalogClient:
     ) -> AsyncGenerator[catalog.Sync, None]:
         """The sync's snapshots with growing revision, the terminal one last and never missed.
 
-        Reconnects by itself, see `catalogsync_cli.watching.watch`. Close it (`aclosing`) when leaving early.
+        Reconnects by itself, see `catalogsync_cli.watch_client.watch`. Close it (`aclosing`) when leaving early.
         """
 
         def open_stream(revision: int) -> Stream:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import NoReturn
 
 import click
 
+from catalogsync_cli.command import options_of_group
 from catalogsync_cli.commands.items import item, items
-from catalogsync_cli.commands.schedules import schedule
-from catalogsync_cli.commands.shops import check, platforms, status
+from catalogsync_cli.commands.shops import check, platforms, schedule, status
 from catalogsync_cli.commands.syncs import sync
-from catalogsync_cli.exits import HELP
-from catalogsync_cli.options import options_of_group
-from catalogsync_cli.running import finish
+from catalogsync_cli.exit_codes import HELP, Exit
+from catalogsync_cli.output import say
 
 EPILOG = f"""\b
 SHOP is written platform:domain, e.g. shopify:demo.myshopify.com or
@@ -45,3 +45,26 @@ def main() -> NoReturn:
     # gRPC's core writes its own remarks to standard error, where scripts read our errors.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     finish(catalogsync, sys.argv[1:])
+
+
+def finish(command: click.Command, arguments: list[str]) -> NoReturn:
+    """Runs the command line and ends the process with its exit code."""
+    try:
+        outcome = command.main(arguments, prog_name="catalogsync", standalone_mode=False)
+    except click.ClickException as error:
+        _tell_usage(error, as_json="--json" in arguments)
+        outcome = Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        outcome = Exit.INTERRUPTED
+    except Exception as error:
+        say(f"Error: internal error: {type(error).__name__} [INTERNAL]; please report it")
+        outcome = Exit.INTERNAL
+    sys.exit(int(outcome or 0))
+
+
+def _tell_usage(error: click.ClickException, *, as_json: bool) -> None:
+    if not as_json:
+        error.show()
+        return
+    document = {"code": "INVALID_ARGUMENT", "reason": "USAGE", "message": error.format_message()}
+    say(json.dumps({"error": {**document, "metadata": {}, "exitCode": int(Exit.USAGE)}}, ensure_ascii=False))

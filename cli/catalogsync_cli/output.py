@@ -1,15 +1,18 @@
-"""Prints answers: tables for people, JSON for programs."""
+"""Prints answers: tables for people, JSON for programs.
+
+Prints the records of a paged list, page by page, up to a limit: memory does not grow with the list."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from textwrap import wrap
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-# Imported so that JSON can show the details of a failed sync's error, which are `Any`.
+import click
 import google.rpc.error_details_pb2  # noqa: F401
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -19,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from catalogsync_cli.wording import age_text, local_now, printable, utc
+from catalogsync_cli.exit_codes import Exit
+from catalogsync_cli.formatting import age_text, local_now, printable, utc
 
 UNLIMITED = 1_000_000
 """Columns of a console that writes into a pipe or a file: wide enough that nothing is folded."""
@@ -140,3 +144,46 @@ def time_text(message: Message, field: str) -> str:
 def short_time_text(message: Message, field: str) -> str:
     """Return how long ago a time was, such as "5m ago"; empty when it is absent."""
     return age_text(local_now() - utc(getattr(message, field))) if message.HasField(field) else ""
+
+
+LIMIT = click.IntRange(min=1)
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing(Generic[M]):
+    """How records of one kind are fetched and shown."""
+
+    fetch: Callable[[int, str], Awaitable[tuple[Sequence[M], str]]]
+    """A page of at most so many records after a page token: the records and the next token, empty at the end."""
+    largest_page: int
+    columns: Sequence[str]
+    row: Callable[[M], Sequence[str]]
+    short_row: Callable[[M], Sequence[str]] | None = None
+    """The same in fewer characters, for terminals on which `row` does not fit."""
+
+    async def print(self, limit: int, *, as_json: bool) -> Exit:
+        """Prints at most `limit` records, and says so when there are more."""
+        left, token = limit, ""
+        console = make_console()
+        while True:
+            records, token = await self.fetch(min(left, self.largest_page), token)
+            shown = records[:left]
+            left -= len(shown)
+            if as_json:
+                for record in shown:
+                    print_json(record)
+            elif shown:
+                self._print_table(console, shown)
+            if not token:
+                break
+            if not left:
+                say(f"There are more than {limit:,}; see them with a larger --limit.")
+                break
+        if left == limit and not as_json:
+            say("There are none.")
+        return Exit.OK
+
+    def _print_table(self, console: Console, records: Sequence[M]) -> None:
+        short = [self.short_row(record) for record in records] if self.short_row else ()
+        print_table(console, self.columns, [self.row(record) for record in records], short_rows=short)

@@ -17,9 +17,8 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 import grpc
 from google.rpc import status_pb2
 
-from catalogsync_common.call_log import CallLog, CallMeter
-from catalogsync_common.correlation import CORRELATION_HEADER, correlated
-from catalogsync_common.deadline import deadline_in
+from catalogsync_common.access_log import CallLog, CallMeter
+from catalogsync_common.call_context import CORRELATION_HEADER, correlated, deadline_in
 from catalogsync_common.failure import Failure, InvalidRequest
 from catalogsync_common.status import DETAILS_KEY
 

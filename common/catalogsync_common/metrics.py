@@ -22,8 +22,8 @@ from prometheus_client import (
     start_http_server,
 )
 
-from catalogsync_common.address import ListenAddress
 from catalogsync_common.server import ListenError
+from catalogsync_common.settings import ListenAddress
 
 LOGGER: Final = logging.getLogger(__name__)
 

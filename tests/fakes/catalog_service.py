@@ -15,8 +15,8 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import (
 )
 from catalogsync_common.drain import Drain
 from catalogsync_common.failure import Failure, InvalidRequest, Resource
-from catalogsync_common.health import Health
 from catalogsync_common.interceptor import CallInterceptor
+from catalogsync_common.server import Health
 from google.protobuf.timestamp_pb2 import Timestamp
 
 ENDED = (catalog.Sync.STATE_SUCCEEDED, catalog.Sync.STATE_FAILED, catalog.Sync.STATE_CANCELLED)

@@ -9,11 +9,9 @@ import click
 from catalogsync.catalog.v1.catalog_service_pb2 import Item, ListItemsRequest, Money
 
 from catalogsync_cli.client import open_catalog
-from catalogsync_cli.exits import Exit
-from catalogsync_cli.options import Options, current, options_of_command
-from catalogsync_cli.output import make_console, print_facts, print_json, time_text
-from catalogsync_cli.paging import LIMIT, Listing
-from catalogsync_cli.running import run
+from catalogsync_cli.command import Options, current, options_of_command, run
+from catalogsync_cli.exit_codes import Exit
+from catalogsync_cli.output import LIMIT, Listing, make_console, print_facts, print_json, time_text
 from catalogsync_cli.shop import SHOP, ShopName
 
 LARGEST_PAGE = 1000
@@ -60,7 +58,7 @@ async def _items(request: ListItemsRequest, limit: int, options: Options) -> Exi
             return page.items, page.next_page_token
 
         listing = Listing(fetch=fetch, largest_page=LARGEST_PAGE, columns=ITEM_COLUMNS, row=item_row)
-        return await listing.print(limit, options)
+        return await listing.print(limit, as_json=options.json)
 
 
 @click.command()

@@ -11,15 +11,10 @@ from catalogsync.catalog.v1.catalog_service_pb2 import ListSyncIssuesRequest, Li
 from catalogsync.errors.v1.issue_reason_pb2 import IssueReason
 
 from catalogsync_cli.client import CatalogClient, open_catalog
-from catalogsync_cli.exits import Exit
-from catalogsync_cli.failed import CallFailed
-from catalogsync_cli.following import follow
-from catalogsync_cli.options import Options, current, options_of_command
-from catalogsync_cli.output import make_console, print_facts, print_json, say, short_time_text, time_text
-from catalogsync_cli.paging import LIMIT, Listing
-from catalogsync_cli.running import run
-from catalogsync_cli.shop import SHOP, ShopName
-from catalogsync_cli.wording import (
+from catalogsync_cli.command import Options, current, options_of_command, run
+from catalogsync_cli.errors import CallFailed
+from catalogsync_cli.exit_codes import Exit
+from catalogsync_cli.formatting import (
     enum_name,
     error_text,
     extent_text,
@@ -29,6 +24,18 @@ from catalogsync_cli.wording import (
     plain_text,
     state_name,
 )
+from catalogsync_cli.output import (
+    LIMIT,
+    Listing,
+    make_console,
+    print_facts,
+    print_json,
+    say,
+    short_time_text,
+    time_text,
+)
+from catalogsync_cli.shop import SHOP, ShopName
+from catalogsync_cli.watch_view import follow
 
 LARGEST_PAGE = 500
 STATES = {name.removeprefix("STATE_").lower(): number for name, number in Sync.State.items() if number}
@@ -213,7 +220,7 @@ async def _list(request: ListSyncsRequest, limit: int, options: Options) -> Exit
             row=_sync_row,
             short_row=_short_sync_row,
         )
-        return await listing.print(limit, options)
+        return await listing.print(limit, as_json=options.json)
 
 
 @sync.command()
@@ -234,7 +241,7 @@ async def _issues(request: ListSyncIssuesRequest, limit: int, options: Options) 
             return page.issues, page.next_page_token
 
         listing = Listing(fetch=fetch, largest_page=LARGEST_PAGE, columns=ISSUE_COLUMNS, row=_issue_row)
-        return await listing.print(limit, options)
+        return await listing.print(limit, as_json=options.json)
 
 
 def _sync_row(found: Sync) -> tuple[str, ...]:

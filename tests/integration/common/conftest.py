@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 import grpc
 import pytest
-from catalogsync_common.address import ListenAddress
 from catalogsync_common.channel import open_channel
 from catalogsync_common.drain import Drain
 from catalogsync_common.logs import JsonFormatter
 from catalogsync_common.server import GrpcServer, Service, build_server
+from catalogsync_common.settings import ListenAddress
 from google.protobuf.wrappers_pb2 import StringValue
 
 from tests.waiting import PATIENCE, turns, until

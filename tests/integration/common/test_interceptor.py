@@ -10,8 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
-from catalogsync_common.correlation import correlation_id
-from catalogsync_common.deadline import remaining_seconds
+from catalogsync_common.call_context import correlation_id, remaining_seconds
 from catalogsync_common.failure import Failure, FieldViolation, InvalidRequest
 from catalogsync_common.status import DETAILS_KEY, MAX_STATUS_BYTES, read_failure, read_failure_now
 from google.protobuf.wrappers_pb2 import StringValue

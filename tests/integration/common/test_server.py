@@ -9,12 +9,10 @@ from typing import Any
 
 import grpc
 import pytest
-from catalogsync_common.address import ListenAddress
 from catalogsync_common.channel import open_channel
 from catalogsync_common.drain import Drain
-from catalogsync_common.health import LIVENESS
-from catalogsync_common.server import ListenError, build_server
-from catalogsync_common.settings import SettingsError
+from catalogsync_common.server import LIVENESS, ListenError, build_server
+from catalogsync_common.settings import ListenAddress, SettingsError
 from catalogsync_common.status import read_failure, read_failure_now
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc

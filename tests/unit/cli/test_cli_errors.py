@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
-from catalogsync_cli.failed import error_line
+from catalogsync_cli.errors import error_line
 from catalogsync_common.failure import Failure
 from catalogsync_common.status import STATUS_CODES, ReceivedFailure
 

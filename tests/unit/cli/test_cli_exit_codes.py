@@ -9,8 +9,8 @@ import grpc
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
 from catalogsync.errors.v1.error_reason_pb2 import ErrorReason
-from catalogsync_cli.exits import HELP, Exit, exit_of_failure
-from catalogsync_cli.failed import error_line
+from catalogsync_cli.errors import error_line
+from catalogsync_cli.exit_codes import HELP, Exit, exit_of_failure
 from catalogsync_common.failure import InvalidRequest
 from catalogsync_common.status import STATUS_CODES, ReceivedFailure
 

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from catalogsync_common.correlation import correlated
-from catalogsync_common.logs import ClientGoneFilter, JsonFormatter, TextFormatter, configure_logging
-from catalogsync_common.redaction import redact
+from catalogsync_common.call_context import correlated
+from catalogsync_common.logs import ClientGoneFilter, JsonFormatter, TextFormatter, configure_logging, redact
 
 CANARIES = {
     "shopify_token": "shpat_canary0123456789abcdef",

@@ -8,9 +8,9 @@ import urllib.request
 
 import grpc
 import pytest
-from catalogsync_common.address import ListenAddress
 from catalogsync_common.metrics import CallMetrics, new_registry, serving_metrics
 from catalogsync_common.server import ListenError
+from catalogsync_common.settings import ListenAddress
 from prometheus_client import CollectorRegistry, Counter
 
 from tests.waiting import PATIENCE

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Progress, RecordCounts, Shop, Sync, Waiting
-from catalogsync_cli.wording import (
+from catalogsync_cli.formatting import (
     age_text,
     counts_text,
     extent_text,

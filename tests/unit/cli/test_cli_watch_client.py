@@ -11,9 +11,9 @@ import grpc
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
 from catalogsync_cli.client import CatalogClient, open_catalog
-from catalogsync_cli.failed import CallFailed
-from catalogsync_cli.options import Options
-from catalogsync_cli.watching import Break, RetryPolicy
+from catalogsync_cli.command import Options
+from catalogsync_cli.errors import CallFailed
+from catalogsync_cli.watch_client import Break, RetryPolicy
 
 from tests.fakes.catalog_service import CatalogServer, FakeCatalog, Refused
 from tests.unit.cli.conftest import eventually

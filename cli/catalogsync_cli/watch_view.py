@@ -1,8 +1,12 @@
-"""Shows running syncs to a person: live bars on a terminal, plain lines anywhere else."""
+"""Shows running syncs to a person: live bars on a terminal, plain lines anywhere else.
+
+Shows a sync to whoever ordered or watches it, until it has ended."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -15,8 +19,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from catalogsync_cli.shop import ShopName
-from catalogsync_cli.wording import (
+from catalogsync_cli.client import CatalogClient
+from catalogsync_cli.command import Options
+from catalogsync_cli.errors import next_step_of_sync
+from catalogsync_cli.exit_codes import Exit, exit_of_sync
+from catalogsync_cli.formatting import (
     counts_text,
     extent,
     extent_text,
@@ -24,10 +31,14 @@ from catalogsync_cli.wording import (
     local_now,
     pace_text,
     plain_text,
+    printable,
     state_name,
     summary_lines,
     waiting_text,
 )
+from catalogsync_cli.output import make_console, print_json, say
+from catalogsync_cli.shop import ShopName
+from catalogsync_cli.watch_client import Break
 
 LINE_EVERY = timedelta(seconds=2)
 REFRESH_PER_SECOND = 4
@@ -150,3 +161,52 @@ def _bar_line(sync: Sync) -> Table:
 def _detail_line(sync: Sync, now: datetime) -> Text:
     told = " · ".join(part for part in (counts_text(sync), pace_text(sync, now)) if part)
     return Text(f"  {told}", style="dim")
+
+
+async def follow(client: CatalogClient, first: Sync, options: Options) -> Exit:
+    """Shows the sync from its `first` snapshot to its end. Ctrl-C ends the showing, never the sync."""
+    try:
+        last = await (_as_json(client, first) if options.json else _on_board(client, first))
+    except asyncio.CancelledError:
+        say(
+            f"\nStopped watching; sync {first.sync_id} goes on. "
+            f"Watch it again: catalogsync{options.catalog_hint} sync watch {first.sync_id}"
+        )
+        raise
+    step = next_step_of_sync(last, hint=options.catalog_hint)
+    if step and not options.json:
+        say(f"Next: {step}")
+    return exit_of_sync(last)
+
+
+async def _as_json(client: CatalogClient, first: Sync) -> Sync:
+    def tell(link: Break | None) -> None:
+        if link is not None:
+            say(link_text(link))
+
+    last = first
+    async with aclosing(client.watch(first.sync_id, on_link=tell)) as snapshots:
+        async for last in snapshots:
+            print_json(last)
+    return last
+
+
+async def _on_board(client: CatalogClient, first: Sync) -> Sync:
+    last = first
+    with SyncBoard(make_console()) as board:
+        board.show(first)
+
+        def tell(link: Break | None) -> None:
+            board.note(first.sync_id, link_text(link))
+
+        async with aclosing(client.watch(first.sync_id, after_revision=first.revision, on_link=tell)) as snapshots:
+            async for last in snapshots:
+                board.show(last)
+    return last
+
+
+def link_text(link: Break | None) -> str:
+    """What to tell of a stream that broke; empty when it is whole again."""
+    if link is None:
+        return ""
+    return f"connection broke ({printable(link.failure.message)}); again in {link.pause:.1f} s"

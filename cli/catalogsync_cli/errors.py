@@ -9,8 +9,8 @@ import grpc
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
 from catalogsync_common.status import ReceivedFailure
 
-from catalogsync_cli.exits import exit_of_failure
-from catalogsync_cli.wording import error_info, printable
+from catalogsync_cli.exit_codes import exit_of_failure
+from catalogsync_cli.formatting import error_info, printable
 
 
 class CallFailed(Exception):

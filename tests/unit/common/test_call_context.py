@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from catalogsync_common.correlation import accept_correlation_id, correlated, correlation_id, outgoing_metadata
+from catalogsync_common.call_context import accept_correlation_id, correlated, correlation_id, outgoing_metadata
 
 FRESH = re.compile(r"[0-9a-f]{32}")
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import click
+from catalogsync_common.call_context import correlated
+
+from catalogsync_cli.errors import CallFailed, error_document, error_line
+from catalogsync_cli.exit_codes import Exit, exit_of_failure
+from catalogsync_cli.output import say
 
 DEFAULT_CATALOG = "127.0.0.1:50051"
 DEFAULT_CONNECTOR = "127.0.0.1:50052"
@@ -86,3 +95,23 @@ def _declared(*, hidden: bool) -> list[Callable[[F], F]]:
         option("--timeout", None, timeout, type=click.FloatRange(min=0, min_open=True)),
         option("--json", None, "Answer in JSON, errors too.", is_flag=True, hidden=False),
     ]
+
+
+def run(work: Coroutine[Any, Any, Exit], options: Options) -> Exit:
+    """The exit code of `work`; a call that failed is told on standard error."""
+    try:
+        with correlated():
+            code = asyncio.run(work)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # What is still buffered has nowhere to go; the interpreter would complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.BROKEN_PIPE
+    except CallFailed as error:
+        failure = error.failure
+        if options.json:
+            say(json.dumps(error_document(failure, hint=options.catalog_hint), ensure_ascii=False))
+        else:
+            say(error_line(failure, hint=options.catalog_hint))
+        return exit_of_failure(failure)

@@ -14,8 +14,8 @@ import grpc
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync, WatchSyncResponse
 from catalogsync_common.status import ReceivedFailure, read_failure
 
-from catalogsync_cli.failed import CallFailed
-from catalogsync_cli.wording import has_ended
+from catalogsync_cli.errors import CallFailed
+from catalogsync_cli.formatting import has_ended
 
 Stream = grpc.aio.UnaryStreamCall[Any, WatchSyncResponse]
 

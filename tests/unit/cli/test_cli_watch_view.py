@@ -5,7 +5,7 @@ from io import StringIO
 from typing import Any
 
 from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync, Waiting
-from catalogsync_cli.progress import SyncBoard
+from catalogsync_cli.watch_view import SyncBoard
 from rich.console import Console
 
 
