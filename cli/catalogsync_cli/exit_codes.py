@@ -1,4 +1,4 @@
-"""Exit codes: what a script can tell from `$?`."""
+"""Exit codes of the command line, and how call failures and sync states map to them."""
 
 from __future__ import annotations
 
@@ -9,76 +9,77 @@ from catalogsync.catalog.v1.catalog_service_pb2 import Sync
 from catalogsync_common.status import ReceivedFailure
 
 
-class Exit(IntEnum):
-    """The code a command ends with. Codes are never given another meaning."""
+class ExitCode(IntEnum):
+    """The exit code of a command. A code never changes its meaning."""
 
     OK = 0
-    """Done; of a watched sync: SUCCEEDED."""
+    """Success; for a watched sync: SUCCEEDED."""
     FAILED = 1
-    """The watched sync FAILED, or the shop cannot be read until somebody repairs its connection."""
+    """The watched sync FAILED, or the shop cannot be read until its connection is fixed."""
     USAGE = 2
-    """A wrong command line, or a request that the service calls invalid."""
+    """Invalid command line, or a request that the service rejected as invalid."""
     NOT_FOUND = 3
     """No such shop, sync or item."""
     UNAVAILABLE = 4
-    """Nothing answered, or not in time, or there is too much to do: try again later."""
+    """The service is unreachable, too slow or overloaded: try again later."""
     CONFLICT = 5
-    """The shop has an active sync, or the sync is in a state that does not allow this."""
+    """The shop has an active sync, or the state of the sync does not allow the operation."""
     DENIED = 6
-    """The token is missing, wrong, or does not allow this."""
+    """The token is missing, invalid, or lacks the permission."""
     CANCELLED = 7
     """The watched sync was CANCELLED."""
     INTERNAL = 70
-    """The service or this command broke, or the service cannot do this yet."""
+    """Internal error of the service or of this command, or not implemented by the service."""
     INTERRUPTED = 130
-    """Ctrl-C. A watched sync goes on."""
+    """Ctrl-C. A watched sync continues."""
     BROKEN_PIPE = 141
-    """Whoever read the output went away (`| head`)."""
+    """The reader of the output closed the pipe (`| head`)."""
 
 
 HELP = """\b
 Exit codes:
-  0    done; of a watched sync: SUCCEEDED
-  1    the watched sync FAILED; `check`: the shop's connection needs a repair
-  2    wrong usage, or the service calls the request invalid
+  0    success; for a watched sync: SUCCEEDED
+  1    the watched sync FAILED; `check`: the shop's connection must be fixed
+  2    invalid usage, or the service rejected the request as invalid
   3    no such shop, sync or item
-  4    nothing answers, or not in time, or it is too busy: try again later
+  4    service unreachable, too slow or overloaded: try again later
   5    conflict: the shop has an active sync, or the sync's state forbids it
-  6    the token is missing, wrong, or does not allow this
+  6    the token is missing, invalid, or lacks the permission
   7    the watched sync was CANCELLED
   70   internal error, or not implemented by the service
-  130  Ctrl-C: stops watching only, the sync goes on
-  141  the reader of the output went away"""
+  130  Ctrl-C: stops watching only, the sync continues
+  141  the reader of the output closed the pipe"""
 
-_BY_CODE = {
-    grpc.StatusCode.INVALID_ARGUMENT: Exit.USAGE,
-    grpc.StatusCode.OUT_OF_RANGE: Exit.USAGE,
-    grpc.StatusCode.NOT_FOUND: Exit.NOT_FOUND,
-    grpc.StatusCode.UNAVAILABLE: Exit.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED: Exit.UNAVAILABLE,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: Exit.UNAVAILABLE,
-    grpc.StatusCode.CANCELLED: Exit.UNAVAILABLE,
-    grpc.StatusCode.ABORTED: Exit.CONFLICT,
-    grpc.StatusCode.ALREADY_EXISTS: Exit.CONFLICT,
-    grpc.StatusCode.FAILED_PRECONDITION: Exit.FAILED,
-    grpc.StatusCode.UNAUTHENTICATED: Exit.DENIED,
-    grpc.StatusCode.PERMISSION_DENIED: Exit.DENIED,
+_BY_STATUS_CODE = {
+    grpc.StatusCode.INVALID_ARGUMENT: ExitCode.USAGE,
+    grpc.StatusCode.OUT_OF_RANGE: ExitCode.USAGE,
+    grpc.StatusCode.NOT_FOUND: ExitCode.NOT_FOUND,
+    grpc.StatusCode.UNAVAILABLE: ExitCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: ExitCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ExitCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED: ExitCode.UNAVAILABLE,
+    grpc.StatusCode.ABORTED: ExitCode.CONFLICT,
+    grpc.StatusCode.ALREADY_EXISTS: ExitCode.CONFLICT,
+    grpc.StatusCode.FAILED_PRECONDITION: ExitCode.FAILED,
+    grpc.StatusCode.UNAUTHENTICATED: ExitCode.DENIED,
+    grpc.StatusCode.PERMISSION_DENIED: ExitCode.DENIED,
 }
 _STATE_CONFLICTS = frozenset({"SYNC_NOT_RESUMABLE", "SYNC_NOT_CANCELLABLE"})
-_BY_STATE = {
-    Sync.STATE_SUCCEEDED: Exit.OK,
-    Sync.STATE_FAILED: Exit.FAILED,
-    Sync.STATE_CANCELLED: Exit.CANCELLED,
+"""Reasons whose status code is FAILED_PRECONDITION, but which do not mean that the shop's connection is broken."""
+_BY_SYNC_STATE = {
+    Sync.STATE_SUCCEEDED: ExitCode.OK,
+    Sync.STATE_FAILED: ExitCode.FAILED,
+    Sync.STATE_CANCELLED: ExitCode.CANCELLED,
 }
 
 
-def exit_of_failure(failure: ReceivedFailure) -> Exit:
-    """The code for a call that was refused."""
+def exit_code_of_failure(failure: ReceivedFailure) -> ExitCode:
+    """Return the exit code for a failed call."""
     if failure.reason in _STATE_CONFLICTS:
-        return Exit.CONFLICT
-    return _BY_CODE.get(failure.code, Exit.INTERNAL)
+        return ExitCode.CONFLICT
+    return _BY_STATUS_CODE.get(failure.code, ExitCode.INTERNAL)
 
 
-def exit_of_sync(sync: Sync) -> Exit:
-    """The code for a sync that was watched to its end."""
-    return _BY_STATE.get(sync.state, Exit.INTERNAL)
+def exit_code_of_sync(sync: Sync) -> ExitCode:
+    """Return the exit code for a sync that was watched until it ended."""
+    return _BY_SYNC_STATE.get(sync.state, ExitCode.INTERNAL)

@@ -1,6 +1,4 @@
-"""Shows running syncs to a person: live bars on a terminal, plain lines anywhere else.
-
-Shows a sync to whoever ordered or watches it, until it has ended."""
+"""Shows watched syncs until they end: live progress bars on a terminal, plain lines elsewhere, or JSON."""
 
 from __future__ import annotations
 
@@ -22,27 +20,27 @@ from rich.text import Text
 from catalogsync_cli.client import CatalogClient
 from catalogsync_cli.command import Options
 from catalogsync_cli.errors import next_step_of_sync
-from catalogsync_cli.exit_codes import Exit, exit_of_sync
+from catalogsync_cli.exit_codes import ExitCode, exit_code_of_sync
 from catalogsync_cli.formatting import (
     counts_text,
-    extent,
-    extent_text,
     has_ended,
-    local_now,
-    pace_text,
-    plain_text,
-    printable,
+    progress_extent,
+    progress_text,
+    rate_text,
+    sanitize,
     state_name,
+    status_line,
     summary_lines,
+    utc_now,
     waiting_text,
 )
-from catalogsync_cli.output import make_console, print_json, say
+from catalogsync_cli.output import make_console, print_json, print_notice
 from catalogsync_cli.shop import ShopName
-from catalogsync_cli.watch_client import Break
+from catalogsync_cli.watch_client import Disconnect
 
-LINE_EVERY = timedelta(seconds=2)
-REFRESH_PER_SECOND = 4
-STATE_STYLES = {
+_LINE_INTERVAL = timedelta(seconds=2)
+_REFRESHES_PER_SECOND = 4
+_STATE_STYLES = {
     Sync.STATE_PENDING: "yellow",
     Sync.STATE_RUNNING: "cyan",
     Sync.STATE_SUCCEEDED: "green",
@@ -51,24 +49,78 @@ STATE_STYLES = {
 }
 
 
+async def watch_sync(client: CatalogClient, first: Sync, options: Options) -> ExitCode:
+    """Show the sync from its `first` snapshot until it ends, and return its exit code.
+
+    Ctrl-C stops watching; the sync continues.
+    """
+    try:
+        last = await (_watch_as_json(client, first) if options.json else _watch_in_view(client, first))
+    except asyncio.CancelledError:
+        print_notice(
+            f"\nStopped watching; sync {first.sync_id} continues. "
+            f"Watch it again: catalogsync{options.catalog_hint} sync watch {first.sync_id}"
+        )
+        raise
+    step = next_step_of_sync(last, hint=options.catalog_hint)
+    if step and not options.json:
+        print_notice(f"Next: {step}")
+    return exit_code_of_sync(last)
+
+
+async def _watch_as_json(client: CatalogClient, first: Sync) -> Sync:
+    def on_connection(disconnect: Disconnect | None) -> None:
+        if disconnect is not None:
+            print_notice(disconnect_text(disconnect))
+
+    last = first
+    async with aclosing(client.watch(first.sync_id, on_connection=on_connection)) as snapshots:
+        async for last in snapshots:
+            print_json(last)
+    return last
+
+
+async def _watch_in_view(client: CatalogClient, first: Sync) -> Sync:
+    last = first
+    with ProgressView(make_console()) as view:
+        view.update(first)
+
+        def on_connection(disconnect: Disconnect | None) -> None:
+            view.set_note(first.sync_id, disconnect_text(disconnect))
+
+        watch = client.watch(first.sync_id, after_revision=first.revision, on_connection=on_connection)
+        async with aclosing(watch) as snapshots:
+            async for last in snapshots:
+                view.update(last)
+    return last
+
+
+def disconnect_text(disconnect: Disconnect | None) -> str:
+    """Return a note about a broken stream, or "" after a reconnect."""
+    if disconnect is None:
+        return ""
+    message = sanitize(disconnect.failure.message)
+    return f"connection lost ({message}); reconnecting in {disconnect.backoff_seconds:.1f} s"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
-    """A sync as it was last seen. Frozen, since the refreshing thread reads while the event loop shows."""
+    """The last snapshot of a sync. Frozen, since the refresh thread reads it while the event loop updates rows."""
 
     sync: Sync
     note: str = ""
-    line_time: datetime | None = None
+    last_line_at: datetime | None = None
 
 
-class SyncBoard:
-    """A board of one or more syncs, fed with their snapshots; the order on it is that of arrival.
+class ProgressView:
+    """Shows the progress of one or more syncs, in the order of their first snapshots.
 
-    With a `console` that is interactive it draws a bar for each sync, refreshed by a thread of its own; else it
-    prints a line when a sync first appears, one at most every 2 s while it moves, and one at its end.
-    A context manager: leaving it stops the drawing and leaves the last picture on the screen.
+    With an interactive console it draws a progress bar per sync, refreshed by a thread of its own. Otherwise it
+    prints a line for the first snapshot of a sync, at most one line every 2 s while it runs, and one when it ends.
+    A context manager: at its end drawing stops, and the last state stays on the screen.
     """
 
-    def __init__(self, console: Console, *, now: Callable[[], datetime] = local_now) -> None:
+    def __init__(self, console: Console, *, now: Callable[[], datetime] = utc_now) -> None:
         self._console = console
         self._now = now
         self._rows: dict[str, _Row] = {}
@@ -78,8 +130,8 @@ class SyncBoard:
         if self._console.is_interactive:
             self._live = Live(
                 console=self._console,
-                get_renderable=self._picture,
-                refresh_per_second=REFRESH_PER_SECOND,
+                get_renderable=self._render,
+                refresh_per_second=_REFRESHES_PER_SECOND,
                 vertical_overflow="visible",
             )
             self._live.start()
@@ -92,47 +144,47 @@ class SyncBoard:
             self._live.stop()
             self._live = None
 
-    def show(self, sync: Sync) -> None:
-        """Takes a snapshot, not to be changed later; one that is not newer than what is shown is ignored."""
+    def update(self, sync: Sync) -> None:
+        """Show a snapshot if it is newer than the shown one. It must not be modified afterwards."""
         row = self._rows.get(sync.sync_id)
         if row is not None and sync.revision <= row.sync.revision:
             return
-        row = _Row(sync=sync, line_time=row.line_time if row else None)
+        row = _Row(sync=sync, last_line_at=row.last_line_at if row else None)
         self._rows[sync.sync_id] = row
         if self._live is None:
-            self._print_line(row, told_end=has_ended(sync))
+            self._print_row(row, ended=has_ended(sync))
 
-    def note(self, sync_id: str, text: str) -> None:
-        """Says something of a shown sync, e.g. that the connection broke, until its next snapshot or note."""
+    def set_note(self, sync_id: str, text: str) -> None:
+        """Show a note about a sync, e.g. a lost connection, until its next snapshot or note."""
         row = self._rows[sync_id]
         self._rows[sync_id] = replace(row, note=text)
         if self._live is None and text:
-            self._say(f"{ShopName.of(row.sync.shop)} {text}")
+            self._print_line(f"{ShopName.of(row.sync.shop)} {text}")
 
-    def _print_line(self, row: _Row, *, told_end: bool) -> None:
+    def _print_row(self, row: _Row, *, ended: bool) -> None:
         now = self._now()
-        if not told_end and row.line_time is not None and now - row.line_time < LINE_EVERY:
+        if not ended and row.last_line_at is not None and now - row.last_line_at < _LINE_INTERVAL:
             return
-        self._rows[row.sync.sync_id] = replace(row, line_time=now)
+        self._rows[row.sync.sync_id] = replace(row, last_line_at=now)
         shop = ShopName.of(row.sync.shop)
-        running = f"{now:%H:%M:%S} {shop} {plain_text(row.sync, now)}"
-        for line in summary_lines(row.sync) if told_end else (running,):
-            self._say(line)
+        running = f"{now:%H:%M:%S} {shop} {status_line(row.sync, now)}"
+        for line in summary_lines(row.sync) if ended else (running,):
+            self._print_line(line)
 
-    def _say(self, text: str) -> None:
+    def _print_line(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def _picture(self) -> RenderableType:
+    def _render(self) -> RenderableType:
         now = self._now()
         # One call, so that the event loop cannot add a row in between.
         rows = tuple(self._rows.values())
-        return Group(*(_drawing(row, now) for row in rows))
+        return Group(*(_render_row(row, now) for row in rows))
 
 
-def _drawing(row: _Row, now: datetime) -> RenderableType:
+def _render_row(row: _Row, now: datetime) -> RenderableType:
     sync = row.sync
     if has_ended(sync):
-        return Text("\n".join(summary_lines(sync)), style=STATE_STYLES.get(sync.state, ""))
+        return Text("\n".join(summary_lines(sync)), style=_STATE_STYLES.get(sync.state, ""))
     lines: list[RenderableType] = [_bar_line(sync), _detail_line(sync, now)]
     if sync.HasField("waiting"):
         lines.append(Text(f"  waiting: {waiting_text(sync.waiting, now)}", style="yellow"))
@@ -142,7 +194,7 @@ def _drawing(row: _Row, now: datetime) -> RenderableType:
 
 
 def _bar_line(sync: Sync) -> Table:
-    fraction = extent(sync).fraction
+    fraction = progress_extent(sync).fraction
     bar = ProgressBar(total=1.0, completed=fraction or 0.0, pulse=fraction is None)
     grid = Table.grid(padding=(0, 1), expand=True)
     grid.add_column(no_wrap=True)
@@ -151,62 +203,13 @@ def _bar_line(sync: Sync) -> Table:
     grid.add_column(no_wrap=True, justify="right")
     grid.add_row(
         Text(str(ShopName.of(sync.shop))),
-        Text(state_name(sync), style=STATE_STYLES.get(sync.state, "")),
+        Text(state_name(sync), style=_STATE_STYLES.get(sync.state, "")),
         bar,
-        Text(extent_text(sync)),
+        Text(progress_text(sync)),
     )
     return grid
 
 
 def _detail_line(sync: Sync, now: datetime) -> Text:
-    told = " · ".join(part for part in (counts_text(sync), pace_text(sync, now)) if part)
-    return Text(f"  {told}", style="dim")
-
-
-async def follow(client: CatalogClient, first: Sync, options: Options) -> Exit:
-    """Shows the sync from its `first` snapshot to its end. Ctrl-C ends the showing, never the sync."""
-    try:
-        last = await (_as_json(client, first) if options.json else _on_board(client, first))
-    except asyncio.CancelledError:
-        say(
-            f"\nStopped watching; sync {first.sync_id} goes on. "
-            f"Watch it again: catalogsync{options.catalog_hint} sync watch {first.sync_id}"
-        )
-        raise
-    step = next_step_of_sync(last, hint=options.catalog_hint)
-    if step and not options.json:
-        say(f"Next: {step}")
-    return exit_of_sync(last)
-
-
-async def _as_json(client: CatalogClient, first: Sync) -> Sync:
-    def tell(link: Break | None) -> None:
-        if link is not None:
-            say(link_text(link))
-
-    last = first
-    async with aclosing(client.watch(first.sync_id, on_link=tell)) as snapshots:
-        async for last in snapshots:
-            print_json(last)
-    return last
-
-
-async def _on_board(client: CatalogClient, first: Sync) -> Sync:
-    last = first
-    with SyncBoard(make_console()) as board:
-        board.show(first)
-
-        def tell(link: Break | None) -> None:
-            board.note(first.sync_id, link_text(link))
-
-        async with aclosing(client.watch(first.sync_id, after_revision=first.revision, on_link=tell)) as snapshots:
-            async for last in snapshots:
-                board.show(last)
-    return last
-
-
-def link_text(link: Break | None) -> str:
-    """What to tell of a stream that broke; empty when it is whole again."""
-    if link is None:
-        return ""
-    return f"connection broke ({printable(link.failure.message)}); again in {link.pause:.1f} s"
+    details = " · ".join(part for part in (counts_text(sync), rate_text(sync, now)) if part)
+    return Text(f"  {details}", style="dim")

@@ -32,7 +32,7 @@ class CallMeter(Protocol):
         ...
 
 
-class InternalFailure(Failure):
+class InternalError(Failure):
     """Something that nobody foresaw; what it was is in the log, under the same error_id."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class InternalFailure(Failure):
         )
 
 
-class CallLog:
+class AccessLogEntry:
     """Learns how a call ended; tells `meter` and writes its line on leaving the context. Never holds a message of
     the call."""
 
@@ -64,14 +64,14 @@ class CallLog:
         if isinstance(error, Failure) and error.reason in STATUS_CODES and error.reason != "INTERNAL":
             failure = error
         else:
-            failure = InternalFailure()
+            failure = InternalError()
             self._unexpected = error
             self._fields["error_id"] = failure.error_id
         self._code = STATUS_CODES[failure.reason]
         self._fields["reason"] = failure.reason
         return to_status(failure)
 
-    def __enter__(self) -> CallLog:
+    def __enter__(self) -> AccessLogEntry:
         if self._meter is not None:
             self._meter.began(self._method)
         return self

@@ -62,7 +62,7 @@ def remaining_seconds() -> float | None:
 
 
 @contextmanager
-def deadline_in(seconds: float | None) -> Iterator[None]:
+def set_deadline(seconds: float | None) -> Iterator[None]:
     """Set the deadline of what runs within the block; None: there is none."""
     token = _ends_at.set(None if seconds is None else time.monotonic() + seconds)
     try:

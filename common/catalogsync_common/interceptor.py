@@ -17,8 +17,8 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 import grpc
 from google.rpc import status_pb2
 
-from catalogsync_common.access_log import CallLog, CallMeter
-from catalogsync_common.call_context import CORRELATION_HEADER, correlated, deadline_in
+from catalogsync_common.access_log import AccessLogEntry, CallMeter
+from catalogsync_common.call_context import CORRELATION_HEADER, correlated, set_deadline
 from catalogsync_common.failure import Failure, InvalidRequest
 from catalogsync_common.status import DETAILS_KEY
 
@@ -27,13 +27,13 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 TRequest = TypeVar("TRequest")
 TResponse = TypeVar("TResponse")
 
-_CANCELLATION_PATIENCE: Final = 1.0
+_CANCELLATION_GRACE_SECONDS: Final = 1.0
 """Seconds."""
 
 _CODES: Final = MappingProxyType({code.value[0]: code for code in grpc.StatusCode})
 
 
-class NotBuilt(Failure):
+class MethodNotImplemented(Failure):
     """The method's service has it, this server does not."""
 
     reason = "NOT_IMPLEMENTED"
@@ -55,12 +55,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     """Guards handlers of all four kinds. They must be asynchronous: coroutines, or async generators.
 
     A handler raises a Failure to end a call with its reason; it neither aborts nor logs by itself. It must not
-    swallow CancelledError. `max_write`: how long a message of a stream may wait for its client; None: for ever.
+    swallow CancelledError. `write_timeout`: how long a message of a stream may wait for its client; None: for ever.
     """
 
-    def __init__(self, meter: CallMeter | None = None, *, max_write: timedelta | None = None) -> None:
+    def __init__(self, meter: CallMeter | None = None, *, write_timeout: timedelta | None = None) -> None:
         self._meter = meter
-        self._max_write = max_write
+        self._max_write = write_timeout
 
     async def intercept_service(
         self,
@@ -72,23 +72,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        return _guarded(handler, handler_call_details.method, self._meter, self._max_write)
+        return _wrap_handler(handler, handler_call_details.method, self._meter, self._max_write)
 
 
-def _guarded(handler: Handler, method: str, meter: CallMeter | None, max_write: timedelta | None) -> Handler:
+def _wrap_handler(
+    handler: Handler, method: str, meter: CallMeter | None, write_timeout: timedelta | None
+) -> Handler:
     behaviour = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )  # exactly one is set
     assert behaviour is not None
-    call = _GuardedCall(
+    call = _WrappedCall(
         method=method,
         meter=meter,
-        max_write=max_write,
+        write_timeout=write_timeout,
         behaviour=behaviour,
         parse=None if handler.request_streaming else handler.request_deserializer,
         serialize=None if handler.response_streaming else handler.response_serializer,
     )
-    make = _MAKERS[handler.request_streaming, handler.response_streaming]
+    make = _HANDLER_FACTORIES[handler.request_streaming, handler.response_streaming]
     # gRPC answers UNKNOWN with the exception's text when it fails to (de)serialise, so single messages go
     # through it as bytes, and the call does that work where it is guarded.
     return make(
@@ -98,7 +100,7 @@ def _guarded(handler: Handler, method: str, meter: CallMeter | None, max_write: 
     )
 
 
-_MAKERS: Final = MappingProxyType(
+_HANDLER_FACTORIES: Final = MappingProxyType(
     {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
@@ -109,10 +111,10 @@ _MAKERS: Final = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _GuardedCall:
+class _WrappedCall:
     method: str
     meter: CallMeter | None
-    max_write: timedelta | None
+    write_timeout: timedelta | None
     behaviour: Callable[[Any, Any], Any]
     parse: Callable[[bytes], Any] | None
     """Of a single request; None: the request is a stream of messages, or is wanted as bytes."""
@@ -122,10 +124,10 @@ class _GuardedCall:
     async def respond(self, request: Any, context: Context) -> Any:
         # None without a deadline, whatever the stubs say.
         remaining: float | None = context.time_remaining()
-        with correlated(_received_id(context)) as identifier, deadline_in(remaining):
+        with correlated(_received_id(context)) as identifier, set_deadline(remaining):
             context.set_trailing_metadata(((CORRELATION_HEADER, identifier),))
             # The line is in the log before the client has its answer.
-            with CallLog(self.method, context.peer(), identifier, self.meter) as log:
+            with AccessLogEntry(self.method, context.peer(), identifier, self.meter) as log:
                 try:
                     response = await self._behave(request, context)
                     log.ended(_code_of(context))
@@ -144,7 +146,9 @@ class _GuardedCall:
                     if _is_client_gone(error):
                         log.ended(grpc.StatusCode.CANCELLED)
                         raise
-                    status = log.failed(NotBuilt(self.method) if _is_not_built(error, context) else error)
+                    status = log.failed(
+                        MethodNotImplemented(self.method) if _is_method_not_implemented(error, context) else error
+                    )
             return await _abort(context, status, identifier)
 
     async def _behave(self, request: Any, context: Context) -> Any:
@@ -152,18 +156,18 @@ class _GuardedCall:
             request = _parsed(self.parse, request)
         result = self.behaviour(request, context)
         if hasattr(result, "__aiter__"):
-            return await _write_all(result, context, self.max_write)
+            return await _write_all(result, context, self.write_timeout)
         response = await result
         if self.serialize is None or _code_of(context) is not grpc.StatusCode.OK:
             return response
         return self.serialize(response)
 
 
-async def _write_all(responses: Any, context: Context, max_write: timedelta | None) -> None:
+async def _write_all(responses: Any, context: Context, write_timeout: timedelta | None) -> None:
     """Drives a generator from the call's own task.
 
     Left to gRPC, a generator whose client leaves during a write is dropped, and closed some time later by some
-    other task. Raises StreamStalled after a write of `max_write`: the generator is closed by then, and what it
+    other task. Raises StreamStalled after a write of `write_timeout`: the generator is closed by then, and what it
     held is free, though the status waits for the client to read on or to go.
     """
     closing: AbstractAsyncContextManager[Any] = (
@@ -172,15 +176,15 @@ async def _write_all(responses: Any, context: Context, max_write: timedelta | No
     async with closing:
         async for response in responses:
             try:
-                async with asyncio.timeout(max_write.total_seconds() if max_write else None):
+                async with asyncio.timeout(write_timeout.total_seconds() if write_timeout else None):
                     await context.write(response)
             except TimeoutError:
-                assert max_write is not None
-                raise StreamStalled(max_write) from None
+                assert write_timeout is not None
+                raise StreamStalled(write_timeout) from None
             except grpc.aio.InternalError:
                 # The client is gone, and the cancellation of this task is on its way. It shall not meet the
                 # clean-up, which would then stop at its first `await`.
-                await asyncio.sleep(_CANCELLATION_PATIENCE)
+                await asyncio.sleep(_CANCELLATION_GRACE_SECONDS)
                 raise
 
 
@@ -221,7 +225,7 @@ def _code_of(context: Context) -> grpc.StatusCode:
     return code if isinstance(code, grpc.StatusCode) else _CODES[code or 0]
 
 
-def _is_not_built(error: Exception, context: Context) -> bool:
+def _is_method_not_implemented(error: Exception, context: Context) -> bool:
     """What the methods of a generated servicer do that its subclass does not have."""
     return isinstance(error, NotImplementedError) and _code_of(context) is grpc.StatusCode.UNIMPLEMENTED
 

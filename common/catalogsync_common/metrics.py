@@ -40,7 +40,7 @@ def new_registry() -> CollectorRegistry:
 
 
 @asynccontextmanager
-async def serving_metrics(registry: CollectorRegistry, address: ListenAddress | None) -> AsyncIterator[int | None]:
+async def serve_metrics(registry: CollectorRegistry, address: ListenAddress | None) -> AsyncIterator[int | None]:
     """Answers GET /metrics over plain HTTP until the block ends; yields the port. None: not at all.
 
     Raises ListenError. Whoever reaches the address may read them; they hold no secret and no shop's name.

@@ -42,7 +42,7 @@ def run(main: Main, *, tune_gc: bool = True) -> int:
     if tune_gc:
         _tune_gc()
     try:
-        return asyncio.run(_supervise(main))
+        return asyncio.run(_run_until_stopped(main))
     except SettingsError as error:
         print(*error.lines, sep="\n", file=sys.stderr)
         return EXIT_SETTINGS
@@ -58,7 +58,7 @@ def run(main: Main, *, tune_gc: bool = True) -> int:
 
 
 @contextmanager
-def ended_within(bound: timedelta) -> Iterator[Callable[[], None]]:
+def stop_deadline(bound: timedelta) -> Iterator[Callable[[], None]]:
     """Yields what starts the clock: unless the block is left within `bound` from then on, the process is ended.
 
     For a stop that waits for what never answers, such as a database behind a dead network: whoever stopped us gets
@@ -78,7 +78,7 @@ def _give_up(bound: timedelta) -> None:
     os._exit(EXIT_FAILED)
 
 
-async def _supervise(main: Main) -> int:
+async def _run_until_stopped(main: Main) -> int:
     signals = _Signals(asyncio.get_running_loop())
     working = asyncio.ensure_future(main(signals.stop))
     signals.attach(working)
@@ -94,7 +94,7 @@ async def _supervise(main: Main) -> int:
 
 
 class _Signals:
-    """FairShareThrottle SIGTERM and SIGINT into a graceful stop, then a hard one, then none at all."""
+    """Turns SIGTERM and SIGINT into a graceful stop, then a hard one, then none at all."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.stop = asyncio.Event()

@@ -123,17 +123,17 @@ def build_server(
     allow_insecure: bool = False,
     settings_prefix: str = "",
     meter: CallMeter | None = None,
-    max_write: timedelta | None = None,
+    write_timeout: timedelta | None = None,
 ) -> GrpcServer:
     """A server for `services`, not started yet. `settings_prefix` is the one of its service's variables.
 
-    `max_write`: a stream whose client has not taken a message for so long is ended; None: it waits.
+    `write_timeout`: a stream whose client has not taken a message for so long is ended; None: it waits.
 
     SettingsError: other machines could reach `listen_address` and `allow_insecure` is not set, for nothing
     protects the calls yet.
     """
     _check_exposure(listen_address, allow_insecure=allow_insecure, prefix=settings_prefix)
-    server = grpc.aio.server(interceptors=(CallInterceptor(meter, max_write=max_write),), options=_OPTIONS)
+    server = grpc.aio.server(interceptors=(CallInterceptor(meter, write_timeout=write_timeout),), options=_OPTIONS)
     names = tuple(service.name for service in services)
     for service in services:
         service.register(server)

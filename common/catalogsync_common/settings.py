@@ -76,7 +76,7 @@ class ServiceSettings(BaseSettings):
     """How long running calls may go on after the drain."""
 
     @property
-    def stop_bound(self) -> timedelta:
+    def stop_timeout(self) -> timedelta:
         """How long a stop may take in all, before the process ends whatever it waits for."""
         return self.settle_delay + self.stop_grace + _STOP_RESERVE
 

@@ -47,7 +47,7 @@ class Loop:
     run: Callable[[Heartbeat], Coroutine[Any, Any, None]]
     """Runs until the drain and then returns; called again after a failure, and once more if the drain begins while
     it waits for its restart."""
-    max_silence: timedelta
+    heartbeat_timeout: timedelta
     """Between two heartbeats of a healthy loop."""
 
 
@@ -73,7 +73,7 @@ class _Record:
     """What the supervisor knows of one loop."""
 
     def __init__(self, now: float) -> None:
-        self.turned_at = now
+        self.last_heartbeat_at = now
         self.failures = 0
         """In a row."""
 
@@ -124,19 +124,19 @@ class Supervisor:
         """
         async with asyncio.TaskGroup() as group:
             for loop in self._loops:
-                self._records[loop.name].turned_at = self._monotonic()
+                self._records[loop.name].last_heartbeat_at = self._monotonic()
                 group.create_task(self._keep_running(loop))
             group.create_task(self._report_health())
         if self._given_up is not None:
             raise self._given_up
 
-    def silent_loops(self) -> list[str]:
+    def stalled_loops(self) -> list[str]:
         """Returns the names of the loops that have not turned for longer than they may."""
         now = self._monotonic()
         return [
             loop.name
             for loop in self._loops
-            if now - self._records[loop.name].turned_at > loop.max_silence.total_seconds()
+            if now - self._records[loop.name].last_heartbeat_at > loop.heartbeat_timeout.total_seconds()
         ]
 
     async def _keep_running(self, loop: Loop) -> None:
@@ -172,7 +172,7 @@ class Supervisor:
         record = self._records[loop.name]
 
         def heartbeat() -> None:
-            record.turned_at = self._monotonic()
+            record.last_heartbeat_at = self._monotonic()
             record.failures = 0
 
         return heartbeat
@@ -187,7 +187,7 @@ class Supervisor:
 
     async def _before_restart(self, loop: Loop) -> None:
         record, policy = self._records[loop.name], self._policy
-        silence = self._monotonic() - record.turned_at
+        silence = self._monotonic() - record.last_heartbeat_at
         if record.failures >= policy.give_up_failures and silence >= policy.give_up_after.total_seconds():
             await self._give_up(loop)
         await asyncio.sleep(policy.delay(record.failures))
@@ -204,7 +204,7 @@ class Supervisor:
     async def _report_health(self) -> None:
         reported: list[str] | None = None
         while not self._drain.started:
-            silent = self.silent_loops() if self._given_up is None else [self._given_up.loop]
+            silent = self.stalled_loops() if self._given_up is None else [self._given_up.loop]
             if silent != reported:
                 if silent:
                     LOGGER.error("background loops do not turn: %s", ", ".join(silent))

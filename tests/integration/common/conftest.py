@@ -98,7 +98,7 @@ class Serve(Protocol):
         *,
         services: Iterable[Service] = ...,
         reflection: bool = ...,
-        max_write: timedelta | None = ...,
+        write_timeout: timedelta | None = ...,
     ) -> AbstractAsyncContextManager[Running]: ...
 
 
@@ -108,7 +108,7 @@ async def _serve(
     *,
     services: Iterable[Service] = (),
     reflection: bool = True,
-    max_write: timedelta | None = None,
+    write_timeout: timedelta | None = None,
 ) -> AsyncIterator[Running]:
     drain = Drain()
     server = build_server(
@@ -116,7 +116,7 @@ async def _serve(
         listen_address=ListenAddress("127.0.0.1:0"),
         drain=drain,
         reflection=reflection,
-        max_write=max_write,
+        write_timeout=write_timeout,
     )
     port = await server.start()
     await server.set_serving(True)

@@ -342,7 +342,7 @@ async def test_a_client_that_reads_nothing_holds_what_the_stream_holds_no_longer
         finally:
             freed.set()
 
-    async with serve(Handlers(unary_stream=endless), max_write=timedelta(milliseconds=200)) as running:
+    async with serve(Handlers(unary_stream=endless), write_timeout=timedelta(milliseconds=200)) as running:
         call = running.open("unary_stream")
         await call.read()
         await within_patience(freed.wait())

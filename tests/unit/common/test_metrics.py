@@ -8,7 +8,7 @@ import urllib.request
 
 import grpc
 import pytest
-from catalogsync_common.metrics import CallMetrics, new_registry, serving_metrics
+from catalogsync_common.metrics import CallMetrics, new_registry, serve_metrics
 from catalogsync_common.server import ListenError
 from catalogsync_common.settings import ListenAddress
 from prometheus_client import CollectorRegistry, Counter
@@ -25,7 +25,7 @@ def read(port: int) -> str:
 async def test_metrics_are_answered_until_the_block_ends() -> None:
     registry = new_registry()
     Counter("things", "Things.", registry=registry).inc(3)
-    async with serving_metrics(registry, ListenAddress("127.0.0.1:0")) as port:
+    async with serve_metrics(registry, ListenAddress("127.0.0.1:0")) as port:
         assert port
         assert "things_total 3.0" in read(port)
     with pytest.raises(urllib.error.URLError):
@@ -33,7 +33,7 @@ async def test_metrics_are_answered_until_the_block_ends() -> None:
 
 
 async def test_without_an_address_there_is_nothing() -> None:
-    async with serving_metrics(new_registry(), None) as port:
+    async with serve_metrics(new_registry(), None) as port:
         assert port is None
 
 
@@ -43,7 +43,7 @@ async def test_an_address_in_use_is_said_plainly() -> None:
         taken.listen()
         address = ListenAddress(f"127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(ListenError, match=f"Cannot serve metrics on {address}"):
-            async with serving_metrics(new_registry(), address):
+            async with serve_metrics(new_registry(), address):
                 pass
 
 

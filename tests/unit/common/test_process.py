@@ -45,9 +45,9 @@ STUBBORN = """
 
 STUCK = """
     from datetime import timedelta
-    from catalogsync_common.process import ended_within
+    from catalogsync_common.process import stop_deadline
 
-    with ended_within(timedelta(seconds=0.5)) as begin:
+    with stop_deadline(timedelta(seconds=0.5)) as begin:
         print("up", flush=True)
         await stop.wait()
         begin()

@@ -46,7 +46,7 @@ class Process:
                 heartbeat()
                 await self.drain.race(asyncio.sleep(every))
 
-        self.loops.append(Loop(name=name, run=run, max_silence=SILENCE))
+        self.loops.append(Loop(name=name, run=run, heartbeat_timeout=SILENCE))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
@@ -76,7 +76,7 @@ class Process:
         self.stopped_at = now()
 
 
-class FairShareThrottle:
+class FailingUntil:
     """Counts turns; those before `until` fail."""
 
     def __init__(self, error: Exception | None = None, *, until: float = 0) -> None:
@@ -92,7 +92,7 @@ class FairShareThrottle:
 
 @skipping
 async def test_a_loop_that_fails_is_logged_by_name_counted_and_started_again() -> None:
-    process, turns = Process(), FairShareThrottle(KeyError("WEBHOOK"), until=0.01)
+    process, turns = Process(), FailingUntil(KeyError("WEBHOOK"), until=0.01)
     process.metrics.watch(["worker"])
     process.add("worker", turns)
     async with process.running():
@@ -105,7 +105,7 @@ async def test_a_loop_that_fails_is_logged_by_name_counted_and_started_again() -
 @skipping
 async def _a_loop_fails_once() -> None:
     process = Process()
-    process.add("worker", FairShareThrottle(KeyError("WEBHOOK"), until=0.01))
+    process.add("worker", FailingUntil(KeyError("WEBHOOK"), until=0.01))
     async with process.running():
         await asyncio.sleep(5)
 
@@ -121,8 +121,8 @@ def test_the_log_line_of_a_failure_names_the_loop_and_has_the_traceback(caplog: 
 
 @skipping
 async def test_one_loop_that_fails_leaves_the_others_alone() -> None:
-    process, good = Process(), FairShareThrottle()
-    process.add("bad", FairShareThrottle(OSError("disk full"), until=60))
+    process, good = Process(), FailingUntil()
+    process.add("bad", FailingUntil(OSError("disk full"), until=60))
     process.add("good", good)
     async with process.running():
         await asyncio.sleep(20)
@@ -132,7 +132,7 @@ async def test_one_loop_that_fails_leaves_the_others_alone() -> None:
 
 @skipping
 async def test_pauses_between_restarts_grow_and_stay_below_their_bound() -> None:
-    process, turns = Process(), FairShareThrottle(OSError("read-only"), until=200)
+    process, turns = Process(), FailingUntil(OSError("read-only"), until=200)
     process.add("worker", turns)
     async with process.running():
         await asyncio.sleep(100)
@@ -150,7 +150,7 @@ async def test_a_loop_that_returns_before_the_drain_is_a_failure() -> None:
         nonlocal starts
         starts += 1
 
-    process.loops.append(Loop(name="feed", run=returns, max_silence=SILENCE))
+    process.loops.append(Loop(name="feed", run=returns, heartbeat_timeout=SILENCE))
     async with process.running():
         await asyncio.sleep(10)
     assert starts > 2
@@ -168,7 +168,7 @@ async def test_a_cancelled_error_from_within_a_loop_is_a_failure_like_any_other(
             raise asyncio.CancelledError
         await process.drain.wait()
 
-    process.loops.append(Loop(name="feed", run=cancelled, max_silence=SILENCE))
+    process.loops.append(Loop(name="feed", run=cancelled, heartbeat_timeout=SILENCE))
     async with process.running() as task:
         await asyncio.sleep(10)
     assert starts == 2
@@ -179,8 +179,8 @@ async def test_a_cancelled_error_from_within_a_loop_is_a_failure_like_any_other(
 @skipping
 async def test_a_loop_that_never_turns_again_ends_the_process_after_it_was_reported_unhealthy() -> None:
     process = Process(RestartPolicy(give_up_after=timedelta(minutes=2)))
-    process.add("worker", FairShareThrottle(OSError("read-only"), until=1e9))
-    process.add("feed", FairShareThrottle())
+    process.add("worker", FailingUntil(OSError("read-only"), until=1e9))
+    process.add("feed", FailingUntil())
     async with process.running() as task:
         await asyncio.sleep(200)
         assert process.stopped_at is not None
@@ -211,14 +211,14 @@ async def test_a_loop_that_turns_between_its_failures_is_never_given_up() -> Non
 
 @skipping
 async def test_a_loop_that_turns_seldom_is_not_given_up_for_a_few_failures() -> None:
-    process, turns = Process(), FairShareThrottle(OSError(), until=5_000)
+    process, turns = Process(), FailingUntil(OSError(), until=5_000)
 
     async def run(heartbeat: Heartbeat) -> None:
         await process.drain.race(asyncio.sleep(1_000))
         await turns()
         heartbeat()
 
-    process.loops.append(Loop(name="retention", run=run, max_silence=timedelta(hours=2)))
+    process.loops.append(Loop(name="retention", run=run, heartbeat_timeout=timedelta(hours=2)))
     async with process.running():
         await asyncio.sleep(4_500)
     assert len(turns.at) == 4
@@ -234,7 +234,7 @@ async def test_health_is_lost_when_a_loop_stands_still_and_comes_back_when_it_tu
             await go_on.wait()
 
     process.add("worker", blocks_once)
-    process.add("feed", FairShareThrottle())
+    process.add("feed", FailingUntil())
     async with process.running():
         await asyncio.sleep(60)
         assert [healthy for _, healthy in process.health] == [True, False]
@@ -253,7 +253,7 @@ async def test_the_drain_ends_a_loop_that_waits_for_its_restart_after_one_more_r
         if not process.drain.started:
             raise OSError
 
-    process.loops.append(Loop(name="worker", run=run, max_silence=SILENCE))
+    process.loops.append(Loop(name="worker", run=run, heartbeat_timeout=SILENCE))
     async with process.running():
         await asyncio.sleep(1)
     assert runs == [False, True]
@@ -272,7 +272,7 @@ async def test_a_cancelled_supervisor_ends_its_loops_first() -> None:
             await asyncio.sleep(1)
             ended = True
 
-    process.loops.append(Loop(name="worker", run=run, max_silence=SILENCE))
+    process.loops.append(Loop(name="worker", run=run, heartbeat_timeout=SILENCE))
     async with process.running() as task:
         await asyncio.sleep(1)
         task.cancel()
