@@ -134,11 +134,11 @@ async def running(
             _loops(parts, serving, pings=pings, reads=reads),
             drain=parts.drain,
             set_healthy=serving.loops_turn,
-            on_failure=loops.failed,
+            on_failure=loops.count_failure,
             on_give_up=on_give_up,
             policy=restart_policy,
         )
-        loops.watch(supervisor.names)
+        loops.initialize(supervisor.names)
         background = asyncio.create_task(supervisor.run())
         background.add_done_callback(lambda _: on_give_up())
         try:

@@ -1,6 +1,4 @@
-"""The id that joins the log lines of one piece of work across all services.
-
-How long the caller of the call that is being answered will still wait."""
+"""The context of the current call or job: its correlation id, and the deadline of the caller."""
 
 from __future__ import annotations
 
@@ -15,18 +13,18 @@ from uuid import uuid4
 CORRELATION_HEADER: Final = "x-correlation-id"
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
-"""Of the call or job at hand; empty outside of any."""
+"""The id that joins the log lines of one call or job across all services; empty outside of both."""
 
 _WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def new_correlation_id() -> str:
-    """A fresh one."""
+    """Return a new correlation id."""
     return uuid4().hex
 
 
 def accept_correlation_id(received: str | bytes | None) -> str:
-    """`received` when it is well-formed, else a fresh one: what others send ends up in our logs and headers."""
+    """Return `received` if it is well-formed, else a new id: a received id is written to our logs and headers."""
     if isinstance(received, str) and _WELL_FORMED.fullmatch(received):
         return received
     return new_correlation_id()
@@ -34,7 +32,7 @@ def accept_correlation_id(received: str | bytes | None) -> str:
 
 @contextmanager
 def correlated(identifier: str | bytes | None = None) -> Iterator[str]:
-    """Sets the correlation id for what runs inside, and yields it; a missing or malformed one is made anew."""
+    """Set the correlation id within the block and yield it; replace a missing or malformed one by a new one."""
     accepted = accept_correlation_id(identifier)
     token = correlation_id.set(accepted)
     try:
@@ -44,28 +42,28 @@ def correlated(identifier: str | bytes | None = None) -> Iterator[str]:
 
 
 def outgoing_metadata() -> tuple[tuple[str, str], ...]:
-    """Metadata (or HTTP headers) that passes the correlation id on, made anew outside of any call or job."""
+    """Return metadata (or HTTP headers) that pass on the correlation id; a new one outside of any call or job."""
     return ((CORRELATION_HEADER, correlation_id.get() or new_correlation_id()),)
 
 
-_ends_at: Final[ContextVar[float | None]] = ContextVar("call_deadline", default=None)
-"""Seconds of the monotonic clock."""
+_deadline: Final[ContextVar[float | None]] = ContextVar("call_deadline", default=None)
+"""Deadline of the caller, in seconds of the monotonic clock."""
 
 
 def remaining_seconds() -> float | None:
     """Return the seconds until the caller's deadline, 0 or less when it has passed; None: there is no deadline.
 
-    Tasks that a call starts inherit its deadline: work that outlives the call must not ask.
+    Tasks started by a call inherit its deadline: work that outlives the call must not use it.
     """
-    ends_at = _ends_at.get()
-    return None if ends_at is None else ends_at - time.monotonic()
+    deadline = _deadline.get()
+    return None if deadline is None else deadline - time.monotonic()
 
 
 @contextmanager
 def set_deadline(seconds: float | None) -> Iterator[None]:
-    """Set the deadline of what runs within the block; None: there is none."""
-    token = _ends_at.set(None if seconds is None else time.monotonic() + seconds)
+    """Set the deadline within the block to `seconds` from now; None: there is none."""
+    token = _deadline.set(None if seconds is None else time.monotonic() + seconds)
     try:
         yield
     finally:
-        _ends_at.reset(token)
+        _deadline.reset(token)
