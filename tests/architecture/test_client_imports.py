@@ -1,4 +1,4 @@
-"""The command line needs catalogsync-common without its extra `server`: only grpc, google and the standard library."""
+"""The command line needs catalogsync-common without its extra `server`: gRPC, protobuf, the standard library."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ async def watch_with_the_cli(address: str, sync_id: str) -> AsyncIterator[Sync]:
 async def watch_with_the_python_bff(address: str, sync_id: str) -> AsyncIterator[Sync]:
     follow = example()
     async with grpc.aio.insecure_channel(address, options=follow.CHANNEL_OPTIONS) as channel_:
-        async for sync in follow.follow(CatalogServiceStub(channel_), sync_id, silent_seconds=STALL_SECONDS):
+        async for sync in follow.watch(CatalogServiceStub(channel_), sync_id, stall_seconds=STALL_SECONDS):
             yield sync
 
 
@@ -106,4 +106,4 @@ def test_a_dead_connection_is_dropped_within_two_heartbeats(options: tuple[tuple
 
 
 def test_a_stream_counts_as_dead_after_two_missed_heartbeats() -> None:
-    assert RetryPolicy().stall_seconds == example().SILENT_SECONDS == 2 * HEARTBEAT_SECONDS
+    assert RetryPolicy().stall_seconds == example().STALL_SECONDS == 2 * HEARTBEAT_SECONDS
