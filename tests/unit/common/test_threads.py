@@ -39,11 +39,11 @@ async def test_a_second_cancel_still_waits_for_the_thread() -> None:
         release.wait()
         left.set()
 
-    asked = asyncio.Event()
-    task = asyncio.create_task(run_in_thread(work, on_cancel=asked.set))
+    stop_requested = asyncio.Event()
+    task = asyncio.create_task(run_in_thread(work, on_cancel=stop_requested.set))
     await asyncio.to_thread(entered.wait)
     task.cancel()
-    await asked.wait()
+    await stop_requested.wait()
     task.cancel()
     for _ in range(3):
         await asyncio.sleep(0)
