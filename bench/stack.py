@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aiohttp
 from catalogsync_cli.client import CatalogClient, open_catalog
-from catalogsync_cli.options import Options
+from catalogsync_cli.command import Options
 from catalogsync_cli.shop import ShopName
 from sqlalchemy.ext.asyncio import AsyncEngine
 

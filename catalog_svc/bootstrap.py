@@ -12,11 +12,11 @@ from uuid import uuid4
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
+from catalogsync_common.call_context import remaining_seconds
 from catalogsync_common.channel import open_channel
-from catalogsync_common.deadline import remaining_seconds
 from catalogsync_common.drain import Drain
-from catalogsync_common.metrics import CallMetrics, LoopMetrics, new_registry, serving_metrics
-from catalogsync_common.process import ended_within
+from catalogsync_common.metrics import CallMetrics, LoopMetrics, new_registry, serve_metrics
+from catalogsync_common.process import stop_deadline
 from catalogsync_common.server import GrpcServer, Service, build_server
 from catalogsync_common.supervisor import Loop, RestartPolicy, Supervisor
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -78,7 +78,7 @@ async def serve(
 
     Raises SettingsError, ListenError, LoopFailed, SchemaOutdated, EmbeddedUnavailable.
     """
-    with ended_within(settings.stop_bound) as begin_to_end:
+    with stop_deadline(settings.stop_timeout) as begin_to_end:
         async with running(settings, on_give_up=stop.set, restart_policy=restart_policy):
             await stop.wait()
             begin_to_end()
@@ -128,18 +128,18 @@ async def running(
         parts = _assemble(settings, engine, reads, channel, metrics)
         metrics.watch(lambda: parts.feed.follower_count)
         server = _server(settings, parts, CallMetrics(registry))
-        await stack.enter_async_context(serving_metrics(registry, settings.metrics_address))
+        await stack.enter_async_context(serve_metrics(registry, settings.metrics_address))
         port = await server.start()
         loops, serving = LoopMetrics(registry, service="catalog"), _Serving(server, metrics)
         supervisor = Supervisor(
             _loops(parts, serving, pings=pings, reads=reads),
             drain=parts.drain,
             set_healthy=serving.loops_turn,
-            on_failure=loops.failed,
+            on_failure=loops.count_failure,
             on_give_up=on_give_up,
             policy=restart_policy,
         )
-        loops.watch(supervisor.names)
+        loops.initialize(supervisor.names)
         background = asyncio.create_task(supervisor.run())
         background.add_done_callback(lambda _: on_give_up())
         try:
@@ -194,17 +194,17 @@ def _loops(parts: _Parts, serving: _Serving, *, pings: AsyncEngine, reads: Async
     """A turn of a loop is short, unless the database keeps it waiting or the loop rests."""
     drain, replace_reads = parts.drain, connection_replacer(reads)
     return (
-        Loop(name="feed", run=lambda beat: parts.feed.run(drain, beat), max_silence=_LONGEST_TURN),
-        Loop(name="worker", run=parts.worker.run, max_silence=_LONGEST_TURN),
-        Loop(name="job_cleanup", run=parts.cleanup.run, max_silence=_LONGEST_TURN),
-        Loop(name="scheduler", run=parts.scheduler.run, max_silence=2 * _LONGEST_TURN),
-        Loop(name="retention", run=parts.retention.run, max_silence=timedelta(hours=2)),
+        Loop(name="feed", run=lambda beat: parts.feed.run(drain, beat), heartbeat_timeout=_LONGEST_TURN),
+        Loop(name="worker", run=parts.worker.run, heartbeat_timeout=_LONGEST_TURN),
+        Loop(name="job_cleanup", run=parts.cleanup.run, heartbeat_timeout=_LONGEST_TURN),
+        Loop(name="scheduler", run=parts.scheduler.run, heartbeat_timeout=2 * _LONGEST_TURN),
+        Loop(name="retention", run=parts.retention.run, heartbeat_timeout=timedelta(hours=2)),
         Loop(
             name="readiness",
             run=lambda beat: watch_readiness(
                 pings, serving.database_answers, drain, beat, on_read_only=replace_reads
             ),
-            max_silence=_LONGEST_TURN,
+            heartbeat_timeout=_LONGEST_TURN,
         ),
     )
 
@@ -333,7 +333,7 @@ def _server(settings: CatalogSettings, parts: _Parts, meter: CallMetrics) -> Grp
         allow_insecure=settings.allow_insecure,
         settings_prefix="CATALOG_",
         meter=meter,
-        max_write=_LONGEST_WRITE,
+        write_timeout=_LONGEST_WRITE,
     )
 
 

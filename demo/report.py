@@ -9,8 +9,8 @@ from pathlib import Path
 from catalogsync.catalog.v1.catalog_service_pb2 import ListItemsRequest
 from catalogsync_cli.client import CatalogClient
 from catalogsync_cli.commands.items import ITEM_COLUMNS, item_row
-from catalogsync_cli.commands.shops import status_facts
-from catalogsync_cli.output import print_facts, print_table
+from catalogsync_cli.commands.shops import status_fields
+from catalogsync_cli.output import print_fields, print_table
 from rich.console import Console
 
 from demo.place import Place
@@ -24,7 +24,7 @@ async def show_catalogs(client: CatalogClient, outcomes: list[Outcome], console:
     """Each shop's status and its first items."""
     for outcome in outcomes:
         console.print(str(outcome.shop.name), style="bold", markup=False, highlight=False, soft_wrap=True)
-        print_facts(console, status_facts(outcome.status))
+        print_fields(console, status_fields(outcome.status))
         console.print()
         request = ListItemsRequest(shop=outcome.shop.name.for_catalog(), page_size=SHOWN_ITEMS)
         page = await client.list_items(request)

@@ -10,11 +10,10 @@ from uuid import uuid4
 
 from catalogsync.catalog.v1.catalog_service_pb2 import GetStatusResponse, Sync
 from catalogsync_cli.client import CatalogClient
-from catalogsync_cli.failed import CallFailed
-from catalogsync_cli.following import link_text
-from catalogsync_cli.progress import SyncBoard
-from catalogsync_cli.watching import Break
-from catalogsync_cli.wording import printable, state_name
+from catalogsync_cli.errors import CallFailed
+from catalogsync_cli.formatting import sanitize, state_name
+from catalogsync_cli.watch_client import Disconnect
+from catalogsync_cli.watch_view import ProgressView, disconnect_text
 from rich.console import Console
 
 from demo.stack import DemoShop
@@ -33,7 +32,7 @@ class Outcome:
         """What keeps the catalog from being complete; empty: it is."""
         found = []
         if self.sync.state != Sync.STATE_SUCCEEDED:
-            message = printable(self.sync.error.message)
+            message = sanitize(self.sync.error.message)
             found.append(f"its sync {state_name(self.sync)}{f': {message}' if message else ''}")
         counts = (
             ("products", self.status.product_count, self.shop.product_count),
@@ -49,7 +48,7 @@ class Outcome:
 
 async def sync_all(catalog: CatalogClient, shops: Iterable[DemoShop], console: Console) -> list[Outcome]:
     """Runs a full sync of each shop, all at once, on one board. Raises CallFailed."""
-    with SyncBoard(console) as board:
+    with ProgressView(console) as board:
         running = [asyncio.ensure_future(_sync_one(catalog, shop, board)) for shop in shops]
         try:
             ended = await asyncio.gather(*running)
@@ -59,7 +58,7 @@ async def sync_all(catalog: CatalogClient, shops: Iterable[DemoShop], console: C
     return [Outcome(shop=shop, sync=sync, status=await catalog.get_status(shop.name)) for shop, sync in ended]
 
 
-async def _sync_one(client: CatalogClient, shop: DemoShop, board: SyncBoard) -> tuple[DemoShop, Sync]:
+async def _sync_one(client: CatalogClient, shop: DemoShop, board: ProgressView) -> tuple[DemoShop, Sync]:
     try:
         sync = await _start(client, shop)
     except CallFailed as error:
@@ -76,14 +75,15 @@ async def _start(client: CatalogClient, shop: DemoShop) -> Sync:
     return await client.start_sync(shop.name, mode=Sync.MODE_FULL, request_id=str(uuid4()))
 
 
-async def _follow(client: CatalogClient, sync: Sync, board: SyncBoard) -> Sync:
-    board.show(sync)
+async def _follow(client: CatalogClient, sync: Sync, board: ProgressView) -> Sync:
+    board.update(sync)
 
-    def tell(link: Break | None) -> None:
-        board.note(sync.sync_id, link_text(link))
+    def on_connection(disconnect: Disconnect | None) -> None:
+        board.set_note(sync.sync_id, disconnect_text(disconnect))
 
     last = sync
-    async with aclosing(client.watch(sync.sync_id, after_revision=sync.revision, on_link=tell)) as snapshots:
+    watch = client.watch(sync.sync_id, after_revision=sync.revision, on_connection=on_connection)
+    async with aclosing(watch) as snapshots:
         async for last in snapshots:
-            board.show(last)
+            board.update(last)
     return last

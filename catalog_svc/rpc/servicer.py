@@ -12,7 +12,7 @@ from uuid import UUID
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
-from catalogsync_common.correlation import correlation_id
+from catalogsync_common.call_context import correlation_id
 
 from catalog_svc.domain.records import ItemPosition
 from catalog_svc.domain.sync import StartSyncCommand

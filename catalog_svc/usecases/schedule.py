@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from catalogsync_common.correlation import correlated, correlation_id
+from catalogsync_common.call_context import correlated, correlation_id
 from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 

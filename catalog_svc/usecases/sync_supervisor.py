@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from catalogsync_common.correlation import correlated
+from catalogsync_common.call_context import correlated
 from catalogsync_common.drain import Drain, ServerDraining
 
 from catalog_svc.domain.errors import LeaseLost, StorageUnavailable

@@ -62,7 +62,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "catalog_svc.domain": ("catalogsync_common.failure",),
     "catalog_svc.usecases": (
         "catalog_svc.domain",
-        "catalogsync_common.correlation",
+        "catalogsync_common.call_context",
         "catalogsync_common.drain",
         "catalogsync_common.failure",
         "catalogsync_common.supervisor",

@@ -1,4 +1,4 @@
-"""The one log line of a call."""
+"""The access log: one log line and one metrics update per call of a gRPC server."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ from google.rpc import status_pb2
 from catalogsync_common.failure import Failure
 from catalogsync_common.status import STATUS_CODES, to_status
 
-LOGGER: Final = logging.getLogger("catalogsync_common.calls")
+LOGGER: Final = logging.getLogger(__name__)
 
-_QUIET: Final = ("/grpc.health.", "/grpc.reflection.")
-"""Probes come every few seconds; their lines are for DEBUG, unless something broke."""
+_DEBUG_PREFIXES: Final = ("/grpc.health.", "/grpc.reflection.")
+"""Methods logged at DEBUG, unless they break: probes call them every few seconds."""
 
 
 class CallMeter(Protocol):
     """Counts calls."""
 
-    def began(self, method: str) -> None:
-        """A call of a method that exists."""
+    def call_started(self, method: str) -> None:
+        """A call of an existing method started."""
         ...
 
-    def ended(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
-        """The same call is over, whoever ended it."""
+    def call_ended(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
+        """The same call ended, whichever side ended it."""
         ...
 
 
-class InternalFailure(Failure):
-    """Something that nobody foresaw; what it was is in the log, under the same error_id."""
+class InternalError(Failure):
+    """An unexpected exception, which is in the log under the same error_id."""
 
     def __init__(self) -> None:
         self.error_id = uuid4().hex
         super().__init__(
-            f"Internal error {self.error_id}. This is for us to repair; tell support this id.",
+            f"Internal error {self.error_id}. Please report this id to support.",
             metadata={"error_id": self.error_id},
         )
 
 
-class CallLog:
-    """Learns how a call ended; tells `meter` and writes its line on leaving the context. Never holds a message of
-    the call."""
+class AccessLogEntry:
+    """The access log entry of one call: a context manager that writes the line and updates `meter` at its end.
+
+    An entry never contains a request or response message.
+    """
 
     def __init__(self, method: str, peer: str, correlation_id: str, meter: CallMeter | None = None) -> None:
         self._method = method
@@ -55,25 +57,28 @@ class CallLog:
         self._code = grpc.StatusCode.OK
         self._unexpected: BaseException | None = None
 
-    def ended(self, code: grpc.StatusCode) -> None:
-        """The call ended with a code that it chose itself, or that was chosen for it."""
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Set the code with which the call ended, by itself or from outside."""
         self._code = code
 
-    def failed(self, error: BaseException) -> status_pb2.Status:
-        """The status to send for an error; what is not a failure of a known reason tells nothing of itself."""
+    def set_error(self, error: BaseException) -> status_pb2.Status:
+        """Set the error that ended the call, and return the status to send.
+
+        An error that is not a Failure with a known reason becomes an InternalError, which reveals nothing of it.
+        """
         if isinstance(error, Failure) and error.reason in STATUS_CODES and error.reason != "INTERNAL":
             failure = error
         else:
-            failure = InternalFailure()
+            failure = InternalError()
             self._unexpected = error
             self._fields["error_id"] = failure.error_id
         self._code = STATUS_CODES[failure.reason]
         self._fields["reason"] = failure.reason
         return to_status(failure)
 
-    def __enter__(self) -> CallLog:
+    def __enter__(self) -> AccessLogEntry:
         if self._meter is not None:
-            self._meter.began(self._method)
+            self._meter.call_started(self._method)
         return self
 
     def __exit__(
@@ -81,7 +86,7 @@ class CallLog:
     ) -> None:
         seconds = monotonic() - self._started
         if self._meter is not None:
-            self._meter.ended(self._method, self._code, seconds)
+            self._meter.call_ended(self._method, self._code, seconds)
         LOGGER.log(
             self._level(),
             "%s %s",
@@ -94,4 +99,4 @@ class CallLog:
     def _level(self) -> int:
         if self._unexpected is not None:
             return logging.ERROR
-        return logging.DEBUG if self._method.startswith(_QUIET) else logging.INFO
+        return logging.DEBUG if self._method.startswith(_DEBUG_PREFIXES) else logging.INFO

@@ -1,3 +1,5 @@
+"""Formatting of syncs for people: progress, counts, rates, waiting reasons, summaries and notes."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
@@ -5,13 +7,13 @@ from typing import Any
 
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Progress, RecordCounts, Shop, Sync, Waiting
-from catalogsync_cli.wording import (
+from catalogsync_cli.formatting import (
     age_text,
     counts_text,
-    extent_text,
     has_ended,
-    pace_text,
-    printable,
+    progress_text,
+    rate_text,
+    sanitize,
     state_name,
     summary_lines,
     waiting_text,
@@ -28,14 +30,14 @@ def summary_text(sync: Sync) -> str:
 
 
 def waiting(reason: Waiting.Reason.ValueType, *, seconds: float | None = None, **fields: Any) -> Waiting:
-    told = Waiting(reason=reason, **fields)
+    message = Waiting(reason=reason, **fields)
     if seconds is not None:
-        told.until_time.FromDatetime(NOW + timedelta(seconds=seconds))
-    return told
+        message.until_time.FromDatetime(NOW + timedelta(seconds=seconds))
+    return message
 
 
 @pytest.mark.parametrize(
-    ("told", "text"),
+    ("waits_for", "text"),
     [
         (waiting(Waiting.REASON_THROTTLED, seconds=2.1), "throttled by the platform, 2.1 s"),
         (waiting(Waiting.REASON_THROTTLED, seconds=90), "throttled by the platform, 1:30"),
@@ -50,23 +52,23 @@ def waiting(reason: Waiting.Reason.ValueType, *, seconds: float | None = None, *
         (waiting(Waiting.REASON_CONNECTOR), "connector_svc does not answer"),
     ],
 )
-def test_a_waiting_sync_says_what_it_waits_for_and_how_long(told: Waiting, text: str) -> None:
-    assert waiting_text(told, NOW) == text
+def test_a_waiting_sync_shows_what_it_waits_for_and_how_long(waits_for: Waiting, text: str) -> None:
+    assert waiting_text(waits_for, NOW) == text
 
 
-def test_every_waiting_reason_of_the_contract_has_words() -> None:
+def test_every_waiting_reason_of_the_contract_has_a_text() -> None:
     for name, reason in Waiting.Reason.items():
         if reason != Waiting.REASON_UNSPECIFIED:
             assert name.removeprefix("REASON_") not in waiting_text(Waiting(reason=reason), NOW)
 
 
-def test_a_reason_newer_than_this_program_is_told_by_its_message_or_number() -> None:
+def test_an_unknown_waiting_reason_is_shown_by_its_message_or_number() -> None:
     newer: Any = 77
     assert waiting_text(Waiting(reason=newer, message="moon phase"), NOW) == "moon phase"
     assert waiting_text(Waiting(reason=newer), NOW) == "REASON_77"
 
 
-def test_a_state_newer_than_this_program_is_named_by_number_and_not_ended() -> None:
+def test_an_unknown_state_is_shown_by_its_number_and_counts_as_not_ended() -> None:
     newer: Any = 77
     sync = Sync(state=newer)
     assert state_name(sync) == "STATE_77"
@@ -92,34 +94,34 @@ def test_a_state_newer_than_this_program_is_named_by_number_and_not_ended() -> N
         (Progress(estimated_item_count=0), "0 of 0 items"),
     ],
 )
-def test_progress_is_told_against_the_estimate_where_there_is_one(progress: Progress, text: str) -> None:
-    assert extent_text(Sync(progress=progress)) == text
+def test_progress_is_shown_relative_to_the_estimate_if_there_is_one(progress: Progress, text: str) -> None:
+    assert progress_text(Sync(progress=progress)) == text
 
 
-def test_rate_and_time_left_are_left_out_when_unknown() -> None:
+def test_rate_and_time_left_are_omitted_when_unknown() -> None:
     sync = Sync(progress=Progress(items_per_second=1203.4))
-    assert pace_text(sync, NOW) == "1,203 items/s"
+    assert rate_text(sync, NOW) == "1,203 items/s"
     sync.progress.estimated_end_time.FromDatetime(NOW + timedelta(seconds=3725))
-    assert pace_text(sync, NOW) == "1,203 items/s, 1:02:05 left"
-    assert pace_text(Sync(), NOW) == ""
+    assert rate_text(sync, NOW) == "1,203 items/s, 1:02:05 left"
+    assert rate_text(Sync(), NOW) == ""
 
 
-def test_a_past_estimate_of_the_end_is_not_told_as_negative_time() -> None:
+def test_the_time_left_is_never_negative() -> None:
     sync = Sync()
     sync.progress.estimated_end_time.FromDatetime(NOW - timedelta(seconds=5))
-    assert pace_text(sync, NOW) == "0:00 left"
+    assert rate_text(sync, NOW) == "0:00 left"
 
 
-def test_counts_leave_out_what_is_rare_and_zero() -> None:
+def test_rare_counts_are_omitted_when_zero() -> None:
     items = RecordCounts(created_count=4000, unchanged_count=10)
     assert counts_text(Sync(progress=Progress(items=items))) == "4,000 created, 0 updated, 10 unchanged"
     items.deleted_count, items.set_aside_count = 3, 2
     assert counts_text(Sync(progress=Progress(items=items, issue_count=1))).endswith(
-        "3 deleted, 2 set aside, 1 issue"
+        "3 deleted, 2 rejected, 1 issue"
     )
 
 
-def test_the_summary_tells_counts_duration_and_average_rate() -> None:
+def test_the_summary_contains_counts_duration_and_average_rate() -> None:
     sync = Sync(shop=SHOP, state=Sync.STATE_SUCCEEDED)
     sync.progress.products.seen_count = 2000
     sync.progress.items.seen_count = sync.progress.items.created_count = 8100
@@ -131,15 +133,15 @@ def test_the_summary_tells_counts_duration_and_average_rate() -> None:
     )
 
 
-def test_the_summary_of_a_failed_sync_tells_message_and_reason() -> None:
+def test_the_summary_of_a_failed_sync_contains_message_and_reason() -> None:
     sync = Sync(shop=SHOP, state=Sync.STATE_FAILED)
     sync.error.message = "The shop is gone."
     sync.error.details.add().Pack(ErrorInfo(reason="SOURCE_NOT_FOUND", domain="catalogsync"))
     assert summary_text(sync).endswith("The shop is gone. (SOURCE_NOT_FOUND)")
 
 
-def test_strangers_texts_cannot_steer_the_terminal() -> None:
-    assert printable("a\x1b[2Jb\nc\u202ed\x9be") == "a [2Jb c d e"
+def test_control_characters_are_removed() -> None:
+    assert sanitize("a\x1b[2Jb\nc\u202ed\x9be") == "a [2Jb c d e"
 
 
 def ended(mode: Sync.Mode.ValueType, **progress: Any) -> Sync:
@@ -149,16 +151,16 @@ def ended(mode: Sync.Mode.ValueType, **progress: Any) -> Sync:
 def test_a_succeeded_sync_shows_no_estimate_and_no_percentage() -> None:
     counts = RecordCounts(seen_count=3996, created_count=3996)
     sync = ended(Sync.MODE_FULL, items=counts, estimated_item_count=4054)
-    assert extent_text(sync) == "3,996 items"
+    assert progress_text(sync) == "3,996 items"
     sync.state = Sync.STATE_FAILED
-    assert extent_text(sync) == "3,996 of 4,054 items (98 %)"
+    assert progress_text(sync) == "3,996 of 4,054 items (98 %)"
 
 
-def test_an_incremental_sync_that_changed_nothing_says_so() -> None:
+def test_an_incremental_sync_without_changes_shows_nothing_changed() -> None:
     sync = ended(Sync.MODE_INCREMENTAL)
     sync.start_time.FromDatetime(NOW)
     sync.end_time.FromDatetime(NOW + timedelta(seconds=0.9))
-    assert extent_text(sync) == "nothing changed"
+    assert progress_text(sync) == "nothing changed"
     assert summary_text(sync) == (
         "shopify:demo.myshopify.com SUCCEEDED: nothing changed since the last complete sync in 0.9 s"
     )
@@ -170,12 +172,12 @@ def test_an_incremental_sync_that_changed_nothing_says_so() -> None:
     assert "(3 items of 1 product compared, 1,200 products checked)" in summary_text(sync)
 
 
-def test_an_incremental_sync_tells_how_many_products_it_checked() -> None:
+def test_an_incremental_sync_shows_how_many_products_it_checked() -> None:
     progress = Progress(items=RecordCounts(seen_count=2, updated_count=2), checked_product_count=800)
     assert counts_text(Sync(progress=progress)) == "0 created, 2 updated, 0 unchanged, 800 products checked"
 
 
-def test_the_summary_is_followed_by_what_the_sync_could_not_see() -> None:
+def test_the_summary_is_followed_by_the_notes() -> None:
     sync = ended(Sync.MODE_FULL)
     sync.notes.extend(["Prices without a date are seen by full syncs only.", "No\nstock."])
     assert summary_lines(sync)[1:] == [
@@ -194,13 +196,13 @@ def test_the_summary_is_followed_by_what_the_sync_could_not_see() -> None:
         ended(Sync.MODE_INCREMENTAL, products=RecordCounts(set_aside_count=1)),
     ],
 )
-def test_nothing_changed_is_said_only_of_an_incremental_sync_without_a_change(sync: Sync) -> None:
-    assert "nothing changed" not in summary_text(sync) + extent_text(sync)
+def test_nothing_changed_is_shown_only_for_an_incremental_sync_without_changes(sync: Sync) -> None:
+    assert "nothing changed" not in summary_text(sync) + progress_text(sync)
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(-5, "0s ago"), (12, "12s ago"), (300, "5m ago"), (7300, "2h ago"), (200_000, "2d ago")],
 )
-def test_an_age_is_told_in_its_largest_unit(seconds: int, text: str) -> None:
+def test_an_age_is_shown_in_its_largest_unit(seconds: int, text: str) -> None:
     assert age_text(timedelta(seconds=seconds)) == text

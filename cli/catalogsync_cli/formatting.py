@@ -1,4 +1,4 @@
-"""The words and numbers in which a sync is told to a person; pure text, no terminal."""
+"""Formats syncs, progress, durations and errors as plain text for people; knows no terminal."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ V = TypeVar("V", bound=int)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
 
-class Extent(NamedTuple):
-    """How far a sync is, in the unit that the platform could estimate."""
+class ProgressExtent(NamedTuple):
+    """The progress of a sync, in the unit that the platform can estimate."""
 
     done: int
     total: int | None
+    """The estimate; None: there is none."""
     noun: str
+    """The unit: "items" or "products"."""
 
     @property
     def fraction(self) -> float | None:
-        """0 to 1; None when it cannot be told."""
+        """0 to 1; None when the total is unknown."""
         if self.total is None:
             return None
         return min(1.0, self.done / self.total) if self.total else 1.0
 
 
-def printable(text: str) -> str:
-    """The text on one line, without what could steer a terminal: titles and messages are written by strangers."""
+def sanitize(text: str) -> str:
+    """Return the text on one line without control characters: titles and messages come from third parties."""
     return _CONTROL.sub(" ", text).strip()
 
 
 def enum_name(name: Callable[[V], str], value: V, prefix: str) -> str:
-    """An enum value without its prefix; one that this program does not know yet, by its number."""
+    """Return an enum value's name without its prefix, or with its number when this version does not know it."""
     try:
         return name(value).removeprefix(prefix)
     except ValueError:
@@ -47,35 +49,35 @@ def enum_name(name: Callable[[V], str], value: V, prefix: str) -> str:
 
 
 def state_name(sync: Sync) -> str:
-    """RUNNING, SUCCEEDED, ..."""
+    """Return the state as RUNNING, SUCCEEDED, ..."""
     return enum_name(Sync.State.Name, sync.state, "STATE_")
 
 
 def has_ended(sync: Sync) -> bool:
-    """Whether nothing more will come. A state that this program does not know counts as not ended."""
+    """Return whether the sync is in a terminal state. A state unknown to this version counts as not ended."""
     return sync.state in ENDED
 
 
-def extent(sync: Sync) -> Extent:
-    """Items when the platform estimates items, else products, else items without a total."""
+def progress_extent(sync: Sync) -> ProgressExtent:
+    """Return items when the platform estimates items, else products, else items without a total."""
     progress = sync.progress
     items = progress.items.seen_count + progress.items.set_aside_count
     if progress.HasField("estimated_item_count"):
-        return Extent(items, progress.estimated_item_count, "items")
+        return ProgressExtent(items, progress.estimated_item_count, "items")
     if progress.HasField("estimated_product_count"):
         products = progress.products.seen_count + progress.products.set_aside_count
-        return Extent(products, progress.estimated_product_count, "products")
-    return Extent(items, None, "items")
+        return ProgressExtent(products, progress.estimated_product_count, "products")
+    return ProgressExtent(items, None, "items")
 
 
-def extent_text(sync: Sync) -> str:
-    """ "4,210 of 8,100 items (52 %)"; the number alone when the total is unknown or was too low.
+def progress_text(sync: Sync) -> str:
+    """Return "4,210 of 8,100 items (52 %)", or the number alone when the total is unknown or was too low.
 
-    A sync that SUCCEEDED has no estimate any more: "4,054 items", or "nothing changed".
+    The estimate of a sync that SUCCEEDED is ignored: "4,054 items", or "nothing changed".
     """
-    if found_nothing_new(sync):
+    if nothing_changed(sync):
         return "nothing changed"
-    done, total, noun = extent(sync)
+    done, total, noun = progress_extent(sync)
     if sync.state == Sync.STATE_SUCCEEDED:
         return plural(sync.progress.items.seen_count, "item")
     if total is None or done > total:
@@ -85,7 +87,7 @@ def extent_text(sync: Sync) -> str:
 
 
 def counts_text(sync: Sync) -> str:
-    """ "4,000 created, 200 updated, 10 unchanged", of items; what is zero and rare is left out."""
+    """Return "4,000 created, 200 updated, 10 unchanged" for items; rare counts are omitted when they are zero."""
     items = sync.progress.items
     parts = [
         f"{items.created_count:,} created",
@@ -93,40 +95,40 @@ def counts_text(sync: Sync) -> str:
         f"{items.unchanged_count:,} unchanged",
     ]
     parts += [f"{items.deleted_count:,} deleted"] if items.deleted_count else []
-    parts += [f"{items.set_aside_count:,} set aside"] if items.set_aside_count else []
+    parts += [f"{items.set_aside_count:,} rejected"] if items.set_aside_count else []
     parts += [plural(sync.progress.issue_count, "issue")] if sync.progress.issue_count else []
     checked = sync.progress.checked_product_count
     parts += [f"{plural(checked, 'product')} checked"] if checked else []
     return ", ".join(parts)
 
 
-def pace_text(sync: Sync, now: datetime) -> str:
-    """ "1,203 items/s, 0:03 left"; empty when neither is known."""
+def rate_text(sync: Sync, now: datetime) -> str:
+    """Return "1,203 items/s, 0:03 left", or "" when neither is known."""
     progress = sync.progress
     parts = []
     if progress.HasField("items_per_second"):
         parts.append(f"{progress.items_per_second:,.0f} items/s")
     if progress.HasField("estimated_end_time"):
-        left = utc(progress.estimated_end_time) - now
-        parts.append(f"{clock_text(max(left, timedelta()))} left")
+        left = to_datetime(progress.estimated_end_time) - now
+        parts.append(f"{duration_text(max(left, timedelta()))} left")
     return ", ".join(parts)
 
 
-def plain_text(sync: Sync, now: datetime) -> str:
-    """All on a running sync in one line: state, extent, pace, counts, what it waits for."""
-    parts = [extent_text(sync), pace_text(sync, now), counts_text(sync)]
+def status_line(sync: Sync, now: datetime) -> str:
+    """Return a running sync as one line: state, progress, rate, counts, what it waits for."""
+    parts = [progress_text(sync), rate_text(sync, now), counts_text(sync)]
     if sync.HasField("waiting"):
         parts.append(f"waiting: {waiting_text(sync.waiting, now)}")
     return f"{state_name(sync)} {'; '.join(part for part in parts if part)}"
 
 
 def waiting_text(waiting: Waiting, now: datetime) -> str:
-    """What the sync waits for and how long still: "throttled by the platform, 2.1 s"."""
-    return f"{_waited_for(waiting)}{_until(waiting, now)}"
+    """Return what the sync waits for and for how long: "throttled by the platform, 2.1 s"."""
+    return f"{_waiting_reason(waiting)}{_remaining_text(waiting, now)}"
 
 
-def _waited_for(waiting: Waiting) -> str:
-    message = printable(waiting.message)
+def _waiting_reason(waiting: Waiting) -> str:
+    message = sanitize(waiting.message)
     if waiting.reason == Waiting.REASON_PLATFORM_JOB:
         return _job_text(waiting) or message or "a job on the platform"
     known = {
@@ -147,25 +149,25 @@ def _job_text(waiting: Waiting) -> str:
     return f"bulk job {waiting.done_count:,}{total}"
 
 
-def _until(waiting: Waiting, now: datetime) -> str:
+def _remaining_text(waiting: Waiting, now: datetime) -> str:
     if not waiting.HasField("until_time"):
         return ""
-    seconds = (utc(waiting.until_time) - now).total_seconds()
+    seconds = (to_datetime(waiting.until_time) - now).total_seconds()
     if seconds <= 0:
         return ""
-    return f", {seconds:.1f} s" if seconds < 60 else f", {clock_text(timedelta(seconds=seconds))}"
+    return f", {seconds:.1f} s" if seconds < 60 else f", {duration_text(timedelta(seconds=seconds))}"
 
 
 def summary_lines(sync: Sync) -> list[str]:
-    """How the sync of a shop ended, with the shop's name; below it what the sync could not see or decide."""
+    """Return a line with the shop and the outcome of its sync, then one per note (what a sync could not see)."""
     return [
         f"{ShopName.of(sync.shop)} {outcome_text(sync)}",
-        *(f"  Note: {printable(note)}" for note in sync.notes),
+        *(f"  Note: {sanitize(note)}" for note in sync.notes),
     ]
 
 
-def found_nothing_new(sync: Sync) -> bool:
-    """Whether an incremental sync succeeded without a change to any stored record."""
+def nothing_changed(sync: Sync) -> bool:
+    """Return whether an incremental sync succeeded without changing any stored record."""
     counts = (sync.progress.products, sync.progress.items)
     return (
         sync.state == Sync.STATE_SUCCEEDED
@@ -176,48 +178,48 @@ def found_nothing_new(sync: Sync) -> bool:
 
 
 def outcome_text(sync: Sync) -> str:
-    """How a sync ended: state, counts, duration, average rate, and why when it failed."""
+    """Return how a sync ended: state, counts, duration, average rate, and the error if it failed."""
     items, products = sync.progress.items, sync.progress.products
-    if found_nothing_new(sync):
-        return f"{state_name(sync)}: {_nothing_new_text(sync)}"
+    if nothing_changed(sync):
+        return f"{state_name(sync)}: {_nothing_changed_text(sync)}"
     text = (
         f"{state_name(sync)}: {plural(items.seen_count, 'item')}"
-        f" of {plural(products.seen_count, 'product')}{_duration_text(sync)}: {counts_text(sync)}"
+        f" of {plural(products.seen_count, 'product')}{_elapsed_and_rate_text(sync)}: {counts_text(sync)}"
     )
     return f"{text}. {error_text(sync)}" if sync.HasField("error") else text
 
 
-def _nothing_new_text(sync: Sync) -> str:
-    """ "nothing changed since 2026-11-29 04:53:26Z (1,200 products checked) in 0.9 s"."""
+def _nothing_changed_text(sync: Sync) -> str:
+    """Return "nothing changed since 2026-11-29 04:53:26Z (1,200 products checked) in 0.9 s"."""
     progress = sync.progress
     seen, checked = progress.items.seen_count, progress.checked_product_count
-    looked_at = []
+    details = []
     if seen:
-        looked_at.append(f"{plural(seen, 'item')} of {plural(progress.products.seen_count, 'product')} compared")
+        details.append(f"{plural(seen, 'item')} of {plural(progress.products.seen_count, 'product')} compared")
     if checked:
-        looked_at.append(f"{plural(checked, 'product')} checked")
+        details.append(f"{plural(checked, 'product')} checked")
     if progress.issue_count:
-        looked_at.append(plural(progress.issue_count, "issue"))
+        details.append(plural(progress.issue_count, "issue"))
     known = sync.HasField("changes_since_time")
-    since = f"{utc(sync.changes_since_time):%Y-%m-%d %H:%M:%SZ}" if known else "the last complete sync"
-    details = f" ({', '.join(looked_at)})" if looked_at else ""
-    return f"nothing changed since {since}{details}{_length_text(sync)}"
+    since = f"{to_datetime(sync.changes_since_time):%Y-%m-%d %H:%M:%SZ}" if known else "the last complete sync"
+    in_brackets = f" ({', '.join(details)})" if details else ""
+    return f"nothing changed since {since}{in_brackets}{_elapsed_text(sync)}"
 
 
 def error_text(sync: Sync) -> str:
-    """The message of a failed sync and its reason: "the shop is gone (SOURCE_NOT_FOUND)"."""
-    message = printable(sync.error.message) or "no message"
+    """Return the message and reason of a failed sync: "the shop is gone (SOURCE_NOT_FOUND)"."""
+    message = sanitize(sync.error.message) or "no message"
     reason = error_reason(sync)
     return f"{message} ({reason})" if reason else message
 
 
 def error_reason(sync: Sync) -> str:
-    """The reason in the error's ErrorInfo; empty when it has none."""
-    return printable(error_info(sync).reason)
+    """Return the reason from the error's ErrorInfo, or ""."""
+    return sanitize(error_info(sync).reason)
 
 
 def error_info(sync: Sync) -> ErrorInfo:
-    """The ErrorInfo of the sync's error; an empty one when it has none."""
+    """Return the ErrorInfo of the sync's error, or an empty one."""
     info = ErrorInfo()
     for detail in sync.error.details:
         if detail.Unpack(info):
@@ -225,34 +227,34 @@ def error_info(sync: Sync) -> ErrorInfo:
     return info
 
 
-def _duration_text(sync: Sync) -> str:
-    seconds = _seconds(sync)
+def _elapsed_and_rate_text(sync: Sync) -> str:
+    seconds = _elapsed_seconds(sync)
     rate = f" ({sync.progress.items.seen_count / seconds:,.0f} items/s)" if seconds else ""
-    return f"{_length_text(sync)}{rate}"
+    return f"{_elapsed_text(sync)}{rate}"
 
 
-def _length_text(sync: Sync) -> str:
-    seconds = _seconds(sync)
+def _elapsed_text(sync: Sync) -> str:
+    seconds = _elapsed_seconds(sync)
     if seconds is None:
         return ""
-    return f" in {seconds:.1f} s" if seconds < 60 else f" in {clock_text(timedelta(seconds=seconds))}"
+    return f" in {seconds:.1f} s" if seconds < 60 else f" in {duration_text(timedelta(seconds=seconds))}"
 
 
-def _seconds(sync: Sync) -> float | None:
+def _elapsed_seconds(sync: Sync) -> float | None:
     if not (sync.HasField("start_time") and sync.HasField("end_time")):
         return None
-    return max(0.0, (utc(sync.end_time) - utc(sync.start_time)).total_seconds())
+    return max(0.0, (to_datetime(sync.end_time) - to_datetime(sync.start_time)).total_seconds())
 
 
-def clock_text(span: timedelta) -> str:
-    """ "0:03", "12:30", "1:02:30"."""
+def duration_text(span: timedelta) -> str:
+    """Return a duration as "0:03", "12:30" or "1:02:30"."""
     minutes, seconds = divmod(round(span.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def age_text(span: timedelta) -> str:
-    """ "12s ago", "5m ago", "3h ago", "2d ago"; a time yet to come by this machine's clock is "0s ago"."""
+    """Return "12s ago", "5m ago", "3h ago" or "2d ago"; a negative age, by a wrong clock, is "0s ago"."""
     seconds = max(0, int(span.total_seconds()))
     for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
         if seconds >= size:
@@ -261,15 +263,15 @@ def age_text(span: timedelta) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """ "1 item", "2,000 items"."""
+    """Return "1 item" or "2,000 items"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def utc(stamp: Timestamp) -> datetime:
-    """A timestamp as an aware datetime."""
+def to_datetime(stamp: Timestamp) -> datetime:
+    """Return a timestamp as an aware datetime in UTC."""
     return stamp.ToDatetime(UTC)
 
 
-def local_now() -> datetime:
-    """The time by this machine's clock."""
+def utc_now() -> datetime:
+    """Return the time of this machine's clock."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The watching client against a real server that dies, falls silent and refuses."""
+"""The watch client against a real server that is killed, stalls and rejects calls."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import grpc
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
 from catalogsync_cli.client import CatalogClient, open_catalog
-from catalogsync_cli.failed import CallFailed
-from catalogsync_cli.options import Options
-from catalogsync_cli.watching import Break, RetryPolicy
+from catalogsync_cli.command import Options
+from catalogsync_cli.errors import CallFailed
+from catalogsync_cli.watch_client import Disconnect, RetryPolicy
 
-from tests.fakes.catalog_service import CatalogServer, FakeCatalog, Refused
+from tests.fakes.catalog_service import CatalogServer, FailureWithReason, FakeCatalog
 from tests.unit.cli.conftest import eventually
 from tests.waiting import PATIENCE
 
-QUICK = RetryPolicy(stall=0.5, give_up=20, first_pause=0.05, longest_pause=0.2)
+QUICK = RetryPolicy(stall_seconds=0.5, give_up_seconds=20, initial_backoff_seconds=0.05, max_backoff_seconds=0.2)
 
 
 @pytest.fixture
@@ -29,38 +29,38 @@ async def client(server: CatalogServer) -> AsyncIterator[CatalogClient]:
 
 
 class Watching:
-    """A watcher in a task of its own."""
+    """A watch in a task of its own."""
 
     def __init__(
-        self, client: CatalogClient, sync: Sync, *, patience: RetryPolicy = QUICK, after: int = 0
+        self, client: CatalogClient, sync: Sync, *, retry_policy: RetryPolicy = QUICK, after: int = 0
     ) -> None:
         self.seen: list[Sync] = []
-        self.links: list[Break | None] = []
+        self.connections: list[Disconnect | None] = []
         self._snapshots = client.watch(
-            sync.sync_id, after_revision=after, on_link=self.links.append, patience=patience
+            sync.sync_id, after_revision=after, on_connection=self.connections.append, retry_policy=retry_policy
         )
-        self.task = asyncio.ensure_future(self._follow())
+        self.task = asyncio.ensure_future(self._collect())
 
     @property
     def revisions(self) -> list[int]:
         return [sync.revision for sync in self.seen]
 
-    async def _follow(self) -> None:
+    async def _collect(self) -> None:
         async with aclosing(self._snapshots) as snapshots:
             async for sync in snapshots:
                 self.seen.append(sync)
 
-    async def end(self) -> None:
+    async def wait(self) -> None:
         async with asyncio.timeout(PATIENCE):
             await self.task
 
 
-def watches(catalog: FakeCatalog) -> list[int]:
-    """after_revision of each WatchSync call."""
+def watch_requests(catalog: FakeCatalog) -> list[int]:
+    """Return after_revision of each WatchSync call."""
     return [request.after_revision for method, request, _ in catalog.requests if method == "WatchSync"]
 
 
-async def test_a_watch_shows_the_present_and_ends_with_the_terminal_snapshot(
+async def test_a_watch_yields_the_current_snapshot_and_ends_with_the_terminal_one(
     catalog: FakeCatalog, client: CatalogClient, shop: Shop
 ) -> None:
     sync = catalog.add_sync(shop)
@@ -69,92 +69,96 @@ async def test_a_watch_shows_the_present_and_ends_with_the_terminal_snapshot(
     await catalog.change(sync.sync_id, state=Sync.STATE_RUNNING)
     await eventually(lambda: watching.revisions == [1, 2])
     await catalog.change(sync.sync_id, state=Sync.STATE_SUCCEEDED)
-    await watching.end()
+    await watching.wait()
     assert watching.revisions == [1, 2, 3]
     assert watching.seen[-1].state == Sync.STATE_SUCCEEDED
 
 
-async def test_an_end_that_came_while_the_server_was_dead_is_not_missed(
+async def test_a_terminal_snapshot_during_a_server_outage_is_not_missed(
     server: CatalogServer, client: CatalogClient, shop: Shop
 ) -> None:
     sync = server.fake.add_sync(shop)
     watching = Watching(client, sync)
     await eventually(lambda: watching.revisions == [1])
-    await server.die()
-    await eventually(lambda: len(watching.links) > 0)
+    await server.kill()
+    await eventually(lambda: len(watching.connections) > 0)
     await server.fake.change(sync.sync_id, state=Sync.STATE_RUNNING)
     await server.fake.change(sync.sync_id, state=Sync.STATE_SUCCEEDED)
     await server.start()
-    await watching.end()
+    await watching.wait()
     assert watching.revisions == [1, 3]
     assert watching.seen[-1].state == Sync.STATE_SUCCEEDED
-    assert watching.links[-1] is None
+    assert watching.connections[-1] is None
 
 
-async def test_a_reconnect_goes_on_after_the_last_revision_and_repeats_none(
+async def test_a_reconnect_continues_after_the_last_revision_and_repeats_none(
     server: CatalogServer, client: CatalogClient, shop: Shop
 ) -> None:
     sync = server.fake.add_sync(shop)
     watching = Watching(client, sync)
     for revision in range(2, 7):
-        await eventually(lambda: len(watching.seen) > 0 and watching.links[-1:] in ([], [None]))
-        await server.die()
+        await eventually(lambda: len(watching.seen) > 0 and watching.connections[-1:] in ([], [None]))
+        await server.kill()
         await server.fake.change(sync.sync_id, state=Sync.STATE_RUNNING)
         await server.start()
         await eventually(lambda now=revision: watching.revisions[-1] == now)  # type: ignore[misc]
     await server.fake.change(sync.sync_id, state=Sync.STATE_SUCCEEDED)
-    await watching.end()
+    await watching.wait()
     assert watching.revisions == [1, 2, 3, 4, 5, 6, 7]
-    assert set(watches(server.fake)) == {0, 1, 2, 3, 4, 5}
+    assert set(watch_requests(server.fake)) == {0, 1, 2, 3, 4, 5}
 
 
 @pytest.mark.parametrize(
     "reason", ["STREAM_EXPIRED", "SERVER_DRAINING", "STORAGE_UNAVAILABLE", "TOO_MANY_WATCHERS"]
 )
-async def test_a_refusal_that_asks_to_call_again_is_followed_by_another_call(
+async def test_a_transient_error_is_retried(
     catalog: FakeCatalog, client: CatalogClient, shop: Shop, reason: str
 ) -> None:
     sync = catalog.add_sync(shop, state=Sync.STATE_SUCCEEDED)
-    # More than gRPC itself would repeat.
-    catalog.refusals["WatchSync"] = [Refused(reason, retry_after=timedelta(milliseconds=10)) for _ in range(6)]
-    watching = Watching(client, sync, patience=RetryPolicy(first_pause=0.01, longest_pause=0.01))
-    await watching.end()
+    # More than gRPC itself would retry.
+    catalog.errors["WatchSync"] = [
+        FailureWithReason(reason, retry_after=timedelta(milliseconds=10)) for _ in range(6)
+    ]
+    watching = Watching(
+        client, sync, retry_policy=RetryPolicy(initial_backoff_seconds=0.01, max_backoff_seconds=0.01)
+    )
+    await watching.wait()
     assert watching.revisions == [1]
 
 
-async def test_the_pause_is_never_shorter_than_the_server_asked_for(
+async def test_the_backoff_is_never_shorter_than_the_server_asked_for(
     catalog: FakeCatalog, client: CatalogClient, shop: Shop
 ) -> None:
     sync = catalog.add_sync(shop, state=Sync.STATE_SUCCEEDED)
-    catalog.refusals["WatchSync"] = [Refused("TOO_MANY_WATCHERS", retry_after=timedelta(seconds=0.4))]
+    catalog.errors["WatchSync"] = [FailureWithReason("TOO_MANY_WATCHERS", retry_after=timedelta(seconds=0.4))]
     watching = Watching(client, sync)
-    await watching.end()
-    first = watching.links[0]
+    await watching.wait()
+    first = watching.connections[0]
     assert first is not None
-    assert first.pause >= 0.4
+    assert first.backoff_seconds >= 0.4
 
 
-async def test_a_silent_stream_is_dropped_and_opened_again(
+async def test_a_stalled_stream_is_dropped_and_opened_again(
     catalog: FakeCatalog, client: CatalogClient, shop: Shop
 ) -> None:
-    catalog.silent = True
+    catalog.stalled = True
     sync = catalog.add_sync(shop, state=Sync.STATE_SUCCEEDED)
     watching = Watching(client, sync)
-    await eventually(lambda: len(watches(catalog)) >= 2)
-    catalog.silent = False
-    await watching.end()
+    await eventually(lambda: len(watch_requests(catalog)) >= 2)
+    catalog.stalled = False
+    await watching.wait()
     assert watching.revisions == [1]
 
 
-async def test_a_cancelled_that_nobody_asked_for_is_a_broken_stream(
+async def test_a_cancelled_status_from_the_server_counts_as_a_broken_stream(
     catalog: FakeCatalog, client: CatalogClient, shop: Shop
 ) -> None:
     sync = catalog.add_sync(shop, state=Sync.STATE_SUCCEEDED)
     catalog.cancels_next_watch = True
     watching = Watching(client, sync)
-    await watching.end()
+    await watching.wait()
     assert watching.revisions == [1]
-    first = watching.links[0]
+    first = watching.connections[0]
     assert first is not None
     assert first.failure.code is grpc.StatusCode.CANCELLED
 
@@ -165,53 +169,51 @@ async def test_a_stream_that_ends_with_ok_too_early_is_opened_again(
     sync = catalog.add_sync(shop)
     catalog.ends_next_watch = True
     watching = Watching(client, sync)
-    await eventually(lambda: len(watches(catalog)) == 2)
+    await eventually(lambda: len(watch_requests(catalog)) == 2)
     await catalog.change(sync.sync_id, state=Sync.STATE_CANCELLED)
-    await watching.end()
+    await watching.wait()
     assert watching.seen[-1].state == Sync.STATE_CANCELLED
 
 
-async def test_a_catalog_restored_from_a_backup_is_watched_from_its_present(
+async def test_after_a_restore_from_backup_the_watch_starts_at_the_current_revision(
     catalog: FakeCatalog, client: CatalogClient, shop: Shop
 ) -> None:
     sync = catalog.add_sync(shop, state=Sync.STATE_SUCCEEDED)
     watching = Watching(client, sync, after=40)
-    await watching.end()
-    assert watches(catalog) == [40, 0]
+    await watching.wait()
+    assert watch_requests(catalog) == [40, 0]
     assert watching.revisions == [1]
 
 
-async def test_a_sync_that_has_ended_shows_its_end_also_to_who_has_seen_that_revision(
+async def test_the_terminal_snapshot_is_yielded_even_if_its_revision_was_seen(
     catalog: FakeCatalog, client: CatalogClient, shop: Shop
 ) -> None:
     sync = catalog.add_sync(shop, state=Sync.STATE_SUCCEEDED)
     watching = Watching(client, sync, after=sync.revision)
-    await watching.end()
+    await watching.wait()
     assert watching.revisions == [1]
-    assert len(watches(catalog)) == 1
+    assert len(watch_requests(catalog)) == 1
 
 
-async def test_an_error_that_no_repetition_mends_is_raised_at_once(
-    catalog: FakeCatalog, client: CatalogClient
-) -> None:
+async def test_a_permanent_error_is_raised_at_once(catalog: FakeCatalog, client: CatalogClient) -> None:
     with pytest.raises(CallFailed) as raised:
-        await Watching(client, Sync(sync_id="unknown")).end()
+        await Watching(client, Sync(sync_id="unknown")).wait()
     assert raised.value.failure.reason == "SYNC_NOT_FOUND"
-    assert len(watches(catalog)) == 1
+    assert len(watch_requests(catalog)) == 1
 
 
-async def test_patience_ends_when_nothing_comes_for_long(
+async def test_a_watch_gives_up_when_no_message_arrives_for_long(
     server: CatalogServer, client: CatalogClient, shop: Shop
 ) -> None:
     sync = server.fake.add_sync(shop)
-    await server.die()
-    patience = RetryPolicy(give_up=0.5, first_pause=0.1, longest_pause=0.1)
+    await server.kill()
+    retry_policy = RetryPolicy(give_up_seconds=0.5, initial_backoff_seconds=0.1, max_backoff_seconds=0.1)
     with pytest.raises(CallFailed) as raised:
-        await Watching(client, sync, patience=patience).end()
+        await Watching(client, sync, retry_policy=retry_policy).wait()
     assert raised.value.failure.code is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_leaving_a_watch_early_ends_its_call_on_the_server(
+async def test_closing_a_watch_early_cancels_its_call_on_the_server(
     catalog: FakeCatalog, client: CatalogClient, shop: Shop
 ) -> None:
     sync = catalog.add_sync(shop)
@@ -222,12 +224,12 @@ async def test_leaving_a_watch_early_ends_its_call_on_the_server(
     await eventually(lambda: catalog.watcher_count == 0)
 
 
-async def test_cancelling_the_watcher_is_passed_on_and_ends_its_call(
+async def test_cancelling_a_watch_cancels_its_call_on_the_server(
     catalog: FakeCatalog, client: CatalogClient, shop: Shop
 ) -> None:
     watching = Watching(client, catalog.add_sync(shop))
     await eventually(lambda: watching.revisions == [1])
     watching.task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await watching.end()
+        await watching.wait()
     await eventually(lambda: catalog.watcher_count == 0)
