@@ -45,17 +45,17 @@ from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.syncs import SyncStore
-from catalog_svc.usecases.change_sync import ChangeSync
-from catalog_svc.usecases.platform_job_cleanup import PlatformJobCleanup
+from catalog_svc.usecases.sync_commands import ChangeSync
+from catalog_svc.usecases.sync_commands import PlatformJobCleanup
 from catalog_svc.usecases.ports import ProductSource, SyncCommands
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.retention import Retention, RetentionPolicy
 from catalog_svc.usecases.retry_policy import RunConfig
-from catalog_svc.usecases.schedule import SchedulePace, Scheduler
-from catalog_svc.usecases.set_schedule import SetSchedule
+from catalog_svc.usecases.scheduler import SchedulePace, Scheduler
+from catalog_svc.usecases.scheduler import SetSchedule
 from catalog_svc.usecases.sync_commands import StartSync
 from catalog_svc.usecases.sync_hub import SyncFeed
-from catalog_svc.usecases.sync_supervisor import SyncSupervisor
+from catalog_svc.usecases.worker import SyncSupervisor
 from catalog_svc.usecases.watch_sync import FollowSync, WatchLimits
 from catalog_svc.usecases.worker import Worker
 

@@ -10,7 +10,7 @@ from catalog_svc.domain.schedule import ScheduleDefaults, ShopSchedule
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import ShopStatus
 from catalog_svc.usecases.ports import Items, Platforms, Schedules, Shops, Syncs
-from catalog_svc.usecases.supported import check_supported
+from catalog_svc.usecases.sync_commands import check_supported
 
 
 class ReadCatalog:

@@ -25,7 +25,7 @@ from catalog_svc.domain.source import (
 )
 from catalog_svc.domain.sync import Lease, Sync, SyncMode
 from catalog_svc.usecases.ports import ProductSource, Sweeps
-from catalog_svc.usecases.read_ahead import ReadAhead
+from catalog_svc.usecases.prefetch import ReadAhead
 
 _PAGE_PRODUCTS = 10_000
 """Ids held at a time. Each page costs one look through the shop's products, whatever it finds."""

@@ -1,4 +1,6 @@
-"""One sync between claim and end: fetch and store overlap, every step is conditional on the lease."""
+"""One sync between claim and end: fetch and store overlap, every step is conditional on the lease.
+
+Whether a pass brought everything."""
 
 from __future__ import annotations
 
@@ -10,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-
 from catalog_svc.domain.errors import (
     SourceFailed,
     SourceIncomplete,
@@ -21,13 +22,15 @@ from catalog_svc.domain.errors import (
 from catalog_svc.domain.progress import RateMeter, Waiting, WaitReason
 from catalog_svc.domain.source import SourceBatch, SourceEnd, SourceHeader, SourceRequest
 from catalog_svc.domain.sync import ClaimedSync, Sync, SyncError, SyncMode, SyncState
-from catalog_svc.usecases.completeness import check_complete
 from catalog_svc.usecases.fair_share import FairShareThrottle, Turn
 from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps
-from catalog_svc.usecases.read_ahead import ReadAhead
+from catalog_svc.usecases.prefetch import ReadAhead
 from catalog_svc.usecases.reconciliation import Reconciliation
 from catalog_svc.usecases.retry_policy import RetryPolicy, RunConfig, TransactionSize
 from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.domain.errors import SourceCountMismatch
+from catalog_svc.domain.source import SourceEnd
+from catalog_svc.domain.sync import Sync
 
 _log = logging.getLogger(__name__)
 
@@ -281,3 +284,19 @@ def about(claimed: ClaimedSync) -> dict[str, object]:
 def _counts(sync: Sync) -> dict[str, object]:
     progress = sync.progress
     return {"products": progress.products.seen, "items": progress.items.seen, "issues": progress.issue_count}
+
+
+def check_complete(sync: Sync, end: SourceEnd) -> None:
+    """Raises SourceCountMismatch when less was stored than the source sent, or sent than its platform counts.
+
+    More is possible: a product removed while it was read, or read again after a break.
+    """
+    products = sync.progress.products
+    # Products that were sent and could not be stored as they came are counted as set aside.
+    accounted = products.seen + products.rejected
+    if accounted < end.emitted_count:
+        raise SourceCountMismatch(what="products were sent", expected=end.emitted_count, received=accounted)
+    if accounted < end.source_count:
+        raise SourceCountMismatch(
+            what="products are counted by the platform", expected=end.source_count, received=accounted
+        )

@@ -27,7 +27,7 @@ from catalog_svc.storage.syncs import SyncStore
 from catalog_svc.usecases.ports import ProductSource
 from catalog_svc.usecases.retry_policy import RunConfig
 from catalog_svc.usecases.sync_hub import SyncFeed
-from catalog_svc.usecases.sync_supervisor import SyncSupervisor
+from catalog_svc.usecases.worker import SyncSupervisor
 from tests.fakes.product_source import WATERMARK
 from tests.waiting import found
 from tests.waiting import until as until

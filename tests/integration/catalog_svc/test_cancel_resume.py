@@ -18,7 +18,7 @@ from catalog_svc.domain.errors import (
     SyncNotResumable,
 )
 from catalog_svc.domain.sync import Sync, SyncState, SyncTrigger
-from catalog_svc.usecases.change_sync import ChangeSync
+from catalog_svc.usecases.sync_commands import ChangeSync
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
 from tests.waiting import within_patience

@@ -21,8 +21,8 @@ from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync
 from catalog_svc.source.connector import ConnectorSource
 from catalog_svc.source.jobs import ConnectorJobs
-from catalog_svc.usecases.change_sync import ChangeSync
-from catalog_svc.usecases.platform_job_cleanup import PlatformJobCleanup
+from catalog_svc.usecases.sync_commands import ChangeSync
+from catalog_svc.usecases.sync_commands import PlatformJobCleanup
 from catalog_svc.usecases.ports import PlatformJobs
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.product import Product, Variant

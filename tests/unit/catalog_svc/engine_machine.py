@@ -21,7 +21,7 @@ from catalog_svc.domain.errors import (
 )
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
-from catalog_svc.usecases.change_sync import ChangeSync
+from catalog_svc.usecases.sync_commands import ChangeSync
 from tests.fakes.changing_shop import ChangingShop
 from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
 from tests.fakes.memory_state import SyncRow

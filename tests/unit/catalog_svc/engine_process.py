@@ -11,7 +11,7 @@ from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync
 from catalog_svc.usecases.retry_policy import RunConfig
 from catalog_svc.usecases.sync_hub import SyncFeed
-from catalog_svc.usecases.sync_supervisor import SyncSupervisor
+from catalog_svc.usecases.worker import SyncSupervisor
 from tests.fakes.changing_shop import ChangingShop, SteppedReader
 from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink

@@ -1,4 +1,6 @@
-"""Starting what is due: each replica looks, the database decides who starts it."""
+"""Starting what is due: each replica looks, the database decides who starts it.
+
+Saying how often a shop is synced without being asked."""
 
 from __future__ import annotations
 
@@ -9,18 +11,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-
 from catalogsync_common.correlation import correlated, correlation_id
 from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
-
 from catalog_svc.domain.errors import RequestIdReused, StorageUnavailable, SyncAlreadyRunning
 from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncTrigger
 from catalog_svc.usecases.ports import Schedules, SyncCommands
+from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ShopSchedule
+from catalog_svc.domain.shop import ShopKey
+from catalog_svc.usecases.ports import Schedules
+from catalog_svc.usecases.read_catalog import ReadCatalog
 
 _log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SchedulePace:
@@ -138,3 +141,18 @@ class Scheduler:
 
     async def _rest(self) -> None:
         await asyncio.sleep(self._pace.poll_every.total_seconds() * random.uniform(0.7, 1.3))
+
+
+class SetSchedule:
+    """Changes a registered shop's schedule."""
+
+    def __init__(self, *, read: ReadCatalog, schedules: Schedules, defaults: ScheduleDefaults) -> None:
+        self._read = read
+        self._schedules = schedules
+        self._defaults = defaults
+
+    async def __call__(self, key: ShopKey, change: ScheduleChange) -> ShopSchedule:
+        """What is in effect now. Raises ShopNotFound."""
+        shop = await self._read.shop(key)
+        await self._schedules.change(shop, change, self._defaults)
+        return await self._read.schedule(key)

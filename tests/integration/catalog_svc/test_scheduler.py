@@ -20,8 +20,8 @@ from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.usecases.read_catalog import ReadCatalog
-from catalog_svc.usecases.schedule import SchedulePace, Scheduler
-from catalog_svc.usecases.set_schedule import SetSchedule
+from catalog_svc.usecases.scheduler import SchedulePace, Scheduler
+from catalog_svc.usecases.scheduler import SetSchedule
 from tests.fakes.known_platforms import KnownPlatforms
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld, until
