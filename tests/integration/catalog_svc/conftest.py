@@ -26,8 +26,10 @@ from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.syncs import SyncStore
 from catalog_svc.usecases.ports import ProductSource
 from catalog_svc.usecases.retry_policy import RunConfig
+from catalog_svc.usecases.sync_execution import SyncDependencies
 from catalog_svc.usecases.sync_hub import SyncFeed
 from catalog_svc.usecases.worker import SyncSupervisor
+from tests.fakes.null_metrics import NullSyncMetrics
 from tests.fakes.product_source import WATERMARK
 from tests.waiting import found
 from tests.waiting import until as until
@@ -73,23 +75,24 @@ class CatalogWorld:
         self.feed = RecordingFeed(self.syncs)
         self.published = self.feed.published
 
-    def runner(self, source: ProductSource, **limits: Any) -> SyncSupervisor:
-        """A runner that reads from `source`."""
+    def supervisor(self, source: ProductSource, **config: Any) -> SyncSupervisor:
+        """Return a supervisor whose syncs read from `source`, with short delays."""
         quick: dict[str, Any] = {
-            "renew_every": timedelta(seconds=5),
+            "renew_interval": timedelta(seconds=5),
             "max_retry_delay": timedelta(milliseconds=20),
         }
-        return SyncSupervisor(
+        dependencies = SyncDependencies(
             leases=self.leases,
             batches=self.batches,
             source=source,
             sweeps=self.sweeps,
             feed=self.feed,
-            drain=self.drain,
-            limits=RunConfig(**(quick | limits)),
+            metrics=NullSyncMetrics(),
+            config=RunConfig(**(quick | config)),
         )
+        return SyncSupervisor(dependencies, drain=self.drain)
 
-    async def order(self, shop: ShopKey = SHOP, mode: SyncMode = SyncMode.FULL, **more: Any) -> Sync:
+    async def create_sync(self, shop: ShopKey = SHOP, mode: SyncMode = SyncMode.FULL, **more: Any) -> Sync:
         """A PENDING sync."""
         return await self.commands.start(
             StartSyncCommand(shop=shop, mode=mode, overlap=timedelta(minutes=5), **more)
@@ -105,11 +108,11 @@ class CatalogWorld:
 
         return await found(claim)
 
-    async def sync(self, source: ProductSource, mode: SyncMode = SyncMode.FULL, **limits: Any) -> Sync:
-        """A whole sync, from order to end."""
-        ordered = await self.order(mode=mode)
-        await self.runner(source, **limits).run(await self.claim())
-        return await self.syncs.get(ordered.sync_id)
+    async def sync(self, source: ProductSource, mode: SyncMode = SyncMode.FULL, **config: Any) -> Sync:
+        """Create a sync, run it to its end, and return it."""
+        created = await self.create_sync(mode=mode)
+        await self.supervisor(source, **config).run(await self.claim())
+        return await self.syncs.get(created.sync_id)
 
     async def rows(self, query: str, **values: object) -> list[Mapping[Any, Any]]:
         """What a query of the test's own finds."""

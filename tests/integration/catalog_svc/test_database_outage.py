@@ -22,6 +22,7 @@ from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.usecases.worker import Worker
 from tests.conftest import execute
+from tests.fakes.null_metrics import NullSyncMetrics
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 from tests.waiting import found, turns, until, within_patience
@@ -110,7 +111,7 @@ async def test_an_end_that_others_see_before_its_run_hears_of_it_is_still_the_ru
     monkeypatch.setattr(world.leases, "renew", renewing)
     polling = asyncio.create_task(world.feed.run(world.drain))
     with caplog.at_level(logging.INFO):
-        sync = await world.sync(shop_of(3), renew_every=timedelta(milliseconds=20), **QUICK)
+        sync = await world.sync(shop_of(3), renew_interval=timedelta(milliseconds=20), **QUICK)
     world.drain.start()
     await polling
     assert sync.state is SyncState.SUCCEEDED
@@ -209,7 +210,7 @@ async def test_an_outage_after_the_end_of_a_sync_changes_nothing_of_it(
     assert sync.state is SyncState.SUCCEEDED
     logged = [record.getMessage() for record in caplog.records]
     assert "sync succeeded" in logged
-    assert not [message for message in logged if "lost to another replica" in message]
+    assert not [message for message in logged if "lease lost" in message]
 
 
 async def test_syncs_go_on_by_themselves_when_a_read_only_database_takes_writes_again(
@@ -219,14 +220,16 @@ async def test_syncs_go_on_by_themselves_when_a_read_only_database_takes_writes_
     name = make_url(database_url).database
     source = shop_of(4)
     source.hold = asyncio.Event()
-    begun, waiting = await world.order(), await world.order(ShopKey("shopify", "waiting.myshopify.com"))
+    running = await world.create_sync()
+    pending = await world.create_sync(ShopKey("shopify", "pending.myshopify.com"))
     worker = Worker(
         leases=world.leases,
-        runner=world.runner(source, **QUICK),
+        supervisor=world.supervisor(source, **QUICK),
         drain=world.drain,
         max_running=1,
         max_per_platform=1,
-        poll_every=timedelta(milliseconds=50),
+        poll_interval=timedelta(milliseconds=50),
+        metrics=NullSyncMetrics(),
     )
     working = asyncio.create_task(worker.run())
     await until(lambda: any(sync.progress.products.seen for sync in world.published))
@@ -237,12 +240,12 @@ async def test_syncs_go_on_by_themselves_when_a_read_only_database_takes_writes_
     await execute(postgres_url, f"ALTER DATABASE {name} RESET default_transaction_read_only")
 
     async def both_ended() -> bool | None:
-        states = [(await world.syncs.get(sync.sync_id)).state for sync in (begun, waiting)]
+        states = [(await world.syncs.get(sync.sync_id)).state for sync in (running, pending)]
         return True if all(state.ended for state in states) else None
 
     await found(both_ended)
     world.drain.start()
     await working
-    for sync in (begun, waiting):
+    for sync in (running, pending):
         ended = await world.syncs.get(sync.sync_id)
         assert (ended.state, ended.attempt_count) == (SyncState.SUCCEEDED, 1)

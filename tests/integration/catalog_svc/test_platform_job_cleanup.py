@@ -21,14 +21,14 @@ from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync
 from catalog_svc.source.connector import ConnectorSource
 from catalog_svc.source.jobs import ConnectorJobs
-from catalog_svc.usecases.sync_commands import ChangeSync
-from catalog_svc.usecases.sync_commands import PlatformJobCleanup
 from catalog_svc.usecases.ports import PlatformJobs
+from catalog_svc.usecases.sync_commands import ChangeSync, PlatformJobCleanup
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.product import Product, Variant
 from connector_svc.platforms.lookup import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
+from tests.fakes.null_metrics import NullSyncMetrics
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
 from tests.waiting import PATIENCE, settled
 
@@ -51,15 +51,15 @@ async def connector(platform: ListedPlatform) -> AsyncIterator[grpc.aio.Channel]
 
 @asynccontextmanager
 async def abandoning(
-    world: CatalogWorld, jobs: PlatformJobs, *, patience: float = 30
+    world: CatalogWorld, jobs: PlatformJobs, *, timeout_seconds: float = 30
 ) -> AsyncIterator[PlatformJobCleanup]:
     drain = Drain()
     cleanup = PlatformJobCleanup(
         syncs=world.syncs,
         jobs=jobs,
         drain=drain,
-        patience=timedelta(seconds=patience),
-        pause=timedelta(milliseconds=10),
+        timeout=timedelta(seconds=timeout_seconds),
+        retry_delay=timedelta(milliseconds=10),
     )
     running = asyncio.create_task(cleanup.run())
     yield cleanup
@@ -84,14 +84,14 @@ class Jobs:
 
 async def stopped(world: CatalogWorld) -> Sync:
     """A cancelled sync that had stored a batch."""
-    ordered = await world.order()
+    created = await world.create_sync()
     claimed = await world.claim()
     await world.execute(
         "UPDATE sync SET checkpoint = :checkpoint WHERE sync_id = :sync_id",
         checkpoint=b"after the first batch",
         sync_id=claimed.sync.sync_id,
     )
-    return await world.commands.cancel(ordered.sync_id)
+    return await world.commands.cancel(created.sync_id)
 
 
 async def test_a_cancelled_sync_ends_its_platforms_job(world: CatalogWorld) -> None:
@@ -104,16 +104,17 @@ async def test_a_cancelled_sync_ends_its_platforms_job(world: CatalogWorld) -> N
 
     platform = ListedPlatform(products=PRODUCTS, job_runs=True, before_each=slowly)
     async with connector(platform) as channel, abandoning(world, ConnectorJobs(channel)) as cleanup:
-        ordered = await world.order(SHOP)
-        run = asyncio.create_task(world.runner(ConnectorSource(channel)).run(await world.claim()))
+        created = await world.create_sync(SHOP)
+        run = asyncio.create_task(world.supervisor(ConnectorSource(channel)).run(await world.claim()))
         await until(lambda: any(sync.progress.products.seen for sync in world.published))
         changes = ChangeSync(
             commands=world.commands,
             publish=world.feed.publish,
             cancel_platform_job=cleanup.start,
             wake_worker=lambda: None,
+            metrics=NullSyncMetrics(),
         )
-        await changes.cancel(ordered.sync_id)
+        await changes.cancel(created.sync_id)
         await until(lambda: not platform.job_runs)
         cancelled.set()
         await run
@@ -137,13 +138,13 @@ async def test_what_cannot_be_ended_is_left_to_itself_and_said(
     sync = await stopped(world)
     async with abandoning(world, jobs) as cleanup:
         cleanup.start(sync)
-        await until(lambda: "may run on" in caplog.text)
+        await until(lambda: "may keep running" in caplog.text)
     assert len(jobs.asked) == 1
 
 
 async def test_a_sync_that_stored_nothing_has_no_job(world: CatalogWorld) -> None:
-    ordered = await world.order()
-    sync = await world.commands.cancel(ordered.sync_id)
+    created = await world.create_sync()
+    sync = await world.commands.cancel(created.sync_id)
     jobs = Jobs()
     async with abandoning(world, jobs) as cleanup:
         cleanup.start(sync)
@@ -155,7 +156,7 @@ async def test_a_replica_that_goes_down_does_not_wait_for_a_platform(world: Cata
     jobs = Jobs(answers=[ConnectorUnavailable() for _ in range(100_000)])
     sync = await stopped(world)
     async with asyncio.timeout(PATIENCE):
-        async with abandoning(world, jobs, patience=3600) as cleanup:
+        async with abandoning(world, jobs, timeout_seconds=3600) as cleanup:
             cleanup.start(sync)
             await until(lambda: bool(jobs.asked))
     asked = len(jobs.asked)
@@ -172,7 +173,7 @@ async def test_a_repeated_cancel_leaves_the_job_to_the_sync_that_was_resumed_sin
     with caplog.at_level(logging.INFO):
         async with abandoning(world, jobs) as cleanup:
             cleanup.start(repeated)
-            await until(lambda: "is left to the resumed sync" in caplog.text)
+            await until(lambda: "is kept for the resumed sync" in caplog.text)
             assert jobs.asked == []
             cleanup.start(await world.commands.cancel(resumed.sync_id))
             await until(lambda: bool(jobs.asked))

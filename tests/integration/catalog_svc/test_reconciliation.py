@@ -20,9 +20,9 @@ def shop_of(*numbers: int, items: int = 1) -> MemorySource:
 
 
 async def synced(world: CatalogWorld, source: MemorySource, mode: SyncMode = SyncMode.FULL) -> Sync:
-    ordered = await world.order(mode=mode)
-    await world.runner(source, give_up_after=timedelta(minutes=1)).run(await world.claim())
-    return await world.syncs.get(ordered.sync_id)
+    created = await world.create_sync(mode=mode)
+    await world.supervisor(source, give_up_after=timedelta(minutes=1)).run(await world.claim())
+    return await world.syncs.get(created.sync_id)
 
 
 async def live(world: CatalogWorld) -> set[str]:

@@ -136,10 +136,10 @@ async def test_rejected_records_are_reported_with_everything_needed_to_mend_them
 async def test_a_drained_replica_hands_over_and_the_next_one_repeats_nothing(
     world: CatalogWorld, engine: AsyncEngine
 ) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     source = MemorySource(products(6))
     source.hold = asyncio.Event()
-    running = asyncio.create_task(world.runner(source).run(await world.claim()))
+    running = asyncio.create_task(world.supervisor(source).run(await world.claim()))
     await until(lambda: any(s.progress.products.seen for s in world.published))
     world.drain.start()
     await within_patience(running)
@@ -147,48 +147,48 @@ async def test_a_drained_replica_hands_over_and_the_next_one_repeats_nothing(
     source.hold = None
     other = CatalogWorld(engine)
     claimed = await other.claim()
-    await other.runner(source).run(claimed)
-    sync = await other.syncs.get(ordered.sync_id)
+    await other.supervisor(source).run(claimed)
+    sync = await other.syncs.get(created.sync_id)
     assert (sync.state, sync.attempt_count, sync.progress.products.seen) == (SyncState.SUCCEEDED, 2, 6)
     assert source.requests[1].checkpoint == b"2"
 
 
 async def test_a_run_whose_lease_was_taken_stops_and_leaves_the_end_to_the_new_owner(world: CatalogWorld) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     source = MemorySource(products(6))
     source.hold = asyncio.Event()
     renewals = timedelta(milliseconds=50)
-    running = asyncio.create_task(world.runner(source, renew_every=renewals).run(await world.claim()))
+    running = asyncio.create_task(world.supervisor(source, renew_interval=renewals).run(await world.claim()))
     await until(lambda: any(s.progress.products.seen for s in world.published))
     # As another replica's claim does, at a moment when no renewal can come in between.
     await world.execute("UPDATE sync SET epoch = epoch + 1")
     await within_patience(running)
-    assert (await world.syncs.get(ordered.sync_id)).state is SyncState.RUNNING
+    assert (await world.syncs.get(created.sync_id)).state is SyncState.RUNNING
 
 
 async def test_a_zombie_that_wakes_up_writes_nothing(world: CatalogWorld, engine: AsyncEngine) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     source = MemorySource(products(6))
     source.hold = asyncio.Event()
-    zombie = asyncio.create_task(world.runner(source).run(await world.claim()))
+    zombie = asyncio.create_task(world.supervisor(source).run(await world.claim()))
     await until(lambda: any(s.progress.products.seen for s in world.published))
-    await world.expire_lease(ordered.sync_id)
+    await world.expire_lease(created.sync_id)
     other = CatalogWorld(engine)
     claimed = await other.claim()
     source.hold.set()
     await within_patience(zombie)
-    await other.runner(source).run(claimed)
-    sync = await world.syncs.get(ordered.sync_id)
+    await other.supervisor(source).run(claimed)
+    sync = await world.syncs.get(created.sync_id)
     assert (sync.state, sync.progress.products.seen) == (SyncState.SUCCEEDED, 6)
 
 
 async def test_a_sync_that_never_stores_anything_is_ended_as_stalled(world: CatalogWorld) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     for _ in range(5):
         await world.leases.begin((await world.claim()).lease, HEADER)
-        await world.expire_lease(ordered.sync_id)
-    await world.runner(MemorySource(products(2))).run(await world.claim())
-    sync = await world.syncs.get(ordered.sync_id)
+        await world.expire_lease(created.sync_id)
+    await world.supervisor(MemorySource(products(2))).run(await world.claim())
+    sync = await world.syncs.get(created.sync_id)
     assert sync.error is not None
     assert (sync.state, sync.error.reason) == (SyncState.FAILED, "SYNC_STALLED")
 
@@ -196,29 +196,29 @@ async def test_a_sync_that_never_stores_anything_is_ended_as_stalled(world: Cata
 async def test_a_replica_that_dies_while_its_sync_waits_for_the_connector_is_not_its_fault(
     world: CatalogWorld,
 ) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     source = MemorySource(products(2))
     source.failures[0] = [ConnectorUnavailable("away") for _ in range(6)]
     claimed = await world.claim()
     while source.failures[0]:
         world.published.clear()
-        dying = asyncio.create_task(world.runner(source).run(claimed))
+        dying = asyncio.create_task(world.supervisor(source).run(claimed))
         await until(lambda: any(s.waiting for s in world.published))
-        await world.expire_lease(ordered.sync_id)
+        await world.expire_lease(created.sync_id)
         claimed = await world.claim()
         dying.cancel()
         await asyncio.gather(dying, return_exceptions=True)
-    await world.runner(source).run(claimed)
-    assert (await world.syncs.get(ordered.sync_id)).state is SyncState.SUCCEEDED
+    await world.supervisor(source).run(claimed)
+    assert (await world.syncs.get(created.sync_id)).state is SyncState.SUCCEEDED
 
 
 async def test_a_batch_that_kills_its_reader_is_asked_for_in_smaller_pieces(world: CatalogWorld) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     for _ in range(3):
         await world.leases.begin((await world.claim()).lease, HEADER)
-        await world.expire_lease(ordered.sync_id)
+        await world.expire_lease(created.sync_id)
     source = MemorySource(products(2))
-    await world.runner(source).run(await world.claim())
+    await world.supervisor(source).run(await world.claim())
     assert source.requests[0].max_batch_products == 250 >> 4
 
 

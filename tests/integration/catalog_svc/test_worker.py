@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import ClaimedSync, SyncState
 from catalog_svc.usecases.worker import Worker
+from tests.fakes.null_metrics import NullSyncMetrics
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
 from tests.waiting import settled, within_patience
@@ -22,11 +23,12 @@ from tests.waiting import settled, within_patience
 def worker(world: CatalogWorld, source: MemorySource, *, max_running: int, max_per_platform: int) -> Worker:
     return Worker(
         leases=world.leases,
-        runner=world.runner(source),
+        supervisor=world.supervisor(source),
         drain=world.drain,
         max_running=max_running,
         max_per_platform=max_per_platform,
-        poll_every=timedelta(milliseconds=30),
+        poll_interval=timedelta(milliseconds=30),
+        metrics=NullSyncMetrics(),
     )
 
 
@@ -62,8 +64,8 @@ async def stop(world: CatalogWorld, working: asyncio.Task[None]) -> None:
 
 async def test_one_platform_leaves_room_for_the_others(world: CatalogWorld) -> None:
     for name in ("a", "b", "c"):
-        await world.order(shop=ShopKey("shopify", f"{name}.myshopify.com"))
-    await world.order(shop=ShopKey("woocommerce", "store.example"))
+        await world.create_sync(shop=ShopKey("shopify", f"{name}.myshopify.com"))
+    await world.create_sync(shop=ShopKey("woocommerce", "store.example"))
     source = held_source()
     working = asyncio.create_task(worker(world, source, max_running=3, max_per_platform=2).run())
     await until(lambda: len(source.requests) == 3)
@@ -74,9 +76,9 @@ async def test_one_platform_leaves_room_for_the_others(world: CatalogWorld) -> N
 
 async def test_taking_up_several_at_once_keeps_the_bound_of_each_platform(world: CatalogWorld) -> None:
     for number in range(8):
-        await world.order(shop=ShopKey("shopify", f"s{number}.myshopify.com"))
+        await world.create_sync(shop=ShopKey("shopify", f"s{number}.myshopify.com"))
     for number in range(8):
-        await world.order(shop=ShopKey("woocommerce", f"w{number}.example"))
+        await world.create_sync(shop=ShopKey("woocommerce", f"w{number}.example"))
     source = held_source()
     working = asyncio.create_task(worker(world, source, max_running=8, max_per_platform=4).run())
     await until(lambda: len(source.requests) == 8)
@@ -87,7 +89,7 @@ async def test_taking_up_several_at_once_keeps_the_bound_of_each_platform(world:
 
 async def test_no_more_run_at_once_than_may_and_all_run_in_the_end(world: CatalogWorld) -> None:
     for number in range(5):
-        await world.order(shop=ShopKey("shopify", f"s{number}.myshopify.com"))
+        await world.create_sync(shop=ShopKey("shopify", f"s{number}.myshopify.com"))
     source = held_source()
     working = asyncio.create_task(worker(world, source, max_running=2, max_per_platform=2).run())
     await until(lambda: len(source.requests) == 2)
@@ -103,23 +105,24 @@ async def test_work_that_is_ordered_is_taken_up_at_once_when_the_worker_is_told(
     source = held_source()
     patient = Worker(
         leases=world.leases,
-        runner=world.runner(source),
+        supervisor=world.supervisor(source),
         drain=world.drain,
         max_running=1,
         max_per_platform=1,
-        poll_every=timedelta(hours=1),
+        poll_interval=timedelta(hours=1),
+        metrics=NullSyncMetrics(),
     )
     looked = looking_in_vain(world)
     working = asyncio.create_task(patient.run())
     await until(looked.is_set)
-    await world.order()
+    await world.create_sync()
     patient.wake()
     await until(lambda: len(source.requests) == 1)
     await stop(world, working)
 
 
 async def test_a_drain_hands_over_what_runs_without_waiting_for_its_source(world: CatalogWorld) -> None:
-    await world.order()
+    await world.create_sync()
     source = held_source()
     working = asyncio.create_task(worker(world, source, max_running=1, max_per_platform=1).run())
     await until(lambda: len(source.requests) == 1)
@@ -130,13 +133,13 @@ async def test_a_drain_hands_over_what_runs_without_waiting_for_its_source(world
 
 async def test_a_worker_never_runs_a_sync_beside_an_earlier_run_of_its_own(world: CatalogWorld) -> None:
     # As after a database outage longer than the TTL: the replica claims what it still runs without a lease.
-    ordered = await world.order()
+    created = await world.create_sync()
     source = held_source()
     open_passes: list[int] = []
     source.before_batch = lambda delivered: open_passes.append(source.open_passes)
     working = asyncio.create_task(worker(world, source, max_running=4, max_per_platform=4).run())
     await until(lambda: any(sync.progress.products.seen == 1 for sync in world.published))
-    await world.expire_lease(ordered.sync_id)
+    await world.expire_lease(created.sync_id)
     await until(lambda: len(source.requests) == 2)
     assert source.hold is not None
     source.hold.set()
@@ -150,14 +153,14 @@ async def test_a_worker_never_runs_a_sync_beside_an_earlier_run_of_its_own(world
 async def test_a_claim_that_breaks_leaves_the_runs_alone_and_the_loop_can_be_started_again(
     world: CatalogWorld, engine: AsyncEngine
 ) -> None:
-    await world.order()
+    await world.create_sync()
     source = held_source()
     it = worker(world, source, max_running=4, max_per_platform=4)
     working = asyncio.create_task(it.run())
     await until(lambda: len(source.requests) == 1)
     await world.execute(REFUSE_CLAIMS)
     await world.execute("CREATE TRIGGER refuse BEFORE UPDATE OF epoch ON sync EXECUTE FUNCTION refuse_claims()")
-    await world.order(shop=ShopKey("shopify", "other.myshopify.com"))
+    await world.create_sync(shop=ShopKey("shopify", "other.myshopify.com"))
     with pytest.raises(DBAPIError):
         await working
     await world.execute("DROP TRIGGER refuse ON sync")
@@ -170,7 +173,7 @@ async def test_a_claim_that_breaks_leaves_the_runs_alone_and_the_loop_can_be_sta
 
 
 async def test_a_cancelled_worker_ends_its_runs(world: CatalogWorld) -> None:
-    await world.order()
+    await world.create_sync()
     source = held_source()
     working = asyncio.create_task(worker(world, source, max_running=1, max_per_platform=1).run())
     await until(lambda: len(source.requests) == 1)

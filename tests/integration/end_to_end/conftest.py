@@ -85,7 +85,7 @@ class EndToEnd:
     def calls(self) -> int:
         return self.store.requests(self.domain).calls
 
-    async def order(self, mode: SyncMode = SyncMode.FULL) -> Sync:
+    async def create_sync(self, mode: SyncMode = SyncMode.FULL) -> Sync:
         """Without overlap: what an incremental sync finds, it finds by the watermark alone."""
         return await self.world.commands.start(StartSyncCommand(shop=self._key, mode=mode, overlap=timedelta(0)))
 
@@ -93,12 +93,12 @@ class EndToEnd:
         """Takes the sync up with a runner of its own and brings it to its end, or to where the source stops."""
         source = StoppingSource(self.connector, batch_size, stop_after)
         fresh = CatalogWorld(self.engine)
-        await fresh.runner(source, items_per_transaction=1).run(await fresh.claim())
+        await fresh.supervisor(source, items_per_transaction=1).run(await fresh.claim())
         return await fresh.syncs.get(sync.sync_id)
 
     async def sync(self, mode: SyncMode = SyncMode.FULL, **how: int) -> Sync:
         """A whole sync."""
-        return await self.run(await self.order(mode), **how)
+        return await self.run(await self.create_sync(mode), **how)
 
     async def succeed(self, mode: SyncMode = SyncMode.FULL, **how: int) -> Sync:
         """A whole sync that must succeed in the mode that was asked for."""

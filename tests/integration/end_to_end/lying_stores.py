@@ -119,11 +119,11 @@ async def _lying_sync(shop: EndToEnd, lie: Lie, work: Callable[[Catalog, Random]
 
 
 async def _full_sync(shop: EndToEnd, work: Callable[[], None]) -> Sync:
-    ordered = await shop.order(SyncMode.FULL)
+    created = await shop.create_sync(SyncMode.FULL)
     world = CatalogWorld(shop.engine)
     source = _WorkedOn(shop.connector, work)
-    await world.runner(source, items_per_transaction=1).run(await world.claim())
-    return await world.syncs.get(ordered.sync_id)
+    await world.supervisor(source, items_per_transaction=1).run(await world.claim())
+    return await world.syncs.get(created.sync_id)
 
 
 def _sold(shop: EndToEnd) -> set[str]:

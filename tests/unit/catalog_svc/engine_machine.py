@@ -26,6 +26,7 @@ from tests.fakes.changing_shop import ChangingShop
 from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
 from tests.fakes.memory_state import SyncRow
 from tests.fakes.memory_sync_commands import MemorySyncCommands
+from tests.fakes.null_metrics import NullSyncMetrics
 from tests.unit.catalog_svc.engine_oracle import Oracle
 from tests.unit.catalog_svc.engine_process import Process
 
@@ -108,6 +109,7 @@ class EngineMachine(RuleBasedStateMachine):
             publish=process.feed.publish,
             cancel_platform_job=lambda sync: None,
             wake_worker=lambda: None,
+            metrics=NullSyncMetrics(),
         )
         if latest.sync.state in (SyncState.SUCCEEDED, SyncState.FAILED):
             with pytest.raises(SyncNotCancellable):

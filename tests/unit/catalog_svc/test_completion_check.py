@@ -13,7 +13,7 @@ from catalog_svc.domain.progress import Progress, RecordCounts
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.source import SourceEnd
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
-from catalog_svc.usecases.sync_execution import check_complete
+from catalog_svc.usecases.reconciliation import check_complete
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 SYNC = Sync(

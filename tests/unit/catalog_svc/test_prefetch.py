@@ -15,7 +15,7 @@ from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceRequest
 from catalog_svc.source import decode
 from catalog_svc.source.connector import ConnectorSource
-from catalog_svc.usecases.prefetch import ReadAhead
+from catalog_svc.usecases.prefetch import Prefetch
 from tests.fakes.product_source import product
 from tests.waiting import PATIENCE, turns
 
@@ -35,7 +35,7 @@ async def four_batches_and_an_error_instead_of_a_cancel() -> AsyncGenerator[Sour
 
 async def test_a_source_that_loses_a_cancel_while_nobody_takes_what_was_read_ends() -> None:
     """It held its sync's place on the replica for ever."""
-    async with asyncio.timeout(PATIENCE), ReadAhead(four_batches_and_an_error_instead_of_a_cancel()):
+    async with asyncio.timeout(PATIENCE), Prefetch(four_batches_and_an_error_instead_of_a_cancel()):
         await turns()
 
 
@@ -91,7 +91,7 @@ async def test_a_cancel_that_a_source_makes_by_itself_ends_the_stream_and_hangs_
         yield one_batch()
         raise asyncio.CancelledError
 
-    async with ReadAhead(source()) as events, asyncio.timeout(PATIENCE):
+    async with Prefetch(source()) as events, asyncio.timeout(PATIENCE):
         assert await events.next() == one_batch()
         assert await events.next() is None
 
@@ -124,10 +124,10 @@ async def test_batches_are_gathered_only_if_that_stores_the_same(
             yield batch
         ready.set()
 
-    async with ReadAhead(source()) as events:
+    async with Prefetch(source()) as events:
         await ready.wait()
         first = await events.next()
         assert isinstance(first, SourceBatch)
-        whole = events.with_following(first, items=2_000)
+        whole = events.merge_queued(first, max_items=2_000)
         assert whole.checkpoint == batches[gathered - 1].checkpoint
         assert await events.next() == (batches[gathered] if gathered < len(batches) else None)
