@@ -117,7 +117,7 @@ async def test_a_port_in_use_is_said_plainly(database_url: str) -> None:
 
 async def test_a_database_that_is_away_is_waited_for_and_then_named_without_its_password() -> None:
     url = f"postgresql://somebody:hunter2secret@127.0.0.1:{free_port()}/catalog"
-    async with catalog(DATABASE_URL=url, DATABASE_PATIENCE="2s", LISTEN_ADDRESS="127.0.0.1:0") as process:
+    async with catalog(DATABASE_URL=url, DATABASE_STARTUP_TIMEOUT="2s", LISTEN_ADDRESS="127.0.0.1:0") as process:
         code, err = await ended(process)
     assert code == 2
     assert "the database is not ready yet" in err
