@@ -102,3 +102,31 @@ class CatalogMetrics:
     def database_up(self, up: bool) -> None:
         """Store whether the last ping succeeded."""
         self._database_up.set(up)
+
+
+class NullSyncMetrics:
+    """`SyncMetrics` that count nothing, for tests."""
+
+    def run_started(self, claimed: ClaimedSync) -> None:
+        pass
+
+    def run_ended(self, claimed: ClaimedSync) -> None:
+        pass
+
+    def wait_started(self, lease: Lease, platform: str, reason: WaitReason) -> None:
+        pass
+
+    def wait_ended(self, lease: Lease) -> None:
+        pass
+
+    def batch_stored(self, platform: str, batch: SourceBatch, seconds: float) -> None:
+        pass
+
+    def sync_ended(self, sync: Sync) -> None:
+        pass
+
+    def lease_lost(self) -> None:
+        pass
+
+    def database_failed(self) -> None:
+        pass

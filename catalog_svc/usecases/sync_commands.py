@@ -73,7 +73,8 @@ async def check_supported(platforms: Platforms, shop: ShopKey) -> None:
     platform = await platforms.find(shop.platform)
     if platform is None:
         names = ", ".join(await platforms.names())
-        raise InvalidRequest.of("shop.platform", f"{shop.platform!r} is not supported; supported platforms: {names}")
+        problem = f"{shop.platform!r} is not supported; supported platforms: {names}"
+        raise InvalidRequest.of("shop.platform", problem)
     if not re.fullmatch(platform.domain_pattern, shop.domain):
         raise InvalidRequest.of("shop.domain", f"{shop.domain!r} is not a domain of a {platform.name} shop")
 

@@ -18,8 +18,8 @@ from catalog_svc.domain.errors import (
     SyncNotResumable,
 )
 from catalog_svc.domain.sync import Sync, SyncState, SyncTrigger
+from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.usecases.sync_commands import ChangeSync
-from tests.fakes.null_metrics import NullSyncMetrics
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
 from tests.waiting import within_patience

@@ -1,4 +1,4 @@
-"""Shops are synced when their turn has come, by one replica, once, and never against somebody's will."""
+"""The sync of a due shop is started once, by one replica, and never against the shop's own schedule."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from catalog_svc.domain.errors import ShopNotFound, StorageUnavailable
 from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, ShopSchedule
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
+from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.scheduler import Scheduler, SchedulerConfig, SetSchedule
 from tests.fakes.known_platforms import KnownPlatforms
-from tests.fakes.null_metrics import NullSyncMetrics
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld, until
 from tests.waiting import within_patience
@@ -71,7 +71,7 @@ class Replica:
         self.woken += 1
 
     async def tick(self) -> list[Sync]:
-        """The syncs that this look started."""
+        """Return the syncs that this tick started."""
         before = {sync.sync_id for sync in await self._syncs()}
         await self.scheduler.tick()
         return [sync for sync in await self._syncs() if sync.sync_id not in before]
@@ -86,12 +86,12 @@ REFUSE_SYNCS = """
 
 
 async def synced(world: CatalogWorld) -> None:
-    """The shop, registered and complete."""
+    """Register the shop and sync it completely."""
     assert (await world.sync(MemorySource([product("1")]))).state is SyncState.SUCCEEDED
 
 
 async def make_due(world: CatalogWorld, *kinds: str, ago: str = "1 s") -> None:
-    """As if these turns had come, for all shops."""
+    """Make these kinds of syncs due for all shops."""
     for kind in kinds:
         await world.execute(f"UPDATE shop_schedule SET {kind}_due_at = clock_timestamp() - interval '{ago}'")
 
@@ -101,7 +101,7 @@ async def stored(world: CatalogWorld) -> Mapping[Any, Any]:
     return row
 
 
-async def test_without_a_schedule_nothing_starts_by_itself(world: CatalogWorld) -> None:
+async def test_without_a_schedule_no_sync_starts(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world)
     assert await replica.tick() == []
@@ -117,7 +117,7 @@ async def test_without_a_schedule_nothing_starts_by_itself(world: CatalogWorld) 
     )
 
 
-async def test_a_shop_whose_turn_it_is_gets_a_sync_and_its_next_turn(world: CatalogWorld) -> None:
+async def test_a_due_shop_gets_a_sync_and_its_next_due_time(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world)
     await replica.set(SHOP, ScheduleChange(incremental_every=15 * MINUTE))
@@ -137,7 +137,7 @@ async def test_a_shop_whose_turn_it_is_gets_a_sync_and_its_next_turn(world: Cata
     assert await replica.tick() == []
 
 
-async def test_what_is_due_in_full_is_read_in_full_and_counts_as_incremental_too(world: CatalogWorld) -> None:
+async def test_a_due_full_sync_counts_as_an_incremental_one_too(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
     await replica.tick()
@@ -149,7 +149,7 @@ async def test_what_is_due_in_full_is_read_in_full_and_counts_as_incremental_too
     assert row["full_due_at"] > row["now"] + 20 * HOUR
 
 
-async def test_the_first_sync_of_a_shop_takes_its_full_turn(world: CatalogWorld) -> None:
+async def test_the_first_sync_of_a_shop_is_its_due_full_sync(world: CatalogWorld) -> None:
     created = await world.create_sync()
     await world.commands.cancel(created.sync_id)
     replica = Replica(world, BOTH)
@@ -161,14 +161,14 @@ async def test_the_first_sync_of_a_shop_takes_its_full_turn(world: CatalogWorld)
     assert row["full_due_at"] > row["now"] + 20 * HOUR
 
 
-async def test_what_a_shop_says_beats_the_default_and_can_be_taken_back(world: CatalogWorld) -> None:
+async def test_the_schedule_of_a_shop_overrides_the_default_and_can_be_reset(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
-    mine = await replica.set(SHOP, ScheduleChange(incremental_every=5 * MINUTE))
-    assert (mine.incremental_every, mine.incremental_is_default) == (5 * MINUTE, False)
-    assert (mine.full_every, mine.full_is_default) == (DAY, True)
-    assert mine.next_due_at is not None
-    assert mine.next_due_at <= datetime.now(UTC) + 6 * MINUTE
+    own = await replica.set(SHOP, ScheduleChange(incremental_every=5 * MINUTE))
+    assert (own.incremental_every, own.incremental_is_default) == (5 * MINUTE, False)
+    assert (own.full_every, own.full_is_default) == (DAY, True)
+    assert own.next_due_at is not None
+    assert own.next_due_at <= datetime.now(UTC) + 6 * MINUTE
     never = await replica.set(SHOP, ScheduleChange(incremental_every=timedelta(), full_every=timedelta()))
     assert never.next_due_at is None
     assert await replica.tick() == []
@@ -176,7 +176,7 @@ async def test_what_a_shop_says_beats_the_default_and_can_be_taken_back(world: C
     assert (back.incremental_every, back.incremental_is_default, back.paused) == (HOUR, True, True)
 
 
-async def test_a_change_leaves_alone_what_it_does_not_name(world: CatalogWorld) -> None:
+async def test_a_change_keeps_the_fields_that_it_does_not_name(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world)
     await replica.set(SHOP, ScheduleChange(incremental_every=HOUR, paused=True))
@@ -184,7 +184,7 @@ async def test_a_change_leaves_alone_what_it_does_not_name(world: CatalogWorld) 
     assert (after.incremental_every, after.full_every, after.paused) == (HOUR, DAY, True)
 
 
-async def test_a_paused_shop_is_left_alone_until_its_pause_ends(world: CatalogWorld) -> None:
+async def test_a_paused_shop_is_not_synced_until_its_pause_ends(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
     paused = await replica.set(SHOP, ScheduleChange(paused=True))
@@ -195,7 +195,7 @@ async def test_a_paused_shop_is_left_alone_until_its_pause_ends(world: CatalogWo
     assert len(await replica.tick()) == 1
 
 
-async def test_a_shop_never_seen_has_no_schedule(world: CatalogWorld) -> None:
+async def test_an_unknown_shop_has_no_schedule(world: CatalogWorld) -> None:
     with pytest.raises(ShopNotFound):
         await Replica(world).set(SHOP, ScheduleChange(full_every=DAY))
 
@@ -215,7 +215,7 @@ async def test_shops_under_a_default_are_spread_over_its_interval(world: Catalog
         assert sum(15 * quarter <= m < 15 * quarter + 15 for m in minutes) >= 3
 
 
-async def test_turns_that_coincide_part_again(world: CatalogWorld) -> None:
+async def test_due_times_that_coincide_are_spread_again(world: CatalogWorld) -> None:
     for n in range(15):
         created = await world.create_sync(ShopKey("shopify", f"s{n}.myshopify.com"))
         await world.commands.cancel(created.sync_id)
@@ -229,7 +229,7 @@ async def test_turns_that_coincide_part_again(world: CatalogWorld) -> None:
     assert max(left) - min(left) > MINUTE
 
 
-async def test_another_default_is_followed_without_waiting_for_the_old_one(world: CatalogWorld) -> None:
+async def test_a_changed_default_takes_effect_before_the_old_due_time(world: CatalogWorld) -> None:
     await synced(world)
     await Replica(world, ScheduleDefaults(full_every=30 * DAY)).tick()
     await Replica(world, ScheduleDefaults(incremental_every=HOUR, full_every=DAY)).tick()
@@ -241,7 +241,7 @@ async def test_another_default_is_followed_without_waiting_for_the_old_one(world
     assert (row["incremental_due_at"], row["full_due_at"]) == (None, None)
 
 
-async def test_a_busy_shop_keeps_its_turn_and_gets_no_second_sync(world: CatalogWorld) -> None:
+async def test_a_shop_with_an_active_sync_stays_due_and_gets_no_second_sync(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
     await replica.tick()
@@ -254,7 +254,7 @@ async def test_a_busy_shop_keeps_its_turn_and_gets_no_second_sync(world: Catalog
     assert len(await replica.tick()) == 1
 
 
-async def test_a_turn_that_met_a_sync_started_meanwhile_is_held_and_then_taken(world: CatalogWorld) -> None:
+async def test_a_due_sync_that_met_another_sync_is_held_and_then_started(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
     await replica.tick()
@@ -275,7 +275,7 @@ async def test_a_turn_that_met_a_sync_started_meanwhile_is_held_and_then_taken(w
     assert len(await replica.tick()) == 1
 
 
-async def test_of_two_replicas_that_see_the_same_turn_one_starts_it(
+async def test_of_two_replicas_that_see_the_same_due_sync_one_starts_it(
     world: CatalogWorld, engine: AsyncEngine
 ) -> None:
     await synced(world)
@@ -297,7 +297,7 @@ async def test_of_two_replicas_that_see_the_same_turn_one_starts_it(
         await world.supervisor(MemorySource([product("1")])).run(await world.claim())
 
 
-async def test_a_replica_that_dies_after_ordering_does_not_cost_a_second_sync(world: CatalogWorld) -> None:
+async def test_a_replica_that_dies_after_creating_a_sync_causes_no_second_one(world: CatalogWorld) -> None:
     await synced(world)
     other = Replica(world, BOTH)
     await other.tick()
@@ -316,7 +316,7 @@ async def test_a_replica_that_dies_after_ordering_does_not_cost_a_second_sync(wo
     assert row["incremental_due_at"] > row["now"]
 
 
-async def test_a_shop_that_needs_a_repair_is_tried_once_a_day_only(world: CatalogWorld) -> None:
+async def test_a_shop_whose_connection_is_broken_is_tried_once_a_day_only(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
     await replica.tick()
@@ -328,10 +328,10 @@ async def test_a_shop_that_needs_a_repair_is_tried_once_a_day_only(world: Catalo
     )
     await make_due(world, "incremental")
     assert await replica.tick() == []
-    told = (await replica.status(SHOP)).schedule.next_due_at
-    assert told is not None
+    next_due_at = (await replica.status(SHOP)).schedule.next_due_at
+    assert next_due_at is not None
     (row,) = await world.rows("SELECT ended_at FROM sync WHERE sync_id = :id", id=failed.sync_id)
-    assert told == row["ended_at"] + DAY
+    assert next_due_at == row["ended_at"] + DAY
     await world.execute(
         "UPDATE sync SET ended_at = ended_at - interval '2 h' WHERE sync_id = :id", id=failed.sync_id
     )
@@ -339,7 +339,7 @@ async def test_a_shop_that_needs_a_repair_is_tried_once_a_day_only(world: Catalo
 
 
 @pytest.mark.parametrize("reason", ["SOURCE_UNREACHABLE", None])
-async def test_a_failure_that_may_pass_keeps_the_pace(world: CatalogWorld, reason: str | None) -> None:
+async def test_a_transient_failure_keeps_the_schedule(world: CatalogWorld, reason: str | None) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
     await replica.tick()
@@ -354,7 +354,7 @@ async def test_a_failure_that_may_pass_keeps_the_pace(world: CatalogWorld, reaso
     assert len(await replica.tick()) == 1
 
 
-async def test_only_so_many_scheduled_syncs_wait_for_a_worker(world: CatalogWorld) -> None:
+async def test_the_number_of_pending_scheduled_syncs_is_bounded(world: CatalogWorld) -> None:
     for n in range(7):
         created = await world.create_sync(ShopKey("shopify", f"s{n}.myshopify.com"))
         await world.commands.cancel(created.sync_id)
@@ -368,7 +368,7 @@ async def test_only_so_many_scheduled_syncs_wait_for_a_worker(world: CatalogWorl
     assert len(await replica.tick()) == 3
 
 
-async def test_the_longest_due_go_first(world: CatalogWorld) -> None:
+async def test_the_longest_due_shops_come_first(world: CatalogWorld) -> None:
     for n in range(4):
         created = await world.create_sync(ShopKey("shopify", f"s{n}.myshopify.com"))
         await world.commands.cancel(created.sync_id)
@@ -383,14 +383,14 @@ async def test_the_longest_due_go_first(world: CatalogWorld) -> None:
     assert sync.shop.key.domain == "s3.myshopify.com"
 
 
-async def test_the_loop_outlives_an_unavailable_database_and_ends_with_the_drain(
+async def test_the_loop_survives_an_unavailable_database_and_ends_with_the_drain(
     world: CatalogWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     await synced(world)
     await Replica(world, BOTH).tick()
     await make_due(world, "incremental")
 
-    class Away(ScheduleStore):
+    class UnavailableOnce(ScheduleStore):
         calls = 0
 
         async def due(self, *, most_per_platform: int) -> list[ScheduledShop]:
@@ -399,7 +399,7 @@ async def test_the_loop_outlives_an_unavailable_database_and_ends_with_the_drain
                 raise StorageUnavailable
             return await super().due(most_per_platform=most_per_platform)
 
-    replica = Replica(world, BOTH, store=Away, poll_interval=timedelta(milliseconds=10))
+    replica = Replica(world, BOTH, store=UnavailableOnce, poll_interval=timedelta(milliseconds=10))
     with caplog.at_level(logging.WARNING):
         running = asyncio.create_task(replica.scheduler.run())
         await until(lambda: replica.woken == 1)
@@ -408,7 +408,7 @@ async def test_the_loop_outlives_an_unavailable_database_and_ends_with_the_drain
     assert "the database is unavailable" in caplog.text
 
 
-async def test_a_platform_whose_scheduled_syncs_wait_holds_up_no_other_platform(world: CatalogWorld) -> None:
+async def test_a_platform_whose_scheduled_syncs_are_pending_delays_no_other_platform(world: CatalogWorld) -> None:
     for number in range(4):
         await world.create_sync(shop=ShopKey("woocommerce", f"w{number}.example"))
     for number in range(3):
@@ -423,7 +423,7 @@ async def test_a_platform_whose_scheduled_syncs_wait_holds_up_no_other_platform(
     )
     started = await replica.tick()
     assert Counter(sync.shop.key.platform for sync in started) == {"woocommerce": 2, "shopify": 2}
-    # Nobody claims the stores' syncs: their platform is full.
+    # No worker claims the WooCommerce syncs: their platform is at its limit.
     await world.execute(
         "UPDATE sync SET state = 'SUCCEEDED', ended_at = clock_timestamp() FROM shop"
         " WHERE shop.shop_id = sync.shop_id AND platform = 'shopify' AND state = 'PENDING'"
@@ -433,7 +433,7 @@ async def test_a_platform_whose_scheduled_syncs_wait_holds_up_no_other_platform(
 
 
 @pytest.mark.parametrize("fails", ["request_id", "unexpectedly"])
-async def test_a_shop_whose_turn_cannot_be_started_holds_up_no_other_shop(
+async def test_a_shop_whose_due_sync_cannot_be_started_delays_no_other_shop(
     world: CatalogWorld, caplog: pytest.LogCaptureFixture, fails: str
 ) -> None:
     shops = [ShopKey("shopify", f"{name}.myshopify.com") for name in ("first", "second")]
@@ -445,8 +445,8 @@ async def test_a_shop_whose_turn_cannot_be_started_holds_up_no_other_shop(
     await make_due(world, "full")
     first = (await replica.schedules.due(most_per_platform=20))[0]
     if fails == "request_id":
-        turn = f"{first.schedule.full_due_at:%Y%m%dT%H%M%S.%f}"
-        taken = f"schedule:{first.shop.shop_id}:FULL:{turn}"
+        due_at = f"{first.schedule.full_due_at:%Y%m%dT%H%M%S.%f}"
+        taken = f"schedule:{first.shop.shop_id}:FULL:{due_at}"
         await world.create_sync(shop=ShopKey("shopify", "other.myshopify.com"), request_id=taken)
     else:
         await world.execute(REFUSE_SYNCS)
@@ -461,7 +461,7 @@ async def test_a_shop_whose_turn_cannot_be_started_holds_up_no_other_shop(
     assert all(row["later"] for row in rows) is (fails == "request_id")
 
 
-async def test_a_scheduled_sync_reads_from_the_overlap_and_deletes_no_more_than_the_fuse_allows(
+async def test_a_scheduled_sync_reads_from_the_overlap_and_deletes_no_more_than_the_deletion_guard_allows(
     world: CatalogWorld,
 ) -> None:
     await synced(world)
@@ -473,17 +473,15 @@ async def test_a_scheduled_sync_reads_from_the_overlap_and_deletes_no_more_than_
     assert (row["updated_after"], row["allow_mass_delete"]) == (WATERMARK - 5 * MINUTE, False)
 
 
-async def test_a_schedule_is_changed_without_counting_the_catalog(
-    world: CatalogWorld, engine: AsyncEngine
-) -> None:
+async def test_a_schedule_is_changed_without_counting_items(world: CatalogWorld, engine: AsyncEngine) -> None:
     """A count takes half a second for each 300,000 items."""
     await synced(world)
     statements: list[str] = []
 
-    def note(*arguments: Any) -> None:
+    def record(*arguments: Any) -> None:
         statements.append(arguments[2])
 
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    event.listen(engine.sync_engine, "before_cursor_execute", record)
     await Replica(world, BOTH).set(SHOP, ScheduleChange(paused=True))
     assert statements
     assert not [statement for statement in statements if " item" in statement or "count(" in statement]

@@ -21,12 +21,12 @@ from catalog_svc.domain.errors import (
 )
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
+from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.usecases.sync_commands import ChangeSync
 from tests.fakes.changing_shop import ChangingShop
 from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
 from tests.fakes.memory_state import SyncRow
 from tests.fakes.memory_sync_commands import MemorySyncCommands
-from tests.fakes.null_metrics import NullSyncMetrics
 from tests.unit.catalog_svc.engine_oracle import Oracle
 from tests.unit.catalog_svc.engine_process import Process
 

@@ -9,6 +9,7 @@ from catalogsync_common.drain import Drain
 
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync
+from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.usecases.retry_policy import RunConfig
 from catalog_svc.usecases.sync_execution import SyncDependencies
 from catalog_svc.usecases.sync_hub import SyncFeed
@@ -18,7 +19,6 @@ from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
 from tests.fakes.memory_leases import MemoryLeases
 from tests.fakes.memory_sync_commands import MemorySyncs
-from tests.fakes.null_metrics import NullSyncMetrics
 
 _AT_ONCE = timedelta(0)
 _CONFIG = RunConfig(
