@@ -78,7 +78,7 @@ KNOWN_FAILURES: Final = (
         "Incremental passes go by time of change and, where a platform dates no change of a variant, by a sweep.",
         tests(_HERE, "known_failure_06_a_change_of_a_variant_alone_is_seen")
         + tests(
-            "integration/end_to_end/test_bigcommerce_sync",
+            _END_TO_END,
             "a_price_and_a_sku_changed_on_a_variant_alone_arrive_too",
         ),
     ),
