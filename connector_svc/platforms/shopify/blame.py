@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from connector_svc.platforms.shopify.answer import GraphqlError
+from connector_svc.platforms.shopify.graphql_response import GraphqlError
 
 
 @dataclass(kw_only=True, slots=True)

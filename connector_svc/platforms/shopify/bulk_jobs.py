@@ -12,7 +12,7 @@ from connector_svc.domain.errors import SourceFailure
 from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
 from connector_svc.platforms.shopify.bulk_queries import CANCEL, LOOK, RECENT, RUN, bulk_products
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.error_mapping import PlatformStumbled, QueryTooDear, platform_fails
 from connector_svc.platforms.shopify.wire import Connection, Wire
 
 _RUNS = frozenset({"CREATED", "RUNNING"})

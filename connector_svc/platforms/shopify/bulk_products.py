@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from connector_svc.platforms.shopify.bulk_spill import Whole
-from connector_svc.platforms.shopify.nodes import single_node
+from connector_svc.platforms.shopify.bulk_join import Whole
+from connector_svc.platforms.shopify.node_decoding import single_node
 from connector_svc.platforms.shopify.record import Record, record_of
 from connector_svc.platforms.shopify.wire import Count
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs, Job
 from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
-from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear
+from connector_svc.platforms.shopify.error_mapping import PlatformStumbled, QueryTooDear
 
 
 class GivenUp(Exception):

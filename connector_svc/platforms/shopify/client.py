@@ -20,16 +20,16 @@ from connector_svc.domain.errors import (
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, ShopHttp
-from connector_svc.platforms.shopify.answer import Answer, CallCost, read_answer
-from connector_svc.platforms.shopify.faults import (
+from connector_svc.platforms.shopify.error_mapping import (
     QueryTooDear,
     ReplyUndecodable,
     ReplyUnusable,
     raise_for_errors,
     status_failure,
 )
-from connector_svc.platforms.shopify.pace import Pace
+from connector_svc.platforms.shopify.graphql_response import Answer, CallCost, read_answer
 from connector_svc.platforms.shopify.queries import API_VERSION, FILE_HOSTS, PATH, Query, Variables
+from connector_svc.platforms.shopify.rate_limiter import Pace
 
 _log = logging.getLogger(__name__)
 DataT = TypeVar("DataT")

@@ -9,17 +9,17 @@ from functools import partial
 import msgspec
 
 from connector_svc.domain.errors import SourceResponseInvalid
-from connector_svc.platforms.shopify.answer import Answer
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.completion import Completion
-from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.error_mapping import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.graphql_response import Answer
 from connector_svc.platforms.shopify.ids import number_of
-from connector_svc.platforms.shopify.nodes import Found, listed_nodes
+from connector_svc.platforms.shopify.node_decoding import Found, listed_nodes
 from connector_svc.platforms.shopify.page_size import PageSize
 from connector_svc.platforms.shopify.pages import Page
 from connector_svc.platforms.shopify.queries import NEXT_IDS, product_page, products_by_id
 from connector_svc.platforms.shopify.record import Record, record_of
 from connector_svc.platforms.shopify.sweep import Swept
+from connector_svc.platforms.shopify.variant_drain import Completion
 
 _UNREADABLE_IN_A_ROW = 5
 """So many products in a row that Shopify fails to deliver, and it is Shopify, not the products."""

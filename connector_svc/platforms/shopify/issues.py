@@ -9,7 +9,7 @@ import msgspec
 
 from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason, RecordIssue
 from connector_svc.domain.text import is_too_long
-from connector_svc.platforms.shopify.answer import GraphqlError
+from connector_svc.platforms.shopify.graphql_response import GraphqlError
 
 _PRICES = frozenset({"price", "compareAtPrice"})
 

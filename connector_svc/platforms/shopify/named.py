@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Sequence
 
 from connector_svc.domain.fetch import Batch
 from connector_svc.domain.issue import IssueReason
+from connector_svc.platforms.shopify.batch_builder import Tally
 from connector_svc.platforms.shopify.hydrator import Hydrator
 from connector_svc.platforms.shopify.ids import number_of, product_gid
 from connector_svc.platforms.shopify.record import Record
-from connector_svc.platforms.shopify.tally import Tally
 
 
 async def named_products(hydrator: Hydrator, tally: Tally, ids: Sequence[str]) -> AsyncGenerator[Batch, None]:

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from connector_svc.domain.errors import SourceUnreachable
-from connector_svc.platforms.shopify.answer import Answer
-from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, ReplyUnusable
+from connector_svc.platforms.shopify.error_mapping import PlatformStumbled, QueryTooDear, ReplyUnusable
+from connector_svc.platforms.shopify.graphql_response import Answer
 
 _log = logging.getLogger(__name__)
 

@@ -11,16 +11,21 @@ from functools import partial
 import msgspec
 
 from connector_svc.domain.errors import SourceQueryRefused, SourceResponseInvalid
-from connector_svc.platforms.shopify.answer import Answer
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.completion import Completion
-from connector_svc.platforms.shopify.faults import CursorRefused, PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.error_mapping import (
+    CursorRefused,
+    PlatformStumbled,
+    QueryTooDear,
+    platform_fails,
+)
+from connector_svc.platforms.shopify.graphql_response import Answer
 from connector_svc.platforms.shopify.ids import number_of
-from connector_svc.platforms.shopify.nodes import Found, page_nodes
+from connector_svc.platforms.shopify.node_decoding import Found, page_nodes
 from connector_svc.platforms.shopify.page_size import PageSize
 from connector_svc.platforms.shopify.queries import NEXT_IDS, Query, product_page
 from connector_svc.platforms.shopify.record import Record, record_of
 from connector_svc.platforms.shopify.search import behind
+from connector_svc.platforms.shopify.variant_drain import Completion
 from connector_svc.platforms.shopify.wire import IdNode, PageData, PageInfo
 
 _IDS = msgspec.json.Decoder(PageData[IdNode])

@@ -14,7 +14,7 @@ from connector_svc.platforms.base import Capabilities, CredentialsProvider, Http
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
 from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.opening import open_shop
+from connector_svc.platforms.shopify.pass_start import open_shop
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
 from connector_svc.platforms.shopify.reader import Reader
 from connector_svc.platforms.shopify.wanted import Wanted

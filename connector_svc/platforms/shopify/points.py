@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connector_svc.platforms.shopify.answer import CallCost, ThrottleStatus
+from connector_svc.platforms.shopify.graphql_response import CallCost, ThrottleStatus
 
 
 class Points:

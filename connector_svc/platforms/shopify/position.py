@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from connector_svc.domain.checkpoint import PassCounts
-from connector_svc.platforms.shopify.delivered import PACKED_BYTES
+from connector_svc.platforms.shopify.delivered_ids import PACKED_BYTES
 from connector_svc.platforms.shopify.queries import API_VERSION
 
 FINGERPRINT = f"{API_VERSION}/id"

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from connector_svc.platforms.shopify.cost import requested_cost
+from connector_svc.platforms.shopify.query_cost import requested_cost
 
 API_VERSION = "2026-10"
 PATH = f"/admin/api/{API_VERSION}/graphql.json"

@@ -13,26 +13,26 @@ import msgspec
 from connector_svc.domain.checkpoint import decode_checkpoint
 from connector_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, WaitReporter
-from connector_svc.platforms.shopify import strategy
+from connector_svc.platforms.shopify import read_strategy
+from connector_svc.platforms.shopify.batch_builder import Tally
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
-from connector_svc.platforms.shopify.bulk_pass import BulkPass
 from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
+from connector_svc.platforms.shopify.bulk_reader import BulkPass
 from connector_svc.platforms.shopify.bulk_wait import BulkWait
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.completion import Completion
-from connector_svc.platforms.shopify.departures import Departures
-from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.deletion_detection import Departures
+from connector_svc.platforms.shopify.error_mapping import PlatformStumbled, QueryTooDear, platform_fails
 from connector_svc.platforms.shopify.hydration import Hydration
 from connector_svc.platforms.shopify.hydrator import Hydrator
 from connector_svc.platforms.shopify.named import named_products
-from connector_svc.platforms.shopify.opening import Opening, open_shop
 from connector_svc.platforms.shopify.pages import Pages, Place
+from connector_svc.platforms.shopify.pass_start import Opening, open_shop
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
 from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS, PRODUCT_COUNT
 from connector_svc.platforms.shopify.reconciliation import Reconciliation, TooManyChanges
 from connector_svc.platforms.shopify.search import changed_between, created_until
-from connector_svc.platforms.shopify.stock_sweep import StockSweep, is_due, unseen
-from connector_svc.platforms.shopify.tally import Tally
+from connector_svc.platforms.shopify.stock_scan import StockSweep, is_due, unseen
+from connector_svc.platforms.shopify.variant_drain import Completion
 from connector_svc.platforms.shopify.wanted import Wanted
 from connector_svc.platforms.shopify.wire import CountData
 
@@ -97,7 +97,7 @@ class Reader:
         """The products that the request names."""
         ids = self._request.product_ids
         position = msgspec.structs.replace(self._start(opening), estimated_products=len(ids), estimated_items=None)
-        yield self._header(opening, position, strategy.named(), is_resumed=False)
+        yield self._header(opening, position, read_strategy.named(), is_resumed=False)
         tally = Tally(self._request, position)
         async with aclosing(named_products(self._by_id(opening), tally, ids)) as batches:
             async for batch in batches:
@@ -223,16 +223,16 @@ class Reader:
         if now != self._currency:
             raise SourceCurrencyChanged(self._request.shop, expected=self._currency, received=now)
 
-    async def _chosen(self, opening: Opening, resumed: Position | None) -> tuple[strategy.Choice, Position]:
+    async def _chosen(self, opening: Opening, resumed: Position | None) -> tuple[read_strategy.Choice, Position]:
         """How the pass is read, and where it begins; a bulk job runs by then."""
         if resumed is not None:
-            return strategy.resumed(resumed, self._wanted), resumed
+            return read_strategy.resumed(resumed, self._wanted), resumed
         position = self._start(opening)
-        choice = strategy.first(self._request, opening, self._bulk, self._wanted)
-        if choice.strategy == strategy.BULK:
+        choice = read_strategy.first(self._request, opening, self._bulk, self._wanted)
+        if choice.strategy == read_strategy.BULK:
             start = await self._jobs.start(inventory=opening.inventory)
             position = msgspec.structs.replace(position, job=start.job_id)
-            choice = choice if start.job_id else strategy.refused(start.refusal, opening, self._wanted)
+            choice = choice if start.job_id else read_strategy.refused(start.refusal, opening, self._wanted)
         _log.info("strategy %s: %s", choice.strategy, choice.reason, extra={"shop": str(self._request.shop)})
         return choice, position
 
@@ -247,9 +247,9 @@ class Reader:
         completion = Completion(self._client, inventory=opening.inventory, pause=self._pause)
         return BulkPass(self._client, tally, wait, self._bulk, completion=completion, count=self._count)
 
-    def _pages(self, opening: Opening, choice: strategy.Choice) -> Pages | Hydration:
+    def _pages(self, opening: Opening, choice: read_strategy.Choice) -> Pages | Hydration:
         """What a bulk job does not deliver is read by pages: mostly few products."""
-        way = Hydration if choice.strategy == strategy.HYDRATION else Pages
+        way = Hydration if choice.strategy == read_strategy.HYDRATION else Pages
         largest = max(1, min(PAGE_PRODUCTS, self._request.max_batch_products))
         return way(self._client, inventory=opening.inventory, largest=largest, pause=self._pause)
 
@@ -272,7 +272,7 @@ class Reader:
         return None if after is None else changed_between(after, watermark)
 
     def _header(
-        self, opening: Opening, position: Position, choice: strategy.Choice, *, is_resumed: bool
+        self, opening: Opening, position: Position, choice: read_strategy.Choice, *, is_resumed: bool
     ) -> Header:
         return Header(
             shop_info=opening.shop_info,

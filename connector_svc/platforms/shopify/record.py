@@ -7,7 +7,7 @@ import msgspec
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
 from connector_svc.platforms.shopify import issues
-from connector_svc.platforms.shopify.nodes import Found
+from connector_svc.platforms.shopify.node_decoding import Found
 from connector_svc.platforms.shopify.parse import parse_product
 from connector_svc.platforms.shopify.wire import Count
 

@@ -9,9 +9,14 @@ from functools import partial
 import msgspec
 
 from connector_svc.domain.errors import SourceQueryRefused
-from connector_svc.platforms.shopify.answer import Answer
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.faults import CursorRefused, PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.error_mapping import (
+    CursorRefused,
+    PlatformStumbled,
+    QueryTooDear,
+    platform_fails,
+)
+from connector_svc.platforms.shopify.graphql_response import Answer
 from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.page_size import PageSize
 from connector_svc.platforms.shopify.pages import Place

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
-from connector_svc.platforms.shopify.departures import LISTED_AT_MOST
+from connector_svc.platforms.shopify.deletion_detection import LISTED_AT_MOST
 from devstore.catalog.catalog import Catalog, Deletion
 from tests.integration.connector_svc.shopify.test_shopify_devstore import DOMAIN, Pass, devstore, fetch
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from connector_svc.domain.fetch import FetchRequest, Offer, StockLevel
-from connector_svc.platforms.shopify.stock_sweep import ALWAYS_UP_TO, DAILY_UP_TO, is_due, unseen
+from connector_svc.platforms.shopify.stock_scan import ALWAYS_UP_TO, DAILY_UP_TO, is_due, unseen
 from devstore.spec import VariantShape
 from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.shopify.bulk_shop import SHOP, bulk_shop

@@ -11,8 +11,8 @@ import pytest
 from connector_svc.domain.issue import SAMPLE_LENGTH
 from connector_svc.domain.product import Image, Product, Variant
 from connector_svc.platforms.base import HttpReply
-from connector_svc.platforms.shopify.answer import read_answer
-from connector_svc.platforms.shopify.nodes import Found, page_nodes, single_node
+from connector_svc.platforms.shopify.graphql_response import read_answer
+from connector_svc.platforms.shopify.node_decoding import Found, page_nodes, single_node
 from connector_svc.platforms.shopify.parse_variant import DEFAULT_TITLE
 from connector_svc.platforms.shopify.record import Record, record_of
 from tests.unit.connector_svc.mutation import campaign

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from connector_svc.platforms.shopify.bulk_file import Expected, OpenFile, filled
+from connector_svc.platforms.shopify.bulk_join import RowBroken, Spill, Whole
 from connector_svc.platforms.shopify.bulk_products import is_proven, record_from
-from connector_svc.platforms.shopify.bulk_spill import RowBroken, Spill, Whole
+from connector_svc.platforms.shopify.bulk_result import Expected, OpenFile, filled
 from connector_svc.platforms.shopify.bulk_wait import GivenUp
 from tests.unit.connector_svc.shopify.nodes_json import Json
 

@@ -1,10 +1,10 @@
-"""The foretold cost is the recorded one; see the cost rule in `connector_svc.platforms.shopify.cost`."""
+"""The foretold cost is the recorded one; see the cost rule in `connector_svc.platforms.shopify.query_cost`."""
 
 from __future__ import annotations
 
 import pytest
 
-from connector_svc.platforms.shopify.cost import multiplier, requested_cost
+from connector_svc.platforms.shopify.query_cost import multiplier, requested_cost
 
 PRODUCT = "product(id: $id)"
 FULL_VARIANT = "id sku selectedOptions{name value} inventoryItem{tracked measurement{weight{value unit}}}"

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from connector_svc.platforms.shopify.delivered import PACKED_BYTES, Delivered
+from connector_svc.platforms.shopify.delivered_ids import PACKED_BYTES, Delivered
 
 
 def delivered(numbers: list[int]) -> bytes:

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector_svc.platforms.shopify.nodes import page_nodes
+from connector_svc.platforms.shopify.node_decoding import page_nodes
 from connector_svc.platforms.shopify.record import record_of
 from tests.unit.connector_svc.shopify.nodes_json import image_node, product_node
 

@@ -7,9 +7,9 @@ import pytest
 from aiohttp import web
 
 from connector_svc.domain.fetch import Wait, WaitReason
-from connector_svc.platforms.shopify.answer import CallCost, ThrottleStatus
-from connector_svc.platforms.shopify.pace import Pace
+from connector_svc.platforms.shopify.graphql_response import CallCost, ThrottleStatus
 from connector_svc.platforms.shopify.queries import OPENING, PRODUCT_COUNT
+from connector_svc.platforms.shopify.rate_limiter import Pace
 from tests.fakes.skipping_loop import skipping
 from tests.unit.connector_svc.shopify.fake_admin import FakeAdmin, error, graphql
 from tests.unit.connector_svc.shopify.nodes_json import Json, product_node

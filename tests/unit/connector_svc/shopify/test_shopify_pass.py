@@ -16,7 +16,7 @@ from connector_svc.domain.errors import (
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.shopify.answer import GraphqlError
+from connector_svc.platforms.shopify.graphql_response import GraphqlError
 from connector_svc.platforms.shopify.wanted import Wanted
 from tests.unit.connector_svc.shopify.fake_admin import FakeAdmin, graphql
 from tests.unit.connector_svc.shopify.nodes_json import Json, image_node, product_node

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
-from connector_svc.platforms.shopify.answer import CallCost
+from connector_svc.platforms.shopify.graphql_response import CallCost
 from connector_svc.platforms.shopify.points import Points
 from connector_svc.platforms.shopify.queries import Query
 

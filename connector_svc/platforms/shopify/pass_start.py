@@ -10,7 +10,7 @@ import msgspec
 from connector_svc.domain.errors import SourceForbidden, SourceRedirected
 from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, forbidden, platform_fails
+from connector_svc.platforms.shopify.error_mapping import PlatformStumbled, QueryTooDear, forbidden, platform_fails
 from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.queries import INVENTORY_PROBE, OPENING
 from connector_svc.platforms.shopify.wire import OpeningData

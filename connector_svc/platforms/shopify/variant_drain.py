@@ -8,11 +8,11 @@ from functools import partial
 import msgspec
 
 from connector_svc.domain.errors import SourceResponseInvalid
-from connector_svc.platforms.shopify.answer import Answer
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.faults import CursorRefused, PlatformStumbled, QueryTooDear
+from connector_svc.platforms.shopify.error_mapping import CursorRefused, PlatformStumbled, QueryTooDear
+from connector_svc.platforms.shopify.graphql_response import Answer
 from connector_svc.platforms.shopify.ids import product_gid
-from connector_svc.platforms.shopify.nodes import Found, single_node
+from connector_svc.platforms.shopify.node_decoding import Found, single_node
 from connector_svc.platforms.shopify.page_size import PageSize
 from connector_svc.platforms.shopify.queries import SINGLE_VARIANTS, single_product
 from connector_svc.platforms.shopify.record import Record, record_of, unreadable_record

@@ -15,7 +15,7 @@ from connector_svc.domain.errors import (
     SourceUnreachable,
 )
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.shopify.answer import Answer, GraphqlError
+from connector_svc.platforms.shopify.graphql_response import Answer, GraphqlError
 
 
 class QueryTooDear(Exception):

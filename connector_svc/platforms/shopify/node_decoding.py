@@ -11,8 +11,8 @@ import msgspec
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.text import MALFORMED_ERRORS
 from connector_svc.platforms.shopify import issues
-from connector_svc.platforms.shopify.answer import GraphqlError
 from connector_svc.platforms.shopify.blame import Blame, listed_blames, page_blames, single_blame
+from connector_svc.platforms.shopify.graphql_response import GraphqlError
 from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.wire import (
     Connection,

@@ -12,7 +12,7 @@ from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product, Variant
 from connector_svc.platforms.shopify import issues
-from connector_svc.platforms.shopify.delivered import Delivered
+from connector_svc.platforms.shopify.delivered_ids import Delivered
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
 from connector_svc.platforms.shopify.record import Record
 

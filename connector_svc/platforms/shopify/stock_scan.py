@@ -19,9 +19,15 @@ from connector_svc.domain.errors import SourceQueryRefused
 from connector_svc.domain.fetch import Batch, FetchRequest, Offer, StockLevel
 from connector_svc.domain.product import ProductStatus
 from connector_svc.domain.text import MALFORMED_ERRORS, Code
-from connector_svc.platforms.shopify.answer import Answer
+from connector_svc.platforms.shopify.batch_builder import Tally
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.faults import CursorRefused, PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.error_mapping import (
+    CursorRefused,
+    PlatformStumbled,
+    QueryTooDear,
+    platform_fails,
+)
+from connector_svc.platforms.shopify.graphql_response import Answer
 from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.page_size import PageSize
 from connector_svc.platforms.shopify.parse import SOLD
@@ -29,7 +35,6 @@ from connector_svc.platforms.shopify.parse_variant import is_amount
 from connector_svc.platforms.shopify.position import StockPosition
 from connector_svc.platforms.shopify.queries import PAGE_VARIANTS, variant_stock
 from connector_svc.platforms.shopify.search import behind
-from connector_svc.platforms.shopify.tally import Tally
 from connector_svc.platforms.shopify.wire import Connection, Int64, Wire
 
 ALWAYS_UP_TO = 10_000

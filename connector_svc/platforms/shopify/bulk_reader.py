@@ -10,17 +10,17 @@ from contextlib import aclosing
 from datetime import timedelta
 
 from connector_svc.domain.fetch import Batch
-from connector_svc.platforms.shopify.bulk_file import Expected, filled
+from connector_svc.platforms.shopify.batch_builder import Tally
 from connector_svc.platforms.shopify.bulk_jobs import Job
+from connector_svc.platforms.shopify.bulk_join import Spill, Whole
 from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
 from connector_svc.platforms.shopify.bulk_products import is_proven, record_from
-from connector_svc.platforms.shopify.bulk_spill import Spill, Whole
+from connector_svc.platforms.shopify.bulk_result import Expected, filled
 from connector_svc.platforms.shopify.bulk_wait import BulkWait, GivenUp
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.completion import Completion
 from connector_svc.platforms.shopify.record import Record
 from connector_svc.platforms.shopify.search import between
-from connector_svc.platforms.shopify.tally import Tally
+from connector_svc.platforms.shopify.variant_drain import Completion
 
 _PAGE_PRODUCTS = 250
 _TELL_EVERY = timedelta(seconds=2)

@@ -11,9 +11,15 @@ import msgspec
 
 from connector_svc.domain.errors import SourceForbidden
 from connector_svc.domain.fetch import Batch
-from connector_svc.platforms.shopify.answer import Answer
+from connector_svc.platforms.shopify.batch_builder import Tally
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.faults import CursorRefused, PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.error_mapping import (
+    CursorRefused,
+    PlatformStumbled,
+    QueryTooDear,
+    platform_fails,
+)
+from connector_svc.platforms.shopify.graphql_response import Answer
 from connector_svc.platforms.shopify.ids import number_of, product_gid
 from connector_svc.platforms.shopify.pages import Place
 from connector_svc.platforms.shopify.position import DeparturesPosition
@@ -27,7 +33,6 @@ from connector_svc.platforms.shopify.queries import (
 )
 from connector_svc.platforms.shopify.search import behind, destroyed_between
 from connector_svc.platforms.shopify.sweep import Sweep
-from connector_svc.platforms.shopify.tally import Tally
 from connector_svc.platforms.shopify.wire import CountData, EventNode, EventsData, IdNode, ListData
 
 _log = logging.getLogger(__name__)

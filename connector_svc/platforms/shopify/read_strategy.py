@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
-from connector_svc.platforms.shopify.opening import Opening
+from connector_svc.platforms.shopify.pass_start import Opening
 from connector_svc.platforms.shopify.position import Position
 from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS
 from connector_svc.platforms.shopify.wanted import Wanted

@@ -12,7 +12,7 @@ from catalogsync_common.threads import run_in_thread
 
 from connector_svc.domain.errors import SourceFailure
 from connector_svc.platforms.shopify.bulk_jobs import Job
-from connector_svc.platforms.shopify.bulk_spill import RowBroken, Spill
+from connector_svc.platforms.shopify.bulk_join import RowBroken, Spill
 from connector_svc.platforms.shopify.bulk_wait import GivenUp, number_of_text
 
 _LONGEST_ROW = 32 * 1024 * 1024
