@@ -25,10 +25,10 @@ from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.hydration import Hydration
 from connector_svc.platforms.shopify.pages import Pages, Place
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec

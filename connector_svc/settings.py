@@ -13,7 +13,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from yarl import URL
 
 from connector_svc.http.endpoints import Endpoints, service_url
-from connector_svc.platforms.shopify.wanted import Wanted
+from connector_svc.platforms.shopify.read_strategy import Wanted
 
 
 def _positive(value: timedelta) -> timedelta:

@@ -12,7 +12,7 @@ from connector_svc.platforms.bigcommerce import BigCommercePlatform
 from connector_svc.platforms.feed import FeedPlatform
 from connector_svc.platforms.lookup import Platforms
 from connector_svc.platforms.shopify import ShopifyPlatform
-from connector_svc.platforms.shopify.wanted import Wanted
+from connector_svc.platforms.shopify.read_strategy import Wanted
 from connector_svc.platforms.woocommerce import WooCommercePlatform
 from connector_svc.platforms.woocommerce.gate import MOST_CALLS
 

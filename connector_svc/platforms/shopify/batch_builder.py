@@ -13,8 +13,8 @@ from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product, Variant
 from connector_svc.platforms.shopify import issues
 from connector_svc.platforms.shopify.delivered_ids import Delivered
+from connector_svc.platforms.shopify.parse import Record
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
-from connector_svc.platforms.shopify.record import Record
 
 _BATCH_BYTES = 768 * 1024
 """A batch is closed when it has about so many; a message may hold 1 MiB."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.queries import SINGLE_MEDIA
+from connector_svc.platforms.shopify.wire import number_of
 
 _CACHE_KIB = 8 * 1024
 _SCHEMA = """

@@ -1,4 +1,6 @@
-"""The part of a pass that a bulk operation delivers."""
+"""The part of a pass that a bulk operation delivers.
+
+Products out of the rows of a bulk operation, through the same parser as those of a page."""
 
 from __future__ import annotations
 
@@ -9,22 +11,25 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import timedelta
 
+import msgspec
+
 from connector_svc.domain.fetch import Batch
 from connector_svc.platforms.shopify.batch_builder import Tally
 from connector_svc.platforms.shopify.bulk_jobs import Job
 from connector_svc.platforms.shopify.bulk_join import Spill, Whole
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
-from connector_svc.platforms.shopify.bulk_products import is_proven, record_from
-from connector_svc.platforms.shopify.bulk_result import Expected, filled
-from connector_svc.platforms.shopify.bulk_wait import BulkWait, GivenUp
+from connector_svc.platforms.shopify.bulk_result import BulkWait, Expected, GivenUp, filled
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.record import Record
-from connector_svc.platforms.shopify.search import between
+from connector_svc.platforms.shopify.node_decoding import single_node
+from connector_svc.platforms.shopify.parse import Record, record_of
+from connector_svc.platforms.shopify.queries import between
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 from connector_svc.platforms.shopify.variant_drain import Completion
+from connector_svc.platforms.shopify.wire import Count
+
+_log = logging.getLogger(__name__)
 
 _PAGE_PRODUCTS = 250
 _TELL_EVERY = timedelta(seconds=2)
-_log = logging.getLogger(__name__)
 
 CountProducts = Callable[[str | None], Awaitable[int]]
 
@@ -146,3 +151,39 @@ class BulkPass:
             return spill.page(after, most=_PAGE_PRODUCTS, most_bytes=self._policy.page_bytes)
         except sqlite3.Error as error:
             raise GivenUp(f"the bulk job's file cannot be read ({error})") from error
+
+
+class _Counts(msgspec.Struct, frozen=True, rename="camel"):
+    media_count: Count | None = None
+
+
+_COUNTS = msgspec.json.Decoder(_Counts)
+
+
+def record_from(whole: Whole) -> Record:
+    """The product of `whole`; one whose media are not as many as Shopify counts needs a second look."""
+    found = single_node(msgspec.Raw(b'{"product":' + whole.node + b"}"), ())
+    if found is None:
+        raise ValueError("a row that was a product is none")
+    record = record_of(found)
+    if record.product is None or _has_all_media(whole):
+        return record
+    return msgspec.structs.replace(record, blamed=True)
+
+
+def is_proven(whole: Whole, record: Record) -> bool:
+    """Whether nothing can be missing, although the file ended early.
+
+    A child may stand anywhere behind its parent, so only counts prove: of variants, of media, and a row with the
+    image of every variant, since the image of a variant is counted nowhere.
+    """
+    counted = record.counted is not None and not record.is_miscounted
+    return record.product is not None and counted and not record.blamed and whole.shows_settled
+
+
+def _has_all_media(whole: Whole) -> bool:
+    try:
+        counted = _COUNTS.decode(whole.node).media_count
+    except msgspec.DecodeError:
+        return False
+    return counted is not None and counted.agrees_with(whole.media)

@@ -20,8 +20,7 @@ from connector_svc.platforms.shopify.error_mapping import (
     platform_fails,
 )
 from connector_svc.platforms.shopify.graphql_response import Answer
-from connector_svc.platforms.shopify.ids import number_of, product_gid
-from connector_svc.platforms.shopify.pages import Place
+from connector_svc.platforms.shopify.pages import Place, Sweep
 from connector_svc.platforms.shopify.position import DeparturesPosition
 from connector_svc.platforms.shopify.queries import (
     DESTROYED,
@@ -30,10 +29,18 @@ from connector_svc.platforms.shopify.queries import (
     STILL_THERE,
     Query,
     Variables,
+    behind,
+    destroyed_between,
 )
-from connector_svc.platforms.shopify.search import behind, destroyed_between
-from connector_svc.platforms.shopify.sweep import Sweep
-from connector_svc.platforms.shopify.wire import CountData, EventNode, EventsData, IdNode, ListData
+from connector_svc.platforms.shopify.wire import (
+    CountData,
+    EventNode,
+    EventsData,
+    IdNode,
+    ListData,
+    number_of,
+    product_gid,
+)
 
 _log = logging.getLogger(__name__)
 

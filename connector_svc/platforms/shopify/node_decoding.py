@@ -11,9 +11,8 @@ import msgspec
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.text import MALFORMED_ERRORS
 from connector_svc.platforms.shopify import issues
-from connector_svc.platforms.shopify.blame import Blame, listed_blames, page_blames, single_blame
+from connector_svc.platforms.shopify.error_mapping import Blame, listed_blames, page_blames, single_blame
 from connector_svc.platforms.shopify.graphql_response import GraphqlError
-from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.wire import (
     Connection,
     ListData,
@@ -23,6 +22,7 @@ from connector_svc.platforms.shopify.wire import (
     SingleData,
     TypedProduct,
     VariantNode,
+    number_of,
 )
 
 FrameT = TypeVar("FrameT")

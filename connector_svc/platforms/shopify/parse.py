@@ -1,17 +1,35 @@
-"""Turns a product's node into a product."""
+"""Turns a product's node into a product.
+
+Turns a variant's node into a variant.
+
+A product on its way from a reply to a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
 
 import msgspec
 
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Image, Product, ProductOption, ProductStatus, Variant
 from connector_svc.platforms.shopify import issues
-from connector_svc.platforms.shopify.ids import number_of
-from connector_svc.platforms.shopify.parse_variant import DEFAULT_TITLE, VariantParser, utc
-from connector_svc.platforms.shopify.wire import MediaNode, TypedProduct, VariantNode
+from connector_svc.platforms.shopify.node_decoding import Found
+from connector_svc.platforms.shopify.wire import (
+    Connection,
+    Count,
+    IdNode,
+    InventoryItemNode,
+    MediaNode,
+    TypedProduct,
+    VariantNode,
+    number_of,
+)
+
+DEFAULT_TITLE = "Default Title"
+"""What Shopify calls the variant, and the option value, of a product that has no options."""
 
 SOLD = frozenset({ProductStatus.ACTIVE, ProductStatus.UNLISTED})
 """Drafts and archived products cannot be bought, whatever their stock, of which alone Shopify's flag speaks. Which
@@ -117,3 +135,151 @@ def _image(node: MediaNode) -> Image | None:
         width=node.image.width or 0,
         height=node.image.height or 0,
     )
+
+
+_ZERO = Decimal(0)
+_UNITS: Mapping[str, str] = {"GRAMS": "g", "KILOGRAMS": "kg", "OUNCES": "oz", "POUNDS": "lb"}
+
+
+@dataclass(kw_only=True, slots=True)
+class VariantParser:
+    """Parses the variants of one product and gathers what is wrong with them."""
+
+    product_id: str
+    is_sold: bool
+    """Whether the product is offered at all."""
+    images: Mapping[str, Image | None]
+    """The product's, by gid; None: not processed yet."""
+    issues: list[RecordIssue] = field(default_factory=list)
+
+    def parse(self, node: VariantNode) -> Variant | None:
+        """The variant; None, with an issue, when it has no usable id, price or time."""
+        variant_id = number_of(node.id, "ProductVariant")
+        if not variant_id:
+            self.issues.append(issues.without_id(node.id, self.product_id))
+            return None
+        if not self._has_prices(node, variant_id):
+            return None
+        try:
+            return self._variant(node, variant_id)
+        except OverflowError:
+            self.issues.append(issues.bad_time(self.product_id, variant_id))
+            return None
+
+    def _variant(self, node: VariantNode, variant_id: str) -> Variant:
+        item = node.inventory_item
+        is_default = node.title == DEFAULT_TITLE
+        weight, unit = self._weight(item, variant_id)
+        return Variant(
+            id=variant_id,
+            title="" if is_default else node.title,
+            sku=node.sku or "",
+            barcode=node.barcode or "",
+            price=node.price,
+            compare_at_price=node.compare_at_price,
+            stock_quantity=node.inventory_quantity if item is None or item.tracked else None,
+            inventory_policy=node.inventory_policy,
+            available=self.is_sold and node.available_for_sale,
+            options=() if is_default else node.selected_options,
+            image=self._image(node.media),
+            weight=weight,
+            weight_unit=unit,
+            position=node.position,
+            created_at=utc(node.created_at),
+            updated_at=utc(node.updated_at),
+        )
+
+    def _has_prices(self, node: VariantNode, variant_id: str) -> bool:
+        if not is_amount(node.price):
+            self.issues.append(issues.bad_price(self.product_id, variant_id, "price", node.price))
+            return False
+        before = node.compare_at_price
+        if before is not None and not is_amount(before):
+            self.issues.append(issues.bad_price(self.product_id, variant_id, "compareAtPrice", before))
+            return False
+        return True
+
+    def _image(self, media: Connection[IdNode]) -> Image | None:
+        return self.images.get(media.nodes[0].id) if media.nodes else None
+
+    def _weight(self, item: InventoryItemNode | None, variant_id: str) -> tuple[Decimal | None, str]:
+        if item is None or item.measurement is None or item.measurement.weight is None:
+            return None, ""
+        node = item.measurement.weight
+        unit = _UNITS.get(node.unit)
+        if unit is not None and is_amount(node.value):
+            return node.value, unit
+        self.issues.append(issues.bad_weight(self.product_id, variant_id, node.value, node.unit))
+        return None, ""
+
+
+def utc(time: datetime) -> datetime:
+    """The same moment in UTC; raises OverflowError outside the calendar."""
+    return time if time.tzinfo is UTC else time.astimezone(UTC)
+
+
+def is_amount(value: Decimal) -> bool:
+    """Whether it is a number of at least zero that is not absurdly long when written out."""
+    return value.is_finite() and value >= _ZERO and -13 < value.adjusted() < 16
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A product and how far it can be trusted."""
+
+    product_id: str
+    """Empty when it has none."""
+    product: Product | None = None
+    """None: set aside, see `issues`."""
+    issues: tuple[RecordIssue, ...] = ()
+    received: int = 0
+    counted: Count | None = None
+    has_more_variants: bool = False
+    has_more_images: bool = False
+    blamed: bool = False
+
+    @property
+    def is_miscounted(self) -> bool:
+        """Whether other variants came than the platform counts."""
+        return self.product is not None and not (self.counted is None or self.counted.agrees_with(self.received))
+
+    @property
+    def needs_second_look(self) -> bool:
+        """Whether asking for the product alone may give more."""
+        doubtful = self.has_more_variants or self.has_more_images or self.blamed or self.is_miscounted
+        return bool(self.product_id) and doubtful
+
+    def as_incomplete(self) -> Record:
+        """The same with what came, told to be not all."""
+        if self.product is None:
+            return self
+        counted = self.counted.count if self.counted else self.received
+        return msgspec.structs.replace(
+            self,
+            product=msgspec.structs.replace(self.product, variants_complete=False),
+            issues=(*self.issues, issues.incomplete(self.product_id, self.received, counted)),
+        )
+
+
+def record_of(found: Found) -> Record:
+    """What `found` gives."""
+    if found.node is None:
+        return Record(product_id=found.product_id, issues=found.issues, blamed=found.blamed)
+    parsed = parse_product(found.node)
+    product = parsed.product
+    if product is not None and found.dropped:
+        product = msgspec.structs.replace(product, variants_complete=False)
+    return Record(
+        product_id=found.product_id,
+        product=product,
+        issues=found.issues + parsed.issues,
+        received=parsed.received + found.dropped,
+        counted=found.node.variants_count,
+        has_more_variants=found.node.variants.page_info.has_next_page,
+        has_more_images=found.node.media.page_info.has_next_page,
+        blamed=found.blamed,
+    )
+
+
+def unreadable_record(product_id: str) -> Record:
+    """A product that the platform fails to deliver."""
+    return Record(product_id=product_id, issues=(issues.unreadable(product_id),))

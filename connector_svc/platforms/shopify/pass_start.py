@@ -11,9 +11,8 @@ from connector_svc.domain.errors import SourceForbidden, SourceRedirected
 from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.error_mapping import PlatformStumbled, QueryTooDear, forbidden, platform_fails
-from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.queries import INVENTORY_PROBE, OPENING
-from connector_svc.platforms.shopify.wire import OpeningData
+from connector_svc.platforms.shopify.wire import OpeningData, number_of
 
 _DECODER = msgspec.json.Decoder(OpeningData)
 _NO_INVENTORY = (

@@ -12,12 +12,11 @@ from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitRepor
 from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.pass_start import open_shop
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy, Wanted
 from connector_svc.platforms.shopify.reader import Reader
-from connector_svc.platforms.shopify.wanted import Wanted
 
 
 class ShopifyPlatform:

@@ -8,11 +8,15 @@ m(n) = max(1, floor(2 ln n)), and no query may cost more than 1,000:
 - The product's media list ends at 50 on a page. A product with more is read once more alone, where 250 cost
   almost nothing.
 - The largest page is the cheapest per product, so `first` shrinks only when the platform cannot serve it.
-"""
+
+
+Search strings. Times are quoted: Shopify cuts an unquoted one at its first colon and reads it in the shop's
+zone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from connector_svc.platforms.shopify.query_cost import requested_cost
@@ -194,3 +198,37 @@ def single_product(*, inventory: bool) -> Query:
 
 def _variant(inventory: bool) -> str:
     return _VARIANT % (_INVENTORY if inventory else "")
+
+
+def changed_between(after: datetime, until: datetime | None = None) -> str:
+    """Products changed at or after `after` and, if given, not after `until`."""
+    lower = f"updated_at:>='{_time(after)}'"
+    return lower if until is None else f"{lower} AND updated_at:<='{_time(until)}'"
+
+
+def created_until(until: datetime) -> str:
+    """Products that were there at `until`."""
+    return f"created_at:<='{_time(until)}'"
+
+
+def destroyed_between(after: datetime, until: datetime) -> str:
+    """Events of products that were deleted at or after `after` and not after `until`."""
+    window = f"created_at:>='{_time(after)}' AND created_at:<='{_time(until)}'"
+    return f"subject_type:PRODUCT AND action:destroy AND {window}"
+
+
+def behind(number: int, search: str | None) -> str | None:
+    """What `search` finds, behind the id `number`; None: everything."""
+    if number <= 0:
+        return search
+    return f"id:>{number}" + (f" AND {search}" if search else "")
+
+
+def between(product_id: int, last_id: int) -> str:
+    """Products behind `product_id` up to `last_id`."""
+    upper = f"id:<={last_id}"
+    return f"id:>{product_id} AND {upper}" if product_id > 0 else upper
+
+
+def _time(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

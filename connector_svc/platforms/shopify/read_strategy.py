@@ -1,15 +1,19 @@
-"""How a shop is read: by a bulk operation, by ids or by pages, and why."""
+"""How a shop is read: by a bulk operation, by ids or by pages, and why.
+
+What an operator wants of how shops are read.
+
+When a bulk operation is worth its wait, and how long we wait for one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
 
 from connector_svc.domain.fetch import FetchRequest
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
 from connector_svc.platforms.shopify.pass_start import Opening
 from connector_svc.platforms.shopify.position import Position
 from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS
-from connector_svc.platforms.shopify.wanted import Wanted
 
 BULK = "bulk"
 PAGING = "paging"
@@ -75,3 +79,39 @@ def _without_bulk(count: int, why: str, wanted: Wanted) -> Choice:
             strategy=HYDRATION, reason=f"{why}; ids are listed and products read by them, while that pays"
         )
     return Choice(strategy=PAGING, reason=f"{why}, by pages in the order of ids")
+
+
+class Wanted(Enum):
+    """Which strategy a pass gets."""
+
+    AUTO = "auto"
+    """The one that is fastest for the size of the shop and its rate limit."""
+    PAGING = "paging"
+    """Pages of whole products."""
+    IDS = "ids"
+    """Ids are listed and products read by them, while that pays."""
+    BULK = "bulk"
+    """A bulk operation for each full pass, also of a small shop. Incremental passes, and shops that refuse it, are
+    read as by AUTO."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BulkPolicy:
+    """Limits of bulk operations."""
+
+    from_products: int = 2_000
+    """A first load of fewer products is read faster by pages."""
+    from_products_when_fast: int = 100_000
+    """The same in a shop whose plan restores many points."""
+    fast_restore_rate: float = 1_000.0
+    """Points a second that make a plan fast: Shopify Plus."""
+    first_poll: timedelta = timedelta(milliseconds=500)
+    slowest_poll: timedelta = timedelta(seconds=5)
+    stalled_after: timedelta = timedelta(minutes=5)
+    """Without progress; then the job is cancelled and pages are read instead."""
+    cancel_within: timedelta = timedelta(seconds=10)
+    """So long an end of a cancelled job is waited for."""
+    max_file_bytes: int = 8 * 1024**3
+    """Of a result; it is held on disk while it is sorted."""
+    page_bytes: int = 2 * 1024 * 1024
+    """Of the products that are taken from the disk at once; a single product may be larger."""

@@ -16,24 +16,20 @@ from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Hea
 from connector_svc.platforms.shopify import read_strategy
 from connector_svc.platforms.shopify.batch_builder import Tally
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
 from connector_svc.platforms.shopify.bulk_reader import BulkPass
-from connector_svc.platforms.shopify.bulk_wait import BulkWait
+from connector_svc.platforms.shopify.bulk_result import BulkWait
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.deletion_detection import Departures
 from connector_svc.platforms.shopify.error_mapping import PlatformStumbled, QueryTooDear, platform_fails
-from connector_svc.platforms.shopify.hydration import Hydration
-from connector_svc.platforms.shopify.hydrator import Hydrator
-from connector_svc.platforms.shopify.named import named_products
+from connector_svc.platforms.shopify.hydration import Hydration, Hydrator, named_products
 from connector_svc.platforms.shopify.pages import Pages, Place
 from connector_svc.platforms.shopify.pass_start import Opening, open_shop
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
-from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS, PRODUCT_COUNT
+from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS, PRODUCT_COUNT, changed_between, created_until
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy, Wanted
 from connector_svc.platforms.shopify.reconciliation import Reconciliation, TooManyChanges
-from connector_svc.platforms.shopify.search import changed_between, created_until
 from connector_svc.platforms.shopify.stock_scan import StockSweep, is_due, unseen
 from connector_svc.platforms.shopify.variant_drain import Completion
-from connector_svc.platforms.shopify.wanted import Wanted
 from connector_svc.platforms.shopify.wire import CountData
 
 _log = logging.getLogger(__name__)

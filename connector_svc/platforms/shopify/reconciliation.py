@@ -17,11 +17,10 @@ from connector_svc.domain.errors import SourceCountMismatch
 from connector_svc.domain.fetch import Batch
 from connector_svc.platforms.shopify.batch_builder import Tally
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.hydrator import Hydrator
-from connector_svc.platforms.shopify.ids import number_of, product_gid
-from connector_svc.platforms.shopify.pages import Place
+from connector_svc.platforms.shopify.hydration import Hydrator
+from connector_svc.platforms.shopify.pages import Place, Sweep
 from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS
-from connector_svc.platforms.shopify.sweep import Sweep
+from connector_svc.platforms.shopify.wire import number_of, product_gid
 
 _LISTINGS = 2
 """A listing that is shorter than the count is made once more: products may have been deleted since."""

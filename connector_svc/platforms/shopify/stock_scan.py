@@ -28,14 +28,11 @@ from connector_svc.platforms.shopify.error_mapping import (
     platform_fails,
 )
 from connector_svc.platforms.shopify.graphql_response import Answer
-from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.page_size import PageSize
-from connector_svc.platforms.shopify.parse import SOLD
-from connector_svc.platforms.shopify.parse_variant import is_amount
+from connector_svc.platforms.shopify.parse import SOLD, is_amount
 from connector_svc.platforms.shopify.position import StockPosition
-from connector_svc.platforms.shopify.queries import PAGE_VARIANTS, variant_stock
-from connector_svc.platforms.shopify.search import behind
-from connector_svc.platforms.shopify.wire import Connection, Int64, Wire
+from connector_svc.platforms.shopify.queries import PAGE_VARIANTS, behind, variant_stock
+from connector_svc.platforms.shopify.wire import Connection, Int64, Wire, number_of
 
 ALWAYS_UP_TO = 10_000
 """Variants up to which each incremental pass sweeps: 40 pages cost less than the smallest bucket holds."""

@@ -11,12 +11,11 @@ from connector_svc.domain.errors import SourceResponseInvalid
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.error_mapping import CursorRefused, PlatformStumbled, QueryTooDear
 from connector_svc.platforms.shopify.graphql_response import Answer
-from connector_svc.platforms.shopify.ids import product_gid
 from connector_svc.platforms.shopify.node_decoding import Found, single_node
 from connector_svc.platforms.shopify.page_size import PageSize
+from connector_svc.platforms.shopify.parse import Record, record_of, unreadable_record
 from connector_svc.platforms.shopify.queries import SINGLE_VARIANTS, single_product
-from connector_svc.platforms.shopify.record import Record, record_of, unreadable_record
-from connector_svc.platforms.shopify.wire import Connection
+from connector_svc.platforms.shopify.wire import Connection, product_gid
 
 
 class Completion:

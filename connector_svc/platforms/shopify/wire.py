@@ -1,4 +1,6 @@
-"""The shapes of the Admin API's replies, as far as we read them; strict, so that decoding is the validation."""
+"""The shapes of the Admin API's replies, as far as we read them; strict, so that decoding is the validation.
+
+Ids: the number at the end of a gid, as a string; it is what Shopify's admin, REST API and exports show."""
 
 from __future__ import annotations
 
@@ -10,7 +12,6 @@ import msgspec
 
 from connector_svc.domain.product import InventoryPolicy, ProductOption, ProductStatus, SelectedOption
 from connector_svc.domain.text import Code, Text
-from connector_svc.platforms.shopify.ids import number_of
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -214,3 +215,20 @@ class OpeningData(Wire, frozen=True, kw_only=True):
     current_app_installation: InstallationNode
     products_count: Count | None = None
     product_variants_count: Count | None = None
+
+
+_DIGITS = 19
+"""No signed number of 64 bits has more."""
+
+
+def number_of(gid: str, kind: str) -> str:
+    """ "123" of "gid://shopify/Product/123"; empty when `gid` is no such id."""
+    head, _, number = gid.rpartition("/")
+    if head == f"gid://shopify/{kind}" and len(number) <= _DIGITS and number.isascii() and number.isdigit():
+        return number
+    return ""
+
+
+def product_gid(number: str) -> str:
+    """The gid of a product's number."""
+    return f"gid://shopify/Product/{number}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from connector_svc.platforms.shopify import ShopifyPlatform
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 from devstore.catalog.model import Platform as Face
 from tests.contract.platforms.devstore_harness import DevstoreMaker
 from tests.contract.platforms.harness import HarnessMaker, PlatformHarness

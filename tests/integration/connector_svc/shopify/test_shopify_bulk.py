@@ -12,7 +12,7 @@ import pytest
 
 from connector_svc.domain.errors import CheckpointInvalid
 from connector_svc.domain.fetch import WaitReason
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 from devstore.faults import Aim, FaultKind, ScriptedFault
 from devstore.shopify.bulk_switches import BulkSwitches
 from devstore.spec import Plan, VariantShape

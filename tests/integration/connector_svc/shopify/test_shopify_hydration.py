@@ -19,7 +19,7 @@ from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.hydration import Hydration
 from connector_svc.platforms.shopify.pages import Pages, Place
-from connector_svc.platforms.shopify.record import Record
+from connector_svc.platforms.shopify.parse import Record
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec, VariantShape

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from connector_svc.domain.errors import SourceCountMismatch
-from connector_svc.platforms.shopify.wanted import Wanted
+from connector_svc.platforms.shopify.read_strategy import Wanted
 from devstore.catalog.catalog import Catalog
 from devstore.spec import VariantShape
 from tests.integration.connector_svc.shopify.bulk_shop import DOMAIN, NEVER, BulkShop, bulk_shop

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connector_svc.domain.errors import SourceForbidden, SourceQueryRefused, SourceRedirected
-from connector_svc.platforms.shopify.queries import NEXT_IDS
-from connector_svc.platforms.shopify.search import changed_between, destroyed_between
+from connector_svc.platforms.shopify.queries import NEXT_IDS, changed_between, destroyed_between
 from devstore.spec import VariantShape
 from tests.integration.connector_svc.shopify.test_shopify_devstore import (
     DOMAIN,

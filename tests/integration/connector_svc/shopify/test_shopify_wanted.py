@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
-from connector_svc.platforms.shopify.wanted import Wanted
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy, Wanted
 from connector_svc.settings import ConnectorSettings
 from tests.integration.connector_svc.shopify.bulk_shop import QUICK, bulk_shop
 

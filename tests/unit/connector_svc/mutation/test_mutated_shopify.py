@@ -13,8 +13,7 @@ from connector_svc.domain.product import Image, Product, Variant
 from connector_svc.platforms.base import HttpReply
 from connector_svc.platforms.shopify.graphql_response import read_answer
 from connector_svc.platforms.shopify.node_decoding import Found, page_nodes, single_node
-from connector_svc.platforms.shopify.parse_variant import DEFAULT_TITLE
-from connector_svc.platforms.shopify.record import Record, record_of
+from connector_svc.platforms.shopify.parse import DEFAULT_TITLE, Record, record_of
 from tests.unit.connector_svc.mutation import campaign
 from tests.unit.connector_svc.mutation.mutator import encoded
 from tests.unit.connector_svc.mutation.reading import check_amount, children, is_text, sent

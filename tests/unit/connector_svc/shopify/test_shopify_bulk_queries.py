@@ -7,7 +7,7 @@ import re
 import pytest
 from graphql import parse, validate
 
-from connector_svc.platforms.shopify.bulk_queries import CANCEL, LOOK, RUN, bulk_products
+from connector_svc.platforms.shopify.bulk_jobs import CANCEL, LOOK, RUN, bulk_products
 from connector_svc.platforms.shopify.queries import Query, product_page
 from devstore.shopify.bulk_rules import faults_of
 from devstore.shopify.schema import admin_schema

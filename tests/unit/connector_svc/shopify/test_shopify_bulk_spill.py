@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from connector_svc.platforms.shopify.bulk_join import RowBroken, Spill, Whole
-from connector_svc.platforms.shopify.bulk_products import is_proven, record_from
-from connector_svc.platforms.shopify.bulk_result import Expected, OpenFile, filled
-from connector_svc.platforms.shopify.bulk_wait import GivenUp
+from connector_svc.platforms.shopify.bulk_reader import is_proven, record_from
+from connector_svc.platforms.shopify.bulk_result import Expected, GivenUp, OpenFile, filled
 from tests.unit.connector_svc.shopify.nodes_json import Json
 
 MIB = 1024 * 1024

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector_svc.platforms.shopify.node_decoding import page_nodes
-from connector_svc.platforms.shopify.record import record_of
+from connector_svc.platforms.shopify.parse import record_of
 from tests.unit.connector_svc.shopify.nodes_json import image_node, product_node
 
 JUNK = st.one_of(

@@ -17,7 +17,7 @@ from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.shopify.graphql_response import GraphqlError
-from connector_svc.platforms.shopify.wanted import Wanted
+from connector_svc.platforms.shopify.read_strategy import Wanted
 from tests.unit.connector_svc.shopify.fake_admin import FakeAdmin, graphql
 from tests.unit.connector_svc.shopify.nodes_json import Json, image_node, product_node
 from tests.unit.connector_svc.shopify.shop_reading import SHOP, reading

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from connector_svc.platforms.shopify.graphql_response import CallCost, ThrottleStatus
-from connector_svc.platforms.shopify.points import Points
+from connector_svc.platforms.shopify.rate_limiter import Points
 from devstore.shopify.bucket import LIMITS, Bucket
 from devstore.spec import Plan
 

@@ -19,7 +19,7 @@ from graphql import (
 )
 from graphql.language import ArgumentNode, EnumValueNode, FragmentDefinitionNode
 
-from connector_svc.platforms.shopify.bulk_queries import RECENT
+from connector_svc.platforms.shopify.bulk_jobs import RECENT
 from connector_svc.platforms.shopify.queries import (
     DESTROYED,
     INVENTORY_PROBE,
