@@ -26,8 +26,8 @@ from connector_svc.http.endpoints import Endpoints
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.hydration import Hydration
-from connector_svc.platforms.shopify.pages import Pages, Place
+from connector_svc.platforms.shopify.hydration import HydratedPages
+from connector_svc.platforms.shopify.pages import PageCursor, ProductPages
 from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
@@ -60,7 +60,9 @@ async def _shop(products: int, latency: float) -> AsyncIterator[tuple[RunningSto
             yield store, http
 
 
-async def _by_pages(store: RunningStore, http: OutboundHttp, way: Callable[..., Pages | Hydration]) -> int:
+async def _by_pages(
+    store: RunningStore, http: OutboundHttp, way: Callable[..., ProductPages | HydratedPages]
+) -> int:
     client = ShopifyClient(
         SHOP,
         http=http.to_shop(SHOP),
@@ -70,14 +72,14 @@ async def _by_pages(store: RunningStore, http: OutboundHttp, way: Callable[..., 
     )
     items = 0
     reader = way(client, inventory=True, largest=250, pause=timedelta(seconds=1))
-    async with aclosing(reader.from_place(Place(None))) as pages:
+    async with aclosing(reader.read_from(PageCursor(None))) as pages:
         async for page in pages:
             items += sum(len(record.product.variants) for record in page.records if record.product)
     return items
 
 
 async def _by_bulk(store: RunningStore, http: OutboundHttp) -> int:
-    platform = ShopifyPlatform(http, _Keys(store), lambda: datetime.now(UTC), bulk=BulkPolicy(from_products=1))
+    platform = ShopifyPlatform(http, _Keys(store), lambda: datetime.now(UTC), bulk=BulkPolicy(min_products=1))
     items = 0
     request = FetchRequest(shop=SHOP)
     async with aclosing(platform.fetch(request, on_wait=lambda _: None)) as events:
@@ -95,9 +97,9 @@ async def _simply(store: RunningStore, client: SimpleClient) -> int:
 async def _read(way: str, store: RunningStore, http: OutboundHttp) -> int:
     match way:
         case "paging":
-            return await _by_pages(store, http, Pages)
+            return await _by_pages(store, http, ProductPages)
         case "sweep and hydrate":
-            return await _by_pages(store, http, Hydration)
+            return await _by_pages(store, http, HydratedPages)
         case "bulk":
             return await _by_bulk(store, http)
         case "old system":

@@ -12,7 +12,7 @@ from connector_svc.platforms.bigcommerce import BigCommercePlatform
 from connector_svc.platforms.feed import FeedPlatform
 from connector_svc.platforms.lookup import Platforms
 from connector_svc.platforms.shopify import ShopifyPlatform
-from connector_svc.platforms.shopify.read_strategy import Wanted
+from connector_svc.platforms.shopify.read_strategy import ReadStrategy
 from connector_svc.platforms.woocommerce import WooCommercePlatform
 from connector_svc.platforms.woocommerce.gate import MOST_CALLS
 
@@ -38,7 +38,7 @@ def registered_platforms(
     http: HttpFactory,
     credentials: CredentialsProvider,
     clock: Callable[[], datetime],
-    shopify_strategy: Wanted = Wanted.AUTO,
+    shopify_strategy: ReadStrategy = ReadStrategy.AUTO,
     connections_per_host: int = MOST_CALLS,
 ) -> Platforms:
     """All of them, with the same surroundings."""

@@ -12,7 +12,7 @@ from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product, Variant
 from connector_svc.platforms.shopify import issues
-from connector_svc.platforms.shopify.delivered_ids import Delivered
+from connector_svc.platforms.shopify.delivered_ids import DeliveredIds
 from connector_svc.platforms.shopify.parse import Record
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
 
@@ -28,12 +28,12 @@ class _Draft:
     size: int = 0
 
 
-class Tally:
+class BatchBuilder:
     """The pass so far; `position` is behind the last batch."""
 
     def __init__(self, request: FetchRequest, position: Position) -> None:
         self.position = position
-        self.delivered = Delivered(position.delivered, position.last_id)
+        self.delivered = DeliveredIds(position.delivered, position.last_id)
         self._request = request
 
     def warn(self, warnings: Iterable[str]) -> None:
@@ -48,7 +48,7 @@ class Tally:
 
     def begin_anew(self, count: int) -> bytes:
         """The checkpoint at the first of `count` products, everything but the counts forgotten."""
-        self.delivered = Delivered(b"", 0)
+        self.delivered = DeliveredIds(b"", 0)
         turns = self.position.turns + 1
         return self.moved(last_id=0, settled=0, estimated_products=count, turns=turns)
 

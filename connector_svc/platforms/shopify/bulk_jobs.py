@@ -3,7 +3,7 @@
 What we ask of Shopify about bulk operations, and the query that runs in one.
 
 The query asks for what a page asks for, by the rules of bulk: edges and node, the id of every parent, at most five
-connections (there are four) and two levels below the first. Page sizes have no meaning there. All media are asked
+connections (there are four) and two levels below the first. ProductPage sizes have no meaning there. All media are asked
 for, not only images, so that `mediaCount` tells whether they all came.
 """
 
@@ -17,7 +17,7 @@ import msgspec
 
 from connector_svc.domain.errors import SourceFailure
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.error_mapping import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.error_mapping import MaxCostExceeded, ShopifyInternalError, internal_error
 from connector_svc.platforms.shopify.queries import Query
 from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 from connector_svc.platforms.shopify.wire import Connection, Wire
@@ -25,7 +25,7 @@ from connector_svc.platforms.shopify.wire import Connection, Wire
 _RUNS = frozenset({"CREATED", "RUNNING"})
 
 
-class Job(Wire, frozen=True, kw_only=True):
+class BulkJob(Wire, frozen=True, kw_only=True):
     """A BulkOperation. Counts are texts in the API."""
 
     id: str
@@ -44,7 +44,7 @@ class Job(Wire, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         # Without the addresses: whoever has one has the file.
-        return f"Job({self.id} {self.status})"
+        return f"BulkJob({self.id} {self.status})"
 
 
 class _UserError(Wire, frozen=True, kw_only=True):
@@ -53,7 +53,7 @@ class _UserError(Wire, frozen=True, kw_only=True):
 
 
 class _Outcome(Wire, frozen=True, kw_only=True):
-    bulk_operation: Job | None = None
+    bulk_operation: BulkJob | None = None
     user_errors: tuple[_UserError, ...] = ()
 
 
@@ -62,7 +62,7 @@ class _Ran(Wire, frozen=True, kw_only=True):
 
 
 class _Seen(Wire, frozen=True, kw_only=True):
-    bulk_operation: Job | None
+    bulk_operation: BulkJob | None
 
 
 class _Cancelled(Wire, frozen=True, kw_only=True):
@@ -108,9 +108,11 @@ class BulkJobs:
         """
         marker = f"catalogsync {uuid4().hex}"
         try:
-            answer = await self._client.call(RUN, {"query": bulk_products(inventory=inventory, marker=marker)})
+            answer = await self._client.call(
+                RUN_BULK_JOB, {"query": bulk_products(inventory=inventory, marker=marker)}
+            )
             outcome = self._client.decoded(answer, _RAN).bulk_operation_run_query
-        except (SourceFailure, PlatformStumbled, QueryTooDear) as error:
+        except (SourceFailure, ShopifyInternalError, MaxCostExceeded) as error:
             job_id = await self._found(marker)
             if job_id:
                 return Start(job_id=job_id)
@@ -123,15 +125,15 @@ class BulkJobs:
     async def _found(self, marker: str) -> str:
         """The job whose query has this comment; empty: none is known."""
         try:
-            answer = await self._client.call(RECENT, {})
+            answer = await self._client.call(RECENT_BULK_JOBS, {})
             jobs = self._client.decoded(answer, _RECENT).bulk_operations.nodes
-        except (SourceFailure, PlatformStumbled, QueryTooDear):
+        except (SourceFailure, ShopifyInternalError, MaxCostExceeded):
             return ""
         return next((job.id for job in jobs if marker in job.query), "")
 
-    async def look(self, job_id: str) -> Job | None:
-        """The job as it is now; None: Shopify knows none. Raises SourceFailure, PlatformStumbled."""
-        answer = await self._client.call(LOOK, {"id": job_id})
+    async def look(self, job_id: str) -> BulkJob | None:
+        """The job as it is now; None: Shopify knows none. Raises SourceFailure, ShopifyInternalError."""
+        answer = await self._client.call(BULK_JOB, {"id": job_id})
         return self._client.decoded(answer, _SEEN).bulk_operation
 
     async def end(self, job_id: str) -> bool:
@@ -143,21 +145,21 @@ class BulkJobs:
             job = await self.look(job_id)
             if job is None or not job.runs:
                 return False
-            answer = await self._client.call(CANCEL, {"id": job_id})
+            answer = await self._client.call(CANCEL_BULK_JOB, {"id": job_id})
             outcome = self._client.decoded(answer, _CANCELLED).bulk_operation_cancel
             await self._cancelled(job_id)
-        except (PlatformStumbled, QueryTooDear) as error:
-            raise platform_fails(self._client.shop) from error
+        except (ShopifyInternalError, MaxCostExceeded) as error:
+            raise internal_error(self._client.shop) from error
         return not outcome.user_errors
 
     async def _cancelled(self, job_id: str) -> None:
         now = asyncio.get_running_loop().time
-        deadline = now() + self._policy.cancel_within.total_seconds()
+        deadline = now() + self._policy.cancel_timeout.total_seconds()
         while now() < deadline:
             job = await self.look(job_id)
             if job is None or not (job.runs or job.status == "CANCELING"):
                 return
-            await asyncio.sleep(self._policy.first_poll.total_seconds())
+            await asyncio.sleep(self._policy.first_poll_interval.total_seconds())
 
 
 _INVENTORY = "inventoryItem { tracked measurement { weight { value unit } } }"
@@ -186,7 +188,7 @@ _PRODUCTS = """\
   }
 }"""
 
-RUN = Query(
+RUN_BULK_JOB = Query(
     name="RunBulk",
     text="""\
 mutation RunBulk($query: String!) {
@@ -195,10 +197,10 @@ mutation RunBulk($query: String!) {
     userErrors { code message }
   }
 }""",
-    repeatable=False,
+    idempotent=False,
 )
 
-LOOK = Query(
+BULK_JOB = Query(
     name="BulkJob",
     text="""\
 query BulkJob($id: ID!) {
@@ -208,7 +210,7 @@ query BulkJob($id: ID!) {
 }""",
 )
 
-RECENT = Query(
+RECENT_BULK_JOBS = Query(
     name="RecentBulkJobs",
     text="""\
 query RecentBulkJobs {
@@ -218,7 +220,7 @@ query RecentBulkJobs {
 }""",
 )
 
-CANCEL = Query(
+CANCEL_BULK_JOB = Query(
     name="CancelBulk",
     text="""\
 mutation CancelBulk($id: ID!) {

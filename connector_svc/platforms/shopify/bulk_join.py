@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from connector_svc.platforms.shopify.queries import SINGLE_MEDIA
-from connector_svc.platforms.shopify.wire import number_of
+from connector_svc.platforms.shopify.wire import numeric_id
 
 _CACHE_KIB = 8 * 1024
 _SCHEMA = """
@@ -32,7 +32,7 @@ CREATE TABLE shown (variant INTEGER PRIMARY KEY, medium TEXT NOT NULL);
 """
 
 
-class RowBroken(Exception):
+class InvalidRow(Exception):
     """A row is no JSON object, or a product without an id: the file is not what it should be."""
 
 
@@ -45,7 +45,7 @@ _ROW = msgspec.json.Decoder(_Row)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Whole:
+class JoinedProduct:
     """A product with everything that came for it."""
 
     number: int
@@ -53,7 +53,7 @@ class Whole:
     """As `product` in the reply to a query for it alone."""
     media: int
     """How many media came, of all kinds."""
-    shows_settled: bool
+    variant_images_known: bool
     """Whether every variant's image is known, or there is none to show."""
     size: int
 
@@ -68,7 +68,7 @@ class _Sorted:
     shown: list[tuple[int, str]] = field(default_factory=list)
 
 
-class Spill:
+class BulkJoin:
     """Rows behind the product `after`; for one thread at a time. Raises sqlite3.Error when the disk is full."""
 
     def __init__(self, *, after: int) -> None:
@@ -85,7 +85,7 @@ class Spill:
         self._database.close()
 
     def add(self, lines: Iterable[bytes]) -> None:
-        """Keeps some rows of the file. Raises RowBroken."""
+        """Keeps some rows of the file. Raises InvalidRow."""
         found = _Sorted()
         for line in lines:
             self.rows += 1
@@ -109,9 +109,9 @@ class Spill:
         """The highest product id; 0 without any."""
         return int(self._database.execute("SELECT coalesce(max(id), 0) FROM product").fetchone()[0])
 
-    def page(self, after: int, *, most: int, most_bytes: int) -> list[Whole]:
+    def page(self, after: int, *, most: int, most_bytes: int) -> list[JoinedProduct]:
         """The next products in the order of ids, until they are `most` or reach `most_bytes`; empty: no more."""
-        found: list[Whole] = []
+        found: list[JoinedProduct] = []
         size = 0
         for whole in self._wholes(after, most):
             found.append(whole)
@@ -123,31 +123,31 @@ class Spill:
     def _sort(self, line: bytes, found: _Sorted) -> None:
         row = _read(line)
         if not row.parent:
-            number = int(number_of(row.id, "Product") or 0)
+            number = int(numeric_id(row.id, "Product") or 0)
             if not number:
-                raise RowBroken("a row is no product and names no parent")
+                raise InvalidRow("a row is no product and names no parent")
             self.roots += 1
             if number > self._after:
                 found.products.append((number, line))
             return
-        product = int(number_of(row.parent, "Product") or 0)
+        product = int(numeric_id(row.parent, "Product") or 0)
         if product:
             if product > self._after:
                 self._sort_child(product, row, line, found)
             return
-        variant = int(number_of(row.parent, "ProductVariant") or 0)
+        variant = int(numeric_id(row.parent, "ProductVariant") or 0)
         if variant and row.id:
             found.shown.append((variant, row.id))
 
     def _sort_child(self, product: int, row: _Row, line: bytes, found: _Sorted) -> None:
         """What has no usable id is left out: the product's counts then do not agree, and it is read alone."""
-        variant = int(number_of(row.id, "ProductVariant") or 0)
+        variant = int(numeric_id(row.id, "ProductVariant") or 0)
         if variant:
             found.variants.append((product, self.rows, variant, line))
         elif row.id:
-            found.media.append((product, self.rows, bool(number_of(row.id, "MediaImage")), line))
+            found.media.append((product, self.rows, bool(numeric_id(row.id, "MediaImage")), line))
 
-    def _wholes(self, after: int, most: int) -> Iterator[Whole]:
+    def _wholes(self, after: int, most: int) -> Iterator[JoinedProduct]:
         base = self._database
         query = "SELECT id, body FROM product WHERE id > ? ORDER BY id LIMIT ?"
         for number, body in base.execute(query, (after, most)).fetchall():
@@ -161,11 +161,11 @@ class Spill:
             ).fetchall()
             images = [line for is_image, line in media if is_image]
             node = _joined(body, [_with_medium(line, medium) for line, medium in variants], images)
-            yield Whole(
+            yield JoinedProduct(
                 number=number,
                 node=node,
                 media=len(media),
-                shows_settled=not media or all(medium for _, medium in variants),
+                variant_images_known=not media or all(medium for _, medium in variants),
                 size=len(node),
             )
 
@@ -176,14 +176,14 @@ def _read(line: bytes) -> _Row:
     except msgspec.ValidationError:
         return _loosely(line)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise RowBroken("a row is no JSON") from error
+        raise InvalidRow("a row is no JSON") from error
 
 
 def _loosely(line: bytes) -> _Row:
     """A row whose id or parent is no text."""
     values = msgspec.json.decode(line)
     if not isinstance(values, dict):
-        raise RowBroken("a row is no JSON object")
+        raise InvalidRow("a row is no JSON object")
     texts = {name: value for name, value in values.items() if isinstance(value, str)}
     return _Row(id=texts.get("id", ""), parent=texts.get("__parentId", ""))
 

@@ -14,16 +14,16 @@ from datetime import timedelta
 import msgspec
 
 from connector_svc.domain.fetch import Batch
-from connector_svc.platforms.shopify.batch_builder import Tally
-from connector_svc.platforms.shopify.bulk_jobs import Job
-from connector_svc.platforms.shopify.bulk_join import Spill, Whole
-from connector_svc.platforms.shopify.bulk_result import BulkWait, Expected, GivenUp, filled
+from connector_svc.platforms.shopify.batch_builder import BatchBuilder
+from connector_svc.platforms.shopify.bulk_jobs import BulkJob
+from connector_svc.platforms.shopify.bulk_join import BulkJoin, JoinedProduct
+from connector_svc.platforms.shopify.bulk_result import BulkJobWaiter, BulkReadFailed, ExpectedCounts, filled
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.node_decoding import single_node
-from connector_svc.platforms.shopify.parse import Record, record_of
+from connector_svc.platforms.shopify.node_decoding import decode_product
+from connector_svc.platforms.shopify.parse import Record, to_record
 from connector_svc.platforms.shopify.queries import between
 from connector_svc.platforms.shopify.read_strategy import BulkPolicy
-from connector_svc.platforms.shopify.variant_drain import Completion
+from connector_svc.platforms.shopify.variant_drain import VariantDrain
 from connector_svc.platforms.shopify.wire import Count
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _TELL_EVERY = timedelta(seconds=2)
 CountProducts = Callable[[str | None], Awaitable[int]]
 
 
-class BulkPass:
+class BulkReader:
     """Reads what the job of the tally's position gives, and goes no further than it can prove.
 
     Whatever is left, pages deliver: products that were made meanwhile, and everything behind the last product when
@@ -44,11 +44,11 @@ class BulkPass:
     def __init__(
         self,
         client: ShopifyClient,
-        tally: Tally,
-        wait: BulkWait,
+        tally: BatchBuilder,
+        wait: BulkJobWaiter,
         policy: BulkPolicy,
         *,
-        completion: Completion,
+        completion: VariantDrain,
         count: CountProducts,
     ) -> None:
         self._client = client
@@ -70,7 +70,7 @@ class BulkPass:
             async with aclosing(self._delivered(job)) as batches:
                 async for batch in batches:
                     yield batch
-        except GivenUp as reason:
+        except BulkReadFailed as reason:
             self._tally.note(
                 f"Shopify's bulk job did not deliver everything: {reason}. The rest was read by pages."
             )
@@ -81,14 +81,14 @@ class BulkPass:
             )
         yield Batch(products=(), checkpoint=self._tally.moved(job=""))
 
-    async def _delivered(self, job: Job) -> AsyncGenerator[Batch, None]:
+    async def _delivered(self, job: BulkJob) -> AsyncGenerator[Batch, None]:
         is_whole = job.status == "COMPLETED"
         address = job.url if is_whole else job.partial_data_url
-        expected = Expected.of(job)
+        expected = ExpectedCounts.of(job)
         if not address:
             if is_whole and not expected.rows:
                 return
-            raise GivenUp(f"the bulk job is {job.status} ({job.error_code or 'no code'}) and has no file")
+            raise BulkReadFailed(f"the bulk job is {job.status} ({job.error_code or 'no code'}) and has no file")
         spill = await self._spilled(address, expected)
         try:
             if is_whole:
@@ -99,9 +99,9 @@ class BulkPass:
         finally:
             spill.close()
         if not is_whole:
-            raise GivenUp(f"the bulk job is {job.status} ({job.error_code or 'no code'})")
+            raise BulkReadFailed(f"the bulk job is {job.status} ({job.error_code or 'no code'})")
 
-    async def _spilled(self, address: str, expected: Expected) -> Spill:
+    async def _spilled(self, address: str, expected: ExpectedCounts) -> BulkJoin:
         told_at = -_TELL_EVERY.total_seconds()
 
         def on_progress(products: int, received: int) -> None:
@@ -118,16 +118,16 @@ class BulkPass:
             on_progress=on_progress,
         )
 
-    async def _check(self, spill: Spill) -> None:
-        """Raises GivenUp when the shop has more products between the first and the last id than the file."""
+    async def _check(self, spill: BulkJoin) -> None:
+        """Raises BulkReadFailed when the shop has more products between the first and the last id than the file."""
         highest = spill.highest
         if not highest:
             return
         counted = await self._count(between(self._tally.position.last_id, highest))
         if spill.kept < counted:
-            raise GivenUp(f"the bulk job's file holds {spill.kept} of {counted} products")
+            raise BulkReadFailed(f"the bulk job's file holds {spill.kept} of {counted} products")
 
-    async def _emitted(self, spill: Spill, *, is_whole: bool) -> AsyncGenerator[Batch, None]:
+    async def _emitted(self, spill: BulkJoin, *, is_whole: bool) -> AsyncGenerator[Batch, None]:
         after = self._tally.position.last_id
         while page := await self._page(spill, after):
             after = page[-1].number
@@ -135,7 +135,7 @@ class BulkPass:
             is_proven_so_far = True
             for whole in page:
                 record = record_from(whole)
-                is_proven_so_far = is_whole or is_proven(whole, record)
+                is_proven_so_far = is_whole or is_provably_complete(whole, record)
                 if not is_proven_so_far:
                     break
                 finished = await self._completion.finish(record)
@@ -145,12 +145,12 @@ class BulkPass:
             if not is_proven_so_far:
                 return
 
-    async def _page(self, spill: Spill, after: int) -> list[Whole]:
+    async def _page(self, spill: BulkJoin, after: int) -> list[JoinedProduct]:
         # Not in a thread: a page takes milliseconds, and a thread would outlive a cancelled pass.
         try:
             return spill.page(after, most=_PAGE_PRODUCTS, most_bytes=self._policy.page_bytes)
         except sqlite3.Error as error:
-            raise GivenUp(f"the bulk job's file cannot be read ({error})") from error
+            raise BulkReadFailed(f"the bulk job's file cannot be read ({error})") from error
 
 
 class _Counts(msgspec.Struct, frozen=True, rename="camel"):
@@ -160,28 +160,28 @@ class _Counts(msgspec.Struct, frozen=True, rename="camel"):
 _COUNTS = msgspec.json.Decoder(_Counts)
 
 
-def record_from(whole: Whole) -> Record:
+def record_from(whole: JoinedProduct) -> Record:
     """The product of `whole`; one whose media are not as many as Shopify counts needs a second look."""
-    found = single_node(msgspec.Raw(b'{"product":' + whole.node + b"}"), ())
+    found = decode_product(msgspec.Raw(b'{"product":' + whole.node + b"}"), ())
     if found is None:
         raise ValueError("a row that was a product is none")
-    record = record_of(found)
+    record = to_record(found)
     if record.product is None or _has_all_media(whole):
         return record
     return msgspec.structs.replace(record, blamed=True)
 
 
-def is_proven(whole: Whole, record: Record) -> bool:
+def is_provably_complete(whole: JoinedProduct, record: Record) -> bool:
     """Whether nothing can be missing, although the file ended early.
 
     A child may stand anywhere behind its parent, so only counts prove: of variants, of media, and a row with the
     image of every variant, since the image of a variant is counted nowhere.
     """
     counted = record.counted is not None and not record.is_miscounted
-    return record.product is not None and counted and not record.blamed and whole.shows_settled
+    return record.product is not None and counted and not record.blamed and whole.variant_images_known
 
 
-def _has_all_media(whole: Whole) -> bool:
+def _has_all_media(whole: JoinedProduct) -> bool:
     try:
         counted = _COUNTS.decode(whole.node).media_count
     except msgspec.DecodeError:

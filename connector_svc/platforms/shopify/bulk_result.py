@@ -16,9 +16,9 @@ from catalogsync_common.threads import run_in_thread
 
 from connector_svc.domain.errors import SourceFailure
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
-from connector_svc.platforms.shopify.bulk_jobs import BulkJobs, Job
-from connector_svc.platforms.shopify.bulk_join import RowBroken, Spill
-from connector_svc.platforms.shopify.error_mapping import PlatformStumbled, QueryTooDear
+from connector_svc.platforms.shopify.bulk_jobs import BulkJob, BulkJobs
+from connector_svc.platforms.shopify.bulk_join import BulkJoin, InvalidRow
+from connector_svc.platforms.shopify.error_mapping import MaxCostExceeded, ShopifyInternalError
 from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 
 _LONGEST_ROW = 32 * 1024 * 1024
@@ -30,12 +30,12 @@ Progress = Callable[[int, int], None]
 """Told of products and bytes so far."""
 
 
-class FileShort(Exception):
+class FileTruncated(Exception):
     """Less came than the job counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Expected:
+class ExpectedCounts:
     """What the job says of its result; 0 is not told."""
 
     rows: int = 0
@@ -43,30 +43,32 @@ class Expected:
     size: int = 0
 
     @classmethod
-    def of(cls, job: Job) -> Expected:
+    def of(cls, job: BulkJob) -> ExpectedCounts:
         """Nothing can be expected of a failed job."""
         if job.status != "COMPLETED":
             return cls()
         return cls(
-            rows=number_of_text(job.object_count),
-            roots=number_of_text(job.root_object_count),
-            size=number_of_text(job.file_size),
+            rows=parse_count(job.object_count),
+            roots=parse_count(job.root_object_count),
+            size=parse_count(job.file_size),
         )
 
 
-async def filled(open_file: OpenFile, expected: Expected, *, after: int, on_progress: Progress) -> Spill:
-    """The rows of the file, to be closed by the caller. Raises GivenUp when they cannot be had."""
+async def filled(open_file: OpenFile, expected: ExpectedCounts, *, after: int, on_progress: Progress) -> BulkJoin:
+    """The rows of the file, to be closed by the caller. Raises BulkReadFailed when they cannot be had."""
     for left in reversed(range(_DOWNLOADS)):
-        spill = await asyncio.to_thread(Spill, after=after)
+        spill = await asyncio.to_thread(BulkJoin, after=after)
         try:
             await _fill(spill, open_file, expected, on_progress)
-        except FileShort as error:
+        except FileTruncated as error:
             spill.close()
             if not left:
-                raise GivenUp(f"the bulk job's file is not whole: {error}") from None
-        except (SourceFailure, RowBroken, sqlite3.Error) as error:
+                raise BulkReadFailed(f"the bulk job's file is not whole: {error}") from None
+        except (SourceFailure, InvalidRow, sqlite3.Error) as error:
             spill.close()
-            raise GivenUp(f"the bulk job's file cannot be read ({type(error).__name__}: {error})") from error
+            raise BulkReadFailed(
+                f"the bulk job's file cannot be read ({type(error).__name__}: {error})"
+            ) from error
         except BaseException:
             spill.close()
             raise
@@ -75,7 +77,7 @@ async def filled(open_file: OpenFile, expected: Expected, *, after: int, on_prog
     raise AssertionError("the last download returns or raises")
 
 
-async def _fill(spill: Spill, open_file: OpenFile, expected: Expected, on_progress: Progress) -> None:
+async def _fill(spill: BulkJoin, open_file: OpenFile, expected: ExpectedCounts, on_progress: Progress) -> None:
     rest = b""
     size = 0
     async with aclosing(open_file()) as chunks:
@@ -83,37 +85,37 @@ async def _fill(spill: Spill, open_file: OpenFile, expected: Expected, on_progre
             size += len(chunk)
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > _LONGEST_ROW:
-                raise RowBroken(f"a row is longer than {_LONGEST_ROW} bytes")
+                raise InvalidRow(f"a row is longer than {_LONGEST_ROW} bytes")
             await _add(spill, lines)
             on_progress(spill.roots, size)
     if rest.strip():
         try:
             await _add(spill, [rest])
-        except RowBroken:
-            raise FileShort("it ends within a row") from None
+        except InvalidRow:
+            raise FileTruncated("it ends within a row") from None
     _compare(spill, size, expected)
 
 
-async def _add(spill: Spill, lines: list[bytes]) -> None:
+async def _add(spill: BulkJoin, lines: list[bytes]) -> None:
     rows = [line for line in lines if line.strip()]
     await run_in_thread(lambda: spill.add(rows))
 
 
-def _compare(spill: Spill, size: int, expected: Expected) -> None:
+def _compare(spill: BulkJoin, size: int, expected: ExpectedCounts) -> None:
     for what, came, told in (
         ("bytes", size, expected.size),
         ("rows", spill.rows, expected.rows),
         ("products", spill.roots, expected.roots),
     ):
         if came < told:
-            raise FileShort(f"{came} of {told} {what}")
+            raise FileTruncated(f"{came} of {told} {what}")
 
 
-class GivenUp(Exception):
+class BulkReadFailed(Exception):
     """The job gives nothing (more); its text says why. Never leaves this package: pages are read instead."""
 
 
-class BulkWait:
+class BulkJobWaiter:
     """Looks at one job again and again."""
 
     def __init__(
@@ -132,12 +134,12 @@ class BulkWait:
         self._total = total
         self._done = 0
 
-    async def ended(self, job_id: str) -> Job:
+    async def ended(self, job_id: str) -> BulkJob:
         """The job once it is COMPLETED or FAILED.
 
-        Raises GivenUp when it is gone, cancelled, expired or stands still (then we cancel it), and SourceFailure.
+        Raises BulkReadFailed when it is gone, cancelled, expired or stands still (then we cancel it), and SourceFailure.
         """
-        delay = self._policy.first_poll
+        delay = self._policy.first_poll_interval
         seen: tuple[str, str] | None = None
         since = _now()
         while True:
@@ -149,16 +151,16 @@ class BulkWait:
                 seen, since = mark, _now()
             elif _now() - since >= self._policy.stalled_after.total_seconds():
                 await self._jobs.end(job_id)
-                raise GivenUp("the bulk job stands still")
+                raise BulkReadFailed("the bulk job stands still")
             self.tell(job, delay)
             await asyncio.sleep(delay.total_seconds())
-            delay = min(delay * 1.5, self._policy.slowest_poll)
+            delay = min(delay * 1.5, self._policy.max_poll_interval)
 
-    def tell(self, job: Job | None, delay: timedelta) -> None:
+    def tell(self, job: BulkJob | None, delay: timedelta) -> None:
         """Tells of a wait for the job."""
         if job is None:
             return
-        found = number_of_text(job.root_object_count)
+        found = parse_count(job.root_object_count)
         of_total = "" if self._total is None else f" of about {self._total}"
         self._report(delay, f"Shopify's bulk job is {job.status}, {found}{of_total} products", found)
 
@@ -180,25 +182,25 @@ class BulkWait:
             )
         )
 
-    async def _look(self, job_id: str) -> Job | None:
+    async def _look(self, job_id: str) -> BulkJob | None:
         """None: Shopify stumbled over the question."""
         try:
             job = await self._jobs.look(job_id)
-        except (PlatformStumbled, QueryTooDear):
+        except (ShopifyInternalError, MaxCostExceeded):
             return None
         if job is None:
-            raise GivenUp("Shopify does not know the bulk job any more")
+            raise BulkReadFailed("Shopify does not know the bulk job any more")
         return job
 
 
-def number_of_text(text: str | None) -> int:
+def parse_count(text: str | None) -> int:
     """A count; 0 when it is none."""
     return int(text) if text and re.fullmatch(r"[0-9]{1,18}", text) else 0
 
 
-def _usable(job: Job) -> Job:
+def _usable(job: BulkJob) -> BulkJob:
     if job.status not in ("COMPLETED", "FAILED"):
-        raise GivenUp(f"the bulk job is {job.status}")
+        raise BulkReadFailed(f"the bulk job is {job.status}")
     return job
 
 

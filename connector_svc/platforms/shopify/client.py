@@ -21,15 +21,15 @@ from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, ShopHttp
 from connector_svc.platforms.shopify.error_mapping import (
-    QueryTooDear,
+    MaxCostExceeded,
     ReplyUndecodable,
     ReplyUnusable,
+    failure_for_status,
     raise_for_errors,
-    status_failure,
 )
-from connector_svc.platforms.shopify.graphql_response import Answer, CallCost, read_answer
+from connector_svc.platforms.shopify.graphql_response import GraphqlResponse, QueryCost, decode_response
 from connector_svc.platforms.shopify.queries import API_VERSION, FILE_HOSTS, PATH, Query, Variables
-from connector_svc.platforms.shopify.rate_limiter import Pace
+from connector_svc.platforms.shopify.rate_limiter import RateLimiter
 
 _log = logging.getLogger(__name__)
 DataT = TypeVar("DataT")
@@ -64,7 +64,7 @@ class ShopifyClient:
         self._pause = pause
         self._http = http
         self._provider = credentials
-        self._pace = Pace(clock, on_wait)
+        self._pace = RateLimiter(clock, on_wait)
         self._other_versions: set[str] = set()
 
     @property
@@ -75,11 +75,11 @@ class ShopifyClient:
             for version in sorted(self._other_versions)
         )
 
-    async def call(self, query: Query, variables: Variables) -> Answer:
+    async def call(self, query: Query, variables: Variables) -> GraphqlResponse:
         """The answer to `query`, with data; its errors, if any, each blame one record.
 
         Waits for the rate limit as long as it takes, and asks again when a reply cannot be decoded, doubling the
-        pause each time. Raises SourceFailure; QueryTooDear, PlatformStumbled and,
+        pause each time. Raises SourceFailure; MaxCostExceeded, ShopifyInternalError and,
         when more than one record was asked for, ReplyUnusable, which a smaller page may avoid.
         """
         size = int(variables.get("first", 0)) or len(variables.get("ids", ()))
@@ -89,16 +89,16 @@ class ShopifyClient:
             if not answer.has_error("THROTTLED"):
                 raise_for_errors(self.shop, answer)
                 return answer
-            if self._pace.is_beyond_bucket(answer.cost):
-                raise QueryTooDear
-            await self._pace.after_refusal(answer.cost, times)
+            if self._pace.exceeds_bucket(answer.cost):
+                raise MaxCostExceeded
+            await self._pace.wait_after_throttled(answer.cost, times)
         raise AssertionError("counting has no end")
 
     def cost_of(self, query: Query, size: int) -> float:
         """The points that `query` for `size` records asks for, as far as we know."""
         return self._pace.cost_of(query, size)
 
-    def decoded(self, answer: Answer, decoder: msgspec.json.Decoder[DataT]) -> DataT:
+    def decoded(self, answer: GraphqlResponse, decoder: msgspec.json.Decoder[DataT]) -> DataT:
         """The answer's data; raises SourceResponseInvalid when it has another shape than the schema's."""
         try:
             return decoder.decode(answer.data or b"")
@@ -109,8 +109,8 @@ class ShopifyClient:
         """The result of a bulk operation; see `ShopHttp.download`. The token stays here."""
         return self._http.download(url, hosts=FILE_HOSTS, max_bytes=max_bytes)
 
-    async def _decodable(self, query: Query, size: int, body: bytes) -> Answer:
-        tries = _TRIES if query.repeatable else 1
+    async def _decodable(self, query: Query, size: int, body: bytes) -> GraphqlResponse:
+        tries = _TRIES if query.idempotent else 1
         for number in itertools.count():
             try:
                 return await self._paid(query, size, body)
@@ -127,35 +127,35 @@ class ShopifyClient:
         self._on_wait(Wait(reason=WaitReason.SOURCE_UNREACHABLE, until=until, message=message))
         await asyncio.sleep(delay.total_seconds())
 
-    async def _paid(self, query: Query, size: int, body: bytes) -> Answer:
+    async def _paid(self, query: Query, size: int, body: bytes) -> GraphqlResponse:
         ticket = await self._pace.before(query, size)
-        cost: CallCost | None = None
+        cost: QueryCost | None = None
         try:
-            answer = self._answer(await self._received(body, can_shrink=size > 1, repeatable=query.repeatable))
+            answer = self._answer(await self._received(body, can_shrink=size > 1, idempotent=query.idempotent))
             cost = answer.cost
             return answer
         finally:
             self._pace.after(ticket, cost)
 
-    async def _received(self, body: bytes, *, can_shrink: bool, repeatable: bool) -> HttpReply:
+    async def _received(self, body: bytes, *, can_shrink: bool, idempotent: bool) -> HttpReply:
         try:
-            return await self._send(body, repeatable)
+            return await self._send(body, idempotent)
         except SourceResponseInvalid as failure:
             if can_shrink:
                 raise ReplyUnusable from failure
             raise
 
-    async def _send(self, body: bytes, repeatable: bool) -> HttpReply:
+    async def _send(self, body: bytes, idempotent: bool) -> HttpReply:
         held = await self._provider.credentials(self.shop)
-        reply = await self._post(body, held, repeatable)
+        reply = await self._post(body, held, idempotent)
         if reply.status == 401:
             held = await self._provider.credentials(self.shop, refused=held)
-            reply = await self._post(body, held, repeatable)
+            reply = await self._post(body, held, idempotent)
             if reply.status == 401:
                 raise SourceUnauthorized(self.shop)
         return reply
 
-    async def _post(self, body: bytes, credentials: Credentials, repeatable: bool) -> HttpReply:
+    async def _post(self, body: bytes, credentials: Credentials, idempotent: bool) -> HttpReply:
         token = credentials.get("access_token")
         if token is None:
             raise CredentialsNotFound(self.shop, "the credentials hold no access_token")
@@ -164,14 +164,14 @@ class ShopifyClient:
             "Content-Type": "application/json",
             "Accept": "application/json",
         }
-        return await self._http.request("POST", PATH, headers=headers, body=body, idempotent=repeatable)
+        return await self._http.request("POST", PATH, headers=headers, body=body, idempotent=idempotent)
 
-    def _answer(self, reply: HttpReply) -> Answer:
-        failure = status_failure(self.shop, reply.status)
+    def _answer(self, reply: HttpReply) -> GraphqlResponse:
+        failure = failure_for_status(self.shop, reply.status)
         if failure is not None:
             raise failure
         try:
-            answer = read_answer(reply)
+            answer = decode_response(reply)
         except (msgspec.DecodeError, RecursionError) as error:
             raise ReplyUndecodable(reply.body) from error
         self._note_version(answer.served_version)

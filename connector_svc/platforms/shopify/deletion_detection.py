@@ -11,26 +11,26 @@ import msgspec
 
 from connector_svc.domain.errors import SourceForbidden
 from connector_svc.domain.fetch import Batch
-from connector_svc.platforms.shopify.batch_builder import Tally
+from connector_svc.platforms.shopify.batch_builder import BatchBuilder
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.error_mapping import (
-    CursorRefused,
-    PlatformStumbled,
-    QueryTooDear,
-    platform_fails,
+    InvalidCursor,
+    MaxCostExceeded,
+    ShopifyInternalError,
+    internal_error,
 )
-from connector_svc.platforms.shopify.graphql_response import Answer
-from connector_svc.platforms.shopify.pages import Place, Sweep
-from connector_svc.platforms.shopify.position import DeparturesPosition
+from connector_svc.platforms.shopify.graphql_response import GraphqlResponse
+from connector_svc.platforms.shopify.pages import IdListing, PageCursor
+from connector_svc.platforms.shopify.position import DeletionPosition
 from connector_svc.platforms.shopify.queries import (
-    DESTROYED,
+    EXISTING_PRODUCTS,
     PAGE_PRODUCTS,
     PRODUCT_COUNT,
-    STILL_THERE,
+    PRODUCT_DELETIONS,
     Query,
     Variables,
     behind,
-    destroyed_between,
+    deleted_between,
 )
 from connector_svc.platforms.shopify.wire import (
     CountData,
@@ -38,13 +38,13 @@ from connector_svc.platforms.shopify.wire import (
     EventsData,
     IdNode,
     ListData,
-    number_of,
+    numeric_id,
     product_gid,
 )
 
 _log = logging.getLogger(__name__)
 
-LISTED_AT_MOST = 25_000
+MAX_LISTED_PRODUCTS = 25_000
 """Products up to which all ids are listed: 13 points per 250 then cost less than the smallest bucket holds."""
 
 _QUESTIONS = 2
@@ -54,18 +54,18 @@ _EVENTS = msgspec.json.Decoder(EventsData)
 _NODES = msgspec.json.Decoder(ListData[IdNode | None])
 
 
-class Departures:
+class DeletionDetection:
     """Goes on where the position of `tally` stands, and moves it.
 
     An event alone is not believed: what it says is gone must not be there when asked for by its id, nor have been
     listed before. The listing may be concluded from only when as many ids came as the platform counts.
     """
 
-    def __init__(self, client: ShopifyClient, tally: Tally, *, after: datetime, pause: timedelta) -> None:
+    def __init__(self, client: ShopifyClient, tally: BatchBuilder, *, after: datetime, pause: timedelta) -> None:
         self._client = client
         self._tally = tally
         self._after = after
-        self._sweep = Sweep(client, largest=PAGE_PRODUCTS, pause=pause)
+        self._sweep = IdListing(client, largest=PAGE_PRODUCTS, pause=pause)
         self._seen: set[str] = set()
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -81,14 +81,14 @@ class Departures:
             _log.warning("Shopify keeps its events from us", extra={"shop": str(self._client.shop)})
 
     @property
-    def _at(self) -> DeparturesPosition:
-        return self._tally.position.departures or DeparturesPosition()
+    def _at(self) -> DeletionPosition:
+        return self._tally.position.departures or DeletionPosition()
 
     async def _listing(self) -> AsyncGenerator[Batch, None]:
         count = await self._count()
-        while count <= LISTED_AT_MOST and not self._at.all_listed:
+        while count <= MAX_LISTED_PRODUCTS and not self._at.all_listed:
             before = self._at.listed
-            place = Place(behind(self._at.listed_id, None))
+            place = PageCursor(behind(self._at.listed_id, None))
             has_next = True
             while has_next:
                 swept = await self._sweep.load(place)
@@ -103,7 +103,7 @@ class Departures:
                 return
 
     def _listed(self, gids: Sequence[str]) -> Batch:
-        numbers = [number for gid in gids if (number := number_of(gid, "Product"))]
+        numbers = [number for gid in gids if (number := numeric_id(gid, "Product"))]
         fresh = [number for number in numbers if int(number) > self._at.listed_id]
         self._seen.update(fresh)
         last = max((int(number) for number in fresh), default=self._at.listed_id)
@@ -111,13 +111,15 @@ class Departures:
         return Batch(products=(), checkpoint=checkpoint, listed_product_ids=tuple(fresh))
 
     async def _deletions(self) -> AsyncGenerator[Batch, None]:
-        search = destroyed_between(self._after, self._tally.position.watermark)
+        search = deleted_between(self._after, self._tally.position.watermark)
         start = behind(self._at.event_id, search)
         after: str | None = None
         while True:
             try:
-                answer = await self._call(DESTROYED, {"first": PAGE_PRODUCTS, "after": after, "query": start})
-            except CursorRefused:
+                answer = await self._call(
+                    PRODUCT_DELETIONS, {"first": PAGE_PRODUCTS, "after": after, "query": start}
+                )
+            except InvalidCursor:
                 if after is None:
                     raise
                 start, after = behind(self._at.event_id, search), None
@@ -132,27 +134,27 @@ class Departures:
             after = events.page_info.end_cursor
 
     async def _gone(self, events: Sequence[EventNode]) -> tuple[str, ...]:
-        told = dict.fromkeys(number for event in events if (number := event.destroyed_product))
+        told = dict.fromkeys(number for event in events if (number := event.deleted_product_id))
         gone = [number for number in told if number not in self._seen]
         for _ in range(_QUESTIONS):
             gone = await self._not_there(gone) if gone else []
         return tuple(gone)
 
     async def _not_there(self, numbers: Sequence[str]) -> list[str]:
-        answer = await self._call(STILL_THERE, {"ids": [product_gid(number) for number in numbers]})
+        answer = await self._call(EXISTING_PRODUCTS, {"ids": [product_gid(number) for number in numbers]})
         nodes = self._client.decoded(answer, _NODES).nodes
-        there = {number_of(node.id, "Product") for node in nodes if node is not None}
+        there = {numeric_id(node.id, "Product") for node in nodes if node is not None}
         return [number for number in numbers if number not in there] if len(nodes) == len(numbers) else []
 
     async def _count(self) -> int:
         answer = await self._call(PRODUCT_COUNT, {"query": None})
         return self._client.decoded(answer, _COUNT).products_count.count
 
-    async def _call(self, query: Query, variables: Variables) -> Answer:
+    async def _call(self, query: Query, variables: Variables) -> GraphqlResponse:
         try:
             return await self._client.call(query, variables)
-        except (PlatformStumbled, QueryTooDear) as error:
-            raise platform_fails(self._client.shop) from error
+        except (ShopifyInternalError, MaxCostExceeded) as error:
+            raise internal_error(self._client.shop) from error
 
     def _move(self, **changes: int | bool) -> bytes:
         return self._tally.moved(departures=msgspec.structs.replace(self._at, **changes))

@@ -15,14 +15,14 @@ from hashlib import blake2b
 _HASHES = 3
 _THIRD = 85
 _CELLS = _HASHES * _THIRD
-PACKED_BYTES = _CELLS * (4 + 8 + 8)
+SKETCH_BYTES = _CELLS * (4 + 8 + 8)
 
 
-class Sketch:
+class IdSketch:
     """A multiset of ids, of which a small difference to another one can be told."""
 
     def __init__(self, packed: bytes = b"") -> None:
-        packed = packed or bytes(PACKED_BYTES)
+        packed = packed or bytes(SKETCH_BYTES)
         self._counts = array("i", packed[: _CELLS * 4])
         self._ids = array("Q", packed[_CELLS * 4 : _CELLS * 12])
         self._checks = array("Q", packed[_CELLS * 12 :])
@@ -65,13 +65,13 @@ def _places(number: int) -> tuple[int, Sequence[int]]:
     return int.from_bytes(digest[:8], "big"), [n * _THIRD + part % _THIRD for n, part in enumerate(parts)]
 
 
-class Delivered:
+class DeliveredIds:
     """The ids of a pass; `packed` and `last_id` are those of the checkpoint that it goes on from."""
 
     def __init__(self, packed: bytes, last_id: int) -> None:
         self._before = packed
         self._before_id = last_id
-        self._all = Sketch(packed)
+        self._all = IdSketch(packed)
         self._here = array("Q")
         """By this stream, ascending."""
         self._late: set[int] = set()
@@ -97,7 +97,7 @@ class Delivered:
         not_here = [number for number in listed if not self._is_here(number)]
         if not self._before_id:
             return not_here
-        sketch = Sketch(self._before)
+        sketch = IdSketch(self._before)
         for number in not_here:
             if number <= self._before_id:
                 sketch.add(number, -1)

@@ -1,6 +1,6 @@
 """How the platform says no: HTTP status and GraphQL errors become failures that a merchant can act on.
 
-QueryTooDear, PlatformStumbled and ReplyUnusable never leave this package: they are answered with a smaller page.
+MaxCostExceeded, ShopifyInternalError and ReplyUnusable never leave this package: they are answered with a smaller page.
 ReplyUndecodable is answered by asking again.
 
 
@@ -20,14 +20,14 @@ from connector_svc.domain.errors import (
     SourceUnreachable,
 )
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.shopify.graphql_response import Answer, GraphqlError
+from connector_svc.platforms.shopify.graphql_response import GraphqlError, GraphqlResponse
 
 
-class QueryTooDear(Exception):
+class MaxCostExceeded(Exception):
     """The query costs more than the platform allows; it will at this size for ever."""
 
 
-class PlatformStumbled(Exception):
+class ShopifyInternalError(Exception):
     """The platform failed inside; a smaller page may pass. Its text is the request id for Shopify's support."""
 
 
@@ -49,11 +49,11 @@ class ReplyUndecodable(Exception):
         return SourceResponseInvalid(shop)
 
 
-class CursorRefused(SourceQueryRefused):
+class InvalidCursor(SourceQueryRefused):
     """A cursor is not accepted (any more); a listing in the order of ids can go on behind the last id."""
 
 
-def status_failure(shop: Shop, status: int) -> SourceFailure | None:
+def failure_for_status(shop: Shop, status: int) -> SourceFailure | None:
     """What an HTTP status means; None when the body may be read. 401 is the client's care."""
     if status == 200:
         return None
@@ -72,24 +72,24 @@ def status_failure(shop: Shop, status: int) -> SourceFailure | None:
     return SourceResponseInvalid(shop, f"HTTP {status} where a GraphQL reply is due")
 
 
-def raise_for_errors(shop: Shop, answer: Answer) -> None:
+def raise_for_errors(shop: Shop, answer: GraphqlResponse) -> None:
     """Raises unless the data can be used, alone or beside errors that each blame one record."""
     if answer.ignored_filters:
         raise SourceQueryRefused(shop, f"Shopify ignored a filter: {', '.join(answer.ignored_filters[:3])}")
     if answer.has_error("MAX_COST_EXCEEDED"):
-        raise QueryTooDear
+        raise MaxCostExceeded
     if answer.has_error("ACCESS_DENIED"):
         scope = next((error.scope for error in answer.errors if error.scope), "")
         raise forbidden(shop, scope)
     if answer.data is not None and all(_blames_one_record(error) for error in answer.errors):
         return
     if answer.has_error("INTERNAL_SERVER_ERROR") or answer.has_error("TIMEOUT"):
-        raise PlatformStumbled(", ".join(error.request_id for error in answer.errors if error.request_id))
+        raise ShopifyInternalError(", ".join(error.request_id for error in answer.errors if error.request_id))
     if not answer.errors:
         raise SourceResponseInvalid(shop, "a GraphQL reply with neither data nor errors")
     codes = sorted({error.code or "no code" for error in answer.errors})
     if any("CURSOR" in error.code or "cursor" in error.message.lower() for error in answer.errors):
-        raise CursorRefused(shop, f"GraphQL errors: {', '.join(codes)}")
+        raise InvalidCursor(shop, f"GraphQL errors: {', '.join(codes)}")
     raise SourceQueryRefused(shop, f"GraphQL errors: {', '.join(codes)}")
 
 
@@ -111,13 +111,13 @@ def forbidden(shop: Shop, scope: str) -> SourceForbidden:
     return SourceForbidden(shop, f"missing access scope {scope or 'unknown'}", missing=scope or "unknown")
 
 
-def platform_fails(shop: Shop) -> SourceUnreachable:
+def internal_error(shop: Shop) -> SourceUnreachable:
     """Shopify itself is ill; it passes."""
     return SourceUnreachable(shop, "Shopify answers with internal errors")
 
 
 @dataclass(kw_only=True, slots=True)
-class Blame:
+class RecordErrors:
     """The errors that a reply carries for one record."""
 
     product: GraphqlError | None = None
@@ -132,30 +132,30 @@ class Blame:
                 self.product = self.product or error
 
 
-def page_blames(errors: Iterable[GraphqlError]) -> dict[int, Blame]:
+def errors_by_page_index(errors: Iterable[GraphqlError]) -> dict[int, RecordErrors]:
     """By the product's index on its page."""
-    blames: dict[int, Blame] = {}
+    blames: dict[int, RecordErrors] = {}
     for error in errors:
         match error.path:
             case ["products", "nodes", int(index), *below]:
-                blames.setdefault(index, Blame()).add(error, below)
+                blames.setdefault(index, RecordErrors()).add(error, below)
     return blames
 
 
-def listed_blames(errors: Iterable[GraphqlError]) -> dict[int, Blame]:
+def errors_by_id_index(errors: Iterable[GraphqlError]) -> dict[int, RecordErrors]:
     """By the index of the id that was asked for."""
-    blames: dict[int, Blame] = {}
+    blames: dict[int, RecordErrors] = {}
     for error in errors:
         match error.path:
             case ["nodes", int(index), *below]:
-                blames.setdefault(index, Blame()).add(error, below)
+                blames.setdefault(index, RecordErrors()).add(error, below)
     return blames
 
 
-def single_blame(errors: Iterable[GraphqlError]) -> Blame | None:
+def product_errors(errors: Iterable[GraphqlError]) -> RecordErrors | None:
     """Of the one product that was asked for; None: no error."""
-    blame: Blame | None = None
+    blame: RecordErrors | None = None
     for error in errors:
-        blame = blame or Blame()
+        blame = blame or RecordErrors()
         blame.add(error, list(error.path or ())[1:])
     return blame

@@ -24,7 +24,7 @@ class ThrottleStatus(Wire, frozen=True, kw_only=True):
     restore_rate: float
 
 
-class CallCost(Wire, frozen=True, kw_only=True):
+class QueryCost(Wire, frozen=True, kw_only=True):
     """What the call was charged."""
 
     requested_query_cost: float | None = None
@@ -74,7 +74,7 @@ class _SearchNote(Wire, frozen=True, kw_only=True):
 
 
 class _Extensions(Wire, frozen=True, kw_only=True):
-    cost: CallCost | None = None
+    cost: QueryCost | None = None
     search: tuple[_SearchNote, ...] = ()
 
 
@@ -88,13 +88,13 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class GraphqlResponse:
     """A GraphQL reply."""
 
     data: msgspec.Raw | None
     """None: there is none."""
     errors: tuple[GraphqlError, ...]
-    cost: CallCost
+    cost: QueryCost
     ignored_filters: tuple[str, ...]
     """Parts of our search that the platform warned about."""
     served_version: str
@@ -109,14 +109,14 @@ class Answer:
         return any(error.code == code for error in self.errors)
 
 
-def read_answer(reply: HttpReply) -> Answer:
+def decode_response(reply: HttpReply) -> GraphqlResponse:
     """Raises msgspec.DecodeError or RecursionError when the body is no GraphQL reply."""
     envelope = _envelope(reply.body)
     extensions = envelope.extensions or _Extensions()
-    return Answer(
+    return GraphqlResponse(
         data=None if bytes(envelope.data) == b"null" else envelope.data,
         errors=_errors(envelope.errors),
-        cost=extensions.cost or CallCost(),
+        cost=extensions.cost or QueryCost(),
         ignored_filters=tuple(
             f"{warning.field or '?'}: {warning.code or 'warning'}"
             for note in extensions.search

@@ -11,7 +11,12 @@ import msgspec
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.text import MALFORMED_ERRORS
 from connector_svc.platforms.shopify import issues
-from connector_svc.platforms.shopify.error_mapping import Blame, listed_blames, page_blames, single_blame
+from connector_svc.platforms.shopify.error_mapping import (
+    RecordErrors,
+    errors_by_id_index,
+    errors_by_page_index,
+    product_errors,
+)
 from connector_svc.platforms.shopify.graphql_response import GraphqlError
 from connector_svc.platforms.shopify.wire import (
     Connection,
@@ -22,7 +27,7 @@ from connector_svc.platforms.shopify.wire import (
     SingleData,
     TypedProduct,
     VariantNode,
-    number_of,
+    numeric_id,
 )
 
 FrameT = TypeVar("FrameT")
@@ -38,7 +43,7 @@ _LOOSE_PRODUCT = msgspec.json.Decoder(ProductNode[msgspec.Raw])
 _VARIANT = msgspec.json.Decoder(VariantNode)
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class DecodedNode(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A node of a reply."""
 
     product_id: str
@@ -52,9 +57,9 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whether the platform reported an error for it or one of its variants."""
 
 
-def page_nodes(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> tuple[list[Found], PageInfo]:
+def decode_page(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> tuple[list[DecodedNode], PageInfo]:
     """The nodes of a page. Raises msgspec.DecodeError when not even its frame follows the schema."""
-    blames = page_blames(errors)
+    blames = errors_by_page_index(errors)
     if not blames:
         try:
             page = _TYPED_PAGE.decode(data)
@@ -66,12 +71,12 @@ def page_nodes(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> tuple[list[
     return [_salvaged(raw, blames.get(index)) for index, raw in enumerate(loose.nodes)], loose.page_info
 
 
-def listed_nodes(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> list[Found | None]:
+def decode_nodes(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> list[DecodedNode | None]:
     """Of each id that was asked for its node, in that order; None: the platform has no such product (any more).
 
     Raises msgspec.DecodeError when not even the frame follows the schema.
     """
-    blames = listed_blames(errors)
+    blames = errors_by_id_index(errors)
     if not blames:
         try:
             return [None if node is None else _sound(node) for node in _TYPED_LIST.decode(data).nodes]
@@ -84,9 +89,9 @@ def listed_nodes(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> list[Foun
     ]
 
 
-def single_node(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> Found | None:
+def decode_product(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> DecodedNode | None:
     """The one product of a reply; None: the platform has no such product."""
-    blame = single_blame(errors)
+    blame = product_errors(errors)
     if blame is None:
         try:
             node = _TYPED_SINGLE.decode(data).product
@@ -107,34 +112,34 @@ def _framed(decoder: msgspec.json.Decoder[FrameT], data: msgspec.Raw) -> FrameT:
         raise msgspec.DecodeError("the frame of the page is no UTF-8") from error
 
 
-def _sound(node: TypedProduct) -> Found:
-    return Found(product_id=number_of(node.id, "Product"), node=node)
+def _sound(node: TypedProduct) -> DecodedNode:
+    return DecodedNode(product_id=numeric_id(node.id, "Product"), node=node)
 
 
-def _salvaged(raw: msgspec.Raw, blame: Blame | None) -> Found:
+def _salvaged(raw: msgspec.Raw, blame: RecordErrors | None) -> DecodedNode:
     if blame is None:
         try:
             return _sound(_TYPED_PRODUCT.decode(raw))
         except MALFORMED_ERRORS:
-            blame = Blame()
+            blame = RecordErrors()
             blamed = False
     else:
         blamed = True
     product_id = _id_in(raw, "Product")
     if blame.product is not None:
         issue = issues.reported(blame.product, product_id=product_id, is_product=True)
-        return Found(product_id=product_id, node=None, issues=(issue,), blamed=True)
+        return DecodedNode(product_id=product_id, node=None, issues=(issue,), blamed=True)
     try:
         loose = _LOOSE_PRODUCT.decode(raw)
     except MALFORMED_ERRORS as error:
         issue = issues.undecodable(raw, error, product_id=product_id, is_product=True)
-        return Found(product_id=product_id, node=None, issues=(issue,), blamed=blamed)
+        return DecodedNode(product_id=product_id, node=None, issues=(issue,), blamed=blamed)
     return _with_sound_variants(loose, product_id, blame.variants, blamed)
 
 
 def _with_sound_variants(
     loose: ProductNode[msgspec.Raw], product_id: str, blamed: Mapping[int, GraphqlError], is_blamed: bool
-) -> Found:
+) -> DecodedNode:
     sound: list[VariantNode] = []
     wrong: list[RecordIssue] = []
     for index, raw in enumerate(loose.variants.nodes):
@@ -152,7 +157,7 @@ def _with_sound_variants(
                 issues.undecodable(raw, error, product_id=product_id, variant_id=variant_id, is_product=False)
             )
     node = _typed(loose, sound)
-    return Found(product_id=product_id, node=node, issues=tuple(wrong), dropped=len(wrong), blamed=is_blamed)
+    return DecodedNode(product_id=product_id, node=node, issues=tuple(wrong), dropped=len(wrong), blamed=is_blamed)
 
 
 def _typed(loose: ProductNode[msgspec.Raw], variants: list[VariantNode]) -> TypedProduct:
@@ -163,4 +168,4 @@ def _typed(loose: ProductNode[msgspec.Raw], variants: list[VariantNode]) -> Type
 def _id_in(raw: msgspec.Raw, kind: str) -> str:
     value = issues.readable(raw)
     gid = value.get("id") if isinstance(value, dict) else None
-    return number_of(gid, kind) if isinstance(gid, str) else ""
+    return numeric_id(gid, kind) if isinstance(gid, str) else ""

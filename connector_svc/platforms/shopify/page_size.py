@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from connector_svc.domain.errors import SourceUnreachable
-from connector_svc.platforms.shopify.error_mapping import PlatformStumbled, QueryTooDear, ReplyUnusable
-from connector_svc.platforms.shopify.graphql_response import Answer
+from connector_svc.platforms.shopify.error_mapping import MaxCostExceeded, ReplyUnusable, ShopifyInternalError
+from connector_svc.platforms.shopify.graphql_response import GraphqlResponse
 
 _log = logging.getLogger(__name__)
 
@@ -31,21 +31,21 @@ class PageSize:
         self._ceiling = largest
         self._pause = pause
 
-    async def ask(self, call: Callable[[int], Awaitable[Answer]]) -> Answer:
+    async def ask(self, call: Callable[[int], Awaitable[GraphqlResponse]]) -> GraphqlResponse:
         """The answer of `call` at a size that the platform serves.
 
-        Raises QueryTooDear or PlatformStumbled when it cannot serve a single record, and SourceFailure.
+        Raises MaxCostExceeded or ShopifyInternalError when it cannot serve a single record, and SourceFailure.
         """
         while True:
             asked = self.current
             try:
                 answer = await call(asked)
-            except QueryTooDear:
+            except MaxCostExceeded:
                 if asked == 1:
                     raise
                 self._shrink(asked // 2)
                 self._ceiling = min(self._ceiling, asked // 2)
-            except PlatformStumbled as stumble:
+            except ShopifyInternalError as stumble:
                 _log.warning("Shopify failed inside", extra={"page": asked, "request_id": str(stumble)})
                 await asyncio.sleep(self._pause.total_seconds())
                 if asked == 1:

@@ -16,7 +16,7 @@ import msgspec
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Image, Product, ProductOption, ProductStatus, Variant
 from connector_svc.platforms.shopify import issues
-from connector_svc.platforms.shopify.node_decoding import Found
+from connector_svc.platforms.shopify.node_decoding import DecodedNode
 from connector_svc.platforms.shopify.wire import (
     Connection,
     Count,
@@ -25,13 +25,13 @@ from connector_svc.platforms.shopify.wire import (
     MediaNode,
     TypedProduct,
     VariantNode,
-    number_of,
+    numeric_id,
 )
 
 DEFAULT_TITLE = "Default Title"
 """What Shopify calls the variant, and the option value, of a product that has no options."""
 
-SOLD = frozenset({ProductStatus.ACTIVE, ProductStatus.UNLISTED})
+SELLABLE_STATUSES = frozenset({ProductStatus.ACTIVE, ProductStatus.UNLISTED})
 """Drafts and archived products cannot be bought, whatever their stock, of which alone Shopify's flag speaks. Which
 sales channels show a product is not looked at: a shop may sell through any of them."""
 _NO_OPTIONS = (ProductOption(name="Title", values=(DEFAULT_TITLE,)),)
@@ -53,12 +53,12 @@ def parse_product(node: TypedProduct) -> Parsed:
     Its options, and the titles and options of its variants, are empty where Shopify made them up ("Default
     Title"). When a variant is dropped, variants_complete is False.
     """
-    product_id = number_of(node.id, "Product")
+    product_id = numeric_id(node.id, "Product")
     if not product_id:
         return Parsed(product=None, issues=(issues.without_id(node.id),))
     images = {medium.id: _image(medium) for medium in node.media.nodes}
     broken = tuple(_image_issues(product_id, node.media.nodes))
-    parser = VariantParser(product_id=product_id, is_sold=node.status in SOLD, images=images)
+    parser = VariantParser(product_id=product_id, is_sold=node.status in SELLABLE_STATUSES, images=images)
     variants, received = _variants(node.variants.nodes, parser)
     complete = len(variants) == received
     try:
@@ -117,7 +117,7 @@ def _image_issues(product_id: str, nodes: list[MediaNode]) -> Iterator[RecordIss
     for node in nodes:
         if node.image is not None and not _is_absolute(node.image.url):
             yield issues.bad_image(product_id, node.image.url)
-        elif node.image is None and number_of(node.id, "MediaImage"):
+        elif node.image is None and numeric_id(node.id, "MediaImage"):
             yield issues.image_not_ready(product_id, node.id)
 
 
@@ -130,7 +130,7 @@ def _image(node: MediaNode) -> Image | None:
         return None
     return Image(
         url=node.image.url,
-        id=number_of(node.id, "MediaImage"),
+        id=numeric_id(node.id, "MediaImage"),
         alt_text=node.alt or "",
         width=node.image.width or 0,
         height=node.image.height or 0,
@@ -154,7 +154,7 @@ class VariantParser:
 
     def parse(self, node: VariantNode) -> Variant | None:
         """The variant; None, with an issue, when it has no usable id, price or time."""
-        variant_id = number_of(node.id, "ProductVariant")
+        variant_id = numeric_id(node.id, "ProductVariant")
         if not variant_id:
             self.issues.append(issues.without_id(node.id, self.product_id))
             return None
@@ -260,7 +260,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         )
 
 
-def record_of(found: Found) -> Record:
+def to_record(found: DecodedNode) -> Record:
     """What `found` gives."""
     if found.node is None:
         return Record(product_id=found.product_id, issues=found.issues, blamed=found.blamed)

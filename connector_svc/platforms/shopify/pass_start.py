@@ -10,11 +10,16 @@ import msgspec
 from connector_svc.domain.errors import SourceForbidden, SourceRedirected
 from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.error_mapping import PlatformStumbled, QueryTooDear, forbidden, platform_fails
-from connector_svc.platforms.shopify.queries import INVENTORY_PROBE, OPENING
-from connector_svc.platforms.shopify.wire import OpeningData, number_of
+from connector_svc.platforms.shopify.error_mapping import (
+    MaxCostExceeded,
+    ShopifyInternalError,
+    forbidden,
+    internal_error,
+)
+from connector_svc.platforms.shopify.queries import INVENTORY_PROBE, PASS_START
+from connector_svc.platforms.shopify.wire import PassStartData, numeric_id
 
-_DECODER = msgspec.json.Decoder(OpeningData)
+_DECODER = msgspec.json.Decoder(PassStartData)
 _NO_INVENTORY = (
     "Shopify refuses inventory items without the access scope read_inventory: weights stay unknown, and stock is "
     "the number that Shopify shows also where it is not tracked"
@@ -22,7 +27,7 @@ _NO_INVENTORY = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Opening:
+class PassStart:
     """What the shop told."""
 
     shop_info: ShopInfo
@@ -33,15 +38,15 @@ class Opening:
     """Query points a second; None: the platform did not tell."""
 
 
-async def open_shop(client: ShopifyClient, *, search: str | None = None) -> Opening:
+async def read_pass_start(client: ShopifyClient, *, search: str | None = None) -> PassStart:
     """Reads the shop; product_count is of the products that `search` finds.
 
     Raises SourceForbidden without read_products, SourceRedirected when the domain leads to another shop.
     """
     try:
-        answer = await client.call(OPENING, {"query": search})
-    except (PlatformStumbled, QueryTooDear) as error:
-        raise platform_fails(client.shop) from error
+        answer = await client.call(PASS_START, {"query": search})
+    except (ShopifyInternalError, MaxCostExceeded) as error:
+        raise internal_error(client.shop) from error
     data = client.decoded(answer, _DECODER)
     actual = data.shop.myshopify_domain.lower()
     if actual != client.shop.domain:
@@ -52,7 +57,7 @@ async def open_shop(client: ShopifyClient, *, search: str | None = None) -> Open
     inventory = _may_read(scopes, "inventory") or await _shows_inventory(client)
     facts = ShopInfo(
         currency_code=data.shop.currency_code,
-        platform_shop_id=number_of(data.shop.id, "Shop"),
+        platform_shop_id=numeric_id(data.shop.id, "Shop"),
         shop_name=data.shop.name,
         served_api_version=client.served_version,
         product_count=data.products_count.count if data.products_count else None,
@@ -61,7 +66,7 @@ async def open_shop(client: ShopifyClient, *, search: str | None = None) -> Open
         notes=client.warnings + (() if inventory else (_NO_INVENTORY,)),
     )
     status = answer.cost.throttle_status
-    return Opening(
+    return PassStart(
         shop_info=facts,
         platform_time=answer.platform_time,
         inventory=inventory,
@@ -75,8 +80,8 @@ async def _shows_inventory(client: ShopifyClient) -> bool:
         await client.call(INVENTORY_PROBE, {})
     except SourceForbidden:
         return False
-    except (PlatformStumbled, QueryTooDear) as error:
-        raise platform_fails(client.shop) from error
+    except (ShopifyInternalError, MaxCostExceeded) as error:
+        raise internal_error(client.shop) from error
     return True
 
 

@@ -13,9 +13,9 @@ from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.pass_start import open_shop
+from connector_svc.platforms.shopify.pass_start import read_pass_start
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
-from connector_svc.platforms.shopify.read_strategy import BulkPolicy, Wanted
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy, ReadStrategy
 from connector_svc.platforms.shopify.reader import Reader
 
 
@@ -41,7 +41,7 @@ class ShopifyPlatform:
         *,
         pause: timedelta = timedelta(seconds=1),
         bulk: BulkPolicy | None = None,
-        wanted: Wanted = Wanted.AUTO,
+        wanted: ReadStrategy = ReadStrategy.AUTO,
     ) -> None:
         self._http = http
         self._credentials = credentials
@@ -52,7 +52,7 @@ class ShopifyPlatform:
 
     async def check(self, shop: Shop) -> ShopInfo:
         """Scopes, currency, counts and the version that answers, by one call. Raises SourceFailure."""
-        return (await open_shop(self._client(shop, _ignore))).shop_info
+        return (await read_pass_start(self._client(shop, _ignore))).shop_info
 
     async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
         """See `Platform.fetch`. Two pages are held at most: the one being consumed and the next."""

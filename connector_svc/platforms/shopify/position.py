@@ -7,14 +7,14 @@ from datetime import datetime
 import msgspec
 
 from connector_svc.domain.checkpoint import PassCounts
-from connector_svc.platforms.shopify.delivered_ids import PACKED_BYTES
+from connector_svc.platforms.shopify.delivered_ids import SKETCH_BYTES
 from connector_svc.platforms.shopify.queries import API_VERSION
 
 FINGERPRINT = f"{API_VERSION}/id"
 """Version and order that give `last_id` its meaning."""
 
 
-class DeparturesPosition(msgspec.Struct, frozen=True, kw_only=True):
+class DeletionPosition(msgspec.Struct, frozen=True, kw_only=True):
     """How far an incremental pass has looked for products that are gone, its changed ones being delivered."""
 
     listed_id: int = 0
@@ -27,7 +27,7 @@ class DeparturesPosition(msgspec.Struct, frozen=True, kw_only=True):
     """The last event of the log that was looked at."""
 
 
-class StockPosition(msgspec.Struct, frozen=True, kw_only=True):
+class StockScanPosition(msgspec.Struct, frozen=True, kw_only=True):
     """How far an incremental pass has read the stock of all variants."""
 
     variant_id: int = 0
@@ -63,11 +63,11 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """A sketch of their ids; empty: none."""
     turns: int = 1
     """How often the pass was read from its beginning."""
-    stock: StockPosition | None = None
+    stock: StockScanPosition | None = None
     """None: not read yet."""
-    departures: DeparturesPosition | None = None
+    departures: DeletionPosition | None = None
     """None: not looked for yet."""
 
     def __post_init__(self) -> None:
-        if len(self.delivered) not in (0, PACKED_BYTES):
+        if len(self.delivered) not in (0, SKETCH_BYTES):
             raise ValueError("delivered is no sketch")

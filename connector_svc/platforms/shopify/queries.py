@@ -42,10 +42,10 @@ class Query:
 
     name: str
     text: str
-    repeatable: bool = True
+    idempotent: bool = True
     """Whether it may be sent again when nobody knows whether it arrived."""
 
-    def cost_at(self, first: int) -> int:
+    def estimated_cost(self, first: int) -> int:
         """The points it will ask for with a page of `first`; what the platform reports replaces it."""
         return requested_cost(self.text, {"first": first})
 
@@ -98,10 +98,10 @@ query SingleProduct($id: ID!, $first: Int!, $after: String) {
   }
 }"""
 
-OPENING = Query(
-    name="Opening",
+PASS_START = Query(
+    name="PassStart",
     text="""\
-query Opening($query: String) {
+query PassStart($query: String) {
   shop { id name myshopifyDomain currencyCode }
   currentAppInstallation { accessScopes { handle } }
   productsCount(limit: null, query: $query) { count precision }
@@ -124,10 +124,10 @@ query ProductCount($query: String) {
 }""",
 )
 
-NEXT_IDS = Query(
-    name="NextIds",
+PRODUCT_IDS = Query(
+    name="ProductIds",
     text="""\
-query NextIds($first: Int!, $after: String, $query: String) {
+query ProductIds($first: Int!, $after: String, $query: String) {
   products(first: $first, after: $after, query: $query, sortKey: ID) {
     nodes { id }
     pageInfo { hasNextPage endCursor }
@@ -136,10 +136,10 @@ query NextIds($first: Int!, $after: String, $query: String) {
 )
 
 
-DESTROYED = Query(
-    name="Destroyed",
+PRODUCT_DELETIONS = Query(
+    name="ProductDeletions",
     text="""\
-query Destroyed($first: Int!, $after: String, $query: String) {
+query ProductDeletions($first: Int!, $after: String, $query: String) {
   events(first: $first, after: $after, query: $query, sortKey: ID) {
     nodes { id ... on BasicEvent { action subjectType subjectId createdAt } }
     pageInfo { hasNextPage endCursor }
@@ -147,10 +147,10 @@ query Destroyed($first: Int!, $after: String, $query: String) {
 }""",
 )
 
-STILL_THERE = Query(
-    name="StillThere",
+EXISTING_PRODUCTS = Query(
+    name="ExistingProducts",
     text="""\
-query StillThere($ids: [ID!]!) { nodes(ids: $ids) { id } }""",
+query ExistingProducts($ids: [ID!]!) { nodes(ids: $ids) { id } }""",
 )
 
 
@@ -200,7 +200,7 @@ def _variant(inventory: bool) -> str:
     return _VARIANT % (_INVENTORY if inventory else "")
 
 
-def changed_between(after: datetime, until: datetime | None = None) -> str:
+def updated_between(after: datetime, until: datetime | None = None) -> str:
     """Products changed at or after `after` and, if given, not after `until`."""
     lower = f"updated_at:>='{_time(after)}'"
     return lower if until is None else f"{lower} AND updated_at:<='{_time(until)}'"
@@ -211,7 +211,7 @@ def created_until(until: datetime) -> str:
     return f"created_at:<='{_time(until)}'"
 
 
-def destroyed_between(after: datetime, until: datetime) -> str:
+def deleted_between(after: datetime, until: datetime) -> str:
     """Events of products that were deleted at or after `after` and not after `until`."""
     window = f"created_at:>='{_time(after)}' AND created_at:<='{_time(until)}'"
     return f"subject_type:PRODUCT AND action:destroy AND {window}"

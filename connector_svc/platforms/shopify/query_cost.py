@@ -28,11 +28,11 @@ def multiplier(first: int) -> int:
 def requested_cost(text: str, variables: Mapping[str, object] | None = None) -> int:
     """The points that a query text asks for; never below 1."""
     sizes = {name: value for name, value in (variables or {}).items() if isinstance(value, int)}
-    roots = selection_of(text)
+    roots = parse_selection(text)
     return max(1, sum(_ROOTS.get(root.name, _cost(root, sizes)) for root in roots))
 
 
-def _cost(field: Selected, sizes: Mapping[str, int]) -> int:
+def _cost(field: SelectedField, sizes: Mapping[str, int]) -> int:
     if not field.below:
         return 0
     rows = [_rows(field.child(name)) for name in ("nodes", "edges") if field.child(name)]
@@ -43,7 +43,7 @@ def _cost(field: Selected, sizes: Mapping[str, int]) -> int:
     return _CONNECTION + sum(multiplier(first) * (1 + _together(row, sizes)) for row in rows)
 
 
-def _together(fields: Iterable[Selected], sizes: Mapping[str, int]) -> int:
+def _together(fields: Iterable[SelectedField], sizes: Mapping[str, int]) -> int:
     """Of the types that an abstract one may be, the dearest is charged."""
     common = 0
     of_type: dict[str, int] = {}
@@ -55,7 +55,7 @@ def _together(fields: Iterable[Selected], sizes: Mapping[str, int]) -> int:
     return common + max(of_type.values(), default=0)
 
 
-def _rows(field: Selected | None) -> tuple[Selected, ...]:
+def _rows(field: SelectedField | None) -> tuple[SelectedField, ...]:
     """What is selected of one row of `nodes` or `edges`."""
     if field is None or field.name == "nodes":
         return field.below if field else ()
@@ -67,7 +67,7 @@ _TOKEN = re.compile(r'\.\.\.|\$?[A-Za-z_]\w*|-?\d+|"[^"]*"|[{}()]')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Selected:
+class SelectedField:
     """A field, or the fields of one type inside an abstract one."""
 
     name: str
@@ -75,15 +75,15 @@ class Selected:
     on_type: str = ""
     first: int | str | None = None
     """The page size that is asked for: a number, or the name of a variable."""
-    below: tuple[Selected, ...] = ()
+    below: tuple[SelectedField, ...] = ()
 
-    def child(self, name: str) -> Selected | None:
+    def child(self, name: str) -> SelectedField | None:
         """The field of that name directly below."""
         return next((one for one in self.below if one.name == name), None)
 
 
 @cache
-def selection_of(text: str) -> tuple[Selected, ...]:
+def parse_selection(text: str) -> tuple[SelectedField, ...]:
     """The root fields of a document with one operation, fragments filled in.
 
     Knows what our queries use: no aliases, no directives, no field twice. Nested quotes must not hold braces.
@@ -95,10 +95,10 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self._tokens: list[str] = _TOKEN.findall(text)
         self._at = 0
-        self._fragments: dict[str, tuple[Selected, ...]] = {}
+        self._fragments: dict[str, tuple[SelectedField, ...]] = {}
 
-    def roots(self) -> tuple[Selected, ...]:
-        roots: tuple[Selected, ...] = ()
+    def roots(self) -> tuple[SelectedField, ...]:
+        roots: tuple[SelectedField, ...] = ()
         while self._at < len(self._tokens):
             kind, name = self._tokens[self._at : self._at + 2]
             fields = self._definition()
@@ -108,7 +108,7 @@ class _Reader:
                 roots = fields
         return tuple(_filled(roots, self._fragments))
 
-    def _definition(self) -> tuple[Selected, ...]:
+    def _definition(self) -> tuple[SelectedField, ...]:
         while self._tokens[self._at] != "{":
             if self._tokens[self._at] == "(":
                 self._arguments()
@@ -116,7 +116,7 @@ class _Reader:
                 self._at += 1
         return self._fields()
 
-    def _fields(self) -> tuple[Selected, ...]:
+    def _fields(self) -> tuple[SelectedField, ...]:
         self._at += 1
         found = []
         while self._tokens[self._at] != "}":
@@ -124,21 +124,21 @@ class _Reader:
         self._at += 1
         return tuple(found)
 
-    def _spread(self) -> Selected:
+    def _spread(self) -> SelectedField:
         name = self._tokens[self._at + 1]
         self._at += 2
         if name != "on":
-            return Selected(name="...", on_type=name)
+            return SelectedField(name="...", on_type=name)
         on_type = self._tokens[self._at]
         self._at += 1
-        return Selected(name="", on_type=on_type, below=self._fields())
+        return SelectedField(name="", on_type=on_type, below=self._fields())
 
-    def _field(self) -> Selected:
+    def _field(self) -> SelectedField:
         name = self._tokens[self._at]
         self._at += 1
         first = self._arguments() if self._tokens[self._at] == "(" else None
         below = self._fields() if self._tokens[self._at] == "{" else ()
-        return Selected(name=name, first=first, below=below)
+        return SelectedField(name=name, first=first, below=below)
 
     def _arguments(self) -> int | str | None:
         end = self._tokens.index(")", self._at)
@@ -150,10 +150,12 @@ class _Reader:
         return int(value) if value.isdigit() else value.removeprefix("$")
 
 
-def _filled(fields: tuple[Selected, ...], fragments: Mapping[str, tuple[Selected, ...]]) -> Iterator[Selected]:
+def _filled(
+    fields: tuple[SelectedField, ...], fragments: Mapping[str, tuple[SelectedField, ...]]
+) -> Iterator[SelectedField]:
     for field in fields:
         if field.name == "...":
             yield from _filled(fragments[field.on_type], fragments)
         else:
             below = tuple(_filled(field.below, fragments))
-            yield Selected(name=field.name, on_type=field.on_type, first=field.first, below=below)
+            yield SelectedField(name=field.name, on_type=field.on_type, first=field.first, below=below)

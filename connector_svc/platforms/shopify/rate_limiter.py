@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
-from connector_svc.platforms.shopify.graphql_response import CallCost, ThrottleStatus
+from connector_svc.platforms.shopify.graphql_response import QueryCost, ThrottleStatus
 from connector_svc.platforms.shopify.queries import Query
 
 _SPARE_POINTS = 1
@@ -32,7 +32,7 @@ class Ticket:
     """Set aside for it until its reply tells what it cost."""
 
 
-class Pace:
+class RateLimiter:
     """Lets a call go as soon as the platform's bucket holds what it asks for; the calls of a pass share one.
 
     Calls go in the order in which they asked. The plan's limits are known only from the replies.
@@ -41,7 +41,7 @@ class Pace:
     def __init__(self, clock: Callable[[], datetime], on_wait: WaitReporter) -> None:
         self._clock = clock
         self._on_wait = on_wait
-        self._points = Points()
+        self._points = TokenBucket()
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._costs: dict[tuple[str, int], float] = {}
@@ -59,7 +59,7 @@ class Pace:
             self._points.take(points, _now())
         return Ticket(query=query, first=first, points=points)
 
-    def after(self, ticket: Ticket, cost: CallCost | None) -> None:
+    def after(self, ticket: Ticket, cost: QueryCost | None) -> None:
         """Learns from the reply; None: there was none."""
         self._points.settle(ticket.points, cost, _now())
         if cost is not None and cost.requested_query_cost is not None:
@@ -69,14 +69,14 @@ class Pace:
     def cost_of(self, query: Query, first: int) -> float:
         """What the call asks for: as the platform told, else by the rule."""
         known = self._costs.get((query.name, first))
-        return query.cost_at(first) if known is None else known
+        return query.estimated_cost(first) if known is None else known
 
-    def is_beyond_bucket(self, cost: CallCost) -> bool:
+    def exceeds_bucket(self, cost: QueryCost) -> bool:
         """Whether a refused call asks for more than the bucket ever holds."""
         status = cost.throttle_status
         return bool(status and (cost.requested_query_cost or 0) > status.maximum_available)
 
-    async def after_refusal(self, cost: CallCost, times: int) -> None:
+    async def wait_after_throttled(self, cost: QueryCost, times: int) -> None:
         """Waits as long as the THROTTLED reply implies, and a little longer each time it is given to one call.
 
         Somebody else spends from the same bucket; who only ever waits for what was missing may come too late for
@@ -114,7 +114,7 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-class Points:
+class TokenBucket:
     """Goes on from the last status by the clock, and sets aside what the calls under way may cost.
 
     A call needs its requested points when it arrives and gets back what it did not use. A status comes from the
@@ -142,7 +142,7 @@ class Points:
         self._level -= points
         self._under_way += points
 
-    def settle(self, points: float, cost: CallCost | None, now: float) -> None:
+    def settle(self, points: float, cost: QueryCost | None, now: float) -> None:
         """A call for which `points` were set aside has ended; without a cost they count as spent."""
         self._restore(now)
         self._under_way -= points

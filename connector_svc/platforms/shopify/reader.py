@@ -14,22 +14,22 @@ from connector_svc.domain.checkpoint import decode_checkpoint
 from connector_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, WaitReporter
 from connector_svc.platforms.shopify import read_strategy
-from connector_svc.platforms.shopify.batch_builder import Tally
+from connector_svc.platforms.shopify.batch_builder import BatchBuilder
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
-from connector_svc.platforms.shopify.bulk_reader import BulkPass
-from connector_svc.platforms.shopify.bulk_result import BulkWait
+from connector_svc.platforms.shopify.bulk_reader import BulkReader
+from connector_svc.platforms.shopify.bulk_result import BulkJobWaiter
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.deletion_detection import Departures
-from connector_svc.platforms.shopify.error_mapping import PlatformStumbled, QueryTooDear, platform_fails
-from connector_svc.platforms.shopify.hydration import Hydration, Hydrator, named_products
-from connector_svc.platforms.shopify.pages import Pages, Place
-from connector_svc.platforms.shopify.pass_start import Opening, open_shop
+from connector_svc.platforms.shopify.deletion_detection import DeletionDetection
+from connector_svc.platforms.shopify.error_mapping import MaxCostExceeded, ShopifyInternalError, internal_error
+from connector_svc.platforms.shopify.hydration import HydratedPages, ProductsById, requested_products
+from connector_svc.platforms.shopify.pages import PageCursor, ProductPages
+from connector_svc.platforms.shopify.pass_start import PassStart, read_pass_start
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
-from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS, PRODUCT_COUNT, changed_between, created_until
-from connector_svc.platforms.shopify.read_strategy import BulkPolicy, Wanted
+from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS, PRODUCT_COUNT, created_until, updated_between
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy, ReadStrategy
 from connector_svc.platforms.shopify.reconciliation import Reconciliation, TooManyChanges
-from connector_svc.platforms.shopify.stock_scan import StockSweep, is_due, unseen
-from connector_svc.platforms.shopify.variant_drain import Completion
+from connector_svc.platforms.shopify.stock_scan import StockScan, is_scan_due, unseen
+from connector_svc.platforms.shopify.variant_drain import VariantDrain
 from connector_svc.platforms.shopify.wire import CountData
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Reader:
         on_wait: WaitReporter,
         pause: timedelta,
         bulk: BulkPolicy,
-        wanted: Wanted,
+        wanted: ReadStrategy,
     ) -> None:
         self._request = request
         self._client = client
@@ -67,7 +67,7 @@ class Reader:
     async def events(self) -> AsyncGenerator[FetchEvent, None]:
         """Header, batches, end."""
         resumed = decode_checkpoint(self._request, fingerprint=FINGERPRINT, position_type=Position)
-        opening = await open_shop(self._client, search=self._rough_search())
+        opening = await read_pass_start(self._client, search=self._rough_search())
         if self._request.product_ids:
             async with aclosing(self._named(opening)) as events:
                 async for event in events:
@@ -77,7 +77,7 @@ class Reader:
         self._currency = position.currency or opening.shop_info.currency_code
         self._check_currency(opening.shop_info.currency_code)
         yield self._header(opening, position, choice, is_resumed=resumed is not None)
-        tally = Tally(self._request, position)
+        tally = BatchBuilder(self._request, position)
         pages = self._pages(opening, choice)
         search = self._search(position.watermark)
         if position.job:
@@ -89,20 +89,20 @@ class Reader:
                 yield batch
         yield self._end(tally, self._settled)
 
-    async def _named(self, opening: Opening) -> AsyncGenerator[FetchEvent, None]:
+    async def _named(self, opening: PassStart) -> AsyncGenerator[FetchEvent, None]:
         """The products that the request names."""
         ids = self._request.product_ids
         position = msgspec.structs.replace(self._start(opening), estimated_products=len(ids), estimated_items=None)
         yield self._header(opening, position, read_strategy.named(), is_resumed=False)
-        tally = Tally(self._request, position)
-        async with aclosing(named_products(self._by_id(opening), tally, ids)) as batches:
+        tally = BatchBuilder(self._request, position)
+        async with aclosing(requested_products(self._by_id(opening), tally, ids)) as batches:
             async for batch in batches:
                 yield batch
         counts = tally.position.counts
         yield self._end(tally, counts.emitted + counts.rejected)
 
     async def _whole(
-        self, tally: Tally, opening: Opening, pages: Pages | Hydration, search: str | None
+        self, tally: BatchBuilder, opening: PassStart, pages: ProductPages | HydratedPages, search: str | None
     ) -> AsyncGenerator[Batch, None]:
         """Products until none is missing, then what is gone."""
         for part in (self._in_turn(tally, pages, search), self._missing(tally, opening, search)):
@@ -122,16 +122,16 @@ class Reader:
                 async for batch in batches:
                     yield batch
 
-    async def _stock(self, tally: Tally, opening: Opening) -> AsyncGenerator[Batch, None]:
+    async def _stock(self, tally: BatchBuilder, opening: PassStart) -> AsyncGenerator[Batch, None]:
         """What changed of variants whose product's date did not move."""
-        if not is_due(self._request, tally.position.watermark, opening.shop_info.item_count):
+        if not is_scan_due(self._request, tally.position.watermark, opening.shop_info.item_count):
             return
-        sweep = StockSweep(self._client, tally, inventory=opening.inventory, pause=self._pause)
+        sweep = StockScan(self._client, tally, inventory=opening.inventory, pause=self._pause)
         async with aclosing(sweep.batches()) as batches:
             async for batch in batches:
                 yield batch
 
-    def _anew(self, tally: Tally, count: int) -> bytes:
+    def _anew(self, tally: BatchBuilder, count: int) -> bytes:
         if tally.position.turns >= _MOST_TURNS:
             received = tally.position.settled
             raise SourceCountMismatch(self._request.shop, expected=count, received=received)
@@ -139,17 +139,17 @@ class Reader:
         return tally.begin_anew(count)
 
     async def _in_turn(
-        self, tally: Tally, pages: Pages | Hydration, search: str | None
+        self, tally: BatchBuilder, pages: ProductPages | HydratedPages, search: str | None
     ) -> AsyncGenerator[Batch, None]:
         """Products in the order of their ids, until no fewer came than the platform counts.
 
         Those that were made while we read have the highest ids, so looking again behind the last one finds them;
         what the search index does not show yet belongs to the next pass.
         """
-        place = Place(search, bound=tally.position.last_id)
+        place = PageCursor(search, bound=tally.position.last_id)
         before = -1
         while True:
-            async with aclosing(pages.from_place(place)) as loaded:
+            async with aclosing(pages.read_from(place)) as loaded:
                 async for page in loaded:
                     tally.warn(self._client.warnings)
                     for batch in tally.batches(page.records):
@@ -161,7 +161,9 @@ class Reader:
             before = settled
             await asyncio.sleep(self._pause.total_seconds())
 
-    async def _missing(self, tally: Tally, opening: Opening, search: str | None) -> AsyncGenerator[Batch, None]:
+    async def _missing(
+        self, tally: BatchBuilder, opening: PassStart, search: str | None
+    ) -> AsyncGenerator[Batch, None]:
         """What never came, looked for unless the numbers prove that there is nothing.
 
         They do when as many products came as were counted when the pass began and are counted still: then none was
@@ -182,13 +184,13 @@ class Reader:
             async for batch in batches:
                 yield batch
 
-    async def _settled_count(self, tally: Tally, search: str | None) -> int:
+    async def _settled_count(self, tally: BatchBuilder, search: str | None) -> int:
         """Products that were there when the pass began, or changed before it, and still are."""
         self._settled = await self._count(search or created_until(tally.position.watermark))
         return self._settled
 
-    def _by_id(self, opening: Opening) -> Hydrator:
-        return Hydrator(
+    def _by_id(self, opening: PassStart) -> ProductsById:
+        return ProductsById(
             self._client,
             inventory=opening.inventory,
             largest=PAGE_PRODUCTS,
@@ -196,12 +198,12 @@ class Reader:
             has_alternative=False,
         )
 
-    async def _departed(self, tally: Tally) -> AsyncGenerator[Batch, None]:
+    async def _departed(self, tally: BatchBuilder) -> AsyncGenerator[Batch, None]:
         """What an incremental pass finds gone; a full one shows it by what it does not deliver."""
         after = self._request.updated_after
         if after is None:
             return
-        departures = Departures(self._client, tally, after=after, pause=self._pause)
+        departures = DeletionDetection(self._client, tally, after=after, pause=self._pause)
         async with aclosing(departures.batches()) as batches:
             async for batch in batches:
                 yield batch
@@ -209,8 +211,8 @@ class Reader:
     async def _count(self, search: str | None) -> int:
         try:
             answer = await self._client.call(PRODUCT_COUNT, {"query": search})
-        except (PlatformStumbled, QueryTooDear) as error:
-            raise platform_fails(self._request.shop) from error
+        except (ShopifyInternalError, MaxCostExceeded) as error:
+            raise internal_error(self._request.shop) from error
         data = self._client.decoded(answer, _COUNT)
         self._check_currency(data.shop.currency_code)
         return data.products_count.count
@@ -219,7 +221,9 @@ class Reader:
         if now != self._currency:
             raise SourceCurrencyChanged(self._request.shop, expected=self._currency, received=now)
 
-    async def _chosen(self, opening: Opening, resumed: Position | None) -> tuple[read_strategy.Choice, Position]:
+    async def _chosen(
+        self, opening: PassStart, resumed: Position | None
+    ) -> tuple[read_strategy.StrategyChoice, Position]:
         """How the pass is read, and where it begins; a bulk job runs by then."""
         if resumed is not None:
             return read_strategy.resumed(resumed, self._wanted), resumed
@@ -232,24 +236,24 @@ class Reader:
         _log.info("strategy %s: %s", choice.strategy, choice.reason, extra={"shop": str(self._request.shop)})
         return choice, position
 
-    def _bulk_pass(self, tally: Tally, opening: Opening) -> BulkPass:
-        wait = BulkWait(
+    def _bulk_pass(self, tally: BatchBuilder, opening: PassStart) -> BulkReader:
+        wait = BulkJobWaiter(
             self._jobs,
             self._bulk,
             clock=self._clock,
             on_wait=self._on_wait,
             total=tally.position.estimated_products,
         )
-        completion = Completion(self._client, inventory=opening.inventory, pause=self._pause)
-        return BulkPass(self._client, tally, wait, self._bulk, completion=completion, count=self._count)
+        completion = VariantDrain(self._client, inventory=opening.inventory, pause=self._pause)
+        return BulkReader(self._client, tally, wait, self._bulk, completion=completion, count=self._count)
 
-    def _pages(self, opening: Opening, choice: read_strategy.Choice) -> Pages | Hydration:
+    def _pages(self, opening: PassStart, choice: read_strategy.StrategyChoice) -> ProductPages | HydratedPages:
         """What a bulk job does not deliver is read by pages: mostly few products."""
-        way = Hydration if choice.strategy == read_strategy.HYDRATION else Pages
+        way = HydratedPages if choice.strategy == read_strategy.HYDRATION else ProductPages
         largest = max(1, min(PAGE_PRODUCTS, self._request.max_batch_products))
         return way(self._client, inventory=opening.inventory, largest=largest, pause=self._pause)
 
-    def _start(self, opening: Opening) -> Position:
+    def _start(self, opening: PassStart) -> Position:
         is_full = self._request.updated_after is None
         return Position(
             watermark=opening.platform_time or self._clock(),
@@ -260,15 +264,15 @@ class Reader:
 
     def _rough_search(self) -> str | None:
         after = self._request.updated_after
-        return None if after is None else changed_between(after)
+        return None if after is None else updated_between(after)
 
     def _search(self, watermark: datetime) -> str | None:
         """Bounded above by the watermark, so that what changes meanwhile leaves the set instead of joining it."""
         after = self._request.updated_after
-        return None if after is None else changed_between(after, watermark)
+        return None if after is None else updated_between(after, watermark)
 
     def _header(
-        self, opening: Opening, position: Position, choice: read_strategy.Choice, *, is_resumed: bool
+        self, opening: PassStart, position: Position, choice: read_strategy.StrategyChoice, *, is_resumed: bool
     ) -> Header:
         return Header(
             shop_info=opening.shop_info,
@@ -282,7 +286,7 @@ class Reader:
             notes=unseen(self._request, opening.shop_info.item_count),
         )
 
-    def _end(self, tally: Tally, count: int) -> End:
+    def _end(self, tally: BatchBuilder, count: int) -> End:
         tally.warn(self._client.warnings)
         counts, departures = tally.position.counts, tally.position.departures
         return End(

@@ -15,12 +15,12 @@ from datetime import timedelta
 
 from connector_svc.domain.errors import SourceCountMismatch
 from connector_svc.domain.fetch import Batch
-from connector_svc.platforms.shopify.batch_builder import Tally
+from connector_svc.platforms.shopify.batch_builder import BatchBuilder
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.hydration import Hydrator
-from connector_svc.platforms.shopify.pages import Place, Sweep
+from connector_svc.platforms.shopify.hydration import ProductsById
+from connector_svc.platforms.shopify.pages import IdListing, PageCursor
 from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS
-from connector_svc.platforms.shopify.wire import number_of, product_gid
+from connector_svc.platforms.shopify.wire import numeric_id, product_gid
 
 _LISTINGS = 2
 """A listing that is shorter than the count is made once more: products may have been deleted since."""
@@ -38,8 +38,8 @@ class Reconciliation:
     def __init__(
         self,
         client: ShopifyClient,
-        tally: Tally,
-        hydrator: Hydrator,
+        tally: BatchBuilder,
+        hydrator: ProductsById,
         *,
         search: str | None,
         count: Callable[[], Awaitable[int]],
@@ -50,7 +50,7 @@ class Reconciliation:
         self._hydrator = hydrator
         self._search = search
         self._count = count
-        self._sweep = Sweep(client, largest=PAGE_PRODUCTS, pause=pause)
+        self._sweep = IdListing(client, largest=PAGE_PRODUCTS, pause=pause)
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """What is missing.
@@ -72,12 +72,12 @@ class Reconciliation:
 
     async def _listed(self) -> array[int]:
         found = array("Q")
-        place = Place(self._search)
+        place = PageCursor(self._search)
         has_next = True
         while has_next:
             swept = await self._sweep.load(place)
             place, has_next = swept.end, swept.has_next
-            found.extend(int(number) for gid in swept.gids if (number := number_of(gid, "Product")))
+            found.extend(int(number) for gid in swept.gids if (number := numeric_id(gid, "Product")))
         return found
 
     async def _read(self, missing: Sequence[int]) -> AsyncGenerator[Batch, None]:

@@ -19,24 +19,24 @@ from connector_svc.domain.errors import SourceQueryRefused
 from connector_svc.domain.fetch import Batch, FetchRequest, Offer, StockLevel
 from connector_svc.domain.product import ProductStatus
 from connector_svc.domain.text import MALFORMED_ERRORS, Code
-from connector_svc.platforms.shopify.batch_builder import Tally
+from connector_svc.platforms.shopify.batch_builder import BatchBuilder
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.error_mapping import (
-    CursorRefused,
-    PlatformStumbled,
-    QueryTooDear,
-    platform_fails,
+    InvalidCursor,
+    MaxCostExceeded,
+    ShopifyInternalError,
+    internal_error,
 )
-from connector_svc.platforms.shopify.graphql_response import Answer
+from connector_svc.platforms.shopify.graphql_response import GraphqlResponse
 from connector_svc.platforms.shopify.page_size import PageSize
-from connector_svc.platforms.shopify.parse import SOLD, is_amount
-from connector_svc.platforms.shopify.position import StockPosition
+from connector_svc.platforms.shopify.parse import SELLABLE_STATUSES, is_amount
+from connector_svc.platforms.shopify.position import StockScanPosition
 from connector_svc.platforms.shopify.queries import PAGE_VARIANTS, behind, variant_stock
-from connector_svc.platforms.shopify.wire import Connection, Int64, Wire, number_of
+from connector_svc.platforms.shopify.wire import Connection, Int64, Wire, numeric_id
 
-ALWAYS_UP_TO = 10_000
+EVERY_PASS_MAX_VARIANTS = 10_000
 """Variants up to which each incremental pass sweeps: 40 pages cost less than the smallest bucket holds."""
-DAILY_UP_TO = 250_000
+DAILY_MAX_VARIANTS = 250_000
 """Variants up to which one pass a day sweeps: some six minutes at the smallest rate limit."""
 _DAY = timedelta(days=1)
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
@@ -70,12 +70,12 @@ _PAGE = msgspec.json.Decoder(_Data)
 _VARIANT = msgspec.json.Decoder(_Variant)
 
 
-def is_due(request: FetchRequest, watermark: datetime, variants: int | None) -> bool:
+def is_scan_due(request: FetchRequest, watermark: datetime, variants: int | None) -> bool:
     """Whether this pass sweeps. Of a larger shop it is the one whose window holds the shop's moment of the day."""
     after = request.updated_after
-    if after is None or variants is None or variants > DAILY_UP_TO:
+    if after is None or variants is None or variants > DAILY_MAX_VARIANTS:
         return False
-    if variants <= ALWAYS_UP_TO:
+    if variants <= EVERY_PASS_MAX_VARIANTS:
         return True
     digest = hashlib.blake2b(request.shop.domain.encode(), digest_size=4).digest()
     moment = _EPOCH + timedelta(seconds=int.from_bytes(digest, "big") % _DAY.total_seconds())
@@ -84,16 +84,16 @@ def is_due(request: FetchRequest, watermark: datetime, variants: int | None) -> 
 
 def unseen(request: FetchRequest, variants: int | None) -> tuple[str, ...]:
     """What an incremental pass may miss, for people."""
-    if request.updated_after is None or (variants is not None and variants <= ALWAYS_UP_TO):
+    if request.updated_after is None or (variants is not None and variants <= EVERY_PASS_MAX_VARIANTS):
         return ()
-    often = "once a day" if variants is not None and variants <= DAILY_UP_TO else "by full syncs only"
+    often = "once a day" if variants is not None and variants <= DAILY_MAX_VARIANTS else "by full syncs only"
     return (f"Stock and prices that change without moving the product's date are compared {often}.",)
 
 
-class StockSweep:
+class StockScan:
     """Goes on where the position of `tally` stands, and moves it."""
 
-    def __init__(self, client: ShopifyClient, tally: Tally, *, inventory: bool, pause: timedelta) -> None:
+    def __init__(self, client: ShopifyClient, tally: BatchBuilder, *, inventory: bool, pause: timedelta) -> None:
         self._client = client
         self._tally = tally
         self._query = variant_stock(inventory=inventory)
@@ -101,30 +101,30 @@ class StockSweep:
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Batches without products. Raises SourceFailure."""
-        at = self._tally.position.stock or StockPosition()
+        at = self._tally.position.stock or StockScanPosition()
         search = behind(at.variant_id, None)
         after: str | None = None
         while not at.is_done:
             try:
                 answer = await self._size.ask(partial(self._ask, search, after))
-            except CursorRefused:
+            except InvalidCursor:
                 if after is None:
                     raise
                 search, after = behind(at.variant_id, None), None
                 continue
-            except (PlatformStumbled, QueryTooDear) as error:
-                raise platform_fails(self._client.shop) from error
+            except (ShopifyInternalError, MaxCostExceeded) as error:
+                raise internal_error(self._client.shop) from error
             page = self._client.decoded(answer, _PAGE).product_variants
             info = page.page_info
             if info.has_next_page and info.end_cursor in {None, after}:
                 raise SourceQueryRefused(self._client.shop, "the next page begins where this one did")
             levels = tuple(level for raw in page.nodes if (level := _level(raw)) is not None)
             last = max((int(level.variant_id) for level in levels), default=at.variant_id)
-            at = StockPosition(variant_id=max(at.variant_id, last), is_done=not info.has_next_page)
+            at = StockScanPosition(variant_id=max(at.variant_id, last), is_done=not info.has_next_page)
             after = info.end_cursor
             yield Batch(products=(), checkpoint=self._tally.moved(stock=at), stock_levels=levels)
 
-    async def _ask(self, search: str | None, after: str | None, first: int) -> Answer:
+    async def _ask(self, search: str | None, after: str | None, first: int) -> GraphqlResponse:
         return await self._client.call(self._query, {"first": first, "after": after, "query": search})
 
 
@@ -134,7 +134,7 @@ def _level(raw: msgspec.Raw) -> StockLevel | None:
         node = _VARIANT.decode(raw)
     except MALFORMED_ERRORS:
         return None
-    variant_id, product_id = number_of(node.id, "ProductVariant"), number_of(node.product.id, "Product")
+    variant_id, product_id = numeric_id(node.id, "ProductVariant"), numeric_id(node.product.id, "Product")
     before = node.compare_at_price
     if not variant_id or not product_id or not is_amount(node.price) or not (before is None or is_amount(before)):
         return None
@@ -143,6 +143,6 @@ def _level(raw: msgspec.Raw) -> StockLevel | None:
         product_id=product_id,
         variant_id=variant_id,
         stock_quantity=node.inventory_quantity if is_tracked else None,
-        available=node.product.status in SOLD and node.available_for_sale,
+        available=node.product.status in SELLABLE_STATUSES and node.available_for_sale,
         offer=Offer(sku=node.sku or "", price=node.price, compare_at_price=before),
     )

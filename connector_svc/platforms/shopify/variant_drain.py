@@ -9,16 +9,16 @@ import msgspec
 
 from connector_svc.domain.errors import SourceResponseInvalid
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.error_mapping import CursorRefused, PlatformStumbled, QueryTooDear
-from connector_svc.platforms.shopify.graphql_response import Answer
-from connector_svc.platforms.shopify.node_decoding import Found, single_node
+from connector_svc.platforms.shopify.error_mapping import InvalidCursor, MaxCostExceeded, ShopifyInternalError
+from connector_svc.platforms.shopify.graphql_response import GraphqlResponse
+from connector_svc.platforms.shopify.node_decoding import DecodedNode, decode_product
 from connector_svc.platforms.shopify.page_size import PageSize
-from connector_svc.platforms.shopify.parse import Record, record_of, unreadable_record
+from connector_svc.platforms.shopify.parse import Record, to_record, unreadable_record
 from connector_svc.platforms.shopify.queries import SINGLE_VARIANTS, single_product
 from connector_svc.platforms.shopify.wire import Connection, product_gid
 
 
-class Completion:
+class VariantDrain:
     """Reads single products: all variants, 2,048 per call, and all images."""
 
     def __init__(self, client: ShopifyClient, *, inventory: bool, pause: timedelta) -> None:
@@ -48,17 +48,17 @@ class Completion:
         deliver it."""
         try:
             return await self._read(product_id) or await self._read(product_id)
-        except CursorRefused:
+        except InvalidCursor:
             # Variants have no search by which to go on, so the product is read anew.
             return await self._read(product_id)
 
     async def _read(self, product_id: str) -> Record | None:
-        found: Found | None = None
+        found: DecodedNode | None = None
         after: str | None = None
         while True:
             try:
                 answer = await self._size.ask(partial(self._ask, product_id, after))
-            except (QueryTooDear, PlatformStumbled):
+            except (MaxCostExceeded, ShopifyInternalError):
                 return unreadable_record(product_id)
             chunk = self._chunk(answer)
             if chunk is None:
@@ -66,21 +66,21 @@ class Completion:
             found = chunk if found is None else _joined(found, chunk)
             page = chunk.node.variants.page_info if chunk.node else None
             if page is None or not page.has_next_page or page.end_cursor in {None, after}:
-                return record_of(found)
+                return to_record(found)
             after = page.end_cursor
 
-    async def _ask(self, product_id: str, after: str | None, first: int) -> Answer:
+    async def _ask(self, product_id: str, after: str | None, first: int) -> GraphqlResponse:
         variables = {"id": product_gid(product_id), "first": first, "after": after}
         return await self._client.call(self._query, variables)
 
-    def _chunk(self, answer: Answer) -> Found | None:
+    def _chunk(self, answer: GraphqlResponse) -> DecodedNode | None:
         try:
-            return single_node(answer.data or msgspec.Raw(b"null"), answer.errors)
+            return decode_product(answer.data or msgspec.Raw(b"null"), answer.errors)
         except (msgspec.DecodeError, RecursionError) as error:
             raise SourceResponseInvalid(self._client.shop, "a product that does not follow the schema") from error
 
 
-def _joined(head: Found, tail: Found) -> Found:
+def _joined(head: DecodedNode, tail: DecodedNode) -> DecodedNode:
     """The product of `head` with the variants of both."""
     if head.node is None or tail.node is None:
         return tail

@@ -174,11 +174,11 @@ class EventNode(Wire, frozen=True, kw_only=True):
     subject_id: str = ""
 
     @property
-    def destroyed_product(self) -> str:
+    def deleted_product_id(self) -> str:
         """The number of the product whose deletion it tells; empty when it tells something else."""
         if (self.action, self.subject_type) != ("destroy", "PRODUCT"):
             return ""
-        return number_of(self.subject_id, "Product")
+        return numeric_id(self.subject_id, "Product")
 
 
 class EventsData(Wire, frozen=True, kw_only=True):
@@ -208,7 +208,7 @@ class InstallationNode(Wire, frozen=True, kw_only=True):
     access_scopes: list[ScopeNode]
 
 
-class OpeningData(Wire, frozen=True, kw_only=True):
+class PassStartData(Wire, frozen=True, kw_only=True):
     """`data` of the first query of a pass."""
 
     shop: ShopNode
@@ -221,7 +221,7 @@ _DIGITS = 19
 """No signed number of 64 bits has more."""
 
 
-def number_of(gid: str, kind: str) -> str:
+def numeric_id(gid: str, kind: str) -> str:
     """ "123" of "gid://shopify/Product/123"; empty when `gid` is no such id."""
     head, _, number = gid.rpartition("/")
     if head == f"gid://shopify/{kind}" and len(number) <= _DIGITS and number.isascii() and number.isdigit():

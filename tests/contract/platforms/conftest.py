@@ -14,7 +14,9 @@ from tests.contract.platforms.devstore_harness import DevstoreMaker
 from tests.contract.platforms.harness import HarnessMaker, PlatformHarness
 
 # Bulk operations in every first load, however small, and without long waits.
-BULK = BulkPolicy(from_products=0, first_poll=timedelta(milliseconds=20), slowest_poll=timedelta(milliseconds=50))
+BULK = BulkPolicy(
+    min_products=0, first_poll_interval=timedelta(milliseconds=20), max_poll_interval=timedelta(milliseconds=50)
+)
 
 # To put a platform through the suite: one line here.
 MAKERS: dict[str, HarnessMaker] = {

@@ -15,7 +15,7 @@ from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
-from connector_svc.platforms.shopify.read_strategy import BulkPolicy, Wanted
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy, ReadStrategy
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
@@ -27,13 +27,13 @@ from tests.contract.platforms.passes import Pass
 DOMAIN = "large.myshopify.com"
 SHOP = Shop("shopify", DOMAIN)
 QUICK = BulkPolicy(
-    from_products=1,
-    first_poll=timedelta(milliseconds=10),
-    slowest_poll=timedelta(milliseconds=20),
+    min_products=1,
+    first_poll_interval=timedelta(milliseconds=10),
+    max_poll_interval=timedelta(milliseconds=20),
     stalled_after=timedelta(milliseconds=300),
-    cancel_within=timedelta(seconds=2),
+    cancel_timeout=timedelta(seconds=2),
 )
-NEVER = BulkPolicy(from_products=10**9, from_products_when_fast=10**9)
+NEVER = BulkPolicy(min_products=10**9, min_products_when_fast=10**9)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ async def bulk_shop(
     specials: bool = True,
     variants: VariantShape | None = None,
     policy: BulkPolicy = QUICK,
-    wanted: Wanted = Wanted.AUTO,
+    wanted: ReadStrategy = ReadStrategy.AUTO,
     plan: Plan = Plan.STANDARD,
     throttle: bool = False,
     files_host: str = "",

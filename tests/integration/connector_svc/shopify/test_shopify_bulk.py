@@ -254,7 +254,7 @@ async def test_products_made_while_the_job_ran_come_behind_its_last_one(shop: Bu
 
 
 async def test_an_empty_shop_is_complete() -> None:
-    async with bulk_shop(0, policy=replace(QUICK, from_products=0)) as shop:
+    async with bulk_shop(0, policy=replace(QUICK, min_products=0)) as shop:
         found = await shop.fetch()
     assert (found.header.strategy, found.products, found.end.source_count) == ("bulk", [], 0)
 
@@ -272,7 +272,7 @@ async def test_a_small_shop_and_an_incremental_pass_are_read_by_pages_and_the_he
 
 async def test_a_plan_with_many_points_reads_pages_where_others_run_a_job() -> None:
     one = VariantShape(least=1, most=1)
-    policy = replace(QUICK, from_products=20, from_products_when_fast=100)
+    policy = replace(QUICK, min_products=20, min_products_when_fast=100)
     for plan, is_bulk in ((Plan.STANDARD, True), (Plan.ADVANCED, True), (Plan.PLUS, False)):
         async with bulk_shop(30, specials=False, variants=one, policy=policy, plan=plan) as shop:
             assert ((await shop.fetch(batches=1)).header.strategy == "bulk") is is_bulk, plan

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
-from connector_svc.platforms.shopify.deletion_detection import LISTED_AT_MOST
+from connector_svc.platforms.shopify.deletion_detection import MAX_LISTED_PRODUCTS
 from devstore.catalog.catalog import Catalog, Deletion
 from tests.integration.connector_svc.shopify.test_shopify_devstore import DOMAIN, Pass, devstore, fetch
 
@@ -47,7 +47,7 @@ async def test_a_full_pass_lists_and_deletes_nothing_by_itself() -> None:
 
 
 async def test_a_large_shop_is_not_listed_but_its_deletions_are_told_when_asking_by_id_confirms_them() -> None:
-    async with devstore(LISTED_AT_MOST + 2, specials=False) as (store, platform):
+    async with devstore(MAX_LISTED_PRODUCTS + 2, specials=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         products = catalog.products()
         gone, there = str(next(products).id), next(products).id
@@ -70,7 +70,7 @@ async def test_an_event_is_not_believed_while_the_product_is_still_there() -> No
 
 
 async def test_an_event_and_one_null_are_not_enough_to_call_a_product_gone() -> None:
-    async with devstore(LISTED_AT_MOST + 2, specials=False) as (store, platform):
+    async with devstore(MAX_LISTED_PRODUCTS + 2, specials=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         there = next(catalog.products()).id
         catalog.deletions.append(Deletion(product_id=there, title="", at=datetime.now(UTC).replace(microsecond=0)))
@@ -78,7 +78,7 @@ async def test_an_event_and_one_null_are_not_enough_to_call_a_product_gone() -> 
 
         async def null_once(request: web.Request) -> web.StreamResponse | None:
             asked = await request.json()
-            if "StillThere" not in asked["query"] or not next(answers, False):
+            if "ExistingProducts" not in asked["query"] or not next(answers, False):
                 return None
             return web.json_response({"data": {"nodes": [None]}}, headers={"X-Shopify-API-Version": "2026-10"})
 
@@ -122,7 +122,7 @@ async def test_many_deletions_are_told_page_by_page_and_a_pass_resumes_between_t
 async def test_a_listing_that_is_shorter_than_the_count_allows_no_conclusion() -> None:
     async def one_too_few(request: web.Request) -> web.StreamResponse | None:
         asked = await request.json()
-        if "NextIds" not in asked["query"]:
+        if "ProductIds" not in asked["query"]:
             return None
         empty = {"data": {"products": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}}
         return web.json_response(empty, headers={"X-Shopify-API-Version": "2026-10"})
@@ -136,7 +136,7 @@ async def test_a_listing_that_is_shorter_than_the_count_allows_no_conclusion() -
 async def test_a_shop_that_keeps_its_events_from_us_is_still_listed() -> None:
     async def denied(request: web.Request) -> web.StreamResponse | None:
         asked = await request.json()
-        if "Destroyed" not in asked["query"]:
+        if "ProductDeletions" not in asked["query"]:
             return None
         refusal = {"errors": [{"message": "no", "extensions": {"code": "ACCESS_DENIED"}}], "data": None}
         return web.json_response(refusal, headers={"X-Shopify-API-Version": "2026-10"})

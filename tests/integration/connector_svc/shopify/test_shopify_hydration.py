@@ -1,4 +1,4 @@
-"""Sweep and hydrate against pages, over the same devstore."""
+"""IdListing and hydrate against pages, over the same devstore."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.hydration import Hydration
-from connector_svc.platforms.shopify.pages import Pages, Place
+from connector_svc.platforms.shopify.hydration import HydratedPages
+from connector_svc.platforms.shopify.pages import PageCursor, ProductPages
 from connector_svc.platforms.shopify.parse import Record
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
@@ -46,9 +46,11 @@ class Read:
     client: ShopifyClient
     waits: list[Wait] = field(default_factory=list)
 
-    async def by(self, way: type[Pages] | type[Hydration], place: Place, largest: int = 250) -> list[list[Record]]:
+    async def by(
+        self, way: type[ProductPages] | type[HydratedPages], place: PageCursor, largest: int = 250
+    ) -> list[list[Record]]:
         reader = way(self.client, inventory=True, largest=largest, pause=PAUSE)
-        async with aclosing(reader.from_place(place)) as pages:
+        async with aclosing(reader.read_from(place)) as pages:
             return [list(page.records) async for page in pages]
 
     def count(self, operation: str) -> int:
@@ -84,8 +86,8 @@ def flat(pages: list[list[Record]]) -> list[Record]:
 
 async def test_both_ways_give_the_same_records_in_the_same_order_difficult_products_included() -> None:
     async with reading(60, specials=True, variants=None) as shop:
-        paged = await shop.by(Pages, Place(None), largest=7)
-        hydrated = await shop.by(Hydration, Place(None), largest=7)
+        paged = await shop.by(ProductPages, PageCursor(None), largest=7)
+        hydrated = await shop.by(HydratedPages, PageCursor(None), largest=7)
         assert shop.count("ProductsById") == 9
     products = [record.product for record in flat(hydrated)]
     assert products == [record.product for record in flat(paged)]
@@ -96,7 +98,7 @@ async def test_both_ways_give_the_same_records_in_the_same_order_difficult_produ
 async def test_a_search_and_a_place_mean_the_same_as_for_pages() -> None:
     async with reading(20) as shop:
         ids = [product.id for product in shop.store.catalog(DOMAIN).products()]
-        found = flat(await shop.by(Hydration, Place(f"id:>{ids[11]}"), largest=3))
+        found = flat(await shop.by(HydratedPages, PageCursor(f"id:>{ids[11]}"), largest=3))
     assert [int(record.product_id) for record in found] == ids[12:]
 
 
@@ -104,17 +106,17 @@ async def test_a_product_that_vanished_between_the_two_replies_is_left_out() -> 
     async with reading(12) as shop:
         ids = [product.id for product in shop.store.catalog(DOMAIN).products()]
         shop.store.shopify(DOMAIN).quirks.vanished |= {ids[0], ids[5]}
-        found = flat(await shop.by(Hydration, Place(None), largest=4))
+        found = flat(await shop.by(HydratedPages, PageCursor(None), largest=4))
     assert [int(record.product_id) for record in found] == [one for one in ids if one not in (ids[0], ids[5])]
 
 
 async def test_it_asks_for_a_fraction_of_the_points() -> None:
     async with reading(500, throttle=True) as shop:
         traffic = shop.store.requests(DOMAIN)
-        await shop.by(Hydration, Place(None))
+        await shop.by(HydratedPages, PageCursor(None))
         hydrated = traffic.points
         traffic.reset()
-        await shop.by(Pages, Place(None))
+        await shop.by(ProductPages, PageCursor(None))
     assert hydrated * 4 < traffic.points
 
 
@@ -123,7 +125,7 @@ async def test_when_ids_are_charged_one_by_one_pages_are_read_instead(largest: i
     """Refused as too dear at 250 ids; dearer than a page, but answered, at 5."""
     async with reading(40) as shop:
         shop.store.shopify(DOMAIN).quirks.nodes_charged_per_id = True
-        found = flat(await shop.by(Hydration, Place(None), largest=largest))
+        found = flat(await shop.by(HydratedPages, PageCursor(None), largest=largest))
         ids = [product.id for product in shop.store.catalog(DOMAIN).products()]
         assert [int(record.product_id) for record in found] == ids
         assert shop.count("ProductsById") == 1
@@ -133,9 +135,9 @@ async def test_when_ids_are_charged_one_by_one_pages_are_read_instead(largest: i
 async def test_when_it_stops_to_pay_in_the_middle_nothing_is_lost_or_read_twice() -> None:
     async with reading(60) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
-        reader = Hydration(shop.client, inventory=True, largest=10, pause=PAUSE)
+        reader = HydratedPages(shop.client, inventory=True, largest=10, pause=PAUSE)
         found: list[Record] = []
-        async with aclosing(reader.from_place(Place(None))) as pages:
+        async with aclosing(reader.read_from(PageCursor(None))) as pages:
             async for page in pages:
                 found += page.records
                 quirks.nodes_charged_per_id = True
@@ -157,15 +159,15 @@ async def test_three_pages_are_read_at_once_and_no_more() -> None:
 
     async with reading(80) as shop:
         shop.store.add_fault(DOMAIN, slowly)
-        found = flat(await shop.by(Hydration, Place(None), largest=10))
+        found = flat(await shop.by(HydratedPages, PageCursor(None), largest=10))
     assert most == 3
     assert [record.product_id for record in found] == sorted(record.product_id for record in found)
 
 
 async def test_closing_it_ends_what_was_loaded_ahead() -> None:
     async with reading(80) as shop:
-        reader = Hydration(shop.client, inventory=True, largest=10, pause=PAUSE)
-        async with aclosing(reader.from_place(Place(None))) as pages:
+        reader = HydratedPages(shop.client, inventory=True, largest=10, pause=PAUSE)
+        async with aclosing(reader.read_from(PageCursor(None))) as pages:
             assert len((await anext(pages)).records) == 10
         assert await settled(lambda: shop.count("ProductsById")) < 8
 
@@ -185,6 +187,6 @@ async def test_a_page_that_cannot_be_served_is_hydrated_in_halves() -> None:
 
     async with reading(10) as shop:
         shop.store.add_fault(DOMAIN, fail_large)
-        found = flat(await shop.by(Hydration, Place(None), largest=8))
+        found = flat(await shop.by(HydratedPages, PageCursor(None), largest=8))
     assert len(found) == 10
     assert sizes[:3] == [8, 4, 2]

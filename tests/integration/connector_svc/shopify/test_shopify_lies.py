@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from connector_svc.domain.errors import SourceCountMismatch
-from connector_svc.platforms.shopify.read_strategy import Wanted
+from connector_svc.platforms.shopify.read_strategy import ReadStrategy
 from devstore.catalog.catalog import Catalog
 from devstore.spec import VariantShape
 from tests.integration.connector_svc.shopify.bulk_shop import DOMAIN, NEVER, BulkShop, bulk_shop
@@ -58,7 +58,7 @@ def ids_of(catalog: Catalog) -> set[str]:
 
 @pytest.mark.parametrize("seed", range(cases(3, in_ci=10)))
 async def test_null_nodes_hide_no_product_behind_deleted_ones(seed: int) -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.IDS) as shop:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.IDS) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
         quirks.dice.seed(seed)
         quirks.null_nodes = 0.05
@@ -70,7 +70,7 @@ async def test_null_nodes_hide_no_product_behind_deleted_ones(seed: int) -> None
 
 @pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
 async def test_null_nodes_hide_no_changed_product_behind_edited_ones(seed: int) -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.IDS) as shop:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.IDS) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
         quirks.dice.seed(seed)
         after = datetime.now(UTC) - timedelta(minutes=5)
@@ -85,7 +85,7 @@ async def test_null_nodes_hide_no_changed_product_behind_edited_ones(seed: int) 
 
 @pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
 async def test_rows_left_out_of_pages_are_read_by_id_or_the_pass_fails(seed: int) -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.PAGING) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
         quirks.dice.seed(seed)
         quirks.lost_rows = 0.002
@@ -98,7 +98,7 @@ async def test_rows_left_out_of_pages_are_read_by_id_or_the_pass_fails(seed: int
 
 
 async def test_a_resumed_pass_finds_what_was_lost_before_and_delivers_nothing_twice() -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.PAGING) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
         quirks.lost_rows = 0.05
         begun = await shop.fetch(batch=50, batches=3)
@@ -112,11 +112,11 @@ async def test_a_resumed_pass_finds_what_was_lost_before_and_delivers_nothing_tw
 
 
 async def test_a_resumed_pass_delivers_no_product_twice_that_was_made_while_it_ran() -> None:
-    async with bulk_shop(20, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+    async with bulk_shop(20, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.PAGING) as shop:
         last = max(map(int, ids_of(shop.catalog)))
         deleting, adding = iter((delete_first,)), iter((add_three,))
         working(shop, lambda catalog: next(deleting, no_work)(catalog), b"ProductPage")
-        working(shop, lambda catalog: next(adding, no_work)(catalog), b"NextIds")
+        working(shop, lambda catalog: next(adding, no_work)(catalog), b"ProductIds")
         whole = await shop.fetch(batch=2)
         late = next(n for n, batch in enumerate(whole.batches) if any(int(p.id) > last for p in batch.products))
         came = [product.id for batch in whole.batches[: late + 1] for product in batch.products]
@@ -126,7 +126,7 @@ async def test_a_resumed_pass_delivers_no_product_twice_that_was_made_while_it_r
 
 
 async def test_a_resumed_pass_in_which_much_was_deleted_is_read_anew() -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.PAGING) as shop:
         begun = await shop.fetch(batch=50, batches=5)
         for number in begun.ids[:245]:
             shop.catalog.delete_product(int(number))
@@ -142,11 +142,11 @@ async def test_products_that_a_bulk_file_lacks_are_not_hidden_behind_deleted_one
         for _ in range(cases(2, in_ci=5)):
             delete_first(shop.catalog)
         rest = await shop.fetch(checkpoint=begun.batches[0].checkpoint)
-        assert shop.asked("NextIds") > 0
+        assert shop.asked("ProductIds") > 0
         assert ids_of(shop.catalog) <= set(rest.ids)
 
 
 async def test_a_quiet_pass_asks_for_no_listing() -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.PAGING) as shop:
         await shop.fetch()
-        assert shop.asked("NextIds") == 0
+        assert shop.asked("ProductIds") == 0

@@ -9,7 +9,12 @@ from decimal import Decimal
 import pytest
 
 from connector_svc.domain.fetch import FetchRequest, Offer, StockLevel
-from connector_svc.platforms.shopify.stock_scan import ALWAYS_UP_TO, DAILY_UP_TO, is_due, unseen
+from connector_svc.platforms.shopify.stock_scan import (
+    DAILY_MAX_VARIANTS,
+    EVERY_PASS_MAX_VARIANTS,
+    is_scan_due,
+    unseen,
+)
 from devstore.spec import VariantShape
 from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.shopify.bulk_shop import SHOP, bulk_shop
@@ -85,7 +90,9 @@ async def test_a_full_pass_needs_no_sweep() -> None:
 
 
 @pytest.mark.parametrize("minutes", [10, 60, 24 * 60])
-@pytest.mark.parametrize("variants", [ALWAYS_UP_TO, ALWAYS_UP_TO + 1, DAILY_UP_TO, DAILY_UP_TO + 1])
+@pytest.mark.parametrize(
+    "variants", [EVERY_PASS_MAX_VARIANTS, EVERY_PASS_MAX_VARIANTS + 1, DAILY_MAX_VARIANTS, DAILY_MAX_VARIANTS + 1]
+)
 def test_a_larger_shop_is_swept_once_a_day_and_a_very_large_one_by_full_passes(
     variants: int, minutes: int
 ) -> None:
@@ -94,9 +101,9 @@ def test_a_larger_shop_is_swept_once_a_day_and_a_very_large_one_by_full_passes(
     request = FetchRequest(shop=SHOP, updated_after=begin)
     passes = 7 * timedelta(days=1) // step
     due = sum(
-        is_due(replace(request, updated_after=begin + step * n), begin + step * (n + 1), variants)
+        is_scan_due(replace(request, updated_after=begin + step * n), begin + step * (n + 1), variants)
         for n in range(passes)
     )
-    expected = passes if variants <= ALWAYS_UP_TO else 7 if variants <= DAILY_UP_TO else 0
+    expected = passes if variants <= EVERY_PASS_MAX_VARIANTS else 7 if variants <= DAILY_MAX_VARIANTS else 0
     assert due == expected
-    assert len(unseen(request, variants)) == (variants > ALWAYS_UP_TO)
+    assert len(unseen(request, variants)) == (variants > EVERY_PASS_MAX_VARIANTS)

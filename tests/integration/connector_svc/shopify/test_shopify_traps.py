@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connector_svc.domain.errors import SourceForbidden, SourceQueryRefused, SourceRedirected
-from connector_svc.platforms.shopify.queries import NEXT_IDS, changed_between, destroyed_between
+from connector_svc.platforms.shopify.queries import PRODUCT_IDS, deleted_between, updated_between
 from devstore.spec import VariantShape
 from tests.integration.connector_svc.shopify.test_shopify_devstore import (
     DOMAIN,
@@ -24,7 +24,7 @@ async def test_scopes_are_checked_before_the_first_page() -> None:
         store.shopify(DOMAIN).quirks.scopes = ("read_orders",)
         with pytest.raises(SourceForbidden) as caught:
             await fetch(platform)
-        assert store.requests(DOMAIN).by_operation == {"Opening": 1}
+        assert store.requests(DOMAIN).by_operation == {"PassStart": 1}
     assert caught.value.metadata["missing"] == "read_products"
 
 
@@ -101,16 +101,16 @@ async def test_stock_is_the_variants_own_while_shopifys_totals_lag() -> None:
 async def test_a_filter_that_shopify_ignores_is_an_error_and_not_all_products(search: str) -> None:
     async with reading(5) as shop:
         with pytest.raises(SourceQueryRefused, match="ignored a filter"):
-            await shop.client.call(NEXT_IDS, {"first": 5, "after": None, "query": search})
+            await shop.client.call(PRODUCT_IDS, {"first": 5, "after": None, "query": search})
 
 
 def test_times_in_searches_are_quoted_and_in_utc() -> None:
     """airbyte PR #19492: Shopify cuts an unquoted time and reads it in the shop's zone."""
     after = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
     until = after.astimezone().replace(microsecond=5) + timedelta(hours=1)
-    assert changed_between(after, until) == (
+    assert updated_between(after, until) == (
         "updated_at:>='2026-11-20T12:30:00Z' AND updated_at:<='2026-11-20T13:30:00Z'"
     )
-    assert destroyed_between(after, until).endswith(
+    assert deleted_between(after, until).endswith(
         "created_at:>='2026-11-20T12:30:00Z' AND created_at:<='2026-11-20T13:30:00Z'"
     )

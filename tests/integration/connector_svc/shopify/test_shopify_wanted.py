@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connector_svc.platforms.shopify.read_strategy import BulkPolicy, Wanted
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy, ReadStrategy
 from connector_svc.settings import ConnectorSettings
 from tests.integration.connector_svc.shopify.bulk_shop import QUICK, bulk_shop
 
@@ -14,12 +14,14 @@ from tests.integration.connector_svc.shopify.bulk_shop import QUICK, bulk_shop
 @pytest.mark.parametrize(
     ("wanted", "policy", "strategy"),
     [
-        (Wanted.PAGING, QUICK, "paging"),
-        (Wanted.IDS, QUICK, "hydration"),
-        (Wanted.BULK, BulkPolicy(first_poll=QUICK.first_poll), "bulk"),
+        (ReadStrategy.PAGING, QUICK, "paging"),
+        (ReadStrategy.IDS, QUICK, "hydration"),
+        (ReadStrategy.BULK, BulkPolicy(first_poll_interval=QUICK.first_poll_interval), "bulk"),
     ],
 )
-async def test_a_shop_is_read_as_the_operator_wants(wanted: Wanted, policy: BulkPolicy, strategy: str) -> None:
+async def test_a_shop_is_read_as_the_operator_wants(
+    wanted: ReadStrategy, policy: BulkPolicy, strategy: str
+) -> None:
     async with bulk_shop(10, specials=False, policy=policy, wanted=wanted) as shop:
         found = await shop.fetch()
         assert found.header.strategy == strategy
@@ -29,14 +31,14 @@ async def test_a_shop_is_read_as_the_operator_wants(wanted: Wanted, policy: Bulk
 
 
 async def test_an_incremental_pass_is_never_a_bulk_job() -> None:
-    async with bulk_shop(10, specials=False, wanted=Wanted.BULK) as shop:
+    async with bulk_shop(10, specials=False, wanted=ReadStrategy.BULK) as shop:
         found = await shop.fetch(after=datetime.now(UTC) - timedelta(days=1))
         assert found.header.strategy != "bulk"
         assert shop.asked("RunBulk") == 0
 
 
 async def test_a_refused_bulk_job_is_replaced() -> None:
-    async with bulk_shop(10, specials=False, wanted=Wanted.BULK) as shop:
+    async with bulk_shop(10, specials=False, wanted=ReadStrategy.BULK) as shop:
         shop.jobs.switches.refuses = "LIMIT_REACHED"
         found = await shop.fetch()
         assert found.header.strategy == "paging"
@@ -45,6 +47,6 @@ async def test_a_refused_bulk_job_is_replaced() -> None:
 
 def test_the_setting_has_the_names_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONNECTOR_SHOPIFY_STRATEGY", "bulk")
-    assert ConnectorSettings().shopify_strategy is Wanted.BULK
+    assert ConnectorSettings().shopify_strategy is ReadStrategy.BULK
     monkeypatch.delenv("CONNECTOR_SHOPIFY_STRATEGY")
-    assert ConnectorSettings().shopify_strategy is Wanted.AUTO
+    assert ConnectorSettings().shopify_strategy is ReadStrategy.AUTO

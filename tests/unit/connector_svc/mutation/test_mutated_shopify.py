@@ -11,9 +11,9 @@ import pytest
 from connector_svc.domain.issue import SAMPLE_LENGTH
 from connector_svc.domain.product import Image, Product, Variant
 from connector_svc.platforms.base import HttpReply
-from connector_svc.platforms.shopify.graphql_response import read_answer
-from connector_svc.platforms.shopify.node_decoding import Found, page_nodes, single_node
-from connector_svc.platforms.shopify.parse import DEFAULT_TITLE, Record, record_of
+from connector_svc.platforms.shopify.graphql_response import decode_response
+from connector_svc.platforms.shopify.node_decoding import DecodedNode, decode_page, decode_product
+from connector_svc.platforms.shopify.parse import DEFAULT_TITLE, Record, to_record
 from tests.unit.connector_svc.mutation import campaign
 from tests.unit.connector_svc.mutation.mutator import encoded
 from tests.unit.connector_svc.mutation.reading import check_amount, children, is_text, sent
@@ -27,12 +27,12 @@ def reply(data: Any) -> HttpReply:
     return HttpReply(status=200, headers={}, body=encoded({"data": data}))
 
 
-def read_page(nodes: list[Any]) -> tuple[list[Found], list[Any]]:
+def read_page(nodes: list[Any]) -> tuple[list[DecodedNode], list[Any]]:
     """What the real path makes of the page, and what a simple reading says was sent."""
     answer = reply({"products": {"nodes": nodes, "pageInfo": {"hasNextPage": False}}})
-    data = read_answer(answer).data
+    data = decode_response(answer).data
     assert data is not None
-    return page_nodes(data, ())[0], sent(answer.body)["data"]["products"]["nodes"]
+    return decode_page(data, ())[0], sent(answer.body)["data"]["products"]["nodes"]
 
 
 def check_record(record: Record, node: Any) -> None:
@@ -114,7 +114,7 @@ def check_page(nodes: list[Any], place: int) -> None:
     found, said = read_page(nodes)
     assert len(found) == len(nodes)
     for index, (one, node) in enumerate(zip(found, said, strict=True)):
-        record = record_of(one)
+        record = to_record(one)
         check_record(record, node)
         if index != place:
             assert record.product is not None
@@ -123,13 +123,13 @@ def check_page(nodes: list[Any], place: int) -> None:
 
 def check_single(nodes: list[Any], place: int) -> None:
     answer = reply({"product": nodes[place]})
-    data = read_answer(answer).data
+    data = decode_response(answer).data
     assert data is not None
-    found = single_node(data, ())
+    found = decode_product(data, ())
     node = sent(answer.body)["data"]["product"]
     assert (found is None) == (node is None)
     if found is not None:
-        check_record(record_of(found), node)
+        check_record(to_record(found), node)
 
 
 @pytest.mark.parametrize("round_number", range(campaign.ROUNDS))

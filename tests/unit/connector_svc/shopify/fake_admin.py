@@ -99,7 +99,7 @@ class FakeAdmin:
         headers = {"X-Shopify-API-Version": self.version, "Date": "Fri, 20 Nov 2026 10:00:00 GMT"}
         return web.json_response(body, headers=headers)
 
-    def _opening(self, variables: Json) -> Json:
+    def _passstart(self, variables: Json) -> Json:
         return {
             "shop": {
                 "id": "gid://shopify/Shop/77",
@@ -122,7 +122,7 @@ class FakeAdmin:
             "productsCount": {"count": count, "precision": "EXACT"},
         }
 
-    def _nextids(self, variables: Json) -> Json:
+    def _productids(self, variables: Json) -> Json:
         page = self._productpage(variables)
         page["products"]["nodes"] = [{"id": node["id"]} for node in page["products"]["nodes"]]
         return page
@@ -133,7 +133,7 @@ class FakeAdmin:
     def _variantstock(self, variables: Json) -> Json:
         return {"productVariants": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}
 
-    def _destroyed(self, variables: Json) -> Json:
+    def _productdeletions(self, variables: Json) -> Json:
         return {"events": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}
 
     def _productpage(self, variables: Json) -> Json:

@@ -18,7 +18,7 @@ from connector_svc.http.retry import RetryPolicy
 from connector_svc.http.unpacking import BodyLimits
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
-from connector_svc.platforms.shopify.read_strategy import Wanted
+from connector_svc.platforms.shopify.read_strategy import ReadStrategy
 from tests import tls
 from tests.unit.connector_svc.shopify.fake_admin import DOMAIN, FakeAdmin, serving
 
@@ -98,7 +98,7 @@ async def reading(
     tokens: Sequence[str] = ("right",),
     *,
     max_body: int = 200_000,
-    wanted: Wanted = Wanted.AUTO,
+    wanted: ReadStrategy = ReadStrategy.AUTO,
 ) -> AsyncIterator[ReadingShop]:
     """A shop to read from."""
     async with serving(admin) as url:

@@ -7,7 +7,7 @@ import re
 import pytest
 from graphql import parse, validate
 
-from connector_svc.platforms.shopify.bulk_jobs import CANCEL, LOOK, RUN, bulk_products
+from connector_svc.platforms.shopify.bulk_jobs import BULK_JOB, CANCEL_BULK_JOB, RUN_BULK_JOB, bulk_products
 from connector_svc.platforms.shopify.queries import Query, product_page
 from devstore.shopify.bulk_rules import faults_of
 from devstore.shopify.schema import admin_schema
@@ -20,7 +20,7 @@ def test_the_query_keeps_the_rules_of_bulk(inventory: bool) -> None:
     assert faults_of(admin_schema(), bulk_products(inventory=inventory, marker="m")) == []
 
 
-@pytest.mark.parametrize("query", [RUN, LOOK, CANCEL], ids=lambda query: str(query.name))
+@pytest.mark.parametrize("query", [RUN_BULK_JOB, BULK_JOB, CANCEL_BULK_JOB], ids=lambda query: str(query.name))
 def test_the_calls_follow_the_schema(query: Query) -> None:
     assert validate(admin_schema(), parse(query.text)) == []
 
@@ -39,6 +39,6 @@ def test_inventory_is_asked_for_only_with_the_scope() -> None:
 
 
 def test_a_job_is_started_once_only() -> None:
-    assert not RUN.repeatable
-    assert LOOK.repeatable
-    assert "groupObjects: false" in RUN.text
+    assert not RUN_BULK_JOB.idempotent
+    assert BULK_JOB.idempotent
+    assert "groupObjects: false" in RUN_BULK_JOB.text

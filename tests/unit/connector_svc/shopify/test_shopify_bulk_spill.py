@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from connector_svc.platforms.shopify.bulk_join import RowBroken, Spill, Whole
-from connector_svc.platforms.shopify.bulk_reader import is_proven, record_from
-from connector_svc.platforms.shopify.bulk_result import Expected, GivenUp, OpenFile, filled
+from connector_svc.platforms.shopify.bulk_join import BulkJoin, InvalidRow, JoinedProduct
+from connector_svc.platforms.shopify.bulk_reader import is_provably_complete, record_from
+from connector_svc.platforms.shopify.bulk_result import BulkReadFailed, ExpectedCounts, OpenFile, filled
 from tests.unit.connector_svc.shopify.nodes_json import Json
 
 MIB = 1024 * 1024
@@ -67,8 +67,8 @@ def line(row: Json) -> bytes:
     return json.dumps(row).encode()
 
 
-def spilled(*rows: Json, after: int = 0) -> list[Whole]:
-    spill = Spill(after=after)
+def spilled(*rows: Json, after: int = 0) -> list[JoinedProduct]:
+    spill = BulkJoin(after=after)
     spill.add(map(line, rows))
     found = spill.page(after, most=250, most_bytes=MIB)
     spill.close()
@@ -113,7 +113,7 @@ def test_media_that_are_no_images_are_counted_and_not_shown() -> None:
 
 def test_what_was_stored_before_is_not_kept_again() -> None:
     rows = [product(1), product(2), variant(11, 1), variant(21, 2), medium(5, "Product/1")]
-    spill = Spill(after=1)
+    spill = BulkJoin(after=1)
     spill.add(map(line, rows))
     assert (spill.kept, spill.highest, spill.rows, spill.roots) == (1, 2, 5, 2)
     spill.close()
@@ -134,7 +134,7 @@ def test_a_product_whose_counts_do_not_agree_is_looked_at_again(rows: list[Json]
     [whole] = spilled(*rows)
     record = record_from(whole)
     assert record.needs_second_look
-    assert not is_proven(whole, record)
+    assert not is_provably_complete(whole, record)
 
 
 def test_a_product_is_proven_whole_by_its_counts_and_the_images_of_all_its_variants() -> None:
@@ -142,7 +142,7 @@ def test_a_product_is_proven_whole_by_its_counts_and_the_images_of_all_its_varia
     shown = [product(1, media=1), variant(11, 1), medium(5, "Product/1")]
     for rows, proven in ((plain, True), (shown, False), ([*shown, medium(5, "ProductVariant/11")], True)):
         [whole] = spilled(*rows)
-        assert is_proven(whole, record_from(whole)) is proven
+        assert is_provably_complete(whole, record_from(whole)) is proven
 
 
 def test_a_product_that_does_not_follow_the_schema_is_rejected_alone() -> None:
@@ -155,14 +155,14 @@ def test_a_product_that_does_not_follow_the_schema_is_rejected_alone() -> None:
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b"7", b'{"title":"x"}', b'{"id":"gid://shopify/Shop/1"}', b"\xff"])
 def test_a_row_that_nobody_can_place_makes_the_file_unusable(text: bytes) -> None:
-    spill = Spill(after=0)
-    with pytest.raises(RowBroken):
+    spill = BulkJoin(after=0)
+    with pytest.raises(InvalidRow):
         spill.add([text])
     spill.close()
 
 
 def test_a_page_ends_at_its_bounds() -> None:
-    spill = Spill(after=0)
+    spill = BulkJoin(after=0)
     spill.add(line(row) for number in range(1, 21) for row in (product(number), variant(number, number)))
     assert [whole.number for whole in spill.page(0, most=3, most_bytes=MIB)] == [1, 2, 3]
     assert [whole.number for whole in spill.page(3, most=250, most_bytes=1)] == [4]
@@ -178,7 +178,7 @@ def chunks_of(body: bytes, size: int = 100) -> OpenFile:
     return chunks
 
 
-async def load(body: bytes, expected: Expected) -> tuple[int, int]:
+async def load(body: bytes, expected: ExpectedCounts) -> tuple[int, int]:
     spill = await filled(chunks_of(body), expected, after=0, on_progress=lambda products, size: None)
     counts = spill.rows, spill.roots
     spill.close()
@@ -190,29 +190,34 @@ BODY = b"\n".join(line(row) for row in (product(1), variant(11, 1), product(2), 
 
 async def test_rows_are_cut_from_pieces_of_any_size_with_or_without_a_last_newline() -> None:
     for body in (BODY, BODY.rstrip(), BODY.replace(b"\n", b"\r\n"), BODY + b"\n"):
-        assert await load(body, Expected(rows=4, roots=2)) == (4, 2)
+        assert await load(body, ExpectedCounts(rows=4, roots=2)) == (4, 2)
 
 
 @pytest.mark.parametrize(
     ("body", "expected", "text"),
     [
-        (BODY[:-10], Expected(), "within a row"),
-        (BODY, Expected(rows=5), "4 of 5 rows"),
-        (BODY, Expected(roots=3), "2 of 3 products"),
-        (BODY, Expected(size=len(BODY) + 1), "bytes"),
-        (b"<html>no</html>\n", Expected(), "RowBroken"),
+        (BODY[:-10], ExpectedCounts(), "within a row"),
+        (BODY, ExpectedCounts(rows=5), "4 of 5 rows"),
+        (BODY, ExpectedCounts(roots=3), "2 of 3 products"),
+        (BODY, ExpectedCounts(size=len(BODY) + 1), "bytes"),
+        (b"<html>no</html>\n", ExpectedCounts(), "InvalidRow"),
     ],
     ids=["cut", "rows", "products", "bytes", "html"],
 )
-async def test_a_file_that_is_not_whole_is_never_taken_for_one(body: bytes, expected: Expected, text: str) -> None:
-    with pytest.raises(GivenUp, match=text):
+async def test_a_file_that_is_not_whole_is_never_taken_for_one(
+    body: bytes, expected: ExpectedCounts, text: str
+) -> None:
+    with pytest.raises(BulkReadFailed, match=text):
         await load(body, expected)
 
 
 async def test_a_file_that_came_short_once_is_loaded_again() -> None:
     bodies = [BODY[:-10], BODY]
     spill = await filled(
-        lambda: chunks_of(bodies.pop(0))(), Expected(rows=4), after=0, on_progress=lambda products, size: None
+        lambda: chunks_of(bodies.pop(0))(),
+        ExpectedCounts(rows=4),
+        after=0,
+        on_progress=lambda products, size: None,
     )
     assert (spill.rows, bodies) == (4, [])
     spill.close()
@@ -247,7 +252,7 @@ async def test_memory_does_not_grow_with_the_file() -> None:
         nonlocal received, most
         received, most = size, max(most, resident())
 
-    spill = await filled(chunks, Expected(rows=150_000, roots=30_000), after=0, on_progress=on_progress)
+    spill = await filled(chunks, ExpectedCounts(rows=150_000, roots=30_000), after=0, on_progress=on_progress)
     products, after = 0, 0
     while page := spill.page(after, most=250, most_bytes=2 * MIB):
         after, products, most = page[-1].number, products + len(page), max(most, resident())

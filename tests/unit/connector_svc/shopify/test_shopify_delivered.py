@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from connector_svc.platforms.shopify.delivered_ids import PACKED_BYTES, Delivered
+from connector_svc.platforms.shopify.delivered_ids import SKETCH_BYTES, DeliveredIds
 
 
 def delivered(numbers: list[int]) -> bytes:
-    ledger = Delivered(b"", 0)
+    ledger = DeliveredIds(b"", 0)
     for number in numbers:
         ledger.add(number)
     return ledger.packed()
@@ -21,7 +21,7 @@ def numbers_of(seed: int, count: int) -> list[int]:
 
 
 def test_the_stream_itself_knows_each_id() -> None:
-    ledger = Delivered(b"", 0)
+    ledger = DeliveredIds(b"", 0)
     for number in range(1, 2_000):
         ledger.add(number)
     assert ledger.missing([*range(1_000, 2_000), 5_000, 6_000]) == [5_000, 6_000]
@@ -34,25 +34,25 @@ def test_after_a_resume_those_that_never_came_are_told_from_those_that_were_dele
     lost = set(dice.sample(everything[:6_000], 40))
     first = [number for number in everything[:6_000] if number not in lost]
     packed = delivered(first)
-    ledger = Delivered(packed, first[-1])
+    ledger = DeliveredIds(packed, first[-1])
     for number in everything[6_000:]:
         ledger.add(number)
     deleted = set(dice.sample(first, 60))
     listed = [number for number in everything if number not in deleted]
-    assert len(packed) == PACKED_BYTES
+    assert len(packed) == SKETCH_BYTES
     assert ledger.missing(listed) == sorted(lost)
 
 
 def test_after_a_resume_more_changes_than_can_be_told_apart_are_not_guessed() -> None:
     everything = numbers_of(7, 5_000)
-    ledger = Delivered(delivered(everything), everything[-1])
+    ledger = DeliveredIds(delivered(everything), everything[-1])
     assert ledger.missing(everything[600:]) is None
 
 
 def test_what_came_late_after_a_resume_is_known_after_the_next_one() -> None:
     everything = numbers_of(3, 3_000)
-    ledger = Delivered(delivered(everything[1:]), everything[-1])
+    ledger = DeliveredIds(delivered(everything[1:]), everything[-1])
     assert ledger.missing(everything) == everything[:1]
     ledger.add(everything[0])
-    again = Delivered(ledger.packed(), everything[-1])
+    again = DeliveredIds(ledger.packed(), everything[-1])
     assert again.missing(everything) == []

@@ -48,7 +48,7 @@ def shop_of(count: int, variants: int = 1) -> FakeAdmin:
         (web.Response(body=b""), SourceResponseInvalid, "not its API"),
         (reply({}), SourceResponseInvalid, "neither data nor errors"),
         (reply({"data": {"shop": 5}}), SourceResponseInvalid, "schema"),
-        (reply({"errors": "Not Found"}), SourceQueryRefused, "no code"),
+        (reply({"errors": "Not DecodedNode"}), SourceQueryRefused, "no code"),
         (graphql([error("undefinedField", "query", "shop")]), SourceQueryRefused, "undefinedField"),
     ],
     ids=str,
@@ -65,7 +65,7 @@ async def test_what_is_not_an_answer_becomes_a_failure_that_names_its_cause(
     assert "right" not in str(raised.value)
 
 
-@pytest.mark.parametrize("operation", ["Opening", "ProductPage", "ProductCount"])
+@pytest.mark.parametrize("operation", ["PassStart", "ProductPage", "ProductCount"])
 @pytest.mark.parametrize("body", [b'{"data":{"shop', b"", b"<html>"], ids=["cut", "empty", "page"])
 async def test_a_reply_that_cannot_be_decoded_is_asked_for_again(operation: str, body: bytes) -> None:
     admin = shop_of(5)

@@ -6,8 +6,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector_svc.platforms.shopify.node_decoding import page_nodes
-from connector_svc.platforms.shopify.parse import record_of
+from connector_svc.platforms.shopify.node_decoding import decode_page
+from connector_svc.platforms.shopify.parse import to_record
 from tests.unit.connector_svc.shopify.nodes_json import image_node, product_node
 
 JUNK = st.one_of(
@@ -54,8 +54,8 @@ def mutated_products(draw: st.DrawFn) -> Any:
 def test_whatever_is_wrong_with_a_product_it_ends_as_a_product_or_as_an_issue(product: Any) -> None:
     sound = sound_product() | {"id": "gid://shopify/Product/2"}
     page = {"products": {"nodes": [product, sound], "pageInfo": {"hasNextPage": False}}}
-    found, _ = page_nodes(msgspec.Raw(msgspec.json.encode(page)), ())
-    first, second = (record_of(one) for one in found)
+    found, _ = decode_page(msgspec.Raw(msgspec.json.encode(page)), ())
+    first, second = (to_record(one) for one in found)
     assert second.product is not None
     assert second.issues == ()
     rejected = [issue for issue in first.issues if issue.product_rejected]

@@ -7,9 +7,9 @@ import pytest
 from aiohttp import web
 
 from connector_svc.domain.fetch import Wait, WaitReason
-from connector_svc.platforms.shopify.graphql_response import CallCost, ThrottleStatus
-from connector_svc.platforms.shopify.queries import OPENING, PRODUCT_COUNT
-from connector_svc.platforms.shopify.rate_limiter import Pace
+from connector_svc.platforms.shopify.graphql_response import QueryCost, ThrottleStatus
+from connector_svc.platforms.shopify.queries import PASS_START, PRODUCT_COUNT
+from connector_svc.platforms.shopify.rate_limiter import RateLimiter
 from tests.fakes.skipping_loop import skipping
 from tests.unit.connector_svc.shopify.fake_admin import FakeAdmin, error, graphql
 from tests.unit.connector_svc.shopify.nodes_json import Json, product_node
@@ -45,17 +45,17 @@ async def test_the_next_page_waits_until_its_points_are_there() -> None:
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def told(requested: float, available: float) -> CallCost:
+def told(requested: float, available: float) -> QueryCost:
     status = ThrottleStatus(maximum_available=2000, currently_available=available, restore_rate=1000)
-    return CallCost(requested_query_cost=requested, actual_query_cost=None, throttle_status=status)
+    return QueryCost(requested_query_cost=requested, actual_query_cost=None, throttle_status=status)
 
 
 @skipping
 async def test_a_refusal_is_waited_out_as_long_as_points_are_missing_and_longer_each_time() -> None:
     waits: list[Wait] = []
-    pace = Pace(lambda: NOON, waits.append)
+    pace = RateLimiter(lambda: NOON, waits.append)
     for times in (1, 2, 3):
-        await pace.after_refusal(told(500, 400), times)
+        await pace.wait_after_throttled(told(500, 400), times)
     delays = [(wait.until - NOON) / timedelta(milliseconds=1) for wait in waits]
     assert delays == pytest.approx([100, 150, 200]), "(500 - 400) / 1000 s, and 50 ms for each time before"
     assert asyncio.get_running_loop().time() == pytest.approx(0.45)
@@ -64,13 +64,13 @@ async def test_a_refusal_is_waited_out_as_long_as_points_are_missing_and_longer_
 @skipping
 async def test_a_call_waits_exactly_until_its_points_are_restored() -> None:
     waits: list[Wait] = []
-    pace = Pace(lambda: NOON, waits.append)
-    pace.after(await pace.before(OPENING, 1), told(758, 559))
+    pace = RateLimiter(lambda: NOON, waits.append)
+    pace.after(await pace.before(PASS_START, 1), told(758, 559))
     pace.after(await pace.before(PRODUCT_COUNT, 1), None)
     assert waits == []
     begin = asyncio.get_running_loop().time()
-    await pace.before(OPENING, 1)
-    missing = 758 + 1 - (559 - PRODUCT_COUNT.cost_at(1))
+    await pace.before(PASS_START, 1)
+    missing = 758 + 1 - (559 - PRODUCT_COUNT.estimated_cost(1))
     assert asyncio.get_running_loop().time() - begin == pytest.approx(missing / 1000)
     assert len(waits) == 1
 

@@ -9,15 +9,15 @@ import pytest
 
 from connector_svc.domain.issue import IssueReason
 from connector_svc.domain.product import InventoryPolicy, Product, ProductStatus, SelectedOption, Variant
-from connector_svc.platforms.shopify.node_decoding import page_nodes
-from connector_svc.platforms.shopify.parse import Record, record_of
+from connector_svc.platforms.shopify.node_decoding import decode_page
+from connector_svc.platforms.shopify.parse import Record, to_record
 from tests.unit.connector_svc.shopify.nodes_json import Json, image_node, product_node, variant_node
 
 
 def record_from(node: Any) -> Record:
     page = {"products": {"nodes": [node], "pageInfo": {"hasNextPage": False}}}
-    [found], _ = page_nodes(msgspec.Raw(msgspec.json.encode(page)), ())
-    return record_of(found)
+    [found], _ = decode_page(msgspec.Raw(msgspec.json.encode(page)), ())
+    return to_record(found)
 
 
 def product_from(node: Json) -> Product:
@@ -69,8 +69,8 @@ def test_a_price_keeps_each_digit(text: str) -> None:
 def test_a_weight_never_passes_through_a_float(text: str) -> None:
     raw = msgspec.json.encode(with_variants(variant_node(11))).replace(b'"value":0.5', b'"value":' + text.encode())
     page = b'{"products":{"nodes":[' + raw + b'],"pageInfo":{"hasNextPage":false}}}'
-    [found], _ = page_nodes(msgspec.Raw(page), ())
-    product = record_of(found).product
+    [found], _ = decode_page(msgspec.Raw(page), ())
+    product = to_record(found).product
     assert product is not None
     assert str(product.variants[0].weight) == text
 
@@ -203,8 +203,8 @@ def test_one_bad_product_does_not_take_its_page_along() -> None:
             "pageInfo": {"hasNextPage": False},
         }
     }
-    found, _ = page_nodes(msgspec.Raw(msgspec.json.encode(page)), ())
-    records = [record_of(one) for one in found]
+    found, _ = decode_page(msgspec.Raw(msgspec.json.encode(page)), ())
+    records = [to_record(one) for one in found]
     assert [record.product is not None for record in records] == [True, False, False, True]
     assert records[1].issues[0].product_id == "2"
 

@@ -17,7 +17,7 @@ from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.issue import IssueReason
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.shopify.graphql_response import GraphqlError
-from connector_svc.platforms.shopify.read_strategy import Wanted
+from connector_svc.platforms.shopify.read_strategy import ReadStrategy
 from tests.unit.connector_svc.shopify.fake_admin import FakeAdmin, graphql
 from tests.unit.connector_svc.shopify.nodes_json import Json, image_node, product_node
 from tests.unit.connector_svc.shopify.shop_reading import SHOP, reading
@@ -346,8 +346,8 @@ async def test_a_pass_does_not_go_on_in_another_currency_than_it_began() -> None
             await shop.read(batch=3, checkpoint=first.checkpoint)
 
 
-@pytest.mark.parametrize("wanted", [Wanted.PAGING, Wanted.IDS])
-async def test_a_cursor_that_has_expired_is_replaced_by_the_last_id(wanted: Wanted) -> None:
+@pytest.mark.parametrize("wanted", [ReadStrategy.PAGING, ReadStrategy.IDS])
+async def test_a_cursor_that_has_expired_is_replaced_by_the_last_id(wanted: ReadStrategy) -> None:
     admin = shop_of(23)
     left = 2
 

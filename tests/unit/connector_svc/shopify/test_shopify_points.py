@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import random
 
-from connector_svc.platforms.shopify.graphql_response import CallCost, ThrottleStatus
-from connector_svc.platforms.shopify.rate_limiter import Points
+from connector_svc.platforms.shopify.graphql_response import QueryCost, ThrottleStatus
+from connector_svc.platforms.shopify.rate_limiter import TokenBucket
 from devstore.shopify.bucket import LIMITS, Bucket
 from devstore.spec import Plan
 
 
-def cost(asked: float, charged: float | None, left: float) -> CallCost:
+def cost(asked: float, charged: float | None, left: float) -> QueryCost:
     status = ThrottleStatus(maximum_available=2000, currently_available=left, restore_rate=100)
-    return CallCost(requested_query_cost=asked, actual_query_cost=charged, throttle_status=status)
+    return QueryCost(requested_query_cost=asked, actual_query_cost=charged, throttle_status=status)
 
 
-def known(left: float) -> Points:
-    points = Points()
+def known(left: float) -> TokenBucket:
+    points = TokenBucket()
     points.take(10, 0)
     points.settle(10, cost(10, 10, left), 0)
     return points
 
 
 def test_before_the_first_reply_nothing_is_waited_for() -> None:
-    assert Points().wait_for(900, 0) == 0
+    assert TokenBucket().wait_for(900, 0) == 0
 
 
 def test_the_level_goes_on_by_the_clock_and_never_above_the_rim() -> None:
