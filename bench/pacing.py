@@ -71,7 +71,7 @@ async def _by_pages(
         on_wait=lambda _: None,
     )
     items = 0
-    reader = way(client, inventory=True, largest=250, pause=timedelta(seconds=1))
+    reader = way(client, inventory=True, max_page_size=250, retry_delay=timedelta(seconds=1))
     async with aclosing(reader.read_from(PageCursor(None))) as pages:
         async for page in pages:
             items += sum(len(record.product.variants) for record in page.records if record.product)
@@ -79,7 +79,8 @@ async def _by_pages(
 
 
 async def _by_bulk(store: RunningStore, http: OutboundHttp) -> int:
-    platform = ShopifyPlatform(http, _Keys(store), lambda: datetime.now(UTC), bulk=BulkPolicy(min_products=1))
+    policy = BulkPolicy(min_products=1)
+    platform = ShopifyPlatform(http, _Keys(store), lambda: datetime.now(UTC), bulk_policy=policy)
     items = 0
     request = FetchRequest(shop=SHOP)
     async with aclosing(platform.fetch(request, on_wait=lambda _: None)) as events:

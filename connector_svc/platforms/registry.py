@@ -43,7 +43,7 @@ def registered_platforms(
 ) -> Platforms:
     """All of them, with the same surroundings."""
     told: dict[PlatformMaker, PlatformMaker] = {
-        ShopifyPlatform: partial(ShopifyPlatform, wanted=shopify_strategy),
+        ShopifyPlatform: partial(ShopifyPlatform, strategy=shopify_strategy),
         WooCommercePlatform: partial(WooCommercePlatform, connections_per_host=connections_per_host),
     }
     makers = (told.get(maker, maker) for maker in PLATFORMS)

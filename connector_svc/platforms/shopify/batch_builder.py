@@ -1,9 +1,9 @@
-"""Cuts records into batches and keeps count of what the pass has delivered."""
+"""Cuts records into batches and keeps the position of the pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -16,134 +16,130 @@ from connector_svc.platforms.shopify.delivered_ids import DeliveredIds
 from connector_svc.platforms.shopify.parse import Record
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
 
-_BATCH_BYTES = 768 * 1024
-"""A batch is closed when it has about so many; a message may hold 1 MiB."""
-_NO_ID = "a product without a usable id was set aside: it cannot be told which one it is"
+_MAX_BATCH_BYTES = 768 * 1024
+"""Estimated size at which a batch is closed; a message may hold 1 MiB."""
+_MISSING_ID_WARNING = "a product without a usable id was rejected: it cannot be identified"
 
 
 @dataclass(slots=True)
-class _Draft:
-    products: list[Product]
-    issues: list[RecordIssue]
-    size: int = 0
+class _OpenBatch:
+    products: list[Product] = field(default_factory=list)
+    issues: list[RecordIssue] = field(default_factory=list)
+    size_bytes: int = 0
 
 
 class BatchBuilder:
-    """The pass so far; `position` is behind the last batch."""
+    """Builds the batches of a pass; `position` is the position after the last batch."""
 
     def __init__(self, request: FetchRequest, position: Position) -> None:
         self.position = position
-        self.delivered = DeliveredIds(position.delivered, position.last_id)
+        self.delivered = DeliveredIds(position.delivered_sketch, position.last_id)
         self._request = request
 
-    def warn(self, warnings: Iterable[str]) -> None:
-        """Notes what makes the pass unsafe to conclude deletions from."""
-        fresh = [text for text in warnings if text not in self.position.warnings]
-        if fresh:
-            self._advance(warnings=(*self.position.warnings, *fresh))
+    def add_warnings(self, warnings: Iterable[str]) -> None:
+        """Add reasons why deletions must not be concluded from the pass."""
+        new = [text for text in warnings if text not in self.position.warnings]
+        if new:
+            self._update(warnings=(*self.position.warnings, *new))
 
-    def note(self, text: str) -> None:
-        """Notes for people what came to light."""
-        self._advance(notes=(*self.position.notes, text))
+    def add_note(self, text: str) -> None:
+        """Add a finding for people."""
+        self._update(notes=(*self.position.notes, text))
 
-    def begin_anew(self, count: int) -> bytes:
-        """The checkpoint at the first of `count` products, everything but the counts forgotten."""
+    def restart(self, count: int) -> bytes:
+        """Return the checkpoint before the first of `count` products; of the pass so far only counts remain."""
         self.delivered = DeliveredIds(b"", 0)
-        turns = self.position.turns + 1
-        return self.moved(last_id=0, settled=0, estimated_products=count, turns=turns)
+        attempt = self.position.attempt + 1
+        return self.checkpoint(last_id=0, preexisting=0, estimated_products=count, attempt=attempt)
 
-    def moved(self, **changes: object) -> bytes:
-        """The checkpoint at the position that `changes` lead to, for a batch without products."""
-        self._advance(**changes)
-        return self._sealed()
+    def checkpoint(self, **changes: object) -> bytes:
+        """Apply `changes` to the position and return its checkpoint, for a batch without products."""
+        self._update(**changes)
+        return self._encode()
 
     def batches(self, records: Iterable[Record]) -> Iterator[Batch]:
-        """The records of a page in batches of at most max_batch_products and about 768 KiB.
+        """Cut the records of a page into batches of at most max_batch_products and about 768 KiB.
 
-        A product that came before is told as a duplicate and not delivered again.
+        A product that arrived before is reported as a duplicate and not delivered again.
         """
-        return self._cut(records, self._take)
+        return self._cut(records, self._add_in_order)
 
-    def late(self, records: Iterable[Record]) -> Iterator[Batch]:
-        """The same for products that were read by id, in ascending order, after the pages.
+    def out_of_order_batches(self, records: Iterable[Record]) -> Iterator[Batch]:
+        """Cut products that were read by id, in ascending order, after the pages.
 
         Products with higher ids than the last page were created meanwhile. `last_id` moves past them, or a resumed
         pass would deliver them again.
         """
         return self._cut(records, self._add)
 
-    def _cut(self, records: Iterable[Record], take: Callable[[Record, _Draft], None]) -> Iterator[Batch]:
-        draft = _Draft([], [])
+    def _cut(self, records: Iterable[Record], add: Callable[[Record, _OpenBatch], None]) -> Iterator[Batch]:
+        batch = _OpenBatch()
         for record in records:
-            size = _size_of(record.product) if record.product else 0
-            full = len(draft.products) >= self._request.max_batch_products
-            if draft.products and record.product and (full or draft.size + size > _BATCH_BYTES):
-                yield self._closed(draft)
-                draft = _Draft([], [])
-            draft.size += size
-            take(record, draft)
-        if draft.products or draft.issues:
-            yield self._closed(draft)
+            size = _estimated_size(record.product) if record.product else 0
+            is_full = len(batch.products) >= self._request.max_batch_products
+            if batch.products and record.product and (is_full or batch.size_bytes + size > _MAX_BATCH_BYTES):
+                yield self._close(batch)
+                batch = _OpenBatch()
+            batch.size_bytes += size
+            add(record, batch)
+        if batch.products or batch.issues:
+            yield self._close(batch)
 
-    def _take(self, record: Record, draft: _Draft) -> None:
-        number = int(record.product_id or 0)
-        if number and number <= self.position.last_id:
-            draft.issues.append(issues.duplicate(record.product_id))
+    def _add_in_order(self, record: Record, batch: _OpenBatch) -> None:
+        product_id = int(record.product_id or 0)
+        if product_id and product_id <= self.position.last_id:
+            batch.issues.append(issues.duplicate(record.product_id))
             return
-        self._add(record, draft)
-        if not number:
-            self.warn((_NO_ID,))
+        self._add(record, batch)
+        if not product_id:
+            self.add_warnings((_MISSING_ID_WARNING,))
 
-    def _is_new(self, record: Record) -> bool:
-        """Whether it was made after the pass began."""
-        created = record.product.created_at if record.product else None
-        return created is not None and created > self.position.watermark
-
-    def _add(self, record: Record, draft: _Draft) -> None:
-        number = int(record.product_id or 0)
-        draft.issues.extend(record.issues)
+    def _add(self, record: Record, batch: _OpenBatch) -> None:
+        product_id = int(record.product_id or 0)
+        batch.issues.extend(record.issues)
         counts = self.position.counts
         if record.product is None:
             counts = counts.plus(rejected=1)
         else:
-            draft.products.append(record.product)
+            batch.products.append(record.product)
             counts = counts.plus(emitted=1, emitted_items=len(record.product.variants))
-        self._advance(
+        self._update(
             counts=counts,
-            settled=self.position.settled + (not self._is_new(record)),
-            last_id=max(number, self.position.last_id),
+            preexisting=self.position.preexisting + (not self._is_new(record)),
+            last_id=max(product_id, self.position.last_id),
         )
-        if number:
-            self.delivered.add(number)
+        if product_id:
+            self.delivered.add(product_id)
 
-    def _closed(self, draft: _Draft) -> Batch:
-        return Batch(
-            products=tuple(draft.products),
-            issues=tuple(draft.issues),
-            checkpoint=self._sealed(),
-        )
+    def _is_new(self, record: Record) -> bool:
+        """Return whether the product was created after the pass began."""
+        created = record.product.created_at if record.product else None
+        return created is not None and created > self.position.watermark
 
-    def _sealed(self) -> bytes:
-        self._advance(delivered=self.delivered.packed())
+    def _close(self, batch: _OpenBatch) -> Batch:
+        return Batch(products=tuple(batch.products), issues=tuple(batch.issues), checkpoint=self._encode())
+
+    def _encode(self) -> bytes:
+        self._update(delivered_sketch=self.delivered.packed())
         return encode_checkpoint(self._request, fingerprint=FINGERPRINT, position=self.position)
 
-    def _advance(self, **changes: object) -> None:
+    def _update(self, **changes: object) -> None:
         self.position = msgspec.structs.replace(self.position, **changes)
 
 
-def _size_of(product: Product) -> int:
-    """About the bytes of its message, rather too many than too few."""
-    text = _width(product.description_html) + _width(product.title) + sum(map(_width, product.tags))
-    images = sum(100 + len(image.url) + _width(image.alt_text) for image in product.images)
-    return 500 + text + images + sum(map(_variant_size, product.variants))
+def _estimated_size(product: Product) -> int:
+    """Estimate the bytes of the product's message, rather too many than too few."""
+    text = _text_size(product.description_html) + _text_size(product.title) + sum(map(_text_size, product.tags))
+    images = sum(100 + len(image.url) + _text_size(image.alt_text) for image in product.images)
+    return 500 + text + images + sum(map(_estimated_variant_size, product.variants))
 
 
-def _variant_size(variant: Variant) -> int:
-    # A title is the values of the options, so it counts twice.
+def _estimated_variant_size(variant: Variant) -> int:
+    # The title consists of the option values, so its text is in the message twice.
     image = variant.image
-    own_image = 100 + len(image.url) + _width(image.alt_text) if image else 0
-    return 250 + 2 * _width(variant.title) + _width(variant.sku) + own_image
+    own_image = 100 + len(image.url) + _text_size(image.alt_text) if image else 0
+    return 250 + 2 * _text_size(variant.title) + _text_size(variant.sku) + own_image
 
 
-def _width(text: str) -> int:
+def _text_size(text: str) -> int:
     return len(text) if text.isascii() else 3 * len(text)

@@ -1,8 +1,8 @@
-"""The rows of a bulk result on disk, until each product and what belongs to it can be taken together.
+"""Joins the JSONL rows of a bulk result on disk: each product with its variants, media and images of variants.
 
-A row names its parent and may stand anywhere behind it, so no product is known to be whole before the end of the
-file. The rows wait in a temporary database of SQLite: memory holds its cache and one page of products, whatever
-the size of the catalog. The file has no name; it is gone when the process is.
+A row names its parent and may stand anywhere after it, so no product is known to be complete before the end of the
+file. The rows are stored in a temporary SQLite database: memory holds its cache and one page of products, whatever
+the size of the catalog. The file has no name and disappears with the process.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ CREATE TABLE variant (
 CREATE TABLE medium (
   product INTEGER, seq INTEGER, is_image INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (product, seq)
 ) WITHOUT ROWID;
-CREATE TABLE shown (variant INTEGER PRIMARY KEY, medium TEXT NOT NULL);
+CREATE TABLE variant_medium (variant INTEGER PRIMARY KEY, medium TEXT NOT NULL);
 """
 
 
 class InvalidRow(Exception):
-    """A row is no JSON object, or a product without an id: the file is not what it should be."""
+    """A row is not a JSON object, or a product without an id: the file is not a bulk result."""
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
@@ -46,144 +46,148 @@ _ROW = msgspec.json.Decoder(_Row)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JoinedProduct:
-    """A product with everything that came for it."""
+    """A product with all rows that arrived for it."""
 
-    number: int
+    product_id: int
     node: bytes
-    """As `product` in the reply to a query for it alone."""
-    media: int
-    """How many media came, of all kinds."""
+    """JSON like `product` in the response to a query for this product alone."""
+    media_count: int
+    """Media of all kinds that arrived."""
     variant_images_known: bool
-    """Whether every variant's image is known, or there is none to show."""
-    size: int
+    """Whether the image of every variant is known, or the product has no media."""
+    size_bytes: int
 
 
 @dataclass(slots=True)
-class _Sorted:
-    """Rows of one piece of the file, by table."""
+class _RowsByTable:
+    """Rows of one chunk of the file, by table."""
 
     products: list[tuple[int, bytes]] = field(default_factory=list)
     variants: list[tuple[int, int, int, bytes]] = field(default_factory=list)
     media: list[tuple[int, int, bool, bytes]] = field(default_factory=list)
-    shown: list[tuple[int, str]] = field(default_factory=list)
+    variant_media: list[tuple[int, str]] = field(default_factory=list)
 
 
 class BulkJoin:
-    """Rows behind the product `after`; for one thread at a time. Raises sqlite3.Error when the disk is full."""
+    """The rows of products after the id `after`; for one thread at a time.
+
+    Raises sqlite3.Error when the disk is full.
+    """
 
     def __init__(self, *, after: int) -> None:
         self.rows = 0
-        """All that came, wanted or not."""
-        self.roots = 0
+        """All rows that arrived, needed or not."""
+        self.root_rows = 0
+        """Rows of products that arrived."""
         self._after = after
         # An empty name is a temporary file that SQLite removes by itself.
         self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._database.executescript(f"PRAGMA cache_size = -{_CACHE_KIB}; {_SCHEMA}")
 
     def close(self) -> None:
-        """Gives the disk back."""
+        """Release the disk space."""
         self._database.close()
 
     def add(self, lines: Iterable[bytes]) -> None:
-        """Keeps some rows of the file. Raises InvalidRow."""
-        found = _Sorted()
+        """Store rows of the file. Raises InvalidRow."""
+        rows = _RowsByTable()
         for line in lines:
             self.rows += 1
-            self._sort(line.strip(), found)
-        base = self._database
-        base.execute("BEGIN")
-        base.executemany("INSERT OR IGNORE INTO product VALUES (?, ?)", found.products)
-        base.executemany("INSERT INTO variant VALUES (?, ?, ?, ?)", found.variants)
-        base.executemany("INSERT INTO medium VALUES (?, ?, ?, ?)", found.media)
-        # A variant may have several media; what it shows is the first.
-        base.executemany("INSERT OR IGNORE INTO shown VALUES (?, ?)", found.shown)
-        base.execute("COMMIT")
+            self._sort(line.strip(), rows)
+        database = self._database
+        database.execute("BEGIN")
+        database.executemany("INSERT OR IGNORE INTO product VALUES (?, ?)", rows.products)
+        database.executemany("INSERT INTO variant VALUES (?, ?, ?, ?)", rows.variants)
+        database.executemany("INSERT INTO medium VALUES (?, ?, ?, ?)", rows.media)
+        # A variant may have several media; its image is the first.
+        database.executemany("INSERT OR IGNORE INTO variant_medium VALUES (?, ?)", rows.variant_media)
+        database.execute("COMMIT")
 
     @property
-    def kept(self) -> int:
-        """Products behind `after`."""
+    def product_count(self) -> int:
+        """The number of products after `after`."""
         return int(self._database.execute("SELECT count(*) FROM product").fetchone()[0])
 
     @property
-    def highest(self) -> int:
-        """The highest product id; 0 without any."""
+    def last_product_id(self) -> int:
+        """The highest product id; 0 without any product."""
         return int(self._database.execute("SELECT coalesce(max(id), 0) FROM product").fetchone()[0])
 
-    def page(self, after: int, *, most: int, most_bytes: int) -> list[JoinedProduct]:
-        """The next products in the order of ids, until they are `most` or reach `most_bytes`; empty: no more."""
-        found: list[JoinedProduct] = []
-        size = 0
-        for whole in self._wholes(after, most):
-            found.append(whole)
-            size += whole.size
-            if size >= most_bytes:
+    def page(self, after: int, *, max_products: int, max_bytes: int) -> list[JoinedProduct]:
+        """Return the next products in id order, until one of the limits is reached; empty: no more."""
+        page: list[JoinedProduct] = []
+        size_bytes = 0
+        for product in self._joined_products(after, max_products):
+            page.append(product)
+            size_bytes += product.size_bytes
+            if size_bytes >= max_bytes:
                 break
-        return found
+        return page
 
-    def _sort(self, line: bytes, found: _Sorted) -> None:
-        row = _read(line)
+    def _sort(self, line: bytes, rows: _RowsByTable) -> None:
+        row = _decode_row(line)
         if not row.parent:
-            number = int(numeric_id(row.id, "Product") or 0)
-            if not number:
+            product_id = int(numeric_id(row.id, "Product") or 0)
+            if not product_id:
                 raise InvalidRow("a row is no product and names no parent")
-            self.roots += 1
-            if number > self._after:
-                found.products.append((number, line))
+            self.root_rows += 1
+            if product_id > self._after:
+                rows.products.append((product_id, line))
             return
-        product = int(numeric_id(row.parent, "Product") or 0)
-        if product:
-            if product > self._after:
-                self._sort_child(product, row, line, found)
+        product_id = int(numeric_id(row.parent, "Product") or 0)
+        if product_id:
+            if product_id > self._after:
+                self._sort_child(product_id, row, line, rows)
             return
-        variant = int(numeric_id(row.parent, "ProductVariant") or 0)
-        if variant and row.id:
-            found.shown.append((variant, row.id))
+        variant_id = int(numeric_id(row.parent, "ProductVariant") or 0)
+        if variant_id and row.id:
+            rows.variant_media.append((variant_id, row.id))
 
-    def _sort_child(self, product: int, row: _Row, line: bytes, found: _Sorted) -> None:
-        """What has no usable id is left out: the product's counts then do not agree, and it is read alone."""
-        variant = int(numeric_id(row.id, "ProductVariant") or 0)
-        if variant:
-            found.variants.append((product, self.rows, variant, line))
+    def _sort_child(self, product_id: int, row: _Row, line: bytes, rows: _RowsByTable) -> None:
+        """Skip a row without a usable id: the product's counts then do not agree, and it is read alone."""
+        variant_id = int(numeric_id(row.id, "ProductVariant") or 0)
+        if variant_id:
+            rows.variants.append((product_id, self.rows, variant_id, line))
         elif row.id:
-            found.media.append((product, self.rows, bool(numeric_id(row.id, "MediaImage")), line))
+            rows.media.append((product_id, self.rows, bool(numeric_id(row.id, "MediaImage")), line))
 
-    def _wholes(self, after: int, most: int) -> Iterator[JoinedProduct]:
-        base = self._database
+    def _joined_products(self, after: int, max_products: int) -> Iterator[JoinedProduct]:
+        database = self._database
         query = "SELECT id, body FROM product WHERE id > ? ORDER BY id LIMIT ?"
-        for number, body in base.execute(query, (after, most)).fetchall():
-            variants = base.execute(
-                "SELECT body, medium FROM variant LEFT JOIN shown ON shown.variant = variant.id"
+        for product_id, body in database.execute(query, (after, max_products)).fetchall():
+            variants = database.execute(
+                "SELECT body, medium FROM variant LEFT JOIN variant_medium ON variant_medium.variant = variant.id"
                 " WHERE product = ? ORDER BY seq",
-                (number,),
+                (product_id,),
             ).fetchall()
-            media = base.execute(
-                "SELECT is_image, body FROM medium WHERE product = ? ORDER BY seq", (number,)
+            media = database.execute(
+                "SELECT is_image, body FROM medium WHERE product = ? ORDER BY seq", (product_id,)
             ).fetchall()
             images = [line for is_image, line in media if is_image]
-            node = _joined(body, [_with_medium(line, medium) for line, medium in variants], images)
+            node = _join(body, [_with_medium(line, medium) for line, medium in variants], images)
             yield JoinedProduct(
-                number=number,
+                product_id=product_id,
                 node=node,
-                media=len(media),
+                media_count=len(media),
                 variant_images_known=not media or all(medium for _, medium in variants),
-                size=len(node),
+                size_bytes=len(node),
             )
 
 
-def _read(line: bytes) -> _Row:
+def _decode_row(line: bytes) -> _Row:
     try:
         return _ROW.decode(line)
     except msgspec.ValidationError:
-        return _loosely(line)
+        return _decode_row_loosely(line)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidRow("a row is no JSON") from error
+        raise InvalidRow("a row is not valid JSON") from error
 
 
-def _loosely(line: bytes) -> _Row:
-    """A row whose id or parent is no text."""
+def _decode_row_loosely(line: bytes) -> _Row:
+    """Decode a row whose id or parent is not a string."""
     values = msgspec.json.decode(line)
     if not isinstance(values, dict):
-        raise InvalidRow("a row is no JSON object")
+        raise InvalidRow("a row is not a JSON object")
     texts = {name: value for name, value in values.items() if isinstance(value, str)}
     return _Row(id=texts.get("id", ""), parent=texts.get("__parentId", ""))
 
@@ -193,17 +197,18 @@ def _with_medium(line: bytes, medium: str | None) -> bytes:
     return line[:-1] + b',"media":{"nodes":[' + nodes + b"]}}"
 
 
-def _joined(body: bytes, variants: list[bytes], images: list[bytes]) -> bytes:
-    more = b"true" if len(images) > SINGLE_MEDIA else b"false"
+def _join(product: bytes, variants: list[bytes], images: list[bytes]) -> bytes:
+    """Return the JSON of a product with its variants and images, as a query for it alone would return it."""
+    has_more_images = b"true" if len(images) > SINGLE_MEDIA else b"false"
     return b"".join(
         (
-            body[:-1],
+            product[:-1],
             b',"variants":{"nodes":[',
             b",".join(variants),
             b'],"pageInfo":{"hasNextPage":false}},"media":{"nodes":[',
             b",".join(images[:SINGLE_MEDIA]),
             b'],"pageInfo":{"hasNextPage":',
-            more,
+            has_more_images,
             b"}}}",
         )
     )

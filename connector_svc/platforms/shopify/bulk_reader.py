@@ -1,6 +1,4 @@
-"""The part of a pass that a bulk operation delivers.
-
-Products out of the rows of a bulk operation, through the same parser as those of a page."""
+"""Reads the part of a pass that a bulk operation delivers."""
 
 from __future__ import annotations
 
@@ -17,173 +15,179 @@ from connector_svc.domain.fetch import Batch
 from connector_svc.platforms.shopify.batch_builder import BatchBuilder
 from connector_svc.platforms.shopify.bulk_jobs import BulkJob
 from connector_svc.platforms.shopify.bulk_join import BulkJoin, JoinedProduct
-from connector_svc.platforms.shopify.bulk_result import BulkJobWaiter, BulkReadFailed, ExpectedCounts, filled
+from connector_svc.platforms.shopify.bulk_result import (
+    BulkJobWaiter,
+    BulkReadFailed,
+    ExpectedCounts,
+    download_rows,
+)
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.node_decoding import decode_product
 from connector_svc.platforms.shopify.parse import Record, to_record
-from connector_svc.platforms.shopify.queries import between
+from connector_svc.platforms.shopify.queries import ids_between
 from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 from connector_svc.platforms.shopify.variant_drain import VariantDrain
 from connector_svc.platforms.shopify.wire import Count
 
-_log = logging.getLogger(__name__)
-
 _PAGE_PRODUCTS = 250
-_TELL_EVERY = timedelta(seconds=2)
+_PROGRESS_INTERVAL = timedelta(seconds=2)
+_log = logging.getLogger(__name__)
 
 CountProducts = Callable[[str | None], Awaitable[int]]
 
 
-class BulkReader:
-    """Reads what the job of the tally's position gives, and goes no further than it can prove.
+class _MediaCount(msgspec.Struct, frozen=True, rename="camel"):
+    media_count: Count | None = None
 
-    Whatever is left, pages deliver: products that were made meanwhile, and everything behind the last product when
-    the job was refused, cancelled, failed, expired, stood still, or its file is not what it should be.
+
+_MEDIA_COUNT = msgspec.json.Decoder(_MediaCount)
+
+
+class BulkReader:
+    """Reads the result of the bulk job at the builder's position, as far as it is provably complete.
+
+    Pages deliver the rest: products that were created meanwhile, and everything after the last product when the
+    job was refused, cancelled, failed, expired or stalled, or when its file is not what it should be.
     """
 
     def __init__(
         self,
         client: ShopifyClient,
-        tally: BatchBuilder,
-        wait: BulkJobWaiter,
+        builder: BatchBuilder,
+        waiter: BulkJobWaiter,
         policy: BulkPolicy,
         *,
-        completion: VariantDrain,
+        variant_drain: VariantDrain,
         count: CountProducts,
     ) -> None:
         self._client = client
-        self._tally = tally
-        self._wait = wait
+        self._builder = builder
+        self._waiter = waiter
         self._policy = policy
-        self._completion = completion
+        self._variant_drain = variant_drain
         self._count = count
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
-        """First a batch without products, so that the job is found again; last one after which it is not needed.
+        """Yield batches; the first has no products and records the job, the last marks it as not needed any more.
 
-        Raises SourceFailure when the shop cannot be asked about the job.
+        Raises:
+            SourceFailure: The shop cannot be asked about the job.
         """
-        job_id = self._tally.position.job
-        yield Batch(products=(), checkpoint=self._tally.moved(job=job_id))
+        job_id = self._builder.position.bulk_job_id
+        yield Batch(products=(), checkpoint=self._builder.checkpoint(bulk_job_id=job_id))
         try:
-            job = await self._wait.ended(job_id)
-            async with aclosing(self._delivered(job)) as batches:
+            job = await self._waiter.wait_until_ended(job_id)
+            async with aclosing(self._read_result(job)) as batches:
                 async for batch in batches:
                     yield batch
-        except BulkReadFailed as reason:
-            self._tally.note(
-                f"Shopify's bulk job did not deliver everything: {reason}. The rest was read by pages."
+        except BulkReadFailed as error:
+            self._builder.add_note(
+                f"Shopify's bulk job did not deliver everything: {error}. The rest was read by pages."
             )
             _log.warning(
-                "the rest is read by pages: %s",
-                reason,
-                extra={"shop": str(self._client.shop), "job": job_id, "last_id": self._tally.position.last_id},
+                "reading the rest by pages: %s",
+                error,
+                extra={"shop": str(self._client.shop), "job": job_id, "last_id": self._builder.position.last_id},
             )
-        yield Batch(products=(), checkpoint=self._tally.moved(job=""))
+        yield Batch(products=(), checkpoint=self._builder.checkpoint(bulk_job_id=""))
 
-    async def _delivered(self, job: BulkJob) -> AsyncGenerator[Batch, None]:
-        is_whole = job.status == "COMPLETED"
-        address = job.url if is_whole else job.partial_data_url
+    async def _read_result(self, job: BulkJob) -> AsyncGenerator[Batch, None]:
+        is_complete = job.status == "COMPLETED"
+        url = job.url if is_complete else job.partial_data_url
         expected = ExpectedCounts.of(job)
-        if not address:
-            if is_whole and not expected.rows:
+        if not url:
+            if is_complete and not expected.rows:
                 return
             raise BulkReadFailed(f"the bulk job is {job.status} ({job.error_code or 'no code'}) and has no file")
-        spill = await self._spilled(address, expected)
+        join = await self._download(url, expected)
         try:
-            if is_whole:
-                await self._check(spill)
-            async with aclosing(self._emitted(spill, is_whole=is_whole)) as batches:
+            if is_complete:
+                await self._check_count(join)
+            async with aclosing(self._read_products(join, is_complete=is_complete)) as batches:
                 async for batch in batches:
                     yield batch
         finally:
-            spill.close()
-        if not is_whole:
+            join.close()
+        if not is_complete:
             raise BulkReadFailed(f"the bulk job is {job.status} ({job.error_code or 'no code'})")
 
-    async def _spilled(self, address: str, expected: ExpectedCounts) -> BulkJoin:
-        told_at = -_TELL_EVERY.total_seconds()
+    async def _download(self, url: str, expected: ExpectedCounts) -> BulkJoin:
+        reported_at = -_PROGRESS_INTERVAL.total_seconds()
 
-        def on_progress(products: int, received: int) -> None:
-            nonlocal told_at
+        def on_progress(products: int, received_bytes: int) -> None:
+            nonlocal reported_at
             now = asyncio.get_running_loop().time()
-            if now - told_at >= _TELL_EVERY.total_seconds():
-                told_at = now
-                self._wait.tell_reading(products, received, _TELL_EVERY)
+            if now - reported_at >= _PROGRESS_INTERVAL.total_seconds():
+                reported_at = now
+                self._waiter.report_download(products, received_bytes, _PROGRESS_INTERVAL)
 
-        return await filled(
-            lambda: self._client.download(address, max_bytes=self._policy.max_file_bytes),
+        return await download_rows(
+            lambda: self._client.download(url, max_bytes=self._policy.max_file_bytes),
             expected,
-            after=self._tally.position.last_id,
+            after=self._builder.position.last_id,
             on_progress=on_progress,
         )
 
-    async def _check(self, spill: BulkJoin) -> None:
-        """Raises BulkReadFailed when the shop has more products between the first and the last id than the file."""
-        highest = spill.highest
-        if not highest:
+    async def _check_count(self, join: BulkJoin) -> None:
+        """Raise BulkReadFailed when the shop has more products than the file, up to the last id of the file."""
+        last_id = join.last_product_id
+        if not last_id:
             return
-        counted = await self._count(between(self._tally.position.last_id, highest))
-        if spill.kept < counted:
-            raise BulkReadFailed(f"the bulk job's file holds {spill.kept} of {counted} products")
+        counted = await self._count(ids_between(self._builder.position.last_id, last_id))
+        if join.product_count < counted:
+            raise BulkReadFailed(f"the bulk job's file holds {join.product_count} of {counted} products")
 
-    async def _emitted(self, spill: BulkJoin, *, is_whole: bool) -> AsyncGenerator[Batch, None]:
-        after = self._tally.position.last_id
-        while page := await self._page(spill, after):
-            after = page[-1].number
+    async def _read_products(self, join: BulkJoin, *, is_complete: bool) -> AsyncGenerator[Batch, None]:
+        """Yield the products of the file; of an incomplete one only those before the first unproven product."""
+        after = self._builder.position.last_id
+        while page := await self._next_page(join, after):
+            after = page[-1].product_id
             records: list[Record] = []
-            is_proven_so_far = True
-            for whole in page:
-                record = record_from(whole)
-                is_proven_so_far = is_whole or is_provably_complete(whole, record)
-                if not is_proven_so_far:
+            is_proven = True
+            for product in page:
+                record = to_bulk_record(product)
+                is_proven = is_complete or is_provably_complete(product, record)
+                if not is_proven:
                     break
-                finished = await self._completion.finish(record)
-                records.extend([finished] if finished is not None else [])
-            for batch in self._tally.batches(records):
+                completed = await self._variant_drain.complete(record)
+                records.extend([completed] if completed is not None else [])
+            for batch in self._builder.batches(records):
                 yield batch
-            if not is_proven_so_far:
+            if not is_proven:
                 return
 
-    async def _page(self, spill: BulkJoin, after: int) -> list[JoinedProduct]:
+    async def _next_page(self, join: BulkJoin, after: int) -> list[JoinedProduct]:
         # Not in a thread: a page takes milliseconds, and a thread would outlive a cancelled pass.
         try:
-            return spill.page(after, most=_PAGE_PRODUCTS, most_bytes=self._policy.page_bytes)
+            return join.page(after, max_products=_PAGE_PRODUCTS, max_bytes=self._policy.page_bytes)
         except sqlite3.Error as error:
             raise BulkReadFailed(f"the bulk job's file cannot be read ({error})") from error
 
 
-class _Counts(msgspec.Struct, frozen=True, rename="camel"):
-    media_count: Count | None = None
-
-
-_COUNTS = msgspec.json.Decoder(_Counts)
-
-
-def record_from(whole: JoinedProduct) -> Record:
-    """The product of `whole`; one whose media are not as many as Shopify counts needs a second look."""
-    found = decode_product(msgspec.Raw(b'{"product":' + whole.node + b"}"), ())
-    if found is None:
-        raise ValueError("a row that was a product is none")
-    record = to_record(found)
-    if record.product is None or _has_all_media(whole):
+def to_bulk_record(product: JoinedProduct) -> Record:
+    """Return the record of a joined product; it needs a reread when other media arrived than Shopify counts."""
+    node = decode_product(msgspec.Raw(b'{"product":' + product.node + b"}"), ())
+    if node is None:
+        raise ValueError("a product row was decoded as null")
+    record = to_record(node)
+    if record.product is None or _has_all_media(product):
         return record
-    return msgspec.structs.replace(record, blamed=True)
+    return msgspec.structs.replace(record, is_suspect=True)
 
 
-def is_provably_complete(whole: JoinedProduct, record: Record) -> bool:
-    """Whether nothing can be missing, although the file ended early.
+def is_provably_complete(product: JoinedProduct, record: Record) -> bool:
+    """Return whether nothing can be missing of a product, although the file ended early.
 
-    A child may stand anywhere behind its parent, so only counts prove: of variants, of media, and a row with the
-    image of every variant, since the image of a variant is counted nowhere.
+    A child row may stand anywhere after its parent, so only counts prove completeness: of variants, of media, and
+    a row with the image of every variant, since images of variants are not counted.
     """
-    counted = record.counted is not None and not record.is_miscounted
-    return record.product is not None and counted and not record.blamed and whole.variant_images_known
+    is_counted = record.variants_count is not None and not record.is_miscounted
+    return record.product is not None and is_counted and not record.is_suspect and product.variant_images_known
 
 
-def _has_all_media(whole: JoinedProduct) -> bool:
+def _has_all_media(product: JoinedProduct) -> bool:
     try:
-        counted = _COUNTS.decode(whole.node).media_count
+        counted = _MEDIA_COUNT.decode(product.node).media_count
     except msgspec.DecodeError:
         return False
-    return counted is not None and counted.agrees_with(whole.media)
+    return counted is not None and counted.agrees_with(product.media_count)

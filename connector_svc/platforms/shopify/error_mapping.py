@@ -1,10 +1,8 @@
-"""How the platform says no: HTTP status and GraphQL errors become failures that a merchant can act on.
+"""Maps HTTP statuses and GraphQL errors to source failures, and attributes record errors to their records.
 
-MaxCostExceeded, ShopifyInternalError and ReplyUnusable never leave this package: they are answered with a smaller page.
-ReplyUndecodable is answered by asking again.
-
-
-Which record an error beside data is about."""
+`MaxCostExceeded`, `ShopifyInternalError` and `ReplyUnusable` never leave this package: the caller asks for a
+smaller page. `ReplyUndecodable` never leaves it either: the client sends the call again.
+"""
 
 from __future__ import annotations
 
@@ -24,37 +22,40 @@ from connector_svc.platforms.shopify.graphql_response import GraphqlError, Graph
 
 
 class MaxCostExceeded(Exception):
-    """The query costs more than the platform allows; it will at this size for ever."""
+    """The query costs more points than Shopify allows; at this page size it always will."""
 
 
 class ShopifyInternalError(Exception):
-    """The platform failed inside; a smaller page may pass. Its text is the request id for Shopify's support."""
+    """Shopify failed internally; a smaller page may succeed. The text is the request id for Shopify's support."""
 
 
 class ReplyUnusable(Exception):
-    """The HTTP client would not read the reply, mostly since it is too large; a smaller page is."""
+    """The HTTP client rejected the reply, usually because it is too large; a smaller page may be accepted."""
 
 
 class ReplyUndecodable(Exception):
-    """The body is no GraphQL reply: cut short, empty or a web page. The next one may be sound."""
+    """The body is not a GraphQL response: truncated, empty or a web page. The next one may be valid."""
 
     def __init__(self, body: bytes) -> None:
         super().__init__()
-        self._is_cut = body.lstrip().startswith(b"{")
+        self._is_truncated = body.lstrip().startswith(b"{")
 
     def failure(self, shop: Shop) -> SourceFailure:
-        """What it means when every retry ends so."""
-        if self._is_cut:
-            return SourceUnreachable(shop, "its reply is cut short each time we ask")
+        """Return the failure to raise when every retry ends like this."""
+        if self._is_truncated:
+            return SourceUnreachable(shop, "each of its replies is truncated")
         return SourceResponseInvalid(shop)
 
 
 class InvalidCursor(SourceQueryRefused):
-    """A cursor is not accepted (any more); a listing in the order of ids can go on behind the last id."""
+    """Shopify does not accept the cursor (any more); a listing in id order can continue after the last id."""
 
 
 def failure_for_status(shop: Shop, status: int) -> SourceFailure | None:
-    """What an HTTP status means; None when the body may be read. 401 is the client's care."""
+    """Return the failure that an HTTP status means; None when the body may be read.
+
+    401 is not mapped here: the client retries it with new credentials.
+    """
     if status == 200:
         return None
     known: dict[int, SourceFailure] = {
@@ -69,31 +70,47 @@ def failure_for_status(shop: Shop, status: int) -> SourceFailure | None:
         return SourceQueryRefused(shop, f"HTTP {status}")
     if status >= 500:
         return SourceUnreachable(shop, f"HTTP {status}")
-    return SourceResponseInvalid(shop, f"HTTP {status} where a GraphQL reply is due")
+    return SourceResponseInvalid(shop, f"HTTP {status} instead of a GraphQL response")
 
 
-def raise_for_errors(shop: Shop, answer: GraphqlResponse) -> None:
-    """Raises unless the data can be used, alone or beside errors that each blame one record."""
-    if answer.ignored_filters:
-        raise SourceQueryRefused(shop, f"Shopify ignored a filter: {', '.join(answer.ignored_filters[:3])}")
-    if answer.has_error("MAX_COST_EXCEEDED"):
+def raise_for_errors(shop: Shop, response: GraphqlResponse) -> None:
+    """Raise unless the response has usable data, alone or with errors that are each about one record.
+
+    Raises:
+        SourceFailure: Shopify rejected the query, the access or a search filter.
+        MaxCostExceeded: The query is too expensive at this page size.
+        ShopifyInternalError: Shopify failed internally.
+    """
+    if response.ignored_filters:
+        raise SourceQueryRefused(shop, f"Shopify ignored a filter: {', '.join(response.ignored_filters[:3])}")
+    if response.has_error("MAX_COST_EXCEEDED"):
         raise MaxCostExceeded
-    if answer.has_error("ACCESS_DENIED"):
-        scope = next((error.scope for error in answer.errors if error.scope), "")
-        raise forbidden(shop, scope)
-    if answer.data is not None and all(_blames_one_record(error) for error in answer.errors):
+    if response.has_error("ACCESS_DENIED"):
+        scope = next((error.required_scope for error in response.errors if error.required_scope), "")
+        raise missing_scope(shop, scope)
+    if response.data is not None and all(_is_about_one_record(error) for error in response.errors):
         return
-    if answer.has_error("INTERNAL_SERVER_ERROR") or answer.has_error("TIMEOUT"):
-        raise ShopifyInternalError(", ".join(error.request_id for error in answer.errors if error.request_id))
-    if not answer.errors:
-        raise SourceResponseInvalid(shop, "a GraphQL reply with neither data nor errors")
-    codes = sorted({error.code or "no code" for error in answer.errors})
-    if any("CURSOR" in error.code or "cursor" in error.message.lower() for error in answer.errors):
+    if response.has_error("INTERNAL_SERVER_ERROR") or response.has_error("TIMEOUT"):
+        raise ShopifyInternalError(", ".join(error.request_id for error in response.errors if error.request_id))
+    if not response.errors:
+        raise SourceResponseInvalid(shop, "a GraphQL response with neither data nor errors")
+    codes = sorted({error.code or "no code" for error in response.errors})
+    if any("CURSOR" in error.code or "cursor" in error.message.lower() for error in response.errors):
         raise InvalidCursor(shop, f"GraphQL errors: {', '.join(codes)}")
     raise SourceQueryRefused(shop, f"GraphQL errors: {', '.join(codes)}")
 
 
-def _blames_one_record(error: GraphqlError) -> bool:
+def missing_scope(shop: Shop, scope: str) -> SourceForbidden:
+    """Return the failure for a missing access scope; an empty `scope` is not known."""
+    return SourceForbidden(shop, f"missing access scope {scope or 'unknown'}", missing=scope or "unknown")
+
+
+def internal_error(shop: Shop) -> SourceUnreachable:
+    """Return the failure for internal errors of Shopify, which are transient."""
+    return SourceUnreachable(shop, "Shopify answers with internal errors")
+
+
+def _is_about_one_record(error: GraphqlError) -> bool:
     match error.path:
         case ["products", "nodes", int(), *_]:
             return True
@@ -106,26 +123,17 @@ def _blames_one_record(error: GraphqlError) -> bool:
     return False
 
 
-def forbidden(shop: Shop, scope: str) -> SourceForbidden:
-    """Access to `scope` is missing."""
-    return SourceForbidden(shop, f"missing access scope {scope or 'unknown'}", missing=scope or "unknown")
-
-
-def internal_error(shop: Shop) -> SourceUnreachable:
-    """Shopify itself is ill; it passes."""
-    return SourceUnreachable(shop, "Shopify answers with internal errors")
-
-
 @dataclass(kw_only=True, slots=True)
 class RecordErrors:
-    """The errors that a reply carries for one record."""
+    """The errors of a response that are about one product."""
 
     product: GraphqlError | None = None
     variants: dict[int, GraphqlError] = field(default_factory=dict)
+    """By the index of the variant."""
 
-    def add(self, error: GraphqlError, below: list[str | int]) -> None:
-        """Notes `error`, whose path goes on from the product with `below`."""
-        match below:
+    def add(self, error: GraphqlError, subpath: list[str | int]) -> None:
+        """Add an error; `subpath` is its path below the product."""
+        match subpath:
             case ["variants", "nodes", int(index), *_]:
                 self.variants.setdefault(index, error)
             case _:
@@ -133,29 +141,29 @@ class RecordErrors:
 
 
 def errors_by_page_index(errors: Iterable[GraphqlError]) -> dict[int, RecordErrors]:
-    """By the product's index on its page."""
-    blames: dict[int, RecordErrors] = {}
+    """Attribute the errors of a page (`products.nodes`) by the product's index on the page."""
+    found: dict[int, RecordErrors] = {}
     for error in errors:
         match error.path:
-            case ["products", "nodes", int(index), *below]:
-                blames.setdefault(index, RecordErrors()).add(error, below)
-    return blames
+            case ["products", "nodes", int(index), *subpath]:
+                found.setdefault(index, RecordErrors()).add(error, subpath)
+    return found
 
 
 def errors_by_id_index(errors: Iterable[GraphqlError]) -> dict[int, RecordErrors]:
-    """By the index of the id that was asked for."""
-    blames: dict[int, RecordErrors] = {}
+    """Attribute the errors of `nodes(ids:)` by the index of the requested id."""
+    found: dict[int, RecordErrors] = {}
     for error in errors:
         match error.path:
-            case ["nodes", int(index), *below]:
-                blames.setdefault(index, RecordErrors()).add(error, below)
-    return blames
+            case ["nodes", int(index), *subpath]:
+                found.setdefault(index, RecordErrors()).add(error, subpath)
+    return found
 
 
 def product_errors(errors: Iterable[GraphqlError]) -> RecordErrors | None:
-    """Of the one product that was asked for; None: no error."""
-    blame: RecordErrors | None = None
+    """Return the errors of the one requested product; None: no error."""
+    found: RecordErrors | None = None
     for error in errors:
-        blame = blame or RecordErrors()
-        blame.add(error, list(error.path or ())[1:])
-    return blame
+        found = found or RecordErrors()
+        found.add(error, list(error.path or ())[1:])
+    return found

@@ -1,4 +1,7 @@
-"""What came back from one GraphQL call, before its data is looked into."""
+"""The envelope of a GraphQL response: data, errors, query cost and search warnings.
+
+See https://shopify.dev/docs/api/admin-graphql and https://shopify.dev/docs/api/usage/limits.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,16 @@ VERSION_HEADER = "X-Shopify-API-Version"
 
 
 class ThrottleStatus(Wire, frozen=True, kw_only=True):
-    """The bucket of points, as the platform sees it."""
+    """The shop's bucket of query points, as Shopify reports it."""
 
     maximum_available: float
     currently_available: float
     restore_rate: float
+    """Points per second."""
 
 
 class QueryCost(Wire, frozen=True, kw_only=True):
-    """What the call was charged."""
+    """The query points of one call."""
 
     requested_query_cost: float | None = None
     actual_query_cost: float | None = None
@@ -48,16 +52,16 @@ class GraphqlError(Wire, frozen=True, kw_only=True):
 
     @property
     def code(self) -> str:
-        """The platform's code; empty without one."""
+        """Shopify's error code; empty without one."""
         return (self.extensions and self.extensions.code) or ""
 
     @property
     def request_id(self) -> str:
-        """By which the platform's support finds the call; empty without one."""
+        """The id by which Shopify's support finds the call; empty without one."""
         return (self.extensions and self.extensions.request_id) or ""
 
     @property
-    def scope(self) -> str:
+    def required_scope(self) -> str:
         """The access scope that the error asks for; empty when it names none."""
         text = f"{(self.extensions and self.extensions.required_access) or ''} {self.message}"
         match = re.search(r"\b(read|write)_[a-z_]+", text)
@@ -69,13 +73,13 @@ class _SearchWarning(Wire, frozen=True, kw_only=True):
     code: str | None = None
 
 
-class _SearchNote(Wire, frozen=True, kw_only=True):
+class _SearchExtension(Wire, frozen=True, kw_only=True):
     warnings: tuple[_SearchWarning, ...] = ()
 
 
 class _Extensions(Wire, frozen=True, kw_only=True):
     cost: QueryCost | None = None
-    search: tuple[_SearchNote, ...] = ()
+    search: tuple[_SearchExtension, ...] = ()
 
 
 class _Envelope(Wire, frozen=True, kw_only=True):
@@ -89,29 +93,33 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GraphqlResponse:
-    """A GraphQL reply."""
+    """A GraphQL response whose data is not decoded yet."""
 
     data: msgspec.Raw | None
-    """None: there is none."""
+    """None: the response has no data."""
     errors: tuple[GraphqlError, ...]
     cost: QueryCost
     ignored_filters: tuple[str, ...]
-    """Parts of our search that the platform warned about."""
+    """Parts of our search filter that Shopify warned about."""
     served_version: str
-    """Empty when the reply does not tell."""
+    """The API version that answered; empty when the reply does not say."""
     platform_time: datetime | None
     """UTC, from the reply's Date header."""
-    size: int
-    """Bytes."""
+    size_bytes: int
 
     def has_error(self, code: str) -> bool:
-        """Whether one of the errors has this code."""
+        """Return whether one of the errors has this code."""
         return any(error.code == code for error in self.errors)
 
 
 def decode_response(reply: HttpReply) -> GraphqlResponse:
-    """Raises msgspec.DecodeError or RecursionError when the body is no GraphQL reply."""
-    envelope = _envelope(reply.body)
+    """Decode the envelope of an HTTP reply.
+
+    Raises:
+        msgspec.DecodeError: The body is not a GraphQL response.
+        RecursionError: The body is nested too deeply.
+    """
+    envelope = _decode_envelope(reply.body)
     extensions = envelope.extensions or _Extensions()
     return GraphqlResponse(
         data=None if bytes(envelope.data) == b"null" else envelope.data,
@@ -119,16 +127,16 @@ def decode_response(reply: HttpReply) -> GraphqlResponse:
         cost=extensions.cost or QueryCost(),
         ignored_filters=tuple(
             f"{warning.field or '?'}: {warning.code or 'warning'}"
-            for note in extensions.search
-            for warning in note.warnings
+            for extension in extensions.search
+            for warning in extension.warnings
         ),
         served_version=reply.headers.get(VERSION_HEADER, ""),
-        platform_time=_date(reply.headers.get("Date", "")),
-        size=len(reply.body),
+        platform_time=_parse_date(reply.headers.get("Date", "")),
+        size_bytes=len(reply.body),
     )
 
 
-def _envelope(body: bytes) -> _Envelope:
+def _decode_envelope(body: bytes) -> _Envelope:
     try:
         try:
             return _ENVELOPE.decode(body)
@@ -138,7 +146,7 @@ def _envelope(body: bytes) -> _Envelope:
                 raise
             return _ENVELOPE.decode(marked)
     except UnicodeDecodeError as error:
-        raise msgspec.DecodeError("the reply is no UTF-8") from error
+        raise msgspec.DecodeError("the response is not valid UTF-8") from error
 
 
 def _errors(errors: list[GraphqlError] | str | None) -> tuple[GraphqlError, ...]:
@@ -147,7 +155,7 @@ def _errors(errors: list[GraphqlError] | str | None) -> tuple[GraphqlError, ...]
     return tuple(errors or ())
 
 
-def _date(text: str) -> datetime | None:
+def _parse_date(text: str) -> datetime | None:
     try:
         time = parsedate_to_datetime(text)
     except ValueError:

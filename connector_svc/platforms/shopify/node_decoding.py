@@ -1,5 +1,7 @@
-"""Decodes product nodes: a whole page at once when it is sound, else node by node, so that one bad record does not
-take its page along."""
+"""Decodes product nodes: the whole page at once when it is valid, otherwise node by node.
+
+So one invalid record does not lose its page.
+"""
 
 from __future__ import annotations
 
@@ -35,137 +37,160 @@ FrameT = TypeVar("FrameT")
 _TYPED_PAGE = msgspec.json.Decoder(PageData[TypedProduct])
 _TYPED_LIST = msgspec.json.Decoder(ListData[TypedProduct | None])
 _TYPED_SINGLE = msgspec.json.Decoder(SingleData[TypedProduct | None])
-_LOOSE_PAGE = msgspec.json.Decoder(PageData[msgspec.Raw])
-_LOOSE_LIST = msgspec.json.Decoder(ListData[msgspec.Raw])
-_LOOSE_SINGLE = msgspec.json.Decoder(SingleData[msgspec.Raw])
+_RAW_PAGE = msgspec.json.Decoder(PageData[msgspec.Raw])
+_RAW_LIST = msgspec.json.Decoder(ListData[msgspec.Raw])
+_RAW_SINGLE = msgspec.json.Decoder(SingleData[msgspec.Raw])
 _TYPED_PRODUCT = msgspec.json.Decoder(TypedProduct)
-_LOOSE_PRODUCT = msgspec.json.Decoder(ProductNode[msgspec.Raw])
+_PRODUCT_WITH_RAW_VARIANTS = msgspec.json.Decoder(ProductNode[msgspec.Raw])
 _VARIANT = msgspec.json.Decoder(VariantNode)
 
 
 class DecodedNode(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A node of a reply."""
+    """A product node of a response, or the reason why it could not be decoded."""
 
     product_id: str
-    """Empty when it has none."""
+    """Empty when the node has no usable id."""
     node: TypedProduct | None
     """None: it could not be decoded, see `issues`."""
     issues: tuple[RecordIssue, ...] = ()
-    dropped: int = 0
-    """Variants that came and are not in `node`."""
-    blamed: bool = False
-    """Whether the platform reported an error for it or one of its variants."""
+    dropped_variants: int = 0
+    """Variants that arrived and are not in `node`."""
+    has_error: bool = False
+    """Whether Shopify reported an error for the product or one of its variants."""
 
 
 def decode_page(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> tuple[list[DecodedNode], PageInfo]:
-    """The nodes of a page. Raises msgspec.DecodeError when not even its frame follows the schema."""
-    blames = errors_by_page_index(errors)
-    if not blames:
+    """Decode the products of a page.
+
+    Raises:
+        msgspec.DecodeError: Not even the frame of the page follows the schema.
+    """
+    errors_by_index = errors_by_page_index(errors)
+    if not errors_by_index:
         try:
             page = _TYPED_PAGE.decode(data)
         except MALFORMED_ERRORS:
             pass
         else:
-            return [_sound(node) for node in page.products.nodes], page.products.page_info
-    loose = _framed(_LOOSE_PAGE, data).products
-    return [_salvaged(raw, blames.get(index)) for index, raw in enumerate(loose.nodes)], loose.page_info
+            return [_valid(node) for node in page.products.nodes], page.products.page_info
+    products = _decode_frame(_RAW_PAGE, data).products
+    return (
+        [_salvage(raw, errors_by_index.get(index)) for index, raw in enumerate(products.nodes)],
+        products.page_info,
+    )
 
 
 def decode_nodes(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> list[DecodedNode | None]:
-    """Of each id that was asked for its node, in that order; None: the platform has no such product (any more).
+    """Decode the products of `nodes(ids:)`.
 
-    Raises msgspec.DecodeError when not even the frame follows the schema.
+    Returns:
+        One entry per requested id, in that order; None: Shopify has no such product (any more).
+
+    Raises:
+        msgspec.DecodeError: Not even the frame of the list follows the schema.
     """
-    blames = errors_by_id_index(errors)
-    if not blames:
+    errors_by_index = errors_by_id_index(errors)
+    if not errors_by_index:
         try:
-            return [None if node is None else _sound(node) for node in _TYPED_LIST.decode(data).nodes]
+            return [None if node is None else _valid(node) for node in _TYPED_LIST.decode(data).nodes]
         except MALFORMED_ERRORS:
             pass
-    raws = _framed(_LOOSE_LIST, data).nodes
+    raws = _decode_frame(_RAW_LIST, data).nodes
     return [
-        None if bytes(raw) == b"null" and index not in blames else _salvaged(raw, blames.get(index))
+        None
+        if bytes(raw) == b"null" and index not in errors_by_index
+        else _salvage(raw, errors_by_index.get(index))
         for index, raw in enumerate(raws)
     ]
 
 
 def decode_product(data: msgspec.Raw, errors: Iterable[GraphqlError]) -> DecodedNode | None:
-    """The one product of a reply; None: the platform has no such product."""
-    blame = product_errors(errors)
-    if blame is None:
+    """Decode the one product of a response; None: Shopify has no such product.
+
+    Raises:
+        msgspec.DecodeError: Not even the frame follows the schema.
+    """
+    record_errors = product_errors(errors)
+    if record_errors is None:
         try:
             node = _TYPED_SINGLE.decode(data).product
         except MALFORMED_ERRORS:
             pass
         else:
-            return None if node is None else _sound(node)
-    raw = _framed(_LOOSE_SINGLE, data).product
-    if blame is None and bytes(raw) == b"null":
+            return None if node is None else _valid(node)
+    raw = _decode_frame(_RAW_SINGLE, data).product
+    if record_errors is None and bytes(raw) == b"null":
         return None
-    return _salvaged(raw, blame)
+    return _salvage(raw, record_errors)
 
 
-def _framed(decoder: msgspec.json.Decoder[FrameT], data: msgspec.Raw) -> FrameT:
+def _decode_frame(decoder: msgspec.json.Decoder[FrameT], data: msgspec.Raw) -> FrameT:
     try:
         return decoder.decode(data)
     except UnicodeDecodeError as error:
-        raise msgspec.DecodeError("the frame of the page is no UTF-8") from error
+        raise msgspec.DecodeError("the frame of the page is not valid UTF-8") from error
 
 
-def _sound(node: TypedProduct) -> DecodedNode:
+def _valid(node: TypedProduct) -> DecodedNode:
     return DecodedNode(product_id=numeric_id(node.id, "Product"), node=node)
 
 
-def _salvaged(raw: msgspec.Raw, blame: RecordErrors | None) -> DecodedNode:
-    if blame is None:
+def _salvage(raw: msgspec.Raw, errors: RecordErrors | None) -> DecodedNode:
+    """Decode as much of a product as is valid; without `errors` it may be valid as a whole."""
+    if errors is None:
         try:
-            return _sound(_TYPED_PRODUCT.decode(raw))
+            return _valid(_TYPED_PRODUCT.decode(raw))
         except MALFORMED_ERRORS:
-            blame = RecordErrors()
-            blamed = False
+            errors = RecordErrors()
+            has_error = False
     else:
-        blamed = True
-    product_id = _id_in(raw, "Product")
-    if blame.product is not None:
-        issue = issues.reported(blame.product, product_id=product_id, is_product=True)
-        return DecodedNode(product_id=product_id, node=None, issues=(issue,), blamed=True)
+        has_error = True
+    product_id = _find_id(raw, "Product")
+    if errors.product is not None:
+        issue = issues.reported(errors.product, product_id=product_id, is_product=True)
+        return DecodedNode(product_id=product_id, node=None, issues=(issue,), has_error=True)
     try:
-        loose = _LOOSE_PRODUCT.decode(raw)
+        product = _PRODUCT_WITH_RAW_VARIANTS.decode(raw)
     except MALFORMED_ERRORS as error:
         issue = issues.undecodable(raw, error, product_id=product_id, is_product=True)
-        return DecodedNode(product_id=product_id, node=None, issues=(issue,), blamed=blamed)
-    return _with_sound_variants(loose, product_id, blame.variants, blamed)
+        return DecodedNode(product_id=product_id, node=None, issues=(issue,), has_error=has_error)
+    return _with_valid_variants(product, product_id, errors.variants, has_error)
 
 
-def _with_sound_variants(
-    loose: ProductNode[msgspec.Raw], product_id: str, blamed: Mapping[int, GraphqlError], is_blamed: bool
+def _with_valid_variants(
+    product: ProductNode[msgspec.Raw], product_id: str, errors: Mapping[int, GraphqlError], has_error: bool
 ) -> DecodedNode:
-    sound: list[VariantNode] = []
-    wrong: list[RecordIssue] = []
-    for index, raw in enumerate(loose.variants.nodes):
-        if index in blamed:
-            variant_id = _id_in(raw, "ProductVariant")
-            wrong.append(
-                issues.reported(blamed[index], product_id=product_id, variant_id=variant_id, is_product=False)
+    valid: list[VariantNode] = []
+    dropped: list[RecordIssue] = []
+    for index, raw in enumerate(product.variants.nodes):
+        if index in errors:
+            variant_id = _find_id(raw, "ProductVariant")
+            dropped.append(
+                issues.reported(errors[index], product_id=product_id, variant_id=variant_id, is_product=False)
             )
             continue
         try:
-            sound.append(_VARIANT.decode(raw))
+            valid.append(_VARIANT.decode(raw))
         except MALFORMED_ERRORS as error:
-            variant_id = _id_in(raw, "ProductVariant")
-            wrong.append(
+            variant_id = _find_id(raw, "ProductVariant")
+            dropped.append(
                 issues.undecodable(raw, error, product_id=product_id, variant_id=variant_id, is_product=False)
             )
-    node = _typed(loose, sound)
-    return DecodedNode(product_id=product_id, node=node, issues=tuple(wrong), dropped=len(wrong), blamed=is_blamed)
+    return DecodedNode(
+        product_id=product_id,
+        node=_typed(product, valid),
+        issues=tuple(dropped),
+        dropped_variants=len(dropped),
+        has_error=has_error,
+    )
 
 
-def _typed(loose: ProductNode[msgspec.Raw], variants: list[VariantNode]) -> TypedProduct:
-    connection = Connection(nodes=variants, page_info=loose.variants.page_info)
-    return cast("TypedProduct", msgspec.structs.replace(loose, variants=connection))
+def _typed(product: ProductNode[msgspec.Raw], variants: list[VariantNode]) -> TypedProduct:
+    connection = Connection(nodes=variants, page_info=product.variants.page_info)
+    return cast("TypedProduct", msgspec.structs.replace(product, variants=connection))
 
 
-def _id_in(raw: msgspec.Raw, kind: str) -> str:
-    value = issues.readable(raw)
+def _find_id(raw: msgspec.Raw, kind: str) -> str:
+    value = issues.decode_lossy(raw)
     gid = value.get("id") if isinstance(value, dict) else None
     return numeric_id(gid, kind) if isinstance(gid, str) else ""

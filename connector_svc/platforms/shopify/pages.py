@@ -1,6 +1,4 @@
-"""Loads pages of whole products, each while its predecessor is being consumed.
-
-Lists the ids of products, 250 for 13 points."""
+"""Pages of products and pages of product ids, in id order."""
 
 from __future__ import annotations
 
@@ -24,173 +22,177 @@ from connector_svc.platforms.shopify.graphql_response import GraphqlResponse
 from connector_svc.platforms.shopify.node_decoding import DecodedNode, decode_page
 from connector_svc.platforms.shopify.page_size import PageSize
 from connector_svc.platforms.shopify.parse import Record, to_record
-from connector_svc.platforms.shopify.queries import PRODUCT_IDS, Query, behind, product_page
+from connector_svc.platforms.shopify.queries import PRODUCT_IDS, Query, Variables, ids_after, product_page
 from connector_svc.platforms.shopify.variant_drain import VariantDrain
 from connector_svc.platforms.shopify.wire import IdNode, PageData, PageInfo, numeric_id
 
 _IDS = msgspec.json.Decoder(PageData[IdNode])
-_UNREADABLE_IN_A_ROW = 5
-"""So many products in a row that Shopify fails to deliver, and it is Shopify, not the products."""
+
+MAX_CONSECUTIVE_UNREADABLE = 5
+"""When Shopify fails to deliver more products in a row, the cause is Shopify and not the products."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageCursor:
-    """Where a page begins."""
+    """The position where a page begins."""
 
     search: str | None
     after: str | None = None
-    """A cursor of the same query."""
-    bound: int = 0
-    """The query finds what `search` does behind this id."""
+    """A GraphQL cursor of the same filter."""
+    after_id: int = 0
+    """The filter finds what `search` finds, after this id."""
     last_id: int = 0
-    """Of the product that the cursor stands behind; 0: not known."""
+    """The id of the product that the GraphQL cursor points behind; 0: not known."""
 
     @property
     def query(self) -> str | None:
-        """What is searched for."""
-        return behind(self.bound, self.search)
+        """The search filter."""
+        return ids_after(self.after_id, self.search)
 
-    def moved(self, info: PageInfo, ids: Iterable[int]) -> PageCursor:
-        """Behind a page of these ids."""
+    def variables(self, first: int) -> Variables:
+        """Return the variables of a query for the next `first` products."""
+        return {"first": first, "after": self.after, "query": self.query}
+
+    def advanced(self, info: PageInfo, ids: Iterable[int]) -> PageCursor:
+        """Return the position after a page of these ids."""
         return replace(self, after=info.end_cursor or self.after, last_id=max(ids, default=self.last_id))
 
-    def without(self, refused: InvalidCursor) -> PageCursor:
-        """The same place by the id before it. Raises `refused` when that id is not known."""
+    def without_graphql_cursor(self, error: InvalidCursor) -> PageCursor:
+        """Return the same position expressed by the last id. Raises `error` when that id is not known."""
         if not self.after or not self.last_id:
-            raise refused
-        return PageCursor(self.search, bound=self.last_id)
+            raise error
+        return PageCursor(self.search, after_id=self.last_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProductPage:
-    """Products in the order of their ids, those that vanished while they were read left out."""
+    """Products in id order, without those that disappeared while they were read."""
 
     records: tuple[Record, ...]
     end: PageCursor
-    """Behind this page."""
+    """The position after this page."""
     has_next: bool
 
 
 class ProductPages:
-    """The pages of one pass."""
+    """Reads pages of complete products."""
 
-    def __init__(self, client: ShopifyClient, *, inventory: bool, largest: int, pause: timedelta) -> None:
+    def __init__(
+        self, client: ShopifyClient, *, inventory: bool, max_page_size: int, retry_delay: timedelta
+    ) -> None:
         self._client = client
         self._query = product_page(inventory=inventory)
-        self._completion = VariantDrain(client, inventory=inventory, pause=pause)
-        self._size = PageSize(largest, pause=pause)
-        self._unreadable = 0
+        self._variant_drain = VariantDrain(client, inventory=inventory, retry_delay=retry_delay)
+        self._page_size = PageSize(max_page_size, retry_delay=retry_delay)
+        self._consecutive_unreadable = 0
 
-    async def read_from(self, place: PageCursor) -> AsyncGenerator[ProductPage, None]:
-        """Every page from `place` on. One page is loaded ahead, never more; closing it cancels that load."""
-        ahead: asyncio.Task[ProductPage] | None = asyncio.create_task(self._load(place))
+    async def read_from(self, cursor: PageCursor) -> AsyncGenerator[ProductPage, None]:
+        """Read all pages from `cursor` on.
+
+        At most one page is prefetched while the caller consumes its predecessor; closing the generator cancels
+        the prefetch.
+        """
+        prefetch: asyncio.Task[ProductPage] | None = asyncio.create_task(self._load(cursor))
         try:
-            while ahead is not None:
-                page = await ahead
-                ahead = asyncio.create_task(self._load(page.end)) if page.has_next else None
+            while prefetch is not None:
+                page = await prefetch
+                prefetch = asyncio.create_task(self._load(page.end)) if page.has_next else None
                 yield page
         finally:
-            if ahead is not None:
-                await _abandon(ahead)
+            if prefetch is not None:
+                await _cancel(prefetch)
 
-    async def _load(self, place: PageCursor) -> ProductPage:
+    async def _load(self, cursor: PageCursor) -> ProductPage:
         try:
-            return await self._load_from(place)
-        except InvalidCursor as refused:
-            return await self._load_from(place.without(refused))
+            return await self._load_at(cursor)
+        except InvalidCursor as error:
+            return await self._load_at(cursor.without_graphql_cursor(error))
 
-    async def _load_from(self, place: PageCursor) -> ProductPage:
+    async def _load_at(self, cursor: PageCursor) -> ProductPage:
         try:
-            answer = await self._size.ask(partial(self._ask, self._query, place))
+            response = await self._page_size.call(partial(self._call, self._query, cursor))
         except (MaxCostExceeded, ShopifyInternalError):
-            return await self._load_alone(place)
-        self._unreadable = 0
-        found, info = self._nodes(answer)
-        records = [await self._completion.finish(to_record(node)) for node in found]
-        end = place.moved(info, (int(one.product_id) for one in found if one.product_id))
-        return self._page(place, end, records, info.has_next_page)
+            return await self._load_single(cursor)
+        self._consecutive_unreadable = 0
+        nodes, info = self._decode(response)
+        records = [await self._variant_drain.complete(to_record(node)) for node in nodes]
+        end = cursor.advanced(info, (int(node.product_id) for node in nodes if node.product_id))
+        return self._page(cursor, end, records, info.has_next_page)
 
-    async def _load_alone(self, place: PageCursor) -> ProductPage:
-        """A page of the one next product, asked for by id since no page with it can be had."""
-        self._unreadable += 1
-        if self._unreadable > _UNREADABLE_IN_A_ROW:
+    async def _load_single(self, cursor: PageCursor) -> ProductPage:
+        """Load a page of only the next product, by its id, since no page that contains it can be read."""
+        self._consecutive_unreadable += 1
+        if self._consecutive_unreadable > MAX_CONSECUTIVE_UNREADABLE:
             raise internal_error(self._client.shop)
-        try:
-            answer = await self._ask(PRODUCT_IDS, place, 1)
-        except (MaxCostExceeded, ShopifyInternalError) as error:
-            raise internal_error(self._client.shop) from error
-        ids = self._client.decoded(answer, _IDS).products
-        numbers = [numeric_id(node.id, "Product") for node in ids.nodes]
-        records = [await self._completion.read(number) for number in numbers if number]
-        end = place.moved(ids.page_info, (int(number) for number in numbers if number))
-        return self._page(place, end, records, ids.page_info.has_next_page)
+        response = await self._client.call_or_fail(PRODUCT_IDS, cursor.variables(1))
+        ids = self._client.decode(response, _IDS).products
+        product_ids = [numeric_id(node.id, "Product") for node in ids.nodes]
+        records = [await self._variant_drain.read_product(product_id) for product_id in product_ids if product_id]
+        end = cursor.advanced(ids.page_info, (int(product_id) for product_id in product_ids if product_id))
+        return self._page(cursor, end, records, ids.page_info.has_next_page)
 
-    async def _ask(self, query: Query, place: PageCursor, first: int) -> GraphqlResponse:
-        return await self._client.call(query, {"first": first, "after": place.after, "query": place.query})
+    async def _call(self, query: Query, cursor: PageCursor, first: int) -> GraphqlResponse:
+        return await self._client.call(query, cursor.variables(first))
 
-    def _nodes(self, answer: GraphqlResponse) -> tuple[list[DecodedNode], PageInfo]:
+    def _decode(self, response: GraphqlResponse) -> tuple[list[DecodedNode], PageInfo]:
         try:
-            return decode_page(answer.data or msgspec.Raw(b"null"), answer.errors)
+            return decode_page(response.data or msgspec.Raw(b"null"), response.errors)
         except (msgspec.DecodeError, RecursionError) as error:
             raise SourceResponseInvalid(self._client.shop, "a page that does not follow the schema") from error
 
     def _page(
-        self, place: PageCursor, end: PageCursor, records: Sequence[Record | None], has_next: bool
+        self, cursor: PageCursor, end: PageCursor, records: Sequence[Record | None], has_next: bool
     ) -> ProductPage:
-        if has_next and end.after == place.after:
+        if has_next and end.after == cursor.after:
             raise SourceQueryRefused(self._client.shop, "the next page begins where this one did")
-        return ProductPage(records=tuple(one for one in records if one is not None), end=end, has_next=has_next)
-
-
-async def _abandon(task: asyncio.Task[ProductPage]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()
-
-
-_IDS = msgspec.json.Decoder(PageData[IdNode])
+        return ProductPage(
+            records=tuple(record for record in records if record is not None), end=end, has_next=has_next
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IdPage:
-    """One page of ids."""
+    """One page of product gids."""
 
     gids: tuple[str, ...]
     end: PageCursor
-    """Behind this page."""
+    """The position after this page."""
     has_next: bool
 
 
 class IdListing:
-    """The ids that a search finds, in their order."""
+    """Lists the ids of the products that a search finds, in id order: 250 for 13 points."""
 
-    def __init__(self, client: ShopifyClient, *, largest: int, pause: timedelta) -> None:
+    def __init__(self, client: ShopifyClient, *, max_page_size: int, retry_delay: timedelta) -> None:
         self._client = client
-        self._size = PageSize(largest, pause=pause)
+        self._page_size = PageSize(max_page_size, retry_delay=retry_delay)
 
-    async def load(self, place: PageCursor) -> IdPage:
-        """The page that begins at `place`. Raises SourceFailure."""
+    async def load(self, cursor: PageCursor) -> IdPage:
+        """Load the page that begins at `cursor`. Raises SourceFailure."""
         try:
-            return await self._load_from(place)
-        except InvalidCursor as refused:
-            return await self._load_from(place.without(refused))
+            return await self._load_at(cursor)
+        except InvalidCursor as error:
+            return await self._load_at(cursor.without_graphql_cursor(error))
 
-    async def _load_from(self, place: PageCursor) -> IdPage:
+    async def _load_at(self, cursor: PageCursor) -> IdPage:
         try:
-            answer = await self._size.ask(partial(self._ask, place))
+            response = await self._page_size.call(partial(self._call, cursor))
         except (ShopifyInternalError, MaxCostExceeded) as error:
             raise internal_error(self._client.shop) from error
-        products = self._client.decoded(answer, _IDS).products
+        products = self._client.decode(response, _IDS).products
         info = products.page_info
-        if info.has_next_page and info.end_cursor in {None, place.after}:
+        if info.has_next_page and info.end_cursor in {None, cursor.after}:
             raise SourceQueryRefused(self._client.shop, "the next page begins where this one did")
         gids = tuple(node.id for node in products.nodes)
-        return IdPage(
-            gids=gids,
-            end=place.moved(info, (int(number) for gid in gids if (number := numeric_id(gid, "Product")))),
-            has_next=info.has_next_page,
-        )
+        ids = (int(product_id) for gid in gids if (product_id := numeric_id(gid, "Product")))
+        return IdPage(gids=gids, end=cursor.advanced(info, ids), has_next=info.has_next_page)
 
-    async def _ask(self, place: PageCursor, first: int) -> GraphqlResponse:
-        return await self._client.call(PRODUCT_IDS, {"first": first, "after": place.after, "query": place.query})
+    async def _call(self, cursor: PageCursor, first: int) -> GraphqlResponse:
+        return await self._client.call(PRODUCT_IDS, cursor.variables(first))
+
+
+async def _cancel(task: asyncio.Task[ProductPage]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()

@@ -1,6 +1,8 @@
-"""Spends a shop's query points no faster than the platform gives them, and no slower.
+"""Spends a shop's query points no faster than Shopify restores them, and no slower.
 
-What the platform's bucket of query points holds, as far as it can be known here."""
+Shopify limits the Admin API by a token bucket of query points per app and shop, see
+https://shopify.dev/docs/api/usage/limits.
+"""
 
 from __future__ import annotations
 
@@ -14,93 +16,96 @@ from connector_svc.platforms.shopify.graphql_response import QueryCost, Throttle
 from connector_svc.platforms.shopify.queries import Query
 
 _SPARE_POINTS = 1
-"""Clocks differ by a little."""
-_BLIND_PAUSE = timedelta(seconds=1)
-"""What Shopify recommends when a refusal carries no status."""
-_SHORTEST_PAUSE = timedelta(milliseconds=50)
-_MOST_PAUSES = 40
-"""Longer waits than two seconds on top help nobody."""
+"""Our clock and Shopify's differ a little."""
+_DEFAULT_THROTTLED_DELAY = timedelta(seconds=1)
+"""Recommended by Shopify when a THROTTLED response carries no status."""
+_MIN_THROTTLED_DELAY = timedelta(milliseconds=50)
+_MAX_EXTRA_DELAYS = 40
+"""Each adds `_MIN_THROTTLED_DELAY`; more than two seconds on top does not help."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ticket:
-    """The right to send one call."""
+class Reservation:
+    """The points that are reserved for one call until its response reports the actual cost."""
 
     query: Query
     first: int
     points: float
-    """Set aside for it until its reply tells what it cost."""
 
 
 class RateLimiter:
-    """Lets a call go as soon as the platform's bucket holds what it asks for; the calls of a pass share one.
+    """Lets a call go as soon as Shopify's bucket holds the points that it requests.
 
-    Calls go in the order in which they asked. The plan's limits are known only from the replies.
+    All calls of a pass share one. Calls go in the order in which they were made. The limits of the shop's plan are
+    known only from responses.
     """
 
     def __init__(self, clock: Callable[[], datetime], on_wait: WaitReporter) -> None:
         self._clock = clock
         self._on_wait = on_wait
-        self._points = TokenBucket()
-        self._turn = asyncio.Lock()
-        self._changed = asyncio.Event()
-        self._costs: dict[tuple[str, int], float] = {}
+        self._bucket = TokenBucket()
+        self._queue = asyncio.Lock()
+        self._released = asyncio.Event()
+        self._reported_costs: dict[tuple[str, int], float] = {}
 
-    async def before(self, query: Query, first: int) -> Ticket:
-        """Returns when `query` for `first` records can be paid; `after` must follow, whatever becomes of it."""
+    async def acquire(self, query: Query, first: int) -> Reservation:
+        """Wait until `query` for `first` records can be paid, and reserve its points.
+
+        The caller must call `release` afterwards, whatever happens to the call.
+        """
         points = self.cost_of(query, first)
-        async with self._turn:
-            told = timedelta(0)
-            while (delay := self._points.wait_for(points + _SPARE_POINTS, _now())) > 0:
-                if told < (left := timedelta(seconds=delay)):
-                    self._tell(left)
-                told = left
-                await self._change(delay)
-            self._points.take(points, _now())
-        return Ticket(query=query, first=first, points=points)
+        async with self._queue:
+            reported = timedelta(0)
+            while (delay := self._bucket.seconds_until(points + _SPARE_POINTS, _now())) > 0:
+                if reported < (left := timedelta(seconds=delay)):
+                    self._report_wait(left)
+                reported = left
+                await self._wait_for_release(delay)
+            self._bucket.reserve(points, _now())
+        return Reservation(query=query, first=first, points=points)
 
-    def after(self, ticket: Ticket, cost: QueryCost | None) -> None:
-        """Learns from the reply; None: there was none."""
-        self._points.settle(ticket.points, cost, _now())
+    def release(self, reservation: Reservation, cost: QueryCost | None) -> None:
+        """Settle a reservation by the cost that the response reports; None: there was no response."""
+        self._bucket.settle(reservation.points, cost, _now())
         if cost is not None and cost.requested_query_cost is not None:
-            self._costs[ticket.query.name, ticket.first] = cost.requested_query_cost
-        self._changed.set()
+            self._reported_costs[reservation.query.name, reservation.first] = cost.requested_query_cost
+        self._released.set()
 
     def cost_of(self, query: Query, first: int) -> float:
-        """What the call asks for: as the platform told, else by the rule."""
-        known = self._costs.get((query.name, first))
-        return query.estimated_cost(first) if known is None else known
+        """Return the points that the call requests: as reported by Shopify before, otherwise as estimated."""
+        reported = self._reported_costs.get((query.name, first))
+        return query.estimated_cost(first) if reported is None else reported
 
     def exceeds_bucket(self, cost: QueryCost) -> bool:
-        """Whether a refused call asks for more than the bucket ever holds."""
+        """Return whether a throttled call requests more points than the bucket ever holds."""
         status = cost.throttle_status
         return bool(status and (cost.requested_query_cost or 0) > status.maximum_available)
 
-    async def wait_after_throttled(self, cost: QueryCost, times: int) -> None:
-        """Waits as long as the THROTTLED reply implies, and a little longer each time it is given to one call.
+    async def wait_after_throttled(self, cost: QueryCost, attempt: int) -> None:
+        """Wait as long as a THROTTLED response implies, and a little longer with each attempt of one call.
 
-        Somebody else spends from the same bucket; who only ever waits for what was missing may come too late for
-        ever.
+        Another client spends points from the same bucket; waiting only for the missing points could be too short
+        every time.
         """
         status = cost.throttle_status
-        delay = _BLIND_PAUSE
+        delay = _DEFAULT_THROTTLED_DELAY
         if status is not None and status.restore_rate > 0:
             missing = (cost.requested_query_cost or 0) - status.currently_available
-            delay = max(timedelta(seconds=missing / status.restore_rate), _SHORTEST_PAUSE)
-        delay += _SHORTEST_PAUSE * min(times - 1, _MOST_PAUSES)
-        self._tell(delay)
+            delay = max(timedelta(seconds=missing / status.restore_rate), _MIN_THROTTLED_DELAY)
+        delay += _MIN_THROTTLED_DELAY * min(attempt - 1, _MAX_EXTRA_DELAYS)
+        self._report_wait(delay)
         await asyncio.sleep(delay.total_seconds())
 
-    async def _change(self, delay: float) -> None:
-        """A reply that pays points back may end the wait early."""
-        self._changed.clear()
+    async def _wait_for_release(self, timeout_seconds: float) -> None:
+        """Wait until a response returns points, at most `timeout_seconds`."""
+        self._released.clear()
         try:
-            async with asyncio.timeout(delay):
-                await self._changed.wait()
+            async with asyncio.timeout(timeout_seconds):
+                await self._released.wait()
         except TimeoutError:
             return
 
-    def _tell(self, delay: timedelta) -> None:
+    def _report_wait(self, delay: timedelta) -> None:
         self._on_wait(
             Wait(
                 reason=WaitReason.THROTTLED,
@@ -110,42 +115,39 @@ class RateLimiter:
         )
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
 class TokenBucket:
-    """Goes on from the last status by the clock, and sets aside what the calls under way may cost.
+    """An estimate of the points in Shopify's bucket, restored by the clock since the last reported status.
 
-    A call needs its requested points when it arrives and gets back what it did not use. A status comes from the
-    middle of that: it may or may not include calls that are still under way, so it bounds the level from both
-    sides, and corrects it when it lies outside. Before the first status everything is allowed.
+    A call needs its requested points when it arrives at Shopify, and gets back what it did not use. A reported
+    status was taken in the middle of that: it may or may not include calls that are still in flight. So it bounds
+    the level from both sides, and corrects the level when it is outside these bounds. Before the first status
+    every call is allowed. Times are seconds of a monotonic clock.
     """
 
     def __init__(self) -> None:
         self._status: ThrottleStatus | None = None
         self._level = 0.0
-        self._as_of = 0.0
-        self._under_way = 0.0
+        self._updated_at = 0.0
+        self._in_flight = 0.0
 
-    def wait_for(self, points: float, now: float) -> float:
-        """Seconds until so many points are there; a full bucket is enough for anything."""
+    def seconds_until(self, points: float, now: float) -> float:
+        """Return the seconds until `points` are available; a full bucket is enough for any call."""
         if self._status is None or self._status.restore_rate <= 0:
             return 0.0
         self._restore(now)
-        wanted = min(points, self._status.maximum_available)
-        return max(0.0, (wanted - self._level) / self._status.restore_rate)
+        needed = min(points, self._status.maximum_available)
+        return max(0.0, (needed - self._level) / self._status.restore_rate)
 
-    def take(self, points: float, now: float) -> None:
-        """Sets points aside for a call that is sent now."""
+    def reserve(self, points: float, now: float) -> None:
+        """Reserve points for a call that is sent now."""
         self._restore(now)
         self._level -= points
-        self._under_way += points
+        self._in_flight += points
 
     def settle(self, points: float, cost: QueryCost | None, now: float) -> None:
-        """A call for which `points` were set aside has ended; without a cost they count as spent."""
+        """End a call that reserved `points`; without a reported cost they count as spent."""
         self._restore(now)
-        self._under_way -= points
+        self._in_flight -= points
         if cost is None:
             return
         self._level += points - (cost.actual_query_cost or 0.0)
@@ -153,12 +155,16 @@ class TokenBucket:
         if status is None:
             return
         highest = status.currently_available
-        lowest = highest - self._under_way
+        lowest = highest - self._in_flight
         self._level = lowest if self._status is None else min(highest, max(lowest, self._level))
         self._status = status
 
     def _restore(self, now: float) -> None:
         if self._status is not None:
-            restored = (now - self._as_of) * self._status.restore_rate
+            restored = (now - self._updated_at) * self._status.restore_rate
             self._level = min(self._status.maximum_available, self._level + restored)
-        self._as_of = now
+        self._updated_at = now
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

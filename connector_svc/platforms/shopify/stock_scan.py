@@ -1,8 +1,8 @@
-"""Reads stock and prices of all variants, after an incremental pass: what changes without moving a product's date.
+"""Scans stock and prices of all variants after an incremental pass, for changes that do not move a product's date.
 
-Shopify documents that an order moves `Product.updatedAt`; nothing says so of stock that is set, adjusted or moved
-between locations. A page of 250 variants costs about 35 points, so small shops are swept in each incremental pass,
-larger ones once a day.
+Shopify documents that an order moves `Product.updatedAt`; it documents nothing of the kind for stock that is set,
+adjusted or moved between locations. A page of 250 variants costs about 35 points, so small shops are scanned in
+each incremental pass, larger ones once a day.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from connector_svc.platforms.shopify.graphql_response import GraphqlResponse
 from connector_svc.platforms.shopify.page_size import PageSize
 from connector_svc.platforms.shopify.parse import SELLABLE_STATUSES, is_amount
 from connector_svc.platforms.shopify.position import StockScanPosition
-from connector_svc.platforms.shopify.queries import PAGE_VARIANTS, behind, variant_stock
+from connector_svc.platforms.shopify.queries import PAGE_VARIANTS, ids_after, variant_stock
 from connector_svc.platforms.shopify.wire import Connection, Int64, Wire, numeric_id
 
 EVERY_PASS_MAX_VARIANTS = 10_000
-"""Variants up to which each incremental pass sweeps: 40 pages cost less than the smallest bucket holds."""
+"""Up to this size each incremental pass scans: 40 pages cost less than the smallest bucket holds."""
 DAILY_MAX_VARIANTS = 250_000
-"""Variants up to which one pass a day sweeps: some six minutes at the smallest rate limit."""
+"""Up to this size one pass a day scans: about six minutes at the smallest rate limit."""
 _DAY = timedelta(days=1)
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -70,73 +70,83 @@ _PAGE = msgspec.json.Decoder(_Data)
 _VARIANT = msgspec.json.Decoder(_Variant)
 
 
-def is_scan_due(request: FetchRequest, watermark: datetime, variants: int | None) -> bool:
-    """Whether this pass sweeps. Of a larger shop it is the one whose window holds the shop's moment of the day."""
+def is_scan_due(request: FetchRequest, watermark: datetime, variant_count: int | None) -> bool:
+    """Return whether this pass scans.
+
+    Of a larger shop it is the pass whose window contains the shop's time of day, which is derived from its domain.
+    """
     after = request.updated_after
-    if after is None or variants is None or variants > DAILY_MAX_VARIANTS:
+    if after is None or variant_count is None or variant_count > DAILY_MAX_VARIANTS:
         return False
-    if variants <= EVERY_PASS_MAX_VARIANTS:
+    if variant_count <= EVERY_PASS_MAX_VARIANTS:
         return True
     digest = hashlib.blake2b(request.shop.domain.encode(), digest_size=4).digest()
-    moment = _EPOCH + timedelta(seconds=int.from_bytes(digest, "big") % _DAY.total_seconds())
-    return (watermark - moment) // _DAY > (after - moment) // _DAY
+    scan_time = _EPOCH + timedelta(seconds=int.from_bytes(digest, "big") % _DAY.total_seconds())
+    return (watermark - scan_time) // _DAY > (after - scan_time) // _DAY
 
 
-def unseen(request: FetchRequest, variants: int | None) -> tuple[str, ...]:
-    """What an incremental pass may miss, for people."""
-    if request.updated_after is None or (variants is not None and variants <= EVERY_PASS_MAX_VARIANTS):
+def undetected_change_notes(request: FetchRequest, variant_count: int | None) -> tuple[str, ...]:
+    """Return the notes, for people, about what an incremental pass may miss."""
+    if request.updated_after is None or (variant_count is not None and variant_count <= EVERY_PASS_MAX_VARIANTS):
         return ()
-    often = "once a day" if variants is not None and variants <= DAILY_MAX_VARIANTS else "by full syncs only"
-    return (f"Stock and prices that change without moving the product's date are compared {often}.",)
+    is_daily = variant_count is not None and variant_count <= DAILY_MAX_VARIANTS
+    frequency = "once a day" if is_daily else "by full syncs only"
+    return (f"Stock and prices that change without moving the product's date are compared {frequency}.",)
 
 
 class StockScan:
-    """Goes on where the position of `tally` stands, and moves it."""
+    """Continues at the builder's position, and moves it."""
 
-    def __init__(self, client: ShopifyClient, tally: BatchBuilder, *, inventory: bool, pause: timedelta) -> None:
+    def __init__(
+        self, client: ShopifyClient, builder: BatchBuilder, *, inventory: bool, retry_delay: timedelta
+    ) -> None:
         self._client = client
-        self._tally = tally
+        self._builder = builder
         self._query = variant_stock(inventory=inventory)
-        self._size = PageSize(PAGE_VARIANTS, pause=pause)
+        self._page_size = PageSize(PAGE_VARIANTS, retry_delay=retry_delay)
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
-        """Batches without products. Raises SourceFailure."""
-        at = self._tally.position.stock or StockScanPosition()
-        search = behind(at.variant_id, None)
+        """Yield batches of stock levels, without products. Raises SourceFailure."""
+        position = self._builder.position.stock_scan or StockScanPosition()
+        search = ids_after(position.last_variant_id, None)
         after: str | None = None
-        while not at.is_done:
+        while not position.is_done:
             try:
-                answer = await self._size.ask(partial(self._ask, search, after))
+                response = await self._page_size.call(partial(self._call, search, after))
             except InvalidCursor:
                 if after is None:
                     raise
-                search, after = behind(at.variant_id, None), None
+                search, after = ids_after(position.last_variant_id, None), None
                 continue
             except (ShopifyInternalError, MaxCostExceeded) as error:
                 raise internal_error(self._client.shop) from error
-            page = self._client.decoded(answer, _PAGE).product_variants
+            page = self._client.decode(response, _PAGE).product_variants
             info = page.page_info
             if info.has_next_page and info.end_cursor in {None, after}:
                 raise SourceQueryRefused(self._client.shop, "the next page begins where this one did")
-            levels = tuple(level for raw in page.nodes if (level := _level(raw)) is not None)
-            last = max((int(level.variant_id) for level in levels), default=at.variant_id)
-            at = StockScanPosition(variant_id=max(at.variant_id, last), is_done=not info.has_next_page)
+            levels = tuple(level for raw in page.nodes if (level := _parse_level(raw)) is not None)
+            last = max((int(level.variant_id) for level in levels), default=position.last_variant_id)
+            position = StockScanPosition(
+                last_variant_id=max(position.last_variant_id, last), is_done=not info.has_next_page
+            )
             after = info.end_cursor
-            yield Batch(products=(), checkpoint=self._tally.moved(stock=at), stock_levels=levels)
+            yield Batch(products=(), checkpoint=self._builder.checkpoint(stock_scan=position), stock_levels=levels)
 
-    async def _ask(self, search: str | None, after: str | None, first: int) -> GraphqlResponse:
+    async def _call(self, search: str | None, after: str | None, first: int) -> GraphqlResponse:
         return await self._client.call(self._query, {"first": first, "after": after, "query": search})
 
 
-def _level(raw: msgspec.Raw) -> StockLevel | None:
-    """None: it does not follow the schema. The pass that reads its product says so."""
+def _parse_level(raw: msgspec.Raw) -> StockLevel | None:
+    """Return None for a variant that is not valid; the pass that reads its product reports the issue."""
     try:
         node = _VARIANT.decode(raw)
     except MALFORMED_ERRORS:
         return None
     variant_id, product_id = numeric_id(node.id, "ProductVariant"), numeric_id(node.product.id, "Product")
-    before = node.compare_at_price
-    if not variant_id or not product_id or not is_amount(node.price) or not (before is None or is_amount(before)):
+    compare_at = node.compare_at_price
+    if not variant_id or not product_id or not is_amount(node.price):
+        return None
+    if compare_at is not None and not is_amount(compare_at):
         return None
     is_tracked = node.inventory_item is None or node.inventory_item.tracked
     return StockLevel(
@@ -144,5 +154,5 @@ def _level(raw: msgspec.Raw) -> StockLevel | None:
         variant_id=variant_id,
         stock_quantity=node.inventory_quantity if is_tracked else None,
         available=node.product.status in SELLABLE_STATUSES and node.available_for_sale,
-        offer=Offer(sku=node.sku or "", price=node.price, compare_at_price=before),
+        offer=Offer(sku=node.sku or "", price=node.price, compare_at_price=compare_at),
     )

@@ -1,6 +1,4 @@
-"""The shapes of the Admin API's replies, as far as we read them; strict, so that decoding is the validation.
-
-Ids: the number at the end of a gid, as a string; it is what Shopify's admin, REST API and exports show."""
+"""The shapes of the Admin API's responses, as far as we read them; strict, so that decoding is the validation."""
 
 from __future__ import annotations
 
@@ -19,9 +17,28 @@ Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 NodeT = TypeVar("NodeT")
 
+_MAX_ID_DIGITS = 19
+"""A signed 64-bit number has no more."""
+
+
+def numeric_id(gid: str, kind: str) -> str:
+    """Return the number at the end of a gid: "123" of "gid://shopify/Product/123"; empty when `gid` is not valid.
+
+    It is the id that Shopify's admin, REST API and exports show.
+    """
+    head, _, number = gid.rpartition("/")
+    if head == f"gid://shopify/{kind}" and len(number) <= _MAX_ID_DIGITS and number.isascii() and number.isdigit():
+        return number
+    return ""
+
+
+def product_gid(product_id: str) -> str:
+    """Return the gid of a product's numeric id."""
+    return f"gid://shopify/Product/{product_id}"
+
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """A struct in camelCase; never part of a reference cycle, which spares the collector the walk."""
+    """A struct with camelCase names; never part of a reference cycle, so the collector need not track it."""
 
 
 class Count(Wire, frozen=True, kw_only=True):
@@ -31,12 +48,12 @@ class Count(Wire, frozen=True, kw_only=True):
     precision: str = "EXACT"
 
     def agrees_with(self, received: int) -> bool:
-        """Whether `received` can be all of them."""
+        """Return whether `received` can be all of them."""
         return received == self.count if self.precision == "EXACT" else received >= self.count
 
 
 class PageInfo(Wire, frozen=True, kw_only=True):
-    """Whether and where a connection goes on."""
+    """Whether and where a connection continues."""
 
     has_next_page: bool
     end_cursor: str | None = None
@@ -50,13 +67,13 @@ class Connection(Wire, Generic[NodeT], frozen=True, kw_only=True):
 
 
 class IdNode(Wire, frozen=True, kw_only=True):
-    """Whatever has an id."""
+    """A node of which only the id is read."""
 
     id: str
 
 
 class ImageNode(Wire, frozen=True, kw_only=True):
-    """A picture that is ready to be shown."""
+    """An image that Shopify has processed."""
 
     url: str
     width: Int32 | None = None
@@ -64,7 +81,7 @@ class ImageNode(Wire, frozen=True, kw_only=True):
 
 
 class MediaNode(Wire, frozen=True, kw_only=True):
-    """A medium; `image` is None until Shopify has processed it, and for other media than images."""
+    """A Media node; `image` is None until Shopify has processed it, and for media that are not images."""
 
     id: str
     alt: str | None = None
@@ -72,20 +89,20 @@ class MediaNode(Wire, frozen=True, kw_only=True):
 
 
 class WeightNode(Wire, frozen=True, kw_only=True):
-    """A weight; the number is read as it is written, never through a float."""
+    """A Weight; the number is decoded as it is written, never through a float."""
 
     value: Decimal
     unit: str
 
 
 class MeasurementNode(Wire, frozen=True, kw_only=True):
-    """The measures of an inventory item."""
+    """An InventoryItemMeasurement."""
 
     weight: WeightNode | None = None
 
 
 class InventoryItemNode(Wire, frozen=True, kw_only=True):
-    """What the stock room knows of a variant."""
+    """The InventoryItem of a variant."""
 
     tracked: bool
     measurement: MeasurementNode | None = None
@@ -112,7 +129,7 @@ class VariantNode(Wire, frozen=True, kw_only=True):
 
 
 class ProductNode(Wire, Generic[NodeT], frozen=True, kw_only=True):
-    """A Product with variants of type NodeT: typed, or raw when one of them is broken."""
+    """A Product with variants of type NodeT: typed, or raw when one of them is invalid."""
 
     id: str
     title: Text
@@ -141,32 +158,32 @@ class PageData(Wire, Generic[NodeT], frozen=True, kw_only=True):
 
 
 class ListData(Wire, Generic[NodeT], frozen=True, kw_only=True):
-    """`data` of nodes that were asked for by their ids; raw, since each may be null."""
+    """`data` of `nodes(ids:)`; NodeT is optional or raw, since each node may be null."""
 
     nodes: list[NodeT]
 
 
 class SingleData(Wire, Generic[NodeT], frozen=True, kw_only=True):
-    """`data` of one product; raw, since it may be null."""
+    """`data` of one product; NodeT is optional or raw, since it may be null."""
 
     product: NodeT
 
 
 class CurrencyNode(Wire, frozen=True, kw_only=True):
-    """What the Shop's prices mean."""
+    """The Shop's currency."""
 
     currency_code: str
 
 
 class CountData(Wire, frozen=True, kw_only=True):
-    """`data` of a count."""
+    """`data` of a product count."""
 
     shop: CurrencyNode
     products_count: Count
 
 
 class EventNode(Wire, frozen=True, kw_only=True):
-    """An entry of the event log; only basic events have more than an id."""
+    """An Event; only a BasicEvent has more than an id."""
 
     id: str
     action: str = ""
@@ -175,7 +192,7 @@ class EventNode(Wire, frozen=True, kw_only=True):
 
     @property
     def deleted_product_id(self) -> str:
-        """The number of the product whose deletion it tells; empty when it tells something else."""
+        """The numeric id of the product whose deletion the event reports; empty for any other event."""
         if (self.action, self.subject_type) != ("destroy", "PRODUCT"):
             return ""
         return numeric_id(self.subject_id, "Product")
@@ -215,20 +232,3 @@ class PassStartData(Wire, frozen=True, kw_only=True):
     current_app_installation: InstallationNode
     products_count: Count | None = None
     product_variants_count: Count | None = None
-
-
-_DIGITS = 19
-"""No signed number of 64 bits has more."""
-
-
-def numeric_id(gid: str, kind: str) -> str:
-    """ "123" of "gid://shopify/Product/123"; empty when `gid` is no such id."""
-    head, _, number = gid.rpartition("/")
-    if head == f"gid://shopify/{kind}" and len(number) <= _DIGITS and number.isascii() and number.isdigit():
-        return number
-    return ""
-
-
-def product_gid(number: str) -> str:
-    """The gid of a product's number."""
-    return f"gid://shopify/Product/{number}"

@@ -22,7 +22,7 @@ BULK = BulkPolicy(
 MAKERS: dict[str, HarnessMaker] = {
     "shopify": DevstoreMaker(face=Face.SHOPIFY, domain="demo.myshopify.com"),
     "shopify-bulk": DevstoreMaker(
-        face=Face.SHOPIFY, domain="large.myshopify.com", make=partial(ShopifyPlatform, bulk=BULK)
+        face=Face.SHOPIFY, domain="large.myshopify.com", make=partial(ShopifyPlatform, bulk_policy=BULK)
     ),
     "woocommerce-8.2": DevstoreMaker(face=Face.WOOCOMMERCE, domain="old.example", version="8.2"),
     "woocommerce-10.3": DevstoreMaker(face=Face.WOOCOMMERCE, domain="store.example", version="10.3"),
