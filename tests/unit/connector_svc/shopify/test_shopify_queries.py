@@ -67,7 +67,7 @@ def schema() -> GraphQLSchema:
 
 
 class Deprecated(Visitor):
-    """Gathers what a document uses that the schema is going to drop."""
+    """Collects the deprecated fields, arguments and enum values of a document."""
 
     def __init__(self, info: TypeInfo) -> None:
         super().__init__()
@@ -107,13 +107,13 @@ def test_a_query_uses_nothing_deprecated(schema: GraphQLSchema, query: Query, fi
     assert deprecated_in(schema, parse(query.text)) == []
 
 
-def test_the_walk_sees_what_is_deprecated(schema: GraphQLSchema) -> None:
+def test_deprecated_fields_are_found(schema: GraphQLSchema) -> None:
     document = parse("{ products(first: 1) { nodes { bodyHtml } } }")
     assert deprecated_in(schema, document) == ["bodyHtml"]
 
 
 @each_query
-def test_a_query_costs_what_we_foretell_and_never_more_than_shopify_allows(
+def test_a_query_costs_what_we_estimate_and_never_more_than_shopify_allows(
     schema: GraphQLSchema, query: Query, first: int
 ) -> None:
     document = parse(query.text)

@@ -1,4 +1,4 @@
-"""What an incremental pass tells of products that are gone."""
+"""The deletions that an incremental pass reports."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def listed(found: Pass) -> list[str]:
     return [number for batch in found.batches for number in batch.listed_product_ids]
 
 
-async def test_a_deleted_product_is_told_and_all_others_are_listed() -> None:
+async def test_a_deleted_product_is_reported_and_all_others_are_listed() -> None:
     async with devstore(30, specials=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
-        gone = ids_of(catalog)[3]
-        catalog.delete_product(int(gone))
+        deleted_ids = ids_of(catalog)[3]
+        catalog.delete_product(int(deleted_ids))
         found = await fetch(platform, after=earlier())
         assert listed(found) == ids_of(catalog)
-    assert deleted(found) == [gone]
+    assert deleted(found) == [deleted_ids]
     assert found.end.all_listed
     assert found.products == []
 
@@ -46,34 +46,38 @@ async def test_a_full_pass_lists_and_deletes_nothing_by_itself() -> None:
     assert (deleted(found), listed(found), found.end.all_listed) == ([], [], False)
 
 
-async def test_a_large_shop_is_not_listed_but_its_deletions_are_told_when_asking_by_id_confirms_them() -> None:
+async def test_a_large_shop_is_not_listed_but_its_deletions_are_reported_when_requests_by_id_confirm_them() -> (
+    None
+):
     async with devstore(MAX_LISTED_PRODUCTS + 2, specials=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         products = catalog.products()
-        gone, there = str(next(products).id), next(products).id
-        catalog.delete_product(int(gone))
-        catalog.deletions.append(Deletion(product_id=there, title="", at=catalog.deletions[0].at))
+        deleted_ids, existing = str(next(products).id), next(products).id
+        catalog.delete_product(int(deleted_ids))
+        catalog.deletions.append(Deletion(product_id=existing, title="", at=catalog.deletions[0].at))
         found = await fetch(platform, after=earlier())
-    assert (deleted(found), listed(found), found.end.all_listed) == ([gone], [], False)
+    assert (deleted(found), listed(found), found.end.all_listed) == ([deleted_ids], [], False)
 
 
-async def test_an_event_is_not_believed_while_the_product_is_still_there() -> None:
-    """microsoft/BCApps#9313: what was not gone was deleted."""
+async def test_an_event_is_not_trusted_while_the_product_still_exists() -> None:
+    """microsoft/BCApps#9313: a product that still existed was deleted."""
     async with devstore(30, specials=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         product = next(catalog.products())
         catalog.delete_product(product.id)
-        gone = catalog.deletions.pop()
-        catalog.deletions += [gone, *(one_of(catalog, index) for index in (4, 5))]
+        deleted_ids = catalog.deletions.pop()
+        catalog.deletions += [deleted_ids, *(false_event(catalog, index) for index in (4, 5))]
         found = await fetch(platform, after=earlier())
     assert deleted(found) == [str(product.id)]
 
 
-async def test_an_event_and_one_null_are_not_enough_to_call_a_product_gone() -> None:
+async def test_an_event_and_one_null_are_not_enough_to_report_a_product_as_deleted() -> None:
     async with devstore(MAX_LISTED_PRODUCTS + 2, specials=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
-        there = next(catalog.products()).id
-        catalog.deletions.append(Deletion(product_id=there, title="", at=datetime.now(UTC).replace(microsecond=0)))
+        existing = next(catalog.products()).id
+        catalog.deletions.append(
+            Deletion(product_id=existing, title="", at=datetime.now(UTC).replace(microsecond=0))
+        )
         answers = iter([True])
 
         async def null_once(request: web.Request) -> web.StreamResponse | None:
@@ -87,12 +91,12 @@ async def test_an_event_and_one_null_are_not_enough_to_call_a_product_gone() -> 
     assert deleted(found) == []
 
 
-def one_of(catalog: Catalog, index: int) -> Deletion:
+def false_event(catalog: Catalog, index: int) -> Deletion:
     product = list(catalog.products())[index]
     return Deletion(product_id=product.id, title="", at=datetime.now(UTC).replace(microsecond=0))
 
 
-async def test_events_of_before_the_window_are_not_told_again() -> None:
+async def test_events_before_the_window_are_not_reported_again() -> None:
     async with devstore(10, specials=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         catalog.delete_product(int(ids_of(catalog)[0]))
@@ -100,15 +104,15 @@ async def test_events_of_before_the_window_are_not_told_again() -> None:
     assert deleted(found) == []
 
 
-async def test_many_deletions_are_told_page_by_page_and_a_pass_resumes_between_them() -> None:
+async def test_many_deletions_are_reported_page_by_page_and_a_pass_resumes_between_them() -> None:
     async with devstore(620, specials=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         after = earlier()
-        gone = ids_of(catalog)[:300]
-        for number in gone:
+        deleted_ids = ids_of(catalog)[:300]
+        for number in deleted_ids:
             catalog.delete_product(int(number))
         whole = await fetch(platform, after=after)
-        assert deleted(whole) == gone
+        assert deleted(whole) == deleted_ids
         assert listed(whole) == ids_of(catalog)
         assert len([batch for batch in whole.batches if not batch.stock_levels]) == 4
         for index, batch in enumerate(whole.batches):
@@ -120,7 +124,7 @@ async def test_many_deletions_are_told_page_by_page_and_a_pass_resumes_between_t
 
 
 async def test_a_listing_that_is_shorter_than_the_count_allows_no_conclusion() -> None:
-    async def one_too_few(request: web.Request) -> web.StreamResponse | None:
+    async def list_nothing(request: web.Request) -> web.StreamResponse | None:
         asked = await request.json()
         if "ProductIds" not in asked["query"]:
             return None
@@ -128,13 +132,13 @@ async def test_a_listing_that_is_shorter_than_the_count_allows_no_conclusion() -
         return web.json_response(empty, headers={"X-Shopify-API-Version": "2026-10"})
 
     async with devstore(10, specials=False) as (store, platform):
-        store.add_fault(DOMAIN, one_too_few)
+        store.add_fault(DOMAIN, list_nothing)
         found = await fetch(platform, after=earlier())
     assert (listed(found), found.end.all_listed) == ([], False)
 
 
-async def test_a_shop_that_keeps_its_events_from_us_is_still_listed() -> None:
-    async def denied(request: web.Request) -> web.StreamResponse | None:
+async def test_a_shop_that_denies_access_to_events_is_still_listed() -> None:
+    async def deny_events(request: web.Request) -> web.StreamResponse | None:
         asked = await request.json()
         if "ProductDeletions" not in asked["query"]:
             return None
@@ -142,6 +146,6 @@ async def test_a_shop_that_keeps_its_events_from_us_is_still_listed() -> None:
         return web.json_response(refusal, headers={"X-Shopify-API-Version": "2026-10"})
 
     async with devstore(10, specials=False) as (store, platform):
-        store.add_fault(DOMAIN, denied)
+        store.add_fault(DOMAIN, deny_events)
         found = await fetch(platform, after=earlier())
     assert (len(listed(found)), found.end.all_listed) == (10, True)

@@ -1,8 +1,9 @@
-"""A store that errs while its merchant works: a pass that ends has delivered whatever is there."""
+"""A pass over a shop that omits products while they change ends only when it has delivered all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,42 +13,46 @@ from connector_svc.domain.errors import SourceCountMismatch
 from connector_svc.platforms.shopify.read_strategy import ReadStrategy
 from devstore.catalog.catalog import Catalog
 from devstore.spec import VariantShape
-from tests.integration.connector_svc.shopify.bulk_shop import DOMAIN, NEVER, BulkShop, bulk_shop
+from tests.integration.connector_svc.shopify.bulk_shop import DOMAIN, NEVER_BULK, BulkShop, bulk_shop
 from tests.thoroughness import cases
 
 ONE = VariantShape(least=1, most=1)
 PRODUCTS = 300
-Work = Callable[[Catalog], None]
+Change = Callable[[Catalog], None]
+
+
+def shop_read_by(strategy: ReadStrategy, products: int = PRODUCTS) -> AbstractAsyncContextManager[BulkShop]:
+    return bulk_shop(products, specials=False, variants=ONE, policy=NEVER_BULK, strategy=strategy)
 
 
 def delete_first(catalog: Catalog) -> None:
-    """One that has come already, so that the count at the end has room for one that did not."""
+    """Delete a product that was delivered already, so that the count hides one that was not."""
     catalog.delete_product(next(catalog.products()).id)
 
 
 def add_three(catalog: Catalog) -> None:
-    """Behind all others, since ids grow."""
+    """Add products after all others, since ids grow."""
     for _ in range(3):
         catalog.add_product(title="New")
 
 
-def no_work(catalog: Catalog) -> None:
-    """The merchant rests."""
+def no_change(catalog: Catalog) -> None:
+    """Change nothing."""
 
 
 def edit_one(catalog: Catalog) -> None:
-    """It leaves the window of an incremental pass."""
+    """Update a product so that it leaves the window of an incremental pass."""
     product = next(one for one in catalog.products() if one.title == "Changed")
     catalog.update_product(product.id, title="Changed again")
 
 
-def working(shop: BulkShop, work: Work, *operations: bytes) -> None:
-    """The merchant does something each time that products are read."""
+def change_before_each(shop: BulkShop, change: Change, *operations: bytes) -> None:
+    """Apply `change` before each request with one of the operations."""
 
     async def before(request: web.Request) -> None:
         body = await request.read()
         if any(operation in body for operation in operations):
-            work(shop.catalog)
+            change(shop.catalog)
 
     shop.store.add_fault(DOMAIN, before)
 
@@ -57,20 +62,24 @@ def ids_of(catalog: Catalog) -> set[str]:
 
 
 @pytest.mark.parametrize("seed", range(cases(3, in_ci=10)))
-async def test_null_nodes_hide_no_product_behind_deleted_ones(seed: int) -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.IDS) as shop:
+async def test_null_nodes_lose_no_product_while_others_are_deleted(seed: int) -> None:
+    async with bulk_shop(
+        PRODUCTS, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.IDS
+    ) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
         quirks.dice.seed(seed)
         quirks.null_nodes = 0.05
-        working(shop, delete_first, b"ProductsById")
+        change_before_each(shop, delete_first, b"ProductsById")
         found = await shop.fetch(batch=50)
         assert ids_of(shop.catalog) <= set(found.ids)
-        assert len(found.ids) == len(set(found.ids)), "nothing came twice"
+        assert len(found.ids) == len(set(found.ids)), "nothing was delivered twice"
 
 
 @pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
-async def test_null_nodes_hide_no_changed_product_behind_edited_ones(seed: int) -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.IDS) as shop:
+async def test_null_nodes_lose_no_changed_product_while_others_are_edited(seed: int) -> None:
+    async with bulk_shop(
+        PRODUCTS, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.IDS
+    ) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
         quirks.dice.seed(seed)
         after = datetime.now(UTC) - timedelta(minutes=5)
@@ -78,18 +87,20 @@ async def test_null_nodes_hide_no_changed_product_behind_edited_ones(seed: int) 
         for number in changed:
             shop.catalog.update_product(number, title="Changed")
         quirks.null_nodes = 0.05
-        working(shop, edit_one, b"ProductsById")
+        change_before_each(shop, edit_one, b"ProductsById")
         found = await shop.fetch(batch=50, after=after)
         assert set(map(str, changed)) & ids_of(shop.catalog) <= set(found.ids)
 
 
 @pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
-async def test_rows_left_out_of_pages_are_read_by_id_or_the_pass_fails(seed: int) -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.PAGING) as shop:
+async def test_products_omitted_from_pages_are_read_by_id_or_the_pass_fails(seed: int) -> None:
+    async with bulk_shop(
+        PRODUCTS, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.PAGING
+    ) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
         quirks.dice.seed(seed)
         quirks.lost_rows = 0.002
-        working(shop, delete_first, b"ProductPage")
+        change_before_each(shop, delete_first, b"ProductPage")
         try:
             found = await shop.fetch(batch=50)
         except SourceCountMismatch:
@@ -97,13 +108,15 @@ async def test_rows_left_out_of_pages_are_read_by_id_or_the_pass_fails(seed: int
         assert ids_of(shop.catalog) <= set(found.ids)
 
 
-async def test_a_resumed_pass_finds_what_was_lost_before_and_delivers_nothing_twice() -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.PAGING) as shop:
+async def test_a_resumed_pass_finds_what_was_missing_before_and_delivers_nothing_twice() -> None:
+    async with bulk_shop(
+        PRODUCTS, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.PAGING
+    ) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
         quirks.lost_rows = 0.05
         begun = await shop.fetch(batch=50, batches=3)
         quirks.lost_rows = 0.0
-        assert begun.ids != sorted(ids_of(shop.catalog), key=int)[: len(begun.ids)], "some were left out"
+        assert begun.ids != sorted(ids_of(shop.catalog), key=int)[: len(begun.ids)], "some were omitted"
         for number in begun.ids[:20]:
             shop.catalog.delete_product(int(number))
         rest = await shop.fetch(batch=50, checkpoint=begun.batches[-1].checkpoint)
@@ -111,12 +124,14 @@ async def test_a_resumed_pass_finds_what_was_lost_before_and_delivers_nothing_tw
         assert len(begun.ids) + len(rest.ids) == len({*begun.ids, *rest.ids})
 
 
-async def test_a_resumed_pass_delivers_no_product_twice_that_was_made_while_it_ran() -> None:
-    async with bulk_shop(20, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.PAGING) as shop:
+async def test_a_resumed_pass_delivers_no_product_twice_that_was_created_during_the_pass() -> None:
+    async with bulk_shop(
+        20, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.PAGING
+    ) as shop:
         last = max(map(int, ids_of(shop.catalog)))
         deleting, adding = iter((delete_first,)), iter((add_three,))
-        working(shop, lambda catalog: next(deleting, no_work)(catalog), b"ProductPage")
-        working(shop, lambda catalog: next(adding, no_work)(catalog), b"ProductIds")
+        change_before_each(shop, lambda catalog: next(deleting, no_change)(catalog), b"ProductPage")
+        change_before_each(shop, lambda catalog: next(adding, no_change)(catalog), b"ProductIds")
         whole = await shop.fetch(batch=2)
         late = next(n for n, batch in enumerate(whole.batches) if any(int(p.id) > last for p in batch.products))
         came = [product.id for batch in whole.batches[: late + 1] for product in batch.products]
@@ -125,8 +140,10 @@ async def test_a_resumed_pass_delivers_no_product_twice_that_was_made_while_it_r
         assert rest.end.emitted_count == whole.end.emitted_count == len(whole.ids)
 
 
-async def test_a_resumed_pass_in_which_much_was_deleted_is_read_anew() -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.PAGING) as shop:
+async def test_a_resumed_pass_in_which_much_was_deleted_is_restarted() -> None:
+    async with bulk_shop(
+        PRODUCTS, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.PAGING
+    ) as shop:
         begun = await shop.fetch(batch=50, batches=5)
         for number in begun.ids[:245]:
             shop.catalog.delete_product(int(number))
@@ -135,18 +152,20 @@ async def test_a_resumed_pass_in_which_much_was_deleted_is_read_anew() -> None:
         assert rest.end.source_count == len(ids_of(shop.catalog)) == 55
 
 
-async def test_products_that_a_bulk_file_lacks_are_not_hidden_behind_deleted_ones() -> None:
+async def test_products_missing_from_a_bulk_file_are_found_while_others_are_deleted() -> None:
     async with bulk_shop(PRODUCTS, specials=False, variants=ONE) as shop:
         shop.jobs.switches.loses_every = 100
         begun = await shop.fetch(batches=1)
         for _ in range(cases(2, in_ci=5)):
             delete_first(shop.catalog)
         rest = await shop.fetch(checkpoint=begun.batches[0].checkpoint)
-        assert shop.asked("ProductIds") > 0
+        assert shop.call_count("ProductIds") > 0
         assert ids_of(shop.catalog) <= set(rest.ids)
 
 
-async def test_a_quiet_pass_asks_for_no_listing() -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=ReadStrategy.PAGING) as shop:
+async def test_a_pass_without_changes_requests_no_listing() -> None:
+    async with bulk_shop(
+        PRODUCTS, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.PAGING
+    ) as shop:
         await shop.fetch()
-        assert shop.asked("ProductIds") == 0
+        assert shop.call_count("ProductIds") == 0

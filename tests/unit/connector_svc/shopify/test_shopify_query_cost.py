@@ -1,4 +1,4 @@
-"""The foretold cost is the recorded one; see the cost rule in `connector_svc.platforms.shopify.query_cost`."""
+"""The estimated cost equals the recorded one; the rule is in `connector_svc.platforms.shopify.query_cost`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ VECTORS = [
 
 
 @pytest.mark.parametrize(("query", "cost"), VECTORS)
-def test_a_query_is_foretold_to_cost_what_was_recorded(query: str, cost: int) -> None:
+def test_the_estimated_cost_is_the_recorded_cost(query: str, cost: int) -> None:
     assert requested_cost(query) == cost
 
 
@@ -66,7 +66,7 @@ def test_a_page_pays_for_the_logarithm_of_its_size(first: int, times: int) -> No
     assert multiplier(first) == times
 
 
-def test_the_size_of_a_page_comes_from_its_variable() -> None:
+def test_the_page_size_is_read_from_its_variable() -> None:
     query = "query P($first: Int!) { products(first: $first) { nodes { id } } }"
     assert [requested_cost(query, {"first": first}) for first in (1, 50, 250)] == [3, 9, 13]
 

@@ -1,4 +1,4 @@
-"""Shopify's silent traps, each sprung by a switch of the devstore."""
+"""Quirks of Shopify that cause silent errors, each enabled by a switch of the devstore."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_scopes_are_checked_before_the_first_page() -> None:
     assert caught.value.metadata["missing"] == "read_products"
 
 
-async def test_cursors_that_expire_in_any_listing_cost_nothing() -> None:
+async def test_expired_cursors_in_any_listing_lose_nothing() -> None:
     async with devstore(620, specials=False, variants=VariantShape(least=1, most=1)) as (store, platform):
         catalog = store.catalog(DOMAIN)
         after = datetime.now(UTC) - timedelta(minutes=5)
@@ -41,14 +41,18 @@ async def test_cursors_that_expire_in_any_listing_cost_nothing() -> None:
         found = await fetch(platform, after=after)
         assert quirks.cursors_expire == 0
         assert pages == [2]
-    told = [(batch.listed_product_ids, batch.deleted_product_ids, batch.stock_levels) for batch in found.batches]
-    assert told == [(one.listed_product_ids, one.deleted_product_ids, one.stock_levels) for one in whole.batches]
+    reported = [
+        (batch.listed_product_ids, batch.deleted_product_ids, batch.stock_levels) for batch in found.batches
+    ]
+    assert reported == [
+        (one.listed_product_ids, one.deleted_product_ids, one.stock_levels) for one in whole.batches
+    ]
     assert found.end == whole.end
 
 
-@pytest.mark.parametrize(("own_scope", "weighs"), [(False, True), (True, False)])
+@pytest.mark.parametrize(("own_scope", "reads_inventory"), [(False, True), (True, False)])
 async def test_inventory_items_are_read_with_read_products_alone_unless_the_shop_refuses(
-    own_scope: bool, weighs: bool
+    own_scope: bool, reads_inventory: bool
 ) -> None:
     async with devstore(40) as (store, platform):
         quirks = store.shopify(DOMAIN).quirks
@@ -56,12 +60,12 @@ async def test_inventory_items_are_read_with_read_products_alone_unless_the_shop
         found = await fetch(platform)
     assert len(found.products) == 40
     untracked = only_variant(found.products, store.catalog(DOMAIN), "untracked")
-    assert (untracked.stock_quantity is None, untracked.weight is not None) == (weighs, weighs)
+    assert (untracked.stock_quantity is None, untracked.weight is not None) == (reads_inventory, reads_inventory)
     assert bool(found.header.shop_info.notes) is own_scope
 
 
-async def test_a_version_that_came_after_ours_is_told_and_lets_nothing_be_deleted() -> None:
-    """airbyte#34333, PostHog PR #95585: a sunset changes data without a word."""
+async def test_a_newer_api_version_is_reported_and_forbids_deletions() -> None:
+    """airbyte#34333, PostHog PR #95585: the sunset of an API version changes data silently."""
     async with devstore(5, specials=False) as (store, platform):
         store.shopify(DOMAIN).quirks.served_version = "2027-01"
         found = await fetch(platform)
@@ -69,14 +73,14 @@ async def test_a_version_that_came_after_ours_is_told_and_lets_nothing_be_delete
     assert "2027-01" in found.end.warnings[0]
 
 
-async def test_a_version_that_came_before_ours_is_refused() -> None:
+async def test_an_older_api_version_is_rejected() -> None:
     async with devstore(5, specials=False) as (store, platform):
         store.shopify(DOMAIN).quirks.served_version = "2026-01"
         with pytest.raises(SourceQueryRefused, match="2026-01"):
             await fetch(platform)
 
 
-async def test_a_shop_that_calls_itself_otherwise_is_not_read() -> None:
+async def test_a_shop_with_another_domain_is_not_read() -> None:
     async with devstore(5, specials=False) as (store, platform):
         store.shopify(DOMAIN).quirks.myshopify_domain = "renamed.myshopify.com"
         with pytest.raises(SourceRedirected) as caught:
@@ -84,7 +88,7 @@ async def test_a_shop_that_calls_itself_otherwise_is_not_read() -> None:
     assert caught.value.metadata["actual_domain"] == "renamed.myshopify.com"
 
 
-async def test_stock_is_the_variants_own_while_shopifys_totals_lag() -> None:
+async def test_stock_comes_from_the_variants_while_shopifys_totals_lag() -> None:
     async with devstore(5, specials=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         store.shopify(DOMAIN).quirks.totals_lag = True
@@ -104,8 +108,8 @@ async def test_a_filter_that_shopify_ignores_is_an_error_and_not_all_products(se
             await shop.client.call(PRODUCT_IDS, {"first": 5, "after": None, "query": search})
 
 
-def test_times_in_searches_are_quoted_and_in_utc() -> None:
-    """airbyte PR #19492: Shopify cuts an unquoted time and reads it in the shop's zone."""
+def test_times_in_search_filters_are_quoted_and_in_utc() -> None:
+    """airbyte PR #19492: Shopify cuts an unquoted time and reads it in the shop's time zone."""
     after = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
     until = after.astimezone().replace(microsecond=5) + timedelta(hours=1)
     assert updated_between(after, until) == (

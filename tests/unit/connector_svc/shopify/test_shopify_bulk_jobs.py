@@ -1,4 +1,4 @@
-"""The texts about bulk operations, against the genuine schema and the rules of bulk."""
+"""Queries of bulk operations, against Shopify's published schema and the rules of bulk operations."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from connector_svc.platforms.shopify.queries import Query, product_page
 from devstore.shopify.bulk_rules import faults_of
 from devstore.shopify.schema import admin_schema
 
-each_text = pytest.mark.parametrize("inventory", [True, False])
+with_and_without_inventory = pytest.mark.parametrize("inventory", [True, False])
 
 
-@each_text
-def test_the_query_keeps_the_rules_of_bulk(inventory: bool) -> None:
+@with_and_without_inventory
+def test_the_bulk_query_follows_the_rules_of_bulk_operations(inventory: bool) -> None:
     assert faults_of(admin_schema(), bulk_products(inventory=inventory, marker="m")) == []
 
 
 @pytest.mark.parametrize("query", [RUN_BULK_JOB, BULK_JOB, CANCEL_BULK_JOB], ids=lambda query: str(query.name))
-def test_the_calls_follow_the_schema(query: Query) -> None:
+def test_bulk_job_queries_follow_the_schema(query: Query) -> None:
     assert validate(admin_schema(), parse(query.text)) == []
 
 
-@each_text
-def test_bulk_asks_for_every_field_that_a_page_asks_for(inventory: bool) -> None:
+@with_and_without_inventory
+def test_the_bulk_query_selects_every_field_of_a_page(inventory: bool) -> None:
     paged = set(re.findall(r"\b[a-z]\w*", product_page(inventory=inventory).text))
-    asked = set(re.findall(r"\b[a-z]\w*", bulk_products(inventory=inventory, marker="")))
+    bulk = set(re.findall(r"\b[a-z]\w*", bulk_products(inventory=inventory, marker="")))
     frame = {"query", "first", "after", "nodes", "pageInfo", "hasNextPage", "endCursor", "fragment", "media_type"}
-    assert paged - asked - frame == set()
+    assert paged - bulk - frame == set()
 
 
-def test_inventory_is_asked_for_only_with_the_scope() -> None:
+def test_inventory_is_selected_only_with_the_scope() -> None:
     assert "inventoryItem" in bulk_products(inventory=True, marker="m")
     assert "inventoryItem" not in bulk_products(inventory=False, marker="m")
 
 
-def test_a_job_is_started_once_only() -> None:
+def test_starting_a_job_is_never_repeated() -> None:
     assert not RUN_BULK_JOB.idempotent
     assert BULK_JOB.idempotent
     assert "groupObjects: false" in RUN_BULK_JOB.text

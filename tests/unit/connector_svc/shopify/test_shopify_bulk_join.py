@@ -1,4 +1,4 @@
-"""Rows of a bulk result, joined on disk."""
+"""Downloading, checking and joining the rows of a bulk result."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from connector_svc.platforms.shopify.bulk_join import BulkJoin, InvalidRow, JoinedProduct
-from connector_svc.platforms.shopify.bulk_reader import is_provably_complete, record_from
-from connector_svc.platforms.shopify.bulk_result import BulkReadFailed, ExpectedCounts, OpenFile, filled
+from connector_svc.platforms.shopify.bulk_reader import is_provably_complete, to_bulk_record
+from connector_svc.platforms.shopify.bulk_result import BulkReadFailed, ExpectedCounts, OpenFile, download_rows
 from tests.unit.connector_svc.shopify.nodes_json import Json
 
 MIB = 1024 * 1024
@@ -67,16 +67,16 @@ def line(row: Json) -> bytes:
     return json.dumps(row).encode()
 
 
-def spilled(*rows: Json, after: int = 0) -> list[JoinedProduct]:
-    spill = BulkJoin(after=after)
-    spill.add(map(line, rows))
-    found = spill.page(after, most=250, most_bytes=MIB)
-    spill.close()
+def joined(*rows: Json, after: int = 0) -> list[JoinedProduct]:
+    join = BulkJoin(after=after)
+    join.add(map(line, rows))
+    found = join.page(after, max_products=250, max_bytes=MIB)
+    join.close()
     return found
 
 
-def test_children_are_joined_by_parent_wherever_they_stand_and_products_come_in_the_order_of_ids() -> None:
-    wholes = spilled(
+def test_children_are_joined_by_parent_at_any_position_and_products_are_in_id_order() -> None:
+    products = joined(
         product(2, media=1),
         product(1, variants=2),
         variant(21, 2),
@@ -85,7 +85,7 @@ def test_children_are_joined_by_parent_wherever_they_stand_and_products_come_in_
         variant(12, 1),
         medium(5, "ProductVariant/21"),
     )
-    one, two = (record_from(whole).product for whole in wholes)
+    one, two = (to_bulk_record(joined_product).product for joined_product in products)
     assert one
     assert two
     assert [variant.id for variant in one.variants] == ["11", "12"]
@@ -94,29 +94,31 @@ def test_children_are_joined_by_parent_wherever_they_stand_and_products_come_in_
     assert two.variants[0].image.id == two.images[0].id == "5"
 
 
-def test_a_variant_shows_the_first_of_its_media() -> None:
+def test_the_image_of_a_variant_is_its_first_medium() -> None:
     rows = [product(1, media=2), variant(11, 1), medium(6, "ProductVariant/11"), medium(5, "ProductVariant/11")]
-    [whole] = spilled(*rows, medium(5, "Product/1"), medium(6, "Product/1"))
-    found = record_from(whole).product
+    [joined_product] = joined(*rows, medium(5, "Product/1"), medium(6, "Product/1"))
+    found = to_bulk_record(joined_product).product
     assert found
     assert found.variants[0].image
     assert found.variants[0].image.id == "6"
 
 
-def test_media_that_are_no_images_are_counted_and_not_shown() -> None:
-    [whole] = spilled(product(1, media=2), variant(11, 1), medium(5, "Product/1", "Video"), medium(6, "Product/1"))
-    record = record_from(whole)
+def test_media_that_are_not_images_are_counted_but_not_delivered() -> None:
+    [joined_product] = joined(
+        product(1, media=2), variant(11, 1), medium(5, "Product/1", "Video"), medium(6, "Product/1")
+    )
+    record = to_bulk_record(joined_product)
     assert record.product
     assert [image.id for image in record.product.images] == ["6"]
-    assert not record.needs_second_look
+    assert not record.needs_reread
 
 
-def test_what_was_stored_before_is_not_kept_again() -> None:
+def test_rows_up_to_the_last_delivered_id_are_not_stored() -> None:
     rows = [product(1), product(2), variant(11, 1), variant(21, 2), medium(5, "Product/1")]
-    spill = BulkJoin(after=1)
-    spill.add(map(line, rows))
-    assert (spill.kept, spill.highest, spill.rows, spill.roots) == (1, 2, 5, 2)
-    spill.close()
+    join = BulkJoin(after=1)
+    join.add(map(line, rows))
+    assert (join.product_count, join.last_product_id, join.rows, join.root_rows) == (1, 2, 5, 2)
+    join.close()
 
 
 @pytest.mark.parametrize(
@@ -128,46 +130,46 @@ def test_what_was_stored_before_is_not_kept_again() -> None:
         [product(1, variants=2), variant(11, 1), variant(12, 1, id=7)],
         [{**product(1), "mediaCount": "none"}, variant(11, 1)],
     ],
-    ids=["variants", "media", "a variant without id", "an id that is no text", "no count"],
+    ids=["variants", "media", "a variant without id", "an id that is not a string", "no count"],
 )
-def test_a_product_whose_counts_do_not_agree_is_looked_at_again(rows: list[Json]) -> None:
-    [whole] = spilled(*rows)
-    record = record_from(whole)
-    assert record.needs_second_look
-    assert not is_provably_complete(whole, record)
+def test_a_product_whose_counts_disagree_needs_a_reread(rows: list[Json]) -> None:
+    [joined_product] = joined(*rows)
+    record = to_bulk_record(joined_product)
+    assert record.needs_reread
+    assert not is_provably_complete(joined_product, record)
 
 
-def test_a_product_is_proven_whole_by_its_counts_and_the_images_of_all_its_variants() -> None:
+def test_a_product_is_provably_complete_by_its_counts_and_the_images_of_all_its_variants() -> None:
     plain = [product(1), variant(11, 1)]
     shown = [product(1, media=1), variant(11, 1), medium(5, "Product/1")]
     for rows, proven in ((plain, True), (shown, False), ([*shown, medium(5, "ProductVariant/11")], True)):
-        [whole] = spilled(*rows)
-        assert is_provably_complete(whole, record_from(whole)) is proven
+        [joined_product] = joined(*rows)
+        assert is_provably_complete(joined_product, to_bulk_record(joined_product)) is proven
 
 
 def test_a_product_that_does_not_follow_the_schema_is_rejected_alone() -> None:
-    broken, whole = spilled({**product(1), "title": 7}, variant(11, 1), product(2), variant(21, 2))
-    record = record_from(broken)
+    invalid, valid = joined({**product(1), "title": 7}, variant(11, 1), product(2), variant(21, 2))
+    record = to_bulk_record(invalid)
     assert record.product is None
     assert (record.issues[0].product_id, record.issues[0].field) == ("1", "title")
-    assert record_from(whole).product
+    assert to_bulk_record(valid).product
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b"7", b'{"title":"x"}', b'{"id":"gid://shopify/Shop/1"}', b"\xff"])
-def test_a_row_that_nobody_can_place_makes_the_file_unusable(text: bytes) -> None:
-    spill = BulkJoin(after=0)
+def test_a_row_without_a_usable_id_or_parent_makes_the_file_invalid(text: bytes) -> None:
+    join = BulkJoin(after=0)
     with pytest.raises(InvalidRow):
-        spill.add([text])
-    spill.close()
+        join.add([text])
+    join.close()
 
 
-def test_a_page_ends_at_its_bounds() -> None:
-    spill = BulkJoin(after=0)
-    spill.add(line(row) for number in range(1, 21) for row in (product(number), variant(number, number)))
-    assert [whole.number for whole in spill.page(0, most=3, most_bytes=MIB)] == [1, 2, 3]
-    assert [whole.number for whole in spill.page(3, most=250, most_bytes=1)] == [4]
-    assert spill.page(20, most=250, most_bytes=MIB) == []
-    spill.close()
+def test_a_page_ends_at_its_limits() -> None:
+    join = BulkJoin(after=0)
+    join.add(line(row) for number in range(1, 21) for row in (product(number), variant(number, number)))
+    assert [product.product_id for product in join.page(0, max_products=3, max_bytes=MIB)] == [1, 2, 3]
+    assert [product.product_id for product in join.page(3, max_products=250, max_bytes=1)] == [4]
+    assert join.page(20, max_products=250, max_bytes=MIB) == []
+    join.close()
 
 
 def chunks_of(body: bytes, size: int = 100) -> OpenFile:
@@ -179,18 +181,18 @@ def chunks_of(body: bytes, size: int = 100) -> OpenFile:
 
 
 async def load(body: bytes, expected: ExpectedCounts) -> tuple[int, int]:
-    spill = await filled(chunks_of(body), expected, after=0, on_progress=lambda products, size: None)
-    counts = spill.rows, spill.roots
-    spill.close()
+    join = await download_rows(chunks_of(body), expected, after=0, on_progress=lambda products, size: None)
+    counts = join.rows, join.root_rows
+    join.close()
     return counts
 
 
 BODY = b"\n".join(line(row) for row in (product(1), variant(11, 1), product(2), variant(21, 2))) + b"\n"
 
 
-async def test_rows_are_cut_from_pieces_of_any_size_with_or_without_a_last_newline() -> None:
+async def test_rows_are_split_from_chunks_of_any_size_with_or_without_a_final_newline() -> None:
     for body in (BODY, BODY.rstrip(), BODY.replace(b"\n", b"\r\n"), BODY + b"\n"):
-        assert await load(body, ExpectedCounts(rows=4, roots=2)) == (4, 2)
+        assert await load(body, ExpectedCounts(rows=4, root_rows=2)) == (4, 2)
 
 
 @pytest.mark.parametrize(
@@ -198,40 +200,38 @@ async def test_rows_are_cut_from_pieces_of_any_size_with_or_without_a_last_newli
     [
         (BODY[:-10], ExpectedCounts(), "within a row"),
         (BODY, ExpectedCounts(rows=5), "4 of 5 rows"),
-        (BODY, ExpectedCounts(roots=3), "2 of 3 products"),
-        (BODY, ExpectedCounts(size=len(BODY) + 1), "bytes"),
+        (BODY, ExpectedCounts(root_rows=3), "2 of 3 products"),
+        (BODY, ExpectedCounts(size_bytes=len(BODY) + 1), "bytes"),
         (b"<html>no</html>\n", ExpectedCounts(), "InvalidRow"),
     ],
     ids=["cut", "rows", "products", "bytes", "html"],
 )
-async def test_a_file_that_is_not_whole_is_never_taken_for_one(
-    body: bytes, expected: ExpectedCounts, text: str
-) -> None:
+async def test_a_truncated_file_is_never_accepted(body: bytes, expected: ExpectedCounts, text: str) -> None:
     with pytest.raises(BulkReadFailed, match=text):
         await load(body, expected)
 
 
-async def test_a_file_that_came_short_once_is_loaded_again() -> None:
+async def test_a_file_that_was_truncated_once_is_downloaded_again() -> None:
     bodies = [BODY[:-10], BODY]
-    spill = await filled(
+    join = await download_rows(
         lambda: chunks_of(bodies.pop(0))(),
         ExpectedCounts(rows=4),
         after=0,
         on_progress=lambda products, size: None,
     )
-    assert (spill.rows, bodies) == (4, [])
-    spill.close()
+    assert (join.rows, bodies) == (4, [])
+    join.close()
 
 
-def resident() -> int:
+def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def large_file(products: int) -> Iterator[bytes]:
-    """All products first, then their variants: every child is as far from its parent as can be."""
-    filling = "x" * 400
+    """Yield all products first, then their variants: every child is as far from its parent as possible."""
+    description = "x" * 400
     for number in range(1, products + 1):
-        yield line({**product(number, variants=4), "descriptionHtml": filling}) + b"\n"
+        yield line({**product(number, variants=4), "descriptionHtml": description}) + b"\n"
     for number in range(1, 4 * products + 1):
         yield line(variant(number, (number - 1) // 4 + 1)) + b"\n"
 
@@ -246,17 +246,20 @@ async def test_memory_does_not_grow_with_the_file() -> None:
                 buffer.clear()
         yield bytes(buffer)
 
-    before, received, most = resident(), 0, 0
+    before, received, highest = resident_bytes(), 0, 0
 
     def on_progress(products: int, size: int) -> None:
-        nonlocal received, most
-        received, most = size, max(most, resident())
+        nonlocal received, highest
+        received, highest = size, max(highest, resident_bytes())
 
-    spill = await filled(chunks, ExpectedCounts(rows=150_000, roots=30_000), after=0, on_progress=on_progress)
+    join = await download_rows(
+        chunks, ExpectedCounts(rows=150_000, root_rows=30_000), after=0, on_progress=on_progress
+    )
     products, after = 0, 0
-    while page := spill.page(after, most=250, most_bytes=2 * MIB):
-        after, products, most = page[-1].number, products + len(page), max(most, resident())
-    spill.close()
+    while page := join.page(after, max_products=250, max_bytes=2 * MIB):
+        after, products = page[-1].product_id, products + len(page)
+        highest = max(highest, resident_bytes())
+    join.close()
     assert products == 30_000
     assert received > 60 * MIB
-    assert most - before < 30 * MIB
+    assert highest - before < 30 * MIB

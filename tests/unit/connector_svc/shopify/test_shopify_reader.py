@@ -29,7 +29,7 @@ def shop_of(count: int, variants: int = 1) -> FakeAdmin:
     return FakeAdmin(products=[product_node(number, variants) for number in range(1, count + 1)])
 
 
-async def test_a_header_tells_the_shop_and_the_platforms_clock() -> None:
+async def test_the_header_has_the_shop_info_and_the_platforms_time() -> None:
     async with reading(shop_of(3, 2)) as shop:
         header = (await shop.read()).header
     assert (header.shop_info.currency_code, header.shop_info.platform_shop_id, header.shop_info.shop_name) == (
@@ -51,7 +51,7 @@ async def test_an_empty_shop_has_a_header_and_an_end() -> None:
     assert (found.end.source_count, found.end.emitted_count, found.end.emitted_item_count) == (0, 0, 0)
 
 
-async def test_every_product_comes_once_in_the_order_of_ids() -> None:
+async def test_every_product_is_delivered_once_in_id_order() -> None:
     async with reading(shop_of(23, 2)) as shop:
         found = await shop.read(batch=5)
     assert found.ids == [str(number) for number in range(1, 24)]
@@ -60,18 +60,18 @@ async def test_every_product_comes_once_in_the_order_of_ids() -> None:
     assert found.end.warnings == ()
 
 
-async def test_a_pass_that_goes_on_from_any_checkpoint_delivers_the_rest_and_the_same_end() -> None:
+async def test_a_pass_resumed_from_any_checkpoint_delivers_the_rest_and_the_same_end() -> None:
     async with reading(shop_of(9, 2)) as shop:
         whole = await shop.read(batch=2)
         for index, batch in enumerate(whole.batches):
             rest = await shop.read(batch=2, checkpoint=batch.checkpoint)
             assert rest.header.resumed
             assert rest.ids == whole.ids[2 * (index + 1) :]
-            assert rest.issues == [], "nothing is asked for twice"
+            assert rest.issues == [], "no product is reported as a duplicate"
             assert rest.end == whole.end
 
 
-async def test_a_checkpoint_outlives_the_product_it_stands_behind_and_keeps_watermark_and_estimates() -> None:
+async def test_a_checkpoint_outlives_its_last_product_and_keeps_watermark_and_estimates() -> None:
     admin = shop_of(9)
     async with reading(admin) as shop:
         first = (await shop.read(batch=3)).batches[0]
@@ -84,7 +84,7 @@ async def test_a_checkpoint_outlives_the_product_it_stands_behind_and_keeps_wate
     assert rest.header.watermark == NOON
 
 
-async def test_foreign_and_outdated_checkpoints_are_told_apart() -> None:
+async def test_foreign_and_outdated_checkpoints_are_distinguished() -> None:
     async with reading(shop_of(3)) as shop:
         batch = (await shop.read()).batches[0]
         with pytest.raises(CheckpointInvalid):
@@ -96,21 +96,21 @@ async def test_foreign_and_outdated_checkpoints_are_told_apart() -> None:
             await anext(shop.platform.fetch(request, on_wait=shop.waits.append))
 
 
-async def test_the_next_page_is_asked_for_while_the_current_one_is_consumed_and_no_further() -> None:
+async def test_only_the_next_page_is_prefetched_while_the_current_one_is_consumed() -> None:
     admin = shop_of(8)
     async with reading(admin) as shop:
         events = shop.platform.fetch(FetchRequest(shop=SHOP, max_batch_products=2), on_wait=shop.waits.append)
         await anext(events)
         await anext(events)
         for _ in range(3):
-            # Whatever was asked for before this call would have arrived with it.
+            # Whatever was requested before this call would have arrived before it.
             await shop.platform.check(SHOP)
         assert admin.count("ProductPage") == 2
         await events.aclose()
-    assert admin.most_running == 1
+    assert admin.max_running == 1
 
 
-async def test_closing_a_pass_ends_the_load_ahead() -> None:
+async def test_closing_a_pass_cancels_the_prefetch() -> None:
     admin = shop_of(8)
     async with reading(admin) as shop:
         before = asyncio.all_tasks()
@@ -122,7 +122,7 @@ async def test_closing_a_pass_ends_the_load_ahead() -> None:
     assert left == set()
 
 
-async def test_products_made_while_we_read_are_found_behind_the_last_one() -> None:
+async def test_products_created_during_the_pass_are_found_after_the_last_one() -> None:
     admin = shop_of(4)
 
     def grow(operation: str, variables: Json, body: Json) -> None:
@@ -136,7 +136,7 @@ async def test_products_made_while_we_read_are_found_behind_the_last_one() -> No
     assert (found.end.source_count, found.end.emitted_count) == (7, 7)
 
 
-async def test_a_pass_that_falls_short_of_the_platforms_count_fails() -> None:
+async def test_a_pass_with_fewer_products_than_shopify_counts_fails() -> None:
     admin = shop_of(4)
     admin.phantom_products = 1
     async with reading(admin) as shop:
@@ -144,10 +144,10 @@ async def test_a_pass_that_falls_short_of_the_platforms_count_fails() -> None:
             await shop.read()
     assert failure.value.metadata["expected"] == "5"
     assert failure.value.metadata["received"] == "4"
-    assert admin.count("ProductPage") == 2, "it looked again before it gave up"
+    assert admin.count("ProductPage") == 2, "it read again before it failed"
 
 
-async def test_products_deleted_while_we_read_do_not_make_a_pass_fail() -> None:
+async def test_products_deleted_during_the_pass_do_not_fail_it() -> None:
     admin = shop_of(6)
 
     def shrink(operation: str, variables: Json, body: Json) -> None:
@@ -177,7 +177,7 @@ async def test_an_incremental_pass_reads_what_changed_within_its_window() -> Non
     assert pages[0]["query"] == "updated_at:>='2026-11-10T00:00:00Z' AND updated_at:<='2026-11-20T10:00:00Z'"
 
 
-async def test_a_filter_that_shopify_ignores_ends_the_pass() -> None:
+async def test_a_filter_that_shopify_ignores_fails_the_pass() -> None:
     warning = {"path": ["products"], "warnings": [{"field": "updated_at", "code": "invalid_field"}]}
     admin = shop_of(2)
 
@@ -191,7 +191,7 @@ async def test_a_filter_that_shopify_ignores_ends_the_pass() -> None:
             await shop.read(after=NOON)
 
 
-async def test_a_page_that_repeats_does_not_loop_for_ever() -> None:
+async def test_a_page_that_repeats_does_not_loop_forever() -> None:
     admin = shop_of(4)
 
     def repeat(operation: str, variables: Json, body: Json) -> None:
@@ -204,7 +204,7 @@ async def test_a_page_that_repeats_does_not_loop_for_ever() -> None:
             await shop.read(batch=2)
 
 
-async def test_a_product_that_comes_again_is_told_and_not_delivered_twice() -> None:
+async def test_a_duplicate_product_is_reported_and_not_delivered_twice() -> None:
     admin = shop_of(4)
 
     def overlap(operation: str, variables: Json, body: Json) -> None:
@@ -221,26 +221,26 @@ async def test_a_product_that_comes_again_is_told_and_not_delivered_twice() -> N
     assert (found.end.emitted_count, found.end.rejected_count) == (4, 0)
 
 
-async def test_a_product_set_aside_counts_and_the_pass_goes_on() -> None:
+async def test_a_rejected_product_is_counted_and_the_pass_continues() -> None:
     admin = shop_of(4)
     admin.products[3]["title"] = None
     async with reading(admin) as shop:
         found = await shop.read(batch=3)
-        again = await shop.read(batch=3, checkpoint=found.batches[-1].checkpoint)
+        resumed = await shop.read(batch=3, checkpoint=found.batches[-1].checkpoint)
     assert found.ids == ["1", "2", "3"]
     assert (found.end.emitted_count, found.end.rejected_count, found.end.source_count) == (3, 1, 4)
     assert [issue.product_id for issue in found.issues] == ["4"]
-    assert again.events[1:] == [found.end], "an issue is not told twice after a resume"
+    assert resumed.events[1:] == [found.end], "an issue is not reported twice after a resume"
 
 
-async def test_a_record_without_an_id_makes_deletions_unsafe_also_after_a_resume() -> None:
+async def test_a_record_without_an_id_makes_deletions_unsafe_even_after_a_resume() -> None:
     admin = shop_of(3)
 
-    def spoil(operation: str, variables: Json, body: Json) -> None:
+    def remove_id(operation: str, variables: Json, body: Json) -> None:
         for node in body["data"].get("products", {"nodes": []})["nodes"][:1]:
             node["id"] = "?"
 
-    admin.on_reply = spoil
+    admin.on_reply = remove_id
     async with reading(admin) as shop:
         found = await shop.read()
         rest = await shop.read(checkpoint=found.batches[0].checkpoint)
@@ -248,7 +248,7 @@ async def test_a_record_without_an_id_makes_deletions_unsafe_also_after_a_resume
     assert rest.end.warnings == found.end.warnings
 
 
-async def test_batches_stay_below_a_message_whatever_the_descriptions() -> None:
+async def test_batches_stay_below_the_message_limit_with_long_descriptions() -> None:
     admin = FakeAdmin(products=[product_node(number, descriptionHtml="ü" * 30_000) for number in range(1, 31)])
     async with reading(admin, max_body=8_000_000) as shop:
         found = await shop.read()
@@ -259,7 +259,7 @@ async def test_batches_stay_below_a_message_whatever_the_descriptions() -> None:
     assert len(found.batches) > 1
 
 
-async def test_images_behind_the_pages_list_are_looked_up_whether_or_not_a_variant_shows_them() -> None:
+async def test_images_beyond_the_pages_media_limit_are_read_whether_or_not_a_variant_uses_them() -> None:
     own = {"nodes": [{"id": "gid://shopify/MediaImage/60"}]}
     images = [image_node(number) for number in range(1, 61)]
     product = product_node(1, media={"nodes": images, "pageInfo": {"hasNextPage": False}})
@@ -287,12 +287,12 @@ def test_an_error_without_a_code_is_still_an_error() -> None:
 
 
 class LaggingAdmin(FakeAdmin):
-    """A search sees a product only some time after it was made; lists and counts without one see it at once."""
+    """A search finds a product only some time after its creation; lists and counts without one find it at once."""
 
     unindexed: frozenset[str] = frozenset()
 
-    def _found(self, query: str | None) -> list[Json]:
-        found = super()._found(query)
+    def _search(self, query: str | None) -> list[Json]:
+        found = super()._search(query)
         return [node for node in found if node["id"] not in self.unindexed] if query else found
 
 
@@ -308,7 +308,7 @@ async def test_a_resumed_pass_does_not_wait_for_a_product_that_the_index_does_no
     assert rest.end.source_count == 9
 
 
-async def test_a_pass_whose_pages_end_too_early_goes_on_by_ids() -> None:
+async def test_a_pass_whose_pages_end_too_early_continues_by_ids() -> None:
     admin = shop_of(20)
 
     def end(operation: str, variables: Json, body: Json) -> None:
@@ -323,7 +323,7 @@ async def test_a_pass_whose_pages_end_too_early_goes_on_by_ids() -> None:
 
 
 @pytest.mark.parametrize("after", [None, datetime(2026, 1, 1, tzinfo=UTC)])
-async def test_a_pass_during_which_the_currency_changes_does_not_end(after: datetime | None) -> None:
+async def test_a_pass_during_which_the_currency_changes_fails(after: datetime | None) -> None:
     admin = shop_of(9)
 
     def change(operation: str, variables: Json, body: Json) -> None:
@@ -337,7 +337,7 @@ async def test_a_pass_during_which_the_currency_changes_does_not_end(after: date
     assert (failure.value.metadata["expected"], failure.value.metadata["received"]) == ("EUR", "USD")
 
 
-async def test_a_pass_does_not_go_on_in_another_currency_than_it_began() -> None:
+async def test_a_pass_is_not_resumed_in_another_currency() -> None:
     admin = shop_of(9)
     async with reading(admin) as shop:
         first = (await shop.read(batch=3)).batches[0]
@@ -346,8 +346,8 @@ async def test_a_pass_does_not_go_on_in_another_currency_than_it_began() -> None
             await shop.read(batch=3, checkpoint=first.checkpoint)
 
 
-@pytest.mark.parametrize("wanted", [ReadStrategy.PAGING, ReadStrategy.IDS])
-async def test_a_cursor_that_has_expired_is_replaced_by_the_last_id(wanted: ReadStrategy) -> None:
+@pytest.mark.parametrize("strategy", [ReadStrategy.PAGING, ReadStrategy.IDS])
+async def test_an_expired_cursor_is_replaced_by_the_last_id(strategy: ReadStrategy) -> None:
     admin = shop_of(23)
     left = 2
 
@@ -359,15 +359,15 @@ async def test_a_cursor_that_has_expired_is_replaced_by_the_last_id(wanted: Read
         message = "Invalid cursor for current pagination sort."
         return graphql([{"message": message, "extensions": {"code": "INVALID_CURSOR"}}])
 
-    admin.standing_fault = expire
-    async with reading(admin, wanted=wanted) as shop:
+    admin.permanent_fault = expire
+    async with reading(admin, strategy=strategy) as shop:
         found = await shop.read(batch=5)
     assert left == 0
     assert found.ids == [str(number) for number in range(1, 24)]
     assert found.issues == []
 
 
-async def test_a_cursor_of_variants_that_has_expired_costs_no_variant() -> None:
+async def test_an_expired_cursor_of_variants_loses_no_variant() -> None:
     admin = shop_of(2, 5_000)
     left = 1
 
@@ -378,7 +378,7 @@ async def test_a_cursor_of_variants_that_has_expired_costs_no_variant() -> None:
         left -= 1
         return graphql([{"message": "Invalid cursor", "extensions": {"code": "INVALID_CURSOR"}}])
 
-    admin.standing_fault = expire
+    admin.permanent_fault = expire
     async with reading(admin, max_body=20_000_000) as shop:
         found = await shop.read()
     assert left == 0

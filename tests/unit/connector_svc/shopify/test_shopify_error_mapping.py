@@ -29,7 +29,7 @@ def shop_of(count: int, variants: int = 1) -> FakeAdmin:
 
 
 @pytest.mark.parametrize(
-    ("answer", "failure", "text"),
+    ("response", "failure", "text"),
     [
         (status(402), SourceForbidden, "unpaid bill"),
         (status(403), SourceForbidden, "403"),
@@ -43,21 +43,23 @@ def shop_of(count: int, variants: int = 1) -> FakeAdmin:
         (web.Response(status=204), SourceResponseInvalid, "HTTP 204"),
         (web.Response(status=302, headers={"Location": "https://else.example/"}), SourceRedirected, "else"),
         (html(), SourceResponseInvalid, "not its API"),
-        (web.Response(body=b'{"data":{"shop'), SourceUnreachable, "cut short"),
+        (web.Response(body=b'{"data":{"shop'), SourceUnreachable, "truncated"),
         (web.Response(body=b"[" * 100_000), SourceResponseInvalid, "not its API"),
         (web.Response(body=b""), SourceResponseInvalid, "not its API"),
         (reply({}), SourceResponseInvalid, "neither data nor errors"),
         (reply({"data": {"shop": 5}}), SourceResponseInvalid, "schema"),
-        (reply({"errors": "Not DecodedNode"}), SourceQueryRefused, "no code"),
+        (reply({"errors": "Not Found"}), SourceQueryRefused, "no code"),
         (graphql([error("undefinedField", "query", "shop")]), SourceQueryRefused, "undefinedField"),
     ],
     ids=str,
 )
-async def test_what_is_not_an_answer_becomes_a_failure_that_names_its_cause(
-    answer: web.Response, failure: type[SourceFailure], text: str
+async def test_an_invalid_reply_becomes_a_failure_that_names_its_cause(
+    response: web.Response, failure: type[SourceFailure], text: str
 ) -> None:
     admin = shop_of(1)
-    admin.standing_fault = lambda *_: web.Response(body=answer.body, status=answer.status, headers=answer.headers)
+    admin.permanent_fault = lambda *_: web.Response(
+        body=response.body, status=response.status, headers=response.headers
+    )
     async with reading(admin) as shop:
         with pytest.raises(failure, match=text) as raised:
             await shop.platform.check(SHOP)
@@ -67,43 +69,43 @@ async def test_what_is_not_an_answer_becomes_a_failure_that_names_its_cause(
 
 @pytest.mark.parametrize("operation", ["PassStart", "ProductPage", "ProductCount"])
 @pytest.mark.parametrize("body", [b'{"data":{"shop', b"", b"<html>"], ids=["cut", "empty", "page"])
-async def test_a_reply_that_cannot_be_decoded_is_asked_for_again(operation: str, body: bytes) -> None:
+async def test_a_reply_that_cannot_be_decoded_is_requested_again(operation: str, body: bytes) -> None:
     admin = shop_of(5)
     left = 2
 
-    def spoil(asked: str, variables: Json) -> web.Response | None:
+    def corrupt(operation_asked: str, variables: Json) -> web.Response | None:
         nonlocal left
-        if asked != operation or not left:
+        if operation_asked != operation or not left:
             return None
         left -= 1
         return web.Response(body=body)
 
-    admin.standing_fault = spoil
+    admin.permanent_fault = corrupt
     async with reading(admin) as shop:
         found = await shop.read()
     assert found.ids == ["1", "2", "3", "4", "5"]
     assert left == 0
-    assert admin.sizes("ProductPage")[0] == admin.sizes("ProductPage")[-1], "no smaller page was asked for"
+    assert admin.sizes("ProductPage")[0] == admin.sizes("ProductPage")[-1], "no smaller page was requested"
     assert WaitReason.SOURCE_UNREACHABLE in {wait.reason for wait in shop.waits}
 
 
-async def test_a_web_page_that_stays_is_told_after_a_few_tries() -> None:
+async def test_a_permanent_web_page_fails_the_pass_after_a_few_attempts() -> None:
     admin = shop_of(5)
-    admin.standing_fault = lambda operation, _: html() if operation == "ProductPage" else None
+    admin.permanent_fault = lambda operation, _: html() if operation == "ProductPage" else None
     async with reading(admin) as shop:
         with pytest.raises(SourceResponseInvalid):
             await shop.read()
     assert 1 < admin.count("ProductPage") < 10
 
 
-async def test_refused_credentials_are_asked_for_once_more() -> None:
+async def test_refused_credentials_are_requested_once_more() -> None:
     async with reading(shop_of(2), tokens=("old", "right")) as shop:
         found = await shop.read()
     assert found.ids == ["1", "2"]
-    assert sum(refused is not None for refused in shop.tokens.asked) == 1
+    assert sum(refused is not None for refused in shop.tokens.refused_credentials) == 1
 
 
-async def test_credentials_may_change_in_the_middle_of_a_pass() -> None:
+async def test_credentials_may_change_during_a_pass() -> None:
     admin = shop_of(6)
 
     def rotate(operation: str, variables: Json, body: Json) -> None:
@@ -114,14 +116,14 @@ async def test_credentials_may_change_in_the_middle_of_a_pass() -> None:
         assert (await shop.read(batch=2)).end.emitted_count == 6
 
 
-async def test_credentials_refused_twice_are_the_merchants_to_renew() -> None:
+async def test_credentials_refused_twice_fail_the_pass_as_unauthorized() -> None:
     async with reading(shop_of(1), tokens=("old", "older")) as shop:
         with pytest.raises(SourceUnauthorized):
             await shop.read()
     assert len(shop.admin.calls) == 2
 
 
-async def test_credentials_without_an_access_token_are_none() -> None:
+async def test_credentials_without_an_access_token_are_not_found() -> None:
     async with reading(shop_of(1)) as shop:
 
         async def other_keys(*_: object, **__: object) -> dict[str, object]:
@@ -145,7 +147,7 @@ async def test_a_denied_field_names_the_missing_scope() -> None:
     admin = shop_of(1)
     denied = error("ACCESS_DENIED", "products")
     denied["extensions"]["requiredAccess"] = "`read_products` access scope."
-    admin.standing_fault = lambda *_: graphql([denied], data={"products": None})
+    admin.permanent_fault = lambda *_: graphql([denied], data={"products": None})
     async with reading(admin) as shop:
         with pytest.raises(SourceForbidden) as failure:
             await shop.read()
@@ -155,7 +157,7 @@ async def test_a_denied_field_names_the_missing_scope() -> None:
 async def test_a_shop_that_refuses_inventory_items_is_read_without_them() -> None:
     admin = shop_of(1)
     denied = graphql([error("ACCESS_DENIED", "productVariants", "nodes", 0, "inventoryItem")], data={})
-    admin.standing_fault = lambda operation, _: (
+    admin.permanent_fault = lambda operation, _: (
         web.Response(body=denied.body, headers=denied.headers) if operation == "InventoryProbe" else None
     )
     admin.scopes = ("write_products",)
@@ -197,9 +199,9 @@ async def test_an_older_version_is_refused() -> None:
 
 
 @pytest.mark.parametrize("code", ["INTERNAL_SERVER_ERROR", "MAX_COST_EXCEEDED"])
-async def test_a_page_that_cannot_be_served_is_asked_for_in_halves(code: str) -> None:
+async def test_a_page_that_cannot_be_served_is_halved(code: str) -> None:
     admin = shop_of(30)
-    admin.standing_fault = lambda operation, variables: (
+    admin.permanent_fault = lambda operation, variables: (
         graphql([error(code)]) if operation == "ProductPage" and variables["first"] > 70 else None
     )
     async with reading(admin) as shop:
@@ -217,12 +219,12 @@ async def test_the_request_id_of_an_internal_error_is_logged_for_shopifys_suppor
     admin.faults.extend([lambda *_: None, lambda *_: graphql([failed])])
     async with reading(admin) as shop:
         await shop.read()
-    assert [getattr(record, "request_id", "") for record in caplog.records if "inside" in record.message] == [
-        "abc-1"
-    ]
+    assert [
+        getattr(record, "request_id", "") for record in caplog.records if "internal error" in record.message
+    ] == ["abc-1"]
 
 
-async def test_a_page_grows_again_after_a_stumble_but_not_beyond_what_was_too_dear() -> None:
+async def test_a_page_grows_again_after_an_internal_error_but_not_beyond_the_maximum_cost() -> None:
     admin = shop_of(40)
     admin.faults.extend(
         [
@@ -237,7 +239,7 @@ async def test_a_page_grows_again_after_a_stumble_but_not_beyond_what_was_too_de
     assert admin.sizes("ProductPage")[:5] == [16, 8, 4, 8, 8]
 
 
-async def test_a_reply_that_is_too_large_to_read_is_asked_for_in_halves() -> None:
+async def test_a_page_whose_reply_is_too_large_is_halved() -> None:
     admin = FakeAdmin(products=[product_node(n, descriptionHtml="x" * 30_000) for n in range(1, 21)])
     async with reading(admin) as shop:
         found = await shop.read(batch=16)
@@ -248,16 +250,16 @@ async def test_a_reply_that_is_too_large_to_read_is_asked_for_in_halves() -> Non
 async def test_one_product_that_shopify_cannot_deliver_is_rejected_alone() -> None:
     admin = shop_of(9)
 
-    def poison(operation: str, variables: Json) -> web.Response | None:
+    def fail_product_5(operation: str, variables: Json) -> web.Response | None:
         if operation == "SingleProduct" and variables["id"].endswith("/5"):
             return graphql([error("INTERNAL_SERVER_ERROR")])
         if operation != "ProductPage":
             return None
         rest = [node for node in admin.products if number(node) > int(variables["after"] or 0)]
-        bad = any(number(node) == 5 for node in rest[: variables["first"]])
-        return graphql([error("INTERNAL_SERVER_ERROR")]) if bad else None
+        contains_product_5 = any(number(node) == 5 for node in rest[: variables["first"]])
+        return graphql([error("INTERNAL_SERVER_ERROR")]) if contains_product_5 else None
 
-    admin.standing_fault = poison
+    admin.permanent_fault = fail_product_5
     async with reading(admin) as shop:
         found = await shop.read(batch=4)
     assert found.ids == ["1", "2", "3", "4", "6", "7", "8", "9"]
@@ -265,9 +267,9 @@ async def test_one_product_that_shopify_cannot_deliver_is_rejected_alone() -> No
     assert (found.end.emitted_count, found.end.rejected_count) == (8, 1)
 
 
-async def test_when_no_product_can_be_delivered_it_is_shopify_that_is_ill() -> None:
+async def test_when_no_product_can_be_delivered_shopify_is_unreachable() -> None:
     admin = shop_of(20)
-    admin.standing_fault = lambda operation, _: (
+    admin.permanent_fault = lambda operation, _: (
         graphql([error("INTERNAL_SERVER_ERROR")]) if operation in {"ProductPage", "SingleProduct"} else None
     )
     async with reading(admin) as shop:
@@ -275,9 +277,9 @@ async def test_when_no_product_can_be_delivered_it_is_shopify_that_is_ill() -> N
             await shop.read(batch=2)
 
 
-async def test_a_shop_that_stays_silent_is_unreachable_after_one_smaller_try() -> None:
+async def test_a_shop_that_never_answers_is_unreachable_after_one_smaller_page() -> None:
     admin = shop_of(20)
-    admin.standing_fault = lambda operation, _: status(503) if operation == "ProductPage" else None
+    admin.permanent_fault = lambda operation, _: status(503) if operation == "ProductPage" else None
     async with reading(admin) as shop:
         with pytest.raises(SourceUnreachable):
             await shop.read()
@@ -285,16 +287,16 @@ async def test_a_shop_that_stays_silent_is_unreachable_after_one_smaller_try() -
     assert {wait.reason for wait in shop.waits} == {WaitReason.SOURCE_UNREACHABLE}
 
 
-async def test_an_error_that_blames_one_product_sets_aside_that_one() -> None:
+async def test_an_error_about_one_product_rejects_only_that_product() -> None:
     admin = shop_of(3)
 
-    def blame(operation: str, variables: Json, body: Json) -> None:
+    def report_error(operation: str, variables: Json, body: Json) -> None:
         if operation == "ProductPage":
             body["errors"] = [error("INTERNAL_SERVER_ERROR", "products", "nodes", 1, "onlineStoreUrl")]
         if operation == "SingleProduct":
             body["errors"] = [error("INTERNAL_SERVER_ERROR", "product", "onlineStoreUrl")]
 
-    admin.on_reply = blame
+    admin.on_reply = report_error
     async with reading(admin) as shop:
         found = await shop.read()
     assert found.ids == ["1", "3"]
@@ -303,15 +305,15 @@ async def test_an_error_that_blames_one_product_sets_aside_that_one() -> None:
     assert found.end.rejected_count == 1
 
 
-async def test_an_error_that_blames_one_variant_sets_aside_that_one() -> None:
+async def test_an_error_about_one_variant_drops_only_that_variant() -> None:
     admin = shop_of(2, 3)
 
-    def blame(operation: str, variables: Json, body: Json) -> None:
+    def report_error(operation: str, variables: Json, body: Json) -> None:
         path = ["product"] if operation == "SingleProduct" else ["products", "nodes", 1]
         if operation in {"ProductPage", "SingleProduct"}:
             body["errors"] = [error("INTERNAL_SERVER_ERROR", *path, "variants", "nodes", 2, "sku")]
 
-    admin.on_reply = blame
+    admin.on_reply = report_error
     async with reading(admin) as shop:
         found = await shop.read()
     assert [len(product.variants) for product in found.products] == [3, 2]
@@ -319,14 +321,14 @@ async def test_an_error_that_blames_one_variant_sets_aside_that_one() -> None:
     assert [issue.variant_id for issue in found.issues] == ["20002"]
 
 
-async def test_a_passing_error_in_one_product_is_healed_by_reading_it_alone() -> None:
+async def test_a_transient_error_about_one_product_is_resolved_by_reading_it_alone() -> None:
     admin = shop_of(3)
 
-    def blame(operation: str, variables: Json, body: Json) -> None:
+    def report_error(operation: str, variables: Json, body: Json) -> None:
         if operation == "ProductPage":
             body["errors"] = [error("INTERNAL_SERVER_ERROR", "products", "nodes", 1, "onlineStoreUrl")]
 
-    admin.on_reply = blame
+    admin.on_reply = report_error
     async with reading(admin) as shop:
         found = await shop.read()
     assert found.ids == ["1", "2", "3"]

@@ -1,4 +1,4 @@
-"""Pacing against the devstore's bucket of the Standard plan, which counts as the genuine one does."""
+"""Rate limiting against the devstore's bucket of the Standard plan, which counts as Shopify's does."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import pytest
 from connector_svc.domain.fetch import WaitReason
 from connector_svc.platforms.shopify.hydration import HydratedPages
 from connector_svc.platforms.shopify.pages import PageCursor, ProductPages
-from tests.integration.connector_svc.shopify.test_shopify_hydration import DOMAIN, flat, reading
+from tests.integration.connector_svc.shopify.test_shopify_hydration import DOMAIN, flatten, reading
 
 
 async def test_nearly_all_points_are_used_and_no_call_is_throttled() -> None:
     """airbyte#12549, shopify_python_api#242: slow by waiting too long, or throttled by not waiting."""
-    # Small pages are dear and quick to make: also on a slow machine the points are gone long before the products.
+    # Small pages are expensive and quick to serve: even on a slow machine the points run out before the products.
     async with reading(240, throttle=True, variants=None) as shop:
-        assert len(flat(await shop.by(ProductPages, PageCursor(None), largest=20))) == 240
+        assert len(flatten(await shop.read(ProductPages, PageCursor(None), page_size=20))) == 240
         bucket = shop.store.shopify(DOMAIN).bucket
         assert shop.store.requests(DOMAIN).throttled == 0
         assert shop.waits
@@ -23,28 +23,28 @@ async def test_nearly_all_points_are_used_and_no_call_is_throttled() -> None:
     assert last is not None
     given = bucket.limit.maximum + (last.at - first.at) * bucket.limit.per_second
     assert 1 - (last.left + bucket.lost - first.lost) / given >= 0.9, (
-        "make bench-pacing asks for 0.97; here a busy machine is allowed for"
+        "make bench-pacing requires 0.97; this allows for a busy machine"
     )
 
 
-async def test_calls_at_once_share_one_bucket_and_none_is_throttled() -> None:
+async def test_concurrent_calls_share_one_bucket_and_none_is_throttled() -> None:
     async with reading(480, throttle=True) as shop:
         shop.store.shopify(DOMAIN).bucket.drain(1_900)
-        await shop.by(HydratedPages, PageCursor("id:>0"), largest=20)
+        await shop.read(HydratedPages, PageCursor("id:>0"), page_size=20)
         assert shop.store.requests(DOMAIN).throttled == 0
         assert shop.waits
 
 
-@pytest.mark.parametrize(("way", "left"), [(ProductPages, 300), (HydratedPages, 60)])
+@pytest.mark.parametrize(("pages_type", "left"), [(ProductPages, 300), (HydratedPages, 60)])
 async def test_another_app_that_drains_the_bucket_slows_a_pass_and_never_fails_it(
-    way: type[ProductPages] | type[HydratedPages], left: int
+    pages_type: type[ProductPages] | type[HydratedPages], left: int
 ) -> None:
     """Airbyte's source-shopify failed its stream on one THROTTLED."""
     async with reading(60, throttle=True) as shop:
         face = shop.store.shopify(DOMAIN)
         face.bucket.drain(2_000 - left)
         face.quirks.other_app_takes = 5
-        found = flat(await shop.by(way, PageCursor(None), largest=20))
+        found = flatten(await shop.read(pages_type, PageCursor(None), page_size=20))
         assert shop.store.requests(DOMAIN).throttled > 0
     assert len(found) == 60
     assert {wait.reason for wait in shop.waits} == {WaitReason.THROTTLED}
