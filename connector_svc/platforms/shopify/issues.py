@@ -130,7 +130,10 @@ def invalid_image(product_id: str, url: str) -> RecordIssue:
 
 
 def image_not_ready(product_id: str, gid: str) -> RecordIssue:
-    """Return the issue of an image that Shopify has not (or could not have) processed; the product is kept."""
+    """Return the issue of an image that Shopify has not processed yet or could not process.
+
+    The product is kept without the image.
+    """
     return RecordIssue(
         reason=IssueReason.INVALID_FIELD,
         message="Shopify has not processed the image (yet); the product is stored without it",

@@ -42,7 +42,7 @@ class PageCursor:
     after_id: int = 0
     """The filter finds what `search` finds, after this id."""
     last_id: int = 0
-    """The id of the product that the GraphQL cursor points behind; 0: not known."""
+    """The id of the last product before the GraphQL cursor; 0: not known."""
 
     @property
     def query(self) -> str | None:

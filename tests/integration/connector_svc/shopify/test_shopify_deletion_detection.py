@@ -20,21 +20,21 @@ def ids_of(catalog: Catalog) -> list[str]:
 
 
 def deleted(found: Pass) -> list[str]:
-    return [number for batch in found.batches for number in batch.deleted_product_ids]
+    return [product_id for batch in found.batches for product_id in batch.deleted_product_ids]
 
 
 def listed(found: Pass) -> list[str]:
-    return [number for batch in found.batches for number in batch.listed_product_ids]
+    return [product_id for batch in found.batches for product_id in batch.listed_product_ids]
 
 
 async def test_a_deleted_product_is_reported_and_all_others_are_listed() -> None:
     async with devstore(30, specials=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
-        deleted_ids = ids_of(catalog)[3]
-        catalog.delete_product(int(deleted_ids))
+        deleted_id = ids_of(catalog)[3]
+        catalog.delete_product(int(deleted_id))
         found = await fetch(platform, after=earlier())
         assert listed(found) == ids_of(catalog)
-    assert deleted(found) == [deleted_ids]
+    assert deleted(found) == [deleted_id]
     assert found.end.all_listed
     assert found.products == []
 
@@ -46,17 +46,15 @@ async def test_a_full_pass_lists_and_deletes_nothing_by_itself() -> None:
     assert (deleted(found), listed(found), found.end.all_listed) == ([], [], False)
 
 
-async def test_a_large_shop_is_not_listed_but_its_deletions_are_reported_when_requests_by_id_confirm_them() -> (
-    None
-):
+async def test_a_large_shop_is_not_listed_but_deletions_confirmed_by_id_are_reported() -> None:
     async with devstore(MAX_LISTED_PRODUCTS + 2, specials=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         products = catalog.products()
-        deleted_ids, existing = str(next(products).id), next(products).id
-        catalog.delete_product(int(deleted_ids))
+        deleted_id, existing = str(next(products).id), next(products).id
+        catalog.delete_product(int(deleted_id))
         catalog.deletions.append(Deletion(product_id=existing, title="", at=catalog.deletions[0].at))
         found = await fetch(platform, after=earlier())
-    assert (deleted(found), listed(found), found.end.all_listed) == ([deleted_ids], [], False)
+    assert (deleted(found), listed(found), found.end.all_listed) == ([deleted_id], [], False)
 
 
 async def test_an_event_is_not_trusted_while_the_product_still_exists() -> None:
@@ -65,8 +63,8 @@ async def test_an_event_is_not_trusted_while_the_product_still_exists() -> None:
         catalog = store.catalog(DOMAIN)
         product = next(catalog.products())
         catalog.delete_product(product.id)
-        deleted_ids = catalog.deletions.pop()
-        catalog.deletions += [deleted_ids, *(false_event(catalog, index) for index in (4, 5))]
+        deletion = catalog.deletions.pop()
+        catalog.deletions += [deletion, *(false_event(catalog, index) for index in (4, 5))]
         found = await fetch(platform, after=earlier())
     assert deleted(found) == [str(product.id)]
 
@@ -81,8 +79,8 @@ async def test_an_event_and_one_null_are_not_enough_to_report_a_product_as_delet
         answers = iter([True])
 
         async def null_once(request: web.Request) -> web.StreamResponse | None:
-            asked = await request.json()
-            if "ExistingProducts" not in asked["query"] or not next(answers, False):
+            body = await request.json()
+            if "ExistingProducts" not in body["query"] or not next(answers, False):
                 return None
             return web.json_response({"data": {"nodes": [None]}}, headers={"X-Shopify-API-Version": "2026-10"})
 
@@ -109,8 +107,8 @@ async def test_many_deletions_are_reported_page_by_page_and_a_pass_resumes_betwe
         catalog = store.catalog(DOMAIN)
         after = earlier()
         deleted_ids = ids_of(catalog)[:300]
-        for number in deleted_ids:
-            catalog.delete_product(int(number))
+        for product_id in deleted_ids:
+            catalog.delete_product(int(product_id))
         whole = await fetch(platform, after=after)
         assert deleted(whole) == deleted_ids
         assert listed(whole) == ids_of(catalog)
@@ -118,15 +116,15 @@ async def test_many_deletions_are_reported_page_by_page_and_a_pass_resumes_betwe
         for index, batch in enumerate(whole.batches):
             rest = await fetch(platform, after=after, checkpoint=batch.checkpoint)
             later = whole.batches[index + 1 :]
-            assert deleted(rest) == [number for one in later for number in one.deleted_product_ids]
-            assert listed(rest) == [number for one in later for number in one.listed_product_ids]
+            assert deleted(rest) == [product_id for batch in later for product_id in batch.deleted_product_ids]
+            assert listed(rest) == [product_id for batch in later for product_id in batch.listed_product_ids]
             assert rest.end == whole.end
 
 
 async def test_a_listing_that_is_shorter_than_the_count_allows_no_conclusion() -> None:
     async def list_nothing(request: web.Request) -> web.StreamResponse | None:
-        asked = await request.json()
-        if "ProductIds" not in asked["query"]:
+        body = await request.json()
+        if "ProductIds" not in body["query"]:
             return None
         empty = {"data": {"products": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}}
         return web.json_response(empty, headers={"X-Shopify-API-Version": "2026-10"})
@@ -139,8 +137,8 @@ async def test_a_listing_that_is_shorter_than_the_count_allows_no_conclusion() -
 
 async def test_a_shop_that_denies_access_to_events_is_still_listed() -> None:
     async def deny_events(request: web.Request) -> web.StreamResponse | None:
-        asked = await request.json()
-        if "ProductDeletions" not in asked["query"]:
+        body = await request.json()
+        if "ProductDeletions" not in body["query"]:
             return None
         refusal = {"errors": [{"message": "no", "extensions": {"code": "ACCESS_DENIED"}}], "data": None}
         return web.json_response(refusal, headers={"X-Shopify-API-Version": "2026-10"})

@@ -176,10 +176,10 @@ async def test_a_page_that_cannot_be_served_is_hydrated_in_halves() -> None:
     sizes: list[int] = []
 
     async def fail_large(request: web.Request) -> web.StreamResponse | None:
-        asked = await request.json()
-        if "ids" not in asked["variables"]:
+        body = await request.json()
+        if "ids" not in body["variables"]:
             return None
-        sizes.append(len(asked["variables"]["ids"]))
+        sizes.append(len(body["variables"]["ids"]))
         if sizes[-1] <= 3:
             return None
         failure = {"errors": [{"message": "x", "extensions": {"code": "INTERNAL_SERVER_ERROR"}}]}

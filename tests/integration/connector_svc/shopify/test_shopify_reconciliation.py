@@ -63,9 +63,7 @@ def ids_of(catalog: Catalog) -> set[str]:
 
 @pytest.mark.parametrize("seed", range(cases(3, in_ci=10)))
 async def test_null_nodes_lose_no_product_while_others_are_deleted(seed: int) -> None:
-    async with bulk_shop(
-        PRODUCTS, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.IDS
-    ) as shop:
+    async with shop_read_by(ReadStrategy.IDS) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
         quirks.dice.seed(seed)
         quirks.null_nodes = 0.05
@@ -77,15 +75,13 @@ async def test_null_nodes_lose_no_product_while_others_are_deleted(seed: int) ->
 
 @pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
 async def test_null_nodes_lose_no_changed_product_while_others_are_edited(seed: int) -> None:
-    async with bulk_shop(
-        PRODUCTS, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.IDS
-    ) as shop:
+    async with shop_read_by(ReadStrategy.IDS) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
         quirks.dice.seed(seed)
         after = datetime.now(UTC) - timedelta(minutes=5)
         changed = [product.id for product in shop.catalog.products()][100:280]
-        for number in changed:
-            shop.catalog.update_product(number, title="Changed")
+        for product_id in changed:
+            shop.catalog.update_product(product_id, title="Changed")
         quirks.null_nodes = 0.05
         change_before_each(shop, edit_one, b"ProductsById")
         found = await shop.fetch(batch=50, after=after)
@@ -94,9 +90,7 @@ async def test_null_nodes_lose_no_changed_product_while_others_are_edited(seed: 
 
 @pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
 async def test_products_omitted_from_pages_are_read_by_id_or_the_pass_fails(seed: int) -> None:
-    async with bulk_shop(
-        PRODUCTS, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.PAGING
-    ) as shop:
+    async with shop_read_by(ReadStrategy.PAGING) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
         quirks.dice.seed(seed)
         quirks.lost_rows = 0.002
@@ -109,25 +103,21 @@ async def test_products_omitted_from_pages_are_read_by_id_or_the_pass_fails(seed
 
 
 async def test_a_resumed_pass_finds_what_was_missing_before_and_delivers_nothing_twice() -> None:
-    async with bulk_shop(
-        PRODUCTS, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.PAGING
-    ) as shop:
+    async with shop_read_by(ReadStrategy.PAGING) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
         quirks.lost_rows = 0.05
         begun = await shop.fetch(batch=50, batches=3)
         quirks.lost_rows = 0.0
         assert begun.ids != sorted(ids_of(shop.catalog), key=int)[: len(begun.ids)], "some were omitted"
-        for number in begun.ids[:20]:
-            shop.catalog.delete_product(int(number))
+        for product_id in begun.ids[:20]:
+            shop.catalog.delete_product(int(product_id))
         rest = await shop.fetch(batch=50, checkpoint=begun.batches[-1].checkpoint)
         assert ids_of(shop.catalog) <= {*begun.ids, *rest.ids}
         assert len(begun.ids) + len(rest.ids) == len({*begun.ids, *rest.ids})
 
 
 async def test_a_resumed_pass_delivers_no_product_twice_that_was_created_during_the_pass() -> None:
-    async with bulk_shop(
-        20, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.PAGING
-    ) as shop:
+    async with shop_read_by(ReadStrategy.PAGING, products=20) as shop:
         last = max(map(int, ids_of(shop.catalog)))
         deleting, adding = iter((delete_first,)), iter((add_three,))
         change_before_each(shop, lambda catalog: next(deleting, no_change)(catalog), b"ProductPage")
@@ -141,12 +131,10 @@ async def test_a_resumed_pass_delivers_no_product_twice_that_was_created_during_
 
 
 async def test_a_resumed_pass_in_which_much_was_deleted_is_restarted() -> None:
-    async with bulk_shop(
-        PRODUCTS, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.PAGING
-    ) as shop:
+    async with shop_read_by(ReadStrategy.PAGING) as shop:
         begun = await shop.fetch(batch=50, batches=5)
-        for number in begun.ids[:245]:
-            shop.catalog.delete_product(int(number))
+        for product_id in begun.ids[:245]:
+            shop.catalog.delete_product(int(product_id))
         rest = await shop.fetch(batch=50, checkpoint=begun.batches[-1].checkpoint)
         assert ids_of(shop.catalog) <= set(rest.ids)
         assert rest.end.source_count == len(ids_of(shop.catalog)) == 55
@@ -164,8 +152,6 @@ async def test_products_missing_from_a_bulk_file_are_found_while_others_are_dele
 
 
 async def test_a_pass_without_changes_requests_no_listing() -> None:
-    async with bulk_shop(
-        PRODUCTS, specials=False, variants=ONE, policy=NEVER_BULK, strategy=ReadStrategy.PAGING
-    ) as shop:
+    async with shop_read_by(ReadStrategy.PAGING) as shop:
         await shop.fetch()
         assert shop.call_count("ProductIds") == 0

@@ -18,7 +18,7 @@ async def shop() -> AsyncIterator[BulkShop]:
 
 
 def deleted(found: Pass) -> list[str]:
-    return [number for batch in found.batches for number in batch.deleted_product_ids]
+    return [product_id for batch in found.batches for product_id in batch.deleted_product_ids]
 
 
 def ids_of(shop: BulkShop) -> list[str]:
@@ -30,7 +30,7 @@ async def test_requested_products_are_delivered_completely_and_nothing_else_is(s
     requested = (large, ids_of(shop)[40], ids_of(shop)[3])
     found = await shop.fetch(ids=requested)
     expected = {product.id: product for product in (await shop.paged()).products}
-    assert found.products == [expected[number] for number in requested]
+    assert found.products == [expected[product_id] for product_id in requested]
     assert len(found.products[0].variants) == 600
     assert (deleted(found), found.issues) == ([], [])
     assert (found.end.source_count, found.end.emitted_count) == (3, 3)

@@ -1,4 +1,4 @@
-"""Finding the listed ids that a pass has not packed_ids, before and after a resume."""
+"""Finding the listed ids that a pass has not delivered, before and after a resume."""
 
 from __future__ import annotations
 
