@@ -33,6 +33,7 @@ from connector_svc.platforms.shopify.pages import (
     PageCursor,
     ProductPage,
     ProductPages,
+    cancel_prefetches,
 )
 from connector_svc.platforms.shopify.parse import Record, to_record
 from connector_svc.platforms.shopify.queries import PRODUCT_IDS, product_page, products_by_id
@@ -224,7 +225,7 @@ class HydratedPages:
                 loading.popleft()
                 yield page
         finally:
-            await _cancel(*loading, *([listing] if listing is not None else []))
+            await cancel_prefetches(*loading, *([listing] if listing is not None else []))
 
     @property
     def _concurrency(self) -> int:
@@ -261,13 +262,3 @@ def _is_id(text: str) -> bool:
 
 def _has_source_error(record: Record) -> bool:
     return record.product is None and any(issue.reason is IssueReason.SOURCE_ERROR for issue in record.issues)
-
-
-async def _cancel(*tasks: asyncio.Task[ProductPage] | asyncio.Task[IdPage]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()

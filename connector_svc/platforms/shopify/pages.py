@@ -100,7 +100,7 @@ class ProductPages:
                 yield page
         finally:
             if prefetch is not None:
-                await _cancel(prefetch)
+                await cancel_prefetches(prefetch)
 
     async def _load(self, cursor: PageCursor) -> ProductPage:
         try:
@@ -191,8 +191,12 @@ class IdListing:
         return await self._client.call(PRODUCT_IDS, cursor.variables(first))
 
 
-async def _cancel(task: asyncio.Task[ProductPage]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()
+async def cancel_prefetches(*tasks: asyncio.Task[ProductPage] | asyncio.Task[IdPage]) -> None:
+    """Cancel tasks, wait until they have ended and discard their exceptions."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
