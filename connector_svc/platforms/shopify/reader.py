@@ -266,7 +266,7 @@ class Reader:
         )
 
     def _product_pages(self, start: PassStart, choice: StrategyChoice) -> ProductPages | HydratedPages:
-        """Return the reader of pages; what a bulk job does not deliver, mostly little, is read by product pages."""
+        """Return the reader of pages; the rest of a bulk job, mostly few products, is read by product pages."""
         pages_type = HydratedPages if choice.strategy == HYDRATION else ProductPages
         return pages_type(
             self._client,
