@@ -25,10 +25,10 @@ from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.hydration import Hydration
-from connector_svc.platforms.shopify.pages import Pages, Place
+from connector_svc.platforms.shopify.hydration import HydratedPages
+from connector_svc.platforms.shopify.pages import PageCursor, ProductPages
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
@@ -60,7 +60,9 @@ async def _shop(products: int, latency: float) -> AsyncIterator[tuple[RunningSto
             yield store, http
 
 
-async def _by_pages(store: RunningStore, http: OutboundHttp, way: Callable[..., Pages | Hydration]) -> int:
+async def _by_pages(
+    store: RunningStore, http: OutboundHttp, way: Callable[..., ProductPages | HydratedPages]
+) -> int:
     client = ShopifyClient(
         SHOP,
         http=http.to_shop(SHOP),
@@ -69,15 +71,16 @@ async def _by_pages(store: RunningStore, http: OutboundHttp, way: Callable[..., 
         on_wait=lambda _: None,
     )
     items = 0
-    reader = way(client, inventory=True, largest=250, pause=timedelta(seconds=1))
-    async with aclosing(reader.from_place(Place(None))) as pages:
+    reader = way(client, inventory=True, max_page_size=250, retry_delay=timedelta(seconds=1))
+    async with aclosing(reader.read_from(PageCursor(None))) as pages:
         async for page in pages:
             items += sum(len(record.product.variants) for record in page.records if record.product)
     return items
 
 
 async def _by_bulk(store: RunningStore, http: OutboundHttp) -> int:
-    platform = ShopifyPlatform(http, _Keys(store), lambda: datetime.now(UTC), bulk=BulkPolicy(from_products=1))
+    policy = BulkPolicy(min_products=1)
+    platform = ShopifyPlatform(http, _Keys(store), lambda: datetime.now(UTC), bulk_policy=policy)
     items = 0
     request = FetchRequest(shop=SHOP)
     async with aclosing(platform.fetch(request, on_wait=lambda _: None)) as events:
@@ -95,9 +98,9 @@ async def _simply(store: RunningStore, client: SimpleClient) -> int:
 async def _read(way: str, store: RunningStore, http: OutboundHttp) -> int:
     match way:
         case "paging":
-            return await _by_pages(store, http, Pages)
+            return await _by_pages(store, http, ProductPages)
         case "sweep and hydrate":
-            return await _by_pages(store, http, Hydration)
+            return await _by_pages(store, http, HydratedPages)
         case "bulk":
             return await _by_bulk(store, http)
         case "old system":

@@ -122,7 +122,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     # Types of what can be set, from the rooms that mean something by it.
     "connector_svc.settings": (
         "connector_svc.http.endpoints",
-        "connector_svc.platforms.shopify.wanted",
+        "connector_svc.platforms.shopify.read_strategy",
         "pydantic",
         "pydantic_settings",
         "catalogsync_common",
