@@ -26,14 +26,16 @@ from catalog_svc.metrics.ports import MeteredBatches, MeteredLeases, MeteredSupe
 from catalog_svc.metrics.syncs import SyncMetrics
 from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
 from catalog_svc.settings import CatalogSettings
-from catalog_svc.source.connector import CONNECTOR_CHANNEL, ConnectorSource
-from catalog_svc.source.jobs import ConnectorJobs
-from catalog_svc.source.platforms import ConnectorPlatforms
+from catalog_svc.source.connector_client import (
+    CONNECTOR_CHANNEL,
+    ConnectorJobs,
+    ConnectorPlatforms,
+    ConnectorSource,
+)
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import connection_replacer, open_engine
-from catalog_svc.storage.issues import IssueStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.readiness import wait_until_ready, watch_readiness
@@ -44,7 +46,7 @@ from catalog_svc.storage.schema import migrate as migrate_schema
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
-from catalog_svc.storage.syncs import SyncStore
+from catalog_svc.storage.syncs import IssueStore, SyncStore
 from catalog_svc.usecases.change_sync import ChangeSync
 from catalog_svc.usecases.platform_job_cleanup import PlatformJobCleanup
 from catalog_svc.usecases.ports import ProductSource, SyncCommands

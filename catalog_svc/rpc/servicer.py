@@ -18,7 +18,7 @@ from catalog_svc.domain.records import ItemPosition
 from catalog_svc.domain.sync import StartSyncCommand
 from catalog_svc.rpc import convert, page_token
 from catalog_svc.rpc.page_token import PositionNumber, PositionText
-from catalog_svc.rpc.requests import Checks
+from catalog_svc.rpc.request_validator import Checks
 from catalog_svc.rpc.snapshots import SnapshotMessages
 from catalog_svc.usecases.change_sync import ChangeSync
 from catalog_svc.usecases.ports import Issues, Syncs

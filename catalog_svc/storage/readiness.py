@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import StorageCause
-from catalog_svc.storage.database_errors import DATABASE_ERRORS, cause_of, describe, detail_of
+from catalog_svc.storage.database import DATABASE_ERRORS, cause_of, describe, detail_of
 
 _log = logging.getLogger(__name__)
 

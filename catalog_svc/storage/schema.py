@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.errors import StorageCause
-from catalog_svc.storage.database_errors import cause_of
+from catalog_svc.storage.database import cause_of
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncState
 from catalog_svc.source import decode
-from catalog_svc.storage import staging
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.engine import open_engine
@@ -229,12 +228,3 @@ async def test_staging_tables_that_another_release_left_on_a_connection_are_no_h
     sync = await CatalogWorld(engine).sync(MemorySource([product("1")]))
     assert sync.state is SyncState.SUCCEEDED
     await engine.dispose()
-
-
-def test_the_names_of_staging_tables_follow_their_columns() -> None:
-    """So that a release with another column never meets the tables of this one."""
-    columns = "item_id text, price text"
-    assert staging.versioned("stage", columns) == staging.versioned("stage", columns)
-    assert staging.versioned("stage", columns) != staging.versioned("stage", f"{columns}, cost text")
-    for name, statement in zip((staging.STAGE_PRODUCT, staging.STAGE_ITEM), staging.CREATE, strict=True):
-        assert name in statement.text

@@ -19,8 +19,7 @@ from catalogsync_common.interceptor import CallInterceptor
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync
-from catalog_svc.source.connector import ConnectorSource
-from catalog_svc.source.jobs import ConnectorJobs
+from catalog_svc.source.connector_client import ConnectorJobs, ConnectorSource
 from catalog_svc.usecases.change_sync import ChangeSync
 from catalog_svc.usecases.platform_job_cleanup import PlatformJobCleanup
 from catalog_svc.usecases.ports import PlatformJobs

@@ -190,7 +190,7 @@ async def test_many_rows_go_in_small_transactions(world: CatalogWorld, engine: A
             deleted.append(cursor.rowcount)
 
     event.listen(engine.sync_engine, "after_cursor_execute", note)
-    await retention(world, rows_at_once=4, syncs_at_once=2).forget()
+    await retention(world, rows_per_purge=4, syncs_per_purge=2).forget()
     assert max(deleted) == 4
     assert sum(deleted) == 25 + 3 + 6 + 9
     assert await left(world, "item", "item_id") == {"2-1"}
@@ -200,7 +200,7 @@ async def test_many_rows_go_in_small_transactions(world: CatalogWorld, engine: A
 async def test_the_last_chunk_is_not_the_end_of_a_shop_s_old_syncs(world: CatalogWorld) -> None:
     for _ in range(6):
         await ended(world, "FAILED", days_ago=60)
-    await retention(world, rows_at_once=2, syncs_at_once=1).forget()
+    await retention(world, rows_per_purge=2, syncs_per_purge=1).forget()
     assert len(await syncs_left(world)) == 2
     assert len(await left(world, "sync_seen", "pass_id")) == 1
 
@@ -214,8 +214,8 @@ async def test_two_replicas_may_forget_at_once_beside_a_running_sync(
             f"UPDATE {table} SET deleted_at = clock_timestamp() - interval '1 year' WHERE product_id > '2'"
         )
     _, _, again = await asyncio.gather(
-        retention(world, rows_at_once=3).forget(),
-        retention(CatalogWorld(engine), rows_at_once=5).forget(),
+        retention(world, rows_per_purge=3).forget(),
+        retention(CatalogWorld(engine), rows_per_purge=5).forget(),
         world.sync(MemorySource([product(str(n), items=3) for n in range(40)])),
     )
     assert again.state is SyncState.SUCCEEDED
@@ -250,7 +250,7 @@ async def test_a_drain_ends_forgetting_between_two_steps(world: CatalogWorld) ->
     await world.execute("UPDATE item SET deleted_at = clock_timestamp() - interval '1 year'")
     world.drain.start()
     with pytest.raises(ServerDraining):
-        await retention(world, rows_at_once=1).forget()
+        await retention(world, rows_per_purge=1).forget()
     assert len(await left(world, "item", "item_id")) == 19
 
 
@@ -269,7 +269,7 @@ async def test_ids_that_a_failed_pass_met_are_purged_in_small_steps_once_another
             deleted.append(cursor.rowcount)
 
     event.listen(engine.sync_engine, "after_cursor_execute", note)
-    await retention(world, rows_at_once=2).forget()
+    await retention(world, rows_per_purge=2).forget()
     assert await left(world, "sync_seen", "pass_id") == set()
     assert deleted == [2, 1, 0]
 
