@@ -112,7 +112,7 @@ async def running(
         engine = open_engine(
             url,
             pool_size=settings.database_pool_size,
-            most_idle=min(_MOST_IDLE, settings.lease_ttl),
+            max_idle_in_transaction=min(_MOST_IDLE, settings.lease_ttl),
             pooled=settings.database_pooled,
         )
         stack.push_async_callback(engine.dispose)

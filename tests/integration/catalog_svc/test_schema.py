@@ -74,7 +74,7 @@ async def test_a_migration_that_never_comes_to_its_turn_says_why(empty_database_
         await first.execute(text("SELECT pg_advisory_lock(5021977)"))
         await first.commit()
         with pytest.raises(MigrationBlocked, match=r"another migration has been running"):
-            await migrate(engine, lock_patience=timedelta(milliseconds=50))
+            await migrate(engine, advisory_lock_timeout=timedelta(milliseconds=50))
     await engine.dispose()
 
 
@@ -129,7 +129,7 @@ async def test_a_table_in_use_blocks_a_migration_with_a_word_of_advice(database_
         await user.execute(text("SET idle_in_transaction_session_timeout = 0"))
         await user.execute(text("LOCK TABLE alembic_version IN EXCLUSIVE MODE"))
         with pytest.raises(MigrationBlocked, match=r"is in use; run `python -m catalog_svc migrate` again"):
-            await migrate(engine, table_patience=timedelta(milliseconds=100))
+            await migrate(engine, table_lock_timeout=timedelta(milliseconds=100))
         await user.rollback()
     assert await migrate(engine) == "0004"
     await engine.dispose()
