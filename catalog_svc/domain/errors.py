@@ -229,7 +229,7 @@ class SourceFailed(Failure):
 class ConnectorUnavailable(SourceFailed):
     """connector_svc does not answer, or its stream broke off."""
 
-    def __init__(self, message: str = "connector_svc does not answer; we try again") -> None:
+    def __init__(self, message: str = "connector_svc does not answer; running syncs retry") -> None:
         super().__init__(reason="CONNECTOR_UNAVAILABLE", message=message, transient=True)
 
 

@@ -46,7 +46,7 @@ def test_a_variant_without_a_picture_shows_its_products_first() -> None:
 
 def test_times_are_utc_to_the_microsecond() -> None:
     stamp = Timestamp(seconds=1_767_225_599, nanos=999_999_000)
-    assert unpack.time(stamp) == datetime(2025, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    assert unpack.to_datetime(stamp) == datetime(2025, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
 def test_the_hash_is_of_everything_that_is_stored() -> None:
@@ -107,7 +107,7 @@ def test_a_product_without_anything_is_still_a_product(product: pb.Product) -> N
     ],
 )
 def test_a_number_is_kept_digit_for_digit_as_the_database_writes_it(sent: str, stored: str | None) -> None:
-    assert unpack.exact(sent) == stored
+    assert unpack.parse_decimal(sent) == stored
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_number_is_kept_digit_for_digit_as_the_database_writes_it(sent: str, s
 )
 def test_what_is_no_exact_decimal_number_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"no exact decimal number"):
-        unpack.exact(text)
+        unpack.parse_decimal(text)
 
 
 @pytest.mark.parametrize(
