@@ -84,7 +84,7 @@ def _unpack(
 
 
 def _normalized(text: str) -> str:
-    """Parse a number with a sign, an exponent or leading zeros. Decimal accepts "1_0", "NaN" and "Infinity", too."""
+    """Parse a number with a sign, an exponent or leading zeros. Decimal accepts "1_0" and "NaN", too."""
     try:
         value = Decimal(text) if text.isascii() and "_" not in text else Decimal("NaN")
     except InvalidOperation:

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.schedule import (
-    RETRY_BROKEN_EVERY,
+    RETRY_BROKEN_INTERVAL,
     ScheduleChange,
     ScheduleDefaults,
     ScheduledShop,
@@ -159,7 +159,7 @@ class ScheduleStore:
         values = {
             "most_per_platform": most_per_platform,
             "broken": sorted(NEEDS_ACTION),
-            "retry_broken_every": RETRY_BROKEN_EVERY,
+            "retry_broken_every": RETRY_BROKEN_INTERVAL,
         }
 
         async def read(connection: AsyncConnection) -> list[ScheduledShop]:

@@ -60,8 +60,8 @@ class ReadAhead:
         """`batch` and those that have arrived after it and may be gathered with it, up to about `items` items."""
         while batch.item_count < items and self._held is None and not self._queue.empty():
             entry = self._queue.get_nowait()
-            if isinstance(entry, SourceBatch) and batch.may_be_gathered_with(entry):
-                batch = batch.followed_by(entry)
+            if isinstance(entry, SourceBatch) and batch.can_merge_with(entry):
+                batch = batch.merged_with(entry)
             else:
                 self._held = entry
         return batch

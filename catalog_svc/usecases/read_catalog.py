@@ -52,7 +52,7 @@ class ReadCatalog:
         """What a dashboard asks. Raises ShopNotFound."""
         shop = await self.shop(key)
         syncs = await self._syncs.latest(shop)
-        planned = (await self._schedules.get(shop)).under(self._defaults)
+        planned = (await self._schedules.get(shop)).effective(self._defaults)
         return ShopStatus(
             shop=shop, counts=await self._items.counts(shop), syncs=syncs, schedule=syncs.schedule(planned)
         )
@@ -60,7 +60,7 @@ class ReadCatalog:
     async def schedule(self, key: ShopKey) -> ShopSchedule:
         """What is in effect for a shop. Raises ShopNotFound."""
         shop = await self.shop(key)
-        planned = (await self._schedules.get(shop)).under(self._defaults)
+        planned = (await self._schedules.get(shop)).effective(self._defaults)
         return (await self._syncs.latest(shop)).schedule(planned)
 
     async def item(self, key: ShopKey, item_id: str) -> Item:

@@ -212,7 +212,7 @@ def _restarted(state: State, row: SyncRow, header: SourceHeader, before: str) ->
     state.seen.pop(row.pass_id, None)
     currency = header.profile.currency_code
     change = f" from {before} to {currency}" if before != currency else ""
-    note = f"The shop's currency changed{change}: everything was read anew."
+    note = f"The shop's currency changed{change}: all products were read again."
     progress = row.sync.progress
     sync = replace(
         row.sync,

@@ -128,7 +128,7 @@ async def test_another_currency_turns_an_incremental_pass_into_a_full_one_from_t
     for _ in range(2):
         begun = await replica.leases.begin(claimed.lease, DOLLARS)
         assert (begun.sync.mode, begun.checkpoint, begun.updated_after) == (SyncMode.FULL, b"", None)
-    assert begun.sync.notes == ("The shop's currency changed from EUR to USD: everything was read anew.",)
+    assert begun.sync.notes == ("The shop's currency changed from EUR to USD: all products were read again.",)
     assert (begun.sync.shop.currency_code, begun.sync.shop.watermark) == ("USD", None)
 
 
@@ -146,7 +146,7 @@ async def test_a_pass_is_started_over_when_it_is_told_to(stores: Stores, replica
     lease = await apply(replica, claimed, batch(product("1"), checkpoint=b"1"))
     over = await replica.leases.begin(lease, HEADER, restart=True)
     assert (over.checkpoint, over.sync.progress.products.seen, await stores.seen()) == (b"", 0, set())
-    assert over.sync.notes == ("The shop's currency changed: everything was read anew.",)
+    assert over.sync.notes == ("The shop's currency changed: all products were read again.",)
 
 
 async def test_after_a_currency_change_the_next_sync_is_full_until_one_has_succeeded(replica: Replica) -> None:

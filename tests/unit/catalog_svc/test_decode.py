@@ -113,8 +113,8 @@ def test_a_number_is_kept_digit_for_digit_as_the_database_writes_it(sent: str, s
 @pytest.mark.parametrize(
     "text", ["NaN", "sNaN", "Infinity", "-inf", "1_0", "ten", "1E+999999", "9" * 61, "\uff17", "1\0"]
 )
-def test_what_is_no_exact_decimal_number_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"no exact decimal number"):
+def test_a_text_that_is_not_an_exact_decimal_number_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not an exact decimal number"):
         unpack.parse_decimal(text)
 
 

@@ -70,5 +70,5 @@ def test_a_pass_that_deletes_nothing_more_is_never_stopped() -> None:
 def test_the_message_of_a_first_deletion_names_what_would_be_deleted_and_what_to_do() -> None:
     with pytest.raises(MassDeleteBlocked) as blocked:
         check_deletion_guard(would_delete=100, stored=100)
-    assert blocked.value.message.startswith("100 of 100 items would be deleted; look at the shop")
+    assert blocked.value.message.startswith("100 of 100 items would be deleted; check the shop")
     assert "allow_mass_delete" in blocked.value.message
