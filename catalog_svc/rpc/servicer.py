@@ -20,11 +20,10 @@ from catalog_svc.rpc import convert, page_token
 from catalog_svc.rpc.page_token import PositionNumber, PositionText
 from catalog_svc.rpc.request_validator import RequestValidator
 from catalog_svc.rpc.snapshots import SnapshotMessages
-from catalog_svc.usecases.change_sync import ChangeSync
 from catalog_svc.usecases.ports import Issues, Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
-from catalog_svc.usecases.set_schedule import SetSchedule
-from catalog_svc.usecases.sync_commands import StartSync
+from catalog_svc.usecases.scheduler import SetSchedule
+from catalog_svc.usecases.sync_commands import ChangeSync, StartSync
 from catalog_svc.usecases.watch_sync import FollowSync
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]

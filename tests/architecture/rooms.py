@@ -81,6 +81,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "catalog_svc.metrics": ("catalog_svc.domain", "catalog_svc.usecases.ports", "prometheus_client"),
     "catalog_svc.settings": ("pydantic", "pydantic_settings", "catalogsync_common"),
     "catalog_svc.bootstrap": _CATALOG,
+    "catalog_svc.wiring": _CATALOG,
     "catalog_svc.__main__": _CATALOG,
     "connector_svc.decompression": (),
     "connector_svc.domain": ("catalogsync_common.failure",),

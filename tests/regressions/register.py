@@ -24,7 +24,7 @@ _FAMILIES: Final = "contract/woocommerce/test_woocommerce_families"
 _BIG: Final = "integration/connector_svc/bigcommerce/test_bigcommerce_devstore"
 _FEED: Final = "integration/connector_svc/feed/test_feed_devstore"
 _PASS: Final = "contract/platforms/test_platform_pass"
-_RUN: Final = "integration/catalog_svc/test_run_sync"
+_RUN: Final = "integration/catalog_svc/test_sync_supervisor"
 _SWEEP: Final = "integration/catalog_svc/test_sweep"
 _BATCHES: Final = "integration/catalog_svc/test_batches"
 _END_TO_END: Final = "integration/end_to_end/test_experiments"
@@ -78,7 +78,7 @@ COMPLAINTS: Final = (
         "Incremental passes go by time of change and, where a platform dates no change of a variant, by a sweep.",
         tests(_HERE, "complaint_06_a_change_of_a_variant_alone_is_seen")
         + tests(
-            "integration/end_to_end/test_bigcommerce_sync",
+            _END_TO_END,
             "a_price_and_a_sku_changed_on_a_variant_alone_arrive_too",
         ),
     ),

@@ -1,4 +1,4 @@
-"""A pass that brought less than was announced is never a success."""
+"""A pass that stored fewer products than were announced does not succeed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from catalog_svc.domain.progress import Progress, RecordCounts
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.source import SourceEnd
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
-from catalog_svc.usecases.completeness import check_complete
+from catalog_svc.usecases.reconciliation import check_complete
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 SYNC = Sync(
@@ -38,7 +38,7 @@ def end(source: int, emitted: int, rejected: int = 0) -> SourceEnd:
 
 
 @pytest.mark.parametrize(
-    ("sync", "told"),
+    ("sync", "source_end"),
     [
         (stored(0), end(0, 0)),
         (stored(10), end(10, 10)),
@@ -48,19 +48,19 @@ def end(source: int, emitted: int, rejected: int = 0) -> SourceEnd:
         (stored(11), end(10, 10)),
     ],
 )
-def test_everything_accounted_for_is_complete_and_more_is_no_fault(sync: Sync, told: SourceEnd) -> None:
-    check_complete(sync, told)
+def test_a_pass_with_all_products_or_more_is_complete(sync: Sync, source_end: SourceEnd) -> None:
+    check_complete(sync, source_end)
 
 
 @pytest.mark.parametrize(
-    ("sync", "told"),
+    ("sync", "source_end"),
     [
         (stored(9), end(9, 10)),
         (stored(9), end(10, 9)),
         (stored(9, rejected=1), end(11, 9, 1)),
     ],
 )
-def test_anything_missing_is_a_mismatch_with_both_numbers(sync: Sync, told: SourceEnd) -> None:
+def test_missing_products_are_a_mismatch_with_both_numbers(sync: Sync, source_end: SourceEnd) -> None:
     with pytest.raises(SourceCountMismatch) as caught:
-        check_complete(sync, told)
+        check_complete(sync, source_end)
     assert int(caught.value.metadata["expected"]) > int(caught.value.metadata["received"])

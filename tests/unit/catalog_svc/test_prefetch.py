@@ -1,4 +1,4 @@
-"""Whoever stops reading a source is let go, whatever the source does with the cancel."""
+"""Prefetch ends when its reader stops, whatever the source does with the cancel, and merges queued batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceRequest
 from catalog_svc.source import decode
 from catalog_svc.source.connector_client import ConnectorSource
-from catalog_svc.usecases.read_ahead import ReadAhead
+from catalog_svc.usecases.prefetch import Prefetch
 from tests.fakes.product_source import product
 from tests.waiting import PATIENCE, turns
 
@@ -33,14 +33,14 @@ async def four_batches_and_an_error_instead_of_a_cancel() -> AsyncGenerator[Sour
         raise ConnectorUnavailable from None
 
 
-async def test_a_source_that_loses_a_cancel_while_nobody_takes_what_was_read_ends() -> None:
-    """It held its sync's place on the replica for ever."""
-    async with asyncio.timeout(PATIENCE), ReadAhead(four_batches_and_an_error_instead_of_a_cancel()):
+async def test_a_source_that_loses_a_cancel_while_the_queue_is_full_ends() -> None:
+    """Such a source once held its slot on the replica forever."""
+    async with asyncio.timeout(PATIENCE), Prefetch(four_batches_and_an_error_instead_of_a_cancel()):
         await turns()
 
 
 class _Call:
-    """Gives one message, when told."""
+    """A call whose messages the test provides."""
 
     def __init__(self) -> None:
         self.messages: asyncio.Queue[pb.FetchProductsResponse] = asyncio.Queue()
@@ -54,7 +54,7 @@ class _Call:
 
 
 class _Channel:
-    """Of which every call is the same one."""
+    """A channel whose every call is the same one."""
 
     def __init__(self, call: _Call) -> None:
         self._call = call
@@ -66,7 +66,7 @@ class _Channel:
 
 
 @pytest.mark.parametrize("steps", range(6))
-async def test_a_cancel_that_meets_a_message_is_not_lost(steps: int) -> None:
+async def test_a_cancel_that_coincides_with_a_message_is_not_lost(steps: int) -> None:
     call = _Call()
     source = ConnectorSource(cast("grpc.aio.Channel", _Channel(call)))
     request = SourceRequest(shop=ShopKey("shopify", "a.myshopify.com"), updated_after=None, checkpoint=b"")
@@ -86,17 +86,17 @@ async def test_a_cancel_that_meets_a_message_is_not_lost(steps: int) -> None:
     assert reading.cancelled()
 
 
-async def test_a_cancel_that_a_source_makes_by_itself_ends_the_stream_and_hangs_nobody() -> None:
+async def test_a_cancel_inside_the_source_ends_the_stream_and_does_not_hang() -> None:
     async def source() -> AsyncGenerator[SourceEvent, None]:
         yield one_batch()
         raise asyncio.CancelledError
 
-    async with ReadAhead(source()) as events, asyncio.timeout(PATIENCE):
+    async with Prefetch(source()) as events, asyncio.timeout(PATIENCE):
         assert await events.next() == one_batch()
         assert await events.next() is None
 
 
-def made_of(checkpoint: bytes, **parts: Any) -> SourceBatch:
+def batch_of(checkpoint: bytes, **parts: Any) -> SourceBatch:
     return decode.batch(pb.ProductBatch(checkpoint=checkpoint, **parts), currency_code="EUR")
 
 
@@ -104,19 +104,17 @@ STOCK = pb.StockLevel(product_id="1", variant_id="1-1", stock_quantity=0, availa
 
 
 @pytest.mark.parametrize(
-    ("batches", "gathered"),
+    ("batches", "merged"),
     [
-        ([made_of(b"1", products=[product("1")]), made_of(b"2", products=[product("1"), product("2")])], 2),
-        ([made_of(b"1", products=[product("1")]), made_of(b"2", deleted_product_ids=["1"])], 2),
-        ([made_of(b"1", products=[product("1")]), made_of(b"2", stock_levels=[STOCK])], 2),
-        ([made_of(b"1", deleted_product_ids=["1"]), made_of(b"2", products=[product("2")])], 2),
-        ([made_of(b"1", deleted_product_ids=["1"]), made_of(b"2", products=[product("1")])], 1),
-        ([made_of(b"1", stock_levels=[STOCK]), made_of(b"2", products=[product("1")])], 1),
+        ([batch_of(b"1", products=[product("1")]), batch_of(b"2", products=[product("1"), product("2")])], 2),
+        ([batch_of(b"1", products=[product("1")]), batch_of(b"2", deleted_product_ids=["1"])], 2),
+        ([batch_of(b"1", products=[product("1")]), batch_of(b"2", stock_levels=[STOCK])], 2),
+        ([batch_of(b"1", deleted_product_ids=["1"]), batch_of(b"2", products=[product("2")])], 2),
+        ([batch_of(b"1", deleted_product_ids=["1"]), batch_of(b"2", products=[product("1")])], 1),
+        ([batch_of(b"1", stock_levels=[STOCK]), batch_of(b"2", products=[product("1")])], 1),
     ],
 )
-async def test_batches_are_gathered_only_if_that_stores_the_same(
-    batches: list[SourceBatch], gathered: int
-) -> None:
+async def test_batches_are_merged_only_if_that_stores_the_same(batches: list[SourceBatch], merged: int) -> None:
     ready = asyncio.Event()
 
     async def source() -> AsyncGenerator[SourceEvent, None]:
@@ -124,10 +122,10 @@ async def test_batches_are_gathered_only_if_that_stores_the_same(
             yield batch
         ready.set()
 
-    async with ReadAhead(source()) as events:
+    async with Prefetch(source()) as events:
         await ready.wait()
         first = await events.next()
         assert isinstance(first, SourceBatch)
-        whole = events.with_following(first, items=2_000)
-        assert whole.checkpoint == batches[gathered - 1].checkpoint
-        assert await events.next() == (batches[gathered] if gathered < len(batches) else None)
+        whole = events.merge_queued(first, max_items=2_000)
+        assert whole.checkpoint == batches[merged - 1].checkpoint
+        assert await events.next() == (batches[merged] if merged < len(batches) else None)
