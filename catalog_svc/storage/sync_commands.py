@@ -272,4 +272,4 @@ async def _check_resumable(connection: AsyncConnection, parent: Sync, parent_key
         raise SyncNotResumable(parent.sync_id, state, "it stored nothing", shop=parent.shop.key)
     if found.superseded:
         # The end of its pass would take products for missing that a later sync has found.
-        raise SyncNotResumable(parent.sync_id, state, "the shop was synced again since", shop=parent.shop.key)
+        raise SyncNotResumable(parent.sync_id, state, "a later sync of the shop was started", shop=parent.shop.key)
