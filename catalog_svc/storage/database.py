@@ -174,7 +174,7 @@ class Database:
             raise error
         _log.warning("database transaction failed", extra={"attempt": attempt, **describe(error)})
         if cause is StorageCause.READ_ONLY:
-            # The pooled connections lead to a server that is no longer the primary: connect anew.
+            # The pooled connections lead to a server that is no longer the primary: reconnect.
             self._replace_connections()
         return cause
 

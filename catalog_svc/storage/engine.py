@@ -86,16 +86,12 @@ def open_engine(
         SettingsError: The URL is malformed, or has an unknown option.
     """
     url = _parse_url(database_url)
-    session = dict(_POOLER_SETTINGS if pooled else _SESSION_SETTINGS)
-    if not pooled:
-        idle_ms = max(1, round(max_idle_in_transaction.total_seconds() * 1000))
-        session["idle_in_transaction_session_timeout"] = f"{idle_ms}ms"
+    session = _POOLER_SETTINGS if pooled else _session_settings(max_idle_in_transaction)
+    native_options = {name: value for name, value in url.query.items() if name in _NATIVE_OPTIONS}
     # No pool_pre_ping: it costs three round trips before each transaction. `Database` retries a transaction whose
     # connection is lost, and the first such error makes the pool replace all of its connections.
     return create_async_engine(
-        url.set(
-            drivername="postgresql+asyncpg", query={k: v for k, v in url.query.items() if k in _NATIVE_OPTIONS}
-        ),
+        url.set(drivername="postgresql+asyncpg", query=native_options),
         pool_size=pool_size,
         max_overflow=pool_size if max_overflow is None else max_overflow,
         pool_timeout=10,
@@ -103,8 +99,10 @@ def open_engine(
         # The fence, the claims and the counts rely on this level; a role or a database may have another default.
         isolation_level="READ COMMITTED",
         hide_parameters=True,
-        connect_args=_connect_arguments(url.query, session, command_timeout)
-        | dict(_POOLER_ARGUMENTS if pooled else {}),
+        connect_args={
+            **_connect_arguments(url.query, session, command_timeout),
+            **(_POOLER_ARGUMENTS if pooled else {}),
+        },
     )
 
 
@@ -132,14 +130,17 @@ def connection_replacer(engine: AsyncEngine) -> Callable[[], None]:
     return replace_all
 
 
+def _session_settings(max_idle_in_transaction: timedelta) -> dict[str, str]:
+    idle_ms = max(1, round(max_idle_in_transaction.total_seconds() * 1000))
+    return {**_SESSION_SETTINGS, "idle_in_transaction_session_timeout": f"{idle_ms}ms"}
+
+
 def _connect_arguments(
-    options: Mapping[str, Any], session: dict[str, str], command_timeout: float | None
+    options: Mapping[str, Any], session: Mapping[str, str], command_timeout: float | None
 ) -> dict[str, Any]:
-    for name in ("application_name", "options"):
-        if name in options:
-            session[name] = options[name]
+    own_settings = {name: options[name] for name in ("application_name", "options") if name in options}
     arguments: dict[str, Any] = {
-        "server_settings": session,
+        "server_settings": {**session, **own_settings},
         "timeout": float(options.get("connect_timeout", 10)),
         "command_timeout": command_timeout,
     }

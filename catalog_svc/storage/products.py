@@ -95,7 +95,7 @@ UPSERT_ITEMS: Final = text(f"""{INSERT_ITEMS.text}{_on_conflict_update(ITEM_COLU
        OR {_compared_values("item", ITEM_COLUMNS, staged=False)}
           IS DISTINCT FROM {_compared_values("excluded", ITEM_COLUMNS, staged=False)}""")
 
-# Before UPSERT_ITEMS: afterwards nothing tells a new row from an old one.
+# Before UPSERT_ITEMS: afterwards new rows cannot be distinguished from old ones.
 COMPARE_ITEMS: Final = text(f"""
     SELECT count(*) AS seen,
            count(*) FILTER (WHERE item.item_id IS NULL OR item.deleted_at IS NOT NULL) AS created,

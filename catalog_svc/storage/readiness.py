@@ -104,8 +104,6 @@ async def watch_readiness(
     Args:
         engine: Connections for pings alone: a pool that others have exhausted says nothing about the database.
         set_serving: Called with whether the database is ready, when that may have changed.
-        drain: Ends the loop.
-        heartbeat: Called after each ping.
         on_read_only: Called after each ping of a read-only server, so that reads find the new primary too.
         interval: Time between pings; less after a failed one.
     """
@@ -163,6 +161,6 @@ async def _is_read_only(engine: AsyncEngine) -> bool:
     async with asyncio.timeout(_PING_TIMEOUT_SECONDS), engine.connect() as connection:
         read_only = bool((await connection.execute(_IS_READ_ONLY)).scalar_one())
         if read_only:
-            # The next ping connects anew, and finds the primary if there is a new one.
+            # The next ping reconnects, and finds the primary if there is a new one.
             await connection.invalidate()
     return read_only

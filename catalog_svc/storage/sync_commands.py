@@ -123,7 +123,8 @@ class SyncCommandStore:
         return await self._get_or_create(key, lambda connection: _start(connection, command, key))
 
     async def cancel(self, sync_id: UUID) -> Sync:
-        """End the sync, whoever runs it: its lease is void from now on. Repeating the call changes nothing.
+        """End the sync on whatever replica it runs: its lease is void from now on. Repeating the call changes
+        nothing.
 
         Raises:
             SyncNotFound: There is no such sync.
