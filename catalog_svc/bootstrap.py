@@ -12,6 +12,8 @@ import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from catalogsync_common.channel import open_channel
+from catalogsync_common.deadline import remaining_seconds
+from catalogsync_common.drain import Drain
 from catalogsync_common.metrics import CallMetrics, LoopMetrics, new_registry, serving_metrics
 from catalogsync_common.process import ended_within
 from catalogsync_common.server import GrpcServer, Service, build_server
@@ -19,14 +21,16 @@ from catalogsync_common.supervisor import Loop, RestartPolicy, Supervisor
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.metrics import CatalogMetrics
+from catalog_svc.rpc.servicer import CatalogServicer
 from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector_client import CONNECTOR_CHANNEL
+from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import connection_replacer, open_engine
 from catalog_svc.storage.readiness import wait_until_ready, watch_readiness
 from catalog_svc.storage.schema import check_schema
 from catalog_svc.storage.schema import migrate as migrate_schema
-from catalog_svc.wiring import Replica, wire_replica
+from catalog_svc.wiring import Replica, wire_replica, wire_servicer
 
 _MAX_TRANSACTION_IDLE_TIME = timedelta(seconds=10)
 """How long a transaction may be idle; less if the lease TTL is shorter."""
@@ -92,11 +96,11 @@ async def running(
         stack.push_async_callback(channel.close)
         registry = new_registry()
         metrics = CatalogMetrics(registry)
-        replica = wire_replica(
-            settings, writes=engines.writes, reads=engines.reads, connector=channel, metrics=metrics
-        )
+        writes, reads = Database(engines.writes), Database(engines.reads, remaining=remaining_seconds)
+        replica = wire_replica(settings, writes, channel, metrics)
         metrics.read_watchers_from(lambda: replica.feed.follower_count)
-        server = _server(settings, replica, CallMetrics(registry))
+        servicer = wire_servicer(settings, replica, writes=writes, reads=reads, connector=channel, metrics=metrics)
+        server = _server(settings, servicer, replica.drain, CallMetrics(registry))
         await stack.enter_async_context(serving_metrics(registry, settings.metrics_address))
         port = await server.start()
         loop_metrics, health = LoopMetrics(registry, service="catalog"), _Health(server, metrics)
@@ -109,18 +113,27 @@ async def running(
             policy=restart_policy,
         )
         loop_metrics.watch(supervisor.names)
-        background = asyncio.create_task(supervisor.run())
-        background.add_done_callback(lambda _: on_give_up())
-        try:
+        async with _background_loops(supervisor, server, settings, on_give_up):
             yield port
+
+
+@asynccontextmanager
+async def _background_loops(
+    supervisor: Supervisor, server: GrpcServer, settings: CatalogSettings, on_give_up: Callable[[], None]
+) -> AsyncIterator[None]:
+    """Run the background loops; afterwards stop the server, which starts the drain, and wait for them to end."""
+    background = asyncio.create_task(supervisor.run())
+    background.add_done_callback(lambda _: on_give_up())
+    try:
+        yield
+    finally:
+        try:
+            # The drain starts here: watchers end, and the worker hands its syncs over while calls finish.
+            await server.stop(settings.stop_grace, settle=settings.settle_delay)
+            await background
         finally:
-            try:
-                # This starts the drain: watchers end, and the worker hands its syncs over while calls finish.
-                await server.stop(settings.stop_grace, settle=settings.settle_delay)
-                await background
-            finally:
-                background.cancel()
-                await asyncio.wait((background,))
+            background.cancel()
+            await asyncio.wait((background,))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,14 +209,14 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
     )
 
 
-def _server(settings: CatalogSettings, replica: Replica, meter: CallMetrics) -> GrpcServer:
+def _server(settings: CatalogSettings, servicer: CatalogServicer, drain: Drain, meter: CallMetrics) -> GrpcServer:
     def register(server: grpc.aio.Server) -> None:
-        add_CatalogServiceServicer_to_server(replica.servicer, server)
+        add_CatalogServiceServicer_to_server(servicer, server)
 
     return build_server(
         (Service(name=SERVICE_NAME, register=register),),
         listen_address=settings.listen_address,
-        drain=replica.drain,
+        drain=drain,
         reflection=settings.reflection,
         allow_insecure=settings.allow_insecure,
         settings_prefix="CATALOG_",

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import grpc
-from catalogsync_common.deadline import remaining_seconds
 from catalogsync_common.drain import Drain
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.metrics import CatalogMetrics
@@ -42,9 +40,8 @@ _MAX_READ_AGE_HEARTBEATS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replica:
-    """The servicer of a replica, and what its background loops run."""
+    """What the background loops of a replica run."""
 
-    servicer: CatalogServicer
     feed: SyncFeed
     worker: Worker
     cleanup: PlatformJobCleanup
@@ -54,59 +51,66 @@ class Replica:
 
 
 def wire_replica(
-    settings: CatalogSettings,
-    *,
-    writes: AsyncEngine,
-    reads: AsyncEngine,
-    connector: grpc.aio.Channel,
-    metrics: CatalogMetrics,
+    settings: CatalogSettings, database: Database, connector: grpc.aio.Channel, metrics: CatalogMetrics
 ) -> Replica:
-    """Wire a replica; nothing runs yet.
+    """Wire the background loops of a replica; nothing runs yet.
 
     Args:
         settings: The settings of the replica.
-        writes: Connections for syncs, leases and calls that write.
-        reads: Connections for calls that read: twenty slow dashboards must not starve syncs and leases.
+        database: Connections for syncs and leases.
         connector: The channel to connector_svc.
         metrics: Where syncs are counted.
     """
-    drain, database = Drain(), Database(writes)
-    syncs, commands, schedules = SyncStore(database), SyncCommandStore(database), ScheduleStore(database)
+    drain, syncs = Drain(), SyncStore(database)
     max_read_age = _MAX_READ_AGE_HEARTBEATS * settings.heartbeat_interval
     feed = SyncFeed(syncs, max_followers=settings.max_watchers, max_read_age=max_read_age)
-    watch_limits = WatchLimits(heartbeat_every=settings.heartbeat_interval)
     worker = _worker(settings, database, ConnectorSource(connector), feed, drain, metrics)
-    cleanup = PlatformJobCleanup(syncs=syncs, jobs=ConnectorJobs(connector), drain=drain)
-    platforms, shops = ConnectorPlatforms(connector), ShopStore(database)
-    read_database = Database(reads, remaining=remaining_seconds)
-    read = _read_catalog(settings, read_database, platforms)
-    use_cases = CatalogUseCases(
-        start=StartSync(
-            shops=shops, commands=commands, platforms=platforms, wake_worker=worker.wake, metrics=metrics
-        ),
-        change=ChangeSync(
-            commands=commands,
-            publish=feed.publish,
-            cancel_platform_job=cleanup.start,
-            wake_worker=worker.wake,
-            metrics=metrics,
-        ),
-        follow=FollowSync(syncs=syncs, feed=feed, drain=drain, limits=watch_limits),
-        read=read,
-        set_schedule=SetSchedule(read=read, schedules=schedules, defaults=_schedule_defaults(settings)),
-        syncs=SyncStore(read_database),
-        issues=IssueStore(read_database),
-        overlap=settings.incremental_overlap,
-    )
     return Replica(
-        servicer=CatalogServicer(use_cases),
         feed=feed,
         worker=worker,
-        cleanup=cleanup,
+        cleanup=PlatformJobCleanup(syncs=syncs, jobs=ConnectorJobs(connector), drain=drain),
         scheduler=_scheduler(settings, database, worker, drain, metrics),
         retention=Retention(records=RetentionStore(database), drain=drain, policy=_retention_policy(settings)),
         drain=drain,
     )
+
+
+def wire_servicer(
+    settings: CatalogSettings,
+    replica: Replica,
+    *,
+    writes: Database,
+    reads: Database,
+    connector: grpc.aio.Channel,
+    metrics: CatalogMetrics,
+) -> CatalogServicer:
+    """Wire the calls of CatalogService to a replica.
+
+    `reads` has connections of its own: twenty slow dashboards must not starve syncs and leases.
+    """
+    platforms, commands, wake = ConnectorPlatforms(connector), SyncCommandStore(writes), replica.worker.wake
+    schedules, defaults = ScheduleStore(writes), _schedule_defaults(settings)
+    watch_limits = WatchLimits(heartbeat_every=settings.heartbeat_interval)
+    read = _read_catalog(settings, reads, platforms)
+    use_cases = CatalogUseCases(
+        start=StartSync(
+            shops=ShopStore(writes), commands=commands, platforms=platforms, wake_worker=wake, metrics=metrics
+        ),
+        change=ChangeSync(
+            commands=commands,
+            publish=replica.feed.publish,
+            cancel_platform_job=replica.cleanup.start,
+            wake_worker=wake,
+            metrics=metrics,
+        ),
+        follow=FollowSync(syncs=SyncStore(writes), feed=replica.feed, drain=replica.drain, limits=watch_limits),
+        read=read,
+        set_schedule=SetSchedule(read=read, schedules=schedules, defaults=defaults),
+        syncs=SyncStore(reads),
+        issues=IssueStore(reads),
+        overlap=settings.incremental_overlap,
+    )
+    return CatalogServicer(use_cases)
 
 
 def _read_catalog(settings: CatalogSettings, database: Database, platforms: ConnectorPlatforms) -> ReadCatalog:

@@ -118,7 +118,7 @@ async def test_a_port_in_use_is_reported_with_its_address(database_url: str) -> 
 
 
 async def test_an_unavailable_database_is_waited_for_and_then_reported_without_its_password() -> None:
-    url = f"postgresql://somebody:hunter2secret@127.0.0.1:{free_port()}/catalog"
+    url = f"postgresql://user:hunter2secret@127.0.0.1:{free_port()}/catalog"
     async with catalog(DATABASE_URL=url, DATABASE_STARTUP_TIMEOUT="2s", LISTEN_ADDRESS="127.0.0.1:0") as process:
         code, err = await ended(process)
     assert code == 2

@@ -33,7 +33,7 @@ from tests.waiting import PATIENCE, settled
 
 SHOP = ShopKey("listed", "store.example")
 PRODUCTS = [Product(id=str(n), title="", variants=(Variant(id=f"{n}-1"),)) for n in range(600)]
-GONE = SourceFailed(reason="SOURCE_NOT_FOUND", message="the shop is gone", transient=False)
+SHOP_NOT_FOUND = SourceFailed(reason="SOURCE_NOT_FOUND", message="the shop is gone", transient=False)
 
 
 @asynccontextmanager
@@ -71,10 +71,10 @@ class Jobs:
     """`PlatformJobs` with scripted answers."""
 
     answers: list[bool | Exception] = field(default_factory=list)
-    asked: list[bytes] = field(default_factory=list)
+    checkpoints: list[bytes] = field(default_factory=list)
 
     async def cancel_fetch(self, shop: ShopKey, checkpoint: bytes) -> bool:
-        self.asked.append(checkpoint)
+        self.checkpoints.append(checkpoint)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -127,18 +127,18 @@ async def test_an_unavailable_connector_is_retried(world: CatalogWorld) -> None:
     async with cleanup_running(world, jobs) as cleanup:
         cleanup.start(sync)
         await until(lambda: not jobs.answers)
-    assert jobs.asked == [b"after the first batch"] * 3
+    assert jobs.checkpoints == [b"after the first batch"] * 3
 
 
 async def test_a_job_that_cannot_be_cancelled_is_logged_and_not_retried(
     world: CatalogWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    jobs = Jobs(answers=[GONE])
+    jobs = Jobs(answers=[SHOP_NOT_FOUND])
     sync = await cancelled_sync(world)
     async with cleanup_running(world, jobs) as cleanup:
         cleanup.start(sync)
         await until(lambda: "may keep running" in caplog.text)
-    assert len(jobs.asked) == 1
+    assert len(jobs.checkpoints) == 1
 
 
 async def test_a_sync_that_stored_nothing_has_no_job(world: CatalogWorld) -> None:
@@ -148,7 +148,7 @@ async def test_a_sync_that_stored_nothing_has_no_job(world: CatalogWorld) -> Non
     async with cleanup_running(world, jobs) as cleanup:
         cleanup.start(sync)
         await until(lambda: not cleanup._tasks)
-    assert jobs.asked == []
+    assert jobs.checkpoints == []
 
 
 async def test_a_draining_replica_does_not_wait_for_a_platform(world: CatalogWorld) -> None:
@@ -157,9 +157,9 @@ async def test_a_draining_replica_does_not_wait_for_a_platform(world: CatalogWor
     async with asyncio.timeout(PATIENCE):
         async with cleanup_running(world, jobs, timeout_seconds=3600) as cleanup:
             cleanup.start(sync)
-            await until(lambda: bool(jobs.asked))
-    asked = len(jobs.asked)
-    assert await settled(lambda: len(jobs.asked)) == asked
+            await until(lambda: bool(jobs.checkpoints))
+    seen = len(jobs.checkpoints)
+    assert await settled(lambda: len(jobs.checkpoints)) == seen
 
 
 async def test_a_repeated_cancel_keeps_the_job_of_the_sync_that_was_resumed_since(
@@ -173,7 +173,7 @@ async def test_a_repeated_cancel_keeps_the_job_of_the_sync_that_was_resumed_sinc
         async with cleanup_running(world, jobs) as cleanup:
             cleanup.start(repeated)
             await until(lambda: "is kept for the resumed sync" in caplog.text)
-            assert jobs.asked == []
+            assert jobs.checkpoints == []
             cleanup.start(await world.commands.cancel(resumed.sync_id))
-            await until(lambda: bool(jobs.asked))
+            await until(lambda: bool(jobs.checkpoints))
     assert jobs.answers == []

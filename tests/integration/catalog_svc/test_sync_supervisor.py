@@ -204,12 +204,12 @@ async def test_a_replica_that_dies_while_its_sync_waits_does_not_count_as_a_clai
     claimed = await world.claim()
     while source.failures[0]:
         world.published.clear()
-        dying = asyncio.create_task(world.supervisor(source).run(claimed))
+        run = asyncio.create_task(world.supervisor(source).run(claimed))
         await until(lambda: any(s.waiting for s in world.published))
         await world.expire_lease(created.sync_id)
         claimed = await world.claim()
-        dying.cancel()
-        await asyncio.gather(dying, return_exceptions=True)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
     await world.supervisor(source).run(claimed)
     assert (await world.syncs.get(created.sync_id)).state is SyncState.SUCCEEDED
 
