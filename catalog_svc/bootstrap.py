@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.metrics import CatalogMetrics
 from catalog_svc.rpc.servicer import CatalogServicer
 from catalog_svc.settings import CatalogSettings
-from catalog_svc.source.connector import CONNECTOR_CHANNEL
+from catalog_svc.source.connector_client import CONNECTOR_CHANNEL
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import connection_replacer, open_engine
@@ -153,7 +153,7 @@ async def _open_engines(stack: AsyncExitStack, settings: CatalogSettings) -> _En
     writes = open_engine(
         url,
         pool_size=settings.database_pool_size,
-        most_idle=min(_MAX_TRANSACTION_IDLE_TIME, settings.lease_ttl),
+        max_idle_in_transaction=min(_MAX_TRANSACTION_IDLE_TIME, settings.lease_ttl),
         pooled=pooled,
     )
     stack.push_async_callback(writes.dispose)

@@ -12,12 +12,9 @@ from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.metrics import CatalogMetrics
 from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
 from catalog_svc.settings import CatalogSettings
-from catalog_svc.source.connector import ConnectorSource
-from catalog_svc.source.jobs import ConnectorJobs
-from catalog_svc.source.platforms import ConnectorPlatforms
+from catalog_svc.source.connector_client import ConnectorJobs, ConnectorPlatforms, ConnectorSource
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.issues import IssueStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.retention import RetentionStore
@@ -25,7 +22,7 @@ from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
-from catalog_svc.storage.syncs import SyncStore
+from catalog_svc.storage.syncs import IssueStore, SyncStore
 from catalog_svc.usecases.ports import ProductSource
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.retention import Retention, RetentionPolicy

@@ -19,7 +19,7 @@ from catalog_svc.domain.records import ItemRecord, ProductRecord
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.schema import migrate
-from catalog_svc.storage.scope import ShopScope
+from catalog_svc.storage.shops import ShopScope
 
 _TEMPLATE = "bench_template"
 _PATIENCE = 30.0

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from catalog_svc.domain.records import ItemRecord, ProductRecord
-from catalog_svc.storage.scope import ShopScope
+from catalog_svc.storage.shops import ShopScope
 
 _EXACT = ("price", "compare_at_price", "weight")
 _JSON = ("options", "images")

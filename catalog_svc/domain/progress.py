@@ -1,6 +1,4 @@
-"""How far a sync is.
-
-How fast a sync moves."""
+"""Progress of a sync: counts, rate, estimated time left, and waits."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from enum import Enum
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordCounts:
-    """What a sync did with the records it met; seen = created + updated + unchanged."""
+    """What a sync did with the records it saw; seen = created + updated + unchanged."""
 
     seen: int = 0
     created: int = 0
@@ -34,20 +32,20 @@ class RecordCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """Counts so far and what is expected."""
+    """Counts so far, and estimates."""
 
     products: RecordCounts = RecordCounts()
     items: RecordCounts = RecordCounts()
     estimated_product_count: int | None = None
     estimated_item_count: int | None = None
     items_per_second: float | None = None
-    """None when nothing moves."""
+    """None when the sync is not storing anything."""
     issue_count: int = 0
     checked_products: int = 0
-    """Products of which an incremental pass compared only the id, the stock or the price."""
+    """Products of which an incremental pass checked only the id, the stock or the price."""
 
     def remaining(self) -> timedelta | None:
-        """Time left at the present rate; None when it cannot be told."""
+        """Return the time left at the present rate; None when it is unknown."""
         share = self._share_done()
         if not self.items_per_second or not share or not self.items.seen:
             return None
@@ -55,7 +53,7 @@ class Progress:
         return timedelta(seconds=items_left / self.items_per_second)
 
     def of_succeeded(self) -> Progress:
-        """Return the progress of a sync that has succeeded: known estimates give way to what was counted."""
+        """Return the progress of a sync that has succeeded: counts replace the estimates that there were."""
         return replace(
             self,
             estimated_product_count=None if self.estimated_product_count is None else self.products.seen,
@@ -71,14 +69,14 @@ class Progress:
 
 
 class WaitReason(Enum):
-    """Why a running sync stands still; the names are those of the contract."""
+    """Why a running sync waits; the names are those of the contract."""
 
     UNSPECIFIED = "UNSPECIFIED"
-    """Stored by a newer release, and not known to this one."""
+    """Stored by a newer release, and unknown to this one."""
     THROTTLED = "THROTTLED"
     """The platform's rate limit."""
     PLATFORM_JOB = "PLATFORM_JOB"
-    """A job that the platform runs for us."""
+    """A job of the platform, such as a bulk export."""
     SOURCE_UNREACHABLE = "SOURCE_UNREACHABLE"
     """The platform does not answer."""
     TOKEN_SERVICE = "TOKEN_SERVICE"
@@ -91,7 +89,7 @@ class WaitReason(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waiting:
-    """A pause, its reason and its end."""
+    """A wait of a sync: its reason and its expected end."""
 
     reason: WaitReason
     until: datetime
@@ -102,23 +100,26 @@ class Waiting:
 
 
 class RateMeter:
-    """Items per second over the last seconds, so that a pause shows and a resume does not boast."""
+    """Measures items per second over a window of the last seconds.
+
+    So a wait lowers the rate, and a resumed sync does not report an inflated one.
+    """
 
     def __init__(self, window: timedelta = timedelta(seconds=10)) -> None:
         self._window = window.total_seconds()
         self._marks: deque[tuple[float, int]] = deque(maxlen=256)
 
     def start(self, at: float) -> None:
-        """Begins to measure at `at`, seconds of a monotonic clock."""
+        """Start measuring at `at`, in seconds of a monotonic clock."""
         self._marks.clear()
         self._marks.append((at, 0))
 
     def add(self, at: float, items: int) -> float | None:
-        """Counts `items` that are done at `at`; the rate, or None while it cannot be told."""
+        """Count items that are done at `at` and return the rate; None while it is unknown."""
         self._marks.append((at, items))
         while len(self._marks) > 2 and self._marks[1][0] < at - self._window:
             self._marks.popleft()
         elapsed = at - self._marks[0][0]
-        # The first mark is where the window begins: its items were done before.
+        # The window begins at the first mark: the items of that mark were done before.
         done = sum(count for _, count in self._marks) - self._marks[0][1]
         return done / elapsed if elapsed > 0 else None

@@ -1,6 +1,4 @@
-"""A sync: one run that brings a shop's stored catalog up to date.
-
-What a caller, or a schedule, orders."""
+"""A sync, which updates a shop's stored catalog: its states, its lease, and the command that starts it."""
 
 from __future__ import annotations
 
@@ -15,14 +13,14 @@ from catalog_svc.domain.shop import Shop, ShopKey
 
 
 class SyncState(Enum):
-    """Where a sync is. PENDING -> RUNNING -> SUCCEEDED | FAILED | CANCELLED; PENDING may also end directly."""
+    """State of a sync. PENDING -> RUNNING -> SUCCEEDED | FAILED | CANCELLED; PENDING may also end directly."""
 
     UNSPECIFIED = "UNSPECIFIED"
-    """Stored by a newer release, and not known to this one: neither active nor ended."""
+    """Stored by a newer release, and unknown to this one: neither active nor ended."""
     PENDING = "PENDING"
-    """Ordered, not picked up yet."""
+    """Created, not claimed yet."""
     RUNNING = "RUNNING"
-    """A replica holds, or held, its lease."""
+    """Claimed; its owner may have died since."""
     SUCCEEDED = "SUCCEEDED"
     """Complete."""
     FAILED = "FAILED"
@@ -32,7 +30,7 @@ class SyncState(Enum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the sync will not change any more."""
         return self in ENDED_STATES
 
 
@@ -41,21 +39,21 @@ ENDED_STATES = frozenset({SyncState.SUCCEEDED, SyncState.FAILED, SyncState.CANCE
 
 
 class SyncMode(Enum):
-    """How much is read."""
+    """Which products a sync reads."""
 
     UNSPECIFIED = "UNSPECIFIED"
-    """Stored by a newer release, and not known to this one, which leaves the sync to others."""
+    """Stored by a newer release, and unknown to this one, which never claims such a sync."""
     FULL = "FULL"
-    """Everything."""
+    """All products."""
     INCREMENTAL = "INCREMENTAL"
-    """What changed since the shop's watermark."""
+    """Products that changed since the shop's watermark."""
 
 
 class SyncTrigger(Enum):
     """Why a sync was started."""
 
     UNSPECIFIED = "UNSPECIFIED"
-    """Stored by a newer release, and not known to this one, which runs the sync all the same."""
+    """Stored by a newer release, and unknown to this one, which runs the sync all the same."""
     REQUEST = "REQUEST"
     SCHEDULE = "SCHEDULE"
     RESUME = "RESUME"
@@ -91,65 +89,66 @@ class Sync:
     error: SyncError | None = None
     parent_sync_id: UUID | None = None
     updated_after: datetime | None = None
-    """Lower bound of an incremental pass; None: everything is read."""
+    """Lower bound of an incremental pass, UTC; None: all products are read."""
     strategy: str = ""
     served_api_version: str = ""
     correlation_id: str = ""
     notes: tuple[str, ...] = ()
-    """What the sync could not see or decide, a sentence for people each."""
+    """Limitations of the sync, one English sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """The right to write for a sync: valid while the stored epoch and sequence are these."""
+    """The right to write for a sync: valid while the stored epoch and sequence number are these."""
 
     merchant_id: UUID
     shop_id: UUID
     sync_id: UUID
     epoch: int
-    """Fencing token: one more at each claim."""
+    """Fencing token: each claim adds one."""
     next_seq: int
     """Number of the next batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimedSync:
-    """A sync that this replica may run, and where it goes on."""
+    """A sync that this replica has claimed, and where it continues."""
 
     lease: Lease
     sync: Sync
     checkpoint: bytes
     updated_after: datetime | None
-    """Lower bound of an incremental pass; None: everything."""
+    """Lower bound of an incremental pass, UTC; None: all products are read."""
     claims_without_progress: int
-    """Attempts before this one that heard from their source and then stored nothing; 0 for most."""
+    """Previous attempts that received their source's header and then stored nothing; mostly 0."""
     since_progress: timedelta
-    """Since something was stored, or since the first claim; by the database's clock."""
+    """Time since something was stored, or since the first claim; by the database's clock."""
     allow_mass_delete: bool = False
     """Whether the sync may delete more than the deletion guard allows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartedPass:
-    """A sync whose source has sent its header, and what its pass is to read."""
+    """A sync whose source has sent its header, and what its pass must read."""
 
     sync: Sync
     checkpoint: bytes
     updated_after: datetime | None
-    """Other than was asked for when the shop's currency changed: then everything is read from the beginning."""
+    """Differs from what was requested when the shop's currency has changed: then all products are read from the
+    beginning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartSyncCommand:
-    """A sync to be started."""
+    """Command to start a sync."""
 
     shop: ShopKey
     mode: SyncMode
-    """INCREMENTAL becomes FULL for a shop that was never complete."""
+    """INCREMENTAL becomes FULL for a shop without a watermark."""
     overlap: timedelta
     """How far before the watermark an incremental pass begins."""
     trigger: SyncTrigger = SyncTrigger.REQUEST
     request_id: str = ""
-    """Empty: the order cannot be repeated."""
+    """Idempotency key; empty: the request cannot be repeated."""
     allow_mass_delete: bool = False
     correlation_id: str = ""

@@ -1,7 +1,8 @@
-"""Opaque page tokens: where the last page ended, bound to the filters of its list.
+"""Opaque page tokens: the position where the last page ended, bound to the filters of its list.
 
-Tokens are not secret and not signed: anybody can write one. What is decoded is therefore checked as strictly as a
-request's own fields, so that a forged token can do no more than read a page from another place of the same list.
+Tokens are neither secret nor signed: anybody can write one. A decoded token is therefore validated as strictly as
+the fields of a request, so that a forged token can do no more than read a page at another position of the same
+list.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from catalogsync_common.failure import InvalidRequest
 P = TypeVar("P", bound=tuple[Any, ...])
 
 PositionText = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]*\Z")]
-"""A platform's id within a position: what PostgreSQL's text can hold."""
+"""A platform's id within a position, as PostgreSQL's text can hold it: without NUL."""
 PositionNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-"""A number within a position: what PostgreSQL's bigint can hold."""
+"""A number within a position, as PostgreSQL's bigint can hold it."""
 
 _VERSION: Final = 1
-"""Of the tokens' form. A token of another version is refused, and its client starts at the first page again."""
+"""Version of the token format. A token of another version is rejected; its client restarts at the first page."""
 
 
 class _Token(msgspec.Struct, frozen=True, array_like=True):
@@ -33,15 +34,24 @@ class _Token(msgspec.Struct, frozen=True, array_like=True):
 
 
 def encode(position: tuple[object, ...], *, filters: Mapping[str, object]) -> str:
-    """Return a token that goes on after `position`, valid with the same `filters` only, by name and value."""
+    """Return the token of the page after `position`; it is valid only for the same `filters`, names and values."""
     token = _Token(_VERSION, _fingerprint(filters), msgspec.Raw(msgspec.json.encode(position)))
     return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode().rstrip("=")
 
 
 def decode(token: str, *, filters: Mapping[str, object], kind: type[P]) -> P | None:
-    """Return the position, a tuple of type `kind`; None for the first page.
+    """Return the position of a token.
 
-    Raises InvalidRequest for page_token.
+    Args:
+        token: From the request; empty for the first page.
+        filters: Filters of the list, by name and value.
+        kind: Type of the position, a tuple.
+
+    Returns:
+        The position; None for the first page.
+
+    Raises:
+        InvalidRequest: The token is malformed, of another version, or of a list with other filters.
     """
     if not token:
         return None
@@ -52,13 +62,13 @@ def decode(token: str, *, filters: Mapping[str, object], kind: type[P]) -> P | N
     except (binascii.Error, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise InvalidRequest.of("page_token", "is not a token of this list") from error
     if decoded.version != _VERSION:
-        raise InvalidRequest.of("page_token", "is of another release: start at the first page")
+        raise InvalidRequest.of("page_token", "is from another release: start at the first page")
     if decoded.fingerprint != _fingerprint(filters):
         raise InvalidRequest.of("page_token", "belongs to a list with other filters")
     return position
 
 
 def _fingerprint(filters: Mapping[str, object]) -> str:
-    """Of names and values in the order of names: two releases that know the same filters agree on it."""
+    """Hash of names and values, in the order of names: two releases with the same filters get the same hash."""
     encoded = msgspec.json.encode(filters, order="deterministic")
     return hashlib.blake2b(encoded, digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Messages of the connector to the catalog's domain."""
+"""Decodes messages of the connector to the catalog's domain; products stay messages until they are unpacked."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from catalog_svc.domain.progress import Waiting, WaitReason
 from catalog_svc.domain.records import IncomingProduct, RecordIssue
 from catalog_svc.domain.shop import ShopProfile
 from catalog_svc.domain.source import Offer, SourceBatch, SourceEnd, SourceHeader, StockLevel
-from catalog_svc.source.unpack import exact, time, unpack
+from catalog_svc.source.unpack import parse_decimal, to_datetime, unpack
 
 
 def header(message: pb.FetchHeader) -> SourceHeader:
-    """The start of a pass."""
+    """Decode the header, which begins a pass."""
     return SourceHeader(
         profile=ShopProfile(
             currency_code=message.currency_code,
             platform_shop_id=message.platform_shop_id,
             display_name=message.shop_name,
         ),
-        watermark=time(message.watermark_time),
+        watermark=to_datetime(message.watermark_time),
         strategy=message.strategy,
         served_api_version=message.served_api_version,
         estimated_product_count=_optional_count(message, "estimated_product_count"),
@@ -34,9 +34,14 @@ def header(message: pb.FetchHeader) -> SourceHeader:
 
 
 def batch(message: pb.ProductBatch, *, currency_code: str) -> SourceBatch:
-    """Products stay packed: most of a re-sync is only compared by hash."""
+    """Decode a batch. Products stay packed: most products of a re-sync are only compared by hash.
+
+    Args:
+        message: The batch.
+        currency_code: The shop's currency, from the header of the pass.
+    """
     issues = [_issue(issue) for issue in message.issues]
-    levels = tuple(_level(level, issues) for level in message.stock_levels)
+    levels = tuple(_stock_level(level, issues) for level in message.stock_levels)
     return SourceBatch(
         products=tuple(_incoming(product, currency_code) for product in message.products),
         issues=tuple(issues),
@@ -48,12 +53,12 @@ def batch(message: pb.ProductBatch, *, currency_code: str) -> SourceBatch:
 
 
 def waiting(message: pb.Waiting) -> Waiting:
-    """A pause of the connector's."""
+    """Decode a wait of the connector; a reason that this release does not know becomes CONNECTOR."""
     name = pb.Waiting.Reason.Name(message.reason).removeprefix("REASON_")
     known = name in WaitReason.__members__ and name != WaitReason.UNSPECIFIED.name
     return Waiting(
         reason=WaitReason[name] if known else WaitReason.CONNECTOR,
-        until=time(message.until_time),
+        until=to_datetime(message.until_time),
         message=message.message,
         done_count=_optional_count(message, "done_count"),
         total_count=_optional_count(message, "total_count"),
@@ -61,7 +66,7 @@ def waiting(message: pb.Waiting) -> Waiting:
 
 
 def end(message: pb.FetchEnd) -> SourceEnd:
-    """The end of a complete pass."""
+    """Decode the end of a complete pass."""
     return SourceEnd(
         source_count=message.source_count,
         emitted_count=message.emitted_count,
@@ -99,8 +104,8 @@ def _issue(issue: pb.RecordIssue) -> RecordIssue:
     )
 
 
-def _level(level: pb.StockLevel, issues: list[RecordIssue]) -> StockLevel:
-    """The level; an offer with a price that is none is left out, and adds to `issues`."""
+def _stock_level(level: pb.StockLevel, issues: list[RecordIssue]) -> StockLevel:
+    """Decode a stock level. An offer with an invalid price is left out, and adds to `issues`."""
     return StockLevel(
         item_id=_storable(level.variant_id),
         stock_quantity=_optional_count(level, "stock_quantity"),
@@ -111,7 +116,7 @@ def _level(level: pb.StockLevel, issues: list[RecordIssue]) -> StockLevel:
 
 def _offer(level: pb.StockLevel, issues: list[RecordIssue]) -> Offer | None:
     try:
-        price, compare_at_price = exact(level.offer.price), exact(level.offer.compare_at_price)
+        price, compare_at_price = parse_decimal(level.offer.price), parse_decimal(level.offer.compare_at_price)
     except ValueError as error:
         issues.append(
             RecordIssue(
@@ -133,5 +138,5 @@ def _optional_count(message: Message, field: str) -> int | None:
 
 
 def _storable(text: str) -> str:
-    """PostgreSQL's text cannot hold NUL."""
+    """Remove NUL, which PostgreSQL's text cannot hold."""
     return text.replace("\0", "")

@@ -1,7 +1,7 @@
-"""Products of the connector as the rows that they will be.
+"""Unpacks products of the connector to the rows that are stored.
 
-The hot path of a first load, about 4 µs a variant, most of it reaching into messages: scalars are read once, times
-and options, which are messages themselves, as seldom as may be.
+This is the hot path of a first load, about 4 µs per variant, most of it field access on protobuf messages: scalars
+are read once; times and options, which are messages themselves, as rarely as possible.
 """
 
 from __future__ import annotations
@@ -31,36 +31,49 @@ _CONTINUE = pb.Variant.INVENTORY_POLICY_CONTINUE
 def unpack(
     product: pb.Product, *, currency_code: str, content_hash: bytes, zero_bytes: int
 ) -> tuple[ProductRecord, list[ItemRecord]]:
-    """The rows of a product and its variants, without NUL, which PostgreSQL's text cannot hold.
+    """Return the rows of a product and its variants, without NUL, which PostgreSQL's text cannot hold.
 
-    `zero_bytes` is how many the encoded product has: one stands for each stock of 0, any other may be a NUL.
-    Raises RecordRejected for a number or a time that cannot be stored.
+    Args:
+        product: The product with its variants.
+        currency_code: The shop's currency.
+        content_hash: Hash of the product, its variants and the currency.
+        zero_bytes: Number of zero bytes of the encoded product: each stock quantity of 0 has one, and any other
+        one
+            may be a NUL within a text.
+
+    Raises:
+        RecordRejected: The product has a number or a time that cannot be stored.
     """
     try:
-        return _unpacked(product, currency_code, content_hash, zero_bytes)
+        return _unpack(product, currency_code, content_hash, zero_bytes)
     except (ValueError, OverflowError, OSError) as error:
-        # The connector lets no such value through; a connector of another release may.
+        # The connector rejects such values itself; a connector of another release may not.
         raise RecordRejected(_rejection(product)) from error
 
 
-def exact(text: str) -> str | None:
-    """The number as PostgreSQL would write it, digit for digit; None when there is none.
+def parse_decimal(text: str) -> str | None:
+    """Return the number as PostgreSQL would write it, digit for digit; None for an empty text.
 
-    Raises ValueError for what is no finite decimal number of a sensible length.
+    Raises:
+        ValueError: The text is not a finite decimal number of up to 60 digits.
     """
     if not text:
         return None
     return text if _PLAIN_NUMBER.fullmatch(text) else _normalized(text)
 
 
-def time(stamp: Timestamp) -> datetime:
-    """UTC, to the microsecond. Raises ValueError, OverflowError or OSError for a year that is none."""
+def to_datetime(stamp: Timestamp) -> datetime:
+    """Convert a timestamp to UTC, cut to microseconds.
+
+    Raises:
+        ValueError, OverflowError, OSError: The year is out of range.
+    """
     moment = datetime.fromtimestamp(stamp.seconds, UTC)
     nanos = stamp.nanos
     return moment.replace(microsecond=nanos // 1000) if nanos else moment
 
 
-def _unpacked(
+def _unpack(
     product: pb.Product, currency_code: str, content_hash: bytes, zero_bytes: int
 ) -> tuple[ProductRecord, list[ItemRecord]]:
     items = _items(product, currency_code)
@@ -71,7 +84,7 @@ def _unpacked(
 
 
 def _normalized(text: str) -> str:
-    """What has a sign, an exponent or needless zeros. Decimal takes "1_0", "NaN" and "Infinity", too."""
+    """Parse a number with a sign, an exponent or leading zeros. Decimal accepts "1_0" and "NaN", too."""
     try:
         value = Decimal(text) if text.isascii() and "_" not in text else Decimal("NaN")
     except InvalidOperation:
@@ -81,20 +94,20 @@ def _normalized(text: str) -> str:
         or len(text) > _MAX_NUMBER_CHARACTERS
         or abs(value.adjusted()) > _MAX_NUMBER_CHARACTERS
     ):
-        raise ValueError(f"{text[:_MAX_NUMBER_CHARACTERS]!r} is no exact decimal number")
+        raise ValueError(f"{text[:_MAX_NUMBER_CHARACTERS]!r} is not an exact decimal number")
     return format(value or value.copy_abs(), "f")
 
 
 def _rejection(product: pb.Product) -> RecordIssue:
-    """What in the product cannot be stored; looked for only after it was not."""
+    """Return an issue that names the field that cannot be stored; called only after unpacking has failed."""
     for variant in product.variants:
         for field in ("price", "compare_at_price", "weight"):
             text = getattr(variant, field)
             try:
-                exact(text)
+                parse_decimal(text)
             except ValueError:
                 reason = "INVALID_FIELD" if field == "weight" else "INVALID_PRICE"
-                return _issue(product, reason, field, "is no exact decimal number", text, item_id=variant.id)
+                return _issue(product, reason, field, "is not an exact decimal number", text, item_id=variant.id)
     return _issue(product, "INVALID_FIELD", "update_time", "a time is out of range", "")
 
 
@@ -140,7 +153,7 @@ def _items(product: pb.Product, currency_code: str) -> list[ItemRecord]:
 
 def _item(variant: pb.Variant, product_id: str, currency_code: str, fallback_image: str) -> ItemRecord:
     stock = variant.stock_quantity
-    # By position: with eighteen names the call would cost three times as much.
+    # By position: with eighteen keyword arguments the call would take three times as long.
     return ItemRecord(
         variant.id,
         product_id,
@@ -149,14 +162,14 @@ def _item(variant: pb.Variant, product_id: str, currency_code: str, fallback_ima
         variant.sku,
         variant.barcode,
         currency_code,
-        exact(variant.price),
-        exact(variant.compare_at_price),
+        parse_decimal(variant.price),
+        parse_decimal(variant.compare_at_price),
         stock if stock or variant.HasField("stock_quantity") else None,
         variant.available,
         variant.inventory_policy == _CONTINUE,
         _json([[option.name, option.value] for option in variant.options]),
         variant.image.url or fallback_image,
-        exact(variant.weight),
+        parse_decimal(variant.weight),
         variant.weight_unit,
         _created(variant),
         _updated(variant),
@@ -164,11 +177,11 @@ def _item(variant: pb.Variant, product_id: str, currency_code: str, fallback_ima
 
 
 def _created(message: pb.Product | pb.Variant) -> datetime | None:
-    return time(message.create_time) if message.HasField("create_time") else None
+    return to_datetime(message.create_time) if message.HasField("create_time") else None
 
 
 def _updated(message: pb.Product | pb.Variant) -> datetime | None:
-    return time(message.update_time) if message.HasField("update_time") else None
+    return to_datetime(message.update_time) if message.HasField("update_time") else None
 
 
 def _image(image: pb.Image) -> dict[str, object]:
@@ -186,7 +199,7 @@ def _json(value: Sequence[object]) -> str:
 
 
 def _drop_nul(message: Message) -> None:
-    """Takes NUL out of all texts of a message and of those within."""
+    """Remove NUL from all texts of a message and of its submessages."""
     for field, value in message.ListFields():
         if field.type == FieldDescriptor.TYPE_MESSAGE:
             for part in value if field.is_repeated else [value]:

@@ -40,7 +40,7 @@ KNOWN_FAILURES: Final = (
         + tests(_SPILL, "a_truncated_file_is_never_accepted")
         + tests(_FEED, "nothing_is_delivered_from_an_unverified_feed")
         + tests(_RUN, "fewer_products_than_the_platform_counts_never_succeed")
-        + tests("contract/catalog_stores/test_catalog_stores", "only_success_moves_the_watermark"),
+        + tests("contract/catalog_stores/test_catalog_stores", "only_success_advances_the_watermark"),
     ),
     Row(
         "failure-02",
@@ -165,7 +165,7 @@ KNOWN_FAILURES: Final = (
         "A removed variant stays",
         "A variant that is missing from its complete product is marked deleted.",
         tests(_END_TO_END, "deleted_products_and_variants_leave_tombstones")
-        + tests(_BATCHES, "a_variant_that_left_its_product_is_marked_deleted_and_comes_back_as_created")
+        + tests(_BATCHES, "a_removed_variant_is_marked_deleted_and_counts_as_created_when_it_returns")
         + tests(_WOO_SWEEP, "a_deleted_variation_brings_its_product_whole_without_it"),
     ),
     Row(
@@ -176,12 +176,12 @@ KNOWN_FAILURES: Final = (
         + tests(_FAMILIES, "variations_that_no_list_holds_are_reported_and_never_taken_for_gone")
         + tests(_FEED, "the_first_record_of_a_duplicate_id_is_kept_and_no_variant_is_deleted")
         + tests(_BIG, "a_product_that_stays_short_of_variants_is_reported_as_incomplete")
-        + tests(_BATCHES, "variants_of_a_product_that_came_incomplete_are_not_taken_for_gone")
+        + tests(_BATCHES, "missing_variants_of_a_product_that_arrived_incomplete_are_not_deleted")
         + tests(
             _SWEEP,
-            "a_product_that_was_rejected_is_not_gone",
-            "nothing_is_taken_for_gone_by_a_pass_with_warnings",
-            "the_fuse_stops_a_mass_deletion_with_its_counts_and_marks_nothing",
+            "a_rejected_product_is_not_deleted",
+            "a_pass_with_warnings_deletes_nothing",
+            "the_deletion_guard_stops_a_mass_deletion_and_marks_nothing",
         ),
     ),
     Row(

@@ -18,13 +18,12 @@ from catalog_svc.domain.sync import ClaimedSync, StartSyncCommand, Sync, SyncMod
 from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.issues import IssueStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
-from catalog_svc.storage.syncs import SyncStore
+from catalog_svc.storage.syncs import IssueStore, SyncStore
 from catalog_svc.usecases.ports import ProductSource
 from catalog_svc.usecases.retry_policy import RunConfig
 from catalog_svc.usecases.sync_execution import SyncDependencies

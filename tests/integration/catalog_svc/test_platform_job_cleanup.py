@@ -20,8 +20,7 @@ from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync
 from catalog_svc.metrics import NullSyncMetrics
-from catalog_svc.source.connector import ConnectorSource
-from catalog_svc.source.jobs import ConnectorJobs
+from catalog_svc.source.connector_client import ConnectorJobs, ConnectorSource
 from catalog_svc.usecases.ports import PlatformJobs
 from catalog_svc.usecases.sync_commands import ChangeSync, PlatformJobCleanup
 from connector_svc.domain.fetch import WaitReporter

@@ -30,7 +30,7 @@ _CONFIG = RunConfig(
 
 
 class Process:
-    """Everything that is lost when it is killed."""
+    """A process: everything that is lost when it is killed."""
 
     def __init__(self, catalog: MemoryCatalog, shop: ChangingShop) -> None:
         self.link = MemoryLink(catalog)
@@ -60,7 +60,7 @@ class Process:
 
     @property
     def done(self) -> bool:
-        """Whether it runs no more. Raises what the run raised, unless it was the database that stayed away."""
+        """Whether the run has ended. Raises its error, unless that is StorageUnavailable."""
         if self.task is None or not self.task.done():
             return False
         error = self.task.exception()
@@ -69,7 +69,7 @@ class Process:
         return True
 
     async def kill(self) -> None:
-        """It forgets everything, at whatever point it is."""
+        """Lose all state, at whatever point the run is."""
         if self.task is not None:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)

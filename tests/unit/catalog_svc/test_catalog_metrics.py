@@ -24,7 +24,7 @@ from catalog_svc.usecases.sync_execution import SyncDependencies
 from catalog_svc.usecases.sync_hub import SyncFeed
 from catalog_svc.usecases.worker import SyncSupervisor, Worker
 from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
-from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
+from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink, Outcome
 from tests.fakes.memory_leases import MemoryLeases
 from tests.fakes.memory_sync_commands import MemorySyncCommands, MemorySyncs
 from tests.fakes.product_source import MemorySource, product
@@ -140,7 +140,7 @@ async def test_a_lost_lease_is_counted_once_and_the_next_run_is_a_takeover(count
     await counted.commands.start(COMMAND)
 
     async def taken_over() -> None:
-        counted.catalog.let_time_pass(timedelta(minutes=1))
+        counted.catalog.advance_clock(timedelta(minutes=1))
         await counted.run(FORBIDDEN)
 
     if refused == "write":
@@ -159,7 +159,7 @@ async def test_a_run_that_lost_its_lease_does_not_end_the_wait_of_its_successor(
     successors: list[asyncio.Task[None]] = []
 
     async def taken_over() -> None:
-        counted.catalog.let_time_pass(timedelta(minutes=1))
+        counted.catalog.advance_clock(timedelta(minutes=1))
         successors.append(asyncio.create_task(counted.run(waiting(WaitReason.THROTTLED), forever)))
         await until(lambda: counted.value("catalog_syncs_waiting", reason="THROTTLED") == 1)
 
@@ -222,7 +222,7 @@ async def test_a_cancel_ends_a_sync_that_does_not_run(counted: Counted) -> None:
 
 async def test_an_operation_that_the_database_did_not_do_is_counted_as_its_failure(counted: Counted) -> None:
     await counted.commands.start(COMMAND)
-    counted.link.fates.append(Fate.NOT_APPLIED)
+    counted.link.outcomes.append(Outcome.NOT_APPLIED)
     worker = Worker(
         leases=counted.leases,
         supervisor=counted.supervisor(ScriptedSource([FORBIDDEN])),

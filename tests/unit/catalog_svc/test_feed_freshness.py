@@ -19,7 +19,7 @@ from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
 from catalog_svc.usecases.sync_hub import SyncFeed
 from catalog_svc.usecases.watch_pacing import WatchLimits
 from catalog_svc.usecases.watch_sync import FollowSync, Snapshot
-from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
+from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink, Outcome
 from tests.fakes.memory_leases import MemoryLeases
 from tests.fakes.memory_state import State
 from tests.fakes.memory_sync_commands import MemorySyncCommands, MemorySyncs
@@ -43,7 +43,7 @@ class BreakableLink(MemoryLink):
         self.transactions += 1
         await asyncio.sleep(self.seconds)
         if not self.available:
-            self.fates.append(Fate.NOT_APPLIED)
+            self.outcomes.append(Outcome.NOT_APPLIED)
         return await super().transaction(work)
 
 
