@@ -34,7 +34,7 @@ from bench.writers.orm import orm
 from bench.writers.raw_copy import raw_copy
 from bench.writers.step import Step, measured_step
 from bench.writers.writer import Writer
-from catalog_svc.usecases.retry_policy import RunConfig
+from catalog_svc.usecases.sync_limits import RunConfig
 
 FIRST: Final = "first load"
 AGAIN: Final = "nothing changed"

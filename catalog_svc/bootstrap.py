@@ -98,7 +98,7 @@ async def running(
         metrics = CatalogMetrics(registry)
         writes, reads = Database(engines.writes), Database(engines.reads, remaining=remaining_seconds)
         replica = wire_replica(settings, writes, channel, metrics)
-        metrics.read_watchers_from(lambda: replica.feed.follower_count)
+        metrics.read_watchers_from(lambda: replica.hub.watcher_count)
         servicer = wire_servicer(settings, replica, writes=writes, reads=reads, connector=channel, metrics=metrics)
         server = _server(settings, servicer, replica.drain, CallMetrics(registry))
         await stack.enter_async_context(serve_metrics(registry, settings.metrics_address))
@@ -194,7 +194,7 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
     """Return the background loops; one iteration is short unless it waits for the database or sleeps."""
     drain, replace_reads = replica.drain, connection_replacer(engines.reads)
     return (
-        Loop(name="feed", run=lambda beat: replica.feed.run(drain, beat), heartbeat_timeout=_MAX_LOOP_SILENCE),
+        Loop(name="watch_hub", run=lambda beat: replica.hub.run(drain, beat), heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="worker", run=replica.worker.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="job_cleanup", run=replica.cleanup.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="scheduler", run=replica.scheduler.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),

@@ -3,7 +3,7 @@
 `ProductRecord` and `ItemRecord` declare the columns of the catalog's tables, once: the tables, the staging tables
 of the bulk writer and its statements derive their column lists from these fields (see
 `catalog_svc.storage.tables`). A new column is a field here, a migration, and a value in
-`catalog_svc.source.unpack`.
+`catalog_svc.source.decode`.
 """
 
 from __future__ import annotations

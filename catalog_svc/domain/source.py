@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.records import IncomingProduct, RecordIssue
 from catalog_svc.domain.shop import ShopKey, ShopProfile
+from catalog_svc.domain.sync import Waiting
 
 MAX_PRODUCT_IDS = 250
 """Maximum of one request by product ids."""

@@ -8,12 +8,17 @@
 | ShopSchedule | ShopSchedule | schedule |
 | SyncIssue | SyncIssue | issue |
 | Item | Item, with ItemOption, Money | item |
-"""
+
+
+Snapshots as messages, each made once for all of its watchers."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
+from uuid import UUID
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
@@ -23,12 +28,13 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 
-from catalog_svc.domain.progress import RecordCounts, Waiting
 from catalog_svc.domain.records import Item, SyncIssue
 from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.status import LatestSyncs, ShopStatus
-from catalog_svc.domain.sync import Sync, SyncError, SyncState
+from catalog_svc.domain.sync import RecordCounts, Sync, SyncError, SyncState, Waiting
+from catalog_svc.rpc import convert
+from catalog_svc.usecases.watch_sync import Snapshot
 
 
 def sync(value: Sync) -> pb.Sync:
@@ -219,3 +225,28 @@ def _time(value: datetime | None) -> Timestamp | None:
     stamp = Timestamp()
     stamp.FromDatetime(value)
     return stamp
+
+
+_MOST_KEPT: Final = 1_000
+"""Messages of 500 bytes or so."""
+
+
+class SnapshotMessages:
+    """Remembers the latest message of each sync that is watched. Its messages are shared: do not change them."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[UUID, bool], tuple[Sync, pb.WatchSyncResponse]] = OrderedDict()
+
+    def of(self, snapshot: Snapshot) -> pb.WatchSyncResponse:
+        """The message for one watcher."""
+        key = (snapshot.sync.sync_id, snapshot.heartbeat)
+        kept = self._kept.get(key)
+        # The very object, not an equal one: comparing costs as much as converting.
+        if kept is not None and kept[0] is snapshot.sync:
+            return kept[1]
+        message = pb.WatchSyncResponse(sync=convert.sync(snapshot.sync), heartbeat=snapshot.heartbeat)
+        self._kept[key] = (snapshot.sync, message)
+        self._kept.move_to_end(key)
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+        return message

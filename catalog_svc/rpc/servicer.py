@@ -16,15 +16,20 @@ from catalogsync_common.call_context import correlation_id
 
 from catalog_svc.domain.records import ItemPosition
 from catalog_svc.domain.sync import StartSyncCommand
-from catalog_svc.rpc import convert, page_token
-from catalog_svc.rpc.page_token import PositionNumber, PositionText
-from catalog_svc.rpc.request_validator import RequestValidator
-from catalog_svc.rpc.snapshots import SnapshotMessages
+from catalog_svc.rpc import convert
+from catalog_svc.rpc.convert import SnapshotMessages
+from catalog_svc.rpc.request_validator import (
+    PositionNumber,
+    PositionText,
+    RequestValidator,
+    decode_page_token,
+    encode_page_token,
+)
 from catalog_svc.usecases.ports import Issues, Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.scheduler import SetSchedule
 from catalog_svc.usecases.sync_commands import ChangeSync, StartSync
-from catalog_svc.usecases.watch_sync import FollowSync
+from catalog_svc.usecases.watch_sync import WatchSync
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -35,7 +40,7 @@ class CatalogUseCases:
 
     start: StartSync
     change: ChangeSync
-    follow: FollowSync
+    follow: WatchSync
     read: ReadCatalog
     set_schedule: SetSchedule
     syncs: Syncs
@@ -94,12 +99,12 @@ class CatalogServicer(CatalogServiceServicer):
         limit = validator.page_size(request.page_size, default=50, maximum=500)
         validator.raise_if_any()
         filters = {"list": "syncs", "shop": key and str(key), "states": [state.value for state in states]}
-        position = page_token.decode(request.page_token, filters=filters, kind=tuple[UUID])
+        position = decode_page_token(request.page_token, filters=filters, kind=tuple[UUID])
         shop = await self._use.read.shop(key) if key else None
         syncs = await self._use.syncs.page(
             shop=shop, states=states, before=position[0] if position else None, limit=limit + 1
         )
-        more = page_token.encode((syncs[limit - 1].sync_id,), filters=filters) if len(syncs) > limit else ""
+        more = encode_page_token((syncs[limit - 1].sync_id,), filters=filters) if len(syncs) > limit else ""
         return pb.ListSyncsResponse(syncs=[convert.sync(s) for s in syncs[:limit]], next_page_token=more)
 
     async def CancelSync(self, request: pb.CancelSyncRequest, context: Context) -> pb.CancelSyncResponse:
@@ -135,9 +140,9 @@ class CatalogServicer(CatalogServiceServicer):
         limit = validator.page_size(request.page_size, default=50, maximum=500)
         validator.raise_if_any()
         filters = {"list": "issues", "sync_id": sync_id}
-        position = page_token.decode(request.page_token, filters=filters, kind=tuple[PositionNumber])
+        position = decode_page_token(request.page_token, filters=filters, kind=tuple[PositionNumber])
         issues = await self._use.issues.page(sync_id, after=position[0] if position else 0, limit=limit + 1)
-        more = page_token.encode((issues[limit - 1].number,), filters=filters) if len(issues) > limit else ""
+        more = encode_page_token((issues[limit - 1].number,), filters=filters) if len(issues) > limit else ""
         return pb.ListSyncIssuesResponse(issues=[convert.issue(i) for i in issues[:limit]], next_page_token=more)
 
     async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
@@ -154,12 +159,12 @@ class CatalogServicer(CatalogServiceServicer):
         limit = validator.page_size(request.page_size, default=100, maximum=1000)
         validator.raise_if_any()
         filters = {"list": "items", "shop": str(key), **which.named()}
-        position = page_token.decode(request.page_token, filters=filters, kind=tuple[PositionText, PositionText])
+        position = decode_page_token(request.page_token, filters=filters, kind=tuple[PositionText, PositionText])
         items = await self._use.read.items(
             key, which, after=ItemPosition(*position) if position else None, limit=limit + 1
         )
         more = ""
         if len(items) > limit:
             last = items[limit - 1]
-            more = page_token.encode((last.product_id, last.item_id), filters=filters)
+            more = encode_page_token((last.product_id, last.item_id), filters=filters)
         return pb.ListItemsResponse(items=[convert.item(i) for i in items[:limit]], next_page_token=more)

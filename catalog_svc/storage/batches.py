@@ -11,11 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_deletion_guard, min_stored_for
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.progress import RecordCounts
 from catalog_svc.domain.records import IncomingProduct, RecordIssue, count_rejected_products
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch
-from catalog_svc.domain.sync import Lease, Sync
+from catalog_svc.domain.sync import Lease, RecordCounts, Sync
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.fence import applied_row, fence, fence_values, pass_fence
 from catalog_svc.storage.items import count_items, write_stock

@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.progress import RecordCounts
 from catalog_svc.domain.records import Item, ItemFilter, ItemPosition
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import StockLevel
 from catalog_svc.domain.status import CatalogCounts
+from catalog_svc.domain.sync import RecordCounts
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.shops import Row, ShopScope
 from catalog_svc.storage.tables import item, product

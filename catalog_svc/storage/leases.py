@@ -16,10 +16,9 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceHeader
-from catalog_svc.domain.sync import ClaimedSync, Lease, StartedPass, Sync, SyncError, SyncMode, SyncState
+from catalog_svc.domain.sync import ClaimedSync, Lease, StartedPass, Sync, SyncError, SyncMode, SyncState, Waiting
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.fence import OWNED, lease_values
 from catalog_svc.storage.shops import OF_SHOP, SHOP_COLUMNS, Row, ShopScope, to_shop, update_profile

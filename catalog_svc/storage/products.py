@@ -22,8 +22,8 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.progress import RecordCounts
 from catalog_svc.domain.records import IncomingProduct, ItemRecord, ProductRecord, RecordIssue, RecordRejected
+from catalog_svc.domain.sync import RecordCounts
 from catalog_svc.storage.shops import ShopScope
 from catalog_svc.storage.tables import ITEM_COLUMNS, PRODUCT_COLUMNS, RecordColumn
 

@@ -12,11 +12,22 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import SyncNotFound
-from catalog_svc.domain.progress import Progress, RecordCounts, Waiting, WaitReason
 from catalog_svc.domain.records import RecordIssue, SyncIssue
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.status import LatestSyncs
-from catalog_svc.domain.sync import ACTIVE_STATES, ENDED_STATES, Sync, SyncError, SyncMode, SyncState, SyncTrigger
+from catalog_svc.domain.sync import (
+    ACTIVE_STATES,
+    ENDED_STATES,
+    Progress,
+    RecordCounts,
+    Sync,
+    SyncError,
+    SyncMode,
+    SyncState,
+    SyncTrigger,
+    Waiting,
+    WaitReason,
+)
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.shops import SHOP_COLUMNS, Row, ShopScope, to_shop
 from catalog_svc.storage.tables import sync

@@ -149,7 +149,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "catalogsync",
         "catalog_svc.domain",
         "catalog_svc.storage",
-        "catalog_svc.usecases.retry_policy",
+        "catalog_svc.usecases.sync_limits",
         "catalogsync_cli",
         "connector_svc",
         "devstore",

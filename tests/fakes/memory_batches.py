@@ -7,11 +7,10 @@ from uuid import UUID
 
 from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_deletion_guard
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.progress import Progress, RecordCounts
 from catalog_svc.domain.records import IncomingProduct, RecordIssue, RecordRejected, count_rejected_products
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import MissingProduct, SourceBatch, StockLevel
-from catalog_svc.domain.sync import Lease, Sync, SyncState
+from catalog_svc.domain.sync import Lease, Progress, RecordCounts, Sync, SyncState
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
 from tests.fakes.memory_state import State, StoredItem, StoredProduct, SyncRow
 

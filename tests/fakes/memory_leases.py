@@ -7,17 +7,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.progress import RecordCounts, Waiting
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceHeader
 from catalog_svc.domain.sync import (
     ClaimedSync,
     Lease,
+    RecordCounts,
     StartedPass,
     Sync,
     SyncError,
     SyncMode,
     SyncState,
+    Waiting,
 )
 from tests.fakes.memory_catalog import MemoryLink
 from tests.fakes.memory_state import State, SyncRow

@@ -14,10 +14,17 @@ from catalog_svc.domain.errors import (
     SyncNotCancellable,
     SyncNotResumable,
 )
-from catalog_svc.domain.progress import Progress
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import LatestSyncs
-from catalog_svc.domain.sync import ACTIVE_STATES, StartSyncCommand, Sync, SyncMode, SyncState, SyncTrigger
+from catalog_svc.domain.sync import (
+    ACTIVE_STATES,
+    Progress,
+    StartSyncCommand,
+    Sync,
+    SyncMode,
+    SyncState,
+    SyncTrigger,
+)
 from tests.fakes.memory_catalog import MemoryLink
 from tests.fakes.memory_state import State, SyncRow
 

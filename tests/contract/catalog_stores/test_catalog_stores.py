@@ -18,9 +18,8 @@ from catalog_svc.domain.errors import (
     SyncNotCancellable,
     SyncNotResumable,
 )
-from catalog_svc.domain.progress import Waiting, WaitReason
 from catalog_svc.domain.status import LatestSyncs
-from catalog_svc.domain.sync import SyncMode, SyncState
+from catalog_svc.domain.sync import SyncMode, SyncState, Waiting, WaitReason
 from tests.contract.catalog_stores.conftest import HEADER, Replica, Stores, batch
 from tests.contract.catalog_stores.steps import (
     REVOKED,

@@ -34,7 +34,7 @@ def shop_of(count: int) -> MemorySource:
 def changes(world: CatalogWorld) -> ChangeSync:
     return ChangeSync(
         commands=world.commands,
-        publish=world.feed.publish,
+        publish=world.hub.publish,
         cancel_platform_job=lambda sync: None,
         wake_worker=lambda: None,
         metrics=NullSyncMetrics(),
@@ -81,7 +81,7 @@ async def test_a_cancel_on_another_replica_stops_the_run_at_the_next_poll(
     world: CatalogWorld, engine: AsyncEngine
 ) -> None:
     created, source, task = await running(world)
-    polling = asyncio.create_task(world.feed.run(world.drain))
+    polling = asyncio.create_task(world.hub.run(world.drain))
     await changes(CatalogWorld(engine)).cancel(created.sync_id)
     await within_patience(task)
     assert source.closed

@@ -15,9 +15,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
-from catalog_svc.domain.progress import WaitReason
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.sync import SyncState
+from catalog_svc.domain.sync import SyncState, WaitReason
 from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
@@ -101,7 +100,7 @@ async def test_an_end_that_others_see_before_its_run_gets_the_reply_is_still_the
 
     async def late_reply(*args: Any, **kwargs: Any) -> Any:
         ended = await end(*args, **kwargs)
-        with world.feed.follow(ended.sync_id, counted=False) as subscription:
+        with world.hub.subscribe(ended.sync_id, is_watcher=False) as subscription:
             await subscription.ended()
         await within_patience(rejected.wait())
         await turns()
@@ -109,7 +108,7 @@ async def test_an_end_that_others_see_before_its_run_gets_the_reply_is_still_the
 
     monkeypatch.setattr(world.leases, "end", late_reply)
     monkeypatch.setattr(world.leases, "renew", renewing)
-    polling = asyncio.create_task(world.feed.run(world.drain))
+    polling = asyncio.create_task(world.hub.run(world.drain))
     with caplog.at_level(logging.INFO):
         sync = await world.sync(shop_of(3), renew_interval=timedelta(milliseconds=20), **QUICK)
     world.drain.start()

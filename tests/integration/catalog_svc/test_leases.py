@@ -11,9 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.progress import WaitReason
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.sync import SyncMode, SyncState, SyncTrigger
+from catalog_svc.domain.sync import SyncMode, SyncState, SyncTrigger, WaitReason
 from catalog_svc.rpc import convert
 from tests.integration.catalog_svc.conftest import HEADER, CatalogWorld
 

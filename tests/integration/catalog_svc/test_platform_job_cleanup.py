@@ -108,7 +108,7 @@ async def test_a_cancelled_sync_cancels_its_platform_job(world: CatalogWorld) ->
         await until(lambda: any(sync.progress.products.seen for sync in world.published))
         changes = ChangeSync(
             commands=world.commands,
-            publish=world.feed.publish,
+            publish=world.hub.publish,
             cancel_platform_job=cleanup.start,
             wake_worker=lambda: None,
             metrics=NullSyncMetrics(),

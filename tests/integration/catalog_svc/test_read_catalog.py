@@ -11,7 +11,7 @@ from catalog_svc.domain.errors import ShopNotFound
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.schedules import ScheduleStore
+from catalog_svc.storage.shops import ScheduleStore
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from tests.fakes.known_platforms import KnownPlatforms
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld

@@ -106,7 +106,7 @@ class EngineMachine(RuleBasedStateMachine):
         process = self._process(index) if same_replica and self.processes else Process(self.catalog, self.shop)
         changes = ChangeSync(
             commands=self.commands,
-            publish=process.feed.publish,
+            publish=process.hub.publish,
             cancel_platform_job=lambda sync: None,
             wake_worker=lambda: None,
             metrics=NullSyncMetrics(),

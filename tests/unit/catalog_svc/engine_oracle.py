@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from catalog_svc.domain.progress import RecordCounts
-from catalog_svc.domain.sync import SyncMode, SyncState
+from catalog_svc.domain.sync import RecordCounts, SyncMode, SyncState
 from tests.fakes.changing_shop import ChangingShop, Position, Version
 from tests.fakes.memory_state import State, SyncRow
 

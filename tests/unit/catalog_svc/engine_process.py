@@ -1,4 +1,4 @@
-"""A replica that runs one sync: the real supervisor and feed over a catalog in memory."""
+"""A replica that runs one sync: the real supervisor and watch hub over a catalog in memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from catalogsync_common.drain import Drain
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync
 from catalog_svc.metrics import NullSyncMetrics
-from catalog_svc.usecases.retry_policy import RunConfig
 from catalog_svc.usecases.sync_execution import SyncDependencies
-from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.sync_hub import SyncHub
+from catalog_svc.usecases.sync_limits import RunConfig
 from catalog_svc.usecases.worker import SyncSupervisor
 from tests.fakes.changing_shop import ChangingShop, SteppedReader
 from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
@@ -36,7 +36,7 @@ class Process:
         self.link = MemoryLink(catalog)
         self.leases = MemoryLeases(self.link)
         self.reader = SteppedReader(shop)
-        self.feed = SyncFeed(MemorySyncs(self.link))
+        self.hub = SyncHub(MemorySyncs(self.link))
         self.drain = Drain()
         self.task: asyncio.Task[None] | None = None
         self.claimed: ClaimedSync | None = None
@@ -50,7 +50,7 @@ class Process:
                 batches=MemoryBatches(self.link),
                 source=self.reader,
                 sweeps=MemorySweeps(self.link),
-                feed=self.feed,
+                hub=self.hub,
                 metrics=NullSyncMetrics(),
                 config=_CONFIG,
             )

@@ -8,9 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from catalog_svc.domain.progress import Progress, RecordCounts
 from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
+from catalog_svc.domain.sync import Progress, RecordCounts, Sync, SyncMode, SyncState, SyncTrigger
 from catalog_svc.rpc import convert
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

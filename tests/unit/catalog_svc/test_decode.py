@@ -11,9 +11,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog_svc.domain.progress import WaitReason
 from catalog_svc.domain.records import IncomingProduct, RecordRejected
-from catalog_svc.source import decode, unpack
+from catalog_svc.domain.sync import WaitReason
+from catalog_svc.source import decode
 
 
 def incoming(product: pb.Product, currency_code: str = "EUR") -> IncomingProduct:
@@ -46,7 +46,7 @@ def test_a_variant_without_an_image_has_the_first_image_of_its_product() -> None
 
 def test_times_are_utc_to_the_microsecond() -> None:
     stamp = Timestamp(seconds=1_767_225_599, nanos=999_999_000)
-    assert unpack.to_datetime(stamp) == datetime(2025, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    assert decode.to_datetime(stamp) == datetime(2025, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
 def test_the_hash_covers_everything_that_is_stored() -> None:
@@ -107,7 +107,7 @@ def test_a_product_without_any_fields_is_still_a_product(product: pb.Product) ->
     ],
 )
 def test_a_number_is_kept_digit_for_digit_as_the_database_writes_it(sent: str, stored: str | None) -> None:
-    assert unpack.parse_decimal(sent) == stored
+    assert decode.parse_decimal(sent) == stored
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_number_is_kept_digit_for_digit_as_the_database_writes_it(sent: str, s
 )
 def test_a_text_that_is_not_an_exact_decimal_number_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"not an exact decimal number"):
-        unpack.parse_decimal(text)
+        decode.parse_decimal(text)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from catalog_svc.domain.progress import Progress, RateMeter, RecordCounts
+from catalog_svc.domain.sync import Progress, RateMeter, RecordCounts
 
 
 def test_the_rate_is_items_over_time_since_the_start() -> None:

@@ -16,9 +16,9 @@ from catalogsync_common.drain import Drain
 from catalog_svc.domain.errors import StorageUnavailable, StreamExpired, SyncNotFound
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
-from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits
-from catalog_svc.usecases.watch_sync import FollowSync, Snapshot
+from catalog_svc.usecases.watch_sync import Snapshot, WatchSync
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink, Outcome
 from tests.fakes.memory_leases import MemoryLeases
 from tests.fakes.memory_state import State
@@ -52,8 +52,8 @@ class Replica:
     """A replica that follows; another one, which writes, has a connection of its own."""
 
     link: BreakableLink
-    feed: SyncFeed
-    follow: FollowSync
+    hub: SyncHub
+    follow: WatchSync
     drain: Drain
     snapshots: list[Snapshot] = field(default_factory=list)
 
@@ -67,11 +67,11 @@ class Replica:
 async def replica(catalog: MemoryCatalog) -> AsyncIterator[Replica]:
     link, drain = BreakableLink(catalog), Drain()
     syncs = MemorySyncs(link)
-    feed = SyncFeed(syncs)
-    follow = FollowSync(feed=feed, drain=drain, limits=WatchLimits(), monotonic=asyncio.get_running_loop().time)
-    polling = asyncio.create_task(feed.run(drain))
+    hub = SyncHub(syncs)
+    follow = WatchSync(hub=hub, drain=drain, limits=WatchLimits(), monotonic=asyncio.get_running_loop().time)
+    polling = asyncio.create_task(hub.run(drain))
     try:
-        yield Replica(link, feed, follow, drain)
+        yield Replica(link, hub, follow, drain)
     finally:
         drain.start()
         await polling
@@ -120,8 +120,8 @@ async def test_watchers_of_a_sync_that_runs_on_this_replica_are_told_too() -> No
     sync = await pending(catalog)
     (claimed,) = await MemoryLeases(MemoryLink(catalog)).claim()
     async with replica(catalog) as one:
-        with one.feed.follow(sync.sync_id, counted=False):
-            one.feed.publish(claimed.sync)
+        with one.hub.subscribe(sync.sync_id, is_watcher=False):
+            one.hub.publish(claimed.sync)
             watching = asyncio.create_task(one.watch(sync))
             await asyncio.sleep(5)
             one.link.available = False
@@ -172,7 +172,7 @@ async def test_many_who_come_at_once_share_one_read_whether_it_succeeds_or_fails
 
         answers = await asyncio.gather(*(first() for _ in range(100)))
         assert asyncio.get_running_loop().time() - began == pytest.approx(2)
-        # One for all of them, and the feed's own.
+        # One for all of them, and the poll of the hub.
         assert one.link.transactions - before <= 2
         kind = Snapshot if available else StorageUnavailable
         assert all(isinstance(answer, kind) for answer in answers)
@@ -198,14 +198,14 @@ async def test_a_read_that_nobody_waits_for_any_more_is_cancelled() -> None:
     catalog = MemoryCatalog()
     async with replica(catalog) as one:
         one.link.seconds = 1_000
-        with one.feed.follow(uuid4()) as subscription:
+        with one.hub.subscribe(uuid4()) as subscription:
             reading = asyncio.create_task(subscription.current())
             await asyncio.sleep(1)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert not [task for task in asyncio.all_tasks() if "SyncFeed._read" in repr(task.get_coro())]
+        assert not [task for task in asyncio.all_tasks() if "SyncHub._read" in repr(task.get_coro())]
         one.link.seconds = 0
 
 
