@@ -14,7 +14,7 @@ from connector_svc.platforms.lookup import Platforms
 from connector_svc.platforms.shopify import ShopifyPlatform
 from connector_svc.platforms.shopify.wanted import Wanted
 from connector_svc.platforms.woocommerce import WooCommercePlatform
-from connector_svc.platforms.woocommerce.gate import MOST_CALLS
+from connector_svc.platforms.woocommerce.concurrency_limiter import MOST_CALLS
 
 
 class PlatformMaker(Protocol):

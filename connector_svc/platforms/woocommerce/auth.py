@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 from connector_svc.domain.errors import CredentialsNotFound
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply
-from connector_svc.platforms.woocommerce.refusal import AUTHENTICATION_ERROR, store_error
+from connector_svc.platforms.woocommerce.error_mapping import AUTHENTICATION_ERROR, store_error
 
 _MOST_SHOPS: Final = 10_000
 

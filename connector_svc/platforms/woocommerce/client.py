@@ -26,7 +26,7 @@ from connector_svc.platforms.base import HttpReply, ShopHttp
 from connector_svc.platforms.woocommerce.auth import Authenticator
 from connector_svc.platforms.woocommerce.body import CutShort, NotJson, Parsed, parse
 from connector_svc.platforms.woocommerce.oauth import Moment, signed
-from connector_svc.platforms.woocommerce.refusal import PERMALINKS_HINT, refusal
+from connector_svc.platforms.woocommerce.error_mapping import PERMALINKS_HINT, refusal
 from connector_svc.platforms.woocommerce.site import StoreNotes
 
 T = TypeVar("T")

@@ -16,12 +16,12 @@ from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
 from connector_svc.platforms.woocommerce.by_id import Found, products_by_id
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
-from connector_svc.platforms.woocommerce.completion import Delivered, Listing, end_of, is_proven, list_ids
-from connector_svc.platforms.woocommerce.family import NO_FAMILY, Family
+from connector_svc.platforms.woocommerce.completion_check import Delivered, Listing, end_of, is_proven, list_ids
+from connector_svc.platforms.woocommerce.variation_group import NO_FAMILY, Family
 from connector_svc.platforms.woocommerce.loading import Loaded, loaded
 from connector_svc.platforms.woocommerce.parse import Parser
 from connector_svc.platforms.woocommerce.position import FINGERPRINT, Position
-from connector_svc.platforms.woocommerce.products import Listed, Place
+from connector_svc.platforms.woocommerce.product_pager import Listed, Place
 from connector_svc.platforms.woocommerce.start import Start
 from connector_svc.platforms.woocommerce.variations import VariationLists
 

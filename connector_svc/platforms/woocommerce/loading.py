@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final, TypeAlias
 
-from connector_svc.platforms.woocommerce.bounded import Ahead, in_order
-from connector_svc.platforms.woocommerce.chunks import chunks, variable
-from connector_svc.platforms.woocommerce.family import Family
-from connector_svc.platforms.woocommerce.products import Listed, ProductPager
+from connector_svc.platforms.woocommerce.prefetch import Ahead, in_order
+from connector_svc.platforms.woocommerce.batch_loader import chunks, variable
+from connector_svc.platforms.woocommerce.variation_group import Family
+from connector_svc.platforms.woocommerce.product_pager import Listed, ProductPager
 from connector_svc.platforms.woocommerce.variations import VariationLists
 
 Loaded: TypeAlias = tuple[Sequence[Listed], Mapping[int, Family]]

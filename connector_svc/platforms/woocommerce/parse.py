@@ -29,9 +29,9 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
-from connector_svc.platforms.woocommerce.family import Family
+from connector_svc.platforms.woocommerce.variation_group import Family
 from connector_svc.platforms.woocommerce.offer import compare_at_price_of, is_available, quantity
-from connector_svc.platforms.woocommerce.record import Broken
+from connector_svc.platforms.woocommerce.json_salvage import Broken
 from connector_svc.platforms.woocommerce.values import decimal_of, price_of, unescaped, utc
 from connector_svc.platforms.woocommerce.wire import GoodsRow, ImageRow, ProductRow, VariationRow
 

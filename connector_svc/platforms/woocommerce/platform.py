@@ -13,9 +13,9 @@ from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
 from connector_svc.platforms.woocommerce.auth import Authenticator, QueryKeyShops
 from connector_svc.platforms.woocommerce.client import StoreClient
-from connector_svc.platforms.woocommerce.gate import MOST_CALLS
-from connector_svc.platforms.woocommerce.opening import open_store
-from connector_svc.platforms.woocommerce.products import PRODUCTS
+from connector_svc.platforms.woocommerce.concurrency_limiter import MOST_CALLS
+from connector_svc.platforms.woocommerce.shop_probe import open_store
+from connector_svc.platforms.woocommerce.product_pager import PRODUCTS
 from connector_svc.platforms.woocommerce.reader import PassReader
 from connector_svc.platforms.woocommerce.routes import Route
 from connector_svc.platforms.woocommerce.shop_info import read_facts

@@ -17,7 +17,7 @@ from connector_svc.domain.errors import (
     SourceResponseInvalid,
 )
 from connector_svc.domain.shop import ShopInfo
-from connector_svc.platforms.woocommerce.bounded import started
+from connector_svc.platforms.woocommerce.prefetch import started
 from connector_svc.platforms.woocommerce.client import StoreClient
 
 API: Final = "wc/v3"

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Final
 
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.woocommerce.gate import MOST_CALLS, Gate
+from connector_svc.platforms.woocommerce.concurrency_limiter import MOST_CALLS, Gate
 
 _MOST_SHOPS: Final = 10_000
 _API: Final = "/wp-json"

@@ -9,12 +9,12 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 from connector_svc.domain.fetch import FetchRequest
-from connector_svc.platforms.woocommerce.bounded import Ahead, ended
-from connector_svc.platforms.woocommerce.chunks import variable
+from connector_svc.platforms.woocommerce.prefetch import Ahead, ended
+from connector_svc.platforms.woocommerce.batch_loader import variable
 from connector_svc.platforms.woocommerce.client import StoreClient
 from connector_svc.platforms.woocommerce.loading import Loaded, loaded
 from connector_svc.platforms.woocommerce.position import Phase, Position
-from connector_svc.platforms.woocommerce.products import Listed, Place, ProductPager
+from connector_svc.platforms.woocommerce.product_pager import Listed, Place, ProductPager
 from connector_svc.platforms.woocommerce.routes import Route
 from connector_svc.platforms.woocommerce.variations import VariationLists
 from connector_svc.platforms.woocommerce.window import since

@@ -16,7 +16,7 @@ from aiohttp import web
 from connector_svc.domain.errors import SourceFailure, SourceForbidden, SourceUnauthorized, SourceUnreachable
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.product import ProductStatus
-from connector_svc.platforms.woocommerce.record import Broken, RecordReader
+from connector_svc.platforms.woocommerce.json_salvage import Broken, RecordReader
 from connector_svc.platforms.woocommerce.wire import ProductRow
 from devstore.tls import TlsFiles
 from tests.contract.woocommerce.expected import ITEM_IDS, ITEMS, PRODUCT_COUNT, money

@@ -12,7 +12,7 @@ from devstore.catalog.model import Kind, Product
 from devstore.faults import Aim, FaultKind, ScriptedFault
 from devstore.woocommerce.quirk import WooQuirk
 from tests.contract.woocommerce.reading import SHOP, Pass, read
-from tests.integration.connector_svc.woocommerce.test_woocommerce_sweep import since_now
+from tests.integration.connector_svc.woocommerce.test_woocommerce_stock_scan import since_now
 from tests.integration.connector_svc.woocommerce.woo_store import Store, woo_store
 
 VERSIONS = ["8.2", "10.3"]

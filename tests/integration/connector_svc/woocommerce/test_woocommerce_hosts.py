@@ -14,7 +14,7 @@ from aiohttp import web
 from connector_svc.domain.errors import SourceFailure, SourceResponseInvalid, SourceUnauthorized
 from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.platforms.base import Platform
-from connector_svc.platforms.woocommerce.gate import MOST_CALLS
+from connector_svc.platforms.woocommerce.concurrency_limiter import MOST_CALLS
 from devstore.spec import VariantShape
 from devstore.woocommerce.quirk import WooQuirk
 from tests.contract.woocommerce.reading import SHOP, read

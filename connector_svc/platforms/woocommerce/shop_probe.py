@@ -17,7 +17,7 @@ from connector_svc.domain.errors import (
     SourceUnauthorized,
 )
 from connector_svc.platforms.woocommerce.client import StoreClient
-from connector_svc.platforms.woocommerce.refusal import PERMALINKS_HINT
+from connector_svc.platforms.woocommerce.error_mapping import PERMALINKS_HINT
 from connector_svc.platforms.woocommerce.site import Form
 from connector_svc.platforms.woocommerce.values import unescaped
 

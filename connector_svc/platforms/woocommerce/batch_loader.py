@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final
 
-from connector_svc.platforms.woocommerce.products import Listed
+from connector_svc.platforms.woocommerce.product_pager import Listed
 from connector_svc.platforms.woocommerce.wire import ProductRow
 
 _MOST_VARIATIONS: Final = 500

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from connector_svc.domain.fault import Fault
-from connector_svc.platforms.woocommerce.record import Broken
+from connector_svc.platforms.woocommerce.json_salvage import Broken
 from connector_svc.platforms.woocommerce.wire import ProductRow, VariationRow
 
 _SHOWN = frozenset({"publish", "private"})

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from connector_svc.domain.fetch import End
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
 from connector_svc.platforms.woocommerce.position import Position
-from connector_svc.platforms.woocommerce.products import IdPager, ProductPager
+from connector_svc.platforms.woocommerce.product_pager import IdPager, ProductPager
 
 
 def _ids() -> array[int]:

@@ -14,7 +14,7 @@ from typing import Final, Generic
 from connector_svc.domain.errors import SourceQueryRefused
 from connector_svc.domain.fault import Fault
 from connector_svc.platforms.woocommerce.client import Answer, Params, StoreClient
-from connector_svc.platforms.woocommerce.record import Broken, RecordReader, Records, RowT
+from connector_svc.platforms.woocommerce.json_salvage import Broken, RecordReader, Records, RowT
 
 PRODUCTS: Final = "/wp-json/wc/v3/products"
 PER_PAGE: Final = 100

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from connector_svc.domain.errors import SourceQueryRefused
-from connector_svc.platforms.woocommerce.products import Place, ProductPager
+from connector_svc.platforms.woocommerce.product_pager import Place, ProductPager
 from tests.unit.connector_svc.woocommerce.listing import Listing, client_of, row
 
 

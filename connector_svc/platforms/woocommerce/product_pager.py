@@ -16,8 +16,8 @@ from connector_svc.domain.errors import SourceResponseInvalid
 from connector_svc.domain.fault import Fault
 from connector_svc.domain.issue import IssueReason
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
-from connector_svc.platforms.woocommerce.page import PER_PAGE, PRODUCTS, Page, PageReader
-from connector_svc.platforms.woocommerce.record import Broken, RowT
+from connector_svc.platforms.woocommerce.page_reader import PER_PAGE, PRODUCTS, Page, PageReader
+from connector_svc.platforms.woocommerce.json_salvage import Broken, RowT
 from connector_svc.platforms.woocommerce.wire import PRODUCT_FIELDS, IdRow, ProductRow
 
 __all__ = ["PER_PAGE", "PRODUCTS", "Entry", "IdPager", "Listed", "Pager", "Place", "ProductPager"]

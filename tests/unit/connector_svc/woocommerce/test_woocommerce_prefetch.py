@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from connector_svc.platforms.woocommerce.bounded import Ahead, gather_bounded, in_order, started
+from connector_svc.platforms.woocommerce.prefetch import Ahead, gather_bounded, in_order, started
 from tests.waiting import forever, turns
 
 
