@@ -15,11 +15,11 @@ from connector_svc.domain.errors import (
     SourceResponseInvalid,
     SourceUnreachable,
 )
-from connector_svc.platforms.woocommerce.prefetch import gather_bounded
 from connector_svc.platforms.woocommerce.client import StoreClient
-from connector_svc.platforms.woocommerce.page_reader import PER_PAGE, PRODUCTS
-from connector_svc.platforms.woocommerce.product_pager import Listed, Place
 from connector_svc.platforms.woocommerce.json_salvage import RecordReader, Records
+from connector_svc.platforms.woocommerce.page_reader import PER_PAGE, PRODUCTS
+from connector_svc.platforms.woocommerce.prefetch import gather_bounded
+from connector_svc.platforms.woocommerce.product_pager import Listed, Place
 from connector_svc.platforms.woocommerce.wire import PRODUCT_FIELDS, ProductRow
 
 _UNLISTED_STATUSES: Final = frozenset({"trash", "auto-draft"})

@@ -14,15 +14,14 @@ from connector_svc.domain.completeness import check_undelivered
 from connector_svc.domain.fetch import Batch, End, FetchRequest
 from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
+from connector_svc.platforms.woocommerce.batch_loader import Loaded, Start, loaded
 from connector_svc.platforms.woocommerce.by_id import Found, products_by_id
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
 from connector_svc.platforms.woocommerce.completion_check import Delivered, Listing, end_of, is_proven, list_ids
-from connector_svc.platforms.woocommerce.variation_group import NO_FAMILY, Family
-from connector_svc.platforms.woocommerce.loading import Loaded, loaded
 from connector_svc.platforms.woocommerce.parse import Parser
 from connector_svc.platforms.woocommerce.position import FINGERPRINT, Position
 from connector_svc.platforms.woocommerce.product_pager import Listed, Place
-from connector_svc.platforms.woocommerce.start import Start
+from connector_svc.platforms.woocommerce.variation_group import NO_FAMILY, Family
 from connector_svc.platforms.woocommerce.variations import VariationLists
 
 Delivery: TypeAlias = tuple[Batch, Position]

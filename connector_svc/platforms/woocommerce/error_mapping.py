@@ -17,7 +17,7 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import HttpReply
-from connector_svc.platforms.woocommerce.body import CutShort, NotJson, parse
+from connector_svc.platforms.woocommerce.json_salvage import CutShort, NotJson, parse
 
 AUTHENTICATION_ERROR = "woocommerce_rest_authentication_error"
 PERMALINKS_HINT = (

@@ -10,12 +10,15 @@ What was decided where the store leaves a choice:
 - Available: published (with its parent), purchasable, has a price, and is not out of stock. An external or grouped
   product is never purchasable itself, and is available all the same.
 - With stock counted by the parent each variation shows the parent's number: they must not be added up.
-"""
+
+
+What a product or variation is sold as and what is left of it: one rule for all readers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 from connector_svc.domain.fault import Fault, InvalidRecord
@@ -29,11 +32,18 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
-from connector_svc.platforms.woocommerce.variation_group import Family
-from connector_svc.platforms.woocommerce.offer import compare_at_price_of, is_available, quantity
 from connector_svc.platforms.woocommerce.json_salvage import Broken
-from connector_svc.platforms.woocommerce.values import decimal_of, price_of, unescaped, utc
-from connector_svc.platforms.woocommerce.wire import GoodsRow, ImageRow, ProductRow, VariationRow
+from connector_svc.platforms.woocommerce.variation_group import Family
+from connector_svc.platforms.woocommerce.wire import (
+    GoodsRow,
+    ImageRow,
+    ProductRow,
+    VariationRow,
+    decimal_of,
+    price_of,
+    unescaped,
+    utc,
+)
 
 _STATUSES: Final = {"publish": ProductStatus.ACTIVE, "private": ProductStatus.PRIVATE}
 _NEVER_LISTED: Final = frozenset({"trash", "auto-draft"})
@@ -232,3 +242,34 @@ def _own_image(parent: ProductRow, child: VariationRow) -> Image | None:
     if image is None or (parent.images and parent.images[0].id == image.id) or not _is_absolute(image):
         return None
     return _image(image)
+
+
+_OUT_OF_STOCK: Final = "outofstock"
+_NOT_PURCHASABLE_ITSELF: Final = frozenset({"external", "grouped"})
+"""Types that the store says are not purchasable since they are bought elsewhere, or as their parts."""
+
+
+def quantity(row: GoodsRow) -> int | None:
+    """None: not counted. Where the parent counts ("parent"), the parent's number, which is each variation's."""
+    return row.stock_quantity if row.manage_stock else None
+
+
+def is_available(row: GoodsRow, price: Decimal | None, *, published: bool) -> bool:
+    """Whether customers can buy it; `published` with its parent.
+
+    Stock statuses of plugins, such as "preorder", are in stock for WooCommerce, too: its `is_in_stock()` is
+    whatever is not "outofstock".
+    """
+    is_sold = row.purchasable or getattr(row, "type", "") in _NOT_PURCHASABLE_ITSELF
+    return published and is_sold and price is not None and row.stock_status != _OUT_OF_STOCK
+
+
+def compare_at_price_of(row: GoodsRow, price: Decimal | None) -> Decimal | None:
+    """The regular price while the store asks less; a sale that is over or to come leaves `price` regular.
+
+    Raises InvalidRecord when the regular price is no price.
+    """
+    if price is None or not row.sale_price:
+        return None
+    regular = price_of(row.regular_price, "regular_price")
+    return regular if regular is not None and regular > price else None

@@ -12,15 +12,13 @@ from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitRepor
 from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
 from connector_svc.platforms.woocommerce.auth import Authenticator, QueryKeyShops
-from connector_svc.platforms.woocommerce.client import StoreClient
+from connector_svc.platforms.woocommerce.client import StoreClient, Stores
 from connector_svc.platforms.woocommerce.concurrency_limiter import MOST_CALLS
-from connector_svc.platforms.woocommerce.shop_probe import open_store
 from connector_svc.platforms.woocommerce.product_pager import PRODUCTS
 from connector_svc.platforms.woocommerce.reader import PassReader
-from connector_svc.platforms.woocommerce.routes import Route
-from connector_svc.platforms.woocommerce.shop_info import read_facts
-from connector_svc.platforms.woocommerce.site import Stores
+from connector_svc.platforms.woocommerce.shop_probe import open_store, read_facts
 from connector_svc.platforms.woocommerce.variations import VariationLists
+from connector_svc.platforms.woocommerce.wire import Route
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # The last label begins with a letter, so that an IPv4 address is no domain.

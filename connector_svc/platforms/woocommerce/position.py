@@ -10,7 +10,7 @@ import msgspec
 
 from connector_svc.domain.checkpoint import PassCounts
 from connector_svc.domain.fetch import End
-from connector_svc.platforms.woocommerce.routes import Route
+from connector_svc.platforms.woocommerce.wire import Route
 
 FINGERPRINT: Final = "wc/v3 products by id"
 """Of passes whose positions mean the same."""

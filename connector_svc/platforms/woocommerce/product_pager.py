@@ -3,21 +3,23 @@
 The API knows no key to go on from, only offsets, and whatever is trashed before an offset moves the rest forward.
 So each page begins with the last product of the one before: when that is not there, we step back until we see
 something known. Inserts come at the end, since ids grow.
-"""
+
+
+The part of a catalog that a pass covers, in the store's own filters."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeAlias
 
 from connector_svc.domain.errors import SourceResponseInvalid
 from connector_svc.domain.fault import Fault
 from connector_svc.domain.issue import IssueReason
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
-from connector_svc.platforms.woocommerce.page_reader import PER_PAGE, PRODUCTS, Page, PageReader
 from connector_svc.platforms.woocommerce.json_salvage import Broken, RowT
+from connector_svc.platforms.woocommerce.page_reader import PER_PAGE, PRODUCTS, Page, PageReader
 from connector_svc.platforms.woocommerce.wire import PRODUCT_FIELDS, IdRow, ProductRow
 
 __all__ = ["PER_PAGE", "PRODUCTS", "Entry", "IdPager", "Listed", "Pager", "Place", "ProductPager"]
@@ -167,3 +169,24 @@ def _not_listed(place: int, last_id: int) -> Fault:
             "plugin that it needs may be missing, or another one hides it from the user of the API key."
         ),
     )
+
+
+_SECOND = timedelta(seconds=1)
+_EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
+"""Before all products; stores take no years of less than four digits."""
+_GMT = ("dates_are_gmt", "true")
+
+
+def since(moment: datetime | None) -> Params:
+    """Everything modified at `moment` or later; None: everything.
+
+    Stores compare whole seconds and exclude the bound, hence a second earlier. The zone must be left out: with
+    it a store takes the time for its own, and misses hours of changes.
+    """
+    if moment is None:
+        return ()
+    return (("modified_after", _naive(max(moment, _EARLIEST) - _SECOND)), _GMT)
+
+
+def _naive(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -13,19 +13,17 @@ import msgspec
 from connector_svc.domain.checkpoint import decode_checkpoint
 from connector_svc.domain.errors import CheckpointInvalid, SourceCurrencyChanged
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header
-from connector_svc.platforms.woocommerce.prefetch import started
+from connector_svc.platforms.woocommerce.batch_loader import Start
 from connector_svc.platforms.woocommerce.client import StoreClient
 from connector_svc.platforms.woocommerce.delivery import ProductDelivery
-from connector_svc.platforms.woocommerce.shop_probe import open_store
 from connector_svc.platforms.woocommerce.parse import Parser
 from connector_svc.platforms.woocommerce.position import FINGERPRINT, Closing, Phase, Position
-from connector_svc.platforms.woocommerce.product_pager import PRODUCTS
-from connector_svc.platforms.woocommerce.routes import Route
-from connector_svc.platforms.woocommerce.shop_info import StoreFacts, check_currency, read_facts
-from connector_svc.platforms.woocommerce.start import Start
+from connector_svc.platforms.woocommerce.prefetch import started
+from connector_svc.platforms.woocommerce.product_pager import PRODUCTS, since
+from connector_svc.platforms.woocommerce.shop_probe import StoreFacts, check_currency, open_store, read_facts
 from connector_svc.platforms.woocommerce.stock_scan import Sweep
 from connector_svc.platforms.woocommerce.variations import VariationLists
-from connector_svc.platforms.woocommerce.window import since
+from connector_svc.platforms.woocommerce.wire import Route
 
 _MOST_ID: Final = 2**63 - 1
 _UNDATED: Final = (

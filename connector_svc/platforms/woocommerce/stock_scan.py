@@ -18,15 +18,14 @@ from connector_svc.domain.checkpoint import encode_checkpoint
 from connector_svc.domain.errors import SourceQueryRefused
 from connector_svc.domain.fault import InvalidRecord
 from connector_svc.domain.fetch import Batch, End, FetchRequest, Offer, StockLevel
+from connector_svc.platforms.woocommerce.batch_loader import load
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
 from connector_svc.platforms.woocommerce.delivery import ProductDelivery
-from connector_svc.platforms.woocommerce.variation_group import NO_FAMILY, Family
-from connector_svc.platforms.woocommerce.loading import load
-from connector_svc.platforms.woocommerce.offer import compare_at_price_of, is_available, quantity
+from connector_svc.platforms.woocommerce.parse import compare_at_price_of, is_available, quantity
 from connector_svc.platforms.woocommerce.position import FINGERPRINT, Closing, Position
 from connector_svc.platforms.woocommerce.position import Listed as Seen
 from connector_svc.platforms.woocommerce.product_pager import PRODUCTS, Listed, Place, ProductPager
-from connector_svc.platforms.woocommerce.values import price_of
+from connector_svc.platforms.woocommerce.variation_group import NO_FAMILY, Family
 from connector_svc.platforms.woocommerce.variations import VariationLists
 from connector_svc.platforms.woocommerce.wire import (
     STOCK_FIELDS,
@@ -34,6 +33,7 @@ from connector_svc.platforms.woocommerce.wire import (
     GoodsRow,
     ProductRow,
     VariationRow,
+    price_of,
 )
 
 _log = logging.getLogger(__name__)

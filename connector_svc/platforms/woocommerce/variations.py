@@ -19,14 +19,13 @@ from connector_svc.domain.errors import (
     SourceUnreachable,
 )
 from connector_svc.domain.fault import Fault
-from connector_svc.platforms.woocommerce.prefetch import gather_bounded
 from connector_svc.platforms.woocommerce.by_id import is_variation_gone
 from connector_svc.platforms.woocommerce.client import Answer, Params, StoreClient
-from connector_svc.platforms.woocommerce.variation_group import Family, FamilyRecords
-from connector_svc.platforms.woocommerce.product_pager import PRODUCTS
 from connector_svc.platforms.woocommerce.json_salvage import Broken, RecordReader, Records
-from connector_svc.platforms.woocommerce.routes import Route
-from connector_svc.platforms.woocommerce.wire import VARIATION_FIELDS, ProductRow, VariationRow
+from connector_svc.platforms.woocommerce.prefetch import gather_bounded
+from connector_svc.platforms.woocommerce.product_pager import PRODUCTS
+from connector_svc.platforms.woocommerce.variation_group import Family, FamilyRecords
+from connector_svc.platforms.woocommerce.wire import VARIATION_FIELDS, ProductRow, Route, VariationRow
 
 _log = logging.getLogger(__name__)
 _PER_PAGE: Final = 100

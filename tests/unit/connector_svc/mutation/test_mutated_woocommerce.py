@@ -11,10 +11,9 @@ import pytest
 
 from connector_svc.domain.issue import SAMPLE_LENGTH, RecordIssue
 from connector_svc.domain.product import Product, Variant
-from connector_svc.platforms.woocommerce.body import parse
-from connector_svc.platforms.woocommerce.variation_group import Family
+from connector_svc.platforms.woocommerce.json_salvage import RecordReader, Records, parse
 from connector_svc.platforms.woocommerce.parse import Parsed, Parser
-from connector_svc.platforms.woocommerce.json_salvage import RecordReader, Records
+from connector_svc.platforms.woocommerce.variation_group import Family
 from connector_svc.platforms.woocommerce.wire import GoodsRow, ProductRow, VariationRow
 from tests.contract.woocommerce.replay import recorded_products, recorded_variations
 from tests.unit.connector_svc.mutation import campaign

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from typing import Any
 
 from connector_svc.platforms.woocommerce.batch_loader import chunks
-from connector_svc.platforms.woocommerce.product_pager import Listed, Place
 from connector_svc.platforms.woocommerce.json_salvage import RecordReader
+from connector_svc.platforms.woocommerce.product_pager import Listed, Place
 from connector_svc.platforms.woocommerce.wire import ProductRow
 from tests.unit.connector_svc.woocommerce.listing import row
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from connector_svc.platforms.woocommerce.body import CutShort, NotJson, parse
+from connector_svc.platforms.woocommerce.json_salvage import CutShort, NotJson, parse
 
 _READ = msgspec.json.Decoder(list[dict[str, int]]).decode
 NOTICE = b"<br />\n<b>Warning</b>: Undefined array key [0] in /wp-content/{plugin}.php on line 7<br />\n"

@@ -11,8 +11,8 @@ import pytest
 
 from connector_svc.domain.errors import SourceRedirected, SourceUnreachable
 from connector_svc.domain.shop import Shop
+from connector_svc.platforms.woocommerce.client import Form, Stores
 from connector_svc.platforms.woocommerce.concurrency_limiter import MOST_CALLS, Gate
-from connector_svc.platforms.woocommerce.site import Form, Stores
 from tests.waiting import turns, within_patience
 
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector_svc.domain.issue import IssueReason
-from connector_svc.platforms.woocommerce.variation_group import NO_FAMILY, Family
-from connector_svc.platforms.woocommerce.parse import Parsed, Parser
 from connector_svc.platforms.woocommerce.json_salvage import RecordReader, Records
+from connector_svc.platforms.woocommerce.parse import Parsed, Parser
+from connector_svc.platforms.woocommerce.variation_group import NO_FAMILY, Family
 from connector_svc.platforms.woocommerce.wire import ProductRow, VariationRow
 from tests.contract.woocommerce.replay import recorded_products, recorded_variations
 from tests.unit.connector_svc.woocommerce.listing import row

@@ -6,10 +6,10 @@ import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
-from connector_svc.platforms.woocommerce.variation_group import Family
-from connector_svc.platforms.woocommerce.loading import loaded
-from connector_svc.platforms.woocommerce.product_pager import Listed, Place
+from connector_svc.platforms.woocommerce.batch_loader import loaded
 from connector_svc.platforms.woocommerce.json_salvage import RecordReader
+from connector_svc.platforms.woocommerce.product_pager import Listed, Place
+from connector_svc.platforms.woocommerce.variation_group import Family
 from connector_svc.platforms.woocommerce.variations import VariationLists
 from connector_svc.platforms.woocommerce.wire import ProductRow
 from tests.unit.connector_svc.woocommerce.listing import Listing, client_of, row

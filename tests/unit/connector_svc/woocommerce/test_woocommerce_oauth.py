@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import pytest
 from yarl import URL
 
-from connector_svc.platforms.woocommerce.oauth import Moment, base_string, signed
+from connector_svc.platforms.woocommerce.auth import Moment, base_string, signed
 from devstore.woocommerce.errors import RestError
 from devstore.woocommerce.signature import Signatures
 

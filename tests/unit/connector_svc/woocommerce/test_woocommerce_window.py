@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from connector_svc.platforms.woocommerce.window import since
+from connector_svc.platforms.woocommerce.product_pager import since
 
 
 @pytest.mark.parametrize(
