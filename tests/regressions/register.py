@@ -18,9 +18,9 @@ _DEPARTURES: Final = "integration/connector_svc/shopify/test_shopify_departures"
 _LONG: Final = "unit/connector_svc/shopify/test_shopify_variants"
 _FAULTS: Final = "unit/connector_svc/shopify/test_shopify_faults"
 _WOO_STORE: Final = "integration/connector_svc/woocommerce/test_woocommerce_devstore"
-_WOO_SWEEP: Final = "integration/connector_svc/woocommerce/test_woocommerce_sweep"
-_WOO_PAGES: Final = "unit/connector_svc/woocommerce/test_woocommerce_products"
-_FAMILIES: Final = "contract/woocommerce/test_woocommerce_families"
+_WOO_STOCK_SCAN: Final = "integration/connector_svc/woocommerce/test_woocommerce_stock_scan"
+_WOO_PAGES: Final = "unit/connector_svc/woocommerce/test_woocommerce_product_pager"
+_WOO_VARIATIONS: Final = "contract/woocommerce/test_woocommerce_variation_groups"
 _BIG: Final = "integration/connector_svc/bigcommerce/test_bigcommerce_devstore"
 _FEED: Final = "integration/connector_svc/feed/test_feed_devstore"
 _PASS: Final = "contract/platforms/test_platform_pass"
@@ -62,7 +62,7 @@ COMPLAINTS: Final = (
         "Every nested list is drained to its end and compared with the platform's count of it.",
         tests(_LONG, "a_long_product_is_drained_to_its_last_variant")
         + tests(_BULK, "variants_that_a_job_cuts_off_without_a_word_are_read_alone")
-        + tests("contract/woocommerce/test_woocommerce_catalog", "a_product_with_130_variations_is_whole")
+        + tests("contract/woocommerce/test_woocommerce_catalog", "a_product_with_130_variations_is_complete")
         + tests(_BIG, "variants_that_do_not_come_along_are_asked_for")
         + tests("e2e/test_catalogs_arrive", "a_product_with_more_variants_than_a_page_arrives_whole"),
     ),
@@ -100,7 +100,7 @@ COMPLAINTS: Final = (
         "Slow or throttled: 13 hours for 1,017 rows",
         "Calls are paced by their foretold cost and the state of the bucket; a throttled answer is waited out.",
         tests(_PACING, "nearly_all_points_are_used_and_no_call_is_throttled")
-        + tests(_WOO_STORE, "calls_stay_few")
+        + tests(_WOO_STORE, "the_number_of_requests_is_small")
         + tests(_BIG, "a_window_that_is_used_up_is_waited_out_without_a_single_refusal")
         + tests(_END_TO_END, "one_throttled_answer_fails_nothing"),
     ),
@@ -110,7 +110,7 @@ COMPLAINTS: Final = (
         "A counted full pass, and incremental passes that list every id, leave tombstones for what is gone.",
         tests(_END_TO_END, "deleted_products_and_variants_leave_tombstones")
         + tests(_DEPARTURES, "a_deleted_product_is_told_and_all_others_are_listed")
-        + tests(_WOO_SWEEP, "trashed_products_are_named_and_deleted_ones_are_not_listed")
+        + tests(_WOO_STOCK_SCAN, "trashed_products_are_reported_and_deleted_ones_are_not_listed")
         + tests(_BIG, "an_incremental_pass_names_every_product_so_that_deleted_ones_can_be_told")
         + tests(_FEED, "a_delta_brings_changes_and_tombstones_and_not_the_rest"),
     ),
@@ -136,7 +136,7 @@ COMPLAINTS: Final = (
         )
         + tests(
             "contract/woocommerce/test_woocommerce_catalog",
-            "an_incremental_pass_holds_everything_changed_at_the_bound_or_later",
+            "an_incremental_pass_delivers_everything_changed_at_the_bound_or_later",
         )
         + tests(_END_TO_END, "a_change_in_the_very_second_of_the_watermark_is_picked_up"),
     ),
@@ -166,14 +166,14 @@ COMPLAINTS: Final = (
         "A variant that is missing from its complete product is marked deleted.",
         tests(_END_TO_END, "deleted_products_and_variants_leave_tombstones")
         + tests(_BATCHES, "a_variant_that_left_its_product_is_marked_deleted_and_comes_back_as_created")
-        + tests(_WOO_SWEEP, "a_deleted_variation_brings_its_product_whole_without_it"),
+        + tests(_WOO_STOCK_SCAN, "a_product_with_a_deleted_variation_is_delivered_without_it"),
     ),
     Row(
         "complaint-16",
         "A variant is deleted by mistake: skipped was read as gone",
         "Of a product that came incomplete nothing is deleted; set aside is not gone; a fuse stops masses.",
         tests(_HERE, "complaint_16_a_variant_that_cannot_be_read_any_more_is_not_taken_for_gone")
-        + tests(_FAMILIES, "variations_that_no_list_holds_are_reported_and_never_taken_for_gone")
+        + tests(_WOO_VARIATIONS, "variations_that_no_list_contains_are_reported_and_not_treated_as_deleted")
         + tests(_FEED, "of_an_id_that_comes_twice_the_first_stays_and_no_variant_is_taken_for_gone")
         + tests(_BIG, "a_product_that_stays_short_is_told_to_be_incomplete")
         + tests(_BATCHES, "variants_of_a_product_that_came_incomplete_are_not_taken_for_gone")
@@ -203,7 +203,7 @@ COMPLAINTS: Final = (
             "children_far_from_their_parents_are_joined_to_the_right_one",
             "rows_that_stand_right_behind_their_parents_are_joined_too",
         )
-        + tests(_FAMILIES, "a_list_that_ignores_parent_is_not_asked_for_every_chunk_again"),
+        + tests(_WOO_VARIATIONS, "a_bulk_route_that_ignores_parent_is_not_tried_again_for_every_batch"),
     ),
     Row(
         "complaint-19",
@@ -221,10 +221,12 @@ COMPLAINTS: Final = (
         "complaint-20",
         "Duplicates and gaps between WooCommerce's pages; stale stock; no sign of deletions",
         "Pages overlap by a row and step back; distinct ids are counted; stock and ids are swept.",
-        tests(_WOO_PAGES, "trashing_anywhere_loses_nothing_that_stays")
-        + tests(_WOO_STORE, "a_storm_of_writes_loses_nothing_that_stays")
+        tests(_WOO_PAGES, "trashing_anywhere_loses_no_product_that_stays")
+        + tests(_WOO_STORE, "many_concurrent_writes_lose_no_product_that_stays")
         + tests(
-            _WOO_SWEEP, "stock_that_moved_without_a_date_is_told", "a_pass_lists_every_product_once_and_says_so"
+            _WOO_STOCK_SCAN,
+            "stock_that_changed_without_a_modification_date_is_reported",
+            "an_incremental_pass_lists_every_product_once",
         )
         + tests(_BIG, "stock_that_moved_without_a_date_is_told_by_the_next_incremental_pass"),
     ),

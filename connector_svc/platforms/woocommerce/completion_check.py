@@ -1,8 +1,8 @@
-"""Whether a pass delivered everything that the store lists.
+"""Completion check: did a pass deliver every product that the store lists?
 
-While nothing moves, counts prove it: each page told the same total, and as many products came. Otherwise counts
-prove nothing, since each product that is deleted after it was delivered hides one that never came. Then the ids of
-all products are listed, and those that never came are read.
+While nothing changes, counts prove it: every page told the same total, and as many products were received.
+Otherwise counts prove nothing, since a product that is deleted after its delivery hides one that was never
+received. Then the ids of all products are listed, and those that were never received are read.
 """
 
 from __future__ import annotations
@@ -18,82 +18,86 @@ from connector_svc.platforms.woocommerce.position import Position
 from connector_svc.platforms.woocommerce.product_pager import IdPager, ProductPager
 
 
-def _ids() -> array[int]:
+def _id_array() -> array[int]:
     return array("Q")
 
 
 @dataclass(kw_only=True, slots=True)
-class Delivered:
+class DeliveredIds:
     """The ids of the products that one stream delivered; 8 bytes each."""
 
     after: int
-    """Up to this id earlier streams of the pass delivered the products."""
+    """Products up to this id were delivered by earlier streams of the pass."""
     before: int
-    """How many products they delivered, rejected ones included."""
-    _ascending: array[int] = field(default_factory=_ids)
+    """Number of products that those delivered, rejected ones included."""
+    _ascending: array[int] = field(default_factory=_id_array)
 
     def add(self, product_id: int) -> None:
-        """Takes the next one; ids ascend."""
+        """Add the next id; ids ascend."""
         self._ascending.append(product_id)
 
-    def lacks(self, product_id: int) -> bool:
-        """Whether this stream should have delivered the product and did not."""
+    def is_missing(self, product_id: int) -> bool:
+        """Return whether this stream should have delivered the product and did not."""
         if product_id <= self.after:
             return False
-        place = bisect_left(self._ascending, product_id)
-        return place == len(self._ascending) or self._ascending[place] != product_id
+        index = bisect_left(self._ascending, product_id)
+        return index == len(self._ascending) or self._ascending[index] != product_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Listing:
-    """The ids that the store lists, ascending."""
+class IdListing:
+    """All ids that the store lists."""
 
     ids: Sequence[int]
+    """Ascending."""
     total: int | None
-    """How many products it counts."""
+    """Number of products that the store counts; None: the store does not tell."""
 
     @property
-    def unlisted(self) -> int:
-        """How many products are counted and not listed."""
+    def unlisted_count(self) -> int:
+        """Number of products that are counted and not listed."""
         return max((self.total or 0) - len(self.ids), 0)
 
 
-async def list_ids(client: StoreClient, window: Params) -> Listing:
-    """Lists the ids of all products that `window` selects. Raises SourceFailure."""
-    pager, ids = IdPager(client, window), _ids()
+async def list_ids(client: StoreClient, filters: Params) -> IdListing:
+    """List the ids of all products that `filters` select. Raise SourceFailure."""
+    pager, ids = IdPager(client, filters), _id_array()
     async for page in pager.pages():
-        ids.extend(entry.record.id for entry in page if entry.record.id is not None)
-    return Listing(ids=ids, total=pager.total)
+        ids.extend(listed.record.id for listed in page if listed.record.id is not None)
+    return IdListing(ids=ids, total=pager.total)
 
 
-def is_proven(position: Position, pager: ProductPager) -> bool:
-    """Whether counts alone prove that all products came."""
-    received = position.counts.emitted + position.counts.rejected
-    return pager.steady and pager.total == position.estimated_products == received
+def counts_prove_complete(position: Position, pager: ProductPager) -> bool:
+    """Return whether counts alone prove that all products were received."""
+    return pager.is_steady and pager.total == position.estimated_products == position.received_count
 
 
-def end_of(position: Position, source_count: int, *warnings: str, unlisted: int = 0) -> End:
-    """The end of the products of a pass. `unlisted`: how many are counted and not listed, and have no issue."""
+def build_end(position: Position, source_count: int, *warnings: str, unlisted_count: int = 0) -> End:
+    """Build the end of the phase that reads products.
+
+    Args:
+        unlisted_count: Number of products that are counted and not listed, and have no issue.
+    """
     notes: tuple[str, ...] = ()
-    if position.nameless:
-        warnings += (f"{_products(position.nameless)} came without an id, or are counted and not listed.",)
-        notes = (f"{_products(position.nameless)} could not be identified; the issues of this sync say where.",)
-    if unlisted:
-        text = f"The store counts {unlisted} more products than it lists; nothing is known of them."
+    if position.missing_id_count:
+        products = _format_count(position.missing_id_count)
+        warnings += (f"{products} had no id, or were counted and not listed.",)
+        notes = (f"{products} could not be identified; the issues of this sync say where.",)
+    if unlisted_count:
+        text = f"The store counts {unlisted_count} more products than it lists; nothing is known of them."
         warnings += (text,)
         notes += (text,)
     if warnings:
-        notes += ("This sync does not conclude that products are deleted which it did not meet.",)
-    counts = position.counts
+        notes += ("This sync does not treat products as deleted because they were not seen.",)
     return End(
         source_count=source_count,
-        emitted_count=counts.emitted,
-        rejected_count=counts.rejected,
-        emitted_item_count=counts.emitted_items,
+        emitted_count=position.counts.emitted,
+        rejected_count=position.counts.rejected,
+        emitted_item_count=position.counts.emitted_items,
         warnings=warnings,
         notes=notes,
     )
 
 
-def _products(count: int) -> str:
+def _format_count(count: int) -> str:
     return f"{count} product" if count == 1 else f"{count} products"

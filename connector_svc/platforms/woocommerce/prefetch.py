@@ -1,4 +1,4 @@
-"""Work side by side, with a limit."""
+"""Bounded prefetch and task group helpers for asyncio."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ R = TypeVar("R")
 
 
 @asynccontextmanager
-async def side_by_side() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group that raises its first failure as it is, after the other tasks have ended."""
+async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """Open a task group that raises its first failure itself, not in a group, after the other tasks have ended."""
     try:
         async with asyncio.TaskGroup() as tasks:
             yield tasks
@@ -23,28 +23,42 @@ async def side_by_side() -> AsyncIterator[asyncio.TaskGroup]:
 
 
 @asynccontextmanager
-async def started(work: Coroutine[object, object, R]) -> AsyncIterator[asyncio.Task[R]]:
-    """`work` under way until the block ends, which cancels it; a failure is for who awaits it."""
+async def background_task(work: Coroutine[object, object, R]) -> AsyncIterator[asyncio.Task[R]]:
+    """Run `work` until the block ends, which cancels it; a failure is raised only where the task is awaited."""
     task = asyncio.create_task(work)
     try:
         yield task
     finally:
-        await ended(task)
+        await cancel_tasks(task)
 
 
 async def gather_bounded(
     limit: int, work: Callable[[T], Coroutine[object, object, R]], items: Sequence[T]
 ) -> list[R]:
-    """`work` of each item in order, at most `limit` at a time; the first failure ends the others and is raised."""
-    gate = asyncio.Semaphore(limit)
+    """Run `work` on all items, at most `limit` at a time.
 
-    async def one(item: T) -> R:
-        async with gate:
+    Returns:
+        The results in the order of the items.
+
+    Raises:
+        Exception: The first failure of `work`; the other tasks are cancelled.
+    """
+    semaphore = asyncio.Semaphore(limit)
+
+    async def run(item: T) -> R:
+        async with semaphore:
             return await work(item)
 
-    async with side_by_side() as group:
-        tasks = [group.create_task(one(item)) for item in items]
-    return [task.result() for task in tasks]
+    async with task_group() as tasks:
+        running = [tasks.create_task(run(item)) for item in items]
+    return [task.result() for task in running]
+
+
+async def cancel_tasks(*tasks: asyncio.Task[R]) -> None:
+    """Cancel tasks and wait for them; their failures are retrieved, so that asyncio does not log them."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +71,17 @@ class _Stop:
     failure: Exception | None = None
 
 
-class Ahead(Generic[T]):
-    """What `source` yields, made while the reader is busy: one item waits, one is in the making.
+class Prefetch(Generic[T]):
+    """Iterates over `source` while a task reads ahead: one item is ready, the next one is in progress.
 
-    Begins at once. Ends `source` with itself; its failures are raised after the items before them.
+    Starts at once. Closing it also closes `source`. A failure of `source` is raised after the items before it.
     """
 
     def __init__(self, source: AsyncGenerator[T, None]) -> None:
         self._source = source
         self._queue: asyncio.Queue[_Item[T] | _Stop] = asyncio.Queue(maxsize=1)
         self._peeked: _Item[T] | _Stop | None = None
-        self._task = asyncio.create_task(self._pump())
+        self._task = asyncio.create_task(self._fill_queue())
 
     def __aiter__(self) -> Self:
         return self
@@ -81,7 +95,7 @@ class Ahead(Generic[T]):
         raise entry.failure or StopAsyncIteration
 
     async def peek(self) -> T | None:
-        """The next item, which stays the next one; None at the end. Raises as the reader would."""
+        """Return the next item without consuming it; None at the end. Raise what reading the item would raise."""
         entry = self._peeked = self._peeked or await self._queue.get()
         if isinstance(entry, _Item):
             return entry.value
@@ -90,11 +104,11 @@ class Ahead(Generic[T]):
         return None
 
     async def aclose(self) -> None:
-        """Ends all of it."""
-        await ended(self._task)
+        """Cancel the task and close the source."""
+        await cancel_tasks(self._task)
         await self._source.aclose()
 
-    async def _pump(self) -> None:
+    async def _fill_queue(self) -> None:
         try:
             async for value in self._source:
                 await self._queue.put(_Item(value))
@@ -104,45 +118,45 @@ class Ahead(Generic[T]):
             await self._queue.put(_Stop())
 
 
-async def in_order(
-    source: AsyncIterator[T], work: Callable[[T], Coroutine[object, object, R]], *, most: int
+async def map_ordered(
+    source: AsyncIterator[T], work: Callable[[T], Coroutine[object, object, R]], *, max_pending: int
 ) -> AsyncGenerator[tuple[T, R], None]:
-    """Each item with what `work` makes of it, in order; `most` of them are ready or in the making.
+    """Run `work` on the items of `source` concurrently.
 
-    Failures, of the source as well, are raised after the items before them.
+    Args:
+        max_pending: How many items are ready or in progress at a time.
+
+    Yields:
+        Each item with its result, in the order of `source`.
+
+    Raises:
+        Exception: A failure of `work` or `source`, after the items before it.
     """
-    places, begun = asyncio.Semaphore(most), asyncio.Queue[tuple[T, asyncio.Task[R]] | _Stop]()
+    slots, pending = asyncio.Semaphore(max_pending), asyncio.Queue[tuple[T, asyncio.Task[R]] | _Stop]()
     tasks: set[asyncio.Task[R]] = set()
 
-    async def begin() -> None:
+    async def start_tasks() -> None:
         try:
             while True:
-                await places.acquire()
+                await slots.acquire()
                 item = await anext(source)
                 tasks.add(task := asyncio.create_task(work(item)))
-                begun.put_nowait((item, task))
+                pending.put_nowait((item, task))
         except StopAsyncIteration:
-            begun.put_nowait(_Stop())
+            pending.put_nowait(_Stop())
         except Exception as failure:
-            begun.put_nowait(_Stop(failure))
+            pending.put_nowait(_Stop(failure))
 
-    beginning = asyncio.create_task(begin())
+    starter = asyncio.create_task(start_tasks())
     try:
-        while not isinstance(entry := await begun.get(), _Stop):
+        while not isinstance(entry := await pending.get(), _Stop):
             item, task = entry
-            made = await task
+            result = await task
             tasks.discard(task)
-            places.release()
-            yield item, made
+            slots.release()
+            yield item, result
         if entry.failure is not None:
             raise entry.failure
     finally:
-        await ended(beginning)
-        await ended(*tasks)
-
-
-async def ended(*tasks: asyncio.Task[R]) -> None:
-    """Cancels them, and looks at what became of them, which asyncio wants."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_tasks(starter)
+        await cancel_tasks(*tasks)

@@ -1,4 +1,4 @@
-"""A store is asked as much at a time as it bears: more while it is quick, half as much when it is not."""
+"""The concurrency limit rises while a store responds fast, and is halved when it does not."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from connector_svc.domain.errors import SourceRedirected, SourceUnreachable
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.woocommerce.client import Form, Stores
-from connector_svc.platforms.woocommerce.concurrency_limiter import MOST_CALLS, Gate
+from connector_svc.platforms.woocommerce.client import AddressForm, StoreStates
+from connector_svc.platforms.woocommerce.concurrency_limiter import MAX_CONCURRENT_CALLS, ConcurrencyLimiter
 from tests.waiting import turns, within_patience
 
 
@@ -24,14 +24,14 @@ class Clock:
         return self.now
 
 
-async def round_of(gate: Gate, clock: Clock, calls: int, seconds: float) -> None:
-    """So many calls at once, that all take as long."""
+async def run_round(limiter: ConcurrencyLimiter, clock: Clock, calls: int, seconds: float) -> None:
+    """Make concurrent calls that all take the same time."""
     done = asyncio.Event()
 
     async def one() -> None:
-        async with gate.call("list") as call:
+        async with limiter.call("list") as call:
             await done.wait()
-            call.size = 1_000
+            call.size_bytes = 1_000
 
     tasks = [asyncio.create_task(one()) for _ in range(calls)]
     await asyncio.sleep(0)
@@ -41,204 +41,204 @@ async def round_of(gate: Gate, clock: Clock, calls: int, seconds: float) -> None
     await asyncio.gather(*tasks)
 
 
-class Host:
-    """Works on calls as hosts do, and lets the clock run."""
+class FakeHost:
+    """Serves concurrent calls round by round and advances the clock."""
 
-    def __init__(self, gate: Gate, clock: Clock, takes: Callable[[int], float]) -> None:
-        self._gate = gate
+    def __init__(self, limiter: ConcurrencyLimiter, clock: Clock, latency: Callable[[int], float]) -> None:
+        self._limiter = limiter
         self._clock = clock
-        self._takes = takes
-        self.crowds: list[int] = []
+        self._latency = latency
+        self.concurrency: list[int] = []
 
     async def serve(self, calls: int, kind: str = "list") -> None:
-        """So many calls that are all wanted now, round by round; each takes what it must with those beside it."""
-        wanted = [asyncio.create_task(self._one(kind)) for _ in range(calls)]
-        self._under_way = 0
+        """Make `calls` calls at once; the latency of each round depends on its number of concurrent calls."""
+        tasks = [asyncio.create_task(self._one(kind)) for _ in range(calls)]
+        self._in_flight = 0
         self._done = asyncio.Event()
-        while not all(task.done() for task in wanted):
+        while not all(task.done() for task in tasks):
             for _ in range(4):
                 await asyncio.sleep(0)
-            self.crowds.append(self._under_way)
-            self._clock.now += self._takes(self._under_way)
+            self.concurrency.append(self._in_flight)
+            self._clock.now += self._latency(self._in_flight)
             self._done.set()
-            self._under_way = 0
+            self._in_flight = 0
             self._done = asyncio.Event()
             await asyncio.sleep(0)
 
     async def _one(self, kind: str) -> None:
-        async with self._gate.call(kind):
-            self._under_way += 1
+        async with self._limiter.call(kind):
+            self._in_flight += 1
             await self._done.wait()
 
 
-async def grown(clock: Clock) -> Gate:
-    gate = Gate(clock)
+async def limiter_at_maximum(clock: Clock) -> ConcurrencyLimiter:
+    limiter = ConcurrencyLimiter(clock)
     for _ in range(3):
-        await round_of(gate, clock, gate.limit, 0.2)
-    assert gate.limit == MOST_CALLS == 8
-    return gate
+        await run_round(limiter, clock, limiter.limit, 0.2)
+    assert limiter.limit == MAX_CONCURRENT_CALLS == 8
+    return limiter
 
 
-async def test_the_first_call_is_alone_then_three_and_a_distant_store_gets_all_places_at_once() -> None:
+async def test_the_first_call_runs_alone_then_three_and_a_distant_store_gets_the_maximum_at_once() -> None:
     clock = Clock()
-    gate = Gate(clock)
-    host = Host(gate, clock, takes=lambda _: 0.2)
+    limiter = ConcurrencyLimiter(clock)
+    host = FakeHost(limiter, clock, latency=lambda _: 0.2)
     await host.serve(1 + 3 + 8 + 8)
-    assert host.crowds == [1, 3, 8, 8]
+    assert host.concurrency == [1, 3, 8, 8]
 
 
-async def test_no_more_places_than_connections_are_given() -> None:
+async def test_the_limit_never_exceeds_its_maximum() -> None:
     clock = Clock()
-    for most in (1, 2, 4):
-        gate = Gate(clock, most=most)
-        host = Host(gate, clock, takes=lambda _: 0.2)
+    for max_limit in (1, 2, 4):
+        limiter = ConcurrencyLimiter(clock, max_limit=max_limit)
+        host = FakeHost(limiter, clock, latency=lambda _: 0.2)
         await host.serve(40)
-        assert max(host.crowds) == gate.most == most
+        assert max(host.concurrency) == limiter.max_limit == max_limit
 
 
-async def test_a_store_that_others_delay_a_little_gets_one_place_after_the_other() -> None:
+async def test_the_limit_rises_by_one_per_round_where_concurrency_slows_the_store_a_little() -> None:
     clock = Clock()
-    gate = Gate(clock)
-    host = Host(gate, clock, takes=lambda crowd: 0.2 * (1 + 0.17 * (crowd - 1)))
+    limiter = ConcurrencyLimiter(clock)
+    host = FakeHost(limiter, clock, latency=lambda calls: 0.2 * (1 + 0.17 * (calls - 1)))
     await host.serve(100)
-    assert host.crowds[:2] == [1, 3]
-    assert all(after - before <= 1 for before, after in pairwise(host.crowds[1:-1]))
-    assert max(host.crowds) >= 6
+    assert host.concurrency[:2] == [1, 3]
+    assert all(after - before <= 1 for before, after in pairwise(host.concurrency[1:-1]))
+    assert max(host.concurrency) >= 6
 
 
-async def test_a_store_that_shares_its_time_evenly_is_not_crowded() -> None:
+async def test_the_limit_stays_low_where_the_store_divides_its_capacity_evenly() -> None:
     clock = Clock()
-    gate = Gate(clock)
-    host = Host(gate, clock, takes=lambda crowd: 0.2 * crowd)
+    limiter = ConcurrencyLimiter(clock)
+    host = FakeHost(limiter, clock, latency=lambda calls: 0.2 * calls)
     await host.serve(200)
-    assert max(host.crowds) == 3
-    assert sum(host.crowds) / len(host.crowds) < 2.2
+    assert max(host.concurrency) == 3
+    assert sum(host.concurrency) / len(host.concurrency) < 2.2
 
 
-async def test_a_kind_that_was_never_alone_is_looked_at_alone_and_found_too_slow() -> None:
-    """Small calls are quick however many there are; pages share the store's time, and never show it."""
+async def test_a_kind_that_has_never_run_alone_is_measured_alone_and_found_too_slow() -> None:
+    """Small calls are fast at any concurrency; pages divide the store's capacity, which never shows."""
     clock = Clock()
-    gate = Gate(clock)
-    await Host(gate, clock, takes=lambda _: 0.2).serve(12, kind="small")
-    assert gate.limit == 8
-    host = Host(gate, clock, takes=lambda crowd: 0.5 * crowd)
+    limiter = ConcurrencyLimiter(clock)
+    await FakeHost(limiter, clock, latency=lambda _: 0.2).serve(12, kind="small")
+    assert limiter.limit == 8
+    host = FakeHost(limiter, clock, latency=lambda calls: 0.5 * calls)
     await host.serve(60, kind="pages")
-    assert host.crowds[:5] == [8, 8, 8, 8, 1]
-    assert max(host.crowds[6:]) <= 4
+    assert host.concurrency[:5] == [8, 8, 8, 8, 1]
+    assert max(host.concurrency[6:]) <= 4
 
 
-async def test_calls_of_a_known_kind_are_alone_only_once_in_two_hundred() -> None:
+async def test_calls_of_a_measured_kind_run_alone_only_once_in_two_hundred() -> None:
     clock = Clock()
-    gate = Gate(clock)
-    host = Host(gate, clock, takes=lambda _: 0.2)
+    limiter = ConcurrencyLimiter(clock)
+    host = FakeHost(limiter, clock, latency=lambda _: 0.2)
     await host.serve(1 + 3 + 8 * 60)
-    assert host.crowds.count(1) <= 4
+    assert host.concurrency.count(1) <= 4
 
 
-async def test_after_a_slow_answer_half_a_place_is_added_for_each_round() -> None:
+async def test_after_a_slow_response_each_round_raises_the_limit_by_one_half() -> None:
     clock = Clock()
-    gate = await grown(clock)
-    await round_of(gate, clock, 8, 1.0)
-    await round_of(gate, clock, 4, 1.0)
-    assert gate.limit == 2
+    limiter = await limiter_at_maximum(clock)
+    await run_round(limiter, clock, 8, 1.0)
+    await run_round(limiter, clock, 4, 1.0)
+    assert limiter.limit == 2
     limits = []
     for _ in range(6):
-        await Host(gate, clock, takes=lambda _: 0.2).serve(gate.limit)
-        limits.append(gate.limit)
+        await FakeHost(limiter, clock, latency=lambda _: 0.2).serve(limiter.limit)
+        limits.append(limiter.limit)
     assert limits == [2, 2, 2, 2, 3, 3]
 
 
-async def test_a_refusal_tells_nothing_however_quick_it_is() -> None:
+async def test_an_error_response_is_not_measured_however_fast_it_is() -> None:
     clock = Clock()
-    gate = Gate(clock)
-    await round_of(gate, clock, 1, 0.2)
+    limiter = ConcurrencyLimiter(clock)
+    await run_round(limiter, clock, 1, 0.2)
     for _ in range(5):
-        async with gate.call("list") as call:
-            call.refused = True
-    assert gate.limit == 3
-    await round_of(gate, clock, 3, 0.2)
-    assert gate.limit == 8
+        async with limiter.call("list") as call:
+            call.is_error = True
+    assert limiter.limit == 3
+    await run_round(limiter, clock, 3, 0.2)
+    assert limiter.limit == 8
 
 
-async def test_a_redirect_is_an_answer_and_no_trouble() -> None:
+async def test_a_redirect_is_a_response_and_does_not_lower_the_limit() -> None:
     clock = Clock()
-    gate = await grown(clock)
+    limiter = await limiter_at_maximum(clock)
     with pytest.raises(SourceRedirected):
-        async with gate.call("list"):
+        async with limiter.call("list"):
             raise SourceRedirected(Shop("woocommerce", "store.example"), "elsewhere")
-    assert gate.limit == 8
+    assert limiter.limit == 8
 
 
-async def test_a_slow_answer_halves_the_calls_once_for_all_that_were_under_way() -> None:
+async def test_slow_responses_of_one_round_halve_the_limit_once() -> None:
     clock = Clock()
-    gate = await grown(clock)
-    await round_of(gate, clock, 8, 1.0)
-    assert gate.limit == 4
-    await round_of(gate, clock, 4, 1.0)
-    assert gate.limit == 2
+    limiter = await limiter_at_maximum(clock)
+    await run_round(limiter, clock, 8, 1.0)
+    assert limiter.limit == 4
+    await run_round(limiter, clock, 4, 1.0)
+    assert limiter.limit == 2
 
 
-async def test_answers_far_larger_than_others_are_not_slow() -> None:
+async def test_a_response_that_is_much_larger_than_others_is_not_slow() -> None:
     clock = Clock()
-    gate = await grown(clock)
-    async with gate.call("list") as call:
+    limiter = await limiter_at_maximum(clock)
+    async with limiter.call("list") as call:
         clock.now += 1.0
-        call.size = 300_000
-    assert gate.limit == 8
+        call.size_bytes = 300_000
+    assert limiter.limit == 8
 
 
 async def test_calls_that_do_not_fill_the_limit_do_not_raise_it() -> None:
     clock = Clock()
-    gate = Gate(clock)
+    limiter = ConcurrencyLimiter(clock)
     for _ in range(20):
-        await round_of(gate, clock, 2, 0.2)
-    assert gate.limit == 3
+        await run_round(limiter, clock, 2, 0.2)
+    assert limiter.limit == 3
 
 
-async def test_a_store_that_does_not_answer_is_asked_half_as_much() -> None:
-    gate = await grown(Clock())
+async def test_a_missing_response_halves_the_limit() -> None:
+    limiter = await limiter_at_maximum(Clock())
     with pytest.raises(SourceUnreachable):
-        async with gate.call("list"):
+        async with limiter.call("list"):
             raise SourceUnreachable(Shop("woocommerce", "store.example"))
-    assert gate.limit == 4
+    assert limiter.limit == 4
 
 
-async def test_nobody_asks_while_one_call_waits_as_it_was_told() -> None:
-    gate, told, passed = Gate(), asyncio.Event(), asyncio.Event()
+async def test_no_call_starts_while_another_waits_for_its_retry() -> None:
+    limiter, waiting, retried = ConcurrencyLimiter(), asyncio.Event(), asyncio.Event()
 
-    async def waiting() -> None:
-        async with gate.call("list"):
-            gate.trouble()
-            told.set()
-            await passed.wait()
+    async def retrying() -> None:
+        async with limiter.call("list"):
+            limiter.record_retry()
+            waiting.set()
+            await retried.wait()
 
     async def other() -> None:
-        async with gate.call("list"):
-            assert passed.is_set()
+        async with limiter.call("list"):
+            assert retried.is_set()
 
-    first = asyncio.create_task(waiting())
-    await told.wait()
+    first = asyncio.create_task(retrying())
+    await waiting.wait()
     others = [asyncio.create_task(other()) for _ in range(3)]
     await turns()
     assert not any(task.done() for task in others)
-    passed.set()
+    retried.set()
     await asyncio.gather(first, *others)
 
 
-async def test_a_store_that_became_slower_for_good_is_not_asked_one_by_one_for_ever() -> None:
+async def test_the_limit_recovers_when_a_store_has_become_slower_for_good() -> None:
     clock = Clock()
-    gate = await grown(clock)
+    limiter = await limiter_at_maximum(clock)
     for _ in range(40):
-        await round_of(gate, clock, gate.limit, 1.0)
-    assert gate.limit >= 4
+        await run_round(limiter, clock, limiter.limit, 1.0)
+    assert limiter.limit >= 4
 
 
-async def test_calls_that_are_given_up_leave_their_places_to_others() -> None:
-    gate = Gate(most=1)
+async def test_cancelled_calls_release_their_slots() -> None:
+    limiter = ConcurrencyLimiter(max_limit=1)
     release = asyncio.Event()
 
     async def one() -> None:
-        async with gate.call("list"):
+        async with limiter.call("list"):
             await release.wait()
 
     tasks = [asyncio.create_task(one()) for _ in range(6)]
@@ -260,14 +260,14 @@ async def test_calls_that_are_given_up_leave_their_places_to_others() -> None:
     await within_patience(one())
 
 
-def test_what_is_remembered_of_stores_is_bounded_and_shared() -> None:
-    stores = Stores(most=2)
+def test_store_states_are_shared_and_their_number_is_bounded() -> None:
+    states = StoreStates(max_shops=2)
     first, second, third = (Shop("woocommerce", f"{name}.example") for name in "abc")
-    stores.notes(first).form = Form.QUERY
-    stores.notes(second)
-    assert stores.notes(first).form is Form.QUERY
-    stores.notes(third)
-    assert stores.notes(first).form is Form.QUERY
-    stores.notes(second)
-    stores.notes(third)
-    assert stores.notes(first).form is Form.PRETTY
+    states.get_or_create(first).address_form = AddressForm.QUERY
+    states.get_or_create(second)
+    assert states.get_or_create(first).address_form is AddressForm.QUERY
+    states.get_or_create(third)
+    assert states.get_or_create(first).address_form is AddressForm.QUERY
+    states.get_or_create(second)
+    states.get_or_create(third)
+    assert states.get_or_create(first).address_form is AddressForm.PRETTY
