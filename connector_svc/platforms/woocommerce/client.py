@@ -133,7 +133,7 @@ class ListCount:
     """The length of a list."""
 
     total: int | None
-    """None: the store does not tell."""
+    """None: the store does not report it."""
     at: datetime | None
     """UTC, by the store's clock; None: the response has no date."""
 
@@ -195,7 +195,7 @@ class StoreClient:
         try:
             reply = await self._send("HEAD", path, (("per_page", "1"), *params))
         except (SourceForbidden, SourceNotFound, SourceQueryRefused, SourceResponseInvalid):
-            # An error response to HEAD has no body that tells the cause, and some firewalls block HEAD alone.
+            # An error response to HEAD has no body with the cause, and some firewalls block HEAD alone.
             return await self._count_by_get(path, params)
         if _total(reply.headers) is None:
             return await self._count_by_get(path, params)

@@ -1,6 +1,6 @@
 """Completion check: did a pass deliver every product that the store lists?
 
-While nothing changes, counts prove it: every page told the same total, and as many products were received.
+While nothing changes, counts prove it: every page reported the same total, and as many products were received.
 Otherwise counts prove nothing, since a product that is deleted after its delivery hides one that was never
 received. Then the ids of all products are listed, and those that were never received are read.
 """
@@ -51,7 +51,7 @@ class IdListing:
     ids: Sequence[int]
     """Ascending."""
     total: int | None
-    """Number of products that the store counts; None: the store does not tell."""
+    """Number of products that the store counts; None: the store does not report it."""
 
     @property
     def unlisted_count(self) -> int:

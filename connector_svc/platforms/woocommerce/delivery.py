@@ -74,7 +74,7 @@ class ProductDelivery:
             self._check_undelivered(position)
             yield build_end(position, position.received_count), position
         elif pager.total is None:
-            warning = "The store does not tell how many products it has."
+            warning = "The store does not report how many products it has."
             yield build_end(position, position.received_count, warning), position
         else:
             async with aclosing(self._deliver_missed(position, delivered)) as missed:

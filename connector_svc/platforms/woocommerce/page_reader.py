@@ -38,7 +38,7 @@ class ListPage(Generic[RowT]):
     field_faults: Mapping[int, tuple[Fault, ...]]
     """See `DecodedRecords`."""
     total: int | None
-    """Length of the list; None: the store does not tell."""
+    """Length of the list; None: the store does not report it."""
     at: datetime | None
     """The store's clock."""
     missing: int = 0

@@ -5,7 +5,7 @@ Decisions where WooCommerce leaves a choice:
   product is that of its cheapest part, as the store says. The variants of a variable product are its variations,
   which may be none.
 - A variation without an SKU of its own has its parent's SKU, as the store shows it in the shop, on orders and
-  (greyed) in its editor; the API does not tell the difference.
+  (greyed) in its editor; the API does not show the difference.
 - A disabled variation (status private) is a variant that is not available: the editor shows it, the shop does not.
 - Pending and scheduled products are drafts; a product that is hidden from the catalog is unlisted.
 - Available: published (with its parent), purchasable, has a price, and is not out of stock. External and grouped

@@ -85,7 +85,7 @@ class Pager(Generic[RowT]):
 
     @property
     def total(self) -> int | None:
-        """Length of the list according to the last page; None: no page yet, or the store does not tell."""
+        """Length of the list according to the last page; None: no page yet, or the store does not report it."""
         return self._total
 
     async def pages(self) -> AsyncGenerator[tuple[ListedRecord[RowT], ...], None]:
@@ -126,7 +126,7 @@ class Pager(Generic[RowT]):
         self._total = page.total
 
     def _first_step_back(self, total: int | None) -> int:
-        """Return how many products are gone, if the store tells: most of them stood before the anchor."""
+        """Return how many products are gone, if the store reports it: most of them stood before the anchor."""
         return 1 if total is None or self._total is None else max(self._total - total, 1)
 
     def _new_records(self, page: ListPage[RowT]) -> tuple[ListedRecord[RowT], ...]:

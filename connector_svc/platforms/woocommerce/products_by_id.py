@@ -124,5 +124,5 @@ def _listed_products(records: DecodedRecords[ProductRow]) -> list[ListedProduct]
 
 
 def _is_unknown_id(failure: Exception) -> bool:
-    """Return whether WooCommerce itself does not know the id. A missing route or a web page does not tell that."""
+    """Return whether WooCommerce itself does not know the id. A missing route or a web page proves nothing."""
     return isinstance(failure, SourceNotFound) and failure.metadata.get("code", "").endswith("_invalid_id")

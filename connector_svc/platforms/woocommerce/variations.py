@@ -94,7 +94,7 @@ class VariationReader:
         """Choose the route.
 
         Returns:
-            How many variations the store has; None: the route does not tell.
+            How many variations the store has; None: the route does not report it.
 
         Raises:
             SourceFailure: The store does not answer.
