@@ -1,6 +1,6 @@
 """Plan batches of products and load their variations ahead of the consumer.
 
-1. `plan_batches` groups products until their variations are worth a round of requests and fill one message.
+1. `plan_batches` groups products up to one round of variation requests and the size of one message.
 2. `load_batches` reads the variations of the next batch while the last one is consumed.
 3. `PassStart` does both from the position where a pass starts, together with everything else that the start needs.
 """

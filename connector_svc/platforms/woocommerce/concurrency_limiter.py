@@ -2,11 +2,10 @@
 
 Additive increase, multiplicative decrease (AIMD) against a latency baseline:
 
-1. The first request runs alone and sets the baseline; then the limit is 3 (`INITIAL_LIMIT`), which every host can
-   serve.
-2. While responses are as fast as those of a request that runs alone, the latency is network distance rather than
+1. The first request runs alone and sets the baseline. Then the limit is 3 (`INITIAL_LIMIT`): every host serves 3.
+2. While responses are as fast as that of a request that runs alone, the latency is network distance rather than
    load, and the limit is raised to its maximum at once. Otherwise each round of requests that uses the whole limit
-   raises it by 1.
+   raises the limit by 1.
 3. A slow or missing response halves the limit; from then on each round raises it by 0.5.
 
 A response is slow compared with the baseline of its kind of request, which is the fastest response so far;

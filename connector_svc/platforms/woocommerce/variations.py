@@ -107,7 +107,7 @@ class VariationReader:
             except SourceUnreachable:
                 return None
             except _ROUTE_ERRORS as failure:
-                self._abandon_route(route, failure)
+                self._fall_back(route, failure)
             else:
                 return response.total
         return None
@@ -140,7 +140,7 @@ class VariationReader:
                 await self._read_one_by_one([builders[some[0].id]])
                 self._record_single_parent_failure(route, failure)
             except (*_ROUTE_ERRORS, _UnrequestedProduct) as failure:
-                self._abandon_route(route, failure)
+                self._fall_back(route, failure)
                 continue
             left = left[len(some) :]
         if left and not self._bulk_only:
@@ -152,7 +152,7 @@ class VariationReader:
         self._single_parent_failures += 1
         self._max_parents = PER_PAGE
         if self._single_parent_failures >= _MAX_SINGLE_PARENT_FAILURES:
-            self._abandon_route(route, failure)
+            self._fall_back(route, failure)
 
     async def _read_in_bulk(
         self,
@@ -271,7 +271,7 @@ class VariationReader:
                 if owner is not None:
                     owner.add(record, response.value.faults_of(record))
 
-    def _abandon_route(self, route: VariationRoute, failure: Exception) -> None:
+    def _fall_back(self, route: VariationRoute, failure: Exception) -> None:
         """Fall back to the next route, once for all concurrent calls that find `route` unusable."""
         if self.route is not route:
             return

@@ -110,7 +110,7 @@ class SlowStore(ReplayStore):
 
 
 @pytest.mark.parametrize("status", [502, 524])
-async def test_a_single_gateway_error_does_not_abandon_the_bulk_route(tls: TlsFiles, status: int) -> None:
+async def test_a_single_gateway_error_does_not_drop_the_bulk_route(tls: TlsFiles, status: int) -> None:
     errors_left = [1, 1]
     store = SlowStore(status=status, times_out=lambda _: bool(errors_left and errors_left.pop()))
     seen = await _read(store, tls)
@@ -146,8 +146,8 @@ async def test_a_bulk_route_that_ignores_parent_is_not_tried_again_for_every_bat
     assert len([path for _method, path, params in store.requests if path == ANALYTICS and "parent" in params]) <= 4
 
 
-async def test_a_route_that_two_batches_find_unusable_at_once_is_abandoned_once(tls: TlsFiles) -> None:
-    class HalfMissingRoute(ReplayStore):
+async def test_a_route_that_two_batches_find_unusable_at_once_is_dropped_once(tls: TlsFiles) -> None:
+    class MissingRouteStore(ReplayStore):
         waiting = 0
 
         async def answer(self, request: web.Request) -> web.Response:
@@ -157,7 +157,7 @@ async def test_a_route_that_two_batches_find_unusable_at_once_is_abandoned_once(
                 return as_response(recorded("variations-v3-all-404"))
             return await super().answer(request)
 
-    store = HalfMissingRoute(has_official=True)
+    store = MissingRouteStore(has_official=True)
     async with (
         listening(store, tls) as url,
         platform_at(
@@ -365,7 +365,7 @@ async def test_an_invalid_variation_is_rejected_alone(tls: TlsFiles) -> None:
     assert (seen.end.emitted_count, seen.end.rejected_count) == (59, 1)
 
 
-async def test_a_variation_without_id_and_parent_does_not_abandon_the_bulk_route(tls: TlsFiles) -> None:
+async def test_a_variation_without_id_and_parent_does_not_drop_the_bulk_route(tls: TlsFiles) -> None:
     store = ReplayStore()
     store.variations[68] = {**store.variations[68], "id": None}
 
