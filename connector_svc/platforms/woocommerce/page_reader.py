@@ -16,9 +16,8 @@ from connector_svc.domain.errors import SourceQueryRefused
 from connector_svc.domain.fault import Fault
 from connector_svc.platforms.woocommerce.client import Params, StoreClient, StoreResponse
 from connector_svc.platforms.woocommerce.json_salvage import DecodedRecords, RecordDecoder, RejectedRecord, RowT
-from connector_svc.platforms.woocommerce.wire import PER_PAGE, PRODUCTS_PATH
+from connector_svc.platforms.woocommerce.wire import ORDER_BY_ID, PER_PAGE, PRODUCTS_PATH
 
-_ORDER: Final = (("orderby", "id"), ("order", "asc"))
 _MAX_REPEATS: Final = 3
 """Repeated requests for a short page."""
 _MAX_SEARCH_REQUESTS: Final = 300
@@ -162,7 +161,7 @@ class PageReader(Generic[RowT]):
         params = (
             ("offset", str(start)),
             ("per_page", str(size)),
-            *_ORDER,
+            *ORDER_BY_ID,
             ("_fields", self._fields),
             *self._filters,
         )

@@ -34,6 +34,7 @@ from connector_svc.domain.product import (
 from connector_svc.platforms.woocommerce.json_salvage import RejectedRecord
 from connector_svc.platforms.woocommerce.variation_group import VariationGroup
 from connector_svc.platforms.woocommerce.wire import (
+    UNDELIVERED_STATUSES,
     ImageRow,
     ProductRow,
     SellableRow,
@@ -45,7 +46,6 @@ from connector_svc.platforms.woocommerce.wire import (
 )
 
 _STATUSES: Final = {"publish": ProductStatus.ACTIVE, "private": ProductStatus.PRIVATE}
-_NEVER_LISTED_STATUSES: Final = frozenset({"trash", "auto-draft"})
 _POLICIES: Final = {
     "no": InventoryPolicy.DENY,
     "yes": InventoryPolicy.CONTINUE,
@@ -121,7 +121,7 @@ class ProductParser:
         return ParsedProduct(product=product, issues=tuple(issues))
 
     def _product(self, row: ProductRow, group: VariationGroup, issues: list[RecordIssue]) -> Product:
-        if row.status in _NEVER_LISTED_STATUSES:
+        if row.status in UNDELIVERED_STATUSES:
             raise InvalidRecord(_trashed_fault(row))
         images = tuple([_image(image) for image in row.images if _has_absolute_url(image)])
         if len(images) < len(row.images):

@@ -19,10 +19,15 @@ from connector_svc.platforms.woocommerce.client import StoreClient
 from connector_svc.platforms.woocommerce.json_salvage import DecodedRecords, RecordDecoder
 from connector_svc.platforms.woocommerce.prefetch import gather_bounded
 from connector_svc.platforms.woocommerce.product_pager import Cursor, ListedProduct
-from connector_svc.platforms.woocommerce.wire import PER_PAGE, PRODUCT_FIELDS, PRODUCTS_PATH, ProductRow
+from connector_svc.platforms.woocommerce.wire import (
+    ORDER_BY_ID,
+    PER_PAGE,
+    PRODUCT_FIELDS,
+    PRODUCTS_PATH,
+    UNDELIVERED_STATUSES,
+    ProductRow,
+)
 
-_UNLISTED_STATUSES: Final = frozenset({"trash", "auto-draft"})
-"""Statuses of products that no full pass delivers."""
 _LOOKUP_ERRORS: Final = (
     SourceForbidden,
     SourceNotFound,
@@ -68,15 +73,14 @@ async def is_variation_gone(client: StoreClient, variation_id: int, *, parent_id
         return _is_unknown_id(failure)
     state = response.value
     has_moved = state.type != "variation" or state.parent_id not in (0, parent_id)
-    return state.status in _UNLISTED_STATUSES or has_moved
+    return state.status in UNDELIVERED_STATUSES or has_moved
 
 
 async def _read_some(client: StoreClient, ids: Sequence[int]) -> LookupResult:
     params = (
         ("include", ",".join(map(str, ids))),
         ("per_page", str(PER_PAGE)),
-        ("orderby", "id"),
-        ("order", "asc"),
+        *ORDER_BY_ID,
         ("_fields", PRODUCT_FIELDS),
     )
     response = await client.get(PRODUCTS_PATH, params, RecordDecoder(ProductRow).decode)
@@ -111,7 +115,7 @@ async def _read_single(client: StoreClient, product_id: int) -> LookupResult:
     state, records = response.value
     if state.id != product_id:
         return LookupResult(undecided=(product_id,))
-    if state.status in _UNLISTED_STATUSES or state.type == "variation":
+    if state.status in UNDELIVERED_STATUSES or state.type == "variation":
         return LookupResult(gone=(product_id,))
     return LookupResult(products=tuple(_listed_products(records)))
 

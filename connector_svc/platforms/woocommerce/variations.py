@@ -24,6 +24,7 @@ from connector_svc.platforms.woocommerce.prefetch import gather_bounded
 from connector_svc.platforms.woocommerce.products_by_id import is_variation_gone
 from connector_svc.platforms.woocommerce.variation_group import VariationGroup, VariationGroupBuilder
 from connector_svc.platforms.woocommerce.wire import (
+    ORDER_BY_ID,
     PER_PAGE,
     PRODUCTS_PATH,
     VARIATION_FIELDS,
@@ -34,7 +35,7 @@ from connector_svc.platforms.woocommerce.wire import (
 )
 
 _log = logging.getLogger(__name__)
-_LIST_PARAMS: Final = (("per_page", str(PER_PAGE)), ("orderby", "id"), ("order", "asc"))
+_LIST_PARAMS: Final = (("per_page", str(PER_PAGE)), *ORDER_BY_ID)
 _PROBE_PARAMS: Final = (("per_page", "1"), ("_fields", "id"))
 _ROUTE_ERRORS: Final = (
     SourceForbidden,

@@ -26,6 +26,11 @@ PRODUCTS_PATH: Final = "/wp-json/wc/v3/products"
 PER_PAGE: Final = 100
 """Rows of a full page; WordPress allows no more."""
 
+ORDER_BY_ID: Final = (("orderby", "id"), ("order", "asc"))
+"""Query parameters that order a list by id."""
+UNDELIVERED_STATUSES: Final = frozenset({"trash", "auto-draft"})
+"""Statuses of products that no full pass delivers."""
+
 RecordId: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Quantity: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
