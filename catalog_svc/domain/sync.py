@@ -1,4 +1,4 @@
-"""A sync, which updates a shop's stored catalog: states, progress and waits, lease, and the command that starts it."""
+"""A sync of a shop's stored catalog: its states, progress, waits and lease, and the command that starts it."""
 
 from __future__ import annotations
 

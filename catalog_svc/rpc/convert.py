@@ -8,9 +8,8 @@
 | ShopSchedule | ShopSchedule | schedule |
 | SyncIssue | SyncIssue | issue |
 | Item | Item, with ItemOption, Money | item |
-
-
-Snapshots as messages, each made once for all of its watchers."""
+| Snapshot | WatchSyncResponse, once for all watchers of a sync | SnapshotMessages |
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from connector_svc.platforms.lookup import Platforms
 from connector_svc.platforms.shopify import ShopifyPlatform
 from connector_svc.platforms.shopify.read_strategy import ReadStrategy
 from connector_svc.platforms.woocommerce import WooCommercePlatform
-from connector_svc.platforms.woocommerce.gate import MOST_CALLS
+from connector_svc.platforms.woocommerce.concurrency_limiter import MAX_CONCURRENT_CALLS
 
 
 class PlatformMaker(Protocol):
@@ -39,7 +39,7 @@ def registered_platforms(
     credentials: CredentialsProvider,
     clock: Callable[[], datetime],
     shopify_strategy: ReadStrategy = ReadStrategy.AUTO,
-    connections_per_host: int = MOST_CALLS,
+    connections_per_host: int = MAX_CONCURRENT_CALLS,
 ) -> Platforms:
     """All of them, with the same surroundings."""
     told: dict[PlatformMaker, PlatformMaker] = {

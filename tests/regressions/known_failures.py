@@ -62,7 +62,7 @@ KNOWN_FAILURES: Final = (
         "Every nested list is drained to its end and compared with the platform's count of it.",
         tests(_LONG, "a_long_product_is_drained_to_its_last_variant")
         + tests(_BULK, "variants_that_a_job_silently_omits_are_read_alone")
-        + tests("contract/woocommerce/test_woocommerce_catalog", "a_product_with_130_variations_is_whole")
+        + tests("contract/woocommerce/test_woocommerce_catalog", "a_product_with_130_variations_is_complete")
         + tests(_BIG, "variants_that_are_not_included_are_requested")
         + tests("e2e/test_catalogs_arrive", "a_product_with_more_variants_than_a_page_arrives_whole"),
     ),
@@ -100,7 +100,7 @@ KNOWN_FAILURES: Final = (
         "Slow or throttled: 13 hours for 1,017 rows",
         "Calls are paced by their foretold cost and the state of the bucket; a throttled answer is waited out.",
         tests(_PACING, "nearly_all_points_are_used_and_no_call_is_throttled")
-        + tests(_WOO_STORE, "calls_stay_few")
+        + tests(_WOO_STORE, "the_number_of_requests_is_small")
         + tests(_BIG, "a_used_up_rate_limit_window_is_waited_for_without_a_429")
         + tests(_END_TO_END, "one_throttled_answer_fails_nothing"),
     ),
@@ -110,7 +110,7 @@ KNOWN_FAILURES: Final = (
         "A counted full pass, and incremental passes that list every id, leave tombstones for what is gone.",
         tests(_END_TO_END, "deleted_products_and_variants_leave_tombstones")
         + tests(_DEPARTURES, "a_deleted_product_is_reported_and_all_others_are_listed")
-        + tests(_WOO_SWEEP, "trashed_products_are_named_and_deleted_ones_are_not_listed")
+        + tests(_WOO_STOCK_SCAN, "trashed_products_are_reported_and_deleted_ones_are_not_listed")
         + tests(_BIG, "an_incremental_pass_lists_every_product_so_that_deletions_can_be_detected")
         + tests(_FEED, "a_delta_delivers_only_changes_and_tombstones"),
     ),
@@ -136,7 +136,7 @@ KNOWN_FAILURES: Final = (
         )
         + tests(
             "contract/woocommerce/test_woocommerce_catalog",
-            "an_incremental_pass_holds_everything_changed_at_the_bound_or_later",
+            "an_incremental_pass_delivers_everything_changed_at_the_bound_or_later",
         )
         + tests(_END_TO_END, "a_change_in_the_very_second_of_the_watermark_is_picked_up"),
     ),
@@ -166,14 +166,14 @@ KNOWN_FAILURES: Final = (
         "A variant that is missing from its complete product is marked deleted.",
         tests(_END_TO_END, "deleted_products_and_variants_leave_tombstones")
         + tests(_BATCHES, "a_removed_variant_is_marked_deleted_and_counts_as_created_when_it_returns")
-        + tests(_WOO_SWEEP, "a_deleted_variation_brings_its_product_whole_without_it"),
+        + tests(_WOO_STOCK_SCAN, "a_product_with_a_deleted_variation_is_delivered_without_it"),
     ),
     Row(
         "failure-16",
         "A variant is deleted by mistake: skipped was read as gone",
         "Of a product that came incomplete nothing is deleted; set aside is not gone; a fuse stops masses.",
         tests(_HERE, "known_failure_16_a_variant_that_cannot_be_read_any_more_is_not_taken_for_gone")
-        + tests(_FAMILIES, "variations_that_no_list_holds_are_reported_and_never_taken_for_gone")
+        + tests(_WOO_VARIATIONS, "variations_that_no_list_contains_are_reported_and_not_treated_as_deleted")
         + tests(_FEED, "the_first_record_of_a_duplicate_id_is_kept_and_no_variant_is_deleted")
         + tests(_BIG, "a_product_that_stays_short_of_variants_is_reported_as_incomplete")
         + tests(_BATCHES, "missing_variants_of_a_product_that_arrived_incomplete_are_not_deleted")
@@ -203,7 +203,7 @@ KNOWN_FAILURES: Final = (
             "children_far_from_their_parents_are_joined_to_the_right_one",
             "rows_directly_after_their_parents_are_joined_too",
         )
-        + tests(_FAMILIES, "a_list_that_ignores_parent_is_not_asked_for_every_chunk_again"),
+        + tests(_WOO_VARIATIONS, "a_bulk_route_that_ignores_parent_is_not_tried_again_for_every_batch"),
     ),
     Row(
         "failure-19",
@@ -221,10 +221,12 @@ KNOWN_FAILURES: Final = (
         "failure-20",
         "Duplicates and gaps between WooCommerce's pages; stale stock; no sign of deletions",
         "Pages overlap by a row and step back; distinct ids are counted; stock and ids are swept.",
-        tests(_WOO_PAGES, "trashing_anywhere_loses_nothing_that_stays")
-        + tests(_WOO_STORE, "a_storm_of_writes_loses_nothing_that_stays")
+        tests(_WOO_PAGES, "trashing_anywhere_loses_no_product_that_stays")
+        + tests(_WOO_STORE, "many_concurrent_writes_lose_no_product_that_stays")
         + tests(
-            _WOO_SWEEP, "stock_that_moved_without_a_date_is_told", "a_pass_lists_every_product_once_and_says_so"
+            _WOO_STOCK_SCAN,
+            "stock_that_changed_without_a_modification_date_is_reported",
+            "an_incremental_pass_lists_every_product_once",
         )
         + tests(_BIG, "an_undated_stock_change_comes_with_the_next_incremental_pass"),
     ),

@@ -53,7 +53,7 @@ QUIRKS: Final = (
             "null_nodes_lose_no_product_while_others_are_deleted",
             "null_nodes_lose_no_changed_product_while_others_are_edited",
         )
-        + tests(f"{_R}families", "a_product_trashed_while_its_variations_are_read_is_left_out"),
+        + tests(f"{_R}variation_groups", "a_product_trashed_while_its_variations_are_read_is_left_out"),
     ),
     Row(
         "quirk-fall-forward",
@@ -78,8 +78,8 @@ QUIRKS: Final = (
         tests(f"{_S}quirks", "times_in_search_filters_are_quoted_and_in_utc")
         + tests(
             f"{_R}catalog",
-            "an_incremental_pass_holds_what_the_store_was_recorded_to_list",
-            "an_incremental_pass_holds_everything_changed_at_the_bound_or_later",
+            "an_incremental_pass_delivers_what_the_recorded_store_lists",
+            "an_incremental_pass_delivers_everything_changed_at_the_bound_or_later",
         ),
     ),
     Row(
@@ -163,26 +163,29 @@ QUIRKS: Final = (
         "Order by id, pages overlap by a row and step back; once anything moved, ids prove that all came.",
         tests(
             f"{_W}devstore",
-            "a_storm_of_writes_loses_nothing_that_stays",
-            "a_product_restored_behind_the_reader_is_read_by_its_id",
+            "many_concurrent_writes_lose_no_product_that_stays",
+            "a_product_restored_behind_the_cursor_is_read_by_its_id",
         )
-        + tests(f"{_W}sweep", "a_storm_of_trashing_while_the_sweep_reads_takes_no_other_product_along"),
+        + tests(f"{_W}stock_scan", "trashing_many_products_during_the_stock_scan_loses_no_other_product"),
     ),
     Row(
         "quirk-rows-left-out",
         "A page lacks a row that its total counts, once under load or for ever",
         "It is asked for again; what stays missing is located and named, and the sync succeeds without deleting.",
         tests(f"{_W}dropped_rows", "no_product_is_lost_to_dropped_rows_while_others_change")
-        + tests(f"{_R}families", "a_product_that_is_counted_and_cannot_be_loaded_is_named_and_the_pass_goes_on"),
+        + tests(
+            f"{_R}variation_groups",
+            "a_product_that_is_counted_and_cannot_be_loaded_is_reported_and_the_pass_continues",
+        ),
     ),
     Row(
         "quirk-stale-children",
         "A product goes on naming variations that are gone",
         "Each is asked for once before it counts as gone, or the product as incomplete.",
         tests(
-            f"{_W}by_id",
-            "a_variation_that_is_gone_is_gone_though_its_product_still_names_it",
-            "a_missing_variation_that_is_alive_is_not_taken_for_gone",
+            f"{_W}products_by_id",
+            "a_deleted_variation_is_not_delivered_although_its_product_still_names_it",
+            "a_missing_variation_that_exists_is_not_treated_as_deleted",
         ),
     ),
     Row(
@@ -190,7 +193,9 @@ QUIRKS: Final = (
         "Stock and prices change without moving a date",
         "Incremental passes look at the stock and the prices of everything.",
         tests(
-            f"{_W}sweep", "stock_that_moved_without_a_date_is_told", "prices_that_changed_without_a_date_are_told"
+            f"{_W}stock_scan",
+            "stock_that_changed_without_a_modification_date_is_reported",
+            "prices_that_changed_without_a_modification_date_are_reported",
         )
         + tests(f"{_S}stock_scan", "stock_that_changed_without_a_date_is_reported_with_the_price")
         + tests(_B, "an_undated_stock_change_comes_with_the_next_incremental_pass"),
@@ -220,41 +225,41 @@ QUIRKS: Final = (
         "quirk-missing-route",
         "There is no list of variations over all products, or it ignores what it is asked",
         "The next best route is taken, and it is said what that costs.",
-        tests(f"{_W}sweep", "without_a_bulk_route_only_products_are_swept_and_the_header_says_so")
+        tests(f"{_W}stock_scan", "without_a_bulk_route_only_products_are_scanned_and_the_header_says_so")
         + tests(
-            f"{_R}families",
-            "a_bulk_list_of_no_use_is_left_for_one_list_per_product",
-            "a_list_that_ignores_parent_is_not_asked_for_every_chunk_again",
+            f"{_R}variation_groups",
+            "an_unusable_bulk_route_is_replaced_by_one_list_per_product",
+            "a_bulk_route_that_ignores_parent_is_not_tried_again_for_every_batch",
         ),
     ),
     Row(
         "quirk-stale-rows",
         "Lists of variations hold stale ones and orphans",
         "Only those whose product has them are taken.",
-        tests(f"{_W}sweep", "stale_and_orphan_variations_are_no_stock")
-        + tests(f"{_R}catalog", "stale_variations_of_a_product_that_is_simple_now_do_not_come"),
+        tests(f"{_W}stock_scan", "stale_and_orphaned_variations_have_no_stock_level")
+        + tests(f"{_R}catalog", "stale_variations_of_a_product_that_is_simple_now_are_not_delivered"),
     ),
     Row(
         "quirk-stripped-header",
         "The host strips the Authorization header",
         "The key goes into the query from then on, and into no log.",
         tests(
-            f"{_R}refusals",
-            "a_host_that_strips_the_header_gets_the_key_in_the_query_from_then_on",
-            "no_log_holds_a_key_not_even_one_sent_in_the_query",
+            f"{_R}error_mapping",
+            "a_host_that_strips_the_header_receives_the_key_in_the_query_from_then_on",
+            "no_log_contains_a_key_not_even_one_sent_in_the_query",
         ),
     ),
     Row(
         "quirk-plain-http",
         "A store without TLS ignores keys: only signed requests are let in",
         "Requests are signed, only where an override allows plain http.",
-        tests(f"{_W}hosts", "over_plain_http_a_store_is_read_by_signed_requests_that_show_no_secret"),
+        tests(f"{_W}hosts", "over_plain_http_requests_are_signed_and_contain_no_secret"),
     ),
     Row(
         "quirk-permalinks",
         "The API is not at /wp-json",
         "It is looked for at the other two addresses, and remembered.",
-        tests(f"{_W}hosts", "where_the_api_is_gets_remembered_and_forgotten_when_it_moves"),
+        tests(f"{_W}hosts", "the_address_form_is_remembered_and_forgotten_when_it_changes"),
     ),
     Row(
         "quirk-not-json",
@@ -262,13 +267,13 @@ QUIRKS: Final = (
         "Notices are survived; a page says who must do what, and is never an empty catalog.",
         tests(
             f"{_W}hosts",
-            "a_web_page_with_status_200_says_who_must_do_what",
-            "a_store_with_a_quirk_is_read_whole",
+            "a_web_page_with_status_200_says_who_can_fix_the_store",
+            "a_store_with_a_quirk_is_read_completely",
         )
         + tests(
-            f"{_R}refusals",
-            "a_firewalls_page_is_not_taken_for_a_missing_permission",
-            "a_web_page_with_status_200_in_place_of_products_is_no_empty_catalog",
+            f"{_R}error_mapping",
+            "a_page_of_a_firewall_is_not_a_missing_permission",
+            "a_web_page_with_status_200_instead_of_products_is_not_an_empty_catalog",
         ),
     ),
     Row(
@@ -277,8 +282,8 @@ QUIRKS: Final = (
         "A store gets one to eight calls at a time, as fast as it answers.",
         tests(
             f"{_W}hosts",
-            "a_host_of_one_worker_is_read_without_a_refusal",
-            "a_host_that_asks_for_a_pause_is_left_alone_meanwhile",
+            "a_host_with_one_worker_is_read_without_errors",
+            "no_other_request_is_sent_while_one_waits_for_its_retry",
         ),
     ),
     Row(
@@ -286,7 +291,7 @@ QUIRKS: Final = (
         "Lists inside a product end early",
         "They are drained and compared with the product's count.",
         tests(_B, "variants_that_are_not_included_are_requested")
-        + tests(f"{_R}catalog", "a_product_with_130_variations_is_whole"),
+        + tests(f"{_R}catalog", "a_product_with_130_variations_is_complete"),
     ),
     Row(
         "quirk-untrue-feed",

@@ -1,4 +1,4 @@
-"""Reads WooCommerce stores through their REST API wc/v3."""
+"""Read WooCommerce stores through their REST API wc/v3."""
 
 from connector_svc.platforms.woocommerce.platform import WooCommercePlatform
 

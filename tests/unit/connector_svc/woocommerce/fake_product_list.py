@@ -1,4 +1,4 @@
-"""A product list that changes while it is read: the part of a store that paging depends on."""
+"""A fake store with a product list that changes while it is read."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from yarl import URL
 
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Credentials, HttpReply, Secret
-from connector_svc.platforms.woocommerce.auth import Authenticator, QueryKeyShops
+from connector_svc.platforms.woocommerce.auth import Authenticator, QueryAuthShops
 from connector_svc.platforms.woocommerce.client import StoreClient
 
 SHOP = Shop("woocommerce", "store.example")
 
 
 def row(key: int, **changes: Any) -> dict[str, Any]:
-    """A sound simple product."""
+    """Return the row of a valid simple product."""
     return {
         "id": key,
         "name": f"Product {key}",
@@ -37,19 +37,19 @@ def row(key: int, **changes: Any) -> dict[str, Any]:
 
 
 @dataclass
-class Listing:
-    """Implements ShopHttp over a table of products; `between` changes the table after each page."""
+class FakeProductList:
+    """Implements ShopHttp over a table of products; `after_page` changes the table after each page."""
 
     rows: dict[int, dict[str, Any]]
-    between: Callable[[Listing], None] = lambda _listing: None
+    after_page: Callable[[FakeProductList], None] = lambda _list: None
     base_url: URL = field(default_factory=lambda: URL("https://store.example"))
-    unreadable: set[int] = field(default_factory=set)
-    """Counted by the store, and left out of its pages."""
-    tells_total: bool = True
+    hidden: set[int] = field(default_factory=set)
+    """Ids that are counted and not listed."""
+    has_total: bool = True
     calls: int = 0
 
     @classmethod
-    def of(cls, ids: Iterable[int], **options: Any) -> Listing:
+    def with_ids(cls, ids: Iterable[int], **options: Any) -> FakeProductList:
         return cls({key: row(key) for key in ids}, **options)
 
     async def request(
@@ -64,31 +64,31 @@ class Listing:
     ) -> HttpReply:
         assert path == "/wp-json/wc/v3/products"
         self.calls += 1
-        asked = dict(params)
-        offset, size = int(asked.get("offset", "0")), int(asked["per_page"])
+        query = dict(params)
+        offset, size = int(query.get("offset", "0")), int(query["per_page"])
         ids = sorted(self.rows)
-        page = [self.rows[key] for key in ids[offset : offset + size] if key not in self.unreadable]
+        page = [self.rows[key] for key in ids[offset : offset + size] if key not in self.hidden]
         reply = HttpReply(
             status=200,
-            headers={"X-WP-Total": str(len(ids))} if self.tells_total else {},
+            headers={"X-WP-Total": str(len(ids))} if self.has_total else {},
             body=json.dumps(page).encode() if method == "GET" else b"",
         )
         if method == "GET":
-            self.between(self)
+            self.after_page(self)
         return reply
 
     def download(self, url: str, *, hosts: Collection[str], max_bytes: int) -> AsyncGenerator[bytes, None]:
-        raise AssertionError("a shop of WooCommerce has no files")
+        raise AssertionError("WooCommerce has no files to download")
 
 
-class OneKey:
-    """A provider with one key."""
+class FixedCredentials:
+    """A credentials provider with one key."""
 
     async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
         return {"consumer_key": Secret("ck"), "consumer_secret": Secret("cs")}
 
 
-def client_of(http: Listing) -> StoreClient:
-    """A client of `http` that waits for nothing."""
-    authenticator = Authenticator(SHOP, OneKey(), QueryKeyShops(), secure=True)
-    return StoreClient(SHOP, http, authenticator, pause=0)
+def make_client(http: FakeProductList) -> StoreClient:
+    """Return a client of `http` that retries without delay."""
+    authenticator = Authenticator(SHOP, FixedCredentials(), QueryAuthShops(), secure=True)
+    return StoreClient(SHOP, http, authenticator, retry_delay_seconds=0)

@@ -1,4 +1,4 @@
-"""One record's fault stays with that record."""
+"""JSON is found behind noise, truncated JSON is never accepted, and an invalid value affects one record only."""
 
 from __future__ import annotations
 
@@ -6,29 +6,88 @@ import copy
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector_svc.domain.issue import IssueReason
-from connector_svc.platforms.woocommerce.family import NO_FAMILY, Family
-from connector_svc.platforms.woocommerce.parse import Parsed, Parser
-from connector_svc.platforms.woocommerce.record import RecordReader, Records
+from connector_svc.platforms.woocommerce.json_salvage import (
+    DecodedRecords,
+    NotJson,
+    RecordDecoder,
+    TruncatedJson,
+    decode_json_body,
+)
+from connector_svc.platforms.woocommerce.parse import ParsedProduct, ProductParser
+from connector_svc.platforms.woocommerce.variation_group import EMPTY_GROUP, VariationGroup
 from connector_svc.platforms.woocommerce.wire import ProductRow, VariationRow
 from tests.contract.woocommerce.replay import recorded_products, recorded_variations
-from tests.unit.connector_svc.woocommerce.listing import row
+from tests.unit.connector_svc.woocommerce.fake_product_list import row
 
-PRODUCTS = RecordReader(ProductRow)
-VARIATIONS = RecordReader(VariationRow)
-PARSER = Parser("kg")
-
-
-def _parse(records: Records[ProductRow], family: Family = NO_FAMILY) -> list[Parsed]:
-    return [PARSER.parse(record, family, records.blemishes.get(record.id or 0, ())) for record in records.items]
+_DECODE = msgspec.json.Decoder(list[dict[str, int]]).decode
+NOTICE = b"<br />\n<b>Warning</b>: Undefined array key [0] in /wp-content/{plugin}.php on line 7<br />\n"
+MID_LINE = b"Deprecated: $items[] = {} in /wp-content/plugin.php\n"
+LOG_LINE = b"[20-Nov-2026 12:00:00 UTC] PHP Notice: something {odd}\n"
 
 
-def _one(**changes: Any) -> Parsed:
-    (parsed,) = _parse(PRODUCTS.read(json.dumps([row(7, **changes)]).encode()))
+def test_plain_json_has_no_noise() -> None:
+    body = decode_json_body(b' [{"id": 1}]\n', _DECODE)
+    assert (body.value, body.has_noise) == ([{"id": 1}], False)
+
+
+@pytest.mark.parametrize(
+    "before", [NOTICE, LOG_LINE, MID_LINE, NOTICE * 20], ids=["notice", "log line", "mid-line", "many"]
+)
+def test_php_notices_before_the_json_are_skipped(before: bytes) -> None:
+    body = decode_json_body(before + b'[{"id": 1}]', _DECODE)
+    assert (body.value, body.has_noise) == ([{"id": 1}], True)
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    assert decode_json_body(b'\xef\xbb\xbf[{"id": 1}]', _DECODE).value == [{"id": 1}]
+
+
+@pytest.mark.parametrize("length", range(12))
+def test_json_truncated_at_any_byte_is_detected(length: int) -> None:
+    with pytest.raises(TruncatedJson):
+        decode_json_body(b'[{"id": 17}]'[:length], _DECODE)
+
+
+@pytest.mark.parametrize(
+    "body", [b'[{"id": 1, "images": [{"id": 2}]', b'[{"id": 1}, {"images": [{"id": 2}]}', NOTICE + b'[{"id": [{}]']
+)
+def test_an_inner_list_is_never_taken_for_the_whole(body: bytes) -> None:
+    with pytest.raises(TruncatedJson):
+        decode_json_body(body, msgspec.json.Decoder(list[dict[str, object]]).decode)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<!doctype html><html><script>var a = [1];</script></html>",
+        b'{"id": 1}',
+        NOTICE + b'{"id": 1}',
+        b"null",
+        b"Service unavailable",
+    ],
+)
+def test_anything_else_is_not_json(body: bytes) -> None:
+    with pytest.raises(NotJson):
+        decode_json_body(body, _DECODE)
+
+
+PRODUCTS = RecordDecoder(ProductRow)
+VARIATIONS = RecordDecoder(VariationRow)
+PARSER = ProductParser("kg")
+
+
+def _parse(records: DecodedRecords[ProductRow], group: VariationGroup = EMPTY_GROUP) -> list[ParsedProduct]:
+    return [PARSER.parse(record, group, records.faults_of(record)) for record in records.items]
+
+
+def _parse_one(**changes: Any) -> ParsedProduct:
+    (parsed,) = _parse(PRODUCTS.decode(json.dumps([row(7, **changes)]).encode()))
     return parsed
 
 
@@ -49,10 +108,10 @@ def _one(**changes: Any) -> Parsed:
         ({"status": "trash"}, IssueReason.INVALID_FIELD, "status"),
     ],
 )
-def test_a_vital_field_that_makes_no_sense_sets_the_product_aside(
+def test_an_invalid_required_field_rejects_the_product(
     changes: dict[str, Any], reason: IssueReason, field: str
 ) -> None:
-    parsed = _one(**changes)
+    parsed = _parse_one(**changes)
     assert parsed.product is None
     (issue,) = parsed.issues
     assert (issue.reason, issue.field, issue.product_rejected) == (reason, field, True)
@@ -60,61 +119,61 @@ def test_a_vital_field_that_makes_no_sense_sets_the_product_aside(
 
 
 @pytest.mark.parametrize("field", ["id", "name", "type", "status", "sku", "price", "stock_status", "variations"])
-def test_a_vital_field_that_is_missing_is_not_guessed(field: str) -> None:
+def test_a_missing_required_field_is_not_guessed(field: str) -> None:
     sent = row(7)
     del sent[field]
-    (parsed,) = _parse(PRODUCTS.read(json.dumps([sent]).encode()))
+    (parsed,) = _parse(PRODUCTS.decode(json.dumps([sent]).encode()))
     assert parsed.product is None
     reason = IssueReason.MISSING_ID if field == "id" else IssueReason.MISSING_FIELD
     assert [(issue.reason, issue.field) for issue in parsed.issues] == [(reason, field)]
 
 
-def test_its_neighbours_are_untouched() -> None:
+def test_other_records_of_the_list_are_not_affected() -> None:
     sent = [row(1), row(2, price="abc"), "nonsense", row(3, stock_quantity="many"), row(4)]
-    parsed = _parse(PRODUCTS.read(json.dumps(sent).encode()))
+    parsed = _parse(PRODUCTS.decode(json.dumps(sent).encode()))
     assert [one.product.id for one in parsed if one.product] == ["1", "4"]
     assert sum(issue.product_rejected for one in parsed for issue in one.issues) == 3
 
 
 @pytest.mark.parametrize("field", ["images", "tags", "weight", "date_modified_gmt", "permalink", "attributes"])
-def test_a_decorative_field_that_makes_no_sense_is_left_empty_and_reported(field: str) -> None:
-    parsed = _one(**{field: {"odd": [None]}})
+def test_an_invalid_optional_field_is_left_empty_and_reported(field: str) -> None:
+    parsed = _parse_one(**{field: {"odd": [None]}})
     assert parsed.product is not None
     assert [(issue.field, issue.product_rejected) for issue in parsed.issues] == [(field, False)]
 
 
-def test_numbers_where_texts_belong_keep_their_digits() -> None:
+def test_numbers_in_place_of_strings_keep_their_digits() -> None:
     sent = json.dumps([row(7)]).replace('"10.00"', "19.90").replace('"SKU-7"', "123").encode()
-    (parsed,) = _parse(PRODUCTS.read(sent))
+    (parsed,) = _parse(PRODUCTS.decode(sent))
     assert parsed.product is not None
     (variant,) = parsed.product.variants
     assert (str(variant.price), variant.sku) == ("19.90", "123")
 
 
-def test_half_units_of_stock_are_rounded_down_and_reported() -> None:
-    parsed = _one(manage_stock=True, stock_quantity=2.5)
+def test_fractional_stock_is_rounded_down_and_reported() -> None:
+    parsed = _parse_one(manage_stock=True, stock_quantity=2.5)
     assert parsed.product is not None
     assert parsed.product.variants[0].stock_quantity == 2
     assert [issue.field for issue in parsed.issues] == ["stock_quantity"]
 
 
-def test_a_number_left_from_when_stock_was_counted_is_no_stock() -> None:
-    parsed = _one(manage_stock=False, stock_quantity=5)
+def test_the_quantity_of_a_product_whose_stock_is_no_longer_managed_is_ignored() -> None:
+    parsed = _parse_one(manage_stock=False, stock_quantity=5)
     assert parsed.product is not None
     assert parsed.product.variants[0].stock_quantity is None
 
 
-def test_a_list_with_gaps_that_php_made_an_object_is_a_list() -> None:
-    (record,) = PRODUCTS.read(json.dumps([row(7, type="variable", variations={"0": 8, "2": 9})]).encode()).items
+def test_a_list_that_php_encoded_as_an_object_is_decoded_as_a_list() -> None:
+    (record,) = PRODUCTS.decode(json.dumps([row(7, type="variable", variations={"0": 8, "2": 9})]).encode()).items
     assert isinstance(record, ProductRow)
     assert record.child_ids() == (8, 9)
 
 
-def test_a_broken_variation_is_rejected_alone() -> None:
+def test_an_invalid_variation_is_rejected_alone() -> None:
     sent = [{**row(8), "price": "abc"}, row(9), {**row(10), "sku": [1]}]
-    children = VARIATIONS.read(json.dumps(sent).encode()).items
-    (parent,) = PRODUCTS.read(json.dumps([row(7, type="variable", variations=[8, 9, 10])]).encode()).items
-    parsed = PARSER.parse(parent, Family(children=children))
+    variations = VARIATIONS.decode(json.dumps(sent).encode()).items
+    (parent,) = PRODUCTS.decode(json.dumps([row(7, type="variable", variations=[8, 9, 10])]).encode()).items
+    parsed = PARSER.parse(parent, VariationGroup(variations=variations))
     assert parsed.product is not None
     assert [variant.id for variant in parsed.product.variants] == ["9"]
     assert not parsed.product.variants_complete
@@ -138,9 +197,9 @@ _ALL_VARIATIONS = list(recorded_variations().values())
 
 
 @st.composite
-def _mutated(draw: st.DrawFn, genuine: list[dict[str, Any]]) -> Any:
-    """A recorded row with some values changed, deep inside too, or taken away."""
-    sent = copy.deepcopy(draw(st.sampled_from(genuine)))
+def _mutated(draw: st.DrawFn, recorded: list[dict[str, Any]]) -> Any:
+    """Return a recorded row with some values changed, also nested ones, or removed."""
+    sent = copy.deepcopy(draw(st.sampled_from(recorded)))
     for _ in range(draw(st.integers(0, 4))):
         holder: Any = sent
         while True:
@@ -158,14 +217,12 @@ def _mutated(draw: st.DrawFn, genuine: list[dict[str, Any]]) -> Any:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(_mutated(_ALL_PRODUCTS), max_size=5), st.lists(_mutated(_ALL_VARIATIONS), max_size=5))
-def test_mutated_records_end_as_products_or_issues_and_never_as_a_crash(
-    sent: list[Any], children: list[Any]
-) -> None:
-    records = PRODUCTS.read(json.dumps(sent).encode())
-    read = VARIATIONS.read(json.dumps(children).encode())
+def test_mutated_records_become_products_or_issues_and_never_raise(sent: list[Any], variations: list[Any]) -> None:
+    records = PRODUCTS.decode(json.dumps(sent).encode())
+    decoded = VARIATIONS.decode(json.dumps(variations).encode())
     assert len(records.items) == len(sent)
-    assert len(read.items) == len(children)
-    for parsed in _parse(records, Family(children=read.items, blemishes=read.blemishes)):
+    assert len(decoded.items) == len(variations)
+    for parsed in _parse(records, VariationGroup(variations=decoded.items, field_faults=decoded.field_faults)):
         rejected = [issue for issue in parsed.issues if issue.product_rejected]
         assert len(rejected) == (parsed.product is None)
         if (
@@ -173,12 +230,12 @@ def test_mutated_records_end_as_products_or_issues_and_never_as_a_crash(
             and parsed.product.variants_complete
             and parsed.product.product_type == "variable"
         ):
-            assert len(parsed.product.variants) == len(children)
+            assert len(parsed.product.variants) == len(variations)
 
 
 @pytest.mark.parametrize("status", ["instock", "onbackorder", "preorder", "ships-in-two-weeks"])
-def test_whatever_is_not_out_of_stock_can_be_bought(status: str) -> None:
-    parsed = _one(stock_status=status)
+def test_every_stock_status_but_outofstock_is_available(status: str) -> None:
+    parsed = _parse_one(stock_status=status)
     assert parsed.product is not None
     assert parsed.product.variants[0].available
     assert parsed.issues == ()
@@ -194,15 +251,15 @@ def test_whatever_is_not_out_of_stock_can_be_bought(status: str) -> None:
         ({"purchasable": "yes"}, True),
     ],
 )
-def test_what_the_store_does_not_sell_is_not_available(changes: dict[str, Any], available: bool) -> None:
-    parsed = _one(**changes)
+def test_availability_follows_stock_status_and_purchasable(changes: dict[str, Any], available: bool) -> None:
+    parsed = _parse_one(**changes)
     assert parsed.product is not None
     assert parsed.product.variants[0].available is available
 
 
-def test_an_issue_of_a_stock_that_is_not_whole_says_what_is_stored() -> None:
-    parsed = _one(manage_stock=True, stock_quantity=2.5)
+def test_the_issue_of_a_fractional_stock_says_what_is_stored() -> None:
+    parsed = _parse_one(manage_stock=True, stock_quantity=2.5)
     assert parsed.product is not None
     assert parsed.product.variants[0].stock_quantity == 2
     (issue,) = parsed.issues
-    assert issue.message == '"stock_quantity" is 2.5, no whole number; 2 is stored.'
+    assert issue.message == '"stock_quantity" is 2.5, not a whole number; 2 is stored.'

@@ -1,4 +1,4 @@
-"""Reads a store with the real HTTP client, as bootstrap wires it."""
+"""Read a pass of a store with the real HTTP client, as bootstrap wires it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SHOP = Shop("woocommerce", "store.example")
 
 
 @dataclass
-class KeyRing:
-    """A credentials provider that has one answer after the other, and stays with the last."""
+class FakeCredentials:
+    """A credentials provider that returns the next of its answers whenever one is rejected; the last one stays."""
 
     answers: list[Credentials]
     refused: list[Credentials] = field(default_factory=list)
@@ -41,8 +41,8 @@ class KeyRing:
         return self.answers[0]
 
 
-def keys(key: str, secret: str) -> Credentials:
-    """As a credentials file holds them."""
+def credentials(key: str, secret: str) -> Credentials:
+    """Return credentials as a credentials file contains them."""
     return {"consumer_key": Secret(key), "consumer_secret": Secret(secret)}
 
 
@@ -52,9 +52,9 @@ async def _no_sleep(_delay: timedelta) -> None:
 
 @asynccontextmanager
 async def platform_at(
-    url: URL | str, ring: KeyRing, *, ca: Path | None = None, **options: Any
+    url: URL | str, ring: FakeCredentials, *, ca: Path | None = None, **options: Any
 ) -> AsyncIterator[Platform]:
-    """The platform with its `options`, and SHOP found at `url`; retries wait for nothing."""
+    """Open the platform with its `options` and SHOP at `url`; retries have no delay."""
     config = HttpConfig(endpoints=Endpoints.of({SHOP.domain: str(url)}), tls=tls.context(ca))
     async with open_http(config, HttpDependencies(sleep=_no_sleep)) as http:
         yield WooCommercePlatform(http, ring, lambda: datetime.now(UTC), **options)
@@ -62,7 +62,7 @@ async def platform_at(
 
 @dataclass
 class Pass:
-    """Everything that one fetch told."""
+    """All events and waits of one pass."""
 
     headers: list[Header] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
@@ -89,10 +89,10 @@ class Pass:
         return {variant.id: variant for product in self.products for variant in product.variants}
 
 
-async def read(
+async def read_pass(
     platform: Platform, request: FetchRequest | None = None, *, after_batch: Callable[[Pass], None] | None = None
 ) -> Pass:
-    """One whole pass; `after_batch` is called with what came so far."""
+    """Read one whole pass; `after_batch` is called after each batch with the pass so far."""
     seen = Pass()
     async for event in platform.fetch(request or FetchRequest(shop=SHOP), on_wait=seen.waits.append):
         match event:
@@ -110,6 +110,6 @@ async def read(
     return seen
 
 
-def all_ids(products: Iterable[Product]) -> list[str]:
-    """Ids of products in the order they came."""
+def product_ids(products: Iterable[Product]) -> list[str]:
+    """Return the ids of products in their order."""
     return [product.id for product in products]

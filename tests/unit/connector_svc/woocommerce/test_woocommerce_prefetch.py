@@ -1,4 +1,4 @@
-"""Reading ahead is bounded, and ends with whoever reads."""
+"""Prefetch is bounded and ends with its consumer."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from contextlib import aclosing
 
 import pytest
 
-from connector_svc.platforms.woocommerce.bounded import Ahead, gather_bounded, in_order, started
+from connector_svc.platforms.woocommerce.prefetch import Prefetch, background_task, gather_bounded, map_ordered
 from tests.waiting import forever, turns
 
 
 class _Source:
-    """Counts what it made and notices its end."""
+    """Counts the items it has produced, and notes when it is closed."""
 
     def __init__(self, items: int, failure: Exception | None = None) -> None:
         self.items = items
         self.failure = failure
-        self.made = 0
+        self.produced = 0
         self.closed = False
 
     async def __call__(self) -> AsyncGenerator[int, None]:
         try:
             for number in range(self.items):
                 await asyncio.sleep(0)
-                self.made += 1
+                self.produced += 1
                 yield number
             if self.failure is not None:
                 raise self.failure
@@ -33,47 +33,47 @@ class _Source:
             self.closed = True
 
 
-async def test_everything_comes_in_order() -> None:
+async def test_all_items_are_yielded_in_order() -> None:
     source = _Source(50)
-    async with aclosing(Ahead(source())) as items:
+    async with aclosing(Prefetch(source())) as items:
         assert [item async for item in items] == list(range(50))
         with pytest.raises(StopAsyncIteration):
             await anext(items)
     assert source.closed
 
 
-async def test_no_more_than_two_items_are_made_ahead() -> None:
+async def test_no_more_than_two_items_are_read_ahead() -> None:
     source = _Source(50)
-    async with aclosing(Ahead(source())) as items:
+    async with aclosing(Prefetch(source())) as items:
         assert await anext(items) == 0
         await turns()
-        assert source.made == 3
+        assert source.produced == 3
     assert source.closed
 
 
-async def test_what_was_looked_at_stays_the_next_item() -> None:
-    async with aclosing(Ahead(_Source(2, ValueError("broken"))())) as items:
+async def test_peek_does_not_consume_the_item() -> None:
+    async with aclosing(Prefetch(_Source(2, ValueError("broken"))())) as items:
         assert [await items.peek(), await items.peek(), await anext(items), await anext(items)] == [0, 0, 0, 1]
         for _ in range(2):
             with pytest.raises(ValueError, match="broken"):
                 await items.peek()
-    async with aclosing(Ahead(_Source(0)())) as nothing:
-        assert await nothing.peek() is None
+    async with aclosing(Prefetch(_Source(0)())) as empty:
+        assert await empty.peek() is None
 
 
-async def test_a_failure_comes_after_the_items_before_it() -> None:
+async def test_a_failure_is_raised_after_the_items_before_it() -> None:
     source = _Source(3, ValueError("broken"))
-    async with aclosing(Ahead(source())) as items:
+    async with aclosing(Prefetch(source())) as items:
         assert [await anext(items) for _ in range(3)] == [0, 1, 2]
         with pytest.raises(ValueError, match="broken"):
             await anext(items)
 
 
-async def test_a_cancelled_reader_ends_the_source() -> None:
+async def test_a_cancelled_consumer_closes_the_source() -> None:
     source = _Source(10**9)
 
     async def read() -> None:
-        async with aclosing(Ahead(source())) as items:
+        async with aclosing(Prefetch(source())) as items:
             async for _item in items:
                 await turns(1)
 
@@ -85,23 +85,23 @@ async def test_a_cancelled_reader_ends_the_source() -> None:
     assert source.closed
 
 
-async def test_work_side_by_side_keeps_its_limit_and_order() -> None:
-    running = most = 0
+async def test_gather_bounded_keeps_its_limit_and_the_order() -> None:
+    running = max_running = 0
 
     async def work(item: int) -> int:
-        nonlocal running, most
+        nonlocal running, max_running
         running += 1
-        most = max(most, running)
+        max_running = max(max_running, running)
         await turns(5 - item)
         running -= 1
         return item * 2
 
     assert await gather_bounded(2, work, range(5)) == [0, 2, 4, 6, 8]
-    assert most == 2
+    assert max_running == 2
 
 
-async def test_the_first_failure_ends_the_others() -> None:
-    ended: list[int] = []
+async def test_the_first_failure_cancels_the_other_tasks() -> None:
+    cancelled: list[int] = []
 
     async def work(item: int) -> int:
         if item == 1:
@@ -109,80 +109,80 @@ async def test_the_first_failure_ends_the_others() -> None:
         try:
             await forever()
         finally:
-            ended.append(item)
+            cancelled.append(item)
         return item
 
     with pytest.raises(ValueError, match="broken"):
         await gather_bounded(3, work, range(3))
-    assert sorted(ended) == [0, 2]
+    assert sorted(cancelled) == [0, 2]
 
 
-async def test_work_on_two_items_goes_on_at_a_time_and_comes_in_order() -> None:
-    running = most = 0
+async def test_map_ordered_works_on_two_items_at_a_time_and_keeps_the_order() -> None:
+    running = max_running = 0
 
     async def work(item: int) -> int:
-        nonlocal running, most
+        nonlocal running, max_running
         running += 1
-        most = max(most, running)
+        max_running = max(max_running, running)
         await turns(2 if item % 2 else 4)
         running -= 1
         return item * 2
 
     source = _Source(9)
-    async with aclosing(in_order(source(), work, most=2)) as made:
-        assert [entry async for entry in made] == [(item, item * 2) for item in range(9)]
-    assert most == 2
+    async with aclosing(map_ordered(source(), work, max_pending=2)) as results:
+        assert [entry async for entry in results] == [(item, item * 2) for item in range(9)]
+    assert max_running == 2
 
 
-async def test_nothing_beyond_what_is_ready_or_in_the_making_is_taken_from_the_source() -> None:
+async def test_map_ordered_reads_no_more_items_than_may_be_pending() -> None:
     async def work(item: int) -> int:
         return item
 
     source = _Source(50)
-    async with aclosing(in_order(source(), work, most=2)) as made:
-        assert await anext(made) == (0, 0)
+    async with aclosing(map_ordered(source(), work, max_pending=2)) as results:
+        assert await anext(results) == (0, 0)
         await turns()
-        assert source.made == 3
+        assert source.produced == 3
 
 
-async def test_the_failure_of_a_later_item_waits_for_the_earlier_ones() -> None:
+async def test_map_ordered_raises_a_failure_after_the_items_before_it() -> None:
     async def work(item: int) -> int:
         if item == 1:
             raise ValueError("broken")
         await turns(5)
         return item
 
-    async with aclosing(in_order(_Source(5)(), work, most=3)) as made:
-        assert await anext(made) == (0, 0)
+    async with aclosing(map_ordered(_Source(5)(), work, max_pending=3)) as results:
+        assert await anext(results) == (0, 0)
         with pytest.raises(ValueError, match="broken"):
-            await anext(made)
-    async with aclosing(in_order(_Source(1, OSError("gone"))(), work, most=3)) as made:
-        assert await anext(made) == (0, 0)
+            await anext(results)
+    async with aclosing(map_ordered(_Source(1, OSError("gone"))(), work, max_pending=3)) as results:
+        assert await anext(results) == (0, 0)
         with pytest.raises(OSError, match="gone"):
-            await anext(made)
+            await anext(results)
 
 
-async def test_whoever_stops_reading_ends_the_work() -> None:
-    ended: list[int] = []
+async def test_closing_map_ordered_cancels_the_work() -> None:
+    cancelled: list[int] = []
 
     async def work(item: int) -> int:
         try:
             if item > 0:
                 await forever()
         finally:
-            ended.append(item)
+            cancelled.append(item)
         return item
 
     source = _Source(50)
     items = source()
-    async with aclosing(items), aclosing(in_order(items, work, most=2)) as made:
-        assert await anext(made) == (0, 0)
+    async with aclosing(items), aclosing(map_ordered(items, work, max_pending=2)) as results:
+        assert await anext(results) == (0, 0)
         await turns()
-    assert sorted(ended) == [0, 1, 2]
+    assert sorted(cancelled) == [0, 1, 2]
     assert source.closed
 
 
-async def test_what_was_started_ends_with_its_block() -> None:
+async def test_a_background_task_ends_with_its_block() -> None:
     ended = asyncio.Event()
 
     async def work() -> None:
@@ -194,6 +194,6 @@ async def test_what_was_started_ends_with_its_block() -> None:
     async def fails() -> None:
         raise ValueError("broken")
 
-    async with started(work()), started(fails()):
+    async with background_task(work()), background_task(fails()):
         await asyncio.sleep(0)
     assert ended.is_set()
