@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench import readme
-from bench.child import ROOT, BenchmarkBroke, command_of, exit_code_of, told_by
-from bench.outcome import BENCHMARKS, RESULTS, Outcome, kept_outcomes
-from bench.provenance import provenance
-from bench.target import Target, show_targets
+from bench.common.report import Target, show_targets
+from bench.common.results import BENCHMARKS, RESULTS, Outcome, kept_outcomes, provenance
+from bench.common.runner import ROOT, BenchmarkBroke, command_of, exit_code_of, told_by
 
 PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 

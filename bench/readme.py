@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.child import ROOT
-from bench.outcome import Outcome, kept_outcomes
-from bench.target import Target
+from bench.common.report import Target
+from bench.common.results import Outcome, kept_outcomes
+from bench.common.runner import ROOT
 
 README = ROOT / "README.md"
 BEGIN = "<!-- figures: written by `python -m bench.readme` -->"

@@ -20,11 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from bench import report
-from bench.kinds import shop_of
-from bench.stack import Store, running_store, workplace
-from bench.stores import ServedShop
-from bench.target import Target, show_targets
+from bench.common import report
+from bench.common.report import Target, show_targets
+from bench.common.stack import Store, running_store, workplace
+from bench.common.store import ServedShop, shop_of
 from bench.watchers.effect import Watched, watched_sync
 from bench.watchers.paced import paced_shops
 from bench.watchers.presence import Present, present

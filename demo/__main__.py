@@ -15,11 +15,10 @@ from catalogsync_cli.options import Options
 from catalogsync_cli.output import make_console
 from rich.console import Console
 
-from demo.children import ChildDied, Family
-from demo.place import Place, PlaceTaken, stop_leftover_postgres, taken_place
-from demo.report import show_catalogs, show_verdict, show_ways
+from demo.processes import ChildDied, Family
 from demo.stack import NotReady, start_stack
-from demo.syncing import sync_all
+from demo.syncs import show_catalogs, show_verdict, show_ways, sync_all
+from demo.workspace import Place, PlaceTaken, stop_leftover_postgres, taken_place
 
 EXIT_OK = 0
 EXIT_FAILED = 1

@@ -15,9 +15,8 @@ from catalogsync_cli.shop import ShopName
 from catalogsync_common.channel import open_channel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from demo.children import Family
-from demo.place import Place
-from demo.ports import HOST, choose_ports
+from demo.processes import Family
+from demo.workspace import HOST, Place, choose_ports
 
 READY_PATIENCE = 90.0
 """Seconds; the first start makes a PostgreSQL cluster."""

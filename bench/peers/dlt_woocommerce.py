@@ -17,8 +17,7 @@ import dlt
 from dlt.destinations import postgres
 from dlt.sources.rest_api import rest_api_source
 
-from bench.peers.job import Job, run
-from bench.peers.questions import PRODUCT_FIELDS, VARIATION_FIELDS, listing
+from bench.peers.job import PRODUCT_FIELDS, VARIATION_FIELDS, Job, listing, run
 
 _TUNED = {
     "EXTRACT__WORKERS": "4",

@@ -1,4 +1,6 @@
-"""What a peer's process is told and what it tells, by means of Python alone: it may have its own environment."""
+"""What a peer's process is told and what it tells, by means of Python alone: it may have its own environment.
+
+What peers ask a WooCommerce store, so that the store can be asked the same beforehand."""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Final
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,3 +74,19 @@ def _cpu() -> float:
 
 def _peak_mb(who: int) -> float:
     return resource.getrusage(who).ru_maxrss * 1024 / 1e6
+
+
+PER_PAGE: Final = 100
+_COMMON: Final = (
+    "id,status,sku,price,manage_stock,stock_quantity,stock_status,regular_price,sale_price,backorders,weight,"
+    "global_unique_id,date_created_gmt,date_modified_gmt,attributes"
+)
+PRODUCT_FIELDS: Final = f"{_COMMON},name,type,variations,slug,permalink,catalog_visibility,description,images,tags"
+VARIATION_FIELDS: Final = f"{_COMMON},parent_id,image"
+"""What our connector reads; asked for by who is tuned."""
+
+
+def listing(*, fields: str = "", kind: str = "") -> dict[str, str]:
+    """The parameters of the first page; the others follow from the answer's Link. No fields: all of them."""
+    params = {"per_page": str(PER_PAGE), "orderby": "id", "order": "asc"}
+    return params | ({"_fields": fields} if fields else {}) | ({"type": kind} if kind else {})

@@ -15,12 +15,12 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from bench import proc
-from bench.measure import BenchFailed
+from bench.common import machine
+from bench.common.measure import BenchFailed
+from bench.common.stack import ROOT, Stack, Store
 from bench.peers.job import Job, Told
-from bench.stack import ROOT, Stack, Store
 from catalog_svc.storage.engine import open_engine
-from demo.children import last_lines
+from demo.processes import last_lines
 
 _DATABASE = "peer"
 
@@ -66,9 +66,9 @@ async def run_peer(peer: Peer, place: Path, stack: Stack, store: Store) -> PeerR
             options=dict(peer.options),
         )
         job.write(place / "job.json")
-        before = proc.family_cpu_seconds(stack.postmaster_pid), proc.cpu_seconds(store.pid)
+        before = machine.family_cpu_seconds(stack.postmaster_pid), machine.cpu_seconds(store.pid)
         told = await stack.family.during(store.family.during(_told(peer, place)))
-        after = proc.family_cpu_seconds(stack.postmaster_pid), proc.cpu_seconds(store.pid)
+        after = machine.family_cpu_seconds(stack.postmaster_pid), machine.cpu_seconds(store.pid)
         items = await _count(url, peer.counts)
     if items != store.items:
         raise BenchFailed(f"{peer.name} stored {items:,} items, not {store.items:,}")

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import proc
-from bench.measure import BenchFailed
-from bench.stack import ROOT
-from demo.children import Family
+from bench.common import machine
+from bench.common.measure import BenchFailed
+from bench.common.stack import ROOT
+from demo.processes import Family
 
 _PATIENCE = 120.0
 """Seconds."""
@@ -51,7 +51,7 @@ class Crowd:
 
     def cpu_seconds(self) -> float:
         """Of the watchers themselves, so far."""
-        return proc.cpu_seconds(self._family.pids["watchers"])
+        return machine.cpu_seconds(self._family.pids["watchers"])
 
     async def seen(self) -> Seen:
         """When all streams have ended. Raises BenchFailed unless all did with the terminal snapshot."""

@@ -11,11 +11,11 @@ from uuid import uuid4
 
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
 
-from bench.cluster import Replica, running_cluster
-from bench.measure import BenchFailed
-from bench.settled import forget, settle
-from bench.stack import Store
-from bench.stores import ServedShop
+from bench.common.cluster import Replica, running_cluster
+from bench.common.machine import forget, settle
+from bench.common.measure import BenchFailed
+from bench.common.stack import Store
+from bench.common.store import ServedShop
 from bench.watchers.crowd import Crowd, watching
 from bench.watchers.running import started
 

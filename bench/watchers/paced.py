@@ -10,9 +10,9 @@ from pathlib import Path
 
 from catalogsync_cli.shop import ShopName
 
-from bench.stack import READY_PATIENCE, ROOT
-from bench.stores import ServedShop
-from demo.children import Family
+from bench.common.stack import READY_PATIENCE, ROOT
+from bench.common.store import ServedShop
+from demo.processes import Family
 from demo.stack import first_line
 
 

@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import proc
-from bench.cluster import running_cluster
-from bench.stores import ServedShop
+from bench.common import machine
+from bench.common.cluster import running_cluster
+from bench.common.store import ServedShop
 from bench.watchers.crowd import Seen, watching
 from bench.watchers.running import started
 
@@ -32,13 +32,13 @@ async def present(place: Path, shop: ServedShop, *, ca_file: str, watchers: int,
         sync = await started(replica.client, shop)
         # The sync's own buffers have had time to grow.
         await asyncio.sleep(2)
-        before = proc.private_mb(replica.catalog_pid)
+        before = machine.private_mb(replica.catalog_pid)
         async with watching(place, replica.address, sync.sync_id, watchers) as crowd:
-            cpu = proc.cpu_seconds(replica.catalog_pid)
-            attached = proc.private_mb(replica.catalog_pid)
+            cpu = machine.cpu_seconds(replica.catalog_pid)
+            attached = machine.private_mb(replica.catalog_pid)
             await cluster.family.during(asyncio.sleep(seconds))
-            cpu = proc.cpu_seconds(replica.catalog_pid) - cpu
-            after = max(attached, proc.private_mb(replica.catalog_pid))
+            cpu = machine.cpu_seconds(replica.catalog_pid) - cpu
+            after = max(attached, machine.private_mb(replica.catalog_pid))
             await replica.client.cancel_sync(sync.sync_id)
             seen = await crowd.seen()
     return Present(

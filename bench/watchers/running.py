@@ -9,8 +9,8 @@ from uuid import uuid4
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
 from catalogsync_cli.client import CatalogClient
 
-from bench.measure import BenchFailed
-from bench.stores import ServedShop
+from bench.common.measure import BenchFailed
+from bench.common.store import ServedShop
 
 _PATIENCE = 30.0
 """Seconds."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from demo.children import child_environment, last_lines
+from demo.processes import child_environment, last_lines
 from demo.stack import serving
 from tests.chaos.fault_proxy import HOST
 

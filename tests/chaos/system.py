@@ -19,7 +19,7 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_common.channel import open_channel
 from yarl import URL
 
-from demo.children import child_environment
+from demo.processes import child_environment
 from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE
 from devstore import server as devstore
 from devstore.catalog.model import Platform

@@ -20,7 +20,7 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
 from catalogsync_common.channel import open_channel
 
-from demo.children import Family
+from demo.processes import Family
 from demo.stack import first_line, serving
 from tests.conftest import open_directory
 from tests.waiting import forever

@@ -14,7 +14,7 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_common.channel import open_channel
 
-from demo.children import Family
+from demo.processes import Family
 from demo.stack import first_line, serving
 from tests.conftest import open_directory
 from tests.e2e.conftest import CATALOG, CONNECTOR, ROOT, free_port

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.child import ROOT
-from bench.outcome import kept_outcomes
-from bench.panels import panels_of
+from bench.chart.panels import panels_of
+from bench.common.results import kept_outcomes
+from bench.common.runner import ROOT
 
 PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 INVENTED = ROOT / "tests" / "data" / "bench"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.outcome import Outcome, kept_outcomes
+from bench.common.results import Outcome, kept_outcomes
 from bench.readme import BEGIN, END, README, NoPlace, rewritten
 
 FRAME = f"before\n{BEGIN}\nold\n{END}\nafter\n"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.outcome import Outcome, Untold
-from bench.recorded import Recorded
+from bench.common.results import Outcome, Untold
 from bench.smoke import Smoke
+from bench.smoke.ratios import Recorded
 
 TELLS_NEXT = """
 import pathlib, sys

@@ -1,0 +1,1 @@
+"""Draws docs/benchmarks.svg from the results in bench/results."""
