@@ -1,7 +1,7 @@
-"""Stops the processes of a demo that has died, however it died.
+"""Script that stops the child processes of a demo that has died, however it died.
 
-Run as a script with a pipe as its standard input. Each line is "+PID" or "-PID": the leader of a session that was
-started, or has ended. The end of the input is the end of the demo, which the kernel sees to even after SIGKILL.
+Its standard input is a pipe from the demo. Each line is "+PID" or "-PID": the leader of a session that was started
+or has ended. The end of the input is the end of the demo; the kernel closes the pipe even after SIGKILL.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import sys
 import time
 from contextlib import suppress
 
-_STOP_SECONDS = 15.0
-"""How long a process may take to stop before it is killed; above the services' own grace of 10."""
+# Until SIGKILL; above the services' own shutdown grace period of 10 s.
+_STOP_TIMEOUT_SECONDS = 15.0
 
 
 def main() -> None:
-    """Keep the list of what runs, and stop it all at the end of the input."""
+    """Keep the list of running sessions, and stop all of them at the end of the input."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # What ends the demo is often sent to its watchdog, too.
+        # A signal that ends the demo is often sent to this process, too.
         signal.signal(number, signal.SIG_IGN)
     running: dict[int, None] = {}
     for line in sys.stdin:
@@ -34,7 +34,7 @@ def main() -> None:
 def _stop(leaders: list[int]) -> None:
     for pid in leaders:
         _signal(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_SECONDS
+    deadline = time.monotonic() + _STOP_TIMEOUT_SECONDS
     while any(_signal(pid, 0) for pid in leaders) and time.monotonic() < deadline:
         time.sleep(0.1)
     for pid in leaders:
@@ -42,7 +42,7 @@ def _stop(leaders: list[int]) -> None:
 
 
 def _signal(leader: int, number: int) -> bool:
-    """Whether there was anybody in the leader's session to signal."""
+    """Signal the leader's session; return whether it had any process left."""
     with suppress(ProcessLookupError):
         os.killpg(leader, number)
         return True

@@ -1,4 +1,4 @@
-"""The processes of the demo: started one by one, watched while they live, stopped in reverse order."""
+"""Child processes of the demo: started one by one, supervised while they run, stopped in reverse order."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from demo import orphan_cleanup
+
 T = TypeVar("T")
-STOP_PATIENCE = 15.0
-"""Seconds that a process may take to stop before it is killed; above the services' own grace of 10."""
-TOLD_LINES = 15
+# Above the services' own shutdown grace period of 10 s.
+STOP_TIMEOUT_SECONDS = 15.0
+LOG_TAIL_LINES = 15
 
 
-class ChildDied(Exception):
-    """A process of the demo ended by itself; the message holds the end of its log."""
+class ProcessExited(Exception):
+    """A process of the group exited by itself; the message holds the end of its log."""
 
     def __init__(self, name: str, code: int, log: Path) -> None:
-        tail = last_lines(log, TOLD_LINES) or "(it wrote nothing)"
-        super().__init__(f"{name} ended with code {code}. The end of its log, {log}:\n\n{tail}")
+        tail = last_lines(log, LOG_TAIL_LINES) or "(the log is empty)"
+        super().__init__(f"{name} exited with code {code}. The end of its log, {log}:\n\n{tail}")
 
 
-class Child:
+class ManagedProcess:
     """One process in a session of its own, so that Ctrl-C reaches the demo alone."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
@@ -35,23 +37,23 @@ class Child:
         self._process = process
         self._log = log
 
-    async def died(self) -> None:
-        """Raises ChildDied when it has ended."""
-        raise ChildDied(self.name, await self._process.wait(), self._log)
+    async def wait_for_exit(self) -> None:
+        """Raise ProcessExited once the process has exited."""
+        raise ProcessExited(self.name, await self._process.wait(), self._log)
 
-    async def stop(self, patience: float) -> None:
-        """SIGTERM, and SIGKILL when that does not help within `patience` seconds."""
+    async def stop(self, timeout_seconds: float) -> None:
+        """Send SIGTERM, and SIGKILL if the process still runs after the timeout."""
         self._signal(signal.SIGTERM)
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(timeout_seconds):
                     await self._process.wait()
         finally:
             self.kill()
             await self._process.wait()
 
     def kill(self) -> None:
-        """SIGKILL to it and what it started in its session."""
+        """Send SIGKILL to the process and to everything it started in its session."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -61,26 +63,31 @@ class Child:
                 self._process.send_signal(number)
 
 
-class Family:
-    """All processes of the demo. Leaving it stops them, the youngest first; none is left behind.
+class ProcessGroup:
+    """Context manager that owns all processes started in it and stops them on exit, the newest first.
 
-    When this process dies before it can leave, a watchdog stops them.
+    If this process dies before it can do so, `demo.orphan_cleanup` stops them.
+
+    Args:
+        directory: Working directory of the processes.
+        logs: Existing directory for one log file per process.
+        inherited_fds: File descriptors that the processes keep open.
     """
 
-    def __init__(self, *, directory: Path, logs: Path, keep_open: tuple[int, ...] = ()) -> None:
+    def __init__(self, *, directory: Path, logs: Path, inherited_fds: tuple[int, ...] = ()) -> None:
         self._directory = directory
         self._logs = logs
-        self._keep_open = keep_open
-        self._children: list[Child] = []
+        self._inherited_fds = inherited_fds
+        self._processes: list[ManagedProcess] = []
         self.started: set[str] = set()
-        """Names of all that ever were."""
-        self._watchdog: asyncio.subprocess.Process | None = None
+        """Names of all processes started so far, stopped ones included."""
+        self._cleanup: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
-        self._watchdog = await asyncio.create_subprocess_exec(
+        self._cleanup = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
-            watchdog.__file__,
+            orphan_cleanup.__file__,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -92,87 +99,96 @@ class Family:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            while self._children:
-                await self._children[-1].stop(STOP_PATIENCE)
-                self._tell_watchdog("-", self._children.pop().pid)
+            while self._processes:
+                await self._processes[-1].stop(STOP_TIMEOUT_SECONDS)
+                self._notify_cleanup("-", self._processes.pop().pid)
         finally:
-            # There are some left only when the stopping itself was cut short.
-            self.kill()
-            if self._watchdog is not None:
-                await self._watchdog.communicate(b"")
+            # Some are left only if stopping was itself interrupted.
+            self.kill_all()
+            if self._cleanup is not None:
+                await self._cleanup.communicate(b"")
 
     @property
     def pids(self) -> dict[str, int]:
-        """Name and process id of each."""
-        return {child.name: child.pid for child in self._children}
+        """Process id by name, of the processes that have not been stopped."""
+        return {process.name: process.pid for process in self._processes}
 
     async def start(
-        self, name: str, *arguments: str, settings: Mapping[str, str] | None = None, answers: Path | None = None
+        self, name: str, *arguments: str, settings: Mapping[str, str] | None = None, stdout: Path | None = None
     ) -> None:
-        """Runs `python <arguments>` with the settings as its only ones. What it prints goes to logs/<name>.log;
-        with `answers`, its standard output goes there instead."""
+        """Start `python <arguments>` and return without waiting until it is ready.
+
+        Args:
+            name: Unique name; the output goes to `<logs>/<name>.log`.
+            arguments: Arguments of the Python interpreter.
+            settings: The only settings of ours in its environment, see `process_environment`.
+            stdout: File for its standard output, in place of the log.
+        """
         log = self._logs / f"{name}.log"
-        for file in (log, answers or log):
+        for file in (log, stdout or log):
             file.write_bytes(b"")
-        # Appending, since both may be one file.
-        with log.open("ab") as told, (answers or log).open("ab") as out:
+        # Opened for appending, since both may be the same file.
+        with log.open("ab") as err, (stdout or log).open("ab") as out:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *arguments,
                 cwd=self._directory,
-                env=child_environment(os.environ, settings or {}),
+                env=process_environment(os.environ, settings or {}),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
-                stderr=told,
+                stderr=err,
                 start_new_session=True,
-                pass_fds=self._keep_open,
+                pass_fds=self._inherited_fds,
             )
-        self._children.append(Child(name, process, log))
+        self._processes.append(ManagedProcess(name, process, log))
         self.started.add(name)
-        self._tell_watchdog("+", process.pid)
+        self._notify_cleanup("+", process.pid)
 
-    async def during(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`; raises ChildDied as soon as a process ends."""
-        working = asyncio.ensure_future(work)
-        dying = [asyncio.ensure_future(child.died()) for child in self._children]
+    async def supervise(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of `work`; cancel it and raise ProcessExited as soon as a process exits."""
+        task = asyncio.ensure_future(work)
+        exits = [asyncio.ensure_future(process.wait_for_exit()) for process in self._processes]
         try:
-            await asyncio.wait({working, *dying}, return_when=asyncio.FIRST_COMPLETED)
-            if working.done() and working.exception() is not None:
-                # Most likely the work failed because a process did, which is about to be seen.
-                await asyncio.wait(dying, timeout=1, return_when=asyncio.FIRST_COMPLETED)
-            for death in dying:
-                if death.done():
-                    death.result()
-            return await working
+            await asyncio.wait({task, *exits}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done() and task.exception() is not None:
+                # Most likely the work failed because a process exited, which is about to be noticed.
+                await asyncio.wait(exits, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+            for process_exit in exits:
+                if process_exit.done():
+                    process_exit.result()
+            return await task
         finally:
-            for task in (working, *dying):
-                task.cancel()
-            await asyncio.gather(working, *dying, return_exceptions=True)
+            for pending in (task, *exits):
+                pending.cancel()
+            await asyncio.gather(task, *exits, return_exceptions=True)
 
-    def _tell_watchdog(self, sign: str, pid: int) -> None:
-        if self._watchdog is not None and self._watchdog.stdin is not None:
-            self._watchdog.stdin.write(f"{sign}{pid}\n".encode())
+    def _notify_cleanup(self, sign: str, pid: int) -> None:
+        if self._cleanup is not None and self._cleanup.stdin is not None:
+            self._cleanup.stdin.write(f"{sign}{pid}\n".encode())
 
     def kill_one(self, name: str) -> None:
-        """Ends the process of that name at once."""
-        next(child for child in self._children if child.name == name).kill()
+        """Send SIGKILL to the process of that name."""
+        next(process for process in self._processes if process.name == name).kill()
 
-    def kill(self) -> None:
-        """Ends all at once."""
-        for child in self._children:
-            child.kill()
+    def kill_all(self) -> None:
+        """Send SIGKILL to all processes."""
+        for process in self._processes:
+            process.kill()
 
 
-def child_environment(inherited: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
-    """The inherited environment without settings of ours: a demo must not touch anybody's real database."""
+def process_environment(inherited: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the inherited environment with our settings replaced by `settings`.
+
+    Inherited settings are dropped because a demo must not touch a real database.
+    """
     ours = ("CATALOG_", "CATALOGSYNC_", "CONNECTOR_", "LOG_FORMAT")
     kept = {name: value for name, value in inherited.items() if not name.startswith(ours)}
-    # gRPC would ask a configured proxy even for this machine.
+    # gRPC would send even connections to this machine through a configured proxy.
     return {**kept, "no_grpc_proxy": "127.0.0.1", "LOG_FORMAT": "text", "PYTHONUNBUFFERED": "1", **settings}
 
 
 def last_lines(log: Path, count: int) -> str:
-    """The end of a log, read from its last 16 KiB."""
+    """Return the last `count` lines of a log, taken from its last 16 KiB."""
     if not log.exists():
         return ""
     with log.open("rb") as file:

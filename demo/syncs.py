@@ -1,6 +1,4 @@
-"""Syncs all shops of the demo at once, and says whether what is stored is what the devstore has.
-
-What the demo prints after the syncs: how the shops stand, some items, and how to look further."""
+"""Syncs all shops of the demo at once, and prints whether what is stored is what the devstore has."""
 
 from __future__ import annotations
 
@@ -26,20 +24,22 @@ from catalogsync_cli.wording import printable, state_name
 from rich.console import Console
 
 from demo.stack import CATALOG_SERVICE, DemoShop, Stack
-from demo.workspace import Place
+from demo.workspace import Workspace
+
+SHOWN_ITEMS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """How the sync of a shop ended, and how the shop stands after it."""
+class SyncResult:
+    """The last snapshot of a shop's sync, and the status of the shop after it."""
 
     shop: DemoShop
     sync: Sync
     status: GetStatusResponse
 
     @property
-    def faults(self) -> list[str]:
-        """What keeps the catalog from being complete; empty: it is."""
+    def problems(self) -> list[str]:
+        """Return why the catalog is not complete; an empty list if it is."""
         found = []
         if self.sync.state != Sync.STATE_SUCCEEDED:
             message = printable(self.sync.error.message)
@@ -49,23 +49,23 @@ class Outcome:
             ("items", self.status.item_count, self.shop.item_count),
         )
         found += [
-            f"{stored:,} {noun} are stored, the store has {truth:,}"
-            for noun, stored, truth in counts
-            if stored != truth
+            f"{stored:,} {noun} are stored, the store has {expected:,}"
+            for noun, stored, expected in counts
+            if stored != expected
         ]
         return found
 
 
-async def sync_all(catalog: CatalogClient, shops: Iterable[DemoShop], console: Console) -> list[Outcome]:
-    """Runs a full sync of each shop, all at once, on one board. Raises CallFailed."""
+async def sync_all(catalog: CatalogClient, shops: Iterable[DemoShop], console: Console) -> list[SyncResult]:
+    """Run a full sync of each shop, all at once, with their progress on the console. Raise CallFailed."""
     with SyncBoard(console) as board:
-        running = [asyncio.ensure_future(_sync_one(catalog, shop, board)) for shop in shops]
+        tasks = [asyncio.ensure_future(_sync_one(catalog, shop, board)) for shop in shops]
         try:
-            ended = await asyncio.gather(*running)
+            ended = await asyncio.gather(*tasks)
         finally:
-            for task in running:
+            for task in tasks:
                 task.cancel()
-    return [Outcome(shop=shop, sync=sync, status=await catalog.get_status(shop.name)) for shop, sync in ended]
+    return [SyncResult(shop=shop, sync=sync, status=await catalog.get_status(shop.name)) for shop, sync in ended]
 
 
 async def _sync_one(client: CatalogClient, shop: DemoShop, board: SyncBoard) -> tuple[DemoShop, Sync]:
@@ -75,76 +75,73 @@ async def _sync_one(client: CatalogClient, shop: DemoShop, board: SyncBoard) -> 
         active = error.failure.metadata.get("sync_id")
         if error.failure.reason != "SYNC_ALREADY_RUNNING" or active is None:
             raise
-        # A demo that was cut short left it; catalog_svc has taken it up again.
-        await _follow(client, await client.get_sync(active), board)
+        # Left by a demo that was interrupted; catalog_svc has resumed it.
+        await _watch(client, await client.get_sync(active), board)
         sync = await _start(client, shop)
-    return shop, await _follow(client, sync, board)
+    return shop, await _watch(client, sync, board)
 
 
 async def _start(client: CatalogClient, shop: DemoShop) -> Sync:
     return await client.start_sync(shop.name, mode=Sync.MODE_FULL, request_id=str(uuid4()))
 
 
-async def _follow(client: CatalogClient, sync: Sync, board: SyncBoard) -> Sync:
+async def _watch(client: CatalogClient, sync: Sync, board: SyncBoard) -> Sync:
     board.show(sync)
 
-    def tell(link: Break | None) -> None:
+    def show_link(link: Break | None) -> None:
         board.note(sync.sync_id, link_text(link))
 
     last = sync
-    async with aclosing(client.watch(sync.sync_id, after_revision=sync.revision, on_link=tell)) as snapshots:
+    async with aclosing(client.watch(sync.sync_id, after_revision=sync.revision, on_link=show_link)) as snapshots:
         async for last in snapshots:
             board.show(last)
     return last
 
 
-SHOWN_ITEMS = 5
-
-
-async def show_catalogs(client: CatalogClient, outcomes: list[Outcome], console: Console) -> None:
-    """Each shop's status and its first items."""
-    for outcome in outcomes:
-        console.print(str(outcome.shop.name), style="bold", markup=False, highlight=False, soft_wrap=True)
-        print_facts(console, status_facts(outcome.status))
+async def show_catalogs(client: CatalogClient, results: list[SyncResult], console: Console) -> None:
+    """Print the status and the first items of each shop."""
+    for result in results:
+        console.print(str(result.shop.name), style="bold", markup=False, highlight=False, soft_wrap=True)
+        print_facts(console, status_facts(result.status))
         console.print()
-        request = ListItemsRequest(shop=outcome.shop.name.for_catalog(), page_size=SHOWN_ITEMS)
+        request = ListItemsRequest(shop=result.shop.name.for_catalog(), page_size=SHOWN_ITEMS)
         page = await client.list_items(request)
         print_table(console, ITEM_COLUMNS, [item_row(item) for item in page.items])
         console.print()
 
 
-def show_verdict(outcomes: list[Outcome], console: Console) -> bool:
-    """Says of each shop whether its catalog is complete. Whether all are."""
-    for outcome in outcomes:
-        name = outcome.shop.name
-        if outcome.faults:
-            verdict = f"{name} is NOT complete: {'; '.join(outcome.faults)}"
+def show_completeness(results: list[SyncResult], console: Console) -> bool:
+    """Print for each shop whether its catalog is complete; return whether all are."""
+    for result in results:
+        name = result.shop.name
+        if result.problems:
+            sentence = f"{name} is NOT complete: {'; '.join(result.problems)}"
         else:
-            counts = f"{outcome.shop.product_count:,} products, {outcome.shop.item_count:,} items"
-            verdict = f"{name} is complete: {counts}, as many as the store has"
+            counts = f"{result.shop.product_count:,} products, {result.shop.item_count:,} items"
+            sentence = f"{name} is complete: {counts}, as many as the store has"
         console.print(
-            verdict, style="red" if outcome.faults else "green", markup=False, highlight=False, soft_wrap=True
+            sentence, style="red" if result.problems else "green", markup=False, highlight=False, soft_wrap=True
         )
-    return not any(outcome.faults for outcome in outcomes)
+    return not any(result.problems for result in results)
 
 
-def show_ways(stack: Stack, outcomes: list[Outcome], place: Place, console: Console) -> None:
-    """Commands to be copied; they work while the demo is up."""
+def show_next_commands(stack: Stack, results: list[SyncResult], workspace: Workspace, console: Console) -> None:
+    """Print commands to copy, which work while the demo runs."""
     console.print()
-    console.print(ways_text(stack, outcomes, place), markup=False, highlight=False, soft_wrap=True)
+    console.print(next_commands_text(stack, results, workspace), markup=False, highlight=False, soft_wrap=True)
 
 
-def ways_text(stack: Stack, outcomes: list[Outcome], place: Place) -> str:
-    """How to look further, with the addresses of this run."""
-    here = Path(os.path.relpath(Path(sys.executable).parent))
-    shop, sync_id = outcomes[0].shop.name, outcomes[0].sync.sync_id
+def next_commands_text(stack: Stack, results: list[SyncResult], workspace: Workspace) -> str:
+    """Return commands that explore the running system, with the addresses of this run."""
+    bin_directory = Path(os.path.relpath(Path(sys.executable).parent))
+    shop, sync_id = results[0].shop.name, results[0].sync.sync_id
     export = f"export CATALOGSYNC_CATALOG={stack.catalog} CATALOGSYNC_CONNECTOR={stack.connector}"
-    cli = here / "catalogsync"
+    cli = bin_directory / "catalogsync"
     watch = f'{{"syncId":"{sync_id}"}}'
     grpcurl = f"grpcurl -plaintext -d '{watch}' {stack.catalog} {CATALOG_SERVICE}"
-    buf = here / "buf"
+    buf = bin_directory / "buf"
     lines = [
-        "Look further, in another terminal:",
+        "Commands to try in another terminal:",
         f"  {export}",
         f"  {cli} status {shop}",
         f"  {cli} items {shop} --text shirt --limit 10",
@@ -157,6 +154,6 @@ def ways_text(stack: Stack, outcomes: list[Outcome], place: Place) -> str:
         f"http://{stack.catalog}/{CATALOG_SERVICE}/GetSync",
         f"  grpcurl -plaintext {stack.catalog} list",
         f"  {grpcurl}/WatchSync",
-        f"The store: {stack.devstore}  Logs: {os.path.relpath(place.logs)}",
+        f"The store: {stack.devstore}  Logs: {os.path.relpath(workspace.logs)}",
     ]
     return "\n".join(lines)

@@ -26,7 +26,7 @@ from bench.common.store import ServedShop
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.schema import migrate
-from demo.processes import Family
+from demo.processes import ProcessGroup
 from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE, serving
 
 KINDS = ("connector_svc", "catalog_svc", "postgresql")
@@ -50,7 +50,7 @@ class Cluster:
     """The running services."""
 
     replicas: tuple[Replica, ...]
-    family: Family
+    family: ProcessGroup
     database_url: str
     postmaster_pid: int
 
@@ -84,13 +84,13 @@ async def running_cluster(
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(embedded_postgres(place / "postgres"))
         await _migrate(url)
-        family = await stack.enter_async_context(Family(directory=ROOT, logs=place))
+        family = await stack.enter_async_context(ProcessGroup(directory=ROOT, logs=place))
         shared = _connector_settings(place, shops, ca_file)
         addresses = [_Addresses(**_free_addresses()) for _ in range(replicas)]
         for number, one in enumerate(addresses):
             await _start(family, number, one, shared, {**(settings or {}), "CATALOG_DATABASE_URL": url})
         async with asyncio.timeout(READY_PATIENCE):
-            await family.during(_all_serving(addresses))
+            await family.supervise(_all_serving(addresses))
         yield Cluster(
             replicas=tuple([await _replica(stack, family, number, one) for number, one in enumerate(addresses)]),
             family=family,
@@ -121,7 +121,7 @@ async def _migrate(url: str) -> None:
 
 
 async def _start(
-    family: Family, number: int, one: _Addresses, connector: Mapping[str, str], catalog: Mapping[str, str]
+    family: ProcessGroup, number: int, one: _Addresses, connector: Mapping[str, str], catalog: Mapping[str, str]
 ) -> None:
     settings = {**connector, "CONNECTOR_LISTEN_ADDRESS": one.connector}
     await family.start(f"connector_svc-{number}", "-m", "connector_svc", settings=settings)
@@ -140,7 +140,7 @@ async def _all_serving(addresses: Sequence[_Addresses]) -> None:
         await serving(one.catalog, CATALOG_SERVICE)
 
 
-async def _replica(stack: AsyncExitStack, family: Family, number: int, one: _Addresses) -> Replica:
+async def _replica(stack: AsyncExitStack, family: ProcessGroup, number: int, one: _Addresses) -> Replica:
     options = Options(catalog=one.catalog, connector=one.connector)
     return Replica(
         client=await stack.enter_async_context(open_catalog(options)),

@@ -68,7 +68,7 @@ async def measured_sync(
     cpu = _cpu(stack, store)
     peaks = _Peaks(stack, store.items)
     begin = time.monotonic()
-    sync = await stack.family.during(store.family.during(_followed(stack, store, peaks)))
+    sync = await stack.family.supervise(store.family.supervise(_followed(stack, store, peaks)))
     seconds = time.monotonic() - begin
     cpu = {name: round(after - cpu[name], 2) for name, after in _cpu(stack, store).items()}
     peaks.take()

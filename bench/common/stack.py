@@ -20,8 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import open_engine
-from demo.processes import Family
-from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE, first_line, serving
+from demo.processes import ProcessGroup
+from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE, read_first_line, serving
 
 ROOT = Path(__file__).parents[1]
 READY_PATIENCE = 120.0
@@ -43,7 +43,7 @@ class Store:
 
     name: ShopName
     pid: int
-    family: Family
+    family: ProcessGroup
     url: str
     base_url: str
     ca_file: str
@@ -78,7 +78,7 @@ class Stack:
     """The running services, and what a benchmark looks at."""
 
     catalog: CatalogClient
-    family: Family
+    family: ProcessGroup
     engine: AsyncEngine
     database_url: str
     catalog_pid: int
@@ -110,10 +110,10 @@ async def running_store(place: Path, shop: str, *, remember: bool) -> AsyncItera
     """Serves one shop, written as the devstore's --shop."""
     answer = _made(place) / "store.json"
     arguments = ["-m", "bench.common.store_server", "--shop", shop, "--tls-dir", str(place / "tls")]
-    async with Family(directory=ROOT, logs=place) as family:
-        await family.start("store", *arguments, *(["--remember"] if remember else []), answers=answer)
+    async with ProcessGroup(directory=ROOT, logs=place) as family:
+        await family.start("store", *arguments, *(["--remember"] if remember else []), stdout=answer)
         async with asyncio.timeout(READY_PATIENCE):
-            told = json.loads(await family.during(first_line(answer)))
+            told = json.loads(await family.supervise(read_first_line(answer)))
         name = ShopName.parse(":".join(shop.split(":")[:2]))
         yield Store(name=name, pid=family.pids["store"], family=family, **told)
 
@@ -125,7 +125,7 @@ async def running_stack(
     """Fresh services on an empty database; `connector_settings` are more of connector_svc."""
     _made(place)
     connector, catalog = _free_address(), _free_address()
-    async with Family(directory=ROOT, logs=place) as family:
+    async with ProcessGroup(directory=ROOT, logs=place) as family:
         told = {**_connector_settings(place, connector, store), **(connector_settings or {})}
         await family.start("connector_svc", "-m", "connector_svc", settings=told)
         settings = {
@@ -135,8 +135,8 @@ async def running_stack(
         }
         await family.start("catalog_svc", "-m", "catalog_svc", settings=settings)
         async with asyncio.timeout(READY_PATIENCE):
-            await family.during(serving(connector, CONNECTOR_SERVICE))
-            await family.during(serving(catalog, CATALOG_SERVICE))
+            await family.supervise(serving(connector, CONNECTOR_SERVICE))
+            await family.supervise(serving(catalog, CATALOG_SERVICE))
         # A second user of the PostgreSQL that catalog_svc has started.
         async with embedded_postgres(place / "postgres") as url:
             engine = open_engine(url, pool_size=1)

@@ -24,8 +24,8 @@ from catalogsync_cli.shop import ShopName
 
 from bench.common.stack import READY_PATIENCE, ROOT
 from bench.common.store_server import SEED, Generations, listening
-from demo.processes import Family
-from demo.stack import first_line
+from demo.processes import ProcessGroup
+from demo.stack import read_first_line
 from devstore.options import parse_shop
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
@@ -47,7 +47,7 @@ class Stores:
     """A running `bench.common.store`."""
 
     pid: int
-    family: Family
+    family: ProcessGroup
     ca_file: str
     shops: tuple[ServedShop, ...]
     """In the order in which they were asked for."""
@@ -65,10 +65,10 @@ async def running_stores(place: Path, shops: Sequence[str], *, tls: Path) -> Asy
     _make(place)
     answer = place / "stores.json"
     arguments = [word for shop in shops for word in ("--shop", shop)]
-    async with Family(directory=ROOT, logs=place) as family:
-        await family.start("stores", "-m", "bench.common.store", "--tls-dir", str(tls), *arguments, answers=answer)
+    async with ProcessGroup(directory=ROOT, logs=place) as family:
+        await family.start("stores", "-m", "bench.common.store", "--tls-dir", str(tls), *arguments, stdout=answer)
         async with asyncio.timeout(READY_PATIENCE):
-            told = json.loads(await family.during(first_line(answer)))
+            told = json.loads(await family.supervise(read_first_line(answer)))
         served = tuple(ServedShop(name=ShopName.parse(shop.pop("name")), **shop) for shop in told["shops"])
         yield Stores(pid=family.pids["stores"], family=family, ca_file=told["ca_file"], shops=served)
 

@@ -124,10 +124,10 @@ async def _repetition(place: Path, shops: Shops) -> dict[str, Figures]:
     everyone = (*shops.small, *shops.large, shops.slow)
     half = len(shops.small) // 2
     async with running_cluster(place, everyone, ca_file=shops.ca_file) as cluster, AsyncExitStack() as stack:
-        idle = await cluster.family.during(_condition(cluster, shops.small[:half], shops.slow))
+        idle = await cluster.family.supervise(_condition(cluster, shops.small[:half], shops.slow))
         for shop in shops.large:
             await stack.enter_async_context(beside_large(cluster.replicas[0].client, shop))
-        loaded = await cluster.family.during(_condition(cluster, shops.small[half:], shops.slow))
+        loaded = await cluster.family.supervise(_condition(cluster, shops.small[half:], shops.slow))
     return dict(zip(CONDITIONS, (idle, loaded), strict=True))
 
 

@@ -94,7 +94,7 @@ async def teach(store: Store) -> None:
     """All that dlt, default and tuned, and the old design ask of generation 0."""
     connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=store.ca_file))
     async with aiohttp.ClientSession(connector=connector, raise_for_status=True) as http:
-        await store.family.during(
+        await store.family.supervise(
             _shopify(http, store) if "access_token" in store.credentials else _woo(http, store)
         )
 

@@ -67,7 +67,7 @@ async def run_peer(peer: Peer, place: Path, stack: Stack, store: Store) -> PeerR
         )
         job.write(place / "job.json")
         before = machine.family_cpu_seconds(stack.postmaster_pid), machine.cpu_seconds(store.pid)
-        told = await stack.family.during(store.family.during(_told(peer, place)))
+        told = await stack.family.supervise(store.family.supervise(_told(peer, place)))
         after = machine.family_cpu_seconds(stack.postmaster_pid), machine.cpu_seconds(store.pid)
         items = await _count(url, peer.counts)
     if items != store.items:

@@ -75,7 +75,7 @@ async def _round(place: Path, stores: Stores, replicas: int) -> Round:
         begin = time.monotonic()
         clients = cycle([replica.client for replica in cluster.replicas])
         loads = [first_load(client, shop) for client, shop in zip(clients, stores.shops, strict=False)]
-        await cluster.family.during(stores.family.during(_all(loads)))
+        await cluster.family.supervise(stores.family.supervise(_all(loads)))
         seconds = time.monotonic() - begin
         after = {**cluster.cpu(), "store": machine.cpu_seconds(stores.pid)}
         syncs = tuple([await syncs_taken_up(replica) for replica in cluster.replicas])

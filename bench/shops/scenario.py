@@ -78,12 +78,12 @@ class Act:
 
 async def _alone(place: Path, stage: Stage) -> Act:
     async with running_cluster(place, stage.shops, ca_file=stage.small.ca_file) as cluster:
-        return await cluster.family.during(_small(cluster, stage, lambda: 0))
+        return await cluster.family.supervise(_small(cluster, stage, lambda: 0))
 
 
 async def _together(place: Path, stage: Stage) -> Act:
     async with running_cluster(place, stage.shops, ca_file=stage.small.ca_file) as cluster:
-        return await cluster.family.during(_beside(cluster, stage))
+        return await cluster.family.supervise(_beside(cluster, stage))
 
 
 async def _beside(cluster: Cluster, stage: Stage) -> Act:
@@ -115,7 +115,7 @@ async def _teach(place: Path, stage: Stage) -> None:
     """Has every answer worked out."""
     async with running_cluster(place, stage.shops, ca_file=stage.small.ca_file) as cluster:
         client = cluster.replicas[0].client
-        await cluster.family.during(_all(client, stage.shops))
+        await cluster.family.supervise(_all(client, stage.shops))
 
 
 async def _all(client: CatalogClient, shops: Sequence[ServedShop]) -> None:

@@ -59,7 +59,7 @@ async def watched_sync(
         await asyncio.to_thread(settle)
         before = {**cluster.cpu(), "watchers": sum(crowd.cpu_seconds() for crowd in crowds)}
         await replica.client.cancel_sync(first.sync_id)
-        sync = await cluster.family.during(_ended(replica, waiting.sync_id))
+        sync = await cluster.family.supervise(_ended(replica, waiting.sync_id))
         _check(shop, sync)
         snapshots = await _snapshots(crowds)
         after = {**cluster.cpu(), "watchers": sum(crowd.cpu_seconds() for crowd in crowds)}

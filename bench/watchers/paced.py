@@ -12,8 +12,8 @@ from catalogsync_cli.shop import ShopName
 
 from bench.common.stack import READY_PATIENCE, ROOT
 from bench.common.store import ServedShop
-from demo.processes import Family
-from demo.stack import first_line
+from demo.processes import ProcessGroup
+from demo.stack import read_first_line
 
 
 @asynccontextmanager
@@ -25,10 +25,10 @@ async def paced_shops(
     arguments = ["--listen", "127.0.0.1:0", "--tls-dir", str(tls), "--no-throttle"]
     arguments += ["--latency-ms", str(latency_ms)]
     words = [word for shop in shops for word in ("--shop", shop)]
-    async with Family(directory=ROOT, logs=place) as family:
-        await family.start("paced", "-m", "devstore", *arguments, *words, answers=answer)
+    async with ProcessGroup(directory=ROOT, logs=place) as family:
+        await family.start("paced", "-m", "devstore", *arguments, *words, stdout=answer)
         async with asyncio.timeout(READY_PATIENCE):
-            told = json.loads(await family.during(first_line(answer)))
+            told = json.loads(await family.supervise(read_first_line(answer)))
         yield tuple(
             ServedShop(
                 name=ShopName.parse(name),
