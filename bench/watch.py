@@ -20,10 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from bench.common import report
-from bench.common.report import Target, show_targets
-from bench.common.stack import Store, running_store, workplace
-from bench.common.store import ServedShop, shop_of
+from bench.common.report import Target, print_result, print_table, print_targets
+from bench.common.stack import temporary_directory
+from bench.common.store import ServedShop, Store, running_store, shop_spec
 from bench.watchers.effect import Watched, watched_sync
 from bench.watchers.paced import paced_shops
 from bench.watchers.presence import Present, present
@@ -74,8 +73,8 @@ async def _effects(place: Path, store: Store, blocker: ServedShop, size: Size) -
 
 
 async def _all(size: Size) -> tuple[list[list[Present]], dict[str, list[Watched]]]:
-    with workplace("watch") as place:
-        async with running_store(place / "store", shop_of(KIND, size.items), remember=True) as store:
+    with temporary_directory("watch") as place:
+        async with running_store(place / "store", [shop_spec(KIND, size.items)]) as store:
             # One authority for the certificates of both stores.
             tls = Path(store.ca_file).parent
             async with paced_shops(place / "paced", [PACED], tls=tls, latency_ms=LATENCY_MS) as (slow,):
@@ -118,11 +117,11 @@ def _effect(repetitions: Sequence[Watched], watchers: int) -> dict[str, object]:
 def _show(crowds: Sequence[dict[str, float]], effects: dict[str, dict[str, object]], size: Size) -> None:
     columns = list(crowds[0])
     rows = [[f"{one[name]:,g}" for name in columns] for one in crowds]
-    report.show(f"Watchers of a sync of a shop that answers after {LATENCY_MS} ms", columns, rows)
+    print_table(f"Watchers of a sync of a shop that answers after {LATENCY_MS} ms", columns, rows)
     columns = list(next(iter(effects.values())))
     rows = [[variant, *(str(one[name]) for name in columns)] for variant, one in effects.items()]
     title = f"First load of about {size.items:,} items, {2 * size.rounds} times each, alternating; medians"
-    report.show(title, ["", *columns], rows)
+    print_table(title, ["", *columns], rows)
 
 
 def _speed(effects: dict[str, list[Watched]], variant: str) -> float:
@@ -163,16 +162,16 @@ def main() -> None:
     _show(crowds, told, size)
     yielding = _speed(effects, VARIANTS[1])
     targets = _targets(crowds[-1], round((1 / yielding - 1) * 100, 1))
-    show_targets(targets)
+    print_targets(targets)
     figures: dict[str, object] = {
-        "targets": [target.told() for target in targets],
+        "targets": [target.to_json() for target in targets],
         "ratios": {"sync_speed_with_watchers_over_without": yielding},
         "sync_speed_with_competing_watchers_over_without": _speed(effects, VARIANTS[2]),
         "rounds": size.rounds,
         "crowds": crowds,
         "effects": told,
     }
-    report.result("watch", figures)
+    print_result("watch", figures)
 
 
 if __name__ == "__main__":

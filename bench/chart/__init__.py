@@ -1,1 +1,1 @@
-"""Draws docs/benchmarks.svg from the results in bench/results."""
+"""Draws docs/benchmarks.svg from the recorded results in bench/results."""

@@ -1,7 +1,7 @@
 """`.venv-bench/bin/python -m bench.chart`: draws docs/benchmarks.svg from bench/results.
 
 The same results give the same bytes. With `--check` nothing is drawn, and the exit code says whether the file is
-what the results give. Knows only the standard library and matplotlib.
+up to date. Imports the standard library and matplotlib only.
 """
 
 from __future__ import annotations
@@ -20,115 +20,119 @@ from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.ticker import MaxNLocator
 
 from bench.chart.panels import Bar, Panel, panels_of
-from bench.common.results import RESULTS, kept_outcomes
+from bench.common.results import RESULTS_DIRECTORY, ROOT, recorded_results
 
-CHART = Path(__file__).parents[1] / "docs" / "benchmarks.svg"
+CHART = ROOT / "docs" / "benchmarks.svg"
 _STYLE = {
-    # Without a salt of its own the names of clip paths differ from run to run.
+    # Without a fixed salt the names of clip paths differ from run to run.
     "svg.hashsalt": "catalogsync",
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],
     "font.size": 9,
     "axes.linewidth": 0.6,
 }
-_CARD, _INK, _FAINT, _LINE = "#ffffff", "#1f2328", "#59636e", "#d1d9e0"
-"""A light card of its own, which reads the same on GitHub's light and dark pages."""
-_COVER = {"facecolor": _CARD, "edgecolor": "none", "pad": 1}
+# The chart has its own light background, so that it reads the same on GitHub's light and dark pages.
+_BACKGROUND, _TEXT, _MUTED, _BORDER = "#ffffff", "#1f2328", "#59636e", "#d1d9e0"
+_TEXT_BOX = {"facecolor": _BACKGROUND, "edgecolor": "none", "pad": 1}
 _COLOURS = {"ours": "#0969da", "peer": "#9aa4af", "limit": "#bf8700"}
-_NAMES = {"ours": "catalogsync", "peer": "others", "limit": "limit: raw COPY into the same tables"}
+_LEGEND_LABELS = {"ours": "catalogsync", "peer": "others", "limit": "limit: raw COPY into the same tables"}
 
-# Inches.
-_WIDTH, _COLUMNS, _MARGIN = 11.0, 2, 0.25
-_LABELS, _ROW, _HEAD, _FOOT = 1.55, 0.235, 0.3, 0.6
-_LEGEND = 0.3
-_PANEL = (_WIDTH - _MARGIN) / _COLUMNS
-_AXES = _PANEL - _LABELS - _MARGIN
-_EDGE = -_LABELS / _AXES
-"""The left edge of a panel, in widths of its axes."""
+_COLUMN_COUNT = 2
+_WIDTH_INCHES, _MARGIN_INCHES, _LEGEND_INCHES = 11.0, 0.25, 0.3
+_LABELS_INCHES = 1.55
+_ROW_INCHES, _TITLE_INCHES, _AXIS_LABEL_INCHES = 0.235, 0.3, 0.6
+_PANEL_INCHES = (_WIDTH_INCHES - _MARGIN_INCHES) / _COLUMN_COUNT
+_AXES_INCHES = _PANEL_INCHES - _LABELS_INCHES - _MARGIN_INCHES
+# The left edge of a panel, in widths of its axes.
+_LEFT_EDGE = -_LABELS_INCHES / _AXES_INCHES
 
 
-def drawn(panels: Sequence[Panel]) -> bytes:
-    """The SVG."""
+def render_svg(panels: Sequence[Panel]) -> bytes:
+    """Return the chart as SVG."""
     with mpl.rc_context(_STYLE):
-        return _svg(figure_of(panels))
+        return _to_svg(figure_of(panels))
 
 
 def figure_of(panels: Sequence[Panel]) -> Figure:
-    """Panels in columns, each where there is most room."""
+    """Return the figure with the panels in columns; each goes to the column with the most free space."""
     columns = _columns(panels)
-    height = max(sum(map(_height, column)) for column in columns) + _MARGIN + _LEGEND
-    figure = Figure(figsize=(_WIDTH, height))
-    _draw_card(figure)
+    height = max(sum(map(_panel_height, column)) for column in columns) + _MARGIN_INCHES + _LEGEND_INCHES
+    figure = Figure(figsize=(_WIDTH_INCHES, height))
+    _draw_background(figure)
     _draw_legend(figure, {bar.kind for panel in panels for group in panel.groups for bar in group.bars})
     for number, column in enumerate(columns):
-        top = height - _MARGIN - _LEGEND
+        top = height - _MARGIN_INCHES - _LEGEND_INCHES
         for panel in column:
-            _draw(panel, _axes(figure, panel, number, top))
-            top -= _height(panel)
+            _draw_panel(panel, _add_axes(figure, panel, number, top))
+            top -= _panel_height(panel)
     return figure
 
 
 def _columns(panels: Sequence[Panel]) -> list[list[Panel]]:
-    columns: list[list[Panel]] = [[] for _ in range(_COLUMNS)]
+    columns: list[list[Panel]] = [[] for _ in range(_COLUMN_COUNT)]
     for panel in panels:
-        min(columns, key=lambda column: sum(map(_height, column))).append(panel)
+        min(columns, key=lambda column: sum(map(_panel_height, column))).append(panel)
     return columns
 
 
-def _height(panel: Panel) -> float:
-    return _HEAD + panel.rows * _ROW + _FOOT
+def _panel_height(panel: Panel) -> float:
+    return _TITLE_INCHES + panel.rows * _ROW_INCHES + _AXIS_LABEL_INCHES
 
 
-def _axes(figure: Figure, panel: Panel, column: int, top: float) -> Axes:
-    left = _MARGIN + column * _PANEL + _LABELS
-    bottom = top - _HEAD - panel.rows * _ROW
+def _add_axes(figure: Figure, panel: Panel, column: int, top: float) -> Axes:
+    left = _MARGIN_INCHES + column * _PANEL_INCHES + _LABELS_INCHES
+    bottom = top - _TITLE_INCHES - panel.rows * _ROW_INCHES
     total = figure.get_figheight()
-    return figure.add_axes((left / _WIDTH, bottom / total, _AXES / _WIDTH, panel.rows * _ROW / total))
+    return figure.add_axes(
+        (left / _WIDTH_INCHES, bottom / total, _AXES_INCHES / _WIDTH_INCHES, panel.rows * _ROW_INCHES / total)
+    )
 
 
-def _draw(panel: Panel, axes: Axes) -> None:
+def _draw_panel(panel: Panel, axes: Axes) -> None:
     longest = max(bar.value for group in panel.groups for bar in group.bars)
     axes.set_xlim(0, longest * 1.2)
     axes.set_ylim(panel.rows - 0.5, -0.5)
     row = 0
     for group in panel.groups:
         if group.heading:
-            _write(axes, _EDGE, row, group.heading, ha="left", fontweight="bold", fontsize=8.5, bbox=_COVER)
+            _write_text(
+                axes, _LEFT_EDGE, row, group.heading, ha="left", fontweight="bold", fontsize=8.5, bbox=_TEXT_BOX
+            )
             row += 1
         for bar in group.bars:
             _draw_bar(bar, axes, row, longest)
             row += 1
-    # None beyond the longest bar, where their labels would leave the card.
+    # No ticks beyond the longest bar, where their labels would leave the background.
     axes.set_xticks([tick for tick in MaxNLocator(5).tick_values(0, longest) if tick <= longest])
-    _dress(panel, axes)
+    _style_axes(panel, axes)
 
 
 def _draw_bar(bar: Bar, axes: Axes, row: int, longest: float) -> None:
     axes.barh(row, bar.value, height=0.72, color=_COLOURS[bar.kind])
-    _write(axes, -0.02, row, bar.label, ha="right")
-    axes.text(bar.value + longest * 0.015, row, _amount(bar.value), va="center", color=_INK)
+    _write_text(axes, -0.02, row, bar.label, ha="right")
+    axes.text(bar.value + longest * 0.015, row, _format_number(bar.value), va="center", color=_TEXT)
 
 
-def _write(axes: Axes, x: float, row: int, text: str, **style: Any) -> None:
-    """Beside the bars; `x` in widths of the axes."""
-    axes.text(x, row, text, transform=axes.get_yaxis_transform(), va="center", color=_INK, **style)
+def _write_text(axes: Axes, x: float, row: int, text: str, **style: Any) -> None:
+    """Write a text beside the bars; `x` is in widths of the axes."""
+    axes.text(x, row, text, transform=axes.get_yaxis_transform(), va="center", color=_TEXT, **style)
 
 
-def _dress(panel: Panel, axes: Axes) -> None:
-    axes.set_title(panel.title, loc="left", x=_EDGE, color=_INK, fontweight="bold", fontsize=10.5)
-    axes.set_xlabel(f"{panel.unit} ({panel.better} is better)", color=_FAINT)
-    axes.xaxis.set_major_formatter(lambda value, _: _amount(value))
-    axes.tick_params(axis="x", colors=_FAINT, length=0)
+def _style_axes(panel: Panel, axes: Axes) -> None:
+    axes.set_title(panel.title, loc="left", x=_LEFT_EDGE, color=_TEXT, fontweight="bold", fontsize=10.5)
+    axes.set_xlabel(f"{panel.unit} ({panel.better} is better)", color=_MUTED)
+    axes.xaxis.set_major_formatter(lambda value, _: _format_number(value))
+    axes.tick_params(axis="x", colors=_MUTED, length=0)
     axes.set_yticks([])
-    axes.grid(axis="x", color=_LINE, linewidth=0.6)
+    axes.grid(axis="x", color=_BORDER, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_facecolor("none")
     for side in ("top", "right", "bottom"):
         axes.spines[side].set_visible(False)
-    axes.spines["left"].set_color(_FAINT)
+    axes.spines["left"].set_color(_MUTED)
 
 
-def _draw_card(figure: Figure) -> None:
+def _draw_background(figure: Figure) -> None:
     figure.patch.set_visible(False)
     width, height = figure.get_size_inches()
     figure.patches.append(
@@ -137,8 +141,8 @@ def _draw_card(figure: Figure) -> None:
             width - 0.04,
             height - 0.04,
             boxstyle="round,pad=0,rounding_size=0.12",
-            facecolor=_CARD,
-            edgecolor=_LINE,
+            facecolor=_BACKGROUND,
+            edgecolor=_BORDER,
             linewidth=1,
             zorder=-1,
             transform=figure.dpi_scale_trans,
@@ -148,54 +152,54 @@ def _draw_card(figure: Figure) -> None:
 
 def _draw_legend(figure: Figure, kinds: set[str]) -> None:
     shown = [kind for kind in _COLOURS if kind in kinds]
-    handles = [Patch(color=_COLOURS[kind], label=_NAMES[kind]) for kind in shown]
-    top = 1 - _MARGIN / 2 / figure.get_figheight()
+    handles = [Patch(color=_COLOURS[kind], label=_LEGEND_LABELS[kind]) for kind in shown]
+    top = 1 - _MARGIN_INCHES / 2 / figure.get_figheight()
     figure.legend(
         handles=handles,
         loc="upper left",
-        bbox_to_anchor=(_MARGIN / _WIDTH / 2, top),
+        bbox_to_anchor=(_MARGIN_INCHES / _WIDTH_INCHES / 2, top),
         ncols=len(shown),
         frameon=False,
-        labelcolor=_INK,
+        labelcolor=_TEXT,
         handlelength=1,
         handleheight=1,
     )
 
 
-def _amount(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == 0 else f"{value:.3g}"
 
 
-def _svg(figure: Figure) -> bytes:
+def _to_svg(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    # matplotlib leaves blanks at the ends of some lines.
+    # matplotlib leaves trailing spaces on some lines.
     lines = file.getvalue().decode().splitlines()
     return "\n".join([*(line.rstrip() for line in lines), ""]).encode()
 
 
-def _checked(file: Path, chart: bytes | None) -> int:
+def _check(file: Path, chart: bytes | None) -> int:
     if (file.read_bytes() if file.exists() else None) == chart:
         return 0
-    print(f"{file.name} is not what the results give: run make bench-chart", file=sys.stderr)
+    print(f"{file.name} is stale: run make bench-chart", file=sys.stderr)
     return 1
 
 
 def main() -> int:
-    """Exit code 1 only for a stale chart."""
+    """Draw the chart, or check it; return 1 only for a stale chart."""
     parser = argparse.ArgumentParser(prog="python -m bench.chart", description=__doc__)
-    parser.add_argument("--check", action="store_true")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIRECTORY")
+    parser.add_argument("--check", action="store_true", help="only check whether the chart is up to date")
+    parser.add_argument("--results", type=Path, default=RESULTS_DIRECTORY, metavar="DIRECTORY")
     parser.add_argument("--chart", type=Path, default=CHART, metavar="FILE")
-    asked = parser.parse_args()
-    panels = panels_of(kept_outcomes(asked.results))
-    chart = drawn(panels) if panels else None
-    if asked.check:
-        return _checked(asked.chart, chart)
+    args = parser.parse_args()
+    panels = panels_of(recorded_results(args.results))
+    chart = render_svg(panels) if panels else None
+    if args.check:
+        return _check(args.chart, chart)
     if chart is None:
-        asked.chart.unlink(missing_ok=True)
+        args.chart.unlink(missing_ok=True)
     else:
-        asked.chart.write_bytes(chart)
+        args.chart.write_bytes(chart)
     return 0
 
 

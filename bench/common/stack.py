@@ -1,84 +1,35 @@
-"""The real system as processes: a store, connector_svc, catalog_svc and its embedded PostgreSQL."""
+"""One connector_svc and one catalog_svc with its embedded PostgreSQL, as processes, for a store with one shop."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import socket
-import ssl
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 from catalogsync_cli.client import CatalogClient, open_catalog
 from catalogsync_cli.options import Options
-from catalogsync_cli.shop import ShopName
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bench.common.machine import create_directory
+from bench.common.results import ROOT
+from bench.common.store import READY_TIMEOUT_SECONDS, ServedShop, Store
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import open_engine
 from demo.processes import ProcessGroup
-from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE, read_first_line, serving
-
-ROOT = Path(__file__).parents[1]
-READY_PATIENCE = 120.0
-"""Seconds; an index of 250,000 products takes a few."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answers:
-    """Of a store, since its start."""
-
-    given: int
-    worked_out: int
-    """Those that it did not remember."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Store:
-    """A running `bench.common.store_server`."""
-
-    name: ShopName
-    pid: int
-    family: ProcessGroup
-    url: str
-    base_url: str
-    ca_file: str
-    credentials: dict[str, str]
-    products: int
-    items: int
-
-    async def choose(self, generation: int) -> None:
-        """Serves generation 0 or 1 from now on."""
-        await self._told("POST", f"generation/{generation}")
-
-    async def delay(self, ms: int) -> None:
-        """Answers so much later from now on."""
-        await self._told("POST", f"latency/{ms}")
-
-    async def answers(self) -> Answers:
-        """What it has answered so far."""
-        return Answers(**await self._told("GET", "answers"))
-
-    async def _told(self, method: str, what: str) -> dict[str, int]:
-        trust = ssl.create_default_context(cafile=self.ca_file)
-        async with (
-            aiohttp.ClientSession(raise_for_status=True) as http,
-            http.request(method, f"{self.url}/_bench/{what}", ssl=trust) as reply,
-        ):
-            told: dict[str, int] = await reply.json()
-        return told
+from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE, wait_until_serving
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stack:
-    """The running services, and what a benchmark looks at."""
+    """The running services, with what a benchmark measures them by."""
 
     catalog: CatalogClient
-    family: ProcessGroup
+    processes: ProcessGroup
     engine: AsyncEngine
     database_url: str
     catalog_pid: int
@@ -87,83 +38,90 @@ class Stack:
 
 
 @contextmanager
-def workplace(name: str) -> Iterator[Path]:
-    """A temporary directory that a PostgreSQL may live in."""
-    with tempfile.TemporaryDirectory(prefix=f"catalogsync-bench-{name}-", ignore_cleanup_errors=True) as place:
-        yield Path(place)
-
-
-def _free_address() -> str:
-    """Any but the usual ones, where somebody's demo may answer."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def _made(place: Path) -> Path:
-    place.mkdir(parents=True)
-    return place
-
-
-@asynccontextmanager
-async def running_store(place: Path, shop: str, *, remember: bool) -> AsyncIterator[Store]:
-    """Serves one shop, written as the devstore's --shop."""
-    answer = _made(place) / "store.json"
-    arguments = ["-m", "bench.common.store_server", "--shop", shop, "--tls-dir", str(place / "tls")]
-    async with ProcessGroup(directory=ROOT, logs=place) as family:
-        await family.start("store", *arguments, *(["--remember"] if remember else []), stdout=answer)
-        async with asyncio.timeout(READY_PATIENCE):
-            told = json.loads(await family.supervise(read_first_line(answer)))
-        name = ShopName.parse(":".join(shop.split(":")[:2]))
-        yield Store(name=name, pid=family.pids["store"], family=family, **told)
+def temporary_directory(benchmark: str) -> Iterator[Path]:
+    """Create a directory that a PostgreSQL may live in, and remove it at the end."""
+    prefix = f"catalogsync-bench-{benchmark}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
 
 
 @asynccontextmanager
 async def running_stack(
-    place: Path, store: Store, *, connector_settings: Mapping[str, str] | None = None
+    directory: Path, store: Store, *, connector_settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Stack]:
-    """Fresh services on an empty database; `connector_settings` are more of connector_svc."""
-    _made(place)
-    connector, catalog = _free_address(), _free_address()
-    async with ProcessGroup(directory=ROOT, logs=place) as family:
-        told = {**_connector_settings(place, connector, store), **(connector_settings or {})}
-        await family.start("connector_svc", "-m", "connector_svc", settings=told)
+    """Start both services on an empty database.
+
+    Args:
+        directory: New directory for their files.
+        store: The store that connector_svc reads from.
+        connector_settings: Further settings of connector_svc.
+    """
+    create_directory(directory)
+    connector, catalog = free_addresses(2)
+    async with ProcessGroup(directory=ROOT, logs=directory) as processes:
+        settings = {
+            **shop_settings(directory, store.shops, store.ca_file),
+            "CONNECTOR_LISTEN_ADDRESS": connector,
+            **(connector_settings or {}),
+        }
+        await processes.start("connector_svc", "-m", "connector_svc", settings=settings)
         settings = {
             "CATALOG_LISTEN_ADDRESS": catalog,
             "CATALOG_CONNECTOR_ADDRESS": connector,
-            "CATALOG_DATA_DIR": str(place / "postgres"),
+            "CATALOG_DATA_DIR": str(directory / "postgres"),
         }
-        await family.start("catalog_svc", "-m", "catalog_svc", settings=settings)
-        async with asyncio.timeout(READY_PATIENCE):
-            await family.supervise(serving(connector, CONNECTOR_SERVICE))
-            await family.supervise(serving(catalog, CATALOG_SERVICE))
+        await processes.start("catalog_svc", "-m", "catalog_svc", settings=settings)
+        async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+            await processes.supervise(wait_until_serving(connector, CONNECTOR_SERVICE))
+            await processes.supervise(wait_until_serving(catalog, CATALOG_SERVICE))
         # A second user of the PostgreSQL that catalog_svc has started.
-        async with embedded_postgres(place / "postgres") as url:
+        async with embedded_postgres(directory / "postgres") as url:
             engine = open_engine(url, pool_size=1)
             try:
                 async with open_catalog(Options(catalog=catalog, connector=connector)) as client:
                     yield Stack(
                         catalog=client,
-                        family=family,
+                        processes=processes,
                         engine=engine,
                         database_url=url,
-                        catalog_pid=family.pids["catalog_svc"],
-                        connector_pid=family.pids["connector_svc"],
-                        postmaster_pid=int((place / "postgres" / "postmaster.pid").read_text().split()[0]),
+                        catalog_pid=processes.pids["catalog_svc"],
+                        connector_pid=processes.pids["connector_svc"],
+                        postmaster_pid=postmaster_pid(directory / "postgres"),
                     )
             finally:
                 await engine.dispose()
 
 
-def _connector_settings(place: Path, address: str, store: Store) -> dict[str, str]:
-    lines = [f"{key} = {json.dumps(value)}" for key, value in store.credentials.items()]
-    table = f"[{store.name.platform}.{json.dumps(store.name.domain)}]"
-    credentials = place / "credentials.toml"
+def free_addresses(count: int) -> list[str]:
+    """Return different free addresses (host:port): all ports are bound until the last one is found.
+
+    The default ports are not used, since a demo may listen there.
+    """
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def shop_settings(directory: Path, shops: Sequence[ServedShop], ca_file: str) -> dict[str, str]:
+    """Write the credentials file of the shops, and return the settings with which connector_svc reads them."""
+    tables = []
+    for shop in shops:
+        # A JSON string is a valid TOML string.
+        keys = [f"{key} = {json.dumps(value)}" for key, value in shop.credentials.items()]
+        tables.append("\n".join([f"[{shop.name.platform}.{json.dumps(shop.name.domain)}]", *keys, ""]))
+    credentials = directory / "credentials.toml"
     credentials.touch(mode=0o600)
-    credentials.write_text("\n".join([table, *lines, ""]), encoding="utf-8")
+    credentials.write_text("\n".join(tables), encoding="utf-8")
     return {
-        "CONNECTOR_LISTEN_ADDRESS": address,
         "CONNECTOR_CREDENTIALS_FILE": str(credentials),
-        "CONNECTOR_CA_FILE": store.ca_file,
-        "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps({store.name.domain: store.base_url}),
+        "CONNECTOR_CA_FILE": ca_file,
+        "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps({shop.name.domain: shop.base_url for shop in shops}),
     }
+
+
+def postmaster_pid(data_dir: Path) -> int:
+    """Return the process id of the PostgreSQL that runs in a data directory."""
+    return int((data_dir / "postmaster.pid").read_text().split()[0])

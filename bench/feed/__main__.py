@@ -1,7 +1,7 @@
-"""`make bench-feed`: what does a feed of 1 GiB with lines of 4 MiB cost the connector?
+"""`make bench-feed`: what does a feed of 1 GiB with lines of 4 MB cost the connector?
 
 One process publishes the file over HTTP. Another reads it with the connector's own HTTP client and feed platform,
-and reports the peak of its resident memory and the longest time for which its event loop did not turn.
+and reports the peak of its resident memory and the longest stall of its event loop.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from bench.common import report
 from bench.common.machine import cpu_seconds, peak_rss_mb
-from bench.common.stack import workplace
+from bench.common.report import print_result, print_table
+from bench.common.stack import temporary_directory
 from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.domain.shop import Shop
 from connector_svc.http.caller import utc_now
@@ -35,17 +35,17 @@ from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.feed import FeedPlatform
 from connector_svc.platforms.feed.keys import WELL_KNOWN
 
-MOST_MB = 150
-MOST_PAUSE_SECONDS = 0.25
+MAX_PEAK_MB = 150
+MAX_STALL_SECONDS = 0.25
 LINE_BYTES = 4_000_000
 SHOP = Shop("feed", "shop.example")
 SECRET = "a secret of 32 characters or more for a benchmark"
-_PROBE_SECONDS = 0.005
+_PROBE_INTERVAL_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """The benchmark's own credentials."""
+class FeedCredentials:
+    """Always the secret of the benchmark's feed."""
 
     async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
         return {"feed_secret": Secret(SECRET)}
@@ -57,8 +57,8 @@ def _lines(count: int) -> Iterator[bytes]:
         yield json.dumps(line).encode() + b"\n"
 
 
-def _written(path: Path, count: int) -> str:
-    """The signed manifest of a file of `count` lines, which is written to `path`."""
+def _write_feed(path: Path, count: int) -> str:
+    """Write a feed file of `count` lines, and return its signed manifest."""
     digest, size = hashlib.sha256(), 0
     with path.open("wb") as file:
         for line in _lines(count):
@@ -81,14 +81,14 @@ def _written(path: Path, count: int) -> str:
 
 
 @asynccontextmanager
-async def _published(place: Path, count: int) -> AsyncIterator[str]:
-    """The base URL of a publisher whose file has `count` lines."""
-    manifest = _written(place / "full.ndjson", count)
+async def _running_publisher(directory: Path, count: int) -> AsyncIterator[str]:
+    """Publish a file of `count` lines, and yield the base URL."""
+    manifest = _write_feed(directory / "full.ndjson", count)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path == WELL_KNOWN:
             return web.Response(text=manifest, content_type="application/json")
-        return web.FileResponse(place / request.path.removeprefix("/"))
+        return web.FileResponse(directory / request.path.removeprefix("/"))
 
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
@@ -101,40 +101,39 @@ async def _published(place: Path, count: int) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def _longest_pause(stop: asyncio.Event) -> float:
-    """The longest time, in seconds, for which the event loop did not turn until `stop`."""
+async def _longest_stall(stop: asyncio.Event) -> float:
+    """Return the longest stall of the event loop until `stop` is set, in seconds."""
     longest, last = 0.0, time.perf_counter()
     while not stop.is_set():
-        await asyncio.sleep(_PROBE_SECONDS)
+        await asyncio.sleep(_PROBE_INTERVAL_SECONDS)
         now = time.perf_counter()
-        longest, last = max(longest, now - last - _PROBE_SECONDS), now
+        longest, last = max(longest, now - last - _PROBE_INTERVAL_SECONDS), now
     return longest
 
 
 async def _read(url: str) -> dict[str, float]:
-    """Read the feed at `url` in this process; returns what it cost."""
+    """Read the feed at `url` in this process, and return what it cost."""
     stop, products, begin = asyncio.Event(), 0, time.perf_counter()
     async with open_http(HttpConfig(endpoints=Endpoints.of({SHOP.domain: url}))) as http:
-        probe = asyncio.create_task(_longest_pause(stop))
-        platform = FeedPlatform(http, Keys(), utc_now)
+        probe = asyncio.create_task(_longest_stall(stop))
+        platform = FeedPlatform(http, FeedCredentials(), utc_now)
         async for event in platform.fetch(FetchRequest(shop=SHOP), on_wait=lambda _: None):
             products += len(event.products) if isinstance(event, Batch) else 0
         stop.set()
-        pause = await probe
+        stall = await probe
     return {
         "products": products,
         "seconds": round(time.perf_counter() - begin, 1),
         "cpu_seconds": round(cpu_seconds(os.getpid()), 1),
         "peak_mb": round(peak_rss_mb(os.getpid()), 1),
-        "longest_pause_seconds": round(pause, 3),
+        "longest_pause_seconds": round(stall, 3),
     }
 
 
-async def _measured(megabytes: int) -> dict[str, float]:
-    count = max(1, megabytes * 1024 * 1024 // LINE_BYTES)
-    with workplace("feed") as place:
-        place.mkdir(parents=True, exist_ok=True)
-        async with _published(place, count) as url:
+async def _measure(mebibytes: int) -> dict[str, float]:
+    count = max(1, mebibytes * 1024 * 1024 // LINE_BYTES)
+    with temporary_directory("feed") as directory:
+        async with _running_publisher(directory, count) as url:
             command = (sys.executable, "-m", "bench.feed", "--read", url)
             child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
             output, _ = await child.communicate()
@@ -145,18 +144,18 @@ async def _measured(megabytes: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the figures, and whether they are within the limits."""
+    """Print the figures and the RESULT line, which says whether they are within the limits."""
     parser = argparse.ArgumentParser(prog="python -m bench.feed", description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=1023, help="size of the file in MiB [default: 1023]")
+    parser.add_argument("--mebibytes", type=int, default=1023, help="size of the file in MiB [default: 1023]")
     parser.add_argument("--read", metavar="URL", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.read:
-        print(json.dumps(asyncio.run(_read(asked.read))))
+    args = parser.parse_args()
+    if args.read:
+        print(json.dumps(asyncio.run(_read(args.read))))
         return
-    found = asyncio.run(_measured(asked.megabytes))
-    report.show(f"A feed of {asked.megabytes:,} MiB", tuple(found), [tuple(map(str, found.values()))])
-    met = found["peak_mb"] <= MOST_MB and found["longest_pause_seconds"] <= MOST_PAUSE_SECONDS
-    report.result("feed_file", {**found, "met": met})
+    found = asyncio.run(_measure(args.mebibytes))
+    print_table(f"A feed of {args.mebibytes:,} MiB", tuple(found), [tuple(map(str, found.values()))])
+    met = found["peak_mb"] <= MAX_PEAK_MB and found["longest_pause_seconds"] <= MAX_STALL_SECONDS
+    print_result("feed_file", {**found, "met": met})
 
 
 if __name__ == "__main__":

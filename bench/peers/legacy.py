@@ -1,25 +1,22 @@
-"""A miniature of the old services: what cost them their time, and nothing else.
+"""A miniature of the legacy services: what cost them their time, and nothing else.
 
-Row by row: an ORM get, then an add or an update, and a commit of its own for each product and each item; prices
-are floats; one call after the other. Where the old services called each other over HTTP and NATS there is nothing
-here, the half second that they slept between pages is off unless `pause` says so, and the variations of a product
-come by one call unless `variations` is "one by one". All of that favours the old design.
+The legacy services are the HTTP + NATS + Prisma + Redis services that this project replaces. In results, chart and
+README they are called the "old design".
 
-
-How the old design reads: page by page, one call after the other.
-
-What the old design makes of a platform's JSON: the values of a product's row and of its items' rows.
-
-Where the old design stores: our products and items with the same indexes, and with money as floats."""
+The miniature works row by row: an ORM get, then an add or an update, and a commit of its own for each product and
+each item; prices are floats; one call after the other. Where the legacy services called each other over HTTP and NATS
+there is nothing here, the half second that they slept between pages is off unless `pause` says so, and the variations
+of a product come by one call unless `variations` is "one by one". All of that favours the legacy services.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import aiohttp
@@ -28,82 +25,99 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import registry
 
-from bench.peers.clients import OldSystem, followed
-from bench.peers.job import Job, listing, run
+from bench.peers.clients import LegacyShopifyPages, woocommerce_pages
+from bench.peers.job import Job, listing_params, run
 from catalog_svc.storage import tables
 
-_OWNER = {"merchant_id": UUID(int=1), "shop_id": UUID(int=2)}
-_READERS = {"shopify": shopify, "woocommerce": old_pages.woocommerce}
+_KEYS = {"merchant_id": UUID(int=1), "shop_id": UUID(int=2)}
+_metadata = MetaData()
 
 
-async def _stored(session: AsyncSession, kind: type[Any], key: str, values: dict[str, Any]) -> None:
-    known = await session.get(kind, {**_OWNER, key: values[key]})
-    if known is None:
-        known = kind()
-        session.add(known)
-        values = {**_OWNER, **values}
-    for name, value in values.items():
-        setattr(known, name, value)
-    await session.commit()
+def _with_float_prices(table: Table) -> Table:
+    """Return a copy of one of our tables, with the same indexes and with floats for decimals."""
+    copy = table.to_metadata(_metadata)
+    for column in copy.columns:
+        if isinstance(column.type, Numeric):
+            column.type = Double()
+    return copy
 
 
-async def _store(session: AsyncSession, record: OldRecord) -> None:
-    await _stored(session, OldProduct, "product_id", record.product)
-    for item in record.items:
-        await _stored(session, OldItem, "item_id", item)
+class LegacyProduct:
+    """A row of products."""
+
+
+class LegacyItem:
+    """A row of items."""
+
+
+_registry = registry(metadata=_metadata)
+_registry.map_imperatively(LegacyProduct, _with_float_prices(tables.product))
+_registry.map_imperatively(LegacyItem, _with_float_prices(tables.item))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """The values of a product's row and of its items' rows, by column."""
+
+    product: dict[str, Any]
+    items: list[dict[str, Any]]
+
+
+Pages: TypeAlias = AsyncGenerator[list[Record], None]
 
 
 async def _load(job: Job, engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
+        await connection.run_sync(_metadata.create_all)
     connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=job.ca_file))
     async with aiohttp.ClientSession(connector=connector, raise_for_status=True) as http:
         async for page in _READERS[job.platform](http, job):
-            # Asked of its session for every page: expired objects would be read again after each commit.
+            # A new session for every page: expired objects would be read again after each commit.
             async with AsyncSession(engine, expire_on_commit=False) as session:
                 for record in page:
                     await _store(session, record)
 
 
-async def _main(job: Job) -> None:
-    engine = create_async_engine(make_url(job.database_url).set(drivername="postgresql+asyncpg"))
-    try:
-        await _load(job, engine)
-    finally:
-        await engine.dispose()
+async def _store(session: AsyncSession, record: Record) -> None:
+    await _get_and_set(session, LegacyProduct, "product_id", record.product)
+    for item in record.items:
+        await _get_and_set(session, LegacyItem, "item_id", item)
 
 
-def main() -> None:
-    """Loads the shop of the job."""
-    job = Job.read()
-    run(lambda: asyncio.run(_main(job)))
+async def _get_and_set(session: AsyncSession, kind: type[Any], key: str, values: dict[str, Any]) -> None:
+    stored = await session.get(kind, {**_KEYS, key: values[key]})
+    if stored is None:
+        stored = kind()
+        session.add(stored)
+        values = {**_KEYS, **values}
+    for name, value in values.items():
+        setattr(stored, name, value)
+    await session.commit()
 
 
-if __name__ == "__main__":
-    main()
-
-
-Pages = AsyncGenerator[list[OldRecord], None]
-
-
-async def shopify(http: aiohttp.ClientSession, job: Job) -> Pages:
-    """250 products a page with 100 variants each; more are not seen."""
-    query = OldSystem()
-    query.pause = float(job.options["pause"])
+async def _shopify_records(http: aiohttp.ClientSession, job: Job) -> Pages:
+    """Yield 250 products a page with 100 variants each; more variants are not read."""
+    client = LegacyShopifyPages(pause_seconds=float(job.options["pause"]))
     http.headers["X-Shopify-Access-Token"] = job.credentials["access_token"]
-    async for page in query.pages(http, f"{job.base_url}/admin/api/2026-10/graphql.json"):
-        yield [from_shopify(node) for node in page]
+    async for page in client.pages(http, f"{job.base_url}/admin/api/2026-10/graphql.json"):
+        yield [_from_shopify(node) for node in page]
 
 
-async def woocommerce(http: aiohttp.ClientSession, job: Job) -> Pages:
-    """100 products a page, and for each variable product one call for its variations, or one for each of them."""
-    store = _Store(http, job)
+async def _woocommerce_records(http: aiohttp.ClientSession, job: Job) -> Pages:
+    """Yield 100 products a page; send one call for the variations of each variable product, or one for each."""
+    store = _WooCommerceClient(http, job)
     async for page in store.products():
-        yield [from_woocommerce(row, await store.variations(row)) for row in page]
+        yield [_from_woocommerce(row, await store.variations(row)) for row in page]
         await asyncio.sleep(float(job.options["pause"]))
 
 
-class _Store:
+_READERS: dict[str, Callable[[aiohttp.ClientSession, Job], Pages]] = {
+    "shopify": _shopify_records,
+    "woocommerce": _woocommerce_records,
+}
+
+
+class _WooCommerceClient:
     def __init__(self, http: aiohttp.ClientSession, job: Job) -> None:
         self._http = http
         self._url = f"{job.base_url}/wp-json/wc/v3/products"
@@ -113,33 +127,26 @@ class _Store:
         self._one_by_one = job.options["variations"] == "one by one"
 
     def products(self) -> AsyncGenerator[list[dict[str, Any]], None]:
-        return followed(self._http, self._url, listing())
+        return woocommerce_pages(self._http, self._url, listing_params())
 
     async def variations(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         if row["type"] != "variable":
             return []
-        below = f"{self._url}/{row['id']}/variations"
+        url = f"{self._url}/{row['id']}/variations"
         if self._one_by_one:
-            return [await self._one(f"{below}/{child}") for child in row["variations"]]
-        return [variation async for page in followed(self._http, below, listing()) for variation in page]
+            return [await self._variation(f"{url}/{variation_id}") for variation_id in row["variations"]]
+        pages = woocommerce_pages(self._http, url, listing_params())
+        return [variation async for page in pages for variation in page]
 
-    async def _one(self, url: str) -> dict[str, Any]:
+    async def _variation(self, url: str) -> dict[str, Any]:
         async with self._http.get(url) as reply:
-            found: dict[str, Any] = await reply.json()
-        return found
+            variation: dict[str, Any] = await reply.json()
+        return variation
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OldRecord:
-    """A product with its items, by column."""
-
-    product: dict[str, Any]
-    items: list[dict[str, Any]]
-
-
-def from_shopify(node: Mapping[str, Any]) -> OldRecord:
-    """A product of the old system's query, which asks for fewer fields than we do."""
-    product_id = _number(node["id"])
+def _from_shopify(node: Mapping[str, Any]) -> Record:
+    """Convert a product of the legacy query, which selects fewer fields than ours."""
+    product_id = _numeric_id(node["id"])
     product = {
         "product_id": product_id,
         "title": node["title"],
@@ -158,8 +165,8 @@ def from_shopify(node: Mapping[str, Any]) -> OldRecord:
     return _record(product, [_shopify_item(product_id, position, variant) for position, variant in variants])
 
 
-def from_woocommerce(row: Mapping[str, Any], variations: Sequence[Mapping[str, Any]]) -> OldRecord:
-    """A product; its variations, or the product itself, are the items."""
+def _from_woocommerce(row: Mapping[str, Any], variations: Sequence[Mapping[str, Any]]) -> Record:
+    """Convert a product; its items are its variations, or the product itself."""
     product_id = str(row["id"])
     product = {
         "product_id": product_id,
@@ -176,16 +183,16 @@ def from_woocommerce(row: Mapping[str, Any], variations: Sequence[Mapping[str, A
         "source_updated_at": _utc(row["date_modified_gmt"]),
     }
     sold = variations if row["type"] == "variable" else [row]
-    return _record(product, [_woo_item(product_id, position, one) for position, one in enumerate(sold, 1)])
+    return _record(product, [_woocommerce_item(product_id, position, one) for position, one in enumerate(sold, 1)])
 
 
-def _record(product: dict[str, Any], items: list[dict[str, Any]]) -> OldRecord:
-    return OldRecord(product={**product, "content_hash": b"", "item_count": len(items)}, items=items)
+def _record(product: dict[str, Any], items: list[dict[str, Any]]) -> Record:
+    return Record(product={**product, "content_hash": b"", "item_count": len(items)}, items=items)
 
 
 def _shopify_item(product_id: str, position: int, variant: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "item_id": _number(variant["id"]),
+        "item_id": _numeric_id(variant["id"]),
         "product_id": product_id,
         "position": position,
         "title": variant["title"],
@@ -198,8 +205,8 @@ def _shopify_item(product_id: str, position: int, variant: Mapping[str, Any]) ->
     }
 
 
-def _woo_item(product_id: str, position: int, row: Mapping[str, Any]) -> dict[str, Any]:
-    picture = row.get("image")
+def _woocommerce_item(product_id: str, position: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    image = row.get("image")
     return {
         "item_id": str(row["id"]),
         "product_id": product_id,
@@ -212,14 +219,14 @@ def _woo_item(product_id: str, position: int, row: Mapping[str, Any]) -> dict[st
         "available": row["stock_status"] == "instock",
         "sellable_without_stock": row["backorders"] != "no",
         "options": [{"name": one["name"], "value": one.get("option", "")} for one in row["attributes"]],
-        "image_url": picture["src"] if picture else "",
+        "image_url": image["src"] if image else "",
         "weight": _float(row["weight"]),
         "source_created_at": _utc(row["date_created_gmt"]),
         "source_updated_at": _utc(row["date_modified_gmt"]),
     }
 
 
-def _number(gid: str) -> str:
+def _numeric_id(gid: str) -> str:
     return gid.rpartition("/")[2]
 
 
@@ -231,25 +238,19 @@ def _utc(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else None
 
 
-metadata = MetaData()
+async def _main(job: Job) -> None:
+    engine = create_async_engine(make_url(job.database_url).set(drivername="postgresql+asyncpg"))
+    try:
+        await _load(job, engine)
+    finally:
+        await engine.dispose()
 
 
-def _copied(table: Table) -> Table:
-    copy = table.to_metadata(metadata)
-    for column in copy.columns:
-        if isinstance(column.type, Numeric):
-            column.type = Double()
-    return copy
+def main() -> None:
+    """Load the shop of the job."""
+    job = Job.read()
+    run(lambda: asyncio.run(_main(job)))
 
 
-class OldProduct:
-    """A row of products."""
-
-
-class OldItem:
-    """A row of items."""
-
-
-_registry = registry(metadata=metadata)
-_registry.map_imperatively(OldProduct, _copied(tables.product))
-_registry.map_imperatively(OldItem, _copied(tables.item))
+if __name__ == "__main__":
+    main()

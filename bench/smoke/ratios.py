@@ -1,6 +1,4 @@
-"""Whether a ratio has stayed what it was.
-
-The ratios that the small runs are held against: bench/smoke_recorded.json."""
+"""Ratios of the small runs: those recorded in bench/smoke_recorded.json, and the comparison with measured ones."""
 
 from __future__ import annotations
 
@@ -11,100 +9,107 @@ from pathlib import Path
 from statistics import median
 from typing import Self
 
-from bench.common.results import Outcome, Untold, is_figure
+from bench.common.results import ROOT, BenchmarkResult, InvalidResult, is_positive_number
 
-SHARE = 0.5
-"""Of its recorded value a ratio must keep. Less would be blind, more would find what a busy machine does."""
+RECORDED_FILE = ROOT / "bench" / "smoke_recorded.json"
+# Share of its recorded value that a ratio must keep. A lower one would miss regressions, a higher one would report
+# what a busy machine does.
+MIN_SHARE = 0.5
+_RECORD_HINT = "record anew on an idle machine with `python -m bench.smoke --record`"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """On one ratio."""
+class RatioCheck:
+    """The comparison of one ratio with its recorded value."""
 
     benchmark: str
     ratio: str
     recorded: float | None
-    """None: it is new."""
+    """None: a new ratio."""
     measured: float | None
-    """None: it has vanished."""
+    """None: the ratio is recorded and was not measured."""
 
     @property
     def passed(self) -> bool:
-        """A new ratio passes, since there is nothing to hold it against; NaN does not."""
+        """Whether the ratio kept its share. A new ratio passes, since there is nothing to compare; NaN fails."""
         if self.recorded is None:
             return True
-        return self.measured is not None and self.measured >= SHARE * self.recorded
+        return self.measured is not None and self.measured >= MIN_SHARE * self.recorded
 
     @property
-    def sentence(self) -> str:
-        """What was found, and what to do about it."""
+    def message(self) -> str:
+        """The two values, and what to do about a failure."""
         name = f"{self.benchmark}: {self.ratio}"
         if self.measured is None:
-            return f"{name} is recorded and was not measured: bring it back, or {_RECORD}"
+            return f"{name} is recorded and was not measured: bring it back, or {_RECORD_HINT}"
         if self.recorded is None:
-            return f"{name} is new ({self.measured:.3g}) and not held against anything yet: {_RECORD}"
+            return f"{name} is new ({self.measured:.3g}) and not compared with anything yet: {_RECORD_HINT}"
         compared = f"{name} is {self.measured:.3g}, recorded {self.recorded:.3g}"
         if self.passed:
             return compared
         return (
-            f"{compared}, and below {SHARE:g} of that: something has become slower. `make bench-{self.benchmark}` "
-            f"shows its parts; if it was meant, {_RECORD}"
+            f"{compared}, and below {MIN_SHARE:g} of that: something has become slower. "
+            f"`make bench-{self.benchmark}` shows the details; if that is intended, {_RECORD_HINT}"
         )
 
 
-_RECORD = "record anew on an idle machine with `python -m bench.smoke --record`"
-
-
-def judged(benchmark: str, *, measured: Mapping[str, float], recorded: Mapping[str, float]) -> list[Verdict]:
-    """One verdict for each ratio that was measured or recorded."""
+def check_ratios(
+    benchmark: str, *, measured: Mapping[str, float], recorded: Mapping[str, float]
+) -> list[RatioCheck]:
+    """Return one check for each ratio that was measured or recorded."""
     return [
-        Verdict(benchmark=benchmark, ratio=ratio, recorded=recorded.get(ratio), measured=measured.get(ratio))
+        RatioCheck(benchmark=benchmark, ratio=ratio, recorded=recorded.get(ratio), measured=measured.get(ratio))
         for ratio in {**recorded, **measured}
     ]
 
 
-FILE = Path(__file__).parent / "smoke_recorded.json"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recorded:
-    """Ratios by benchmark, and where they come from."""
+class RecordedRatios:
+    """Ratios by benchmark and name, and the provenance of each benchmark's ratios."""
 
     ratios: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, file: Path = FILE) -> Self:
-        """Empty where nothing was recorded. Raises Untold for a ratio that nothing could fall below."""
+    def read(cls, file: Path = RECORDED_FILE) -> Self:
+        """Read the file; return no ratios if it does not exist. Raise InvalidResult if a ratio is not positive."""
         if not file.exists():
             return cls()
-        told = json.loads(file.read_text(encoding="utf-8"))
-        for benchmark, ratios in told["ratios"].items():
-            _check(benchmark, ratios)
-        return cls(**told)
+        recorded = json.loads(file.read_text(encoding="utf-8"))
+        for benchmark, ratios in recorded["ratios"].items():
+            _validate(benchmark, ratios)
+        return cls(**recorded)
 
-    def write(self, file: Path = FILE) -> None:
-        """The file that `read` reads."""
-        told = {"ratios": self.ratios, "provenance": self.provenance}
-        file.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    def write(self, file: Path = RECORDED_FILE) -> None:
+        """Write the file that `read` reads."""
+        recorded = {"ratios": self.ratios, "provenance": self.provenance}
+        file.write_text(json.dumps(recorded, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
-    def with_runs(self, runs: Sequence[Outcome], provenance: Mapping[str, object]) -> Recorded:
-        """With the medians of several runs of one benchmark in place of what was recorded of it."""
+    def with_runs(self, runs: Sequence[BenchmarkResult], provenance: Mapping[str, object]) -> RecordedRatios:
+        """Return a copy in which the medians of the runs replace the recorded ratios of their benchmark.
+
+        Args:
+            runs: At least one run, all of the same benchmark.
+            provenance: Of the runs.
+
+        Raises:
+            InvalidResult: The runs have different ratios, or none, or a median is not positive.
+        """
         benchmark = runs[0].benchmark
         names = set(runs[0].ratios)
         if any(set(run.ratios) != names for run in runs):
-            raise Untold(f"{benchmark} did not tell the same ratios in every run")
+            raise InvalidResult(f"{benchmark} did not have the same ratios in every run")
         ratios = {name: round(median(run.ratios[name] for run in runs), 3) for name in sorted(names)}
-        _check(benchmark, ratios)
-        return Recorded(
+        _validate(benchmark, ratios)
+        return RecordedRatios(
             ratios={**self.ratios, benchmark: ratios},
             provenance={**self.provenance, benchmark: provenance},
         )
 
 
-def _check(benchmark: str, ratios: Mapping[str, float]) -> None:
+def _validate(benchmark: str, ratios: Mapping[str, float]) -> None:
     if not ratios:
-        raise Untold(f"{benchmark} has no ratios")
+        raise InvalidResult(f"{benchmark} has no ratios")
     for name, value in ratios.items():
-        if not is_figure(value):
-            raise Untold(f"the ratio {name} of {benchmark} is {value}: nothing could fall below half of it")
+        if not is_positive_number(value):
+            raise InvalidResult(f"the ratio {name} of {benchmark} is {value}: nothing could fall below half of it")

@@ -1,13 +1,12 @@
-"""`make bench-sync`: whole syncs from a shop into PostgreSQL, first and again, and beside them those of others.
+"""`make bench-sync`: whole syncs from a shop into PostgreSQL, first loads and re-syncs, beside other programs.
 
-For each shop and size the store learns its answers in a round that is not counted. Then every round starts fresh
-services on an empty database for each way of reading the shop, and measures a first load, a re-sync with nothing
+For each shop and size the store fills its cache in a round that is not measured. Then every round starts new
+services on an empty database for each of our read strategies, and measures a first load, a re-sync with nothing
 changed and one with 1 % of the products changed. In the same rounds peers load the same shop into empty databases
-of the same PostgreSQL: dlt, as it comes and tuned, and a miniature of the old design. Figures are medians of the
-rounds; beyond 20,000 items peers have one. At last all load a WooCommerce store that takes 200 ms for each answer.
-
-
-A WooCommerce store that takes long for each answer: there the number of calls decides, not the work."""
+of the same PostgreSQL: dlt, as it comes and tuned, and a miniature of the legacy services ("old design"). Figures
+are medians of the rounds; beyond 20,000 items peers run in one round only. At last all load a slow store:
+WooCommerce that takes 200 ms for each answer, where the number of calls decides, not the work.
+"""
 
 from __future__ import annotations
 
@@ -19,76 +18,129 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.common import report
-from bench.common.report import show_targets
-from bench.common.stack import running_store, workplace
-from bench.common.store import KINDS, families_of, shop_of
-from bench.peers.process import Peer
-from bench.sync.comparison import WAYS, Compared, Plan, compared, dlt, old_design, peers_of
-from bench.sync.report import ratios, show, targets
+from bench.common.report import print_result, print_targets
+from bench.common.stack import temporary_directory
+from bench.common.store import KINDS, running_store, shop_spec, variable_products_spec
+from bench.peers.process import Peer, dlt, legacy, peers_of
+from bench.sync.comparison import READ_STRATEGIES, Comparison, Plan, compare
+from bench.sync.report import print_comparison, ratios, targets
 
 LARGE_KINDS: Final = KINDS[:2]
-"""Those of which peers read a large shop, too."""
-MANY: Final = 20_000
-"""Items; peers take minutes for more."""
+"""The kinds of which peers load a large shop, too."""
+# Beyond this size peers take minutes.
+MAX_ITEMS_FOR_ALL_PEER_ROUNDS: Final = 20_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """What the command line says."""
+class Options:
+    """What the command line selects."""
 
     sizes: Mapping[str, Sequence[int]]
     """By kind of shop."""
     rounds: int
     peers: bool
-    again: bool
+    resync: bool
     smoke: bool
 
 
-async def _wholes(asked: Asked) -> dict[str, dict[int, Compared]]:
-    """By kind and size."""
-    found: dict[str, dict[int, Compared]] = {kind: {} for kind in asked.sizes}
-    for kind, sizes in asked.sizes.items():
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SlowStore:
+    """A WooCommerce store that takes long for each answer."""
+
+    products: int = 200
+    """Each with 10 variations."""
+    latency_ms: int = 200
+    rounds: int = 3
+    smoke: bool = False
+    """Only the peers that the ratios need; the store computes its few answers without a warm-up."""
+    with_legacy: bool = False
+    """Whether the legacy services load it, too, with one call for each variation."""
+
+
+async def _compare_all(options: Options) -> dict[str, dict[int, Comparison]]:
+    """Return the comparisons by kind and size."""
+    found: dict[str, dict[int, Comparison]] = {kind: {} for kind in options.sizes}
+    for kind, sizes in options.sizes.items():
         for size in sizes:
-            found[kind][size] = one = await _whole(kind, size, asked)
-            show(f"{kind}, {one.items:,} items", one)
+            found[kind][size] = one = await _compare_one(kind, size, options)
+            print_comparison(f"{kind}, {one.items:,} items", one)
     return found
 
 
-async def _whole(kind: str, size: int, asked: Asked) -> Compared:
+async def _compare_one(kind: str, size: int, options: Options) -> Comparison:
+    small = size <= MAX_ITEMS_FOR_ALL_PEER_ROUNDS
     plan = Plan(
-        ways=tuple(way for way in WAYS if way.kind == kind),
-        peers=peers_of(kind, pauses=size <= MANY, smoke=asked.smoke) if asked.peers else (),
-        rounds=asked.rounds,
-        peer_rounds=asked.rounds if size <= MANY else 1,
-        again=asked.again,
+        strategies=tuple(strategy for strategy in READ_STRATEGIES if strategy.kind == kind),
+        peers=peers_of(kind, pauses=small, smoke=options.smoke) if options.peers else (),
+        rounds=options.rounds,
+        peer_rounds=options.rounds if small else 1,
+        resync=options.resync,
     )
-    with workplace("sync") as place:
-        async with running_store(place / "store", shop_of(kind, size), remember=True) as store:
-            return await compared(place, store, plan)
+    with temporary_directory("sync") as directory:
+        async with running_store(directory / "store", [shop_spec(kind, size)], generations=2) as store:
+            return await compare(directory, store, plan)
+
+
+async def _compare_slow_stores(slow_store: SlowStore) -> dict[str, Comparison]:
+    """Return first loads by us with default settings and by peers, by kind of store."""
+    found = {}
+    for strategy in READ_STRATEGIES:
+        if strategy.kind == "shopify":
+            continue
+        plan = Plan(
+            strategies=(strategy,),
+            peers=_slow_store_peers(strategy.kind, slow_store),
+            rounds=slow_store.rounds,
+            peer_rounds=slow_store.rounds,
+            resync=False,
+            warm_up=not slow_store.smoke,
+            latency_ms=slow_store.latency_ms,
+        )
+        with temporary_directory("slow-store") as directory:
+            found[strategy.kind] = await _compare_slow_store(directory, strategy.kind, slow_store, plan)
+    return found
+
+
+async def _compare_slow_store(directory: Path, kind: str, slow_store: SlowStore, plan: Plan) -> Comparison:
+    shop = variable_products_spec(kind, slow_store.products, 10)
+    async with running_store(directory / "store", [shop]) as store:
+        return await compare(directory, store, plan)
+
+
+def _slow_store_peers(kind: str, slow_store: SlowStore) -> tuple[Peer, ...]:
+    """Return the peers; the slow ones for one kind only, since all stores are the same for them."""
+    if kind != "woocommerce-10.3":
+        return (dlt("tuned"),)
+    default = () if slow_store.smoke else (dlt("default"),)
+    old = (legacy(variations="one by one"),) if slow_store.with_legacy else ()
+    return (dlt("tuned"), *default, *old)
 
 
 async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """SIGTERM stops it as Ctrl-C does: with all processes that it has started."""
-    working = asyncio.ensure_future(work)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.cancel)
-    await working
+    """Run `work`; SIGTERM cancels it as Ctrl-C does, so that all its processes are stopped."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await task
 
 
-async def _all(asked: Asked, distance: Distance | None) -> None:
-    wholes = await _wholes(asked)
-    far = await distant(distance) if distance else {}
-    for kind, one in far.items():
-        show(f"{kind}, {one.items:,} items, each answer {distance.ms if distance else 0} ms late", one)
-    found = targets(wholes, far)
-    show_targets(found)
-    report.result(
+async def _run(options: Options, slow_store: SlowStore | None) -> None:
+    comparisons = await _compare_all(options)
+    slow: dict[str, Comparison] = {}
+    if slow_store is not None:
+        slow = await _compare_slow_stores(slow_store)
+        for kind, one in slow.items():
+            print_comparison(f"{kind}, {one.items:,} items, {slow_store.latency_ms} ms for each answer", one)
+    found = targets(comparisons, slow)
+    print_targets(found)
+    print_result(
         "sync",
         {
-            "targets": [target.told() for target in found],
-            "ratios": ratios(wholes, far),
-            "syncs": {kind: {size: asdict(one) for size, one in sizes.items()} for kind, sizes in wholes.items()},
-            "distant": {kind: asdict(one) for kind, one in far.items()},
+            "targets": [target.to_json() for target in found],
+            "ratios": ratios(comparisons, slow),
+            "syncs": {
+                kind: {size: asdict(one) for size, one in sizes.items()} for kind, sizes in comparisons.items()
+            },
+            "distant": {kind: asdict(one) for kind, one in slow.items()},
         },
     )
 
@@ -100,8 +152,7 @@ def _sizes(kinds: Sequence[str] | None, items: Sequence[int] | None, *, smoke: b
     return {kind: (10_000, 100_000) if kind in LARGE_KINDS else (10_000,) for kind in kinds}
 
 
-def main() -> None:
-    """Prints a table for each shop and size, and the targets."""
+def _parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.sync", description=__doc__)
     parser.add_argument("--shop", action="append", choices=KINDS, help="[default: all]")
     parser.add_argument(
@@ -112,74 +163,34 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-peers", action="store_true", help="ours alone")
-    parser.add_argument("--latency", choices=("too", "only", "not"), default="too", help="the distant store")
     parser.add_argument(
-        "--with-old", action="store_true", help="the old design there, too: 8 minutes a repetition"
+        "--slow-store", choices=("too", "only", "not"), default="too", help="the store with 200 ms for each answer"
     )
-    parser.add_argument("--smoke", action="store_true", help="first loads of 1,500 items, once; a nearer store")
-    given = parser.parse_args()
-    smoke = given.smoke
-    asked = Asked(
-        sizes={} if given.latency == "only" else _sizes(given.shop, given.items, smoke=smoke),
-        rounds=1 if smoke else given.rounds,
-        peers=not given.no_peers,
-        again=not smoke,
+    parser.add_argument(
+        "--with-legacy", action="store_true", help="the legacy services there, too: 8 minutes a repetition"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="first loads of 1,500 items, once; a faster slow store"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print a table for each shop and size, the targets and the RESULT line."""
+    args = _parse_args()
+    smoke = args.smoke
+    options = Options(
+        sizes={} if args.slow_store == "only" else _sizes(args.shop, args.items, smoke=smoke),
+        rounds=1 if smoke else args.rounds,
+        peers=not args.no_peers,
+        resync=not smoke,
         smoke=smoke,
     )
-    distance = Distance(rounds=asked.rounds, with_old=given.with_old)
+    slow_store = SlowStore(rounds=options.rounds, with_legacy=args.with_legacy)
     if smoke:
-        distance = Distance(products=50, ms=100, rounds=1, smoke=True)
-    asyncio.run(_until_stopped(_all(asked, None if given.latency == "not" else distance)))
+        slow_store = SlowStore(products=50, latency_ms=100, rounds=1, smoke=True)
+    asyncio.run(_until_stopped(_run(options, None if args.slow_store == "not" else slow_store)))
 
 
 if __name__ == "__main__":
     main()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Distance:
-    """How far away which store is."""
-
-    products: int = 200
-    """Each with 10 variations."""
-    ms: int = 200
-    rounds: int = 3
-    smoke: bool = False
-    """Only the peers that the ratios need; the store works its few answers out."""
-    with_old: bool = False
-    """The same of the old design, which asks for each variation by itself."""
-
-
-async def distant(distance: Distance) -> dict[str, Compared]:
-    """First loads by us, as it is delivered, and by peers, by kind of store; dlt tuned has four connections."""
-    found = {}
-    for way in WAYS:
-        if way.kind == "shopify":
-            continue
-        plan = Plan(
-            ways=(way,),
-            peers=_peers(way.kind, distance),
-            rounds=distance.rounds,
-            peer_rounds=distance.rounds,
-            again=False,
-            taught=not distance.smoke,
-            delay_ms=distance.ms,
-        )
-        with workplace("distant") as place:
-            found[way.kind] = await _loaded(place, way.kind, distance, plan)
-    return found
-
-
-async def _loaded(place: Path, kind: str, distance: Distance, plan: Plan) -> Compared:
-    shop = families_of(kind, distance.products, 10)
-    async with running_store(place / "store", shop, remember=True) as store:
-        return await compared(place, store, plan)
-
-
-def _peers(kind: str, distance: Distance) -> tuple[Peer, ...]:
-    """The slow ones once, since all stores are the same for them."""
-    if kind != "woocommerce-10.3":
-        return (dlt("tuned"),)
-    default = () if distance.smoke else (dlt("default"),)
-    old = (old_design(variations="one by one"),) if distance.with_old else ()
-    return (dlt("tuned"), *default, *old)

@@ -1,6 +1,4 @@
-"""Syncs of one shop by all its ways, and its loads by peers, taking turns on one store.
-
-The ways in which we read shops, and who reads the same shops beside us."""
+"""Compares syncs of one shop by each of our read strategies with loads by peers, alternating on the same store."""
 
 from __future__ import annotations
 
@@ -11,35 +9,77 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from bench.common.measure import BenchFailed, Measured, Medians, measured_sync, middle
-from bench.common.stack import ROOT, Store, running_stack
-from bench.peers.clients import teach
+from bench.common.measure import BenchFailed, SyncMeasurement, SyncMedians, measure_sync
+from bench.common.stack import running_stack
+from bench.common.store import ServedShop, Store
+from bench.peers.clients import warm_up_cache
 from bench.peers.process import Peer, PeerRun, run_peer
 
-FIRST, AGAIN, CHANGED = STEPS = ("first load", "nothing changed", "1 % changed")
-Round = dict[str, Measured]
+FIRST_LOAD, NOTHING_CHANGED, FEW_CHANGED = STEPS = ("first load", "nothing changed", "1 % changed")
+Round = dict[str, SyncMeasurement]
 """By step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What is done with a shop."""
+class ReadStrategy:
+    """One way in which we read one kind of shop."""
 
-    ways: tuple[Way, ...]
+    name: str
+    """Its name in results."""
+    kind: str
+    """See `bench.common.store.KINDS`."""
+    sync_strategy: str
+    """The strategy that the sync reports."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of connector_svc that select it."""
+    calls_by_product: bool = False
+    """Whether each variable product takes a call."""
+
+    def matches(self, calls: int, shop: ServedShop) -> bool:
+        """Return whether a sync of the whole shop with this strategy takes about so many calls."""
+        return (calls > shop.products / 4) if self.calls_by_product else (calls < shop.products / 10 + 20)
+
+
+def _shopify(strategy: str) -> ReadStrategy:
+    return ReadStrategy(
+        name=f"shopify-{strategy}",
+        kind="shopify",
+        sync_strategy=strategy,
+        settings={"CONNECTOR_SHOPIFY_STRATEGY": strategy},
+    )
+
+
+READ_STRATEGIES: Final = (
+    _shopify("paging"),
+    _shopify("bulk"),
+    ReadStrategy(name="woocommerce-bulk", kind="woocommerce-10.3", sync_strategy="paging"),
+    ReadStrategy(name="woocommerce-dashboard", kind="woocommerce-8.2", sync_strategy="paging"),
+    ReadStrategy(
+        name="woocommerce-plain", kind="woocommerce-plain", sync_strategy="paging", calls_by_product=True
+    ),
+)
+"""WooCommerce with a bulk route for variations, with the route of its own dashboard only, and with neither."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What is measured with a shop."""
+
+    strategies: tuple[ReadStrategy, ...]
     peers: tuple[Peer, ...] = ()
     rounds: int = 3
     peer_rounds: int = 3
-    again: bool = True
-    """Whether each first load is followed by a re-sync with nothing and one with 1 % changed."""
-    taught: bool = True
-    """Whether the store learns its answers before; without that it is measured, too."""
-    delay_ms: int = 0
-    """Of each of the store's answers, once it has learnt them."""
+    resync: bool = True
+    """Whether each first load is followed by a re-sync with nothing changed and one with 1 % changed."""
+    warm_up: bool = True
+    """Whether the store's cache is filled before; without that the store is measured, too."""
+    latency_ms: int = 0
+    """Delay of each of the store's answers after the warm-up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeerMedians:
-    """Medians over repetitions, each figure for itself."""
+    """Medians over repetitions, each figure by itself."""
 
     repetitions: int
     items: int
@@ -50,192 +90,145 @@ class PeerMedians:
     peak_mb: float
     """The highest peak RSS of the peer's process."""
     largest_child_mb: float
-    """The same of the largest process that it started."""
+    """The highest peak RSS of its largest child process."""
+
+    @classmethod
+    def of(cls, runs: Sequence[PeerRun]) -> PeerMedians:
+        """Return the medians of at least one run."""
+        items = runs[0].items
+
+        def cpu(seconds: Sequence[float]) -> float:
+            return round(median(seconds) / items * 100_000, 2)
+
+        return cls(
+            repetitions=len(runs),
+            items=items,
+            seconds=round(median(one.report.seconds for one in runs), 2),
+            rows_per_second=round(median(one.rows_per_second for one in runs)),
+            cpu_per_100k={
+                "peer": cpu([one.report.cpu_seconds for one in runs]),
+                "postgresql": cpu([one.postgresql_cpu for one in runs]),
+                "store": cpu([one.store_cpu for one in runs]),
+            },
+            peak_mb=round(max(one.report.peak_mb for one in runs), 1),
+            largest_child_mb=round(max(one.report.largest_child_mb for one in runs), 1),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Compared:
-    """All that was measured with one shop."""
+class Comparison:
+    """All figures measured with one shop."""
 
     items: int
-    ours: dict[str, dict[str, Medians]]
-    """By way and step."""
+    ours: dict[str, dict[str, SyncMedians]]
+    """By read strategy and step."""
     seconds: dict[str, float]
-    """Of the first load, by way."""
+    """Of the first load, by read strategy."""
     peers: dict[str, PeerMedians]
 
 
-async def compared(place: Path, store: Store, plan: Plan) -> Compared:
-    """Teaches the store in a round that is not counted, then lets all take turns. Raises BenchFailed."""
-    if plan.taught:
-        await _teach(place, store, plan)
-    await store.delay(plan.delay_ms)
-    ours: dict[str, list[Round]] = {way.name: [] for way in plan.ways}
+async def compare(directory: Path, store: Store, plan: Plan) -> Comparison:
+    """Fill the store's cache in a round that is not measured, then alternate between our strategies and the peers.
+
+    Args:
+        directory: For the files of all runs.
+        store: Store with one shop.
+        plan: What to measure.
+
+    Raises:
+        BenchFailed: A sync or a peer did not do what it was measured for.
+    """
+    if plan.warm_up:
+        await _warm_up(directory, store, plan)
+    await store.set_latency(plan.latency_ms)
+    ours: dict[str, list[Round]] = {strategy.name: [] for strategy in plan.strategies}
     peers: dict[str, list[PeerRun]] = {peer.name: [] for peer in plan.peers}
     for number in range(plan.rounds):
-        for way in plan.ways:
-            beside = plan.peers if way == plan.ways[-1] and number < plan.peer_rounds else ()
-            async with _from_memory(store, plan):
-                done, loads = await _ours(
-                    place / f"{number}-{way.name}", store, way, plan, beside, dead=number == 0
+        for strategy in plan.strategies:
+            with_peers = strategy == plan.strategies[-1] and number < plan.peer_rounds
+            async with _only_cached_answers(store, plan):
+                steps, runs = await _run_round(
+                    directory / f"{number}-{strategy.name}",
+                    store,
+                    strategy,
+                    plan,
+                    plan.peers if with_peers else (),
+                    count_dead=number == 0,
                 )
-            ours[way.name].append(done)
-            for load in loads:
-                peers[load.name].append(load)
-    return Compared(
-        items=store.items,
+            ours[strategy.name].append(steps)
+            for run in runs:
+                peers[run.name].append(run)
+    return Comparison(
+        items=store.shop.items,
         ours={name: _medians(rounds) for name, rounds in ours.items()},
-        seconds={name: median(one[FIRST].seconds for one in rounds) for name, rounds in ours.items()},
-        peers={name: _peer_medians(loads) for name, loads in peers.items()},
+        seconds={name: median(one[FIRST_LOAD].seconds for one in rounds) for name, rounds in ours.items()},
+        peers={name: PeerMedians.of(runs) for name, runs in peers.items()},
     )
 
 
-async def _teach(place: Path, store: Store, plan: Plan) -> None:
-    for way in plan.ways:
-        await _ours(place / f"taught-{way.name}", store, way, plan, ())
+async def _warm_up(directory: Path, store: Store, plan: Plan) -> None:
+    for strategy in plan.strategies:
+        await _run_round(directory / f"warm-up-{strategy.name}", store, strategy, plan, ())
     if plan.peers:
-        await teach(store)
+        await warm_up_cache(store)
 
 
-async def _ours(
-    place: Path, store: Store, way: Way, plan: Plan, peers: Sequence[Peer], *, dead: bool = False
+async def _run_round(
+    directory: Path,
+    store: Store,
+    strategy: ReadStrategy,
+    plan: Plan,
+    peers: Sequence[Peer],
+    *,
+    count_dead: bool = False,
 ) -> tuple[Round, list[PeerRun]]:
-    """On fresh services and an empty database; the peers use the same PostgreSQL after that."""
-    done: Round = {}
-    dead = dead and plan.again
-    async with running_stack(place, store, connector_settings=way.settings) as stack:
-        await store.choose(0)
-        given = (await store.answers()).given
-        done[FIRST] = await measured_sync(stack, store, strategy=way.strategy, count_dead=dead)
-        _check_way(way, (await store.answers()).given - given, store)
-        if plan.again:
-            done[AGAIN] = await measured_sync(stack, store, strategy=way.strategy, count_dead=dead)
-            await store.choose(1)
-            done[CHANGED] = await measured_sync(stack, store, strategy=way.strategy, count_dead=dead)
-            await store.choose(0)
-        _check(done, store)
-        loads = [await run_peer(peer, place / peer.name, stack, store) for peer in peers]
-    return done, loads
+    """Run all steps in new services on an empty database, then the peers on the same PostgreSQL."""
+    steps: Round = {}
+    count_dead = count_dead and plan.resync
+    async with running_stack(directory, store, connector_settings=strategy.settings) as stack:
+
+        async def measure() -> SyncMeasurement:
+            return await measure_sync(stack, store, strategy=strategy.sync_strategy, count_dead=count_dead)
+
+        await store.set_generation(0)
+        calls = (await store.answer_counts()).total
+        steps[FIRST_LOAD] = await measure()
+        _check_calls(strategy, (await store.answer_counts()).total - calls, store.shop)
+        if plan.resync:
+            steps[NOTHING_CHANGED] = await measure()
+            await store.set_generation(1)
+            steps[FEW_CHANGED] = await measure()
+            await store.set_generation(0)
+        _check_changes(steps, store.shop)
+        runs = [await run_peer(peer, directory / peer.name, stack, store) for peer in peers]
+    return steps, runs
 
 
 @asynccontextmanager
-async def _from_memory(store: Store, plan: Plan) -> AsyncIterator[None]:
-    """Raises BenchFailed if a store that was taught had to work something out: then it was measured, too."""
-    before = (await store.answers()).worked_out
+async def _only_cached_answers(store: Store, plan: Plan) -> AsyncIterator[None]:
+    """Raise BenchFailed if the store had to compute an answer after its warm-up: then it was measured, too."""
+    before = (await store.answer_counts()).computed
     yield
-    worked_out = (await store.answers()).worked_out - before
-    if worked_out and plan.taught:
-        raise BenchFailed(f"the store had to work out {worked_out} answers that nobody had asked for before")
+    computed = (await store.answer_counts()).computed - before
+    if computed and plan.warm_up:
+        raise BenchFailed(f"the store computed {computed} answers that were not requested during the warm-up")
 
 
-def _check_way(way: Way, calls: int, store: Store) -> None:
-    if not way.is_taken(calls, store):
-        raise BenchFailed(f"{calls:,} calls for {store.products:,} products are not those of {way.name}")
+def _check_calls(strategy: ReadStrategy, calls: int, shop: ServedShop) -> None:
+    if not strategy.matches(calls, shop):
+        raise BenchFailed(f"{calls:,} calls for {shop.products:,} products do not match {strategy.name}")
 
 
-def _check(done: Round, store: Store) -> None:
-    """Each sync did what its name says, or its figures mean nothing."""
-    wanted = {FIRST: (store.items, 0), AGAIN: (0, 0), CHANGED: (0, store.products // 100)}
-    for step, measured in done.items():
-        if (measured.created, measured.updated) != wanted[step]:
+def _check_changes(steps: Round, shop: ServedShop) -> None:
+    """Raise BenchFailed unless each sync created and updated what its step requires."""
+    expected = {FIRST_LOAD: (shop.items, 0), NOTHING_CHANGED: (0, 0), FEW_CHANGED: (0, shop.products // 100)}
+    for step, measured in steps.items():
+        if (measured.created, measured.updated) != expected[step]:
             raise BenchFailed(
                 f"{step}: {measured.created:,} items were created and {measured.updated:,} updated, "
-                f"not {wanted[step][0]:,} and {wanted[step][1]:,}"
+                f"not {expected[step][0]:,} and {expected[step][1]:,}"
             )
 
 
-def _medians(rounds: Sequence[Round]) -> dict[str, Medians]:
-    return {step: middle([one[step] for one in rounds]) for step in rounds[0]}
-
-
-def _peer_medians(loads: Sequence[PeerRun]) -> PeerMedians:
-    """Of at least one load."""
-    items = loads[0].items
-
-    def cpu(seconds: Sequence[float]) -> float:
-        return round(median(seconds) / items * 100_000, 2)
-
-    return PeerMedians(
-        repetitions=len(loads),
-        items=items,
-        seconds=round(median(one.told.seconds for one in loads), 2),
-        rows_per_second=round(median(one.rows_per_second for one in loads)),
-        cpu_per_100k={
-            "peer": cpu([one.told.cpu_seconds for one in loads]),
-            "postgresql": cpu([one.postgresql_cpu for one in loads]),
-            "store": cpu([one.store_cpu for one in loads]),
-        },
-        peak_mb=round(max(one.told.peak_mb for one in loads), 1),
-        largest_child_mb=round(max(one.told.largest_child_mb for one in loads), 1),
-    )
-
-
-_DLT_COUNTS: Final = """
-    SELECT (SELECT count(*) FROM woo.variations) + (SELECT count(*) FROM woo.products WHERE type <> 'variable')"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Way:
-    """One way to read one kind of shop."""
-
-    name: str
-    kind: str
-    """See `bench.common.store`."""
-    strategy: str
-    """What the stream's header calls it."""
-    settings: Mapping[str, str] = field(default_factory=dict)
-    """Of the connector, so that it takes this way."""
-    calls_by_product: bool = False
-    """Whether each variable product takes a call."""
-
-    def is_taken(self, calls: int, store: Store) -> bool:
-        """Whether so many calls for the whole store are those of this way."""
-        return (calls > store.products / 4) if self.calls_by_product else (calls < store.products / 10 + 20)
-
-
-def _shopify(strategy: str) -> Way:
-    return Way(
-        name=f"shopify-{strategy}",
-        kind="shopify",
-        strategy=strategy,
-        settings={"CONNECTOR_SHOPIFY_STRATEGY": strategy},
-    )
-
-
-WAYS: Final = (
-    _shopify("paging"),
-    _shopify("bulk"),
-    Way(name="woocommerce-bulk", kind="woocommerce-10.3", strategy="paging"),
-    Way(name="woocommerce-dashboard", kind="woocommerce-8.2", strategy="paging"),
-    Way(name="woocommerce-plain", kind="woocommerce-plain", strategy="paging", calls_by_product=True),
-)
-"""WooCommerce with a bulk route for variations, with the one that is for its own dashboard, and with none."""
-
-
-def dlt(tuning: str) -> Peer:
-    """`default` or `tuned`."""
-    return Peer(
-        name=f"dlt {tuning}",
-        module="bench.peers.dlt_woocommerce",
-        counts=_DLT_COUNTS,
-        python=str(ROOT / ".venv-bench" / "bin" / "python"),
-        options={"tuning": tuning},
-    )
-
-
-def old_design(name: str = "old design", *, pause: float = 0.0, variations: str = "together") -> Peer:
-    """`pause` is in seconds after each page; `variations` are read "together" or "one by one"."""
-    return Peer(
-        name=name,
-        module="bench.peers.legacy",
-        counts="SELECT count(*) FROM item",
-        options={"pause": str(pause), "variations": variations},
-    )
-
-
-def peers_of(kind: str, *, pauses: bool, smoke: bool) -> tuple[Peer, ...]:
-    """Who reads shops of this kind beside us. For them all WooCommerce stores are the same."""
-    old = (old_design(), *([old_design("old design with pauses", pause=0.5)] if pauses else []))
-    if smoke:
-        return {"shopify": old[:1], "woocommerce-10.3": (dlt("tuned"), *old[:1])}.get(kind, ())
-    return {"shopify": old, "woocommerce-10.3": (dlt("default"), dlt("tuned"), *old)}.get(kind, ())
+def _medians(rounds: Sequence[Round]) -> dict[str, SyncMedians]:
+    return {step: SyncMedians.of([one[step] for one in rounds]) for step in rounds[0]}

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.common import machine
 from bench.common.measure import BenchFailed
-from bench.common.stack import ROOT
+from bench.common.results import ROOT
 from demo.processes import ProcessGroup
 
 _PATIENCE = 120.0
@@ -44,9 +44,9 @@ class Seen:
 class Crowd:
     """Watchers of one sync, all in one process, each with its first snapshot."""
 
-    def __init__(self, count: int, family: ProcessGroup, answers: Path) -> None:
+    def __init__(self, count: int, processes: ProcessGroup, answers: Path) -> None:
         self._count = count
-        self._family = family
+        self._family = processes
         self._answers = answers
 
     def cpu_seconds(self) -> float:
@@ -71,16 +71,16 @@ async def watching(
     """`count` watchers, attached. Those that are `yielding` take only the CPU that nobody else wants."""
     answers = place / "watchers.json"
     arguments = ["--address", address, "--sync", sync_id, "--count", str(count)]
-    async with ProcessGroup(directory=ROOT, logs=place) as family:
+    async with ProcessGroup(directory=ROOT, logs=place) as processes:
         nice = ["--nice", "19"] if yielding else []
-        await family.start("watchers", "-m", "bench.watchers.client", *arguments, *nice, stdout=answers)
-        attached = (await _line(family, answers, 0))["attached"]
+        await processes.start("watchers", "-m", "bench.watchers.client", *arguments, *nice, stdout=answers)
+        attached = (await _line(processes, answers, 0))["attached"]
         if attached != count:
             raise BenchFailed(f"{attached} of {count} watchers could attach")
-        yield Crowd(count, family, answers)
+        yield Crowd(count, processes, answers)
 
 
-async def _line(family: ProcessGroup, file: Path, number: int) -> dict[str, Any]:
+async def _line(processes: ProcessGroup, file: Path, number: int) -> dict[str, Any]:
     async def told() -> dict[str, Any]:
         while True:
             text = await asyncio.to_thread(file.read_text, encoding="utf-8")
@@ -91,4 +91,4 @@ async def _line(family: ProcessGroup, file: Path, number: int) -> dict[str, Any]
             await asyncio.sleep(0.05)
 
     async with asyncio.timeout(_PATIENCE):
-        return await family.supervise(told())
+        return await processes.supervise(told())

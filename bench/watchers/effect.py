@@ -12,10 +12,9 @@ from uuid import uuid4
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
 
 from bench.common.cluster import Replica, running_cluster
-from bench.common.machine import forget, settle
+from bench.common.machine import remove_files, settle
 from bench.common.measure import BenchFailed
-from bench.common.stack import Store
-from bench.common.store import ServedShop
+from bench.common.store import ServedShop, Store
 from bench.watchers.crowd import Crowd, watching
 from bench.watchers.running import started
 
@@ -40,7 +39,7 @@ async def watched_sync(
     It waits behind the sync of a slow shop, by the bound of running syncs per platform, until all watchers are
     there.
     """
-    shop = ServedShop(name=store.name, base_url=store.base_url, credentials=store.credentials, items=store.items)
+    shop = store.shop
     settings = {"CATALOG_MAX_RUNNING_PER_PLATFORM": "1"}
     async with AsyncExitStack() as stack:
         shops = (shop, blocker)
@@ -59,11 +58,11 @@ async def watched_sync(
         await asyncio.to_thread(settle)
         before = {**cluster.cpu(), "watchers": sum(crowd.cpu_seconds() for crowd in crowds)}
         await replica.client.cancel_sync(first.sync_id)
-        sync = await cluster.family.supervise(_ended(replica, waiting.sync_id))
+        sync = await cluster.processes.supervise(_ended(replica, waiting.sync_id))
         _check(shop, sync)
         snapshots = await _snapshots(crowds)
         after = {**cluster.cpu(), "watchers": sum(crowd.cpu_seconds() for crowd in crowds)}
-    forget(place)
+    remove_files(place)
     return Watched(
         seconds=(sync.end_time.ToNanoseconds() - sync.start_time.ToNanoseconds()) / 1e9,
         cpu={name: round(after[name] - before[name], 2) for name in after},

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from catalogsync_cli.shop import ShopName
 
-from bench.common.stack import READY_PATIENCE, ROOT
-from bench.common.store import ServedShop
+from bench.common.results import ROOT
+from bench.common.store import READY_TIMEOUT_SECONDS, ServedShop
 from demo.processes import ProcessGroup
 from demo.stack import read_first_line
 
@@ -25,15 +25,16 @@ async def paced_shops(
     arguments = ["--listen", "127.0.0.1:0", "--tls-dir", str(tls), "--no-throttle"]
     arguments += ["--latency-ms", str(latency_ms)]
     words = [word for shop in shops for word in ("--shop", shop)]
-    async with ProcessGroup(directory=ROOT, logs=place) as family:
-        await family.start("paced", "-m", "devstore", *arguments, *words, stdout=answer)
-        async with asyncio.timeout(READY_PATIENCE):
-            told = json.loads(await family.supervise(read_first_line(answer)))
+    async with ProcessGroup(directory=ROOT, logs=place) as processes:
+        await processes.start("paced", "-m", "devstore", *arguments, *words, stdout=answer)
+        async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+            told = json.loads(await processes.supervise(read_first_line(answer)))
         yield tuple(
             ServedShop(
                 name=ShopName.parse(name),
                 base_url=shop["base_url"],
                 credentials=shop["credentials"],
+                products=shop["listed_products"],
                 items=shop["items"],
             )
             for name, shop in told["shops"].items()

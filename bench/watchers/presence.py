@@ -36,7 +36,7 @@ async def present(place: Path, shop: ServedShop, *, ca_file: str, watchers: int,
         async with watching(place, replica.address, sync.sync_id, watchers) as crowd:
             cpu = machine.cpu_seconds(replica.catalog_pid)
             attached = machine.private_mb(replica.catalog_pid)
-            await cluster.family.supervise(asyncio.sleep(seconds))
+            await cluster.processes.supervise(asyncio.sleep(seconds))
             cpu = machine.cpu_seconds(replica.catalog_pid) - cpu
             after = max(attached, machine.private_mb(replica.catalog_pid))
             await replica.client.cancel_sync(sync.sync_id)

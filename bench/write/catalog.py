@@ -1,4 +1,4 @@
-"""The catalog that every writer stores: the devstore's, as rows, and later generations of it."""
+"""The catalog that every writer stores: the devstore's products as database rows, and later generations of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from bench.common.store import shop_of
+from bench.common.store import shop_spec
 from bench.common.store_server import SEED
 from catalog_svc.domain.records import ItemRecord, ProductRecord
 from devstore.catalog.catalog import Catalog
@@ -20,7 +20,7 @@ from devstore.options import parse_shop
 from devstore.spec import ShopSpec
 
 _CURRENCY: Final = "EUR"
-_LATER: Final = timedelta(days=1)
+_UPDATED_LATER: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,15 @@ class FullProduct:
 Batch: TypeAlias = Sequence[FullProduct]
 
 
-def generated(items: int) -> list[FullProduct]:
-    """About so many items, 1 to 12 per product, in the order of their ids; always the same."""
-    # The difficult products are for tests; here they would be noise.
-    spec = replace(parse_shop(shop_of("shopify", items), seed=SEED), specials=False)
-    return [_full(spec, product) for product in Catalog(spec).products()]
+def generate(items: int) -> list[FullProduct]:
+    """Return about `items` items, 1 to 12 per product, in the order of their ids; always the same ones."""
+    # Products with unusual data are for tests; here they would be noise.
+    spec = replace(parse_shop(shop_spec("shopify", items), seed=SEED), specials=False)
+    return [_full_product(spec, product) for product in Catalog(spec).products()]
 
 
-def beginning(products: Sequence[FullProduct], items: int) -> list[FullProduct]:
-    """The first whole products, until there are that many items."""
+def first_products(products: Sequence[FullProduct], items: int) -> list[FullProduct]:
+    """Return the first products, until they have that many items."""
     taken: list[FullProduct] = []
     for product in products:
         if item_count(taken) >= items:
@@ -51,32 +51,32 @@ def beginning(products: Sequence[FullProduct], items: int) -> list[FullProduct]:
     return taken
 
 
-def revised(products: Sequence[FullProduct], numbers: Iterable[int]) -> list[FullProduct]:
-    """The next generation: of those products every item has another price and stock."""
+def revise(products: Sequence[FullProduct], numbers: Iterable[int]) -> list[FullProduct]:
+    """Return the next generation: every item of the products with these numbers has another price and stock."""
     chosen = frozenset(numbers)
-    return [_revised(product) if number in chosen else product for number, product in enumerate(products)]
+    return [_revise(product) if number in chosen else product for number, product in enumerate(products)]
 
 
 def batches(products: Sequence[FullProduct], items: int) -> Iterator[Batch]:
-    """Whole products until a batch has that many items, as the engine gathers them."""
+    """Yield batches as the sync engine builds them: whole products, until a batch has that many items."""
     batch: list[FullProduct] = []
-    waiting = 0
+    batch_count = 0
     for product in products:
         batch.append(product)
-        waiting += len(product.items)
-        if waiting >= items:
+        batch_count += len(product.items)
+        if batch_count >= items:
             yield batch
-            batch, waiting = [], 0
+            batch, batch_count = [], 0
     if batch:
         yield batch
 
 
 def item_count(products: Sequence[FullProduct]) -> int:
-    """Of all of them."""
+    """Return the number of items of all products."""
     return sum(len(product.items) for product in products)
 
 
-def _full(spec: ShopSpec, product: Product) -> FullProduct:
+def _full_product(spec: ShopSpec, product: Product) -> FullProduct:
     images = {image.id: _image(spec, image) for image in product.images}
     fallback = str(next(iter(images.values()))["url"]) if images else ""
     items = []
@@ -100,7 +100,7 @@ def _full(spec: ShopSpec, product: Product) -> FullProduct:
         source_updated_at=product.updated,
         item_count=len(items),
     )
-    return _hashed(record, items)
+    return _with_hash(record, items)
 
 
 def _item(variant: Variant, position: int, image_url: str) -> ItemRecord:
@@ -131,22 +131,22 @@ def _image(spec: ShopSpec, image: Image) -> dict[str, object]:
     return {"id": str(image.id), "url": url, "alt_text": image.alt, "width": 64, "height": 64}
 
 
-def _revised(product: FullProduct) -> FullProduct:
+def _revise(product: FullProduct) -> FullProduct:
     changed = product.record.source_updated_at
-    record = product.record._replace(source_updated_at=changed + _LATER if changed else None)
-    return _hashed(record, [_dearer(item) for item in product.items])
+    record = product.record._replace(source_updated_at=changed + _UPDATED_LATER if changed else None)
+    return _with_hash(record, [_raise_price(item) for item in product.items])
 
 
-def _dearer(item: ItemRecord) -> ItemRecord:
+def _raise_price(item: ItemRecord) -> ItemRecord:
     return item._replace(
         price=str(Decimal(item.price or "0") + 1),
         stock_quantity=(item.stock_quantity or 0) + 1,
         available=True,
-        source_updated_at=item.source_updated_at + _LATER if item.source_updated_at else None,
+        source_updated_at=item.source_updated_at + _UPDATED_LATER if item.source_updated_at else None,
     )
 
 
-def _hashed(record: ProductRecord, items: list[ItemRecord]) -> FullProduct:
+def _with_hash(record: ProductRecord, items: list[ItemRecord]) -> FullProduct:
     content = repr((record._replace(content_hash=b""), items)).encode()
     return FullProduct(record._replace(content_hash=hashlib.blake2b(content, digest_size=16).digest()), items)
 

@@ -1,12 +1,4 @@
-"""Ours: the whole transaction of a batch, with fence, comparison, seen ids, checkpoint and progress.
-
-The usual bulk upsert with SQLAlchemy: INSERT of many rows at once, ON CONFLICT DO UPDATE.
-
-The old design: for each row the ORM reads, then adds or changes an object; each item is a transaction.
-
-The limit: COPY of the rows straight into the two tables. It can neither update nor pass row-level security.
-
-Records as the values of their rows' columns."""
+"""The writers: the batch writer of catalog_svc, an ORM, multi-row upserts, and raw COPY as the limit."""
 
 from __future__ import annotations
 
@@ -23,13 +15,13 @@ import asyncpg
 from sqlalchemy import Table, func
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 from bench.common.measure import BenchFailed
 from bench.write.catalog import Batch, FullProduct
 from bench.write.database import Database
-from bench.write.measure import Prepare, Store
+from bench.write.measure import Prepare, WriteBatch
 from catalog_svc.domain.records import IncomingProduct, ItemRecord, ProductRecord
 from catalog_svc.domain.shop import ShopKey, ShopProfile
 from catalog_svc.domain.source import SourceBatch, SourceHeader
@@ -43,7 +35,7 @@ from catalog_svc.storage.scope import ShopScope
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
 
-_TTL: Final = timedelta(seconds=15)
+_LEASE_TTL: Final = timedelta(seconds=15)
 _SHOP: Final = ShopKey("shopify", "bench.myshopify.com")
 _HEADER: Final = SourceHeader(
     profile=ShopProfile(currency_code="EUR", platform_shop_id="1", display_name="Bench"),
@@ -53,40 +45,48 @@ _HEADER: Final = SourceHeader(
     estimated_product_count=None,
     estimated_item_count=None,
 )
+# asyncpg's limit for one statement.
+_MAX_PARAMETERS: Final = 32_767
+_DECIMAL_COLUMNS = ("price", "compare_at_price", "weight")
+_JSON_COLUMNS = ("options", "images")
 
 
 @asynccontextmanager
-async def batch_store(database: Database) -> AsyncIterator[Prepare]:
-    """One full sync: taken up before the first batch, ended and tidied up after the last, none of it timed."""
+async def batch_writer(database: Database) -> AsyncIterator[Prepare]:
+    """Write with `BatchStore.apply`: a batch's whole transaction with fence, comparison, seen ids and progress.
+
+    All batches belong to one full sync. It is claimed before the first batch, and ended and finalized after the
+    last; neither is timed.
+    """
     engine = open_engine(database.url)
     try:
         data = storage.Database(engine)
-        leases = LeaseStore(data, owner=uuid4(), ttl=_TTL)
+        leases = LeaseStore(data, owner=uuid4(), ttl=_LEASE_TTL)
         await SyncCommandStore(data).start(StartSyncCommand(shop=_SHOP, mode=SyncMode.FULL, overlap=timedelta(0)))
         claims = await leases.claim()
         if not claims:
-            raise BenchFailed("nobody can take up the sync that was ordered")
+            raise BenchFailed("the sync that was started cannot be claimed")
         (claimed,) = claims
         await leases.begin(claimed.lease, _HEADER)
-        run = _Run(claimed, BatchStore(data, ttl=_TTL))
-        yield run.prepared
-        await leases.end(run.lease, SyncState.SUCCEEDED)
-        await SweepStore(data, ttl=_TTL).finalize(run.lease)
+        sync = _BatchWriterSync(claimed, BatchStore(data, ttl=_LEASE_TTL))
+        yield sync.prepare
+        await leases.end(sync.lease, SyncState.SUCCEEDED)
+        await SweepStore(data, ttl=_LEASE_TTL).finalize(sync.lease)
     finally:
         await engine.dispose()
 
 
-class _Run:
+class _BatchWriterSync:
     def __init__(self, claimed: ClaimedSync, store: BatchStore) -> None:
         self.lease = claimed.lease
         self._shop = claimed.sync.shop
         self._store = store
 
-    def prepared(self, batch: Batch) -> Store:
+    def prepare(self, batch: Batch) -> WriteBatch:
         source = SourceBatch(
             products=tuple(map(_incoming, batch)),
             issues=(),
-            # About as long as a real one.
+            # About as long as a real checkpoint.
             checkpoint=batch[-1].record.product_id.zfill(100).encode(),
         )
         return partial(self._apply, source)
@@ -101,43 +101,42 @@ def _incoming(product: FullProduct) -> IncomingProduct:
         content_hash=product.record.content_hash,
         item_count=len(product.items),
         variants_complete=True,
-        unpack=partial(_unpacked, product),
+        unpack=partial(_unpack, product),
     )
 
 
-def _unpacked(product: FullProduct) -> tuple[ProductRecord, list[ItemRecord]]:
+def _unpack(product: FullProduct) -> tuple[ProductRecord, list[ItemRecord]]:
     return product.record, product.items
-
-
-_MOST_PARAMETERS: Final = 32_767
-"""Of one statement, by asyncpg."""
 
 
 @asynccontextmanager
 async def multi_row(database: Database) -> AsyncIterator[Prepare]:
-    """One transaction per batch in as few statements as can be, and an engine with SQLAlchemy's defaults."""
+    """Write with the usual bulk upsert of SQLAlchemy: INSERT of many rows at once, ON CONFLICT DO UPDATE.
+
+    Each batch is one transaction in as few statements as possible; the engine has SQLAlchemy's defaults.
+    """
     scope = database.scope
-    engine = create_async_engine(make_url(database.url).set(drivername="postgresql+asyncpg"))
+    engine = _default_engine(database.url)
 
-    def prepared(batch: Batch) -> Store:
-        products = [column_values(product.record, scope) for product in batch]
-        items = [column_values(item, scope) for product in batch for item in product.items]
+    def prepare(batch: Batch) -> WriteBatch:
+        products = [_column_values(product.record, scope) for product in batch]
+        items = [_column_values(item, scope) for product in batch for item in product.items]
 
-        async def store() -> None:
+        async def write() -> None:
             async with engine.begin() as connection:
                 for statement in (*_upserts(tables.product, products), *_upserts(tables.item, items)):
                     await connection.execute(statement)
 
-        return store
+        return write
 
     try:
-        yield prepared
+        yield prepare
     finally:
         await engine.dispose()
 
 
 def _upserts(table: Table, rows: Sequence[dict[str, Any]]) -> Iterator[Insert]:
-    size = _MOST_PARAMETERS // len(rows[0])
+    size = _MAX_PARAMETERS // len(rows[0])
     for start in range(0, len(rows), size):
         yield _upsert(table, rows[start : start + size])
 
@@ -145,9 +144,9 @@ def _upserts(table: Table, rows: Sequence[dict[str, Any]]) -> Iterator[Insert]:
 def _upsert(table: Table, rows: Sequence[dict[str, Any]]) -> Insert:
     statement = insert(table).values(rows)
     key = [column.name for column in table.primary_key]
-    taken = {name: statement.excluded[name] for name in rows[0] if name not in key}
-    written = {"updated_at": func.clock_timestamp(), "deleted_at": None}
-    return statement.on_conflict_do_update(index_elements=key, set_={**taken, **written})
+    updated = {name: statement.excluded[name] for name in rows[0] if name not in key}
+    bookkeeping = {"updated_at": func.clock_timestamp(), "deleted_at": None}
+    return statement.on_conflict_do_update(index_elements=key, set_={**updated, **bookkeeping})
 
 
 class _Base(DeclarativeBase):
@@ -164,37 +163,38 @@ class _Item(_Base):
 
 @asynccontextmanager
 async def orm(database: Database) -> AsyncIterator[Prepare]:
-    """One session on one connection, an engine with SQLAlchemy's defaults.
+    """Write as the legacy services did: for each row an ORM get, then add or change; one transaction per item.
 
-    A product goes with its first item: a transaction less per product than the old system made.
+    One session on one connection, an engine with SQLAlchemy's defaults. A product is committed with its first
+    item: a transaction less per product than in the legacy services.
     """
     scope = database.scope
-    engine = create_async_engine(make_url(database.url).set(drivername="postgresql+asyncpg"))
+    engine = _default_engine(database.url)
 
     try:
         async with AsyncSession(engine) as session:
 
-            def prepared(batch: Batch) -> Store:
+            def prepare(batch: Batch) -> WriteBatch:
                 products = [
-                    (column_values(one.record, scope), [column_values(item, scope) for item in one.items])
+                    (_column_values(one.record, scope), [_column_values(item, scope) for item in one.items])
                     for one in batch
                 ]
 
-                async def store() -> None:
+                async def write() -> None:
                     for product, items in products:
-                        await _put(session, _Product, product)
+                        await _get_and_set(session, _Product, product)
                         for item in items:
-                            await _put(session, _Item, item)
+                            await _get_and_set(session, _Item, item)
                             await session.commit()
 
-                return store
+                return write
 
-            yield prepared
+            yield prepare
     finally:
         await engine.dispose()
 
 
-async def _put(session: AsyncSession, kind: type[_Product | _Item], values: dict[str, Any]) -> None:
+async def _get_and_set(session: AsyncSession, kind: type[_Product | _Item], values: dict[str, Any]) -> None:
     key = tuple(values[column.name] for column in kind.__table__.primary_key)
     stored = await session.get(kind, key)
     if stored is None:
@@ -206,53 +206,55 @@ async def _put(session: AsyncSession, kind: type[_Product | _Item], values: dict
 
 @asynccontextmanager
 async def raw_copy(database: Database) -> AsyncIterator[Prepare]:
-    """One transaction per batch on one connection."""
+    """Write with COPY straight into the two tables: the limit. It can neither update nor pass row-level security.
+
+    Each batch is one transaction, on one connection.
+    """
     scope = database.scope
     connection = await asyncpg.connect(database.url)
 
-    def prepared(batch: Batch) -> Store:
-        products = [driver_row(product.record, scope) for product in batch]
-        items = [driver_row(item, scope) for product in batch for item in product.items]
+    def prepare(batch: Batch) -> WriteBatch:
+        products = [_copy_row(product.record, scope) for product in batch]
+        items = [_copy_row(item, scope) for product in batch for item in product.items]
 
-        async def store() -> None:
+        async def write() -> None:
             async with connection.transaction():
                 await connection.copy_records_to_table(
-                    "product", records=products, columns=driver_columns(ProductRecord, scope)
+                    "product", records=products, columns=_copy_columns(ProductRecord, scope)
                 )
                 await connection.copy_records_to_table(
-                    "item", records=items, columns=driver_columns(ItemRecord, scope)
+                    "item", records=items, columns=_copy_columns(ItemRecord, scope)
                 )
 
-        return store
+        return write
 
     try:
-        yield prepared
+        yield prepare
     finally:
         await connection.close()
 
 
-_EXACT = ("price", "compare_at_price", "weight")
-_JSON = ("options", "images")
+def _default_engine(url: str) -> AsyncEngine:
+    return create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"))
 
 
-def driver_row(record: ProductRecord | ItemRecord, scope: ShopScope) -> tuple[Any, ...]:
-    """As asyncpg takes them, in the order of `driver_columns`."""
-    return (*scope.values.values(), *_with_numbers(record).values())
+def _copy_row(record: ProductRecord | ItemRecord, scope: ShopScope) -> tuple[Any, ...]:
+    """Return the values that asyncpg takes, in the order of `_copy_columns`."""
+    return (*scope.values.values(), *_with_decimals(record).values())
 
 
-def driver_columns(kind: type[ProductRecord | ItemRecord], scope: ShopScope) -> tuple[str, ...]:
-    """The names of a `driver_row`."""
+def _copy_columns(kind: type[ProductRecord | ItemRecord], scope: ShopScope) -> tuple[str, ...]:
     return (*scope.values, *kind._fields)
 
 
-def column_values(record: ProductRecord | ItemRecord, scope: ShopScope) -> dict[str, Any]:
-    """As SQLAlchemy takes them for our tables: JSON as Python objects."""
-    values = _with_numbers(record)
-    parsed = {name: json.loads(values[name]) for name in _JSON if name in values}
+def _column_values(record: ProductRecord | ItemRecord, scope: ShopScope) -> dict[str, Any]:
+    """Return the values that SQLAlchemy takes for our tables, by column: JSON as Python objects."""
+    values = _with_decimals(record)
+    parsed = {name: json.loads(values[name]) for name in _JSON_COLUMNS if name in values}
     return {**scope.values, **values, **parsed}
 
 
-def _with_numbers(record: ProductRecord | ItemRecord) -> dict[str, Any]:
+def _with_decimals(record: ProductRecord | ItemRecord) -> dict[str, Any]:
     values = record._asdict()
-    texts = {name: values[name] for name in _EXACT if name in values}
+    texts = {name: values[name] for name in _DECIMAL_COLUMNS if name in values}
     return values | {name: None if digits is None else Decimal(digits) for name, digits in texts.items()}

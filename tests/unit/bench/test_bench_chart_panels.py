@@ -1,4 +1,4 @@
-"""What the chart takes from the results."""
+"""What the chart shows of the results."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.chart.panels import Bar, Panel, Undrawable, panels_of
-from bench.common.results import Outcome, kept_outcomes
+from bench.chart.panels import Bar, IncompleteResult, Panel, panels_of
+from bench.common.results import BenchmarkResult, recorded_results
 
-INVENTED = Path(__file__).parents[2] / "data" / "bench"
+SAMPLE_RESULTS = Path(__file__).parents[2] / "data" / "bench"
 
 
 def values(panel: Panel) -> dict[str, dict[str, float]]:
@@ -18,20 +18,20 @@ def values(panel: Panel) -> dict[str, dict[str, float]]:
 
 
 def panel_of(benchmark: str) -> Panel:
-    (panel,) = panels_of({benchmark: kept_outcomes(INVENTED)[benchmark]})
+    (panel,) = panels_of({benchmark: recorded_results(SAMPLE_RESULTS)[benchmark]})
     return panel
 
 
-def test_the_writer_stands_between_its_limit_and_its_peers() -> None:
+def test_the_writer_is_shown_with_its_limit_and_its_peers() -> None:
     assert values(panel_of("write")) == {
         "": {"raw COPY": 50000, "catalogsync": 40000, "multi-row upsert": 2000, "ORM, row by row": 400}
     }
 
 
-def test_whole_loads_are_shown_at_the_largest_size_that_peers_have_loaded() -> None:
-    near, _ = panels_of({"sync": kept_outcomes(INVENTED)["sync"]})
-    assert near.title == "First load, 100,000 variants"
-    assert values(near) == {
+def test_first_loads_are_shown_at_the_largest_size_that_peers_have_loaded() -> None:
+    first_loads, _ = panels_of({"sync": recorded_results(SAMPLE_RESULTS)["sync"]})
+    assert first_loads.title == "First load, 100,000 variants"
+    assert values(first_loads) == {
         "WooCommerce, bulk variations route": {
             "catalogsync": 41000,
             "dlt tuned": 1300,
@@ -43,9 +43,9 @@ def test_whole_loads_are_shown_at_the_largest_size_that_peers_have_loaded() -> N
     }
 
 
-def test_a_distant_store_is_shown_in_seconds() -> None:
-    _, far = panels_of({"sync": kept_outcomes(INVENTED)["sync"]})
-    assert values(far)["with the bulk variations route"] == {
+def test_a_slow_store_is_shown_in_seconds() -> None:
+    _, slow_store = panels_of({"sync": recorded_results(SAMPLE_RESULTS)["sync"]})
+    assert values(slow_store)["with the bulk variations route"] == {
         "catalogsync": 1.1,
         "dlt tuned": 12.7,
         "dlt default": 50.0,
@@ -58,28 +58,28 @@ def test_memory_is_the_peak_at_the_end_of_a_small_and_a_large_sync() -> None:
     assert shown["connector_svc, shopify"] == {"50,000 variants": 80.0, "1,000,000 variants": 82.5}
 
 
-def test_ages_are_shown_for_each_crowd() -> None:
+def test_event_ages_are_shown_for_each_number_of_watchers() -> None:
     assert values(panel_of("watch"))["p99"] == {"100 watchers": 0.02, "1,000 watchers": 0.1, "5,000 watchers": 0.5}
 
 
-def test_a_missing_result_leaves_its_panel_out() -> None:
-    outcomes = kept_outcomes(INVENTED)
-    titles = [panel.title for panel in panels_of(outcomes)]
-    del outcomes["write"]
-    assert [panel.title for panel in panels_of(outcomes)] == titles[:2] + titles[3:]
+def test_a_benchmark_without_a_result_has_no_panel() -> None:
+    results = recorded_results(SAMPLE_RESULTS)
+    titles = [panel.title for panel in panels_of(results)]
+    del results["write"]
+    assert [panel.title for panel in panels_of(results)] == titles[:2] + titles[3:]
     assert panels_of({}) == []
 
 
-def test_a_result_without_a_figure_that_is_shown_is_refused() -> None:
-    with pytest.raises(Undrawable, match="the result of write has no writers / raw COPY"):
-        panels_of({"write": Outcome(benchmark="write", figures={"writers": {"ours": {}}})})
+def test_a_result_that_lacks_a_figure_of_the_chart_is_incomplete() -> None:
+    with pytest.raises(IncompleteResult, match="the result of write has no writers / raw COPY"):
+        panels_of({"write": BenchmarkResult(benchmark="write", figures={"writers": {"ours": {}}})})
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
-def test_what_is_no_measurement_is_no_bar(value: float) -> None:
-    with pytest.raises(Undrawable):
+def test_a_bar_needs_a_positive_number(value: float) -> None:
+    with pytest.raises(IncompleteResult):
         Bar(label="ours", value=value)
 
 
-def test_the_kept_results_can_be_drawn() -> None:
-    panels_of(kept_outcomes())
+def test_the_recorded_results_can_be_drawn() -> None:
+    panels_of(recorded_results())

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.common.runner import ROOT, BenchmarkBroke, told_by
+from bench.common.results import ROOT
+from bench.common.runner import BenchmarkProcessFailed, run_benchmark
 from tests.waiting import until
 
 WAITS = """
@@ -24,13 +25,13 @@ except KeyboardInterrupt:
     raise
 """
 
-RUNS_ONE = """
+RUNS_BENCHMARK = """
 import asyncio, sys
-from bench.common.runner import exit_code_of, told_by
+from bench.common.runner import run_benchmark, run_until_interrupted
 async def work():
-    await told_by([sys.executable, "-c", *sys.argv[1:]])
+    await run_benchmark([sys.executable, "-c", *sys.argv[1:]])
     return 0
-sys.exit(exit_code_of(work()))
+sys.exit(run_until_interrupted(work()))
 """
 
 
@@ -38,48 +39,48 @@ def python(source: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", source, *arguments]
 
 
-async def appeared(file: Path) -> None:
+async def wait_until_exists(file: Path) -> None:
     await until(file.exists)
 
 
-async def test_the_output_is_passed_on_and_its_last_line_is_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_output_is_passed_through_and_holds_the_result(capsys: pytest.CaptureFixture[str]) -> None:
     source = """print("a table"); print('RESULT {"benchmark":"write","ratios":{"a":1.5}}')"""
-    outcome = await told_by(python(source))
+    outcome = await run_benchmark(python(source))
     assert outcome.ratios == {"a": 1.5}
     assert capsys.readouterr().out.splitlines()[0] == "a table"
 
 
-async def test_a_result_may_be_longer_than_any_buffer() -> None:
+async def test_a_result_may_be_longer_than_the_default_buffer() -> None:
     source = """print('RESULT {"benchmark":"write","long":"' + "x" * 1_000_000 + '"}')"""
-    assert len((await told_by(python(source))).figures["long"]) == 1_000_000
+    assert len((await run_benchmark(python(source))).figures["long"]) == 1_000_000
 
 
-async def test_a_benchmark_that_fails_does_so_with_its_own_last_lines() -> None:
+async def test_a_failure_holds_the_last_lines_of_the_benchmark() -> None:
     source = """import sys; print('RESULT {"benchmark":"write"}'); sys.exit("the shop lost 3 items")"""
-    with pytest.raises(BenchmarkBroke, match=r"ended with code 1(.|\n)*the shop lost 3 items"):
-        await told_by(python(source))
+    with pytest.raises(BenchmarkProcessFailed, match=r"ended with code 1(.|\n)*the shop lost 3 items"):
+        await run_benchmark(python(source))
 
 
-async def test_a_benchmark_without_a_result_has_failed() -> None:
-    with pytest.raises(BenchmarkBroke, match=r"told no RESULT(.|\n)*only a table"):
-        await told_by(python("print('only a table')"))
+async def test_a_benchmark_without_a_result_fails() -> None:
+    with pytest.raises(BenchmarkProcessFailed, match=r"no RESULT was printed(.|\n)*only a table"):
+        await run_benchmark(python("print('only a table')"))
 
 
-async def test_one_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
-    for patience in (1, 5, 25):
-        with pytest.raises(BenchmarkBroke, match=rf"did not end within {patience} s") as broke:
-            await told_by(python(WAITS, str(tmp_path)), patience=patience)
+async def test_a_benchmark_that_exceeds_its_timeout_is_stopped(tmp_path: Path) -> None:
+    for timeout_seconds in (1, 5, 25):
+        with pytest.raises(BenchmarkProcessFailed, match=rf"did not end within {timeout_seconds} s") as failed:
+            await run_benchmark(python(WAITS, str(tmp_path)), timeout_seconds=timeout_seconds)
         if (tmp_path / "up").exists():
-            # It had begun, which takes longer on a busy machine.
+            # It had started, which takes longer on a busy machine.
             break
-    assert "up" in str(broke.value).splitlines()
+    assert "up" in str(failed.value).splitlines()
     assert (tmp_path / "cleaned").exists()
 
 
-async def test_interrupting_lets_a_benchmark_clean_up_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_cancelled_benchmark_cleans_up_and_leaves_no_process(tmp_path: Path) -> None:
     source = f"import os, pathlib, sys; pathlib.Path(sys.argv[1], 'pid').write_text(str(os.getpid())){WAITS}"
-    running = asyncio.create_task(told_by(python(source, str(tmp_path))))
-    await appeared(tmp_path / "up")
+    running = asyncio.create_task(run_benchmark(python(source, str(tmp_path))))
+    await wait_until_exists(tmp_path / "up")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -89,9 +90,9 @@ async def test_interrupting_lets_a_benchmark_clean_up_and_leaves_nothing(tmp_pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_either_signal_ends_the_program_after_its_benchmark(tmp_path: Path, number: signal.Signals) -> None:
-    program = await asyncio.create_subprocess_exec(*python(RUNS_ONE, WAITS, str(tmp_path)), cwd=ROOT)
-    await appeared(tmp_path / "up")
+async def test_a_signal_ends_the_program_after_its_benchmark(tmp_path: Path, number: signal.Signals) -> None:
+    program = await asyncio.create_subprocess_exec(*python(RUNS_BENCHMARK, WAITS, str(tmp_path)), cwd=ROOT)
+    await wait_until_exists(tmp_path / "up")
     program.send_signal(number)
     assert await program.wait() == 128 + number
     assert (tmp_path / "cleaned").exists()

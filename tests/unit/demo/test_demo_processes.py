@@ -57,7 +57,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-async def test_leaving_the_family_ends_the_youngest_first_and_leaves_none(tmp_path: Path) -> None:
+async def test_leaving_the_group_stops_the_newest_process_first_and_leaves_none(tmp_path: Path) -> None:
     async with group_in(tmp_path) as group:
         for name in ("first", "second"):
             await group.start(name, "-c", RECORDS_ITS_EXIT, str(tmp_path / "exits"), name)
