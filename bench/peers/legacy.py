@@ -4,9 +4,10 @@ The legacy services are the HTTP + NATS + Prisma + Redis services that this proj
 README they are called the "old design".
 
 The miniature works row by row: an ORM get, then an add or an update, and a commit of its own for each product and
-each item; prices are floats; one call after the other. Where the legacy services called each other over HTTP and NATS
-there is nothing here, the half second that they slept between pages is off unless `pause` says so, and the variations
-of a product come by one call unless `variations` is "one by one". All of that favours the legacy services.
+each item; prices are floats; one call after the other. Where the legacy services called each other over HTTP and
+NATS there is nothing here, the half second that they slept between pages is off unless `pause` says so, and the
+variations of a product come by one call unless `variations` is "one by one". All of that favours the legacy
+services.
 """
 
 from __future__ import annotations
