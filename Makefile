@@ -103,10 +103,10 @@ bench-memory: $(BIN)/.synced ## Peak memory of the services at 50,000 and 1,000,
 bench-feed: $(BIN)/.synced ## Memory and event loop stalls of the connector at a feed of 1 GiB with lines of 4 MB
 	@$(BIN)/python -m bench.feed
 
-bench-sync: $(BIN)/.synced .venv-bench/.synced ## Whole syncs beside dlt and the legacy services; takes an hour
+bench-sync: $(BIN)/.synced .venv-bench/.synced ## Whole syncs, compared with dlt and the legacy services; takes an hour
 	@$(BIN)/python -m bench.sync
 
-bench-write: $(BIN)/.synced ## Our batch writer beside an ORM, multi-row upserts and raw COPY
+bench-write: $(BIN)/.synced ## Our batch writer, compared with an ORM, multi-row upserts and raw COPY
 	@$(BIN)/python -m bench.write
 
 bench-pacing: $(BIN)/.synced ## Query cost of reading a Shopify shop: points used of those available, and per 10,000 variants

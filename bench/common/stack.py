@@ -59,21 +59,8 @@ async def running_stack(
     create_directory(directory)
     connector, catalog = free_addresses(2)
     async with ProcessGroup(directory=ROOT, logs=directory) as processes:
-        settings = {
-            **shop_settings(directory, store.shops, store.ca_file),
-            "CONNECTOR_LISTEN_ADDRESS": connector,
-            **(connector_settings or {}),
-        }
-        await processes.start("connector_svc", "-m", "connector_svc", settings=settings)
-        settings = {
-            "CATALOG_LISTEN_ADDRESS": catalog,
-            "CATALOG_CONNECTOR_ADDRESS": connector,
-            "CATALOG_DATA_DIR": str(directory / "postgres"),
-        }
-        await processes.start("catalog_svc", "-m", "catalog_svc", settings=settings)
-        async with asyncio.timeout(READY_TIMEOUT_SECONDS):
-            await processes.supervise(wait_until_serving(connector, CONNECTOR_SERVICE))
-            await processes.supervise(wait_until_serving(catalog, CATALOG_SERVICE))
+        settings = {**shop_settings(directory, store.shops, store.ca_file), **(connector_settings or {})}
+        await _start_services(processes, directory, connector, catalog, settings)
         # A second user of the PostgreSQL that catalog_svc has started.
         async with embedded_postgres(directory / "postgres") as url:
             engine = open_engine(url, pool_size=1)
@@ -90,6 +77,22 @@ async def running_stack(
                     )
             finally:
                 await engine.dispose()
+
+
+async def _start_services(
+    processes: ProcessGroup, directory: Path, connector: str, catalog: str, connector_settings: Mapping[str, str]
+) -> None:
+    settings = {"CONNECTOR_LISTEN_ADDRESS": connector, **connector_settings}
+    await processes.start("connector_svc", "-m", "connector_svc", settings=settings)
+    settings = {
+        "CATALOG_LISTEN_ADDRESS": catalog,
+        "CATALOG_CONNECTOR_ADDRESS": connector,
+        "CATALOG_DATA_DIR": str(directory / "postgres"),
+    }
+    await processes.start("catalog_svc", "-m", "catalog_svc", settings=settings)
+    async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+        await processes.supervise(wait_until_serving(connector, CONNECTOR_SERVICE))
+        await processes.supervise(wait_until_serving(catalog, CATALOG_SERVICE))
 
 
 def free_addresses(count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""`make bench-sync`: whole syncs from a shop into PostgreSQL, first loads and re-syncs, beside other programs.
+"""`make bench-sync`: whole syncs from a shop into PostgreSQL, compared with those of other programs.
 
 For each shop and size the store fills its cache in a round that is not measured. Then every round starts new
 services on an empty database for each of our read strategies, and measures a first load, a re-sync with nothing

@@ -1,4 +1,4 @@
-"""`make bench-write`: rows per second of our batch writer, beside common ways to write and beside the limit.
+"""`make bench-write`: rows per second of our batch writer, compared with common ways to write and with the limit.
 
 On one embedded PostgreSQL with our schema and all its indexes, batches of the same decoded rows are stored by
 
