@@ -56,7 +56,8 @@ from catalog_svc.usecases.set_schedule import SetSchedule
 from catalog_svc.usecases.sync_commands import StartSync
 from catalog_svc.usecases.sync_hub import SyncFeed
 from catalog_svc.usecases.sync_supervisor import SyncSupervisor
-from catalog_svc.usecases.watch_sync import FollowSync, WatchLimits
+from catalog_svc.usecases.watch_pacing import WatchLimits
+from catalog_svc.usecases.watch_sync import FollowSync
 from catalog_svc.usecases.worker import Worker
 
 _MOST_IDLE = timedelta(seconds=10)
@@ -246,9 +247,7 @@ def _assemble(
         change=ChangeSync(
             commands=commands, publish=feed.publish, cancel_platform_job=cleanup.start, wake_worker=worker.wake
         ),
-        follow=FollowSync(
-            syncs=syncs, feed=feed, drain=drain, limits=WatchLimits(heartbeat_every=settings.heartbeat_interval)
-        ),
+        follow=FollowSync(feed=feed, drain=drain, limits=WatchLimits(heartbeat_every=settings.heartbeat_interval)),
         read=read,
         set_schedule=SetSchedule(read=read, schedules=schedules, defaults=defaults),
         syncs=read_syncs,

@@ -16,6 +16,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from bench.common.measure import BenchFailed, check_succeeded
 from bench.common.store import ServedShop
 
+_FIRST_ITEMS_TIMEOUT_SECONDS = 30.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyncTimes:
@@ -45,6 +47,19 @@ async def first_load(client: CatalogClient, shop: ServedShop) -> SyncTimes:
 async def first_loads(client: CatalogClient, shops: Sequence[ServedShop]) -> list[SyncTimes]:
     """Sync all shops at once, see `first_load`."""
     return await asyncio.gather(*(first_load(client, shop) for shop in shops))
+
+
+async def start_running_sync(client: CatalogClient, shop: ServedShop) -> Sync:
+    """Start a full sync, and return its first snapshot with stored items. Raise BenchFailed if it ends before."""
+    sync = await client.start_sync(shop.name, mode=Sync.MODE_FULL, request_id=str(uuid4()))
+    async with (
+        asyncio.timeout(_FIRST_ITEMS_TIMEOUT_SECONDS),
+        aclosing(client.watch(sync.sync_id, after_revision=sync.revision)) as snapshots,
+    ):
+        async for snapshot in snapshots:
+            if snapshot.progress.items.seen_count:
+                return snapshot
+    raise BenchFailed(f"the sync of {shop.name} stored nothing")
 
 
 class BackgroundLoad:

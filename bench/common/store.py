@@ -132,6 +132,40 @@ async def running_store(
         )
 
 
+@asynccontextmanager
+async def running_slow_shops(
+    directory: Path, shops: Sequence[str], *, tls: Path, latency_ms: int
+) -> AsyncIterator[tuple[ServedShop, ...]]:
+    """Serve shops whose every reply takes `latency_ms`, so that a sync of them runs for as long as it is needed.
+
+    Args:
+        directory: New directory for the files of the store.
+        shops: Shop specs, as the devstore's --shop.
+        tls: Directory of certificates; stores with the same one have the same CA.
+        latency_ms: Added to every reply.
+    """
+    create_directory(directory)
+    stdout = directory / "store.json"
+    arguments = [
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-dir",
+        str(tls),
+        "--no-throttle",
+        "--latency-ms",
+        str(latency_ms),
+    ]
+    arguments += [argument for shop in shops for argument in ("--shop", shop)]
+    async with ProcessGroup(directory=ROOT, logs=directory) as processes:
+        await processes.start("slow-store", "-m", "devstore", *arguments, stdout=stdout)
+        async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+            ready = json.loads(await processes.supervise(read_first_line(stdout)))
+        yield tuple(
+            _served_shop({"name": name, **shop, "products": shop["listed_products"]})
+            for name, shop in ready["shops"].items()
+        )
+
+
 def shop_spec(kind: str, items: int) -> str:
     """Return the devstore's --shop for a shop of `kind` with about `items` items."""
     platform = kind.partition("-")[0]

@@ -33,7 +33,7 @@ from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.feed import FeedPlatform
-from connector_svc.platforms.feed.keys import WELL_KNOWN
+from connector_svc.platforms.feed.client import MANIFEST_PATH
 
 MAX_PEAK_MB = 150
 MAX_STALL_SECONDS = 0.25
@@ -86,7 +86,7 @@ async def _running_publisher(directory: Path, count: int) -> AsyncIterator[str]:
     manifest = _write_feed(directory / "full.ndjson", count)
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        if request.path == WELL_KNOWN:
+        if request.path == MANIFEST_PATH:
             return web.Response(text=manifest, content_type="application/json")
         return web.FileResponse(directory / request.path.removeprefix("/"))
 

@@ -27,10 +27,8 @@ from bench.common.load import background_load
 from bench.common.measure import BenchFailed, percentile
 from bench.common.report import Target, print_result, print_table, print_targets
 from bench.common.stack import temporary_directory
-from bench.common.store import ServedShop, numbered_shop_spec, running_store
-from bench.watchers.order import Cancelled, Ordered, cancelled, ordered
-from bench.watchers.paced import paced_shops
-from bench.watchers.pulse import pulse
+from bench.common.store import ServedShop, numbered_shop_spec, running_slow_shops, running_store
+from bench.latency.steps import CancelledSync, CompleteSync, cancel_sync, run_sync, timed_health_checks
 from catalog_svc.storage.engine import open_engine
 
 KIND = "woocommerce-10.3"
@@ -75,14 +73,14 @@ async def _measure(cluster: Cluster, small: Sequence[ServedShop], slow: ServedSh
     """Measure under one condition."""
     replica = cluster.replicas[0]
     syncs, cancels = [], []
-    async with pulse(replica.address) as health_checks:
+    async with timed_health_checks(replica.address) as health_checks:
         for shop in small:
-            syncs.append(await ordered(replica.client, shop))
-            cancels.append(await cancelled(replica.client, slow))
+            syncs.append(await run_sync(replica.client, shop))
+            cancels.append(await cancel_sync(replica.client, slow))
     return _figures(syncs, cancels, await _stored_after(cluster, syncs), health_checks)
 
 
-async def _stored_after(cluster: Cluster, syncs: Sequence[Ordered]) -> list[float]:
+async def _stored_after(cluster: Cluster, syncs: Sequence[CompleteSync]) -> list[float]:
     """Return the seconds from each StartSync until its items, which are one batch, were about to be committed."""
     engine = open_engine(cluster.database_url, pool_size=1)
     try:
@@ -97,8 +95,8 @@ async def _stored_after(cluster: Cluster, syncs: Sequence[Ordered]) -> list[floa
 
 
 def _figures(
-    syncs: Sequence[Ordered],
-    cancels: Sequence[Cancelled],
+    syncs: Sequence[CompleteSync],
+    cancels: Sequence[CancelledSync],
     stored: Sequence[float],
     health_checks: Sequence[float],
 ) -> Figures:
@@ -139,7 +137,7 @@ async def _warm_up(directory: Path, shops: Shops) -> None:
     cached = (*shops.small, *shops.large)
     async with running_cluster(directory, cached, ca_file=shops.ca_file) as cluster:
         for shop in cached:
-            await ordered(cluster.replicas[0].client, shop)
+            await run_sync(cluster.replicas[0].client, shop)
 
 
 async def _repetitions(size: Size) -> list[dict[str, Figures]]:
@@ -150,7 +148,9 @@ async def _repetitions(size: Size) -> list[dict[str, Figures]]:
         async with (
             running_store(directory / "small", small, tls=tls) as small_store,
             running_store(directory / "large", large, tls=tls) as large_store,
-            paced_shops(directory / "slow", [SLOW_SHOP], tls=tls, latency_ms=SLOW_SHOP_LATENCY_MS) as (slow,),
+            running_slow_shops(directory / "slow", [SLOW_SHOP], tls=tls, latency_ms=SLOW_SHOP_LATENCY_MS) as (
+                slow,
+            ),
         ):
             shops = Shops(small=small_store.shops, large=large_store.shops, slow=slow, ca_file=small_store.ca_file)
             await _warm_up(directory / "warm-up", shops)

@@ -24,6 +24,8 @@ _SELECT = f"""
 
 _BY_IDS = text(f"{_SELECT} WHERE sync.sync_id = ANY(:sync_ids)")
 
+_REVISIONS = text("SELECT sync_id, revision FROM sync WHERE sync_id = ANY(:sync_ids)")
+
 _CHECKPOINT = text("SELECT checkpoint FROM sync WHERE sync_id = :sync_id")
 
 # Sync ids are uuid v7: their order is the order of creation.
@@ -51,6 +53,15 @@ class SyncStore:
         async def read(connection: AsyncConnection) -> list[Sync]:
             rows = (await connection.execute(_BY_IDS, {"sync_ids": list(sync_ids)})).mappings()
             return _readable(rows)
+
+        return await self._database.read(read)
+
+    async def revisions(self, sync_ids: Collection[UUID]) -> dict[UUID, int]:
+        """Return the revisions of those that exist, by one query."""
+
+        async def read(connection: AsyncConnection) -> dict[UUID, int]:
+            rows = await connection.execute(_REVISIONS, {"sync_ids": list(sync_ids)})
+            return {row.sync_id: row.revision for row in rows}
 
         return await self._database.read(read)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
@@ -76,6 +76,10 @@ class Syncs(Protocol):
 
     async def get_many(self, sync_ids: Collection[UUID]) -> list[Sync]:
         """Those that exist, by one query."""
+        ...
+
+    async def revisions(self, sync_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        """Return the revisions of those that exist, by one query."""
         ...
 
     async def checkpoint(self, sync_id: UUID) -> bytes:

@@ -1,18 +1,26 @@
-"""The latest snapshot of every sync that somebody on this replica follows.
+"""Fan-out of sync snapshots to the watchers on this replica.
 
-State transfer, not an event log: a follower wants to know how it is now. All followers of a sync share one
-snapshot and remember what they saw, so that a slow one costs nothing and misses nothing but what is past. What
-this replica writes is published at once; what others write is found by one query for all, however many follow.
-A heartbeat proves a recent read: when the feed cannot read a sync, its followers are told, and come again.
+The hub has one topic per watched sync: its latest snapshot and its subscribers. It transfers state, not events: a
+subscriber receives the newest snapshot, may skip intermediate ones, and never misses the terminal one. A slow
+subscriber therefore needs no queue.
+
+Snapshots that this replica writes are published at once. Snapshots that other replicas write are found by polling
+the revisions of all watched syncs with one query; only rows with a new revision are read. A successful read also
+proves that a topic is current: a topic that was not read lately raises StorageUnavailable to its subscribers.
+
+Deliveries are paced per subscriber (`WatchPacing`) and released in small groups, so that thousands of them neither
+hold the event loop nor slow the syncs that run beside them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
 from catalogsync_common.drain import Drain, ServerDraining
@@ -20,139 +28,138 @@ from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import StorageUnavailable, TooManyWatchers
 from catalog_svc.domain.sync import Sync
-from catalog_svc.usecases.audience import Audience
 from catalog_svc.usecases.ports import Syncs
-from catalog_svc.usecases.show_pace import ShowPace
-from catalog_svc.usecases.stage import Stage
+from catalog_svc.usecases.watch_pacing import WakeupQueue, WatchPacing
 
 _log = logging.getLogger(__name__)
 
+_LOCAL_SECONDS: Final = 5.0
+"""A sync counts as running on this replica for this long after the replica last published it."""
+_LOCAL_COUNT_MAX_AGE_SECONDS: Final = 0.25
+
 
 class Subscription:
-    """One follower's view of a sync."""
+    """One subscriber's view of a sync."""
 
-    def __init__(self, slot: _Slot, syncs: Syncs, *, max_read_age: float) -> None:
-        self._slot = slot
-        self._syncs = syncs
-        self._max_read_age = max_read_age
-        self._shown_at = float("-inf")
+    def __init__(self, hub: SyncFeed, topic: _Topic) -> None:
+        self._hub = hub
+        self._topic = topic
+        self._not_before = float("-inf")
 
     async def current(self) -> Sync:
-        """How the sync is, as this replica read it lately, or reads it now.
+        """Return the latest snapshot; read it if the topic has none or was not read lately.
 
-        It is no news: the next change may be shown at once. Raises SyncNotFound, StorageUnavailable.
+        It does not delay the next snapshot. Raises SyncNotFound, StorageUnavailable.
         """
-        latest = self._slot.latest
-        if latest is None or (self._is_stale and not latest.state.ended):
-            return await self._slot.read(self._syncs)
+        latest = self._topic.latest
+        if latest is None or (self._hub.is_stale(self._topic) and not latest.state.ended):
+            return await self.refresh()
         return latest
 
+    async def refresh(self) -> Sync:
+        """Return the snapshot after a read that began now or is shared with other subscribers.
+
+        Raises SyncNotFound, StorageUnavailable.
+        """
+        return await self._hub.read(self._topic)
+
     async def ended(self) -> Sync:
-        """The terminal snapshot, once there is one."""
-        await self._slot.ended.wait()
-        assert self._slot.latest is not None
-        return self._slot.latest
+        """Return the terminal snapshot, once there is one."""
+        await self._topic.ended.wait()
+        assert self._topic.latest is not None
+        return self._topic.latest
 
     async def newer_than(self, revision: int, *, within: float) -> Sync | None:
-        """The newest snapshot, above `revision`, when it is this follower's turn; None after `within` seconds
-        without, or as soon as the drain begins.
+        """Return the newest snapshot above `revision` when this subscriber's interval has passed.
 
-        Raises StorageUnavailable instead of None when the feed has not read the sync lately.
+        Returns None after `within` seconds without one, or as soon as the hub closes. Raises StorageUnavailable
+        instead of returning None when the hub has not read the sync lately.
         """
+        topic = self._topic
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
-                await self._slot.turn(revision, shown_at=self._shown_at)
-        newest = self._slot.latest
-        if self._slot.closed:
+                await self._next_turn(revision)
+        newest = topic.latest
+        if topic.closed:
             return None
         if newest is None or newest.revision <= revision:
-            if newest is not None and self._is_stale:
+            if newest is not None and self._hub.is_stale(topic):
                 raise StorageUnavailable
             return None
-        self._shown_at = asyncio.get_running_loop().time()
+        interval = self._hub.interval_seconds(topic) * random.uniform(1, 1.2)
+        self._not_before = asyncio.get_running_loop().time() + interval
         return newest
 
-    @property
-    def _is_stale(self) -> bool:
-        return asyncio.get_running_loop().time() - self._slot.read_at > self._max_read_age
+    async def _next_turn(self, revision: int) -> None:
+        topic = self._topic
+        if topic.closed:
+            return
+        wakeup = asyncio.get_running_loop().create_future()
+        if topic.latest is not None and topic.latest.revision > revision:
+            self._hub.schedule(topic, wakeup, not_before=self._not_before)
+        else:
+            topic.idle[wakeup] = self._not_before
+        try:
+            await wakeup
+        finally:
+            topic.idle.pop(wakeup, None)
+            topic.scheduled.discard(wakeup)
 
 
-class _Slot:
-    """A sync that is followed: what is known of it, and who is to be shown it."""
+class _Topic:
+    """A watched sync: its latest snapshot and the subscribers that wait for a newer one."""
 
-    def __init__(self, sync_id: UUID, stage: Stage) -> None:
+    def __init__(self, sync_id: UUID) -> None:
         self.sync_id = sync_id
         self.latest: Sync | None = None
         self.read_at = float("-inf")
-        """When the read or write began that showed `latest`, or nothing newer."""
+        """Event-loop time at which the read or write began that proved `latest` current."""
+        self.published_at = float("-inf")
+        """Event-loop time at which this replica last wrote the sync."""
         self.ended = asyncio.Event()
-        self.followers = 0
         self.closed = False
-        """Nothing more is shown."""
-        self._reading: asyncio.Task[Sync] | None = None
-        self._audience = Audience()
-        self._stage = stage
+        self.subscribers = 0
+        self.watchers = 0
+        """Subscribers without the syncs of this replica."""
+        self.idle: dict[asyncio.Future[None], float] = {}
+        """Subscribers that have the latest snapshot, each with the earliest time of its next one."""
+        self.scheduled: set[asyncio.Future[None]] = set()
+        """Subscribers that wait for their turn to receive the latest snapshot."""
+        self.reading: asyncio.Task[Sync] | None = None
+        """The read that all share who ask while it runs."""
 
-    async def read(self, syncs: Syncs) -> Sync:
-        """What is known after one read, whose result or error all share who ask while it runs.
+    @property
+    def has_ended(self) -> bool:
+        return self.ended.is_set()
 
-        Thousands ask at once when another replica goes down. Raises SyncNotFound, StorageUnavailable.
-        """
-        if self._reading is None:
-            self._reading = asyncio.create_task(self._read(syncs))
-            self._reading.add_done_callback(self._read_ended)
-        return await asyncio.shield(self._reading)
-
-    async def _read(self, syncs: Syncs) -> Sync:
-        began = asyncio.get_running_loop().time()
-        sync = await syncs.get(self.sync_id)
-        self.offer(sync, read_at=began)
-        return self.latest or sync
-
-    def _read_ended(self, reading: asyncio.Task[Sync]) -> None:
-        self._reading = None
-        if not reading.cancelled():
-            # Whoever asked may be gone.
-            reading.exception()
-
-    def offer(self, sync: Sync, *, read_at: float) -> None:
-        """Takes what was read or written at that time of the loop's clock."""
+    def offer(self, sync: Sync, *, read_at: float) -> bool:
+        """Keep `sync` if it is not older than the latest snapshot; return whether it is newer."""
         if self.latest is not None and self.latest.revision > sync.revision:
-            return
+            return False
         self.read_at = max(self.read_at, read_at)
         if self.latest is not None and self.latest.revision == sync.revision:
-            return
+            return False
         self.latest = sync
-        self._audience.hear(asyncio.get_running_loop().time(), final=sync.state.ended)
-        if self._audience.is_behind:
-            self._stage.enter(self._audience)
         if sync.state.ended:
             self.ended.set()
-
-    async def turn(self, revision: int, *, shown_at: float) -> None:
-        """Returns when a follower that knows `revision` is to look."""
-        if self.closed:
-            return
-        behind = self.latest is not None and self.latest.revision > revision
-        if behind:
-            self._stage.enter(self._audience)
-        await self._audience.wait(behind=behind, shown_at=shown_at)
+        return True
 
     def close(self) -> None:
-        """Lets all go that wait."""
+        """Wake all subscribers; nothing more is delivered."""
         self.closed = True
-        self._stage.leave(self._audience)
-        self._audience.dismiss()
+        for wakeup in (*self.idle, *self.scheduled):
+            if not wakeup.done():
+                wakeup.set_result(None)
 
-    def abandon(self) -> None:
-        """Ends what the last follower has left behind."""
+    def discard(self) -> None:
+        """Close the topic and cancel a read that nobody waits for."""
         self.close()
-        if self._reading is not None:
-            self._reading.cancel()
+        if self.reading is not None:
+            self.reading.cancel()
 
 
 class SyncFeed:
-    """Hands snapshots to followers; `run` looks for those that other replicas wrote."""
+    """Delivers snapshots of syncs to subscribers; `run` polls for those that other replicas wrote."""
 
     def __init__(
         self,
@@ -161,83 +168,168 @@ class SyncFeed:
         poll_every: timedelta = timedelta(milliseconds=300),
         max_followers: int = 10_000,
         max_read_age: timedelta = timedelta(seconds=30),
-        pace: ShowPace | None = None,
+        pacing: WatchPacing | None = None,
     ) -> None:
-        """`max_read_age`: three heartbeats; followers of a sync not read for longer get StorageUnavailable."""
+        """Create a hub without topics.
+
+        Args:
+            syncs: Where snapshots are read.
+            poll_every: Pause between two polls.
+            max_followers: Watchers that this replica accepts.
+            max_read_age: Three heartbeats. Watchers of a sync that was not read for longer get StorageUnavailable.
+            pacing: The interval between two snapshots to one watcher.
+        """
         self._syncs = syncs
-        self._max_read_age = max_read_age.total_seconds()
-        self._poll_every = poll_every.total_seconds()
-        self._max_followers = max_followers
-        self._slots: dict[UUID, _Slot] = {}
-        self._followers = 0
+        self._poll_seconds = poll_every.total_seconds()
+        self._max_watchers = max_followers
+        self._max_read_age_seconds = max_read_age.total_seconds()
+        self._pacing = pacing or WatchPacing()
+        self._topics: dict[UUID, _Topic] = {}
+        self._watchers = 0
+        self._local_syncs = 0
+        self._local_counted_at = float("-inf")
         self._is_reading = True
-        self._stage = Stage(pace or ShowPace(), lambda: self._followers)
+        self._wakeups = WakeupQueue()
 
     @property
     def follower_count(self) -> int:
-        """How many follow now; runs of our own do not count."""
-        return self._followers
+        """Watchers connected now; the syncs of this replica, which watch for their own end, do not count."""
+        return self._watchers
 
     def publish(self, sync: Sync) -> None:
-        """Shows `sync` to its followers, if it is news."""
-        slot = self._slots.get(sync.sync_id)
-        if slot is not None:
-            slot.offer(sync, read_at=asyncio.get_running_loop().time())
+        """Deliver a snapshot that this replica wrote, if anybody watches the sync and it is newer."""
+        topic = self._topics.get(sync.sync_id)
+        if topic is not None:
+            topic.published_at = asyncio.get_running_loop().time()
+            self._offer(topic, sync, read_at=topic.published_at)
 
     @contextmanager
     def follow(self, sync_id: UUID, *, counted: bool = True) -> Iterator[Subscription]:
-        """Follows a sync while the context lasts. Raises TooManyWatchers; the runs of our own do not count."""
-        if counted and self._followers >= self._max_followers:
-            raise TooManyWatchers(self._max_followers)
-        slot = self._slot(sync_id)
-        slot.followers += 1
-        self._followers += counted
-        try:
-            yield Subscription(slot, self._syncs, max_read_age=self._max_read_age)
-        finally:
-            slot.followers -= 1
-            self._followers -= counted
-            if not slot.followers:
-                slot.abandon()
-                del self._slots[sync_id]
+        """Subscribe to a sync while the context lasts.
 
-    def _slot(self, sync_id: UUID) -> _Slot:
-        slot = self._slots.get(sync_id)
-        if slot is None:
-            slot = self._slots[sync_id] = _Slot(sync_id, self._stage)
-        return slot
+        Args:
+            sync_id: The sync; it need not exist.
+            counted: Whether the subscriber is a watcher; False for the syncs of this replica.
+
+        Raises:
+            TooManyWatchers: The replica has as many watchers as it accepts.
+        """
+        if counted and self._watchers >= self._max_watchers:
+            raise TooManyWatchers(self._max_watchers)
+        topic = self._topics.setdefault(sync_id, _Topic(sync_id))
+        topic.subscribers += 1
+        topic.watchers += counted
+        self._watchers += counted
+        try:
+            yield Subscription(self, topic)
+        finally:
+            topic.subscribers -= 1
+            topic.watchers -= counted
+            self._watchers -= counted
+            if not topic.subscribers:
+                topic.discard()
+                del self._topics[sync_id]
 
     async def run(self, drain: Drain, heartbeat: Heartbeat = no_heartbeat) -> None:
-        """Polls until the drain."""
+        """Poll until the drain, then close all topics."""
         while True:
             try:
-                await drain.race(asyncio.sleep(self._poll_every))
+                await drain.race(asyncio.sleep(self._poll_seconds))
                 await self._poll()
             except ServerDraining:
-                for slot in self._slots.values():
-                    slot.close()
+                for topic in self._topics.values():
+                    topic.close()
                 return
             except StorageUnavailable:
-                self._reads(False)
+                self._log_reading(False)
             else:
-                self._reads(True)
+                self._log_reading(True)
             heartbeat()
 
-    def _reads(self, reads: bool) -> None:
-        """Logs the first of several failed reads, and the first one that succeeds again."""
+    def is_stale(self, topic: _Topic) -> bool:
+        """Return whether the topic was not proven current for longer than `max_read_age`."""
+        return asyncio.get_running_loop().time() - topic.read_at > self._max_read_age_seconds
+
+    def interval_seconds(self, topic: _Topic) -> float:
+        """Return the interval between two snapshots to a subscriber of `topic`."""
+        now = asyncio.get_running_loop().time()
+        if now - topic.published_at > _LOCAL_SECONDS:
+            return self._pacing.interval_seconds(watchers=self._watchers)
+        if now - self._local_counted_at > _LOCAL_COUNT_MAX_AGE_SECONDS:
+            local = (each for each in self._topics.values() if now - each.published_at <= _LOCAL_SECONDS)
+            self._local_syncs = sum(each.watchers > 0 for each in local)
+            self._local_counted_at = now
+        return self._pacing.interval_seconds(
+            watchers=self._watchers, local_syncs=max(1, self._local_syncs), sync_watchers=topic.watchers
+        )
+
+    def schedule(self, topic: _Topic, wakeup: asyncio.Future[None], *, not_before: float) -> None:
+        """Wake a subscriber when it may receive the latest snapshot: at once if the sync has ended."""
+        topic.scheduled.add(wakeup)
+        if topic.has_ended:
+            self._wakeups.add(wakeup)
+            return
+        spread = self._pacing.spread_seconds(self.interval_seconds(topic))
+        earliest = asyncio.get_running_loop().time() + random.uniform(0, spread)
+        self._wakeups.add(wakeup, due_at=max(not_before, earliest))
+
+    async def read(self, topic: _Topic) -> Sync:
+        """Return the latest snapshot after one read, shared by all who ask while it runs.
+
+        Thousands of watchers ask at once when another replica goes down. Raises SyncNotFound, StorageUnavailable.
+        """
+        if topic.reading is None:
+            topic.reading = asyncio.create_task(self._read(topic))
+            topic.reading.add_done_callback(lambda reading: _read_done(topic, reading))
+        return await asyncio.shield(topic.reading)
+
+    async def _read(self, topic: _Topic) -> Sync:
+        began = asyncio.get_running_loop().time()
+        sync = await self._syncs.get(topic.sync_id)
+        self._offer(topic, sync, read_at=began)
+        return topic.latest or sync
+
+    def _offer(self, topic: _Topic, sync: Sync, *, read_at: float) -> None:
+        if not topic.offer(sync, read_at=read_at):
+            return
+        if topic.has_ended:
+            for wakeup in topic.scheduled:
+                self._wakeups.add(wakeup)
+        idle, topic.idle = topic.idle, {}
+        for wakeup, not_before in idle.items():
+            self.schedule(topic, wakeup, not_before=not_before)
+
+    async def _poll(self) -> None:
+        watched = [sync_id for sync_id, topic in self._topics.items() if not topic.has_ended]
+        if not watched:
+            return
+        began = asyncio.get_running_loop().time()
+        changed: list[UUID] = []
+        for sync_id, revision in (await self._syncs.revisions(watched)).items():
+            topic = self._topics.get(sync_id)
+            if topic is None:
+                continue
+            if topic.latest is None or revision > topic.latest.revision:
+                changed.append(sync_id)
+            else:
+                topic.read_at = max(topic.read_at, began)
+        for sync in await self._syncs.get_many(changed) if changed else ():
+            if (topic := self._topics.get(sync.sync_id)) is not None:
+                self._offer(topic, sync, read_at=began)
+
+    def _log_reading(self, reads: bool) -> None:
+        """Log the first of several failed polls, and the first one that succeeds again."""
         if reads is self._is_reading:
             return
         self._is_reading = reads
         if reads:
-            _log.info("the feed reads again")
+            _log.info("watch hub: the database can be read again")
         else:
-            _log.warning("the feed cannot read: followers are told when the database stays unavailable")
+            _log.warning("watch hub: the database cannot be read; watchers get STORAGE_UNAVAILABLE if that lasts")
 
-    async def _poll(self) -> None:
-        followed = [i for i, slot in self._slots.items() if slot.latest is None or not slot.latest.state.ended]
-        if not followed:
-            return
-        began = asyncio.get_running_loop().time()
-        for sync in await self._syncs.get_many(followed):
-            if (slot := self._slots.get(sync.sync_id)) is not None:
-                slot.offer(sync, read_at=began)
+
+def _read_done(topic: _Topic, reading: asyncio.Task[Sync]) -> None:
+    topic.reading = None
+    if not reading.cancelled():
+        # Retrieve the error: those who asked may have been cancelled.
+        reading.exception()

@@ -1,4 +1,4 @@
-"""Following a sync to its end."""
+"""Watching a sync to its end: snapshots, heartbeats, expiry and drain."""
 
 from __future__ import annotations
 
@@ -6,72 +6,56 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from uuid import UUID
 
 from catalogsync_common.drain import Drain, ServerDraining
 
 from catalog_svc.domain.errors import RevisionInFuture, StreamExpired
 from catalog_svc.domain.sync import Sync
-from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.sync_hub import Subscription, SyncFeed
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WatchLimits:
-    """How a watch behaves."""
-
-    heartbeat_every: timedelta = timedelta(seconds=10)
-    """At most, unless thousands follow. The contract promises 30 s; thrice that often leaves room for a slow
-    network."""
-    heartbeats_per_second: float = 300
-    """From this replica to all who follow; more would cost a running sync what it is to be spared."""
-    longest_silence: timedelta = timedelta(seconds=25)
-    """However many follow."""
-    max_age: timedelta = timedelta(minutes=15)
-    """Or up to a fifth earlier. Below the server's grace for old connections, so that a watch ends by itself."""
-
-    def silence(self, followers: int) -> float:
-        """Seconds after which one of so many followers is sent a heartbeat."""
-        spread = max(self.heartbeat_every.total_seconds(), followers / self.heartbeats_per_second)
-        return min(self.longest_silence.total_seconds(), spread)
+from catalog_svc.usecases.watch_pacing import WatchLimits
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A sync as it is; a heartbeat when its revision was sent before."""
+    """A sync at one revision. A heartbeat repeats a revision that was sent before."""
 
     sync: Sync
     heartbeat: bool
 
 
 class FollowSync:
-    """Yields snapshots of a sync until it has ended, as often as the feed shows them."""
+    """Yields snapshots of a sync until it has ended, as often as the hub delivers them."""
 
     def __init__(
         self,
         *,
-        syncs: Syncs,
         feed: SyncFeed,
         drain: Drain,
         limits: WatchLimits,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._syncs = syncs
-        self._feed = feed
+        self._hub = feed
         self._drain = drain
         self._limits = limits
         self._monotonic = monotonic
 
     async def __call__(self, sync_id: UUID, after_revision: int) -> AsyncGenerator[Snapshot, None]:
-        """Snapshots above `after_revision`, heartbeats, and last the terminal one.
+        """Yield snapshots above `after_revision`, heartbeats, and last the terminal snapshot.
 
-        All followers of a sync are given the same `Sync` objects. A heartbeat says that the sync was read lately.
-        Raises SyncNotFound, RevisionInFuture, TooManyWatchers, StreamExpired, ServerDraining, StorageUnavailable.
+        All watchers of a sync get the same `Sync` objects. A heartbeat proves that the hub read the sync lately.
+
+        Raises:
+            SyncNotFound: There is no such sync.
+            RevisionInFuture: The sync never had `after_revision`.
+            TooManyWatchers: The replica has as many watchers as it accepts.
+            StreamExpired: The watch reached its maximum age; the client watches again.
+            ServerDraining: The replica shuts down; the client watches again on another one.
+            StorageUnavailable: The hub has not read the sync lately.
         """
-        # Those who came at once, after a replica went down, must not all come again at once.
+        # Watchers that reconnected together, after a replica went down, must not all expire together.
         expires_at = self._monotonic() + random.uniform(0.8, 1) * self._limits.max_age.total_seconds()
-        with self._feed.follow(sync_id) as subscription:
+        with self._hub.follow(sync_id) as subscription:
             sync = await self._first(subscription, sync_id, after_revision)
             yield Snapshot(sync, heartbeat=sync.revision == after_revision and not sync.state.ended)
             while not sync.state.ended:
@@ -84,17 +68,16 @@ class FollowSync:
     async def _first(self, subscription: Subscription, sync_id: UUID, after_revision: int) -> Sync:
         sync = await subscription.current()
         if after_revision > sync.revision:
-            # Another replica may have shown its client what this one has not read yet.
-            sync = await self._syncs.get(sync_id)
-            self._feed.publish(sync)
+            # Another replica may have delivered a revision that this one has not read yet.
+            sync = await subscription.refresh()
         if after_revision > sync.revision:
             raise RevisionInFuture(sync_id, after_revision=after_revision, revision=sync.revision)
         return sync
 
     async def _next(self, subscription: Subscription, revision: int) -> Sync | None:
-        """What is newer; None: it is time for a heartbeat."""
-        # Else those who were shown the same in one moment would all get their heartbeats in one moment.
-        within = self._limits.silence(self._feed.follower_count) * random.uniform(0.7, 1)
+        """Return the next snapshot, or None when a heartbeat is due."""
+        # Jitter: watchers that got the same snapshot together must not all get their heartbeats together.
+        within = self._limits.heartbeat_seconds(self._hub.follower_count) * random.uniform(0.7, 1)
         newer = None if self._drain.started else await subscription.newer_than(revision, within=within)
         if newer is None and self._drain.started:
             raise ServerDraining

@@ -137,6 +137,12 @@ class MemorySyncs:
 
         return await self._link.transaction(work)
 
+    async def revisions(self, sync_ids: Collection[UUID]) -> dict[UUID, int]:
+        def work(state: State) -> dict[UUID, int]:
+            return {sync_id: state.sync(sync_id).revision for sync_id in sync_ids if sync_id in state.syncs}
+
+        return await self._link.transaction(work)
+
     async def checkpoint(self, sync_id: UUID) -> bytes:
         return await self._link.transaction(lambda state: state.row(sync_id).checkpoint)
 

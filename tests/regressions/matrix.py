@@ -14,8 +14,8 @@ from typing import Final
 from tests.integration.connector_svc.faults.test_shop_faults import FAULTS, REASONS
 from tests.regressions.broken import SHOPIFY, WOOCOMMERCE, Broken
 from tests.regressions.experiments import EXPERIMENTS
+from tests.regressions.known_failures import KNOWN_FAILURES
 from tests.regressions.quirks import QUIRKS
-from tests.regressions.register import COMPLAINTS
 from tests.regressions.row import Row
 
 ROOT: Final = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ class NotCollected(Exception):
 
 def collected() -> tuple[str, ...]:
     """Every case of every test that the registers name. Raises NotCollected."""
-    named = sorted({test for row in (*COMPLAINTS, *EXPERIMENTS, *QUIRKS) for test in row.tests})
+    named = sorted({test for row in (*KNOWN_FAILURES, *EXPERIMENTS, *QUIRKS) for test in row.tests})
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "", "-p", "no:cacheprovider", *named]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -49,7 +49,7 @@ def page(cases: Sequence[str]) -> str:
     parts = [
         BEGIN,
         "## What users complain about elsewhere",
-        _table(COMPLAINTS, cases),
+        _table(KNOWN_FAILURES, cases),
         "## What was seen by experiment elsewhere",
         _table(EXPERIMENTS, cases),
         "## What platforms do that breaks connectors",
@@ -65,7 +65,7 @@ def page(cases: Sequence[str]) -> str:
         _broken_table("Shopify", SHOPIFY),
         _broken_table("WooCommerce", WOOCOMMERCE),
         "## The tests\n",
-        "\n".join(_named(row) for row in (*COMPLAINTS, *EXPERIMENTS, *QUIRKS)),
+        "\n".join(_named(row) for row in (*KNOWN_FAILURES, *EXPERIMENTS, *QUIRKS)),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -9,10 +9,10 @@ from tests.regressions.row import Row, tests
 _S: Final = "integration/connector_svc/shopify/test_shopify_"
 _W: Final = "integration/connector_svc/woocommerce/test_woocommerce_"
 _R: Final = "contract/woocommerce/test_woocommerce_"
-_B: Final = "integration/connector_svc/bigcommerce/test_bigcommerce_devstore"
+_B: Final = "integration/connector_svc/bigcommerce/test_bigcommerce_pass"
 _I: Final = "integration/connector_svc/bigcommerce/test_bigcommerce_inventory"
 _C: Final = "integration/connector_svc/bigcommerce/test_bigcommerce_completeness"
-_F: Final = "integration/connector_svc/feed/test_feed_devstore"
+_F: Final = "integration/connector_svc/feed/test_feed_pass"
 
 QUIRKS: Final = (
     Row(
@@ -24,14 +24,14 @@ QUIRKS: Final = (
             "nearly_all_points_are_used_and_no_call_is_throttled",
             "another_app_that_drains_the_bucket_slows_a_pass_and_never_fails_it",
         )
-        + tests(f"{_B}", "a_window_that_is_used_up_is_waited_out_without_a_single_refusal"),
+        + tests(f"{_B}", "a_used_up_rate_limit_window_is_waited_for_without_a_429"),
     ),
     Row(
         "quirk-too-dear",
         "A query of more than 1,000 points, or a page too large, is refused or fails inside",
         "Pages are halved and grow again; one product that cannot be had is set aside.",
         tests(f"{_S}hydration", "a_page_that_cannot_be_served_is_hydrated_in_halves")
-        + tests(_B, "pages_too_large_to_take_are_asked_for_in_smaller_ones"),
+        + tests(_B, "pages_that_are_too_large_are_requested_in_smaller_ones"),
     ),
     Row(
         "quirk-nodes-cost",
@@ -87,7 +87,7 @@ QUIRKS: Final = (
         "The address answers for another shop than was asked for",
         "Nothing of it is read.",
         tests(f"{_S}traps", "a_shop_that_calls_itself_otherwise_is_not_read")
-        + tests(_B, "another_stores_answer_is_not_believed"),
+        + tests(_B, "a_reply_of_another_store_is_refused"),
     ),
     Row(
         "quirk-scopes",
@@ -121,7 +121,7 @@ QUIRKS: Final = (
             "a_token_that_ends_in_the_middle_of_a_pass_never_fails_it",
             "many_who_need_a_token_of_a_shop_get_one_and_the_same",
         )
-        + tests(_B, "a_token_that_was_renewed_meanwhile_is_fetched_once"),
+        + tests(_B, "a_renewed_token_is_fetched_once"),
     ),
     Row(
         "quirk-bulk-rows",
@@ -193,7 +193,7 @@ QUIRKS: Final = (
             f"{_W}sweep", "stock_that_moved_without_a_date_is_told", "prices_that_changed_without_a_date_are_told"
         )
         + tests(f"{_S}stock", "stock_that_moved_without_a_date_is_told_with_the_price")
-        + tests(_B, "stock_that_moved_without_a_date_is_told_by_the_next_incremental_pass"),
+        + tests(_B, "an_undated_stock_change_comes_with_the_next_incremental_pass"),
     ),
     Row(
         "quirk-default-location",
@@ -201,9 +201,9 @@ QUIRKS: Final = (
         "Stock is read for every location and added up; without the scope each pass says whose stock it is.",
         tests(
             _I,
-            "stock_is_what_all_enabled_locations_can_sell_together",
-            "without_the_scope_stock_is_the_default_locations_and_every_pass_says_so",
-            "backorders_are_never_denied_where_their_limits_were_not_read",
+            "stock_is_summed_over_all_enabled_locations",
+            "without_the_scope_stock_is_that_of_the_default_location_with_a_note",
+            "without_backorder_limits_the_inventory_policy_is_unspecified",
         ),
     ),
     Row(
@@ -212,8 +212,8 @@ QUIRKS: Final = (
         "A page is taken when it holds what it counts; a product that stays out is named, nothing is deleted.",
         tests(
             _C,
-            "what_is_deleted_while_we_read_hides_no_product_that_never_came",
-            "a_store_that_leaves_rows_out_at_random_is_read_whole_or_says_what_is_missing",
+            "deletions_during_a_pass_do_not_hide_a_missing_product",
+            "a_store_that_omits_random_rows_is_read_completely_or_reports_what_is_missing",
         ),
     ),
     Row(
@@ -285,7 +285,7 @@ QUIRKS: Final = (
         "quirk-included-variants",
         "Lists inside a product end early",
         "They are drained and compared with the product's count.",
-        tests(_B, "variants_that_do_not_come_along_are_asked_for")
+        tests(_B, "variants_that_are_not_included_are_requested")
         + tests(f"{_R}catalog", "a_product_with_130_variations_is_whole"),
     ),
     Row(
@@ -293,7 +293,7 @@ QUIRKS: Final = (
         "A feed's hash, counts or signature do not fit, or it is older than what was read",
         "Nothing of it is delivered.",
         tests(
-            _F, "nothing_is_delivered_of_a_feed_that_is_not_proven", "a_feed_older_than_what_was_read_is_refused"
+            _F, "nothing_is_delivered_from_an_unverified_feed", "a_feed_older_than_the_last_watermark_is_refused"
         ),
     ),
     Row(
@@ -302,8 +302,8 @@ QUIRKS: Final = (
         "A pass ends on the file that it began with, or begins anew; the two are never mixed.",
         tests(
             _F,
-            "a_pass_ends_on_its_file_though_a_newer_one_was_published",
-            "a_file_that_was_written_over_expires_the_checkpoint_and_mixes_nothing",
+            "a_resume_reads_its_first_file_even_after_a_newer_one_was_published",
+            "an_overwritten_file_expires_the_checkpoint",
         ),
     ),
 )

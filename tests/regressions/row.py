@@ -1,4 +1,4 @@
-"""A complaint about other connectors, and the tests that show it to be impossible here."""
+"""A known failure of other connectors, and the tests that show it to be impossible here."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One complaint or one fault seen by experiment."""
+    """One known failure or one fault seen by experiment."""
 
     key: str
-    """Stable: "complaint-04"."""
+    """Stable: "failure-04"."""
     elsewhere: str
     """What goes wrong elsewhere."""
     here: str

@@ -1,16 +1,16 @@
-"""Every complaint has tests that pytest collects, and docs/connectors.md says the same as the registers."""
+"""Every known failure has tests that pytest collects, and docs/connectors.md says the same as the registers."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.regressions.experiments import EXPERIMENTS
+from tests.regressions.known_failures import KNOWN_FAILURES
 from tests.regressions.matrix import collected, page, written
 from tests.regressions.quirks import QUIRKS
-from tests.regressions.register import COMPLAINTS
 from tests.regressions.row import Row
 
-ROWS = (*COMPLAINTS, *EXPERIMENTS, *QUIRKS)
+ROWS = (*KNOWN_FAILURES, *EXPERIMENTS, *QUIRKS)
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +25,8 @@ def test_what_went_wrong_elsewhere_is_tested_here(row: Row, cases: tuple[str, ..
         assert any(case.partition("[")[0] == test for case in cases), test
 
 
-def test_no_complaint_is_left_out() -> None:
-    assert [row.key for row in COMPLAINTS] == [f"complaint-{number:02}" for number in range(1, 23)]
+def test_no_known_failure_is_left_out() -> None:
+    assert [row.key for row in KNOWN_FAILURES] == [f"failure-{number:02}" for number in range(1, 23)]
 
 
 def test_the_page_says_what_the_registers_say(cases: tuple[str, ...]) -> None:

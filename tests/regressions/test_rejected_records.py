@@ -48,7 +48,7 @@ async def check_issue(shop: EndToEnd, product: Product, broken: Broken) -> None:
     known = not (broken.nameless and broken.product)
     assert issue["product_id"] == (str(product.id) if known else "")
     assert issue["item_id"] == ("" if broken.product or broken.nameless else str(product.variants[0].id))
-    assert issue["product_rejected"] == (broken.product and not broken.stays)
+    assert issue["product_set_aside"] == (broken.product and not broken.stays)
     assert issue["message"]
     assert issue["sample"].startswith(broken.sample)
     assert len(issue["sample"]) <= 200

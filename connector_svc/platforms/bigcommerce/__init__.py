@@ -1,4 +1,4 @@
-"""BigCommerce: reads stores through the V3 catalog API."""
+"""BigCommerce connector: reads stores through the V3 catalog API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks one store, and believes no answer that is not whole JSON."""
+"""HTTP client of one BigCommerce store: authentication, rate limit, and retries of truncated JSON."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from connector_svc.domain.errors import CredentialsNotFound, SourceResponseInval
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, ShopHttp
-from connector_svc.platforms.bigcommerce.pace import Pace
-from connector_svc.platforms.bigcommerce.refusal import refusal
+from connector_svc.platforms.bigcommerce.error_mapping import error_for_status
+from connector_svc.platforms.bigcommerce.rate_limiter import RateLimiter
 
 T = TypeVar("T")
 Params = Sequence[tuple[str, str]]
 
-PRODUCTS: Final = "/v3/catalog/products"
-VARIANTS: Final = "/v3/catalog/variants"
-BRANDS: Final = "/v3/catalog/brands"
-INVENTORY: Final = "/v3/inventory/items"
-STORE: Final = "/v2/store"
-_TRIES: Final = 3
-"""Of an answer that breaks off."""
-PAUSE: Final = 0.5
-"""Seconds before an answer that is not whole is asked for again; doubles."""
+PRODUCTS_PATH: Final = "/v3/catalog/products"
+VARIANTS_PATH: Final = "/v3/catalog/variants"
+BRANDS_PATH: Final = "/v3/catalog/brands"
+INVENTORY_PATH: Final = "/v3/inventory/items"
+STORE_PATH: Final = "/v2/store"
+RETRY_DELAY_SECONDS: Final = 0.5
+"""Before an incomplete response is requested again; doubles for truncated JSON."""
+_MAX_ATTEMPTS: Final = 3
+"""For a response whose JSON is truncated."""
 
 
-class TooMuch(Exception):
-    """The answer could not be taken, most likely for its size: ask for less."""
+class ResponseTooLarge(Exception):
+    """The response could not be accepted, most likely because of its size: request fewer records."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer(Generic[T]):
-    """A success."""
+class Response(Generic[T]):
+    """A decoded response with status 200."""
 
     value: T
-    at: datetime | None
-    """The platform's clock, UTC; None when it tells no time."""
+    server_time: datetime | None
+    """The `Date` header in UTC; None when it is missing or malformed."""
 
 
 class StoreClient:
-    """HTTP to one store for one pass; `store_hash` is BigCommerce's name for it."""
+    """HTTP client of one store for one pass."""
 
     def __init__(
         self,
@@ -55,76 +55,91 @@ class StoreClient:
         store_hash: str,
         http: ShopHttp,
         credentials: CredentialsProvider,
-        pace: Pace,
+        rate_limiter: RateLimiter,
         on_wait: WaitReporter,
-        pause: float = PAUSE,
+        retry_delay_seconds: float = RETRY_DELAY_SECONDS,
     ) -> None:
+        """Create a client.
+
+        Args:
+            store_hash: BigCommerce's identifier of the store, part of every path.
+            rate_limiter: Shared by all clients of this store in the process.
+            on_wait: Receives every wait for the rate limit when it begins.
+        """
         self.shop = shop
         self.store_hash = store_hash
         self._http = http
         self._provider = credentials
-        self._held: Credentials | None = None
-        self._lock = asyncio.Lock()
-        self._pace = pace
+        self._cached_credentials: Credentials | None = None
+        self._credentials_lock = asyncio.Lock()
+        self._rate_limiter = rate_limiter
         self._on_wait = on_wait
-        self._pause = pause
+        self._retry_delay_seconds = retry_delay_seconds
 
-    async def pause(self) -> None:
-        """Waits a moment before an answer that was not whole is asked for again."""
-        await asyncio.sleep(self._pause)
+    async def wait_before_retry(self) -> None:
+        """Sleep before an incomplete list is requested again."""
+        await asyncio.sleep(self._retry_delay_seconds)
 
     async def get(
-        self, path: str, params: Params, read: Callable[[bytes], T], *, can_shrink: bool = False
-    ) -> Answer[T]:
-        """What `read` makes of the JSON at `path`; `read` raises msgspec's errors.
+        self, path: str, params: Params, decode: Callable[[bytes], T], *, raise_too_large: bool = False
+    ) -> Response[T]:
+        """Request `path` and decode its JSON body.
 
-        Raises SourceFailure; TooMuch instead of one about the answer's size where the caller can ask for less.
+        Args:
+            decode: Turns the body into the value; may raise msgspec's errors.
+            raise_too_large: Whether the caller can request fewer records.
+
+        Raises:
+            SourceFailure: The request failed, or its JSON was truncated on every attempt.
+            ResponseTooLarge: Instead of SourceResponseInvalid for a body that the HTTP client rejects, when
+                `raise_too_large` is set.
         """
-        for attempt in range(_TRIES):
+        for attempt in range(_MAX_ATTEMPTS):
             try:
-                reply = await self._success(path, params)
+                reply = await self._get_ok(path, params)
             except SourceResponseInvalid as failure:
-                if can_shrink and "http_status" not in failure.metadata:
-                    raise TooMuch from failure
+                if raise_too_large and "http_status" not in failure.metadata:
+                    raise ResponseTooLarge from failure
                 raise
             try:
-                return Answer(value=read(reply.body), at=_date(reply))
+                return Response(value=decode(reply.body), server_time=_server_time(reply))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                if not _breaks_off(reply.body):
+                if not _is_truncated_json(reply.body):
                     raise SourceResponseInvalid(self.shop) from error
-            await asyncio.sleep(self._pause * 2**attempt if attempt + 1 < _TRIES else 0)
-        raise SourceResponseInvalid(self.shop, "its answer breaks off, each time we ask")
+            await asyncio.sleep(self._retry_delay_seconds * 2**attempt if attempt + 1 < _MAX_ATTEMPTS else 0)
+        raise SourceResponseInvalid(self.shop, f"the JSON was truncated in {_MAX_ATTEMPTS} attempts")
 
-    async def _success(self, path: str, params: Params) -> HttpReply:
-        held = await self._credentials(refused=None)
-        reply = await self._send(path, params, held)
+    async def _get_ok(self, path: str, params: Params) -> HttpReply:
+        """Return a reply with status 200; after one 401 the credentials are refreshed once."""
+        credentials = await self._credentials(refused=None)
+        reply = await self._send(path, params, credentials)
         if reply.status == 401:
-            reply = await self._send(path, params, await self._credentials(refused=held))
+            reply = await self._send(path, params, await self._credentials(refused=credentials))
         if reply.status == 200:
             return reply
-        raise refusal(self.shop, reply.status, path)
+        raise error_for_status(self.shop, reply.status, path)
 
     async def _send(self, path: str, params: Params, credentials: Credentials) -> HttpReply:
         token = credentials.get("access_token")
         if token is None:
-            raise CredentialsNotFound(self.shop, "the credentials hold no access_token")
+            raise CredentialsNotFound(self.shop, "the credentials have no access_token")
         headers = {"X-Auth-Token": token.reveal(), "Accept": "application/json"}
-        async with self._pace.request(self._on_wait):
+        async with self._rate_limiter.request(self._on_wait):
             reply = await self._http.request(
                 "GET", f"/stores/{self.store_hash}{path}", headers=headers, params=params
             )
-            self._pace.learned(reply.headers)
+            self._rate_limiter.update(reply.headers)
             return reply
 
     async def _credentials(self, *, refused: Credentials | None) -> Credentials:
-        async with self._lock:
-            if self._held is None or self._held is refused:
-                self._held = await self._provider.credentials(self.shop, refused=refused)
-            return self._held
+        async with self._credentials_lock:
+            if self._cached_credentials is None or self._cached_credentials is refused:
+                self._cached_credentials = await self._provider.credentials(self.shop, refused=refused)
+            return self._cached_credentials
 
 
-def _breaks_off(body: bytes) -> bool:
-    """Whether it begins as JSON does, or is empty, and is not whole."""
+def _is_truncated_json(body: bytes) -> bool:
+    """Return whether `body` is empty, or begins like a JSON object or array and is not complete."""
     text = body.strip()
     if text and text[:1] not in b"{[":
         return False
@@ -137,7 +152,7 @@ def _breaks_off(body: bytes) -> bool:
     return False
 
 
-def _date(reply: HttpReply) -> datetime | None:
+def _server_time(reply: HttpReply) -> datetime | None:
     try:
         return parsedate_to_datetime(reply.headers.get("Date", "")).astimezone(UTC)
     except ValueError:

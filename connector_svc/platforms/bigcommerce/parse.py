@@ -1,16 +1,16 @@
-"""Makes products of what a store sends.
+"""Conversion of BigCommerce records to products.
 
-What was decided where the store leaves a choice:
-- Every product is sold as its variants: one without options as its base variant, which then is its item.
-- The price is what the storefront asks (`calculated_price`), the one to compare with is the regular price while
-  less is asked. A variant without a price of its own has its product's. The suggested retail price is not read.
-- Options are gathered from the variants: asking for them would allow 10 products per call instead of 250, and
-  values that no variant has are not sold.
-- With stock counted by the product each variant shows the product's number: they must not be added up.
+Decisions where BigCommerce leaves a choice:
+- Every product is sold as its variants; the item of a product without options is its base variant.
+- The price is the storefront's (`calculated_price`). The compare-at price is the regular price while that is
+  higher. A variant without a price of its own has its product's. The suggested retail price is not read.
+- Options are collected from the variants: including them in the request would allow 10 products per call instead
+  of 250, and values that no variant has are not sold.
+- With stock tracked by the product each variant shows the product's number: the numbers must not be added up.
 - A product that is not visible is a draft.
 - Available is what the store says can be bought now: a visible product that is for sale or for pre-order, a
   variant with a price whose purchase is not disabled, and, where stock is tracked, something left to sell,
-  backorders included. What the store says in values that we do not know is not available, with an issue.
+  backorders included. An unknown value in one of these fields means not available, and has an issue.
 """
 
 from __future__ import annotations
@@ -30,35 +30,41 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
-from connector_svc.platforms.bigcommerce.faults import bad_price, duplicate, incomplete, orphan, unknown
-from connector_svc.platforms.bigcommerce.inventory import stock_of
-from connector_svc.platforms.bigcommerce.record import Broken, Listed, utc
-from connector_svc.platforms.bigcommerce.shop_info import StoreFacts
+from connector_svc.platforms.bigcommerce.error_mapping import (
+    duplicate_id,
+    incomplete_variants,
+    invalid_price,
+    orphan_variant,
+    unknown_value,
+)
+from connector_svc.platforms.bigcommerce.inventory import variant_stock
+from connector_svc.platforms.bigcommerce.record_salvage import ListedProduct, RejectedRecord, to_utc
+from connector_svc.platforms.bigcommerce.shop_info import StoreInfo
 from connector_svc.platforms.bigcommerce.wire import AVAILABILITY, TRACKING, ImageRow, ProductRow, VariantRow
 
 _FOR_SALE: Final = AVAILABILITY - {"disabled"}
-_MOST_DIGITS: Final = 24
-"""Before and after the point."""
+_MAX_DIGITS: Final = 24
+"""Before and after the decimal point."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Parsed:
-    """A product, or why there is none."""
+class ParsedRecord:
+    """A product with its issues; without a product when the record is rejected."""
 
     product: Product | None
     issues: tuple[RecordIssue, ...] = ()
 
 
-class Parser:
-    """Parses the records of one store."""
+class ProductParser:
+    """Converts the records of one store."""
 
-    def __init__(self, facts: StoreFacts) -> None:
-        self._facts = facts
+    def __init__(self, store: StoreInfo) -> None:
+        self._store = store
 
-    def parse(self, record: Listed | Broken, brand: str = "") -> Parsed:
-        """The product of `record`, made by `brand`. Never raises."""
-        if isinstance(record, Broken):
-            return Parsed(product=None, issues=(record.fault.of(record.id, rejected=True),))
+    def parse(self, record: ListedProduct | RejectedRecord, brand: str = "") -> ParsedRecord:
+        """Convert `record` to a product with `brand` as its vendor. Never raises."""
+        if isinstance(record, RejectedRecord):
+            return ParsedRecord(product=None, issues=(record.fault.of(record.id, rejected=True),))
         issues = [fault.of(record.row.id) for fault in (*record.faults, *_unknown_values(record))]
         variants, complete = self._variants(record, issues)
         row = record.row
@@ -73,119 +79,123 @@ class Parser:
             url=self._url(row),
             options=_options(variants),
             images=_images(row.images),
-            created_at=utc(row.date_created),
-            updated_at=utc(row.date_modified),
+            created_at=to_utc(row.date_created),
+            updated_at=to_utc(row.date_modified),
             variants=variants,
             variants_complete=complete,
         )
-        return Parsed(product=product, issues=tuple(issues))
+        return ParsedRecord(product=product, issues=tuple(issues))
 
-    def _variants(self, record: Listed, issues: list[RecordIssue]) -> tuple[tuple[Variant, ...], bool]:
-        """Those that make sense, and whether they are all that the store has."""
-        product_id, came = record.row.id, len(record.variants)
-        complete = record.counted is None or record.counted <= came
+    def _variants(self, record: ListedProduct, issues: list[RecordIssue]) -> tuple[tuple[Variant, ...], bool]:
+        """Return the valid variants, and whether they are all that the store has; append to `issues`."""
+        product_id, received = record.row.id, len(record.variants)
+        complete = record.variant_count is None or record.variant_count <= received
         if not complete:
-            issues.append(incomplete(came, record.counted or 0).of(product_id))
-        found: dict[int, Variant] = {}
+            issues.append(incomplete_variants(received, record.variant_count or 0).of(product_id))
+        variants: dict[int, Variant] = {}
         for row in record.variants:
             try:
-                variant = self._variant(record, row, found)
-            except InvalidRecord as unfit:
-                complete &= unfit.fault.reason is IssueReason.DUPLICATE_ID
-                issues.append(unfit.fault.of(product_id, row.id))
+                variant = self._variant(record, row, variants)
+            except InvalidRecord as error:
+                complete &= error.fault.reason is IssueReason.DUPLICATE_ID
+                issues.append(error.fault.of(product_id, row.id))
                 continue
-            found[int(variant.id)] = variant
+            variants[int(variant.id)] = variant
             issues.extend(fault.of(product_id, row.id) for fault in record.variant_faults.get(int(variant.id), ()))
-        return tuple(found.values()), complete
+        return tuple(variants.values()), complete
 
-    def _variant(self, record: Listed, row: VariantRow | Broken, found: dict[int, Variant]) -> Variant:
+    def _variant(
+        self, record: ListedProduct, row: VariantRow | RejectedRecord, previous: dict[int, Variant]
+    ) -> Variant:
         product = record.row
-        if isinstance(row, Broken):
+        if isinstance(row, RejectedRecord):
             raise InvalidRecord(row.fault)
         if row.product_id not in (None, product.id):
-            raise InvalidRecord(orphan(row.product_id or 0))
-        if row.id in found:
-            raise InvalidRecord(duplicate())
+            raise InvalidRecord(orphan_variant(row.product_id or 0))
+        if row.id in previous:
+            raise InvalidRecord(duplicate_id())
         price, compare_at = _prices(product, row)
         weight = self._weight(row.weight if row.weight is not None else product.weight)
         options = tuple(SelectedOption(name=one.option_display_name, value=one.label) for one in row.option_values)
-        stock = stock_of(record, row)
-        simple = not options
+        stock = variant_stock(record, row)
+        has_options = bool(options)
         return Variant(
             id=str(row.id),
             title=" / ".join(option.value for option in options),
             sku=row.sku or "",
-            barcode=_barcode(row) or (_barcode(product) if simple else ""),
+            barcode=_barcode(row) or ("" if has_options else _barcode(product)),
             price=price,
             compare_at_price=compare_at,
             stock_quantity=stock.quantity,
             inventory_policy=stock.policy,
-            available=price is not None and stock.sellable and _is_offered(product, row),
+            available=price is not None and stock.sellable and _is_for_sale(product, row),
             options=options,
-            image=_own_image(row),
+            image=_variant_image(row),
             weight=weight,
-            weight_unit=self._facts.weight_unit if weight is not None else "",
-            position=len(found) + 1,
-            created_at=utc(product.date_created),
+            weight_unit=self._store.weight_unit if weight is not None else "",
+            position=len(previous) + 1,
+            created_at=to_utc(product.date_created),
         )
 
     def _weight(self, weight: Decimal | None) -> Decimal | None:
-        if weight is None or not self._facts.weight_unit or not _is_plain(weight):
+        if weight is None or not self._store.weight_unit or not _is_plain_amount(weight):
             return None
-        return _written_out(weight * self._facts.weight_factor)
+        return _without_exponent(weight * self._store.weight_factor)
 
     def _url(self, row: ProductRow) -> str:
-        if not self._facts.url or row.custom_url is None or not row.custom_url.url.startswith("/"):
+        if not self._store.storefront_url or row.custom_url is None or not row.custom_url.url.startswith("/"):
             return ""
-        return self._facts.url + row.custom_url.url
+        return self._store.storefront_url + row.custom_url.url
 
 
-def _is_offered(product: ProductRow, variant: VariantRow) -> bool:
-    """Whether the store would sell it, as far as stock allows."""
+def _is_for_sale(product: ProductRow, variant: VariantRow) -> bool:
+    """Return whether the store would sell the variant, regardless of its stock."""
     return product.is_visible and product.availability in _FOR_SALE and not variant.purchasing_disabled
 
 
-def _unknown_values(record: Listed) -> list[Fault]:
-    blamed = {fault.field for fault in record.faults}
+def _unknown_values(record: ListedProduct) -> list[Fault]:
+    faulty = {fault.field for fault in record.faults}
     values = (
         ("inventory_tracking", record.row.inventory_tracking, TRACKING),
         ("availability", record.row.availability, AVAILABILITY),
     )
-    return [unknown(name, value) for name, value, known in values if value not in known and name not in blamed]
+    return [
+        unknown_value(name, value) for name, value, known in values if value not in known and name not in faulty
+    ]
 
 
-def stock_levels(record: Listed) -> tuple[StockLevel, ...]:
-    """Stock and offers of the variants that make sense, as `Parser` would tell.
+def stock_levels(record: ListedProduct) -> tuple[StockLevel, ...]:
+    """Return stock and offers of the valid variants, equal to those of `ProductParser.parse`.
 
-    A number of the default location alone does not replace one of all locations: such a variant is left out.
+    Stock of the default location alone must not replace stock of all locations: such variants are left out.
     """
     return tuple(
         StockLevel(
             product_id=str(record.row.id),
             variant_id=str(row.id),
             stock_quantity=stock.quantity,
-            available=_has_price(record.row, row) and stock.sellable and _is_offered(record.row, row),
+            available=_has_price(record.row, row) and stock.sellable and _is_for_sale(record.row, row),
             offer=_offer(record.row, row),
         )
         for row in record.variants
         if isinstance(row, VariantRow) and row.product_id in (None, record.row.id)
-        for stock in (stock_of(record, row),)
+        for stock in (variant_stock(record, row),)
         if not (record.has_default_stock and stock.is_of_default_location)
     )
 
 
 def _prices(product: ProductRow, row: VariantRow) -> tuple[Decimal | None, Decimal | None]:
-    """What is asked, and what was asked before if that was more."""
+    """Return the price, and the compare-at price if it is higher. Raises InvalidRecord."""
     regular = _money(row.price, "price") if row.price is not None else _money(product.price, "price")
-    asked = _money(row.calculated_price, "calculated_price")
-    if asked is None and row.price is None:
-        asked = _money(product.calculated_price, "calculated_price")
-    price = regular if asked is None else asked
+    calculated = _money(row.calculated_price, "calculated_price")
+    if calculated is None and row.price is None:
+        calculated = _money(product.calculated_price, "calculated_price")
+    price = regular if calculated is None else calculated
     return price, regular if price is not None and regular is not None and regular > price else None
 
 
 def _offer(product: ProductRow, row: VariantRow) -> Offer | None:
-    """Neither a variant nor its product is dated when the variant's price or SKU changes. None: makes no sense."""
+    """Return SKU and prices, whose change updates no date; None when a price is invalid."""
     try:
         price, compare_at = _prices(product, row)
     except InvalidRecord:
@@ -201,24 +211,24 @@ def _has_price(product: ProductRow, row: VariantRow) -> bool:
 
 
 def _money(value: Decimal | None, name: str) -> Decimal | None:
-    """With the store's own digits."""
+    """Return the amount with the store's digits. Raises InvalidRecord."""
     if value is None:
         return None
-    if not _is_plain(value):
-        raise InvalidRecord(bad_price(name, value))
-    return _written_out(value)
+    if not _is_plain_amount(value):
+        raise InvalidRecord(invalid_price(name, value))
+    return _without_exponent(value)
 
 
-def _is_plain(value: Decimal) -> bool:
-    """Whether it is a number of at least zero that somebody could have written down."""
+def _is_plain_amount(value: Decimal) -> bool:
+    """Return whether `value` is finite, at least zero, and has at most _MAX_DIGITS on each side of the point."""
     if not value.is_finite() or value < 0:
         return False
     exponent = value.as_tuple().exponent
-    return isinstance(exponent, int) and exponent >= -_MOST_DIGITS and value.adjusted() < _MOST_DIGITS
+    return isinstance(exponent, int) and exponent >= -_MAX_DIGITS and value.adjusted() < _MAX_DIGITS
 
 
-def _written_out(value: Decimal) -> Decimal:
-    """1E+2 as 100: JSON may write it so, people do not."""
+def _without_exponent(value: Decimal) -> Decimal:
+    """Return 1E+2, which JSON allows, as 100."""
     return Decimal(f"{value:f}")
 
 
@@ -227,7 +237,7 @@ def _barcode(row: VariantRow | ProductRow) -> str:
 
 
 def _options(variants: tuple[Variant, ...]) -> tuple[ProductOption, ...]:
-    """Names and values in the order in which the variants show them."""
+    """Return names and values in the order of their first appearance."""
     values: dict[str, dict[str, None]] = {}
     for variant in variants:
         for option in variant.options:
@@ -235,20 +245,20 @@ def _options(variants: tuple[Variant, ...]) -> tuple[ProductOption, ...]:
     return tuple(ProductOption(name=name, values=tuple(found)) for name, found in values.items())
 
 
-def _own_image(row: VariantRow) -> Image | None:
+def _variant_image(row: VariantRow) -> Image | None:
     url = row.image_url or ""
-    return Image(url=url) if _is_url(url) else None
+    return Image(url=url) if _is_http_url(url) else None
 
 
 def _images(rows: list[ImageRow]) -> tuple[Image, ...]:
-    """The one that stands for the product first, the others as the merchant sorted them."""
+    """Return the main image first, the others in the merchant's order."""
     ordered = sorted(rows, key=lambda row: (not row.is_thumbnail, row.sort_order, row.id))
     return tuple(
         Image(url=url, id=str(row.id) if row.id else "", alt_text=row.description or "")
         for row in ordered
-        if _is_url(url := row.url_zoom or row.url_standard or "")
+        if _is_http_url(url := row.url_zoom or row.url_standard or "")
     )
 
 
-def _is_url(text: str) -> bool:
+def _is_http_url(text: str) -> bool:
     return text.startswith(("https://", "http://"))

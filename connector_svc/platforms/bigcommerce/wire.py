@@ -1,6 +1,6 @@
-"""What a store sends: only the fields that we read, under the store's own names.
+"""JSON structs of BigCommerce's replies: only the fields that we read, under BigCommerce's names.
 
-A field without a default is vital: a record that lacks it is set aside instead of being stored with a guess.
+A field without a default is required: a record without it is rejected instead of being stored with a guess.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ class OptionValueRow(msgspec.Struct, kw_only=True):
 
 
 class ImageRow(msgspec.Struct, kw_only=True):
-    """A picture of a product."""
+    """An image of a product."""
 
     id: int = 0
     url_zoom: str | None = ""
-    """The largest."""
+    """The largest size."""
     url_standard: str | None = ""
     description: Text | None = ""
     is_thumbnail: bool = False
-    """Whether it is the one that stands for the product."""
+    """Whether it is the product's main image."""
     sort_order: int = 0
 
 
 class UrlRow(msgspec.Struct, kw_only=True):
-    """Where the storefront shows a product."""
+    """Path of a product in the storefront."""
 
     url: Text = ""
 
@@ -49,14 +49,14 @@ class VariantRow(msgspec.Struct, kw_only=True):
     id: RecordId
     sku: Code | None
     price: Decimal | None
-    """None: the product's."""
+    """None: the product's price applies."""
     inventory_level: Quantity | None
     product_id: int | None = None
     calculated_price: Decimal | None = None
-    """What the storefront asks: sale prices and option rules are in it."""
+    """The storefront's price: sale prices and option rules are applied."""
     purchasing_disabled: bool = False
     weight: Decimal | None = None
-    """None: the product's."""
+    """None: the product's weight applies."""
     image_url: str | None = ""
     upc: Code | None = ""
     gtin: Code | None = ""
@@ -73,9 +73,9 @@ class ProductRow(msgspec.Struct, kw_only=True):
     is_visible: bool
     variants: list[VariantRow]
     inventory_tracking: Code = ""
-    """Where stock is counted, one of TRACKING as far as we know."""
+    """Whether stock is tracked per product or per variant; one of TRACKING as documented."""
     availability: Code = ""
-    """One of AVAILABILITY as far as we know."""
+    """One of AVAILABILITY as documented."""
     base_variant_id: int | None = None
     """None for a product with options."""
     calculated_price: Decimal | None = None
@@ -88,14 +88,14 @@ class ProductRow(msgspec.Struct, kw_only=True):
     custom_url: UrlRow | None = None
     date_created: datetime | None = None
     date_modified: datetime | None = None
-    """Not moved by a change of a variant's stock, price or SKU."""
+    """Not updated by a change of a variant's stock, price or SKU."""
     images: list[ImageRow] = []
 
 
 TRACKING: Final = frozenset({"none", "product", "variant"})
 AVAILABILITY: Final = frozenset({"available", "disabled", "preorder"})
 
-DECORATION: Final = frozenset(
+DROPPABLE_FIELDS: Final = frozenset(
     {
         "inventory_tracking",
         "availability",
@@ -113,92 +113,92 @@ DECORATION: Final = frozenset(
         "option_values",
     }
 )
-"""Fields without which a record is still worth storing."""
+"""Fields that are left out when their value is malformed; any other malformed field rejects the record."""
 
-PRICES: Final = frozenset({"price", "calculated_price"})
+PRICE_FIELDS: Final = frozenset({"price", "calculated_price"})
 
 
 class Pagination(msgspec.Struct, kw_only=True):
-    """Of the list as it was filtered."""
+    """Pagination of a list after its filters."""
 
     total: int
     per_page: int | None = None
-    """How many records a page holds at most."""
+    """Maximum number of records in a page."""
 
 
 class Meta(msgspec.Struct, kw_only=True):
-    """Beside every list."""
+    """Metadata of every list."""
 
     pagination: Pagination
 
 
 class RawList(msgspec.Struct, kw_only=True):
-    """Any list, its records still unread."""
+    """Any list, its records undecoded."""
 
     data: list[msgspec.Raw]
     meta: Meta
 
 
 class ProductList(msgspec.Struct, kw_only=True):
-    """A list of products, all of them sound."""
+    """A list of products, all of them well-formed."""
 
     data: list[ProductRow]
     meta: Meta
 
 
 class OwnerRow(msgspec.Struct, kw_only=True):
-    """Whose a variant is."""
+    """A variant's id and its product's id."""
 
     id: int
     product_id: int
 
 
 class OwnerList(msgspec.Struct, kw_only=True):
-    """A list of variants of which only the owner was asked."""
+    """A list of variants, with their product ids alone."""
 
     data: list[OwnerRow]
     meta: Meta
 
 
 class IdRow(msgspec.Struct, kw_only=True):
-    """A product of which only the id was asked."""
+    """A product with its id alone."""
 
     id: RecordId
 
 
 class IdList(msgspec.Struct, kw_only=True):
-    """A list of them."""
+    """A list of products with their ids alone."""
 
     data: list[IdRow]
     meta: Meta
 
 
 class ItemIdentityRow(msgspec.Struct, kw_only=True):
-    """Whose stock an inventory item is."""
+    """Product and variant of an inventory item."""
 
     product_id: int
     variant_id: int | None = None
-    """None, or 0: the product's own."""
+    """None or 0: the item is the whole product."""
 
 
 class LocationSettingsRow(msgspec.Struct, kw_only=True):
-    """How one location sells one item."""
+    """Settings of one item at one location."""
 
     safety_stock: int | None = None
-    """Pieces that are not sold."""
+    """Pieces that are kept back from sale."""
     is_in_stock: bool | None = None
     backorder_limit: int | None = None
 
 
 class LocationRow(msgspec.Struct, kw_only=True):
-    """One item at one location."""
+    """Stock of one item at one location."""
 
     available_to_sell: Quantity | None = None
     total_inventory_onhand: Quantity | None = None
     location_enabled: bool | None = None
     settings: LocationSettingsRow | None = None
     backorder_limit: int | None = None
-    """The public reference does not say whether it stands here or in the settings."""
+    """The public reference does not say whether the limit is here or in the settings."""
 
 
 class ItemRow(msgspec.Struct, kw_only=True):
@@ -209,7 +209,7 @@ class ItemRow(msgspec.Struct, kw_only=True):
 
 
 class BrandRow(msgspec.Struct, kw_only=True):
-    """A brand's name."""
+    """A brand with its name."""
 
     id: int
     name: str = ""
@@ -222,12 +222,12 @@ class BrandList(msgspec.Struct, kw_only=True):
 
 
 class StoreRow(msgspec.Struct, kw_only=True):
-    """`/v2/store`."""
+    """The store, as `/v2/store` returns it."""
 
     currency: str
     id: str = ""
     """The store's hash."""
     name: str = ""
     secure_url: str = ""
-    """The storefront's own address."""
+    """The storefront's address."""
     weight_units: str = ""

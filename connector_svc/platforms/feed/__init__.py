@@ -1,4 +1,4 @@
-"""Reads catalogs that merchants publish themselves as signed files, in the format of docs/custom-feed.md."""
+"""Custom feed connector: reads catalogs that merchants publish as signed files, format docs/custom-feed.md."""
 
 from connector_svc.platforms.feed.platform import FeedPlatform
 

@@ -1,15 +1,20 @@
-"""Asks the host of one feed: for its manifest, and for pieces of its files."""
+"""HTTP client of one feed: credentials, the signed manifest, and byte ranges of its files."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
 from connector_svc.domain.errors import (
+    CredentialsNotFound,
     SourceFailure,
     SourceForbidden,
     SourceNotFound,
@@ -17,135 +22,188 @@ from connector_svc.domain.errors import (
     SourceUnauthorized,
 )
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, ShopHttp
-from connector_svc.platforms.feed.failures import FeedInvalid, FeedNotTrusted, FeedStale, FileMismatch
-from connector_svc.platforms.feed.keys import FeedKeys, is_plain_path, keys_of
+from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, Secret, ShopHttp
+from connector_svc.platforms.feed.errors import FeedInvalid, FeedNotTrusted, FeedStale, FileMismatch
 from connector_svc.platforms.feed.wire import FeedFile, Manifest, SignedManifest
 
-PIECE_BYTES: Final = 4 * 1024 * 1024
-"""What one request asks for: a break costs no more than that, and memory holds no more."""
-AHEAD: Final = timedelta(minutes=10)
-"""How far a publisher's clock may be before ours."""
-_TRIES: Final = 3
-_PAUSE: Final = 0.2
-"""Seconds before a manifest that broke off is read again; doubles. It may just be being written."""
-_FIRST_YEAR: Final = 2000
-_RANGE: Final = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", re.ASCII)
+RANGE_BYTES: Final = 4 * 1024 * 1024
+"""Size of one range request: a broken connection loses no more than that, and memory holds no more."""
+MAX_CLOCK_SKEW: Final = timedelta(minutes=10)
+"""How far a publisher's clock may be ahead of ours."""
+MANIFEST_PATH: Final = "/.well-known/catalogsync-feed.json"
+MIN_SECRET_CHARACTERS: Final = 32
+_MAX_ATTEMPTS: Final = 3
+_RETRY_DELAY_SECONDS: Final = 0.2
+"""Before a truncated manifest is requested again, since it may just be being written; doubles."""
+_EARLIEST_YEAR: Final = 2000
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", re.ASCII)
+_PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]{1,1000}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeedCredentials:
+    """Credentials of one shop."""
+
+    secrets: tuple[Secret, ...]
+    """Secrets that may have signed the manifest: two while one replaces the other."""
+    token: Secret | None
+    """Sent as a bearer token with every request."""
+    manifest_path: str
+
+    def verify(self, text: str, signatures: Sequence[str]) -> bool:
+        """Return whether one of `signatures` is the hex HMAC-SHA256 of `text` in UTF-8 with one of the secrets."""
+        message = text.encode("utf-8", "surrogatepass")
+        matches = False
+        for secret in self.secrets:
+            expected = hmac.new(secret.reveal().encode(), message, hashlib.sha256).hexdigest()
+            for signature in signatures:
+                matches |= hmac.compare_digest(signature.encode(), expected.encode())
+        return matches
+
+
+def parse_credentials(shop: Shop, credentials: Credentials) -> FeedCredentials:
+    """Validate `credentials`. Raises CredentialsNotFound, which names what is missing or invalid."""
+    current, previous = credentials.get("feed_secret"), credentials.get("feed_secret_previous")
+    secrets = tuple(secret for secret in (current, previous) if secret is not None)
+    if current is None:
+        raise CredentialsNotFound(shop, "feed_secret is missing")
+    if any(len(secret.reveal()) < MIN_SECRET_CHARACTERS for secret in secrets):
+        raise CredentialsNotFound(shop, f"a feed secret must have {MIN_SECRET_CHARACTERS} characters or more")
+    path = credentials["feed_path"].reveal() if "feed_path" in credentials else MANIFEST_PATH
+    if not is_plain_path(path):
+        raise CredentialsNotFound(shop, "feed_path must be an absolute path of plain characters")
+    return FeedCredentials(secrets=secrets, token=credentials.get("feed_token"), manifest_path=path)
+
+
+def is_plain_path(path: str) -> bool:
+    """Return whether `path` is absolute, needs no escaping, and has no "." or ".." segment."""
+    return bool(_PLAIN_PATH.fullmatch(path)) and not {".", ".."} & set(path.split("/"))
 
 
 class FeedClient:
-    """HTTP to one publisher for one pass."""
+    """HTTP client of one publisher for one pass."""
 
     def __init__(self, shop: Shop, http: ShopHttp, credentials: CredentialsProvider) -> None:
         self.shop = shop
         self._http = http
         self._provider = credentials
-        self._credentials: Credentials | None = None
+        self._cached_credentials: Credentials | None = None
 
     async def manifest(self, now: datetime) -> Manifest:
-        """The manifest as it is published now, if it is signed, ours and of now. Raises SourceFailure."""
-        signed = await self._signed_manifest()
-        keys = await self._keys()
-        if not keys.signed(signed.manifest, signed.signatures):
-            # The secret may have been changed since ours was cached.
-            keys = await self._keys(renew=True)
-            if not keys.signed(signed.manifest, signed.signatures):
-                raise FeedNotTrusted(self.shop)
-        return self._checked(signed.manifest, now)
+        """Return the current manifest after checking its signature, domain and validity at `now`.
 
-    async def piece(self, file: FeedFile, start: int) -> bytes:
-        """Bytes of `file` from `start` on: a piece, or all that is left where the host knows no ranges.
-
-        Raises FileMismatch when the file is not (or no longer) the manifest's, SourceFailure.
+        Raises SourceFailure: FeedNotTrusted, FeedInvalid or FeedStale for the manifest itself.
         """
-        end = min(start + PIECE_BYTES, file.bytes) - 1
-        for _ in range(_TRIES):
+        signed = await self._signed_manifest()
+        credentials = await self._credentials()
+        if not credentials.verify(signed.manifest, signed.signatures):
+            # The secret may have changed after ours was cached.
+            credentials = await self._credentials(refresh=True)
+            if not credentials.verify(signed.manifest, signed.signatures):
+                raise FeedNotTrusted(self.shop)
+        return self._parse_manifest(signed.manifest, now)
+
+    async def read_range(self, file: FeedFile, start: int) -> bytes:
+        """Return up to RANGE_BYTES of `file` from `start`; all the rest where the host ignores Range headers.
+
+        Raises:
+            FileMismatch: The file is not (or no longer) the one of the manifest.
+            SourceFailure: The file cannot be read.
+        """
+        end = min(start + RANGE_BYTES, file.bytes) - 1
+        for _ in range(_MAX_ATTEMPTS):
             reply = await self._get(file.path, {"Range": f"bytes={start}-{end}", "Accept-Encoding": "identity"})
             if reply.status == 416:
                 raise FileMismatch("it is shorter than its manifest says")
             if reply.status in (404, 410):
-                raise FileMismatch("it is not there")
-            self._raise_refused(reply)
-            body = _ranged(reply, start, end, file.bytes) if reply.status == 206 else _whole(reply, start, file)
+                raise FileMismatch("it does not exist")
+            self._raise_for_status(reply)
+            if reply.status == 206:
+                body = _partial_body(reply, start, end, file.bytes)
+            else:
+                body = _rest_of_full_body(reply, start, file)
             if body is not None:
                 return body
-        raise SourceResponseInvalid(self.shop, "an answer breaks off, each time we ask")
+        raise SourceResponseInvalid(self.shop, f"a reply was truncated in {_MAX_ATTEMPTS} attempts")
 
     async def _signed_manifest(self) -> SignedManifest:
-        for attempt in range(_TRIES):
-            reply = await self._get((await self._keys()).path, {})
-            self._raise_refused(reply)
+        for attempt in range(_MAX_ATTEMPTS):
+            reply = await self._get((await self._credentials()).manifest_path, {})
+            self._raise_for_status(reply)
             try:
                 return msgspec.json.decode(reply.body, type=SignedManifest)
             except msgspec.ValidationError as error:
                 raise FeedInvalid(self.shop, f"the signed manifest: {error}") from None
             except msgspec.DecodeError:
-                await asyncio.sleep(_PAUSE * 2**attempt if attempt + 1 < _TRIES else 0)
-        raise SourceResponseInvalid(self.shop, "no JSON where its manifest should be")
+                await asyncio.sleep(_RETRY_DELAY_SECONDS * 2**attempt if attempt + 1 < _MAX_ATTEMPTS else 0)
+        raise SourceResponseInvalid(self.shop, "the manifest is not JSON")
 
-    def _checked(self, text: str, now: datetime) -> Manifest:
+    def _parse_manifest(self, text: str, now: datetime) -> Manifest:
         try:
             manifest = msgspec.json.decode(text, type=Manifest)
         except msgspec.MsgspecError as error:
             raise FeedInvalid(self.shop, f"the manifest: {error}") from None
         if manifest.domain.lower() != self.shop.domain:
-            raise FeedInvalid(self.shop, "the manifest names another domain than this shop's")
+            raise FeedInvalid(self.shop, "the manifest is for another domain than this shop's")
         if not all(is_plain_path(file.path) for file in (manifest.full, *manifest.deltas)):
-            raise FeedInvalid(self.shop, "the path of a file climbs out of its folder")
+            raise FeedInvalid(self.shop, 'the path of a file has a "." or ".." segment')
         moments = (manifest.generated_at, *(delta.since for delta in manifest.deltas))
-        if min(moment.year for moment in moments) < _FIRST_YEAR:
-            raise FeedInvalid(self.shop, f"the manifest holds a time before the year {_FIRST_YEAR}")
-        if manifest.generated_at > now + AHEAD:
-            raise FeedStale(self.shop, "it says that it was made in the future")
+        if min(moment.year for moment in moments) < _EARLIEST_YEAR:
+            raise FeedInvalid(self.shop, f"the manifest has a time before the year {_EARLIEST_YEAR}")
+        if manifest.generated_at > now + MAX_CLOCK_SKEW:
+            raise FeedStale(self.shop, "its generated_at is in the future")
         if manifest.valid_until < now:
             raise FeedStale(self.shop, f"it was valid until {manifest.valid_until.isoformat()}")
         return manifest
 
     async def _get(self, path: str, headers: dict[str, str]) -> HttpReply:
-        """The answer; asked again once when the token is refused and there is a newer one."""
-        keys = await self._keys()
-        reply = await self._http.request("GET", path, headers={**headers, **_bearer(keys)})
+        """Return the reply; after a 401 the request is repeated once if there is a newer token."""
+        credentials = await self._credentials()
+        reply = await self._http.request("GET", path, headers={**headers, **_authorization(credentials)})
         if reply.status != 401:
             return reply
-        renewed = await self._keys(renew=True)
-        if renewed.token == keys.token:
+        refreshed = await self._credentials(refresh=True)
+        if refreshed.token == credentials.token:
             return reply
-        return await self._http.request("GET", path, headers={**headers, **_bearer(renewed)})
+        return await self._http.request("GET", path, headers={**headers, **_authorization(refreshed)})
 
-    async def _keys(self, *, renew: bool = False) -> FeedKeys:
-        if self._credentials is None or renew:
-            refused = self._credentials
-            self._credentials = await self._provider.credentials(self.shop, refused=refused)
-        return keys_of(self.shop, self._credentials)
+    async def _credentials(self, *, refresh: bool = False) -> FeedCredentials:
+        if self._cached_credentials is None or refresh:
+            refused = self._cached_credentials
+            self._cached_credentials = await self._provider.credentials(self.shop, refused=refused)
+        return parse_credentials(self.shop, self._cached_credentials)
 
-    def _raise_refused(self, reply: HttpReply) -> None:
+    def _raise_for_status(self, reply: HttpReply) -> None:
         failures: dict[int, type[SourceFailure]] = {401: SourceUnauthorized, 403: SourceForbidden}
         failures |= dict.fromkeys((404, 410), SourceNotFound)
         if reply.status not in (200, 206):
             raise failures.get(reply.status, SourceResponseInvalid)(self.shop, f"HTTP {reply.status}")
 
 
-def _bearer(keys: FeedKeys) -> dict[str, str]:
-    return {"Authorization": f"Bearer {keys.token.reveal()}"} if keys.token else {}
+def _authorization(credentials: FeedCredentials) -> dict[str, str]:
+    return {"Authorization": f"Bearer {credentials.token.reveal()}"} if credentials.token else {}
 
 
-def _ranged(reply: HttpReply, start: int, end: int, size: int) -> bytes | None:
-    """The piece that was asked for; None: the answer broke off."""
-    told = _RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
-    if told is None:
+def _partial_body(reply: HttpReply, start: int, end: int, size: int) -> bytes | None:
+    """Return the requested range of a 206; None when it is truncated. Raises FileMismatch for another size."""
+    content_range = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
+    if content_range is None:
         return None
-    first, last, total = map(int, told.groups())
+    first, last, total = map(int, content_range.groups())
     if total != size:
         raise FileMismatch(f"it has {total} bytes instead of {size}")
-    whole = (first, last) == (start, end) and len(reply.body) == end - start + 1
-    return reply.body if whole else None
+    is_complete = (first, last) == (start, end) and len(reply.body) == end - start + 1
+    return reply.body if is_complete else None
 
 
-def _whole(reply: HttpReply, start: int, file: FeedFile) -> bytes | None:
-    """What follows `start` in the whole file; None: the answer broke off, as far as one can tell."""
+def _rest_of_full_body(reply: HttpReply, start: int, file: FeedFile) -> bytes | None:
+    """Return what follows `start` in a 200 with the whole file; None when the body is truncated.
+
+    Raises FileMismatch for a complete body of another size.
+    """
     if len(reply.body) == file.bytes:
         return reply.body[start:]
-    told = reply.headers.get("Content-Length", "")
-    if told.isascii() and told.isdigit() and len(reply.body) < int(told):
+    content_length = reply.headers.get("Content-Length", "")
+    if content_length.isascii() and content_length.isdigit() and len(reply.body) < int(content_length):
         return None
     raise FileMismatch(f"it has {len(reply.body)} bytes instead of {file.bytes}")

@@ -15,15 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.domain.errors import RevisionInFuture, StreamExpired, SyncNotFound, TooManyWatchers
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync, SyncState
-from catalog_svc.usecases.show_pace import ShowPace
 from catalog_svc.usecases.sync_hub import SyncFeed
-from catalog_svc.usecases.watch_sync import FollowSync, Snapshot, WatchLimits
+from catalog_svc.usecases.watch_pacing import WatchLimits, WatchPacing
+from catalog_svc.usecases.watch_sync import FollowSync, Snapshot
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 from tests.waiting import until, within_patience
 
 QUICK = WatchLimits(heartbeat_every=timedelta(milliseconds=100))
-QUICKLY = ShowPace(min_interval=timedelta(milliseconds=10))
+QUICKLY = WatchPacing(min_interval=timedelta(milliseconds=10))
 
 
 class Follower:
@@ -31,9 +31,9 @@ class Follower:
 
     def __init__(self, world: CatalogWorld, *, limits: WatchLimits = QUICK, max_followers: int = 10) -> None:
         self.feed = SyncFeed(
-            world.syncs, poll_every=timedelta(milliseconds=20), max_followers=max_followers, pace=QUICKLY
+            world.syncs, poll_every=timedelta(milliseconds=20), max_followers=max_followers, pacing=QUICKLY
         )
-        self.follow = FollowSync(syncs=world.syncs, feed=self.feed, drain=world.drain, limits=limits)
+        self.follow = FollowSync(feed=self.feed, drain=world.drain, limits=limits)
         self.shown: list[Snapshot] = []
         """What the last call of `all` was shown so far."""
         self._polling = asyncio.create_task(self.feed.run(world.drain))
@@ -127,14 +127,14 @@ async def test_more_followers_than_allowed_are_turned_away(world: CatalogWorld, 
     ordered = await world.order()
     async with aclosing(follower.follow(ordered.sync_id, 0)) as first:
         await anext(first)
-        follower.feed._max_followers = 1
+        follower.feed._max_watchers = 1
         with pytest.raises(TooManyWatchers):
             await follower.all(ordered.sync_id, 0)
 
 
 async def test_a_drain_ends_a_watch_at_once(world: CatalogWorld) -> None:
     hour = timedelta(hours=1)
-    follower = Follower(world, limits=WatchLimits(heartbeat_every=hour, longest_silence=hour))
+    follower = Follower(world, limits=WatchLimits(heartbeat_every=hour, max_silence=hour))
     ordered = await world.order()
     following = asyncio.create_task(follower.all(ordered.sync_id, 0))
     await until(lambda: follower.shown)
@@ -159,14 +159,14 @@ async def test_one_query_serves_all_followers_of_a_replica(world: CatalogWorld, 
     follower = Follower(world)
     calls: list[int] = []
     callers: set[asyncio.Task[Any] | None] = set()
-    original = world.syncs.get_many
+    original = world.syncs.revisions
 
     async def counted(sync_ids: object) -> object:
         calls.append(len(list(sync_ids)))  # type: ignore[call-overload]
         callers.add(asyncio.current_task())
         return await original(sync_ids)  # type: ignore[arg-type]
 
-    world.syncs.get_many = counted  # type: ignore[method-assign, assignment]
+    world.syncs.revisions = counted  # type: ignore[method-assign, assignment]
     following = [asyncio.create_task(follower.all(ordered.sync_id, 0)) for _ in range(8)]
     await until(lambda: len(calls) > 5)
     for task in following:
@@ -178,7 +178,7 @@ async def test_one_query_serves_all_followers_of_a_replica(world: CatalogWorld, 
 
 
 async def test_followers_that_come_at_once_are_shown_the_same_object_of_one_read(world: CatalogWorld) -> None:
-    follow = FollowSync(syncs=world.syncs, feed=SyncFeed(world.syncs), drain=world.drain, limits=WatchLimits())
+    follow = FollowSync(feed=SyncFeed(world.syncs), drain=world.drain, limits=WatchLimits())
     ordered = await world.order()
     reads: list[UUID] = []
     original = world.syncs.get
@@ -200,7 +200,7 @@ async def test_a_revision_that_another_replica_has_shown_already_is_looked_up(
 ) -> None:
     ordered = await world.order()
     feed = SyncFeed(world.syncs, poll_every=timedelta(hours=1))
-    follow = FollowSync(syncs=world.syncs, feed=feed, drain=world.drain, limits=QUICK)
+    follow = FollowSync(feed=feed, drain=world.drain, limits=QUICK)
     async with aclosing(follow(ordered.sync_id, 0)) as before:
         await anext(before)
         await run_slowly(world, MemorySource([product("1")]))

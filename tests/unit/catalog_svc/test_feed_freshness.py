@@ -17,7 +17,8 @@ from catalog_svc.domain.errors import StorageUnavailable, StreamExpired, SyncNot
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
 from catalog_svc.usecases.sync_hub import SyncFeed
-from catalog_svc.usecases.watch_sync import FollowSync, Snapshot, WatchLimits
+from catalog_svc.usecases.watch_pacing import WatchLimits
+from catalog_svc.usecases.watch_sync import FollowSync, Snapshot
 from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
 from tests.fakes.memory_leases import MemoryLeases
 from tests.fakes.memory_state import State
@@ -67,9 +68,7 @@ async def replica(catalog: MemoryCatalog) -> AsyncIterator[Replica]:
     link, drain = BreakableLink(catalog), Drain()
     syncs = MemorySyncs(link)
     feed = SyncFeed(syncs)
-    follow = FollowSync(
-        syncs=syncs, feed=feed, drain=drain, limits=WatchLimits(), monotonic=asyncio.get_running_loop().time
-    )
+    follow = FollowSync(feed=feed, drain=drain, limits=WatchLimits(), monotonic=asyncio.get_running_loop().time)
     polling = asyncio.create_task(feed.run(drain))
     try:
         yield Replica(link, feed, follow, drain)
@@ -206,7 +205,7 @@ async def test_a_read_that_nobody_waits_for_any_more_is_cancelled() -> None:
             await asyncio.gather(reading, return_exceptions=True)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert not [task for task in asyncio.all_tasks() if "_Slot._read" in repr(task.get_coro())]
+        assert not [task for task in asyncio.all_tasks() if "SyncFeed._read" in repr(task.get_coro())]
         one.link.seconds = 0
 
 

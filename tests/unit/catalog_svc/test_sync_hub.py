@@ -1,25 +1,28 @@
-"""Who follows gets the newest, soon if it stands, seldom if it is replaced at once, and the end at once."""
+"""The watch hub delivers the newest snapshot at the pace of each watcher, and the terminal one at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from uuid import UUID, uuid4
 
 import pytest
+from catalogsync_common.drain import Drain
 
+from catalog_svc.domain.errors import SyncNotFound
 from catalog_svc.domain.progress import Progress
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState, SyncTrigger
 from catalog_svc.rpc.snapshots import SnapshotMessages
-from catalog_svc.usecases.audience import Audience
 from catalog_svc.usecases.sync_hub import Subscription, SyncFeed
-from catalog_svc.usecases.watch_sync import Snapshot, WatchLimits
+from catalog_svc.usecases.watch_pacing import WakeupQueue, WatchLimits, WatchPacing
+from catalog_svc.usecases.watch_sync import Snapshot
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
 from tests.fakes.memory_sync_commands import MemorySyncCommands, MemorySyncs
 from tests.fakes.skipping_loop import skipping
@@ -42,58 +45,91 @@ def running(revision: int, state: SyncState = SyncState.RUNNING) -> Sync:
     )
 
 
-@dataclass
-class Crowd:
-    """Followers of one sync, of which each looks again as soon as it was shown something."""
+class StoredSyncs(MemorySyncs):
+    """Syncs that another replica writes."""
 
-    feed: SyncFeed
+    def __init__(self) -> None:
+        super().__init__(MemoryLink(MemoryCatalog()))
+        self.rows: dict[UUID, Sync] = {}
+        self.rows_read: list[UUID] = []
+
+    async def get(self, sync_id: UUID) -> Sync:
+        if sync_id not in self.rows:
+            raise SyncNotFound(sync_id)
+        return self.rows[sync_id]
+
+    async def get_many(self, sync_ids: Collection[UUID]) -> list[Sync]:
+        self.rows_read += sync_ids
+        return [self.rows[sync_id] for sync_id in sync_ids if sync_id in self.rows]
+
+    async def revisions(self, sync_ids: Collection[UUID]) -> dict[UUID, int]:
+        return {sync_id: self.rows[sync_id].revision for sync_id in sync_ids if sync_id in self.rows}
+
+
+@dataclass
+class Watchers:
+    """Watchers of one sync, each of which asks for the next snapshot as soon as it got one."""
+
+    hub: SyncFeed
+    stored: StoredSyncs
     sync: Sync
-    shows: dict[int, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
-    """By follower: when, and which revision."""
+    deliveries: dict[int, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
+    """By watcher: when, and which revision."""
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def join(self, followers: int) -> None:
-        for _ in range(followers):
-            self.tasks.append(asyncio.create_task(self._follow(len(self.tasks))))
+    def join(self, count: int) -> None:
+        for _ in range(count):
+            self.tasks.append(asyncio.create_task(self._watch(len(self.tasks))))
 
-    def beside(self, followers: int) -> Crowd:
-        """Of another sync on the same replica."""
-        other = Crowd(self.feed, running(1))
-        other.feed.publish(other.sync)
-        other.join(followers)
+    def of_another_sync(self, count: int) -> Watchers:
+        """Return watchers of another sync on the same replica, which know its revision 1."""
+        other = Watchers(self.hub, self.stored, running(1))
+        other.stored.rows[other.sync.sync_id] = other.sync
+        other.join(count)
         return other
 
-    async def _follow(self, number: int) -> None:
-        with self.feed.follow(self.sync.sync_id) as subscription:
+    async def _watch(self, number: int) -> None:
+        with self.hub.follow(self.sync.sync_id) as subscription:
+            await subscription.current()
             while not self.sync.state.ended:
-                sync = await subscription.newer_than(self._seen_by(number), within=1_000)
+                sync = await subscription.newer_than(self._revision_of(number), within=1_000)
                 assert sync is not None
-                self.shows[number].append((now(), sync.revision))
+                self.deliveries[number].append((now(), sync.revision))
                 if sync.state.ended:
                     return
 
-    def _seen_by(self, number: int) -> int:
-        return self.shows[number][-1][1] if self.shows[number] else 1
+    def _revision_of(self, number: int) -> int:
+        return self.deliveries[number][-1][1] if self.deliveries[number] else 1
+
+    def _advance(self, state: SyncState) -> None:
+        self.sync = replace(self.sync, revision=self.sync.revision + 1, state=state)
+        self.stored.rows[self.sync.sync_id] = self.sync
 
     def publish(self, state: SyncState = SyncState.RUNNING) -> None:
-        self.sync = replace(self.sync, revision=self.sync.revision + 1, state=state)
-        self.feed.publish(self.sync)
+        """Write the next revision on this replica."""
+        self._advance(state)
+        self.hub.publish(self.sync)
 
-    async def work(self, seconds: float, *, every: float) -> None:
-        """News, as often as that."""
+    def write_elsewhere(self) -> None:
+        """Write the next revision on another replica."""
+        self._advance(SyncState.RUNNING)
+
+    async def publish_for(self, seconds: float, *, interval: float) -> None:
         end = now() + seconds
         while now() < end:
             self.publish()
-            await asyncio.sleep(every)
+            await asyncio.sleep(interval)
 
-    def moments(self) -> list[float]:
-        """Of all shows."""
-        return sorted(at for shows in self.shows.values() for at, _ in shows)
+    def times(self) -> list[float]:
+        """Return the times of all deliveries in order."""
+        return sorted(at for deliveries in self.deliveries.values() for at, _ in deliveries)
 
     def longest_pause(self) -> float:
-        """Of one follower between two shows."""
+        """Return the longest time between two deliveries to one watcher."""
         return max(
-            later - earlier for shows in self.shows.values() for (earlier, _), (later, _) in pairwise(shows)
+            later - earlier
+            for deliveries in self.deliveries.values()
+            for (earlier, _), (later, _) in pairwise(deliveries)
         )
 
 
@@ -102,201 +138,249 @@ def now() -> float:
 
 
 @asynccontextmanager
-async def crowd(followers: int) -> AsyncIterator[Crowd]:
-    """Followers that know revision 1."""
-    feed = SyncFeed(MemorySyncs(MemoryLink(MemoryCatalog())), max_followers=20_000)
-    many = Crowd(feed, running(1)).beside(followers)
+async def watchers(count: int) -> AsyncIterator[Watchers]:
+    """Watchers that know revision 1, on a replica that polls."""
+    stored, drain = StoredSyncs(), Drain()
+    hub = SyncFeed(stored, max_followers=20_000)
+    many = Watchers(hub, stored, running(1)).of_another_sync(count)
+    polling = asyncio.create_task(hub.run(drain))
     await asyncio.sleep(1)
     yield many
+    drain.start()
+    await polling
     for task in many.tasks:
         task.cancel()
     await asyncio.gather(*many.tasks, return_exceptions=True)
 
 
 @skipping
-async def test_a_few_are_shown_the_newest_four_times_a_second() -> None:
-    async with crowd(20) as few:
+async def test_few_watchers_get_the_newest_snapshot_about_four_times_a_second() -> None:
+    async with watchers(20) as few:
         began = now()
-        await few.work(5, every=0.05)
-        for shows in few.shows.values():
-            assert shows[0] == (began, 2)
-            assert 18 <= len(shows) <= 21
-            assert all(later - earlier >= 0.25 for (earlier, _), (later, _) in pairwise(shows))
-            assert all((at - began) // 0.05 - 1 <= revision - 2 for at, revision in shows)
+        await few.publish_for(5, interval=0.05)
+        for deliveries in few.deliveries.values():
+            assert deliveries[0] == (began, 2)
+            assert 15 <= len(deliveries) <= 21
+            assert all(later - earlier >= 0.25 for (earlier, _), (later, _) in pairwise(deliveries))
+            assert all((at - began) // 0.05 - 1 <= revision - 2 for at, revision in deliveries)
 
 
-@pytest.mark.parametrize(("followers", "interval"), [(62, 0.25), (1_000, 4.0), (5_000, 20.0), (10_000, 20.0)])
+def test_the_interval_grows_with_the_number_of_watchers_and_sooner_for_syncs_of_this_replica() -> None:
+    pacing = WatchPacing()
+    assert [pacing.interval_seconds(watchers=n) for n in (1, 2_500, 5_000, 1_000_000)] == [0.25, 0.25, 0.5, 20]
+    local = [pacing.interval_seconds(watchers=n, local_syncs=1, sync_watchers=n) for n in (1, 100, 1_000, 5_000)]
+    assert local == [0.25, 0.25, 2.5, 12.5]
+    assert pacing.interval_seconds(watchers=5_010, local_syncs=2, sync_watchers=10) == 0.501
+
+
+@pytest.mark.parametrize("count", [100, 1_000, 5_000])
 @skipping
-async def test_news_that_are_replaced_at_once_are_shown_to_many_at_an_even_rate(
-    followers: int, interval: float
-) -> None:
-    async with crowd(followers) as many:
+async def test_watchers_of_a_sync_that_runs_here_are_served_at_an_even_rate(count: int) -> None:
+    interval = max(0.25, count / 400)
+    async with watchers(count) as many:
         began = now()
-        await many.work(2.5 * interval, every=0.04)
-        in_each_second = Counter(int(at - began) for at in many.moments())
-        at_most = max(250, followers / 20) * 1.05 + 63
-        assert all(count <= at_most for count in in_each_second.values())
-        assert len(many.shows) == followers
-        assert many.longest_pause() <= interval + 0.1
+        await many.publish_for(4 * interval, interval=0.04)
+        per_second = Counter(int(at - began) for at in many.times())
+        assert all(served <= 400 * 1.3 for served in per_second.values())
+        assert len(many.deliveries) == count
+        assert many.longest_pause() <= 2 * interval + 0.1
 
 
 @skipping
-async def test_news_that_stand_are_soon_with_all() -> None:
-    async with crowd(5_000) as many:
+async def test_a_snapshot_that_another_replica_wrote_reaches_all_within_a_second() -> None:
+    async with watchers(5_000) as many:
+        many.write_elsewhere()
         began = now()
-        await many.work(0.01, every=0.01)
         await asyncio.sleep(1)
-        assert len(many.shows) == 5_000
-        assert many.moments()[-1] - began < 1
+        assert len(many.deliveries) == 5_000
+        assert many.times()[-1] - began < 0.6
 
 
 @skipping
-async def test_the_end_is_shown_to_all_at_once_and_other_work_comes_in_between() -> None:
-    async with crowd(5_000) as many:
-        await many.work(1, every=0.04)
-        known_by: list[int] = []
+async def test_a_poll_reads_only_the_rows_that_changed() -> None:
+    async with watchers(1) as one:
+        other = one.of_another_sync(1)
+        await asyncio.sleep(3)
+        one.stored.rows_read.clear()
+        one.write_elsewhere()
+        await asyncio.sleep(3)
+        assert one.stored.rows_read == [one.sync.sync_id]
+        assert len(one.times()) == 1
+        other.tasks[0].cancel()
+
+
+@skipping
+async def test_the_end_reaches_all_at_once_in_groups_that_let_other_work_run_in_between() -> None:
+    async with watchers(5_000) as many:
+        await many.publish_for(1, interval=0.04)
+        done: list[int] = []
         ended_at = now()
         many.publish(SyncState.SUCCEEDED)
-        while not known_by or known_by[-1] < 5_000:
-            known_by.append(sum(task.done() for task in many.tasks))
+        while not done or done[-1] < 5_000:
+            done.append(sum(task.done() for task in many.tasks))
             await asyncio.sleep(0)
-        assert many.moments()[-1] == ended_at
-        assert all(later - earlier <= 50 for earlier, later in pairwise(known_by))
+        assert many.times()[-1] == ended_at
+        assert all(later - earlier <= 50 for earlier, later in pairwise(done))
 
 
 @skipping
-async def test_news_of_one_sync_do_not_wait_for_the_followers_of_another() -> None:
-    async with crowd(5_000) as many:
-        few = many.beside(10)
-        working = asyncio.create_task(many.work(4, every=0.04))
+async def test_a_snapshot_of_one_sync_does_not_wait_for_the_watchers_of_another() -> None:
+    async with watchers(5_000) as many:
+        few = many.of_another_sync(10)
+        publishing = asyncio.create_task(many.publish_for(4, interval=0.04))
         await asyncio.sleep(3)
         began = now()
         few.publish()
-        await asyncio.sleep(0.5)
-        assert len(few.moments()) == 10
-        assert few.moments()[-1] - began < 0.1
-        await working
+        await asyncio.sleep(1)
+        assert len(few.times()) == 10
+        assert few.times()[-1] - began < 0.3
+        await publishing
 
 
 def test_heartbeats_of_thousands_come_less_often_and_still_within_the_30_seconds_of_the_contract() -> None:
     limits = WatchLimits()
-    assert [limits.silence(followers) for followers in (1, 3_000, 5_000, 10_000)] == [10, 10, 5_000 / 300, 25]
+    assert [limits.heartbeat_seconds(n) for n in (1, 3_000, 5_000, 10_000)] == [10, 10, 5_000 / 300, 25]
 
 
 @skipping
-async def test_those_who_left_cost_nobody_a_turn() -> None:
-    async with crowd(1_000) as many:
+async def test_watchers_that_left_delay_nobody() -> None:
+    async with watchers(1_000) as many:
         for task in many.tasks[:950]:
             task.cancel()
+        await asyncio.sleep(0)
         began = now()
         many.publish()
         await asyncio.sleep(0.2)
-        assert len(many.moments()) == 50
-        assert many.moments()[-1] == began
+        assert len(many.times()) == 50
+        assert many.times()[-1] == began
 
 
 @dataclass
-class Slow:
-    """A follower that looks when the test says so."""
+class ManualWatcher:
+    """A watcher that asks for the next snapshot when the test says so."""
 
-    feed: SyncFeed
+    hub: SyncFeed
     subscription: Subscription
     revision: int = 1
 
-    async def looks(self, within: float) -> int | None:
+    async def next(self, within: float) -> int | None:
         sync = await self.subscription.newer_than(self.revision, within=within)
         self.revision = sync.revision if sync else self.revision
         return sync.revision if sync else None
 
 
 @contextmanager
-def slow(feed: SyncFeed, sync_id: UUID) -> Iterator[Slow]:
-    with feed.follow(sync_id) as subscription:
-        yield Slow(feed, subscription)
+def manual_watcher(hub: SyncFeed, sync_id: UUID) -> Iterator[ManualWatcher]:
+    with hub.follow(sync_id) as subscription:
+        yield ManualWatcher(hub, subscription)
 
 
 @skipping
-async def test_among_few_the_news_of_one_sync_wait_for_no_round_of_another() -> None:
-    async with crowd(1) as busy:
-        other = busy.beside(1)
-        working = asyncio.create_task(busy.work(2, every=0.04))
-        await asyncio.sleep(1.01)
-        began = now()
-        other.publish()
-        await working
-        assert other.moments() == [began]
-
-
-@skipping
-async def test_who_leaves_in_the_moment_of_its_turn_takes_it_from_nobody() -> None:
-    audience = Audience()
-    tasks = [asyncio.create_task(audience.wait(behind=True, shown_at=0)) for _ in range(3)]
+async def test_a_cancelled_subscriber_takes_no_wakeup_from_another() -> None:
+    queue = WakeupQueue()
+    wakeups: list[asyncio.Future[None]] = [asyncio.get_running_loop().create_future() for _ in range(120)]
+    for wakeup in wakeups:
+        queue.add(wakeup)
+    for wakeup in wakeups[:60]:
+        wakeup.cancel()
     await asyncio.sleep(0)
-    tasks[0].cancel()
-    assert audience.show(2, not_since=0) == 2
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert [task.cancelled() for task in tasks] == [True, False, False]
+    assert [wakeup.done() for wakeup in wakeups] == [True] * 110 + [False] * 10
 
 
 @skipping
-async def test_who_was_away_when_news_came_is_shown_them_on_return() -> None:
-    async with crowd(3) as others:
-        with slow(others.feed, others.sync.sync_id) as one:
+async def test_wakeups_come_at_their_due_times_whatever_the_order_in_which_they_were_added() -> None:
+    queue, began = WakeupQueue(), now()
+    due = [3.0, 1.0, 2.0, 1.004, 0.0]
+    wakeups: list[asyncio.Future[None]] = [asyncio.get_running_loop().create_future() for _ in due]
+    woken_at: dict[int, float] = {}
+
+    def note(number: int, _: asyncio.Future[None]) -> None:
+        woken_at[number] = now() - began
+
+    for number, (wakeup, seconds) in enumerate(zip(wakeups, due, strict=True)):
+        wakeup.add_done_callback(partial(note, number))
+        queue.add(wakeup, due_at=began + seconds)
+    await asyncio.gather(*wakeups)
+    await asyncio.sleep(0)
+    assert all(due[number] <= at <= due[number] + 0.02 for number, at in woken_at.items())
+    assert len(woken_at) == len(due)
+
+
+@skipping
+async def test_a_subscriber_that_was_busy_when_a_snapshot_came_gets_the_newest_on_return() -> None:
+    async with watchers(3) as others:
+        with manual_watcher(others.hub, others.sync.sync_id) as one:
             others.publish()
-            assert await one.looks(within=1) == 2
+            assert await one.next(within=1) == 2
             others.publish()
             await asyncio.sleep(2)
             others.publish()
             await asyncio.sleep(2)
-            assert await one.looks(within=1) == 4
-            assert await one.looks(within=1) is None
+            assert await one.next(within=1) == 4
+            assert await one.next(within=1) is None
 
 
 @skipping
-async def test_whose_patience_ends_before_its_turn_is_shown_the_news_instead_of_none() -> None:
-    async with crowd(3) as others:
-        with slow(others.feed, others.sync.sync_id) as one:
+async def test_a_subscriber_that_times_out_before_its_turn_gets_the_newest_instead_of_none() -> None:
+    async with watchers(3) as others:
+        with manual_watcher(others.hub, others.sync.sync_id) as one:
             others.publish()
-            assert await one.looks(within=1) == 2
+            assert await one.next(within=1) == 2
             others.publish()
-            assert await one.looks(within=0.1) == 3
+            assert await one.next(within=0.1) == 3
 
 
 @skipping
-async def test_the_first_change_after_a_follower_has_come_is_shown_at_once() -> None:
+async def test_the_first_change_after_a_watcher_came_is_delivered_at_once() -> None:
     link = MemoryLink(MemoryCatalog())
     shop = ShopKey("shopify", "demo.myshopify.com")
     first = await MemorySyncCommands(link).start(
         StartSyncCommand(shop=shop, mode=SyncMode.FULL, overlap=timedelta())
     )
-    with slow(SyncFeed(MemorySyncs(link)), first.sync_id) as one:
+    with manual_watcher(SyncFeed(MemorySyncs(link)), first.sync_id) as one:
         assert await one.subscription.current() == first
         one.revision = first.revision
-        one.feed.publish(replace(first, revision=first.revision + 1))
-        came = now()
-        assert await one.looks(within=1) == first.revision + 1
-        assert now() == came
+        one.hub.publish(replace(first, revision=first.revision + 1))
+        published_at = now()
+        assert await one.next(within=1) == first.revision + 1
+        assert now() == published_at
 
 
 @skipping
-async def test_what_is_older_than_what_is_known_is_not_shown() -> None:
-    async with crowd(1) as other:
+async def test_a_snapshot_older_than_the_latest_is_not_delivered() -> None:
+    async with watchers(1) as other:
         other.publish()
         other.publish()
-        with slow(other.feed, other.sync.sync_id) as one:
-            assert await one.looks(within=1) == 3
-            other.feed.publish(replace(other.sync, revision=2))
-            assert await one.looks(within=1) is None
-            with other.feed.follow(other.sync.sync_id) as newcomer:
+        with manual_watcher(other.hub, other.sync.sync_id) as one:
+            assert await one.next(within=1) == 3
+            other.hub.publish(replace(other.sync, revision=2))
+            assert await one.next(within=1) is None
+            with other.hub.follow(other.sync.sync_id) as newcomer:
                 assert (await newcomer.current()).revision == 3
 
 
 @skipping
-async def test_nothing_is_left_to_be_shown_when_the_last_follower_leaves() -> None:
-    async with crowd(1) as other:
+async def test_a_read_that_one_watcher_asks_for_wakes_the_others() -> None:
+    async with watchers(0) as nobody:
+        sync = running(1)
+        nobody.stored.rows[sync.sync_id] = sync
+        with manual_watcher(nobody.hub, sync.sync_id) as one, manual_watcher(nobody.hub, sync.sync_id) as other:
+            assert await one.subscription.current() == sync
+            waiting = asyncio.create_task(other.next(within=1))
+            await asyncio.sleep(0)
+            nobody.stored.rows[sync.sync_id] = replace(sync, revision=2)
+            read_at = now()
+            await one.subscription.refresh()
+            assert await waiting == 2
+            assert now() == read_at
+
+
+@skipping
+async def test_a_topic_of_which_the_last_watcher_left_delivers_nothing_to_the_next_one() -> None:
+    async with watchers(1) as other:
         other.publish()
-    with slow(other.feed, other.sync.sync_id) as one:
-        assert await one.looks(within=1) is None
+    with manual_watcher(other.hub, other.sync.sync_id) as one:
+        assert await one.next(within=1) is None
 
 
 def test_a_message_is_made_once_for_all_watchers_and_anew_for_what_is_newer() -> None:

@@ -25,7 +25,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Shop(_message.Message):
-    """One store on one platform. Requests need platform and domain; the server fills the rest in."""
+    """A store on a platform. Requests need platform and domain; the server fills in the rest."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -39,17 +39,17 @@ class Shop(_message.Message):
     platform: _builtins.str
     """"shopify", "woocommerce"."""
     domain: _builtins.str
-    """The store's host name: "demo.myshopify.com". Case and a final dot do not matter."""
+    """The store's host name: "demo.myshopify.com". Case and a trailing dot are ignored."""
     shop_id: _builtins.str
-    """Ours, a UUID."""
+    """Assigned by catalog_svc, a UUID."""
     merchant_id: _builtins.str
-    """Whose shop it is, a UUID."""
+    """The merchant that owns the shop, a UUID."""
     platform_shop_id: _builtins.str
     """The platform's id of the shop; empty until the first sync has read it."""
     currency_code: _builtins.str
     """ISO 4217 code of its prices; empty until the first sync has read it."""
     display_name: _builtins.str
-    """The shop's name as its merchant wrote it."""
+    """The shop's name as the merchant entered it."""
     def __init__(
         self,
         *,
@@ -71,7 +71,7 @@ Global___Shop: _TypeAlias = Shop  # noqa: Y015
 
 @_typing.final
 class Sync(_message.Message):
-    """One run that brings a shop's stored catalog up to date."""
+    """One run that updates the stored catalog of a shop."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -84,31 +84,31 @@ class Sync(_message.Message):
         STATE_UNSPECIFIED: Sync._State.ValueType  # 0
         """Never sent."""
         STATE_PENDING: Sync._State.ValueType  # 1
-        """Ordered, not picked up yet."""
+        """Created, not claimed by a replica yet."""
         STATE_RUNNING: Sync._State.ValueType  # 2
-        """A replica works on it; see `waiting` for when it does not move."""
+        """A replica runs it. `waiting` is set while it makes no progress for a known reason."""
         STATE_SUCCEEDED: Sync._State.ValueType  # 3
-        """Ended: the stored catalog is what the platform has."""
+        """Ended: the stored catalog matches the platform."""
         STATE_FAILED: Sync._State.ValueType  # 4
-        """Ended: see `error`. What was stored stays."""
+        """Ended with `error`. Stored data stays."""
         STATE_CANCELLED: Sync._State.ValueType  # 5
-        """Ended on request. What was stored stays."""
+        """Ended by CancelSync. Stored data stays."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
-        """Where the sync is. More states may come; treat an unknown one as not ended."""
+        """The state of a sync. States may be added; treat an unknown one as not ended."""
 
     STATE_UNSPECIFIED: Sync.State.ValueType  # 0
     """Never sent."""
     STATE_PENDING: Sync.State.ValueType  # 1
-    """Ordered, not picked up yet."""
+    """Created, not claimed by a replica yet."""
     STATE_RUNNING: Sync.State.ValueType  # 2
-    """A replica works on it; see `waiting` for when it does not move."""
+    """A replica runs it. `waiting` is set while it makes no progress for a known reason."""
     STATE_SUCCEEDED: Sync.State.ValueType  # 3
-    """Ended: the stored catalog is what the platform has."""
+    """Ended: the stored catalog matches the platform."""
     STATE_FAILED: Sync.State.ValueType  # 4
-    """Ended: see `error`. What was stored stays."""
+    """Ended with `error`. Stored data stays."""
     STATE_CANCELLED: Sync.State.ValueType  # 5
-    """Ended on request. What was stored stays."""
+    """Ended by CancelSync. Stored data stays."""
 
     class _Mode:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -117,21 +117,21 @@ class Sync(_message.Message):
     class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Sync._Mode.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         MODE_UNSPECIFIED: Sync._Mode.ValueType  # 0
-        """In a request: INCREMENTAL where possible, else FULL."""
+        """In a request: INCREMENTAL if possible, otherwise FULL."""
         MODE_FULL: Sync._Mode.ValueType  # 1
-        """Everything."""
+        """All products."""
         MODE_INCREMENTAL: Sync._Mode.ValueType  # 2
-        """What changed since the last complete sync."""
+        """Products that changed since the last complete sync."""
 
     class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
-        """How much is read."""
+        """Which products are read."""
 
     MODE_UNSPECIFIED: Sync.Mode.ValueType  # 0
-    """In a request: INCREMENTAL where possible, else FULL."""
+    """In a request: INCREMENTAL if possible, otherwise FULL."""
     MODE_FULL: Sync.Mode.ValueType  # 1
-    """Everything."""
+    """All products."""
     MODE_INCREMENTAL: Sync.Mode.ValueType  # 2
-    """What changed since the last complete sync."""
+    """Products that changed since the last complete sync."""
 
     class _Trigger:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -142,19 +142,19 @@ class Sync(_message.Message):
         TRIGGER_UNSPECIFIED: Sync._Trigger.ValueType  # 0
         """Never sent."""
         TRIGGER_REQUEST: Sync._Trigger.ValueType  # 1
-        """A caller asked for it."""
+        """A StartSync call."""
         TRIGGER_SCHEDULE: Sync._Trigger.ValueType  # 2
         """The shop's schedule."""
         TRIGGER_RESUME: Sync._Trigger.ValueType  # 3
         """ResumeSync."""
 
     class Trigger(_Trigger, metaclass=_TriggerEnumTypeWrapper):
-        """Why it was started."""
+        """What started the sync."""
 
     TRIGGER_UNSPECIFIED: Sync.Trigger.ValueType  # 0
     """Never sent."""
     TRIGGER_REQUEST: Sync.Trigger.ValueType  # 1
-    """A caller asked for it."""
+    """A StartSync call."""
     TRIGGER_SCHEDULE: Sync.Trigger.ValueType  # 2
     """The shop's schedule."""
     TRIGGER_RESUME: Sync.Trigger.ValueType  # 3
@@ -181,48 +181,48 @@ class Sync(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     CHANGES_SINCE_TIME_FIELD_NUMBER: _builtins.int
     sync_id: _builtins.str
-    """Ours, a UUID."""
+    """Assigned by catalog_svc, a UUID."""
     state: Global___Sync.State.ValueType
-    """Where the sync is."""
+    """The state of the sync."""
     mode: Global___Sync.Mode.ValueType
-    """What it does; may differ from what was asked."""
+    """The mode in effect; may differ from the requested one."""
     revision: _builtins.int
-    """Grows with every change of this message. The resume point of WatchSync."""
+    """Increases with every change of this message. WatchSync resumes from it."""
     attempt_count: _builtins.int
-    """How often a replica took it up: 1, and 1 more for each takeover."""
+    """How many times a replica claimed it: 1, plus 1 for each takeover."""
     parent_sync_id: _builtins.str
-    """The sync that this one continues; empty for most."""
+    """The sync that this one resumes; empty if it resumes none."""
     trigger: Global___Sync.Trigger.ValueType
-    """Why it was started."""
+    """What started it."""
     strategy: _builtins.str
-    """How the connector reads: "paging". Empty until it began."""
+    """The read strategy of the connector: "paging". Empty until the read began."""
     served_api_version: _builtins.str
-    """The platform's API version that answers. Empty until it began."""
+    """The API version that the platform serves. Empty until the read began."""
     correlation_id: _builtins.str
-    """Joins the logs of all services."""
+    """Identifies the sync in the logs of all services."""
     @_builtins.property
     def shop(self) -> Global___Shop:
-        """The store."""
+        """The shop."""
 
     @_builtins.property
     def progress(self) -> Global___Progress:
-        """How far it is."""
+        """What was read and stored so far."""
 
     @_builtins.property
     def waiting(self) -> Global___Waiting:
-        """Set while it stands still for a reason."""
+        """Set while the sync waits for something."""
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """Set when FAILED: code, a message for people, and the same details as an error of an RPC has."""
+        """Set when FAILED: code, a message for people, and the details that an RPC error has."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was ordered."""
+        """When it was created."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was first picked up."""
+        """When it was first claimed."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
@@ -234,11 +234,11 @@ class Sync(_message.Message):
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the sync could not see or decide, a sentence for people each. A sync with notes may have succeeded."""
+        """What the sync could not read or decide, one sentence each. A sync with notes may have succeeded."""
 
     @_builtins.property
     def changes_since_time(self) -> _timestamp_pb2.Timestamp:
-        """An incremental sync reads what changed after this time; absent of a FULL one."""
+        """An INCREMENTAL sync reads changes after this time; absent for a FULL one."""
 
     def __init__(
         self,
@@ -274,7 +274,7 @@ Global___Sync: _TypeAlias = Sync  # noqa: Y015
 
 @_typing.final
 class Progress(_message.Message):
-    """How far a sync is."""
+    """The progress of a sync."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -287,30 +287,30 @@ class Progress(_message.Message):
     ISSUE_COUNT_FIELD_NUMBER: _builtins.int
     CHECKED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
     estimated_product_count: _builtins.int
-    """What the whole pass will meet, as the platform estimates it. Once the sync has SUCCEEDED it equals
+    """The platform's estimate for the whole read. Once the sync has SUCCEEDED it equals
     products.seen_count, or is absent.
     """
     estimated_item_count: _builtins.int
-    """What the whole pass will meet, as the platform estimates it. Once the sync has SUCCEEDED it equals
+    """The platform's estimate for the whole read. Once the sync has SUCCEEDED it equals
     items.seen_count, or is absent.
     """
     items_per_second: _builtins.float
-    """Over the last seconds; absent when nothing moves."""
+    """Over the last seconds; absent without progress."""
     issue_count: _builtins.int
-    """Records in ListSyncIssues."""
+    """The number of issues in ListSyncIssues."""
     checked_product_count: _builtins.int
-    """Products of which an incremental sync compared the id, the stock or the price, without reading them whole."""
+    """Products whose id, stock or price an incremental sync compared without reading the whole product."""
     @_builtins.property
     def products(self) -> Global___RecordCounts:
         """Products."""
 
     @_builtins.property
     def items(self) -> Global___RecordCounts:
-        """Items: one for each variant."""
+        """Items, one per variant."""
 
     @_builtins.property
     def estimated_end_time(self) -> _timestamp_pb2.Timestamp:
-        """Absent when it cannot be told."""
+        """Absent if it cannot be estimated."""
 
     def __init__(
         self,
@@ -345,7 +345,7 @@ Global___Progress: _TypeAlias = Progress  # noqa: Y015
 
 @_typing.final
 class RecordCounts(_message.Message):
-    """What a sync did with the records it met. seen = created + updated + unchanged."""
+    """What a sync did with the records it read. seen = created + updated + unchanged."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -356,17 +356,17 @@ class RecordCounts(_message.Message):
     DELETED_COUNT_FIELD_NUMBER: _builtins.int
     SET_ASIDE_COUNT_FIELD_NUMBER: _builtins.int
     seen_count: _builtins.int
-    """Received from the platform and stored or found stored."""
+    """Received from the platform, and stored or unchanged."""
     created_count: _builtins.int
-    """Stored for the first time, or again after a deletion."""
+    """Stored for the first time or again after a deletion."""
     updated_count: _builtins.int
-    """Stored anew, for they had changed."""
+    """Stored because they had changed."""
     unchanged_count: _builtins.int
-    """Found stored already, word for word."""
+    """Identical to the stored record."""
     deleted_count: _builtins.int
     """Marked as deleted."""
     set_aside_count: _builtins.int
-    """Not stored; see ListSyncIssues."""
+    """Rejected, not stored; see ListSyncIssues."""
     def __init__(
         self,
         *,
@@ -387,7 +387,7 @@ Global___RecordCounts: _TypeAlias = RecordCounts  # noqa: Y015
 
 @_typing.final
 class Waiting(_message.Message):
-    """Why a running sync stands still."""
+    """Why a running sync makes no progress."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -402,7 +402,7 @@ class Waiting(_message.Message):
         REASON_THROTTLED: Waiting._Reason.ValueType  # 1
         """The platform's rate limit."""
         REASON_PLATFORM_JOB: Waiting._Reason.ValueType  # 2
-        """A job that the platform runs for us."""
+        """A job that runs on the platform, such as a bulk export."""
         REASON_SOURCE_UNREACHABLE: Waiting._Reason.ValueType  # 3
         """The platform does not answer."""
         REASON_TOKEN_SERVICE: Waiting._Reason.ValueType  # 4
@@ -410,17 +410,17 @@ class Waiting(_message.Message):
         REASON_CONNECTOR: Waiting._Reason.ValueType  # 5
         """connector_svc does not answer."""
         REASON_STORAGE: Waiting._Reason.ValueType  # 6
-        """The database does not store the next batch in time; a smaller one is tried."""
+        """The database did not store the last batch in time; a smaller one is tried."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
-        """What it waits for. Grows over time."""
+        """What the sync waits for. Values may be added."""
 
     REASON_UNSPECIFIED: Waiting.Reason.ValueType  # 0
     """Never sent."""
     REASON_THROTTLED: Waiting.Reason.ValueType  # 1
     """The platform's rate limit."""
     REASON_PLATFORM_JOB: Waiting.Reason.ValueType  # 2
-    """A job that the platform runs for us."""
+    """A job that runs on the platform, such as a bulk export."""
     REASON_SOURCE_UNREACHABLE: Waiting.Reason.ValueType  # 3
     """The platform does not answer."""
     REASON_TOKEN_SERVICE: Waiting.Reason.ValueType  # 4
@@ -428,7 +428,7 @@ class Waiting(_message.Message):
     REASON_CONNECTOR: Waiting.Reason.ValueType  # 5
     """connector_svc does not answer."""
     REASON_STORAGE: Waiting.Reason.ValueType  # 6
-    """The database does not store the next batch in time; a smaller one is tried."""
+    """The database did not store the last batch in time; a smaller one is tried."""
 
     REASON_FIELD_NUMBER: _builtins.int
     UNTIL_TIME_FIELD_NUMBER: _builtins.int
@@ -436,16 +436,16 @@ class Waiting(_message.Message):
     DONE_COUNT_FIELD_NUMBER: _builtins.int
     TOTAL_COUNT_FIELD_NUMBER: _builtins.int
     reason: Global___Waiting.Reason.ValueType
-    """What it waits for."""
+    """What the sync waits for."""
     message: _builtins.str
     """For people."""
     done_count: _builtins.int
-    """How far the platform's job is."""
+    """What the platform's job has processed."""
     total_count: _builtins.int
-    """How far it has to go."""
+    """What the platform's job has to process."""
     @_builtins.property
     def until_time(self) -> _timestamp_pb2.Timestamp:
-        """When it goes on or tries again."""
+        """When it continues or retries."""
 
     def __init__(
         self,
@@ -473,7 +473,7 @@ Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
 
 @_typing.final
 class Money(_message.Message):
-    """Money, exact."""
+    """An exact amount of money."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -499,7 +499,7 @@ Global___Money: _TypeAlias = Money  # noqa: Y015
 
 @_typing.final
 class Item(_message.Message):
-    """One thing that can be bought: a variant, with what its product tells."""
+    """A variant that can be bought, with data of its product."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -528,27 +528,27 @@ class Item(_message.Message):
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
-    """The platform's id of the variant; of the product where it has no variants."""
+    """The platform's id of the variant, or of the product if it has no variants."""
     product_id: _builtins.str
-    """The platform's id of its product."""
+    """The platform's id of the product."""
     product_title: _builtins.str
     """The product's."""
     title: _builtins.str
-    """What tells it from its siblings; empty for an only one."""
+    """The part that distinguishes variants of a product; empty for a single variant."""
     sku: _builtins.str
-    """As the platform stores it; empty when there is none. Not unique."""
+    """As the platform stores it; empty if there is none. Not unique."""
     barcode: _builtins.str
-    """Empty when there is none."""
+    """Empty if there is none."""
     stock_quantity: _builtins.int
-    """May be negative. Absent: stock is not tracked."""
+    """May be negative. Absent if stock is not tracked."""
     available: _builtins.bool
-    """Whether the platform says that it can be bought now."""
+    """Whether it can be bought now, according to the platform."""
     sellable_without_stock: _builtins.bool
     """Whether it may be sold beyond its stock."""
     image_url: _builtins.str
-    """Its own image or else its product's first; empty when there is none."""
+    """Its own image or the product's first image; empty if there is none."""
     weight: _builtins.str
-    """A decimal; empty: unknown."""
+    """A decimal; empty if unknown."""
     weight_unit: _builtins.str
     """"g", "kg", "oz", "lb"."""
     product_status: _builtins.str
@@ -558,16 +558,16 @@ class Item(_message.Message):
     product_type: _builtins.str
     """The product's."""
     product_url: _builtins.str
-    """The product's page in the shop; empty when it has none."""
+    """The product's page in the shop; empty if there is none."""
     position: _builtins.int
-    """Its place among its siblings, from 1."""
+    """Its position among the variants of the product, from 1."""
     @_builtins.property
     def price(self) -> Global___Money:
-        """Absent: it has no price."""
+        """Absent if there is no price."""
 
     @_builtins.property
     def compare_at_price(self) -> Global___Money:
-        """The price before a reduction."""
+        """The price before a discount."""
 
     @_builtins.property
     def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemOption]:
@@ -575,19 +575,19 @@ class Item(_message.Message):
 
     @_builtins.property
     def source_update_time(self) -> _timestamp_pb2.Timestamp:
-        """When the platform last changed it (or its product)."""
+        """When it or its product last changed on the platform."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When we first stored it."""
+        """When it was first stored."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When we last stored a change."""
+        """When a change was last stored."""
 
     @_builtins.property
     def delete_time(self) -> _timestamp_pb2.Timestamp:
-        """When we noticed that the platform no longer has it; absent: it is there."""
+        """When the sync found that the platform no longer has it; absent if it exists."""
 
     def __init__(
         self,
@@ -655,7 +655,7 @@ Global___ItemOption: _TypeAlias = ItemOption  # noqa: Y015
 
 @_typing.final
 class SyncIssue(_message.Message):
-    """A record that was set aside, or a fault within one that was stored."""
+    """A record that was rejected, or an invalid field of a record that was stored."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -669,24 +669,24 @@ class SyncIssue(_message.Message):
     PRODUCT_SET_ASIDE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     number: _builtins.int
-    """Its place in the sync, from 1."""
+    """Its number within the sync, from 1."""
     reason: _issue_reason_pb2.IssueReason.ValueType
-    """Why."""
+    """What is wrong."""
     product_id: _builtins.str
-    """The platform's id; empty when it has none."""
+    """The platform's id; empty if it has none."""
     item_id: _builtins.str
-    """The platform's id; empty when it is the product itself."""
+    """The platform's id; empty if the issue concerns the product itself."""
     field: _builtins.str
-    """The platform's name of the offending field."""
+    """The platform's name of the invalid field."""
     message: _builtins.str
     """For people."""
     sample: _builtins.str
-    """The offending value, cut and without secrets."""
+    """The invalid value, truncated and redacted."""
     product_set_aside: _builtins.bool
-    """Whether the whole product was set aside."""
+    """Whether the whole product was rejected."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When."""
+        """When it was recorded."""
 
     def __init__(
         self,
@@ -711,7 +711,7 @@ Global___SyncIssue: _TypeAlias = SyncIssue  # noqa: Y015
 
 @_typing.final
 class ConnectionHealth(_message.Message):
-    """How well a shop's connection works, from its last syncs."""
+    """Whether a shop can be read, judged by its last syncs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -722,23 +722,23 @@ class ConnectionHealth(_message.Message):
     class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ConnectionHealth._State.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         STATE_UNSPECIFIED: ConnectionHealth._State.ValueType  # 0
-        """Never synced to an end."""
+        """No sync has ended yet."""
         STATE_HEALTHY: ConnectionHealth._State.ValueType  # 1
         """The last sync succeeded."""
         STATE_FAILING: ConnectionHealth._State.ValueType  # 2
-        """The last sync failed for a reason that may pass."""
+        """The last sync failed for a transient reason."""
         STATE_BROKEN: ConnectionHealth._State.ValueType  # 3
         """The merchant or an operator must act: credentials, permissions, the shop itself."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
-        """The verdict."""
+        """The health of the connection."""
 
     STATE_UNSPECIFIED: ConnectionHealth.State.ValueType  # 0
-    """Never synced to an end."""
+    """No sync has ended yet."""
     STATE_HEALTHY: ConnectionHealth.State.ValueType  # 1
     """The last sync succeeded."""
     STATE_FAILING: ConnectionHealth.State.ValueType  # 2
-    """The last sync failed for a reason that may pass."""
+    """The last sync failed for a transient reason."""
     STATE_BROKEN: ConnectionHealth.State.ValueType  # 3
     """The merchant or an operator must act: credentials, permissions, the shop itself."""
 
@@ -746,7 +746,7 @@ class ConnectionHealth(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     state: Global___ConnectionHealth.State.ValueType
-    """The verdict."""
+    """The health of the connection."""
     reason: _builtins.str
     """The ErrorReason of the last failure, without prefix; empty when healthy."""
     message: _builtins.str
@@ -768,7 +768,7 @@ Global___ConnectionHealth: _TypeAlias = ConnectionHealth  # noqa: Y015
 
 @_typing.final
 class ShopSchedule(_message.Message):
-    """How often a shop is synced without being asked. A full sync counts as an incremental one too."""
+    """How often a shop is synced automatically. A full sync counts as an incremental one too."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -779,22 +779,22 @@ class ShopSchedule(_message.Message):
     FULL_IS_DEFAULT_FIELD_NUMBER: _builtins.int
     NEXT_DUE_TIME_FIELD_NUMBER: _builtins.int
     paused: _builtins.bool
-    """Whether the schedule starts nothing for now."""
+    """Whether the schedule is paused."""
     incremental_is_default: _builtins.bool
     """Whether incremental_every is the server's default, not the shop's own."""
     full_is_default: _builtins.bool
     """Whether full_every is the server's default, not the shop's own."""
     @_builtins.property
     def incremental_every(self) -> _duration_pb2.Duration:
-        """At most this long from one incremental sync to the next; zero: never."""
+        """The longest time between two incremental syncs; zero: never."""
 
     @_builtins.property
     def full_every(self) -> _duration_pb2.Duration:
-        """At most this long from one full sync to the next; zero: never."""
+        """The longest time between two full syncs; zero: never."""
 
     @_builtins.property
     def next_due_time(self) -> _timestamp_pb2.Timestamp:
-        """When the next sync is due; later for a shop whose connection is BROKEN. Absent: none is."""
+        """When the next sync is due; later for a shop whose connection is BROKEN. Absent if none is due."""
 
     def __init__(
         self,
@@ -816,7 +816,7 @@ Global___ShopSchedule: _TypeAlias = ShopSchedule  # noqa: Y015
 
 @_typing.final
 class StartSyncRequest(_message.Message):
-    """Which sync to order."""
+    """The sync to start."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -825,11 +825,11 @@ class StartSyncRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ALLOW_MASS_DELETE_FIELD_NUMBER: _builtins.int
     mode: Global___Sync.Mode.ValueType
-    """How much to read."""
+    """Which products to read."""
     request_id: _builtins.str
-    """A UUID of the caller's that makes the call repeatable."""
+    """A UUID chosen by the caller that makes the call idempotent."""
     allow_mass_delete: _builtins.bool
-    """Lets this sync delete more than the deletion guard allows."""
+    """Whether this sync may delete more than the deletion guard allows."""
     @_builtins.property
     def shop(self) -> Global___Shop:
         """platform and domain."""
@@ -852,14 +852,14 @@ Global___StartSyncRequest: _TypeAlias = StartSyncRequest  # noqa: Y015
 
 @_typing.final
 class StartSyncResponse(_message.Message):
-    """The ordered sync."""
+    """The created sync."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SYNC_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sync(self) -> Global___Sync:
-        """As it is now."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -876,7 +876,7 @@ Global___StartSyncResponse: _TypeAlias = StartSyncResponse  # noqa: Y015
 
 @_typing.final
 class WatchSyncRequest(_message.Message):
-    """Which sync to follow."""
+    """The sync to watch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -885,7 +885,7 @@ class WatchSyncRequest(_message.Message):
     sync_id: _builtins.str
     """A UUID."""
     after_revision: _builtins.int
-    """The last revision that the client has seen; 0: none."""
+    """The last revision that the client received; 0 for none."""
     def __init__(
         self,
         *,
@@ -902,17 +902,17 @@ Global___WatchSyncRequest: _TypeAlias = WatchSyncRequest  # noqa: Y015
 
 @_typing.final
 class WatchSyncResponse(_message.Message):
-    """The sync as it is."""
+    """A snapshot of the sync."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SYNC_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     heartbeat: _builtins.bool
-    """Whether nothing changed since the last message."""
+    """Whether the revision is the one sent before."""
     @_builtins.property
     def sync(self) -> Global___Sync:
-        """Whole."""
+        """The whole sync."""
 
     def __init__(
         self,
@@ -930,7 +930,7 @@ Global___WatchSyncResponse: _TypeAlias = WatchSyncResponse  # noqa: Y015
 
 @_typing.final
 class GetStatusRequest(_message.Message):
-    """Which shop."""
+    """The shop."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -954,7 +954,7 @@ Global___GetStatusRequest: _TypeAlias = GetStatusRequest  # noqa: Y015
 
 @_typing.final
 class GetStatusResponse(_message.Message):
-    """How a shop stands."""
+    """The status of a shop."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -971,46 +971,46 @@ class GetStatusResponse(_message.Message):
     FULL_AS_OF_TIME_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     product_count: _builtins.int
-    """Stored and not deleted."""
+    """Stored products that are not deleted."""
     item_count: _builtins.int
-    """Stored and not deleted."""
+    """Stored items that are not deleted."""
     item_with_image_count: _builtins.int
-    """Of these, with an image of their own or their product's."""
+    """Those of them with an image of their own or of their product."""
     analysed_item_count: _builtins.int
-    """Of these, analysed in their present form; absent while the catalog does not analyse."""
+    """Those of them that were analysed in their current form; absent while the catalog does not analyse."""
     @_builtins.property
     def shop(self) -> Global___Shop:
-        """Whole."""
+        """The whole shop."""
 
     @_builtins.property
     def last_finished_sync(self) -> Global___Sync:
-        """The last sync that ended, however it ended."""
+        """The last sync that ended, in whatever state."""
 
     @_builtins.property
     def active_sync(self) -> Global___Sync:
-        """The one that is not ended."""
+        """The sync that has not ended."""
 
     @_builtins.property
     def fresh_as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """The catalog holds every change that the platform had reported by then; absent: never complete yet. Changes that
-        the platform does not report are named by `notes` and are as of full_as_of_time.
+        """The catalog holds every change that the platform had reported by this time; absent before the first complete
+        sync. Changes that the platform does not report are listed in `notes` and are as of full_as_of_time.
         """
 
     @_builtins.property
     def connection(self) -> Global___ConnectionHealth:
-        """How well the connection works."""
+        """The health of the connection."""
 
     @_builtins.property
     def schedule(self) -> Global___ShopSchedule:
-        """How often it is synced without being asked."""
+        """How often the shop is synced automatically."""
 
     @_builtins.property
     def full_as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """The whole catalog was read and compared as it was then; absent: never yet."""
+        """The whole catalog was read and compared as of this time; absent before the first full sync."""
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the last successful sync could not see or decide. See Sync.notes."""
+        """What the last successful sync could not read or decide. See Sync.notes."""
 
     def __init__(
         self,
@@ -1040,7 +1040,7 @@ Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
 
 @_typing.final
 class GetSyncRequest(_message.Message):
-    """Which sync."""
+    """The sync."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1069,7 +1069,7 @@ class GetSyncResponse(_message.Message):
     SYNC_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sync(self) -> Global___Sync:
-        """As it is now."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -1086,7 +1086,7 @@ Global___GetSyncResponse: _TypeAlias = GetSyncResponse  # noqa: Y015
 
 @_typing.final
 class ListSyncsRequest(_message.Message):
-    """Which syncs."""
+    """The syncs to list."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1095,16 +1095,16 @@ class ListSyncsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """0: 50; above 500: 500."""
+    """At most 500; 0 means 50."""
     page_token: _builtins.str
-    """next_page_token of the last page, with the same filters."""
+    """next_page_token of the previous page, with the same filters."""
     @_builtins.property
     def shop(self) -> Global___Shop:
-        """platform and domain; absent: of all shops."""
+        """platform and domain; absent for all shops."""
 
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___Sync.State.ValueType]:
-        """Only in these states; empty: in any."""
+        """Only syncs in these states; empty for all states."""
 
     def __init__(
         self,
@@ -1124,14 +1124,14 @@ Global___ListSyncsRequest: _TypeAlias = ListSyncsRequest  # noqa: Y015
 
 @_typing.final
 class ListSyncsResponse(_message.Message):
-    """Some syncs."""
+    """A page of syncs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SYNCS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty: this was the last page."""
+    """Empty on the last page."""
     @_builtins.property
     def syncs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sync]:
         """Newest first."""
@@ -1152,7 +1152,7 @@ Global___ListSyncsResponse: _TypeAlias = ListSyncsResponse  # noqa: Y015
 
 @_typing.final
 class CancelSyncRequest(_message.Message):
-    """Which sync."""
+    """The sync."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1181,7 +1181,7 @@ class CancelSyncResponse(_message.Message):
     SYNC_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sync(self) -> Global___Sync:
-        """As it is now."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -1198,7 +1198,7 @@ Global___CancelSyncResponse: _TypeAlias = CancelSyncResponse  # noqa: Y015
 
 @_typing.final
 class ResumeSyncRequest(_message.Message):
-    """Which sync to continue."""
+    """The sync to resume."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1207,7 +1207,7 @@ class ResumeSyncRequest(_message.Message):
     sync_id: _builtins.str
     """A UUID."""
     request_id: _builtins.str
-    """A UUID of the caller's that makes the call repeatable."""
+    """A UUID chosen by the caller that makes the call idempotent."""
     def __init__(
         self,
         *,
@@ -1231,7 +1231,7 @@ class ResumeSyncResponse(_message.Message):
     SYNC_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sync(self) -> Global___Sync:
-        """As it is now."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -1258,20 +1258,20 @@ class SetShopScheduleRequest(_message.Message):
     PAUSED_FIELD_NUMBER: _builtins.int
     RESET_FIELD_NUMBER: _builtins.int
     paused: _builtins.bool
-    """Whether the schedule starts nothing until it is told otherwise. Absent: as it is."""
+    """Whether the schedule is paused. Absent: unchanged."""
     reset: _builtins.bool
-    """Returns what is absent above to the server's defaults (and paused to false) instead of leaving it as it is."""
+    """Resets the absent fields to the server's defaults (and paused to false) instead of leaving them unchanged."""
     @_builtins.property
     def shop(self) -> Global___Shop:
         """platform and domain."""
 
     @_builtins.property
     def incremental_every(self) -> _duration_pb2.Duration:
-        """Zero: never; else from a minute to a year. Absent: as it is."""
+        """Zero for never, otherwise a minute to a year. Absent: unchanged."""
 
     @_builtins.property
     def full_every(self) -> _duration_pb2.Duration:
-        """Zero: never; else from a minute to a year. Absent: as it is."""
+        """Zero for never, otherwise a minute to a year. Absent: unchanged."""
 
     def __init__(
         self,
@@ -1301,7 +1301,7 @@ class SetShopScheduleResponse(_message.Message):
     SCHEDULE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def schedule(self) -> Global___ShopSchedule:
-        """As it is now."""
+        """Its current state."""
 
     def __init__(
         self,
@@ -1318,7 +1318,7 @@ Global___SetShopScheduleResponse: _TypeAlias = SetShopScheduleResponse  # noqa: 
 
 @_typing.final
 class ListSyncIssuesRequest(_message.Message):
-    """Which issues."""
+    """The issues to list."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1328,9 +1328,9 @@ class ListSyncIssuesRequest(_message.Message):
     sync_id: _builtins.str
     """A UUID."""
     page_size: _builtins.int
-    """0: 50; above 500: 500."""
+    """At most 500; 0 means 50."""
     page_token: _builtins.str
-    """next_page_token of the last page."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -1348,14 +1348,14 @@ Global___ListSyncIssuesRequest: _TypeAlias = ListSyncIssuesRequest  # noqa: Y015
 
 @_typing.final
 class ListSyncIssuesResponse(_message.Message):
-    """Some issues."""
+    """A page of issues."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ISSUES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty: this was the last page (of an ended sync)."""
+    """Empty on the last page (of an ended sync)."""
     @_builtins.property
     def issues(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncIssue]:
         """By number."""
@@ -1376,7 +1376,7 @@ Global___ListSyncIssuesResponse: _TypeAlias = ListSyncIssuesResponse  # noqa: Y0
 
 @_typing.final
 class GetItemRequest(_message.Message):
-    """Which item."""
+    """The item."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1411,7 +1411,7 @@ class GetItemResponse(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def item(self) -> Global___Item:
-        """Deleted or not."""
+        """The item, also if it is deleted."""
 
     def __init__(
         self,
@@ -1428,7 +1428,7 @@ Global___GetItemResponse: _TypeAlias = GetItemResponse  # noqa: Y015
 
 @_typing.final
 class ListItemsRequest(_message.Message):
-    """Which items. The filters narrow each other."""
+    """The items to list. All filters apply together."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1441,24 +1441,24 @@ class ListItemsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
-    """Exactly this SKU."""
+    """Exact match."""
     product_id: _builtins.str
-    """Of this product."""
+    """Only items of this product."""
     text: _builtins.str
-    """Part of a title, in any case."""
+    """A part of the item's or product's title; case is ignored."""
     include_deleted: _builtins.bool
-    """Deleted ones too."""
+    """Whether deleted items are included."""
     page_size: _builtins.int
-    """0: 100; above 1000: 1000."""
+    """At most 1000; 0 means 100."""
     page_token: _builtins.str
-    """next_page_token of the last page, with the same filters."""
+    """next_page_token of the previous page, with the same filters."""
     @_builtins.property
     def shop(self) -> Global___Shop:
         """platform and domain."""
 
     @_builtins.property
     def updated_after(self) -> _timestamp_pb2.Timestamp:
-        """Stored anew or deleted after this time: what an incremental reader asks."""
+        """Only items that were stored or deleted after this time, for incremental readers."""
 
     def __init__(
         self,
@@ -1482,17 +1482,17 @@ Global___ListItemsRequest: _TypeAlias = ListItemsRequest  # noqa: Y015
 
 @_typing.final
 class ListItemsResponse(_message.Message):
-    """Some items."""
+    """A page of items."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty: this was the last page."""
+    """Empty on the last page."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
-        """By product id and place within it."""
+        """By product id and item id."""
 
     def __init__(
         self,

@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class CatalogServiceStub:
-    """Keeps the catalogs of merchants' shops: starts syncs, lets clients follow them live, and answers what is stored.
+    """Stores the product catalogs of merchants' shops: starts syncs, streams their progress and serves the stored catalog.
 
-    Every RPC answers INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for a wrong field and
-    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is away; further errors are named at
-    each one. Reasons: catalogsync.errors.v1.ErrorReason.
+    Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an invalid field and with
+    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC lists its further
+    errors. Reasons: catalogsync.errors.v1.ErrorReason.
     """
 
     def __init__(self, channel):
@@ -97,37 +97,37 @@ class CatalogServiceStub:
 
 
 class CatalogServiceServicer:
-    """Keeps the catalogs of merchants' shops: starts syncs, lets clients follow them live, and answers what is stored.
+    """Stores the product catalogs of merchants' shops: starts syncs, streams their progress and serves the stored catalog.
 
-    Every RPC answers INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for a wrong field and
-    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is away; further errors are named at
-    each one. Reasons: catalogsync.errors.v1.ErrorReason.
+    Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an invalid field and with
+    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC lists its further
+    errors. Reasons: catalogsync.errors.v1.ErrorReason.
     """
 
     def StartSync(self, request, context):
-        """Orders a sync of a shop and returns at once with the PENDING sync; some replica picks it up. A shop seen for
-        the first time is registered; its first sync is FULL whatever was asked.
+        """Creates a sync of a shop and returns it immediately, PENDING; a replica claims and runs it. An unknown shop is
+        registered; its first sync is FULL whatever mode was requested.
 
-        With a request_id the call may be repeated for 7 days: the same sync comes back, as it is now.
-        Errors: SYNC_ALREADY_RUNNING (with the running sync's id), REQUEST_ID_REUSED, CONNECTOR_UNAVAILABLE (only
-        for a shop never seen before, whose platform cannot be looked up).
+        With a request_id the call is idempotent for 7 days: it returns the same sync in its current state.
+        Errors: SYNC_ALREADY_RUNNING (with the id of the running sync), REQUEST_ID_REUSED, CONNECTOR_UNAVAILABLE (only
+        for an unknown shop whose platform cannot be looked up).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchSync(self, request, context):
-        """Follows a sync until it ends. Each message is the whole sync as it is.
+        """Streams snapshots of a sync until it ends. Each message holds the whole sync.
 
-        1. The present snapshot is sent at once, if its revision is above after_revision or it has ended; else a
-        heartbeat.
-        2. The revision only grows; a message with the same revision is a heartbeat.
+        1. The current snapshot is sent immediately if its revision is above after_revision or the sync has ended;
+        otherwise a heartbeat is sent.
+        2. The revision never decreases; a message with an unchanged revision is a heartbeat.
         3. Intermediate revisions may be skipped; the terminal one (SUCCEEDED, FAILED, CANCELLED) never is.
-        4. The stream ends with OK only after a terminal snapshot. After any other end (also CANCELLED that the
-        client did not ask for) call again with after_revision = the last one seen.
-        5. A heartbeat comes at least every 30 s; a silent stream is a dead one.
+        4. The stream ends with OK only after the terminal snapshot. After any other end (including a CANCELLED status
+        that the client did not cause) call again with after_revision = the last revision received.
+        5. A message is sent at least every 30 s; treat a stream that is silent for longer as broken.
 
-        Errors: SYNC_NOT_FOUND, REVISION_IN_FUTURE; to be called again: TOO_MANY_WATCHERS, SERVER_DRAINING,
+        Errors: SYNC_NOT_FOUND, REVISION_IN_FUTURE; call again after: TOO_MANY_WATCHERS, SERVER_DRAINING,
         STREAM_EXPIRED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -135,7 +135,7 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStatus(self, request, context):
-        """What a dashboard asks about a shop: counts, last and running sync, freshness, health of the connection.
+        """Returns what a dashboard shows of a shop: counts, last and active sync, freshness, health of the connection.
         Errors: SHOP_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -143,30 +143,30 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSync(self, request, context):
-        """One sync as it is now. Errors: SYNC_NOT_FOUND.
+        """Returns one sync. Errors: SYNC_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSyncs(self, request, context):
-        """Syncs, newest first, of one shop or of all.
+        """Lists the syncs of one shop or of all shops, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelSync(self, request, context):
-        """Ends a sync, wherever it runs; the work stops within two seconds. Answers at once; what was stored stays. Of a
-        CANCELLED sync it is a no-op. Errors: SYNC_NOT_FOUND, SYNC_NOT_CANCELLABLE.
+        """Cancels a sync on whatever replica it runs; the work stops within two seconds. Returns immediately; stored data
+        stays. Cancelling a CANCELLED sync changes nothing. Errors: SYNC_NOT_FOUND, SYNC_NOT_CANCELLABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeSync(self, request, context):
-        """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent and counts on
-        from it. Only the shop's latest sync can be continued, and only once it has stored something. Errors:
+        """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent and continues its
+        counts. Only the latest sync of a shop can be resumed, and only if it has stored something. Errors:
         SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE, SYNC_ALREADY_RUNNING, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -174,29 +174,29 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetShopSchedule(self, request, context):
-        """Says how often a shop is synced without being asked. Fields that are absent stay as they are, so that the call
-        may be repeated; the answer, as GetStatus, tells what is in effect. Errors: SHOP_NOT_FOUND.
+        """Sets how often a shop is synced automatically. Absent fields stay unchanged, so the call is idempotent. Returns
+        the schedule in effect, as GetStatus does. Errors: SHOP_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSyncIssues(self, request, context):
-        """The records that a sync set aside, in the order they were met. Errors: SYNC_NOT_FOUND.
+        """Lists the records that a sync rejected, in the order in which they were read. Errors: SYNC_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetItem(self, request, context):
-        """One item, deleted or not. Errors: SHOP_NOT_FOUND, ITEM_NOT_FOUND.
+        """Returns one item, also if it is deleted. Errors: SHOP_NOT_FOUND, ITEM_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListItems(self, request, context):
-        """Items of a shop by id, filtered. Errors: SHOP_NOT_FOUND.
+        """Lists the items of a shop by id, filtered. Errors: SHOP_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -269,11 +269,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogService:
-    """Keeps the catalogs of merchants' shops: starts syncs, lets clients follow them live, and answers what is stored.
+    """Stores the product catalogs of merchants' shops: starts syncs, streams their progress and serves the stored catalog.
 
-    Every RPC answers INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for a wrong field and
-    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is away; further errors are named at
-    each one. Reasons: catalogsync.errors.v1.ErrorReason.
+    Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an invalid field and with
+    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC lists its further
+    errors. Reasons: catalogsync.errors.v1.ErrorReason.
     """
 
     @staticmethod

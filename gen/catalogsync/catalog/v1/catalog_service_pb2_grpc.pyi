@@ -13,70 +13,70 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CatalogServiceStub:
-    """Keeps the catalogs of merchants' shops: starts syncs, lets clients follow them live, and answers what is stored.
+    """Stores the product catalogs of merchants' shops: starts syncs, streams their progress and serves the stored catalog.
 
-    Every RPC answers INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for a wrong field and
-    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is away; further errors are named at
-    each one. Reasons: catalogsync.errors.v1.ErrorReason.
+    Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an invalid field and with
+    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC lists its further
+    errors. Reasons: catalogsync.errors.v1.ErrorReason.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartSync: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.StartSyncRequest, _catalog_service_pb2.StartSyncResponse]
-    """Orders a sync of a shop and returns at once with the PENDING sync; some replica picks it up. A shop seen for
-    the first time is registered; its first sync is FULL whatever was asked.
+    """Creates a sync of a shop and returns it immediately, PENDING; a replica claims and runs it. An unknown shop is
+    registered; its first sync is FULL whatever mode was requested.
 
-    With a request_id the call may be repeated for 7 days: the same sync comes back, as it is now.
-    Errors: SYNC_ALREADY_RUNNING (with the running sync's id), REQUEST_ID_REUSED, CONNECTOR_UNAVAILABLE (only
-    for a shop never seen before, whose platform cannot be looked up).
+    With a request_id the call is idempotent for 7 days: it returns the same sync in its current state.
+    Errors: SYNC_ALREADY_RUNNING (with the id of the running sync), REQUEST_ID_REUSED, CONNECTOR_UNAVAILABLE (only
+    for an unknown shop whose platform cannot be looked up).
     """
     WatchSync: _aio.UnaryStreamMultiCallable[_catalog_service_pb2.WatchSyncRequest, _catalog_service_pb2.WatchSyncResponse]
-    """Follows a sync until it ends. Each message is the whole sync as it is.
+    """Streams snapshots of a sync until it ends. Each message holds the whole sync.
 
-    1. The present snapshot is sent at once, if its revision is above after_revision or it has ended; else a
-       heartbeat.
-    2. The revision only grows; a message with the same revision is a heartbeat.
+    1. The current snapshot is sent immediately if its revision is above after_revision or the sync has ended;
+       otherwise a heartbeat is sent.
+    2. The revision never decreases; a message with an unchanged revision is a heartbeat.
     3. Intermediate revisions may be skipped; the terminal one (SUCCEEDED, FAILED, CANCELLED) never is.
-    4. The stream ends with OK only after a terminal snapshot. After any other end (also CANCELLED that the
-       client did not ask for) call again with after_revision = the last one seen.
-    5. A heartbeat comes at least every 30 s; a silent stream is a dead one.
+    4. The stream ends with OK only after the terminal snapshot. After any other end (including a CANCELLED status
+       that the client did not cause) call again with after_revision = the last revision received.
+    5. A message is sent at least every 30 s; treat a stream that is silent for longer as broken.
 
-    Errors: SYNC_NOT_FOUND, REVISION_IN_FUTURE; to be called again: TOO_MANY_WATCHERS, SERVER_DRAINING,
+    Errors: SYNC_NOT_FOUND, REVISION_IN_FUTURE; call again after: TOO_MANY_WATCHERS, SERVER_DRAINING,
     STREAM_EXPIRED.
     """
     GetStatus: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetStatusRequest, _catalog_service_pb2.GetStatusResponse]
-    """What a dashboard asks about a shop: counts, last and running sync, freshness, health of the connection.
+    """Returns what a dashboard shows of a shop: counts, last and active sync, freshness, health of the connection.
     Errors: SHOP_NOT_FOUND.
     """
     GetSync: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetSyncRequest, _catalog_service_pb2.GetSyncResponse]
-    """One sync as it is now. Errors: SYNC_NOT_FOUND."""
+    """Returns one sync. Errors: SYNC_NOT_FOUND."""
     ListSyncs: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListSyncsRequest, _catalog_service_pb2.ListSyncsResponse]
-    """Syncs, newest first, of one shop or of all."""
+    """Lists the syncs of one shop or of all shops, newest first."""
     CancelSync: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CancelSyncRequest, _catalog_service_pb2.CancelSyncResponse]
-    """Ends a sync, wherever it runs; the work stops within two seconds. Answers at once; what was stored stays. Of a
-    CANCELLED sync it is a no-op. Errors: SYNC_NOT_FOUND, SYNC_NOT_CANCELLABLE.
+    """Cancels a sync on whatever replica it runs; the work stops within two seconds. Returns immediately; stored data
+    stays. Cancelling a CANCELLED sync changes nothing. Errors: SYNC_NOT_FOUND, SYNC_NOT_CANCELLABLE.
     """
     ResumeSync: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ResumeSyncRequest, _catalog_service_pb2.ResumeSyncResponse]
-    """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent and counts on
-    from it. Only the shop's latest sync can be continued, and only once it has stored something. Errors:
+    """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent and continues its
+    counts. Only the latest sync of a shop can be resumed, and only if it has stored something. Errors:
     SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE, SYNC_ALREADY_RUNNING, REQUEST_ID_REUSED.
     """
     SetShopSchedule: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.SetShopScheduleRequest, _catalog_service_pb2.SetShopScheduleResponse]
-    """Says how often a shop is synced without being asked. Fields that are absent stay as they are, so that the call
-    may be repeated; the answer, as GetStatus, tells what is in effect. Errors: SHOP_NOT_FOUND.
+    """Sets how often a shop is synced automatically. Absent fields stay unchanged, so the call is idempotent. Returns
+    the schedule in effect, as GetStatus does. Errors: SHOP_NOT_FOUND.
     """
     ListSyncIssues: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListSyncIssuesRequest, _catalog_service_pb2.ListSyncIssuesResponse]
-    """The records that a sync set aside, in the order they were met. Errors: SYNC_NOT_FOUND."""
+    """Lists the records that a sync rejected, in the order in which they were read. Errors: SYNC_NOT_FOUND."""
     GetItem: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetItemRequest, _catalog_service_pb2.GetItemResponse]
-    """One item, deleted or not. Errors: SHOP_NOT_FOUND, ITEM_NOT_FOUND."""
+    """Returns one item, also if it is deleted. Errors: SHOP_NOT_FOUND, ITEM_NOT_FOUND."""
     ListItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListItemsRequest, _catalog_service_pb2.ListItemsResponse]
-    """Items of a shop by id, filtered. Errors: SHOP_NOT_FOUND."""
+    """Lists the items of a shop by id, filtered. Errors: SHOP_NOT_FOUND."""
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keeps the catalogs of merchants' shops: starts syncs, lets clients follow them live, and answers what is stored.
+    """Stores the product catalogs of merchants' shops: starts syncs, streams their progress and serves the stored catalog.
 
-    Every RPC answers INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for a wrong field and
-    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is away; further errors are named at
-    each one. Reasons: catalogsync.errors.v1.ErrorReason.
+    Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an invalid field and with
+    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC lists its further
+    errors. Reasons: catalogsync.errors.v1.ErrorReason.
     """
 
     @_abc_1.abstractmethod
@@ -85,12 +85,12 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.StartSyncRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.StartSyncRequest, _abc.Awaitable[_catalog_service_pb2.StartSyncResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.StartSyncResponse]:
-        """Orders a sync of a shop and returns at once with the PENDING sync; some replica picks it up. A shop seen for
-        the first time is registered; its first sync is FULL whatever was asked.
+        """Creates a sync of a shop and returns it immediately, PENDING; a replica claims and runs it. An unknown shop is
+        registered; its first sync is FULL whatever mode was requested.
 
-        With a request_id the call may be repeated for 7 days: the same sync comes back, as it is now.
-        Errors: SYNC_ALREADY_RUNNING (with the running sync's id), REQUEST_ID_REUSED, CONNECTOR_UNAVAILABLE (only
-        for a shop never seen before, whose platform cannot be looked up).
+        With a request_id the call is idempotent for 7 days: it returns the same sync in its current state.
+        Errors: SYNC_ALREADY_RUNNING (with the id of the running sync), REQUEST_ID_REUSED, CONNECTOR_UNAVAILABLE (only
+        for an unknown shop whose platform cannot be looked up).
         """
 
     @_abc_1.abstractmethod
@@ -99,17 +99,17 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.WatchSyncRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.WatchSyncRequest, _abc.AsyncIterator[_catalog_service_pb2.WatchSyncResponse]],
     ) -> _abc.AsyncIterator[_catalog_service_pb2.WatchSyncResponse]:
-        """Follows a sync until it ends. Each message is the whole sync as it is.
+        """Streams snapshots of a sync until it ends. Each message holds the whole sync.
 
-        1. The present snapshot is sent at once, if its revision is above after_revision or it has ended; else a
-           heartbeat.
-        2. The revision only grows; a message with the same revision is a heartbeat.
+        1. The current snapshot is sent immediately if its revision is above after_revision or the sync has ended;
+           otherwise a heartbeat is sent.
+        2. The revision never decreases; a message with an unchanged revision is a heartbeat.
         3. Intermediate revisions may be skipped; the terminal one (SUCCEEDED, FAILED, CANCELLED) never is.
-        4. The stream ends with OK only after a terminal snapshot. After any other end (also CANCELLED that the
-           client did not ask for) call again with after_revision = the last one seen.
-        5. A heartbeat comes at least every 30 s; a silent stream is a dead one.
+        4. The stream ends with OK only after the terminal snapshot. After any other end (including a CANCELLED status
+           that the client did not cause) call again with after_revision = the last revision received.
+        5. A message is sent at least every 30 s; treat a stream that is silent for longer as broken.
 
-        Errors: SYNC_NOT_FOUND, REVISION_IN_FUTURE; to be called again: TOO_MANY_WATCHERS, SERVER_DRAINING,
+        Errors: SYNC_NOT_FOUND, REVISION_IN_FUTURE; call again after: TOO_MANY_WATCHERS, SERVER_DRAINING,
         STREAM_EXPIRED.
         """
 
@@ -119,7 +119,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.GetStatusRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.GetStatusRequest, _abc.Awaitable[_catalog_service_pb2.GetStatusResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.GetStatusResponse]:
-        """What a dashboard asks about a shop: counts, last and running sync, freshness, health of the connection.
+        """Returns what a dashboard shows of a shop: counts, last and active sync, freshness, health of the connection.
         Errors: SHOP_NOT_FOUND.
         """
 
@@ -129,7 +129,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.GetSyncRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.GetSyncRequest, _abc.Awaitable[_catalog_service_pb2.GetSyncResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.GetSyncResponse]:
-        """One sync as it is now. Errors: SYNC_NOT_FOUND."""
+        """Returns one sync. Errors: SYNC_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListSyncs(
@@ -137,7 +137,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ListSyncsRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.ListSyncsRequest, _abc.Awaitable[_catalog_service_pb2.ListSyncsResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.ListSyncsResponse]:
-        """Syncs, newest first, of one shop or of all."""
+        """Lists the syncs of one shop or of all shops, newest first."""
 
     @_abc_1.abstractmethod
     def CancelSync(
@@ -145,8 +145,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.CancelSyncRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.CancelSyncRequest, _abc.Awaitable[_catalog_service_pb2.CancelSyncResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.CancelSyncResponse]:
-        """Ends a sync, wherever it runs; the work stops within two seconds. Answers at once; what was stored stays. Of a
-        CANCELLED sync it is a no-op. Errors: SYNC_NOT_FOUND, SYNC_NOT_CANCELLABLE.
+        """Cancels a sync on whatever replica it runs; the work stops within two seconds. Returns immediately; stored data
+        stays. Cancelling a CANCELLED sync changes nothing. Errors: SYNC_NOT_FOUND, SYNC_NOT_CANCELLABLE.
         """
 
     @_abc_1.abstractmethod
@@ -155,8 +155,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ResumeSyncRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.ResumeSyncRequest, _abc.Awaitable[_catalog_service_pb2.ResumeSyncResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.ResumeSyncResponse]:
-        """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent and counts on
-        from it. Only the shop's latest sync can be continued, and only once it has stored something. Errors:
+        """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent and continues its
+        counts. Only the latest sync of a shop can be resumed, and only if it has stored something. Errors:
         SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE, SYNC_ALREADY_RUNNING, REQUEST_ID_REUSED.
         """
 
@@ -166,8 +166,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.SetShopScheduleRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.SetShopScheduleRequest, _abc.Awaitable[_catalog_service_pb2.SetShopScheduleResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.SetShopScheduleResponse]:
-        """Says how often a shop is synced without being asked. Fields that are absent stay as they are, so that the call
-        may be repeated; the answer, as GetStatus, tells what is in effect. Errors: SHOP_NOT_FOUND.
+        """Sets how often a shop is synced automatically. Absent fields stay unchanged, so the call is idempotent. Returns
+        the schedule in effect, as GetStatus does. Errors: SHOP_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -176,7 +176,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ListSyncIssuesRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.ListSyncIssuesRequest, _abc.Awaitable[_catalog_service_pb2.ListSyncIssuesResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.ListSyncIssuesResponse]:
-        """The records that a sync set aside, in the order they were met. Errors: SYNC_NOT_FOUND."""
+        """Lists the records that a sync rejected, in the order in which they were read. Errors: SYNC_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def GetItem(
@@ -184,7 +184,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.GetItemRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.GetItemRequest, _abc.Awaitable[_catalog_service_pb2.GetItemResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.GetItemResponse]:
-        """One item, deleted or not. Errors: SHOP_NOT_FOUND, ITEM_NOT_FOUND."""
+        """Returns one item, also if it is deleted. Errors: SHOP_NOT_FOUND, ITEM_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListItems(
@@ -192,6 +192,6 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ListItemsRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.ListItemsRequest, _abc.Awaitable[_catalog_service_pb2.ListItemsResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.ListItemsResponse]:
-        """Items of a shop by id, filtered. Errors: SHOP_NOT_FOUND."""
+        """Lists the items of a shop by id, filtered. Errors: SHOP_NOT_FOUND."""
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _aio.Server) -> None: ...

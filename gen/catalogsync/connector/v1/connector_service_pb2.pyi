@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ShopRef(_message.Message):
-    """One store on one platform."""
+    """A store on a platform."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -49,7 +49,7 @@ Global___ShopRef: _TypeAlias = ShopRef  # noqa: Y015
 
 @_typing.final
 class FetchProductsRequest(_message.Message):
-    """What to read."""
+    """What to read from which shop."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -59,28 +59,28 @@ class FetchProductsRequest(_message.Message):
     MAX_BATCH_PRODUCTS_FIELD_NUMBER: _builtins.int
     PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
-    """The checkpoint of the last stored batch; empty: from the beginning. It belongs to the same shop and
-    updated_after.
+    """The checkpoint of the last stored batch; empty to start from the beginning. It is valid for the same shop and
+    updated_after only.
     """
     max_batch_products: _builtins.int
-    """Products per batch; 0: the connector's choice; above 250: 250."""
+    """The most products per batch, at most 250; 0 lets the connector choose."""
     @_builtins.property
     def shop(self) -> Global___ShopRef:
         """The store."""
 
     @_builtins.property
     def updated_after(self) -> _timestamp_pb2.Timestamp:
-        """Only products changed after this time; absent: all products. The bound is the caller's watermark minus its
-        overlap; the platform's own coarseness is the connector's care.
+        """Only products that changed after this time; absent: all products. Callers send their watermark minus an overlap;
+        the connector allows for the platform's time resolution.
         """
 
     @_builtins.property
     def product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these products, whatever their dates; at most 250; empty: all that updated_after selects. Not together with
-        updated_after or checkpoint: after a break ask again for those that did not come. Each id ends in one of four
-        ways: its product is in a batch; it is named by an issue with product_set_aside; it is in deleted_product_ids,
-        since the platform, asked twice, does not have it; or the platform would not tell, and it is in none of these:
-        keep what you have of it.
+        """Only these products, whatever their dates, at most 250; empty for all that updated_after selects. Not allowed
+        together with updated_after or checkpoint: after an interruption request the missing products again. Each id has
+        one of four results: its product is in a batch; an issue with product_set_aside names it; it is in
+        deleted_product_ids, since the platform was asked twice and does not have it; or it is in none of these, since the
+        platform did not say: keep what is stored of it.
         """
 
     def __init__(
@@ -121,15 +121,15 @@ class FetchProductsResponse(_message.Message):
 
     @_builtins.property
     def waiting(self) -> Global___Waiting:
-        """The connector waits for the platform."""
+        """The connector waits, usually for the platform."""
 
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat:
-        """Nothing new, still at work."""
+        """The read continues without a new batch."""
 
     @_builtins.property
     def end(self) -> Global___FetchEnd:
-        """Always the last message of a complete pass."""
+        """Always the last message of a complete read."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ Global___FetchProductsResponse: _TypeAlias = FetchProductsResponse  # noqa: Y015
 
 @_typing.final
 class FetchHeader(_message.Message):
-    """How the pass is done and what is known beforehand."""
+    """How the products are read and what is known beforehand."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -170,31 +170,29 @@ class FetchHeader(_message.Message):
     currency_code: _builtins.str
     """ISO 4217 code of all prices of the shop."""
     platform_shop_id: _builtins.str
-    """The platform's own id of the shop; empty when it has none."""
+    """The platform's id of the shop; empty if it has none."""
     shop_name: _builtins.str
-    """The shop's name as its merchant wrote it."""
+    """The shop's name as the merchant entered it."""
     estimated_product_count: _builtins.int
-    """How many products the whole pass will meet, as the platform estimates it."""
+    """The platform's estimate of the products of the whole read."""
     estimated_item_count: _builtins.int
-    """How many variants the whole pass will meet, as the platform estimates it."""
+    """The platform's estimate of the variants of the whole read."""
     strategy: _builtins.str
     """How the products are read: "paging", "hydration" (ids first, products by their ids), "bulk", "file"."""
     strategy_reason: _builtins.str
-    """Why it was chosen."""
+    """Why the strategy was chosen."""
     served_api_version: _builtins.str
-    """The API version that answered, as the platform names it."""
+    """The API version that the platform serves, as the platform names it."""
     resumed: _builtins.bool
-    """Whether the pass continues from the request's checkpoint."""
+    """Whether the read continues from the request's checkpoint."""
     @_builtins.property
     def watermark_time(self) -> _timestamp_pb2.Timestamp:
-        """The platform's clock when the pass began (also after a resume): what changed later than this is for the next
-        incremental pass.
-        """
+        """The platform's clock when the read began (also after a resume): the next incremental read covers later changes."""
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What this pass cannot see, a sentence for people each: "Prices of variations that changed without a date are
-        seen by full syncs only."
+        """What this read cannot see, one sentence each: "Prices of variations that changed without a date are seen by full
+        syncs only."
         """
 
     def __init__(
@@ -229,7 +227,7 @@ Global___FetchHeader: _TypeAlias = FetchHeader  # noqa: Y015
 
 @_typing.final
 class ProductBatch(_message.Message):
-    """Some products, whole."""
+    """Whole products."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -240,28 +238,28 @@ class ProductBatch(_message.Message):
     STOCK_LEVELS_FIELD_NUMBER: _builtins.int
     LISTED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
-    """Continues after this batch. Opaque."""
+    """Opaque; continues after this batch."""
     @_builtins.property
     def products(self) -> _containers.RepeatedCompositeFieldContainer[Global___Product]:
         """In the platform's stable order. May be empty."""
 
     @_builtins.property
     def issues(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordIssue]:
-        """Records that were set aside since the last batch."""
+        """Records that were rejected since the last batch."""
 
     @_builtins.property
     def deleted_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Products that the platform reports as gone."""
+        """Products that the platform reports as deleted."""
 
     @_builtins.property
     def stock_levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___StockLevel]:
-        """Stock of variants whose product need not have changed, as found while the pass looked at all of them: some
-        platforms do not date a change of stock, or of a variant. One that the receiver does not have is not an error.
+        """Stock of variants whose product need not have changed, from a scan of all variants: some platforms do not date a
+        change of stock or of a variant. A level of a variant that the receiver does not have is not an error.
         """
 
     @_builtins.property
     def listed_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Products of which only the id was looked at: they are there. See FetchEnd.all_listed."""
+        """Products that exist and of which only the id was read. See FetchEnd.all_listed."""
 
     def __init__(
         self,
@@ -283,7 +281,7 @@ Global___ProductBatch: _TypeAlias = ProductBatch  # noqa: Y015
 
 @_typing.final
 class StockLevel(_message.Message):
-    """What is left of a variant, and what it is sold as where the pass saw that too."""
+    """The stock of a variant, with its offer if the read included it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -293,16 +291,16 @@ class StockLevel(_message.Message):
     AVAILABLE_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
-    """Its product."""
+    """The product of the variant."""
     variant_id: _builtins.str
     """The variant; the product's id for a product without variants."""
     stock_quantity: _builtins.int
-    """May be negative. Absent: stock is not tracked."""
+    """May be negative. Absent if stock is not tracked."""
     available: _builtins.bool
-    """Whether the platform says that it can be bought now."""
+    """Whether it can be bought now, according to the platform."""
     @_builtins.property
     def offer(self) -> Global___Offer:
-        """Absent: the pass did not look at it."""
+        """Absent if it was not read."""
 
     def __init__(
         self,
@@ -325,7 +323,7 @@ Global___StockLevel: _TypeAlias = StockLevel  # noqa: Y015
 
 @_typing.final
 class Offer(_message.Message):
-    """What a variant is sold as."""
+    """The SKU and the prices of a variant."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -333,11 +331,11 @@ class Offer(_message.Message):
     PRICE_FIELD_NUMBER: _builtins.int
     COMPARE_AT_PRICE_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
-    """As stored; empty when there is none."""
+    """As the platform stores it; empty if there is none."""
     price: _builtins.str
-    """A decimal in the shop's currency. Absent: it has no price."""
+    """A decimal in the shop's currency. Absent if there is no price."""
     compare_at_price: _builtins.str
-    """The price before a reduction."""
+    """The price before a discount."""
     def __init__(
         self,
         *,
@@ -362,7 +360,7 @@ Global___Offer: _TypeAlias = Offer  # noqa: Y015
 
 @_typing.final
 class Waiting(_message.Message):
-    """The connector waits; nothing is wrong yet."""
+    """The connector waits; the read has not failed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -377,21 +375,21 @@ class Waiting(_message.Message):
         REASON_THROTTLED: Waiting._Reason.ValueType  # 1
         """The platform's rate limit."""
         REASON_PLATFORM_JOB: Waiting._Reason.ValueType  # 2
-        """A job that the platform runs for us."""
+        """A job that runs on the platform, such as a bulk export."""
         REASON_SOURCE_UNREACHABLE: Waiting._Reason.ValueType  # 3
         """The platform does not answer; the connector tries again."""
         REASON_TOKEN_SERVICE: Waiting._Reason.ValueType  # 4
         """The Token Service does not answer; the connector tries again."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
-        """What it waits for."""
+        """What the connector waits for."""
 
     REASON_UNSPECIFIED: Waiting.Reason.ValueType  # 0
     """Never sent."""
     REASON_THROTTLED: Waiting.Reason.ValueType  # 1
     """The platform's rate limit."""
     REASON_PLATFORM_JOB: Waiting.Reason.ValueType  # 2
-    """A job that the platform runs for us."""
+    """A job that runs on the platform, such as a bulk export."""
     REASON_SOURCE_UNREACHABLE: Waiting.Reason.ValueType  # 3
     """The platform does not answer; the connector tries again."""
     REASON_TOKEN_SERVICE: Waiting.Reason.ValueType  # 4
@@ -403,16 +401,16 @@ class Waiting(_message.Message):
     DONE_COUNT_FIELD_NUMBER: _builtins.int
     TOTAL_COUNT_FIELD_NUMBER: _builtins.int
     reason: Global___Waiting.Reason.ValueType
-    """What it waits for."""
+    """What the connector waits for."""
     message: _builtins.str
     """For people: "bulk job RUNNING"."""
     done_count: _builtins.int
-    """How far the platform's job is."""
+    """What the platform's job has processed."""
     total_count: _builtins.int
-    """How far it has to go."""
+    """What the platform's job has to process."""
     @_builtins.property
     def until_time(self) -> _timestamp_pb2.Timestamp:
-        """When it goes on or tries again."""
+        """When it continues or retries."""
 
     def __init__(
         self,
@@ -440,7 +438,7 @@ Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
-    """Nothing new, still at work."""
+    """The read continues without a new batch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -457,8 +455,8 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class FetchEnd(_message.Message):
-    """The pass is complete: every product was either in a batch or set aside. The counts are of the whole pass, the
-    part before a resume included.
+    """The read is complete: every product was in a batch or rejected. The counts cover the whole read, including the part
+    before a resume.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -472,32 +470,30 @@ class FetchEnd(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     ABSENCE_PROVEN_FIELD_NUMBER: _builtins.int
     source_count: _builtins.int
-    """Products that the platform counts when the pass ends, those aside that were made while it ran where the platform can
-    tell. More may have been emitted, when products were made or removed meanwhile; fewer never.
+    """Products that the platform counts at the end of the read, without those created while it ran if the platform can
+    tell. More may have been emitted if products were created or deleted meanwhile, but never fewer.
     """
     emitted_count: _builtins.int
     """Products in batches."""
     set_aside_count: _builtins.int
-    """Products set aside whole. emitted_count + set_aside_count >= source_count, or the pass would have failed."""
+    """Products that were rejected. emitted_count + set_aside_count >= source_count, or the read would have failed."""
     emitted_item_count: _builtins.int
     """Variants in batches."""
     all_listed: _builtins.bool
-    """Whether an incremental pass named every product of the shop in its listed_product_ids. Then what it did not
-    name is missing, as after a full pass: ask for it by product_ids before you take it for deleted.
+    """Whether an incremental read listed every product of the shop in listed_product_ids. Then a product that it did not
+    list is missing, as after a full read: request it by product_ids before treating it as deleted.
     """
     absence_proven: _builtins.bool
-    """Whether the source proves that it has no other product than the pass named, as a signed file with its count does.
-    Then a missing product is deleted; there is no need to ask for it by product_ids.
+    """Whether the source proves that it has no product beyond those of this read, as a signed file with its count does.
+    Then a missing product is deleted; it need not be requested by product_ids.
     """
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Anything that makes it unsafe to conclude that an absent product is gone. Empty: safe."""
+        """Why an absent product must not be treated as deleted. Empty if it may be."""
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What came to light while the pass ran, a sentence for people each: "The bulk job failed; the products were read
-        page by page."
-        """
+        """What was found during the read, one sentence each: "The bulk job failed; the products were read page by page." """
 
     def __init__(
         self,
@@ -538,14 +534,14 @@ class Product(_message.Message):
         STATUS_DRAFT: Product._Status.ValueType  # 2
         """Not published yet."""
         STATUS_ARCHIVED: Product._Status.ValueType  # 3
-        """Kept, no longer sold."""
+        """Archived, no longer sold."""
         STATUS_UNLISTED: Product._Status.ValueType  # 4
-        """On sale for those who have the link."""
+        """On sale only through its direct link."""
         STATUS_PRIVATE: Product._Status.ValueType  # 5
-        """Published for the shop's own people only."""
+        """Visible only to the staff of the shop."""
 
     class Status(_Status, metaclass=_StatusEnumTypeWrapper):
-        """Where the product is in the merchant's work."""
+        """The publication status of the product."""
 
     STATUS_UNSPECIFIED: Product.Status.ValueType  # 0
     """Never sent."""
@@ -554,11 +550,11 @@ class Product(_message.Message):
     STATUS_DRAFT: Product.Status.ValueType  # 2
     """Not published yet."""
     STATUS_ARCHIVED: Product.Status.ValueType  # 3
-    """Kept, no longer sold."""
+    """Archived, no longer sold."""
     STATUS_UNLISTED: Product.Status.ValueType  # 4
-    """On sale for those who have the link."""
+    """On sale only through its direct link."""
     STATUS_PRIVATE: Product.Status.ValueType  # 5
-    """Published for the shop's own people only."""
+    """Visible only to the staff of the shop."""
 
     ID_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
@@ -578,30 +574,30 @@ class Product(_message.Message):
     id: _builtins.str
     """The platform's id."""
     title: _builtins.str
-    """As shown to buyers, entities decoded. May be empty."""
+    """As shown to buyers, with HTML entities decoded. May be empty."""
     handle: _builtins.str
     """The name in URLs."""
     description_html: _builtins.str
-    """HTML, as the platform's API returns it. WooCommerce's is rendered: its shortcodes and plugins have run, so that the
-    same product may have another description in the next full sync.
+    """HTML, as the platform's API returns it. WooCommerce renders it (shortcodes, plugins), so that the next full sync may
+    read another description of an unchanged product.
     """
     vendor: _builtins.str
     """The brand, where the platform has one."""
     product_type: _builtins.str
-    """The merchant's own kind, or the platform's ("simple", "variable", "external")."""
+    """The merchant's product type, or the platform's ("simple", "variable", "external")."""
     status: Global___Product.Status.ValueType
-    """Where the product is in the merchant's work."""
+    """The publication status of the product."""
     url: _builtins.str
-    """Its page in the shop; empty when it has none."""
+    """The product's page in the shop; empty if there is none."""
     variants_complete: _builtins.bool
-    """Whether `variants` is every variant the product has. False: absent ones are not gone."""
+    """Whether `variants` holds every variant of the product. If false, an absent variant is not deleted."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The merchant's tags."""
 
     @_builtins.property
     def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProductOption]:
-        """What its variants differ in."""
+        """The options in which its variants differ."""
 
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]:
@@ -609,15 +605,15 @@ class Product(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """The platform's time."""
+        """When it was created on the platform."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """The platform's time of the last change."""
+        """When it last changed on the platform."""
 
     @_builtins.property
     def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variant]:
-        """What is sold, in the platform's order. A product without variants has one, with the product's id."""
+        """In the platform's order. A product without variants has one variant, with the product's id."""
 
     def __init__(
         self,
@@ -648,7 +644,7 @@ Global___Product: _TypeAlias = Product  # noqa: Y015
 
 @_typing.final
 class Variant(_message.Message):
-    """One thing that can be bought."""
+    """A variant that can be bought."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -694,42 +690,42 @@ class Variant(_message.Message):
     id: _builtins.str
     """The platform's id, unique within the shop."""
     title: _builtins.str
-    """What tells it from its siblings: "Large / Red". Empty for an only variant."""
+    """The part that distinguishes variants of a product: "Large / Red". Empty for a single variant."""
     sku: _builtins.str
-    """As stored, leading zeros included; empty when there is none. Not unique."""
+    """As the platform stores it, including leading zeros; empty if there is none. Not unique."""
     barcode: _builtins.str
-    """As stored; empty when there is none."""
+    """As the platform stores it; empty if there is none."""
     price: _builtins.str
-    """A decimal in the shop's currency, as the platform writes it: "7.30". Absent: it has no price."""
+    """A decimal in the shop's currency, as the platform writes it: "7.30". Absent if there is no price."""
     compare_at_price: _builtins.str
-    """The price before a reduction."""
+    """The price before a discount."""
     stock_quantity: _builtins.int
-    """May be negative. Absent: stock is not tracked."""
+    """May be negative. Absent if stock is not tracked."""
     inventory_policy: Global___Variant.InventoryPolicy.ValueType
     """Whether it may be sold beyond its stock."""
     available: _builtins.bool
-    """Whether the platform says that it can be bought now."""
+    """Whether it can be bought now, according to the platform."""
     weight: _builtins.str
-    """A decimal: "0.5". Absent: unknown."""
+    """A decimal: "0.5". Absent if unknown."""
     weight_unit: _builtins.str
-    """"g", "kg", "oz", "lb"; empty when there is no weight."""
+    """"g", "kg", "oz", "lb"; empty if there is no weight."""
     position: _builtins.int
-    """Its place among its siblings, from 1."""
+    """Its position among the variants of the product, from 1."""
     @_builtins.property
     def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___SelectedOption]:
         """Its values of the product's options."""
 
     @_builtins.property
     def image(self) -> Global___Image:
-        """Its own image; absent: the product's first one stands for it."""
+        """Its own image; if absent, the first image of the product applies."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """The platform's time."""
+        """When it was created on the platform."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """The platform's time of the last change."""
+        """When it last changed on the platform."""
 
     def __init__(
         self,
@@ -776,7 +772,7 @@ Global___Variant: _TypeAlias = Variant  # noqa: Y015
 
 @_typing.final
 class ProductOption(_message.Message):
-    """Something that variants differ in."""
+    """An option in which the variants of a product differ."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -830,7 +826,7 @@ Global___SelectedOption: _TypeAlias = SelectedOption  # noqa: Y015
 
 @_typing.final
 class Image(_message.Message):
-    """A picture."""
+    """An image of a product or variant."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -840,15 +836,15 @@ class Image(_message.Message):
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The platform's id; empty when it has none."""
+    """The platform's id; empty if it has none."""
     url: _builtins.str
-    """Absolute."""
+    """An absolute URL."""
     alt_text: _builtins.str
-    """For those who cannot see it."""
+    """The alternative text."""
     width: _builtins.int
-    """Pixels; 0: unknown."""
+    """In pixels; 0 if unknown."""
     height: _builtins.int
-    """Pixels; 0: unknown."""
+    """In pixels; 0 if unknown."""
     def __init__(
         self,
         *,
@@ -868,7 +864,7 @@ Global___Image: _TypeAlias = Image  # noqa: Y015
 
 @_typing.final
 class RecordIssue(_message.Message):
-    """A record that was set aside, or a fault within one that was stored."""
+    """A record that was rejected, or an invalid field of a record that was delivered."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -880,19 +876,19 @@ class RecordIssue(_message.Message):
     SAMPLE_FIELD_NUMBER: _builtins.int
     PRODUCT_SET_ASIDE_FIELD_NUMBER: _builtins.int
     reason: _issue_reason_pb2.IssueReason.ValueType
-    """Why."""
+    """What is wrong."""
     product_id: _builtins.str
-    """The product; empty when it has no id."""
+    """The product; empty if it has no id."""
     variant_id: _builtins.str
-    """The variant; empty when it is the product itself."""
+    """The variant; empty if the issue concerns the product itself."""
     field: _builtins.str
-    """The platform's name of the offending field: "price"."""
+    """The platform's name of the invalid field: "price"."""
     message: _builtins.str
     """For people."""
     sample: _builtins.str
-    """The offending value, cut to 200 characters, secrets removed."""
+    """The invalid value, truncated to 200 characters and redacted."""
     product_set_aside: _builtins.bool
-    """Whether the whole product was set aside. False: the product was stored without the variant or the field."""
+    """Whether the whole product was rejected. If false, it was delivered without the variant or the field."""
     def __init__(
         self,
         *,
@@ -914,7 +910,7 @@ Global___RecordIssue: _TypeAlias = RecordIssue  # noqa: Y015
 
 @_typing.final
 class AbandonFetchRequest(_message.Message):
-    """Which pass to give up."""
+    """The read that will not be continued."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -942,13 +938,13 @@ Global___AbandonFetchRequest: _TypeAlias = AbandonFetchRequest  # noqa: Y015
 
 @_typing.final
 class AbandonFetchResponse(_message.Message):
-    """What came of it."""
+    """The result of AbandonFetch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_ENDED_FIELD_NUMBER: _builtins.int
     job_ended: _builtins.bool
-    """Whether a job of the platform was told to end."""
+    """Whether a job of the platform was cancelled."""
     def __init__(
         self,
         *,
@@ -964,7 +960,7 @@ Global___AbandonFetchResponse: _TypeAlias = AbandonFetchResponse  # noqa: Y015
 
 @_typing.final
 class CheckShopRequest(_message.Message):
-    """Which shop to look at."""
+    """The shop to check."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -988,7 +984,7 @@ Global___CheckShopRequest: _TypeAlias = CheckShopRequest  # noqa: Y015
 
 @_typing.final
 class CheckShopResponse(_message.Message):
-    """The shop can be read."""
+    """What was found; the shop can be read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1003,22 +999,22 @@ class CheckShopResponse(_message.Message):
     currency_code: _builtins.str
     """ISO 4217 code of its prices."""
     platform_shop_id: _builtins.str
-    """The platform's own id of the shop; empty when it has none."""
+    """The platform's id of the shop; empty if it has none."""
     shop_name: _builtins.str
-    """The shop's name as its merchant wrote it."""
+    """The shop's name as the merchant entered it."""
     served_api_version: _builtins.str
-    """The API version that answered."""
+    """The API version that the platform serves."""
     product_count: _builtins.int
-    """Products, as the platform counts them."""
+    """The platform's count of products."""
     item_count: _builtins.int
-    """Variants, as the platform counts them."""
+    """The platform's count of variants."""
     @_builtins.property
     def granted_scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Permissions that the credentials carry, where the platform tells."""
+        """The permissions of the credentials, if the platform lists them."""
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What works less well than it could, for people: "no bulk variations route"."""
+        """Limitations, one sentence each: "no bulk variations route"."""
 
     def __init__(
         self,
@@ -1049,7 +1045,7 @@ Global___CheckShopResponse: _TypeAlias = CheckShopResponse  # noqa: Y015
 
 @_typing.final
 class ListPlatformsRequest(_message.Message):
-    """Nothing to say."""
+    """Takes no parameters."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1090,7 +1086,7 @@ Global___ListPlatformsResponse: _TypeAlias = ListPlatformsResponse  # noqa: Y015
 
 @_typing.final
 class Platform(_message.Message):
-    """One platform."""
+    """A supported platform."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1106,7 +1102,7 @@ class Platform(_message.Message):
     """An RE2 expression that a domain matches whole."""
     @_builtins.property
     def capabilities(self) -> Global___PlatformCapabilities:
-        """What it can do."""
+        """What its connector supports."""
 
     def __init__(
         self,
@@ -1126,7 +1122,7 @@ Global___Platform: _TypeAlias = Platform  # noqa: Y015
 
 @_typing.final
 class PlatformCapabilities(_message.Message):
-    """What a connector of a platform can do."""
+    """What the connector of a platform supports."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1134,11 +1130,11 @@ class PlatformCapabilities(_message.Message):
     BULK_FIELD_NUMBER: _builtins.int
     DELETIONS_FIELD_NUMBER: _builtins.int
     incremental: _builtins.bool
-    """Reads only what changed."""
+    """Reading only changed products."""
     bulk: _builtins.bool
-    """Lets the platform prepare large catalogs as a file."""
+    """Bulk export of large catalogs as a file."""
     deletions: _builtins.bool
-    """Reports deleted products in incremental passes."""
+    """Reporting deleted products in incremental reads."""
     def __init__(
         self,
         *,

@@ -13,44 +13,44 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ConnectorServiceStub:
-    """Reads product catalogs from e-commerce platforms. Stateless: whatever a later call needs is in the checkpoint.
-    Errors beside those named: INVALID_REQUEST for a wrong field, INTERNAL.
+    """Reads product catalogs from e-commerce platforms. Stateless: the checkpoint holds everything that a later call needs.
+    Every RPC may fail with INVALID_REQUEST for an invalid field and with INTERNAL; each lists its further errors.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     FetchProducts: _aio.UnaryStreamMultiCallable[_connector_service_pb2.FetchProductsRequest, _connector_service_pb2.FetchProductsResponse]
     """Streams a shop's products in the platform's stable order.
 
-    The stream is: one header; then batches, waiting notes and heartbeats in any order; one end.
+    The stream consists of one header, then batches, waiting messages and heartbeats in any order, then one end.
     - A product and all its variants are in one batch. A batch holds at most max_batch_products products and
       about 1 MiB.
-    - Each batch carries the checkpoint that continues after it. Store both together, hand the checkpoint back
-      after any break: nothing is lost, nothing is repeated.
-    - Without the end message the pass is not complete, whatever the status code.
-    - A message comes at least every 30 s; a silent stream is a dead one.
+    - Each batch carries the checkpoint that continues after it. Store both in one transaction and send the
+      checkpoint back after any interruption: no product is lost or repeated.
+    - Without the end message the read is not complete, whatever the status code.
+    - A message is sent at least every 30 s; treat a stream that is silent for longer as broken.
 
     Errors: CREDENTIALS_NOT_FOUND, SOURCE_UNAUTHORIZED, SOURCE_FORBIDDEN, SOURCE_NOT_FOUND, SOURCE_REDIRECTED,
     SOURCE_RESPONSE_INVALID, SOURCE_QUERY_REFUSED, SOURCE_ADDRESS_FORBIDDEN, CHECKPOINT_INVALID,
-    CHECKPOINT_EXPIRED; to be retried from the last checkpoint: SOURCE_UNREACHABLE, SOURCE_RATE_LIMITED,
+    CHECKPOINT_EXPIRED; retry from the last checkpoint after: SOURCE_UNREACHABLE, SOURCE_RATE_LIMITED,
     TOKEN_SERVICE_UNAVAILABLE, SERVER_DRAINING, STREAM_EXPIRED.
     """
     AbandonFetch: _aio.UnaryUnaryMultiCallable[_connector_service_pb2.AbandonFetchRequest, _connector_service_pb2.AbandonFetchResponse]
-    """Ends what the platform still does for a pass that nobody will continue: a bulk job that the checkpoint names, and
-    that was started by us. Best effort: a job that has ended, or was never started, is no error. A pass that is
-    continued all the same reads the rest in another way.
+    """Cancels the job that the platform runs for a read that will not be continued: the bulk job that the checkpoint
+    names, if this service started it. Best effort: a job that has ended or was never started is no error. A read that
+    is continued nevertheless uses another strategy for the rest.
 
     Errors: those of FetchProducts.
     """
     CheckShop: _aio.UnaryUnaryMultiCallable[_connector_service_pb2.CheckShopRequest, _connector_service_pb2.CheckShopResponse]
-    """Says whether we can read the shop: credentials, permissions, currency, counts, API version. What an
-    operator runs first. A shop that cannot be read is an error, the same as FetchProducts would give.
+    """Checks whether the shop can be read: credentials, permissions, currency, counts, API version. Operators call it
+    first. A shop that cannot be read is an error, the same that FetchProducts would return.
     """
     ListPlatforms: _aio.UnaryUnaryMultiCallable[_connector_service_pb2.ListPlatformsRequest, _connector_service_pb2.ListPlatformsResponse]
     """Lists the supported platforms and what each can do."""
 
 class ConnectorServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads product catalogs from e-commerce platforms. Stateless: whatever a later call needs is in the checkpoint.
-    Errors beside those named: INVALID_REQUEST for a wrong field, INTERNAL.
+    """Reads product catalogs from e-commerce platforms. Stateless: the checkpoint holds everything that a later call needs.
+    Every RPC may fail with INVALID_REQUEST for an invalid field and with INTERNAL; each lists its further errors.
     """
 
     @_abc_1.abstractmethod
@@ -61,17 +61,17 @@ class ConnectorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_connector_service_pb2.FetchProductsResponse]:
         """Streams a shop's products in the platform's stable order.
 
-        The stream is: one header; then batches, waiting notes and heartbeats in any order; one end.
+        The stream consists of one header, then batches, waiting messages and heartbeats in any order, then one end.
         - A product and all its variants are in one batch. A batch holds at most max_batch_products products and
           about 1 MiB.
-        - Each batch carries the checkpoint that continues after it. Store both together, hand the checkpoint back
-          after any break: nothing is lost, nothing is repeated.
-        - Without the end message the pass is not complete, whatever the status code.
-        - A message comes at least every 30 s; a silent stream is a dead one.
+        - Each batch carries the checkpoint that continues after it. Store both in one transaction and send the
+          checkpoint back after any interruption: no product is lost or repeated.
+        - Without the end message the read is not complete, whatever the status code.
+        - A message is sent at least every 30 s; treat a stream that is silent for longer as broken.
 
         Errors: CREDENTIALS_NOT_FOUND, SOURCE_UNAUTHORIZED, SOURCE_FORBIDDEN, SOURCE_NOT_FOUND, SOURCE_REDIRECTED,
         SOURCE_RESPONSE_INVALID, SOURCE_QUERY_REFUSED, SOURCE_ADDRESS_FORBIDDEN, CHECKPOINT_INVALID,
-        CHECKPOINT_EXPIRED; to be retried from the last checkpoint: SOURCE_UNREACHABLE, SOURCE_RATE_LIMITED,
+        CHECKPOINT_EXPIRED; retry from the last checkpoint after: SOURCE_UNREACHABLE, SOURCE_RATE_LIMITED,
         TOKEN_SERVICE_UNAVAILABLE, SERVER_DRAINING, STREAM_EXPIRED.
         """
 
@@ -81,9 +81,9 @@ class ConnectorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _connector_service_pb2.AbandonFetchRequest,
         context: _aio.ServicerContext[_connector_service_pb2.AbandonFetchRequest, _abc.Awaitable[_connector_service_pb2.AbandonFetchResponse]],
     ) -> _abc.Awaitable[_connector_service_pb2.AbandonFetchResponse]:
-        """Ends what the platform still does for a pass that nobody will continue: a bulk job that the checkpoint names, and
-        that was started by us. Best effort: a job that has ended, or was never started, is no error. A pass that is
-        continued all the same reads the rest in another way.
+        """Cancels the job that the platform runs for a read that will not be continued: the bulk job that the checkpoint
+        names, if this service started it. Best effort: a job that has ended or was never started is no error. A read that
+        is continued nevertheless uses another strategy for the rest.
 
         Errors: those of FetchProducts.
         """
@@ -94,8 +94,8 @@ class ConnectorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _connector_service_pb2.CheckShopRequest,
         context: _aio.ServicerContext[_connector_service_pb2.CheckShopRequest, _abc.Awaitable[_connector_service_pb2.CheckShopResponse]],
     ) -> _abc.Awaitable[_connector_service_pb2.CheckShopResponse]:
-        """Says whether we can read the shop: credentials, permissions, currency, counts, API version. What an
-        operator runs first. A shop that cannot be read is an error, the same as FetchProducts would give.
+        """Checks whether the shop can be read: credentials, permissions, currency, counts, API version. Operators call it
+        first. A shop that cannot be read is an error, the same that FetchProducts would return.
         """
 
     @_abc_1.abstractmethod

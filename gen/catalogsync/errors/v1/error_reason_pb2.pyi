@@ -25,13 +25,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT. A field of the request is wrong; `BadRequest` names each one."""
+    """INVALID_ARGUMENT. A field of the request is invalid; `BadRequest` lists each one."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 2
     """INVALID_ARGUMENT. The request_id was used before with other parameters."""
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 10
-    """UNAUTHENTICATED. The caller did not prove who it is."""
+    """UNAUTHENTICATED. The caller is not authenticated."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 11
-    """PERMISSION_DENIED. The caller may not do this."""
+    """PERMISSION_DENIED. The caller lacks the permission."""
     ERROR_REASON_SHOP_NOT_FOUND: _ErrorReason.ValueType  # 20
     """NOT_FOUND. No sync of this shop was ever started. Metadata: platform, domain."""
     ERROR_REASON_SYNC_NOT_FOUND: _ErrorReason.ValueType  # 21
@@ -39,7 +39,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ITEM_NOT_FOUND: _ErrorReason.ValueType  # 22
     """NOT_FOUND. Metadata: item_id."""
     ERROR_REASON_SYNC_ALREADY_RUNNING: _ErrorReason.ValueType  # 30
-    """ABORTED. The shop has an active sync; `ResourceInfo` and metadata sync_id name it. Watch that one."""
+    """ABORTED. The shop has an active sync; `ResourceInfo` and metadata sync_id name it. Watch that sync."""
     ERROR_REASON_SYNC_NOT_RESUMABLE: _ErrorReason.ValueType  # 31
     """FAILED_PRECONDITION. Only a FAILED or CANCELLED sync with a checkpoint can be resumed. Metadata: sync_id, state."""
     ERROR_REASON_SYNC_NOT_CANCELLABLE: _ErrorReason.ValueType  # 32
@@ -49,79 +49,78 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     again with 0. Metadata: sync_id, revision.
     """
     ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 40
-    """RESOURCE_EXHAUSTED, retry. This replica follows as many watchers as it may."""
+    """RESOURCE_EXHAUSTED, retry. This replica has as many watchers as it accepts."""
     ERROR_REASON_SERVER_DRAINING: _ErrorReason.ValueType  # 41
-    """UNAVAILABLE, retry. The replica is going down; another one answers."""
+    """UNAVAILABLE, retry. The replica is shutting down; call another one."""
     ERROR_REASON_STREAM_EXPIRED: _ErrorReason.ValueType  # 42
-    """UNAVAILABLE, retry. A stream came of age; call again with the last revision or checkpoint."""
+    """UNAVAILABLE, retry. The stream reached its maximum age; call again with the last revision or checkpoint."""
     ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 43
-    """UNAVAILABLE, retry. The database does not answer."""
+    """UNAVAILABLE, retry. The database is unavailable."""
     ERROR_REASON_CONNECTOR_UNAVAILABLE: _ErrorReason.ValueType  # 44
-    """UNAVAILABLE, retry. connector_svc does not answer."""
+    """UNAVAILABLE, retry. connector_svc is unavailable."""
     ERROR_REASON_TOKEN_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 45
-    """UNAVAILABLE, retry. The Token Service does not answer."""
+    """UNAVAILABLE, retry. The Token Service is unavailable."""
     ERROR_REASON_QUERY_TOO_EXPENSIVE: _ErrorReason.ValueType  # 46
-    """RESOURCE_EXHAUSTED. The query took longer than one call may: narrow its filter."""
+    """RESOURCE_EXHAUSTED. The query exceeded the time limit: narrow its filter."""
     ERROR_REASON_SOURCE_UNREACHABLE: _ErrorReason.ValueType  # 50
-    """UNAVAILABLE, retry. The shop's platform cannot be reached, or answers with server errors. Metadata: platform, domain."""
+    """UNAVAILABLE, retry. The shop's platform cannot be reached or returns server errors. Metadata: platform, domain."""
     ERROR_REASON_SOURCE_RATE_LIMITED: _ErrorReason.ValueType  # 51
-    """RESOURCE_EXHAUSTED, retry. The shop's platform asks for a longer pause than one call waits."""
+    """RESOURCE_EXHAUSTED, retry. The shop's platform demands a longer pause than one call waits."""
     ERROR_REASON_CREDENTIALS_NOT_FOUND: _ErrorReason.ValueType  # 52
-    """FAILED_PRECONDITION. We hold no credentials for this shop: connect it first."""
+    """FAILED_PRECONDITION. There are no credentials for this shop: connect it first."""
     ERROR_REASON_SOURCE_UNAUTHORIZED: _ErrorReason.ValueType  # 53
-    """FAILED_PRECONDITION. The platform refuses the shop's credentials: connect the shop again."""
+    """FAILED_PRECONDITION. The platform rejects the shop's credentials: connect the shop again."""
     ERROR_REASON_SOURCE_FORBIDDEN: _ErrorReason.ValueType  # 54
     """FAILED_PRECONDITION. The credentials are valid but lack a permission. Metadata: missing (scopes), when known."""
     ERROR_REASON_SOURCE_NOT_FOUND: _ErrorReason.ValueType  # 55
-    """FAILED_PRECONDITION. The platform knows no such shop, or its API is not there."""
+    """FAILED_PRECONDITION. The platform does not know the shop, or its API is missing."""
     ERROR_REASON_SOURCE_REDIRECTED: _ErrorReason.ValueType  # 56
-    """FAILED_PRECONDITION. The shop redirects to another host; sync that one."""
+    """FAILED_PRECONDITION. The shop redirects to another host; sync that host."""
     ERROR_REASON_SOURCE_RESPONSE_INVALID: _ErrorReason.ValueType  # 57
-    """FAILED_PRECONDITION. The shop answers with something that is not its API (a web page, broken JSON)."""
+    """FAILED_PRECONDITION. The shop returned something other than an API response (a web page, malformed JSON)."""
     ERROR_REASON_SOURCE_QUERY_REFUSED: _ErrorReason.ValueType  # 58
-    """FAILED_PRECONDITION. The platform refused our query, ignored a filter, or served another API version."""
+    """FAILED_PRECONDITION. The platform rejected the query, ignored a filter or served another API version."""
     ERROR_REASON_SOURCE_ADDRESS_FORBIDDEN: _ErrorReason.ValueType  # 59
-    """FAILED_PRECONDITION. The domain resolves to an address that we do not call."""
+    """FAILED_PRECONDITION. The domain resolves to an address that must not be called."""
     ERROR_REASON_CHECKPOINT_INVALID: _ErrorReason.ValueType  # 70
-    """INVALID_ARGUMENT. The checkpoint is not one of ours."""
+    """INVALID_ARGUMENT. The checkpoint was not issued by this service for this shop."""
     ERROR_REASON_CHECKPOINT_EXPIRED: _ErrorReason.ValueType  # 71
     """FAILED_PRECONDITION. The checkpoint was made for another query or version: start from the beginning."""
     ERROR_REASON_SOURCE_INCOMPLETE: _ErrorReason.ValueType  # 72
-    """ABORTED. The source's stream ended without its end mark."""
+    """ABORTED. The source's stream ended without an end message."""
     ERROR_REASON_SOURCE_COUNT_MISMATCH: _ErrorReason.ValueType  # 73
-    """ABORTED. What arrived is not what the platform counted. Metadata: expected, received."""
+    """ABORTED. The received products do not match the platform's count. Metadata: expected, received."""
     ERROR_REASON_SYNC_STALLED: _ErrorReason.ValueType  # 74
-    """ABORTED. Attempt after attempt ended without storing anything."""
+    """ABORTED. Repeated attempts stored nothing."""
     ERROR_REASON_SOURCE_CURRENCY_CHANGED: _ErrorReason.ValueType  # 76
-    """UNAVAILABLE, retry. The shop's currency changed while its products were read; they are read anew. Metadata:
+    """UNAVAILABLE, retry. The shop's currency changed during the read; all products are read again. Metadata:
     expected, received.
     """
     ERROR_REASON_MASS_DELETE_BLOCKED: _ErrorReason.ValueType  # 75
-    """FAILED_PRECONDITION. The sync would delete more than the deletion guard allows; look, then start one with
-    allow_mass_delete. Metadata: would_delete, deleted (by the same sync before), stored (when it began).
+    """FAILED_PRECONDITION. The sync would delete more than the deletion guard allows; check the shop, then start
+    a sync with allow_mass_delete. Metadata: would_delete, deleted (by the same sync before), stored (when it began).
     """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 90
-    """UNIMPLEMENTED. Promised by the contract, not built yet."""
+    """UNIMPLEMENTED. Part of the contract, not implemented yet."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 91
-    """INTERNAL. Our fault. Metadata error_id is in our log."""
+    """INTERNAL. A bug in this service. The log has the metadata error_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Why a call or a sync failed. On the wire: `google.rpc.ErrorInfo` with the domain "catalogsync" and the value's
-    name without its prefix, e.g. reason "SYNC_NOT_FOUND". The list is closed for a release and grows over time:
-    treat an unknown reason by the status code alone. `RetryInfo` accompanies an error exactly where calling again
-    is right.
+    """Why a call or a sync failed. It is sent as `google.rpc.ErrorInfo` with the domain "catalogsync" and the value's name
+    without its prefix as reason, e.g. "SYNC_NOT_FOUND". Later releases may add reasons: handle an unknown one by its
+    status code. An error carries `RetryInfo` exactly if the call should be retried.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT. A field of the request is wrong; `BadRequest` names each one."""
+"""INVALID_ARGUMENT. A field of the request is invalid; `BadRequest` lists each one."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 2
 """INVALID_ARGUMENT. The request_id was used before with other parameters."""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 10
-"""UNAUTHENTICATED. The caller did not prove who it is."""
+"""UNAUTHENTICATED. The caller is not authenticated."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 11
-"""PERMISSION_DENIED. The caller may not do this."""
+"""PERMISSION_DENIED. The caller lacks the permission."""
 ERROR_REASON_SHOP_NOT_FOUND: ErrorReason.ValueType  # 20
 """NOT_FOUND. No sync of this shop was ever started. Metadata: platform, domain."""
 ERROR_REASON_SYNC_NOT_FOUND: ErrorReason.ValueType  # 21
@@ -129,7 +128,7 @@ ERROR_REASON_SYNC_NOT_FOUND: ErrorReason.ValueType  # 21
 ERROR_REASON_ITEM_NOT_FOUND: ErrorReason.ValueType  # 22
 """NOT_FOUND. Metadata: item_id."""
 ERROR_REASON_SYNC_ALREADY_RUNNING: ErrorReason.ValueType  # 30
-"""ABORTED. The shop has an active sync; `ResourceInfo` and metadata sync_id name it. Watch that one."""
+"""ABORTED. The shop has an active sync; `ResourceInfo` and metadata sync_id name it. Watch that sync."""
 ERROR_REASON_SYNC_NOT_RESUMABLE: ErrorReason.ValueType  # 31
 """FAILED_PRECONDITION. Only a FAILED or CANCELLED sync with a checkpoint can be resumed. Metadata: sync_id, state."""
 ERROR_REASON_SYNC_NOT_CANCELLABLE: ErrorReason.ValueType  # 32
@@ -139,59 +138,59 @@ ERROR_REASON_REVISION_IN_FUTURE: ErrorReason.ValueType  # 33
 again with 0. Metadata: sync_id, revision.
 """
 ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 40
-"""RESOURCE_EXHAUSTED, retry. This replica follows as many watchers as it may."""
+"""RESOURCE_EXHAUSTED, retry. This replica has as many watchers as it accepts."""
 ERROR_REASON_SERVER_DRAINING: ErrorReason.ValueType  # 41
-"""UNAVAILABLE, retry. The replica is going down; another one answers."""
+"""UNAVAILABLE, retry. The replica is shutting down; call another one."""
 ERROR_REASON_STREAM_EXPIRED: ErrorReason.ValueType  # 42
-"""UNAVAILABLE, retry. A stream came of age; call again with the last revision or checkpoint."""
+"""UNAVAILABLE, retry. The stream reached its maximum age; call again with the last revision or checkpoint."""
 ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 43
-"""UNAVAILABLE, retry. The database does not answer."""
+"""UNAVAILABLE, retry. The database is unavailable."""
 ERROR_REASON_CONNECTOR_UNAVAILABLE: ErrorReason.ValueType  # 44
-"""UNAVAILABLE, retry. connector_svc does not answer."""
+"""UNAVAILABLE, retry. connector_svc is unavailable."""
 ERROR_REASON_TOKEN_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 45
-"""UNAVAILABLE, retry. The Token Service does not answer."""
+"""UNAVAILABLE, retry. The Token Service is unavailable."""
 ERROR_REASON_QUERY_TOO_EXPENSIVE: ErrorReason.ValueType  # 46
-"""RESOURCE_EXHAUSTED. The query took longer than one call may: narrow its filter."""
+"""RESOURCE_EXHAUSTED. The query exceeded the time limit: narrow its filter."""
 ERROR_REASON_SOURCE_UNREACHABLE: ErrorReason.ValueType  # 50
-"""UNAVAILABLE, retry. The shop's platform cannot be reached, or answers with server errors. Metadata: platform, domain."""
+"""UNAVAILABLE, retry. The shop's platform cannot be reached or returns server errors. Metadata: platform, domain."""
 ERROR_REASON_SOURCE_RATE_LIMITED: ErrorReason.ValueType  # 51
-"""RESOURCE_EXHAUSTED, retry. The shop's platform asks for a longer pause than one call waits."""
+"""RESOURCE_EXHAUSTED, retry. The shop's platform demands a longer pause than one call waits."""
 ERROR_REASON_CREDENTIALS_NOT_FOUND: ErrorReason.ValueType  # 52
-"""FAILED_PRECONDITION. We hold no credentials for this shop: connect it first."""
+"""FAILED_PRECONDITION. There are no credentials for this shop: connect it first."""
 ERROR_REASON_SOURCE_UNAUTHORIZED: ErrorReason.ValueType  # 53
-"""FAILED_PRECONDITION. The platform refuses the shop's credentials: connect the shop again."""
+"""FAILED_PRECONDITION. The platform rejects the shop's credentials: connect the shop again."""
 ERROR_REASON_SOURCE_FORBIDDEN: ErrorReason.ValueType  # 54
 """FAILED_PRECONDITION. The credentials are valid but lack a permission. Metadata: missing (scopes), when known."""
 ERROR_REASON_SOURCE_NOT_FOUND: ErrorReason.ValueType  # 55
-"""FAILED_PRECONDITION. The platform knows no such shop, or its API is not there."""
+"""FAILED_PRECONDITION. The platform does not know the shop, or its API is missing."""
 ERROR_REASON_SOURCE_REDIRECTED: ErrorReason.ValueType  # 56
-"""FAILED_PRECONDITION. The shop redirects to another host; sync that one."""
+"""FAILED_PRECONDITION. The shop redirects to another host; sync that host."""
 ERROR_REASON_SOURCE_RESPONSE_INVALID: ErrorReason.ValueType  # 57
-"""FAILED_PRECONDITION. The shop answers with something that is not its API (a web page, broken JSON)."""
+"""FAILED_PRECONDITION. The shop returned something other than an API response (a web page, malformed JSON)."""
 ERROR_REASON_SOURCE_QUERY_REFUSED: ErrorReason.ValueType  # 58
-"""FAILED_PRECONDITION. The platform refused our query, ignored a filter, or served another API version."""
+"""FAILED_PRECONDITION. The platform rejected the query, ignored a filter or served another API version."""
 ERROR_REASON_SOURCE_ADDRESS_FORBIDDEN: ErrorReason.ValueType  # 59
-"""FAILED_PRECONDITION. The domain resolves to an address that we do not call."""
+"""FAILED_PRECONDITION. The domain resolves to an address that must not be called."""
 ERROR_REASON_CHECKPOINT_INVALID: ErrorReason.ValueType  # 70
-"""INVALID_ARGUMENT. The checkpoint is not one of ours."""
+"""INVALID_ARGUMENT. The checkpoint was not issued by this service for this shop."""
 ERROR_REASON_CHECKPOINT_EXPIRED: ErrorReason.ValueType  # 71
 """FAILED_PRECONDITION. The checkpoint was made for another query or version: start from the beginning."""
 ERROR_REASON_SOURCE_INCOMPLETE: ErrorReason.ValueType  # 72
-"""ABORTED. The source's stream ended without its end mark."""
+"""ABORTED. The source's stream ended without an end message."""
 ERROR_REASON_SOURCE_COUNT_MISMATCH: ErrorReason.ValueType  # 73
-"""ABORTED. What arrived is not what the platform counted. Metadata: expected, received."""
+"""ABORTED. The received products do not match the platform's count. Metadata: expected, received."""
 ERROR_REASON_SYNC_STALLED: ErrorReason.ValueType  # 74
-"""ABORTED. Attempt after attempt ended without storing anything."""
+"""ABORTED. Repeated attempts stored nothing."""
 ERROR_REASON_SOURCE_CURRENCY_CHANGED: ErrorReason.ValueType  # 76
-"""UNAVAILABLE, retry. The shop's currency changed while its products were read; they are read anew. Metadata:
+"""UNAVAILABLE, retry. The shop's currency changed during the read; all products are read again. Metadata:
 expected, received.
 """
 ERROR_REASON_MASS_DELETE_BLOCKED: ErrorReason.ValueType  # 75
-"""FAILED_PRECONDITION. The sync would delete more than the deletion guard allows; look, then start one with
-allow_mass_delete. Metadata: would_delete, deleted (by the same sync before), stored (when it began).
+"""FAILED_PRECONDITION. The sync would delete more than the deletion guard allows; check the shop, then start
+a sync with allow_mass_delete. Metadata: would_delete, deleted (by the same sync before), stored (when it began).
 """
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 90
-"""UNIMPLEMENTED. Promised by the contract, not built yet."""
+"""UNIMPLEMENTED. Part of the contract, not implemented yet."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 91
-"""INTERNAL. Our fault. Metadata error_id is in our log."""
+"""INTERNAL. A bug in this service. The log has the metadata error_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

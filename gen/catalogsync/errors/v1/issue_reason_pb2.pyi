@@ -27,43 +27,43 @@ class _IssueReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IssueReas
     ISSUE_REASON_MISSING_ID: _IssueReason.ValueType  # 1
     """The record has no id."""
     ISSUE_REASON_MISSING_FIELD: _IssueReason.ValueType  # 2
-    """A field that an item cannot be without is absent."""
+    """A required field is missing."""
     ISSUE_REASON_INVALID_FIELD: _IssueReason.ValueType  # 3
-    """A field holds something else than its type: stock "many"."""
+    """A field has a value of another type: stock "many"."""
     ISSUE_REASON_INVALID_PRICE: _IssueReason.ValueType  # 4
-    """A price is not a decimal number of at least zero."""
+    """A price is not a decimal number of zero or more."""
     ISSUE_REASON_TOO_LARGE: _IssueReason.ValueType  # 5
-    """A field or the whole record is longer than we store."""
+    """A field or the whole record exceeds the size limit."""
     ISSUE_REASON_DUPLICATE_ID: _IssueReason.ValueType  # 6
-    """The id came twice in one pass; the first one stays."""
+    """The id occurred twice in one read; the first record is kept."""
     ISSUE_REASON_ORPHAN_VARIANT: _IssueReason.ValueType  # 7
-    """A variant whose product does not exist or does not list it."""
+    """The product of the variant does not exist or does not list it."""
     ISSUE_REASON_INCOMPLETE_VARIANTS: _IssueReason.ValueType  # 8
-    """The platform delivered fewer variants than it counts for the product; those that came are stored."""
+    """The platform delivered fewer variants than it counts for the product; the delivered ones are stored."""
     ISSUE_REASON_SOURCE_ERROR: _IssueReason.ValueType  # 9
     """The platform reported an error for this record instead of delivering it."""
 
 class IssueReason(_IssueReason, metaclass=_IssueReasonEnumTypeWrapper):
-    """Why one record of a shop was set aside while the rest of its catalog was stored. Grows over time."""
+    """Why a record of a shop was rejected while the rest of its catalog was stored. Values may be added."""
 
 ISSUE_REASON_UNSPECIFIED: IssueReason.ValueType  # 0
 """Never sent."""
 ISSUE_REASON_MISSING_ID: IssueReason.ValueType  # 1
 """The record has no id."""
 ISSUE_REASON_MISSING_FIELD: IssueReason.ValueType  # 2
-"""A field that an item cannot be without is absent."""
+"""A required field is missing."""
 ISSUE_REASON_INVALID_FIELD: IssueReason.ValueType  # 3
-"""A field holds something else than its type: stock "many"."""
+"""A field has a value of another type: stock "many"."""
 ISSUE_REASON_INVALID_PRICE: IssueReason.ValueType  # 4
-"""A price is not a decimal number of at least zero."""
+"""A price is not a decimal number of zero or more."""
 ISSUE_REASON_TOO_LARGE: IssueReason.ValueType  # 5
-"""A field or the whole record is longer than we store."""
+"""A field or the whole record exceeds the size limit."""
 ISSUE_REASON_DUPLICATE_ID: IssueReason.ValueType  # 6
-"""The id came twice in one pass; the first one stays."""
+"""The id occurred twice in one read; the first record is kept."""
 ISSUE_REASON_ORPHAN_VARIANT: IssueReason.ValueType  # 7
-"""A variant whose product does not exist or does not list it."""
+"""The product of the variant does not exist or does not list it."""
 ISSUE_REASON_INCOMPLETE_VARIANTS: IssueReason.ValueType  # 8
-"""The platform delivered fewer variants than it counts for the product; those that came are stored."""
+"""The platform delivered fewer variants than it counts for the product; the delivered ones are stored."""
 ISSUE_REASON_SOURCE_ERROR: IssueReason.ValueType  # 9
 """The platform reported an error for this record instead of delivering it."""
 Global___IssueReason: _TypeAlias = IssueReason  # noqa: Y015

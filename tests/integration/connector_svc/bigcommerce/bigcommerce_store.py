@@ -1,4 +1,4 @@
-"""A BigCommerce store of the devstore, and its reader."""
+"""A BigCommerce store served by devstore, and the platform that reads it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from devstore.spec import ShopSpec
 from tests import tls
 
 SHOP = Shop("bigcommerce", "store-abc123.mybigcommerce.com")
-BEGINNING = datetime(2026, 11, 20, 12, tzinfo=UTC)
+START_TIME = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-class Key:
-    """A token, and what it is renewed by when it is refused."""
+class FakeCredentials:
+    """Credentials provider with one token; `renewed` replaces it once the store refused it."""
 
     def __init__(self, token: str) -> None:
         self.token = self.renewed = token
@@ -43,9 +43,9 @@ class Key:
 
 @dataclass(slots=True)
 class StoreClock:
-    """The store's."""
+    """Clock of the store: every call is a second later."""
 
-    now: datetime = BEGINNING
+    now: datetime = START_TIME
 
     def __call__(self) -> datetime:
         self.now += timedelta(seconds=1)
@@ -53,8 +53,8 @@ class StoreClock:
 
 
 @dataclass(slots=True)
-class Pass:
-    """What came."""
+class FetchedPass:
+    """Events of a complete pass."""
 
     header: Header
     batches: list[Batch]
@@ -87,12 +87,12 @@ class Pass:
 
 
 @dataclass(slots=True)
-class Open:
-    """A store and its reader."""
+class OpenStore:
+    """A running store and the platform that reads it."""
 
     store: RunningStore
     platform: BigCommercePlatform
-    key: Key
+    credentials: FakeCredentials
 
     @property
     def catalog(self) -> Catalog:
@@ -107,32 +107,38 @@ class Open:
         *,
         after: datetime | None = None,
         checkpoint: bytes = b"",
-        most: int = 250,
+        max_batch_products: int = 250,
         ids: tuple[str, ...] = (),
-    ) -> Pass:
+    ) -> FetchedPass:
         waits: list[Wait] = []
         request = FetchRequest(
-            shop=SHOP, updated_after=after, checkpoint=checkpoint, max_batch_products=most, product_ids=ids
+            shop=SHOP,
+            updated_after=after,
+            checkpoint=checkpoint,
+            max_batch_products=max_batch_products,
+            product_ids=ids,
         )
         events = [event async for event in self.platform.fetch(request, on_wait=waits.append)]
         header, end = events[0], events[-1]
         assert isinstance(header, Header)
         assert isinstance(end, End)
         batches = [event for event in events if isinstance(event, Batch)]
-        return Pass(header=header, batches=batches, end=end, waits=waits)
+        return FetchedPass(header=header, batches=batches, end=end, waits=waits)
 
     def calls(self) -> dict[str, int]:
         return dict(self.store.requests(SHOP.domain).by_operation)
 
 
-Opens = Callable[..., AbstractAsyncContextManager[Open]]
+StoreFactory = Callable[..., AbstractAsyncContextManager[OpenStore]]
 
 
-def opener(tls_dir: Path) -> Opens:
-    """What opens a store of any shape."""
+def store_factory(tls_dir: Path) -> StoreFactory:
+    """Return a function that serves a store of a given shape."""
 
     @asynccontextmanager
-    async def open_one(*, throttle: bool = False, max_body: int = 2**24, **shape: Any) -> AsyncIterator[Open]:
+    async def open_store(
+        *, throttle: bool = False, max_body: int = 2**24, **shape: Any
+    ) -> AsyncIterator[OpenStore]:
         spec = ShopSpec(platform=Platform.BIGCOMMERCE, domain=SHOP.domain, **shape)
         async with serving([spec], tls_dir=tls_dir, throttle=throttle, clock=StoreClock()) as store:
             config = HttpConfig(
@@ -140,8 +146,9 @@ def opener(tls_dir: Path) -> Opens:
                 tls=tls.context(store.ca_file),
                 body=BodyLimits(max_bytes=max_body),
             )
-            key = Key(spec.credentials["access_token"])
+            credentials = FakeCredentials(spec.credentials["access_token"])
             async with open_http(config) as http:
-                yield Open(store, BigCommercePlatform(http, key, utc_now, pause=0.0), key)
+                platform = BigCommercePlatform(http, credentials, utc_now, retry_delay_seconds=0.0)
+                yield OpenStore(store, platform, credentials)
 
-    return open_one
+    return open_store

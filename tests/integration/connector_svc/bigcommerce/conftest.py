@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.connector_svc.bigcommerce.bigcommerce_store import Opens, opener
+from tests.integration.connector_svc.bigcommerce.bigcommerce_store import StoreFactory, store_factory
 
 
 @pytest.fixture
-def opens(tmp_path: Path) -> Opens:
-    return opener(tmp_path)
+def open_store(tmp_path: Path) -> StoreFactory:
+    return store_factory(tmp_path)

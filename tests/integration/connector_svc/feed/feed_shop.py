@@ -1,4 +1,4 @@
-"""A published feed of the devstore, and passes over it."""
+"""A feed published by devstore, and passes over it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SHOP = Shop("feed", "shop.example")
 
 
 @dataclass(slots=True)
-class Keys(CredentialsProvider):
-    """Credentials that may be changed; `newer` ones are given to whoever says that the first were refused."""
+class FakeCredentials(CredentialsProvider):
+    """Credentials that a test may change; `newer` ones are returned after the first were refused."""
 
     values: dict[str, str]
     newer: dict[str, str] | None = None
@@ -40,11 +40,11 @@ class Keys(CredentialsProvider):
 
 @dataclass(slots=True)
 class FeedShop:
-    """One publisher and its reader."""
+    """One publisher, and the platform that reads its feed."""
 
     store: RunningStore
     platform: FeedPlatform
-    keys: Keys
+    credentials: FakeCredentials
     now: Callable[[], datetime]
 
     @property
@@ -60,18 +60,20 @@ class FeedShop:
         *,
         checkpoint: bytes = b"",
         after: datetime | None = None,
-        batch: int = 250,
+        max_batch_products: int = 250,
         batches: int | None = None,
     ) -> Pass:
-        """To the end, or until so many batches came."""
+        """Read to the end of the pass, or until `batches` batches came."""
         found = Pass()
-        await self.fetch_into(found, checkpoint=checkpoint, after=after, batch=batch, batches=batches)
+        await self.fetch_into(
+            found, checkpoint=checkpoint, after=after, max_batch_products=max_batch_products, batches=batches
+        )
         return found
 
-    async def fetch_ids(self, *product_ids: str, batch: int = 250) -> Pass:
-        """Only these products."""
+    async def fetch_ids(self, *product_ids: str, max_batch_products: int = 250) -> Pass:
+        """Read only these products."""
         found = Pass()
-        request = FetchRequest(shop=SHOP, product_ids=product_ids, max_batch_products=batch)
+        request = FetchRequest(shop=SHOP, product_ids=product_ids, max_batch_products=max_batch_products)
         async with aclosing(self.platform.fetch(request, on_wait=found.waits.append)) as events:
             async for event in events:
                 found.events.append(event)
@@ -83,11 +85,13 @@ class FeedShop:
         *,
         checkpoint: bytes = b"",
         after: datetime | None = None,
-        batch: int = 250,
+        max_batch_products: int = 250,
         batches: int | None = None,
     ) -> None:
-        """As `fetch`; what came before a failure stays in `found`."""
-        request = FetchRequest(shop=SHOP, checkpoint=checkpoint, updated_after=after, max_batch_products=batch)
+        """Read like `fetch`; the events before a failure stay in `found`."""
+        request = FetchRequest(
+            shop=SHOP, checkpoint=checkpoint, updated_after=after, max_batch_products=max_batch_products
+        )
         async with aclosing(self.platform.fetch(request, on_wait=lambda _: None)) as events:
             async for event in events:
                 found.events.append(event)
@@ -97,7 +101,7 @@ class FeedShop:
 
 @asynccontextmanager
 async def feed_shop(products: int = 30, fmt: str = "ndjson", *quirks: FeedQuirk) -> AsyncIterator[FeedShop]:
-    """A publisher with `quirks`, whose every look at the clock is a second later."""
+    """Serve a publisher with `quirks`, whose clock advances a second with each call."""
     spec = ShopSpec(
         platform=Platform.FEED,
         domain=SHOP.domain,
@@ -113,9 +117,9 @@ async def feed_shop(products: int = 30, fmt: str = "ndjson", *quirks: FeedQuirk)
 
     async with serving([spec], tls_dir=None, clock=clock) as store:
         config = HttpConfig(tls=tls.context(), endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}))
-        async with open_http(config, HttpDependencies(sleep=_at_once)) as http:
-            keys = Keys(dict(spec.credentials))
-            yield FeedShop(store, FeedPlatform(http, keys, lambda: datetime.now(UTC)), keys, clock)
+        async with open_http(config, HttpDependencies(sleep=_no_sleep)) as http:
+            credentials = FakeCredentials(dict(spec.credentials))
+            yield FeedShop(store, FeedPlatform(http, credentials, lambda: datetime.now(UTC)), credentials, clock)
 
 
-async def _at_once(_: timedelta) -> None: ...
+async def _no_sleep(_: timedelta) -> None: ...
