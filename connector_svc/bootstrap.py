@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import add_ConnectorServiceServicer_to_server
-from catalogsync_common.correlation import correlation_id
+from catalogsync_common.call_context import correlation_id
 from catalogsync_common.drain import Drain
-from catalogsync_common.metrics import CallMetrics, new_registry, serving_metrics
-from catalogsync_common.process import ended_within
-from catalogsync_common.redaction import redact
+from catalogsync_common.logs import redact
+from catalogsync_common.metrics import CallMetrics, new_registry, serve_metrics
+from catalogsync_common.process import stop_deadline
 from catalogsync_common.server import GrpcServer, Service, build_server
 from catalogsync_common.settings import SettingsError
 from prometheus_client import CollectorRegistry
@@ -40,7 +40,7 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ConnectorService"].full_name
 
 async def serve(settings: ConnectorSettings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. Raises SettingsError, ListenError."""
-    with ended_within(settings.stop_bound) as begin_to_end:
+    with stop_deadline(settings.stop_timeout) as begin_to_end:
         async with running(settings):
             await stop.wait()
             begin_to_end()
@@ -54,7 +54,7 @@ async def running(settings: ConnectorSettings) -> AsyncIterator[int]:
     surroundings = HttpDependencies(correlation_id=correlation_id.get, meter=OutboundMetrics(registry))
     async with (
         open_http(_http_config(settings), surroundings) as http,
-        serving_metrics(registry, settings.metrics_address),
+        serve_metrics(registry, settings.metrics_address),
     ):
         server = _server(settings, http, drain, registry)
         port = await server.start()

@@ -13,7 +13,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from yarl import URL
 
 from connector_svc.http.endpoints import Endpoints, service_url
-from connector_svc.platforms.shopify.wanted import Wanted
+from connector_svc.platforms.shopify.read_strategy import ReadStrategy
 
 
 def _positive(value: timedelta) -> timedelta:
@@ -87,7 +87,7 @@ class ConnectorSettings(ServiceSettings):
     """Results of bulk jobs that are downloaded at once."""
     denied_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     """Ours, although their addresses are public: no shop is called there."""
-    shopify_strategy: Wanted = Wanted.AUTO
+    shopify_strategy: ReadStrategy = ReadStrategy.AUTO
     """How Shopify shops are read."""
 
     @property

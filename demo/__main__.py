@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from catalogsync_cli.client import open_catalog
-from catalogsync_cli.failed import CallFailed, error_line
-from catalogsync_cli.options import Options
+from catalogsync_cli.command import Options
+from catalogsync_cli.errors import CallFailed, error_line
 from catalogsync_cli.output import make_console
 from rich.console import Console
 

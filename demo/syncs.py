@@ -14,13 +14,12 @@ from uuid import uuid4
 from catalogsync.catalog.v1.catalog_service_pb2 import GetStatusResponse, ListItemsRequest, Sync
 from catalogsync_cli.client import CatalogClient
 from catalogsync_cli.commands.items import ITEM_COLUMNS, item_row
-from catalogsync_cli.commands.shops import status_facts
-from catalogsync_cli.failed import CallFailed
-from catalogsync_cli.following import link_text
-from catalogsync_cli.output import print_facts, print_table
-from catalogsync_cli.progress import SyncBoard
-from catalogsync_cli.watching import Break
-from catalogsync_cli.wording import printable, state_name
+from catalogsync_cli.commands.shops import status_fields
+from catalogsync_cli.errors import CallFailed
+from catalogsync_cli.formatting import sanitize, state_name
+from catalogsync_cli.output import print_fields, print_table
+from catalogsync_cli.watch_client import Disconnect
+from catalogsync_cli.watch_view import ProgressView, disconnect_text
 from rich.console import Console
 
 from demo.stack import CATALOG_SERVICE, DemoShop, Stack
@@ -42,7 +41,7 @@ class SyncResult:
         """Return why the catalog is not complete; an empty list if it is."""
         found = []
         if self.sync.state != Sync.STATE_SUCCEEDED:
-            message = printable(self.sync.error.message)
+            message = sanitize(self.sync.error.message)
             found.append(f"its sync {state_name(self.sync)}{f': {message}' if message else ''}")
         counts = (
             ("products", self.status.product_count, self.shop.product_count),
@@ -58,8 +57,8 @@ class SyncResult:
 
 async def sync_all(catalog: CatalogClient, shops: Iterable[DemoShop], console: Console) -> list[SyncResult]:
     """Run a full sync of each shop, all at once, with their progress on the console. Raise CallFailed."""
-    with SyncBoard(console) as board:
-        tasks = [asyncio.ensure_future(_sync_one(catalog, shop, board)) for shop in shops]
+    with ProgressView(console) as view:
+        tasks = [asyncio.ensure_future(_sync_one(catalog, shop, view)) for shop in shops]
         try:
             ended = await asyncio.gather(*tasks)
         finally:
@@ -68,7 +67,7 @@ async def sync_all(catalog: CatalogClient, shops: Iterable[DemoShop], console: C
     return [SyncResult(shop=shop, sync=sync, status=await catalog.get_status(shop.name)) for shop, sync in ended]
 
 
-async def _sync_one(client: CatalogClient, shop: DemoShop, board: SyncBoard) -> tuple[DemoShop, Sync]:
+async def _sync_one(client: CatalogClient, shop: DemoShop, view: ProgressView) -> tuple[DemoShop, Sync]:
     try:
         sync = await _start(client, shop)
     except CallFailed as error:
@@ -76,25 +75,27 @@ async def _sync_one(client: CatalogClient, shop: DemoShop, board: SyncBoard) -> 
         if error.failure.reason != "SYNC_ALREADY_RUNNING" or active is None:
             raise
         # Left by a demo that was interrupted; catalog_svc has resumed it.
-        await _watch(client, await client.get_sync(active), board)
+        await _watch(client, await client.get_sync(active), view)
         sync = await _start(client, shop)
-    return shop, await _watch(client, sync, board)
+    return shop, await _watch(client, sync, view)
 
 
 async def _start(client: CatalogClient, shop: DemoShop) -> Sync:
     return await client.start_sync(shop.name, mode=Sync.MODE_FULL, request_id=str(uuid4()))
 
 
-async def _watch(client: CatalogClient, sync: Sync, board: SyncBoard) -> Sync:
-    board.show(sync)
+async def _watch(client: CatalogClient, sync: Sync, view: ProgressView) -> Sync:
+    view.update(sync)
 
-    def show_link(link: Break | None) -> None:
-        board.note(sync.sync_id, link_text(link))
+    def show_connection(disconnect: Disconnect | None) -> None:
+        view.set_note(sync.sync_id, disconnect_text(disconnect))
 
     last = sync
-    async with aclosing(client.watch(sync.sync_id, after_revision=sync.revision, on_link=show_link)) as snapshots:
+    async with aclosing(
+        client.watch(sync.sync_id, after_revision=sync.revision, on_connection=show_connection)
+    ) as snapshots:
         async for last in snapshots:
-            board.show(last)
+            view.update(last)
     return last
 
 
@@ -102,7 +103,7 @@ async def show_catalogs(client: CatalogClient, results: list[SyncResult], consol
     """Print the status and the first items of each shop."""
     for result in results:
         console.print(str(result.shop.name), style="bold", markup=False, highlight=False, soft_wrap=True)
-        print_facts(console, status_facts(result.status))
+        print_fields(console, status_fields(result.status))
         console.print()
         request = ListItemsRequest(shop=result.shop.name.for_catalog(), page_size=SHOWN_ITEMS)
         page = await client.list_items(request)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aiohttp
 from catalogsync_cli.client import CatalogClient, open_catalog
-from catalogsync_cli.options import Options
+from catalogsync_cli.command import Options
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.common import machine

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalogsync_cli.client import CatalogClient, open_catalog
-from catalogsync_cli.options import Options
+from catalogsync_cli.command import Options
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.common.machine import create_directory

@@ -26,10 +26,10 @@ from connector_svc.http.config import HttpConfig
 from connector_svc.http.endpoints import Endpoints
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.hydration import Hydration
-from connector_svc.platforms.shopify.pages import Pages, Place
+from connector_svc.platforms.shopify.hydration import HydratedPages
+from connector_svc.platforms.shopify.pages import PageCursor, ProductPages
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.shopify.bucket import Bucket
@@ -126,7 +126,7 @@ async def _running_shop(products: int, latency_seconds: float) -> AsyncIterator[
 
 
 async def _read_by_pages(
-    store: RunningStore, http: OutboundHttp, strategy: Callable[..., Pages | Hydration]
+    store: RunningStore, http: OutboundHttp, strategy: Callable[..., ProductPages | HydratedPages]
 ) -> int:
     client = ShopifyClient(
         SHOP,
@@ -136,8 +136,8 @@ async def _read_by_pages(
         on_wait=lambda _: None,
     )
     items = 0
-    reader = strategy(client, inventory=True, largest=250, pause=timedelta(seconds=1))
-    async with aclosing(reader.from_place(Place(None))) as pages:
+    reader = strategy(client, inventory=True, max_page_size=250, retry_delay=timedelta(seconds=1))
+    async with aclosing(reader.read_from(PageCursor(None))) as pages:
         async for page in pages:
             items += sum(len(record.product.variants) for record in page.records if record.product)
     return items
@@ -145,7 +145,7 @@ async def _read_by_pages(
 
 async def _read_by_bulk(store: RunningStore, http: OutboundHttp) -> int:
     platform = ShopifyPlatform(
-        http, _StoreCredentials(store), lambda: datetime.now(UTC), bulk=BulkPolicy(from_products=1)
+        http, _StoreCredentials(store), lambda: datetime.now(UTC), bulk_policy=BulkPolicy(min_products=1)
     )
     items = 0
     request = FetchRequest(shop=SHOP)
@@ -165,9 +165,9 @@ async def _read(reader: str, store: RunningStore, http: OutboundHttp) -> int:
     """Read the shop, and return the number of variants that came."""
     match reader:
         case "paging":
-            return await _read_by_pages(store, http, Pages)
+            return await _read_by_pages(store, http, ProductPages)
         case "id listing and hydration":
-            return await _read_by_pages(store, http, Hydration)
+            return await _read_by_pages(store, http, HydratedPages)
         case "bulk":
             return await _read_by_bulk(store, http)
         case "legacy query":

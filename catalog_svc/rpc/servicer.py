@@ -12,7 +12,7 @@ from uuid import UUID
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
-from catalogsync_common.correlation import correlation_id
+from catalogsync_common.call_context import correlation_id
 
 from catalog_svc.domain.records import ItemPosition
 from catalog_svc.domain.sync import StartSyncCommand
@@ -20,11 +20,10 @@ from catalog_svc.rpc import convert, page_token
 from catalog_svc.rpc.page_token import PositionNumber, PositionText
 from catalog_svc.rpc.requests import Checks
 from catalog_svc.rpc.snapshots import SnapshotMessages
-from catalog_svc.usecases.change_sync import ChangeSync
 from catalog_svc.usecases.ports import Issues, Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
-from catalog_svc.usecases.set_schedule import SetSchedule
-from catalog_svc.usecases.sync_commands import StartSync
+from catalog_svc.usecases.scheduler import SetSchedule
+from catalog_svc.usecases.sync_commands import ChangeSync, StartSync
 from catalog_svc.usecases.watch_sync import FollowSync
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]

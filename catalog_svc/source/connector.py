@@ -11,7 +11,7 @@ from typing import Final
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
-from catalogsync_common.correlation import outgoing_metadata
+from catalogsync_common.call_context import outgoing_metadata
 
 from catalog_svc.domain.errors import ConnectorUnavailable
 from catalog_svc.domain.source import SourceEvent, SourceRequest

@@ -9,7 +9,7 @@ from datetime import timedelta
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
-from catalogsync_common.correlation import outgoing_metadata
+from catalogsync_common.call_context import outgoing_metadata
 
 from catalog_svc.domain.shop import PlatformInfo
 from catalog_svc.source.failures import to_source_failure

@@ -1,4 +1,4 @@
-"""Whose turn it is on a replica that runs several syncs."""
+"""Fair-share throttle: how a replica divides its capacity between the syncs that it runs."""
 
 from __future__ import annotations
 
@@ -8,58 +8,65 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-_LARGE: Final = 5_000
-"""Items stored; a run of fewer is over before it is in anybody's way."""
-_TIMES_SMALLER: Final = 10
-_RECENTLY: Final = 0.3
-"""Seconds. Who got nothing done for longer waits for its platform, and needs no room."""
-_MOST_SECONDS: Final = 1.0
-"""After each batch: a large run goes on, whatever else there is."""
+_LARGE_RUN_ITEMS: Final = 5_000
+"""Items stored; a run that stores fewer is over before it slows others down."""
+_SIZE_RATIO: Final = 10
+"""A run is throttled for runs that have stored this many times fewer items."""
+_ACTIVE_WITHIN_SECONDS: Final = 0.3
+"""A run without activity for longer waits for its platform, and needs no capacity."""
+_MAX_DELAY_SECONDS: Final = 1.0
+"""After each batch, so that a large run makes progress however many others there are."""
 
 
 @dataclass(slots=True, eq=False)
-class Turn:
-    """One run's part in it. Two runs of one sync, of which one has lost its lease, have two."""
+class RegisteredRun:
+    """What the throttle knows of one run.
 
-    moved_at: float
+    Two runs of one sync, of which one has lost its lease, are registered separately.
+    """
+
+    active_at: float
+    """Monotonic clock, in seconds."""
     items: int = 0
     """Stored by this run."""
 
 
 class FairShareThrottle:
-    """Lets a run that has stored much stand back while much smaller ones are at work beside it.
+    """Delays a run that has stored many items while much smaller runs are active beside it.
 
     All runs share the CPUs of the replica, the connectors and PostgreSQL, and a shop of a million items keeps
-    them as busy as it can. Pauses between batches are felt everywhere: the source is read no faster than batches
-    are stored.
+    them as busy as it can. A delay between batches slows all of them down: the source is read no faster than
+    batches are stored.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._turns: set[Turn] = set()
+        self._runs: set[RegisteredRun] = set()
 
     @contextmanager
-    def register(self) -> Iterator[Turn]:
-        """A run that begins now; what is yielded stands for it."""
-        turn = Turn(moved_at=self._monotonic())
-        self._turns.add(turn)
+    def register(self) -> Iterator[RegisteredRun]:
+        """Register a run that starts now, for as long as the context lasts."""
+        run = RegisteredRun(active_at=self._monotonic())
+        self._runs.add(run)
         try:
-            yield turn
+            yield run
         finally:
-            self._turns.remove(turn)
+            self._runs.remove(run)
 
-    def moved(self, turn: Turn, *, items: int = 0) -> None:
-        """The run got on, and has stored so many more items."""
-        turn.items += items
-        turn.moved_at = self._monotonic()
+    def record(self, run: RegisteredRun, *, items: int = 0) -> None:
+        """Record activity of the run, and the number of items that it has stored since the last call."""
+        run.items += items
+        run.active_at = self._monotonic()
 
-    def pause(self, turn: Turn, *, spent: float) -> float:
-        """How many seconds the run should leave to others after a batch that took it `spent` seconds to store: as
-        long as that for each of them."""
-        if turn.items < _LARGE:
+    def delay(self, run: RegisteredRun, *, spent_seconds: float) -> float:
+        """Return for how many seconds the run must pause after a batch.
+
+        Args:
+            run: The run that has stored the batch.
+            spent_seconds: How long storing the batch took; each active smaller run gets as long.
+        """
+        if run.items < _LARGE_RUN_ITEMS:
             return 0.0
-        since = self._monotonic() - _RECENTLY
-        others = sum(
-            other.items * _TIMES_SMALLER <= turn.items and other.moved_at >= since for other in self._turns
-        )
-        return min(spent * others, _MOST_SECONDS)
+        since = self._monotonic() - _ACTIVE_WITHIN_SECONDS
+        smaller = sum(other.items * _SIZE_RATIO <= run.items and other.active_at >= since for other in self._runs)
+        return min(spent_seconds * smaller, _MAX_DELAY_SECONDS)

@@ -12,7 +12,7 @@ from connector_svc.platforms.bigcommerce import BigCommercePlatform
 from connector_svc.platforms.feed import FeedPlatform
 from connector_svc.platforms.lookup import Platforms
 from connector_svc.platforms.shopify import ShopifyPlatform
-from connector_svc.platforms.shopify.wanted import Wanted
+from connector_svc.platforms.shopify.read_strategy import ReadStrategy
 from connector_svc.platforms.woocommerce import WooCommercePlatform
 from connector_svc.platforms.woocommerce.gate import MOST_CALLS
 
@@ -38,12 +38,12 @@ def registered_platforms(
     http: HttpFactory,
     credentials: CredentialsProvider,
     clock: Callable[[], datetime],
-    shopify_strategy: Wanted = Wanted.AUTO,
+    shopify_strategy: ReadStrategy = ReadStrategy.AUTO,
     connections_per_host: int = MOST_CALLS,
 ) -> Platforms:
     """All of them, with the same surroundings."""
     told: dict[PlatformMaker, PlatformMaker] = {
-        ShopifyPlatform: partial(ShopifyPlatform, wanted=shopify_strategy),
+        ShopifyPlatform: partial(ShopifyPlatform, strategy=shopify_strategy),
         WooCommercePlatform: partial(WooCommercePlatform, connections_per_host=connections_per_host),
     }
     makers = (told.get(maker, maker) for maker in PLATFORMS)

@@ -62,7 +62,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "catalog_svc.domain": ("catalogsync_common.failure",),
     "catalog_svc.usecases": (
         "catalog_svc.domain",
-        "catalogsync_common.correlation",
+        "catalogsync_common.call_context",
         "catalogsync_common.drain",
         "catalogsync_common.failure",
         "catalogsync_common.supervisor",
@@ -81,6 +81,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "catalog_svc.metrics": ("catalog_svc.domain", "catalog_svc.usecases.ports", "prometheus_client"),
     "catalog_svc.settings": ("pydantic", "pydantic_settings", "catalogsync_common"),
     "catalog_svc.bootstrap": _CATALOG,
+    "catalog_svc.wiring": _CATALOG,
     "catalog_svc.__main__": _CATALOG,
     "connector_svc.decompression": (),
     "connector_svc.domain": ("catalogsync_common.failure",),
@@ -121,7 +122,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     # Types of what can be set, from the rooms that mean something by it.
     "connector_svc.settings": (
         "connector_svc.http.endpoints",
-        "connector_svc.platforms.shopify.wanted",
+        "connector_svc.platforms.shopify.read_strategy",
         "pydantic",
         "pydantic_settings",
         "catalogsync_common",

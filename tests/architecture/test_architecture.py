@@ -108,7 +108,7 @@ def test_every_package_says_in_one_sentence_what_belongs_there() -> None:
         ("catalog_svc/usecases/a.py", "from catalogsync.catalog.v1 import catalog_service_pb2"),
         ("catalog_svc/rpc/a.py", "from catalog_svc import storage"),
         ("catalog_svc/rpc/a.py", "import sqlalchemy as sa"),
-        ("catalog_svc/storage/a.py", "from catalog_svc.usecases.sync_supervisor import RunSync"),
+        ("catalog_svc/storage/a.py", "from catalog_svc.usecases.worker import SyncSupervisor"),
         ("catalog_svc/storage/a.py", "import catalog_svc.rpc"),
         ("catalog_svc/source/a.py", "import connector_svc.domain"),
         ("catalog_svc/bootstrap.py", "from connector_svc.domain import shop"),

@@ -159,7 +159,7 @@ def _catalog(place: Path, address: str, connector: str) -> dict[str, str]:
         "CATALOG_CONNECTOR_ADDRESS": connector,
         "CATALOG_DATA_DIR": str(place / "postgres"),
         "CATALOG_GIVE_UP_AFTER": "2s",
-        "CATALOG_GIVE_UP_NEW_AFTER": "2s",
+        "CATALOG_GIVE_UP_NEW_SHOP_AFTER": "2s",
     }
 
 

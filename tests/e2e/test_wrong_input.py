@@ -72,7 +72,10 @@ async def test_a_wrong_shop_is_refused_by_name_in_both_services(
             {"platform": "Shop ify", "domain": "a.example"},
             "shop.platform: 'Shop ify' is not a platform's name",
         ),
-        ({"platform": "AMAZON", "domain": "a.example"}, "shop.platform: 'amazon' is not supported; there are: "),
+        (
+            {"platform": "AMAZON", "domain": "a.example"},
+            "shop.platform: 'amazon' is not supported; supported platforms: ",
+        ),
         ({"platform": "shopify", "domain": "a\u202eb"}, "shop.domain: 'a\\u202eb' is not a host name"),
     ],
 )

@@ -39,7 +39,9 @@ EXPERIMENTS: Final = (
         "It is asked for again, and never taken for less.",
         tests(_END_TO_END, "a_truncated_body_with_status_200_loses_nothing")
         + tests("contract/platforms/test_platform_failures", "cut_answers_never_become_a_shorter_catalog")
-        + tests("integration/connector_svc/shopify/test_shopify_bulk", "a_broken_download_goes_on_where_it_broke"),
+        + tests(
+            "integration/connector_svc/shopify/test_shopify_bulk", "a_broken_download_is_continued_where_it_broke"
+        ),
     ),
     Row(
         "experiment-money",
@@ -59,7 +61,7 @@ EXPERIMENTS: Final = (
         "229 MB to 2.4 GB as rows grow; the state grows with the square of the products",
         "Buffers, files and checkpoints are bounded.",
         tests("contract/platforms/test_platform_resume", "no_checkpoint_holds_a_secret_or_grows_with_the_catalog")
-        + tests("unit/connector_svc/shopify/test_shopify_bulk_spill", "memory_does_not_grow_with_the_file"),
+        + tests("unit/connector_svc/shopify/test_shopify_bulk_join", "memory_does_not_grow_with_the_file"),
     ),
     Row(
         "experiment-parent",
@@ -76,7 +78,7 @@ EXPERIMENTS: Final = (
         "It is waited out; normal runs meet none.",
         tests(_END_TO_END, "one_throttled_answer_fails_nothing")
         + tests(
-            "integration/connector_svc/shopify/test_shopify_pacing",
+            "integration/connector_svc/shopify/test_shopify_rate_limiting",
             "nearly_all_points_are_used_and_no_call_is_throttled",
         ),
     ),
@@ -84,7 +86,10 @@ EXPERIMENTS: Final = (
         "experiment-100-variants",
         "variants(first: 100) lost 300 rows and said done",
         "A product is whole only when its variants are as many as it counts.",
-        tests("unit/connector_svc/shopify/test_shopify_variants", "a_long_product_is_drained_to_its_last_variant")
+        tests(
+            "unit/connector_svc/shopify/test_shopify_variant_drain",
+            "a_long_product_is_drained_to_its_last_variant",
+        )
         + tests("e2e/test_catalogs_arrive", "a_product_with_more_variants_than_a_page_arrives_whole"),
     ),
     Row(

@@ -10,13 +10,13 @@ from typing import Final
 from tests.regressions.row import Row, tests
 
 _BULK: Final = "integration/connector_svc/shopify/test_shopify_bulk"
-_SPILL: Final = "unit/connector_svc/shopify/test_shopify_bulk_spill"
-_TRAPS: Final = "integration/connector_svc/shopify/test_shopify_traps"
+_SPILL: Final = "unit/connector_svc/shopify/test_shopify_bulk_join"
+_TRAPS: Final = "integration/connector_svc/shopify/test_shopify_quirks"
 _TOKENS: Final = "integration/connector_svc/shopify/test_shopify_tokens"
-_PACING: Final = "integration/connector_svc/shopify/test_shopify_pacing"
-_DEPARTURES: Final = "integration/connector_svc/shopify/test_shopify_departures"
-_LONG: Final = "unit/connector_svc/shopify/test_shopify_variants"
-_FAULTS: Final = "unit/connector_svc/shopify/test_shopify_faults"
+_PACING: Final = "integration/connector_svc/shopify/test_shopify_rate_limiting"
+_DEPARTURES: Final = "integration/connector_svc/shopify/test_shopify_deletion_detection"
+_LONG: Final = "unit/connector_svc/shopify/test_shopify_variant_drain"
+_FAULTS: Final = "unit/connector_svc/shopify/test_shopify_error_mapping"
 _WOO_STORE: Final = "integration/connector_svc/woocommerce/test_woocommerce_devstore"
 _WOO_SWEEP: Final = "integration/connector_svc/woocommerce/test_woocommerce_sweep"
 _WOO_PAGES: Final = "unit/connector_svc/woocommerce/test_woocommerce_products"
@@ -36,8 +36,8 @@ KNOWN_FAILURES: Final = (
         "A bulk result is dropped silently and the state moves on",
         "A result counts only when it is proven whole against the platform's counts; else pages replace it. Only "
         "success moves the watermark.",
-        tests(_BULK, "a_job_that_gives_less_than_all_is_replaced_by_pages")
-        + tests(_SPILL, "a_file_that_is_not_whole_is_never_taken_for_one")
+        tests(_BULK, "a_job_that_delivers_less_than_everything_is_replaced_by_pages")
+        + tests(_SPILL, "a_truncated_file_is_never_accepted")
         + tests(_FEED, "nothing_is_delivered_from_an_unverified_feed")
         + tests(_RUN, "fewer_products_than_the_platform_counts_never_succeed")
         + tests("contract/catalog_stores/test_catalog_stores", "only_success_moves_the_watermark"),
@@ -61,7 +61,7 @@ KNOWN_FAILURES: Final = (
         "Nested rows end at 100",
         "Every nested list is drained to its end and compared with the platform's count of it.",
         tests(_LONG, "a_long_product_is_drained_to_its_last_variant")
-        + tests(_BULK, "variants_that_a_job_cuts_off_without_a_word_are_read_alone")
+        + tests(_BULK, "variants_that_a_job_silently_omits_are_read_alone")
         + tests("contract/woocommerce/test_woocommerce_catalog", "a_product_with_130_variations_is_whole")
         + tests(_BIG, "variants_that_are_not_included_are_requested")
         + tests("e2e/test_catalogs_arrive", "a_product_with_more_variants_than_a_page_arrives_whole"),
@@ -78,7 +78,7 @@ KNOWN_FAILURES: Final = (
         "Incremental passes go by time of change and, where a platform dates no change of a variant, by a sweep.",
         tests(_HERE, "known_failure_06_a_change_of_a_variant_alone_is_seen")
         + tests(
-            "integration/end_to_end/test_bigcommerce_sync",
+            _END_TO_END,
             "a_price_and_a_sku_changed_on_a_variant_alone_arrive_too",
         ),
     ),
@@ -109,7 +109,7 @@ KNOWN_FAILURES: Final = (
         "Deleted products stay",
         "A counted full pass, and incremental passes that list every id, leave tombstones for what is gone.",
         tests(_END_TO_END, "deleted_products_and_variants_leave_tombstones")
-        + tests(_DEPARTURES, "a_deleted_product_is_told_and_all_others_are_listed")
+        + tests(_DEPARTURES, "a_deleted_product_is_reported_and_all_others_are_listed")
         + tests(_WOO_SWEEP, "trashed_products_are_named_and_deleted_ones_are_not_listed")
         + tests(_BIG, "an_incremental_pass_lists_every_product_so_that_deletions_can_be_detected")
         + tests(_FEED, "a_delta_delivers_only_changes_and_tombstones"),
@@ -120,8 +120,8 @@ KNOWN_FAILURES: Final = (
         "The served version is compared on each reply: an older one is refused, a newer one deletes nothing.",
         tests(
             _TRAPS,
-            "a_version_that_came_before_ours_is_refused",
-            "a_version_that_came_after_ours_is_told_and_lets_nothing_be_deleted",
+            "an_older_api_version_is_rejected",
+            "a_newer_api_version_is_reported_and_forbids_deletions",
         ),
     ),
     Row(
@@ -131,7 +131,7 @@ KNOWN_FAILURES: Final = (
         "the platform ignores ends the pass.",
         tests(
             _TRAPS,
-            "times_in_searches_are_quoted_and_in_utc",
+            "times_in_search_filters_are_quoted_and_in_utc",
             "a_filter_that_shopify_ignores_is_an_error_and_not_all_products",
         )
         + tests(
@@ -149,15 +149,15 @@ KNOWN_FAILURES: Final = (
         + tests(_BULK, "a_bulk_pass_delivers_exactly_what_pages_deliver")
         + tests(
             _TOKENS,
-            "an_app_of_the_same_organisation_is_granted_one_token_for_a_whole_pass",
-            "a_token_that_ends_in_the_middle_of_a_pass_never_fails_it",
+            "an_app_of_the_same_organisation_is_granted_one_token_per_pass",
+            "a_token_that_expires_during_a_pass_never_fails_it",
         ),
     ),
     Row(
         "failure-14",
         "Only 50 variants; the sync is stuck without an error",
         "Lists are drained; a sync that stores nothing is ended as stalled, with a reason.",
-        tests(_LONG, "a_drain_goes_on_when_the_platform_gives_smaller_pages")
+        tests(_LONG, "a_drain_continues_when_shopify_returns_smaller_pages")
         + tests(_RUN, "a_sync_that_never_stores_anything_is_ended_as_stalled"),
     ),
     Row(
@@ -190,7 +190,7 @@ KNOWN_FAILURES: Final = (
         "Only the job that our checkpoint names is ended, and its end is awaited.",
         tests(
             _BULK,
-            "abandon_ends_the_job_of_the_checkpoint_and_no_other",
+            "cancel_job_cancels_the_job_of_the_checkpoint_and_no_other",
             "a_stalled_job_of_ours_is_cancelled_and_others_are_left_alone",
         ),
     ),
@@ -201,7 +201,7 @@ KNOWN_FAILURES: Final = (
         tests(
             _BULK,
             "children_far_from_their_parents_are_joined_to_the_right_one",
-            "rows_that_stand_right_behind_their_parents_are_joined_too",
+            "rows_directly_after_their_parents_are_joined_too",
         )
         + tests(_FAMILIES, "a_list_that_ignores_parent_is_not_asked_for_every_chunk_again"),
     ),
@@ -211,8 +211,8 @@ KNOWN_FAILURES: Final = (
         "A page that cannot be served is asked for in halves, and grows again; one that never comes is set aside.",
         tests(
             _FAULTS,
-            "a_page_that_cannot_be_served_is_asked_for_in_halves",
-            "a_page_grows_again_after_a_stumble_but_not_beyond_what_was_too_dear",
+            "a_page_that_cannot_be_served_is_halved",
+            "a_page_grows_again_after_an_internal_error_but_not_beyond_the_maximum_cost",
             "one_product_that_shopify_cannot_deliver_is_rejected_alone",
         )
         + tests(_BIG, "pages_that_are_too_large_are_requested_in_smaller_ones"),
@@ -236,7 +236,7 @@ KNOWN_FAILURES: Final = (
             "integration/connector_svc/rpc/test_connector_rpc",
             "a_reader_that_waits_is_told_of_at_once_and_silence_is_broken_by_heartbeats",
         )
-        + tests(_BULK, "progress_of_the_job_is_told_in_products")
+        + tests(_BULK, "progress_of_the_job_is_reported_in_products")
         + tests(_RUN, "the_connectors_waits_are_shown_until_the_batch_after_them"),
     ),
     Row(

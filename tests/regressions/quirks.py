@@ -20,7 +20,7 @@ QUIRKS: Final = (
         "The rate limit answers THROTTLED with status 200, also for what another app of the same token spent",
         "Calls wait for their points, so that none is refused; a refusal is waited out for as long as it implies.",
         tests(
-            f"{_S}pacing",
+            f"{_S}rate_limiting",
             "nearly_all_points_are_used_and_no_call_is_throttled",
             "another_app_that_drains_the_bucket_slows_a_pass_and_never_fails_it",
         )
@@ -40,18 +40,18 @@ QUIRKS: Final = (
         tests(
             f"{_S}hydration",
             "when_ids_are_charged_one_by_one_pages_are_read_instead",
-            "when_it_stops_to_pay_in_the_middle_nothing_is_lost_or_read_twice",
+            "when_hydration_becomes_too_expensive_during_a_pass_nothing_is_lost_or_read_twice",
         ),
     ),
     Row(
         "quirk-null-nodes",
         "A product vanishes between its listing and its reading",
         "It is asked for twice before it is left out. When the count moved, all ids are compared at the end.",
-        tests(f"{_S}hydration", "a_product_that_vanished_between_the_two_replies_is_left_out")
+        tests(f"{_S}hydration", "a_product_deleted_between_listing_and_hydration_is_left_out")
         + tests(
-            f"{_S}lies",
-            "null_nodes_hide_no_product_behind_deleted_ones",
-            "null_nodes_hide_no_changed_product_behind_edited_ones",
+            f"{_S}reconciliation",
+            "null_nodes_lose_no_product_while_others_are_deleted",
+            "null_nodes_lose_no_changed_product_while_others_are_edited",
         )
         + tests(f"{_R}families", "a_product_trashed_while_its_variations_are_read_is_left_out"),
     ),
@@ -60,22 +60,22 @@ QUIRKS: Final = (
         "A dead API version is served by another one without a word",
         "The served version is compared on each reply: an older one is refused, a newer one deletes nothing.",
         tests(
-            f"{_S}traps",
-            "a_version_that_came_before_ours_is_refused",
-            "a_version_that_came_after_ours_is_told_and_lets_nothing_be_deleted",
+            f"{_S}quirks",
+            "an_older_api_version_is_rejected",
+            "a_newer_api_version_is_reported_and_forbids_deletions",
         ),
     ),
     Row(
         "quirk-ignored-filter",
         "A filter that is not understood is ignored: all rows come, with a warning beside them",
         "A warning ends the pass.",
-        tests(f"{_S}traps", "a_filter_that_shopify_ignores_is_an_error_and_not_all_products"),
+        tests(f"{_S}quirks", "a_filter_that_shopify_ignores_is_an_error_and_not_all_products"),
     ),
     Row(
         "quirk-time-formats",
         "Unquoted times are cut, and a Z beside dates_are_gmt shifts the window by the store's zone",
         "Times are quoted and in UTC for Shopify, naive UTC for WooCommerce; exclusive bounds are widened.",
-        tests(f"{_S}traps", "times_in_searches_are_quoted_and_in_utc")
+        tests(f"{_S}quirks", "times_in_search_filters_are_quoted_and_in_utc")
         + tests(
             f"{_R}catalog",
             "an_incremental_pass_holds_what_the_store_was_recorded_to_list",
@@ -86,29 +86,29 @@ QUIRKS: Final = (
         "quirk-other-shop",
         "The address answers for another shop than was asked for",
         "Nothing of it is read.",
-        tests(f"{_S}traps", "a_shop_that_calls_itself_otherwise_is_not_read")
+        tests(f"{_S}quirks", "a_shop_with_another_domain_is_not_read")
         + tests(_B, "a_reply_of_another_store_is_refused"),
     ),
     Row(
         "quirk-scopes",
         "A missing permission shows as empty fields or in the middle of a pass",
         "Scopes are checked before the first page, and the missing one is named.",
-        tests(f"{_S}traps", "scopes_are_checked_before_the_first_page") + tests(_B, "a_missing_scope_is_named"),
+        tests(f"{_S}quirks", "scopes_are_checked_before_the_first_page") + tests(_B, "a_missing_scope_is_named"),
     ),
     Row(
         "quirk-lagging-totals",
         "A product's total stock lags behind its variants",
         "Only the variants' own stock is read.",
-        tests(f"{_S}traps", "stock_is_the_variants_own_while_shopifys_totals_lag"),
+        tests(f"{_S}quirks", "stock_comes_from_the_variants_while_shopifys_totals_lag"),
     ),
     Row(
         "quirk-events",
         "A deletion event may be early, or kept from us",
         "It is believed only when asking by id confirms it; a shop that denies its events is listed.",
         tests(
-            f"{_S}departures",
-            "an_event_is_not_believed_while_the_product_is_still_there",
-            "a_shop_that_keeps_its_events_from_us_is_still_listed",
+            f"{_S}deletion_detection",
+            "an_event_is_not_trusted_while_the_product_still_exists",
+            "a_shop_that_denies_access_to_events_is_still_listed",
             "a_listing_that_is_shorter_than_the_count_allows_no_conclusion",
         ),
     ),
@@ -118,8 +118,8 @@ QUIRKS: Final = (
         "It is renewed ahead, by one caller at a time; a call that met a dead one is sent once more.",
         tests(
             f"{_S}tokens",
-            "a_token_that_ends_in_the_middle_of_a_pass_never_fails_it",
-            "many_who_need_a_token_of_a_shop_get_one_and_the_same",
+            "a_token_that_expires_during_a_pass_never_fails_it",
+            "concurrent_requests_for_a_token_of_one_shop_share_one_token",
         )
         + tests(_B, "a_renewed_token_is_fetched_once"),
     ),
@@ -130,7 +130,7 @@ QUIRKS: Final = (
         tests(
             f"{_S}bulk",
             "children_far_from_their_parents_are_joined_to_the_right_one",
-            "rows_that_stand_right_behind_their_parents_are_joined_too",
+            "rows_directly_after_their_parents_are_joined_too",
             "a_bulk_pass_delivers_exactly_what_pages_deliver",
         ),
     ),
@@ -140,10 +140,10 @@ QUIRKS: Final = (
         "Pages go on behind the last product that is provably whole.",
         tests(
             f"{_S}bulk",
-            "five_jobs_of_somebody_else_make_us_read_pages_and_the_header_says_so",
-            "of_a_failed_job_only_what_is_provably_whole_is_taken",
+            "when_five_jobs_run_already_pages_are_read_and_the_header_says_why",
+            "of_a_failed_job_only_provably_complete_products_are_delivered",
             "a_stalled_job_of_ours_is_cancelled_and_others_are_left_alone",
-            "when_the_job_is_lost_pages_go_on_behind_the_last_stored_product",
+            "when_the_job_is_lost_pages_continue_after_the_last_stored_product",
         ),
     ),
     Row(
@@ -152,9 +152,9 @@ QUIRKS: Final = (
         "A download goes on where it broke; counts of bytes, rows, products and variants must add up.",
         tests(
             f"{_S}bulk",
-            "a_broken_download_goes_on_where_it_broke",
-            "a_job_that_gives_less_than_all_is_replaced_by_pages",
-            "variants_that_a_job_cuts_off_without_a_word_are_read_alone",
+            "a_broken_download_is_continued_where_it_broke",
+            "a_job_that_delivers_less_than_everything_is_replaced_by_pages",
+            "variants_that_a_job_silently_omits_are_read_alone",
         ),
     ),
     Row(
@@ -192,7 +192,7 @@ QUIRKS: Final = (
         tests(
             f"{_W}sweep", "stock_that_moved_without_a_date_is_told", "prices_that_changed_without_a_date_are_told"
         )
-        + tests(f"{_S}stock", "stock_that_moved_without_a_date_is_told_with_the_price")
+        + tests(f"{_S}stock_scan", "stock_that_changed_without_a_date_is_reported_with_the_price")
         + tests(_B, "an_undated_stock_change_comes_with_the_next_incremental_pass"),
     ),
     Row(

@@ -22,7 +22,7 @@ async def test_known_failure_06_a_change_of_a_variant_alone_is_seen(opens: Opens
         item = await shop.item(str(variant.id))
         assert (item["sku"], item["price"]) == ("00-NEW", "12.30")
         assert sync.progress.products.updated == 1
-        await shop.check_truth()
+        await shop.check_items()
 
 
 @pytest.mark.parametrize("mode", [SyncMode.FULL, SyncMode.INCREMENTAL])
@@ -41,7 +41,7 @@ async def test_known_failure_16_a_variant_that_cannot_be_read_any_more_is_not_ta
         assert sync.progress.items.rejected
         assert (await shop.item(str(broken.id)))["live"]
         assert (await shop.item(str(sibling.id)))["sku"] == "CHANGED"
-        await shop.check_truth()
+        await shop.check_items()
 
 
 def price_breaks(shop: EndToEnd, variant_id: int) -> Tampering:

@@ -8,19 +8,21 @@ from pathlib import Path
 import pytest
 
 from connector_svc.platforms.shopify import ShopifyPlatform
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 from devstore.catalog.model import Platform as Face
 from tests.contract.platforms.devstore_harness import DevstoreMaker
 from tests.contract.platforms.harness import HarnessMaker, PlatformHarness
 
 # Bulk operations in every first load, however small, and without long waits.
-BULK = BulkPolicy(from_products=0, first_poll=timedelta(milliseconds=20), slowest_poll=timedelta(milliseconds=50))
+BULK = BulkPolicy(
+    min_products=0, first_poll_interval=timedelta(milliseconds=20), max_poll_interval=timedelta(milliseconds=50)
+)
 
 # To put a platform through the suite: one line here.
 MAKERS: dict[str, HarnessMaker] = {
     "shopify": DevstoreMaker(face=Face.SHOPIFY, domain="demo.myshopify.com"),
     "shopify-bulk": DevstoreMaker(
-        face=Face.SHOPIFY, domain="large.myshopify.com", make=partial(ShopifyPlatform, bulk=BULK)
+        face=Face.SHOPIFY, domain="large.myshopify.com", make=partial(ShopifyPlatform, bulk_policy=BULK)
     ),
     "woocommerce-8.2": DevstoreMaker(face=Face.WOOCOMMERCE, domain="old.example", version="8.2"),
     "woocommerce-10.3": DevstoreMaker(face=Face.WOOCOMMERCE, domain="store.example", version="10.3"),

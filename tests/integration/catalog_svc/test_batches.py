@@ -30,7 +30,7 @@ def batch(*products: pb.Product, checkpoint: bytes = b"1", currency_code: str = 
 
 
 async def started(world: CatalogWorld) -> ClaimedSync:
-    await world.order()
+    await world.create_sync()
     return await world.claim()
 
 
@@ -166,8 +166,8 @@ async def test_two_shops_with_the_same_platform_ids_never_collide(world: Catalog
     from catalog_svc.domain.shop import ShopKey
 
     for domain, title in (("a.myshopify.com", "A"), ("b.myshopify.com", "B")):
-        await world.order(shop=ShopKey("shopify", domain))
-        await world.runner(MemorySource([product("1", title=title)])).run(await world.claim())
+        await world.create_sync(shop=ShopKey("shopify", domain))
+        await world.supervisor(MemorySource([product("1", title=title)])).run(await world.claim())
     assert sorted(r["title"] for r in await world.rows("SELECT title FROM product")) == ["A", "B"]
 
 

@@ -18,7 +18,8 @@ from catalog_svc.domain.errors import (
     SyncNotResumable,
 )
 from catalog_svc.domain.sync import Sync, SyncState, SyncTrigger
-from catalog_svc.usecases.change_sync import ChangeSync
+from catalog_svc.metrics import NullSyncMetrics
+from catalog_svc.usecases.sync_commands import ChangeSync
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
 from tests.waiting import within_patience
@@ -36,6 +37,7 @@ def changes(world: CatalogWorld) -> ChangeSync:
         publish=world.feed.publish,
         cancel_platform_job=lambda sync: None,
         wake_worker=lambda: None,
+        metrics=NullSyncMetrics(),
     )
 
 
@@ -52,23 +54,25 @@ async def failed_at(world: CatalogWorld, delivered: int, source: MemorySource) -
 
 async def running(world: CatalogWorld) -> tuple[Sync, MemorySource, asyncio.Task[None]]:
     """A sync that has stored its first batch and waits for its source."""
-    ordered = await world.order()
+    created = await world.create_sync()
     source = shop_of(6)
     source.hold = asyncio.Event()
     # No renewal tells the run that its sync has ended.
-    task = asyncio.create_task(world.runner(source, renew_every=timedelta(hours=1)).run(await world.claim()))
+    task = asyncio.create_task(
+        world.supervisor(source, renew_interval=timedelta(hours=1)).run(await world.claim())
+    )
     await until(lambda: any(s.progress.products.seen for s in world.published))
-    return ordered, source, task
+    return created, source, task
 
 
 async def test_a_cancel_on_the_same_replica_stops_the_run_at_once_and_keeps_what_was_stored(
     world: CatalogWorld,
 ) -> None:
-    ordered, _, task = await running(world)
-    cancelled = await changes(world).cancel(ordered.sync_id)
+    created, _, task = await running(world)
+    cancelled = await changes(world).cancel(created.sync_id)
     assert cancelled.state is SyncState.CANCELLED
     await within_patience(task)
-    sync = await world.syncs.get(ordered.sync_id)
+    sync = await world.syncs.get(created.sync_id)
     assert (sync.state, sync.progress.products.seen) == (SyncState.CANCELLED, 2)
     assert len(await world.rows("SELECT * FROM product")) == 2
 
@@ -76,9 +80,9 @@ async def test_a_cancel_on_the_same_replica_stops_the_run_at_once_and_keeps_what
 async def test_a_cancel_on_another_replica_stops_the_run_at_the_next_look(
     world: CatalogWorld, engine: AsyncEngine
 ) -> None:
-    ordered, source, task = await running(world)
+    created, source, task = await running(world)
     polling = asyncio.create_task(world.feed.run(world.drain))
-    await changes(CatalogWorld(engine)).cancel(ordered.sync_id)
+    await changes(CatalogWorld(engine)).cancel(created.sync_id)
     await within_patience(task)
     assert source.closed
     polling.cancel()
@@ -88,8 +92,8 @@ async def test_a_cancel_on_another_replica_stops_the_run_at_the_next_look(
 async def test_a_run_that_has_not_heard_of_the_cancel_cannot_write(
     world: CatalogWorld, engine: AsyncEngine
 ) -> None:
-    ordered, source, task = await running(world)
-    await CatalogWorld(engine).commands.cancel(ordered.sync_id)
+    created, source, task = await running(world)
+    await CatalogWorld(engine).commands.cancel(created.sync_id)
     assert source.hold is not None
     source.hold.set()
     await within_patience(task)
@@ -97,15 +101,15 @@ async def test_a_run_that_has_not_heard_of_the_cancel_cannot_write(
 
 
 async def test_a_pending_sync_is_cancelled_and_never_taken_up(world: CatalogWorld) -> None:
-    ordered = await world.order()
-    await changes(world).cancel(ordered.sync_id)
+    created = await world.create_sync()
+    await changes(world).cancel(created.sync_id)
     assert await world.leases.claim() == []
 
 
 async def test_cancelling_twice_is_the_same_as_once(world: CatalogWorld) -> None:
-    ordered = await world.order()
-    first = await changes(world).cancel(ordered.sync_id)
-    assert await changes(world).cancel(ordered.sync_id) == first
+    created = await world.create_sync()
+    first = await changes(world).cancel(created.sync_id)
+    assert await changes(world).cancel(created.sync_id) == first
 
 
 async def test_what_has_ended_cannot_be_cancelled(world: CatalogWorld) -> None:
@@ -123,7 +127,7 @@ async def test_a_resumed_sync_goes_on_from_the_checkpoint_with_the_counts_so_far
     resumed = await resume(world, failed)
     assert (resumed.parent_sync_id, resumed.trigger) == (failed.sync_id, SyncTrigger.RESUME)
     assert resumed.progress.products.seen == 4
-    await world.runner(source).run(await world.claim())
+    await world.supervisor(source).run(await world.claim())
     sync = await world.syncs.get(resumed.sync_id)
     assert (sync.state, sync.progress.products.seen) == (SyncState.SUCCEEDED, 6)
     assert [request.checkpoint for request in source.requests] == [b"", b"4"]
@@ -133,21 +137,21 @@ async def test_a_resumed_sync_goes_on_from_the_checkpoint_with_the_counts_so_far
 async def test_a_resumed_full_pass_takes_nothing_for_gone_that_its_parent_met(world: CatalogWorld) -> None:
     source = shop_of(6)
     resumed = await resume(world, await failed_at(world, 4, source))
-    await world.runner(source).run(await world.claim())
+    await world.supervisor(source).run(await world.claim())
     assert (await world.syncs.get(resumed.sync_id)).state is SyncState.SUCCEEDED
     assert await world.rows("SELECT * FROM item WHERE deleted_at IS NOT NULL") == []
 
 
 async def test_a_cancelled_sync_can_be_resumed_and_a_resumed_one_again(world: CatalogWorld) -> None:
-    ordered, source, task = await running(world)
-    await changes(world).cancel(ordered.sync_id)
+    created, source, task = await running(world)
+    await changes(world).cancel(created.sync_id)
     await within_patience(task)
     source.hold = None
     source.failures = {4: [REVOKED]}
-    first = await resume(world, ordered)
-    await world.runner(source).run(await world.claim())
+    first = await resume(world, created)
+    await world.supervisor(source).run(await world.claim())
     second = await resume(world, first)
-    await world.runner(source).run(await world.claim())
+    await world.supervisor(source).run(await world.claim())
     sync = await world.syncs.get(second.sync_id)
     assert (sync.state, sync.parent_sync_id) == (SyncState.SUCCEEDED, first.sync_id)
     assert sync.progress.products.created == 6
@@ -179,7 +183,7 @@ async def test_a_pass_that_a_later_sync_has_overtaken_is_not_resumed(world: Cata
 
 
 async def test_an_active_sync_is_not_resumed_but_named(world: CatalogWorld) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     with pytest.raises(SyncAlreadyRunning) as refused:
-        await resume(world, ordered)
-    assert refused.value.metadata["sync_id"] == str(ordered.sync_id)
+        await resume(world, created)
+    assert refused.value.metadata["sync_id"] == str(created.sync_id)

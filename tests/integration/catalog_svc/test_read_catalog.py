@@ -52,5 +52,5 @@ async def test_a_shop_that_was_never_synced_is_not_found_also_while_the_connecto
 
 
 async def test_a_shop_that_was_synced_is_answered_whatever_the_connector_supports_now(world: CatalogWorld) -> None:
-    await world.order()
+    await world.create_sync()
     assert (await reading(world, KnownPlatforms(platforms=())).status(SHOP)).shop.key == SHOP

@@ -26,9 +26,9 @@ async def live(world: CatalogWorld) -> set[str]:
 
 
 async def full(world: CatalogWorld, source: MemorySource, *, allow_mass_delete: bool = False) -> Sync:
-    ordered = await world.order(allow_mass_delete=allow_mass_delete)
-    await world.runner(source, give_up_after=timedelta(0)).run(await world.claim())
-    return await world.syncs.get(ordered.sync_id)
+    created = await world.create_sync(allow_mass_delete=allow_mass_delete)
+    await world.supervisor(source, give_up_after=timedelta(0)).run(await world.claim())
+    return await world.syncs.get(created.sync_id)
 
 
 async def test_a_vanished_product_is_marked_with_its_items_and_stays_readable(world: CatalogWorld) -> None:
@@ -78,9 +78,9 @@ async def test_nothing_is_taken_for_gone_by_an_incremental_pass(world: CatalogWo
 
 
 async def incremental(world: CatalogWorld, source: MemorySource) -> Sync:
-    ordered = await world.order(mode=SyncMode.INCREMENTAL)
-    await world.runner(source, give_up_after=timedelta(0)).run(await world.claim())
-    return await world.syncs.get(ordered.sync_id)
+    created = await world.create_sync(mode=SyncMode.INCREMENTAL)
+    await world.supervisor(source, give_up_after=timedelta(0)).run(await world.claim())
+    return await world.syncs.get(created.sync_id)
 
 
 async def test_an_incremental_pass_that_listed_all_products_may_tell_what_is_gone(world: CatalogWorld) -> None:
@@ -161,8 +161,8 @@ async def test_another_shop_of_the_same_platform_is_not_swept(world: CatalogWorl
     from catalog_svc.domain.shop import ShopKey
 
     await full(world, shop_of(1, 2))
-    await world.order(shop=ShopKey("shopify", "other.myshopify.com"))
-    await world.runner(shop_of(9)).run(await world.claim())
+    await world.create_sync(shop=ShopKey("shopify", "other.myshopify.com"))
+    await world.supervisor(shop_of(9)).run(await world.claim())
     assert await live(world) == {"0001", "0002", "0009"}
 
 

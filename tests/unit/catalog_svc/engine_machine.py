@@ -21,7 +21,8 @@ from catalog_svc.domain.errors import (
 )
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
-from catalog_svc.usecases.change_sync import ChangeSync
+from catalog_svc.metrics import NullSyncMetrics
+from catalog_svc.usecases.sync_commands import ChangeSync
 from tests.fakes.changing_shop import ChangingShop
 from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
 from tests.fakes.memory_state import SyncRow
@@ -108,6 +109,7 @@ class EngineMachine(RuleBasedStateMachine):
             publish=process.feed.publish,
             cancel_platform_job=lambda sync: None,
             wake_worker=lambda: None,
+            metrics=NullSyncMetrics(),
         )
         if latest.sync.state in (SyncState.SUCCEEDED, SyncState.FAILED):
             with pytest.raises(SyncNotCancellable):

@@ -15,11 +15,11 @@ from catalogsync.connector.v1.connector_service_pb2_grpc import (
     ConnectorServiceStub,
     add_ConnectorServiceServicer_to_server,
 )
-from catalogsync_common.address import ListenAddress
 from catalogsync_common.channel import open_channel
 from catalogsync_common.drain import Drain
-from catalogsync_common.redaction import redact
+from catalogsync_common.logs import redact
 from catalogsync_common.server import Service, build_server
+from catalogsync_common.settings import ListenAddress
 from catalogsync_common.status import ReceivedFailure, read_failure
 from google.protobuf.timestamp_pb2 import Timestamp
 

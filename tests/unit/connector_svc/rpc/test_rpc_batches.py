@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync_common.drain import Drain
-from catalogsync_common.redaction import redact
+from catalogsync_common.logs import redact
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

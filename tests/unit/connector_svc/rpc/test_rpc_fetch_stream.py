@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync_common.drain import Drain
-from catalogsync_common.redaction import redact
+from catalogsync_common.logs import redact
 
 from connector_svc.domain.fetch import Batch, Wait, WaitReason
 from connector_svc.domain.product import Product

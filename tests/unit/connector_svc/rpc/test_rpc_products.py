@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
-from catalogsync_common.redaction import redact
+from catalogsync_common.logs import redact
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
