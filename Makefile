@@ -93,7 +93,7 @@ bench: $(BIN)/.synced .venv-bench/.synced ## Run all benchmarks, keep and show t
 bench-smoke: $(BIN)/.synced .venv-bench/.synced ## Small benchmarks: has a ratio fallen below half of its record? (ONLY="write")
 	@$(BIN)/python -m bench.smoke $(ONLY)
 
-bench-chart: $(BIN)/.synced .venv-bench/.synced ## Draw the README's chart and write its table from bench/results
+bench-chart: $(BIN)/.synced .venv-bench/.synced ## Draw the chart and write the table of docs/performance.md from bench/results
 	@.venv-bench/bin/python -m bench.chart
 	@$(BIN)/python -m bench.readme
 

@@ -1,4 +1,4 @@
-"""`make bench`: runs the benchmarks, records their results in bench/results, and updates README and chart.
+"""`make bench`: runs the benchmarks, records their results in bench/results, and updates the table and the chart.
 
 Each benchmark runs as a process of its own. A failed one is reported at the end, and the others still run.
 """

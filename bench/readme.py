@@ -1,4 +1,4 @@
-"""`python -m bench.readme`: writes the chart and the table of targets into the README, from bench/results."""
+"""`python -m bench.readme`: writes the table of targets into docs/performance.md, from bench/results."""
 
 from __future__ import annotations
 
@@ -8,30 +8,26 @@ from pathlib import Path
 from bench.common.report import Target
 from bench.common.results import ROOT, BenchmarkResult, recorded_results
 
-README = ROOT / "README.md"
+DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN = "<!-- figures: written by `python -m bench.readme` -->"
 END = "<!-- /figures -->"
-_CHART = (
-    "![Rows per second of whole syncs and of the writer, seconds for a slow shop, memory by size of "
-    "the catalog and age of events, beside peers and limits](docs/benchmarks.svg)"
-)
 _NOT_MEASURED = "Not measured yet: `make bench`."
 
 
 class MarkersMissing(Exception):
-    """The README lacks the comments between which the figures are written."""
+    """The document lacks the comments between which the figures are written."""
 
 
 def replace_figures(text: str, results: Mapping[str, BenchmarkResult]) -> str:
-    """Return the README's text with the figures of the results between the markers BEGIN and END."""
+    """Return the document's text with the figures of the results between the markers BEGIN and END."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise MarkersMissing(f"README.md has no {BEGIN} followed by {END}")
+        raise MarkersMissing(f"{DOCUMENT.name} has no {BEGIN} followed by {END}")
     return f"{before}{BEGIN}\n{_figures(results)}\n{END}{after}"
 
 
-def write(results: Mapping[str, BenchmarkResult], file: Path = README) -> None:
+def write(results: Mapping[str, BenchmarkResult], file: Path = DOCUMENT) -> None:
     """Replace the figures in the file."""
     file.write_text(replace_figures(file.read_text(encoding="utf-8"), results), encoding="utf-8")
 
@@ -45,7 +41,7 @@ def _figures(results: Mapping[str, BenchmarkResult]) -> str:
     if not rows:
         return _NOT_MEASURED
     head = ["| `make bench-` | | wanted | measured | met |", "|---|---|---:|---:|---|"]
-    return "\n".join([_CHART, "", *head, *rows, "", _provenance(results)])
+    return "\n".join([*head, *rows, "", _provenance(results)])
 
 
 def _row(benchmark: str, target: Target) -> str:
@@ -77,7 +73,7 @@ def _provenance(results: Mapping[str, BenchmarkResult]) -> str:
 
 
 def main() -> None:
-    """Write README.md."""
+    """Write docs/performance.md."""
     write(recorded_results())
 
 

@@ -17,7 +17,7 @@ from bench.common.results import RESULT_PREFIX
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """A measured value and the limit it should meet: one row of the README's table."""
+    """A measured value and the limit it should meet: one row of the table in docs/performance.md."""
 
     name: str
     value: float

@@ -1,4 +1,4 @@
-"""What the README shows of the results."""
+"""What docs/performance.md shows of the results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.common.results import BenchmarkResult, recorded_results
-from bench.readme import BEGIN, END, README, MarkersMissing, replace_figures
+from bench.readme import BEGIN, DOCUMENT, END, MarkersMissing, replace_figures
 
 FRAME = f"before\n{BEGIN}\nold\n{END}\nafter\n"
 
@@ -31,9 +31,11 @@ def table(*results: BenchmarkResult) -> str:
     return replace_figures(FRAME, {one.benchmark: one for one in results})
 
 
-def test_the_readme_shows_the_recorded_results() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert replace_figures(text, recorded_results()) == text, "README.md is stale: run `make bench-chart`"
+def test_the_document_shows_the_recorded_results() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert replace_figures(text, recorded_results()) == text, (
+        "docs/performance.md is stale: run `make bench-chart`"
+    )
 
 
 def test_a_target_is_a_row_with_its_benchmark() -> None:
@@ -71,6 +73,6 @@ def test_without_results_it_says_not_measured() -> None:
     assert "Not measured yet" in table()
 
 
-def test_a_readme_without_markers_is_refused() -> None:
+def test_a_document_without_markers_is_refused() -> None:
     with pytest.raises(MarkersMissing):
         replace_figures("no markers", {})
