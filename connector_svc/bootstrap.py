@@ -19,19 +19,16 @@ from catalogsync_common.settings import SettingsError
 from prometheus_client import CollectorRegistry
 
 from connector_svc.credentials.file import CredentialsFileInvalid, FileCredentials
-from connector_svc.credentials.first_of import FirstOf
-from connector_svc.credentials.shopify_tokens import ShopifyTokens
+from connector_svc.credentials.providers import FirstOf, ShopifyTokens
 from connector_svc.credentials.token_service import TokenServiceConfig, TokenServiceCredentials
-from connector_svc.http.caller import HttpDependencies, utc_now
 from connector_svc.http.client import OutboundHttp, open_http
-from connector_svc.http.config import HttpConfig
+from connector_svc.http.config import CaFileInvalid, HttpConfig, trusted_roots
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.trust import CaFileInvalid, trusted_roots
-from connector_svc.metrics.outbound import OutboundMetrics
-from connector_svc.metrics.passes import MeteredPlatform, PassMetrics
+from connector_svc.http.retrying_client import HttpDependencies, utc_now
+from connector_svc.metrics import MeteredPlatform, OutboundMetrics, PassMetrics
 from connector_svc.platforms.base import CredentialsProvider, Secret
-from connector_svc.platforms.lookup import Platforms
 from connector_svc.platforms.registry import registered_platforms
+from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from connector_svc.settings import ConnectorSettings
 

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, Secret
 from pydantic_settings import NoDecode, SettingsConfigDict
 from yarl import URL
 
-from connector_svc.http.endpoints import Endpoints, service_url
+from connector_svc.http.config import Endpoints, service_url
 from connector_svc.platforms.shopify.wanted import Wanted
 
 

@@ -16,11 +16,11 @@ from yarl import URL
 
 from connector_svc.domain.errors import CredentialsNotFound, TokenServiceUnavailable
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import utc_now
 from connector_svc.http.client import join
-from connector_svc.http.exchange import HttpRequest
 from connector_svc.http.failures import HttpFailure
 from connector_svc.http.retry import RetryPolicy
+from connector_svc.http.retrying_client import utc_now
+from connector_svc.http.transport import HttpRequest
 from connector_svc.platforms.base import Credentials, HttpReply, Secret
 
 _PATIENCE: Final = RetryPolicy(patience=timedelta(seconds=15), max_delay=timedelta(seconds=5))

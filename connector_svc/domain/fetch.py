@@ -1,4 +1,6 @@
-"""What a fetch is asked and what it yields: header, then batches, then the end; waits are told aside."""
+"""What a fetch is asked and what it yields: header, then batches, then the end; waits are told aside.
+
+How many products a platform may count and not deliver before a pass counts as incomplete."""
 
 from __future__ import annotations
 
@@ -7,10 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from connector_svc.domain.issue import RecordIssue
+from connector_svc.domain.errors import SourceCountMismatch
 from connector_svc.domain.product import Product
+from connector_svc.domain.records import RecordIssue
 from connector_svc.domain.shop import Shop, ShopInfo
 
 
@@ -142,3 +145,17 @@ FetchEvent: TypeAlias = Header | Batch | End
 
 WaitReporter: TypeAlias = Callable[[Wait], None]
 """Told of every wait when it begins, so that whoever watches learns of it while the reader sleeps."""
+
+
+_ALWAYS_TOLERATED: Final = 5
+_TOLERATED_PERCENT: Final = 10
+
+
+def check_undelivered(shop: Shop, *, counted: int, undelivered: int) -> None:
+    """Raise SourceCountMismatch when a platform counts too many products that it does not deliver.
+
+    A few are products that a plugin hides or breaks: the pass names them, lets nothing be deleted, and ends. More
+    than five and a tenth of all are a platform that does not deliver its catalog.
+    """
+    if undelivered > max(_ALWAYS_TOLERATED, counted * _TOLERATED_PERCENT // 100):
+        raise SourceCountMismatch(shop, expected=counted, received=counted - undelivered)

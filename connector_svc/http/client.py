@@ -19,11 +19,10 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpCaller, HttpDependencies
-from connector_svc.http.config import HttpConfig
+from connector_svc.http.circuit_breaker import Host, HostClass, Hosts
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.connection_limits import ConnectionSlots
 from connector_svc.http.download import Downloader, file_address
-from connector_svc.http.endpoints import Endpoints
-from connector_svc.http.exchange import Exchange, HttpRequest
 from connector_svc.http.failures import (
     AddressForbidden,
     HttpFailure,
@@ -31,9 +30,9 @@ from connector_svc.http.failures import (
     TooManyRequests,
     UnusableAnswer,
 )
-from connector_svc.http.guard import AddressGuard, GuardedConnector, GuardedResolver
-from connector_svc.http.hosts import Host, HostClass, Hosts
-from connector_svc.http.slots import ConnectionSlots
+from connector_svc.http.retrying_client import HttpCaller, HttpDependencies
+from connector_svc.http.ssrf_guard import AddressGuard, GuardedConnector, GuardedResolver
+from connector_svc.http.transport import Exchange, HttpRequest
 from connector_svc.platforms.base import HttpReply
 
 

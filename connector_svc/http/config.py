@@ -1,18 +1,25 @@
-"""What an operator may say about outbound HTTP."""
+"""What an operator may say about outbound HTTP.
+
+Whose TLS certificates we trust. There is no way to trust everyone.
+
+Where each shop is called: at its own domain over HTTPS, or where the operator says."""
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
 
-from connector_svc.http.addresses import Network
-from connector_svc.http.circuit import CircuitPolicy
-from connector_svc.http.endpoints import Endpoints
-from connector_svc.http.hosts import RetryBudget
+from yarl import URL
+
+from connector_svc.http.circuit_breaker import CircuitPolicy, RetryBudget
+from connector_svc.http.failures import AddressForbidden
+from connector_svc.http.response_body import BodyLimits
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.trust import trusted_roots
-from connector_svc.http.unpacking import BodyLimits
+from connector_svc.http.ssrf_guard import Network, is_ip_literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,3 +45,92 @@ class HttpConfig:
     circuit: CircuitPolicy = field(default_factory=CircuitPolicy)
     denied_networks: tuple[Network, ...] = ()
     """Ours, although their addresses are public."""
+
+
+class CaFileInvalid(ValueError):
+    """The file holds no certificates that can be read."""
+
+
+def trusted_roots(ca_file: Path | None = None) -> ssl.SSLContext:
+    """The system's roots, and those of a PEM file. Raises CaFileInvalid."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except (ssl.SSLError, OSError):
+            raise CaFileInvalid(f"{ca_file} holds no PEM certificates that can be read") from None
+    return context
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Base URLs of shops. Overridden ones may use http, a port and a path prefix, and lead inside."""
+
+    overrides: Mapping[str, URL] = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def of(cls, overrides: Mapping[str, str]) -> Endpoints:
+        """From the operator's texts, shop domain to base URL. Raises ValueError that names the wrong one."""
+        checked = {_canonical(domain): _overridden(domain, text) for domain, text in overrides.items()}
+        return cls(MappingProxyType(checked))
+
+    def base_url(self, domain: str, api_host: str = "") -> URL:
+        """Where `domain` is called: at `api_host` if its platform has one for all shops, else at itself.
+
+        Raises AddressForbidden for a domain that is no host name.
+        """
+        overridden = self.overrides.get(domain)
+        if overridden is not None:
+            return overridden
+        if is_ip_literal(domain):
+            raise AddressForbidden("the domain is an IP address")
+        url = _https(domain)
+        if url is None:
+            raise AddressForbidden("the domain is not a host name")
+        return URL.build(scheme="https", host=api_host) if api_host else url
+
+    def is_operators(self, host: str, port: int) -> bool:
+        """Whether the operator named this host and port, so that it may be inside."""
+        return any((url.raw_host, url.port) == (host, port) for url in self.overrides.values())
+
+
+def _https(domain: str) -> URL | None:
+    try:
+        url = URL.build(scheme="https", host=domain)
+    except ValueError:
+        return None
+    return url if url.raw_host == domain and url.port == 443 else None
+
+
+def _canonical(domain: str) -> str:
+    return domain.strip().lower().removesuffix(".")
+
+
+def _overridden(domain: str, text: str) -> URL:
+    try:
+        return service_url(text)
+    except ValueError as error:
+        raise ValueError(f"the base URL of {domain!r} {error}") from None
+
+
+def service_url(text: str) -> URL:
+    """A base URL that an operator wrote. Raises ValueError that says what it must be."""
+    try:
+        url = URL(text.strip())
+    except ValueError:
+        url = URL()
+    fault = _fault(url)
+    if fault:
+        raise ValueError(fault)
+    return url.with_path(url.path.rstrip("/"))
+
+
+def _fault(url: URL) -> str:
+    """What is wrong with a base URL. Never quotes it: it might hold a password."""
+    if url.scheme not in ("http", "https") or not url.host:
+        return 'must look like "https://host:port/prefix"'
+    if url.user or url.password:
+        return "must not hold a user or password"
+    if url.query_string or url.fragment:
+        return "must have no query and no fragment"
+    return ""

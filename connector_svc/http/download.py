@@ -12,8 +12,9 @@ import aiohttp
 from yarl import URL
 
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
-from connector_svc.http.caller import HttpDependencies
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.circuit_breaker import Host
+from connector_svc.http.config import Endpoints
+from connector_svc.http.connection_limits import ConnectionSlots
 from connector_svc.http.failures import (
     AddressForbidden,
     CertificateRefused,
@@ -23,9 +24,8 @@ from connector_svc.http.failures import (
     TooManyRequests,
     UnusableAnswer,
 )
-from connector_svc.http.hosts import Host
 from connector_svc.http.retry import RetryPolicy, transient_failure
-from connector_svc.http.slots import ConnectionSlots
+from connector_svc.http.retrying_client import HttpDependencies
 
 _CHUNK: Final = 256 * 1024
 

@@ -10,11 +10,11 @@ from typing import Final, Protocol
 from connector_svc.platforms.base import CredentialsProvider, HttpFactory, Platform
 from connector_svc.platforms.bigcommerce import BigCommercePlatform
 from connector_svc.platforms.feed import FeedPlatform
-from connector_svc.platforms.lookup import Platforms
 from connector_svc.platforms.shopify import ShopifyPlatform
 from connector_svc.platforms.shopify.wanted import Wanted
 from connector_svc.platforms.woocommerce import WooCommercePlatform
 from connector_svc.platforms.woocommerce.gate import MOST_CALLS
+from connector_svc.rpc.requests import Platforms
 
 
 class PlatformMaker(Protocol):

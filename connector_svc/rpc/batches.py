@@ -17,11 +17,10 @@ from typing import Final
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 
 from connector_svc.domain.fetch import Batch, End
-from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import Product
-from connector_svc.rpc.events import issue_message, level_message
-from connector_svc.rpc.products import fill_product
-from connector_svc.rpc.stream_mark import StreamMark
+from connector_svc.domain.records import IssueReason, RecordIssue
+from connector_svc.rpc.convert import fill_product, issue_message, level_message
+from connector_svc.rpc.stream_checkpoint import StreamMark
 
 PART_BYTES: Final = 1024 * 1024
 MAX_PRODUCT_BYTES: Final = 3 * 1024 * 1024

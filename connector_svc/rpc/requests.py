@@ -1,8 +1,10 @@
-"""Requests, checked: every wrong field is named at once."""
+"""Requests, checked: every wrong field is named at once.
+
+The platforms of a process, by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
@@ -12,10 +14,8 @@ from catalogsync_common.failure import FieldViolation, InvalidRequest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.fetch import FetchRequest
-from connector_svc.domain.shop import Shop
+from connector_svc.domain.shop import Shop, canonical_domain
 from connector_svc.platforms.base import Platform
-from connector_svc.platforms.domains import canonical_domain
-from connector_svc.platforms.lookup import Platforms
 
 MAX_BATCH_PRODUCTS: Final = 250
 MAX_CHECKPOINT_BYTES: Final = 64 * 1024
@@ -171,3 +171,25 @@ def _check_present(checkpoint: bytes) -> None:
 def _check_size(checkpoint: bytes) -> None:
     if len(checkpoint) > MAX_CHECKPOINT_BYTES:
         raise InvalidRequest.of("checkpoint", f"must not exceed {MAX_CHECKPOINT_BYTES} bytes")
+
+
+class Platforms:
+    """Finds a platform."""
+
+    def __init__(self, platforms: Iterable[Platform]) -> None:
+        self._by_name = {platform.name: platform for platform in sorted(platforms, key=lambda p: p.name)}
+
+    def all(self) -> Sequence[Platform]:
+        """Sorted by name."""
+        return tuple(self._by_name.values())
+
+    def named(self, name: str) -> Platform:
+        """The platform of that name. Raises InvalidRequest that says which there are."""
+        platform = self._by_name.get(name)
+        if platform is not None:
+            return platform
+        if name.strip().lower() in self._by_name:
+            text = f"must be written {name.strip().lower()!r}, in lower case and without blanks"
+        else:
+            text = f"{'must be' if name else 'is required,'} one of: {', '.join(self._by_name)}"
+        raise InvalidRequest.of("shop.platform", text)

@@ -11,11 +11,10 @@ from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceServicer
 from catalogsync_common.drain import Drain
 
-from connector_svc.platforms.lookup import Platforms
-from connector_svc.rpc.events import platform_message, shop_info_message
+from connector_svc.rpc.convert import platform_message, shop_info_message
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
-from connector_svc.rpc.requests import parse_abandon, parse_fetch, parse_shop
-from connector_svc.rpc.stream_mark import decode_mark
+from connector_svc.rpc.requests import Platforms, parse_abandon, parse_fetch, parse_shop
+from connector_svc.rpc.stream_checkpoint import decode_mark
 
 
 class ConnectorServicer(ConnectorServiceServicer):

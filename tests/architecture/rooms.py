@@ -85,8 +85,8 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "connector_svc.decompression": (),
     "connector_svc.domain": ("catalogsync_common.failure",),
     "connector_svc.platforms.base": ("connector_svc.domain",),
-    "connector_svc.platforms.domains": ("catalogsync_common.failure",),
-    "connector_svc.platforms.lookup": ("connector_svc.platforms.base", "catalogsync_common.failure"),
+    "connector_svc.domain.shop": ("catalogsync_common.failure",),
+    "connector_svc.rpc.requests": ("connector_svc.platforms.base", "catalogsync_common.failure"),
     "connector_svc.platforms.registry": ("connector_svc.platforms",),
     # One platform knows nothing of another, nor of how HTTP is done.
     "connector_svc.platforms.*": (
@@ -107,20 +107,20 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "connector_svc.rpc": (
         "connector_svc.domain",
         "connector_svc.platforms.base",
-        "connector_svc.platforms.domains",
-        "connector_svc.platforms.lookup",
+        "connector_svc.domain.shop",
+        "connector_svc.rpc.requests",
         *_WIRE,
     ),
     "connector_svc.metrics": (
         "connector_svc.domain",
-        "connector_svc.http.hosts",
+        "connector_svc.http.circuit_breaker",
         "connector_svc.platforms.base",
         "prometheus_client",
     ),
     # Wrong addresses are told together with all other wrong settings.
     # Types of what can be set, from the rooms that mean something by it.
     "connector_svc.settings": (
-        "connector_svc.http.endpoints",
+        "connector_svc.http.config",
         "connector_svc.platforms.shopify.wanted",
         "pydantic",
         "pydantic_settings",

@@ -10,8 +10,8 @@ import msgspec
 
 from connector_svc.domain.checkpoint import PassCounts, decode_checkpoint, encode_checkpoint
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, WaitReporter
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
+from connector_svc.domain.records import RecordIssue
 from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities
 

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from connector_svc.domain.fetch import Wait
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpDependencies
 from connector_svc.http.client import ShopClient
+from connector_svc.http.retrying_client import HttpDependencies
 
 SHOP = Shop("woocommerce", "store.example")
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from connector_svc.domain.fault import Fault
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
-from connector_svc.domain.text import is_too_long
+from connector_svc.domain.records import SAMPLE_LENGTH, Fault, IssueReason, is_too_long
 from connector_svc.platforms.bigcommerce.wire import PRICES
 
 

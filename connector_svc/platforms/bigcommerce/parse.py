@@ -19,9 +19,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from connector_svc.domain.fault import Fault, InvalidRecord
 from connector_svc.domain.fetch import Offer, StockLevel
-from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import (
     Image,
     Product,
@@ -30,6 +28,7 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
+from connector_svc.domain.records import Fault, InvalidRecord, IssueReason, RecordIssue
 from connector_svc.platforms.bigcommerce.faults import bad_price, duplicate, incomplete, orphan, unknown
 from connector_svc.platforms.bigcommerce.inventory import stock_of
 from connector_svc.platforms.bigcommerce.record import Broken, Listed, utc

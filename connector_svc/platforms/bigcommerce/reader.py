@@ -7,9 +7,8 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 from connector_svc.domain.checkpoint import decode_checkpoint
-from connector_svc.domain.completeness import check_undelivered
 from connector_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged
-from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, Header
+from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, Header, check_undelivered
 from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.bigcommerce.brands import Brands
 from connector_svc.platforms.bigcommerce.by_id import IDS_PER_CALL, read_by_id

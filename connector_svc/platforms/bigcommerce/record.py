@@ -9,9 +9,8 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from connector_svc.domain.fault import Fault, InvalidRecord
 from connector_svc.domain.product import InventoryPolicy
-from connector_svc.domain.text import MALFORMED_ERRORS, with_marked_surrogates
+from connector_svc.domain.records import MALFORMED_ERRORS, Fault, InvalidRecord, with_marked_surrogates
 from connector_svc.platforms.bigcommerce.faults import missing, no_record, senseless
 from connector_svc.platforms.bigcommerce.wire import (
     DECORATION,

@@ -10,8 +10,8 @@ import msgspec
 
 from connector_svc.domain.checkpoint import encode_checkpoint
 from connector_svc.domain.fetch import Batch, End, FetchRequest, StockLevel
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
+from connector_svc.domain.records import RecordIssue
 from connector_svc.platforms.bigcommerce.faults import duplicate
 from connector_svc.platforms.bigcommerce.parse import Parser, stock_levels
 from connector_svc.platforms.bigcommerce.position import FINGERPRINT, Position

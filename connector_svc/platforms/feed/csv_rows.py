@@ -9,8 +9,7 @@ from typing import Final
 
 import msgspec
 
-from connector_svc.domain.fault import Fault
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
+from connector_svc.domain.records import SAMPLE_LENGTH, Fault, IssueReason
 from connector_svc.platforms.feed.csv_columns import Columns
 from connector_svc.platforms.feed.lines import MAX_LINE_BYTES, Line
 from connector_svc.platforms.feed.record import Record

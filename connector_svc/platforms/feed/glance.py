@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from connector_svc.domain.fault import InvalidRecord
+from connector_svc.domain.records import InvalidRecord
 from connector_svc.platforms.feed.record import Record
 from connector_svc.platforms.feed.repair import (
     FAULTS,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from connector_svc.domain.fault import Fault
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import Fault, IssueReason
 from connector_svc.platforms.feed.lines import MAX_LINE_BYTES, Line
 from connector_svc.platforms.feed.record import Record
 

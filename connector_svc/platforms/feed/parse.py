@@ -10,8 +10,6 @@ from typing import Final
 
 import msgspec
 
-from connector_svc.domain.fault import Fault, InvalidRecord
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import (
     Image,
     InventoryPolicy,
@@ -21,6 +19,7 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
+from connector_svc.domain.records import Fault, InvalidRecord, RecordIssue
 from connector_svc.platforms.feed.glance import glance
 from connector_svc.platforms.feed.record import Record
 from connector_svc.platforms.feed.repair import FAULTS, fields_of, repaired

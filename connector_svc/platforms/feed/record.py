@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from connector_svc.domain.fault import Fault
+from connector_svc.domain.records import Fault
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.records import IssueReason, RecordIssue
 from connector_svc.platforms.feed.glance import Glance
 from connector_svc.platforms.feed.parse import Parsed
 from connector_svc.platforms.feed.record import Record

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from connector_svc.domain.text import with_marked_surrogates
+from connector_svc.domain.records import with_marked_surrogates
 from connector_svc.platforms.base import HttpReply
 from connector_svc.platforms.shopify.wire import Wire
 

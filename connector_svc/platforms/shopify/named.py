@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 
 from connector_svc.domain.fetch import Batch
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from connector_svc.platforms.shopify.hydrator import Hydrator
 from connector_svc.platforms.shopify.ids import number_of, product_gid
 from connector_svc.platforms.shopify.record import Record

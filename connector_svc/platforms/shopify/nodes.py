@@ -8,8 +8,7 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from connector_svc.domain.issue import RecordIssue
-from connector_svc.domain.text import MALFORMED_ERRORS
+from connector_svc.domain.records import MALFORMED_ERRORS, RecordIssue
 from connector_svc.platforms.shopify import issues
 from connector_svc.platforms.shopify.answer import GraphqlError
 from connector_svc.platforms.shopify.blame import Blame, listed_blames, page_blames, single_blame

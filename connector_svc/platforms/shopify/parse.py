@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Image, Product, ProductOption, ProductStatus, Variant
+from connector_svc.domain.records import RecordIssue
 from connector_svc.platforms.shopify import issues
 from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.parse_variant import DEFAULT_TITLE, VariantParser, utc

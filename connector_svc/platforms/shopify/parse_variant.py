@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Image, Variant
+from connector_svc.domain.records import RecordIssue
 from connector_svc.platforms.shopify import issues
 from connector_svc.platforms.shopify.ids import number_of
 from connector_svc.platforms.shopify.wire import Connection, IdNode, InventoryItemNode, VariantNode

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
+from connector_svc.domain.records import RecordIssue
 from connector_svc.platforms.shopify import issues
 from connector_svc.platforms.shopify.nodes import Found
 from connector_svc.platforms.shopify.parse import parse_product

@@ -10,10 +10,9 @@ from typing import Final, TypeAlias
 import msgspec
 
 from connector_svc.domain.checkpoint import encode_checkpoint
-from connector_svc.domain.completeness import check_undelivered
-from connector_svc.domain.fetch import Batch, End, FetchRequest
-from connector_svc.domain.issue import RecordIssue
+from connector_svc.domain.fetch import Batch, End, FetchRequest, check_undelivered
 from connector_svc.domain.product import Product
+from connector_svc.domain.records import RecordIssue
 from connector_svc.platforms.woocommerce.by_id import Found, products_by_id
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
 from connector_svc.platforms.woocommerce.completion import Delivered, Listing, end_of, is_proven, list_ids

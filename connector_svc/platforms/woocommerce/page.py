@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, Generic
 
 from connector_svc.domain.errors import SourceQueryRefused
-from connector_svc.domain.fault import Fault
+from connector_svc.domain.records import Fault
 from connector_svc.platforms.woocommerce.client import Answer, Params, StoreClient
 from connector_svc.platforms.woocommerce.record import Broken, RecordReader, Records, RowT
 

@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from connector_svc.domain.fault import Fault, InvalidRecord
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason, RecordIssue
 from connector_svc.domain.product import (
     Image,
     InventoryPolicy,
@@ -29,6 +27,7 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
+from connector_svc.domain.records import SAMPLE_LENGTH, Fault, InvalidRecord, IssueReason, RecordIssue
 from connector_svc.platforms.woocommerce.family import Family
 from connector_svc.platforms.woocommerce.offer import compare_at_price_of, is_available, quantity
 from connector_svc.platforms.woocommerce.record import Broken

@@ -13,8 +13,7 @@ from datetime import datetime
 from typing import Final, Generic, TypeAlias
 
 from connector_svc.domain.errors import SourceResponseInvalid
-from connector_svc.domain.fault import Fault
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import Fault, IssueReason
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
 from connector_svc.platforms.woocommerce.page import PER_PAGE, PRODUCTS, Page, PageReader
 from connector_svc.platforms.woocommerce.record import Broken, RowT

@@ -12,9 +12,15 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from connector_svc.domain.fault import Fault, InvalidRecord
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
-from connector_svc.domain.text import MALFORMED_ERRORS, is_too_long, with_marked_surrogates
+from connector_svc.domain.records import (
+    MALFORMED_ERRORS,
+    SAMPLE_LENGTH,
+    Fault,
+    InvalidRecord,
+    IssueReason,
+    is_too_long,
+    with_marked_surrogates,
+)
 from connector_svc.platforms.woocommerce.wire import DECORATION, IdRow
 
 RowT = TypeVar("RowT", bound=IdRow)

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from connector_svc.domain.fault import Fault, InvalidRecord
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
+from connector_svc.domain.records import SAMPLE_LENGTH, Fault, InvalidRecord, IssueReason
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_WITHOUT_ZONE: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - it stands for what stores send

@@ -18,7 +18,7 @@ from connector_svc.domain.errors import (
     SourceUnauthorized,
     SourceUnreachable,
 )
-from connector_svc.domain.fault import Fault
+from connector_svc.domain.records import Fault
 from connector_svc.platforms.woocommerce.bounded import gather_bounded
 from connector_svc.platforms.woocommerce.by_id import is_variation_gone
 from connector_svc.platforms.woocommerce.client import Answer, Params, StoreClient

@@ -13,10 +13,9 @@ from yarl import URL
 
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpDependencies, utc_now
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.retrying_client import HttpDependencies, utc_now
 from connector_svc.platforms.base import Credentials, HttpFactory, HttpReply, Platform, Secret, ShopHttp
 from connector_svc.platforms.registry import PlatformMaker, registered_platforms
 from devstore.catalog.model import Platform as Face

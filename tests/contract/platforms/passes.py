@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, Wait
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.records import RecordIssue
 from tests.contract.platforms.harness import PlatformHarness
 
 

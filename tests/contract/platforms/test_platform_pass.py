@@ -13,7 +13,7 @@ import pytest
 from catalogsync_common.failure import InvalidRequest
 
 from connector_svc.domain.fetch import Batch, End, Header
-from connector_svc.platforms.domains import canonical_domain
+from connector_svc.domain.shop import canonical_domain
 from connector_svc.platforms.registry import PLATFORMS
 from tests.contract.platforms.conftest import MAKERS
 from tests.contract.platforms.harness import PlatformHarness

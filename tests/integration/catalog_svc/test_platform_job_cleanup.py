@@ -26,7 +26,7 @@ from catalog_svc.usecases.platform_job_cleanup import PlatformJobCleanup
 from catalog_svc.usecases.ports import PlatformJobs
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.product import Product, Variant
-from connector_svc.platforms.lookup import Platforms
+from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
 from tests.integration.catalog_svc.conftest import CatalogWorld, until

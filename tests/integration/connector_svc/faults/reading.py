@@ -12,11 +12,10 @@ from connector_svc.domain.errors import SourceFailure
 from connector_svc.domain.fetch import Batch, End, FetchRequest
 from connector_svc.domain.product import Product
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpDependencies, utc_now
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
 from connector_svc.http.retry import RetryPolicy
+from connector_svc.http.retrying_client import HttpDependencies, utc_now
 from connector_svc.platforms.base import Platform
 from connector_svc.platforms.registry import registered_platforms
 from devstore.catalog.catalog import Catalog

@@ -8,7 +8,7 @@ import pytest
 from msgspec import json
 
 from connector_svc.domain.fetch import Batch, FetchRequest
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from connector_svc.platforms.feed.batches import BatchBuilder
 from connector_svc.platforms.feed.position import Position
 from connector_svc.platforms.feed.record import Record

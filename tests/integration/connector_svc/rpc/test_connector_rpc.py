@@ -27,8 +27,8 @@ from connector_svc.domain.errors import SourceRateLimited, SourceUnauthorized
 from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, Wait, WaitReason, WaitReporter
 from connector_svc.domain.product import Product, Variant
 from connector_svc.domain.shop import Shop, ShopInfo
-from connector_svc.platforms.lookup import Platforms
 from connector_svc.rpc.fetch_stream import StreamTiming
+from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
 from tests.waiting import PATIENCE, until

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from connector_svc.domain.issue import SAMPLE_LENGTH
 from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.records import SAMPLE_LENGTH
 from connector_svc.platforms.bigcommerce.record import Broken, read_products
 from tests.unit.connector_svc.bigcommerce.rows import PARSER, product_row, variant_row
 from tests.unit.connector_svc.mutation import campaign

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from connector_svc.credentials.first_of import FirstOf
+from connector_svc.credentials.providers import FirstOf
 from connector_svc.credentials.token_service import TokenServiceConfig, TokenServiceCredentials
 from connector_svc.domain.errors import CredentialsNotFound, TokenServiceUnavailable
 from connector_svc.domain.shop import Shop

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from connector_svc.domain.fetch import FetchRequest
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.feed.batches import BatchBuilder
 from connector_svc.platforms.feed.csv_rows import csv_records

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 
-from connector_svc.domain.issue import SAMPLE_LENGTH
+from connector_svc.domain.records import SAMPLE_LENGTH
 from connector_svc.platforms.feed.csv_columns import BadHeader
 from connector_svc.platforms.feed.csv_rows import csv_records
 from connector_svc.platforms.feed.glance import glance
@@ -23,7 +23,7 @@ from connector_svc.platforms.feed.parse import Parser
 from connector_svc.platforms.feed.record import Record
 from connector_svc.platforms.feed.scan import scanned
 from connector_svc.platforms.feed.wire import FeedFile
-from connector_svc.rpc.products import fill_product
+from connector_svc.rpc.convert import fill_product
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.feed.files import published

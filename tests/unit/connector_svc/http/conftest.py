@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from connector_svc.http.client import ShopClient, open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
 from tests import tls
 from tests.fakes.shop_server import SHOP, OpenClient, ShopServer, World, serving
 

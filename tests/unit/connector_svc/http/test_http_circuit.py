@@ -13,11 +13,9 @@ from aiohttp import web
 
 from connector_svc.domain.errors import SourceRateLimited, SourceUnreachable
 from connector_svc.domain.shop import Shop
-from connector_svc.http.circuit import CircuitPolicy
+from connector_svc.http.circuit_breaker import CircuitPolicy, Host, HostClass, Hosts, RetryBudget
 from connector_svc.http.client import ShopClient, open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
-from connector_svc.http.hosts import Host, HostClass, Hosts, RetryBudget
+from connector_svc.http.config import Endpoints, HttpConfig
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.platforms.base import HttpReply
 from tests.fakes.shop_server import SHOP, Handler, ShopServer, World, status

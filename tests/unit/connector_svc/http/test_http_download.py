@@ -23,15 +23,14 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.fetch import Wait, WaitReason
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpDependencies
+from connector_svc.http.circuit_breaker import Host, HostClass
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.connection_limits import ConnectionSlots
 from connector_svc.http.download import Downloader, DownloadLimits, file_address
-from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.failures import AddressForbidden, HttpFailure, UnusableAnswer
-from connector_svc.http.hosts import Host, HostClass
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.slots import ConnectionSlots
+from connector_svc.http.retrying_client import HttpDependencies
 from tests.waiting import forever
 
 SHOP = Shop("shopify", "demo.myshopify.com")

@@ -10,11 +10,10 @@ from catalogsync_common.settings import load_settings
 
 from connector_svc.domain.errors import SourceAddressForbidden
 from connector_svc.domain.shop import Shop
-from connector_svc.http.addresses import is_ip_literal, is_public
 from connector_svc.http.client import open_http
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints
 from connector_svc.http.failures import AddressForbidden
-from connector_svc.http.guard import AddressGuard, GuardedConnector, GuardedResolver
+from connector_svc.http.ssrf_guard import AddressGuard, GuardedConnector, GuardedResolver, is_ip_literal, is_public
 from connector_svc.settings import ConnectorSettings
 from tests.fakes.shop_server import ShopServer, World
 

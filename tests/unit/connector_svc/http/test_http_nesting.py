@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector_svc.http.nesting import is_nested_deeper
+from connector_svc.http.response_body import is_nested_deeper
 
 _TEXTS = ("", "a", '"', "\\", '\\"', "[", "]", "{}[", '\\"[{', "\n]", "é}", '"]"')
 

@@ -15,8 +15,8 @@ from aiohttp import web
 
 from connector_svc.domain.errors import SourceRedirected, SourceResponseInvalid, SourceUnreachable
 from connector_svc.http.config import HttpConfig
+from connector_svc.http.response_body import BodyLimits
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.unpacking import BodyLimits
 from tests.fakes.shop_server import Handler, OpenClient, ShopServer, serving, status
 from tests.waiting import PATIENCE, turns
 

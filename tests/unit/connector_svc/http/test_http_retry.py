@@ -10,10 +10,9 @@ from aiohttp import web
 from connector_svc.domain.errors import SourceRateLimited, SourceResponseInvalid, SourceUnreachable
 from connector_svc.domain.fetch import WaitReason
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.response_body import BodyLimits
 from connector_svc.http.retry import RetryPolicy, retry_after
-from connector_svc.http.unpacking import BodyLimits
 from tests.fakes.shop_server import SHOP, OpenClient, ShopServer, World, serving, status
 from tests.waiting import forever, settled
 

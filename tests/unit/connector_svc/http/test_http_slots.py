@@ -14,14 +14,13 @@ from aiohttp import web
 
 from connector_svc.domain.fetch import Wait, WaitReason
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpDependencies
+from connector_svc.http.circuit_breaker import Host, HostClass
 from connector_svc.http.client import ShopClient, open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
-from connector_svc.http.hosts import Host, HostClass
-from connector_svc.http.meter import NullHttpMetrics
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.connection_limits import ConnectionSlots
+from connector_svc.http.dependencies import NullHttpMetrics
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.slots import ConnectionSlots
+from connector_svc.http.retrying_client import HttpDependencies
 from connector_svc.platforms.base import HttpReply
 from tests.fakes.shop_server import ShopServer, World
 from tests.waiting import PATIENCE, within_patience

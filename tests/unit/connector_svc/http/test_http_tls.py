@@ -15,9 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from connector_svc.domain.errors import SourceUnreachable
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
-from connector_svc.http.trust import CaFileInvalid, trusted_roots
+from connector_svc.http.config import CaFileInvalid, Endpoints, HttpConfig, trusted_roots
 from tests.fakes.shop_server import SHOP, World
 
 

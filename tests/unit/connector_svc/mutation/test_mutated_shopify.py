@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from connector_svc.domain.issue import SAMPLE_LENGTH
 from connector_svc.domain.product import Image, Product, Variant
+from connector_svc.domain.records import SAMPLE_LENGTH
 from connector_svc.platforms.base import HttpReply
 from connector_svc.platforms.shopify.answer import read_answer
 from connector_svc.platforms.shopify.nodes import Found, page_nodes, single_node

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from connector_svc.domain.issue import SAMPLE_LENGTH, RecordIssue
 from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.records import SAMPLE_LENGTH, RecordIssue
 from connector_svc.platforms.woocommerce.body import parse
 from connector_svc.platforms.woocommerce.family import Family
 from connector_svc.platforms.woocommerce.parse import Parsed, Parser

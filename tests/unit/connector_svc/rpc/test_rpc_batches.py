@@ -13,14 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector_svc.domain.errors import CheckpointExpired, CheckpointInvalid
-from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import Image, Product, Variant
+from connector_svc.domain.records import IssueReason, RecordIssue
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.lookup import Platforms
 from connector_svc.rpc.batches import PART_BYTES
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
-from connector_svc.rpc.requests import parse_fetch
-from connector_svc.rpc.stream_mark import StreamMark, decode_mark
+from connector_svc.rpc.requests import Platforms, parse_fetch
+from connector_svc.rpc.stream_checkpoint import StreamMark, decode_mark
 from tests.fakes.listed_platform import BEGAN, ListedPlatform
 
 SHOP = Shop("listed", "a.example")

@@ -11,10 +11,8 @@ from catalogsync_common.redaction import redact
 
 from connector_svc.domain.fetch import Batch, Wait, WaitReason
 from connector_svc.domain.product import Product
-from connector_svc.platforms.lookup import Platforms
-from connector_svc.rpc.fetch_stream import FetchStream, StreamExpired, StreamTiming
-from connector_svc.rpc.mailbox import Mailbox
-from connector_svc.rpc.requests import parse_fetch
+from connector_svc.rpc.fetch_stream import FetchStream, Mailbox, StreamExpired, StreamTiming
+from connector_svc.rpc.requests import Platforms, parse_fetch
 from tests.fakes.listed_platform import ListedPlatform
 from tests.waiting import turns
 

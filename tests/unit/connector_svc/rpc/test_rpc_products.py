@@ -11,7 +11,6 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.fetch import WaitReason
-from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import (
     Image,
     InventoryPolicy,
@@ -21,8 +20,8 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
-from connector_svc.rpc.events import issue_message
-from connector_svc.rpc.products import fill_product, fill_time
+from connector_svc.domain.records import IssueReason, RecordIssue
+from connector_svc.rpc.convert import fill_product, fill_time, issue_message
 
 MOMENT = datetime(2026, 11, 1, 12, 0, 5, 123456, tzinfo=UTC)
 IMAGE = Image(url="https://cdn.example/a.png", id="i1", alt_text="front", width=800, height=600)

@@ -8,8 +8,7 @@ from catalogsync_common.failure import InvalidRequest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.lookup import Platforms
-from connector_svc.rpc.requests import parse_fetch, parse_shop
+from connector_svc.rpc.requests import Platforms, parse_fetch, parse_shop
 from tests.fakes.listed_platform import ListedPlatform
 
 PLATFORMS = Platforms([ListedPlatform(name="woo"), ListedPlatform(name="listed")])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from connector_svc.platforms.woocommerce.family import NO_FAMILY, Family
 from connector_svc.platforms.woocommerce.parse import Parsed, Parser
 from connector_svc.platforms.woocommerce.record import RecordReader, Records

@@ -10,7 +10,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
-from connector_svc.http.hosts import Host
+from connector_svc.http.circuit_breaker import Host
 
 _REPORT_AFTER: Final = timedelta(seconds=1)
 _REPORT_EVERY: Final = timedelta(seconds=10)

@@ -1,4 +1,6 @@
-"""Access tokens of Shopify shops that expire and are renewed."""
+"""Access tokens of Shopify shops that expire and are renewed.
+
+Several providers as one."""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from weakref import WeakValueDictionary
 
-from connector_svc.credentials.shopify_grant import EARLY, Grant, ask_for_grant, can_be_granted
 from connector_svc.domain.errors import (
+    CredentialsNotFound,
     SourceRateLimited,
     SourceUnauthorized,
     SourceUnreachable,
@@ -19,6 +21,7 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpFactory
+from connector_svc.platforms.shopify.access_token import EARLY, Grant, ask_for_grant, can_be_granted
 
 _log = logging.getLogger(__name__)
 
@@ -102,3 +105,19 @@ class ShopifyTokens:
         while len(self._held) > self._shops:
             self._held.popitem(last=False)
         return grant.credentials
+
+
+class FirstOf:
+    """Asks each provider in turn, until one knows the shop. A provider that is down ends the search."""
+
+    def __init__(self, *providers: CredentialsProvider) -> None:
+        self._providers = providers
+
+    async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
+        """See `CredentialsProvider`. Raises CredentialsNotFound when none knows the shop."""
+        for provider in self._providers:
+            try:
+                return await provider.credentials(shop, refused=refused)
+            except CredentialsNotFound:
+                continue
+        raise CredentialsNotFound(shop)

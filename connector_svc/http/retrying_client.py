@@ -15,8 +15,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
-from connector_svc.http.circuit import Circuit
-from connector_svc.http.exchange import Exchange, HttpRequest
+from connector_svc.http.circuit_breaker import Circuit, Host, HostClass, Hosts, HostState
+from connector_svc.http.connection_limits import ConnectionSlots
+from connector_svc.http.dependencies import HttpMetrics, NullHttpMetrics
 from connector_svc.http.failures import (
     AddressForbidden,
     BadGateway,
@@ -29,10 +30,8 @@ from connector_svc.http.failures import (
     TooManyRequests,
     UnusableAnswer,
 )
-from connector_svc.http.hosts import Host, HostClass, Hosts, HostState
-from connector_svc.http.meter import HttpMetrics, NullHttpMetrics
 from connector_svc.http.retry import RetryPolicy, transient_failure
-from connector_svc.http.slots import ConnectionSlots
+from connector_svc.http.transport import Exchange, HttpRequest
 from connector_svc.platforms.base import HttpReply
 
 _log = logging.getLogger(__name__)

@@ -14,8 +14,7 @@ from catalogsync_common.threads import run_in_thread
 from yarl import URL
 
 from connector_svc.http.failures import CertificateRefused, HttpFailure, NoAnswer, RedirectAnswer, UnusableAnswer
-from connector_svc.http.nesting import is_nested_deeper
-from connector_svc.http.unpacking import BodyLimits, Unpacker
+from connector_svc.http.response_body import BodyLimits, Unpacker, is_nested_deeper
 from connector_svc.platforms.base import HttpReply
 
 _log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Protocol
 
-from connector_svc.http.hosts import Host
+from connector_svc.http.circuit_breaker import Host
 
 
 class HttpMetrics(Protocol):
