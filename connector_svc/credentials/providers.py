@@ -1,15 +1,14 @@
-"""Access tokens of Shopify shops that expire and are renewed.
-
-Several providers as one."""
+"""Credentials providers that wrap others: the chain of several, and the renewal of access tokens that expire."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 from weakref import WeakValueDictionary
 
 from connector_svc.domain.errors import (
@@ -20,104 +19,147 @@ from connector_svc.domain.errors import (
     TokenServiceUnavailable,
 )
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpFactory
-from connector_svc.platforms.shopify.access_token import EARLY, Grant, ask_for_grant, can_be_granted
+from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpFactory, TokenExchange
 
 _log = logging.getLogger(__name__)
 
-_SHOPS = 10_000
+_MAX_CACHED_SHOPS: Final = 10_000
+_RENEW_BEFORE_EXPIRY: Final = timedelta(minutes=5)
+"""How long before its expiry a token is renewed, at most: a tenth of its lifetime if that is shorter."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Held:
-    kept: Credentials
-    """What the grant was asked for with."""
-    grant: Grant
-
-
-class ShopifyTokens:
-    """Answers another provider's credentials, or an access token where those are an app's id and secret.
-
-    A token is renewed ahead of its end, by one caller at a time for a shop. When that cannot be done now, the old
-    one is answered as long as it lives. Credentials with an access token that has no end, and those of other
-    platforms, are handed on as they are.
-    """
-
-    def __init__(
-        self, kept: CredentialsProvider, http: HttpFactory, clock: Callable[[], datetime], *, shops: int = _SHOPS
-    ) -> None:
-        self._kept = kept
-        self._http = http
-        self._clock = clock
-        self._shops = shops
-        self._held: OrderedDict[Shop, _Held] = OrderedDict()
-        self._locks: WeakValueDictionary[Shop, asyncio.Lock] = WeakValueDictionary()
-
-    async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
-        """See `CredentialsProvider`. Raises CredentialsNotFound, TokenServiceUnavailable, SourceFailure."""
-        if shop.platform != "shopify":
-            return await self._kept.credentials(shop, refused=refused)
-        lock = self._locks.setdefault(shop, asyncio.Lock())
-        async with lock:
-            held = self._held.get(shop)
-            if held is not None and held.grant.credentials == refused:
-                held = None
-            try:
-                return await self._current(shop, held, refused)
-            except (SourceUnreachable, SourceRateLimited, TokenServiceUnavailable) as failure:
-                if held is None or not held.grant.lives(self._clock()):
-                    raise
-                _log.warning("a token is used on, it cannot be renewed now", extra={"why": failure.reason})
-                return held.grant.credentials
-
-    async def _current(self, shop: Shop, held: _Held | None, refused: Credentials | None) -> Credentials:
-        kept = await self._kept.credentials(shop, refused=refused)
-        if not can_be_granted(kept):
-            return kept
-        if held is not None and held.kept == kept and not held.grant.is_due(self._clock()):
-            return held.grant.credentials
-        if kept != refused and self._works(kept):
-            return kept
-        try:
-            return await self._granted(shop, kept)
-        except SourceUnauthorized:
-            # The provider may have answered from memory what was replaced meanwhile.
-            other = await self._kept.credentials(shop, refused=kept)
-            if other == kept:
-                raise
-            return await self._granted(shop, other)
-
-    def _works(self, kept: Credentials) -> bool:
-        """Whether a token came along whose end is not near."""
-        if "access_token" not in kept:
-            return False
-        text = kept["expires_at"].reveal() if "expires_at" in kept else ""
-        try:
-            expires_at = datetime.fromisoformat(text)
-        except ValueError:
-            return False
-        return expires_at.tzinfo is not None and expires_at - self._clock() > EARLY
-
-    async def _granted(self, shop: Shop, kept: Credentials) -> Credentials:
-        grant = await ask_for_grant(shop, self._http.to_shop(shop), kept, self._clock())
-        self._held[shop] = _Held(kept=kept, grant=grant)
-        self._held.move_to_end(shop)
-        while len(self._held) > self._shops:
-            self._held.popitem(last=False)
-        return grant.credentials
-
-
-class FirstOf:
-    """Asks each provider in turn, until one knows the shop. A provider that is down ends the search."""
+class CredentialsChain:
+    """Asks several providers in order; the first that knows a shop decides."""
 
     def __init__(self, *providers: CredentialsProvider) -> None:
         self._providers = providers
 
     async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
-        """See `CredentialsProvider`. Raises CredentialsNotFound when none knows the shop."""
+        """Return the first answer. Raises CredentialsNotFound if no provider knows the shop.
+
+        A provider that is unavailable is not skipped: it might know the shop.
+        """
         for provider in self._providers:
             try:
                 return await provider.credentials(shop, refused=refused)
             except CredentialsNotFound:
                 continue
         raise CredentialsNotFound(shop)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _CachedToken:
+    stored: Credentials
+    """What the token was requested with."""
+    credentials: Credentials
+    renew_at: datetime | None
+    """UTC; None: the token does not expire."""
+    expires_at: datetime | None
+
+    def is_due(self, now: datetime) -> bool:
+        """Return whether the token should be renewed."""
+        return self.renew_at is not None and now >= self.renew_at
+
+    def is_valid(self, now: datetime) -> bool:
+        """Return whether the token still works, by the lifetime that the platform reported."""
+        return self.expires_at is None or now < self.expires_at
+
+
+class RenewingCredentials:
+    """Returns another provider's credentials, or an access token where these can be exchanged for one.
+
+    A token is renewed ahead of its expiry, by one caller at a time per shop. If it cannot be renewed now, the old
+    one is returned as long as it is valid. Credentials whose access token does not expire, and those of platforms
+    without a token exchange, are returned unchanged.
+    """
+
+    def __init__(
+        self,
+        stored: CredentialsProvider,
+        http: HttpFactory,
+        clock: Callable[[], datetime],
+        exchanges: Mapping[str, TokenExchange],
+        *,
+        max_shops: int = _MAX_CACHED_SHOPS,
+    ) -> None:
+        """Create the provider.
+
+        Args:
+            stored: Provides what tokens are requested with.
+            http: Opens HTTP to shops.
+            clock: Returns the time, in UTC.
+            exchanges: By name of the platform.
+            max_shops: How many shops' tokens are cached.
+        """
+        self._stored = stored
+        self._http = http
+        self._clock = clock
+        self._exchanges = exchanges
+        self._max_shops = max_shops
+        self._tokens: OrderedDict[Shop, _CachedToken] = OrderedDict()
+        self._locks: WeakValueDictionary[Shop, asyncio.Lock] = WeakValueDictionary()
+
+    async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
+        """See `CredentialsProvider`. Raises CredentialsNotFound, TokenServiceUnavailable, SourceFailure."""
+        exchange = self._exchanges.get(shop.platform)
+        if exchange is None:
+            return await self._stored.credentials(shop, refused=refused)
+        lock = self._locks.setdefault(shop, asyncio.Lock())
+        async with lock:
+            cached = self._tokens.get(shop)
+            if cached is not None and cached.credentials == refused:
+                cached = None
+            try:
+                return await self._current(shop, exchange, cached, refused)
+            except (SourceUnreachable, SourceRateLimited, TokenServiceUnavailable) as failure:
+                if cached is None or not cached.is_valid(self._clock()):
+                    raise
+                _log.warning(
+                    "access token cannot be renewed now, the old one is used", extra={"why": failure.reason}
+                )
+                return cached.credentials
+
+    async def _current(
+        self, shop: Shop, exchange: TokenExchange, cached: _CachedToken | None, refused: Credentials | None
+    ) -> Credentials:
+        stored = await self._stored.credentials(shop, refused=refused)
+        if not exchange.applies_to(stored):
+            return stored
+        if cached is not None and cached.stored == stored and not cached.is_due(self._clock()):
+            return cached.credentials
+        if stored != refused and self._holds_valid_token(stored):
+            return stored
+        try:
+            return await self._request_token(shop, exchange, stored)
+        except SourceUnauthorized:
+            # The provider may have answered from a cache what was replaced meanwhile.
+            current = await self._stored.credentials(shop, refused=stored)
+            if current == stored:
+                raise
+            return await self._request_token(shop, exchange, current)
+
+    def _holds_valid_token(self, stored: Credentials) -> bool:
+        """Return whether the stored credentials hold an access token that does not expire soon."""
+        if "access_token" not in stored:
+            return False
+        text = stored["expires_at"].reveal() if "expires_at" in stored else ""
+        try:
+            expires_at = datetime.fromisoformat(text)
+        except ValueError:
+            return False
+        return expires_at.tzinfo is not None and expires_at - self._clock() > _RENEW_BEFORE_EXPIRY
+
+    async def _request_token(self, shop: Shop, exchange: TokenExchange, stored: Credentials) -> Credentials:
+        requested_at = self._clock()
+        token = await exchange.request_token(shop, self._http, stored)
+        renew_at = expires_at = None
+        if token.lifetime is not None:
+            expires_at = requested_at + token.lifetime
+            renew_at = expires_at - min(_RENEW_BEFORE_EXPIRY, token.lifetime / 10)
+        self._tokens[shop] = _CachedToken(
+            stored=stored, credentials=token.credentials, renew_at=renew_at, expires_at=expires_at
+        )
+        self._tokens.move_to_end(shop)
+        while len(self._tokens) > self._max_shops:
+            self._tokens.popitem(last=False)
+        return token.credentials

@@ -1,8 +1,7 @@
-"""A record that was set aside while the rest of the catalog went on.
+"""Records as shops send them: limits of their texts, what is wrong with them, and the issues that are reported.
 
-What is wrong with a record, before it is told whose.
-
-Texts as shops send them: how long they may be, and what no encoding can hold."""
+A record that cannot be used is rejected and reported while the rest of the catalog goes on.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +12,28 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
+MAX_TEXT: Final = 65_535
+"""Maximum characters of a title or handle; no platform's own editor accepts more."""
+MAX_CODE: Final = 512
+"""Maximum characters of a SKU or barcode: items are looked up by them, and PostgreSQL indexes at most 2.7 kB."""
+
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
+Code: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_CODE)]
+
 SAMPLE_LENGTH: Final = 2_000
-"""Characters of an offending value that platforms keep. Ten times what is told: a secret must be whole to be
-recognized, and it is cut only after that."""
+"""Characters of an offending value that platforms keep. Ten times what is reported, because redaction recognizes
+only a whole secret and the value is cut after that."""
+
+MALFORMED_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for a record that does not match its type, is not UTF-8, or is nested too deep."""
+
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
 
 
 class IssueReason(Enum):
-    """Why a record was set aside; the names are those of `catalogsync.errors.v1.IssueReason`."""
+    """Why a record was rejected or changed; the names are those of `catalogsync.errors.v1.IssueReason`."""
 
     MISSING_ID = "MISSING_ID"
     MISSING_FIELD = "MISSING_FIELD"
@@ -34,7 +48,7 @@ class IssueReason(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordIssue:
-    """One fault in one record."""
+    """One fault of one record, with the record's ids."""
 
     reason: IssueReason
     message: str
@@ -42,28 +56,31 @@ class RecordIssue:
     product_id: str = ""
     """Empty when the product has no id."""
     variant_id: str = ""
-    """Empty when the fault is the product's own."""
+    """Empty when the fault is in the product itself."""
     field: str = ""
     """The platform's name of the offending field."""
     sample: str = ""
-    """The offending value; cut and redacted where it leaves the process."""
+    """The offending value; redacted and cut before it leaves the process."""
     product_rejected: bool = False
-    """Whether the whole product is not stored."""
+    """Whether the whole product is rejected, so that it is not stored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """What is wrong with one field or with the whole record."""
+    """What is wrong with one field or a whole record, before the ids of the record are known."""
 
     reason: IssueReason
     message: str
     field: str = ""
     sample: str = ""
 
-    def of(self, product_id: object, variant_id: object = None, *, rejected: bool = False) -> RecordIssue:
-        """As it is told; None: an id that nobody knows, or no variant.
+    def to_issue(self, product_id: object, variant_id: object = None, *, rejected: bool = False) -> RecordIssue:
+        """Return the issue to report.
 
-        `rejected`: the product is not stored for that.
+        Args:
+            product_id: None if the product has no usable id.
+            variant_id: None if the fault is in the product itself.
+            rejected: Whether the product is not stored because of this fault.
         """
         return RecordIssue(
             reason=self.reason,
@@ -77,37 +94,22 @@ class Fault:
 
 
 class InvalidRecord(Exception):
-    """A record, or a value of it, makes no sense."""
+    """A record, or one of its values, cannot be used."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
         self.fault = fault
 
 
-MAX_TEXT: Final = 65_535
-"""Characters of a title or handle; no platform's own editor takes more."""
-MAX_CODE: Final = 512
-"""Characters of a SKU or barcode: items are found by them, and PostgreSQL indexes no more than 2.7 kB."""
+def mark_lone_surrogates(body: bytes) -> bytes:
+    r"""Return `body` with the invalid byte 0xFF in place of each escaped lone surrogate, such as `\ud800`.
 
-Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
-Code: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_CODE)]
-
-MALFORMED_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for one record that does not follow its type, is no UTF-8, or is nested without end."""
-
-_ESCAPE: Final = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
-)
-
-
-def with_marked_surrogates(body: bytes) -> bytes:
-    """`body` with a byte that is no UTF-8 for each escaped half of a character.
-
-    For msgspec such a half makes the whole body malformed; a byte makes only its own record unreadable.
+    For msgspec a lone surrogate makes the whole body malformed; an invalid byte makes only its own record
+    unreadable.
     """
     return _ESCAPE.sub(lambda found: b"\xff" if found[1] else found[0], body)
 
 
 def is_too_long(error: Exception) -> bool:
-    """Whether a text was longer than its type allows."""
+    """Return whether msgspec raised `error` because a text exceeds the maximum length of its type."""
     return "of length <=" in str(error)

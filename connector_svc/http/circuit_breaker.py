@@ -1,6 +1,4 @@
-"""Leaves a host alone that does not answer, whoever asks and in whatever pass.
-
-What is remembered of each host from one pass to the next: its circuit and its budget of retries."""
+"""Circuit breakers and retry budgets: the state of each host, shared by all passes that call it."""
 
 from __future__ import annotations
 
@@ -8,179 +6,158 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum
 from typing import Final
 
+from connector_svc.http.dependencies import Host
+from connector_svc.http.retry import RetryBudget
+
 _ZERO: Final = timedelta()
+_MAX_HOSTS: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CircuitPolicy:
-    """When a host is left alone, and for how long."""
+class CircuitBreakerPolicy:
+    """When a circuit breaker opens, and for how long."""
 
     failures: int = 8
-    """Attempts in a row that nobody answered,"""
-    over: timedelta = timedelta(seconds=5)
-    """if they are spread over so long: a restart breaks all connections at once, and is soon over."""
-    first_pause: timedelta = timedelta(seconds=5)
-    max_pause: timedelta = timedelta(seconds=30)
-    """Pauses double up to this; a host that is back waits no longer to be found."""
+    """Attempts in a row without an answer after which it opens,"""
+    failing_for: timedelta = timedelta(seconds=5)
+    """if the first and the last of them are at least this far apart: a restart of the host breaks all connections
+    at once and is soon over."""
+    first_open_time: timedelta = timedelta(seconds=5)
+    max_open_time: timedelta = timedelta(seconds=30)
+    """The open time doubles up to this; a host that is back is found after at most this long."""
 
 
-class Circuit:
-    """Of one host. Closed: all may call. Open: nobody, for a pause. Then half open: one attempt tries."""
+class CircuitBreaker:
+    """The circuit breaker of one host.
 
-    def __init__(self, policy: CircuitPolicy, monotonic: Callable[[], float]) -> None:
+    Closed: all requests are sent. Open: none is sent for a while. Half-open after that: one attempt probes the
+    host.
+    """
+
+    def __init__(self, policy: CircuitBreakerPolicy, monotonic: Callable[[], float]) -> None:
         self._policy = policy
         self._monotonic = monotonic
         self._failures = 0
         self._failing_since = 0.0
         self._open_until: float | None = None
-        self._pause = policy.first_pause
+        self._open_time = policy.first_open_time
         self._probing = False
 
     @property
-    def is_pristine(self) -> bool:
-        """Whether there is nothing to remember."""
+    def is_reset(self) -> bool:
+        """Whether there is no failure to remember."""
         return not self._failures and self._open_until is None
 
     @property
     def open_for(self) -> timedelta:
-        """How long nobody may call; zero: somebody may."""
+        """How much longer no request may be sent; zero if one may."""
         if self._open_until is None:
             return _ZERO
         return max(_ZERO, timedelta(seconds=self._open_until - self._monotonic()))
 
     def admit(self) -> timedelta:
-        """Zero: go ahead, and then say how it went. Else how long to leave the host alone."""
+        """Return zero if a request may be sent now, else how long to wait.
+
+        The outcome of an admitted request must be recorded.
+        """
         if self._open_until is None or self.open_for:
             return self.open_for
         if self._probing:
-            return self._policy.first_pause
+            return self._policy.first_open_time
         self._probing = True
         return _ZERO
 
-    def answered(self) -> None:
-        """The host is there."""
+    def record_success(self) -> None:
+        """Record that the host answered; closes the circuit."""
         self._failures = 0
         self._open_until = None
-        self._pause = self._policy.first_pause
+        self._open_time = self._policy.first_open_time
         self._probing = False
 
-    def unanswered(self) -> bool:
-        """The host is not there; whether the circuit has opened by that."""
+    def record_failure(self) -> bool:
+        """Record that the host did not answer. Return whether that opened the circuit."""
         now = self._monotonic()
         if not self._failures:
             self._failing_since = now
         self._failures += 1
         if self._probing:
-            self._pause = min(self._pause * 2, self._policy.max_pause)
-        elif self._open_until is not None or not self._is_enough(now):
+            self._open_time = min(self._open_time * 2, self._policy.max_open_time)
+        elif self._open_until is not None or not self._must_open(now):
             return False
         self._probing = False
-        self._open_until = now + self._pause.total_seconds()
+        self._open_until = now + self._open_time.total_seconds()
         return True
 
-    def undecided(self) -> None:
-        """The attempt was given up before anyone could tell; somebody else may try."""
+    def record_inconclusive(self) -> None:
+        """Record that an attempt ended before the host could answer; another one may probe."""
         self._probing = False
 
-    def _is_enough(self, now: float) -> bool:
+    def _must_open(self, now: float) -> bool:
         policy = self._policy
-        spread = now - self._failing_since
-        return self._failures >= policy.failures and spread >= policy.over.total_seconds()
-
-
-_REMEMBERED: Final = 10_000
-
-
-class HostClass(Enum):
-    """What a host is to us; what metrics are told instead of its name."""
-
-    SHOP = "shop"
-    SERVICE = "service"
-    """One that the operator named, such as the Token Service."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Host:
-    """Whom we call."""
-
-    name: str
-    """What trouble is counted by: a shop's domain, wherever it is called; of others the host name."""
-    host_class: HostClass
-    platform: str = ""
-    """A registered platform's name; empty for services."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RetryBudget:
-    """How many attempts of a host may be second ones. A host that dies is not asked four times as often."""
-
-    share: float = 0.2
-    """Of its requests, in the long run."""
-    reserve: int = 10
-    """Retries that a host may have at once, before that."""
+        failing_for = now - self._failing_since
+        return self._failures >= policy.failures and failing_for >= policy.failing_for.total_seconds()
 
 
 class HostState:
-    """Of one host; shared by everyone in the process who calls it."""
+    """Circuit breaker and retry budget of one host, shared by everything in the process that calls it."""
 
-    def __init__(self, budget: RetryBudget, circuit: Circuit) -> None:
+    def __init__(self, budget: RetryBudget, circuit: CircuitBreaker) -> None:
         self.circuit = circuit
         self._budget = budget
         self._retries_left = float(budget.reserve)
 
     @property
-    def is_pristine(self) -> bool:
-        """Whether nothing is lost when this is forgotten."""
-        return self.circuit.is_pristine and self._retries_left >= self._budget.reserve
+    def is_reset(self) -> bool:
+        """Whether nothing is lost when this state is dropped."""
+        return self.circuit.is_reset and self._retries_left >= self._budget.reserve
 
-    def earn(self) -> None:
-        """A request begins."""
+    def record_request(self) -> None:
+        """Add a request's share of retries to the budget."""
         self._retries_left = min(self._retries_left + self._budget.share, self._budget.reserve)
 
-    def spend(self) -> bool:
-        """Whether one more retry is within the budget; it is spent then."""
+    def try_spend_retry(self) -> bool:
+        """Spend one retry of the budget. Return False if none is left."""
         if self._retries_left < 1:
             return False
         self._retries_left -= 1
         return True
 
 
-class Hosts:
-    """The states of hosts, by name. Bounded: those in no trouble are forgotten first, then the longest unused."""
+class HostStates:
+    """Bounded map of host states: those without failures are evicted first, then the least recently used."""
 
     def __init__(
         self,
         budget: RetryBudget,
-        circuit: CircuitPolicy,
+        circuit: CircuitBreakerPolicy,
         monotonic: Callable[[], float],
         *,
-        most: int = _REMEMBERED,
+        max_hosts: int = _MAX_HOSTS,
     ) -> None:
         self._budget = budget
         self._circuit = circuit
         self._monotonic = monotonic
-        self._most = most
+        self._max_hosts = max_hosts
         self._states: OrderedDict[str, HostState] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._states)
 
-    def state(self, host: Host) -> HostState:
-        """The one state of `host`."""
+    def get(self, host: Host) -> HostState:
+        """Return the one state of `host`, created on first use."""
         state = self._states.get(host.name)
         if state is None:
-            self._make_room()
-            state = HostState(self._budget, Circuit(self._circuit, self._monotonic))
+            self._evict()
+            state = HostState(self._budget, CircuitBreaker(self._circuit, self._monotonic))
             self._states[host.name] = state
         self._states.move_to_end(host.name)
         return state
 
-    def _make_room(self) -> None:
-        if len(self._states) < self._most:
+    def _evict(self) -> None:
+        if len(self._states) < self._max_hosts:
             return
-        pristine = [name for name, state in self._states.items() if state.is_pristine]
-        for name in pristine or list(self._states)[:1]:
+        reset = [name for name, state in self._states.items() if state.is_reset]
+        for name in reset or list(self._states)[:1]:
             del self._states[name]

@@ -1,10 +1,4 @@
-"""Takes the compression off a body without trusting it.
-
-How deep the JSON of an answer is nested, found out before a parser goes down into it.
-
-Every answer passes here whole, so each step is one pass of C over it: a pattern that walks over the strings took a
-third of what a product costs.
-"""
+"""Reply bodies of untrusted hosts: decompression within limits, and the check of their JSON nesting."""
 
 from __future__ import annotations
 
@@ -12,80 +6,88 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from connector_svc.decompression import Inflater, NotDecompressable
-from connector_svc.http.failures import NoAnswer, UnusableAnswer
+from connector_svc.decompression import DecompressionError, Inflater
+from connector_svc.http.failures import NoResponse, UnusableResponse
+
+_BRACES_TO_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_ALL_BUT_BRACKETS_AND_QUOTES: Final = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BodyLimits:
-    """What an answer may be."""
+    """Limits of a reply body."""
 
     max_bytes: int = 20 * 1024 * 1024
-    """Unpacked."""
+    """Decompressed."""
     max_ratio: int = 200
-    """Unpacked to packed. JSON of shops packs to a fiftieth at most; gzip can do a thousandth."""
+    """Decompressed to compressed size. JSON of shops shrinks to a fiftieth at most; gzip can do a thousandth."""
     ratio_from: int = 1024 * 1024
-    """Unpacked bytes from which the ratio counts."""
+    """Decompressed bytes from which the ratio is checked."""
     max_nesting: int = 64
     """Levels of JSON."""
 
 
-class Unpacker:
-    """Unpacks one body, piece by piece. Raises UnusableAnswer as soon as a limit is passed."""
+class BodyDecoder:
+    """Decompresses one body piece by piece. Raises UnusableResponse as soon as a limit is exceeded."""
 
     def __init__(self, encoding: str, limits: BodyLimits) -> None:
+        """Create a decoder for the Content-Encoding `encoding`."""
         encoding = encoding.strip().lower()
         if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-            raise UnusableAnswer("the answer is compressed in a way that we did not ask for")
+            raise UnusableResponse("the answer is compressed in a way that we did not ask for")
         self._inflater = Inflater() if encoding not in ("", "identity") else None
         self._limits = limits
-        self._packed = 0
-        self._unpacked = 0
+        self._received_bytes = 0
+        self._decoded_bytes = 0
 
     @property
     def is_identity(self) -> bool:
-        """Whether nothing is compressed."""
+        """Whether the body is not compressed."""
         return self._inflater is None
 
     @property
-    def unpacked(self) -> int:
-        """Bytes so far."""
-        return self._unpacked
+    def decoded_bytes(self) -> int:
+        """Decompressed bytes so far."""
+        return self._decoded_bytes
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """What `piece` unpacks to."""
-        self._packed += len(piece)
-        for part in [piece] if self._inflater is None else self._inflated(self._inflater, piece):
-            self._unpacked += len(part)
+        """Yield what `piece` decompresses to."""
+        self._received_bytes += len(piece)
+        for part in [piece] if self._inflater is None else self._inflate(self._inflater, piece):
+            self._decoded_bytes += len(part)
             self._check()
             yield part
 
     def close(self) -> None:
-        """Raises NoAnswer when the compressed body stops before its end."""
+        """Raise NoResponse if the compressed body stops before its end."""
         if self._inflater is not None and not self._inflater.is_complete:
-            raise NoAnswer("the answer broke off")
+            raise NoResponse("the answer broke off")
 
-    def _inflated(self, inflater: Inflater, piece: bytes) -> Iterator[bytes]:
+    def _inflate(self, inflater: Inflater, piece: bytes) -> Iterator[bytes]:
         self._check()
         try:
             yield from inflater.feed(piece)
-        except NotDecompressable as error:
-            raise UnusableAnswer(f"the answer is wrongly compressed: {error}") from None
+        except DecompressionError as error:
+            raise UnusableResponse(f"the answer is wrongly compressed: {error}") from None
 
     def _check(self) -> None:
         limits = self._limits
-        if max(self._packed, self._unpacked) > limits.max_bytes:
-            raise UnusableAnswer(f"the answer is larger than {limits.max_bytes // (1024 * 1024)} MiB")
-        if self._unpacked > limits.ratio_from and self._unpacked > limits.max_ratio * self._packed:
-            raise UnusableAnswer(f"the answer unpacks to more than {limits.max_ratio} times its size")
-
-
-_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
-_NO_MARKS: Final = bytes(set(range(256)) - set(b'[]{}"'))
+        if max(self._received_bytes, self._decoded_bytes) > limits.max_bytes:
+            raise UnusableResponse(f"the answer is larger than {limits.max_bytes // (1024 * 1024)} MiB")
+        if (
+            self._decoded_bytes > limits.ratio_from
+            and self._decoded_bytes > limits.max_ratio * self._received_bytes
+        ):
+            raise UnusableResponse(f"the answer decompresses to more than {limits.max_ratio} times its size")
 
 
 def is_nested_deeper(body: bytes, levels: int) -> bool:
-    """Whether `body`, if it begins like JSON, is nested deeper than so many levels; broken JSON counts too."""
+    """Return whether `body`, if it starts like JSON, is nested deeper than `levels`; unclosed brackets count too.
+
+    This runs before a parser recurses into the body, and every reply passes through it whole. Each step is
+    therefore one pass of C over the bytes: a regular expression that skipped strings took a third of what a
+    product costs.
+    """
     text = body.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text.startswith((b"[", b"{")):
         return False
@@ -102,10 +104,10 @@ def is_nested_deeper(body: bytes, levels: int) -> bool:
 
 
 def _brackets(text: bytes) -> bytes:
-    """Those outside of strings, of one kind."""
+    """Return the brackets and braces outside of strings, all as brackets."""
     if text.rfind(b'\\"') >= 0:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    marks = text.translate(_ONE_KIND, _NO_MARKS)
-    # Quotes side by side change nothing about what stands inside of a string and what does not.
+    marks = text.translate(_BRACES_TO_BRACKETS, _ALL_BUT_BRACKETS_AND_QUOTES)
+    # Adjacent quotes change nothing about what is inside a string and what is not.
     few = marks.replace(b'""""', b"").replace(b'""', b"")
     return b"".join(few.split(b'"')[::2])

@@ -1,4 +1,4 @@
-"""One request and its whole answer, tried once."""
+"""HTTP transport: sends one request once and reads its whole reply."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ import aiohttp
 from catalogsync_common.threads import run_in_thread
 from yarl import URL
 
-from connector_svc.http.failures import CertificateRefused, HttpFailure, NoAnswer, RedirectAnswer, UnusableAnswer
-from connector_svc.http.response_body import BodyLimits, Unpacker, is_nested_deeper
+from connector_svc.http.failures import (
+    CertificateRejected,
+    HttpFailure,
+    NoResponse,
+    RedirectRefused,
+    UnusableResponse,
+)
+from connector_svc.http.response_body import BodyDecoder, BodyLimits, is_nested_deeper
 from connector_svc.platforms.base import HttpReply
 
 _log = logging.getLogger(__name__)
 
-_LARGE_BYTES: Final = 1024 * 1024
-"""Unpacked; a larger body is worked on in a thread."""
+_LARGE_BODY_BYTES: Final = 1024 * 1024
+"""Decompressed; a larger body is processed in a thread."""
 _PARTIAL_CONTENT: Final = 206
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpRequest:
-    """What is sent."""
+    """One request to send."""
 
     method: str
     url: URL
@@ -40,31 +46,31 @@ class HttpRequest:
         return f"HttpRequest({self.method} {self.url.host} {self.url.path})"
 
 
-class Exchange:
-    """Sends requests over one session, which must leave the unpacking to us."""
+class HttpTransport:
+    """Sends requests over one session, which must be created with `auto_decompress=False`."""
 
     def __init__(self, session: aiohttp.ClientSession, limits: BodyLimits) -> None:
         self._session = session
         self._limits = limits
 
     async def send(self, request: HttpRequest) -> HttpReply:
-        """The answer, whatever its status but a redirect. Raises HttpFailure."""
+        """Return the reply, whatever its status unless it is a redirect. Raises HttpFailure."""
         begin = time.monotonic()
         try:
             reply = await self._send(request)
         except HttpFailure as failure:
-            _log_exchange(request, type(failure).__name__, 0, begin)
+            _log_request(request, type(failure).__name__, 0, begin)
             raise
         except aiohttp.ClientError as error:
-            _log_exchange(request, type(error).__name__, 0, begin)
+            _log_request(request, type(error).__name__, 0, begin)
             # Without the cause: aiohttp writes the URL with its query, hence with keys, into some messages.
-            raise _failure(error) from None
+            raise _to_failure(error) from None
         except TimeoutError:
-            _log_exchange(request, "TimeoutError", 0, begin)
-            raise NoAnswer("no answer in time") from None
-        _log_exchange(request, str(reply.status), len(reply.body), begin)
+            _log_request(request, "TimeoutError", 0, begin)
+            raise NoResponse("no answer in time") from None
+        _log_request(request, str(reply.status), len(reply.body), begin)
         if 300 <= reply.status < 400:
-            raise RedirectAnswer(_location(request.url, reply.headers.get("Location", "")))
+            raise RedirectRefused(_redirect_target(request.url, reply.headers.get("Location", "")))
         return reply
 
     async def _send(self, request: HttpRequest) -> HttpReply:
@@ -74,78 +80,80 @@ class Exchange:
             headers=request.headers,
             data=request.body,
             allow_redirects=False,
-            middlewares=(_only_once,),
+            middlewares=(_no_automatic_retry,),
         ) as response:
-            body = await self._body(response)
+            body = await self._read_body(response)
             return HttpReply(status=response.status, headers=response.headers, body=body)
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        """The unpacked body; one beyond the limits is not read on."""
+    async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
+        """Return the decompressed body; stop reading as soon as a limit is exceeded."""
         try:
-            unpacker = Unpacker(response.headers.get("Content-Encoding", ""), self._limits)
+            decoder = BodyDecoder(response.headers.get("Content-Encoding", ""), self._limits)
             parts: list[bytes] = []
             async for piece in response.content.iter_any():
-                parts += await _unpacked(unpacker, piece)
-            unpacker.close()
-        except UnusableAnswer:
+                parts += await _decode(decoder, piece)
+            decoder.close()
+        except UnusableResponse:
             response.close()
             raise
-        if unpacker.unpacked <= _LARGE_BYTES:
-            return self._checked(response.status, parts)
-        return await run_in_thread(partial(self._checked, response.status, parts))
+        if decoder.decoded_bytes <= _LARGE_BODY_BYTES:
+            return self._join(response.status, parts)
+        return await run_in_thread(partial(self._join, response.status, parts))
 
-    def _checked(self, status: int, parts: Iterable[bytes]) -> bytes:
-        """The whole body. Raises UnusableAnswer when it is JSON that is nested too deep."""
+    def _join(self, status: int, parts: Iterable[bytes]) -> bytes:
+        """Return the whole body. Raises UnusableResponse if it is JSON that is nested too deep."""
         body = b"".join(parts)
-        # A part of a file is no document: it may begin within a string, or be compressed.
+        # A part of a file is not a document: it may begin within a string, or be compressed.
         if status != _PARTIAL_CONTENT and is_nested_deeper(body, self._limits.max_nesting):
-            raise UnusableAnswer(f"the answer is nested deeper than {self._limits.max_nesting} levels")
+            raise UnusableResponse(f"the answer is nested deeper than {self._limits.max_nesting} levels")
         return body
 
 
-async def _unpacked(unpacker: Unpacker, piece: bytes) -> list[bytes]:
-    """What `piece` unpacks to; in a thread when the body is large, so that the event loop goes on."""
-    if unpacker.is_identity or unpacker.unpacked <= _LARGE_BYTES:
-        return list(unpacker.feed(piece))
-    return await run_in_thread(lambda: list(unpacker.feed(piece)))
+async def _decode(decoder: BodyDecoder, piece: bytes) -> list[bytes]:
+    """Decompress `piece`; in a thread if the body is large, so that the event loop is not blocked."""
+    if decoder.is_identity or decoder.decoded_bytes <= _LARGE_BODY_BYTES:
+        return list(decoder.feed(piece))
+    return await run_in_thread(lambda: list(decoder.feed(piece)))
 
 
-async def _only_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keeps aiohttp from sending a request a second time on its own, past our budget, when a connection breaks."""
+async def _no_automatic_retry(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from resending a request on its own, past the retry budget, when a connection breaks."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectionError as error:
-        raise _failure(error) from None
+        raise _to_failure(error) from None
 
 
-def _failure(error: aiohttp.ClientError) -> HttpFailure:
+def _to_failure(error: aiohttp.ClientError) -> HttpFailure:
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return CertificateRefused("its TLS certificate is not trusted")
+            return CertificateRejected("its TLS certificate is not trusted")
         case aiohttp.ClientConnectorDNSError():
-            return NoAnswer("its name cannot be resolved")
+            return NoResponse("its name cannot be resolved")
         case aiohttp.ClientConnectorError():
-            return NoAnswer("no connection")
+            return NoResponse("no connection")
         case aiohttp.ClientPayloadError():
-            return NoAnswer("the answer broke off")
+            return NoResponse("the answer broke off")
         case aiohttp.ServerTimeoutError():
-            return NoAnswer("no answer in time")
+            return NoResponse("no answer in time")
         case aiohttp.ClientResponseError():
-            return NoAnswer("the answer is not HTTP")
+            return NoResponse("the answer is not HTTP")
         case _:
-            return NoAnswer("the connection broke")
+            return NoResponse("the connection broke")
 
 
-def _location(asked: URL, text: str) -> str:
-    """Where a redirect leads, without a query: some shops put the keys they got into it."""
+def _redirect_target(requested: URL, location: str) -> str:
+    """Describe where a redirect leads, without a query: some shops put the keys they received into it."""
     try:
-        target = asked.join(URL(text))
-        return f"to {target.origin()}{target.path}"[:200] if text else "nowhere"
+        target = requested.join(URL(location))
+        return f"to {target.origin()}{target.path}"[:200] if location else "nowhere"
     except ValueError:
         return "to an address that is not valid"
 
 
-def _log_exchange(request: HttpRequest, outcome: str, size: int, begin: float) -> None:
+def _log_request(request: HttpRequest, outcome: str, size: int, begin: float) -> None:
     if _log.isEnabledFor(logging.DEBUG):
         _log.debug(
             "%s %s%s -> %s",

@@ -1,9 +1,7 @@
-"""Everything but products as it goes over the wire.
+"""Converts domain objects to proto messages.
 
-Products as they go over the wire.
-
-The hot path of the service: every variant of every sync passes here. Submessages are filled in place, because
-building and handing them over costs twice as much.
+`fill_product` is the hot path of the service: every variant of every sync passes through it. Its submessages are
+filled in place, because building and copying them costs twice as much.
 """
 
 from __future__ import annotations
@@ -24,9 +22,9 @@ from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.base import Platform
 
 MAX_SAMPLE: Final = 200
-"""Characters of an offending value."""
+"""Maximum characters of an offending value."""
 MAX_TEXT: Final = 500
-"""Characters of what is written for people."""
+"""Maximum characters of what is written for people."""
 
 _REASONS: Final[Mapping[IssueReason, issue_reason_pb2.IssueReason.ValueType]] = {
     reason: issue_reason_pb2.IssueReason.Value(f"ISSUE_REASON_{reason.name}") for reason in IssueReason
@@ -37,17 +35,17 @@ _WAITS: Final[Mapping[WaitReason, pb.Waiting.Reason.ValueType]] = {
 
 
 def header_message(header: Header) -> pb.FetchProductsResponse:
-    """The first message of a stream."""
-    facts = header.shop_info
+    """Return the first message of a stream."""
+    shop_info = header.shop_info
     message = pb.FetchHeader(
-        currency_code=facts.currency_code,
-        platform_shop_id=facts.platform_shop_id,
-        shop_name=facts.shop_name,
+        currency_code=shop_info.currency_code,
+        platform_shop_id=shop_info.platform_shop_id,
+        shop_name=shop_info.shop_name,
         estimated_product_count=header.estimated_product_count,
         estimated_item_count=header.estimated_item_count,
         strategy=header.strategy,
         strategy_reason=header.strategy_reason,
-        served_api_version=facts.served_api_version,
+        served_api_version=shop_info.served_api_version,
         resumed=header.resumed,
         notes=[note[:MAX_TEXT] for note in header.notes],
     )
@@ -56,7 +54,7 @@ def header_message(header: Header) -> pb.FetchProductsResponse:
 
 
 def waiting_message(wait: Wait) -> pb.FetchProductsResponse:
-    """That the connector waits."""
+    """Return the message that the connector waits."""
     message = pb.Waiting(
         reason=_WAITS[wait.reason],
         message=wait.message[:MAX_TEXT],
@@ -68,12 +66,12 @@ def waiting_message(wait: Wait) -> pb.FetchProductsResponse:
 
 
 def heartbeat_message() -> pb.FetchProductsResponse:
-    """That the connector is alive."""
+    """Return the message that the connector is alive."""
     return pb.FetchProductsResponse(heartbeat=pb.Heartbeat())
 
 
 def end_message(end: End) -> pb.FetchProductsResponse:
-    """The last message of a complete pass."""
+    """Return the last message of a complete pass."""
     return pb.FetchProductsResponse(
         end=pb.FetchEnd(
             source_count=end.source_count,
@@ -89,7 +87,7 @@ def end_message(end: End) -> pb.FetchProductsResponse:
 
 
 def issue_message(issue: RecordIssue, redact: Callable[[str], str]) -> pb.RecordIssue:
-    """The issue with its texts redacted, then cut: no pattern knows the half of a secret."""
+    """Return the issue with its texts redacted, then cut: no pattern recognizes half of a secret."""
     return pb.RecordIssue(
         reason=_REASONS[issue.reason],
         product_id=issue.product_id,
@@ -101,8 +99,8 @@ def issue_message(issue: RecordIssue, redact: Callable[[str], str]) -> pb.Record
     )
 
 
-def level_message(level: StockLevel) -> pb.StockLevel:
-    """Stock, and the offer where it is known."""
+def stock_level_message(level: StockLevel) -> pb.StockLevel:
+    """Return a stock level, with the offer if it was read."""
     return pb.StockLevel(
         product_id=level.product_id,
         variant_id=level.variant_id,
@@ -113,16 +111,15 @@ def level_message(level: StockLevel) -> pb.StockLevel:
 
 
 def _offer_message(offer: Offer) -> pb.Offer:
-    before = offer.compare_at_price
     return pb.Offer(
         sku=offer.sku,
         price=None if offer.price is None else str(offer.price),
-        compare_at_price=None if before is None else str(before),
+        compare_at_price=None if offer.compare_at_price is None else str(offer.compare_at_price),
     )
 
 
 def shop_info_message(shop_info: ShopInfo) -> pb.CheckShopResponse:
-    """What CheckShop answers."""
+    """Return the reply of CheckShop."""
     return pb.CheckShopResponse(
         currency_code=shop_info.currency_code,
         platform_shop_id=shop_info.platform_shop_id,
@@ -136,7 +133,7 @@ def shop_info_message(shop_info: ShopInfo) -> pb.CheckShopResponse:
 
 
 def platform_message(platform: Platform) -> pb.Platform:
-    """One entry of ListPlatforms."""
+    """Return one entry of ListPlatforms."""
     return pb.Platform(
         name=platform.name,
         display_name=platform.display_name,
@@ -160,7 +157,7 @@ _POLICY: Final[Mapping[InventoryPolicy, pb.Variant.InventoryPolicy.ValueType]] =
 
 
 def fill_product(out: pb.Product, product: Product) -> None:
-    """Fills `out`. Raises ValueError when a value does not fit its field."""
+    """Fill `out`. Raises ValueError if a value does not fit its field."""
     out.id = product.id
     out.title = product.title
     out.handle = product.handle
@@ -189,7 +186,7 @@ def _fill_variants(out: pb.Product, variants: Iterable[Variant]) -> None:
 
 
 def fill_variant(out: pb.Variant, variant: Variant) -> None:
-    """Fills `out`; prices keep the platform's own digits. Raises ValueError when a value does not fit."""
+    """Fill `out`; prices keep the platform's own digits. Raises ValueError if a value does not fit its field."""
     out.id = variant.id
     if variant.title:
         out.title = variant.title
@@ -228,13 +225,13 @@ def _fill_options(out: pb.Variant, options: Iterable[SelectedOption]) -> None:
 
 
 def _digits(number: Decimal) -> str:
-    """The platform's own digits, never with an exponent. `str` costs a third of `format`."""
+    """Return the platform's own digits, never with an exponent. `str` costs a third of `format`."""
     text = str(number)
     return format(number, "f") if "E" in text else text
 
 
 def fill_image(out: pb.Image, image: Image) -> None:
-    """Fills `out`."""
+    """Fill `out`."""
     out.id = image.id
     out.url = image.url
     if image.alt_text:
@@ -246,8 +243,8 @@ def fill_image(out: pb.Image, image: Image) -> None:
 
 
 def fill_time(out: Timestamp, moment: datetime) -> None:
-    """Fills `out` with an aware time, exactly; FromDatetime does the same at three times the cost."""
-    since = moment - _EPOCH
-    out.seconds = since.days * 86_400 + since.seconds
-    if since.microseconds:
-        out.nanos = since.microseconds * 1_000
+    """Fill `out` with an aware time, exactly; FromDatetime does the same at three times the cost."""
+    since_epoch = moment - _EPOCH
+    out.seconds = since_epoch.days * 86_400 + since_epoch.seconds
+    if since_epoch.microseconds:
+        out.nanos = since_epoch.microseconds * 1_000

@@ -1,4 +1,4 @@
-"""The checkpoint of a stream: the platform's, and what the stream itself must remember across a resume."""
+"""The checkpoint of a stream: the platform's checkpoint, and what the stream itself must know after a resume."""
 
 from __future__ import annotations
 
@@ -15,38 +15,50 @@ _FORMAT = 1
 
 class _Wire(msgspec.Struct, frozen=True, array_like=True):
     format: int
-    began: datetime
+    watermark: datetime
     platform: bytes
-    unsent: int
-    unsent_items: int
+    unsendable: int
+    unsendable_items: int
     sent: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StreamMark:
-    """Where a stream stands."""
+class StreamCheckpoint:
+    """The position of a stream."""
 
-    began: datetime
-    """The watermark of the pass. The platform's checkpoint knows it too, but there is none before the first
-    batch is complete, while parts of that batch may be stored already."""
+    watermark: datetime
+    """Of the pass. The platform's checkpoint holds it too, but there is none before the first batch is complete,
+    while parts of that batch may be stored already."""
     platform: bytes = b""
-    """The platform's checkpoint; empty: its beginning."""
-    unsent: int = 0
+    """The platform's checkpoint; empty: the beginning of the pass."""
+    unsendable: int = 0
     """Products so far that the platform delivered and that no message can carry."""
-    unsent_items: int = 0
+    unsendable_items: int = 0
     """Their variants."""
     sent: frozenset[str] = frozenset()
-    """Products behind the platform's checkpoint that were sent nevertheless, in parts of a large batch."""
+    """Ids of products after the platform's checkpoint that were already sent, in parts of a large batch."""
 
     def encode(self) -> bytes:
-        """For the caller, to whom it is opaque."""
+        """Encode the checkpoint for the caller, to whom it is opaque."""
         return msgspec.msgpack.encode(
-            _Wire(_FORMAT, self.began, self.platform, self.unsent, self.unsent_items, tuple(sorted(self.sent)))
+            _Wire(
+                _FORMAT,
+                self.watermark,
+                self.platform,
+                self.unsendable,
+                self.unsendable_items,
+                tuple(sorted(self.sent)),
+            )
         )
 
 
-def decode_mark(shop: Shop, checkpoint: bytes) -> StreamMark | None:
-    """The mark that was encoded; None at the beginning. Raises CheckpointInvalid, CheckpointExpired."""
+def decode_stream_checkpoint(shop: Shop, checkpoint: bytes) -> StreamCheckpoint | None:
+    """Decode a checkpoint; return None for an empty one, at the beginning.
+
+    Raises:
+        CheckpointInvalid: It was not made by `StreamCheckpoint.encode`.
+        CheckpointExpired: It has another format.
+    """
     if not checkpoint:
         return None
     try:
@@ -55,12 +67,12 @@ def decode_mark(shop: Shop, checkpoint: bytes) -> StreamMark | None:
         raise CheckpointInvalid(shop) from error
     if wire.format != _FORMAT:
         raise CheckpointExpired(shop)
-    if wire.began.tzinfo is None or min(wire.unsent, wire.unsent_items) < 0:
+    if wire.watermark.tzinfo is None or min(wire.unsendable, wire.unsendable_items) < 0:
         raise CheckpointInvalid(shop)
-    return StreamMark(
-        began=wire.began,
+    return StreamCheckpoint(
+        watermark=wire.watermark,
         platform=wire.platform,
-        unsent=wire.unsent,
-        unsent_items=wire.unsent_items,
+        unsendable=wire.unsendable,
+        unsendable_items=wire.unsendable_items,
         sent=frozenset(wire.sent),
     )

@@ -12,7 +12,7 @@ from aiohttp import web
 from connector_svc.domain.fetch import Wait
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import ShopClient
-from connector_svc.http.retrying_client import HttpDependencies
+from connector_svc.http.dependencies import HttpDependencies
 
 SHOP = Shop("woocommerce", "store.example")
 

@@ -57,8 +57,8 @@ class Parser:
     def parse(self, record: Listed | Broken, brand: str = "") -> Parsed:
         """The product of `record`, made by `brand`. Never raises."""
         if isinstance(record, Broken):
-            return Parsed(product=None, issues=(record.fault.of(record.id, rejected=True),))
-        issues = [fault.of(record.row.id) for fault in (*record.faults, *_unknown_values(record))]
+            return Parsed(product=None, issues=(record.fault.to_issue(record.id, rejected=True),))
+        issues = [fault.to_issue(record.row.id) for fault in (*record.faults, *_unknown_values(record))]
         variants, complete = self._variants(record, issues)
         row = record.row
         product = Product(
@@ -84,17 +84,19 @@ class Parser:
         product_id, came = record.row.id, len(record.variants)
         complete = record.counted is None or record.counted <= came
         if not complete:
-            issues.append(incomplete(came, record.counted or 0).of(product_id))
+            issues.append(incomplete(came, record.counted or 0).to_issue(product_id))
         found: dict[int, Variant] = {}
         for row in record.variants:
             try:
                 variant = self._variant(record, row, found)
             except InvalidRecord as unfit:
                 complete &= unfit.fault.reason is IssueReason.DUPLICATE_ID
-                issues.append(unfit.fault.of(product_id, row.id))
+                issues.append(unfit.fault.to_issue(product_id, row.id))
                 continue
             found[int(variant.id)] = variant
-            issues.extend(fault.of(product_id, row.id) for fault in record.variant_faults.get(int(variant.id), ()))
+            issues.extend(
+                fault.to_issue(product_id, row.id) for fault in record.variant_faults.get(int(variant.id), ())
+            )
         return tuple(found.values()), complete
 
     def _variant(self, record: Listed, row: VariantRow | Broken, found: dict[int, Variant]) -> Variant:

@@ -11,13 +11,16 @@ from weakref import WeakValueDictionary
 
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReporter
 from connector_svc.domain.shop import Shop, ShopInfo
-from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
+from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory, RateLimitHeaders
 from connector_svc.platforms.bigcommerce.client import PAUSE, StoreClient
 from connector_svc.platforms.bigcommerce.pace import Pace
 from connector_svc.platforms.bigcommerce.reader import Reader
 from connector_svc.platforms.bigcommerce.shop_info import LIMITATION, count_products, count_variants, read_facts
 
 API_HOST: Final = "api.bigcommerce.com"
+RATE_LIMIT_HEADERS: Final = RateLimitHeaders(
+    requests_left="X-Rate-Limit-Requests-Left", reset_milliseconds="X-Rate-Limit-Time-Reset-Ms"
+)
 
 
 class BigCommercePlatform:
@@ -72,7 +75,9 @@ class BigCommercePlatform:
         return StoreClient(
             shop,
             store_hash=shop.domain.partition(".")[0].removeprefix("store-"),
-            http=self._http.to_shop(shop, on_wait=on_wait, api_host=API_HOST),
+            http=self._http.to_shop(
+                shop, on_wait=on_wait, api_host=API_HOST, rate_limit_headers=RATE_LIMIT_HEADERS
+            ),
             credentials=self._credentials,
             pace=self._paces.setdefault(shop.domain, Pace(self._clock)),
             on_wait=on_wait,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from connector_svc.domain.checkpoint import decode_checkpoint
 from connector_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged
-from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, Header, check_undelivered
+from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, Header, check_completeness
 from connector_svc.domain.shop import ShopInfo
 from connector_svc.platforms.bigcommerce.brands import Brands
 from connector_svc.platforms.bigcommerce.by_id import IDS_PER_CALL, read_by_id
@@ -62,7 +62,7 @@ class Reader:
         received = counts.emitted + counts.rejected
         if not self._request.product_ids:
             undelivered = tally.position.nameless + tally.position.unlisted
-            check_undelivered(self._request.shop, counted=received, undelivered=undelivered)
+            check_completeness(self._request.shop, counted=received, undelivered=undelivered)
         yield tally.end(self._counted if self._counted is not None else received)
 
     async def _walked(self, tally: Tally, inventory: Inventory) -> AsyncGenerator[Batch, None]:

@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from connector_svc.domain.product import InventoryPolicy
-from connector_svc.domain.records import MALFORMED_ERRORS, Fault, InvalidRecord, with_marked_surrogates
+from connector_svc.domain.records import MALFORMED_ERRORS, Fault, InvalidRecord, mark_lone_surrogates
 from connector_svc.platforms.bigcommerce.faults import missing, no_record, senseless
 from connector_svc.platforms.bigcommerce.wire import (
     DECORATION,
@@ -131,7 +131,7 @@ def _raws(text: bytes) -> RawList:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        marked = with_marked_surrogates(text)
+        marked = mark_lone_surrogates(text)
         if marked == text:
             raise
         return _RAWS.decode(marked)

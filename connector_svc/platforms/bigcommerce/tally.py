@@ -55,7 +55,7 @@ class Tally:
         draft = _Draft()
         for record in records:
             if self._is_duplicate(record):
-                draft.issues.append(duplicate().of(id_of(record)))
+                draft.issues.append(duplicate().to_issue(id_of(record)))
                 continue
             if not self._is_wanted(record):
                 if len(draft.levels) >= _MOST_LEVELS:

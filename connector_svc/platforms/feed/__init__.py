@@ -1,5 +1,11 @@
 """Reads catalogs that merchants publish themselves as signed files, in the format of docs/custom-feed.md."""
 
+from connector_svc.platforms.base import PlatformDefinition
 from connector_svc.platforms.feed.platform import FeedPlatform
 
-__all__ = ["FeedPlatform"]
+__all__ = ["FEED", "FeedPlatform"]
+
+FEED = PlatformDefinition(
+    name=FeedPlatform.name,
+    create=lambda given: FeedPlatform(given.http, given.credentials, given.clock),
+)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import IO, Final
 
-from connector_svc.decompression import Inflater, NotDecompressable
+from connector_svc.decompression import DecompressionError, Inflater
 from connector_svc.platforms.feed.wire import FeedFile
 
 MAX_LINE_BYTES: Final = 4 * 1024 * 1024
@@ -109,7 +109,7 @@ def _chunks(content: IO[bytes], file: FeedFile, stop: Event) -> Iterator[bytes]:
                 if size > most:
                     raise Damaged(f"it unpacks to more than {MAX_RATIO} times its size")
                 yield part
-    except NotDecompressable as error:
+    except DecompressionError as error:
         raise Damaged(str(error)) from None
     if not inflater.is_complete:
         raise Damaged("its gzip data breaks off")

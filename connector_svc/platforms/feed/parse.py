@@ -90,7 +90,7 @@ def _issue(
     record: Record, fault: Fault, product_id: str, variant_id: str = "", *, rejected: bool = False
 ) -> RecordIssue:
     told = replace(fault, message=f"Line {record.line}: {fault.message}")
-    return told.of(product_id, variant_id, rejected=rejected)
+    return told.to_issue(product_id, variant_id, rejected=rejected)
 
 
 def _product(line: ProductLine, *, whole: bool) -> Product:

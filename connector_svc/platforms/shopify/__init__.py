@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
+from connector_svc.platforms.base import Platform, PlatformDefinition, PlatformDependencies, PlatformOption
+from connector_svc.platforms.shopify.access_token import ShopifyTokenExchange
 from connector_svc.platforms.shopify.platform import ShopifyPlatform
+from connector_svc.platforms.shopify.wanted import Wanted
 
-__all__ = ["ShopifyPlatform"]
+__all__ = ["SHOPIFY", "ShopifyPlatform"]
+
+_STRATEGY = PlatformOption(name="strategy", default=Wanted.AUTO)
+
+
+def _create(given: PlatformDependencies) -> Platform:
+    wanted = Wanted(given.options.get(_STRATEGY.name, _STRATEGY.default))
+    return ShopifyPlatform(given.http, given.credentials, given.clock, wanted=wanted)
+
+
+SHOPIFY = PlatformDefinition(
+    name=ShopifyPlatform.name,
+    create=_create,
+    options=(_STRATEGY,),
+    token_exchange=ShopifyTokenExchange(),
+)

@@ -1,9 +1,9 @@
-"""Asks a Shopify shop for an access token."""
+"""Requests access tokens from a Shopify shop, with an app's client credentials or with a refresh token."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import Final
 from urllib.parse import urlencode
 
 import msgspec
@@ -15,80 +15,58 @@ from connector_svc.domain.errors import (
     SourceUnreachable,
 )
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.base import Credentials, HttpReply, Secret, ShopHttp
+from connector_svc.platforms.base import AccessToken, Credentials, HttpFactory, HttpReply, Secret
 
-_PATH = "/admin/oauth/access_token"
-_HEADERS = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-EARLY = timedelta(minutes=5)
-"""How long before its end a token is replaced, at most."""
+_PATH: Final = "/admin/oauth/access_token"
+_HEADERS: Final = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Grant:
-    """An access token that Shopify handed out."""
-
-    credentials: Credentials
-    """{"access_token": ...}."""
-    renew_at: datetime | None
-    """UTC, when the next one should be asked for; None: it does not expire."""
-    expires_at: datetime | None
-
-    def is_due(self, now: datetime) -> bool:
-        """Whether the next one should be asked for."""
-        return self.renew_at is not None and now >= self.renew_at
-
-    def lives(self, now: datetime) -> bool:
-        """Whether it still works, as far as Shopify told."""
-        return self.expires_at is None or now < self.expires_at
-
-
-class _Answer(msgspec.Struct):
+class _TokenReply(msgspec.Struct):
     access_token: str
     expires_in: int | None = None
+    """Seconds; None: the token does not expire."""
 
 
-def can_be_granted(kept: Credentials) -> bool:
-    """Whether an app's own id and secret are among the credentials."""
-    return "client_id" in kept and "client_secret" in kept
+class ShopifyTokenExchange:
+    """The `TokenExchange` of Shopify, for credentials that hold an app's client_id and client_secret."""
+
+    def applies_to(self, stored: Credentials) -> bool:
+        """See `TokenExchange.applies_to`."""
+        return "client_id" in stored and "client_secret" in stored
+
+    async def request_token(self, shop: Shop, http: HttpFactory, stored: Credentials) -> AccessToken:
+        """Exchange the refresh token, if there is one, else the app's id and secret, for an access token.
+
+        The new refresh token in the reply is dropped: the one we have keeps working until its successor is first
+        used, so whoever gave it to us remains the one who stores it.
+
+        Raises:
+            SourceNotFound: There is no such shop.
+            SourceUnauthorized: Shopify rejects the refresh token or the app's credentials.
+            SourceResponseInvalid: The reply holds no access token.
+            SourceFailure: The shop cannot be reached.
+        """
+        form = {name: stored[name].reveal() for name in ("client_id", "client_secret")}
+        if "refresh_token" in stored:
+            form |= {"grant_type": "refresh_token", "refresh_token": stored["refresh_token"].reveal()}
+        else:
+            form |= {"grant_type": "client_credentials"}
+        reply = await http.to_shop(shop).request("POST", _PATH, headers=_HEADERS, body=urlencode(form).encode())
+        return _parse_reply(shop, reply, by_refresh="refresh_token" in stored)
 
 
-async def ask_for_grant(shop: Shop, http: ShopHttp, kept: Credentials, now: datetime) -> Grant:
-    """Exchanges the refresh token, if there is one, else the app's id and secret for an access token.
-
-    The new refresh token that comes with an exchange is not kept: the one we have goes on working until its
-    successor is first used, so whoever gave it to us stays the one who stores it. Raises SourceFailure.
-    """
-    form = {name: kept[name].reveal() for name in ("client_id", "client_secret")}
-    if "refresh_token" in kept:
-        form |= {"grant_type": "refresh_token", "refresh_token": kept["refresh_token"].reveal()}
-    else:
-        form |= {"grant_type": "client_credentials"}
-    reply = await http.request("POST", _PATH, headers=_HEADERS, body=urlencode(form).encode())
-    return _granted(shop, reply, now, by_refresh="refresh_token" in kept)
-
-
-def _granted(shop: Shop, reply: HttpReply, now: datetime, *, by_refresh: bool) -> Grant:
+def _parse_reply(shop: Shop, reply: HttpReply, *, by_refresh: bool) -> AccessToken:
     if reply.status != 200:
-        raise _refusal(shop, reply.status, by_refresh=by_refresh)
+        raise _to_failure(shop, reply.status, by_refresh=by_refresh)
     try:
-        answer = msgspec.json.decode(reply.body, type=_Answer)
+        granted = msgspec.json.decode(reply.body, type=_TokenReply)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise SourceResponseInvalid(shop, "no access token where Shopify should hand one out") from None
-    if answer.expires_in is None:
-        return Grant(credentials=_token(answer), renew_at=None, expires_at=None)
-    lifetime = timedelta(seconds=answer.expires_in)
-    return Grant(
-        credentials=_token(answer),
-        renew_at=now + lifetime - min(EARLY, lifetime / 10),
-        expires_at=now + lifetime,
-    )
+        raise SourceResponseInvalid(shop, "Shopify's token endpoint answers without an access token") from None
+    lifetime = None if granted.expires_in is None else timedelta(seconds=granted.expires_in)
+    return AccessToken(credentials={"access_token": Secret(granted.access_token)}, lifetime=lifetime)
 
 
-def _token(answer: _Answer) -> Credentials:
-    return {"access_token": Secret(answer.access_token)}
-
-
-def _refusal(
+def _to_failure(
     shop: Shop, status: int, *, by_refresh: bool
 ) -> SourceUnauthorized | SourceNotFound | SourceUnreachable:
     if status == 404:
@@ -96,4 +74,4 @@ def _refusal(
     if 400 <= status < 500:
         which = "the refresh token" if by_refresh else "the app's client_id and client_secret"
         return SourceUnauthorized(shop, f"Shopify does not exchange {which} for an access token, HTTP {status}")
-    return SourceUnreachable(shop, f"Shopify hands out no access token, HTTP {status}")
+    return SourceUnreachable(shop, f"Shopify grants no access token, HTTP {status}")

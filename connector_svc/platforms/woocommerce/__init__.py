@@ -1,5 +1,13 @@
 """Reads WooCommerce stores through their REST API wc/v3."""
 
+from connector_svc.platforms.base import PlatformDefinition
 from connector_svc.platforms.woocommerce.platform import WooCommercePlatform
 
-__all__ = ["WooCommercePlatform"]
+__all__ = ["WOOCOMMERCE", "WooCommercePlatform"]
+
+WOOCOMMERCE = PlatformDefinition(
+    name=WooCommercePlatform.name,
+    create=lambda given: WooCommercePlatform(
+        given.http, given.credentials, given.clock, connections_per_host=given.connections_per_host
+    ),
+)

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from connector_svc.domain.checkpoint import encode_checkpoint
-from connector_svc.domain.fetch import Batch, End, FetchRequest, check_undelivered
+from connector_svc.domain.fetch import Batch, End, FetchRequest, check_completeness
 from connector_svc.domain.product import Product
 from connector_svc.domain.records import RecordIssue
 from connector_svc.platforms.woocommerce.by_id import Found, products_by_id
@@ -116,7 +116,7 @@ class ProductDelivery:
     def _check_undelivered(self, position: Position, unlisted: int = 0) -> None:
         """Raises SourceCountMismatch."""
         undelivered = position.nameless + unlisted
-        check_undelivered(self._request.shop, counted=_received(position) + unlisted, undelivered=undelivered)
+        check_completeness(self._request.shop, counted=_received(position) + unlisted, undelivered=undelivered)
 
     async def _found(
         self, found: Found, lists: VariationLists, position: Position, *, moves: bool = False

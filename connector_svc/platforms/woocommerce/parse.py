@@ -60,12 +60,12 @@ class Parser:
     def parse(self, record: ProductRow | Broken, family: Family, blemishes: Sequence[Fault] = ()) -> Parsed:
         """The product of `record`; `family` holds its variations if it is variable. Never raises."""
         if isinstance(record, Broken):
-            return Parsed(product=None, issues=(record.fault.of(record.id, rejected=True),))
-        issues = [fault.of(record.id) for fault in blemishes]
+            return Parsed(product=None, issues=(record.fault.to_issue(record.id, rejected=True),))
+        issues = [fault.to_issue(record.id) for fault in blemishes]
         try:
             product = self._product(record, family, issues)
         except InvalidRecord as unfit:
-            return Parsed(product=None, issues=(*issues, unfit.fault.of(record.id, rejected=True)))
+            return Parsed(product=None, issues=(*issues, unfit.fault.to_issue(record.id, rejected=True)))
         return Parsed(product=product, issues=tuple(issues))
 
     def _product(self, row: ProductRow, family: Family, issues: list[RecordIssue]) -> Product:
@@ -74,7 +74,7 @@ class Parser:
         images = tuple([_image(image) for image in row.images if _is_absolute(image)])
         if len(images) < len(row.images):
             bad = (_bad_image("images", image) for image in row.images if not _is_absolute(image))
-            issues.extend(fault.of(row.id) for fault in bad)
+            issues.extend(fault.to_issue(row.id) for fault in bad)
         if row.is_variable():
             variants, complete = self._variants(row, family, issues)
         else:
@@ -108,12 +108,12 @@ class Parser:
         variants: list[Variant] = []
         for child in family.children:
             if family.blemishes:
-                issues.extend(fault.of(row.id, child.id) for fault in family.blemishes_of(child))
+                issues.extend(fault.to_issue(row.id, child.id) for fault in family.blemishes_of(child))
             try:
                 variants.append(self._child(row, child, len(variants) + 1, issues))
             except InvalidRecord as unfit:
                 complete = False
-                issues.append(unfit.fault.of(row.id, child.id))
+                issues.append(unfit.fault.to_issue(row.id, child.id))
         return tuple(variants), complete
 
     def _child(
@@ -136,7 +136,7 @@ class Parser:
             position=position,
         )
         if child.image and not _is_absolute(child.image):
-            issues.append(_bad_image("image", child.image).of(parent.id, child.id))
+            issues.append(_bad_image("image", child.image).to_issue(parent.id, child.id))
         return variant
 
     def _variant(

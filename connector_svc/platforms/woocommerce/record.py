@@ -19,7 +19,7 @@ from connector_svc.domain.records import (
     InvalidRecord,
     IssueReason,
     is_too_long,
-    with_marked_surrogates,
+    mark_lone_surrogates,
 )
 from connector_svc.platforms.woocommerce.wire import DECORATION, IdRow
 
@@ -78,7 +78,7 @@ class RecordReader(Generic[RowT]):
         try:
             return self._raws.decode(text)
         except msgspec.DecodeError:
-            marked = with_marked_surrogates(text)
+            marked = mark_lone_surrogates(text)
             if marked == text:
                 raise
             return self._raws.decode(marked)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 from yarl import URL
@@ -15,15 +16,33 @@ from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
 from connector_svc.http.config import Endpoints, HttpConfig
-from connector_svc.http.retrying_client import HttpDependencies, utc_now
-from connector_svc.platforms.base import Credentials, HttpFactory, HttpReply, Platform, Secret, ShopHttp
-from connector_svc.platforms.registry import PlatformMaker, registered_platforms
+from connector_svc.http.dependencies import HttpDependencies, utc_now
+from connector_svc.platforms.base import (
+    Credentials,
+    CredentialsProvider,
+    HttpFactory,
+    HttpReply,
+    Platform,
+    RateLimitHeaders,
+    Secret,
+    ShopHttp,
+)
+from connector_svc.platforms.registry import create_platforms
+from connector_svc.rpc.requests import Platforms
 from devstore.catalog.model import Platform as Face
 from devstore.catalog.model import Product
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
 from tests import tls
 from tests.contract.platforms.harness import PlatformHarness, TrueItem, Truth
+
+
+class PlatformFactory(Protocol):
+    """Creates a platform in another way than it is registered."""
+
+    def __call__(
+        self, *, http: HttpFactory, credentials: CredentialsProvider, clock: Callable[[], datetime]
+    ) -> Platform: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +62,16 @@ class CuttingHttp:
     inner: HttpFactory
     cuts: int = 0
 
-    def to_shop(self, shop: Shop, *, on_wait: WaitReporter | None = None, api_host: str = "") -> ShopHttp:
-        return _CuttingShopHttp(self, self.inner.to_shop(shop, on_wait=on_wait, api_host=api_host))
+    def to_shop(
+        self,
+        shop: Shop,
+        *,
+        on_wait: WaitReporter | None = None,
+        api_host: str = "",
+        rate_limit_headers: RateLimitHeaders | None = None,
+    ) -> ShopHttp:
+        inner = self.inner.to_shop(shop, on_wait=on_wait, api_host=api_host, rate_limit_headers=rate_limit_headers)
+        return _CuttingShopHttp(self, inner)
 
 
 class _CuttingShopHttp(ShopHttp):
@@ -116,7 +143,7 @@ class DevstoreHarness(PlatformHarness):
         store: RunningStore,
         http: HttpFactory,
         clock: Clock,
-        make: PlatformMaker | None = None,
+        make: PlatformFactory | None = None,
     ) -> None:
         self._spec = spec
         self._store = store
@@ -126,8 +153,8 @@ class DevstoreHarness(PlatformHarness):
         if make is not None:
             self._platform = make(http=self._http, credentials=keys, clock=utc_now)
             return
-        platforms = registered_platforms(http=self._http, credentials=keys, clock=utc_now)
-        self._platform = platforms.named(spec.platform.value)
+        platforms = Platforms(create_platforms(http=self._http, credentials=keys, clock=utc_now))
+        self._platform = platforms.by_name(spec.platform.value)
 
     @property
     def shop(self) -> Shop:
@@ -206,7 +233,7 @@ class DevstoreMaker:
     face: Face
     domain: str
     version: str = "10.3"
-    make: PlatformMaker | None = None
+    make: PlatformFactory | None = None
     """None: as it is registered."""
     feed_format: str = "ndjson"
 
@@ -225,7 +252,7 @@ class DevstoreMaker:
 
 
 @asynccontextmanager
-async def _running(spec: ShopSpec, scratch: Path, make: PlatformMaker | None) -> AsyncIterator[DevstoreHarness]:
+async def _running(spec: ShopSpec, scratch: Path, make: PlatformFactory | None) -> AsyncIterator[DevstoreHarness]:
     clock = Clock()
     async with serving([spec], tls_dir=scratch, throttle=False, clock=clock) as store:
         if spec.platform is Face.SHOPIFY:

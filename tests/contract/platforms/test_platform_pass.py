@@ -21,7 +21,7 @@ from tests.contract.platforms.passes import fetch
 
 
 def test_every_registered_platform_is_put_through_this_suite() -> None:
-    registered = {maker.name for maker in PLATFORMS}  # type: ignore[attr-defined]
+    registered = {platform.name for platform in PLATFORMS}
     assert {name.partition("-")[0] for name in MAKERS} == registered
 
 

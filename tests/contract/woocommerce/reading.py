@@ -17,7 +17,7 @@ from connector_svc.domain.records import RecordIssue
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
 from connector_svc.http.config import Endpoints, HttpConfig
-from connector_svc.http.retrying_client import HttpDependencies
+from connector_svc.http.dependencies import HttpDependencies
 from connector_svc.platforms.base import Credentials, Platform, Secret
 from connector_svc.platforms.woocommerce import WooCommercePlatform
 from tests import tls

@@ -15,8 +15,8 @@ from connector_svc.domain.records import RecordIssue
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
 from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.dependencies import utc_now
 from connector_svc.http.response_body import BodyLimits
-from connector_svc.http.retrying_client import utc_now
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.bigcommerce import BigCommercePlatform
 from devstore.bigcommerce.switches import Switches

@@ -20,7 +20,7 @@ from connector_svc.domain.records import IssueReason
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
 from connector_svc.http.config import Endpoints, HttpConfig
-from connector_svc.http.retrying_client import utc_now
+from connector_svc.http.dependencies import utc_now
 from connector_svc.platforms.bigcommerce import BigCommercePlatform
 from devstore.faults import HONEST_REPLY
 from tests import tls

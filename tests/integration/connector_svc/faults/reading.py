@@ -14,10 +14,11 @@ from connector_svc.domain.product import Product
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
 from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.dependencies import HttpDependencies, utc_now
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.retrying_client import HttpDependencies, utc_now
 from connector_svc.platforms.base import Platform
-from connector_svc.platforms.registry import registered_platforms
+from connector_svc.platforms.registry import create_platforms
+from connector_svc.rpc.requests import Platforms
 from devstore.catalog.catalog import Catalog
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
@@ -92,8 +93,8 @@ async def reading(
         )
         async with open_http(config, HttpDependencies(sleep=_at_once)) as http:
             keys = Keys(store.credentials(spec.domain))
-            platforms = registered_platforms(http=http, credentials=keys, clock=utc_now)
-            yield Reader(store, spec, platforms.named(spec.platform.value))
+            platforms = Platforms(create_platforms(http=http, credentials=keys, clock=utc_now))
+            yield Reader(store, spec, platforms.by_name(spec.platform.value))
 
 
 async def _at_once(_: timedelta) -> None: ...

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from connector_svc.platforms.shopify import SHOPIFY
 from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
 from connector_svc.platforms.shopify.wanted import Wanted
-from connector_svc.settings import ConnectorSettings
+from connector_svc.settings import settings_with_options
 from tests.integration.connector_svc.shopify.bulk_shop import QUICK, bulk_shop
 
 
@@ -46,6 +47,11 @@ async def test_a_refused_bulk_job_is_replaced() -> None:
 
 def test_the_setting_has_the_names_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONNECTOR_SHOPIFY_STRATEGY", "bulk")
-    assert ConnectorSettings().shopify_strategy is Wanted.BULK
+    assert strategy() is Wanted.BULK
     monkeypatch.delenv("CONNECTOR_SHOPIFY_STRATEGY")
-    assert ConnectorSettings().shopify_strategy is Wanted.AUTO
+    assert strategy() is Wanted.AUTO
+
+
+def strategy() -> object:
+    """The setting, as the registry hands it to the platform."""
+    return settings_with_options([SHOPIFY])().options_of(SHOPIFY)["strategy"]

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from connector_svc.credentials.providers import FirstOf
+from connector_svc.credentials.providers import CredentialsChain
 from connector_svc.credentials.token_service import TokenServiceConfig, TokenServiceCredentials
 from connector_svc.domain.errors import CredentialsNotFound, TokenServiceUnavailable
 from connector_svc.domain.shop import Shop
@@ -70,7 +70,7 @@ async def provider(service: TokenService, clock: Clock) -> AsyncIterator[TokenSe
     config = TokenServiceConfig(
         base_url=URL(f"{service.server.url}/pre"),
         secret=Secret("s3cret"),
-        cached_shops=2,
+        max_cached_shops=2,
         retry=RetryPolicy(attempts=3),
     )
     async with open_http(None, World().surroundings()) as http:
@@ -223,7 +223,7 @@ class Known(CredentialsProvider):
 
 
 async def test_the_first_provider_that_knows_a_shop_decides() -> None:
-    provider = FirstOf(Known(a="1"), Known(a="2", b="3"))
+    provider = CredentialsChain(Known(a="1"), Known(a="2", b="3"))
     assert await provider.credentials(Shop("x", "a")) == {"access_token": Secret("1")}
     assert await provider.credentials(Shop("x", "b")) == {"access_token": Secret("3")}
     with pytest.raises(CredentialsNotFound):
@@ -235,4 +235,4 @@ async def test_a_provider_that_is_down_is_not_passed_over(
 ) -> None:
     service.server.answers(status(500))
     with pytest.raises(TokenServiceUnavailable):
-        await FirstOf(Known(), provider, Known(**{SHOP.domain: "1"})).credentials(SHOP)
+        await CredentialsChain(Known(), provider, Known(**{SHOP.domain: "1"})).credentials(SHOP)

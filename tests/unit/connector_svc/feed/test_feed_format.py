@@ -16,7 +16,7 @@ from connector_svc.domain.fetch import Batch, End, FetchRequest
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
 from connector_svc.http.config import Endpoints, HttpConfig
-from connector_svc.http.retrying_client import utc_now
+from connector_svc.http.dependencies import utc_now
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.feed import FeedPlatform
 from connector_svc.platforms.feed.csv_rows import csv_records

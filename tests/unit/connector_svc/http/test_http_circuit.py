@@ -13,10 +13,11 @@ from aiohttp import web
 
 from connector_svc.domain.errors import SourceRateLimited, SourceUnreachable
 from connector_svc.domain.shop import Shop
-from connector_svc.http.circuit_breaker import CircuitPolicy, Host, HostClass, Hosts, RetryBudget
+from connector_svc.http.circuit_breaker import CircuitBreakerPolicy, HostStates
 from connector_svc.http.client import ShopClient, open_http
 from connector_svc.http.config import Endpoints, HttpConfig
-from connector_svc.http.retry import RetryPolicy
+from connector_svc.http.dependencies import Host, HostClass
+from connector_svc.http.retry import RetryBudget, RetryPolicy
 from connector_svc.platforms.base import HttpReply
 from tests.fakes.shop_server import SHOP, Handler, ShopServer, World, status
 from tests.waiting import forever
@@ -81,7 +82,7 @@ async def test_a_host_that_nobody_hears_from_is_left_alone_across_passes(
     assert failures[-1].retry_after is not None
     assert timedelta() < failures[-1].retry_after <= timedelta(seconds=5)
     assert failures[-1].reason == "SOURCE_UNREACHABLE"
-    assert "nobody answered for some time" in failures[-1].message
+    assert "no answer for some time" in failures[-1].message
     assert CANARY not in str(failures[-1])
 
 
@@ -185,7 +186,7 @@ async def test_a_host_that_answers_anything_is_there(shops: TwoShops, code: int)
 
 
 async def test_a_circuit_of_a_host_needs_both_many_failures_and_time(server: ShopServer, world: World) -> None:
-    policy = CircuitPolicy(failures=3, over=timedelta(seconds=60))
+    policy = CircuitBreakerPolicy(failures=3, failing_for=timedelta(seconds=60))
     async with two_shops(server, world, retry=RetryPolicy(attempts=1), circuit=policy) as shops:
         server.answers(hang_up)
         await shops.ask(passes=10)
@@ -224,11 +225,11 @@ async def test_coming_back_when_the_host_says_so_costs_no_budget(server: ShopSer
 
 
 async def test_what_is_remembered_of_hosts_is_bounded_and_trouble_is_forgotten_last() -> None:
-    hosts = Hosts(RetryBudget(), CircuitPolicy(), lambda: 0.0, most=100)
+    hosts = HostStates(RetryBudget(), CircuitBreakerPolicy(), lambda: 0.0, max_hosts=100)
     dead = Host(name="dead.example", host_class=HostClass.SHOP)
-    hosts.state(dead).circuit.unanswered()
-    kept = hosts.state(dead)
+    hosts.get(dead).circuit.record_failure()
+    kept = hosts.get(dead)
     for number in range(1000):
-        hosts.state(Host(name=f"{number}.example", host_class=HostClass.SHOP))
+        hosts.get(Host(name=f"{number}.example", host_class=HostClass.SHOP))
     assert len(hosts) <= 100
-    assert hosts.state(dead) is kept
+    assert hosts.get(dead) is kept

@@ -23,14 +23,13 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.fetch import Wait, WaitReason
 from connector_svc.domain.shop import Shop
-from connector_svc.http.circuit_breaker import Host, HostClass
 from connector_svc.http.client import open_http
 from connector_svc.http.config import Endpoints, HttpConfig
-from connector_svc.http.connection_limits import ConnectionSlots
-from connector_svc.http.download import Downloader, DownloadLimits, file_address
-from connector_svc.http.failures import AddressForbidden, HttpFailure, UnusableAnswer
+from connector_svc.http.connection_limits import ConnectionLimiter
+from connector_svc.http.dependencies import Host, HostClass, HttpDependencies
+from connector_svc.http.download import Downloader, DownloadTimeouts, resolve_file_url
+from connector_svc.http.failures import AddressForbidden, HttpFailure, UnusableResponse
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.retrying_client import HttpDependencies
 from tests.waiting import forever
 
 SHOP = Shop("shopify", "demo.myshopify.com")
@@ -244,19 +243,21 @@ async def test_no_other_host_is_called(address: str) -> None:
 def test_a_file_beside_a_shop_is_read_only_where_the_operator_named_its_address() -> None:
     named = Endpoints.of({"demo.myshopify.com": "http://127.0.0.1:8443/demo"})
     base = named.base_url("demo.myshopify.com")
-    found = file_address("http://127.0.0.1:8443/_files/x?S=1", hosts=HOSTS, base_url=base, endpoints=named)
+    found = resolve_file_url("http://127.0.0.1:8443/_files/x?S=1", hosts=HOSTS, base_url=base, endpoints=named)
     assert str(found) == "http://127.0.0.1:8443/_files/x?S=1"
     with pytest.raises(AddressForbidden):
-        file_address("http://127.0.0.1:8444/x", hosts=HOSTS, base_url=base, endpoints=named)
+        resolve_file_url("http://127.0.0.1:8444/x", hosts=HOSTS, base_url=base, endpoints=named)
     own = URL("https://demo.myshopify.com")
     with pytest.raises(AddressForbidden):
-        file_address("https://demo.myshopify.com/x", hosts=HOSTS, base_url=own, endpoints=Endpoints())
+        resolve_file_url("https://demo.myshopify.com/x", hosts=HOSTS, base_url=own, endpoints=Endpoints())
 
 
-async def limited(host: FileHost, limits: DownloadLimits, world: HttpDependencies) -> HttpFailure:
+async def limited(host: FileHost, timeouts: DownloadTimeouts, dependencies: HttpDependencies) -> HttpFailure:
     async with serving(host) as url, aiohttp.ClientSession(auto_decompress=False) as session:
-        slots = ConnectionSlots(per_host=1, total=1, clock=world.clock)
-        downloader = Downloader(session, RetryPolicy(attempts=2), world, limits, slots=slots, user_agent="test")
+        limiter = ConnectionLimiter(per_host=1, total=1, clock=dependencies.clock)
+        downloader = Downloader(
+            session, RetryPolicy(attempts=2), dependencies, timeouts, limiter=limiter, user_agent="test"
+        )
         with pytest.raises(HttpFailure) as caught:
             async for _ in downloader.chunks(url, host=Host(name="a", host_class=HostClass.SHOP), max_bytes=LARGE):
                 pass
@@ -265,15 +266,15 @@ async def limited(host: FileHost, limits: DownloadLimits, world: HttpDependencie
 
 async def test_a_host_that_falls_silent_is_left() -> None:
     host = FileHost(cuts=[10, 0, 0], stay_silent=True)
-    limits = DownloadLimits(silence=timedelta(milliseconds=50))
-    assert "broke off" in (await limited(host, limits, HttpDependencies(sleep=_at_once))).detail
+    timeouts = DownloadTimeouts(idle=timedelta(milliseconds=50))
+    assert "broke off" in (await limited(host, timeouts, HttpDependencies(sleep=_at_once))).detail
 
 
 async def test_a_file_that_takes_too_long_is_left() -> None:
     ticks = iter(range(10**6))
-    world = replace(HttpDependencies(sleep=_at_once), monotonic=lambda: float(next(ticks)))
-    failure = await limited(FileHost(), DownloadLimits(total=timedelta(seconds=1)), world)
-    assert isinstance(failure, UnusableAnswer)
+    dependencies = replace(HttpDependencies(sleep=_at_once), monotonic=lambda: float(next(ticks)))
+    failure = await limited(FileHost(), DownloadTimeouts(total=timedelta(seconds=1)), dependencies)
+    assert isinstance(failure, UnusableResponse)
 
 
 async def test_no_log_holds_the_signature(caplog: pytest.LogCaptureFixture) -> None:

@@ -112,7 +112,7 @@ class FixedResolver(AbstractResolver):
     async def close(self) -> None: ...
 
 
-GUARD = AddressGuard(is_operators=lambda host, port: (host, port) == ("inside.example", 8443))
+GUARD = AddressGuard(is_exempt=lambda host, port: (host, port) == ("inside.example", 8443))
 
 
 async def test_of_several_answers_only_the_public_ones_are_used() -> None:
@@ -134,8 +134,8 @@ async def test_only_the_very_host_and_port_that_the_operator_named_may_be_inside
 
 async def test_the_peer_is_checked_before_anything_is_sent(server: ShopServer) -> None:
     """The resolver lets everything through; the connection leads inside."""
-    strict = AddressGuard(is_operators=lambda *_: False)
-    lenient = GuardedResolver(AddressGuard(is_operators=lambda *_: True))
+    strict = AddressGuard(is_exempt=lambda *_: False)
+    lenient = GuardedResolver(AddressGuard(is_exempt=lambda *_: True))
     async with aiohttp.ClientSession(connector=GuardedConnector(strict, lenient)) as session:
         with pytest.raises(AddressForbidden, match="leads to an internal address"):
             await session.get(server.url)
@@ -182,6 +182,6 @@ def test_the_operators_networks_are_read_from_the_settings(monkeypatch: pytest.M
 
 
 async def test_a_name_that_leads_into_a_network_of_the_operators_is_forbidden() -> None:
-    guard = AddressGuard(is_operators=lambda *_: False, denied=(ip_network("8.8.8.0/24"),))
+    guard = AddressGuard(is_exempt=lambda *_: False, denied=(ip_network("8.8.8.0/24"),))
     resolver = GuardedResolver(guard, FixedResolver("8.8.8.8", "8.8.9.9"))
     assert [answer["host"] for answer in await resolver.resolve("store.example", 443)] == ["8.8.9.9"]

@@ -14,13 +14,11 @@ from aiohttp import web
 
 from connector_svc.domain.fetch import Wait, WaitReason
 from connector_svc.domain.shop import Shop
-from connector_svc.http.circuit_breaker import Host, HostClass
 from connector_svc.http.client import ShopClient, open_http
 from connector_svc.http.config import Endpoints, HttpConfig
-from connector_svc.http.connection_limits import ConnectionSlots
-from connector_svc.http.dependencies import NullHttpMetrics
+from connector_svc.http.connection_limits import ConnectionLimiter
+from connector_svc.http.dependencies import Host, HostClass, HttpDependencies, NullHttpMetrics
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.retrying_client import HttpDependencies
 from connector_svc.platforms.base import HttpReply
 from tests.fakes.shop_server import ShopServer, World
 from tests.waiting import PATIENCE, within_patience
@@ -62,12 +60,12 @@ async def crowd() -> AsyncIterator[Crowd]:
 
 @asynccontextmanager
 async def clients(
-    server: ShopServer, *names: str, config: HttpConfig, world: HttpDependencies | None = None
+    server: ShopServer, *names: str, config: HttpConfig, dependencies: HttpDependencies | None = None
 ) -> AsyncIterator[list[ShopClient]]:
     """Of shops that all are called at the same host, as all of BigCommerce are."""
     endpoints = Endpoints.of({f"{name}.example": server.url for name in names})
     config = replace(config, endpoints=endpoints, retry=RetryPolicy(attempts=1))
-    async with open_http(config, world or HttpDependencies()) as http:
+    async with open_http(config, dependencies or HttpDependencies()) as http:
         yield [http.to_shop(Shop("bigcommerce", f"{name}.example")) for name in names]
 
 
@@ -123,7 +121,7 @@ class Durations(NullHttpMetrics):
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
-    def attempted(self, host: Host, outcome: str, seconds: float) -> None:
+    def record_attempt(self, host: Host, outcome: str, seconds: float) -> None:
         self.seconds.append(seconds)
 
 
@@ -132,8 +130,10 @@ async def test_waiting_for_a_connection_is_no_part_of_an_attempt_nor_of_its_time
 ) -> None:
     server.answers(crowd.answer)
     durations = Durations()
-    surroundings = replace(world.surroundings(), meter=durations)
-    async with clients(server, "a", config=HttpConfig(connections_per_host=1), world=surroundings) as [client]:
+    dependencies = replace(world.surroundings(), metrics=durations)
+    async with clients(server, "a", config=HttpConfig(connections_per_host=1), dependencies=dependencies) as [
+        client
+    ]:
         tasks = ask(client, "a", 2)
         await crowd.until(a=1)
         world.now += timedelta(hours=1)
@@ -150,15 +150,15 @@ async def test_a_long_wait_for_a_connection_is_reported_and_a_short_one_is_not()
         waits.append(wait)
         reported.set()
 
-    slots = ConnectionSlots(per_host=1, total=1, clock=lambda: NOW, report_after=timedelta())
-    patient = ConnectionSlots(per_host=1, total=1, clock=lambda: NOW, report_after=timedelta(hours=1))
-    for one, expected in ((patient, 0), (slots, 1)):
+    limiter = ConnectionLimiter(per_host=1, total=1, clock=lambda: NOW, report_after=timedelta())
+    patient = ConnectionLimiter(per_host=1, total=1, clock=lambda: NOW, report_after=timedelta(hours=1))
+    for one, expected in ((patient, 0), (limiter, 1)):
 
-        async def take(of: ConnectionSlots = one) -> None:
-            async with of.slot(host("a"), report):
+        async def take(of: ConnectionLimiter = one) -> None:
+            async with of.connection(host("a"), report):
                 pass
 
-        async with one.slot(host("a"), report):
+        async with one.connection(host("a"), report):
             waiting = asyncio.create_task(take())
             if expected:
                 await reported.wait()
@@ -171,13 +171,13 @@ async def test_a_long_wait_for_a_connection_is_reported_and_a_short_one_is_not()
 
 
 async def test_a_cancelled_wait_gives_its_place_back() -> None:
-    slots = ConnectionSlots(per_host=1, total=1, clock=lambda: NOW)
+    limiter = ConnectionLimiter(per_host=1, total=1, clock=lambda: NOW)
 
     async def take() -> None:
-        async with slots.slot(host("a"), None):
+        async with limiter.connection(host("a"), None):
             pass
 
-    async with slots.slot(host("a"), None):
+    async with limiter.connection(host("a"), None):
         waiting = asyncio.create_task(take())
         await asyncio.sleep(0)
         waiting.cancel()

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from connector_svc.domain.errors import SourceUnreachable
 from connector_svc.http.client import open_http
-from connector_svc.http.config import CaFileInvalid, Endpoints, HttpConfig, trusted_roots
+from connector_svc.http.config import CaFileInvalid, Endpoints, HttpConfig, create_tls_context
 from tests.fakes.shop_server import SHOP, World
 
 
@@ -73,22 +73,22 @@ async def ask(base_url: str, tls: ssl.SSLContext, world: World) -> int:
 async def test_a_private_ca_is_trusted_when_the_operator_names_it(
     port: int, certificate: Path, world: World
 ) -> None:
-    assert await ask(f"https://127.0.0.1:{port}", trusted_roots(certificate), world) == 200
+    assert await ask(f"https://127.0.0.1:{port}", create_tls_context(certificate), world) == 200
 
 
 async def test_an_unknown_certificate_is_not_trusted_and_not_tried_again(port: int, world: World) -> None:
     with pytest.raises(SourceUnreachable, match="certificate"):
-        await ask(f"https://127.0.0.1:{port}", trusted_roots(), world)
+        await ask(f"https://127.0.0.1:{port}", create_tls_context(), world)
     assert world.sleeps == []
 
 
 async def test_a_certificate_of_another_host_is_not_trusted(port: int, certificate: Path, world: World) -> None:
     with pytest.raises(SourceUnreachable, match="certificate"):
-        await ask(f"https://localhost:{port}", trusted_roots(certificate), world)
+        await ask(f"https://localhost:{port}", create_tls_context(certificate), world)
 
 
 def test_the_systems_roots_stay_trusted_beside_the_operators(certificate: Path) -> None:
-    alone, both = trusted_roots(), trusted_roots(certificate)
+    alone, both = create_tls_context(), create_tls_context(certificate)
     assert len(both.get_ca_certs()) == len(alone.get_ca_certs()) + 1
 
 
@@ -96,6 +96,6 @@ def test_a_ca_file_without_certificates_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     path.write_text("no certificate")
     with pytest.raises(CaFileInvalid, match=r"ca\.pem"):
-        trusted_roots(path)
+        create_tls_context(path)
     with pytest.raises(CaFileInvalid):
-        trusted_roots(tmp_path / "missing.pem")
+        create_tls_context(tmp_path / "missing.pem")

@@ -19,7 +19,7 @@ from connector_svc.domain.shop import Shop
 from connector_svc.rpc.batches import PART_BYTES
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
 from connector_svc.rpc.requests import Platforms, parse_fetch
-from connector_svc.rpc.stream_checkpoint import StreamMark, decode_mark
+from connector_svc.rpc.stream_checkpoint import StreamCheckpoint, decode_stream_checkpoint
 from tests.fakes.listed_platform import BEGAN, ListedPlatform
 
 SHOP = Shop("listed", "a.example")
@@ -189,23 +189,27 @@ async def test_whatever_the_sizes_and_issues_every_resume_completes_the_pass(
     assert whole.end.emitted_item_count == whole.items
 
 
-MARK = StreamMark(
-    began=BEGAN, platform=b"\x00\xff{}", unsent=2, unsent_items=7, sent=frozenset({"a", "ü", "gid://x/1"})
+MARK = StreamCheckpoint(
+    watermark=BEGAN,
+    platform=b"\x00\xff{}",
+    unsendable=2,
+    unsendable_items=7,
+    sent=frozenset({"a", "ü", "gid://x/1"}),
 )
 
 
 def test_a_mark_survives_the_way_to_the_caller_and_back() -> None:
-    assert decode_mark(SHOP, MARK.encode()) == MARK
-    assert decode_mark(SHOP, b"") is None
+    assert decode_stream_checkpoint(SHOP, MARK.encode()) == MARK
+    assert decode_stream_checkpoint(SHOP, b"") is None
 
 
 @pytest.mark.parametrize(
     "garbled",
-    [b"x", b"\xff" * 30, b"{}", MARK.encode()[:-1], MARK.encode() + b"x", replace(MARK, unsent=-1).encode()],
+    [b"x", b"\xff" * 30, b"{}", MARK.encode()[:-1], MARK.encode() + b"x", replace(MARK, unsendable=-1).encode()],
 )
 def test_what_is_no_mark_of_ours_is_refused(garbled: bytes) -> None:
     with pytest.raises(CheckpointInvalid):
-        decode_mark(SHOP, garbled)
+        decode_stream_checkpoint(SHOP, garbled)
 
 
 def test_a_mark_of_another_format_has_expired() -> None:
@@ -213,4 +217,4 @@ def test_a_mark_of_another_format_has_expired() -> None:
     assert encoded[1] == 1, "the format comes first"
     encoded[1] = 2
     with pytest.raises(CheckpointExpired):
-        decode_mark(SHOP, bytes(encoded))
+        decode_stream_checkpoint(SHOP, bytes(encoded))

@@ -11,7 +11,7 @@ from catalogsync_common.redaction import redact
 
 from connector_svc.domain.fetch import Batch, Wait, WaitReason
 from connector_svc.domain.product import Product
-from connector_svc.rpc.fetch_stream import FetchStream, Mailbox, StreamExpired, StreamTiming
+from connector_svc.rpc.fetch_stream import FetchStream, StreamBuffer, StreamExpired, StreamTiming
 from connector_svc.rpc.requests import Platforms, parse_fetch
 from tests.fakes.listed_platform import ListedPlatform
 from tests.waiting import turns
@@ -105,7 +105,7 @@ def wait(text: str) -> Wait:
 
 def test_a_wait_that_is_not_over_is_told_after_the_event_that_was_read_before_it() -> None:
     """A platform's reader waits for its next page while its last one is on the way."""
-    mailbox, batch = Mailbox(), Batch(products=(), checkpoint=b"1")
+    mailbox, batch = StreamBuffer(), Batch(products=(), checkpoint=b"1")
     waiting = Wait(reason=WaitReason.THROTTLED, until=datetime.now(UTC) + timedelta(minutes=1))
     mailbox.put_wait(waiting)
     mailbox.put(batch)
@@ -113,7 +113,7 @@ def test_a_wait_that_is_not_over_is_told_after_the_event_that_was_read_before_it
 
 
 def test_a_wait_whose_time_is_past_is_over_when_the_next_event_comes() -> None:
-    mailbox = Mailbox()
+    mailbox = StreamBuffer()
     mailbox.put_wait(wait("over"))
     mailbox.put(Batch(products=(), checkpoint=b"1"))
     mailbox.fail(RuntimeError("broke"))
@@ -123,7 +123,7 @@ def test_a_wait_whose_time_is_past_is_over_when_the_next_event_comes() -> None:
 
 
 def test_a_mailbox_gives_the_event_then_the_wait_after_it_then_the_failure() -> None:
-    mailbox, batch, failure = Mailbox(), Batch(products=(), checkpoint=b"1"), RuntimeError("broke")
+    mailbox, batch, failure = StreamBuffer(), Batch(products=(), checkpoint=b"1"), RuntimeError("broke")
     mailbox.put_wait(wait("over"))
     mailbox.put(batch)
     mailbox.put_wait(wait("first"))

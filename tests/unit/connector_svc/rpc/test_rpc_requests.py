@@ -57,8 +57,8 @@ def test_an_unknown_platform_is_told_with_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("platform", "text"),
     [
-        ("LISTED", "shop.platform: must be written 'listed', in lower case and without blanks"),
-        ("listed ", "shop.platform: must be written 'listed', in lower case and without blanks"),
+        ("LISTED", "shop.platform: must be written 'listed', in lower case and without spaces"),
+        ("listed ", "shop.platform: must be written 'listed', in lower case and without spaces"),
         ("", "shop.platform: is required, one of: listed, woo"),
         ("magento", "shop.platform: must be one of: listed, woo"),
     ],
