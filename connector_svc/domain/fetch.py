@@ -128,7 +128,7 @@ class End:
     """
 
     source_count: int
-    """Products, as the platform counts them when the pass ends; if it can tell, without those created meanwhile."""
+    """Products, as the platform counts them when the pass ends; without those created meanwhile where possible."""
     emitted_count: int
     rejected_count: int
     emitted_item_count: int
