@@ -13,7 +13,7 @@ def read(found: Pass) -> set[str]:
     return {*found.ids, *(issue.product_id for issue in found.issues if issue.product_rejected)}
 
 
-async def test_named_products_come_as_a_full_pass_delivers_them_and_no_others(source: PlatformHarness) -> None:
+async def test_requested_products_are_as_in_a_full_pass_and_no_others_are_read(source: PlatformHarness) -> None:
     whole = await fetch(source)
     wanted = whole.ids[3:40:4]
     found = await fetch(source, ids=wanted)
@@ -23,14 +23,14 @@ async def test_named_products_come_as_a_full_pass_delivers_them_and_no_others(so
     assert found.deleted == []
 
 
-async def test_every_product_of_the_shop_can_be_named(source: PlatformHarness) -> None:
+async def test_every_product_of_the_shop_can_be_requested_by_id(source: PlatformHarness) -> None:
     everything = sorted(source.truth().titles)
     found = [await fetch(source, ids=everything[n : n + 250]) for n in range(0, len(everything), 250)]
     assert set().union(*map(read, found)) == set(everything)
     assert [i for one in found for i in one.deleted] == []
 
 
-async def test_no_batch_of_named_products_is_larger_than_asked_for(source: PlatformHarness) -> None:
+async def test_no_batch_of_requested_products_is_larger_than_requested(source: PlatformHarness) -> None:
     wanted = (await fetch(source)).ids[:20]
     found = await fetch(source, ids=wanted, batch=7)
     assert sorted(found.ids) == sorted(wanted)
@@ -50,7 +50,7 @@ async def test_an_id_that_no_product_can_have_is_reported_as_deleted(source: Pla
     assert (await fetch(source, ids=["no such-id/\u00e9"])).deleted == ["no such-id/\u00e9"]
 
 
-async def test_a_shop_that_does_not_answer_lets_no_product_be_taken_for_deleted(source: PlatformHarness) -> None:
+async def test_no_product_is_reported_as_deleted_by_a_shop_that_does_not_answer(source: PlatformHarness) -> None:
     wanted = (await fetch(source)).ids[:3]
     source.answer(403, "{}")
     found = Pass()

@@ -57,7 +57,7 @@ async def fetch_all(source: PlatformHarness) -> None:
 
 
 @pytest.mark.parametrize("ask", [check, fetch_all])
-async def test_the_failure_says_what_the_merchant_can_do(
+async def test_each_failure_has_its_class_and_a_readable_message(
     empty: PlatformHarness,
     case: tuple[Misbehave, type[SourceFailure]],
     ask: Callable[[PlatformHarness], Awaitable[None]],
@@ -69,7 +69,7 @@ async def test_the_failure_says_what_the_merchant_can_do(
     assert_readable(empty, caught.value)
 
 
-async def test_a_failure_in_the_middle_leaves_a_pass_that_can_be_completed(
+async def test_a_pass_can_be_completed_after_a_failure_in_the_middle(
     ordinary: PlatformHarness, case: tuple[Misbehave, type[SourceFailure]]
 ) -> None:
     misbehave, expected = case
@@ -86,7 +86,7 @@ async def test_a_failure_in_the_middle_leaves_a_pass_that_can_be_completed(
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-async def test_a_shop_that_is_busy_for_a_moment_is_waited_for(ordinary: PlatformHarness, status: int) -> None:
+async def test_a_temporarily_busy_shop_is_waited_for(ordinary: PlatformHarness, status: int) -> None:
     whole = await fetch(ordinary)
     ordinary.answer(status, "", times=2, headers={"Retry-After": "1"})
     found = await fetch(ordinary)
@@ -95,7 +95,7 @@ async def test_a_shop_that_is_busy_for_a_moment_is_waited_for(ordinary: Platform
     assert reason in {wait.reason for wait in found.waits}
 
 
-async def test_cut_answers_never_become_a_shorter_catalog(source: PlatformHarness) -> None:
+async def test_truncated_replies_never_become_a_shorter_catalog(source: PlatformHarness) -> None:
     """Status 200 and half of the JSON: a pass either completes with everything, or does not end."""
     whole = await fetch(source)
     for cuts in (1, 3):

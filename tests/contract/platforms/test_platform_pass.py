@@ -20,7 +20,7 @@ from tests.contract.platforms.harness import PlatformHarness
 from tests.contract.platforms.passes import fetch
 
 
-def test_every_registered_platform_is_put_through_this_suite() -> None:
+def test_every_registered_platform_runs_this_suite() -> None:
     registered = {platform.name for platform in PLATFORMS}
     assert {name.partition("-")[0] for name in MAKERS} == registered
 
@@ -31,13 +31,13 @@ async def test_a_pass_is_a_header_then_batches_then_an_end(source: PlatformHarne
     assert len(found.batches) > 1
 
 
-async def test_every_product_comes_exactly_once(source: PlatformHarness) -> None:
+async def test_every_product_is_delivered_exactly_once(source: PlatformHarness) -> None:
     found = await fetch(source)
     aside = [issue.product_id for issue in found.issues if issue.product_rejected]
     assert Counter([*found.ids, *aside]) == Counter(source.truth().titles.keys())
 
 
-async def test_the_counts_of_the_end_are_those_of_the_shop(source: PlatformHarness) -> None:
+async def test_the_counts_of_the_end_are_correct(source: PlatformHarness) -> None:
     found = await fetch(source)
     truth = source.truth()
     aside = sum(issue.product_rejected for issue in found.issues)
@@ -48,7 +48,7 @@ async def test_the_counts_of_the_end_are_those_of_the_shop(source: PlatformHarne
     assert found.end.emitted_item_count == sum(len(product.variants) for product in found.products)
 
 
-async def test_every_item_comes_with_its_product_its_price_its_sku_and_its_stock(source: PlatformHarness) -> None:
+async def test_every_item_has_its_product_price_sku_and_stock(source: PlatformHarness) -> None:
     found, truth = (await fetch(source)).variants, source.truth().items
     assert found.keys() == truth.keys()
     for item_id, item in truth.items():
@@ -61,13 +61,13 @@ async def test_every_item_comes_with_its_product_its_price_its_sku_and_its_stock
         ), item_id
 
 
-async def test_titles_are_for_people(source: PlatformHarness) -> None:
+async def test_html_entities_of_titles_are_decoded(source: PlatformHarness) -> None:
     truth = source.truth().titles
     titles = {product.id: product.title for product in (await fetch(source)).products}
     assert {identifier: html.unescape(truth[identifier]) for identifier in titles} == titles
 
 
-async def test_values_are_of_the_domains_kinds(source: PlatformHarness) -> None:
+async def test_values_have_the_types_of_the_domain(source: PlatformHarness) -> None:
     found = await fetch(source)
     for product in found.products:
         assert product.id
@@ -85,7 +85,7 @@ async def test_values_are_of_the_domains_kinds(source: PlatformHarness) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 7, 250])
-async def test_no_batch_is_larger_than_asked_for(source: PlatformHarness, most: int) -> None:
+async def test_no_batch_is_larger_than_requested(source: PlatformHarness, most: int) -> None:
     found = await fetch(source, batch=most)
     assert max(len(batch.products) for batch in found.batches) <= most
     assert set(found.ids) == set(source.truth().titles)
@@ -100,7 +100,7 @@ async def test_an_empty_shop_has_a_header_and_an_end_of_zeros(empty: PlatformHar
     assert found.end.warnings == ()
 
 
-async def test_a_check_tells_what_the_pass_finds(source: PlatformHarness) -> None:
+async def test_a_check_agrees_with_the_pass(source: PlatformHarness) -> None:
     facts = await source.platform.check(source.shop)
     found = await fetch(source)
     assert facts.currency_code == found.header.shop_info.currency_code
@@ -108,7 +108,7 @@ async def test_a_check_tells_what_the_pass_finds(source: PlatformHarness) -> Non
     assert facts.product_count == found.end.source_count
 
 
-async def test_an_incremental_pass_brings_what_changed_and_not_the_rest(source: PlatformHarness) -> None:
+async def test_an_incremental_pass_delivers_only_what_changed(source: PlatformHarness) -> None:
     assert source.platform.capabilities.incremental
     changed = sorted(source.truth().titles)[10]
     before = source.change_product(changed)
@@ -118,7 +118,7 @@ async def test_an_incremental_pass_brings_what_changed_and_not_the_rest(source: 
     assert found.end.source_count == len(found.ids)
 
 
-async def test_products_that_vanish_under_the_reader_take_no_other_along(source: PlatformHarness) -> None:
+async def test_products_deleted_during_a_pass_hide_no_others(source: PlatformHarness) -> None:
     """Rows move up behind a deleted one; a reader that counts rows loses those that moved past it."""
     stable = set(source.truth().titles)
     begun = await fetch(source, batch=20, batches=1)
@@ -131,7 +131,7 @@ async def test_products_that_vanish_under_the_reader_take_no_other_along(source:
     assert set(seen.values()) == {1}
 
 
-async def test_a_product_that_appears_under_the_reader_disturbs_no_other(source: PlatformHarness) -> None:
+async def test_a_product_created_during_a_pass_affects_no_other(source: PlatformHarness) -> None:
     stable = set(source.truth().titles)
     begun = await fetch(source, batch=20, batches=1)
     source.add_product()
@@ -141,14 +141,14 @@ async def test_a_product_that_appears_under_the_reader_disturbs_no_other(source:
     assert set(seen.values()) == {1}
 
 
-async def test_a_reader_that_is_closed_leaves_nothing_running(source: PlatformHarness) -> None:
+async def test_closing_a_reader_leaves_no_task_running(source: PlatformHarness) -> None:
     before = asyncio.all_tasks()
     await fetch(source, batch=5, batches=2)
     left = {task for task in asyncio.all_tasks() - before if "connector_svc" in repr(task.get_coro())}
     assert left == set()
 
 
-def test_the_domain_pattern_takes_the_shop_and_no_disguise(source: PlatformHarness) -> None:
+def test_the_domain_pattern_accepts_the_shop_and_no_disguise(source: PlatformHarness) -> None:
     pattern, example = source.platform.domain_pattern, source.platform.domain_example
     domain = source.shop.domain
     assert canonical_domain(f"{domain.upper()}.", pattern, example) == domain
@@ -160,6 +160,6 @@ def test_the_domain_pattern_takes_the_shop_and_no_disguise(source: PlatformHarne
             canonical_domain(disguise, pattern, example)
 
 
-def test_the_domain_pattern_is_one_that_re2_knows(source: PlatformHarness) -> None:
+def test_the_domain_pattern_is_valid_in_re2(source: PlatformHarness) -> None:
     """Clients in other languages check domains with it before they call."""
     assert not re.search(r"\(\?[=!<>]|\\[1-9]|[*+?}]\+|\\Z", source.platform.domain_pattern)

@@ -128,7 +128,7 @@ async def fetch(connector: Connector, spec: ShopSpec) -> tuple[int, int, pb.Fetc
     return products, items, message.end
 
 
-async def test_both_platforms_are_read_whole_with_the_settings_of_the_manual(
+async def test_both_platforms_are_read_whole_with_the_documented_settings(
     store: RunningStore, tmp_path: Path
 ) -> None:
     credentials = write_credentials(tmp_path / "credentials.toml", SHOPIFY, WOO)
@@ -144,7 +144,7 @@ async def test_both_platforms_are_read_whole_with_the_settings_of_the_manual(
     assert_no_secret(connector.log)
 
 
-async def test_shops_that_are_not_in_the_file_are_asked_for_at_the_token_service(
+async def test_the_token_service_is_asked_for_shops_that_are_not_in_the_file(
     store: RunningStore, tmp_path: Path
 ) -> None:
     async def tokens(request: web.Request) -> web.Response:
@@ -178,7 +178,7 @@ async def test_shops_that_are_not_in_the_file_are_asked_for_at_the_token_service
     assert_no_secret([*connector.log, failure.message])
 
 
-async def test_a_call_is_followed_to_the_shop_by_its_correlation_id(store: RunningStore, tmp_path: Path) -> None:
+async def test_the_correlation_id_of_a_call_is_sent_to_the_shop(store: RunningStore, tmp_path: Path) -> None:
     seen: list[str] = []
 
     async def look(request: web.Request) -> None:

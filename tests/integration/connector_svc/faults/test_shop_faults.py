@@ -16,7 +16,7 @@ from devstore.catalog.model import Platform
 from devstore.churn import churning
 from devstore.faults import Aim, FaultKind, ScriptedFault
 from devstore.spec import ShopSpec
-from tests.integration.connector_svc.faults.reading import PATIENT, reading
+from tests.integration.connector_svc.faults.resuming_reader import PATIENT, reading
 
 SPECS = {
     "shopify": ShopSpec(platform=Platform.SHOPIFY, domain="demo.myshopify.com", products=50, specials=False),
@@ -70,7 +70,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-async def test_a_fault_now_and_then_costs_no_row(spec: ShopSpec, name: str, certificates: Path) -> None:
+async def test_an_occasional_fault_loses_no_row(spec: ShopSpec, name: str, certificates: Path) -> None:
     async with reading(spec, certificates, patience=PATIENCE.get(name, PATIENT)) as reader:
         fault = ScriptedFault(**FAULTS[name], aim=Aim(nth=frozenset({2, 4, 5})))
         reader.store.add_fault(spec.domain, fault)
@@ -83,7 +83,7 @@ async def test_a_fault_now_and_then_costs_no_row(spec: ShopSpec, name: str, cert
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-async def test_a_fault_that_stays_is_a_plain_failure_and_never_an_empty_shop(
+async def test_a_permanent_fault_is_a_clear_failure_and_never_an_empty_shop(
     spec: ShopSpec, name: str, certificates: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -105,7 +105,7 @@ async def test_a_fault_that_stays_is_a_plain_failure_and_never_an_empty_shop(
 
 
 @pytest.mark.parametrize("name", ["woocommerce-8.2", "woocommerce-10.3", "bigcommerce"])
-async def test_a_shop_that_leaves_a_row_out_of_every_page_is_read_whole_or_not_complete(
+async def test_a_shop_that_drops_a_row_of_every_page_is_read_whole_or_not_complete(
     name: str, certificates: Path
 ) -> None:
     spec = SPECS[name]
@@ -120,7 +120,9 @@ async def test_a_shop_that_leaves_a_row_out_of_every_page_is_read_whole_or_not_c
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-async def test_a_shop_where_a_tenth_of_everything_breaks_is_read_whole(spec: ShopSpec, certificates: Path) -> None:
+async def test_a_shop_where_a_tenth_of_the_requests_fails_is_read_whole(
+    spec: ShopSpec, certificates: Path
+) -> None:
     kinds = (FaultKind.RESET_BEFORE, FaultKind.CUT, FaultKind.TRUNCATED, FaultKind.STATUS)
     async with reading(spec, certificates) as reader:
         for seed, kind in enumerate(kinds):
@@ -131,7 +133,7 @@ async def test_a_shop_where_a_tenth_of_everything_breaks_is_read_whole(spec: Sho
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-async def test_what_was_there_all_the_time_is_read_from_a_catalog_that_changes(
+async def test_products_that_exist_throughout_are_read_from_a_changing_catalog(
     spec: ShopSpec, certificates: Path
 ) -> None:
     async with reading(replace(spec, products=150), certificates, latency=0.05) as reader:

@@ -113,7 +113,7 @@ async def test_a_stream_is_a_header_batches_and_an_end() -> None:
     assert platform.closed == 1
 
 
-async def test_a_reader_that_waits_is_told_of_at_once_and_silence_is_broken_by_heartbeats() -> None:
+async def test_waits_are_reported_at_once_and_silence_is_broken_by_heartbeats() -> None:
     wait = Wait(
         reason=WaitReason.PLATFORM_JOB,
         until=datetime(2026, 11, 20, tzinfo=UTC),
@@ -142,7 +142,7 @@ async def test_a_reader_that_waits_is_told_of_at_once_and_silence_is_broken_by_h
     assert waiting.until_time.ToDatetime(UTC) == wait.until
 
 
-async def test_a_wait_that_is_over_is_not_told_any_more() -> None:
+async def test_a_wait_that_is_over_is_not_reported() -> None:
     async def act(on_wait: WaitReporter) -> None:
         on_wait(Wait(reason=WaitReason.THROTTLED, until=datetime.now(UTC)))
 
@@ -150,7 +150,7 @@ async def test_a_wait_that_is_over_is_not_told_any_more() -> None:
         assert "waiting" not in await connector.kinds()
 
 
-async def test_a_client_that_leaves_ends_the_reader() -> None:
+async def test_a_client_that_disconnects_ends_the_reader() -> None:
     platform = ListedPlatform(products=PRODUCTS, before_each=pausing(1, forever))
     async with running(platform) as connector:
         call = connector.stub.FetchProducts(pb.FetchProductsRequest(shop=REF))
@@ -160,7 +160,7 @@ async def test_a_client_that_leaves_ends_the_reader() -> None:
         await until(lambda: platform.closed == 1)
 
 
-async def test_a_drain_ends_the_stream_at_once_for_another_replica_to_go_on() -> None:
+async def test_a_drain_ends_the_stream_at_once_so_that_another_replica_continues() -> None:
     platform = ListedPlatform(products=PRODUCTS, before_each=pausing(2, forever))
     async with running(platform) as connector:
         kinds, failure = await connector.failing(
@@ -172,7 +172,7 @@ async def test_a_drain_ends_the_stream_at_once_for_another_replica_to_go_on() ->
     assert platform.closed == 1
 
 
-async def test_a_failure_comes_after_everything_that_was_read_before_it() -> None:
+async def test_a_failure_follows_everything_that_was_read_before_it() -> None:
     async def act(_: WaitReporter) -> None:
         raise SourceRateLimited(SHOP, retry_after=timedelta(seconds=90))
 
@@ -210,7 +210,7 @@ class Breaking(ListedPlatform):
 
 
 @pytest.mark.parametrize("how", ["stops", "header twice", "cancelled inside", "unforeseen"])
-async def test_a_reader_that_breaks_its_contract_is_an_internal_error_and_no_silence(how: str) -> None:
+async def test_a_reader_that_breaks_its_contract_is_an_internal_error(how: str) -> None:
     platform = Breaking(products=PRODUCTS)
     platform.how = how
     async with running(platform) as connector, asyncio.timeout(PATIENCE):
@@ -234,7 +234,7 @@ async def test_wrong_requests_name_their_fields_and_reach_no_platform() -> None:
     assert platform.requests == []
 
 
-async def test_a_time_before_all_platforms_is_an_invalid_argument_and_reaches_no_platform() -> None:
+async def test_a_time_before_the_year_2000_is_an_invalid_argument_and_reaches_no_platform() -> None:
     platform = ListedPlatform(products=PRODUCTS)
     async with running(platform) as connector:
         first_year = Timestamp(seconds=-62135596800)
@@ -244,7 +244,7 @@ async def test_a_time_before_all_platforms_is_an_invalid_argument_and_reaches_no
     assert platform.requests == []
 
 
-async def test_a_pass_is_abandoned_by_the_platforms_own_checkpoint() -> None:
+async def test_the_job_of_a_pass_is_cancelled_by_the_platforms_own_checkpoint() -> None:
     platform = ListedPlatform(products=PRODUCTS, job_runs=True)
     async with running(platform) as connector:
         stream = connector.stub.FetchProducts(pb.FetchProductsRequest(shop=REF, max_batch_products=3))
@@ -260,7 +260,7 @@ async def test_a_pass_is_abandoned_by_the_platforms_own_checkpoint() -> None:
     assert "checkpoint" in (await read_failure(caught.value)).message
 
 
-async def test_check_shop_tells_the_facts_and_the_failures() -> None:
+async def test_check_shop_returns_shop_info_and_failures() -> None:
     class Refusing(ListedPlatform):
         async def check(self, shop: Shop) -> ShopInfo:
             raise SourceUnauthorized(shop)
@@ -274,7 +274,7 @@ async def test_check_shop_tells_the_facts_and_the_failures() -> None:
     assert (await read_failure(caught.value)).reason == "SOURCE_UNAUTHORIZED"
 
 
-async def test_platforms_are_listed_with_what_they_can_do() -> None:
+async def test_platforms_are_listed_with_their_capabilities() -> None:
     async with running(ListedPlatform()) as connector:
         [platform] = (await connector.stub.ListPlatforms(pb.ListPlatformsRequest())).platforms
     assert (platform.name, platform.display_name) == ("listed", "Listed")

@@ -11,8 +11,8 @@ from connector_svc.domain.records import SAMPLE_LENGTH
 from connector_svc.platforms.bigcommerce.record import Broken, read_products
 from tests.unit.connector_svc.bigcommerce.rows import PARSER, product_row, variant_row
 from tests.unit.connector_svc.mutation import campaign
+from tests.unit.connector_svc.mutation.independent_reader import check_amount, is_text, sent
 from tests.unit.connector_svc.mutation.mutator import encoded
-from tests.unit.connector_svc.mutation.reading import check_amount, is_text, sent
 
 GENUINE = [
     product_row(

@@ -70,29 +70,27 @@ async def ask(base_url: str, tls: ssl.SSLContext, world: World) -> int:
         return (await http.to_shop(SHOP).request("GET", "/")).status
 
 
-async def test_a_private_ca_is_trusted_when_the_operator_names_it(
-    port: int, certificate: Path, world: World
-) -> None:
+async def test_a_private_ca_is_trusted_if_it_is_configured(port: int, certificate: Path, world: World) -> None:
     assert await ask(f"https://127.0.0.1:{port}", create_tls_context(certificate), world) == 200
 
 
-async def test_an_unknown_certificate_is_not_trusted_and_not_tried_again(port: int, world: World) -> None:
+async def test_an_untrusted_certificate_is_rejected_without_retry(port: int, world: World) -> None:
     with pytest.raises(SourceUnreachable, match="certificate"):
         await ask(f"https://127.0.0.1:{port}", create_tls_context(), world)
     assert world.sleeps == []
 
 
-async def test_a_certificate_of_another_host_is_not_trusted(port: int, certificate: Path, world: World) -> None:
+async def test_a_certificate_of_another_host_is_rejected(port: int, certificate: Path, world: World) -> None:
     with pytest.raises(SourceUnreachable, match="certificate"):
         await ask(f"https://localhost:{port}", create_tls_context(certificate), world)
 
 
-def test_the_systems_roots_stay_trusted_beside_the_operators(certificate: Path) -> None:
+def test_the_systems_roots_stay_trusted_with_a_private_ca(certificate: Path) -> None:
     alone, both = create_tls_context(), create_tls_context(certificate)
     assert len(both.get_ca_certs()) == len(alone.get_ca_certs()) + 1
 
 
-def test_a_ca_file_without_certificates_is_refused(tmp_path: Path) -> None:
+def test_a_ca_file_without_certificates_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     path.write_text("no certificate")
     with pytest.raises(CaFileInvalid, match=r"ca\.pem"):

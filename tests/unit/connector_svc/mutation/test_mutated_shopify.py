@@ -16,8 +16,8 @@ from connector_svc.platforms.shopify.nodes import Found, page_nodes, single_node
 from connector_svc.platforms.shopify.parse_variant import DEFAULT_TITLE
 from connector_svc.platforms.shopify.record import Record, record_of
 from tests.unit.connector_svc.mutation import campaign
+from tests.unit.connector_svc.mutation.independent_reader import check_amount, children, is_text, sent
 from tests.unit.connector_svc.mutation.mutator import encoded
-from tests.unit.connector_svc.mutation.reading import check_amount, children, is_text, sent
 
 
 def number(gid: Any) -> str:

@@ -18,8 +18,8 @@ from connector_svc.platforms.woocommerce.record import RecordReader, Records
 from connector_svc.platforms.woocommerce.wire import GoodsRow, ProductRow, VariationRow
 from tests.contract.woocommerce.replay import recorded_products, recorded_variations
 from tests.unit.connector_svc.mutation import campaign
+from tests.unit.connector_svc.mutation.independent_reader import check_amount, is_text, sent
 from tests.unit.connector_svc.mutation.mutator import encoded
-from tests.unit.connector_svc.mutation.reading import check_amount, is_text, sent
 
 PARSER = Parser("kg")
 PRODUCT_NAMES = ProductRow.__struct_fields__

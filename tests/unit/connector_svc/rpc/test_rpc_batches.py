@@ -109,13 +109,13 @@ async def assert_every_resume_completes(platform: ListedPlatform, *, most: int =
     return whole
 
 
-async def test_a_batch_of_common_size_is_one_message() -> None:
+async def test_a_batch_of_usual_size_is_one_message() -> None:
     platform = ListedPlatform(products=[product(str(number), 10) for number in range(10)])
     whole = await assert_every_resume_completes(platform)
     assert len(whole.sizes) == 2
 
 
-async def test_a_large_batch_goes_out_in_parts_that_can_all_be_resumed_from() -> None:
+async def test_a_large_batch_is_sent_in_parts_that_can_all_be_resumed_from() -> None:
     platform = ListedPlatform(products=[product(str(number), 400) for number in range(12)])
     whole = await assert_every_resume_completes(platform)
     assert whole.products == [str(number) for number in range(12)]
@@ -123,13 +123,13 @@ async def test_a_large_batch_goes_out_in_parts_that_can_all_be_resumed_from() ->
     assert len(whole.sizes) > 3
 
 
-async def test_a_resume_may_ask_for_other_batches_than_those_it_was_cut_in() -> None:
+async def test_a_resume_may_request_another_batch_size() -> None:
     platform = ListedPlatform(products=[product(str(number), 400) for number in range(12)])
     for most in (1, 2, 3, 250):
         await assert_every_resume_completes(platform, most=most)
 
 
-async def test_a_product_above_a_part_has_a_message_of_its_own() -> None:
+async def test_a_product_larger_than_a_part_has_a_message_of_its_own() -> None:
     platform = ListedPlatform(products=[product("a", 1), product("b", 2000), product("c", 1)])
     whole = await assert_every_resume_completes(platform)
     assert whole.products == ["a", "b", "c"]
@@ -145,7 +145,7 @@ async def test_a_product_above_the_limit_is_rejected_and_counted_as_such() -> No
     )
 
 
-async def test_a_value_that_no_field_can_hold_costs_one_product_only() -> None:
+async def test_a_value_that_no_field_can_hold_rejects_only_its_product() -> None:
     wide = Product(id="wide", title="", images=(Image(url="u", width=2**40),))
     whole = await assert_every_resume_completes(ListedPlatform(products=[product("a"), wide, product("c")]))
     assert whole.products == ["a", "c"]
@@ -153,7 +153,7 @@ async def test_a_value_that_no_field_can_hold_costs_one_product_only() -> None:
     assert (whole.end.emitted_count, whole.end.set_aside_count) == (2, 1)
 
 
-async def test_many_issues_do_not_make_a_message_that_nobody_takes() -> None:
+async def test_many_issues_do_not_exceed_the_maximum_message_size() -> None:
     issues = [issue(str(number % 5), sample="ü" * 200, text="ü" * 500) for number in range(3_000)]
     issues += [issue("")]
     platform = ListedPlatform(products=[product(str(number)) for number in range(5)], issues=issues)
@@ -176,7 +176,7 @@ RECORDS = st.lists(
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(records=RECORDS, strangers=st.integers(0, 2), nameless=st.booleans())
-async def test_whatever_the_sizes_and_issues_every_resume_completes_the_pass(
+async def test_every_resume_completes_the_pass_whatever_the_sizes_and_issues(
     records: Sequence[tuple[int, int, bool]], strangers: int, nameless: bool
 ) -> None:
     products = [product(str(number), kib, items) for number, (kib, items, _) in enumerate(records)]
@@ -198,7 +198,7 @@ MARK = StreamCheckpoint(
 )
 
 
-def test_a_mark_survives_the_way_to_the_caller_and_back() -> None:
+def test_a_stream_checkpoint_is_decoded_as_it_was_encoded() -> None:
     assert decode_stream_checkpoint(SHOP, MARK.encode()) == MARK
     assert decode_stream_checkpoint(SHOP, b"") is None
 
@@ -207,12 +207,12 @@ def test_a_mark_survives_the_way_to_the_caller_and_back() -> None:
     "garbled",
     [b"x", b"\xff" * 30, b"{}", MARK.encode()[:-1], MARK.encode() + b"x", replace(MARK, unsendable=-1).encode()],
 )
-def test_what_is_no_mark_of_ours_is_refused(garbled: bytes) -> None:
+def test_a_garbled_stream_checkpoint_is_rejected(garbled: bytes) -> None:
     with pytest.raises(CheckpointInvalid):
         decode_stream_checkpoint(SHOP, garbled)
 
 
-def test_a_mark_of_another_format_has_expired() -> None:
+def test_a_stream_checkpoint_of_another_format_has_expired() -> None:
     encoded = bytearray(MARK.encode())
     assert encoded[1] == 1, "the format comes first"
     encoded[1] = 2

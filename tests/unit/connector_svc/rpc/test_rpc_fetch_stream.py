@@ -23,7 +23,7 @@ def stream_of(platform: ListedPlatform) -> FetchStream:
     return FetchStream(wanted, drain=Drain(), redact=redact, timing=StreamTiming())
 
 
-async def test_the_reader_is_one_batch_ahead_of_whoever_takes_them_and_no_more() -> None:
+async def test_the_reader_prefetches_exactly_one_batch() -> None:
     platform = ListedPlatform(products=[Product(id=str(number), title="") for number in range(9)])
     messages = stream_of(platform).messages()
     for taken in range(1, 6):
@@ -33,7 +33,7 @@ async def test_the_reader_is_one_batch_ahead_of_whoever_takes_them_and_no_more()
     await messages.aclose()
 
 
-async def test_closing_a_stream_waits_for_the_clean_up_of_its_reader() -> None:
+async def test_closing_a_stream_waits_for_the_cleanup_of_its_reader() -> None:
     async def forever(_: object) -> None:
         try:
             await asyncio.Event().wait()
@@ -94,7 +94,7 @@ async def test_the_age_of_a_stream_counts_from_its_first_batch_so_that_no_slow_s
     assert await batches_until_expired(platform, start=3600, each=1) in (10, 11)
 
 
-async def test_a_stream_whose_resume_is_expensive_lives_longer_but_not_for_ever() -> None:
+async def test_a_stream_whose_resume_is_expensive_lives_longer_but_not_forever() -> None:
     platform = ListedPlatform(products=many(), resume_is_expensive=True)
     assert await batches_until_expired(platform, start=3600, each=1) in (100, 101)
 
@@ -103,7 +103,7 @@ def wait(text: str) -> Wait:
     return Wait(reason=WaitReason.THROTTLED, until=datetime(2026, 11, 20, tzinfo=UTC), message=text)
 
 
-def test_a_wait_that_is_not_over_is_told_after_the_event_that_was_read_before_it() -> None:
+def test_a_wait_that_is_not_over_follows_the_event_that_was_read_before_it() -> None:
     """A platform's reader waits for its next page while its last one is on the way."""
     mailbox, batch = StreamBuffer(), Batch(products=(), checkpoint=b"1")
     waiting = Wait(reason=WaitReason.THROTTLED, until=datetime.now(UTC) + timedelta(minutes=1))
@@ -112,7 +112,7 @@ def test_a_wait_that_is_not_over_is_told_after_the_event_that_was_read_before_it
     assert [mailbox.take(), mailbox.take()] == [batch, waiting]
 
 
-def test_a_wait_whose_time_is_past_is_over_when_the_next_event_comes() -> None:
+def test_a_wait_that_is_over_is_dropped_when_the_next_event_is_put() -> None:
     mailbox = StreamBuffer()
     mailbox.put_wait(wait("over"))
     mailbox.put(Batch(products=(), checkpoint=b"1"))
@@ -122,7 +122,7 @@ def test_a_wait_whose_time_is_past_is_over_when_the_next_event_comes() -> None:
         mailbox.take()
 
 
-def test_a_mailbox_gives_the_event_then_the_wait_after_it_then_the_failure() -> None:
+def test_a_buffer_returns_the_event_then_the_wait_then_the_failure() -> None:
     mailbox, batch, failure = StreamBuffer(), Batch(products=(), checkpoint=b"1"), RuntimeError("broke")
     mailbox.put_wait(wait("over"))
     mailbox.put(batch)

@@ -73,7 +73,9 @@ def ask(client: ShopClient, name: str, times: int) -> list[asyncio.Task[HttpRepl
     return [asyncio.create_task(client.request("GET", "/", headers={"X-Shop": name})) for _ in range(times)]
 
 
-async def test_shops_that_share_an_api_host_do_not_wait_for_each_other(server: ShopServer, crowd: Crowd) -> None:
+async def test_shops_that_share_an_api_host_have_separate_connection_limits(
+    server: ShopServer, crowd: Crowd
+) -> None:
     server.answers(crowd.answer)
     async with clients(server, "a", "b", config=HttpConfig(connections_per_host=3)) as (one, other):
         tasks = ask(one, "a", 10)
@@ -84,7 +86,7 @@ async def test_shops_that_share_an_api_host_do_not_wait_for_each_other(server: S
         await asyncio.gather(*tasks)
 
 
-async def test_all_shops_together_have_no_more_connections_than_set(server: ShopServer, crowd: Crowd) -> None:
+async def test_all_shops_together_stay_within_the_total_limit(server: ShopServer, crowd: Crowd) -> None:
     server.answers(crowd.answer)
     async with clients(server, "a", "b", config=HttpConfig(connections_per_host=3, connections=4)) as (one, other):
         tasks = ask(one, "a", 3)
@@ -96,9 +98,7 @@ async def test_all_shops_together_have_no_more_connections_than_set(server: Shop
         assert sum(crowd.here.values()) == 6
 
 
-async def test_a_download_takes_no_connection_from_the_api_calls_of_any_shop(
-    server: ShopServer, crowd: Crowd
-) -> None:
+async def test_downloads_use_none_of_the_connections_of_api_calls(server: ShopServer, crowd: Crowd) -> None:
     server.answers(crowd.answer)
     config = HttpConfig(connections_per_host=1, connections=1, downloads=1)
 
@@ -125,7 +125,7 @@ class Durations(NullHttpMetrics):
         self.seconds.append(seconds)
 
 
-async def test_waiting_for_a_connection_is_no_part_of_an_attempt_nor_of_its_timeout(
+async def test_waiting_for_a_connection_does_not_count_into_the_attempt_or_its_timeout(
     server: ShopServer, crowd: Crowd, world: World
 ) -> None:
     server.answers(crowd.answer)
@@ -170,7 +170,7 @@ async def test_a_long_wait_for_a_connection_is_reported_and_a_short_one_is_not()
     assert "connections" in waits[0].message
 
 
-async def test_a_cancelled_wait_gives_its_place_back() -> None:
+async def test_a_cancelled_wait_releases_its_connection() -> None:
     limiter = ConnectionLimiter(per_host=1, total=1, clock=lambda: NOW)
 
     async def take() -> None:

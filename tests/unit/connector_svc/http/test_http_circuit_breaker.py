@@ -71,7 +71,7 @@ async def shops(server: ShopServer, world: World) -> AsyncIterator[TwoShops]:
 
 
 @pytest.mark.parametrize("failing", [hang_up, status(502), status(503), status(504), status(524)])
-async def test_a_host_that_nobody_hears_from_is_left_alone_across_passes(
+async def test_the_circuit_of_a_host_without_answers_opens_for_all_passes(
     shops: TwoShops, failing: Handler
 ) -> None:
     shops.server.answers(failing)
@@ -86,7 +86,7 @@ async def test_a_host_that_nobody_hears_from_is_left_alone_across_passes(
     assert CANARY not in str(failures[-1])
 
 
-async def test_another_shop_is_not_affected_even_at_the_same_address(shops: TwoShops) -> None:
+async def test_the_circuit_of_another_shop_stays_closed_even_at_the_same_address(shops: TwoShops) -> None:
     shops.server.answers(hang_up)
     await shops.ask(passes=20)
     shops.server.answers(status(200))
@@ -94,7 +94,7 @@ async def test_another_shop_is_not_affected_even_at_the_same_address(shops: TwoS
     assert len(await shops.ask(SHOP)) == 1
 
 
-async def test_after_the_pause_one_attempt_finds_out_whether_the_host_is_back(shops: TwoShops) -> None:
+async def test_after_the_open_time_one_attempt_probes_the_host(shops: TwoShops) -> None:
     shops.server.answers(hang_up)
     await shops.ask(passes=20)
     before = shops.asked
@@ -104,7 +104,7 @@ async def test_after_the_pause_one_attempt_finds_out_whether_the_host_is_back(sh
     assert shops.asked == before + 20
 
 
-async def test_each_vain_attempt_doubles_the_pause_up_to_half_a_minute(shops: TwoShops) -> None:
+async def test_each_failed_probe_doubles_the_open_time_up_to_half_a_minute(shops: TwoShops) -> None:
     shops.server.answers(hang_up)
     await shops.ask(passes=20)
     for seconds in (5, 10, 20, 30, 30):
@@ -117,7 +117,7 @@ async def test_each_vain_attempt_doubles_the_pause_up_to_half_a_minute(shops: Tw
         assert shops.asked == before + 1
 
 
-async def test_only_one_of_many_tries_a_host_that_was_away(server: ShopServer, world: World) -> None:
+async def test_only_one_of_many_callers_probes_a_host(server: ShopServer, world: World) -> None:
     arrived, go = asyncio.Event(), asyncio.Event()
 
     async def slow(request: web.Request) -> web.Response:
@@ -140,7 +140,7 @@ async def test_only_one_of_many_tries_a_host_that_was_away(server: ShopServer, w
         assert await shops.ask(passes=3) == []
 
 
-async def test_an_attempt_that_is_cancelled_lets_another_one_try(server: ShopServer, world: World) -> None:
+async def test_a_cancelled_probe_lets_another_one_follow(server: ShopServer, world: World) -> None:
     arrived = asyncio.Event()
 
     async def never(request: web.Request) -> web.Response:
@@ -165,7 +165,7 @@ async def cancelled(task: asyncio.Task[HttpReply]) -> None:
         await task
 
 
-async def test_many_connections_that_break_at_once_are_no_reason_to_stay_away(
+async def test_many_connections_that_break_at_once_do_not_open_the_circuit(
     server: ShopServer, world: World
 ) -> None:
     """A restart of the shop's web server."""
@@ -177,7 +177,7 @@ async def test_many_connections_that_break_at_once_are_no_reason_to_stay_away(
 
 
 @pytest.mark.parametrize("code", [200, 400, 401, 404, 500])
-async def test_a_host_that_answers_anything_is_there(shops: TwoShops, code: int) -> None:
+async def test_any_answer_resets_the_circuit(shops: TwoShops, code: int) -> None:
     failing: list[Handler] = [hang_up, hang_up, hang_up, status(code)]
     shops.server.answers(*failing * 20, status(200))
     for _ in range(50):
@@ -185,7 +185,7 @@ async def test_a_host_that_answers_anything_is_there(shops: TwoShops, code: int)
             assert "some time" not in failure.message
 
 
-async def test_a_circuit_of_a_host_needs_both_many_failures_and_time(server: ShopServer, world: World) -> None:
+async def test_a_circuit_opens_only_after_many_failures_over_some_time(server: ShopServer, world: World) -> None:
     policy = CircuitBreakerPolicy(failures=3, failing_for=timedelta(seconds=60))
     async with two_shops(server, world, retry=RetryPolicy(attempts=1), circuit=policy) as shops:
         server.answers(hang_up)
@@ -196,7 +196,7 @@ async def test_a_circuit_of_a_host_needs_both_many_failures_and_time(server: Sho
         assert shops.asked == 11
 
 
-async def test_retries_are_a_small_share_of_what_a_dying_host_is_asked(server: ShopServer, world: World) -> None:
+async def test_the_retry_budget_limits_retries_on_a_failing_host(server: ShopServer, world: World) -> None:
     """Broken with 500, so that it is there and no circuit helps it."""
     async with two_shops(server, world, retry_budget=RetryBudget(share=0.1, reserve=5)) as shops:
         server.answers(status(500))
@@ -205,7 +205,7 @@ async def test_retries_are_a_small_share_of_what_a_dying_host_is_asked(server: S
     assert 200 < shops.asked <= 200 * 1.1 + 5
 
 
-async def test_a_host_that_recovers_earns_its_retries_back(server: ShopServer, world: World) -> None:
+async def test_requests_to_a_recovered_host_refill_its_retry_budget(server: ShopServer, world: World) -> None:
     async with two_shops(server, world, retry_budget=RetryBudget(share=0.5, reserve=3)) as shops:
         server.answers(status(500))
         await shops.ask(passes=10)
@@ -215,7 +215,7 @@ async def test_a_host_that_recovers_earns_its_retries_back(server: ShopServer, w
         assert await shops.ask() == []
 
 
-async def test_coming_back_when_the_host_says_so_costs_no_budget(server: ShopServer, world: World) -> None:
+async def test_a_retry_at_the_time_of_retry_after_costs_no_budget(server: ShopServer, world: World) -> None:
     async with two_shops(server, world, retry_budget=RetryBudget(share=0, reserve=1)) as shops:
         server.answers(*[status(429, Retry_After="1"), status(200)] * 20)
         assert await shops.ask(passes=20) == []
@@ -224,7 +224,7 @@ async def test_coming_back_when_the_host_says_so_costs_no_budget(server: ShopSer
             await shops.ask(passes=5)
 
 
-async def test_what_is_remembered_of_hosts_is_bounded_and_trouble_is_forgotten_last() -> None:
+async def test_host_states_are_bounded_and_failing_hosts_are_evicted_last() -> None:
     hosts = HostStates(RetryBudget(), CircuitBreakerPolicy(), lambda: 0.0, max_hosts=100)
     dead = Host(name="dead.example", host_class=HostClass.SHOP)
     hosts.get(dead).circuit.record_failure()
