@@ -102,7 +102,7 @@ async def test_a_cancelled_sync_ends_its_platforms_job(world: CatalogWorld) -> N
         if len(platform.yielded) > 1:
             await cancelled.wait()
 
-    platform = ListedPlatform(products=PRODUCTS, job_runs=True, before_each=slowly)
+    platform = ListedPlatform(products=PRODUCTS, job_running=True, before_each=slowly)
     async with connector(platform) as channel, abandoning(world, ConnectorJobs(channel)) as cleanup:
         ordered = await world.order(SHOP)
         run = asyncio.create_task(world.runner(ConnectorSource(channel)).run(await world.claim()))
@@ -114,11 +114,11 @@ async def test_a_cancelled_sync_ends_its_platforms_job(world: CatalogWorld) -> N
             wake_worker=lambda: None,
         )
         await changes.cancel(ordered.sync_id)
-        await until(lambda: not platform.job_runs)
+        await until(lambda: not platform.job_running)
         cancelled.set()
         await run
     delivered = [event.checkpoint for event in platform.yielded if hasattr(event, "checkpoint")]
-    assert set(platform.abandoned) <= set(delivered)
+    assert set(platform.cancelled_checkpoints) <= set(delivered)
 
 
 async def test_a_connector_that_is_away_is_asked_again(world: CatalogWorld) -> None:

@@ -90,7 +90,7 @@ class EngineMachine(RuleBasedStateMachine):
                 self.start(mode)
             self.claim(reading=True)
             if self._active():
-                self.processes[-1].reader.let_all()
+                self.processes[-1].reader.allow_all()
                 self._settle()
             assert not self._active()
         assert self._latest_sync().state is SyncState.SUCCEEDED
@@ -145,7 +145,7 @@ class EngineMachine(RuleBasedStateMachine):
         if claimed is not None:
             self.processes.append(process)
         assert (claimed is not None) == bool(free)
-        process.reader.let(2 * reading)
+        process.reader.allow(2 * reading)
         self._settle()
 
     @has_process
@@ -154,7 +154,7 @@ class EngineMachine(RuleBasedStateMachine):
         """Some batches, or the end; `fates` is what the database makes of them: a restart, a stop at any point."""
         process = self._process(index)
         process.link.fates.extend(fates)
-        process.reader.let(events)
+        process.reader.allow(events)
         self._settle()
 
     @has_process
@@ -162,7 +162,7 @@ class EngineMachine(RuleBasedStateMachine):
     def read_to_the_end(self, index: int, fates: list[Fate]) -> None:
         process = self._process(index)
         process.link.fates.extend(fates)
-        process.reader.let_all()
+        process.reader.allow_all()
         self._settle()
 
     @has_process
@@ -213,7 +213,7 @@ class EngineMachine(RuleBasedStateMachine):
         """The source fails, or its stream just ends."""
         reader = self._process(index).reader
         reader.failure, reader.cut = failure, failure is None
-        reader.let(1)
+        reader.allow(1)
         self._settle()
 
     @rule(change=st.sampled_from(("add", "change", "delete")), index=which, size=items)

@@ -245,7 +245,7 @@ async def test_a_time_before_the_year_2000_is_an_invalid_argument_and_reaches_no
 
 
 async def test_the_job_of_a_pass_is_cancelled_by_the_platforms_own_checkpoint() -> None:
-    platform = ListedPlatform(products=PRODUCTS, job_runs=True)
+    platform = ListedPlatform(products=PRODUCTS, job_running=True)
     async with running(platform) as connector:
         stream = connector.stub.FetchProducts(pb.FetchProductsRequest(shop=REF, max_batch_products=3))
         [checkpoint, *_] = [m.batch.checkpoint async for m in stream if m.HasField("batch")]
@@ -254,7 +254,7 @@ async def test_the_job_of_a_pass_is_cancelled_by_the_platforms_own_checkpoint() 
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await connector.stub.AbandonFetch(pb.AbandonFetchRequest(shop=REF))
     assert answers == [True, False]
-    [first, again] = platform.abandoned
+    [first, again] = platform.cancelled_checkpoints
     assert first == again
     assert first in [event.checkpoint for event in platform.yielded if isinstance(event, Batch)]
     assert "checkpoint" in (await read_failure(caught.value)).message

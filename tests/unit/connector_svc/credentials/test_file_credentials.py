@@ -25,7 +25,7 @@ consumer_secret = "cs_1\\n"
 
 
 class CredentialsFile:
-    """A file whose every writing has a later time, however fast a test is."""
+    """A file with a later modification time after each write, however fast the test is."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -17,7 +17,7 @@ from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.platforms.base import Credentials, CredentialsProvider, Secret
-from tests.fakes.shop_server import ShopServer, World, serving, status
+from tests.fakes.shop_server import FakeEnvironment, ShopServer, serving, status
 from tests.waiting import settled
 
 SHOP = Shop("shopify", "demo.myshopify.com")
@@ -25,18 +25,18 @@ SHOP = Shop("shopify", "demo.myshopify.com")
 
 @dataclass(slots=True)
 class TokenService:
-    """Holds tokens, as the real one does, and counts what it was asked at once."""
+    """A fake Token Service; counts concurrent requests."""
 
     server: ShopServer
     tokens: dict[str, dict[str, str]] = field(default_factory=dict)
-    at_once: int = 0
-    most_at_once: int = 0
+    concurrent: int = 0
+    max_concurrent: int = 0
 
     async def answer(self, request: web.Request) -> web.Response:
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        await settled(lambda: self.at_once)
-        self.at_once -= 1
+        self.concurrent += 1
+        self.max_concurrent = max(self.max_concurrent, self.concurrent)
+        await settled(lambda: self.concurrent)
+        self.concurrent -= 1
         found = self.tokens.get(request.path)
         if found is None:
             return web.json_response({"error": "unknown"}, status=404)
@@ -73,7 +73,7 @@ async def provider(service: TokenService, clock: Clock) -> AsyncIterator[TokenSe
         max_cached_shops=2,
         retry=RetryPolicy(attempts=3),
     )
-    async with open_http(None, World().surroundings()) as http:
+    async with open_http(None, FakeEnvironment().dependencies()) as http:
         yield TokenServiceCredentials(config, http.services, clock=clock)
 
 
@@ -125,7 +125,7 @@ async def test_a_token_that_expires_is_requested_again_a_minute_before(
         "expires_at": "2026-11-20T12:03:00Z",
     }
     config = TokenServiceConfig(base_url=URL(f"{service.server.url}/pre"))
-    async with open_http(None, World().surroundings()) as http:
+    async with open_http(None, FakeEnvironment().dependencies()) as http:
         provider = TokenServiceCredentials(config, http.services, clock=clock, now=lambda: today)
         found = await provider.credentials(SHOP)
         assert found["expires_at"] == Secret("2026-11-20T12:03:00+00:00")
@@ -146,7 +146,7 @@ async def test_while_the_service_is_down_its_last_answer_is_returned_unless_the_
     assert await provider.credentials(SHOP) == first
     asked = len(service.server.requests)
     assert await provider.credentials(SHOP) == first
-    assert len(service.server.requests) == asked, "not with every call of a pass"
+    assert len(service.server.requests) == asked, "the service is not asked by every call of a pass"
     with pytest.raises(TokenServiceUnavailable):
         await provider.credentials(SHOP, refused=first)
     service.server.answers(service.answer)
@@ -165,7 +165,7 @@ async def test_concurrent_callers_for_one_shop_send_one_request(
 async def test_shops_do_not_wait_for_each_other(provider: TokenServiceCredentials, service: TokenService) -> None:
     shops = [Shop("shopify", f"{number}.myshopify.com") for number in range(4)]
     await asyncio.gather(*(provider.credentials(shop) for shop in shops), return_exceptions=True)
-    assert service.most_at_once > 1
+    assert service.max_concurrent > 1
 
 
 async def test_the_cache_is_bounded(provider: TokenServiceCredentials, service: TokenService) -> None:
@@ -215,7 +215,7 @@ async def test_retry_after_of_the_service_is_passed_on(
 
 
 class Known(CredentialsProvider):
-    """Knows some shops."""
+    """Knows the given shops."""
 
     def __init__(self, **tokens: str) -> None:
         self.tokens = tokens

@@ -1,4 +1,4 @@
-"""A host that does not answer is neither hammered nor waited for, and nobody else suffers."""
+"""Circuit breakers and retry budgets: a failing host is called less, and no other host is affected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from connector_svc.http.config import Endpoints, HttpConfig
 from connector_svc.http.dependencies import Host, HostClass
 from connector_svc.http.retry import RetryBudget, RetryPolicy
 from connector_svc.platforms.base import HttpReply
-from tests.fakes.shop_server import SHOP, Handler, ShopServer, World, status
+from tests.fakes.shop_server import SHOP, FakeEnvironment, Handler, ShopServer, status
 from tests.waiting import forever
 
 OTHER = Shop("woocommerce", "other.example")
@@ -34,14 +34,14 @@ async def hang_up(request: web.Request) -> web.StreamResponse:
 
 @dataclass(slots=True)
 class TwoShops:
-    """Two shops on one address, as the connector reaches them: each pass opens its own client."""
+    """Two shops at one address, with many clients each: every pass opens its own."""
 
     server: ShopServer
-    world: World
+    env: FakeEnvironment
     to: dict[Shop, list[ShopClient]] = field(default_factory=dict)
 
-    async def ask(self, shop: Shop = SHOP, *, passes: int = 1) -> list[SourceUnreachable]:
-        """Requests by so many passes in turn; those that failed."""
+    async def send(self, shop: Shop = SHOP, *, passes: int = 1) -> list[SourceUnreachable]:
+        """Send one request per pass, in turn; return the failures."""
         failures = []
         for client in self.to[shop][:passes]:
             try:
@@ -51,22 +51,22 @@ class TwoShops:
         return failures
 
     @property
-    def asked(self) -> int:
+    def request_count(self) -> int:
         return len(self.server.requests)
 
 
 @asynccontextmanager
-async def two_shops(server: ShopServer, world: World, **limits: object) -> AsyncIterator[TwoShops]:
+async def two_shops(server: ShopServer, env: FakeEnvironment, **limits: object) -> AsyncIterator[TwoShops]:
     endpoints = Endpoints.of({shop.domain: server.url for shop in (SHOP, OTHER)})
     config = HttpConfig(endpoints=endpoints, **limits)  # type: ignore[arg-type]
-    async with open_http(config, world.surroundings()) as http:
-        yield TwoShops(server, world, {s: [http.to_shop(s) for _ in range(50)] for s in (SHOP, OTHER)})
+    async with open_http(config, env.dependencies()) as http:
+        yield TwoShops(server, env, {s: [http.to_shop(s) for _ in range(50)] for s in (SHOP, OTHER)})
 
 
 @pytest.fixture
-async def shops(server: ShopServer, world: World) -> AsyncIterator[TwoShops]:
-    """With so many retries that only the circuit stops anyone."""
-    async with two_shops(server, world, retry_budget=RetryBudget(reserve=1000)) as both:
+async def shops(server: ShopServer, env: FakeEnvironment) -> AsyncIterator[TwoShops]:
+    """With such a large retry budget that only the circuit breaker limits the requests."""
+    async with two_shops(server, env, retry_budget=RetryBudget(reserve=1000)) as both:
         yield both
 
 
@@ -75,9 +75,9 @@ async def test_the_circuit_of_a_host_without_answers_opens_for_all_passes(
     shops: TwoShops, failing: Handler
 ) -> None:
     shops.server.answers(failing)
-    failures = await shops.ask(passes=20)
-    # Two passes of four attempts, then one more to fill five seconds, and silence.
-    assert shops.asked <= 12
+    failures = await shops.send(passes=20)
+    # Two passes of four attempts, then more until five seconds are over, and then none.
+    assert shops.request_count <= 12
     assert len(failures) == 20
     assert failures[-1].retry_after is not None
     assert timedelta() < failures[-1].retry_after <= timedelta(seconds=5)
@@ -88,36 +88,36 @@ async def test_the_circuit_of_a_host_without_answers_opens_for_all_passes(
 
 async def test_the_circuit_of_another_shop_stays_closed_even_at_the_same_address(shops: TwoShops) -> None:
     shops.server.answers(hang_up)
-    await shops.ask(passes=20)
+    await shops.send(passes=20)
     shops.server.answers(status(200))
-    assert await shops.ask(OTHER, passes=5) == []
-    assert len(await shops.ask(SHOP)) == 1
+    assert await shops.send(OTHER, passes=5) == []
+    assert len(await shops.send(SHOP)) == 1
 
 
 async def test_after_the_open_time_one_attempt_probes_the_host(shops: TwoShops) -> None:
     shops.server.answers(hang_up)
-    await shops.ask(passes=20)
-    before = shops.asked
+    await shops.send(passes=20)
+    before = shops.request_count
     shops.server.answers(status(200))
-    shops.world.now += timedelta(seconds=5)
-    assert await shops.ask(passes=20) == []
-    assert shops.asked == before + 20
+    shops.env.now += timedelta(seconds=5)
+    assert await shops.send(passes=20) == []
+    assert shops.request_count == before + 20
 
 
 async def test_each_failed_probe_doubles_the_open_time_up_to_half_a_minute(shops: TwoShops) -> None:
     shops.server.answers(hang_up)
-    await shops.ask(passes=20)
+    await shops.send(passes=20)
     for seconds in (5, 10, 20, 30, 30):
-        [failure] = await shops.ask()
+        [failure] = await shops.send()
         assert failure.retry_after is not None
         assert failure.retry_after.total_seconds() == pytest.approx(seconds, abs=0.01)
-        shops.world.now += timedelta(seconds=seconds)
-        before = shops.asked
-        await shops.ask(passes=5)
-        assert shops.asked == before + 1
+        shops.env.now += timedelta(seconds=seconds)
+        before = shops.request_count
+        await shops.send(passes=5)
+        assert shops.request_count == before + 1
 
 
-async def test_only_one_of_many_callers_probes_a_host(server: ShopServer, world: World) -> None:
+async def test_only_one_of_many_callers_probes_a_host(server: ShopServer, env: FakeEnvironment) -> None:
     arrived, go = asyncio.Event(), asyncio.Event()
 
     async def slow(request: web.Request) -> web.Response:
@@ -125,38 +125,38 @@ async def test_only_one_of_many_callers_probes_a_host(server: ShopServer, world:
         await go.wait()
         return web.Response(text="{}")
 
-    async with two_shops(server, world) as shops:
+    async with two_shops(server, env) as shops:
         server.answers(hang_up)
-        await shops.ask(passes=20)
+        await shops.send(passes=20)
         server.answers(slow)
-        world.now += timedelta(seconds=5)
-        before = shops.asked
-        first = asyncio.create_task(shops.ask())
+        env.now += timedelta(seconds=5)
+        before = shops.request_count
+        first = asyncio.create_task(shops.send())
         await arrived.wait()
-        assert len(await shops.ask(passes=20)) == 20
-        assert shops.asked == before + 1
+        assert len(await shops.send(passes=20)) == 20
+        assert shops.request_count == before + 1
         go.set()
         assert await first == []
-        assert await shops.ask(passes=3) == []
+        assert await shops.send(passes=3) == []
 
 
-async def test_a_cancelled_probe_lets_another_one_follow(server: ShopServer, world: World) -> None:
+async def test_a_cancelled_probe_lets_another_one_follow(server: ShopServer, env: FakeEnvironment) -> None:
     arrived = asyncio.Event()
 
     async def never(request: web.Request) -> web.Response:
         arrived.set()
         await forever()
 
-    async with two_shops(server, world) as shops:
+    async with two_shops(server, env) as shops:
         server.answers(hang_up)
-        await shops.ask(passes=20)
+        await shops.send(passes=20)
         server.answers(never)
-        world.now += timedelta(seconds=5)
+        env.now += timedelta(seconds=5)
         trying = asyncio.create_task(shops.to[SHOP][0].request("GET", "/"))
         await arrived.wait()
         await cancelled(trying)
         server.answers(status(200))
-        assert await shops.ask() == []
+        assert await shops.send() == []
 
 
 async def cancelled(task: asyncio.Task[HttpReply]) -> None:
@@ -166,14 +166,14 @@ async def cancelled(task: asyncio.Task[HttpReply]) -> None:
 
 
 async def test_many_connections_that_break_at_once_do_not_open_the_circuit(
-    server: ShopServer, world: World
+    server: ShopServer, env: FakeEnvironment
 ) -> None:
-    """A restart of the shop's web server."""
-    async with two_shops(server, world, retry=RetryPolicy(attempts=1)) as shops:
+    """As when the shop's web server restarts."""
+    async with two_shops(server, env, retry=RetryPolicy(attempts=1)) as shops:
         server.answers(hang_up)
-        assert len(await shops.ask(passes=50)) == 50
+        assert len(await shops.send(passes=50)) == 50
         server.answers(status(200))
-        assert await shops.ask() == []
+        assert await shops.send() == []
 
 
 @pytest.mark.parametrize("code", [200, 400, 401, 404, 500])
@@ -181,47 +181,53 @@ async def test_any_answer_resets_the_circuit(shops: TwoShops, code: int) -> None
     failing: list[Handler] = [hang_up, hang_up, hang_up, status(code)]
     shops.server.answers(*failing * 20, status(200))
     for _ in range(50):
-        for failure in await shops.ask():
+        for failure in await shops.send():
             assert "some time" not in failure.message
 
 
-async def test_a_circuit_opens_only_after_many_failures_over_some_time(server: ShopServer, world: World) -> None:
+async def test_a_circuit_opens_only_after_many_failures_over_some_time(
+    server: ShopServer, env: FakeEnvironment
+) -> None:
     policy = CircuitBreakerPolicy(failures=3, failing_for=timedelta(seconds=60))
-    async with two_shops(server, world, retry=RetryPolicy(attempts=1), circuit=policy) as shops:
+    async with two_shops(server, env, retry=RetryPolicy(attempts=1), circuit=policy) as shops:
         server.answers(hang_up)
-        await shops.ask(passes=10)
-        assert shops.asked == 10
-        world.now += timedelta(seconds=60)
-        await shops.ask(passes=10)
-        assert shops.asked == 11
+        await shops.send(passes=10)
+        assert shops.request_count == 10
+        env.now += timedelta(seconds=60)
+        await shops.send(passes=10)
+        assert shops.request_count == 11
 
 
-async def test_the_retry_budget_limits_retries_on_a_failing_host(server: ShopServer, world: World) -> None:
-    """Broken with 500, so that it is there and no circuit helps it."""
-    async with two_shops(server, world, retry_budget=RetryBudget(share=0.1, reserve=5)) as shops:
+async def test_the_retry_budget_limits_retries_on_a_failing_host(server: ShopServer, env: FakeEnvironment) -> None:
+    """Status 500 counts as an answer, so that the circuit stays closed."""
+    async with two_shops(server, env, retry_budget=RetryBudget(share=0.1, reserve=5)) as shops:
         server.answers(status(500))
         for _ in range(4):
-            await shops.ask(passes=50)
-    assert 200 < shops.asked <= 200 * 1.1 + 5
+            await shops.send(passes=50)
+    assert 200 < shops.request_count <= 200 * 1.1 + 5
 
 
-async def test_requests_to_a_recovered_host_refill_its_retry_budget(server: ShopServer, world: World) -> None:
-    async with two_shops(server, world, retry_budget=RetryBudget(share=0.5, reserve=3)) as shops:
+async def test_requests_to_a_recovered_host_refill_its_retry_budget(
+    server: ShopServer, env: FakeEnvironment
+) -> None:
+    async with two_shops(server, env, retry_budget=RetryBudget(share=0.5, reserve=3)) as shops:
         server.answers(status(500))
-        await shops.ask(passes=10)
+        await shops.send(passes=10)
         server.answers(status(200))
-        await shops.ask(passes=10)
+        await shops.send(passes=10)
         server.answers(status(500), status(500), status(200))
-        assert await shops.ask() == []
+        assert await shops.send() == []
 
 
-async def test_a_retry_at_the_time_of_retry_after_costs_no_budget(server: ShopServer, world: World) -> None:
-    async with two_shops(server, world, retry_budget=RetryBudget(share=0, reserve=1)) as shops:
+async def test_a_retry_at_the_time_of_retry_after_costs_no_budget(
+    server: ShopServer, env: FakeEnvironment
+) -> None:
+    async with two_shops(server, env, retry_budget=RetryBudget(share=0, reserve=1)) as shops:
         server.answers(*[status(429, Retry_After="1"), status(200)] * 20)
-        assert await shops.ask(passes=20) == []
+        assert await shops.send(passes=20) == []
         server.answers(*[status(429), status(200)] * 5)
         with pytest.raises(SourceRateLimited):
-            await shops.ask(passes=5)
+            await shops.send(passes=5)
 
 
 async def test_host_states_are_bounded_and_failing_hosts_are_evicted_last() -> None:

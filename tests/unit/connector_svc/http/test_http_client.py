@@ -25,7 +25,7 @@ ONE_ATTEMPT = RetryPolicy(attempts=1)
 
 
 class CountedThreads(ThreadPoolExecutor):
-    """The threads of an event loop, and how much work they were given."""
+    """The thread pool of an event loop; counts its jobs."""
 
     jobs = 0
 
@@ -179,7 +179,7 @@ async def test_a_large_body_is_processed_in_a_thread(
 
 
 async def test_partial_content_is_not_checked_for_nesting(opened: OpenClient, server: ShopServer) -> None:
-    """A compressed file has a bracket at the beginning of one part in a hundred, and thousands behind it."""
+    """One part in a hundred of a compressed file starts with a bracket, and has thousands of them after it."""
     part = b"{" + b"[" * 1000
 
     async def handle(request: web.Request) -> web.Response:

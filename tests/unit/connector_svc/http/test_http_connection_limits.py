@@ -1,4 +1,4 @@
-"""Connections: bounded for each shop and for all of them, and a shop waits only for its own."""
+"""Connection limits: per shop and for all shops together; a shop waits only for its own connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from connector_svc.http.connection_limits import ConnectionLimiter
 from connector_svc.http.dependencies import Host, HostClass, HttpDependencies, NullHttpMetrics
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.platforms.base import HttpReply
-from tests.fakes.shop_server import ShopServer, World
+from tests.fakes.shop_server import FakeEnvironment, ShopServer
 from tests.waiting import PATIENCE, within_patience
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -31,38 +31,38 @@ def host(name: str) -> Host:
     return Host(name=name, host_class=HostClass.SHOP)
 
 
-class Crowd:
-    """Holds all requests back; knows whose they are, by a header that names the shop."""
+class RequestBarrier:
+    """Holds all requests until released; counts them by the header that names their shop."""
 
     def __init__(self) -> None:
-        self.here: Counter[str] = Counter()
-        self.come = asyncio.Condition()
-        self.go = asyncio.Event()
+        self.waiting: Counter[str] = Counter()
+        self.arrived = asyncio.Condition()
+        self.released = asyncio.Event()
 
     async def answer(self, request: web.Request) -> web.Response:
-        async with self.come:
-            self.here[request.headers.get("X-Shop", "file")] += 1
-            self.come.notify_all()
-        await self.go.wait()
+        async with self.arrived:
+            self.waiting[request.headers.get("X-Shop", "file")] += 1
+            self.arrived.notify_all()
+        await self.released.wait()
         return web.Response(text="{}")
 
-    async def until(self, **wanted: int) -> None:
-        async with asyncio.timeout(PATIENCE), self.come:
-            await self.come.wait_for(lambda: dict(self.here) == wanted)
+    async def wait_for(self, **wanted: int) -> None:
+        async with asyncio.timeout(PATIENCE), self.arrived:
+            await self.arrived.wait_for(lambda: dict(self.waiting) == wanted)
 
 
 @pytest.fixture
-async def crowd() -> AsyncIterator[Crowd]:
-    found = Crowd()
+async def barrier() -> AsyncIterator[RequestBarrier]:
+    found = RequestBarrier()
     yield found
-    found.go.set()
+    found.released.set()
 
 
 @asynccontextmanager
 async def clients(
     server: ShopServer, *names: str, config: HttpConfig, dependencies: HttpDependencies | None = None
 ) -> AsyncIterator[list[ShopClient]]:
-    """Of shops that all are called at the same host, as all of BigCommerce are."""
+    """Open clients of shops that are all called at the same host, as all of BigCommerce are."""
     endpoints = Endpoints.of({f"{name}.example": server.url for name in names})
     config = replace(config, endpoints=endpoints, retry=RetryPolicy(attempts=1))
     async with open_http(config, dependencies or HttpDependencies()) as http:
@@ -74,32 +74,34 @@ def ask(client: ShopClient, name: str, times: int) -> list[asyncio.Task[HttpRepl
 
 
 async def test_shops_that_share_an_api_host_have_separate_connection_limits(
-    server: ShopServer, crowd: Crowd
+    server: ShopServer, barrier: RequestBarrier
 ) -> None:
-    server.answers(crowd.answer)
+    server.answers(barrier.answer)
     async with clients(server, "a", "b", config=HttpConfig(connections_per_host=3)) as (one, other):
         tasks = ask(one, "a", 10)
-        await crowd.until(a=3)
+        await barrier.wait_for(a=3)
         tasks += ask(other, "b", 1)
-        await crowd.until(a=3, b=1)
-        crowd.go.set()
+        await barrier.wait_for(a=3, b=1)
+        barrier.released.set()
         await asyncio.gather(*tasks)
 
 
-async def test_all_shops_together_stay_within_the_total_limit(server: ShopServer, crowd: Crowd) -> None:
-    server.answers(crowd.answer)
+async def test_all_shops_together_stay_within_the_total_limit(server: ShopServer, barrier: RequestBarrier) -> None:
+    server.answers(barrier.answer)
     async with clients(server, "a", "b", config=HttpConfig(connections_per_host=3, connections=4)) as (one, other):
         tasks = ask(one, "a", 3)
-        await crowd.until(a=3)
+        await barrier.wait_for(a=3)
         tasks += ask(other, "b", 3)
-        await crowd.until(a=3, b=1)
-        crowd.go.set()
+        await barrier.wait_for(a=3, b=1)
+        barrier.released.set()
         await asyncio.gather(*tasks)
-        assert sum(crowd.here.values()) == 6
+        assert sum(barrier.waiting.values()) == 6
 
 
-async def test_downloads_use_none_of_the_connections_of_api_calls(server: ShopServer, crowd: Crowd) -> None:
-    server.answers(crowd.answer)
+async def test_downloads_use_none_of_the_connections_of_api_calls(
+    server: ShopServer, barrier: RequestBarrier
+) -> None:
+    server.answers(barrier.answer)
     config = HttpConfig(connections_per_host=1, connections=1, downloads=1)
 
     async def read(client: ShopClient) -> None:
@@ -108,15 +110,15 @@ async def test_downloads_use_none_of_the_connections_of_api_calls(server: ShopSe
 
     async with clients(server, "a", config=config) as [client]:
         tasks = [asyncio.create_task(read(client))]
-        await crowd.until(file=1)
+        await barrier.wait_for(file=1)
         more = ask(client, "a", 1)
-        await crowd.until(file=1, a=1)
-        crowd.go.set()
+        await barrier.wait_for(file=1, a=1)
+        barrier.released.set()
         await asyncio.gather(*tasks, *more)
 
 
 class Durations(NullHttpMetrics):
-    """How long each attempt took, by the clock of the client."""
+    """Records the duration of each attempt, by the clock of the client."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -126,18 +128,18 @@ class Durations(NullHttpMetrics):
 
 
 async def test_waiting_for_a_connection_does_not_count_into_the_attempt_or_its_timeout(
-    server: ShopServer, crowd: Crowd, world: World
+    server: ShopServer, barrier: RequestBarrier, env: FakeEnvironment
 ) -> None:
-    server.answers(crowd.answer)
+    server.answers(barrier.answer)
     durations = Durations()
-    dependencies = replace(world.surroundings(), metrics=durations)
+    dependencies = replace(env.dependencies(), metrics=durations)
     async with clients(server, "a", config=HttpConfig(connections_per_host=1), dependencies=dependencies) as [
         client
     ]:
         tasks = ask(client, "a", 2)
-        await crowd.until(a=1)
-        world.now += timedelta(hours=1)
-        crowd.go.set()
+        await barrier.wait_for(a=1)
+        env.now += timedelta(hours=1)
+        barrier.released.set()
         await asyncio.gather(*tasks)
     assert durations.seconds == [3600, 0]
 
@@ -151,8 +153,8 @@ async def test_a_long_wait_for_a_connection_is_reported_and_a_short_one_is_not()
         reported.set()
 
     limiter = ConnectionLimiter(per_host=1, total=1, clock=lambda: NOW, report_after=timedelta())
-    patient = ConnectionLimiter(per_host=1, total=1, clock=lambda: NOW, report_after=timedelta(hours=1))
-    for one, expected in ((patient, 0), (limiter, 1)):
+    slow_report = ConnectionLimiter(per_host=1, total=1, clock=lambda: NOW, report_after=timedelta(hours=1))
+    for one, expected in ((slow_report, 0), (limiter, 1)):
 
         async def take(of: ConnectionLimiter = one) -> None:
             async with of.connection(host("a"), report):

@@ -1,4 +1,4 @@
-"""Files from a platform's file host, over real sockets."""
+"""Downloads from a platform's file host, over real sockets."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ Answer = Callable[["FileHost", web.Request], web.StreamResponse | None]
 
 @dataclass
 class FileHost:
-    """Serves one file, and what a test wants instead of it, once each."""
+    """Serves one file, after one response for each entry of `instead`."""
 
     body: bytes = BODY
     tag: str = '"1"'
     instead: list[Answer] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
-    """After so many bytes of the next answers the connection breaks."""
+    """After this many bytes of the next answers the connection breaks."""
     seen: list[CIMultiDict[str]] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     stay_silent: bool = False

@@ -1,4 +1,4 @@
-"""Nesting is measured outside of strings, whatever stands in them."""
+"""Nesting is measured outside of strings, whatever they contain."""
 
 from __future__ import annotations
 

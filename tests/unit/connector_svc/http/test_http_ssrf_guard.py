@@ -15,7 +15,7 @@ from connector_svc.http.config import Endpoints
 from connector_svc.http.failures import AddressForbidden
 from connector_svc.http.ssrf_guard import AddressGuard, GuardedConnector, GuardedResolver, is_ip_literal, is_public
 from connector_svc.settings import ConnectorSettings
-from tests.fakes.shop_server import ShopServer, World
+from tests.fakes.shop_server import FakeEnvironment, ShopServer
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
@@ -88,15 +88,15 @@ async def test_a_domain_that_is_not_a_host_name_is_not_called(domain: str) -> No
             http.to_shop(Shop("woocommerce", domain))
 
 
-async def test_a_domain_that_resolves_to_loopback_is_not_called(world: World) -> None:
-    async with open_http(None, world.surroundings()) as http:
+async def test_a_domain_that_resolves_to_loopback_is_not_called(env: FakeEnvironment) -> None:
+    async with open_http(None, env.dependencies()) as http:
         with pytest.raises(SourceAddressForbidden, match="internal"):
             await http.to_shop(Shop("woocommerce", "localhost")).request("GET", "/")
-    assert world.sleeps == [], "a forbidden address is no matter of trying again"
+    assert env.sleeps == [], "a forbidden address is not retried"
 
 
 class FixedResolver(AbstractResolver):
-    """Answers the same to every name."""
+    """Resolves every name to the same addresses."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses
@@ -133,7 +133,7 @@ async def test_only_the_exact_host_and_port_of_an_override_may_be_internal() -> 
 
 
 async def test_the_peer_is_checked_before_anything_is_sent(server: ShopServer) -> None:
-    """The resolver lets everything through; the connection leads inside."""
+    """The resolver allows everything; the peer is an internal address."""
     strict = AddressGuard(is_exempt=lambda *_: False)
     lenient = GuardedResolver(AddressGuard(is_exempt=lambda *_: True))
     async with aiohttp.ClientSession(connector=GuardedConnector(strict, lenient)) as session:
@@ -143,7 +143,7 @@ async def test_the_peer_is_checked_before_anything_is_sent(server: ShopServer) -
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         ("ftp://x", "must look like"),
         ("//x", "must look like"),
@@ -155,8 +155,8 @@ async def test_the_peer_is_checked_before_anything_is_sent(server: ShopServer) -
         ("https://x/#a", "no fragment"),
     ],
 )
-def test_a_wrong_base_url_is_rejected_without_being_quoted(text: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint) as caught:
+def test_a_wrong_base_url_is_rejected_without_being_quoted(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
         Endpoints.of({"store.example": text})
     assert "store.example" in str(caught.value)
     assert "hunter2" not in str(caught.value)

@@ -44,7 +44,7 @@ def issue(product_id: str, *, rejected: bool = False, sample: str = "", text: st
 
 @dataclass(slots=True)
 class Received:
-    """What a client has after some messages; `stored` is what a resume goes on from."""
+    """What a client has received; a resume continues from one of `checkpoints`."""
 
     products: list[str] = field(default_factory=list)
     items: int = 0
@@ -74,14 +74,16 @@ async def read(
     *,
     batches: int | None = None,
     checkpoint: bytes = b"",
-    most: int = 5,
+    max_products: int = 5,
 ) -> Received:
-    """Reads into `into` until the end, or until so many batches came."""
+    """Read into `into` until the end, or until `batches` batches were received."""
     request = pb.FetchProductsRequest(
-        shop=pb.ShopRef(platform="listed", domain="a.example"), checkpoint=checkpoint, max_batch_products=most
+        shop=pb.ShopRef(platform="listed", domain="a.example"),
+        checkpoint=checkpoint,
+        max_batch_products=max_products,
     )
-    wanted = parse_fetch(request, Platforms([platform]))
-    stream = FetchStream(wanted, drain=Drain(), redact=redact, timing=StreamTiming())
+    parsed = parse_fetch(request, Platforms([platform]))
+    stream = FetchStream(parsed, drain=Drain(), redact=redact, timing=StreamTiming())
     messages = stream.messages()
     seen = 0
     async for message in messages:
@@ -93,13 +95,13 @@ async def read(
     return into
 
 
-async def assert_every_resume_completes(platform: ListedPlatform, *, most: int = 5) -> Received:
-    """The law: whatever message was stored last, going on from it gives the rest, once, and the same end."""
+async def assert_every_resume_completes(platform: ListedPlatform, *, max_products: int = 5) -> Received:
+    """Whichever message was stored last, a resume from it delivers the rest once, and the same end."""
     whole = await read(platform, Received())
     for stored in range(1, len(whole.sizes) + 1):
         part = await read(platform, Received(), batches=stored)
         platform.watermark = LATER
-        await read(platform, part, checkpoint=part.checkpoints[-1], most=most)
+        await read(platform, part, checkpoint=part.checkpoints[-1], max_products=max_products)
         platform.watermark = BEGAN
         assert Counter(part.products) == Counter(whole.products)
         assert Counter(part.issues) == Counter(whole.issues)
@@ -125,8 +127,8 @@ async def test_a_large_batch_is_sent_in_parts_that_can_all_be_resumed_from() -> 
 
 async def test_a_resume_may_request_another_batch_size() -> None:
     platform = ListedPlatform(products=[product(str(number), 400) for number in range(12)])
-    for most in (1, 2, 3, 250):
-        await assert_every_resume_completes(platform, most=most)
+    for max_products in (1, 2, 3, 250):
+        await assert_every_resume_completes(platform, max_products=max_products)
 
 
 async def test_a_product_larger_than_a_part_has_a_message_of_its_own() -> None:
@@ -175,21 +177,21 @@ RECORDS = st.lists(
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(records=RECORDS, strangers=st.integers(0, 2), nameless=st.booleans())
+@given(records=RECORDS, unknown_ids=st.integers(0, 2), missing_id=st.booleans())
 async def test_every_resume_completes_the_pass_whatever_the_sizes_and_issues(
-    records: Sequence[tuple[int, int, bool]], strangers: int, nameless: bool
+    records: Sequence[tuple[int, int, bool]], unknown_ids: int, missing_id: bool
 ) -> None:
     products = [product(str(number), kib, items) for number, (kib, items, _) in enumerate(records)]
     issues = [issue(str(number)) for number, (_, _, faulty) in enumerate(records) if faulty]
-    issues += [issue(f"gone{number}", rejected=True) for number in range(strangers)]
-    issues += [issue("", rejected=True)] * nameless
+    issues += [issue(f"gone{number}", rejected=True) for number in range(unknown_ids)]
+    issues += [issue("", rejected=True)] * missing_id
     whole = await assert_every_resume_completes(ListedPlatform(products=products, issues=issues))
     assert whole.end is not None
     assert whole.end.emitted_count == len(whole.products) == len(set(whole.products))
     assert whole.end.emitted_item_count == whole.items
 
 
-MARK = StreamCheckpoint(
+CHECKPOINT = StreamCheckpoint(
     watermark=BEGAN,
     platform=b"\x00\xff{}",
     unsendable=2,
@@ -199,13 +201,20 @@ MARK = StreamCheckpoint(
 
 
 def test_a_stream_checkpoint_is_decoded_as_it_was_encoded() -> None:
-    assert decode_stream_checkpoint(SHOP, MARK.encode()) == MARK
+    assert decode_stream_checkpoint(SHOP, CHECKPOINT.encode()) == CHECKPOINT
     assert decode_stream_checkpoint(SHOP, b"") is None
 
 
 @pytest.mark.parametrize(
     "garbled",
-    [b"x", b"\xff" * 30, b"{}", MARK.encode()[:-1], MARK.encode() + b"x", replace(MARK, unsendable=-1).encode()],
+    [
+        b"x",
+        b"\xff" * 30,
+        b"{}",
+        CHECKPOINT.encode()[:-1],
+        CHECKPOINT.encode() + b"x",
+        replace(CHECKPOINT, unsendable=-1).encode(),
+    ],
 )
 def test_a_garbled_stream_checkpoint_is_rejected(garbled: bytes) -> None:
     with pytest.raises(CheckpointInvalid):
@@ -213,7 +222,7 @@ def test_a_garbled_stream_checkpoint_is_rejected(garbled: bytes) -> None:
 
 
 def test_a_stream_checkpoint_of_another_format_has_expired() -> None:
-    encoded = bytearray(MARK.encode())
+    encoded = bytearray(CHECKPOINT.encode())
     assert encoded[1] == 1, "the format comes first"
     encoded[1] = 2
     with pytest.raises(CheckpointExpired):

@@ -68,11 +68,11 @@ def converted(product: Product) -> pb.Product:
 
 
 def empty_fields(message: Message) -> set[str]:
-    """Fields of the message and of what it holds that were not filled."""
+    """Return the fields of the message, and of the messages in it, that were not filled."""
     filled = {field.name: value for field, value in message.ListFields()}
     empty = {field.name for field in message.DESCRIPTOR.fields} - set(filled)
     for name, value in filled.items():
-        # Containers of messages know no __iter__, only the older protocol.
+        # Containers of messages have no __iter__, only the older protocol.
         parts = list(value) if hasattr(value, "__getitem__") else [value]
         for part in parts:
             if isinstance(part, Message) and not isinstance(part, Timestamp):
@@ -163,7 +163,7 @@ def test_issues_are_sent_cut_and_without_secrets() -> None:
 
 
 def test_a_secret_is_redacted_before_a_sample_is_cut() -> None:
-    """Cut first, half of it would be left, which looks like no secret any more."""
+    """If it were cut first, half of the secret would be left, which no pattern recognizes."""
     sample = "x" * 190 + " Bearer abcdefghijklmnop"
     message = issue_message(RecordIssue(reason=IssueReason.SOURCE_ERROR, message="", sample=sample), redact)
     assert "abc" not in message.sample

@@ -19,8 +19,8 @@ from tests.waiting import turns
 
 def stream_of(platform: ListedPlatform) -> FetchStream:
     request = pb.FetchProductsRequest(shop=pb.ShopRef(platform="listed", domain="a.example"), max_batch_products=1)
-    wanted = parse_fetch(request, Platforms([platform]))
-    return FetchStream(wanted, drain=Drain(), redact=redact, timing=StreamTiming())
+    parsed = parse_fetch(request, Platforms([platform]))
+    return FetchStream(parsed, drain=Drain(), redact=redact, timing=StreamTiming())
 
 
 async def test_the_reader_prefetches_exactly_one_batch() -> None:
@@ -51,7 +51,7 @@ async def test_closing_a_stream_waits_for_the_cleanup_of_its_reader() -> None:
 
 @dataclass
 class ManualClock:
-    """Seconds that pass when a test says so."""
+    """A clock in seconds that a test advances."""
 
     now: float = 0.0
 
@@ -60,9 +60,9 @@ class ManualClock:
 
 
 async def batches_until_expired(platform: ListedPlatform, *, start: float, each: float) -> int:
-    """How many batches a stream of max_age 10 s and max_expensive_age 100 s delivers.
+    """Return how many batches a stream of max_age 10 s and max_expensive_age 100 s delivers.
 
-    Its first batch comes after `start` seconds, the others after `each`.
+    Its first batch is read after `start` seconds, each further one after `each` seconds.
     """
     clock = ManualClock()
     checkpoints: list[bytes] = []
@@ -73,8 +73,8 @@ async def batches_until_expired(platform: ListedPlatform, *, start: float, each:
     platform.before_each = pass_time
     timing = StreamTiming(max_age=timedelta(seconds=10), max_expensive_age=timedelta(seconds=100))
     request = pb.FetchProductsRequest(shop=pb.ShopRef(platform="listed", domain="a.example"), max_batch_products=1)
-    wanted = parse_fetch(request, Platforms([platform]))
-    stream = FetchStream(wanted, drain=Drain(), redact=redact, timing=timing, monotonic=clock)
+    parsed = parse_fetch(request, Platforms([platform]))
+    stream = FetchStream(parsed, drain=Drain(), redact=redact, timing=timing, monotonic=clock)
 
     async def read() -> None:
         async for message in stream.messages():
@@ -104,34 +104,34 @@ def wait(text: str) -> Wait:
 
 
 def test_a_wait_that_is_not_over_follows_the_event_that_was_read_before_it() -> None:
-    """A platform's reader waits for its next page while its last one is on the way."""
-    mailbox, batch = StreamBuffer(), Batch(products=(), checkpoint=b"1")
+    """A platform's reader waits for its next page while its last one is being sent."""
+    buffer, batch = StreamBuffer(), Batch(products=(), checkpoint=b"1")
     waiting = Wait(reason=WaitReason.THROTTLED, until=datetime.now(UTC) + timedelta(minutes=1))
-    mailbox.put_wait(waiting)
-    mailbox.put(batch)
-    assert [mailbox.take(), mailbox.take()] == [batch, waiting]
+    buffer.put_wait(waiting)
+    buffer.put(batch)
+    assert [buffer.take(), buffer.take()] == [batch, waiting]
 
 
 def test_a_wait_that_is_over_is_dropped_when_the_next_event_is_put() -> None:
-    mailbox = StreamBuffer()
-    mailbox.put_wait(wait("over"))
-    mailbox.put(Batch(products=(), checkpoint=b"1"))
-    mailbox.fail(RuntimeError("broke"))
-    mailbox.take()
+    buffer = StreamBuffer()
+    buffer.put_wait(wait("over"))
+    buffer.put(Batch(products=(), checkpoint=b"1"))
+    buffer.fail(RuntimeError("broke"))
+    buffer.take()
     with pytest.raises(RuntimeError, match="broke"):
-        mailbox.take()
+        buffer.take()
 
 
 def test_a_buffer_returns_the_event_then_the_wait_then_the_failure() -> None:
-    mailbox, batch, failure = StreamBuffer(), Batch(products=(), checkpoint=b"1"), RuntimeError("broke")
-    mailbox.put_wait(wait("over"))
-    mailbox.put(batch)
-    mailbox.put_wait(wait("first"))
-    mailbox.put_wait(wait("second"))
-    mailbox.fail(failure)
-    mailbox.fail(RuntimeError("later"))
-    assert mailbox.take() is batch
-    assert mailbox.take() == wait("second")
+    buffer, batch, failure = StreamBuffer(), Batch(products=(), checkpoint=b"1"), RuntimeError("broke")
+    buffer.put_wait(wait("over"))
+    buffer.put(batch)
+    buffer.put_wait(wait("first"))
+    buffer.put_wait(wait("second"))
+    buffer.fail(failure)
+    buffer.fail(RuntimeError("later"))
+    assert buffer.take() is batch
+    assert buffer.take() == wait("second")
     for _ in range(2):
         with pytest.raises(RuntimeError, match="broke"):
-            mailbox.take()
+            buffer.take()

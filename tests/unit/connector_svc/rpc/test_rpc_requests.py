@@ -30,10 +30,10 @@ def test_a_complete_request_is_parsed() -> None:
     assert (parsed.fetch.checkpoint, parsed.fetch.max_batch_products) == (b"x", 7)
 
 
-@pytest.mark.parametrize(("asked", "taken"), [(0, 250), (1, 1), (250, 250), (251, 250), (2**31 - 1, 250)])
-def test_batches_have_1_to_250_products(asked: int, taken: int) -> None:
-    request = pb.FetchProductsRequest(shop=shop(), max_batch_products=asked)
-    assert parse_fetch(request, PLATFORMS).fetch.max_batch_products == taken
+@pytest.mark.parametrize(("requested", "used"), [(0, 250), (1, 1), (250, 250), (251, 250), (2**31 - 1, 250)])
+def test_batches_have_1_to_250_products(requested: int, used: int) -> None:
+    request = pb.FetchProductsRequest(shop=shop(), max_batch_products=requested)
+    assert parse_fetch(request, PLATFORMS).fetch.max_batch_products == used
 
 
 def test_every_wrong_field_is_named_at_once() -> None:
@@ -79,7 +79,7 @@ def test_a_wrong_domain_is_reported_with_an_example_and_never_quoted(domain: str
     assert (violation.field, violation.description) == ("shop.domain", wanted)
 
 
-def asking_after(moment: datetime) -> pb.FetchProductsRequest:
+def request_after(moment: datetime) -> pb.FetchProductsRequest:
     stamp = Timestamp()
     stamp.FromDatetime(moment)
     return pb.FetchProductsRequest(shop=shop(), updated_after=stamp)
@@ -87,17 +87,17 @@ def asking_after(moment: datetime) -> pb.FetchProductsRequest:
 
 @pytest.mark.parametrize("year", [1, 1969, 1999, 9999])
 def test_a_time_that_no_platform_accepts_is_rejected_by_its_field(year: int) -> None:
-    """WooCommerce's reader subtracts a second from it, and Shopify refuses it as a broken query of ours."""
+    """WooCommerce's reader subtracts a second from it, and Shopify rejects it as a malformed query."""
     with pytest.raises(InvalidRequest, match="2000-01-01T00:00:00Z until now") as caught:
-        parse_fetch(asking_after(datetime(year, 1, 1, tzinfo=UTC)), PLATFORMS)
+        parse_fetch(request_after(datetime(year, 1, 1, tzinfo=UTC)), PLATFORMS)
     assert [violation.field for violation in caught.value.violations] == ["updated_after"]
 
 
 def test_a_callers_clock_may_be_ahead_by_hours_but_not_by_days() -> None:
     moment = datetime.now(UTC) + timedelta(hours=12)
-    assert parse_fetch(asking_after(moment), PLATFORMS).fetch.updated_after == moment
+    assert parse_fetch(request_after(moment), PLATFORMS).fetch.updated_after == moment
     with pytest.raises(InvalidRequest, match="updated_after"):
-        parse_fetch(asking_after(moment + timedelta(days=1)), PLATFORMS)
+        parse_fetch(request_after(moment + timedelta(days=1)), PLATFORMS)
 
 
 def test_an_empty_request_names_both_fields_of_the_shop() -> None:
@@ -122,6 +122,6 @@ def test_the_whole_domain_must_match_the_pattern_of_its_platform(domain: str) ->
 
 
 def test_the_kelvin_sign_is_not_a_k() -> None:
-    """It becomes one in lower case, and would make two texts the same shop."""
+    """In lower case it becomes one, and two texts would be the same shop."""
     with pytest.raises(InvalidRequest):
         parse_shop(shop("\u212a.example"), PLATFORMS)
