@@ -1,4 +1,4 @@
-"""A fake platform whose shop is a list in memory, read like the real ones: in order, by checkpoints, to the end."""
+"""A fake platform whose shop is a list in memory, read like real ones: in order, by checkpoints, to the end."""
 
 from __future__ import annotations
 

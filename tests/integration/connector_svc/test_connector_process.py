@@ -1,4 +1,4 @@
-"""`python -m connector_svc` as an operator runs it, against shops of the devstore over TLS."""
+"""`python -m connector_svc` as an operator runs it, with shops of the devstore over TLS."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Connector:
     log: list[str] = field(default_factory=list)
 
     async def stop(self) -> int:
-        """Asks it to go; its exit code."""
+        """Stop the process with SIGTERM; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(PATIENCE):
             return await self.process.wait()
@@ -118,7 +118,7 @@ def reference(spec: ShopSpec) -> pb.ShopRef:
 
 
 async def fetch(connector: Connector, spec: ShopSpec) -> tuple[int, int, pb.FetchEnd]:
-    """Products, items and the end of a whole stream."""
+    """Return the number of products, of items, and the end of a whole stream."""
     products = items = 0
     call = connector.stub.FetchProducts(pb.FetchProductsRequest(shop=reference(spec)))
     async for message in call:
@@ -136,9 +136,9 @@ async def test_both_platforms_are_read_whole_with_the_documented_settings(
         for spec in (SHOPIFY, WOO):
             catalog = store.catalog(spec.domain)
             products, items, end = await fetch(connector, spec)
-            facts = await connector.stub.CheckShop(pb.CheckShopRequest(shop=reference(spec)))
+            info = await connector.stub.CheckShop(pb.CheckShopRequest(shop=reference(spec)))
             stored = [product for product in catalog.products() if product.status != "trash"]
-            assert products == end.source_count == end.emitted_count == facts.product_count == len(stored)
+            assert products == end.source_count == end.emitted_count == info.product_count == len(stored)
             assert items == end.emitted_item_count >= catalog.item_count
         assert await connector.stop() == 0
     assert_no_secret(connector.log)
@@ -195,7 +195,7 @@ async def test_the_correlation_id_of_a_call_is_sent_to_the_shop(store: RunningSt
 
 
 @pytest.mark.parametrize(
-    ("settings", "complaint"),
+    ("settings", "message"),
     [
         ({"LISTEN_ADDRESS": "nowhere"}, "CONNECTOR_LISTEN_ADDRESS: expected host:port"),
         ({"LISTEN_ADDRESS": "0.0.0.0:0"}, "set CONNECTOR_ALLOW_INSECURE=1"),
@@ -212,14 +212,14 @@ async def test_the_correlation_id_of_a_call_is_sent_to_the_shop(store: RunningSt
     ],
 )
 async def test_a_wrong_setting_is_one_clear_line_and_exit_code_2(
-    settings: dict[str, str], complaint: str, tmp_path: Path
+    settings: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.toml").write_text('token = "hunter2')
     process = await start(tmp_path, **settings)
     _, errors = await process.communicate()
     lines = errors.decode().strip().splitlines()
     assert process.returncode == 2, lines
-    assert complaint in lines[-1]
+    assert message in lines[-1]
     assert len(lines) == 1
     assert "hunter2" not in errors.decode()
 

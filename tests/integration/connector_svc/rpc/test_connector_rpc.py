@@ -41,26 +41,26 @@ PRODUCTS = [Product(id=str(number), title="", variants=(Variant(id=f"{number}-1"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A served connector and a client of it."""
+    """A running connector and its client."""
 
     stub: ConnectorServiceStub
     drain: Drain
 
     async def kinds(self) -> list[str]:
-        """The events of a whole stream."""
+        """Return the kinds of all events of a stream."""
         call = self.stub.FetchProducts(REQUEST)
         return [str(message.WhichOneof("event")) async for message in call]
 
     async def failing(
-        self, request: pb.FetchProductsRequest, *, heard: Callable[[str], None] = lambda _: None
+        self, request: pb.FetchProductsRequest, *, on_event: Callable[[str], None] = lambda _: None
     ) -> tuple[list[str], ReceivedFailure]:
-        """The events of a stream that fails, and how it did. `heard` is told of each event."""
+        """Return the events of a stream that fails, and its failure. `on_event` is called with each event."""
         kinds: list[str] = []
         call = self.stub.FetchProducts(request)
         try:
             async for message in call:
                 kinds.append(str(message.WhichOneof("event")))
-                heard(kinds[-1])
+                on_event(kinds[-1])
         except grpc.aio.AioRpcError as error:
             return kinds, await read_failure(error, call)
         raise AssertionError("the stream did not fail")
@@ -90,7 +90,7 @@ async def running(platform: ListedPlatform, timing: StreamTiming | None = None) 
 
 
 def pausing(at: int, act: Callable[[WaitReporter], Awaitable[None]]) -> Callable[[WaitReporter], Awaitable[None]]:
-    """Acts before the event number `at`, from 0."""
+    """Return a hook that calls `act` before event number `at`, from 0."""
     count = -1
 
     async def before_each(on_wait: WaitReporter) -> None:
@@ -164,7 +164,7 @@ async def test_a_drain_ends_the_stream_at_once_so_that_another_replica_continues
     platform = ListedPlatform(products=PRODUCTS, before_each=pausing(2, forever))
     async with running(platform) as connector:
         kinds, failure = await connector.failing(
-            REQUEST, heard=lambda kind: connector.drain.start() if kind == "batch" else None
+            REQUEST, on_event=lambda kind: connector.drain.start() if kind == "batch" else None
         )
     assert kinds == ["header", "batch"]
     assert (failure.reason, failure.code) == ("SERVER_DRAINING", grpc.StatusCode.UNAVAILABLE)
@@ -204,12 +204,12 @@ class Breaking(ListedPlatform):
                 yield event
             if self.how == "cancelled inside":
                 raise asyncio.CancelledError
-            if self.how == "unforeseen":
+            if self.how == "unexpected":
                 raise RuntimeError("password=hunter2")
             return
 
 
-@pytest.mark.parametrize("how", ["stops", "header twice", "cancelled inside", "unforeseen"])
+@pytest.mark.parametrize("how", ["stops", "header twice", "cancelled inside", "unexpected"])
 async def test_a_reader_that_breaks_its_contract_is_an_internal_error(how: str) -> None:
     platform = Breaking(products=PRODUCTS)
     platform.how = how
@@ -254,8 +254,8 @@ async def test_the_job_of_a_pass_is_cancelled_by_the_platforms_own_checkpoint() 
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await connector.stub.AbandonFetch(pb.AbandonFetchRequest(shop=REF))
     assert answers == [True, False]
-    [first, again] = platform.cancelled_checkpoints
-    assert first == again
+    [first, second] = platform.cancelled_checkpoints
+    assert first == second
     assert first in [event.checkpoint for event in platform.yielded if isinstance(event, Batch)]
     assert "checkpoint" in (await read_failure(caught.value)).message
 
@@ -266,8 +266,8 @@ async def test_check_shop_returns_shop_info_and_failures() -> None:
             raise SourceUnauthorized(shop)
 
     async with running(ListedPlatform(products=PRODUCTS)) as connector:
-        facts = await connector.stub.CheckShop(pb.CheckShopRequest(shop=REF))
-    assert facts == pb.CheckShopResponse(currency_code="EUR", shop_name="Shop", product_count=8)
+        info = await connector.stub.CheckShop(pb.CheckShopRequest(shop=REF))
+    assert info == pb.CheckShopResponse(currency_code="EUR", shop_name="Shop", product_count=8)
     async with running(Refusing()) as connector:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await connector.stub.CheckShop(pb.CheckShopRequest(shop=REF))

@@ -76,7 +76,7 @@ async def test_the_circuit_of_a_host_without_answers_opens_for_all_passes(
 ) -> None:
     shops.server.answers(failing)
     failures = await shops.send(passes=20)
-    # Two passes of four attempts, then more until five seconds are over, and then none.
+    # Two passes of four attempts, one more to fill five seconds, and then none.
     assert shops.request_count <= 12
     assert len(failures) == 20
     assert failures[-1].retry_after is not None
