@@ -123,7 +123,7 @@ class FetchStream:
                     yield end_message(writer.end(item))
                     return
                 case _:
-                    raise ReaderContractBroken("the header was not first, or came twice")
+                    raise ReaderContractBroken("the header was not first, or was sent twice")
 
     async def _next(self) -> FetchEvent | Wait | None:
         """Return the next item of the buffer, or None after a silence of one heartbeat interval."""

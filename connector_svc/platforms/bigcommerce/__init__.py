@@ -9,5 +9,5 @@ __all__ = ["BIGCOMMERCE", "BigCommercePlatform"]
 
 BIGCOMMERCE = PlatformDefinition(
     name=BigCommercePlatform.name,
-    create=lambda given: BigCommercePlatform(given.http, given.credentials, given.clock),
+    create=lambda deps: BigCommercePlatform(deps.http, deps.credentials, deps.clock),
 )

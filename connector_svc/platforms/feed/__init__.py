@@ -7,5 +7,5 @@ __all__ = ["FEED", "FeedPlatform"]
 
 FEED = PlatformDefinition(
     name=FeedPlatform.name,
-    create=lambda given: FeedPlatform(given.http, given.credentials, given.clock),
+    create=lambda deps: FeedPlatform(deps.http, deps.credentials, deps.clock),
 )

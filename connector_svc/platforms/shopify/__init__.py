@@ -12,9 +12,9 @@ __all__ = ["SHOPIFY", "ShopifyPlatform"]
 _STRATEGY = PlatformOption(name="strategy", default=Wanted.AUTO)
 
 
-def _create(given: PlatformDependencies) -> Platform:
-    wanted = Wanted(given.options.get(_STRATEGY.name, _STRATEGY.default))
-    return ShopifyPlatform(given.http, given.credentials, given.clock, wanted=wanted)
+def _create(dependencies: PlatformDependencies) -> Platform:
+    wanted = Wanted(dependencies.options.get(_STRATEGY.name, _STRATEGY.default))
+    return ShopifyPlatform(dependencies.http, dependencies.credentials, dependencies.clock, wanted=wanted)
 
 
 SHOPIFY = PlatformDefinition(

@@ -7,7 +7,10 @@ __all__ = ["WOOCOMMERCE", "WooCommercePlatform"]
 
 WOOCOMMERCE = PlatformDefinition(
     name=WooCommercePlatform.name,
-    create=lambda given: WooCommercePlatform(
-        given.http, given.credentials, given.clock, connections_per_host=given.connections_per_host
+    create=lambda deps: WooCommercePlatform(
+        deps.http,
+        deps.credentials,
+        deps.clock,
+        connections_per_host=deps.connections_per_host,
     ),
 )

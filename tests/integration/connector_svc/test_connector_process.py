@@ -209,6 +209,10 @@ async def test_the_correlation_id_of_a_call_is_sent_to_the_shop(store: RunningSt
         ({"HTTP_ATTEMPTS": "0"}, "CONNECTOR_HTTP_ATTEMPTS"),
         ({"HTTP_TIMEOUT": "soon"}, "CONNECTOR_HTTP_TIMEOUT: expected a duration"),
         ({"LOG_LEVEL": "loud"}, "CONNECTOR_LOG_LEVEL"),
+        (
+            {"SHOPIFY_STRATEGY": "fast"},
+            "CONNECTOR_SHOPIFY_STRATEGY: Input should be 'auto', 'paging', 'ids' or 'bulk'",
+        ),
     ],
 )
 async def test_a_wrong_setting_is_one_clear_line_and_exit_code_2(

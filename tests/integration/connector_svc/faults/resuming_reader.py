@@ -82,8 +82,9 @@ class Reader:
 async def reading(
     spec: ShopSpec, certificates: Path, *, latency: float = 0, total_timeout: timedelta = LONG_TIMEOUT
 ) -> AsyncIterator[Reader]:
-    """Start the shop, and a reader with the connector's own client, which waits `total_timeout` for an answer and does
-    not pause between attempts.
+    """Start the shop and a reader with the connector's own client.
+
+    The client waits `total_timeout` for an answer, and does not pause between attempts.
     """
     async with serving([spec], tls_dir=certificates, throttle=False, latency=latency) as store:
         config = HttpConfig(
