@@ -67,19 +67,15 @@ class RetryingClient:
         on_wait: WaitReporter | None = None,
         policy: RetryPolicy | None = None,
     ) -> HttpReply:
-        """Send a request, and repeat it while its failure is transient.
+        """Send a request, and repeat it while its failure is transient. Raises HttpFailure.
+
+        The reply is never a redirect and never has one of TRANSIENT_STATUSES.
 
         Args:
             request: Repeated only if it is idempotent.
             host: Whose limits apply; None: those of a service, by the host name in the URL.
             on_wait: Called with each wait when the wait begins.
             policy: Replaces the client's own retry policy.
-
-        Returns:
-            The reply, which is neither a redirect nor has one of TRANSIENT_STATUSES.
-
-        Raises:
-            HttpFailure: The last failure.
         """
         policy = policy or self._policy
         host = host or Host(name=_authority(request.url), host_class=HostClass.SERVICE)
