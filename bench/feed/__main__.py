@@ -27,10 +27,9 @@ from bench.common.report import print_result, print_table
 from bench.common.stack import temporary_directory
 from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import utc_now
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.dependencies import utc_now
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.feed import FeedPlatform
 from connector_svc.platforms.feed.client import MANIFEST_PATH

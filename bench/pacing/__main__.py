@@ -22,8 +22,7 @@ from bench.peers.clients import LegacyShopifyPages, ShopifyPages, SmallShopifyPa
 from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import OutboundHttp, open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
 from connector_svc.platforms.shopify.client import ShopifyClient

@@ -10,10 +10,9 @@ from typing import Final, TypeAlias
 import msgspec
 
 from connector_svc.domain.checkpoint import encode_checkpoint
-from connector_svc.domain.completeness import check_undelivered
-from connector_svc.domain.fetch import Batch, End, FetchRequest
-from connector_svc.domain.issue import RecordIssue
+from connector_svc.domain.fetch import Batch, End, FetchRequest, check_completeness
 from connector_svc.domain.product import Product
+from connector_svc.domain.records import RecordIssue
 from connector_svc.platforms.woocommerce.batch_loader import LoadedBatch, PassStart, load_batches
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
 from connector_svc.platforms.woocommerce.completion_check import (
@@ -134,7 +133,7 @@ class ProductDelivery:
 
     def _check_undelivered(self, position: Position, unlisted_count: int = 0) -> None:
         """Raise SourceCountMismatch when too many products are counted and not delivered."""
-        check_undelivered(
+        check_completeness(
             self._request.shop,
             counted=position.received_count + unlisted_count,
             undelivered=position.missing_id_count + unlisted_count,

@@ -18,9 +18,15 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from connector_svc.domain.fault import Fault, InvalidRecord
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
-from connector_svc.domain.text import MALFORMED_ERRORS, is_too_long, with_marked_surrogates
+from connector_svc.domain.records import (
+    MALFORMED_ERRORS,
+    SAMPLE_LENGTH,
+    Fault,
+    InvalidRecord,
+    IssueReason,
+    is_too_long,
+    mark_lone_surrogates,
+)
 from connector_svc.platforms.woocommerce.wire import OPTIONAL_FIELDS, IdRow
 
 T = TypeVar("T")
@@ -159,7 +165,7 @@ class RecordDecoder(Generic[RowT]):
         try:
             return self._raw_list_decoder.decode(text)
         except msgspec.DecodeError:
-            marked = with_marked_surrogates(text)
+            marked = mark_lone_surrogates(text)
             if marked == text:
                 raise
             return self._raw_list_decoder.decode(marked)

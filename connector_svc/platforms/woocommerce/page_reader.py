@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final, Generic
 
 from connector_svc.domain.errors import SourceQueryRefused
-from connector_svc.domain.fault import Fault
+from connector_svc.domain.records import Fault
 from connector_svc.platforms.woocommerce.client import Params, StoreClient, StoreResponse
 from connector_svc.platforms.woocommerce.json_salvage import DecodedRecords, RecordDecoder, RejectedRecord, RowT
 from connector_svc.platforms.woocommerce.wire import ORDER_BY_ID, PER_PAGE, PRODUCTS_PATH

@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from connector_svc.domain.fault import Fault, InvalidRecord
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason, RecordIssue
 from connector_svc.domain.product import (
     Image,
     InventoryPolicy,
@@ -31,6 +29,7 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
+from connector_svc.domain.records import SAMPLE_LENGTH, Fault, InvalidRecord, IssueReason, RecordIssue
 from connector_svc.platforms.woocommerce.json_salvage import RejectedRecord
 from connector_svc.platforms.woocommerce.variation_group import VariationGroup
 from connector_svc.platforms.woocommerce.wire import (
@@ -112,12 +111,12 @@ class ProductParser:
             field_faults: Faults of `record` that do not reject it.
         """
         if isinstance(record, RejectedRecord):
-            return ParsedProduct(product=None, issues=(record.fault.of(record.id, rejected=True),))
-        issues = [fault.of(record.id) for fault in field_faults]
+            return ParsedProduct(product=None, issues=(record.fault.to_issue(record.id, rejected=True),))
+        issues = [fault.to_issue(record.id) for fault in field_faults]
         try:
             product = self._product(record, group, issues)
         except InvalidRecord as error:
-            return ParsedProduct(product=None, issues=(*issues, error.fault.of(record.id, rejected=True)))
+            return ParsedProduct(product=None, issues=(*issues, error.fault.to_issue(record.id, rejected=True)))
         return ParsedProduct(product=product, issues=tuple(issues))
 
     def _product(self, row: ProductRow, group: VariationGroup, issues: list[RecordIssue]) -> Product:
@@ -126,7 +125,7 @@ class ProductParser:
         images = tuple([_image(image) for image in row.images if _has_absolute_url(image)])
         if len(images) < len(row.images):
             faults = (_image_fault("images", image) for image in row.images if not _has_absolute_url(image))
-            issues.extend(fault.of(row.id) for fault in faults)
+            issues.extend(fault.to_issue(row.id) for fault in faults)
         if row.is_variable():
             variants, variants_complete = self._variants(row, group, issues)
         else:
@@ -158,12 +157,12 @@ class ProductParser:
         variants: list[Variant] = []
         for child in group.variations:
             if group.field_faults:
-                issues.extend(fault.of(row.id, child.id) for fault in group.faults_of(child))
+                issues.extend(fault.to_issue(row.id, child.id) for fault in group.faults_of(child))
             try:
                 variants.append(self._variation(row, child, len(variants) + 1, issues))
             except InvalidRecord as error:
                 is_complete = False
-                issues.append(error.fault.of(row.id, child.id))
+                issues.append(error.fault.to_issue(row.id, child.id))
         return tuple(variants), is_complete
 
     def _variation(
@@ -186,7 +185,7 @@ class ProductParser:
             position=position,
         )
         if child.image and not _has_absolute_url(child.image):
-            issues.append(_image_fault("image", child.image).of(parent.id, child.id))
+            issues.append(_image_fault("image", child.image).to_issue(parent.id, child.id))
         return variant
 
     def _variant(

@@ -13,8 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeAlias
 
 from connector_svc.domain.errors import SourceResponseInvalid
-from connector_svc.domain.fault import Fault
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import Fault, IssueReason
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
 from connector_svc.platforms.woocommerce.json_salvage import RejectedRecord, RowT
 from connector_svc.platforms.woocommerce.page_reader import ListPage, PageReader

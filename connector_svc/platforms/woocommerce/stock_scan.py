@@ -17,8 +17,8 @@ import msgspec
 
 from connector_svc.domain.checkpoint import encode_checkpoint
 from connector_svc.domain.errors import SourceQueryRefused
-from connector_svc.domain.fault import InvalidRecord
 from connector_svc.domain.fetch import Batch, End, FetchRequest, Offer, StockLevel
+from connector_svc.domain.records import InvalidRecord
 from connector_svc.platforms.woocommerce.batch_loader import LoadedBatch, load_all
 from connector_svc.platforms.woocommerce.client import Params, StoreClient
 from connector_svc.platforms.woocommerce.delivery import ProductDelivery

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from connector_svc.domain.fault import Fault
+from connector_svc.domain.records import Fault
 from connector_svc.platforms.woocommerce.json_salvage import RejectedRecord
 from connector_svc.platforms.woocommerce.wire import ProductRow, VariationRow
 

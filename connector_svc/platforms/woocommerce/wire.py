@@ -17,9 +17,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
-from connector_svc.domain.fault import Fault, InvalidRecord
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
-from connector_svc.domain.text import Code, Text
+from connector_svc.domain.records import SAMPLE_LENGTH, Code, Fault, InvalidRecord, IssueReason, Text
 
 API_ROOT: Final = "/wp-json"
 PRODUCTS_PATH: Final = "/wp-json/wc/v3/products"

@@ -12,13 +12,12 @@ from typing import Any
 from yarl import URL
 
 from connector_svc.domain.fetch import Batch, End, FetchRequest, Header, Wait
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.records import RecordIssue
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpDependencies
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.dependencies import HttpDependencies
 from connector_svc.platforms.base import Credentials, Platform, Secret
 from connector_svc.platforms.woocommerce import WooCommercePlatform
 from tests import tls

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from connector_svc.domain.errors import SourceCountMismatch
 from connector_svc.domain.fetch import FetchRequest
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from devstore.tls import TlsFiles
 from tests.contract.woocommerce.expected import ITEM_IDS
 from tests.contract.woocommerce.read_pass import SHOP, FakeCredentials, Pass, credentials, platform_at, read_pass

@@ -91,7 +91,7 @@ class EngineMachine(RuleBasedStateMachine):
                 self.start(mode)
             self.claim(reading=True)
             if self._active():
-                self.processes[-1].reader.let_all()
+                self.processes[-1].reader.allow_all()
                 self._settle()
             assert not self._active()
         assert self._latest_sync().state is SyncState.SUCCEEDED
@@ -148,7 +148,7 @@ class EngineMachine(RuleBasedStateMachine):
         if claimed is not None:
             self.processes.append(process)
         assert (claimed is not None) == bool(claimable)
-        process.reader.let(2 * reading)
+        process.reader.allow(2 * reading)
         self._settle()
 
     @has_process
@@ -157,7 +157,7 @@ class EngineMachine(RuleBasedStateMachine):
         """Read some batches, or to the end, with these outcomes of the next transactions."""
         process = self._process(index)
         process.link.outcomes.extend(outcomes)
-        process.reader.let(events)
+        process.reader.allow(events)
         self._settle()
 
     @has_process
@@ -165,7 +165,7 @@ class EngineMachine(RuleBasedStateMachine):
     def read_to_the_end(self, index: int, outcomes: list[Outcome]) -> None:
         process = self._process(index)
         process.link.outcomes.extend(outcomes)
-        process.reader.let_all()
+        process.reader.allow_all()
         self._settle()
 
     @has_process
@@ -216,7 +216,7 @@ class EngineMachine(RuleBasedStateMachine):
         """The source fails, or its stream ends without its end message."""
         reader = self._process(index).reader
         reader.failure, reader.cut = failure, failure is None
-        reader.let(1)
+        reader.allow(1)
         self._settle()
 
     @rule(change=st.sampled_from(("add", "change", "delete")), index=which, size=items)

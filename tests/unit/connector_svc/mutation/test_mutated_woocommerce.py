@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from connector_svc.domain.issue import SAMPLE_LENGTH, RecordIssue
 from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.records import SAMPLE_LENGTH, RecordIssue
 from connector_svc.platforms.woocommerce.json_salvage import DecodedRecords, RecordDecoder, decode_json_body
 from connector_svc.platforms.woocommerce.parse import ParsedProduct, ProductParser
 from connector_svc.platforms.woocommerce.variation_group import VariationGroup
 from connector_svc.platforms.woocommerce.wire import ProductRow, SellableRow, VariationRow
 from tests.contract.woocommerce.replay import recorded_products, recorded_variations
 from tests.unit.connector_svc.mutation import campaign
+from tests.unit.connector_svc.mutation.independent_reader import check_amount, is_text, sent
 from tests.unit.connector_svc.mutation.mutator import encoded
-from tests.unit.connector_svc.mutation.reading import check_amount, is_text, sent
 
 PARSER = ProductParser("kg")
 PRODUCT_NAMES = ProductRow.__struct_fields__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from catalogsync_common.failure import InvalidRequest
 
-from connector_svc.platforms.domains import canonical_domain
+from connector_svc.domain.shop import canonical_domain
 from connector_svc.platforms.woocommerce import WooCommercePlatform
 
 PATTERN = WooCommercePlatform.domain_pattern

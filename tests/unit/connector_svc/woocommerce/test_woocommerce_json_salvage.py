@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from connector_svc.platforms.woocommerce.json_salvage import (
     DecodedRecords,
     NotJson,

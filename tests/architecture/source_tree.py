@@ -15,24 +15,24 @@ class Import:
     file: Path
     line: int
     module: str
-    """Dotted and absolute; of "from a import b" it is "a.b", since b may be a module."""
+    """Dotted and absolute; "a.b" for "from a import b", because b may be a module."""
 
     def is_of(self, package: str) -> bool:
-        """Whether it is the package or something in it."""
+        """Return whether it is the package or something in it."""
         return self.module == package or self.module.startswith(f"{package}.")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceTree:
-    """The repository's directory."""
+    """The Python files of the repository."""
 
     root: Path
     distributions: tuple[str, ...] = ("cli", "common")
     """Folders that hold a `pyproject.toml` of their own and, beside it, a package."""
 
-    def files(self, room: str) -> list[Path]:
+    def files(self, layer: str) -> list[Path]:
         """Return the files of a dotted module or package name, sorted."""
-        paths = (base.joinpath(*room.split(".")) for base in (self.root, *self._bases))
+        paths = (base.joinpath(*layer.split(".")) for base in (self.root, *self._bases))
         for path in paths:
             if path.with_suffix(".py").is_file():
                 return [path.with_suffix(".py")]
@@ -51,7 +51,7 @@ class SourceTree:
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
     def imports(self, file: Path) -> Iterator[Import]:
-        """All of them, in functions and under TYPE_CHECKING too."""
+        """Yield all imports of a file, also those in functions and under TYPE_CHECKING."""
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             match node:
                 case ast.Import(names=names):

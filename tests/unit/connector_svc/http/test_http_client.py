@@ -15,8 +15,8 @@ from aiohttp import web
 
 from connector_svc.domain.errors import SourceRedirected, SourceResponseInvalid, SourceUnreachable
 from connector_svc.http.config import HttpConfig
+from connector_svc.http.response_body import BodyLimits
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.unpacking import BodyLimits
 from tests.fakes.shop_server import Handler, OpenClient, ShopServer, serving, status
 from tests.waiting import PATIENCE, turns
 
@@ -25,7 +25,7 @@ ONE_ATTEMPT = RetryPolicy(attempts=1)
 
 
 class CountedThreads(ThreadPoolExecutor):
-    """The threads of an event loop, and how much work they were given."""
+    """The thread pool of an event loop; counts its jobs."""
 
     jobs = 0
 
@@ -41,7 +41,7 @@ def compressed(body: bytes) -> Handler:
     return handle
 
 
-async def test_the_path_and_the_parameters_arrive_as_they_were_given_below_the_prefix(
+async def test_path_and_parameters_are_sent_unchanged_below_the_prefix(
     opened: OpenClient, server: ShopServer
 ) -> None:
     async with opened("/demo/") as client:
@@ -51,9 +51,7 @@ async def test_the_path_and_the_parameters_arrive_as_they_were_given_below_the_p
     assert list(request.query.items()) == [("a", "b&c=d #e"), ("a", "ü"), ("page", "2")]
 
 
-async def test_every_request_says_who_asks_and_on_behalf_of_which_call(
-    opened: OpenClient, server: ShopServer
-) -> None:
+async def test_every_request_carries_user_agent_and_correlation_id(opened: OpenClient, server: ShopServer) -> None:
     async with opened() as client:
         await client.request("POST", "/x", headers={"accept": "text/plain", "X-Token": SECRET}, body=b"{}")
     [request] = server.requests
@@ -64,14 +62,14 @@ async def test_every_request_says_who_asks_and_on_behalf_of_which_call(
     assert server.bodies == [b"{}"]
 
 
-async def test_json_is_asked_for_unless_said_otherwise(opened: OpenClient, server: ShopServer) -> None:
+async def test_json_is_accepted_by_default(opened: OpenClient, server: ShopServer) -> None:
     async with opened() as client:
         await client.request("GET", "/")
     assert server.requests[0].headers["Accept"] == "application/json"
     assert server.requests[0].headers["Accept-Encoding"] == "gzip"
 
 
-async def test_headers_of_a_reply_are_found_in_any_case(opened: OpenClient, server: ShopServer) -> None:
+async def test_reply_headers_are_case_insensitive(opened: OpenClient, server: ShopServer) -> None:
     server.answers(status(418, X_WP_Total="7"))
     async with opened() as client:
         reply = await client.request("GET", "/")
@@ -89,7 +87,7 @@ async def test_a_redirect_is_never_followed(opened: OpenClient, server: ShopServ
     assert SECRET not in str(caught.value)
 
 
-async def test_no_cookie_of_one_shop_is_sent_again(opened: OpenClient, server: ShopServer) -> None:
+async def test_cookies_are_not_kept(opened: OpenClient, server: ShopServer) -> None:
     server.answers(status(200, Set_Cookie="session=1; Path=/"))
     async with opened() as client:
         await client.request("GET", "/")
@@ -105,13 +103,13 @@ async def test_proxies_of_the_environment_are_not_used(
         assert (await client.request("GET", "/")).status == 200
 
 
-async def test_a_compressed_body_is_unpacked(opened: OpenClient, server: ShopServer) -> None:
+async def test_a_compressed_body_is_decompressed(opened: OpenClient, server: ShopServer) -> None:
     server.answers(compressed(gzip.compress(b'{"a": 1}')))
     async with opened() as client:
         assert (await client.request("GET", "/")).body == b'{"a": 1}'
 
 
-async def test_a_body_above_the_limit_is_refused(opened: OpenClient, server: ShopServer) -> None:
+async def test_a_body_above_the_limit_is_rejected(opened: OpenClient, server: ShopServer) -> None:
     server.answers(status(200, "x" * 2**20), status(200, "x" * (2**20 + 1)))
     async with opened(config=HttpConfig(body=BodyLimits(max_bytes=2**20))) as client:
         assert len((await client.request("GET", "/")).body) == 2**20
@@ -119,7 +117,7 @@ async def test_a_body_above_the_limit_is_refused(opened: OpenClient, server: Sho
             await client.request("GET", "/")
 
 
-async def test_a_small_body_that_unpacks_above_the_limit_is_refused(
+async def test_a_small_body_that_decompresses_above_the_limit_is_rejected(
     opened: OpenClient, server: ShopServer
 ) -> None:
     server.answers(compressed(gzip.compress(os.urandom(2**12) * 2**9)))
@@ -128,7 +126,7 @@ async def test_a_small_body_that_unpacks_above_the_limit_is_refused(
             await client.request("GET", "/")
 
 
-async def test_a_body_that_unpacks_to_a_multiple_of_what_json_can_is_refused_before_it_is_in_memory(
+async def test_a_decompression_bomb_is_rejected_before_it_is_in_memory(
     opened: OpenClient, server: ShopServer
 ) -> None:
     bomb = gzip.compress(b"0" * 2**28)
@@ -142,7 +140,7 @@ async def test_a_body_that_unpacks_to_a_multiple_of_what_json_can_is_refused_bef
     assert peak < 2**26
 
 
-async def test_a_repetitive_catalog_is_not_taken_for_a_bomb(opened: OpenClient, server: ShopServer) -> None:
+async def test_a_repetitive_catalog_is_not_rejected_as_a_bomb(opened: OpenClient, server: ShopServer) -> None:
     rows = [{"id": number, "name": "", "sku": "", "price": "", "images": []} for number in range(40_000)]
     body = json.dumps(rows).encode()
     assert len(body) > 2**21
@@ -151,16 +149,14 @@ async def test_a_repetitive_catalog_is_not_taken_for_a_bomb(opened: OpenClient, 
         assert (await client.request("GET", "/")).body == body
 
 
-async def test_a_compressed_body_that_stops_early_is_asked_for_again(
-    opened: OpenClient, server: ShopServer
-) -> None:
+async def test_a_compressed_body_that_stops_early_is_retried(opened: OpenClient, server: ShopServer) -> None:
     whole = gzip.compress(b'{"a": 1}' * 100)
     server.answers(compressed(whole[: len(whole) // 2]), compressed(whole))
     async with opened() as client:
         assert (await client.request("GET", "/")).body == b'{"a": 1}' * 100
 
 
-async def test_a_body_of_endless_empty_gzip_members_is_refused(opened: OpenClient, server: ShopServer) -> None:
+async def test_a_body_of_many_empty_gzip_members_is_rejected(opened: OpenClient, server: ShopServer) -> None:
     server.answers(compressed(gzip.compress(b"") * 10_000 + gzip.compress(b"[]")))
     async with opened() as client:
         with pytest.raises(SourceResponseInvalid, match="more than 16 gzip members"):
@@ -168,7 +164,7 @@ async def test_a_body_of_endless_empty_gzip_members_is_refused(opened: OpenClien
 
 
 @pytest.mark.parametrize(("size", "is_large"), [(2**19, False), (2**22, True)])
-async def test_a_large_body_is_unpacked_and_looked_through_beside_the_event_loop(
+async def test_a_large_body_is_processed_in_a_thread(
     opened: OpenClient, server: ShopServer, size: int, is_large: bool
 ) -> None:
     body = json.dumps([os.urandom(16).hex() for _ in range(size // 36)]).encode()
@@ -182,10 +178,8 @@ async def test_a_large_body_is_unpacked_and_looked_through_beside_the_event_loop
     assert (threads.jobs > 0) == is_large
 
 
-async def test_a_part_of_a_file_is_never_taken_for_json_that_is_nested_too_deep(
-    opened: OpenClient, server: ShopServer
-) -> None:
-    """A compressed file has a bracket at the beginning of one part in a hundred, and thousands behind it."""
+async def test_partial_content_is_not_checked_for_nesting(opened: OpenClient, server: ShopServer) -> None:
+    """One part in a hundred of a compressed file starts with a bracket, and has thousands of them after it."""
     part = b"{" + b"[" * 1000
 
     async def handle(request: web.Request) -> web.Response:
@@ -196,7 +190,7 @@ async def test_a_part_of_a_file_is_never_taken_for_json_that_is_nested_too_deep(
         assert (await client.request("GET", "/", headers={"Range": "bytes=10-1010"})).body == part
 
 
-async def test_an_encoding_that_was_not_asked_for_is_refused(opened: OpenClient, server: ShopServer) -> None:
+async def test_an_encoding_that_was_not_requested_is_rejected(opened: OpenClient, server: ShopServer) -> None:
     async def handle(request: web.Request) -> web.Response:
         return web.Response(body=b"x", headers={"Content-Encoding": "br"})
 
@@ -218,7 +212,7 @@ async def test_an_encoding_that_was_not_asked_for_is_refused(opened: OpenClient,
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_json_nested_beyond_any_api_is_refused_before_it_is_parsed(
+async def test_json_that_is_nested_too_deep_is_rejected_before_it_is_parsed(
     opened: OpenClient, server: ShopServer, body: bytes, levels: str
 ) -> None:
     server.answers(compressed(gzip.compress(body)))
@@ -238,13 +232,15 @@ async def test_json_nested_beyond_any_api_is_refused_before_it_is_parsed(
     ],
     ids=["just deep enough", "wide", "brackets in text", "cut", "a web page"],
 )
-async def test_what_only_looks_deep_is_handed_over(opened: OpenClient, server: ShopServer, body: bytes) -> None:
+async def test_bodies_that_only_look_deeply_nested_are_returned(
+    opened: OpenClient, server: ShopServer, body: bytes
+) -> None:
     server.answers(compressed(gzip.compress(body)))
     async with opened() as client:
         assert (await client.request("GET", "/")).body == body
 
 
-async def test_an_answer_that_drips_ends_with_the_time_of_the_attempt(
+async def test_a_slowly_dripping_reply_ends_with_the_timeout_of_the_attempt(
     opened: OpenClient, server: ShopServer
 ) -> None:
     async def drip(request: web.Request) -> web.StreamResponse:
@@ -262,7 +258,7 @@ async def test_an_answer_that_drips_ends_with_the_time_of_the_attempt(
             await client.request("GET", "/")
 
 
-async def test_a_wrongly_compressed_body_is_no_answer_of_an_api(opened: OpenClient, server: ShopServer) -> None:
+async def test_a_wrongly_compressed_body_is_an_invalid_reply(opened: OpenClient, server: ShopServer) -> None:
     server.answers(compressed(b"not gzip at all"))
     async with opened() as client:
         with pytest.raises(SourceResponseInvalid, match="compressed"):
@@ -278,7 +274,7 @@ async def test_a_path_cannot_lead_to_another_host(opened: OpenClient, server: Sh
     assert [request.path for request in server.requests] == ["//evil.example/x", "/@evil.example/x?y#z"]
 
 
-async def test_no_secret_is_logged_or_told(
+async def test_no_secret_is_logged_or_reported(
     opened: OpenClient, server: ShopServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -11,7 +11,6 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.fetch import WaitReason
-from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import (
     Image,
     InventoryPolicy,
@@ -21,8 +20,8 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
-from connector_svc.rpc.events import issue_message
-from connector_svc.rpc.products import fill_product, fill_time
+from connector_svc.domain.records import IssueReason, RecordIssue
+from connector_svc.rpc.convert import fill_product, fill_time, issue_message
 
 MOMENT = datetime(2026, 11, 1, 12, 0, 5, 123456, tzinfo=UTC)
 IMAGE = Image(url="https://cdn.example/a.png", id="i1", alt_text="front", width=800, height=600)
@@ -69,11 +68,11 @@ def converted(product: Product) -> pb.Product:
 
 
 def empty_fields(message: Message) -> set[str]:
-    """Fields of the message and of what it holds that were not filled."""
+    """Return the fields of the message, and of the messages in it, that were not filled."""
     filled = {field.name: value for field, value in message.ListFields()}
     empty = {field.name for field in message.DESCRIPTOR.fields} - set(filled)
     for name, value in filled.items():
-        # Containers of messages know no __iter__, only the older protocol.
+        # Containers of messages have no __iter__, only the older protocol.
         parts = list(value) if hasattr(value, "__getitem__") else [value]
         for part in parts:
             if isinstance(part, Message) and not isinstance(part, Timestamp):
@@ -81,11 +80,11 @@ def empty_fields(message: Message) -> set[str]:
     return empty
 
 
-def test_nothing_that_the_contract_has_a_field_for_is_left_out() -> None:
+def test_every_field_of_the_contract_is_filled() -> None:
     assert empty_fields(converted(PRODUCT)) == set()
 
 
-def test_every_value_arrives_as_it_was() -> None:
+def test_every_value_is_converted_unchanged() -> None:
     message = converted(PRODUCT)
     variant = message.variants[0]
     assert (message.id, message.title, list(message.tags)) == ("p1", "Sweater & more", ["a", "b"])
@@ -96,7 +95,7 @@ def test_every_value_arrives_as_it_was() -> None:
     assert message.update_time.ToDatetime(UTC) == MOMENT
 
 
-def test_what_is_unknown_stays_absent_instead_of_becoming_zero() -> None:
+def test_unknown_values_stay_absent_instead_of_becoming_zero() -> None:
     message = converted(Product(id="p", title="", variants=(Variant(id="v"),)))
     for name in ("price", "compare_at_price", "stock_quantity", "weight", "image", "create_time", "update_time"):
         assert not message.variants[0].HasField(name), name
@@ -109,7 +108,7 @@ def test_a_price_keeps_its_digits(text: str) -> None:
     assert converted(Product(id="p", title="", variants=(variant,))).variants[0].price == text
 
 
-def test_a_price_in_exponent_form_is_written_out() -> None:
+def test_a_price_in_exponent_form_is_written_without_exponent() -> None:
     variant = Variant(id="v", price=Decimal("1E+3"))
     assert converted(Product(id="p", title="", variants=(variant,))).variants[0].price == "1000"
 
@@ -146,7 +145,7 @@ def test_every_status_policy_reason_and_wait_has_its_own_name_in_the_contract() 
     )
 
 
-def test_an_issue_leaves_the_process_cut_and_without_secrets() -> None:
+def test_issues_are_sent_cut_and_without_secrets() -> None:
     issue = RecordIssue(
         reason=IssueReason.INVALID_PRICE,
         message="consumer_secret=cs_0123456789abcdef is no price",
@@ -163,8 +162,8 @@ def test_an_issue_leaves_the_process_cut_and_without_secrets() -> None:
     assert len(message.sample) == 200
 
 
-def test_a_secret_is_hidden_before_a_sample_is_cut() -> None:
-    """Cut first, half of it would be left, which looks like no secret any more."""
+def test_a_secret_is_redacted_before_a_sample_is_cut() -> None:
+    """If it were cut first, half of the secret would be left, which no pattern recognizes."""
     sample = "x" * 190 + " Bearer abcdefghijklmnop"
     message = issue_message(RecordIssue(reason=IssueReason.SOURCE_ERROR, message="", sample=sample), redact)
     assert "abc" not in message.sample

@@ -1,4 +1,4 @@
-"""Nesting is measured outside of strings, whatever stands in them."""
+"""Nesting is measured outside of strings, whatever they contain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector_svc.http.nesting import is_nested_deeper
+from connector_svc.http.response_body import is_nested_deeper
 
 _TEXTS = ("", "a", '"', "\\", '\\"', "[", "]", "{}[", '\\"[{', "\n]", "é}", '"]"')
 
@@ -30,7 +30,7 @@ def _depth(value: Any) -> int:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_the_depth_of_any_json_is_found_exactly(seed: int) -> None:
+def test_the_nesting_depth_of_any_json_is_exact(seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(50):
         value = [_value(chance, 9)]
@@ -54,5 +54,5 @@ def test_the_depth_of_any_json_is_found_exactly(seed: int) -> None:
         (b"<html>" + b"[" * 100, False),
     ],
 )
-def test_unfinished_and_odd_bodies(body: bytes, deeper: bool) -> None:
+def test_unclosed_and_unusual_bodies(body: bytes, deeper: bool) -> None:
     assert is_nested_deeper(body, 64) is deeper

@@ -1,4 +1,4 @@
-"""How many connections are in use at once: for one shop, and for all shops of the process."""
+"""Connection limits: how many connections are in use at once, of one shop and of all shops of the process."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
-from connector_svc.http.hosts import Host
+from connector_svc.http.dependencies import Host
 
 _REPORT_AFTER: Final = timedelta(seconds=1)
 _REPORT_EVERY: Final = timedelta(seconds=10)
 
 
-class ConnectionSlots:
-    """A semaphore for each shop, and one for all of them.
+class ConnectionLimiter:
+    """A semaphore per shop, and one for all shops together.
 
-    A shop has its own slots wherever it is called: shops that share an API host or a file host do not share them.
-    A slot is taken before an attempt begins, so that waiting for one is no part of the attempt's timeout.
+    A shop has its own semaphore wherever it is called: shops that share an API host or a file host do not share
+    it. A connection is acquired before an attempt begins, so that waiting for one does not count into the
+    attempt's timeout.
     """
 
     def __init__(
@@ -34,28 +35,28 @@ class ConnectionSlots:
         self._per_host = per_host
         self._total = asyncio.Semaphore(total)
         self._by_host: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        """Those in use; nobody needs to remember the others."""
+        """Only those in use; the others have no state to keep."""
         self._clock = clock
         self._report_after = report_after
 
     @asynccontextmanager
-    async def slot(self, host: Host, on_wait: WaitReporter | None) -> AsyncIterator[None]:
-        """Hold one slot of `host` while the block runs. A wait of more than a second is reported to `on_wait`."""
+    async def connection(self, host: Host, on_wait: WaitReporter | None) -> AsyncIterator[None]:
+        """Hold one connection of `host` while the block runs. A wait of more than a second is reported."""
         own = self._by_host.setdefault(host.name, asyncio.Semaphore(self._per_host))
         async with (
-            self._taken(own, on_wait, "all connections that one shop may have are in use"),
-            self._taken(self._total, on_wait, "all connections of the connector are in use"),
+            self._acquired(own, on_wait, "all connections that one shop may have are in use"),
+            self._acquired(self._total, on_wait, "all connections of the connector are in use"),
         ):
             yield
 
     @asynccontextmanager
-    async def _taken(
+    async def _acquired(
         self, semaphore: asyncio.Semaphore, on_wait: WaitReporter | None, message: str
     ) -> AsyncIterator[None]:
         if on_wait is None or not semaphore.locked():
             await semaphore.acquire()
         else:
-            with self._reported(on_wait, message):
+            with self._reporting(on_wait, message):
                 await semaphore.acquire()
         try:
             yield
@@ -63,8 +64,8 @@ class ConnectionSlots:
             semaphore.release()
 
     @contextmanager
-    def _reported(self, on_wait: WaitReporter, message: str) -> Iterator[None]:
-        """Report a wait again and again while the block runs, without giving up the place in the queue."""
+    def _reporting(self, on_wait: WaitReporter, message: str) -> Iterator[None]:
+        """Report a wait repeatedly while the block runs, without giving up the place in the queue."""
         loop = asyncio.get_running_loop()
         timer: asyncio.TimerHandle
 
