@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.metrics import CatalogMetrics
 from catalog_svc.rpc.servicer import CatalogServicer
 from catalog_svc.settings import CatalogSettings
-from catalog_svc.source.connector import CONNECTOR_CHANNEL
+from catalog_svc.source.connector_client import CONNECTOR_CHANNEL
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import connection_replacer, open_engine
@@ -98,7 +98,7 @@ async def running(
         metrics = CatalogMetrics(registry)
         writes, reads = Database(engines.writes), Database(engines.reads, remaining=remaining_seconds)
         replica = wire_replica(settings, writes, channel, metrics)
-        metrics.read_watchers_from(lambda: replica.feed.follower_count)
+        metrics.read_watchers_from(lambda: replica.hub.watcher_count)
         servicer = wire_servicer(settings, replica, writes=writes, reads=reads, connector=channel, metrics=metrics)
         server = _server(settings, servicer, replica.drain, CallMetrics(registry))
         await stack.enter_async_context(serve_metrics(registry, settings.metrics_address))
@@ -153,7 +153,7 @@ async def _open_engines(stack: AsyncExitStack, settings: CatalogSettings) -> _En
     writes = open_engine(
         url,
         pool_size=settings.database_pool_size,
-        most_idle=min(_MAX_TRANSACTION_IDLE_TIME, settings.lease_ttl),
+        max_idle_in_transaction=min(_MAX_TRANSACTION_IDLE_TIME, settings.lease_ttl),
         pooled=pooled,
     )
     stack.push_async_callback(writes.dispose)
@@ -194,7 +194,7 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
     """Return the background loops; one iteration is short unless it waits for the database or sleeps."""
     drain, replace_reads = replica.drain, connection_replacer(engines.reads)
     return (
-        Loop(name="feed", run=lambda beat: replica.feed.run(drain, beat), heartbeat_timeout=_MAX_LOOP_SILENCE),
+        Loop(name="watch_hub", run=lambda beat: replica.hub.run(drain, beat), heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="worker", run=replica.worker.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="job_cleanup", run=replica.cleanup.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="scheduler", run=replica.scheduler.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),

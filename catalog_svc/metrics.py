@@ -8,9 +8,8 @@ from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from catalog_svc.domain.progress import WaitReason
 from catalog_svc.domain.source import SourceBatch
-from catalog_svc.domain.sync import ClaimedSync, Lease, Sync
+from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, WaitReason
 
 _TRANSACTION_BUCKETS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _NO_ERROR: Final = ""

@@ -12,30 +12,26 @@ from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.metrics import CatalogMetrics
 from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
 from catalog_svc.settings import CatalogSettings
-from catalog_svc.source.connector import ConnectorSource
-from catalog_svc.source.jobs import ConnectorJobs
-from catalog_svc.source.platforms import ConnectorPlatforms
+from catalog_svc.source.connector_client import ConnectorJobs, ConnectorPlatforms, ConnectorSource
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.issues import IssueStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.retention import RetentionStore
-from catalog_svc.storage.schedules import ScheduleStore
-from catalog_svc.storage.shops import ShopStore
+from catalog_svc.storage.shops import ScheduleStore, ShopStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
-from catalog_svc.storage.syncs import SyncStore
+from catalog_svc.storage.syncs import IssueStore, SyncStore
 from catalog_svc.usecases.ports import ProductSource
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.retention import Retention, RetentionPolicy
-from catalog_svc.usecases.retry_policy import RunConfig
 from catalog_svc.usecases.scheduler import Scheduler, SchedulerConfig, SetSchedule
 from catalog_svc.usecases.sync_commands import ChangeSync, PlatformJobCleanup, StartSync
 from catalog_svc.usecases.sync_execution import SyncDependencies
-from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.sync_hub import SyncHub
+from catalog_svc.usecases.sync_limits import RunConfig
 from catalog_svc.usecases.watch_pacing import WatchLimits
-from catalog_svc.usecases.watch_sync import FollowSync
+from catalog_svc.usecases.watch_sync import WatchSync
 from catalog_svc.usecases.worker import SyncSupervisor, Worker
 
 _MAX_READ_AGE_HEARTBEATS = 3
@@ -46,7 +42,7 @@ _MAX_READ_AGE_HEARTBEATS = 3
 class Replica:
     """What the background loops of a replica run."""
 
-    feed: SyncFeed
+    hub: SyncHub
     worker: Worker
     cleanup: PlatformJobCleanup
     scheduler: Scheduler
@@ -67,10 +63,10 @@ def wire_replica(
     """
     drain, syncs = Drain(), SyncStore(database)
     max_read_age = _MAX_READ_AGE_HEARTBEATS * settings.heartbeat_interval
-    feed = SyncFeed(syncs, max_followers=settings.max_watchers, max_read_age=max_read_age)
-    worker = _worker(settings, database, ConnectorSource(connector), feed, drain, metrics)
+    hub = SyncHub(syncs, max_watchers=settings.max_watchers, max_read_age=max_read_age)
+    worker = _worker(settings, database, ConnectorSource(connector), hub, drain, metrics)
     return Replica(
-        feed=feed,
+        hub=hub,
         worker=worker,
         cleanup=PlatformJobCleanup(syncs=syncs, jobs=ConnectorJobs(connector), drain=drain),
         scheduler=_scheduler(settings, database, worker, drain, metrics),
@@ -102,12 +98,12 @@ def wire_servicer(
         ),
         change=ChangeSync(
             commands=commands,
-            publish=replica.feed.publish,
+            publish=replica.hub.publish,
             cancel_platform_job=replica.cleanup.start,
             wake_worker=wake,
             metrics=metrics,
         ),
-        follow=FollowSync(feed=replica.feed, drain=replica.drain, limits=watch_limits),
+        follow=WatchSync(hub=replica.hub, drain=replica.drain, limits=watch_limits),
         read=read,
         set_schedule=SetSchedule(read=read, schedules=schedules, defaults=defaults),
         syncs=SyncStore(reads),
@@ -132,7 +128,7 @@ def _worker(
     settings: CatalogSettings,
     database: Database,
     source: ProductSource,
-    feed: SyncFeed,
+    hub: SyncHub,
     drain: Drain,
     metrics: CatalogMetrics,
 ) -> Worker:
@@ -143,7 +139,7 @@ def _worker(
         batches=BatchStore(database, ttl=ttl),
         sweeps=SweepStore(database, ttl=ttl),
         source=source,
-        feed=feed,
+        hub=hub,
         metrics=metrics,
         config=RunConfig(
             renew_interval=ttl / 3,

@@ -7,13 +7,22 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from catalog_svc.domain.progress import Waiting, WaitReason
 from catalog_svc.domain.records import Item, ItemFilter, ItemPosition, SyncIssue
 from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey
 from catalog_svc.domain.source import MissingProduct, SourceBatch, SourceEvent, SourceHeader, SourceRequest
 from catalog_svc.domain.status import CatalogCounts, LatestSyncs
-from catalog_svc.domain.sync import ClaimedSync, Lease, StartedPass, StartSyncCommand, Sync, SyncError, SyncState
+from catalog_svc.domain.sync import (
+    ClaimedSync,
+    Lease,
+    StartedPass,
+    StartSyncCommand,
+    Sync,
+    SyncError,
+    SyncState,
+    Waiting,
+    WaitReason,
+)
 
 
 class Shops(Protocol):

@@ -69,8 +69,8 @@ class Prefetch:
         """
         while batch.item_count < max_items and self._pushed_back is None and not self._queue.empty():
             entry = self._queue.get_nowait()
-            if isinstance(entry, SourceBatch) and batch.may_be_gathered_with(entry):
-                batch = batch.followed_by(entry)
+            if isinstance(entry, SourceBatch) and batch.can_merge_with(entry):
+                batch = batch.merged_with(entry)
             else:
                 self._pushed_back = entry
         return batch

@@ -56,7 +56,7 @@ class ReadCatalog:
         """
         shop = await self.shop(key)
         syncs = await self._syncs.latest(shop)
-        planned = (await self._schedules.get(shop)).under(self._defaults)
+        planned = (await self._schedules.get(shop)).effective(self._defaults)
         return ShopStatus(
             shop=shop, counts=await self._items.counts(shop), syncs=syncs, schedule=syncs.schedule(planned)
         )
@@ -68,7 +68,7 @@ class ReadCatalog:
             ShopNotFound: no sync of it was ever started.
         """
         shop = await self.shop(key)
-        planned = (await self._schedules.get(shop)).under(self._defaults)
+        planned = (await self._schedules.get(shop)).effective(self._defaults)
         return (await self._syncs.latest(shop)).schedule(planned)
 
     async def item(self, key: ShopKey, item_id: str) -> Item:

@@ -14,7 +14,6 @@ from typing import Protocol, TypeVar
 
 from catalog_svc.domain.deletion_guard import check_deletion_guard
 from catalog_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged, SourceIncomplete
-from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.records import RecordIssue
 from catalog_svc.domain.source import (
     MAX_PRODUCT_IDS,
@@ -24,7 +23,7 @@ from catalog_svc.domain.source import (
     SourceHeader,
     SourceRequest,
 )
-from catalog_svc.domain.sync import Lease, Sync, SyncMode
+from catalog_svc.domain.sync import Lease, Sync, SyncMode, Waiting
 from catalog_svc.usecases.ports import ProductSource, Sweeps
 from catalog_svc.usecases.prefetch import Prefetch
 

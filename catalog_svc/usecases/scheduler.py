@@ -147,7 +147,7 @@ class Scheduler:
         _log.info("sync scheduled", extra={**context, "sync_id": str(sync.sync_id), "mode": sync.mode.value})
 
     async def _plan_next(self, due: ScheduledShop, mode: SyncMode) -> None:
-        following = due.schedule.after(mode, self._defaults, due.now)
+        following = due.schedule.after_start(mode, self._defaults, due.now)
         await self._schedules.plan(due.shop, old=due.schedule, new=following)
 
     async def _create_sync(self, due: ScheduledShop, mode: SyncMode) -> Sync:

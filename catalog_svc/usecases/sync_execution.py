@@ -21,15 +21,29 @@ from catalog_svc.domain.errors import (
     StorageUnavailable,
     SyncStalled,
 )
-from catalog_svc.domain.progress import RateMeter, Waiting, WaitReason
 from catalog_svc.domain.source import SourceBatch, SourceEnd, SourceHeader, SourceRequest
-from catalog_svc.domain.sync import ClaimedSync, Sync, SyncError, SyncMode, SyncState
-from catalog_svc.usecases.fair_share import FairShareThrottle, RegisteredRun
+from catalog_svc.domain.sync import (
+    ClaimedSync,
+    RateMeter,
+    Sync,
+    SyncError,
+    SyncMode,
+    SyncState,
+    Waiting,
+    WaitReason,
+)
 from catalog_svc.usecases.ports import Batches, Leases, ProductSource, Sweeps, SyncMetrics
 from catalog_svc.usecases.prefetch import Prefetch
 from catalog_svc.usecases.reconciliation import Reconciliation, check_complete
-from catalog_svc.usecases.retry_policy import MAX_BATCH_PRODUCTS, AdaptiveTransactionSize, RetryPolicy, RunConfig
-from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.sync_hub import SyncHub
+from catalog_svc.usecases.sync_limits import (
+    MAX_BATCH_PRODUCTS,
+    AdaptiveTransactionSize,
+    FairShareThrottle,
+    RegisteredRun,
+    RetryPolicy,
+    RunConfig,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +72,7 @@ class SyncDependencies:
     batches: Batches
     source: ProductSource
     sweeps: Sweeps
-    feed: SyncFeed
+    hub: SyncHub
     metrics: SyncMetrics
     config: RunConfig
 
@@ -83,7 +97,7 @@ class SyncExecution:
         self._batches = dependencies.batches
         self._source = dependencies.source
         self._sweeps = dependencies.sweeps
-        self._feed = dependencies.feed
+        self._hub = dependencies.hub
         self._metrics = dependencies.metrics
         self._config = dependencies.config
         self._throttle = throttle
@@ -110,7 +124,7 @@ class SyncExecution:
             LeaseLost: the sync was ended by others, or claimed again.
         """
         try:
-            self._feed.publish(self._sync)
+            self._hub.publish(self._sync)
             if self._claimed.claims_without_progress >= self._config.max_claims_without_progress:
                 await self._fail(SyncStalled(self._claimed.claims_without_progress))
             while not self._sync.state.ended:
@@ -325,7 +339,7 @@ class SyncExecution:
     def _publish(self, sync: Sync) -> None:
         self._sync = sync
         self._throttle.record(self._registered)
-        self._feed.publish(sync)
+        self._hub.publish(sync)
 
 
 def log_context(claimed: ClaimedSync) -> dict[str, object]:

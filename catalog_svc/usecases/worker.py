@@ -19,10 +19,10 @@ from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync, Lease
-from catalog_svc.usecases.fair_share import FairShareThrottle
 from catalog_svc.usecases.ports import Leases, SyncMetrics
 from catalog_svc.usecases.sync_commands import count_database_failures
 from catalog_svc.usecases.sync_execution import SyncDependencies, SyncExecution, log_context
+from catalog_svc.usecases.sync_limits import FairShareThrottle
 
 _log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class SyncSupervisor:
     def __init__(self, dependencies: SyncDependencies, *, drain: Drain) -> None:
         self._dependencies = dependencies
         self._leases = dependencies.leases
-        self._feed = dependencies.feed
+        self._hub = dependencies.hub
         self._metrics = dependencies.metrics
         self._renew_interval_seconds = dependencies.config.renew_interval.total_seconds()
         self._drain = drain
@@ -193,7 +193,7 @@ class SyncSupervisor:
 
     async def _ended_by_others(self, execution: SyncExecution) -> None:
         """Raise LeaseLost when the sync was ended by others, on any replica."""
-        with self._feed.follow(execution.lease.sync_id, counted=False) as subscription:
+        with self._hub.subscribe(execution.lease.sync_id, is_watcher=False) as subscription:
             ended = await subscription.ended()
         if not execution.is_ending:
             _log.info("sync was ended: %s", ended.state.value, extra={"sync_id": str(ended.sync_id)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.architecture.imports import Import, SourceTree
+from tests.architecture.source_tree import Import, SourceTree
 
 REPOSITORY = SourceTree(Path(__file__).parents[2])
 COMMON = "catalogsync_common"

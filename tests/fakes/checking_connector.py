@@ -1,4 +1,4 @@
-"""A ConnectorService that knows some shops and platforms, without streams."""
+"""A fake ConnectorService that knows some shops and platforms and has no streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fakes.catalog_service import FailureWithReason
 
 
 class CheckingConnector(ConnectorServiceServicer):
-    """Answers CheckShop from `shops`, keyed "platform:domain"; a missing shop has no credentials."""
+    """Answers CheckShop from `shops`, keyed "platform:domain"; all other shops have no credentials."""
 
     def __init__(self) -> None:
         self.shops: dict[str, connector.CheckShopResponse | BaseException] = {}
@@ -48,7 +48,7 @@ class CheckingConnector(ConnectorServiceServicer):
 
 
 async def serve_connector(fake: CheckingConnector) -> tuple[grpc.aio.Server, str]:
-    """Start a server and return it with its address."""
+    """Start a server; return it and its address."""
     server = grpc.aio.server(interceptors=(CallInterceptor(),), options=(("grpc.so_reuseport", 0),))
     add_ConnectorServiceServicer_to_server(fake, server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -9,9 +9,9 @@ from typing import Any
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 
-from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.shop import ShopProfile
 from catalog_svc.domain.source import SourceBatch, SourceEnd, SourceEvent, SourceHeader, SourceRequest
+from catalog_svc.domain.sync import Waiting
 from catalog_svc.source import decode
 
 WATERMARK = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)

@@ -30,13 +30,14 @@ def generated_part(cases: Sequence[str]) -> str:
         _entries_table(EXPERIMENTS, cases, heading="Problem"),
         "## Platform behavior that breaks connectors",
         _entries_table(QUIRKS, cases, heading="Platform behavior"),
-        "## Faulty responses of a shop\n\n`tests/integration/connector_svc/faults/test_shop_faults.py` tests each of "
-        "these faults with every platform. A fault that occurs from time to time loses no row. If a shop returns "
-        "nothing else, the pass fails with the reason in this table, and the shop is never treated as empty.",
+        "## Faulty responses of a shop\n\n`tests/integration/connector_svc/faults/test_shop_faults.py` tests each "
+        "of these faults with every platform. A fault that occurs from time to time loses no row. If a shop "
+        "returns nothing else, the pass fails with the reason in this table, and the shop is never treated as "
+        "empty.",
         _faults_table(),
-        "## Invalid records\n\n`tests/regressions/test_rejected_records.py` runs a complete sync with each of these "
-        "records. The record is reported as an issue with its reason, its field and a redacted sample of at most "
-        "200 characters, and everything else of the shop is stored.",
+        "## Invalid records\n\n`tests/regressions/test_rejected_records.py` runs a complete sync with each of "
+        "these records. The record is reported as an issue with its reason, its field and a redacted sample of at "
+        "most 200 characters, and everything else of the shop is stored.",
         _invalid_records_table("Shopify", SHOPIFY),
         _invalid_records_table("WooCommerce", WOOCOMMERCE),
         "## Tests\n",

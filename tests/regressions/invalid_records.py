@@ -69,12 +69,19 @@ SHOPIFY: Mapping[str, InvalidRecord] = {
         change=without("id"), reason="MISSING_ID", field="id", is_product=True, missing_id=True
     ),
     "variant without id": InvalidRecord(change=without("id"), reason="MISSING_ID", field="id", missing_id=True),
-    "price 'abc'": InvalidRecord(change=with_value("price", "abc"), reason="INVALID_PRICE", field="price", sample="abc"),
-    "negative price": InvalidRecord(change=with_value("price", "-1"), reason="INVALID_PRICE", field="price", sample="-1"),
-    "title too long": InvalidRecord(
-        change=with_value("title", "x" * 70_000), reason="TOO_LARGE", field="title", sample="x" * 200, is_product=True
+    "price 'abc'": InvalidRecord(
+        change=with_value("price", "abc"), reason="INVALID_PRICE", field="price", sample="abc"
     ),
-    "SKU too long": InvalidRecord(change=with_value("sku", "7" * 3_000), reason="TOO_LARGE", field="sku", sample="7" * 200),
+    "negative price": InvalidRecord(
+        change=with_value("price", "-1"), reason="INVALID_PRICE", field="price", sample="-1"
+    ),
+    "title too long": InvalidRecord(
+        change=with_value("title", "x" * 70_000), reason="TOO_LARGE",
+        field="title", sample="x" * 200, is_product=True
+    ),
+    "SKU too long": InvalidRecord(
+        change=with_value("sku", "7" * 3_000), reason="TOO_LARGE", field="sku", sample="7" * 200
+    ),
     "stock 'many'": InvalidRecord(
         change=with_value("inventoryQuantity", "many"), reason="INVALID_FIELD",
         field="inventoryQuantity", sample="many"
@@ -91,7 +98,9 @@ SHOPIFY: Mapping[str, InvalidRecord] = {
         change=with_medium(None), reason="INVALID_FIELD", field="url", sample="null", is_product=True
     ),
     "duplicate variant": InvalidRecord(change=duplicated, reason="DUPLICATE_ID", field="", is_stored=True),
-    "duplicate product": InvalidRecord(change=duplicated, reason="DUPLICATE_ID", field="", is_product=True, is_stored=True),
+    "duplicate product": InvalidRecord(
+        change=duplicated, reason="DUPLICATE_ID", field="", is_product=True, is_stored=True
+    ),
     "title not UTF-8": InvalidRecord(
         change=with_value("title", NOT_UTF8), reason="INVALID_FIELD", field="title", sample="caf", is_product=True
     ),
@@ -99,8 +108,12 @@ SHOPIFY: Mapping[str, InvalidRecord] = {
         change=with_value("title", "half \ud800"), reason="INVALID_FIELD",
         field="title", sample="half", is_product=True
     ),
-    "deeply nested field": InvalidRecord(change=with_value("tags", nested(30)), reason="INVALID_FIELD", field="tags", is_product=True),
-    "secret in the price": InvalidRecord(change=with_value("price", SECRET), reason="INVALID_PRICE", field="price", sample="***"),
+    "deeply nested field": InvalidRecord(
+        change=with_value("tags", nested(30)), reason="INVALID_FIELD", field="tags", is_product=True
+    ),
+    "secret in the price": InvalidRecord(
+        change=with_value("price", SECRET), reason="INVALID_PRICE", field="price", sample="***"
+    ),
     "secret truncated in the sample": InvalidRecord(
         change=with_value("price", TRUNCATED_SECRET), reason="INVALID_PRICE", field="price", sample="=" * 160
     ),
@@ -110,8 +123,12 @@ WOOCOMMERCE: Mapping[str, InvalidRecord] = {
     "product without id": InvalidRecord(
         change=without("id"), reason="MISSING_ID", field="id", is_product=True, missing_id=True
     ),
-    "price 'abc'": InvalidRecord(change=with_value("price", "abc"), reason="INVALID_PRICE", field="price", sample="abc"),
-    "negative price": InvalidRecord(change=with_value("price", "-1"), reason="INVALID_PRICE", field="price", sample="-1"),
+    "price 'abc'": InvalidRecord(
+        change=with_value("price", "abc"), reason="INVALID_PRICE", field="price", sample="abc"
+    ),
+    "negative price": InvalidRecord(
+        change=with_value("price", "-1"), reason="INVALID_PRICE", field="price", sample="-1"
+    ),
     "price 'abc' of a product": InvalidRecord(
         change=with_value("price", "abc"), reason="INVALID_PRICE", field="price", sample="abc", is_product=True,
         of_simple_product=True,
@@ -119,7 +136,9 @@ WOOCOMMERCE: Mapping[str, InvalidRecord] = {
     "title too long": InvalidRecord(
         change=with_value("name", "x" * 70_000), reason="TOO_LARGE", field="name", sample='"xxx', is_product=True
     ),
-    "SKU too long": InvalidRecord(change=with_value("sku", "7" * 3_000), reason="TOO_LARGE", field="sku", sample='"777'),
+    "SKU too long": InvalidRecord(
+        change=with_value("sku", "7" * 3_000), reason="TOO_LARGE", field="sku", sample='"777'
+    ),
     "stock 'many'": InvalidRecord(
         change=with_value("stock_quantity", "many"), reason="INVALID_FIELD",
         field="stock_quantity", sample='"many"'
@@ -132,10 +151,13 @@ WOOCOMMERCE: Mapping[str, InvalidRecord] = {
         sample="javascript:1", is_product=True, is_stored=True,
     ),
     "null image": InvalidRecord(
-        change=with_value("images", [None]), reason="INVALID_FIELD", field="images", sample="[null]", is_product=True,
+        change=with_value("images", [None]), reason="INVALID_FIELD",
+        field="images", sample="[null]", is_product=True,
         is_stored=True,
     ),
-    "duplicate product": InvalidRecord(change=duplicated, reason="DUPLICATE_ID", field="id", is_product=True, is_stored=True),
+    "duplicate product": InvalidRecord(
+        change=duplicated, reason="DUPLICATE_ID", field="id", is_product=True, is_stored=True
+    ),
     "title not UTF-8": InvalidRecord(
         change=with_value("name", NOT_UTF8), reason="INVALID_FIELD", field="name", sample='"caf', is_product=True
     ),
@@ -147,7 +169,9 @@ WOOCOMMERCE: Mapping[str, InvalidRecord] = {
         change=with_value("attributes", nested(30)), reason="INVALID_FIELD", field="attributes", is_product=True,
         is_stored=True,
     ),
-    "secret in the price": InvalidRecord(change=with_value("price", SECRET), reason="INVALID_PRICE", field="price", sample="***"),
+    "secret in the price": InvalidRecord(
+        change=with_value("price", SECRET), reason="INVALID_PRICE", field="price", sample="***"
+    ),
     "secret truncated in the sample": InvalidRecord(
         change=with_value("price", TRUNCATED_SECRET), reason="INVALID_PRICE", field="price", sample="=" * 160
     ),

@@ -18,9 +18,9 @@ _DELETIONS: Final = "integration/connector_svc/shopify/test_shopify_deletion_det
 _VARIANT_DRAIN: Final = "unit/connector_svc/shopify/test_shopify_variant_drain"
 _ERRORS: Final = "unit/connector_svc/shopify/test_shopify_error_mapping"
 _WOO_STORE: Final = "integration/connector_svc/woocommerce/test_woocommerce_devstore"
-_WOO_STOCK_SCAN: Final = "integration/connector_svc/woocommerce/test_woocommerce_sweep"
-_WOO_PAGES: Final = "unit/connector_svc/woocommerce/test_woocommerce_products"
-_VARIATION_GROUPS: Final = "contract/woocommerce/test_woocommerce_families"
+_WOO_STOCK_SCAN: Final = "integration/connector_svc/woocommerce/test_woocommerce_stock_scan"
+_WOO_PAGES: Final = "unit/connector_svc/woocommerce/test_woocommerce_product_pager"
+_VARIATION_GROUPS: Final = "contract/woocommerce/test_woocommerce_variation_groups"
 _BIGCOMMERCE: Final = "integration/connector_svc/bigcommerce/test_bigcommerce_pass"
 _FEED: Final = "integration/connector_svc/feed/test_feed_pass"
 _PASS: Final = "contract/platforms/test_platform_pass"
@@ -40,7 +40,7 @@ KNOWN_FAILURES: Final = (
         + tests(_BULK_JOIN, "a_truncated_file_is_never_accepted")
         + tests(_FEED, "nothing_is_delivered_from_an_unverified_feed")
         + tests(_SUPERVISOR, "fewer_products_than_the_platform_counts_never_succeed")
-        + tests("contract/catalog_stores/test_catalog_stores", "only_success_moves_the_watermark"),
+        + tests("contract/catalog_stores/test_catalog_stores", "only_success_advances_the_watermark"),
     ),
     Entry(
         "failure-02",
@@ -63,7 +63,7 @@ KNOWN_FAILURES: Final = (
         "Every nested list is read to its end and compared with the platform's count of it.",
         tests(_VARIANT_DRAIN, "a_long_product_is_drained_to_its_last_variant")
         + tests(_BULK, "variants_that_a_job_silently_omits_are_read_alone")
-        + tests("contract/woocommerce/test_woocommerce_catalog", "a_product_with_130_variations_is_whole")
+        + tests("contract/woocommerce/test_woocommerce_catalog", "a_product_with_130_variations_is_complete")
         + tests(_BIGCOMMERCE, "variants_that_are_not_included_are_requested")
         + tests("e2e/test_catalogs_arrive", "a_product_with_more_variants_than_a_page_arrives_whole"),
     ),
@@ -72,7 +72,7 @@ KNOWN_FAILURES: Final = (
         "Products arrive without the details of their variants",
         "Every variant has its price, SKU, stock and options; a variant that cannot be read is reported as an"
         " issue.",
-        tests(_PASS, "every_item_comes_with_its_product_its_price_its_sku_and_its_stock"),
+        tests(_PASS, "every_item_has_its_product_price_sku_and_stock"),
     ),
     Entry(
         "failure-06",
@@ -89,14 +89,14 @@ KNOWN_FAILURES: Final = (
         "failure-07",
         "Rows of variants lack the product id",
         "Every item has its product's id.",
-        tests(_PASS, "every_item_comes_with_its_product_its_price_its_sku_and_its_stock")
+        tests(_PASS, "every_item_has_its_product_price_sku_and_stock")
         + tests("e2e/test_catalogs_arrive", "items_are_found_by_sku_product_text_and_id"),
     ),
     Entry(
         "failure-08",
         "Metafields are missing",
         "The contract has no metafields. Every field that the contract has is filled, or reported as unknown.",
-        tests("unit/connector_svc/rpc/test_rpc_products", "nothing_that_the_contract_has_a_field_for_is_left_out"),
+        tests("unit/connector_svc/rpc/test_rpc_convert", "every_field_of_the_contract_is_filled"),
     ),
     Entry(
         "failure-09",
@@ -104,7 +104,7 @@ KNOWN_FAILURES: Final = (
         "Calls are paced by their estimated cost and the state of the token bucket; a throttled call waits "
         "and is repeated.",
         tests(_RATE_LIMITING, "nearly_all_points_are_used_and_no_call_is_throttled")
-        + tests(_WOO_STORE, "calls_stay_few")
+        + tests(_WOO_STORE, "the_number_of_requests_is_small")
         + tests(_BIGCOMMERCE, "a_used_up_rate_limit_window_is_waited_for_without_a_429")
         + tests(_END_TO_END, "one_throttled_answer_fails_nothing"),
     ),
@@ -115,7 +115,7 @@ KNOWN_FAILURES: Final = (
         "deleted products.",
         tests(_END_TO_END, "deleted_products_and_variants_leave_tombstones")
         + tests(_DELETIONS, "a_deleted_product_is_reported_and_all_others_are_listed")
-        + tests(_WOO_STOCK_SCAN, "trashed_products_are_named_and_deleted_ones_are_not_listed")
+        + tests(_WOO_STOCK_SCAN, "trashed_products_are_reported_and_deleted_ones_are_not_listed")
         + tests(_BIGCOMMERCE, "an_incremental_pass_lists_every_product_so_that_deletions_can_be_detected")
         + tests(_FEED, "a_delta_delivers_only_changes_and_tombstones"),
     ),
@@ -142,7 +142,7 @@ KNOWN_FAILURES: Final = (
         )
         + tests(
             "contract/woocommerce/test_woocommerce_catalog",
-            "an_incremental_pass_holds_everything_changed_at_the_bound_or_later",
+            "an_incremental_pass_delivers_everything_changed_at_the_bound_or_later",
         )
         + tests(_END_TO_END, "a_change_in_the_very_second_of_the_watermark_is_picked_up"),
     ),
@@ -172,8 +172,8 @@ KNOWN_FAILURES: Final = (
         "A removed variant stays",
         "A variant that is missing from its complete product is marked as deleted.",
         tests(_END_TO_END, "deleted_products_and_variants_leave_tombstones")
-        + tests(_BATCHES, "a_variant_that_left_its_product_is_marked_deleted_and_comes_back_as_created")
-        + tests(_WOO_STOCK_SCAN, "a_deleted_variation_brings_its_product_whole_without_it"),
+        + tests(_BATCHES, "a_removed_variant_is_marked_deleted_and_counts_as_created_when_it_returns")
+        + tests(_WOO_STOCK_SCAN, "a_product_with_a_deleted_variation_is_delivered_without_it"),
     ),
     Entry(
         "failure-16",
@@ -181,15 +181,15 @@ KNOWN_FAILURES: Final = (
         "Nothing is deleted from a product that was received incomplete; a rejected record does not count as "
         "deleted; the deletion guard stops mass deletions.",
         tests(_THIS_PACKAGE, "known_failure_16_a_variant_that_has_become_invalid_is_not_treated_as_deleted")
-        + tests(_VARIATION_GROUPS, "variations_that_no_list_holds_are_reported_and_never_taken_for_gone")
+        + tests(_VARIATION_GROUPS, "variations_that_no_list_contains_are_reported_and_not_treated_as_deleted")
         + tests(_FEED, "the_first_record_of_a_duplicate_id_is_kept_and_no_variant_is_deleted")
         + tests(_BIGCOMMERCE, "a_product_that_stays_short_of_variants_is_reported_as_incomplete")
-        + tests(_BATCHES, "variants_of_a_product_that_came_incomplete_are_not_taken_for_gone")
+        + tests(_BATCHES, "missing_variants_of_a_product_that_arrived_incomplete_are_not_deleted")
         + tests(
             _SWEEP,
-            "a_product_that_was_rejected_is_not_gone",
-            "nothing_is_taken_for_gone_by_a_pass_with_warnings",
-            "the_fuse_stops_a_mass_deletion_with_its_counts_and_marks_nothing",
+            "a_rejected_product_is_not_deleted",
+            "a_pass_with_warnings_deletes_nothing",
+            "the_deletion_guard_stops_a_mass_deletion_and_marks_nothing",
         ),
     ),
     Entry(
@@ -211,7 +211,7 @@ KNOWN_FAILURES: Final = (
             "children_far_from_their_parents_are_joined_to_the_right_one",
             "rows_directly_after_their_parents_are_joined_too",
         )
-        + tests(_VARIATION_GROUPS, "a_list_that_ignores_parent_is_not_asked_for_every_chunk_again"),
+        + tests(_VARIATION_GROUPS, "a_bulk_route_that_ignores_parent_is_not_tried_again_for_every_batch"),
     ),
     Entry(
         "failure-19",
@@ -231,12 +231,12 @@ KNOWN_FAILURES: Final = (
         "Duplicates and gaps between WooCommerce's pages; stale stock; no sign of deletions",
         "Pages overlap by one row and step back; distinct ids are counted; a scan reads the stock and the ids"
         " of all products.",
-        tests(_WOO_PAGES, "trashing_anywhere_loses_nothing_that_stays")
-        + tests(_WOO_STORE, "a_storm_of_writes_loses_nothing_that_stays")
+        tests(_WOO_PAGES, "trashing_anywhere_loses_no_product_that_stays")
+        + tests(_WOO_STORE, "many_concurrent_writes_lose_no_product_that_stays")
         + tests(
             _WOO_STOCK_SCAN,
-            "stock_that_moved_without_a_date_is_told",
-            "a_pass_lists_every_product_once_and_says_so",
+            "stock_that_changed_without_a_modification_date_is_reported",
+            "an_incremental_pass_lists_every_product_once",
         )
         + tests(_BIGCOMMERCE, "an_undated_stock_change_comes_with_the_next_incremental_pass"),
     ),
@@ -247,7 +247,7 @@ KNOWN_FAILURES: Final = (
         "nothing else is.",
         tests(
             "integration/connector_svc/rpc/test_connector_rpc",
-            "a_reader_that_waits_is_told_of_at_once_and_silence_is_broken_by_heartbeats",
+            "waits_are_reported_at_once_and_silence_is_broken_by_heartbeats",
         )
         + tests(_BULK, "progress_of_the_job_is_reported_in_products")
         + tests(_SUPERVISOR, "the_connectors_waits_are_shown_until_the_batch_after_them"),
@@ -258,12 +258,12 @@ KNOWN_FAILURES: Final = (
         "Every request has a time limit; each host has a retry budget and a circuit breaker.",
         tests(
             "unit/connector_svc/http/test_http_retry",
-            "a_shop_that_accepts_and_says_nothing_is_unreachable",
-            "a_retry_after_is_waited_for_in_full",
+            "a_shop_that_accepts_connections_and_never_answers_is_unreachable",
+            "retry_after_is_waited_for_in_full",
         )
         + tests(
-            "unit/connector_svc/http/test_http_circuit",
-            "a_host_that_nobody_hears_from_is_left_alone_across_passes",
+            "unit/connector_svc/http/test_http_circuit_breaker",
+            "the_circuit_of_a_host_without_answers_opens_for_all_passes",
         ),
     ),
 )

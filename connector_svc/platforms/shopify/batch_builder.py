@@ -9,8 +9,8 @@ import msgspec
 
 from connector_svc.domain.checkpoint import encode_checkpoint
 from connector_svc.domain.fetch import Batch, FetchRequest
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.records import RecordIssue
 from connector_svc.platforms.shopify import issues
 from connector_svc.platforms.shopify.delivered_ids import DeliveredIds
 from connector_svc.platforms.shopify.parse import Record

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from connector_svc.domain.text import with_marked_surrogates
+from connector_svc.domain.records import mark_lone_surrogates
 from connector_svc.platforms.base import HttpReply
 from connector_svc.platforms.shopify.wire import Wire
 
@@ -141,7 +141,7 @@ def _decode_envelope(body: bytes) -> _Envelope:
         try:
             return _ENVELOPE.decode(body)
         except msgspec.DecodeError:
-            marked = with_marked_surrogates(body)
+            marked = mark_lone_surrogates(body)
             if marked == body:
                 raise
             return _ENVELOPE.decode(marked)

@@ -19,7 +19,7 @@ import msgspec
 
 from connector_svc.domain.errors import SourceResponseInvalid
 from connector_svc.domain.fetch import Batch
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from connector_svc.platforms.shopify.batch_builder import BatchBuilder
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.error_mapping import MaxCostExceeded, ShopifyInternalError, internal_error

@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason, RecordIssue
-from connector_svc.domain.text import is_too_long
+from connector_svc.domain.records import SAMPLE_LENGTH, IssueReason, RecordIssue, is_too_long
 from connector_svc.platforms.shopify.graphql_response import GraphqlError
 
 _PRICE_FIELDS = frozenset({"price", "compareAtPrice"})

@@ -10,8 +10,7 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from connector_svc.domain.issue import RecordIssue
-from connector_svc.domain.text import MALFORMED_ERRORS
+from connector_svc.domain.records import MALFORMED_ERRORS, RecordIssue
 from connector_svc.platforms.shopify import issues
 from connector_svc.platforms.shopify.error_mapping import (
     RecordErrors,

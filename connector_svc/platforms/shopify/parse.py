@@ -9,8 +9,8 @@ from decimal import Decimal
 
 import msgspec
 
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Image, Product, ProductOption, ProductStatus, Variant
+from connector_svc.domain.records import RecordIssue
 from connector_svc.platforms.shopify import issues
 from connector_svc.platforms.shopify.node_decoding import DecodedNode
 from connector_svc.platforms.shopify.wire import (

@@ -18,7 +18,7 @@ import msgspec
 from connector_svc.domain.errors import SourceQueryRefused
 from connector_svc.domain.fetch import Batch, FetchRequest, Offer, StockLevel
 from connector_svc.domain.product import ProductStatus
-from connector_svc.domain.text import MALFORMED_ERRORS, Code
+from connector_svc.domain.records import MALFORMED_ERRORS, Code
 from connector_svc.platforms.shopify.batch_builder import BatchBuilder
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.error_mapping import (

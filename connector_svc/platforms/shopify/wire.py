@@ -9,7 +9,7 @@ from typing import Annotated, Generic, TypeVar
 import msgspec
 
 from connector_svc.domain.product import InventoryPolicy, ProductOption, ProductStatus, SelectedOption
-from connector_svc.domain.text import Code, Text
+from connector_svc.domain.records import Code, Text
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]

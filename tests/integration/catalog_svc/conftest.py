@@ -18,17 +18,16 @@ from catalog_svc.domain.sync import ClaimedSync, StartSyncCommand, Sync, SyncMod
 from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.issues import IssueStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
-from catalog_svc.storage.syncs import SyncStore
+from catalog_svc.storage.syncs import IssueStore, SyncStore
 from catalog_svc.usecases.ports import ProductSource
-from catalog_svc.usecases.retry_policy import RunConfig
 from catalog_svc.usecases.sync_execution import SyncDependencies
-from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.sync_hub import SyncHub
+from catalog_svc.usecases.sync_limits import RunConfig
 from catalog_svc.usecases.worker import SyncSupervisor
 from tests.fakes.product_source import WATERMARK
 from tests.waiting import found
@@ -45,11 +44,11 @@ HEADER = SourceHeader(
 )
 
 
-class RecordingFeed(SyncFeed):
-    """A feed that records the published syncs."""
+class RecordingHub(SyncHub):
+    """A hub that records the published syncs."""
 
     def __init__(self, syncs: SyncStore) -> None:
-        super().__init__(syncs, poll_every=timedelta(milliseconds=50))
+        super().__init__(syncs, poll_interval=timedelta(milliseconds=50))
         self.published: list[Sync] = []
 
     def publish(self, sync: Sync) -> None:
@@ -72,8 +71,8 @@ class CatalogWorld:
         self.batches = BatchStore(database, ttl=ttl)
         self.leases = LeaseStore(database, owner=uuid4(), ttl=ttl)
         self.sweeps = SweepStore(database, ttl=ttl)
-        self.feed = RecordingFeed(self.syncs)
-        self.published = self.feed.published
+        self.hub = RecordingHub(self.syncs)
+        self.published = self.hub.published
 
     def supervisor(self, source: ProductSource, **config: Any) -> SyncSupervisor:
         """Return a supervisor whose syncs read from `source`, with short delays."""
@@ -86,7 +85,7 @@ class CatalogWorld:
             batches=self.batches,
             source=source,
             sweeps=self.sweeps,
-            feed=self.feed,
+            hub=self.hub,
             metrics=NullSyncMetrics(),
             config=RunConfig(**(quick | config)),
         )

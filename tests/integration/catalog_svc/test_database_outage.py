@@ -15,9 +15,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
-from catalog_svc.domain.progress import WaitReason
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.sync import SyncState
+from catalog_svc.domain.sync import SyncState, WaitReason
 from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
@@ -90,26 +89,26 @@ async def test_an_end_that_others_see_before_its_run_gets_the_reply_is_still_the
     world: CatalogWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     end, renew = world.leases.end, world.leases.renew
-    refused = asyncio.Event()
+    rejected = asyncio.Event()
 
     async def renewing(*args: Any, **kwargs: Any) -> Any:
         try:
             return await renew(*args, **kwargs)
         except LeaseLost:
-            refused.set()
+            rejected.set()
             raise
 
     async def late_reply(*args: Any, **kwargs: Any) -> Any:
         ended = await end(*args, **kwargs)
-        with world.feed.follow(ended.sync_id, counted=False) as subscription:
+        with world.hub.subscribe(ended.sync_id, is_watcher=False) as subscription:
             await subscription.ended()
-        await within_patience(refused.wait())
+        await within_patience(rejected.wait())
         await turns()
         return ended
 
     monkeypatch.setattr(world.leases, "end", late_reply)
     monkeypatch.setattr(world.leases, "renew", renewing)
-    polling = asyncio.create_task(world.feed.run(world.drain))
+    polling = asyncio.create_task(world.hub.run(world.drain))
     with caplog.at_level(logging.INFO):
         sync = await world.sync(shop_of(3), renew_interval=timedelta(milliseconds=20), **QUICK)
     world.drain.start()
@@ -130,13 +129,13 @@ async def test_an_outage_during_a_sweep_is_survived(
 
 
 async def test_a_sync_survives_connections_cut_all_the_time(world: CatalogWorld, engine: AsyncEngine) -> None:
-    cuts = 0
+    terminations = 0
 
     def more_than(count: int) -> bool:
         return len(world.published) > count
 
-    async def cut() -> None:
-        nonlocal cuts
+    async def terminate_repeatedly() -> None:
+        nonlocal terminations
         while True:
             await until(partial(more_than, len(world.published) + 20))
             async with engine.connect() as connection:
@@ -145,16 +144,16 @@ async def test_a_sync_survives_connections_cut_all_the_time(world: CatalogWorld,
                     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                     WHERE datname = current_database() AND pid <> pg_backend_pid()""")
                 )
-            cuts += 1
+            terminations += 1
 
-    cutting = asyncio.create_task(cut())
+    terminating = asyncio.create_task(terminate_repeatedly())
     try:
         source = shop_of(60)
         sync = await within_patience(world.sync(source, **QUICK))
     finally:
-        cutting.cancel()
-        await asyncio.gather(cutting, return_exceptions=True)
-    assert cuts >= 2
+        terminating.cancel()
+        await asyncio.gather(terminating, return_exceptions=True)
+    assert terminations >= 2
     assert (sync.state, sync.attempt_count) == (SyncState.SUCCEEDED, 1)
     assert sync.progress.products.seen == sync.progress.products.created == 60
 
@@ -175,7 +174,7 @@ def limit_batches_to_300_ms(world: CatalogWorld) -> None:
     world.batches = BatchStore(Database(world.engine), ttl=timedelta(milliseconds=300))
 
 
-async def test_a_batch_that_the_database_is_too_slow_for_is_stored_in_smaller_ones(world: CatalogWorld) -> None:
+async def test_a_batch_that_is_too_slow_is_stored_in_smaller_batches(world: CatalogWorld) -> None:
     await slow_for_batches_above(world, 2)
     limit_batches_to_300_ms(world)
     source = MemorySource([product(f"{n:03}") for n in range(20)], batch_size=20)

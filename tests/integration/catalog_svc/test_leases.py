@@ -1,4 +1,4 @@
-"""Who may write: one replica at a time, and a dead one's work is taken up by any other."""
+"""Leases: one replica at a time may write, and any other one can continue the sync of a dead replica."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.progress import WaitReason
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.sync import SyncMode, SyncState, SyncTrigger
+from catalog_svc.domain.sync import SyncMode, SyncState, SyncTrigger, WaitReason
 from catalog_svc.rpc import convert
 from tests.integration.catalog_svc.conftest import HEADER, CatalogWorld
 
 
-async def test_a_held_sync_is_not_claimed_again(world: CatalogWorld) -> None:
+async def test_an_owned_sync_is_not_claimed_again(world: CatalogWorld) -> None:
     await world.create_sync()
     await world.claim()
     assert await world.leases.claim() == []
 
 
-async def test_of_many_replicas_one_claims(world: CatalogWorld, engine: AsyncEngine) -> None:
+async def test_one_of_many_replicas_claims_a_sync(world: CatalogWorld, engine: AsyncEngine) -> None:
     await world.create_sync()
     replicas = [CatalogWorld(engine) for _ in range(6)]
     claims = await asyncio.gather(*(replica.leases.claim() for replica in replicas))
     assert sum(map(len, claims)) == 1
 
 
-async def test_a_silent_owner_is_replaced_and_finds_its_lease_lost(world: CatalogWorld) -> None:
+async def test_an_owner_whose_lease_expired_is_replaced_and_gets_lease_lost(world: CatalogWorld) -> None:
     await world.create_sync()
     old = await world.claim()
     await world.expire_lease(old.sync.sync_id)
@@ -53,7 +52,7 @@ async def test_renewing_keeps_a_lease_beyond_its_ttl(engine: AsyncEngine) -> Non
     assert timedelta(minutes=4) < left["time"] <= timedelta(minutes=5)
 
 
-async def test_a_released_sync_is_free_at_once_and_the_hand_over_counts_as_no_failure(world: CatalogWorld) -> None:
+async def test_a_released_sync_is_claimable_at_once_and_counts_as_no_failure(world: CatalogWorld) -> None:
     await world.create_sync()
     first = await world.claim()
     await world.leases.release(first.lease)
@@ -61,7 +60,7 @@ async def test_a_released_sync_is_free_at_once_and_the_hand_over_counts_as_no_fa
     assert second.claims_without_progress == first.claims_without_progress == 0
 
 
-async def test_attempts_that_hear_from_their_source_and_store_nothing_are_counted_once_each(
+async def test_attempts_that_receive_a_header_and_store_nothing_are_counted_once_each(
     world: CatalogWorld,
 ) -> None:
     await world.create_sync()
@@ -73,8 +72,8 @@ async def test_attempts_that_hear_from_their_source_and_store_nothing_are_counte
         await world.expire_lease(claimed.sync.sync_id)
 
 
-async def test_attempts_that_never_reach_their_source_are_nobodys_fault(world: CatalogWorld) -> None:
-    """Outages, kills and freezes end them; a sync must not be given up for that."""
+async def test_attempts_that_never_reach_their_source_are_not_counted(world: CatalogWorld) -> None:
+    """Outages, kills and freezes end such attempts; a sync must not be given up because of them."""
     await world.create_sync()
     for _ in range(7):
         claimed = await world.claim()
@@ -82,7 +81,7 @@ async def test_attempts_that_never_reach_their_source_are_nobodys_fault(world: C
         await world.expire_lease(claimed.sync.sync_id)
 
 
-async def test_ending_twice_after_an_unheard_commit_gives_the_same_end(world: CatalogWorld) -> None:
+async def test_ending_twice_after_an_unacknowledged_commit_gives_the_same_end(world: CatalogWorld) -> None:
     await world.create_sync()
     claimed = await world.claim()
     first = await world.leases.end(claimed.lease, SyncState.SUCCEEDED)
@@ -98,7 +97,7 @@ async def test_every_change_raises_the_revision_by_one(world: CatalogWorld) -> N
 
 
 async def test_renewals_are_hot_updates(world: CatalogWorld) -> None:
-    """An index on lease_until would make every renewal write the table's indexes: 12 times the space."""
+    """With an index on lease_until, every renewal would write all indexes of the table: 12 times the space."""
     await world.create_sync()
     claimed = await world.claim()
     for _ in range(50):
@@ -111,8 +110,8 @@ async def test_renewals_are_hot_updates(world: CatalogWorld) -> None:
     assert row["hot"] >= row["all"] - 5
 
 
-async def test_a_sync_whose_row_is_locked_is_passed_over(world: CatalogWorld, engine: AsyncEngine) -> None:
-    """A batch that takes longer than the lease holds its row: whoever claims must not wait for that."""
+async def test_a_claim_skips_a_sync_whose_row_is_locked(world: CatalogWorld, engine: AsyncEngine) -> None:
+    """A batch that takes longer than the lease keeps its row locked: a claim must not wait for that."""
     late = await world.create_sync()
     await world.claim()
     await world.expire_lease(late.sync_id)
@@ -120,14 +119,14 @@ async def test_a_sync_whose_row_is_locked_is_passed_over(world: CatalogWorld, en
     async with engine.connect() as batch:
         await batch.execute(text("UPDATE sync SET next_seq = next_seq WHERE sync_id = :id"), {"id": late.sync_id})
         claimed = await world.leases.claim(limit=20)
-        # Had it waited, it would have waited for this transaction, which ends only now.
+        # A claim that waited would have waited for this transaction, which ends only now.
         assert (await batch.execute(text("SELECT 1"))).scalar_one() == 1
         await batch.rollback()
     assert [one.sync.sync_id for one in claimed] == [free.sync_id]
     assert [one.sync.sync_id for one in await world.leases.claim(limit=20)] == [late.sync_id]
 
 
-async def test_one_claim_takes_as_many_as_there_is_room_for_the_oldest_orders_first(world: CatalogWorld) -> None:
+async def test_one_claim_takes_up_to_its_limit_the_oldest_first(world: CatalogWorld) -> None:
     scheduled = await world.create_sync(ShopKey("shopify", "s.myshopify.com"), trigger=SyncTrigger.SCHEDULE)
     created = [await world.create_sync(ShopKey("shopify", f"o{n}.myshopify.com")) for n in range(3)]
     first = {claimed.sync.sync_id for claimed in await world.leases.claim(limit=2)}
@@ -136,7 +135,7 @@ async def test_one_claim_takes_as_many_as_there_is_room_for_the_oldest_orders_fi
     assert rest == {created[2].sync_id, scheduled.sync_id}
 
 
-async def test_replicas_that_claim_at_once_share_the_syncs(world: CatalogWorld, engine: AsyncEngine) -> None:
+async def test_replicas_that_claim_concurrently_share_the_syncs(world: CatalogWorld, engine: AsyncEngine) -> None:
     orders = {(await world.create_sync(ShopKey("shopify", f"o{n}.myshopify.com"))).sync_id for n in range(12)}
     replicas = [CatalogWorld(engine) for _ in range(4)]
     claims = await asyncio.gather(*(replica.leases.claim(limit=5) for replica in replicas))
@@ -160,7 +159,7 @@ async def test_a_sync_that_a_newer_release_started_is_run_when_only_its_trigger_
     assert shown.waiting.reason == pb.Waiting.REASON_UNSPECIFIED
 
 
-async def test_a_sync_of_a_mode_that_only_a_newer_release_knows_is_left_to_it(world: CatalogWorld) -> None:
+async def test_a_sync_with_the_mode_of_a_newer_release_is_not_claimed(world: CatalogWorld) -> None:
     await world.create_sync()
     await world.execute("UPDATE sync SET mode = 'DELTA'")
     assert await world.leases.claim() == []

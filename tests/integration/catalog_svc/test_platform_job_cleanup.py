@@ -20,13 +20,12 @@ from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync
 from catalog_svc.metrics import NullSyncMetrics
-from catalog_svc.source.connector import ConnectorSource
-from catalog_svc.source.jobs import ConnectorJobs
+from catalog_svc.source.connector_client import ConnectorJobs, ConnectorSource
 from catalog_svc.usecases.ports import PlatformJobs
 from catalog_svc.usecases.sync_commands import ChangeSync, PlatformJobCleanup
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.product import Product, Variant
-from connector_svc.platforms.lookup import Platforms
+from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
@@ -102,24 +101,24 @@ async def test_a_cancelled_sync_cancels_its_platform_job(world: CatalogWorld) ->
         if len(platform.yielded) > 1:
             await cancelled.wait()
 
-    platform = ListedPlatform(products=PRODUCTS, job_runs=True, before_each=slowly)
+    platform = ListedPlatform(products=PRODUCTS, job_running=True, before_each=slowly)
     async with connector(platform) as channel, cleanup_running(world, ConnectorJobs(channel)) as cleanup:
         created = await world.create_sync(SHOP)
         run = asyncio.create_task(world.supervisor(ConnectorSource(channel)).run(await world.claim()))
         await until(lambda: any(sync.progress.products.seen for sync in world.published))
         changes = ChangeSync(
             commands=world.commands,
-            publish=world.feed.publish,
+            publish=world.hub.publish,
             cancel_platform_job=cleanup.start,
             wake_worker=lambda: None,
             metrics=NullSyncMetrics(),
         )
         await changes.cancel(created.sync_id)
-        await until(lambda: not platform.job_runs)
+        await until(lambda: not platform.job_running)
         cancelled.set()
         await run
     delivered = [event.checkpoint for event in platform.yielded if hasattr(event, "checkpoint")]
-    assert set(platform.abandoned) <= set(delivered)
+    assert set(platform.cancelled_checkpoints) <= set(delivered)
 
 
 async def test_an_unavailable_connector_is_retried(world: CatalogWorld) -> None:

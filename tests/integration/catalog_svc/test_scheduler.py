@@ -19,7 +19,7 @@ from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
 from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.schedules import ScheduleStore
+from catalog_svc.storage.shops import ScheduleStore
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.scheduler import Scheduler, SchedulerConfig, SetSchedule
 from tests.fakes.known_platforms import KnownPlatforms

@@ -31,7 +31,7 @@ from catalog_svc.settings import CatalogSettings
 from catalog_svc.storage.engine import open_engine
 from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, WaitReporter
 from connector_svc.domain.product import Product, Variant
-from connector_svc.platforms.lookup import Platforms
+from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
 from tests.waiting import found

@@ -10,8 +10,7 @@ from catalogsync.errors.v1 import issue_reason_pb2
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
-from catalog_svc.domain.progress import Waiting, WaitReason
-from catalog_svc.domain.sync import SyncState
+from catalog_svc.domain.sync import SyncState, Waiting, WaitReason
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import HEADER, CatalogWorld, until
 from tests.waiting import within_patience

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.domain.errors import RevisionInFuture, StreamExpired, SyncNotFound, TooManyWatchers
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync, SyncState
-from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits, WatchPacing
-from catalog_svc.usecases.watch_sync import FollowSync, Snapshot
+from catalog_svc.usecases.watch_sync import Snapshot, WatchSync
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 from tests.waiting import until, within_patience
@@ -29,14 +29,14 @@ QUICKLY = WatchPacing(min_interval=timedelta(milliseconds=10))
 class Follower:
     """A replica that only follows."""
 
-    def __init__(self, world: CatalogWorld, *, limits: WatchLimits = QUICK, max_followers: int = 10) -> None:
-        self.feed = SyncFeed(
-            world.syncs, poll_every=timedelta(milliseconds=20), max_followers=max_followers, pacing=QUICKLY
+    def __init__(self, world: CatalogWorld, *, limits: WatchLimits = QUICK, max_watchers: int = 10) -> None:
+        self.hub = SyncHub(
+            world.syncs, poll_interval=timedelta(milliseconds=20), max_watchers=max_watchers, pacing=QUICKLY
         )
-        self.follow = FollowSync(feed=self.feed, drain=world.drain, limits=limits)
+        self.follow = WatchSync(hub=self.hub, drain=world.drain, limits=limits)
         self.shown: list[Snapshot] = []
         """What the last call of `all` was shown so far."""
-        self._polling = asyncio.create_task(self.feed.run(world.drain))
+        self._polling = asyncio.create_task(self.hub.run(world.drain))
 
     async def stop(self) -> None:
         self._polling.cancel()
@@ -127,7 +127,7 @@ async def test_more_followers_than_allowed_are_turned_away(world: CatalogWorld, 
     created = await world.create_sync()
     async with aclosing(follower.follow(created.sync_id, 0)) as first:
         await anext(first)
-        follower.feed._max_watchers = 1
+        follower.hub._max_watchers = 1
         with pytest.raises(TooManyWatchers):
             await follower.all(created.sync_id, 0)
 
@@ -178,7 +178,7 @@ async def test_one_query_serves_all_followers_of_a_replica(world: CatalogWorld, 
 
 
 async def test_followers_that_come_at_once_are_shown_the_same_object_of_one_read(world: CatalogWorld) -> None:
-    follow = FollowSync(feed=SyncFeed(world.syncs), drain=world.drain, limits=WatchLimits())
+    follow = WatchSync(hub=SyncHub(world.syncs), drain=world.drain, limits=WatchLimits())
     created = await world.create_sync()
     reads: list[UUID] = []
     original = world.syncs.get
@@ -199,8 +199,8 @@ async def test_a_revision_that_another_replica_has_shown_already_is_looked_up(
     world: CatalogWorld, follower: Follower
 ) -> None:
     created = await world.create_sync()
-    feed = SyncFeed(world.syncs, poll_every=timedelta(hours=1))
-    follow = FollowSync(feed=feed, drain=world.drain, limits=QUICK)
+    hub = SyncHub(world.syncs, poll_interval=timedelta(hours=1))
+    follow = WatchSync(hub=hub, drain=world.drain, limits=QUICK)
     async with aclosing(follow(created.sync_id, 0)) as before:
         await anext(before)
         await run_slowly(world, MemorySource([product("1")]))

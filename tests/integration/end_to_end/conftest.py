@@ -19,7 +19,7 @@ from catalog_svc.domain.errors import SourceFailed
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceRequest
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
-from catalog_svc.source.connector import ConnectorSource
+from catalog_svc.source.connector_client import ConnectorSource
 from connector_svc.bootstrap import running
 from connector_svc.settings import ConnectorSettings
 from devstore.catalog.catalog import Catalog

@@ -1,4 +1,4 @@
-"""A replica that runs one sync: the real supervisor and feed over a catalog in memory."""
+"""A replica that runs one sync: the real supervisor and watch hub over a catalog in memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from catalogsync_common.drain import Drain
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync
 from catalog_svc.metrics import NullSyncMetrics
-from catalog_svc.usecases.retry_policy import RunConfig
 from catalog_svc.usecases.sync_execution import SyncDependencies
-from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.sync_hub import SyncHub
+from catalog_svc.usecases.sync_limits import RunConfig
 from catalog_svc.usecases.worker import SyncSupervisor
 from tests.fakes.changing_shop import ChangingShop, SteppedReader
 from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
@@ -30,13 +30,13 @@ _CONFIG = RunConfig(
 
 
 class Process:
-    """Everything that is lost when it is killed."""
+    """A process: everything that is lost when it is killed."""
 
     def __init__(self, catalog: MemoryCatalog, shop: ChangingShop) -> None:
         self.link = MemoryLink(catalog)
         self.leases = MemoryLeases(self.link)
         self.reader = SteppedReader(shop)
-        self.feed = SyncFeed(MemorySyncs(self.link))
+        self.hub = SyncHub(MemorySyncs(self.link))
         self.drain = Drain()
         self.task: asyncio.Task[None] | None = None
         self.claimed: ClaimedSync | None = None
@@ -50,7 +50,7 @@ class Process:
                 batches=MemoryBatches(self.link),
                 source=self.reader,
                 sweeps=MemorySweeps(self.link),
-                feed=self.feed,
+                hub=self.hub,
                 metrics=NullSyncMetrics(),
                 config=_CONFIG,
             )
@@ -60,7 +60,7 @@ class Process:
 
     @property
     def done(self) -> bool:
-        """Whether it runs no more. Raises what the run raised, unless it was the database that stayed away."""
+        """Whether the run has ended. Raises its error, unless that is StorageUnavailable."""
         if self.task is None or not self.task.done():
             return False
         error = self.task.exception()
@@ -69,7 +69,7 @@ class Process:
         return True
 
     async def kill(self) -> None:
-        """It forgets everything, at whatever point it is."""
+        """Lose all state, at whatever point the run is."""
         if self.task is not None:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)

@@ -12,19 +12,27 @@ from catalogsync_common.drain import Drain
 from prometheus_client import CollectorRegistry
 
 from catalog_svc.domain.errors import SourceFailed
-from catalog_svc.domain.progress import Waiting, WaitReason
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.source import SourceEvent, SourceRequest
-from catalog_svc.domain.sync import Lease, StartSyncCommand, Sync, SyncError, SyncMode, SyncState
+from catalog_svc.domain.sync import (
+    Lease,
+    StartSyncCommand,
+    Sync,
+    SyncError,
+    SyncMode,
+    SyncState,
+    Waiting,
+    WaitReason,
+)
 from catalog_svc.metrics import CatalogMetrics
 from catalog_svc.usecases.ports import ProductSource
-from catalog_svc.usecases.retry_policy import RunConfig
 from catalog_svc.usecases.sync_commands import ChangeSync
 from catalog_svc.usecases.sync_execution import SyncDependencies
-from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.sync_hub import SyncHub
+from catalog_svc.usecases.sync_limits import RunConfig
 from catalog_svc.usecases.worker import SyncSupervisor, Worker
 from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
-from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
+from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink, Outcome
 from tests.fakes.memory_leases import MemoryLeases
 from tests.fakes.memory_sync_commands import MemorySyncCommands, MemorySyncs
 from tests.fakes.product_source import MemorySource, product
@@ -78,7 +86,7 @@ class Counted:
         source: ProductSource,
         *,
         leases: MemoryLeases | None = None,
-        feed: SyncFeed | None = None,
+        hub: SyncHub | None = None,
         renew_interval: timedelta = NEVER,
     ) -> SyncSupervisor:
         """Return the supervisor of one more replica."""
@@ -87,7 +95,7 @@ class Counted:
             batches=MemoryBatches(self.link),
             source=source,
             sweeps=MemorySweeps(self.link),
-            feed=feed or SyncFeed(MemorySyncs(self.link)),
+            hub=hub or SyncHub(MemorySyncs(self.link)),
             metrics=self.metrics,
             config=RunConfig(renew_interval=renew_interval, max_retry_delay=timedelta()),
         )
@@ -140,7 +148,7 @@ async def test_a_lost_lease_is_counted_once_and_the_next_run_is_a_takeover(count
     await counted.commands.start(COMMAND)
 
     async def taken_over() -> None:
-        counted.catalog.let_time_pass(timedelta(minutes=1))
+        counted.catalog.advance_clock(timedelta(minutes=1))
         await counted.run(FORBIDDEN)
 
     if refused == "write":
@@ -159,7 +167,7 @@ async def test_a_run_that_lost_its_lease_does_not_end_the_wait_of_its_successor(
     successors: list[asyncio.Task[None]] = []
 
     async def taken_over() -> None:
-        counted.catalog.let_time_pass(timedelta(minutes=1))
+        counted.catalog.advance_clock(timedelta(minutes=1))
         successors.append(asyncio.create_task(counted.run(waiting(WaitReason.THROTTLED), forever)))
         await until(lambda: counted.value("catalog_syncs_waiting", reason="THROTTLED") == 1)
 
@@ -187,14 +195,14 @@ async def test_stored_batches_and_the_end_of_a_sync_are_counted(counted: Counted
 async def test_an_end_that_others_see_before_its_own_run_is_counted_once_and_is_no_lost_lease(
     counted: Counted,
 ) -> None:
-    feed = SyncFeed(MemorySyncs(counted.link))
+    hub = SyncHub(MemorySyncs(counted.link))
 
     class SeenBeforeTheReply(MemoryLeases):
         async def end(
             self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
         ) -> Sync:
             ended = await super().end(lease, state, error, notes=notes)
-            feed.publish(ended)
+            hub.publish(ended)
             # Renewals are refused from now on as well.
             await turns()
             return ended
@@ -202,7 +210,7 @@ async def test_an_end_that_others_see_before_its_own_run_is_counted_once_and_is_
     await counted.commands.start(COMMAND)
     (claimed,) = await counted.leases.claim()
     leases, source = SeenBeforeTheReply(counted.link), ScriptedSource([FORBIDDEN])
-    await counted.supervisor(source, leases=leases, feed=feed, renew_interval=timedelta()).run(claimed)
+    await counted.supervisor(source, leases=leases, hub=hub, renew_interval=timedelta()).run(claimed)
     assert counted.value("catalog_syncs_ended_total", state="FAILED") == 1
     assert counted.value("catalog_leases_lost_total") == 0
 
@@ -222,7 +230,7 @@ async def test_a_cancel_ends_a_sync_that_does_not_run(counted: Counted) -> None:
 
 async def test_an_operation_that_the_database_did_not_do_is_counted_as_its_failure(counted: Counted) -> None:
     await counted.commands.start(COMMAND)
-    counted.link.fates.append(Fate.NOT_APPLIED)
+    counted.link.outcomes.append(Outcome.NOT_APPLIED)
     worker = Worker(
         leases=counted.leases,
         supervisor=counted.supervisor(ScriptedSource([FORBIDDEN])),

@@ -9,10 +9,9 @@ from uuid import UUID
 import pytest
 
 from catalog_svc.domain.errors import SourceCountMismatch
-from catalog_svc.domain.progress import Progress, RecordCounts
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.source import SourceEnd
-from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
+from catalog_svc.domain.sync import Progress, RecordCounts, Sync, SyncMode, SyncState, SyncTrigger
 from catalog_svc.usecases.reconciliation import check_complete
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

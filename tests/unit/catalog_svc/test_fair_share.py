@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from catalog_svc.usecases.fair_share import FairShareThrottle, RegisteredRun
+from catalog_svc.usecases.sync_limits import FairShareThrottle, RegisteredRun
 
 
 class Clock:

@@ -14,7 +14,7 @@ from catalog_svc.domain.errors import ConnectorUnavailable
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceRequest
 from catalog_svc.source import decode
-from catalog_svc.source.connector import ConnectorSource
+from catalog_svc.source.connector_client import ConnectorSource
 from catalog_svc.usecases.prefetch import Prefetch
 from tests.fakes.product_source import product
 from tests.waiting import PATIENCE, turns

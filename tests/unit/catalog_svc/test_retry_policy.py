@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
-from catalog_svc.usecases.retry_policy import AdaptiveTransactionSize, RetryPolicy, RunConfig
+from catalog_svc.usecases.sync_limits import AdaptiveTransactionSize, RetryPolicy, RunConfig
 
 
 class Clock:

@@ -12,8 +12,7 @@ from connector_svc.domain.fetch import Batch, End, FetchRequest, Header, Wait, W
 from connector_svc.domain.product import Product, ProductStatus, Variant
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.base import Platform as PlatformPort
 from connector_svc.platforms.shopify import ShopifyPlatform

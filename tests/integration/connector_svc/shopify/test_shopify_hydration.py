@@ -13,8 +13,7 @@ from aiohttp import web
 from connector_svc.domain.fetch import Wait
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import OutboundHttp, open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.hydration import HydratedPages

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from connector_svc.platforms.shopify import SHOPIFY
 from connector_svc.platforms.shopify.read_strategy import BulkPolicy, ReadStrategy
-from connector_svc.settings import ConnectorSettings
+from connector_svc.settings import settings_with_options
 from tests.integration.connector_svc.shopify.bulk_shop import FAST_POLICY, bulk_shop
 
 
@@ -45,6 +46,11 @@ async def test_a_refused_bulk_job_is_replaced() -> None:
 
 def test_the_setting_accepts_the_documented_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONNECTOR_SHOPIFY_STRATEGY", "bulk")
-    assert ConnectorSettings().shopify_strategy is ReadStrategy.BULK
+    assert configured_strategy() is ReadStrategy.BULK
     monkeypatch.delenv("CONNECTOR_SHOPIFY_STRATEGY")
-    assert ConnectorSettings().shopify_strategy is ReadStrategy.AUTO
+    assert configured_strategy() is ReadStrategy.AUTO
+
+
+def configured_strategy() -> object:
+    """Return the setting as the registry passes it to the platform."""
+    return settings_with_options([SHOPIFY])().options_of(SHOPIFY)["strategy"]

@@ -12,16 +12,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
-from connector_svc.credentials.shopify_tokens import ShopifyTokens
+from connector_svc.credentials.providers import RenewingCredentials
 from connector_svc.domain.errors import SourceUnauthorized
 from connector_svc.domain.fetch import Batch, End, FetchRequest
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import OutboundHttp, open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
+from connector_svc.platforms.shopify.access_token import ShopifyTokenExchange
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.shopify.oauth import PATH
@@ -63,8 +63,8 @@ class App:
     def granted(self) -> int:
         return self.store.shopify(DOMAIN).oauth.granted
 
-    def tokens(self) -> ShopifyTokens:
-        return ShopifyTokens(self.static, self.http, self.clock)
+    def tokens(self) -> RenewingCredentials:
+        return RenewingCredentials(self.static, self.http, self.clock, {"shopify": ShopifyTokenExchange()})
 
 
 @asynccontextmanager

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from connector_svc.domain.issue import SAMPLE_LENGTH
 from connector_svc.domain.product import Image, Product, Variant
+from connector_svc.domain.records import SAMPLE_LENGTH
 from connector_svc.platforms.base import HttpReply
 from connector_svc.platforms.shopify.graphql_response import decode_response
 from connector_svc.platforms.shopify.node_decoding import DecodedNode, decode_page, decode_product
 from connector_svc.platforms.shopify.parse import DEFAULT_TITLE, Record, to_record
 from tests.unit.connector_svc.mutation import campaign
+from tests.unit.connector_svc.mutation.independent_reader import check_amount, children, is_text, sent
 from tests.unit.connector_svc.mutation.mutator import encoded
-from tests.unit.connector_svc.mutation.reading import check_amount, children, is_text, sent
 
 
 def number(gid: Any) -> str:

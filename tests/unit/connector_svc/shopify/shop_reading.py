@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, Wait
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
+from connector_svc.domain.records import RecordIssue
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.response_body import BodyLimits
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.unpacking import BodyLimits
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
 from connector_svc.platforms.shopify.read_strategy import ReadStrategy

@@ -18,7 +18,7 @@ from connector_svc.domain.errors import (
     SourceUnreachable,
 )
 from connector_svc.domain.fetch import WaitReason
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from tests.unit.connector_svc.shopify.fake_admin import FakeAdmin, error, graphql, html, number, reply, status
 from tests.unit.connector_svc.shopify.nodes_json import Json, product_node
 from tests.unit.connector_svc.shopify.shop_reading import SHOP, reading

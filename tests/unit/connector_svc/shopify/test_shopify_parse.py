@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from connector_svc.domain.issue import IssueReason
 from connector_svc.domain.product import InventoryPolicy, Product, ProductStatus, SelectedOption, Variant
+from connector_svc.domain.records import IssueReason
 from connector_svc.platforms.shopify.node_decoding import decode_page
 from connector_svc.platforms.shopify.parse import Record, to_record
 from tests.unit.connector_svc.shopify.nodes_json import Json, image_node, product_node, variant_node

@@ -14,7 +14,7 @@ from connector_svc.domain.errors import (
     SourceQueryRefused,
 )
 from connector_svc.domain.fetch import FetchRequest
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.shopify.graphql_response import GraphqlError
 from connector_svc.platforms.shopify.read_strategy import ReadStrategy

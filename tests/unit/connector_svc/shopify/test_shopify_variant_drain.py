@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from tests.unit.connector_svc.shopify.fake_admin import FakeAdmin, error, graphql
 from tests.unit.connector_svc.shopify.nodes_json import Json, product_node
 from tests.unit.connector_svc.shopify.shop_reading import reading
