@@ -38,7 +38,7 @@ EXPERIMENTS: Final = (
         "Truncated JSON with status 200 fails the sync, or loses rows and the sync reports success",
         "The request is repeated; a truncated response is never treated as a shorter catalog.",
         tests(_END_TO_END, "a_truncated_body_with_status_200_loses_nothing")
-        + tests("contract/platforms/test_platform_failures", "cut_answers_never_become_a_shorter_catalog")
+        + tests("contract/platforms/test_platform_failures", "truncated_replies_never_become_a_shorter_catalog")
         + tests(
             "integration/connector_svc/shopify/test_shopify_bulk", "a_broken_download_is_continued_where_it_broke"
         ),
@@ -69,7 +69,7 @@ EXPERIMENTS: Final = (
         "Every item has its product's id.",
         tests(
             "contract/platforms/test_platform_pass",
-            "every_item_comes_with_its_product_its_price_its_sku_and_its_stock",
+            "every_item_has_its_product_price_sku_and_stock",
         ),
     ),
     Entry(
