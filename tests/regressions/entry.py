@@ -41,7 +41,7 @@ class NotCollected(Exception):
     """A register names a test that does not exist."""
 
 
-def tests(file: str, *names: str) -> tuple[str, ...]:
+def node_ids(file: str, *names: str) -> tuple[str, ...]:
     """Return the node ids of tests in one file.
 
     Args:
@@ -71,10 +71,11 @@ def collect_cases(entries: Sequence[Entry]) -> tuple[str, ...]:
 
 
 def platform_of(case: str) -> str:
-    """Return the display name of the platform that a case tests; CORE: none."""
+    """Return the display name of the platform that a case tests, by its parameters, path or name; CORE: none."""
+    path, _, name = node_of(case).partition("::")
     parameters = case.partition("[")[2]
-    path = case.partition("::")[0]
-    for name, display_name in PLATFORMS.items():
-        if parameters.startswith(name) or f"/{name}/" in path or f"test_{name}_" in path:
+    for platform, display_name in PLATFORMS.items():
+        in_path = f"/{platform}/" in path or f"test_{platform}_" in path
+        if parameters.startswith(platform) or in_path or f"_{platform}_" in name:
             return display_name
     return CORE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.regressions.connectors_page import ENTRIES, generated_part, stored_part
-from tests.regressions.entry import CORE, Entry, NotCollected, collect_cases, node_of, platform_of, tests
+from tests.regressions.entry import CORE, Entry, NotCollected, collect_cases, node_ids, node_of, platform_of
 from tests.regressions.known_failures import KNOWN_FAILURES
 
 
@@ -31,7 +31,7 @@ def test_the_page_is_up_to_date(cases: tuple[str, ...]) -> None:
 
 
 def test_a_test_that_does_not_exist_is_an_error() -> None:
-    entry = Entry("failure-99", "", "", tests("regressions/test_connectors_page", "that_nobody_wrote"))
+    entry = Entry("failure-99", "", "", node_ids("regressions/test_connectors_page", "that_nobody_wrote"))
     with pytest.raises(NotCollected):
         collect_cases([entry])
 
@@ -42,8 +42,9 @@ def test_a_test_that_does_not_exist_is_an_error() -> None:
         ("tests/contract/platforms/test_platform_pass.py::test_a[woocommerce-8.2]", "WooCommerce"),
         ("tests/integration/connector_svc/feed/test_feed_pass.py::test_a", "Custom feed"),
         ("tests/unit/connector_svc/test_shopify_queries.py::test_a[Products]", "Shopify"),
+        ("tests/integration/end_to_end/test_experiments.py::test_a_bigcommerce_variant", "BigCommerce"),
         ("tests/integration/catalog_svc/test_batches.py::test_a", CORE),
     ],
 )
-def test_a_case_counts_for_the_platform_of_its_parameters_or_path(case: str, platform: str) -> None:
+def test_a_case_counts_for_the_platform_of_its_parameters_path_or_name(case: str, platform: str) -> None:
     assert platform_of(case) == platform

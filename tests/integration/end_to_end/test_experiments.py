@@ -151,7 +151,7 @@ async def test_an_incremental_bigcommerce_sync_stores_undated_stock_changes_and_
         await shop.check_items()
 
 
-async def test_a_price_and_a_sku_changed_on_a_variant_alone_arrive_too(opens: Opens) -> None:
+async def test_price_and_sku_changes_of_only_a_bigcommerce_variant_are_stored(opens: Opens) -> None:
     """BigCommerce updates the time of neither the variant nor its product."""
     async with opens("bigcommerce", products=10, specials=False) as shop:
         await shop.succeed()
