@@ -17,35 +17,36 @@ import msgspec
 from connector_svc.domain.errors import SourceFailure
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.error_mapping import MaxCostExceeded, ShopifyInternalError, internal_error
-from connector_svc.platforms.shopify.queries import Query
+from connector_svc.platforms.shopify.queries import (
+    INVENTORY_FIELDS,
+    MEDIA_FIELDS,
+    PRODUCT_FIELDS,
+    VARIANT_FIELDS,
+    Query,
+)
 from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 from connector_svc.platforms.shopify.wire import Connection, Wire
 
-_INVENTORY = "inventoryItem { tracked measurement { weight { value unit } } }"
-
-_PRODUCTS = """\
-{
-  products(sortKey: ID) {
-    edges { node {
-      id title handle descriptionHtml vendor productType tags status onlineStoreUrl createdAt updatedAt
-      options { name values }
-      variantsCount { count precision }
-      mediaCount { count precision }
-      media(sortKey: POSITION) {
-        edges { node { id alt ... on MediaImage { image { url width height } } } }
-      }
-      variants {
-        edges { node {
-          id title sku barcode price compareAtPrice inventoryQuantity inventoryPolicy availableForSale position
-          createdAt updatedAt
-          selectedOptions { name value }
-          media { edges { node { id } } }
+_PRODUCTS = f"""\
+{{
+  products(sortKey: ID) {{
+    edges {{ node {{
+      {PRODUCT_FIELDS}
+      variantsCount {{ count precision }}
+      mediaCount {{ count precision }}
+      media(sortKey: POSITION) {{
+        edges {{ node {{ {MEDIA_FIELDS} }} }}
+      }}
+      variants {{
+        edges {{ node {{
+          {VARIANT_FIELDS}
+          media {{ edges {{ node {{ id }} }} }}
           %s
-        } }
-      }
-    } }
-  }
-}"""
+        }} }}
+      }}
+    }} }}
+  }}
+}}"""
 
 RUN_BULK_JOB = Query(
     name="RunBulk",
@@ -98,7 +99,7 @@ def bulk_products(*, inventory: bool, marker: str) -> str:
         inventory: Include the inventory items of the variants.
         marker: A comment in the query, by which the job is found when the response to its start is lost.
     """
-    return f"# {marker}\n" + _PRODUCTS % (_INVENTORY if inventory else "")
+    return f"# {marker}\n" + _PRODUCTS % (INVENTORY_FIELDS if inventory else "")
 
 
 _RUNNING_STATUSES = frozenset({"CREATED", "RUNNING"})

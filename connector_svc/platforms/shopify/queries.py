@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from connector_svc.platforms.shopify.query_cost import requested_cost
 
@@ -51,27 +51,35 @@ class Query:
         return requested_cost(self.text, {"first": first})
 
 
-_VARIANT = """\
-fragment VariantFields on ProductVariant {
-  id title sku barcode price compareAtPrice inventoryQuantity inventoryPolicy availableForSale position
+# The fields of products and variants, for queries by page and bulk jobs alike.
+PRODUCT_FIELDS: Final = """\
+id title handle descriptionHtml vendor productType tags status onlineStoreUrl createdAt updatedAt
+  options { name values }"""
+VARIANT_FIELDS: Final = """\
+id title sku barcode price compareAtPrice inventoryQuantity inventoryPolicy availableForSale position
   createdAt updatedAt
-  selectedOptions { name value }
-  media(first: 1) { nodes { id } }%s
-}"""
+  selectedOptions { name value }"""
+INVENTORY_FIELDS: Final = "inventoryItem { tracked measurement { weight { value unit } } }"
+MEDIA_FIELDS: Final = "id alt ... on MediaImage { image { url width height } }"
 
-_INVENTORY = """
-  inventoryItem { tracked measurement { weight { value unit } } }"""
+_VARIANT = f"""\
+fragment VariantFields on ProductVariant {{
+  {VARIANT_FIELDS}
+  media(first: 1) {{ nodes {{ id }} }}%s
+}}"""
 
-_PRODUCT = """\
-fragment ProductFields on Product {
-  id title handle descriptionHtml vendor productType tags status onlineStoreUrl createdAt updatedAt
-  options { name values }
-  variantsCount { count precision }
-  media(first: %d, sortKey: POSITION, query: "media_type:IMAGE") {
-    nodes { id alt ... on MediaImage { image { url width height } } }
-    pageInfo { hasNextPage }
-  }
-}"""
+_INVENTORY = f"""
+  {INVENTORY_FIELDS}"""
+
+_PRODUCT = f"""\
+fragment ProductFields on Product {{
+  {PRODUCT_FIELDS}
+  variantsCount {{ count precision }}
+  media(first: %d, sortKey: POSITION, query: "media_type:IMAGE") {{
+    nodes {{ {MEDIA_FIELDS} }}
+    pageInfo {{ hasNextPage }}
+  }}
+}}"""
 
 _PAGE = """\
 query ProductPage($first: Int!, $after: String, $query: String) {
