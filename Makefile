@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo test test-chaos bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
+.PHONY: help demo recording test test-chaos bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ $(BIN)/.synced: pyproject.toml cli/pyproject.toml common/pyproject.toml gen/pypr
 
 demo: $(BIN)/.synced ## Run the whole system with two demo shops (ONCE=1: end after the syncs)
 	@$(BIN)/python -m demo $(if $(ONCE),--once)
+
+recording: $(BIN)/.synced ## Draw docs/watch.svg: a watched sync of the demo that runs in another terminal
+	@$(BIN)/python -m demo.recording
 
 WORKERS ?= 4
 
