@@ -70,7 +70,7 @@ async def test_a_wrong_shop_is_refused_by_name_in_both_services(
         ({"platform": "", "domain": "a.example"}, "shop.platform: is required"),
         (
             {"platform": "Shop ify", "domain": "a.example"},
-            "shop.platform: 'Shop ify' is not a platform's name",
+            "shop.platform: 'Shop ify' is not the name of a platform",
         ),
         (
             {"platform": "AMAZON", "domain": "a.example"},
