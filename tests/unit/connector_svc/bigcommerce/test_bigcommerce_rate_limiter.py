@@ -102,4 +102,6 @@ def test_the_client_waits_for_the_window_after_a_429_without_retry_after() -> No
     assert retry_after(rate_limit_headers(0, 12_500), NOW, RATE_LIMIT_HEADERS) == timedelta(seconds=12.5)
     assert retry_after(rate_limit_headers(3, 12_500), NOW, RATE_LIMIT_HEADERS) is None
     assert retry_after(rate_limit_headers(0, "soon"), NOW, RATE_LIMIT_HEADERS) is None
-    assert retry_after(rate_limit_headers(0, 12_500) | {"Retry-After": "2"}, NOW, RATE_LIMIT_HEADERS) == timedelta(seconds=2)
+    assert retry_after(rate_limit_headers(0, 12_500) | {"Retry-After": "2"}, NOW, RATE_LIMIT_HEADERS) == timedelta(
+        seconds=2
+    )
