@@ -200,7 +200,7 @@ class SyncSupervisor:
             raise LeaseLost
 
     async def _keep_lease(self, lease: Lease, execution: SyncExecution) -> None:
-        """Renew the lease until it is lost. Raises LeaseLost."""
+        """Lease renewal: renew until the lease is lost. Raises LeaseLost."""
         while True:
             await asyncio.sleep(self._renew_interval_seconds)
             # Safety rests on the epoch, not on this: if the next renewal comes in time, nothing is lost.

@@ -1,4 +1,4 @@
-"""The checkpoint of a pass: what a later call needs to continue, because the connector itself stores nothing."""
+"""Checkpoint codec: encodes what a later call needs to continue a pass, since the connector stores nothing."""
 
 from __future__ import annotations
 

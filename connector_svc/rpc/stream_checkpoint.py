@@ -1,4 +1,4 @@
-"""The checkpoint of a stream: the platform's checkpoint, and what the stream itself must know after a resume."""
+"""Checkpoint codec of a stream: the platform's checkpoint, and what the stream itself must know after a resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spends a shop's query points no faster than Shopify restores them, and no slower.
+"""Rate limiter of one shop: spends its query points no faster than Shopify restores them, and no slower.
 
 Shopify limits the Admin API by a token bucket of query points per app and shop, see
 https://shopify.dev/docs/api/usage/limits.
