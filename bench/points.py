@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from devstore.shopify.bucket import Bucket
-from devstore.traffic import Traffic
+from devstore.request_log import Traffic
+from devstore.shopify.rate_limit import Bucket
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

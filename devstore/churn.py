@@ -1,14 +1,17 @@
-"""A catalog that changes while it is read."""
+"""A catalog that changes while it is read.
+
+Changes the catalogs under the reader: prices, stock and SKUs, products and variants that come and go."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
 from devstore.catalog.catalog import Catalog
-from devstore.mutator import Mutator
+from devstore.catalog.model import Kind, Platform, Product, Row
 
 
 class Churn:
@@ -47,3 +50,91 @@ async def churning(catalog: Catalog, *, changes_per_second: float, seed: int = 7
         yield churn
     finally:
         await churn.stop()
+
+
+class Mutator:
+    """Changes random things of random catalogs; sizes stay about what they were."""
+
+    def __init__(self, catalogs: Sequence[Catalog], random: Random) -> None:
+        self.counts: Counter[str] = Counter()
+        self._catalogs = [(catalog, len(catalog)) for catalog in catalogs]
+        self._random = random
+        self._stopping = False
+
+    async def run(self, pause: float) -> None:
+        """About one change every `pause` seconds, until told to stop."""
+        while not self._stopping:
+            self.change()
+            await asyncio.sleep(self._random.uniform(0.5, 1.5) * pause)
+
+    def stop(self) -> None:
+        """The catalogs hold still from now on."""
+        self._stopping = True
+
+    def change(self) -> None:
+        """One change."""
+        catalog, size = self._random.choice(self._catalogs)
+        row = self._random.choice(list(catalog.rows()))
+        draw = self._random.random()
+        if draw < 0.08:
+            self._add(catalog)
+        elif draw < 0.16:
+            if len(catalog) > size * 0.9:
+                self._remove(catalog, row)
+        elif draw < 0.26:
+            self._change_variants(catalog, row)
+        else:
+            self._change_offer(catalog, row)
+
+    def _add(self, catalog: Catalog) -> None:
+        product = catalog.add_product(sku=f"NEW-{self._random.randrange(10**6):06d}", stock=self._stock())
+        if catalog.platform is Platform.SHOPIFY:
+            catalog.update_variant(product.variants[0].id, price=self._price(), stock=self._stock())
+        self.counts["products_added"] += 1
+
+    def _remove(self, catalog: Catalog, row: Row) -> None:
+        if catalog.platform is Platform.WOOCOMMERCE and self._random.random() < 0.5 and row.status != "trash":
+            catalog.trash_product(row.id)
+        else:
+            catalog.delete_product(row.id)
+        self.counts["products_removed"] += 1
+
+    def _change_variants(self, catalog: Catalog, row: Row) -> None:
+        product = catalog.product(row.id)
+        if product is None or product.kind is not Kind.VARIABLE or not product.variants:
+            return
+        if len(product.variants) > 2 and self._random.random() < 0.5:
+            catalog.delete_variant(self._random.choice(product.variants).id)
+            self.counts["variants_removed"] += 1
+        elif len(product.variants) < 20:
+            self._add_variant(catalog, product)
+
+    def _add_variant(self, catalog: Catalog, product: Product) -> None:
+        like = self._random.choice(product.variants)
+        catalog.add_variant(
+            product.id,
+            title=like.title,
+            options=like.options,
+            sku=f"VAR-{self._random.randrange(10**6):06d}",
+            price=self._price(),
+            stock=self._stock(),
+        )
+        self.counts["variants_added"] += 1
+
+    def _change_offer(self, catalog: Catalog, row: Row) -> None:
+        product = catalog.product(row.id)
+        if product is None:
+            return
+        sku = f"SKU-{self._random.randrange(10**6):06d}"
+        if product.variants:
+            variant = self._random.choice(product.variants)
+            catalog.update_variant(variant.id, price=self._price(), stock=self._stock(), sku=sku)
+        else:
+            catalog.update_product(row.id, price=self._price(), stock=self._stock(), sku=sku)
+        self.counts["offers_changed"] += 1
+
+    def _price(self) -> str:
+        return f"{self._random.randrange(100, 99_999) / 100:.2f}"
+
+    def _stock(self) -> int:
+        return self._random.randrange(500)

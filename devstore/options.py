@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from devstore.catalog.model import Platform
-from devstore.feed.quirk import FORMATS, FeedQuirk
+from devstore.feed.quirks import FORMATS, FeedQuirk
 from devstore.spec import WEIGHT_UNITS, WOO_VERSIONS, Plan, ShopSpec, VariantShape
-from devstore.woocommerce.quirk import WooQuirk
+from devstore.woocommerce.quirks import WooQuirk
 
 
 class BadShop(ValueError):

@@ -12,14 +12,14 @@ from pathlib import Path
 from aiohttp import web
 
 from devstore.catalog.catalog import Catalog, now
-from devstore.control import Control
+from devstore.control_api import Control
 from devstore.faults import FailNext, Fault
+from devstore.request_log import Traffic
 from devstore.shop import Shop
+from devstore.shopify.api import ShopifyFace
 from devstore.shopify.bulk_jobs import BulkJobs
-from devstore.shopify.face import ShopifyFace
 from devstore.spec import ShopSpec
 from devstore.tls import TlsFiles, ensure_certificates
-from devstore.traffic import Traffic
 
 _CLOSE_WITHIN = 1.0
 

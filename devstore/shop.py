@@ -10,19 +10,19 @@ from typing import Protocol
 
 from aiohttp import web
 
-from devstore.bigcommerce.face import BigCommerceFace
+from devstore.bigcommerce.api import BigCommerceFace
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
+from devstore.catalog.sample_data import png
 from devstore.faults import HONEST_REPLY, Fault
-from devstore.feed.face import FeedFace
-from devstore.feed.quirk import FeedQuirk
-from devstore.images import png
+from devstore.feed.api import FeedFace
+from devstore.feed.quirks import FeedQuirk
+from devstore.request_log import Note, Traffic
+from devstore.shopify.api import ShopifyFace
 from devstore.shopify.bulk_jobs import BulkJobs
-from devstore.shopify.face import ShopifyFace
 from devstore.spec import ShopSpec
-from devstore.traffic import Note, Traffic
-from devstore.woocommerce.face import WooCommerceFace
-from devstore.woocommerce.quirk import WooQuirk
+from devstore.woocommerce.api import WooCommerceFace
+from devstore.woocommerce.quirks import WooQuirk
 
 _SECRETS = {"consumer_key", "consumer_secret", "oauth_consumer_key", "oauth_signature"}
 

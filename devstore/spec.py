@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from devstore.catalog.model import Platform
-from devstore.feed.quirk import FORMATS, FeedQuirk
-from devstore.woocommerce.quirk import WooQuirk
+from devstore.feed.quirks import FORMATS, FeedQuirk
+from devstore.woocommerce.quirks import WooQuirk
 
 
 class Plan(Enum):

@@ -11,9 +11,8 @@ from functools import lru_cache
 from typing import TypeVar, Unpack, cast
 
 from devstore.catalog.generator import Generator
-from devstore.catalog.item import SellableItem, items_of
-from devstore.catalog.model import Kind, Platform, Product, ProductChanges, Variant, VariantChanges
-from devstore.catalog.row import Row
+from devstore.catalog.model import Kind, Platform, Product, ProductChanges, Row, Variant, VariantChanges
+from devstore.catalog.sellable_item import SellableItem, items_of
 from devstore.spec import ShopSpec
 
 T = TypeVar("T")

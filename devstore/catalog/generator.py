@@ -1,21 +1,20 @@
-"""The generated catalog: product number `index` follows from spec and seed alone, and is built when asked for."""
+"""The generated catalog: product number `index` follows from spec and seed alone, and is built when asked for.
+
+How a generated product's options and variants are made."""
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
+from devstore.catalog.edge_cases import EDGE_CASES, EdgeCase
 from devstore.catalog.ids import BIGCOMMERCE_IDS, FEED_IDS, SHOPIFY_IDS, WOOCOMMERCE_IDS, IdScheme
-from devstore.catalog.mixing import mix, seed_of
-from devstore.catalog.model import Image, Kind, Platform, Product
-from devstore.catalog.row import Row
-from devstore.catalog.special import Special
-from devstore.catalog.specials_bigcommerce import SPECIALS as BIGCOMMERCE_SPECIALS
-from devstore.catalog.specials_shopify import SPECIALS as SHOPIFY_SPECIALS
-from devstore.catalog.specials_woocommerce import SPECIALS as WOOCOMMERCE_SPECIALS
-from devstore.catalog.variants import VariantMaker, money, options_for
-from devstore.catalog.words import MAKERS, STYLES, TAGS, THINGS
+from devstore.catalog.model import Image, Kind, Platform, Product, Row, Variant
+from devstore.catalog.sample_data import COLOURS, MAKERS, MATERIALS, SIZES, STYLES, TAGS, THINGS, mix, seed_of
 from devstore.spec import ShopSpec
 
 _EPOCH = int(datetime(2026, 3, 1, 9, tzinfo=UTC).timestamp())
@@ -30,12 +29,6 @@ _IDS = {
     Platform.BIGCOMMERCE: BIGCOMMERCE_IDS,
     Platform.FEED: FEED_IDS,
 }
-_SPECIALS = {
-    Platform.SHOPIFY: SHOPIFY_SPECIALS,
-    Platform.WOOCOMMERCE: WOOCOMMERCE_SPECIALS,
-    Platform.BIGCOMMERCE: BIGCOMMERCE_SPECIALS,
-    Platform.FEED: SHOPIFY_SPECIALS,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +38,7 @@ class Generator:
     spec: ShopSpec
     seed: int
     ids: IdScheme
-    specials: tuple[Special, ...]
+    specials: tuple[EdgeCase, ...]
 
     @classmethod
     def of(cls, spec: ShopSpec) -> Generator:
@@ -53,10 +46,10 @@ class Generator:
             spec=spec,
             seed=seed_of(spec.seed, spec.name),
             ids=_IDS[spec.platform],
-            specials=_SPECIALS[spec.platform] if spec.specials else (),
+            specials=EDGE_CASES[spec.platform] if spec.specials else (),
         )
 
-    def special_at(self, index: int) -> Special | None:
+    def special_at(self, index: int) -> EdgeCase | None:
         """The special product at this place: every second place holds one, until all are placed."""
         number, rest = divmod(index, 2)
         return self.specials[number] if rest and number < len(self.specials) else None
@@ -84,9 +77,9 @@ class Generator:
         row = self.row(index)
         special = self.special_at(index)
         product = self._ordinary(index, row, special)
-        return special.finish(product) if special else product
+        return special.change(product) if special else product
 
-    def _ordinary(self, index: int, row: Row, special: Special | None) -> Product:
+    def _ordinary(self, index: int, row: Row, special: EdgeCase | None) -> Product:
         rng = Random(mix(self.seed, ~index))
         (thing, category), style, maker = rng.choice(THINGS), rng.choice(STYLES), rng.choice(MAKERS)
         title = special.title if special else f"{maker} {style} {thing}"
@@ -132,7 +125,7 @@ class Generator:
         variants = maker.make(rng, row.variant_ids, options)
         return replace(product, options=options, variants=variants)
 
-    def _kind(self, draw: int, special: Special | None) -> Kind:
+    def _kind(self, draw: int, special: EdgeCase | None) -> Kind:
         if special and special.kind:
             return special.kind
         if self.spec.platform.sells_variants_only:
@@ -140,13 +133,13 @@ class Generator:
         variable = draw >> 9 & 1 or not self.spec.simple
         return Kind.VARIABLE if variable and self.spec.shape.most else Kind.SIMPLE
 
-    def _status(self, draw: int, special: Special | None) -> str:
+    def _status(self, draw: int, special: EdgeCase | None) -> str:
         active, draft = ("publish", "draft") if self.spec.platform is Platform.WOOCOMMERCE else ("ACTIVE", "DRAFT")
         if special:
             return special.status or active
         return draft if draw % 50 == 0 else active
 
-    def _variant_count(self, draw: int, kind: Kind, special: Special | None) -> int:
+    def _variant_count(self, draw: int, kind: Kind, special: EdgeCase | None) -> int:
         if kind is not Kind.VARIABLE:
             return 0
         if special and special.variants is not None:
@@ -163,3 +156,72 @@ def _stored(cents: int, rng: Random) -> str:
     # WooCommerce gives prices back as they were typed: "15", "12.5" and "12.50" all occur.
     text = money(cents)
     return rng.choice((text, text, text.rstrip("0").rstrip(".")))
+
+
+Options = tuple[tuple[str, tuple[str, ...]], ...]
+
+_ONE_OPTION = len(SIZES)
+_TWO_OPTIONS = len(SIZES) * len(COLOURS)
+
+
+def options_for(count: int) -> Options:
+    """The fewest options that give `count` combinations; () for a product of a single form."""
+    if count <= 1:
+        return ()
+    if count <= _ONE_OPTION:
+        return (("Size", SIZES[:count]),)
+    colours = COLOURS[: math.ceil(count / _ONE_OPTION)]
+    if count <= _TWO_OPTIONS:
+        return (("Size", SIZES), ("Color", colours))
+    return (("Size", SIZES), ("Color", COLOURS), ("Material", MATERIALS[: math.ceil(count / _TWO_OPTIONS)]))
+
+
+def combinations(options: Options, count: int) -> Iterator[tuple[tuple[str, str], ...]]:
+    """The first `count` choices, one value per option."""
+    names = [name for name, _ in options]
+    values = itertools.product(*(values for _, values in options))
+    return (tuple(zip(names, chosen, strict=True)) for chosen in itertools.islice(values, count))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantMaker:
+    """What the variants of one product have in common."""
+
+    product_id: int
+    sku: str
+    cents: int
+    images: Sequence[Image]
+    created: datetime
+    updated: datetime
+
+    def make(self, rng: Random, ids: Sequence[int], options: Options) -> tuple[Variant, ...]:
+        """One variant per id, as far as there are combinations; without options there is one."""
+        chosen = combinations(options, len(ids))
+        return tuple(
+            self._one(rng, number, variant_id, pairs)
+            for number, (variant_id, pairs) in enumerate(zip(ids, chosen, strict=False))
+        )
+
+    def _one(self, rng: Random, number: int, variant_id: int, pairs: tuple[tuple[str, str], ...]) -> Variant:
+        draw = rng.getrandbits(32)
+        cents = self.cents + number % 8 * 50
+        return Variant(
+            id=variant_id,
+            product_id=self.product_id,
+            title=" / ".join(value for _, value in pairs),
+            options=pairs,
+            sku=f"{self.sku}-{number + 1}",
+            barcode=f"40{variant_id % 10**11:011d}",
+            price=money(cents),
+            compare_at=money(cents * 5 // 4) if draw % 10 == 0 else "",
+            stock=draw // 16 % 120,
+            weight=f"{draw // 4096 % 3000 / 1000:.3f}".rstrip("0").rstrip("."),
+            image_id=self.images[number % len(self.images)].id if self.images and draw & 3 else None,
+            created=self.created,
+            updated=self.updated,
+        )
+
+
+def money(cents: int) -> str:
+    """Cents as a decimal text of two places."""
+    return f"{cents // 100}.{cents % 100:02d}"

@@ -1,8 +1,7 @@
 """How a shop is made to misbehave: faults answer in its place, or do something to what it answers."""
 
-from devstore.faults.aim import Aim
-from devstore.faults.fault import HONEST_REPLY, FailNext, Fault
-from devstore.faults.script import BadFault, FaultKind, ScriptedFault, read_fault
+from devstore.faults.fault import HONEST_REPLY, Aim, FailNext, Fault
+from devstore.faults.scripted_fault import BadFault, FaultKind, ScriptedFault, read_fault
 
 __all__ = [
     "HONEST_REPLY",

@@ -1,4 +1,6 @@
-"""The root fields."""
+"""The root fields.
+
+The mutations and queries about bulk operations."""
 
 from __future__ import annotations
 
@@ -7,31 +9,32 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from devstore.catalog.model import Product
-from devstore.shopify import events, lists
-from devstore.shopify.call import LARGEST_PAGE, Call, Info, refused
-from devstore.shopify.gid import gid, parse_gid
-from devstore.shopify.paging import Connection
-from devstore.shopify.time import SHOP_ZONE_NAME
-from devstore.shopify.versions import SUPPORTED
+from devstore.shopify import listing
+from devstore.shopify.bulk_jobs import ENDED, MOST_AT_ONCE
+from devstore.shopify.bulk_query import faults_of
+from devstore.shopify.context import LARGEST_PAGE, Call, Info, refused
+from devstore.shopify.pagination import Connection, page
+from devstore.shopify.scalars import SHOP_ZONE_NAME, SUPPORTED, gid, parse_gid
+from devstore.shopify.search import parse_search
 from devstore.spec import Plan
 
 _PLAN_NAMES = {Plan.STANDARD: "Basic", Plan.ADVANCED: "Advanced", Plan.PLUS: "Shopify Plus"}
 
 
 def _products(_: Any, info: Info, **args: Any) -> Connection:
-    return lists.products(info.context, args)
+    return listing.products(info.context, args)
 
 
 def _variants(_: Any, info: Info, **args: Any) -> Connection:
-    return lists.variants(info.context, args)
+    return listing.variants(info.context, args)
 
 
 def _products_count(_: Any, info: Info, **args: Any) -> dict[str, Any]:
-    return lists.count(len(lists.product_keys(info.context, args.get("query"))), args)
+    return listing.count(len(listing.product_keys(info.context, args.get("query"))), args)
 
 
 def _variants_count(_: Any, info: Info, **args: Any) -> dict[str, Any]:
-    return lists.count(len(lists.variant_keys(info.context, args.get("query"))), args)
+    return listing.count(len(listing.variant_keys(info.context, args.get("query"))), args)
 
 
 def node(_: Any, info: Info, id: str) -> Any:
@@ -75,13 +78,13 @@ def _by_identifier(_: Any, info: Info, identifier: dict[str, Any]) -> Product | 
         product: Product | None = _one("Product")(None, info, identifier["id"])
         return product
     if "handle" in identifier:
-        found = lists.product_keys(call, f"handle:'{identifier['handle']}'")
+        found = listing.product_keys(call, f"handle:'{identifier['handle']}'")
         return call.catalog.product(found[0][1]) if found else None
     raise refused("devstore finds products by id and handle only")
 
 
 def _events(_: Any, info: Info, **args: Any) -> Connection:
-    return events.events(info.context, args)
+    return listing.events(info.context, args)
 
 
 def _shop(_: Any, info: Info) -> dict[str, Any]:
@@ -147,4 +150,70 @@ ROOT: Mapping[str, Callable[..., Any]] = {
     "events": _events,
     "currentAppInstallation": _installation,
     "publicApiVersions": _api_versions,
+}
+
+
+def _run_bulk_query(_: Any, info: Info, query: str, groupObjects: bool = False) -> dict[str, Any]:
+    call: Call = info.context
+    jobs = call.bulk
+    if jobs.switches.refuses:
+        return _not_run(jobs.switches.refuses, "The bulk operation was refused.")
+    faults = faults_of(info.schema, query)
+    if faults:
+        return _not_run("INVALID", *faults)
+    if len(jobs.active) >= MOST_AT_ONCE:
+        running = ", ".join(job.id for job in jobs.active)
+        text = f"The limit of {MOST_AT_ONCE} bulk query operations for this app and shop is reached: {running}."
+        return _not_run("OPERATION_IN_PROGRESS", text)
+    job = jobs.start(info.schema, query, call, grouped=groupObjects)
+    return {"bulkOperation": jobs.shown(job, call.site), "userErrors": []}
+
+
+def _cancel_bulk(_: Any, info: Info, id: str) -> dict[str, Any]:
+    call: Call = info.context
+    job = call.bulk.jobs.get(id)
+    if job is None:
+        error: dict[str, Any] = {"field": ["id"], "message": "Bulk operation does not exist"}
+        return {"bulkOperation": None, "userErrors": [error]}
+    if job.status in ENDED:
+        error = {"field": None, "message": f"A bulk operation cannot be canceled when it is {job.status.lower()}"}
+        return {"bulkOperation": call.bulk.shown(job, call.site), "userErrors": [error]}
+    job.cancel()
+    return {"bulkOperation": call.bulk.shown(job, call.site), "userErrors": []}
+
+
+def _bulk_operation(_: Any, info: Info, id: str) -> dict[str, Any] | None:
+    call: Call = info.context
+    job = call.bulk.jobs.get(id)
+    return call.bulk.shown(job, call.site) if job else None
+
+
+def _bulk_operations(_: Any, info: Info, **args: Any) -> Connection:
+    call: Call = info.context
+    [terms] = parse_search(args.get("query") or "")[:1]
+    wanted = {term.field: term.value.upper() for term in terms}
+    if wanted.keys() - {"", "status", "operation_type"}:
+        raise refused("devstore finds bulk operations by status and operation_type only")
+    shown = {job.id: call.bulk.shown(job, call.site) for job in call.bulk.jobs.values()}
+    keys = [
+        (number, identifier)
+        for number, (identifier, job) in enumerate(shown.items(), 1)
+        if wanted.get("status") in (None, job["status"]) and wanted.get("operation_type") in (None, job["type"])
+    ]
+    ids = dict(keys)
+    return page([(number, number) for number, _ in keys], lambda key: shown[ids[key[1]]], args)
+
+
+def _not_run(code: str, *messages: str) -> dict[str, Any]:
+    errors = [{"field": ["query"], "message": message, "code": code} for message in messages]
+    return {"bulkOperation": None, "userErrors": errors}
+
+
+BULK_ROOT: Mapping[str, Callable[..., Any]] = {
+    "bulkOperation": _bulk_operation,
+    "bulkOperations": _bulk_operations,
+}
+BULK_MUTATION: Mapping[str, Callable[..., Any]] = {
+    "bulkOperationRunQuery": _run_bulk_query,
+    "bulkOperationCancel": _cancel_bulk,
 }

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from devstore.catalog.catalog import Catalog
-from devstore.catalog.item import amount
-from devstore.catalog.mixing import mix
-from devstore.catalog.model import Kind, Product, Variant
-from devstore.catalog.row import Row
-from devstore.woocommerce.params import ListQuery
+from devstore.catalog.model import Kind, Product, Row, Variant
+from devstore.catalog.sample_data import mix
+from devstore.catalog.sellable_item import amount
+from devstore.woocommerce.list_query import ListQuery
 
 _UNSTABLE_VERSIONS = {"8.2"}
 _TRASH = "trash"

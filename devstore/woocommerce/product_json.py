@@ -1,12 +1,17 @@
-"""A product as wc/v3 shows it."""
+"""A product as wc/v3 shows it.
+
+A variation, as its own list shows it and as /products/<id> shows it."""
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.ids import VARIANTS_PER_PRODUCT
-from devstore.catalog.model import Kind, Product
-from devstore.woocommerce import parts
-from devstore.woocommerce.parts import Json
+from devstore.catalog.model import Kind, Product, Variant
+from devstore.catalog.sellable_item import shown_stock
+from devstore.woocommerce import json_fields
+from devstore.woocommerce.json_fields import Json
 
 _UNCATEGORIZED = {"id": 15, "name": "Uncategorized", "slug": "uncategorized"}
 
@@ -22,8 +27,8 @@ def product_json(catalog: Catalog, product: Product, site: str) -> Json:
         "id": product.id,
         "name": product.title,
         "slug": product.handle + ("__trashed" if product.status == "trash" else ""),
-        "permalink": parts.permalink(product, site),
-        **parts.dates(product),
+        "permalink": json_fields.permalink(product, site),
+        **json_fields.dates(product),
         "type": product.kind.value,
         "status": product.status,
         "featured": False,
@@ -34,33 +39,33 @@ def product_json(catalog: Catalog, product: Product, site: str) -> Json:
         **_prices(product, price),
         "purchasable": bool(price) and (simple or product.kind is Kind.VARIABLE),
         "total_sales": 0,
-        **parts.files(),
+        **json_fields.files(),
         "external_url": f"https://example.com/p/{product.id}" if product.kind is Kind.EXTERNAL else "",
         "button_text": "Buy there" if product.kind is Kind.EXTERNAL else "",
         "tax_status": "taxable",
         "tax_class": "",
         "manage_stock": stock is not None,
         "stock_quantity": stock,
-        **parts.backorders(product),
+        **json_fields.backorders(product),
         "sold_individually": False,
-        **parts.measures(product),
+        **json_fields.measures(product),
         **_shipping(),
         "parent_id": 0,
         "purchase_note": "",
         **_terms(product),
-        "images": [parts.image(picture, product, site) for picture in product.images],
+        "images": [json_fields.image(picture, product, site) for picture in product.images],
         "attributes": _attributes(product),
         "default_attributes": [],
         "variations": [variant.id for variant in product.variants] if sells_variations else [],
         "grouped_products": list(product.linked),
         "menu_order": 0,
-        "price_html": parts.price_html(price),
+        "price_html": json_fields.price_html(price),
         "related_ids": [product.id + VARIANTS_PER_PRODUCT],
         "meta_data": [],
         "stock_status": _stock_status(product),
         "has_options": product.kind is Kind.VARIABLE,
         "post_password": "",
-        "_links": parts.link(
+        "_links": json_fields.link(
             ("self", f"{site}/wp-json/wc/v3/products/{product.id}"),
             ("collection", f"{site}/wp-json/wc/v3/products"),
         ),
@@ -68,7 +73,7 @@ def product_json(catalog: Catalog, product: Product, site: str) -> Json:
 
 
 def _prices(product: Product, price: str) -> Json:
-    shown = parts.prices(product)
+    shown = json_fields.prices(product)
     if product.kind in (Kind.VARIABLE, Kind.GROUPED):
         shown |= {"price": price, "regular_price": "", "sale_price": ""}
     return shown
@@ -114,6 +119,104 @@ def _attributes(product: Product) -> list[Json]:
 
 def _stock_status(product: Product) -> str:
     if product.kind is not Kind.VARIABLE:
-        return parts.stock_status(product.stock, oversell=product.oversell)
-    statuses = {parts.stock_status(v.stock, oversell=v.oversell) for v in product.variants}
+        return json_fields.stock_status(product.stock, oversell=product.oversell)
+    statuses = {json_fields.stock_status(v.stock, oversell=v.oversell) for v in product.variants}
     return "instock" if "instock" in statuses else "outofstock"
+
+
+def variation_json(
+    product: Product, variant: Variant, site: str, *, edit: bool = False, space: str = "wc/v3", under: int = 0
+) -> Json:
+    """Every field a list of 8.2 has; no name, type or parent_id. `under` is the parent id in the URL asked."""
+    base = f"{site}/wp-json/{space}/products/{under}"
+    return {
+        "id": variant.id,
+        **json_fields.dates(variant),
+        "description": "",
+        "permalink": _permalink(product, variant, site),
+        "sku": variant.sku or product.sku,
+        **json_fields.prices(variant),
+        "status": variant.status,
+        "purchasable": bool(variant.price),
+        **json_fields.files(),
+        "tax_status": "taxable",
+        "tax_class": "",
+        **_stock(product, variant),
+        **json_fields.backorders(variant),
+        **json_fields.measures(variant),
+        "shipping_class": "",
+        "shipping_class_id": 0,
+        "image": _image(product, variant, site, inherit=not edit),
+        "attributes": _chosen_attributes(variant),
+        "menu_order": 0,
+        "meta_data": [],
+        "_links": json_fields.link(
+            ("self", f"{base}/variations/{variant.id}"), ("collection", f"{base}/variations"), ("up", base)
+        ),
+    }
+
+
+def with_parent(shown: Json, product: Product) -> Json:
+    """What /wc/v3/variations of 10.3 adds."""
+    links = shown.pop("_links")
+    return {**shown, "parent_id": product.id, "_links": links}
+
+
+def with_name(shown: Json, product: Product, variant: Variant) -> Json:
+    """What wc-analytics adds."""
+    links = shown.pop("_links")
+    named = {"name": _name(product, variant), "type": "variation", "parent_id": product.id}
+    return {**shown, **named, "_links": links}
+
+
+def variation_as_product(catalog: Catalog, product: Product, variant: Variant, site: str) -> Json:
+    """What /products/<variation id> answers: all fields of a product, filled from the variation."""
+    own = variation_json(product, variant, site)
+    picture = own.pop("image")
+    shown = product_json(catalog, product, site)
+    shown.update({name: value for name, value in own.items() if name in shown})
+    self_url = f"{site}/wp-json/wc/v3/products"
+    shown |= {
+        "name": _name(product, variant),
+        "slug": f"{product.handle}-{variant.id}",
+        "type": "variation",
+        "parent_id": product.id,
+        "images": [picture] if picture else [],
+        "total_sales": "0",
+        "reviews_allowed": False,
+        **{name: [] for name in ("categories", "tags", "variations", "related_ids", "default_attributes")},
+        "price_html": json_fields.price_html(variant.price),
+        "has_options": False,
+        "_links": json_fields.link(
+            ("self", f"{self_url}/{variant.id}"), ("collection", self_url), ("up", f"{self_url}/{product.id}")
+        ),
+    }
+    return shown
+
+
+def _name(product: Product, variant: Variant) -> str:
+    return f"{product.title} - {', '.join(value for _, value in variant.options) or variant.title}"
+
+
+def _permalink(product: Product, variant: Variant, site: str) -> str:
+    chosen = urlencode({f"attribute_{name.lower()}": value for name, value in variant.options})
+    return json_fields.permalink(product, site) + (f"?{chosen}" if chosen else "")
+
+
+def _stock(product: Product, variant: Variant) -> Json:
+    stock = shown_stock(product, variant)
+    return {
+        "manage_stock": "parent" if variant.shares_stock else stock is not None,
+        "stock_quantity": stock,
+        "stock_status": json_fields.stock_status(stock, oversell=variant.oversell),
+    }
+
+
+def _image(product: Product, variant: Variant, site: str, *, inherit: bool) -> Json | None:
+    own = [picture for picture in product.images if picture.id == variant.image_id]
+    shown = own or (list(product.images) if inherit else [])
+    return json_fields.image(shown[0], product, site) if shown else None
+
+
+def _chosen_attributes(variant: Variant) -> list[Json]:
+    return [{"id": 0, "name": name, "option": value} for name, value in variant.options]

@@ -6,9 +6,8 @@ from typing import Any
 
 from devstore.catalog.catalog import Catalog
 from devstore.spec import WEIGHT_UNITS
-from devstore.woocommerce.dates import SITE_OFFSET_HOURS, SITE_ZONE_NAME
 from devstore.woocommerce.errors import invalid_setting
-from devstore.woocommerce.parts import Json, link
+from devstore.woocommerce.json_fields import SITE_OFFSET_HOURS, SITE_ZONE_NAME, Json, link
 
 _NAMESPACES = (
     "oembed/1.0", "wc/v3", "wc-admin", "wc-analytics", "wc/store", "wc/store/v1", "wc/v1", "wc/v2",

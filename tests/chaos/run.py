@@ -15,7 +15,7 @@ from uuid import UUID
 import asyncpg
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 
-from devstore.mutator import Mutator
+from devstore.churn import Mutator
 from tests.chaos import journal, oracle, timings
 from tests.chaos.nemesis import ALL, ZOMBIES, Limits, Nemesis
 from tests.chaos.system import ChaosSystem, Size, running_system

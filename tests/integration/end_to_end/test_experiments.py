@@ -10,7 +10,7 @@ import pytest
 from catalog_svc.domain.sync import SyncMode, SyncState
 from devstore.catalog.model import Kind, Platform
 from devstore.faults import FailNext
-from devstore.shopify.replies import throttled
+from devstore.shopify.api import throttled
 from devstore.spec import VariantShape
 from tests.integration.end_to_end.conftest import PLATFORMS, EndToEnd, Opens, StoreClock
 from tests.integration.end_to_end.faults import Truncated

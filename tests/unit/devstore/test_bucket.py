@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devstore.shopify.bucket import LIMITS, Bucket
+from devstore.shopify.rate_limit import LIMITS, Bucket
 from devstore.spec import Plan
 
 

@@ -8,8 +8,7 @@ from decimal import Decimal
 import pytest
 
 from devstore.catalog.catalog import Catalog
-from devstore.catalog.model import Kind, Platform
-from devstore.catalog.row import Row
+from devstore.catalog.model import Kind, Platform, Row
 from devstore.spec import ShopSpec, VariantShape
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from graphql import FragmentDefinitionNode, OperationDefinitionNode, parse, validate
 
-from devstore.shopify.charges import ChargeReader
-from devstore.shopify.cost import actual_cost, multiplier, requested_cost
+from devstore.shopify.query_cost import ChargeReader, actual_cost, multiplier, requested_cost
 from devstore.shopify.schema import admin_schema
 
 PRODUCT = "product(id: $id)"

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from devstore.bigcommerce.quota import Quota
+from devstore.bigcommerce.rate_limit import Quota
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec

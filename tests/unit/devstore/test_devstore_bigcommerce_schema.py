@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from connector_svc.platforms.bigcommerce import wire
-from devstore.bigcommerce.params import INVENTORY_FILTERS, MOST_ITEMS, PRODUCT_FILTERS
+from devstore.bigcommerce.list_query import INVENTORY_FILTERS, MOST_ITEMS, PRODUCT_FILTERS
 from devstore.catalog.model import Platform
 from devstore.server import serving
 from devstore.spec import ShopSpec

@@ -15,7 +15,7 @@ from devstore.catalog.model import Kind, Platform
 from devstore.options import BadShop, parse_shop
 from devstore.server import serving
 from devstore.spec import ShopSpec
-from devstore.woocommerce.quirk import WooQuirk
+from devstore.woocommerce.quirks import WooQuirk
 from tests.unit.devstore.conftest import Client, Reply, client_session, recorded
 
 DOMAIN = "odd.example"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from devstore.images import png
+from devstore.catalog.sample_data import png
 
 
 def test_a_picture_is_a_whole_png_that_follows_from_its_id() -> None:

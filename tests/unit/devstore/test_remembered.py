@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from devstore.shopify.remembered import Answer, Remembered
+from devstore.shopify.cache import Answer, Remembered
 
 
 def answer(size: int, *, failed: bool = False) -> Answer:

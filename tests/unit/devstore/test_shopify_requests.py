@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devstore.server import serving
-from devstore.shopify.bucket import LIMITS, Bucket
+from devstore.shopify.rate_limit import LIMITS, Bucket
 from devstore.spec import Plan
 from tests.unit.devstore.conftest import SHOPIFY, Client, client_session
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from devstore.shopify.time import to_text
+from devstore.shopify.scalars import to_text
 from tests.unit.devstore.conftest import Client
 
 QUERY = "query($q: String){products(first: 250, query: $q){nodes{id updatedAt status}}}"

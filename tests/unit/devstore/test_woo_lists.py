@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from devstore.catalog.model import Product
-from devstore.woocommerce.links import list_headers
+from devstore.woocommerce.urls import list_headers
 from tests.unit.devstore.conftest import Client, recorded
 
 OLD, NEW = "old.example", "new.example"

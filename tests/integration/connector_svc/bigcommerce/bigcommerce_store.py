@@ -20,7 +20,7 @@ from connector_svc.http.endpoints import Endpoints
 from connector_svc.http.unpacking import BodyLimits
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.bigcommerce import BigCommercePlatform
-from devstore.bigcommerce.switches import Switches
+from devstore.bigcommerce.api import Switches
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving

@@ -14,7 +14,7 @@ from connector_svc.domain.errors import CheckpointInvalid
 from connector_svc.domain.fetch import WaitReason
 from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
 from devstore.faults import Aim, FaultKind, ScriptedFault
-from devstore.shopify.bulk_switches import BulkSwitches
+from devstore.shopify.quirks import BulkSwitches
 from devstore.spec import Plan, VariantShape
 from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.shopify.bulk_shop import DOMAIN, QUICK, SHOP, BulkShop, bulk_shop

@@ -10,7 +10,7 @@ from aiohttp import web
 from connector_svc.domain.fetch import FetchRequest
 from devstore.catalog.model import Kind, Product
 from devstore.faults import Aim, FaultKind, ScriptedFault
-from devstore.woocommerce.quirk import WooQuirk
+from devstore.woocommerce.quirks import WooQuirk
 from tests.contract.woocommerce.reading import SHOP, Pass, read
 from tests.integration.connector_svc.woocommerce.test_woocommerce_sweep import since_now
 from tests.integration.connector_svc.woocommerce.woo_store import Store, woo_store

@@ -16,7 +16,7 @@ from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.platforms.base import Platform
 from connector_svc.platforms.woocommerce.gate import MOST_CALLS
 from devstore.spec import VariantShape
-from devstore.woocommerce.quirk import WooQuirk
+from devstore.woocommerce.quirks import WooQuirk
 from tests.contract.woocommerce.reading import SHOP, read
 from tests.integration.connector_svc.woocommerce.woo_store import KEY, SECRET, Store, woo_store
 from tests.waiting import PATIENCE, settled, turns, until, within_patience

@@ -13,7 +13,7 @@ from connector_svc.domain.errors import CheckpointInvalid, SourceResponseInvalid
 from connector_svc.domain.fetch import Batch, End, FetchRequest, Offer
 from connector_svc.platforms.base import Platform
 from devstore.catalog.model import Kind
-from devstore.woocommerce.quirk import WooQuirk
+from devstore.woocommerce.quirks import WooQuirk
 from tests.contract.woocommerce.reading import SHOP, Pass, read
 from tests.integration.connector_svc.woocommerce.woo_store import Store, woo_store
 

@@ -22,8 +22,7 @@ from connector_svc.platforms.feed.wire import FeedFile
 from connector_svc.rpc.products import fill_product
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
-from devstore.feed.files import published
-from devstore.feed.lines import product_line
+from devstore.feed.files import product_line, published
 from devstore.spec import ShopSpec
 from tests.thoroughness import cases
 from tests.unit.connector_svc.mutation.mutator import encoded, mutated, mutations

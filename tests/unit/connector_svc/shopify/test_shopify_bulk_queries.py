@@ -9,7 +9,7 @@ from graphql import parse, validate
 
 from connector_svc.platforms.shopify.bulk_queries import CANCEL, LOOK, RUN, bulk_products
 from connector_svc.platforms.shopify.queries import Query, product_page
-from devstore.shopify.bulk_rules import faults_of
+from devstore.shopify.bulk_query import faults_of
 from devstore.shopify.schema import admin_schema
 
 each_text = pytest.mark.parametrize("inventory", [True, False])

@@ -6,7 +6,7 @@ import random
 
 from connector_svc.platforms.shopify.answer import CallCost, ThrottleStatus
 from connector_svc.platforms.shopify.points import Points
-from devstore.shopify.bucket import LIMITS, Bucket
+from devstore.shopify.rate_limit import LIMITS, Bucket
 from devstore.spec import Plan
 
 

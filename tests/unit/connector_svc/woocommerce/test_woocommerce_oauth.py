@@ -9,8 +9,8 @@ import pytest
 from yarl import URL
 
 from connector_svc.platforms.woocommerce.oauth import Moment, base_string, signed
+from devstore.woocommerce.auth import Signatures
 from devstore.woocommerce.errors import RestError
-from devstore.woocommerce.signature import Signatures
 
 URL_OF_PRODUCTS = URL("http://store.example:8088/shop/wp-json/wc/v3/products")
 PARAMS = (("_fields", "id,name"), ("per_page", "1"), ("search", "Ünï & ~co= +"))

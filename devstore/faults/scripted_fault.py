@@ -14,9 +14,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from devstore.faults import wire
-from devstore.faults.aim import Aim
-from devstore.faults.fault import HONEST_REPLY
+from devstore.faults import connection_faults
+from devstore.faults.fault import HONEST_REPLY, Aim
 
 _BOMB_STEP: Final = b" " * 2**20
 _DEPTH: Final = 100_000
@@ -86,20 +85,20 @@ class ScriptedFault:
     async def _on_the_wire(self, request: web.Request) -> web.StreamResponse:
         match self.kind:
             case FaultKind.HANG:
-                return await wire.silence(request, self.seconds)
+                return await connection_faults.silence(request, self.seconds)
             case FaultKind.RESET_BEFORE:
-                wire.reset(request)
+                connection_faults.reset(request)
                 return web.Response()
             case FaultKind.DRIP:
                 honest = await request[HONEST_REPLY]()
-                return await wire.dripping(request, honest, bytes_per_second=self.bytes_per_second)
+                return await connection_faults.dripping(request, honest, bytes_per_second=self.bytes_per_second)
             case _:
                 honest = await request[HONEST_REPLY]()
                 with_reset = self.kind is FaultKind.RESET_MIDDLE
-                return await wire.broken_off(request, honest, with_reset=with_reset)
+                return await connection_faults.broken_off(request, honest, with_reset=with_reset)
 
     def _falsified(self, honest: web.Response) -> web.Response:
-        body, headers = wire.body_of(honest), wire.kept_headers(honest)
+        body, headers = connection_faults.body_of(honest), connection_faults.kept_headers(honest)
         if self.kind is FaultKind.DROPPED_ROWS:
             return web.Response(status=honest.status, body=self._without_a_row(body), headers=headers)
         if self.kind is FaultKind.TRUNCATED:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from multidict import MultiMapping
 
-from devstore.woocommerce.dates import bound
 from devstore.woocommerce.errors import BadValue, invalid_params
+from devstore.woocommerce.json_fields import bound
 
 _TRUE = {"1", "true", "yes", "on"}
 _STATUSES = ("any", "future", "trash", "draft", "pending", "private", "publish")

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from devstore.bigcommerce.inventory import share
-from devstore.catalog.item import json_digits
 from devstore.catalog.model import Image, Product, Variant
-from devstore.catalog.words import MAKERS
+from devstore.catalog.sample_data import MAKERS
+from devstore.catalog.sellable_item import json_digits
 
 Json = dict[str, Any]
 

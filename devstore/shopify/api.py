@@ -1,33 +1,32 @@
-"""Answers the requests of one Shopify shop."""
+"""Answers the requests of one Shopify shop.
+
+The error bodies of the Admin API."""
 
 from __future__ import annotations
 
 import json
 import re
+import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from aiohttp import web
-from graphql import ExecutionResult, OperationDefinitionNode
+from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode
 from graphql.execution import execute_sync
 
 from devstore.catalog.catalog import Catalog
-from devstore.shopify import replies
-from devstore.shopify.bucket import LIMITS, Bucket
-from devstore.shopify.bulk_files import serve_result
-from devstore.shopify.bulk_jobs import BulkJobs
-from devstore.shopify.call import Call
-from devstore.shopify.charges import ChargeReader
-from devstore.shopify.cost import SINGLE_QUERY_MAXIMUM, actual_cost, requested_cost
-from devstore.shopify.documents import Document, Documents
+from devstore.request_log import Note
+from devstore.shopify.bulk_jobs import BulkJobs, serve_result
+from devstore.shopify.cache import Answer, Document, Documents, Remembered
+from devstore.shopify.context import Call
 from devstore.shopify.oauth import PATH as OAUTH_PATH
 from devstore.shopify.oauth import Oauth
+from devstore.shopify.query_cost import SINGLE_QUERY_MAXIMUM, ChargeReader, actual_cost, requested_cost
 from devstore.shopify.quirks import Quirks
-from devstore.shopify.remembered import Answer, Remembered
-from devstore.shopify.resolvers import resolve_prepared, type_of
-from devstore.shopify.schema import admin_schema
-from devstore.shopify.versions import SUPPORTED, served_version
-from devstore.traffic import Note
+from devstore.shopify.rate_limit import LIMITS, Bucket
+from devstore.shopify.scalars import SUPPORTED, served_version
+from devstore.shopify.schema import admin_schema, resolve_prepared, type_of
 
 _PATH = re.compile(r"admin/api/(?:(?P<version>[^/]+)/)?graphql\.json")
 _ONE_PRODUCT = {"product", "productByIdentifier"}
@@ -55,14 +54,14 @@ class ShopifyFace:
         match = _PATH.fullmatch(path)
         version = served_version(match["version"] or SUPPORTED[0]) if match else None
         if version is None or request.method != "POST":
-            return _json(replies.NOT_FOUND, status=404)
+            return _json(NOT_FOUND, status=404)
         version = self.quirks.served_version or version
         headers = {"X-Shopify-API-Version": version, "X-Shopify-Shop-Domain": self._catalog.spec.domain}
         if not self.oauth.knows(request.headers.get("X-Shopify-Access-Token", "")):
-            return _json(replies.BAD_TOKEN, status=401, headers=headers)
+            return _json(BAD_TOKEN, status=401, headers=headers)
         asked = await _body(request)
         if asked is None:
-            return _json(replies.NO_QUERY, status=400, headers=headers)
+            return _json(NO_QUERY, status=400, headers=headers)
         return _json(self._reply(asked, site, note), headers=headers)
 
     async def file(self, request: web.Request, name: str) -> web.StreamResponse:
@@ -76,7 +75,7 @@ class ShopifyFace:
     def _reply(self, asked: Reply, site: str, note: Note) -> Reply:
         document = self._documents.read(asked["query"])
         if document.errors:
-            return {"errors": replies.worded(document.errors)}
+            return {"errors": worded(document.errors)}
         operation = document.operation(asked.get("operationName"))
         if operation is None:
             return {"errors": [{"message": "An operation name is required"}]}
@@ -94,11 +93,11 @@ class ShopifyFace:
         dearer = len(ids) if self.quirks.nodes_charged_per_id and isinstance(ids, list) else 1
         requested = requested_cost(charges) * dearer
         if requested > SINGLE_QUERY_MAXIMUM:
-            return replies.too_dear(requested)
+            return too_dear(requested)
         self.bucket.drain(self.quirks.other_app_takes)
         if not self.bucket.take(requested):
             note.throttled = True
-            return replies.throttled(requested, self.bucket.status())
+            return throttled(requested, self.bucket.status())
         call = Call(
             catalog=self._catalog,
             site=site,
@@ -111,7 +110,7 @@ class ShopifyFace:
             result = self._run(document, operation, variables, call)
             return Answer(
                 data=msgspec.Raw(msgspec.json.encode(result.data)),
-                errors=replies.worded(result.errors or ()),
+                errors=worded(result.errors or ()),
                 warnings=call.warnings,
                 points=min(requested, actual_cost(charges, result.data) * dearer),
             )
@@ -125,7 +124,7 @@ class ShopifyFace:
         return self._worded(answer, requested)
 
     def _worded(self, answer: Answer, requested: int) -> Reply:
-        extensions: Reply = {"cost": replies.cost(requested, answer.points, self.bucket.status())}
+        extensions: Reply = {"cost": cost(requested, answer.points, self.bucket.status())}
         if answer.warnings:
             extensions["search"] = answer.warnings
         errors = {"errors": answer.errors} if answer.errors else {}
@@ -176,3 +175,45 @@ def _json(body: Reply, *, status: int = 200, headers: dict[str, str] | None = No
         content_type="application/json",
         charset="utf-8",
     )
+
+
+_LIMITS_PAGE = "https://shopify.dev/api/usage/rate-limits"
+BAD_TOKEN = {"errors": "[API] Invalid API key or access token (unrecognized login or wrong password)"}
+NOT_FOUND = {"errors": "Not Found"}
+NO_QUERY = {"errors": {"query": "Required parameter missing or invalid"}}
+
+
+def throttled(requested: int, status: dict[str, float]) -> dict[str, Any]:
+    """The bucket does not hold the requested cost."""
+    error = {"message": "Throttled", "extensions": {"code": "THROTTLED", "documentation": _LIMITS_PAGE}}
+    return {"errors": [error], "extensions": {"cost": cost(requested, None, status)}}
+
+
+def too_dear(requested: int) -> dict[str, Any]:
+    """No bucket would ever allow the query."""
+    message = (
+        f"Query cost is {requested}, which exceeds the single query max cost limit ({SINGLE_QUERY_MAXIMUM}).\n\n"
+        f"See {_LIMITS_PAGE} for more information on how the cost of a query is calculated."
+    )
+    extensions = {
+        "code": "MAX_COST_EXCEEDED",
+        "cost": requested,
+        "maxCost": SINGLE_QUERY_MAXIMUM,
+        "documentation": _LIMITS_PAGE,
+    }
+    return {"errors": [{"message": message, "extensions": extensions}]}
+
+
+def cost(requested: int, actual: int | None, status: dict[str, float]) -> dict[str, Any]:
+    """`extensions.cost`."""
+    return {"requestedQueryCost": requested, "actualQueryCost": actual, "throttleStatus": status}
+
+
+def worded(errors: Iterable[GraphQLError]) -> list[dict[str, Any]]:
+    """Errors as the reply lists them; an internal one carries the request id that support asks for."""
+    lines: list[dict[str, Any]] = [dict(error.formatted) for error in errors]
+    for line in lines:
+        extensions = line.get("extensions")
+        if extensions and extensions.get("code") == "INTERNAL_SERVER_ERROR":
+            line["extensions"] = {**extensions, "requestId": str(uuid.uuid4())}
+    return lines

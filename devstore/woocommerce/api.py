@@ -13,20 +13,23 @@ from aiohttp import web
 from msgspec import json as fast_json
 
 from devstore.catalog.catalog import Catalog, now
-from devstore.traffic import Note
+from devstore.request_log import Note
 from devstore.woocommerce import listing
 from devstore.woocommerce import site as about
-from devstore.woocommerce import variation_json as variations
-from devstore.woocommerce.addresses import find_route
 from devstore.woocommerce.auth import Keys
 from devstore.woocommerce.errors import RestError, invalid_product, invalid_variation, no_route
-from devstore.woocommerce.host import SharedHost
-from devstore.woocommerce.links import index_link, list_headers
+from devstore.woocommerce.json_fields import Json
+from devstore.woocommerce.list_query import ListQuery, read_fields, read_list_query
 from devstore.woocommerce.listing import Rows
-from devstore.woocommerce.params import ListQuery, read_fields, read_list_query
-from devstore.woocommerce.parts import Json
-from devstore.woocommerce.product_json import product_json
-from devstore.woocommerce.quirk import WooQuirk
+from devstore.woocommerce.product_json import (
+    product_json,
+    variation_as_product,
+    variation_json,
+    with_name,
+    with_parent,
+)
+from devstore.woocommerce.quirks import SharedHost, WooQuirk
+from devstore.woocommerce.urls import find_route, index_link, list_headers
 
 _HEADERS = {
     "X-Robots-Tag": "noindex",
@@ -144,7 +147,7 @@ class WooCommerceFace:
                 shown["variations"] += self._catalog.stale_children(number)
             return shown
         found = self._catalog.variant(number)
-        return variations.variation_as_product(self._catalog, *found, site) if found else None
+        return variation_as_product(self._catalog, *found, site) if found else None
 
     # -- variations
 
@@ -161,7 +164,7 @@ class WooCommerceFace:
         if found is None:
             raise invalid_variation()
         edit = ask.request.query.get("context") == "edit"
-        shown = variations.variation_json(*found, ask.site, edit=edit, under=int(match[1]))
+        shown = variation_json(*found, ask.site, edit=edit, under=int(match[1]))
         return _only(shown, _kept(ask, {"_links"})), {"Allow": "GET, POST, PUT, PATCH, DELETE"}
 
     def _variations(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
@@ -182,10 +185,10 @@ class WooCommerceFace:
         found = self._catalog.variant(number)
         if found is None:
             return None
-        shown = variations.variation_json(*found, site, edit=asked.edit, space=space, under=under)
+        shown = variation_json(*found, site, edit=asked.edit, space=space, under=under)
         if space == "wc-analytics":
-            return variations.with_name(shown, *found)
-        return shown if under else variations.with_parent(shown, found[0])
+            return with_name(shown, *found)
+        return shown if under else with_parent(shown, found[0])
 
     def _orphan(self, site: str, asked: ListQuery, space: str) -> Json | None:
         """A variation whose product was deleted by SQL."""

@@ -1,18 +1,22 @@
-"""Answers the requests of one BigCommerce store."""
+"""Answers the requests of one BigCommerce store.
+
+What a store's API withholds or gets wrong; a test turns these while the store is read."""
 
 from __future__ import annotations
 
 import hmac
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
 from typing import Any, TypeVar
 
 from aiohttp import web
 from msgspec import json as fast_json
 
-from devstore.bigcommerce import inventory, records
+from devstore.bigcommerce import inventory, product_json
 from devstore.bigcommerce.errors import ApiError, forbidden, not_found, too_many_requests, unauthorized
-from devstore.bigcommerce.params import (
+from devstore.bigcommerce.list_query import (
     BRAND_FILTERS,
     INVENTORY_FILTERS,
     MOST_ITEMS,
@@ -21,13 +25,11 @@ from devstore.bigcommerce.params import (
     VARIANT_FILTERS,
     Asked,
 )
-from devstore.bigcommerce.quota import Quota
-from devstore.bigcommerce.records import Json
-from devstore.bigcommerce.switches import Switches
+from devstore.bigcommerce.product_json import Json
+from devstore.bigcommerce.rate_limit import Quota
 from devstore.catalog.catalog import Catalog
-from devstore.catalog.model import Variant
-from devstore.catalog.row import Row
-from devstore.traffic import Note
+from devstore.catalog.model import Row, Variant
+from devstore.request_log import Note
 
 T = TypeVar("T")
 Handler = Callable[[web.Request, "re.Match[str]", str], Any]
@@ -106,17 +108,19 @@ class BigCommerceFace:
     def _whole(self, product_id: int, asked: Asked, site: str) -> Json:
         product = self._catalog.product(product_id)
         assert product is not None
-        shown = records.product_json(product, self._locations)
+        shown = product_json.product_json(product, self._locations)
         if "variants" in asked.include:
             # However many there are, only so many come along.
             some = product.variants[: self._catalog.spec.included_variants]
-            shown["variants"] = [records.variant_json(product, variant, site, self._locations) for variant in some]
+            shown["variants"] = [
+                product_json.variant_json(product, variant, site, self._locations) for variant in some
+            ]
         if "images" in asked.include:
             shown["images"] = [
-                records.image_json(product, image, place, site) for place, image in enumerate(product.images)
+                product_json.image_json(product, image, place, site) for place, image in enumerate(product.images)
             ]
         if "options" in asked.include:
-            shown["options"] = [records.option_json(product, place) for place in range(len(product.options))]
+            shown["options"] = [product_json.option_json(product, place) for place in range(len(product.options))]
         return asked.only(shown)
 
     def _product_variants(self, request: web.Request, match: re.Match[str], site: str) -> Json:
@@ -126,7 +130,7 @@ class BigCommerceFace:
             raise not_found()
 
         def show(variant: Variant) -> Json:
-            return asked.only(records.variant_json(product, variant, site, self._locations))
+            return asked.only(product_json.variant_json(product, variant, site, self._locations))
 
         return _listed(asked, product.variants, show)
 
@@ -143,14 +147,14 @@ class BigCommerceFace:
         def show(number: int) -> Json:
             found = self._catalog.variant(number)
             assert found is not None
-            return asked.only(records.variant_json(*found, site, self._locations))
+            return asked.only(product_json.variant_json(*found, site, self._locations))
 
         return _listed(asked, ids, show)
 
     def _brands(self, request: web.Request, match: re.Match[str], site: str) -> Json:
         asked = Asked(request.query, BRAND_FILTERS)
         wanted = asked.ids("id:in")
-        found = [brand for brand in records.brands() if wanted is None or brand["id"] in wanted]
+        found = [brand for brand in product_json.brands() if wanted is None or brand["id"] in wanted]
         return _listed(asked, found, asked.only)
 
     def _inventory(self, request: web.Request, match: re.Match[str], site: str) -> Json:
@@ -164,7 +168,7 @@ class BigCommerceFace:
             for row in self._catalog.rows()
             if (owners is None or row.id in owners) and (product := self._catalog.product(row.id))
             for item in inventory.items(
-                product, records.tracking(product), locations=self._locations, backorders=backorders
+                product, product_json.tracking(product), locations=self._locations, backorders=backorders
             )
             if variants is None or item["identity"].get("variant_id") in variants
         ]
@@ -201,3 +205,27 @@ def _listed(
         "links": {"current": f"?page={asked.page}&limit={asked.limit}"},
     }
     return {"data": shown, "meta": {"pagination": pagination}}
+
+
+@dataclass(slots=True, kw_only=True)
+class Switches:
+    """The defaults are those of an honest store whose token has every scope."""
+
+    inventory_scope: bool = True
+    """Whether the token may read the Inventory API; otherwise that answers 403."""
+    hidden_products: set[int] = field(default_factory=set)
+    """Counted by each list of products and never in one."""
+    bare_products: set[int] = field(default_factory=set)
+    """Counted, and only in lists that include no variants: a record that the store cannot load whole."""
+    dropped_rows: float = 0.0
+    """The share of rows that each list of products leaves out of a page although it counts them."""
+    currency: str = ""
+    """The store's currency from now on; empty: as its spec says."""
+    random: Random = field(default_factory=lambda: Random(7))
+    """Decides which rows are dropped."""
+
+    def leaves_out(self, product_id: int, *, whole: bool) -> bool:
+        """Whether a list does not show a product that it counts; `whole`: with its variants."""
+        if product_id in self.hidden_products or (whole and product_id in self.bare_products):
+            return True
+        return self.dropped_rows > 0 and self.random.random() < self.dropped_rows

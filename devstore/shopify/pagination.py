@@ -1,15 +1,20 @@
-"""Connections: one page of a sorted list of keys, at the cost of the page alone."""
+"""Connections: one page of a sorted list of keys, at the cost of the page alone.
+
+Cursors: base64 JSON keysets, {"last_id": 1, "last_value": "1"}."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from devstore.shopify import cursor
-from devstore.shopify.call import LARGEST_PAGE, refused
-from devstore.shopify.cursor import Key
+from devstore.shopify.context import LARGEST_PAGE, refused
+from devstore.shopify.scalars import to_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,7 @@ class Connection:
         }
 
     def _cursor(self, key: Key) -> str:
-        return cursor.encode(key, is_time=self.is_time)
+        return encode_cursor(key, is_time=self.is_time)
 
 
 def page(
@@ -82,7 +87,28 @@ def _bounds(keys: Sequence[Key], args: dict[str, Any], *, reverse: bool, is_time
         after, before = before, after
     like: Key = keys[0] if keys else (0, 0)
     if after is not None:
-        low = bisect_right(keys, cursor.decode(after, like, is_time=is_time))
+        low = bisect_right(keys, decode_cursor(after, like, is_time=is_time))
     if before is not None:
-        high = bisect_left(keys, cursor.decode(before, like, is_time=is_time))
+        high = bisect_left(keys, decode_cursor(before, like, is_time=is_time))
     return low, max(low, high)
+
+
+Key = tuple[int | str, int]
+"""The value a list is sorted by, then the id."""
+
+
+def encode_cursor(key: Key, *, is_time: bool = False) -> str:
+    value = to_text(key[0]) if is_time and isinstance(key[0], int) else str(key[0])
+    return base64.b64encode(json.dumps({"last_id": key[1], "last_value": value}).encode()).decode()
+
+
+def decode_cursor(cursor: str, like: Key, *, is_time: bool = False) -> Key:
+    """The key of a cursor of the same sort order as `like`; any other cursor is refused."""
+    try:
+        content = json.loads(base64.b64decode(cursor, validate=True))
+        last_id, value = int(content["last_id"]), str(content["last_value"])
+        if is_time:
+            return int(datetime.fromisoformat(value).timestamp()), last_id
+        return (int(value) if isinstance(like[0], int) else value), last_id
+    except (binascii.Error, ValueError, KeyError, TypeError):
+        raise refused("Invalid cursor for current pagination sort.", "INVALID_CURSOR") from None

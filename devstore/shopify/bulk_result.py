@@ -6,7 +6,7 @@ import random
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from devstore.shopify.bulk_rows import Tree
+from devstore.shopify.bulk_query import Tree
 
 _LATE = 0.2
 """The share of connections whose rows come at the very end of the file."""

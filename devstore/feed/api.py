@@ -1,4 +1,6 @@
-"""The merchant's job: looks at the catalog, writes files, and signs a manifest of them."""
+"""Answers the requests of one publisher's host.
+
+The merchant's job: looks at the catalog, writes files, and signs a manifest of them."""
 
 from __future__ import annotations
 
@@ -9,12 +11,50 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from random import Random
 
+from aiohttp import web
 from msgspec import json as fast_json
 
 from devstore.catalog.catalog import Catalog
-from devstore.feed.files import PublishedFile, published
-from devstore.feed.lines import Json, product_line, tombstone
-from devstore.feed.quirk import FeedQuirk
+from devstore.feed.files import Json, PublishedFile, product_line, published, tombstone
+from devstore.feed.quirks import FeedQuirk
+from devstore.request_log import Note
+
+_MANIFEST = ".well-known/catalogsync-feed.json"
+
+
+class FeedFace:
+    """A static file host behind a bearer token."""
+
+    def __init__(self, catalog: Catalog, *, quirks: set[FeedQuirk], clock: Callable[[], datetime]) -> None:
+        self._token = catalog.spec.credentials["feed_token"]
+        self._quirks = quirks
+        self._publisher = Publisher(catalog, quirks, clock)
+
+    async def answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
+        """The manifest, a file or a piece of it."""
+        note.operation = "manifest" if path == _MANIFEST else "file"
+        given = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+            return web.Response(status=401, text="no such token")
+        if path == _MANIFEST:
+            return web.Response(body=self._publisher.manifest(site), content_type="application/json")
+        if FeedQuirk.FIXED_NAMES in self._quirks:
+            self._publisher.manifest(site)
+        body = self._publisher.files.get(path.removeprefix("feeds/"))
+        if body is None:
+            return web.Response(status=404, text="no such file")
+        return self._file(request, body)
+
+    def _file(self, request: web.Request, body: bytes) -> web.Response:
+        if FeedQuirk.NO_RANGES in self._quirks or "Range" not in request.headers:
+            return web.Response(body=body, content_type="application/octet-stream")
+        wanted = request.http_range
+        start, end = wanted.start or 0, min(wanted.stop or len(body), len(body))
+        if start >= len(body):
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{len(body)}"})
+        headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(body)}", "Accept-Ranges": "bytes"}
+        return web.Response(status=206, body=body[start:end], headers=headers)
+
 
 _KEPT = 8
 """Files that stay after newer ones were published, so that readers of them can finish."""
