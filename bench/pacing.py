@@ -53,7 +53,7 @@ class _Keys:
 
 @asynccontextmanager
 async def _shop(products: int, latency: float) -> AsyncIterator[tuple[RunningStore, OutboundHttp]]:
-    spec = ShopSpec(platform=Platform.SHOPIFY, domain=DOMAIN, products=products, specials=False)
+    spec = ShopSpec(platform=Platform.SHOPIFY, domain=DOMAIN, products=products, edge_cases=False)
     async with serving([spec], tls_dir=None, latency=latency) as store:
         config = HttpConfig(endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}))
         async with open_http(config) as http:

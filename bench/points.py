@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from devstore.request_log import Traffic
-from devstore.shopify.rate_limit import Bucket
+from devstore.request_log import RequestLog
+from devstore.shopify.rate_limit import LeakyBucket
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +31,7 @@ class Spent:
 class Meter:
     """Looks at the bucket from its making on."""
 
-    def __init__(self, bucket: Bucket, traffic: Traffic) -> None:
+    def __init__(self, bucket: LeakyBucket, traffic: RequestLog) -> None:
         self._bucket = bucket
         self._traffic = traffic
         self._began = time.monotonic()

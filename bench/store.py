@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--remember", action="store_true", help="keep every answer, without limit")
     asked = parser.parse_args()
     # The difficult products are for tests; here they would be noise.
-    spec = replace(parse_shop(asked.shop, seed=SEED), specials=False)
+    spec = replace(parse_shop(asked.shop, seed=SEED), edge_cases=False)
     asyncio.run(_serve(spec, ensure_certificates(asked.tls_dir), remember=asked.remember))
 
 

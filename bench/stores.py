@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--tls-dir", type=Path, required=True)
     asked = parser.parse_args()
     # The difficult products are for tests; here they would be noise.
-    specs = [replace(parse_shop(shop, seed=SEED), specials=False) for shop in asked.shop]
+    specs = [replace(parse_shop(shop, seed=SEED), edge_cases=False) for shop in asked.shop]
     asyncio.run(_serve(specs, ensure_certificates(asked.tls_dir)))
 
 

@@ -1,6 +1,4 @@
-"""A catalog that changes while it is read.
-
-Changes the catalogs under the reader: prices, stock and SKUs, products and variants that come and go."""
+"""Change catalogs at random while they are read: prices, stock and SKUs; products and variants added and removed."""
 
 from __future__ import annotations
 
@@ -11,68 +9,31 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from devstore.catalog.catalog import Catalog
-from devstore.catalog.model import Kind, Platform, Product, Row
+from devstore.catalog.model import Kind, Platform, Product, ProductRow
 
 
-class Churn:
-    """Changes random things of one catalog, about so many times a second, from `start` to `stop`."""
-
-    def __init__(self, catalog: Catalog, *, changes_per_second: float, seed: int) -> None:
-        if changes_per_second <= 0:
-            raise ValueError("changes_per_second must be above 0")
-        self._mutator = Mutator([catalog], Random(seed))
-        self._pause = 1 / changes_per_second
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """What was changed so far, by kind."""
-        return dict(self._mutator.counts)
-
-    def start(self) -> None:
-        """Changes begin."""
-        self._task = asyncio.create_task(self._mutator.run(self._pause))
-
-    async def stop(self) -> None:
-        """The catalog holds still from now on."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-
-
-@asynccontextmanager
-async def churning(catalog: Catalog, *, changes_per_second: float, seed: int = 7) -> AsyncIterator[Churn]:
-    """The catalog changes until the block ends."""
-    churn = Churn(catalog, changes_per_second=changes_per_second, seed=seed)
-    churn.start()
-    try:
-        yield churn
-    finally:
-        await churn.stop()
-
-
-class Mutator:
-    """Changes random things of random catalogs; sizes stay about what they were."""
+class CatalogMutator:
+    """Make random changes to random catalogs. A catalog keeps about its initial number of products."""
 
     def __init__(self, catalogs: Sequence[Catalog], random: Random) -> None:
         self.counts: Counter[str] = Counter()
+        """The changes made so far, by kind."""
         self._catalogs = [(catalog, len(catalog)) for catalog in catalogs]
         self._random = random
         self._stopping = False
 
-    async def run(self, pause: float) -> None:
-        """About one change every `pause` seconds, until told to stop."""
+    async def run(self, interval_seconds: float) -> None:
+        """Make one change about every `interval_seconds` (plus or minus half of that) until `stop` is called."""
         while not self._stopping:
             self.change()
-            await asyncio.sleep(self._random.uniform(0.5, 1.5) * pause)
+            await asyncio.sleep(self._random.uniform(0.5, 1.5) * interval_seconds)
 
     def stop(self) -> None:
-        """The catalogs hold still from now on."""
+        """Make `run` return without a further change."""
         self._stopping = True
 
     def change(self) -> None:
-        """One change."""
+        """Make one change."""
         catalog, size = self._random.choice(self._catalogs)
         row = self._random.choice(list(catalog.rows()))
         draw = self._random.random()
@@ -92,14 +53,14 @@ class Mutator:
             catalog.update_variant(product.variants[0].id, price=self._price(), stock=self._stock())
         self.counts["products_added"] += 1
 
-    def _remove(self, catalog: Catalog, row: Row) -> None:
+    def _remove(self, catalog: Catalog, row: ProductRow) -> None:
         if catalog.platform is Platform.WOOCOMMERCE and self._random.random() < 0.5 and row.status != "trash":
             catalog.trash_product(row.id)
         else:
             catalog.delete_product(row.id)
         self.counts["products_removed"] += 1
 
-    def _change_variants(self, catalog: Catalog, row: Row) -> None:
+    def _change_variants(self, catalog: Catalog, row: ProductRow) -> None:
         product = catalog.product(row.id)
         if product is None or product.kind is not Kind.VARIABLE or not product.variants:
             return
@@ -110,18 +71,18 @@ class Mutator:
             self._add_variant(catalog, product)
 
     def _add_variant(self, catalog: Catalog, product: Product) -> None:
-        like = self._random.choice(product.variants)
+        template = self._random.choice(product.variants)
         catalog.add_variant(
             product.id,
-            title=like.title,
-            options=like.options,
+            title=template.title,
+            options=template.options,
             sku=f"VAR-{self._random.randrange(10**6):06d}",
             price=self._price(),
             stock=self._stock(),
         )
         self.counts["variants_added"] += 1
 
-    def _change_offer(self, catalog: Catalog, row: Row) -> None:
+    def _change_offer(self, catalog: Catalog, row: ProductRow) -> None:
         product = catalog.product(row.id)
         if product is None:
             return
@@ -138,3 +99,41 @@ class Mutator:
 
     def _stock(self) -> int:
         return self._random.randrange(500)
+
+
+class Churn:
+    """A background task that changes one catalog about `changes_per_second` times, from `start` to `stop`."""
+
+    def __init__(self, catalog: Catalog, *, changes_per_second: float, seed: int) -> None:
+        if changes_per_second <= 0:
+            raise ValueError("changes_per_second must be above 0")
+        self._mutator = CatalogMutator([catalog], Random(seed))
+        self._interval_seconds = 1 / changes_per_second
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The changes made so far, by kind."""
+        return dict(self._mutator.counts)
+
+    def start(self) -> None:
+        """Start changing the catalog."""
+        self._task = asyncio.create_task(self._mutator.run(self._interval_seconds))
+
+    async def stop(self) -> None:
+        """Stop changing the catalog."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+
+@asynccontextmanager
+async def churning(catalog: Catalog, *, changes_per_second: float, seed: int = 7) -> AsyncIterator[Churn]:
+    """Change the catalog until the block ends."""
+    churn = Churn(catalog, changes_per_second=changes_per_second, seed=seed)
+    churn.start()
+    try:
+        yield churn
+    finally:
+        await churn.stop()

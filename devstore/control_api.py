@@ -1,4 +1,4 @@
-"""The control face: truth, counters, faults and churn over HTTP, for tests that run the devstore as a process."""
+"""The control API: oracle, counters, faults and churn over HTTP, for tests that run the devstore as a process."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from msgspec import DecodeError, Struct
 from msgspec import json as fast_json
 
 from devstore.churn import Churn
-from devstore.faults import BadFault, ScriptedFault, read_fault
+from devstore.faults import InvalidFault, ScriptedFault, parse_fault
 from devstore.shop import Shop
 
-_FLUSH_EVERY = 1_000
+_LINES_PER_WRITE = 1_000
 
 
-class Control:
-    """Answers below /_control/<domain>/; it needs no key, so a devstore must not face the internet."""
+class ControlApi:
+    """Serves `/_control/<domain>/`. It needs no key, so a devstore must not be reachable from the internet."""
 
     def __init__(self, shops: Mapping[str, Shop]) -> None:
         self._shops = shops
         self._churns: dict[str, Churn] = {}
 
     def attach(self, app: web.Application) -> None:
-        """Adds the routes, and ends what they started when the app ends."""
+        """Add the routes to `app`, and stop every churn on its shutdown."""
         app.add_routes(self.routes())
         app.on_shutdown.append(self._stop_all)
 
@@ -41,30 +41,30 @@ class Control:
         ]
 
     async def faults(self, request: web.Request) -> web.Response:
-        """The scripted faults in their order, and how many requests each has met."""
+        """List the scripted faults in their order, each with `met`: the number of requests it was applied to."""
         scripted = [fault for fault in self._shop(request).faults if isinstance(fault, ScriptedFault)]
-        return _json([{"kind": fault.kind.value, "met": fault.met} for fault in scripted])
+        return _json([{"kind": fault.kind.value, "met": fault.matched} for fault in scripted])
 
     async def add_fault(self, request: web.Request) -> web.Response:
-        """Puts the fault of the body in front of the shop, behind those already there."""
+        """Append the fault that the body describes to the faults of the shop."""
         shop = self._shop(request)
         try:
-            shop.faults.append(read_fault(await request.read()))
-        except BadFault as error:
+            shop.faults.append(parse_fault(await request.read()))
+        except InvalidFault as error:
             raise web.HTTPBadRequest(text=str(error)) from None
         return web.Response(status=201)
 
     async def clear_faults(self, request: web.Request) -> web.Response:
-        """The shop behaves again."""
+        """Remove all faults of the shop."""
         self._shop(request).faults.clear()
         return web.Response(status=204)
 
     async def start_churn(self, request: web.Request) -> web.Response:
-        """Changes the catalog as the body says, instead of a churn that runs already."""
+        """Start changing the catalog as the body describes; a running churn is replaced."""
         shop = self._shop(request)
         try:
-            asked = fast_json.decode(await request.read(), type=_Churn)
-            churn = Churn(shop.catalog, changes_per_second=asked.changes_per_second, seed=asked.seed)
+            options = fast_json.decode(await request.read(), type=_ChurnOptions)
+            churn = Churn(shop.catalog, changes_per_second=options.changes_per_second, seed=options.seed)
         except (DecodeError, ValueError) as error:
             raise web.HTTPBadRequest(text=str(error)) from None
         await self._stop(shop.spec.domain)
@@ -73,7 +73,7 @@ class Control:
         return web.Response(status=201)
 
     async def stop_churn(self, request: web.Request) -> web.Response:
-        """The catalog holds still; what was changed, by kind."""
+        """Stop changing the catalog, and answer with the number of changes by kind."""
         return _json(await self._stop(self._shop(request).spec.domain))
 
     async def _stop(self, domain: str) -> dict[str, int]:
@@ -88,25 +88,25 @@ class Control:
             await self._stop(domain)
 
     async def truth(self, request: web.Request) -> web.StreamResponse:
-        """The oracle rows, one JSON object per line; money is text or null."""
+        """Stream the oracle: the shop's sellable items, one JSON object per line; money is text or null."""
         shop = self._shop(request)
         reply = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await reply.prepare(request)
         lines: list[bytes] = []
         for item in shop.catalog.sellable_items():
-            row = {name: _plain(value) for name, value in dataclasses.asdict(item).items()}
+            row = {name: _json_value(value) for name, value in dataclasses.asdict(item).items()}
             lines.append(fast_json.encode(row) + b"\n")
-            if len(lines) >= _FLUSH_EVERY:
+            if len(lines) >= _LINES_PER_WRITE:
                 await reply.write(b"".join(lines))
                 lines.clear()
         await reply.write_eof(b"".join(lines))
         return reply
 
     async def stats(self, request: web.Request) -> web.Response:
-        """The shop's counters and size."""
+        """Answer with the shop's request counters and the size of its catalog."""
         shop = self._shop(request)
         size = {"products": len(shop.catalog), "variants": shop.catalog.variant_count}
-        return _json({**shop.traffic.summary(), **size})
+        return _json({**shop.requests.summary(), **size})
 
     def _shop(self, request: web.Request) -> Shop:
         shop = self._shops.get(request.match_info["domain"])
@@ -115,7 +115,7 @@ class Control:
         return shop
 
 
-class _Churn(Struct, forbid_unknown_fields=True):
+class _ChurnOptions(Struct, forbid_unknown_fields=True):
     changes_per_second: float
     seed: int = 7
 
@@ -124,5 +124,5 @@ def _json(value: object) -> web.Response:
     return web.Response(body=fast_json.encode(value), content_type="application/json")
 
 
-def _plain(value: object) -> object:
+def _json_value(value: object) -> object:
     return str(value) if isinstance(value, Decimal) else value

@@ -1,21 +1,21 @@
-"""What was asked of one shop: counters and the latest requests, for tests to look at."""
+"""The request log of one shop: counters and the latest requests, for tests to inspect."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-_REMEMBERED = 1_000
+_RECENT_REQUESTS = 1_000
 
 
 @dataclass(slots=True, kw_only=True)
-class Note:
-    """One request, filled in while it is answered. The path comes without its query, which may hold keys."""
+class RequestRecord:
+    """One request, filled in while it is answered. The path has no query string, since that may contain keys."""
 
     method: str
     path: str
     operation: str = ""
-    """The GraphQL operation's name, or its root fields; the route's name on WooCommerce."""
+    """Shopify: the GraphQL operation's name, or its root fields; elsewhere the name of the route."""
     query: dict[str, str] = field(default_factory=dict)
     """The query parameters without keys."""
     status: int = 0
@@ -23,42 +23,42 @@ class Note:
     """The actual query cost."""
     throttled: bool = False
     faulted: bool = False
-    """Answered by a fault, not by the shop."""
+    """Whether a fault answered instead of the shop."""
     seconds: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Traffic:
-    """Everything since the start or the last reset()."""
+class RequestLog:
+    """Counters and latest requests since the start or the last `reset`."""
 
     calls: int = 0
     """API requests; images are not counted."""
     throttled: int = 0
     points: int = 0
-    """Query points really spent."""
+    """The sum of the actual query costs."""
     images: int = 0
     by_operation: Counter[str] = field(default_factory=Counter)
     by_status: Counter[int] = field(default_factory=Counter)
-    recent: deque[Note] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    recent: deque[RequestRecord] = field(default_factory=lambda: deque(maxlen=_RECENT_REQUESTS))
     """The last 1,000 requests, oldest first."""
 
-    def add(self, note: Note) -> None:
+    def add(self, record: RequestRecord) -> None:
         self.calls += 1
-        self.throttled += note.throttled
-        self.points += note.points
-        self.by_operation[note.operation] += 1
-        self.by_status[note.status] += 1
-        self.recent.append(note)
+        self.throttled += record.throttled
+        self.points += record.points
+        self.by_operation[record.operation] += 1
+        self.by_status[record.status] += 1
+        self.recent.append(record)
 
     def reset(self) -> None:
-        """Back to nothing."""
+        """Set all counters to zero and forget the requests."""
         self.calls = self.throttled = self.points = self.images = 0
         self.by_operation.clear()
         self.by_status.clear()
         self.recent.clear()
 
     def summary(self) -> dict[str, object]:
-        """The counters as JSON types."""
+        """Return the counters as JSON types."""
         return {
             "calls": self.calls,
             "throttled": self.throttled,

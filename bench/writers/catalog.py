@@ -37,7 +37,7 @@ Batch: TypeAlias = Sequence[FullProduct]
 def generated(items: int) -> list[FullProduct]:
     """About so many items, 1 to 12 per product, in the order of their ids; always the same."""
     # The difficult products are for tests; here they would be noise.
-    spec = replace(parse_shop(shop_of("shopify", items), seed=SEED), specials=False)
+    spec = replace(parse_shop(shop_of("shopify", items), seed=SEED), edge_cases=False)
     return [_full(spec, product) for product in Catalog(spec).products()]
 
 

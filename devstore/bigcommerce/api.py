@@ -1,6 +1,4 @@
-"""Answers the requests of one BigCommerce store.
-
-What a store's API withholds or gets wrong; a test turns these while the store is read."""
+"""The V3 API of one BigCommerce store: routes, lists and the switches of a test."""
 
 from __future__ import annotations
 
@@ -19,30 +17,57 @@ from devstore.bigcommerce.errors import ApiError, forbidden, not_found, too_many
 from devstore.bigcommerce.list_query import (
     BRAND_FILTERS,
     INVENTORY_FILTERS,
-    MOST_ITEMS,
-    OWN_VARIANT_FILTERS,
+    MAX_INVENTORY_PAGE_SIZE,
     PRODUCT_FILTERS,
+    PRODUCT_VARIANT_FILTERS,
     VARIANT_FILTERS,
-    Asked,
+    ListQuery,
 )
 from devstore.bigcommerce.product_json import Json
-from devstore.bigcommerce.rate_limit import Quota
+from devstore.bigcommerce.rate_limit import RateLimiter
 from devstore.catalog.catalog import Catalog
-from devstore.catalog.model import Row, Variant
-from devstore.request_log import Note
+from devstore.catalog.model import ProductRow, Variant
+from devstore.request_log import RequestRecord
 
 T = TypeVar("T")
 Handler = Callable[[web.Request, "re.Match[str]", str], Any]
 
 
-class BigCommerceFace:
-    """One store's API below /stores/<hash>/."""
+@dataclass(slots=True, kw_only=True)
+class Switches:
+    """What a store's API withholds or gets wrong; a test sets the switches while the store is read.
+
+    The defaults are those of a correct store whose token has every scope.
+    """
+
+    inventory_scope: bool = True
+    """Whether the token may read the Inventory API, which otherwise answers 403."""
+    hidden_products: set[int] = field(default_factory=set)
+    """Products that lists count and never show."""
+    bare_products: set[int] = field(default_factory=set)
+    """Products that lists count and show only without variants: records that the store cannot load as a whole."""
+    dropped_rows: float = 0.0
+    """The share of the rows that lists of products count and leave out of a page."""
+    currency: str = ""
+    """The store's current currency; "": the currency of its spec."""
+    random: Random = field(default_factory=lambda: Random(7))
+    """Decides which rows are dropped."""
+
+    def leaves_out(self, product_id: int, *, with_variants: bool) -> bool:
+        """Return whether a list, with or without variants, does not show a product that it counts."""
+        if product_id in self.hidden_products or (with_variants and product_id in self.bare_products):
+            return True
+        return self.dropped_rows > 0 and self.random.random() < self.dropped_rows
+
+
+class BigCommerceApi:
+    """The API of one store, below /stores/<hash>/."""
 
     def __init__(self, catalog: Catalog, *, throttle: bool) -> None:
         self.switches = Switches()
         self._catalog = catalog
         self._hash = catalog.spec.domain.partition(".")[0].removeprefix("store-")
-        self._quota = Quota(catalog.spec.quota, catalog.spec.quota_seconds, throttle=throttle)
+        self._rate_limiter = RateLimiter(catalog.spec.quota, catalog.spec.quota_seconds, throttle=throttle)
         self._routes: tuple[tuple[str, re.Pattern[str], Handler], ...] = (
             ("store", re.compile(r"v2/store"), self._store),
             ("products", re.compile(r"v3/catalog/products"), self._products),
@@ -52,20 +77,20 @@ class BigCommerceFace:
             ("inventory", re.compile(r"v3/inventory/items"), self._inventory),
         )
 
-    async def answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
+    async def answer(self, request: web.Request, path: str, site: str, record: RequestRecord) -> web.Response:
         try:
-            body, status = self._dispatch(request, path, site, note), 200
+            body, status = self._dispatch(request, path, site, record), 200
         except ApiError as error:
             body, status = error.body, error.status
-        note.throttled = status == 429
+        record.throttled = status == 429
         return web.Response(
             body=fast_json.encode(body),
             status=status,
-            headers=self._quota.headers(),
+            headers=self._rate_limiter.headers(),
             content_type="application/json",
         )
 
-    def _dispatch(self, request: web.Request, path: str, site: str, note: Note) -> Any:
+    def _dispatch(self, request: web.Request, path: str, site: str, record: RequestRecord) -> Any:
         head, _, rest = path.removeprefix("stores/").partition("/")
         if not path.startswith("stores/") or head != self._hash:
             raise not_found()
@@ -75,8 +100,8 @@ class BigCommerceFace:
         for name, pattern, handler in self._routes:
             match = pattern.fullmatch(rest)
             if match and request.method == "GET":
-                note.operation = name
-                if not self._quota.take():
+                record.operation = name
+                if not self._rate_limiter.take():
                     raise too_many_requests()
                 return handler(request, match, site)
         raise not_found()
@@ -95,48 +120,53 @@ class BigCommerceFace:
         }
 
     def _products(self, request: web.Request, match: re.Match[str], site: str) -> Json:
-        asked = Asked(request.query, PRODUCT_FILTERS)
-        rows = [row for row in self._catalog.rows() if _is_listed(row, asked)]
-        rows.sort(key=lambda row: row.id, reverse=asked.descending)
+        query = ListQuery(request.query, PRODUCT_FILTERS)
+        rows = [row for row in self._catalog.rows() if _matches(row, query)]
+        rows.sort(key=lambda row: row.id, reverse=query.descending)
         left_out = [
             row.id
-            for row in asked.page_of(rows)
-            if self.switches.leaves_out(row.id, whole="variants" in asked.include)
+            for row in query.page_of(rows)
+            if self.switches.leaves_out(row.id, with_variants="variants" in query.include)
         ]
-        return _listed(asked, rows, lambda row: self._whole(row.id, asked, site), lambda row: row.id in left_out)
+        return _list_reply(
+            query, rows, lambda row: self._product_json(row.id, query, site), lambda row: row.id in left_out
+        )
 
-    def _whole(self, product_id: int, asked: Asked, site: str) -> Json:
+    def _product_json(self, product_id: int, query: ListQuery, site: str) -> Json:
         product = self._catalog.product(product_id)
         assert product is not None
         shown = product_json.product_json(product, self._locations)
-        if "variants" in asked.include:
-            # However many there are, only so many come along.
-            some = product.variants[: self._catalog.spec.included_variants]
+        if "variants" in query.include:
+            # The platform silently cuts the list of included variants.
+            included = product.variants[: self._catalog.spec.included_variants]
             shown["variants"] = [
-                product_json.variant_json(product, variant, site, self._locations) for variant in some
+                product_json.variant_json(product, variant, site, self._locations) for variant in included
             ]
-        if "images" in asked.include:
+        if "images" in query.include:
             shown["images"] = [
-                product_json.image_json(product, image, place, site) for place, image in enumerate(product.images)
+                product_json.image_json(product, image, position, site)
+                for position, image in enumerate(product.images)
             ]
-        if "options" in asked.include:
-            shown["options"] = [product_json.option_json(product, place) for place in range(len(product.options))]
-        return asked.only(shown)
+        if "options" in query.include:
+            shown["options"] = [
+                product_json.option_json(product, position) for position in range(len(product.options))
+            ]
+        return query.select_fields(shown)
 
     def _product_variants(self, request: web.Request, match: re.Match[str], site: str) -> Json:
-        asked = Asked(request.query, OWN_VARIANT_FILTERS)
+        query = ListQuery(request.query, PRODUCT_VARIANT_FILTERS)
         product = self._catalog.product(int(match[1]))
         if product is None:
             raise not_found()
 
-        def show(variant: Variant) -> Json:
-            return asked.only(product_json.variant_json(product, variant, site, self._locations))
+        def to_json(variant: Variant) -> Json:
+            return query.select_fields(product_json.variant_json(product, variant, site, self._locations))
 
-        return _listed(asked, product.variants, show)
+        return _list_reply(query, product.variants, to_json)
 
     def _variants(self, request: web.Request, match: re.Match[str], site: str) -> Json:
-        asked = Asked(request.query, VARIANT_FILTERS)
-        owners = asked.ids("product_id:in") or asked.ids("product_id")
+        query = ListQuery(request.query, VARIANT_FILTERS)
+        owners = query.ids("product_id:in") or query.ids("product_id")
         ids = [
             number
             for row in self._catalog.rows()
@@ -144,24 +174,24 @@ class BigCommerceFace:
             for number in row.variant_ids
         ]
 
-        def show(number: int) -> Json:
+        def to_json(number: int) -> Json:
             found = self._catalog.variant(number)
             assert found is not None
-            return asked.only(product_json.variant_json(*found, site, self._locations))
+            return query.select_fields(product_json.variant_json(*found, site, self._locations))
 
-        return _listed(asked, ids, show)
+        return _list_reply(query, ids, to_json)
 
     def _brands(self, request: web.Request, match: re.Match[str], site: str) -> Json:
-        asked = Asked(request.query, BRAND_FILTERS)
-        wanted = asked.ids("id:in")
-        found = [brand for brand in product_json.brands() if wanted is None or brand["id"] in wanted]
-        return _listed(asked, found, asked.only)
+        query = ListQuery(request.query, BRAND_FILTERS)
+        ids = query.ids("id:in")
+        found = [brand for brand in product_json.brands() if ids is None or brand["id"] in ids]
+        return _list_reply(query, found, query.select_fields)
 
     def _inventory(self, request: web.Request, match: re.Match[str], site: str) -> Json:
         if not self.switches.inventory_scope:
             raise forbidden()
-        asked = Asked(request.query, INVENTORY_FILTERS, MOST_ITEMS)
-        owners, variants = asked.ids("product_id:in"), asked.ids("variant_id:in")
+        query = ListQuery(request.query, INVENTORY_FILTERS, MAX_INVENTORY_PAGE_SIZE)
+        owners, variants = query.ids("product_id:in"), query.ids("variant_id:in")
         backorders = self._catalog.spec.backorders
         found = [
             item
@@ -172,60 +202,39 @@ class BigCommerceFace:
             )
             if variants is None or item["identity"].get("variant_id") in variants
         ]
-        return _listed(asked, found, lambda item: item)
+        return _list_reply(query, found, lambda item: item)
 
     @property
     def _locations(self) -> int:
         return self._catalog.spec.locations
 
 
-def _is_listed(row: Row, asked: Asked) -> bool:
-    wanted, low, high = asked.ids("id:in"), asked.second("date_modified:min"), asked.second("date_modified:max")
+def _matches(row: ProductRow, query: ListQuery) -> bool:
+    ids, low, high = query.ids("id:in"), query.timestamp("date_modified:min"), query.timestamp("date_modified:max")
     return (
-        (wanted is None or row.id in wanted)
-        and row.id > asked.number("id:greater", 0)
-        and row.id < asked.number("id:less", 2**63)
-        and row.id >= asked.number("id:min", 0)
+        (ids is None or row.id in ids)
+        and row.id > query.number("id:greater", 0)
+        and row.id < query.number("id:less", 2**63)
+        and row.id >= query.number("id:min", 0)
         and (low is None or row.updated >= low)
         and (high is None or row.updated <= high)
     )
 
 
-def _listed(
-    asked: Asked, found: Sequence[T], show: Callable[[T], Json], is_left_out: Callable[[T], bool] = lambda _: False
+def _list_reply(
+    query: ListQuery,
+    found: Sequence[T],
+    to_json: Callable[[T], Json],
+    is_left_out: Callable[[T], bool] = lambda _: False,
 ) -> Json:
-    """A page of `found`, which are all counted."""
-    shown = [show(record) for record in asked.page_of(found) if not is_left_out(record)]
+    """Return a page of `found`; the total counts the rows that are left out too."""
+    shown = [to_json(record) for record in query.page_of(found) if not is_left_out(record)]
     pagination = {
         "total": len(found),
         "count": len(shown),
-        "per_page": asked.limit,
-        "current_page": asked.page,
-        "total_pages": -(-len(found) // asked.limit),
-        "links": {"current": f"?page={asked.page}&limit={asked.limit}"},
+        "per_page": query.limit,
+        "current_page": query.page,
+        "total_pages": -(-len(found) // query.limit),
+        "links": {"current": f"?page={query.page}&limit={query.limit}"},
     }
     return {"data": shown, "meta": {"pagination": pagination}}
-
-
-@dataclass(slots=True, kw_only=True)
-class Switches:
-    """The defaults are those of an honest store whose token has every scope."""
-
-    inventory_scope: bool = True
-    """Whether the token may read the Inventory API; otherwise that answers 403."""
-    hidden_products: set[int] = field(default_factory=set)
-    """Counted by each list of products and never in one."""
-    bare_products: set[int] = field(default_factory=set)
-    """Counted, and only in lists that include no variants: a record that the store cannot load whole."""
-    dropped_rows: float = 0.0
-    """The share of rows that each list of products leaves out of a page although it counts them."""
-    currency: str = ""
-    """The store's currency from now on; empty: as its spec says."""
-    random: Random = field(default_factory=lambda: Random(7))
-    """Decides which rows are dropped."""
-
-    def leaves_out(self, product_id: int, *, whole: bool) -> bool:
-        """Whether a list does not show a product that it counts; `whole`: with its variants."""
-        if product_id in self.hidden_products or (whole and product_id in self.bare_products):
-            return True
-        return self.dropped_rows > 0 and self.random.random() < self.dropped_rows

@@ -1,4 +1,4 @@
-"""What a list is asked for."""
+"""The query parameters of a list: filters, page and fields."""
 
 from __future__ import annotations
 
@@ -11,32 +11,31 @@ from devstore.bigcommerce.errors import invalid_filters, invalid_value
 
 T = TypeVar("T")
 
-_PAGED = frozenset({"page", "limit", "include_fields", "exclude_fields"})
-PRODUCT_FILTERS = _PAGED | {
+_PAGE_PARAMS = frozenset({"page", "limit", "include_fields", "exclude_fields"})
+PRODUCT_FILTERS = _PAGE_PARAMS | {
     "include", "sort", "direction", "id:in", "id:greater", "id:less", "id:min", "date_modified:min",
     "date_modified:max",
 }  # fmt: skip
-VARIANT_FILTERS = _PAGED | {"product_id", "product_id:in"}
-OWN_VARIANT_FILTERS = _PAGED
-BRAND_FILTERS = _PAGED | {"id:in"}
+VARIANT_FILTERS = _PAGE_PARAMS | {"product_id", "product_id:in"}
+PRODUCT_VARIANT_FILTERS = _PAGE_PARAMS
+BRAND_FILTERS = _PAGE_PARAMS | {"id:in"}
 INVENTORY_FILTERS = frozenset({"page", "limit", "product_id:in", "variant_id:in"})
-_MOST = 250
-MOST_ITEMS = 1_000
-"""Of one page of the Inventory API."""
-_MOST_WITH_OPTIONS = 10
+_MAX_PAGE_SIZE = 250
+MAX_INVENTORY_PAGE_SIZE = 1_000
+_MAX_PAGE_SIZE_WITH_OPTIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The query of one list."""
+class ListQuery:
+    """The query of one list. Unknown parameters and invalid values raise ApiError."""
 
     query: Mapping[str, str]
-    known: frozenset[str]
-    most: int = _MOST
-    """Records of one page."""
+    supported: frozenset[str]
+    """The supported parameters."""
+    max_page_size: int = _MAX_PAGE_SIZE
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.query if name not in self.known]
+        unknown = [name for name in self.query if name not in self.supported]
         if unknown:
             raise invalid_filters(unknown)
 
@@ -46,8 +45,9 @@ class Asked:
 
     @property
     def limit(self) -> int:
-        most = _MOST_WITH_OPTIONS if self.include & {"options", "modifiers"} else self.most
-        return min(max(self.number("limit", 50), 1), most)
+        """The number of records per page."""
+        maximum = _MAX_PAGE_SIZE_WITH_OPTIONS if self.include & {"options", "modifiers"} else self.max_page_size
+        return min(max(self.number("limit", 50), 1), maximum)
 
     @property
     def page(self) -> int:
@@ -58,18 +58,19 @@ class Asked:
         return self.query.get("direction") == "desc"
 
     def page_of(self, found: Sequence[T]) -> Sequence[T]:
-        """Those of `found` that lie on the page."""
+        """Return the part of `found` that is on the requested page."""
         start = (self.page - 1) * self.limit
         return found[start : start + self.limit]
 
     def number(self, name: str, default: int) -> int:
+        """Return a parameter that is a non-negative integer."""
         text = self.query.get(name, str(default))
         if not text.isdecimal():
             raise invalid_value(name)
         return int(text)
 
     def ids(self, name: str) -> frozenset[int] | None:
-        """None: not asked."""
+        """Return a parameter that is a list of ids; None when it is not given."""
         if name not in self.query:
             return None
         parts = self.query[name].split(",")
@@ -77,8 +78,8 @@ class Asked:
             raise invalid_value(name)
         return frozenset(map(int, parts))
 
-    def second(self, name: str) -> int | None:
-        """A date as seconds since the epoch; None: not asked."""
+    def timestamp(self, name: str) -> int | None:
+        """Return a parameter that is a date as seconds since the epoch; None when it is not given."""
         text = self.query.get(name)
         if text is None or text.isdecimal():
             return int(text) if text else None
@@ -88,13 +89,15 @@ class Asked:
             raise invalid_value(name) from None
         return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
 
-    def only(self, record: dict[str, object]) -> dict[str, object]:
-        """`record` with the fields that were asked for; the id always is."""
-        kept, dropped = self._names("include_fields"), self._names("exclude_fields") - {"id"}
-        if kept:
-            kept |= {"id"} | self.include
+    def select_fields(self, record: dict[str, object]) -> dict[str, object]:
+        """Return `record` with the fields that include_fields and exclude_fields leave; the id always is one."""
+        included, excluded = self._names("include_fields"), self._names("exclude_fields") - {"id"}
+        if included:
+            included |= {"id"} | self.include
         return {
-            name: value for name, value in record.items() if (not kept or name in kept) and name not in dropped
+            name: value
+            for name, value in record.items()
+            if (not included or name in included) and name not in excluded
         }
 
     def _names(self, name: str) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The oracle: what a correct sync of a shop must end up with."""
+"""The oracle: the sellable items that a correct sync of a shop ends up with."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from devstore.catalog.model import Kind, Offer, Platform, Product, Variant
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SellableItem:
-    """One item as the platform's API shows it: a Shopify variant, a WooCommerce variation or simple product."""
+    """One item as the platform's API shows it: a variant, a WooCommerce variation or a WooCommerce simple product."""
 
     product_id: str
-    """The platform's number as text."""
+    """The platform's numeric id as text."""
     item_id: str
-    """The platform's number as text; a WooCommerce product without variations is its own item."""
+    """The platform's numeric id as text; a WooCommerce product without variations is its own item."""
     product_gid: str
-    """Shopify's global id; "" on WooCommerce."""
+    """Shopify's global id; "" on other platforms."""
     item_gid: str
     kind: str
-    """variant, variation, simple or external."""
+    """variant, variation, simple, grouped or external."""
     sku: str
-    """As the API shows it: a variation without an own SKU shows its parent's."""
+    """As the API shows it: a WooCommerce variation without a SKU shows its parent's."""
     barcode: str
     price: Decimal | None
     compare_at: Decimal | None
     stock: int | None
-    """None when the platform does not count it; the parent's number where the parent counts."""
+    """None when stock is not tracked; the parent's number where the parent tracks it."""
     status: str
     """The product's status."""
     product_title: str
@@ -36,16 +36,16 @@ class SellableItem:
     title: str
     """The variant's own title; "" for a WooCommerce product without variations."""
     updated_at: str
-    """The item's own time of change, UTC."""
+    """The item's own modification time in UTC, as 2026-11-20T10:00:00Z."""
 
 
 def items_of(platform: Platform, product: Product) -> Iterator[SellableItem]:
-    """The items of one product: none for trashed and variation-less variable ones."""
+    """Yield the items of one product: none for a trashed product or a variable one without variations."""
     if product.status == "trash":
         return
     if product.kind is not Kind.VARIABLE:
         yield _item(platform, product, product, product.kind.value)
-        # What WooCommerce keeps of the time when it was variable is not sold.
+        # WooCommerce keeps the variations of a product that is no longer variable; they are not sold.
         return
     for variant in product.variants:
         yield _item(platform, product, variant, "variation" if platform is Platform.WOOCOMMERCE else "variant")
@@ -61,8 +61,8 @@ def _item(platform: Platform, product: Product, sold: Product | Variant, kind: s
         kind=kind,
         sku=sold.sku or (product.sku if woo else ""),
         barcode="" if woo else sold.barcode,
-        price=_shown(platform, sold.price),
-        compare_at=_shown(platform, sold.compare_at),
+        price=_amount(platform, sold.price),
+        compare_at=_amount(platform, sold.compare_at),
         stock=shown_stock(product, sold),
         status=product.status,
         product_title=product.title,
@@ -72,19 +72,19 @@ def _item(platform: Platform, product: Product, sold: Product | Variant, kind: s
 
 
 def shown_stock(product: Product, sold: Offer) -> int | None:
-    """The stock number an API shows for what is sold."""
+    """Return the stock that an API shows for `sold`, which is `product` itself or one of its variants."""
     return product.stock if sold.shares_stock else sold.stock
 
 
 def json_digits(text: str) -> str:
-    """A stored decimal as a JSON number shows it: without the zeros at its end."""
+    """Return a stored decimal as a JSON number: without trailing zeros."""
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _shown(platform: Platform, text: str) -> Decimal | None:
+def _amount(platform: Platform, text: str) -> Decimal | None:
     return amount(json_digits(text) if platform is Platform.BIGCOMMERCE else text)
 
 
 def amount(text: str) -> Decimal | None:
-    """Money from its text; None where none is set."""
+    """Parse money; None for ""."""
     return Decimal(text) if text else None

@@ -1,4 +1,4 @@
-"""Faults that can be written down: in a test, or as JSON over the control face."""
+"""Faults that are described by data: in a test, or as JSON over the control API."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ import msgspec
 from aiohttp import web
 
 from devstore.faults import connection_faults
-from devstore.faults.fault import HONEST_REPLY, Aim
+from devstore.faults.fault import ORIGINAL_REPLY, RequestMatcher
 
-_BOMB_STEP: Final = b" " * 2**20
-_DEPTH: Final = 100_000
+_MEBIBYTE_OF_BLANKS: Final = b" " * 2**20
+_NESTING_DEPTH: Final = 100_000
 _HTML: Final = "<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>Checking</body></html>"
 
 
 class FaultKind(Enum):
-    """What happens."""
+    """What a fault does."""
 
     STATUS = "status"
-    """`status` with an error page; with `retry_after` seconds, as a date if `as_date`."""
+    """Send `status` with an error page and, if set, a Retry-After of `retry_after` seconds (a date if `as_date`)."""
     CUT = "cut"
-    """Half of the reply, then the connection is closed."""
+    """Send half of the reply with the Content-Length of the whole, then close the connection."""
     RESET_BEFORE = "reset_before"
-    """The connection is reset instead of a reply."""
+    """Reset the connection instead of replying."""
     RESET_MIDDLE = "reset_middle"
-    """Half of the reply, then the connection is reset."""
+    """Send half of the reply, then reset the connection."""
     DRIP = "drip"
-    """The reply at `bytes_per_second`."""
+    """Send the reply at `bytes_per_second`."""
     HANG = "hang"
-    """Nothing for `seconds`, then the connection is closed."""
+    """Send nothing for `seconds`, then close the connection."""
     TRUNCATED = "truncated"
-    """Half of the reply's body with status 200 and a length that fits."""
+    """Send half of the reply's body with status 200 and the matching Content-Length."""
     EMPTY = "empty"
-    """Status 200 and no body."""
+    """Send status 200 without a body."""
     HTML = "html"
-    """Status 200 and a web page."""
+    """Send status 200 with a web page."""
     WRONG_TYPE = "wrong_type"
-    """The true reply, called text/html."""
+    """Send the original reply with the content type text/html."""
     GZIP_BOMB = "gzip_bomb"
-    """A hundred kilobytes that unpack to 100 MiB of blanks in a JSON list."""
+    """Send a hundred kilobytes that decompress to 100 MiB of blanks in a JSON list."""
     DEEP = "deep"
-    """JSON lists, 100,000 within each other."""
+    """Send 100,000 nested JSON lists."""
     DROPPED_ROWS = "dropped_rows"
-    """A list without one of its rows, which headers and totals go on counting."""
+    """Leave out one row of a list; headers and totals still count it."""
     REDIRECT = "redirect"
-    """302 to `location`."""
+    """Redirect with 302 to `location`."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ScriptedFault:
-    """Does `kind` to every request that its aim meets."""
+    """Applies `kind` to every request that its matcher selects."""
 
     kind: FaultKind
-    aim: Aim = field(default_factory=Aim)
+    matcher: RequestMatcher = field(default_factory=RequestMatcher)
     status: int = 503
     retry_after: int | None = None
     as_date: bool = False
@@ -69,78 +69,80 @@ class ScriptedFault:
     location: str = "https://elsewhere.example/"
 
     @property
-    def met(self) -> int:
-        """How many requests it has met."""
-        return self.aim.met
+    def matched(self) -> int:
+        """The number of requests it was applied to."""
+        return self.matcher.matched
 
     async def __call__(self, request: web.Request) -> web.StreamResponse | None:
-        if not await self.aim.meets(request):
+        if not await self.matcher.matches(request):
             return None
-        if self.kind in _OF_THE_WIRE:
-            return await self._on_the_wire(request)
-        if self.kind in _OF_THE_REPLY:
-            return self._falsified(await request[HONEST_REPLY]())
-        return self._instead()
+        if self.kind in _CONNECTION_FAULTS:
+            return await self._break_connection(request)
+        if self.kind in _FALSIFIED_REPLIES:
+            return self._falsify(await request[ORIGINAL_REPLY]())
+        return self._replacement()
 
-    async def _on_the_wire(self, request: web.Request) -> web.StreamResponse:
+    async def _break_connection(self, request: web.Request) -> web.StreamResponse:
         match self.kind:
             case FaultKind.HANG:
-                return await connection_faults.silence(request, self.seconds)
+                return await connection_faults.hang(request, self.seconds)
             case FaultKind.RESET_BEFORE:
-                connection_faults.reset(request)
+                connection_faults.reset_connection(request)
                 return web.Response()
             case FaultKind.DRIP:
-                honest = await request[HONEST_REPLY]()
-                return await connection_faults.dripping(request, honest, bytes_per_second=self.bytes_per_second)
+                original = await request[ORIGINAL_REPLY]()
+                return await connection_faults.send_slowly(
+                    request, original, bytes_per_second=self.bytes_per_second
+                )
             case _:
-                honest = await request[HONEST_REPLY]()
+                original = await request[ORIGINAL_REPLY]()
                 with_reset = self.kind is FaultKind.RESET_MIDDLE
-                return await connection_faults.broken_off(request, honest, with_reset=with_reset)
+                return await connection_faults.send_half(request, original, with_reset=with_reset)
 
-    def _falsified(self, honest: web.Response) -> web.Response:
-        body, headers = connection_faults.body_of(honest), connection_faults.kept_headers(honest)
+    def _falsify(self, original: web.Response) -> web.Response:
+        body, headers = connection_faults.body_of(original), connection_faults.content_headers(original)
         if self.kind is FaultKind.DROPPED_ROWS:
-            return web.Response(status=honest.status, body=self._without_a_row(body), headers=headers)
+            return web.Response(status=original.status, body=self._drop_row(body), headers=headers)
         if self.kind is FaultKind.TRUNCATED:
             return web.Response(status=200, body=body[: len(body) // 2], headers=headers)
         headers = {name: value for name, value in headers.items() if name.lower() != "content-type"}
-        return web.Response(status=honest.status, body=body, headers=headers, content_type="text/html")
+        return web.Response(status=original.status, body=body, headers=headers, content_type="text/html")
 
-    def _without_a_row(self, body: bytes) -> bytes:
-        """`body` as it is when it neither is a list nor holds one as its "data"."""
+    def _drop_row(self, body: bytes) -> bytes:
+        """Return `body` without one row; unchanged when it neither is a list nor has one as its "data"."""
         try:
             if not body.startswith(b"{"):
-                return msgspec.json.encode(self._shortened(body))
+                return msgspec.json.encode(self._without_one(body))
             reply = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-            reply["data"] = msgspec.Raw(msgspec.json.encode(self._shortened(reply["data"])))
+            reply["data"] = msgspec.Raw(msgspec.json.encode(self._without_one(reply["data"])))
             return msgspec.json.encode(reply)
         except (msgspec.DecodeError, KeyError):
             return body
 
-    def _shortened(self, rows: bytes) -> list[msgspec.Raw]:
-        kept = msgspec.json.decode(rows, type=list[msgspec.Raw])
-        if kept:
-            del kept[self.aim.draw(len(kept))]
-        return kept
+    def _without_one(self, encoded_rows: bytes) -> list[msgspec.Raw]:
+        rows = msgspec.json.decode(encoded_rows, type=list[msgspec.Raw])
+        if rows:
+            del rows[self.matcher.choose(len(rows))]
+        return rows
 
-    def _instead(self) -> web.Response:
+    def _replacement(self) -> web.Response:
         match self.kind:
             case FaultKind.EMPTY:
                 return web.Response(status=200, content_type="application/json")
             case FaultKind.HTML:
                 return web.Response(status=200, text=_HTML, content_type="text/html")
             case FaultKind.GZIP_BOMB:
-                return _json(_bomb(), {"Content-Encoding": "gzip"})
+                return _json(_gzip_bomb(), {"Content-Encoding": "gzip"})
             case FaultKind.DEEP:
-                return _json(b"[" * _DEPTH + b"]" * _DEPTH)
+                return _json(b"[" * _NESTING_DEPTH + b"]" * _NESTING_DEPTH)
             case FaultKind.REDIRECT:
                 return web.Response(status=302, headers={"Location": self.location})
             case _:
                 return web.Response(
-                    status=self.status, text=_HTML, content_type="text/html", headers=self._pause()
+                    status=self.status, text=_HTML, content_type="text/html", headers=self._retry_after_header()
                 )
 
-    def _pause(self) -> dict[str, str]:
+    def _retry_after_header(self) -> dict[str, str]:
         if self.retry_after is None:
             return {}
         if self.as_date:
@@ -148,10 +150,10 @@ class ScriptedFault:
         return {"Retry-After": str(self.retry_after)}
 
 
-_OF_THE_WIRE: Final = frozenset(
+_CONNECTION_FAULTS: Final = frozenset(
     {FaultKind.CUT, FaultKind.RESET_BEFORE, FaultKind.RESET_MIDDLE, FaultKind.DRIP, FaultKind.HANG}
 )
-_OF_THE_REPLY: Final = frozenset({FaultKind.TRUNCATED, FaultKind.WRONG_TYPE, FaultKind.DROPPED_ROWS})
+_FALSIFIED_REPLIES: Final = frozenset({FaultKind.TRUNCATED, FaultKind.WRONG_TYPE, FaultKind.DROPPED_ROWS})
 
 
 def _json(body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -159,16 +161,16 @@ def _json(body: bytes, headers: Mapping[str, str] | None = None) -> web.Response
 
 
 @cache
-def _bomb() -> bytes:
-    """Worked out once: a server that does nothing else for half a second is another fault."""
-    return gzip.compress(b"[" + _BOMB_STEP * 100 + b"]", 6)
+def _gzip_bomb() -> bytes:
+    # Cached, since compressing blocks the server for half a second, which would be another fault.
+    return gzip.compress(b"[" + _MEBIBYTE_OF_BLANKS * 100 + b"]", 6)
 
 
-class BadFault(ValueError):
-    """A description of a fault that cannot be understood; the message says why."""
+class InvalidFault(ValueError):
+    """An invalid description of a fault; the message says why."""
 
 
-class _Written(msgspec.Struct, forbid_unknown_fields=True):
+class _FaultDescription(msgspec.Struct, forbid_unknown_fields=True):
     kind: FaultKind
     where: str = ""
     nth: list[int] = []
@@ -183,28 +185,35 @@ class _Written(msgspec.Struct, forbid_unknown_fields=True):
     location: str = "https://elsewhere.example/"
 
 
-def read_fault(body: bytes) -> ScriptedFault:
-    """The fault that a JSON object describes by the names of `ScriptedFault` and `Aim`. Raises BadFault."""
+def parse_fault(body: bytes) -> ScriptedFault:
+    """Return the fault that a JSON object describes.
+
+    Args:
+        body: A JSON object with the fields of `ScriptedFault` and `RequestMatcher`; only `kind` is required.
+
+    Raises:
+        InvalidFault: A field is unknown or has an invalid value.
+    """
     try:
-        written = msgspec.json.decode(body, type=_Written)
+        described = msgspec.json.decode(body, type=_FaultDescription)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise BadFault(str(error)) from None
-    if not 0 <= written.share <= 1 or written.bytes_per_second <= 0 or not 100 <= written.status <= 599:
-        raise BadFault("share is 0 to 1, bytes_per_second above 0, status 100 to 599")
-    aim = Aim(
-        where=written.where,
-        nth=frozenset(written.nth),
-        share=written.share,
-        seed=written.seed,
-        times=written.times,
+        raise InvalidFault(str(error)) from None
+    if not 0 <= described.share <= 1 or described.bytes_per_second <= 0 or not 100 <= described.status <= 599:
+        raise InvalidFault("share is 0 to 1, bytes_per_second above 0, status 100 to 599")
+    matcher = RequestMatcher(
+        where=described.where,
+        nth=frozenset(described.nth),
+        share=described.share,
+        seed=described.seed,
+        times=described.times,
     )
     return ScriptedFault(
-        kind=written.kind,
-        aim=aim,
-        status=written.status,
-        retry_after=written.retry_after,
-        as_date=written.as_date,
-        seconds=written.seconds,
-        bytes_per_second=written.bytes_per_second,
-        location=written.location,
+        kind=described.kind,
+        matcher=matcher,
+        status=described.status,
+        retry_after=described.retry_after,
+        as_date=described.as_date,
+        seconds=described.seconds,
+        bytes_per_second=described.bytes_per_second,
+        location=described.location,
     )

@@ -1,6 +1,4 @@
-"""Answers the requests of one publisher's host.
-
-The merchant's job: looks at the catalog, writes files, and signs a manifest of them."""
+"""The custom feed of one shop: its publisher, which writes and signs files, and the host that serves them."""
 
 from __future__ import annotations
 
@@ -15,24 +13,24 @@ from aiohttp import web
 from msgspec import json as fast_json
 
 from devstore.catalog.catalog import Catalog
-from devstore.feed.files import Json, PublishedFile, product_line, published, tombstone
+from devstore.feed.files import Json, PublishedFile, build_file, product_line, tombstone
 from devstore.feed.quirks import FeedQuirk
-from devstore.request_log import Note
+from devstore.request_log import RequestRecord
 
 _MANIFEST = ".well-known/catalogsync-feed.json"
 
 
-class FeedFace:
-    """A static file host behind a bearer token."""
+class FeedApi:
+    """A static file host that requires a bearer token."""
 
     def __init__(self, catalog: Catalog, *, quirks: set[FeedQuirk], clock: Callable[[], datetime]) -> None:
         self._token = catalog.spec.credentials["feed_token"]
         self._quirks = quirks
         self._publisher = Publisher(catalog, quirks, clock)
 
-    async def answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
-        """The manifest, a file or a piece of it."""
-        note.operation = "manifest" if path == _MANIFEST else "file"
+    async def answer(self, request: web.Request, path: str, site: str, record: RequestRecord) -> web.Response:
+        """Return the manifest, a file or the requested range of a file."""
+        record.operation = "manifest" if path == _MANIFEST else "file"
         given = request.headers.get("Authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
             return web.Response(status=401, text="no such token")
@@ -48,40 +46,40 @@ class FeedFace:
     def _file(self, request: web.Request, body: bytes) -> web.Response:
         if FeedQuirk.NO_RANGES in self._quirks or "Range" not in request.headers:
             return web.Response(body=body, content_type="application/octet-stream")
-        wanted = request.http_range
-        start, end = wanted.start or 0, min(wanted.stop or len(body), len(body))
+        requested = request.http_range
+        start, end = requested.start or 0, min(requested.stop or len(body), len(body))
         if start >= len(body):
             return web.Response(status=416, headers={"Content-Range": f"bytes */{len(body)}"})
         headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(body)}", "Accept-Ranges": "bytes"}
         return web.Response(status=206, body=body[start:end], headers=headers)
 
 
-_KEPT = 8
-"""Files that stay after newer ones were published, so that readers of them can finish."""
+_RETAINED_FILES = 8
+"""Files that are retained after newer ones were published, so that their readers can finish."""
 _VALID_FOR = timedelta(hours=48)
 
 
 class Publisher:
-    """Publishes whenever the catalog or a quirk has changed since the last time."""
+    """The merchant's job: publishes again when the catalog or a quirk has changed since the last time."""
 
     def __init__(self, catalog: Catalog, quirks: set[FeedQuirk], clock: Callable[[], datetime]) -> None:
         self._catalog = catalog
         self._quirks = quirks
         self._clock = clock
-        self._since = clock()
-        self._known = {row.id for row in catalog.rows()}
-        self._stamp: object = None
+        self._delta_since = clock()
+        self._published_ids = {row.id for row in catalog.rows()}
+        self._published_state: object = None
         self._manifest = b""
         self.files: OrderedDict[str, bytes] = OrderedDict()
         """By name, the newest last."""
 
     def manifest(self, site: str) -> bytes:
-        """The signed manifest of now."""
-        stamp = (self._catalog.revision, frozenset(self._quirks), site)
-        if stamp != self._stamp:
-            # Before the first row is read: what changes meanwhile is of the next time.
-            self._manifest = self._signed(self._publish(site, self._clock()))
-            self._stamp = stamp
+        """Return the current signed manifest; publish first when the catalog or a quirk has changed."""
+        state = (self._catalog.revision, frozenset(self._quirks), site)
+        if state != self._published_state:
+            # The time is taken before the first row is read: later changes belong to the next publication.
+            self._manifest = self._sign(self._publish(site, self._clock()))
+            self._published_state = state
         return self._manifest
 
     def _publish(self, site: str, now: datetime) -> Json:
@@ -94,42 +92,42 @@ class Publisher:
             "currency": spec.currency_code,
             "generated_at": generated.isoformat(),
             "valid_until": (now + (-_VALID_FOR if FeedQuirk.STALE in quirks else _VALID_FOR)).isoformat(),
-            "full": self._entry("full", self._full(site)),
+            "full": self._publish_file("full", self._full_lines(site)),
         }
         if FeedQuirk.NO_DELTAS not in quirks:
-            entry = self._entry("delta", self._delta(site))
-            manifest["deltas"] = [{**entry, "since": self._since.isoformat()}]
+            entry = self._publish_file("delta", self._delta_lines(site))
+            manifest["deltas"] = [{**entry, "since": self._delta_since.isoformat()}]
         return manifest
 
-    def _entry(self, name: str, lines: list[Json]) -> Json:
-        file: PublishedFile = published(name, lines, self._catalog.spec.feed_format, self._quirks)
+    def _publish_file(self, name: str, lines: list[Json]) -> Json:
+        file: PublishedFile = build_file(name, lines, self._catalog.spec.feed_format, self._quirks)
         self.files[file.name] = file.body
         self.files.move_to_end(file.name)
-        while len(self.files) > _KEPT:
+        while len(self.files) > _RETAINED_FILES:
             self.files.popitem(last=False)
         return {"path": f"/feeds/{file.name}", **file.entry}
 
-    def _full(self, site: str) -> list[Json]:
+    def _full_lines(self, site: str) -> list[Json]:
         lines = [product_line(self._catalog, product, site) for product in self._catalog.products()]
-        self._known |= {int(line["id"]) for line in lines}
-        # Databases give no order unless they are asked for one.
+        self._published_ids |= {int(line["id"]) for line in lines}
+        # A database query without ORDER BY guarantees no order.
         Random(7).shuffle(lines)
-        return self._difficult(lines)
+        return self._with_quirks(lines)
 
-    def _delta(self, site: str) -> list[Json]:
-        changed = (p for p in self._catalog.products() if p.updated >= self._since)
+    def _delta_lines(self, site: str) -> list[Json]:
+        changed = (p for p in self._catalog.products() if p.updated >= self._delta_since)
         lines = [product_line(self._catalog, product, site) for product in changed]
-        there = {row.id for row in self._catalog.rows()}
-        return [*lines, *map(tombstone, sorted(self._known - there))]
+        existing = {row.id for row in self._catalog.rows()}
+        return [*lines, *map(tombstone, sorted(self._published_ids - existing))]
 
-    def _difficult(self, lines: list[Json]) -> list[Json]:
+    def _with_quirks(self, lines: list[Json]) -> list[Json]:
         if FeedQuirk.QUOTED_NEWLINES in self._quirks:
             lines = [{**line, "description_html": 'One\n"two", three\n\nfour'} for line in lines]
         if FeedQuirk.LONG_TITLE in self._quirks:
             lines = [*lines, {"id": "long-title", "title": "x" * 70_000, "variants": []}]
         return [*lines, lines[0]] if FeedQuirk.DUPLICATE_IDS in self._quirks and lines else lines
 
-    def _signed(self, manifest: Json) -> bytes:
+    def _sign(self, manifest: Json) -> bytes:
         text = fast_json.encode(manifest).decode()
         secrets = [self._catalog.spec.credentials["feed_secret"]]
         if FeedQuirk.WRONG_SIGNATURE in self._quirks:

@@ -1,6 +1,4 @@
-"""Lines of a feed as the bytes of a file, in each of its formats.
-
-Products of the catalog as lines of the feed."""
+"""Feed files: products as lines, and lines as the bytes of a file in each format."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from devstore.catalog.model import Product, Variant
 from devstore.catalog.sellable_item import shown_stock
 from devstore.feed.quirks import FeedQuirk
 
-_PRODUCT = (
+_PRODUCT_FIELDS = (
     "id",
     "title",
     "handle",
@@ -31,7 +29,7 @@ _PRODUCT = (
     "created_at",
     "updated_at",
 )
-_VARIANT = (
+_VARIANT_FIELDS = (
     "id",
     "title",
     "sku",
@@ -45,43 +43,50 @@ _VARIANT = (
     "created_at",
     "updated_at",
 )
-_OPTIONS = 3
-_HEADER = (
-    *_PRODUCT,
+_MAX_OPTIONS = 3
+_CSV_HEADER = (
+    *_PRODUCT_FIELDS,
     "tags",
     "image_urls",
     "deleted",
-    *(f"variant_{name}" for name in _VARIANT),
+    *(f"variant_{name}" for name in _VARIANT_FIELDS),
     "variant_image_url",
-    *(f"option{n}_{part}" for n in range(1, _OPTIONS + 1) for part in ("name", "value")),
+    *(f"option{n}_{part}" for n in range(1, _MAX_OPTIONS + 1) for part in ("name", "value")),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedFile:
-    """A file and what a manifest says of it."""
+    """A file and its entry in the manifest."""
 
     name: str
     body: bytes
     entry: Json
-    """Without the path."""
+    """The entry without its path."""
 
 
-def published(name: str, lines: Sequence[Json], fmt: str, quirks: Collection[FeedQuirk]) -> PublishedFile:
-    """`lines` as a file; `name` gets the hash of its content and its suffix."""
-    kind, _, packed = fmt.partition(".")
+def build_file(name: str, lines: Sequence[Json], fmt: str, quirks: Collection[FeedQuirk]) -> PublishedFile:
+    """Encode `lines` as a file.
+
+    Args:
+        name: "full" or "delta"; the file name also gets a hash of the content and the format as its suffix.
+        lines: The products and tombstones.
+        fmt: One of FORMATS.
+        quirks: The publisher's quirks, some of which falsify the file or its entry.
+    """
+    kind, _, compression = fmt.partition(".")
     text, rows = _csv(lines) if kind == "csv" else _ndjson(lines)
     if FeedQuirk.CRLF in quirks:
         text = text.replace("\n", "\r\n")
     body = (b"\xef\xbb\xbf" if FeedQuirk.BOM in quirks else b"") + text.encode()
-    if packed:
+    if compression:
         body = gzip.compress(body, mtime=0)
     if FeedQuirk.TRUNCATED_GZIP in quirks:
         body = body[: len(body) // 2]
     digest = hashlib.sha256(body).hexdigest()
     entry: Json = {
         "format": kind,
-        "compression": "gzip" if packed else "none",
+        "compression": "gzip" if compression else "none",
         "bytes": len(body),
         "sha256": digest[::-1] if FeedQuirk.WRONG_HASH in quirks else digest,
         "row_count": rows + (FeedQuirk.WRONG_ROWS in quirks),
@@ -99,26 +104,27 @@ def _ndjson(lines: Sequence[Json]) -> tuple[str, int]:
 
 def _csv(lines: Iterable[Json]) -> tuple[str, int]:
     out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, _HEADER, restval="", lineterminator="\n")
+    writer = csv.DictWriter(out, _CSV_HEADER, restval="", lineterminator="\n")
     writer.writeheader()
     rows = 0
     for line in lines:
-        for row in _rows(line):
+        for row in _csv_rows(line):
             writer.writerow(row)
             rows += 1
     return out.getvalue(), rows
 
 
-def _rows(line: Json) -> Iterator[dict[str, Any]]:
-    """A product without variants still is a row."""
-    product = {name: line[name] for name in _PRODUCT if name in line}
+def _csv_rows(line: Json) -> Iterator[dict[str, Any]]:
+    """Yield one row per variant, and one row for a product without variants."""
+    product = {name: line[name] for name in _PRODUCT_FIELDS if name in line}
     if "deleted" in line:
         product["deleted"] = "true"
     product["tags"] = "|".join(line.get("tags", ()))
     product["image_urls"] = " ".join(image["url"] for image in line.get("images", ()))
     variants: Sequence[Json] = line.get("variants") or ({},)
     for variant in variants:
-        row = product | {f"variant_{name}": variant[name] for name in _VARIANT if variant.get(name) is not None}
+        present = (name for name in _VARIANT_FIELDS if variant.get(name) is not None)
+        row = product | {f"variant_{name}": variant[name] for name in present}
         row["variant_image_url"] = variant.get("image", {}).get("url", "")
         for n, option in enumerate(variant.get("options", ()), 1):
             row |= {f"option{n}_{part}": option[part] for part in ("name", "value")}
@@ -130,7 +136,7 @@ Json = dict[str, Any]
 
 
 def product_line(catalog: Catalog, product: Product, site: str) -> Json:
-    """One line, with all variants."""
+    """Return the line of a product with all its variants; `site` is the base URL of its images."""
     return {
         "id": str(product.id),
         "title": product.title,
@@ -144,16 +150,16 @@ def product_line(catalog: Catalog, product: Product, site: str) -> Json:
         "images": [{"url": _url(site, i.id), "id": str(i.id), "alt_text": i.alt} for i in product.images],
         "created_at": product.created.isoformat(),
         "updated_at": product.updated.isoformat(),
-        "variants": [_variant(product, one, site) for one in product.variants],
+        "variants": [_variant_json(product, variant, site) for variant in product.variants],
     }
 
 
 def tombstone(product_id: int) -> Json:
-    """The line of a product that is gone."""
+    """Return the line of a deleted product."""
     return {"id": str(product_id), "deleted": True}
 
 
-def _variant(product: Product, sold: Variant, site: str) -> Json:
+def _variant_json(product: Product, sold: Variant, site: str) -> Json:
     line: Json = {
         "id": str(sold.id),
         "sku": sold.sku,

@@ -16,16 +16,16 @@ from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode
 from graphql.execution import execute_sync
 
 from devstore.catalog.catalog import Catalog
-from devstore.request_log import Note
+from devstore.request_log import RequestRecord
 from devstore.shopify.bulk_jobs import BulkJobs, serve_result
-from devstore.shopify.cache import Answer, Document, Documents, Remembered
-from devstore.shopify.context import Call
+from devstore.shopify.cache import CachedReply, Document, DocumentCache, ReplyCache
+from devstore.shopify.context import RequestContext
 from devstore.shopify.oauth import PATH as OAUTH_PATH
 from devstore.shopify.oauth import Oauth
 from devstore.shopify.query_cost import SINGLE_QUERY_MAXIMUM, ChargeReader, actual_cost, requested_cost
 from devstore.shopify.quirks import Quirks
-from devstore.shopify.rate_limit import LIMITS, Bucket
-from devstore.shopify.scalars import SUPPORTED, served_version
+from devstore.shopify.rate_limit import LIMITS, LeakyBucket
+from devstore.shopify.scalars import SUPPORTED_VERSIONS, resolve_version
 from devstore.shopify.schema import admin_schema, resolve_prepared, type_of
 
 _PATH = re.compile(r"admin/api/(?:(?P<version>[^/]+)/)?graphql\.json")
@@ -34,25 +34,25 @@ _REMEMBERED_BYTES = 128 * 1024 * 1024
 Reply = dict[str, Any]
 
 
-class ShopifyFace:
+class ShopifyApi:
     """One shop's Admin API; the bucket is the one of the one app that holds the token."""
 
     def __init__(self, catalog: Catalog, *, throttle: bool) -> None:
         self._catalog = catalog
         self._schema = admin_schema()
-        self._documents = Documents(self._schema)
-        self._remembered = Remembered(_REMEMBERED_BYTES)
+        self._documents = DocumentCache(self._schema)
+        self._remembered = ReplyCache(_REMEMBERED_BYTES)
         self.bulk = BulkJobs(field_resolver=resolve_prepared, type_resolver=type_of)
         self.quirks = Quirks()
         self.oauth = Oauth(catalog.spec, self.quirks)
-        self.bucket = Bucket(LIMITS[catalog.spec.plan], enforced=throttle)
+        self.bucket = LeakyBucket(LIMITS[catalog.spec.plan], enforced=throttle)
 
-    async def answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
+    async def answer(self, request: web.Request, path: str, site: str, record: RequestRecord) -> web.Response:
         if path == OAUTH_PATH:
-            note.operation = "oauth"
+            record.operation = "oauth"
             return await self.oauth.answer(request)
         match = _PATH.fullmatch(path)
-        version = served_version(match["version"] or SUPPORTED[0]) if match else None
+        version = resolve_version(match["version"] or SUPPORTED_VERSIONS[0]) if match else None
         if version is None or request.method != "POST":
             return _json(NOT_FOUND, status=404)
         version = self.quirks.served_version or version
@@ -62,7 +62,7 @@ class ShopifyFace:
         asked = await _body(request)
         if asked is None:
             return _json(NO_QUERY, status=400, headers=headers)
-        return _json(self._reply(asked, site, note), headers=headers)
+        return _json(self._reply(asked, site, record), headers=headers)
 
     async def file(self, request: web.Request, name: str) -> web.StreamResponse:
         """A result of a bulk operation."""
@@ -72,18 +72,23 @@ class ShopifyFace:
         """Ends the jobs that still work."""
         await self.bulk.close()
 
-    def _reply(self, asked: Reply, site: str, note: Note) -> Reply:
+    def _reply(self, asked: Reply, site: str, record: RequestRecord) -> Reply:
         document = self._documents.read(asked["query"])
         if document.errors:
             return {"errors": worded(document.errors)}
         operation = document.operation(asked.get("operationName"))
         if operation is None:
             return {"errors": [{"message": "An operation name is required"}]}
-        note.operation = operation.name.value if operation.name else _root_names(operation)
-        return self._charged(document, operation, _variables(asked), site, note)
+        record.operation = operation.name.value if operation.name else _root_names(operation)
+        return self._charged(document, operation, _variables(asked), site, record)
 
     def _charged(
-        self, document: Document, operation: OperationDefinitionNode, variables: Reply, site: str, note: Note
+        self,
+        document: Document,
+        operation: OperationDefinitionNode,
+        variables: Reply,
+        site: str,
+        record: RequestRecord,
     ) -> Reply:
         reader = ChargeReader(
             schema=self._schema, fragments=document.fragments, variables=variables, operation=operation
@@ -93,12 +98,12 @@ class ShopifyFace:
         dearer = len(ids) if self.quirks.nodes_charged_per_id and isinstance(ids, list) else 1
         requested = requested_cost(charges) * dearer
         if requested > SINGLE_QUERY_MAXIMUM:
-            return too_dear(requested)
-        self.bucket.drain(self.quirks.other_app_takes)
+            return max_cost_exceeded(requested)
+        self.bucket.drain(self.quirks.other_app_spends)
         if not self.bucket.take(requested):
-            note.throttled = True
+            record.throttled = True
             return throttled(requested, self.bucket.status())
-        call = Call(
+        call = RequestContext(
             catalog=self._catalog,
             site=site,
             single_product=_single_product(operation),
@@ -106,9 +111,9 @@ class ShopifyFace:
             quirks=self.quirks,
         )
 
-        def work_out() -> Answer:
+        def work_out() -> CachedReply:
             result = self._run(document, operation, variables, call)
-            return Answer(
+            return CachedReply(
                 data=msgspec.Raw(msgspec.json.encode(result.data)),
                 errors=worded(result.errors or ()),
                 warnings=call.warnings,
@@ -116,14 +121,14 @@ class ShopifyFace:
             )
 
         state = (self._catalog.revision, repr(self.quirks))
-        key = (document.text, note.operation, msgspec.json.encode(variables), site, state)
-        is_fickle = "bulkOperation" in document.text or self.quirks.are_fickle
+        key = (document.text, record.operation, msgspec.json.encode(variables), site, state)
+        is_fickle = "bulkOperation" in document.text or self.quirks.is_nondeterministic
         answer = work_out() if is_fickle else self._remembered.get(key, work_out)
         self.bucket.give_back(requested - answer.points)
-        note.points = answer.points
+        record.points = answer.points
         return self._worded(answer, requested)
 
-    def _worded(self, answer: Answer, requested: int) -> Reply:
+    def _worded(self, answer: CachedReply, requested: int) -> Reply:
         extensions: Reply = {"cost": cost(requested, answer.points, self.bucket.status())}
         if answer.warnings:
             extensions["search"] = answer.warnings
@@ -131,7 +136,7 @@ class ShopifyFace:
         return {"data": answer.data, **errors, "extensions": extensions}
 
     def _run(
-        self, document: Document, operation: OperationDefinitionNode, variables: Reply, call: Call
+        self, document: Document, operation: OperationDefinitionNode, variables: Reply, call: RequestContext
     ) -> ExecutionResult:
         assert document.tree is not None
         return execute_sync(
@@ -189,7 +194,7 @@ def throttled(requested: int, status: dict[str, float]) -> dict[str, Any]:
     return {"errors": [error], "extensions": {"cost": cost(requested, None, status)}}
 
 
-def too_dear(requested: int) -> dict[str, Any]:
+def max_cost_exceeded(requested: int) -> dict[str, Any]:
     """No bucket would ever allow the query."""
     message = (
         f"Query cost is {requested}, which exceeds the single query max cost limit ({SINGLE_QUERY_MAXIMUM}).\n\n"

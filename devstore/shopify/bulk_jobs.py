@@ -16,13 +16,13 @@ from typing import Any
 from aiohttp import web
 from graphql import GraphQLError, GraphQLSchema
 
-from devstore.shopify.bulk_query import BulkRows, Tree
-from devstore.shopify.bulk_result import Scattered, adjacent
-from devstore.shopify.context import Call
+from devstore.shopify.bulk_query import BulkQueryRunner, ResultRow
+from devstore.shopify.bulk_result import InterleavedOrder, adjacent
+from devstore.shopify.context import RequestContext
 from devstore.shopify.quirks import BulkSwitches
-from devstore.shopify.scalars import gid, to_text
+from devstore.shopify.scalars import format_datetime, gid
 
-MOST_AT_ONCE = 5
+MAX_ACTIVE_JOBS = 5
 _FIRST_ID = 5_000_000_000_000
 ENDED = {"COMPLETED", "FAILED", "CANCELED", "EXPIRED"}
 
@@ -47,7 +47,7 @@ class BulkJob:
     began: float = 0.0
     cancelled_at: float | None = None
     is_expired: bool = False
-    is_worked: bool = False
+    is_executed: bool = False
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class BulkJob:
             return "EXPIRED"
         if passed < self.switches.seconds / 10:
             return "CREATED"
-        if self.is_other or self.switches.stalls or not self.is_worked or passed < self.switches.seconds:
+        if self.is_other or self.switches.stalls or not self.is_executed or passed < self.switches.seconds:
             return "RUNNING"
         return "FAILED" if self.error else "COMPLETED"
 
@@ -119,12 +119,12 @@ class BulkJobs:
         """Those that count against the limit."""
         return [job for job in self.jobs.values() if job.status not in ENDED]
 
-    def start(self, schema: GraphQLSchema, text: str, call: Call, *, grouped: bool) -> BulkJob:
+    def start(self, schema: GraphQLSchema, text: str, call: RequestContext, *, grouped: bool) -> BulkJob:
         """A new job that works in the background."""
-        rows = BulkRows(
+        rows = BulkQueryRunner(
             schema=schema,
             text=text,
-            call=Call(catalog=call.catalog, site=call.site, single_product=True, bulk=self),
+            call=RequestContext(catalog=call.catalog, site=call.site, single_product=True, bulk=self),
             nested_limit=self.switches.nested_limit,
             field_resolver=self._field_resolver,
             type_resolver=self._type_resolver,
@@ -170,8 +170,8 @@ class BulkJobs:
             "type": "QUERY",
             "query": job.query,
             "errorCode": job.error or None if status == "FAILED" else None,
-            "createdAt": to_text(job.created),
-            "completedAt": to_text(job.created) if status in ENDED else None,
+            "createdAt": format_datetime(job.created),
+            "completedAt": format_datetime(job.created) if status in ENDED else None,
             "objectCount": str(job.object_count),
             "rootObjectCount": str(job.root_count),
             "fileSize": str(len(job.body)) if status == "COMPLETED" else None,
@@ -191,8 +191,8 @@ class BulkJobs:
         self.jobs[job.id] = job
         return job
 
-    async def _work(self, job: BulkJob, rows: BulkRows) -> None:
-        scattered = None if job.grouped or job.switches.adjacent else Scattered(job.switches.seed)
+    async def _work(self, job: BulkJob, rows: BulkQueryRunner) -> None:
+        scattered = None if job.grouped or job.switches.adjacent else InterleavedOrder(job.switches.seed)
         try:
             for trees in rows.pages():
                 kept = list(_kept(trees, job))
@@ -203,10 +203,10 @@ class BulkJobs:
         if scattered:
             job.lines.extend(scattered.rest())
         job.error = job.error or job.switches.fails
-        job.is_worked = True
+        job.is_executed = True
 
 
-def _kept(trees: list[Tree], job: BulkJob) -> Iterator[Tree]:
+def _kept(trees: list[ResultRow], job: BulkJob) -> Iterator[ResultRow]:
     for tree in trees:
         every = job.switches.loses_every
         if every and (job.roots + job.lost + 1) % every == 0:

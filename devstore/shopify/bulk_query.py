@@ -32,14 +32,14 @@ from graphql import (
 )
 from graphql.execution import execute_sync
 
-from devstore.shopify.context import LARGEST_PAGE, LARGEST_PAGE_OF_ONE_PRODUCT, Call
+from devstore.shopify.context import MAX_PAGE_SIZE, MAX_PAGE_SIZE_OF_ONE_PRODUCT, RequestContext
 
 MOST_CONNECTIONS = 5
 DEEPEST = 2
 """Levels of connections below the root connection."""
 
 
-def faults_of(schema: GraphQLSchema, text: str) -> list[str]:
+def bulk_query_errors(schema: GraphQLSchema, text: str) -> list[str]:
     """Why the query cannot be run in bulk; empty when it can."""
     try:
         document = parse(text)
@@ -127,11 +127,11 @@ _PAGING = {"first", "last", "after", "before"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tree:
+class ResultRow:
     """A row, and the connections below it."""
 
     line: bytes
-    children: tuple[tuple[Tree, ...], ...] = ()
+    children: tuple[tuple[ResultRow, ...], ...] = ()
 
     def size(self) -> int:
         """Rows of the tree."""
@@ -139,17 +139,17 @@ class Tree:
 
 
 @dataclass(slots=True, kw_only=True)
-class BulkRows:
+class BulkQueryRunner:
     """One run. `field_resolver` and `type_resolver` are those of the schema."""
 
     schema: GraphQLSchema
     text: str
-    call: Call
+    call: RequestContext
     nested_limit: int | None
     field_resolver: Callable[..., Any]
     type_resolver: Callable[..., Any]
 
-    def pages(self) -> Iterator[list[Tree]]:
+    def pages(self) -> Iterator[list[ResultRow]]:
         """The root objects with all that is below them. Raises GraphQLError."""
         document, after = parse(self.text), ""
         while True:
@@ -172,11 +172,11 @@ class BulkRows:
             raise result.errors[0] if result.errors else GraphQLError("no data")
         return next(iter(result.data.values()))
 
-    def _tree(self, node: dict[str, Any], parent: str) -> Tree:
+    def _tree(self, node: dict[str, Any], parent: str) -> ResultRow:
         below = [value for value in node.values() if _is_connection(value)]
         own = {name: value for name, value in node.items() if not _is_connection(value)}
         line = msgspec.json.encode(own | ({"__parentId": parent} if parent else {}))
-        return Tree(
+        return ResultRow(
             line=line,
             children=tuple(
                 tuple(self._tree(edge["node"], node["id"]) for edge in one["edges"][: self.nested_limit])
@@ -209,7 +209,7 @@ class _Sizes(Visitor):
             if self._after:
                 kept.append(_argument("after", StringValueNode(value=self._after)))
         else:
-            most = LARGEST_PAGE_OF_ONE_PRODUCT if kind == "ProductVariantConnection" else LARGEST_PAGE
+            most = MAX_PAGE_SIZE_OF_ONE_PRODUCT if kind == "ProductVariantConnection" else MAX_PAGE_SIZE
             kept.append(_argument("first", IntValueNode(value=str(most))))
         return _changed(node, arguments=tuple(kept))
 

@@ -41,7 +41,7 @@ class Document:
         return next(iter(self.operations.values())) if len(self.operations) == 1 else None
 
 
-class Documents:
+class DocumentCache:
     """Remembers the last 256 texts, since a client sends the same few queries again and again."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
@@ -76,7 +76,7 @@ _SMALLEST = 1_024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class CachedReply:
     """What a query gave, before the bucket's state is added."""
 
     data: msgspec.Raw
@@ -87,21 +87,21 @@ class Answer:
     """The actual cost."""
 
 
-class Remembered:
+class ReplyCache:
     """Keeps the latest answers up to a number of bytes. The key must name everything an answer depends on."""
 
     def __init__(self, most_bytes: int) -> None:
         self._room = most_bytes
-        self._kept: OrderedDict[Hashable, Answer] = OrderedDict()
+        self._kept: OrderedDict[Hashable, CachedReply] = OrderedDict()
 
-    def get(self, key: Hashable, work_out: Callable[[], Answer]) -> Answer:
+    def get(self, key: Hashable, work_out: Callable[[], CachedReply]) -> CachedReply:
         answer = self._kept.get(key)
         if answer is None:
             return self._keep(key, work_out())
         self._kept.move_to_end(key)
         return answer
 
-    def _keep(self, key: Hashable, answer: Answer) -> Answer:
+    def _keep(self, key: Hashable, answer: CachedReply) -> CachedReply:
         # An error may carry a fresh request id, so it is worked out anew each time.
         if not answer.errors:
             self._kept[key] = answer
@@ -112,5 +112,5 @@ class Remembered:
         return answer
 
 
-def _size(answer: Answer) -> int:
+def _size(answer: CachedReply) -> int:
     return _SMALLEST + len(memoryview(answer.data))

@@ -13,12 +13,12 @@ from devstore.shopify.quirks import Quirks
 if TYPE_CHECKING:
     from devstore.shopify.bulk_jobs import BulkJobs
 
-LARGEST_PAGE = 250
-LARGEST_PAGE_OF_ONE_PRODUCT = 2_048
+MAX_PAGE_SIZE = 250
+MAX_PAGE_SIZE_OF_ONE_PRODUCT = 2_048
 
 
 @dataclass(slots=True, kw_only=True)
-class Call:
+class RequestContext:
     """One request; `warnings` gathers what `extensions.search` of the reply says."""
 
     catalog: Catalog
@@ -53,4 +53,4 @@ def refused(message: str, code: str = "BAD_REQUEST") -> GraphQLError:
     return GraphQLError(message, extensions={"code": code})
 
 
-Info = GraphQLResolveInfo[Call]
+Info = GraphQLResolveInfo[RequestContext]

@@ -9,16 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 from devstore.catalog.catalog import Catalog, Deletion
-from devstore.catalog.model import Product, Row, Variant
-from devstore.shopify.context import Call, refused
+from devstore.catalog.model import Product, ProductRow, Variant
+from devstore.shopify.context import RequestContext, refused
 from devstore.shopify.pagination import Connection, Key, page
-from devstore.shopify.scalars import gid, to_seconds, to_text
+from devstore.shopify.scalars import format_datetime, gid, parse_epoch_seconds
 from devstore.shopify.search import Field, Test, matcher, test_of
 
 _TIMES = {"UPDATED_AT", "CREATED_AT"}
 
 
-def products(call: Call, args: dict[str, Any]) -> Connection:
+def products(call: RequestContext, args: dict[str, Any]) -> Connection:
     """A page of products; sorted by id unless asked otherwise."""
     sort = args.get("sortKey") or "ID"
     keys = product_keys(call, args.get("query"), sort)
@@ -29,7 +29,7 @@ def products(call: Call, args: dict[str, Any]) -> Connection:
     return replace(found, keys=[key for key in found.keys if call.quirks.dice.random() >= call.quirks.lost_rows])
 
 
-def product_keys(call: Call, query: str | None, sort: str = "ID") -> list[Key]:
+def product_keys(call: RequestContext, query: str | None, sort: str = "ID") -> list[Key]:
     """The keys of all products a search finds, ascending; made once per search and state of the catalog."""
     catalog = call.catalog
     test = matcher(call, query, "products")
@@ -40,10 +40,10 @@ def product_keys(call: Call, query: str | None, sort: str = "ID") -> list[Key]:
         found = (row for row in catalog.rows() if test is None or test((row, None, catalog)))
         return sorted((value(row), row.id) for row in found if row.id not in unindexed)
 
-    return catalog.view(("products", query, sort, unindexed), build)
+    return catalog.cached_view(("products", query, sort, unindexed), build)
 
 
-def variants(call: Call, args: dict[str, Any]) -> Connection:
+def variants(call: RequestContext, args: dict[str, Any]) -> Connection:
     """A page of all variants of the shop, by id."""
     if args.get("sortKey") not in (None, "ID", "RELEVANCE"):
         raise refused(f"devstore does not sort productVariants by {args['sortKey']}")
@@ -51,7 +51,7 @@ def variants(call: Call, args: dict[str, Any]) -> Connection:
     return page(variant_keys(call, args.get("query")), lambda key: _variant(call.catalog, key), args)
 
 
-def variant_keys(call: Call, query: str | None) -> list[Key]:
+def variant_keys(call: RequestContext, query: str | None) -> list[Key]:
     """The keys of all variants a search finds, ascending by id."""
     catalog = call.catalog
     test = matcher(call, query, "productVariants")
@@ -61,10 +61,10 @@ def variant_keys(call: Call, query: str | None) -> list[Key]:
             return sorted((i, i) for row in catalog.rows() for i in row.variant_ids)
         return sorted((v.id, v.id) for row in catalog.rows() for v in _passing(catalog, row, test))
 
-    return catalog.view(("variants", query), build)
+    return catalog.cached_view(("variants", query), build)
 
 
-def _passing(catalog: Catalog, row: Row, test: Test) -> list[Variant]:
+def _passing(catalog: Catalog, row: ProductRow, test: Test) -> list[Variant]:
     product = catalog.product(row.id)
     return [v for v in product.variants if test((row, v, catalog))] if product else []
 
@@ -73,14 +73,14 @@ def _variant(catalog: Catalog, key: Key) -> tuple[Product, Variant] | None:
     return catalog.variant(key[1])
 
 
-def _sort_value(catalog: Catalog, sort: str) -> Callable[[Row], int | str]:
+def _sort_value(catalog: Catalog, sort: str) -> Callable[[ProductRow], int | str]:
     texts: dict[str, Callable[[Product], str]] = {
         "TITLE": lambda product: product.title,
         "VENDOR": lambda product: product.vendor,
         "PRODUCT_TYPE": lambda product: product.product_type,
     }
 
-    def text(row: Row) -> str:
+    def text(row: ProductRow) -> str:
         product = catalog.product(row.id)
         return texts[sort](product) if product else ""
 
@@ -106,12 +106,12 @@ def count(total: int, args: dict[str, Any]) -> dict[str, Any]:
 _FIELDS: Mapping[str, Field] = {
     "action": Field(read=lambda _: "destroy", value=str.lower),
     "subject_type": Field(read=lambda _: "product", value=str.lower),
-    "created_at": Field(read=lambda found: int(found[1].at.timestamp()), value=to_seconds),
+    "created_at": Field(read=lambda found: int(found[1].at.timestamp()), value=parse_epoch_seconds),
     "id": Field(read=lambda found: found[0], value=lambda text: int(text) if text.isdecimal() else None),
 }
 
 
-def events(call: Call, args: dict[str, Any]) -> Connection:
+def events(call: RequestContext, args: dict[str, Any]) -> Connection:
     """A page of the log, by id unless by time."""
     if args.get("sortKey") not in (None, "ID", "CREATED_AT"):
         raise refused(f"devstore does not sort events by {args['sortKey']}")
@@ -129,6 +129,6 @@ def _node(number: int, deletion: Deletion) -> dict[str, Any]:
         "action": "destroy",
         "subjectType": "PRODUCT",
         "subjectId": gid("Product", deletion.product_id),
-        "createdAt": to_text(deletion.at),
+        "createdAt": format_datetime(deletion.at),
         "message": f"Somebody deleted a product: {deletion.title}.",
     }

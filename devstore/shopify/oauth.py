@@ -72,7 +72,7 @@ class Oauth:
                 return _refused(400, "unsupported_grant_type", "The grant type is not supported")
 
     def _access(self) -> dict[str, object]:
-        lifetime = self._quirks.granted_tokens_live.total_seconds()
+        lifetime = self._quirks.granted_token_lifetime.total_seconds()
         self.granted += 1
         token = f"shpat_granted_{self._domain}_{next(self._numbers)}"
         self._live[token] = self._clock() + lifetime

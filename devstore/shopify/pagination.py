@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from devstore.shopify.context import LARGEST_PAGE, refused
-from devstore.shopify.scalars import to_text
+from devstore.shopify.context import MAX_PAGE_SIZE, refused
+from devstore.shopify.scalars import format_datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def page(
     args: dict[str, Any],
     *,
     is_time: bool = False,
-    largest: int = LARGEST_PAGE,
+    largest: int = MAX_PAGE_SIZE,
 ) -> Connection:
     """The page that `first`/`after`, `last`/`before` and `reverse` ask for, of keys in ascending order."""
     backward, count = _asked(args, largest)
@@ -98,7 +98,7 @@ Key = tuple[int | str, int]
 
 
 def encode_cursor(key: Key, *, is_time: bool = False) -> str:
-    value = to_text(key[0]) if is_time and isinstance(key[0], int) else str(key[0])
+    value = format_datetime(key[0]) if is_time and isinstance(key[0], int) else str(key[0])
     return base64.b64encode(json.dumps({"last_id": key[1], "last_value": value}).encode()).decode()
 
 

@@ -57,7 +57,7 @@ class Page:
 
     first: int
     lists: tuple[tuple[str, tuple[Charge, ...]], ...]
-    """`nodes` and/or `edges`, each with the charges of one node. Asked for both, both are charged."""
+    """`nodes` and/or `edges`, each with the charges of one node. ListQuery for both, both are charged."""
 
 
 def multiplier(count: int) -> int:
@@ -132,7 +132,7 @@ _ROOT_FIELDS = {"productVariantsCount": 2, "bulkOperationRunQuery": 10, "bulkOpe
 _MUTATION = 10
 _CONNECTION = 2
 
-Found = dict[tuple[str, str], tuple[FieldNode, GraphQLNamedType, list[SelectionSetNode]]]
+SelectedFields = dict[tuple[str, str], tuple[FieldNode, GraphQLNamedType, list[SelectionSetNode]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,9 +221,9 @@ class ChargeReader:
                 return self._value(definition.default_value)
         return None
 
-    def _fields(self, sets: Sequence[SelectionSetNode], kind: GraphQLNamedType) -> Found:
+    def _fields(self, sets: Sequence[SelectionSetNode], kind: GraphQLNamedType) -> SelectedFields:
         """The composite fields selected on `kind`, merged by reply name, with all their selection sets."""
-        found: Found = {}
+        found: SelectedFields = {}
         for on_type, parent, node in self._walk(sets, kind, ""):
             definition = parent.fields.get(node.name.value)
             if definition is None or node.selection_set is None:

@@ -39,17 +39,17 @@ class Quirks:
     """The next so many cursors are refused as invalid."""
     inventory_has_own_scope: bool = False
     """`inventoryItem` needs read_inventory, as before January 2025; off: read_products is enough."""
-    other_app_takes: int = 0
+    other_app_spends: int = 0
     """Points that somebody else with the same token spends just before each of our queries."""
     totals_lag: bool = False
     """`totalInventory` still shows what there was before any change."""
     static_token_works: bool = True
     """Whether the token that never expires opens the shop; off: only tokens that were granted."""
-    granted_tokens_live: timedelta = timedelta(hours=24)
+    granted_token_lifetime: timedelta = timedelta(hours=24)
     """How long a token works that `/admin/oauth/access_token` hands out from now on."""
 
     @property
-    def are_fickle(self) -> bool:
+    def is_nondeterministic(self) -> bool:
         """Whether the same question may be answered otherwise the next time."""
         return bool(self.null_nodes or self.lost_rows or self.cursors_expire)
 

@@ -37,7 +37,7 @@ class Take:
     """Points lost until then."""
 
 
-class Bucket:
+class LeakyBucket:
     """Full at the start. A query needs its requested cost at once and gets back what it did not use."""
 
     def __init__(

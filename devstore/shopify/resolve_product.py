@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from devstore.catalog.model import Image, Product, Variant
-from devstore.shopify.context import LARGEST_PAGE, LARGEST_PAGE_OF_ONE_PRODUCT, Call, Info, refused
+from devstore.shopify.context import MAX_PAGE_SIZE, MAX_PAGE_SIZE_OF_ONE_PRODUCT, Info, RequestContext, refused
 from devstore.shopify.listing import count
 from devstore.shopify.pagination import Connection, page
-from devstore.shopify.scalars import gid, to_text
+from devstore.shopify.scalars import format_datetime, gid
 
 IMAGE_SIDE = 64
 
@@ -22,12 +22,12 @@ def variants(product: Product, info: Info, **args: Any) -> Connection:
     """A product's variants, by position unless by id; 2,048 a page only where one product is the sole root."""
     if args.get("sortKey") not in (None, "POSITION", "ID"):
         raise refused(f"devstore does not sort variants by {args['sortKey']}")
-    call: Call = info.context
+    call: RequestContext = info.context
     by_id = args.get("sortKey") == "ID"
     held = product.variants
     keys = [(v.id if by_id else position, v.id) for position, v in enumerate(held, 1)]
     found = {v.id: v for v in held}
-    largest = LARGEST_PAGE_OF_ONE_PRODUCT if call.single_product else LARGEST_PAGE
+    largest = MAX_PAGE_SIZE_OF_ONE_PRODUCT if call.single_product else MAX_PAGE_SIZE
     return page(sorted(keys), lambda key: (product, found[key[1]]), args, largest=largest)
 
 
@@ -69,7 +69,7 @@ def _option_values(option: dict[str, Any], info: Info) -> list[dict[str, Any]]:
 
 
 def _total_inventory(product: Product, info: Info) -> int:
-    call: Call = info.context
+    call: RequestContext = info.context
     shown = call.catalog.as_generated(product.id) if call.quirks.totals_lag else product
     return sum(variant.stock or 0 for variant in (shown or product).variants)
 
@@ -80,7 +80,7 @@ def _plain(text: str) -> str:
 
 def image_object(image: Image, info: Info) -> dict[str, Any]:
     """An `Image`, with its absolute address."""
-    call: Call = info.context
+    call: RequestContext = info.context
     return {
         "id": gid("ImageSource", image.id),
         "url": call.image_url(image.id),
@@ -123,9 +123,9 @@ PRODUCT: Mapping[str, Callable[..., Any]] = {
     "productType": lambda p, info: p.product_type,
     "tags": lambda p, info: list(p.tags),
     "status": lambda p, info: p.status,
-    "createdAt": lambda p, info: to_text(p.created),
-    "updatedAt": lambda p, info: to_text(p.updated),
-    "publishedAt": lambda p, info: to_text(p.created) if p.status == "ACTIVE" else None,
+    "createdAt": lambda p, info: format_datetime(p.created),
+    "updatedAt": lambda p, info: format_datetime(p.updated),
+    "publishedAt": lambda p, info: format_datetime(p.created) if p.status == "ACTIVE" else None,
     "options": options,
     "variants": variants,
     "variantsCount": lambda p, info: count(len(p.variants), {}),
@@ -200,7 +200,7 @@ def _measurement(sold: Sold, info: Info) -> dict[str, Any]:
 
 
 def _inventory_item(sold: Sold, info: Info) -> Sold:
-    call: Call = info.context
+    call: RequestContext = info.context
     has_products = {"read_products", "write_products"} & set(call.quirks.scopes)
     if call.quirks.inventory_has_own_scope or not has_products:
         call.require("inventory", "inventoryItem")
@@ -227,8 +227,8 @@ VARIANT: Mapping[str, Callable[..., Any]] = {
     "inventoryItem": _inventory_item,
     "media": _media,
     "image": _image,
-    "createdAt": lambda sold, info: to_text(sold[1].created),
-    "updatedAt": lambda sold, info: to_text(sold[1].updated),
+    "createdAt": lambda sold, info: format_datetime(sold[1].created),
+    "updatedAt": lambda sold, info: format_datetime(sold[1].updated),
 }
 
 INVENTORY_ITEM: Mapping[str, Callable[..., Any]] = {
@@ -239,6 +239,6 @@ INVENTORY_ITEM: Mapping[str, Callable[..., Any]] = {
     "requiresShipping": lambda sold, info: True,
     "measurement": _measurement,
     "unitCost": lambda sold, info: None,
-    "createdAt": lambda sold, info: to_text(sold[1].created),
-    "updatedAt": lambda sold, info: to_text(sold[1].updated),
+    "createdAt": lambda sold, info: format_datetime(sold[1].created),
+    "updatedAt": lambda sold, info: format_datetime(sold[1].updated),
 }

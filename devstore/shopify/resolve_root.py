@@ -10,11 +10,11 @@ from typing import Any
 
 from devstore.catalog.model import Product
 from devstore.shopify import listing
-from devstore.shopify.bulk_jobs import ENDED, MOST_AT_ONCE
-from devstore.shopify.bulk_query import faults_of
-from devstore.shopify.context import LARGEST_PAGE, Call, Info, refused
+from devstore.shopify.bulk_jobs import ENDED, MAX_ACTIVE_JOBS
+from devstore.shopify.bulk_query import bulk_query_errors
+from devstore.shopify.context import MAX_PAGE_SIZE, Info, RequestContext, refused
 from devstore.shopify.pagination import Connection, page
-from devstore.shopify.scalars import SHOP_ZONE_NAME, SUPPORTED, gid, parse_gid
+from devstore.shopify.scalars import SHOP_ZONE_NAME, SUPPORTED_VERSIONS, gid, parse_gid
 from devstore.shopify.search import parse_search
 from devstore.spec import Plan
 
@@ -43,7 +43,7 @@ def node(_: Any, info: Info, id: str) -> Any:
     if parsed is None:
         raise refused(f"Invalid global id '{id}'", "RESOURCE_NOT_FOUND")
     kind, number = parsed
-    call: Call = info.context
+    call: RequestContext = info.context
     if kind == "Product":
         if call.quirks.null_nodes and call.quirks.dice.random() < call.quirks.null_nodes:
             return None
@@ -54,10 +54,10 @@ def node(_: Any, info: Info, id: str) -> Any:
 
 
 def _nodes(_: Any, info: Info, ids: list[str]) -> list[Any]:
-    if len(ids) > LARGEST_PAGE:
-        text = f"The input array size of {len(ids)} is greater than the maximum allowed of {LARGEST_PAGE}."
+    if len(ids) > MAX_PAGE_SIZE:
+        text = f"The input array size of {len(ids)} is greater than the maximum allowed of {MAX_PAGE_SIZE}."
         raise refused(text, "MAX_INPUT_SIZE_EXCEEDED")
-    call: Call = info.context
+    call: RequestContext = info.context
     gone = {gid("Product", number) for number in call.quirks.vanished}
     return [None if one in gone else node(None, info, one) for one in ids]
 
@@ -73,7 +73,7 @@ def _one(kind: str) -> Callable[..., Any]:
 
 
 def _by_identifier(_: Any, info: Info, identifier: dict[str, Any]) -> Product | None:
-    call: Call = info.context
+    call: RequestContext = info.context
     if "id" in identifier:
         product: Product | None = _one("Product")(None, info, identifier["id"])
         return product
@@ -88,7 +88,7 @@ def _events(_: Any, info: Info, **args: Any) -> Connection:
 
 
 def _shop(_: Any, info: Info) -> dict[str, Any]:
-    call: Call = info.context
+    call: RequestContext = info.context
     spec = call.catalog.spec
     plus = spec.plan is Plan.PLUS
     plan = {"publicDisplayName": _PLAN_NAMES[spec.plan], "shopifyPlus": plus, "partnerDevelopment": False}
@@ -113,13 +113,13 @@ def _shop(_: Any, info: Info) -> dict[str, Any]:
 
 
 def _installation(_: Any, info: Info) -> dict[str, Any]:
-    call: Call = info.context
+    call: RequestContext = info.context
     scopes = [{"handle": handle, "description": handle.replace("_", " ")} for handle in call.quirks.scopes]
     return {"__typename": "AppInstallation", "id": gid("AppInstallation", 1), "accessScopes": scopes}
 
 
 def _api_versions(_: Any, info: Info) -> list[dict[str, Any]]:
-    stable = [{"handle": handle, "displayName": handle, "supported": True} for handle in SUPPORTED]
+    stable = [{"handle": handle, "displayName": handle, "supported": True} for handle in SUPPORTED_VERSIONS]
     return [*stable, {"handle": "unstable", "displayName": "unstable", "supported": False}]
 
 
@@ -154,23 +154,23 @@ ROOT: Mapping[str, Callable[..., Any]] = {
 
 
 def _run_bulk_query(_: Any, info: Info, query: str, groupObjects: bool = False) -> dict[str, Any]:
-    call: Call = info.context
+    call: RequestContext = info.context
     jobs = call.bulk
     if jobs.switches.refuses:
         return _not_run(jobs.switches.refuses, "The bulk operation was refused.")
-    faults = faults_of(info.schema, query)
+    faults = bulk_query_errors(info.schema, query)
     if faults:
         return _not_run("INVALID", *faults)
-    if len(jobs.active) >= MOST_AT_ONCE:
+    if len(jobs.active) >= MAX_ACTIVE_JOBS:
         running = ", ".join(job.id for job in jobs.active)
-        text = f"The limit of {MOST_AT_ONCE} bulk query operations for this app and shop is reached: {running}."
+        text = f"The limit of {MAX_ACTIVE_JOBS} bulk query operations for this app and shop is reached: {running}."
         return _not_run("OPERATION_IN_PROGRESS", text)
     job = jobs.start(info.schema, query, call, grouped=groupObjects)
     return {"bulkOperation": jobs.shown(job, call.site), "userErrors": []}
 
 
 def _cancel_bulk(_: Any, info: Info, id: str) -> dict[str, Any]:
-    call: Call = info.context
+    call: RequestContext = info.context
     job = call.bulk.jobs.get(id)
     if job is None:
         error: dict[str, Any] = {"field": ["id"], "message": "Bulk operation does not exist"}
@@ -183,13 +183,13 @@ def _cancel_bulk(_: Any, info: Info, id: str) -> dict[str, Any]:
 
 
 def _bulk_operation(_: Any, info: Info, id: str) -> dict[str, Any] | None:
-    call: Call = info.context
+    call: RequestContext = info.context
     job = call.bulk.jobs.get(id)
     return call.bulk.shown(job, call.site) if job else None
 
 
 def _bulk_operations(_: Any, info: Info, **args: Any) -> Connection:
-    call: Call = info.context
+    call: RequestContext = info.context
     [terms] = parse_search(args.get("query") or "")[:1]
     wanted = {term.field: term.value.upper() for term in terms}
     if wanted.keys() - {"", "status", "operation_type"}:

@@ -27,13 +27,13 @@ SHOP_ZONE_NAME = "America/Panama"
 SHOP_ZONE = timezone(timedelta(hours=-5))
 
 
-def to_text(moment: datetime | int) -> str:
+def format_datetime(moment: datetime | int) -> str:
     """2026-11-20T10:00:00Z, from a time or from seconds since the epoch."""
     when = moment if isinstance(moment, datetime) else datetime.fromtimestamp(moment, UTC)
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def to_seconds(text: str) -> float | None:
+def parse_epoch_seconds(text: str) -> float | None:
     """Seconds since the epoch; a text without zone is the shop's own time. None when it is no time."""
     try:
         when = datetime.fromisoformat(text)
@@ -42,14 +42,14 @@ def to_seconds(text: str) -> float | None:
     return (when if when.tzinfo else when.replace(tzinfo=SHOP_ZONE)).timestamp()
 
 
-SUPPORTED = ("2026-01", "2026-04", "2026-07", "2026-10")
+SUPPORTED_VERSIONS = ("2026-01", "2026-04", "2026-07", "2026-10")
 _STABLE = re.compile(r"\d{4}-(01|04|07|10)")
 
 
-def served_version(asked: str) -> str | None:
+def resolve_version(asked: str) -> str | None:
     """The version that really answers: an older one falls forward, a future one does not exist (None)."""
-    if asked in SUPPORTED or asked == "unstable":
+    if asked in SUPPORTED_VERSIONS or asked == "unstable":
         return asked
-    if _STABLE.fullmatch(asked) and asked < SUPPORTED[0]:
-        return SUPPORTED[0]
+    if _STABLE.fullmatch(asked) and asked < SUPPORTED_VERSIONS[0]:
+        return SUPPORTED_VERSIONS[0]
     return None

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from devstore.catalog.catalog import Catalog
-from devstore.catalog.model import Product, Row, Variant
-from devstore.shopify.context import Call, refused
-from devstore.shopify.scalars import parse_gid, to_seconds
+from devstore.catalog.model import Product, ProductRow, Variant
+from devstore.shopify.context import RequestContext, refused
+from devstore.shopify.scalars import parse_epoch_seconds, parse_gid
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -79,7 +79,7 @@ def _term(match: re.Match[str], *, negated: bool) -> Term | None:
     return Term(field="", op="", value=text, negated=negated) if text else None
 
 
-Found = tuple[Row, Variant | None, Catalog]
+SearchTarget = tuple[ProductRow, Variant | None, Catalog]
 Test = Callable[[Any], bool]
 _OPS: dict[str, Callable[[Any, Any], bool]] = {
     "": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
@@ -95,7 +95,7 @@ class Field:
     """None when the text is no value of this field."""
 
 
-def _product(found: Found) -> Product:
+def _product(found: SearchTarget) -> Product:
     product = found[2].product(found[0].id)
     assert product is not None
     return product
@@ -108,8 +108,8 @@ def _number(text: str) -> int | None:
 
 _PRODUCT_FIELDS = {
     "id": Field(read=lambda found: found[0].id, value=_number),
-    "updated_at": Field(read=lambda found: found[0].updated, value=to_seconds),
-    "created_at": Field(read=lambda found: found[0].created, value=to_seconds),
+    "updated_at": Field(read=lambda found: found[0].updated, value=parse_epoch_seconds),
+    "created_at": Field(read=lambda found: found[0].created, value=parse_epoch_seconds),
     "status": Field(read=lambda found: found[0].status.lower(), value=str.lower),
     "title": Field(read=lambda found: _product(found).title.lower(), value=str.lower),
     "handle": Field(read=lambda found: _product(found).handle, value=str.lower),
@@ -120,7 +120,7 @@ _PRODUCT_FIELDS = {
 }
 
 
-def _variant(found: Found) -> Variant:
+def _variant(found: SearchTarget) -> Variant:
     assert found[1] is not None
     return found[1]
 
@@ -128,14 +128,14 @@ def _variant(found: Found) -> Variant:
 _VARIANT_FIELDS = {
     "id": Field(read=lambda found: _variant(found).id, value=_number),
     "product_id": Field(read=lambda found: found[0].id, value=_number),
-    "updated_at": Field(read=lambda found: int(_variant(found).updated.timestamp()), value=to_seconds),
+    "updated_at": Field(read=lambda found: int(_variant(found).updated.timestamp()), value=parse_epoch_seconds),
     "sku": Field(read=lambda found: _variant(found).sku.lower(), value=str.lower),
     "barcode": Field(read=lambda found: _variant(found).barcode, value=str.lower),
     "product_status": Field(read=lambda found: found[0].status.lower(), value=str.lower),
 }
 
 
-def matcher(call: Call, query: str | None, path: str) -> Test | None:
+def matcher(call: RequestContext, query: str | None, path: str) -> Test | None:
     """The test a row must pass, or None when all rows do.
 
     A field or value the platform does not know is left out of the search, so that all rows come back; only
@@ -144,7 +144,7 @@ def matcher(call: Call, query: str | None, path: str) -> Test | None:
     return test_of(call, query, path, _VARIANT_FIELDS if path == "productVariants" else _PRODUCT_FIELDS)
 
 
-def test_of(call: Call, query: str | None, path: str, fields: Mapping[str, Field]) -> Test | None:
+def test_of(call: RequestContext, query: str | None, path: str, fields: Mapping[str, Field]) -> Test | None:
     """`matcher` with the fields of any list."""
     if not query or not query.strip():
         return None

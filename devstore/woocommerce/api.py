@@ -1,4 +1,4 @@
-"""Answers the requests of one WooCommerce shop."""
+"""The REST API of one WooCommerce shop: routes and replies."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from aiohttp import web
 from msgspec import json as fast_json
 
 from devstore.catalog.catalog import Catalog, now
-from devstore.request_log import Note
+from devstore.request_log import RequestRecord
 from devstore.woocommerce import listing
-from devstore.woocommerce import site as about
-from devstore.woocommerce.auth import Keys
+from devstore.woocommerce import site as site_resources
+from devstore.woocommerce.auth import Authenticator
 from devstore.woocommerce.errors import RestError, invalid_product, invalid_variation, no_route
 from devstore.woocommerce.json_fields import Json
 from devstore.woocommerce.list_query import ListQuery, read_fields, read_list_query
-from devstore.woocommerce.listing import Rows
+from devstore.woocommerce.listing import IdPage
 from devstore.woocommerce.product_json import (
     product_json,
     variation_as_product,
     variation_json,
-    with_name,
-    with_parent,
+    with_name_and_parent_id,
+    with_parent_id,
 )
 from devstore.woocommerce.quirks import SharedHost, WooQuirk
 from devstore.woocommerce.urls import find_route, index_link, list_headers
 
-_HEADERS = {
+_COMMON_HEADERS = {
     "X-Robots-Tag": "noindex",
     "X-Content-Type-Options": "nosniff",
     "Access-Control-Expose-Headers": "X-WP-Total, X-WP-TotalPages, Link",
@@ -39,20 +39,21 @@ _HEADERS = {
     "Expires": "Wed, 11 Jan 1984 05:00:00 GMT",
     "Cache-Control": "no-cache, must-revalidate, max-age=0, no-store, private",
 }
-_NOTICE = (
+_PHP_WARNING = (
     b"<br />\n<b>Warning</b>:  Undefined array key 0 in <b>/wp-content/plugins/x.php</b> on line <b>7</b><br />\n"
 )
-Handler = Callable[["_Ask", re.Match[str]], "tuple[Any, dict[str, str]]"]
+BodyAndHeaders = tuple[Any, dict[str, str]]
+Handler = Callable[["_ApiRequest", re.Match[str]], BodyAndHeaders]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ask:
-    """One request to a route."""
+class _ApiRequest:
+    """A request to a route of the API."""
 
-    request: web.Request
+    http: web.Request
     route: str
     url: str
-    """As the store writes it, without the query."""
+    """The requested URL as the store writes it, without the query."""
     site: str
 
 
@@ -66,48 +67,48 @@ class _Route:
     bulk: bool = False
 
 
-class WooCommerceFace:
-    """One shop's REST API."""
+class WooCommerceApi:
+    """The REST API of one shop."""
 
     def __init__(
         self, catalog: Catalog, *, quirks: Set[WooQuirk] = frozenset(), clock: Callable[[], datetime] = now
     ) -> None:
         self._catalog = catalog
         self._quirks = quirks
-        self._keys = Keys(catalog.spec, quirks, clock)
+        self._authenticator = Authenticator(catalog.spec, quirks, clock)
         self.host = SharedHost(workers=catalog.spec.workers, seconds=catalog.spec.work_ms / 1000)
-        self._routes = list(self._table())
+        self._routes = list(self._route_table())
 
-    async def answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
-        async with self.host.serving() as refusal:
-            return refusal or self._answer(request, path, site, note)
+    async def answer(self, request: web.Request, path: str, site: str, record: RequestRecord) -> web.Response:
+        async with self.host.serving() as unavailable:
+            return unavailable or self._answer(request, path, site, record)
 
-    def _answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
+    def _answer(self, request: web.Request, path: str, site: str, record: RequestRecord) -> web.Response:
         found = find_route(request, path, self._quirks)
         if isinstance(found, web.Response):
             return found
         if WooQuirk.OTHER_HOME in self._quirks:
             site = f"{request.scheme}://www.{self._catalog.spec.domain}/shop"
-        ask = _Ask(request=request, route=found, url=f"{site}/{path}", site=site)
+        api_request = _ApiRequest(http=request, route=found, url=f"{site}/{path}", site=site)
         try:
-            body, headers = self._dispatch(ask, note)
+            body, headers = self._dispatch(api_request, record)
         except RestError as error:
             return self._json(error.body, {"Link": index_link(site)}, status=error.status)
         return self._json(body, {"Link": index_link(site), **headers})
 
-    def _dispatch(self, ask: _Ask, note: Note) -> tuple[Any, dict[str, str]]:
+    def _dispatch(self, request: _ApiRequest, record: RequestRecord) -> BodyAndHeaders:
         for route in self._routes:
             if route.bulk and WooQuirk.NO_BULK_VARIATIONS in self._quirks:
                 continue
-            match = route.pattern.fullmatch(ask.route)
+            match = route.pattern.fullmatch(request.route)
             if match:
-                note.operation = route.name
+                record.operation = route.name
                 if not route.public:
-                    self._keys.check(ask.request, single=route.single, url=ask.url)
-                return route.handler(ask, match)
+                    self._authenticator.check(request.http, single=route.single, url=request.url)
+                return route.handler(request, match)
         raise no_route()
 
-    def _table(self) -> Iterable[_Route]:
+    def _route_table(self) -> Iterable[_Route]:
         def route(name: str, pattern: str, handler: Handler, **kind: bool) -> _Route:
             return _Route(name=name, pattern=re.compile(pattern), handler=handler, **kind)
 
@@ -127,19 +128,19 @@ class WooCommerceFace:
 
     # -- products
 
-    def _products(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
-        asked = read_list_query(ask.request.query, variations=False)
-        rows = listing.products(self._catalog, asked)
-        return self._list(ask, asked, rows, [self._any_product(i, ask.site) for i in rows.ids])
+    def _products(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+        query = read_list_query(request.http.query, variations=False)
+        rows = listing.products(self._catalog, query)
+        return self._list(request, query, rows, [self._product_or_variation(i, request.site) for i in rows.ids])
 
-    def _product(self, ask: _Ask, match: re.Match[str]) -> tuple[Any, dict[str, str]]:
-        shown = self._any_product(int(match[1]), ask.site)
+    def _product(self, request: _ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
+        shown = self._product_or_variation(int(match[1]), request.site)
         if shown is None:
             raise invalid_product()
-        return _only(shown, _kept(ask, {"_links"})), {"Allow": "GET, POST, PUT, PATCH, DELETE"}
+        return _select(shown, _fields(request, {"_links"})), {"Allow": "GET, POST, PUT, PATCH, DELETE"}
 
-    def _any_product(self, number: int, site: str) -> Json | None:
-        """A product, or a variation in a product's clothes."""
+    def _product_or_variation(self, number: int, site: str) -> Json | None:
+        """Return a product, or a variation with the fields of a product; None for an unknown id."""
         product = self._catalog.product(number)
         if product:
             shown = product_json(self._catalog, product, site)
@@ -151,102 +152,113 @@ class WooCommerceFace:
 
     # -- variations
 
-    def _variations_of(self, ask: _Ask, match: re.Match[str]) -> tuple[Any, dict[str, str]]:
+    def _variations_of(self, request: _ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
         parent = int(match[1])
-        asked = read_list_query(ask.request.query, variations=True, parent=parent)
-        rows = listing.variations(self._catalog, asked)
-        shown = [self._shown(i, ask.site, asked, "wc/v3", parent) for i in rows.ids]
-        return self._list(ask, asked, rows, shown)
+        query = read_list_query(request.http.query, variations=True, parent=parent)
+        rows = listing.variations(self._catalog, query)
+        shown = [self._variation_json(i, request.site, query, "wc/v3", parent) for i in rows.ids]
+        return self._list(request, query, rows, shown)
 
-    def _variation(self, ask: _Ask, match: re.Match[str]) -> tuple[Any, dict[str, str]]:
-        # The parent in the address is not checked; the platform does not either.
+    def _variation(self, request: _ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
+        # The parent in the URL is not checked, as on the platform.
         found = self._catalog.variant(int(match[2]))
         if found is None:
             raise invalid_variation()
-        edit = ask.request.query.get("context") == "edit"
-        shown = variation_json(*found, ask.site, edit=edit, under=int(match[1]))
-        return _only(shown, _kept(ask, {"_links"})), {"Allow": "GET, POST, PUT, PATCH, DELETE"}
+        edit = request.http.query.get("context") == "edit"
+        shown = variation_json(*found, request.site, edit=edit, url_parent_id=int(match[1]))
+        return _select(shown, _fields(request, {"_links"})), {"Allow": "GET, POST, PUT, PATCH, DELETE"}
 
-    def _variations(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
-        asked = read_list_query(ask.request.query, variations=True)
-        rows = listing.variations(self._catalog, asked, stale=self._has_stale)
-        return self._list(ask, asked, rows, [self._shown(i, ask.site, asked, "wc/v3", 0) for i in rows.ids])
+    def _variations(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+        query = read_list_query(request.http.query, variations=True)
+        rows = listing.variations(self._catalog, query, stale=self._lists_stale_variations)
+        return self._list(
+            request,
+            query,
+            rows,
+            [self._variation_json(i, request.site, query, "wc/v3", 0) for i in rows.ids],
+        )
 
-    def _analytics_variations(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
-        asked = read_list_query(ask.request.query, variations=True)
-        rows = listing.variations(self._catalog, asked, stale=self._has_stale)
-        shown = [self._shown(i, ask.site, asked, "wc-analytics", 0) for i in rows.ids]
-        body, headers = self._list(ask, asked, rows, shown)
+    def _analytics_variations(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+        query = read_list_query(request.http.query, variations=True)
+        rows = listing.variations(self._catalog, query, stale=self._lists_stale_variations)
+        shown = [self._variation_json(i, request.site, query, "wc-analytics", 0) for i in rows.ids]
+        body, headers = self._list(request, query, rows, shown)
         return body, headers | {"Allow": "GET"}
 
-    def _shown(self, number: int, site: str, asked: ListQuery, space: str, under: int) -> Json | None:
+    def _variation_json(
+        self, number: int, site: str, query: ListQuery, namespace: str, url_parent_id: int
+    ) -> Json | None:
         if number == listing.ORPHAN_ID:
-            return self._orphan(site, asked, space)
+            return self._orphan(site, query, namespace)
         found = self._catalog.variant(number)
         if found is None:
             return None
-        shown = variation_json(*found, site, edit=asked.edit, space=space, under=under)
-        if space == "wc-analytics":
-            return with_name(shown, *found)
-        return shown if under else with_parent(shown, found[0])
+        shown = variation_json(*found, site, edit=query.edit, namespace=namespace, url_parent_id=url_parent_id)
+        if namespace == "wc-analytics":
+            return with_name_and_parent_id(shown, *found)
+        return shown if url_parent_id else with_parent_id(shown, found[0])
 
-    def _orphan(self, site: str, asked: ListQuery, space: str) -> Json | None:
-        """A variation whose product was deleted by SQL."""
-        like = next((row.variant_ids[0] for row in self._catalog.rows() if row.variant_ids), None)
-        shown = None if like is None else self._shown(like, site, asked, space, 0)
+    def _orphan(self, site: str, query: ListQuery, namespace: str) -> Json | None:
+        """Return a variation whose product was deleted by SQL."""
+        template = next((row.variant_ids[0] for row in self._catalog.rows() if row.variant_ids), None)
+        shown = None if template is None else self._variation_json(template, site, query, namespace, 0)
         return None if shown is None else {**shown, "id": listing.ORPHAN_ID, "parent_id": 0, "permalink": False}
 
     @property
-    def _has_stale(self) -> bool:
+    def _lists_stale_variations(self) -> bool:
         return WooQuirk.STALE_VARIATIONS in self._quirks
 
     # -- the site
 
-    def _index(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
-        return about.pick(about.index(self._catalog, ask.site), _kept(ask, set())), {"Allow": "GET"}
+    def _index(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+        return site_resources.select_fields(
+            site_resources.index(self._catalog, request.site), _fields(request, set())
+        ), {"Allow": "GET"}
 
-    def _namespace(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
-        return about.namespace(ask.site), {"Allow": "GET"}
+    def _namespace(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+        return site_resources.namespace(request.site), {"Allow": "GET"}
 
-    def _currency(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
-        shown = about.currency(self._catalog, ask.site)
-        return _only(shown, _kept(ask, {"_links"})), {"Allow": "GET"}
+    def _currency(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+        shown = site_resources.currency(self._catalog, request.site)
+        return _select(shown, _fields(request, {"_links"})), {"Allow": "GET"}
 
-    def _setting(self, ask: _Ask, match: re.Match[str]) -> tuple[Any, dict[str, str]]:
-        shown = about.setting(self._catalog, ask.site, match[1], match[2])
-        return _only(shown, _kept(ask, {"_links"})), {"Allow": "GET, POST, PUT, PATCH"}
+    def _setting(self, request: _ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
+        shown = site_resources.setting(self._catalog, request.site, match[1], match[2])
+        return _select(shown, _fields(request, {"_links"})), {"Allow": "GET, POST, PUT, PATCH"}
 
-    def _status(self, ask: _Ask, _: re.Match[str]) -> tuple[Any, dict[str, str]]:
-        return about.pick(about.status(self._catalog, ask.site), _kept(ask, set())), {"Allow": "GET"}
+    def _status(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+        return site_resources.select_fields(
+            site_resources.status(self._catalog, request.site), _fields(request, set())
+        ), {"Allow": "GET"}
 
-    # -- inside
+    # -- replies
 
     def _json(self, body: Any, headers: dict[str, str], *, status: int = 200) -> web.Response:
         encoded, kind = fast_json.encode(body), "application/json"
         if WooQuirk.BYTE_ORDER_MARK in self._quirks:
             encoded = codecs.BOM_UTF8 + encoded
         if WooQuirk.NOTICES in self._quirks:
-            encoded, kind = _NOTICE + encoded, "text/html"
+            encoded, kind = _PHP_WARNING + encoded, "text/html"
         return web.Response(
-            body=encoded, status=status, headers=_HEADERS | headers, content_type=kind, charset="UTF-8"
+            body=encoded, status=status, headers=_COMMON_HEADERS | headers, content_type=kind, charset="UTF-8"
         )
 
     def _list(
-        self, ask: _Ask, asked: ListQuery, rows: Rows, shown: Iterable[Json | None]
-    ) -> tuple[Any, dict[str, str]]:
-        names = _kept(ask, set())
-        body = [_only(one, names) for one in shown if one is not None]
-        query = ask.request.query.items()
+        self, request: _ApiRequest, query: ListQuery, rows: IdPage, shown: Iterable[Json | None]
+    ) -> BodyAndHeaders:
+        names = _fields(request, set())
+        body = [_select(one, names) for one in shown if one is not None]
+        params = request.http.query.items()
         headers = list_headers(
-            ask.site, ask.route, query, page=asked.page, per_page=asked.per_page, total=rows.total
+            request.site, request.route, params, page=query.page, per_page=query.per_page, total=rows.total
         )
         return body, {"Allow": "GET, POST", **headers}
 
 
-def _kept(ask: _Ask, always: set[str]) -> frozenset[str] | None:
-    names = read_fields(ask.request.query)
+def _fields(request: _ApiRequest, always: set[str]) -> frozenset[str] | None:
+    names = read_fields(request.http.query)
     return names | always if names else None
 
 
-def _only(shown: Json, names: frozenset[str] | None) -> Json:
+def _select(shown: Json, names: frozenset[str] | None) -> Json:
     return shown if names is None else {name: value for name, value in shown.items() if name in names}

@@ -1,6 +1,4 @@
-"""The pieces that products and variations share in their JSON.
-
-Dates of a WordPress site: texts without zone, in site time and in UTC."""
+"""JSON fields that products and variations share, and the dates of a WordPress site."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from devstore.catalog.sellable_item import amount
 Json = dict[str, Any]
 
 
-def dates(sold: Product | Variant) -> Json:
+def date_fields(sold: Product | Variant) -> Json:
     return {
         "date_created": local(sold.created),
         "date_created_gmt": utc(sold.created),
@@ -24,8 +22,8 @@ def dates(sold: Product | Variant) -> Json:
     }
 
 
-def prices(offer: Offer) -> Json:
-    """Texts as stored; a reduced offer shows its price as sale_price."""
+def price_fields(offer: Offer) -> Json:
+    """Return the prices as stored; a reduced offer shows its price as sale_price."""
     reduced = bool(offer.price and offer.compare_at)
     return {
         "price": offer.price,
@@ -37,7 +35,7 @@ def prices(offer: Offer) -> Json:
     }
 
 
-def backorders(offer: Offer) -> Json:
+def backorder_fields(offer: Offer) -> Json:
     return {
         "backorders": "notify" if offer.oversell else "no",
         "backorders_allowed": offer.oversell,
@@ -52,8 +50,8 @@ def stock_status(stock: int | None, *, oversell: bool) -> str:
     return "onbackorder" if oversell else "outofstock"
 
 
-def files() -> Json:
-    """Nothing generated is virtual or to be downloaded."""
+def download_fields() -> Json:
+    """Return the fields of virtual and downloadable products; generated products are neither."""
     return {
         "virtual": False,
         "downloadable": False,
@@ -63,20 +61,20 @@ def files() -> Json:
     }
 
 
-def measures(offer: Offer) -> Json:
+def weight_and_dimensions(offer: Offer) -> Json:
     return {"weight": offer.weight, "dimensions": {"length": "", "width": "", "height": ""}}
 
 
-def image(picture: Image, product: Product, site: str) -> Json:
+def image_json(image: Image, product: Product, site: str) -> Json:
     return {
-        "id": picture.id,
+        "id": image.id,
         "date_created": local(product.created),
         "date_created_gmt": utc(product.created),
         "date_modified": local(product.created),
         "date_modified_gmt": utc(product.created),
-        "src": f"{site}/images/{picture.id}.png",
-        "name": f"picture-{picture.id}",
-        "alt": picture.alt,
+        "src": f"{site}/images/{image.id}.png",
+        "name": f"picture-{image.id}",
+        "alt": image.alt,
     }
 
 
@@ -93,11 +91,11 @@ def price_html(text: str) -> str:
     return f'<span class="woocommerce-Price-amount amount"><bdi>{shown}&nbsp;{symbol}</bdi></span>'
 
 
-def link(*hrefs: tuple[str, str]) -> Json:
+def links(*hrefs: tuple[str, str]) -> Json:
     return {relation: [{"href": href}] for relation, href in hrefs}
 
 
-# One zone without summer time, east of UTC, so that a value moved to site time is an hour off.
+# A zone without daylight saving time, east of UTC, so that a value converted to site time is off by an hour.
 SITE_ZONE_NAME = "Africa/Lagos"
 SITE_OFFSET_HOURS = 1
 SITE_ZONE = timezone(timedelta(hours=SITE_OFFSET_HOURS))
@@ -106,20 +104,23 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?(?P<zone>[Zz]|[+-
 
 
 def utc(moment: datetime) -> str:
-    """The `_gmt` form."""
+    """Format a time as the `_gmt` fields: in UTC, without zone."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def local(moment: datetime) -> str:
-    """The site's own form."""
+    """Format a time in the site's zone, without zone."""
     return moment.astimezone(SITE_ZONE).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def bound(text: str, *, dates_are_gmt: bool) -> int | None:
-    """The second that modified_after and its like are compared with; None when the text is no date and time.
+def parse_date_bound(text: str, *, dates_are_gmt: bool) -> int | None:
+    """Parse modified_after and similar parameters as the platform does.
 
-    The platform moves a value with a zone to site time and takes one without as it is, and only then chooses
-    the column. So "...Z" together with dates_are_gmt is off by the site's offset.
+    The platform converts a value with a zone to site time and takes a value without zone as it is, before it chooses
+    the column to compare with. So "...Z" together with dates_are_gmt is off by the site's offset.
+
+    Returns:
+        Seconds since the epoch; None when the text is not a date with a time.
     """
     match = _DATE.fullmatch(text)
     if match is None:

@@ -1,4 +1,4 @@
-"""The query parameters of a collection: read, checked, and refused as WordPress refuses them."""
+"""The query parameters of a list: parsed, validated, and rejected as WordPress rejects them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from multidict import MultiMapping
 
-from devstore.woocommerce.errors import BadValue, invalid_params
-from devstore.woocommerce.json_fields import bound
+from devstore.woocommerce.errors import InvalidValue, invalid_params
+from devstore.woocommerce.json_fields import parse_date_bound
 
 _TRUE = {"1", "true", "yes", "on"}
 _STATUSES = ("any", "future", "trash", "draft", "pending", "private", "publish")
@@ -19,17 +19,17 @@ _PRODUCT_ORDERS = (
     "popularity", "rating", "popularity", "rating", "menu_order", "price", "popularity", "rating",
 )  # fmt: skip
 _VARIATION_ORDERS = ("date", "id", "include", "title", "slug", "modified", "menu_order")
-_LARGEST_PAGE = 100
+_MAX_PAGE_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """One page of one list, as it was asked for. Times are seconds since the epoch, compared strictly."""
+    """A request for one page of a list. Times are seconds since the epoch and exclusive bounds."""
 
     page: int
     per_page: int
     offset: int
-    """The first row, from `offset` if given, else from `page`."""
+    """The index of the first row: the parameter `offset` if given, else derived from `page`."""
     descending: bool
     orderby: str
     status: str
@@ -44,11 +44,11 @@ class ListQuery:
     created_after: int | None
     created_before: int | None
     edit: bool
-    """context=edit."""
+    """Whether the request has context=edit."""
 
     @property
     def filters(self) -> tuple[object, ...]:
-        """Everything that decides which rows there are and in which order, but not the page."""
+        """Everything that decides the rows and their order, but not the page."""
         return (
             self.descending, self.orderby, self.status, self.kind, self.include, self.exclude, self.parent,
             self.skus, self.search, self.modified_after, self.modified_before, self.created_after,
@@ -57,18 +57,24 @@ class ListQuery:
 
 
 def read_list_query(query: MultiMapping[str], *, variations: bool, parent: int | None = None) -> ListQuery:
-    """Checks all parameters before it refuses, as the platform names all bad ones in one error.
+    """Parse the parameters of a list.
 
-    `parent` is the product in the address of a list of variations; it wins over the parameter.
+    Args:
+        query: The query parameters.
+        variations: Whether the list is one of variations.
+        parent: The product in the URL of a list of variations; it takes precedence over the parameter.
+
+    Raises:
+        RestError: Some parameters are invalid; the error names all of them, as the platform does.
     """
-    reader = _Reader(query)
-    page = reader.integer("page", 1, least=1)
-    per_page = reader.integer("per_page", 10, least=1, most=_LARGEST_PAGE)
+    reader = _ParamReader(query)
+    page = reader.integer("page", 1, minimum=1)
+    per_page = reader.integer("per_page", 10, minimum=1, maximum=_MAX_PAGE_SIZE)
     gmt = query.get("dates_are_gmt", "").lower() in _TRUE
-    asked = ListQuery(
+    list_query = ListQuery(
         page=page,
         per_page=per_page,
-        offset=reader.integer("offset", (page - 1) * per_page, least=0),
+        offset=reader.integer("offset", (page - 1) * per_page, minimum=0),
         descending=reader.choice("order", "desc", ("asc", "desc")) == "desc",
         orderby=reader.choice("orderby", "date", _VARIATION_ORDERS if variations else _PRODUCT_ORDERS),
         status=reader.choice("status", "any", _STATUSES),
@@ -84,42 +90,44 @@ def read_list_query(query: MultiMapping[str], *, variations: bool, parent: int |
         created_before=reader.date("before", gmt=gmt),
         edit=reader.choice("context", "view", ("view", "edit")) == "edit",
     )
-    if reader.bad:
-        raise invalid_params(reader.bad)
-    return asked
+    if reader.invalid:
+        raise invalid_params(reader.invalid)
+    return list_query
 
 
 def read_fields(query: MultiMapping[str]) -> frozenset[str] | None:
-    """The names in `_fields`, as a comma list or `_fields[]`; None when all fields are wanted."""
-    names = [name.strip() for text in listed(query, "_fields") for name in text.split(",")]
+    """Return the names in `_fields` (comma-separated) or `_fields[]`; None when all fields are requested."""
+    names = [name.strip() for text in values_of(query, "_fields") for name in text.split(",")]
     return frozenset(name for name in names if name) or None
 
 
-def listed(query: MultiMapping[str], name: str) -> list[str]:
-    """The values of `name`, `name[]` and `name[0]`."""
+def values_of(query: MultiMapping[str], name: str) -> list[str]:
+    """Return the values of `name`, `name[]` and `name[0]`."""
     pattern = re.compile(rf"{re.escape(name)}(\[\d*\])?")
     return [value for key, value in query.items() if pattern.fullmatch(key)]
 
 
-class _Reader:
+class _ParamReader:
+    """Parses parameters and collects the invalid ones in `invalid`."""
+
     def __init__(self, query: MultiMapping[str]) -> None:
         self._query = query
-        self.bad: dict[str, BadValue] = {}
+        self.invalid: dict[str, InvalidValue] = {}
 
-    def integer(self, name: str, default: int, *, least: int, most: int | None = None) -> int:
+    def integer(self, name: str, default: int, *, minimum: int, maximum: int | None = None) -> int:
         text = self._query.get(name)
         if text is None:
             return default
         if not re.fullmatch(r"[+-]?\d+", text):
             message = f"{name} is not of type integer."
-            self.bad[name] = BadValue(code="rest_invalid_type", message=message, data={"param": name})
+            self.invalid[name] = InvalidValue(code="rest_invalid_type", message=message, data={"param": name})
             return default
         value = int(text)
-        if value < least or (most is not None and value > most):
-            limits = f"greater than or equal to {least}"
-            if most is not None:
-                limits = f"between {least} (inclusive) and {most} (inclusive)"
-            self.bad[name] = BadValue(code="rest_out_of_bounds", message=f"{name} must be {limits}")
+        if value < minimum or (maximum is not None and value > maximum):
+            limits = f"greater than or equal to {minimum}"
+            if maximum is not None:
+                limits = f"between {minimum} (inclusive) and {maximum} (inclusive)"
+            self.invalid[name] = InvalidValue(code="rest_out_of_bounds", message=f"{name} must be {limits}")
             return default
         return value
 
@@ -128,20 +136,20 @@ class _Reader:
         if not text:
             return default
         if text not in allowed:
-            *most, last = allowed
+            *first, last = allowed
             separator = ", and " if len(allowed) > 2 else " and "
-            message = f"{name} is not one of {', '.join(most)}{separator}{last}."
-            self.bad[name] = BadValue(code="rest_not_in_enum", message=message)
+            message = f"{name} is not one of {', '.join(first)}{separator}{last}."
+            self.invalid[name] = InvalidValue(code="rest_not_in_enum", message=message)
             return default
         return text
 
     def ids(self, name: str) -> tuple[int, ...]:
-        texts = [text.strip() for value in listed(self._query, name) for text in value.split(",")]
+        texts = [text.strip() for value in values_of(self._query, name) for text in value.split(",")]
         for number, text in enumerate(texts):
             if text and not text.isdecimal():
                 place = f"{name}[{number}]"
                 message = f"{place} is not of type integer."
-                self.bad[name] = BadValue(code="rest_invalid_type", message=message, data={"param": place})
+                self.invalid[name] = InvalidValue(code="rest_invalid_type", message=message, data={"param": place})
                 return ()
         return tuple(int(text) for text in texts if text)
 
@@ -149,7 +157,7 @@ class _Reader:
         text = self._query.get(name)
         if text is None:
             return None
-        value = bound(text, dates_are_gmt=gmt)
+        value = parse_date_bound(text, dates_are_gmt=gmt)
         if value is None:
-            self.bad[name] = BadValue(code="rest_invalid_date", message="Invalid date.")
+            self.invalid[name] = InvalidValue(code="rest_invalid_date", message="Invalid date.")
         return value

@@ -1,6 +1,4 @@
-"""A product as wc/v3 shows it.
-
-A variation, as its own list shows it and as /products/<id> shows it."""
+"""The JSON of products and variations: in wc/v3, in wc-analytics, and a variation requested as a product."""
 
 from __future__ import annotations
 
@@ -17,10 +15,10 @@ _UNCATEGORIZED = {"id": 15, "name": "Uncategorized", "slug": "uncategorized"}
 
 
 def product_json(catalog: Catalog, product: Product, site: str) -> Json:
-    """Every field, in the platform's order."""
+    """Return all fields of a product in wc/v3, in the platform's order."""
     price = catalog.lowest_price(product)
     simple = product.kind is Kind.SIMPLE
-    # What is left of the time when a simple product was variable stays in its table, and is not named here.
+    # The variations of a product that is no longer variable stay in the database, but the product does not name them.
     sells_variations = product.kind is Kind.VARIABLE and product.status != "trash"
     stock = product.stock if product.kind in (Kind.SIMPLE, Kind.VARIABLE) else None
     return {
@@ -28,7 +26,7 @@ def product_json(catalog: Catalog, product: Product, site: str) -> Json:
         "name": product.title,
         "slug": product.handle + ("__trashed" if product.status == "trash" else ""),
         "permalink": json_fields.permalink(product, site),
-        **json_fields.dates(product),
+        **json_fields.date_fields(product),
         "type": product.kind.value,
         "status": product.status,
         "featured": False,
@@ -39,21 +37,21 @@ def product_json(catalog: Catalog, product: Product, site: str) -> Json:
         **_prices(product, price),
         "purchasable": bool(price) and (simple or product.kind is Kind.VARIABLE),
         "total_sales": 0,
-        **json_fields.files(),
+        **json_fields.download_fields(),
         "external_url": f"https://example.com/p/{product.id}" if product.kind is Kind.EXTERNAL else "",
         "button_text": "Buy there" if product.kind is Kind.EXTERNAL else "",
         "tax_status": "taxable",
         "tax_class": "",
         "manage_stock": stock is not None,
         "stock_quantity": stock,
-        **json_fields.backorders(product),
+        **json_fields.backorder_fields(product),
         "sold_individually": False,
-        **json_fields.measures(product),
+        **json_fields.weight_and_dimensions(product),
         **_shipping(),
         "parent_id": 0,
         "purchase_note": "",
         **_terms(product),
-        "images": [json_fields.image(picture, product, site) for picture in product.images],
+        "images": [json_fields.image_json(image, product, site) for image in product.images],
         "attributes": _attributes(product),
         "default_attributes": [],
         "variations": [variant.id for variant in product.variants] if sells_variations else [],
@@ -65,7 +63,7 @@ def product_json(catalog: Catalog, product: Product, site: str) -> Json:
         "stock_status": _stock_status(product),
         "has_options": product.kind is Kind.VARIABLE,
         "post_password": "",
-        "_links": json_fields.link(
+        "_links": json_fields.links(
             ("self", f"{site}/wp-json/wc/v3/products/{product.id}"),
             ("collection", f"{site}/wp-json/wc/v3/products"),
         ),
@@ -73,7 +71,7 @@ def product_json(catalog: Catalog, product: Product, site: str) -> Json:
 
 
 def _prices(product: Product, price: str) -> Json:
-    shown = json_fields.prices(product)
+    shown = json_fields.price_fields(product)
     if product.kind in (Kind.VARIABLE, Kind.GROUPED):
         shown |= {"price": price, "regular_price": "", "sale_price": ""}
     return shown
@@ -97,7 +95,7 @@ def _terms(product: Product) -> Json:
     category = _UNCATEGORIZED
     if product.product_type:
         slug = product.product_type.lower()
-        # WordPress numbers terms; a number made from the name stays the same for all products.
+        # WordPress numbers terms; an id computed from the name is the same for all products.
         category = {"id": 100 + sum(slug.encode()), "name": product.product_type, "slug": slug}
     tags = [{"id": 5000 + sum(tag.encode()), "name": tag, "slug": tag} for tag in product.tags]
     return {"categories": [category], "tags": tags}
@@ -125,54 +123,69 @@ def _stock_status(product: Product) -> str:
 
 
 def variation_json(
-    product: Product, variant: Variant, site: str, *, edit: bool = False, space: str = "wc/v3", under: int = 0
+    product: Product,
+    variant: Variant,
+    site: str,
+    *,
+    edit: bool = False,
+    namespace: str = "wc/v3",
+    url_parent_id: int = 0,
 ) -> Json:
-    """Every field a list of 8.2 has; no name, type or parent_id. `under` is the parent id in the URL asked."""
-    base = f"{site}/wp-json/{space}/products/{under}"
+    """Return all fields that a list of 8.2 has; it has no name, type or parent_id.
+
+    Args:
+        product: The parent product.
+        variant: The variation.
+        site: The base URL of the shop.
+        edit: Whether the request has context=edit, which shows no inherited image.
+        namespace: The namespace of the links.
+        url_parent_id: The parent id in the requested URL; 0 in lists of all variations.
+    """
+    base = f"{site}/wp-json/{namespace}/products/{url_parent_id}"
     return {
         "id": variant.id,
-        **json_fields.dates(variant),
+        **json_fields.date_fields(variant),
         "description": "",
         "permalink": _permalink(product, variant, site),
         "sku": variant.sku or product.sku,
-        **json_fields.prices(variant),
+        **json_fields.price_fields(variant),
         "status": variant.status,
         "purchasable": bool(variant.price),
-        **json_fields.files(),
+        **json_fields.download_fields(),
         "tax_status": "taxable",
         "tax_class": "",
         **_stock(product, variant),
-        **json_fields.backorders(variant),
-        **json_fields.measures(variant),
+        **json_fields.backorder_fields(variant),
+        **json_fields.weight_and_dimensions(variant),
         "shipping_class": "",
         "shipping_class_id": 0,
         "image": _image(product, variant, site, inherit=not edit),
         "attributes": _chosen_attributes(variant),
         "menu_order": 0,
         "meta_data": [],
-        "_links": json_fields.link(
+        "_links": json_fields.links(
             ("self", f"{base}/variations/{variant.id}"), ("collection", f"{base}/variations"), ("up", base)
         ),
     }
 
 
-def with_parent(shown: Json, product: Product) -> Json:
-    """What /wc/v3/variations of 10.3 adds."""
+def with_parent_id(shown: Json, product: Product) -> Json:
+    """Add the field that /wc/v3/variations of 10.3 has in addition."""
     links = shown.pop("_links")
     return {**shown, "parent_id": product.id, "_links": links}
 
 
-def with_name(shown: Json, product: Product, variant: Variant) -> Json:
-    """What wc-analytics adds."""
+def with_name_and_parent_id(shown: Json, product: Product, variant: Variant) -> Json:
+    """Add the fields that wc-analytics has in addition."""
     links = shown.pop("_links")
     named = {"name": _name(product, variant), "type": "variation", "parent_id": product.id}
     return {**shown, **named, "_links": links}
 
 
 def variation_as_product(catalog: Catalog, product: Product, variant: Variant, site: str) -> Json:
-    """What /products/<variation id> answers: all fields of a product, filled from the variation."""
+    """Return /products/<variation id>: all fields of a product, with the values of the variation."""
     own = variation_json(product, variant, site)
-    picture = own.pop("image")
+    image = own.pop("image")
     shown = product_json(catalog, product, site)
     shown.update({name: value for name, value in own.items() if name in shown})
     self_url = f"{site}/wp-json/wc/v3/products"
@@ -181,13 +194,13 @@ def variation_as_product(catalog: Catalog, product: Product, variant: Variant, s
         "slug": f"{product.handle}-{variant.id}",
         "type": "variation",
         "parent_id": product.id,
-        "images": [picture] if picture else [],
+        "images": [image] if image else [],
         "total_sales": "0",
         "reviews_allowed": False,
         **{name: [] for name in ("categories", "tags", "variations", "related_ids", "default_attributes")},
         "price_html": json_fields.price_html(variant.price),
         "has_options": False,
-        "_links": json_fields.link(
+        "_links": json_fields.links(
             ("self", f"{self_url}/{variant.id}"), ("collection", self_url), ("up", f"{self_url}/{product.id}")
         ),
     }
@@ -213,9 +226,9 @@ def _stock(product: Product, variant: Variant) -> Json:
 
 
 def _image(product: Product, variant: Variant, site: str, *, inherit: bool) -> Json | None:
-    own = [picture for picture in product.images if picture.id == variant.image_id]
+    own = [image for image in product.images if image.id == variant.image_id]
     shown = own or (list(product.images) if inherit else [])
-    return json_fields.image(shown[0], product, site) if shown else None
+    return json_fields.image_json(shown[0], product, site) if shown else None
 
 
 def _chosen_attributes(variant: Variant) -> list[Json]:

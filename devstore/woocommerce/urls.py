@@ -1,6 +1,4 @@
-"""Which route of the API an address means, if the API is there at all.
-
-The headers of a list: totals, and the Link with all its oddities."""
+"""URLs: which API route a request addresses, if any, and the Link headers of lists."""
 
 from __future__ import annotations
 
@@ -20,7 +18,13 @@ _FIREWALL_PAGE = "<!doctype html><html><head><title>One moment, please...</title
 
 
 def find_route(request: web.Request, path: str, quirks: Set[WooQuirk]) -> str | web.Response:
-    """The route, or what answers instead of the API."""
+    """Return the route that a request addresses, or the reply when the API is not there.
+
+    Args:
+        request: The request.
+        path: The path below the shop's base URL.
+        quirks: The shop's quirks, some of which move the API.
+    """
     if WooQuirk.WEB_PAGE in quirks:
         return _page(_FIREWALL_PAGE)
     if path in ("", "index.php") and "rest_route" in request.query:
@@ -29,13 +33,13 @@ def find_route(request: web.Request, path: str, quirks: Set[WooQuirk]) -> str | 
     if match is None:
         return _page(_NOT_FOUND_PAGE, status=404)
     if WooQuirk.PLAIN_PERMALINKS in quirks:
-        return _home(request)
+        return _home_or_redirect(request)
     if WooQuirk.NO_REWRITING in quirks and not match["index"]:
         return _page(_NOT_FOUND_PAGE, status=404)
     return match["route"] or ""
 
 
-def _home(request: web.Request) -> web.Response:
+def _home_or_redirect(request: web.Request) -> web.Response:
     if request.path.endswith("/"):
         return _page(_HOME_PAGE)
     headers = {
@@ -54,24 +58,24 @@ _BROKEN_ANALYTICS_BASE = r"wc-analytics/products/(?P<product_id>%5B\d%5D"
 
 
 def index_link(site: str) -> str:
-    """The Link of every reply that has no other pages."""
+    """Return the Link header of a reply without neighbouring pages."""
     return f'<{site}/wp-json/>; rel="https://api.w.org/"'
 
 
 def list_headers(
     site: str, route: str, query: Iterable[tuple[str, str]], *, page: int, per_page: int, total: int
 ) -> dict[str, str]:
-    """X-WP-Total, X-WP-TotalPages and Link.
+    """Return X-WP-Total, X-WP-TotalPages and Link.
 
-    The Link repeats the query with keys and all. On wc-analytics its address is broken text.
+    The links repeat the whole query, keys included. On wc-analytics their address is malformed.
     """
     pages = -(-total // per_page)
     params = list(query)
     links = []
     if page > 1 and pages:
-        links.append(f'<{_address(site, route, params, min(page - 1, pages))}>; rel="prev"')
+        links.append(f'<{_page_url(site, route, params, min(page - 1, pages))}>; rel="prev"')
     if page < pages:
-        links.append(f'<{_address(site, route, params, page + 1)}>; rel="next"')
+        links.append(f'<{_page_url(site, route, params, page + 1)}>; rel="next"')
     return {
         "X-WP-Total": str(total),
         "X-WP-TotalPages": str(pages),
@@ -79,9 +83,9 @@ def list_headers(
     }
 
 
-def _address(site: str, route: str, params: list[tuple[str, str]], page: int) -> str:
-    places: Counter[str] = Counter()
-    pairs = [pair for name, value in params for pair in _encoded(name, value, page, places)]
+def _page_url(site: str, route: str, params: list[tuple[str, str]], page: int) -> str:
+    indexes: Counter[str] = Counter()
+    pairs = [pair for name, value in params for pair in _encode_param(name, value, page, indexes)]
     if not any(pair.startswith("page=") for pair in pairs):
         pairs.append(f"page={page}")
     text = "&".join(pairs)
@@ -90,14 +94,14 @@ def _address(site: str, route: str, params: list[tuple[str, str]], page: int) ->
     return f"{site}/wp-json/{route}?{text}"
 
 
-def _encoded(name: str, value: str, page: int, places: Counter[str]) -> list[str]:
-    """`places` counts the values seen of each `name[]`, which WordPress numbers."""
+def _encode_param(name: str, value: str, page: int, indexes: Counter[str]) -> list[str]:
+    """Encode one parameter; `indexes` counts the values of each `name[]` so far, which WordPress numbers."""
     if name == "page":
         return [f"page={page}"]
     if name in _LIST_PARAMS:
-        # WordPress has turned the comma list into an array by then.
-        return [f"{name}%5B{place}%5D={quote_plus(part)}" for place, part in enumerate(value.split(","))]
+        # WordPress has already turned the comma-separated list into an array.
+        return [f"{name}%5B{index}%5D={quote_plus(part)}" for index, part in enumerate(value.split(","))]
     if name.endswith("[]"):
-        place, places[name] = places[name], places[name] + 1
-        name = f"{name[:-2]}[{place}]"
+        index, indexes[name] = indexes[name], indexes[name] + 1
+        name = f"{name[:-2]}[{index}]"
     return [f"{quote(name, safe='')}={quote_plus(value)}"]

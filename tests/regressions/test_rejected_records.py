@@ -21,7 +21,7 @@ CASES = [
 
 @pytest.mark.parametrize(("platform", "broken"), CASES)
 async def test_it_is_told_and_everything_else_is_stored(opens: Opens, platform: str, broken: Broken) -> None:
-    async with opens(platform, products=14, specials=False) as shop:
+    async with opens(platform, products=14, edge_cases=False) as shop:
         product = next(one for one in shop.catalog.products() if (len(one.variants) < 2) == broken.simple)
         tampering = tampering_of(shop, product, broken)
         shop.store.add_fault(shop.domain, tampering)

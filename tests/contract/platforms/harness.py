@@ -96,8 +96,8 @@ class PlatformHarness(Protocol):
 
 
 class HarnessMaker(Protocol):
-    """Starts a shop with so many products; `specials`: the platform's difficult ones among them."""
+    """Starts a shop with so many products; `edge_cases`: the platform's difficult ones among them."""
 
     def __call__(
-        self, *, products: int, scratch: Path, specials: bool = True
+        self, *, products: int, scratch: Path, edge_cases: bool = True
     ) -> AbstractAsyncContextManager[PlatformHarness]: ...

@@ -11,7 +11,7 @@ from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceRequest
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState
 from catalog_svc.usecases.ports import ProductSource
 from devstore.catalog.catalog import Catalog
-from devstore.faults import Aim, FaultKind, ScriptedFault
+from devstore.faults import FaultKind, RequestMatcher, ScriptedFault
 from tests.integration.catalog_svc.conftest import CatalogWorld
 from tests.integration.end_to_end.conftest import EndToEnd, Opens
 
@@ -24,7 +24,7 @@ _DROPPED_ROWS = 0.1
 
 def _null_nodes(shop: EndToEnd, seed: int) -> None:
     quirks = shop.store.shopify(shop.domain).quirks
-    quirks.dice.seed(seed)
+    quirks.random.seed(seed)
     quirks.null_nodes = _NULL_NODES
 
 
@@ -33,8 +33,8 @@ def _honest_nodes(shop: EndToEnd) -> None:
 
 
 def _dropped_rows(shop: EndToEnd, seed: int) -> None:
-    aim = Aim(where="per_page", share=_DROPPED_ROWS, seed=seed)
-    shop.store.add_fault(shop.domain, ScriptedFault(kind=FaultKind.DROPPED_ROWS, aim=aim))
+    matcher = RequestMatcher(where="per_page", share=_DROPPED_ROWS, seed=seed)
+    shop.store.add_fault(shop.domain, ScriptedFault(kind=FaultKind.DROPPED_ROWS, matcher=matcher))
 
 
 def _whole_rows(shop: EndToEnd) -> None:
@@ -91,7 +91,7 @@ async def run_lies(opens: Opens, *, lie: str, work: str, seed: int) -> SyncState
     there all along is missing or marked as deleted, or when the next sync does not bring the catalog to the truth.
     """
     told, dice = LIES[lie], Random(seed)
-    async with opens(told.platform, products=PRODUCTS, specials=False, seed=seed) as shop:
+    async with opens(told.platform, products=PRODUCTS, edge_cases=False, seed=seed) as shop:
         await _lying_sync(shop, told, WORK[work], dice)
         again = await _lying_sync(shop, told, WORK[work], dice)
     return again.state

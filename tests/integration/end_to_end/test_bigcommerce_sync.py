@@ -7,7 +7,7 @@ from tests.integration.end_to_end.conftest import Opens
 
 
 async def test_an_incremental_sync_brings_undated_stock_and_what_is_gone(opens: Opens) -> None:
-    async with opens("bigcommerce", products=25, specials=False) as shop:
+    async with opens("bigcommerce", products=25, edge_cases=False) as shop:
         await shop.succeed()
         rows = list(shop.catalog.rows())
         shop.catalog.update_variant(rows[3].variant_ids[0], stock=4711)
@@ -21,7 +21,7 @@ async def test_an_incremental_sync_brings_undated_stock_and_what_is_gone(opens: 
 
 async def test_a_price_and_a_sku_changed_on_a_variant_alone_arrive_too(opens: Opens) -> None:
     """The platform dates neither the variant nor its product."""
-    async with opens("bigcommerce", products=10, specials=False) as shop:
+    async with opens("bigcommerce", products=10, edge_cases=False) as shop:
         await shop.succeed()
         row = next(shop.catalog.rows())
         variant = str(shop.catalog.update_variant(row.variant_ids[0], price="987.65", sku="000042").id)

@@ -11,12 +11,12 @@ from catalog_svc.domain.sync import SyncMode, SyncState
 from devstore.catalog.model import Kind, Platform
 from devstore.faults import FailNext
 from devstore.shopify.api import throttled
-from devstore.spec import VariantShape
+from devstore.spec import VariantRange
 from tests.integration.end_to_end.conftest import PLATFORMS, EndToEnd, Opens, StoreClock
 from tests.integration.end_to_end.faults import Truncated
 
 EXACT = {"sku": "00000134000", "price": "7.30", "weight": "0.5"}
-TEN_VARIANTS = {"variants": VariantShape(least=10, most=10), "specials": False}
+TEN_VARIANTS = {"variants": VariantRange(least=10, most=10), "edge_cases": False}
 
 
 def make_exact(shop: EndToEnd) -> str:
@@ -56,7 +56,7 @@ async def by_resume(shop: EndToEnd) -> str:
 async def test_leading_zeros_trailing_zeros_and_fractions_survive_every_path(
     opens: Opens, platform: str, path: Callable[[EndToEnd], Awaitable[str]]
 ) -> None:
-    async with opens(platform, products=12, specials=False) as shop:
+    async with opens(platform, products=12, edge_cases=False) as shop:
         item_id = await path(shop)
         row = await shop.item(item_id)
         # The devstore's WooCommerce has no weights.
@@ -68,7 +68,7 @@ async def test_leading_zeros_trailing_zeros_and_fractions_survive_every_path(
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_a_change_in_the_very_second_of_the_watermark_is_picked_up(opens: Opens, platform: str) -> None:
     clock = StoreClock()
-    async with opens(platform, products=12, specials=False, clock=clock) as shop:
+    async with opens(platform, products=12, edge_cases=False, clock=clock) as shop:
         watermark = (await shop.succeed()).shop.watermark
         assert watermark is not None
         clock.at = watermark
@@ -88,7 +88,7 @@ async def test_a_change_in_the_very_second_of_the_watermark_is_picked_up(opens: 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_a_truncated_body_with_status_200_loses_nothing(opens: Opens, platform: str) -> None:
-    async with opens(platform, products=40, specials=False) as shop:
+    async with opens(platform, products=40, edge_cases=False) as shop:
         await shop.succeed()
         # A feed is two answers: the manifest and the file.
         for number in (1, 2) if platform == "feed" else (1, 2, 3, 4):
@@ -104,7 +104,7 @@ async def test_a_truncated_body_with_status_200_loses_nothing(opens: Opens, plat
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_one_throttled_answer_fails_nothing(opens: Opens, platform: str) -> None:
-    async with opens(platform, products=20, specials=False) as shop:
+    async with opens(platform, products=20, edge_cases=False) as shop:
         status = {"maximumAvailable": 2000.0, "currentlyAvailable": 1990.0, "restoreRate": 100.0}
         refusal = FailNext(times=1, status=200, body=json.dumps(throttled(100, status)))
         if shop.catalog.platform is not Platform.SHOPIFY:
@@ -117,7 +117,7 @@ async def test_one_throttled_answer_fails_nothing(opens: Opens, platform: str) -
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_deleted_products_and_variants_leave_tombstones(opens: Opens, platform: str) -> None:
-    async with opens(platform, products=20, specials=False) as shop:
+    async with opens(platform, products=20, edge_cases=False) as shop:
         await shop.succeed()
         product, other = [p for p in shop.catalog.products() if len(p.variants) > 1][:2]
         shop.catalog.delete_product(product.id)

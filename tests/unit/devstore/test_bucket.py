@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devstore.shopify.rate_limit import LIMITS, Bucket
+from devstore.shopify.rate_limit import LIMITS, LeakyBucket
 from devstore.spec import Plan
 
 
@@ -14,7 +14,7 @@ class Clock:
 
 
 def test_a_query_that_asks_for_more_than_is_left_takes_nothing() -> None:
-    bucket = Bucket(LIMITS[Plan.STANDARD], clock=Clock())
+    bucket = LeakyBucket(LIMITS[Plan.STANDARD], clock=Clock())
     assert bucket.take(1_500)
     assert not bucket.take(501)
     assert bucket.status() == {
@@ -25,7 +25,7 @@ def test_a_query_that_asks_for_more_than_is_left_takes_nothing() -> None:
 
 
 def test_what_was_not_used_is_given_back() -> None:
-    bucket = Bucket(LIMITS[Plan.STANDARD], clock=Clock())
+    bucket = LeakyBucket(LIMITS[Plan.STANDARD], clock=Clock())
     bucket.take(1_000)
     bucket.give_back(900)
     assert bucket.available == 1_900
@@ -33,7 +33,7 @@ def test_what_was_not_used_is_given_back() -> None:
 
 def test_time_refills_the_bucket_and_never_above_its_rim() -> None:
     clock = Clock()
-    bucket = Bucket(LIMITS[Plan.ADVANCED], clock=clock)
+    bucket = LeakyBucket(LIMITS[Plan.ADVANCED], clock=clock)
     bucket.take(1_000)
     clock.now = 2.0
     assert bucket.available == 3_400

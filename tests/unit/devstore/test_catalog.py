@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 
 from devstore.catalog.catalog import Catalog
-from devstore.catalog.model import Kind, Platform, Row
-from devstore.spec import ShopSpec, VariantShape
+from devstore.catalog.model import Kind, Platform, ProductRow
+from devstore.spec import ShopSpec, VariantRange
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 BOTH = [
@@ -45,7 +45,7 @@ def test_another_seed_and_another_domain_serve_another_catalog() -> None:
 def test_the_index_says_the_same_as_the_products(spec: ShopSpec) -> None:
     truth = Catalog(spec)
     rows = [(row.id, row.kind, row.status, row.updated, list(row.variant_ids)) for row in truth.rows()]
-    built = [Row.of(product) for product in truth.products()]
+    built = [ProductRow.of(product) for product in truth.products()]
     assert rows == [(row.id, row.kind, row.status, row.updated, list(row.variant_ids)) for row in built]
 
 
@@ -62,61 +62,61 @@ def test_an_empty_shop_is_a_shop() -> None:
 
 
 def test_exact_variant_counts_can_be_asked_for() -> None:
-    shape = VariantShape(least=10, most=10)
-    spec = ShopSpec(platform=Platform.SHOPIFY, domain="x.example", products=9, variants=shape, specials=False)
+    shape = VariantRange(least=10, most=10)
+    spec = ShopSpec(platform=Platform.SHOPIFY, domain="x.example", products=9, variants=shape, edge_cases=False)
     assert {len(product.variants) for product in Catalog(spec).products()} == {10}
 
 
 @pytest.mark.parametrize(("name", "count"), [("variants-600", 600), ("variants-250", 250), ("variants-100", 100)])
 def test_shopify_shops_hold_products_of_many_variants(name: str, count: int) -> None:
-    product = catalog(Platform.SHOPIFY).special(name)
+    product = catalog(Platform.SHOPIFY).edge_case(name)
     assert len({variant.options for variant in product.variants}) == count
 
 
 def test_woocommerce_shops_hold_every_awkward_product() -> None:
     truth = catalog(Platform.WOOCOMMERCE)
-    assert len(truth.special("variations-130").variants) == 130
-    assert truth.special("variations-0").variants == ()
-    assert truth.special("grouped").kind is Kind.GROUPED
-    assert truth.special("no-price").price == ""
-    assert truth.special("duplicate-sku-1").sku == truth.special("duplicate-sku-2").sku
-    assert truth.special("parent-stock").variants[0].shares_stock
+    assert len(truth.edge_case("variations-130").variants) == 130
+    assert truth.edge_case("variations-0").variants == ()
+    assert truth.edge_case("grouped").kind is Kind.GROUPED
+    assert truth.edge_case("no-price").price == ""
+    assert truth.edge_case("duplicate-sku-1").sku == truth.special("duplicate-sku-2").sku
+    assert truth.edge_case("parent-stock").variants[0].shares_stock
 
 
 def test_the_oracle_shows_what_the_platform_shows() -> None:
     truth = catalog(Platform.WOOCOMMERCE)
     items = {item.item_id: item for item in truth.sellable_items()}
-    heir = truth.special("inherited-sku")
-    shelf = truth.special("parent-stock")
+    heir = truth.edge_case("inherited-sku")
+    shelf = truth.edge_case("parent-stock")
     assert items[str(heir.variants[0].id)].sku == heir.sku
     assert items[str(shelf.variants[0].id)].stock == 17
-    assert items[str(truth.special("no-price").id)].price is None
-    assert items[str(truth.special("zero-price").id)].price == Decimal(0)
-    assert str(truth.special("trashed").id) not in items
-    grouped = truth.special("grouped")
+    assert items[str(truth.edge_case("no-price").id)].price is None
+    assert items[str(truth.edge_case("zero-price").id)].price == Decimal(0)
+    assert str(truth.edge_case("trashed").id) not in items
+    grouped = truth.edge_case("grouped")
     assert items[str(grouped.id)].price == Decimal(truth.lowest_price(grouped))
 
 
 def test_a_variants_change_moves_the_variant_and_its_product() -> None:
     truth = catalog(Platform.SHOPIFY)
-    first, second = truth.special("compare-at").variants
+    first, second = truth.edge_case("compare-at").variants
     truth.update_variant(first.id, price="1.00")
-    product = truth.special("compare-at")
+    product = truth.edge_case("compare-at")
     assert product.updated == product.variants[0].updated == NOON
     assert product.variants[1] == second
 
 
 def test_a_products_change_moves_the_product_alone() -> None:
     truth = catalog(Platform.WOOCOMMERCE)
-    before = truth.special("inherited-sku")
+    before = truth.edge_case("inherited-sku")
     truth.update_product(before.id, title="Other")
-    after = truth.special("inherited-sku")
+    after = truth.edge_case("inherited-sku")
     assert (after.updated, after.variants) == (NOON, before.variants)
 
 
 def test_a_write_past_the_platform_moves_no_date() -> None:
     truth = catalog(Platform.WOOCOMMERCE)
-    before = truth.special("sale")
+    before = truth.edge_case("sale")
     after = truth.update_product(before.id, touch=False, price="1")
     assert (after.price, after.updated) == ("1", before.updated)
 
@@ -133,7 +133,7 @@ def test_ids_of_deleted_variants_are_not_used_again() -> None:
 
 def test_a_deleted_product_is_gone_with_its_variants() -> None:
     truth = catalog(Platform.SHOPIFY)
-    product = truth.special("variants-100")
+    product = truth.edge_case("variants-100")
     count = truth.variant_count
     truth.delete_product(product.id)
     assert truth.product(product.id) is None

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from devstore.bigcommerce.rate_limit import Quota
+from devstore.bigcommerce.rate_limit import RateLimiter
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
@@ -70,7 +70,7 @@ async def test_a_variants_change_moves_no_date_of_its_product(api: Api) -> None:
 
 
 async def test_included_variants_are_cut_off_without_a_word(api: Api) -> None:
-    large = api.store.catalog(SPEC.domain).special("variants-600").id
+    large = api.store.catalog(SPEC.domain).edge_case("variants-600").id
     _, body = await api.get(f"v3/catalog/products?id:in={large}&include=variants")
     assert len(body["data"][0]["variants"]) == 250
     _, body = await api.get(f"v3/catalog/variants?product_id:in={large}&limit=1")
@@ -86,7 +86,7 @@ async def test_wrong_tokens_hashes_and_filters_are_refused(api: Api) -> None:
 
 def test_a_window_allows_its_requests_and_tells_when_the_next_one_begins() -> None:
     now = 100.0
-    quota = Quota(2, 30.0, throttle=True, clock=lambda: now)
+    quota = RateLimiter(2, 30.0, throttle=True, clock=lambda: now)
     assert [quota.take(), quota.take(), quota.take()] == [True, True, False]
     now = 110.0
     assert quota.headers()["X-Rate-Limit-Requests-Left"] == "0"

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from connector_svc.platforms.bigcommerce import wire
-from devstore.bigcommerce.list_query import INVENTORY_FILTERS, MOST_ITEMS, PRODUCT_FILTERS
+from devstore.bigcommerce.list_query import INVENTORY_FILTERS, MAX_INVENTORY_PAGE_SIZE, PRODUCT_FILTERS
 from devstore.catalog.model import Platform
 from devstore.server import serving
 from devstore.spec import ShopSpec
@@ -129,7 +129,7 @@ def test_the_connector_knows_the_values_of_the_official_enumerations() -> None:
 def test_lists_take_only_filters_and_limits_of_the_official_documents() -> None:
     assert set(OPENAPI["parameters"]["/catalog/products"]) >= PRODUCT_FILTERS
     assert set(OPENAPI["parameters"]["/inventory/items"]) >= INVENTORY_FILTERS
-    assert OPENAPI["limits"]["/inventory/items"] == MOST_ITEMS
+    assert OPENAPI["limits"]["/inventory/items"] == MAX_INVENTORY_PAGE_SIZE
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,8 @@ class Bulk:
 
 
 @asynccontextmanager
-async def shop(products: int = 30, *, specials: bool = True) -> AsyncIterator[Bulk]:
-    spec = ShopSpec(platform=Platform.SHOPIFY, domain=DOMAIN, products=products, specials=specials)
+async def shop(products: int = 30, *, edge_cases: bool = True) -> AsyncIterator[Bulk]:
+    spec = ShopSpec(platform=Platform.SHOPIFY, domain=DOMAIN, products=products, edge_cases=edge_cases)
     async with serving([spec], tls_dir=None, throttle=True) as store, aiohttp.ClientSession() as session:
         store.bulk(DOMAIN).switches.seconds = 0.0
         yield Bulk(store, session)
@@ -187,11 +187,11 @@ async def test_first_and_cursors_are_ignored(bulk: Bulk) -> None:
 
 
 async def test_a_job_goes_from_created_over_running_to_completed_and_its_counts_lag() -> None:
-    async with shop(specials=False) as bulk:
+    async with shop(edge_cases=False) as bulk:
         bulk.jobs.switches.seconds, bulk.jobs.switches.counts_lag = 10, 10
         started = await bulk.run()
         job = bulk.jobs.jobs[started["bulkOperation"]["id"]]
-        await until(lambda: job.is_worked)
+        await until(lambda: job.is_executed)
         seen = [await standing(bulk, job, seconds) for seconds in (0, 0.9, 1, 4, 9.9, 10)]
     assert [status for status, _ in seen] == [*["CREATED"] * 2, *["RUNNING"] * 3, "COMPLETED"]
     counts = [count for _, count in seen]
@@ -256,7 +256,7 @@ async def test_a_stalled_job_stands_still_for_ever(bulk: Bulk) -> None:
     bulk.jobs.switches.stalls = True
     result = await bulk.run()
     job = bulk.jobs.jobs[result["bulkOperation"]["id"]]
-    await until(lambda: job.is_worked)
+    await until(lambda: job.is_executed)
     seen = []
     for seconds in (1, 60, 3600):
         job.clock = lambda passed=seconds: job.began + passed  # type: ignore[misc]

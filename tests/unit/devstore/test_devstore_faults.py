@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from devstore.catalog.model import Platform
-from devstore.faults import Aim, BadFault, FaultKind, ScriptedFault, read_fault
+from devstore.faults import FaultKind, InvalidFault, RequestMatcher, ScriptedFault, parse_fault
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
 from tests.waiting import until, within_patience
@@ -33,8 +33,8 @@ class Visitor:
         self.store = store
         self._session = session
 
-    def fault(self, kind: FaultKind, *, aim: Aim | None = None, **options: Any) -> ScriptedFault:
-        fault = ScriptedFault(kind=kind, aim=aim or Aim(), **options)
+    def fault(self, kind: FaultKind, *, matcher: RequestMatcher | None = None, **options: Any) -> ScriptedFault:
+        fault = ScriptedFault(kind=kind, matcher=matcher or RequestMatcher(), **options)
         self.store.add_fault(SPEC.domain, fault)
         return fault
 
@@ -66,9 +66,11 @@ async def visitor() -> AsyncIterator[Visitor]:
 
 
 async def test_a_status_may_say_when_to_come_back_in_seconds_or_as_a_date(visitor: Visitor) -> None:
-    visitor.fault(FaultKind.STATUS, aim=Aim(nth=frozenset({1})), status=429)
-    visitor.fault(FaultKind.STATUS, aim=Aim(nth=frozenset({1})), status=429, retry_after=7)
-    visitor.fault(FaultKind.STATUS, aim=Aim(nth=frozenset({1})), status=503, retry_after=60, as_date=True)
+    visitor.fault(FaultKind.STATUS, matcher=RequestMatcher(nth=frozenset({1})), status=429)
+    visitor.fault(FaultKind.STATUS, matcher=RequestMatcher(nth=frozenset({1})), status=429, retry_after=7)
+    visitor.fault(
+        FaultKind.STATUS, matcher=RequestMatcher(nth=frozenset({1})), status=503, retry_after=60, as_date=True
+    )
     status, _, headers = await visitor.get()
     assert (status, "Retry-After" in headers) == (429, False)
     status, _, headers = await visitor.get()
@@ -90,7 +92,7 @@ async def test_a_connection_breaks_in_the_middle_or_before(visitor: Visitor, kin
 
 async def test_a_reply_drips_and_is_whole_in_the_end(visitor: Visitor) -> None:
     whole = (await visitor.get())[1]
-    visitor.fault(FaultKind.DRIP, aim=Aim(times=1), bytes_per_second=len(whole) * 2)
+    visitor.fault(FaultKind.DRIP, matcher=RequestMatcher(times=1), bytes_per_second=len(whole) * 2)
     assert (await visitor.get())[1] == whole
     visitor.fault(FaultKind.DRIP, bytes_per_second=20)
     async with visitor.asking() as reply:
@@ -100,7 +102,7 @@ async def test_a_reply_drips_and_is_whole_in_the_end(visitor: Visitor) -> None:
 
 
 async def test_a_shop_that_hangs_says_nothing_and_goes_in_the_end(visitor: Visitor) -> None:
-    hanging = visitor.fault(FaultKind.HANG, aim=Aim(times=1), seconds=3600)
+    hanging = visitor.fault(FaultKind.HANG, matcher=RequestMatcher(times=1), seconds=3600)
     asking = asyncio.create_task(visitor.get())
     await until(lambda: hanging.met)
     assert (await visitor.get())[0] == 200
@@ -133,9 +135,9 @@ async def test_a_truncated_reply_has_status_200_and_a_length_that_fits(visitor: 
 
 async def test_web_pages_and_nothing_come_with_status_200(visitor: Visitor) -> None:
     whole = (await visitor.get())[1]
-    visitor.fault(FaultKind.EMPTY, aim=Aim(times=1))
-    visitor.fault(FaultKind.HTML, aim=Aim(times=1))
-    visitor.fault(FaultKind.WRONG_TYPE, aim=Aim(times=1))
+    visitor.fault(FaultKind.EMPTY, matcher=RequestMatcher(times=1))
+    visitor.fault(FaultKind.HTML, matcher=RequestMatcher(times=1))
+    visitor.fault(FaultKind.WRONG_TYPE, matcher=RequestMatcher(times=1))
     assert (await visitor.get())[:2] == (200, b"")
     status, body, headers = await visitor.get()
     assert (status, body[:14], headers["Content-Type"][:9]) == (200, b"<!DOCTYPE html", "text/html")
@@ -156,7 +158,7 @@ async def test_a_dropped_row_is_missing_from_its_page_and_still_counted(tmp_path
                     return [row["id"] for row in await reply.json()], reply.headers["X-WP-Total"]
 
             honest, total = await page()
-            fault = ScriptedFault(kind=FaultKind.DROPPED_ROWS, aim=Aim(where="products", times=1))
+            fault = ScriptedFault(kind=FaultKind.DROPPED_ROWS, matcher=RequestMatcher(where="products", times=1))
             store.add_fault(SPEC.domain, fault)
             short, counted = await page()
             assert await page() == (honest, total)
@@ -172,7 +174,7 @@ async def test_a_bomb_is_small_until_it_is_unpacked(visitor: Visitor) -> None:
 
 
 async def test_deep_json_and_redirects_go_where_they_are_told(visitor: Visitor) -> None:
-    visitor.fault(FaultKind.DEEP, aim=Aim(times=1))
+    visitor.fault(FaultKind.DEEP, matcher=RequestMatcher(times=1))
     visitor.fault(FaultKind.REDIRECT, location="https://evil.example/?x=1")
     assert (await visitor.get())[1] == b"[" * 100_000 + b"]" * 100_000
     status, _, headers = await visitor.get()
@@ -180,16 +182,18 @@ async def test_deep_json_and_redirects_go_where_they_are_told(visitor: Visitor) 
 
 
 async def test_an_aim_counts_only_the_requests_of_its_route(visitor: Visitor) -> None:
-    fault = visitor.fault(FaultKind.STATUS, aim=Aim(where="wc/v3/products", nth=frozenset({2})), status=418)
+    fault = visitor.fault(
+        FaultKind.STATUS, matcher=RequestMatcher(where="wc/v3/products", nth=frozenset({2})), status=418
+    )
     paths = ["/wp-json/", "/wp-json/wc/v3/products", "/wp-json/", "/wp-json/wc/v3/products?page=2", "/wp-json/"]
     assert [(await visitor.get(path))[0] == 418 for path in paths] == [False, False, False, True, False]
-    assert (fault.aim.seen, fault.met) == (2, 1)
+    assert (fault.matcher.seen, fault.met) == (2, 1)
 
 
 async def test_a_share_is_about_that_share_and_the_same_for_a_seed(visitor: Visitor) -> None:
     async def statuses() -> list[int]:
         visitor.store.clear_faults(SPEC.domain)
-        visitor.fault(FaultKind.STATUS, aim=Aim(share=0.3, seed=5), status=418)
+        visitor.fault(FaultKind.STATUS, matcher=RequestMatcher(share=0.3, seed=5), status=418)
         return [(await visitor.get())[0] for _ in range(100)]
 
     first = await statuses()
@@ -213,8 +217,8 @@ async def test_faults_are_put_up_counted_and_taken_away_over_the_control_face(vi
     [{}, {"kind": "status", "statuz": 1}, {"kind": "cut", "share": 2}, {"kind": "drip", "bytes_per_second": 0}],
 )
 def test_a_fault_that_cannot_be_meant_is_refused(written: dict[str, object]) -> None:
-    with pytest.raises(BadFault):
-        read_fault(json.dumps(written).encode())
+    with pytest.raises(InvalidFault):
+        parse_fault(json.dumps(written).encode())
 
 
 def mutating() -> list[asyncio.Task[Any]]:

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from devstore.catalog.model import Kind, Platform
-from devstore.options import BadShop, parse_shop
+from devstore.options import InvalidShop, parse_shop
 from devstore.server import serving
 from devstore.spec import ShopSpec
 from devstore.woocommerce.quirks import WooQuirk
@@ -89,7 +89,7 @@ async def test_bulk_variations_may_be_missing_by_both_routes(tls_dir: Path) -> N
 
 async def test_stale_variations_are_in_the_lists_of_all_products_and_in_no_product(tls_dir: Path) -> None:
     async with odd(tls_dir, WooQuirk.STALE_VARIATIONS) as client:
-        parent = client.catalog(DOMAIN).special("inherited-sku")
+        parent = client.catalog(DOMAIN).edge_case("inherited-sku")
         stale = {variant.id for variant in parent.variants}
         client.catalog(DOMAIN).update_product(parent.id, kind=Kind.SIMPLE)
         for route in ("wc/v3/variations", "wc-analytics/variations"):
@@ -132,7 +132,7 @@ async def test_another_home_is_told_by_the_index(tls_dir: Path) -> None:
 
 async def test_stock_may_change_without_a_date(tls_dir: Path) -> None:
     async with odd(tls_dir) as client:
-        product = client.catalog(DOMAIN).special("sale")
+        product = client.catalog(DOMAIN).edge_case("sale")
         client.catalog(DOMAIN).update_product(product.id, touch=False, stock=4711)
         path = f"wc/v3/products/{product.id}?_fields=stock_quantity,date_modified_gmt"
         shown = (await client.woo(path, domain=DOMAIN)).body
@@ -159,7 +159,7 @@ def test_switches_are_words_of_the_command_line() -> None:
     spec = parse_shop(text, seed=7)
     assert spec.woo_quirks == {WooQuirk.NOTICES, WooQuirk.PLAIN_PERMALINKS}
     assert (spec.workers, spec.work_ms, spec.weight_unit) == (2, 30, "oz")
-    with pytest.raises(BadShop, match="notices"):
+    with pytest.raises(InvalidShop, match="notices"):
         parse_shop("woocommerce:odd.example:woo_quirks=rain", seed=7)
-    with pytest.raises(BadShop, match="kg"):
+    with pytest.raises(InvalidShop, match="kg"):
         parse_shop("woocommerce:odd.example:weight_unit=stone", seed=7)

@@ -46,4 +46,4 @@ async def test_a_wrong_option_is_refused_with_a_clear_message() -> None:
     process = await start("--shop", "shopify:a.myshopify.com:produtcs=5")
     _, errors = await process.communicate()
     assert process.returncode == 2
-    assert b"there is no option 'produtcs' here" in errors
+    assert b"there is no option 'produtcs' for shopify" in errors

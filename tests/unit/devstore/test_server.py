@@ -24,7 +24,7 @@ async def own(tls_dir: Path) -> AsyncIterator[Client]:
 
 
 async def test_a_change_is_seen_by_the_next_request(own: Client) -> None:
-    product = own.catalog(SHOP).special("trailing-zeros")
+    product = own.catalog(SHOP).edge_case("trailing-zeros")
     own.catalog(SHOP).update_variant(product.variants[0].id, price="21.50")
     query = f'{{productVariant(id: "gid://shopify/ProductVariant/{product.variants[0].id}"){{price}}}}'
     assert (await own.data(query))["productVariant"] == {"price": "21.50"}

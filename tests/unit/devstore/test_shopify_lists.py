@@ -72,7 +72,7 @@ async def test_a_page_of_more_than_250_is_refused(client: Client) -> None:
 
 
 async def test_only_a_single_product_gives_more_than_250_variants_a_page(client: Client) -> None:
-    big = client.catalog(DOMAIN).special("variants-600")
+    big = client.catalog(DOMAIN).edge_case("variants-600")
     data = await client.data(PRODUCT, id=f"gid://shopify/Product/{big.id}", first=2048)
     assert len(data["product"]["variants"]["nodes"]) == 600
     assert data["product"]["variantsCount"] == {"count": 600, "precision": "EXACT"}
@@ -81,7 +81,7 @@ async def test_only_a_single_product_gives_more_than_250_variants_a_page(client:
 
 
 async def test_a_products_variants_are_paged_by_position(client: Client) -> None:
-    big = client.catalog(DOMAIN).special("variants-250")
+    big = client.catalog(DOMAIN).edge_case("variants-250")
     gid, seen, after = f"gid://shopify/Product/{big.id}", [], None
     while True:
         page = (await client.data(PRODUCT, id=gid, first=60, after=after))["product"]["variants"]

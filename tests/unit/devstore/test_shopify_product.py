@@ -21,7 +21,7 @@ PRODUCT = """query($id: ID!){product(id: $id){
 
 
 async def special(client: Client, name: str) -> dict[str, Any]:
-    product = client.catalog(DOMAIN).special(name)
+    product = client.catalog(DOMAIN).edge_case(name)
     shown: dict[str, Any] = (await client.data(PRODUCT, id=f"gid://shopify/Product/{product.id}"))["product"]
     return shown
 
@@ -103,7 +103,7 @@ async def test_a_picture_of_no_product_is_not_found(client: Client) -> None:
 
 
 async def test_a_product_is_found_by_id_and_by_handle(client: Client) -> None:
-    product = client.catalog(DOMAIN).special("draft")
+    product = client.catalog(DOMAIN).edge_case("draft")
     query = "query($i: ProductIdentifierInput!){productByIdentifier(identifier: $i){title}}"
     for identifier in ({"handle": product.handle}, {"id": f"gid://shopify/Product/{product.id}"}):
         assert (await client.data(query, i=identifier))["productByIdentifier"] == {"title": product.title}

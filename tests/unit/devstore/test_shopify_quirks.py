@@ -50,7 +50,7 @@ async def test_a_granted_token_opens_the_shop_until_its_end(own: Client) -> None
     assert (await own.graphql("{shop{name}}", token=token["access_token"])).status == 200
     face.oauth.expire_all()
     assert (await own.graphql("{shop{name}}", token=token["access_token"])).status == 401
-    face.quirks.granted_tokens_live = timedelta(0)
+    face.quirks.granted_token_lifetime = timedelta(0)
     dead = (await granted(own, grant_type="client_credentials")).body["access_token"]
     assert (await own.graphql("{shop{name}}", token=dead)).status == 401
 
@@ -91,7 +91,7 @@ async def test_nodes_may_be_charged_one_by_one_and_may_miss_what_lists_show(own:
 
 async def test_another_app_takes_its_points_first(own: Client) -> None:
     quirks = own.store.shopify(DOMAIN).quirks
-    quirks.other_app_takes = 1_500
+    quirks.other_app_spends = 1_500
     left = [
         (await own.graphql("{shop{name}}")).body["extensions"]["cost"]["throttleStatus"]["currentlyAvailable"]
         for _ in range(2)

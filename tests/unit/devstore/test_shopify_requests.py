@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devstore.server import serving
-from devstore.shopify.rate_limit import LIMITS, Bucket
+from devstore.shopify.rate_limit import LIMITS, LeakyBucket
 from devstore.spec import Plan
 from tests.unit.devstore.conftest import SHOPIFY, Client, client_session
 
@@ -22,7 +22,7 @@ FULL = "{products(first: 250){nodes{seo{title} variants(first: 250){nodes{select
 async def throttled(tls_dir: Path) -> AsyncIterator[Client]:
     """A client of a shop of its own whose bucket counts, and is not filled up meanwhile."""
     async with serving([SHOPIFY], tls_dir=tls_dir) as store, client_session(store) as session:
-        store.shopify(DOMAIN).bucket = Bucket(LIMITS[SHOPIFY.plan], clock=lambda: 0.0)
+        store.shopify(DOMAIN).bucket = LeakyBucket(LIMITS[SHOPIFY.plan], clock=lambda: 0.0)
         yield Client(store=store, session=session)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from devstore.shopify.scalars import to_text
+from devstore.shopify.scalars import format_datetime
 from tests.unit.devstore.conftest import Client
 
 QUERY = "query($q: String){products(first: 250, query: $q){nodes{id updatedAt status}}}"
@@ -24,13 +24,13 @@ async def test_ids_above_a_number_are_the_rest_of_a_sweep(client: Client) -> Non
 
 async def test_a_quoted_time_bounds_the_changes(client: Client) -> None:
     times = sorted(product.updated for product in client.catalog(DOMAIN).products())
-    later = await found(client, f"updated_at:>='{to_text(times[30])}'")
+    later = await found(client, f"updated_at:>='{format_datetime(times[30])}'")
     assert len(later) == sum(time >= times[30] for time in times)
 
 
 async def test_both_bounds_make_a_window(client: Client) -> None:
     times = sorted(product.updated for product in client.catalog(DOMAIN).products())
-    low, high = to_text(times[40]), to_text(times[50])
+    low, high = format_datetime(times[40]), format_datetime(times[50])
     window = await found(client, f"updated_at:>='{low}' AND updated_at:<='{high}'")
     assert len(window) == sum(times[40] <= time <= times[50] for time in times)
 
@@ -47,7 +47,7 @@ async def test_an_unknown_field_is_ignored_and_only_the_extensions_tell(client: 
 
 
 async def test_an_unquoted_time_is_read_in_the_shops_zone_and_warned_of(client: Client) -> None:
-    product = client.catalog(DOMAIN).special("draft")
+    product = client.catalog(DOMAIN).edge_case("draft")
     unquoted = f"id:{product.id} updated_at:<={product.updated:%Y-%m-%dT%H}:59:59Z"
     body = (await client.graphql(QUERY, q=unquoted)).body
     # In the shop's zone the bound lies five hours later; the minutes are lost either way.

@@ -99,7 +99,7 @@ async def test_trash_is_listed_only_when_asked_for(client: Client) -> None:
 
 async def test_include_leaves_out_what_is_unknown_trashed_or_a_variation(client: Client) -> None:
     truth = client.catalog(OLD)
-    parent, binned = truth.special("variations-130"), truth.special("trashed")
+    parent, binned = truth.edge_case("variations-130"), truth.special("trashed")
     wanted = f"{parent.id},{parent.variants[0].id},{binned.id},999999"
     assert await ids(client, f"wc/v3/products?include={wanted}&orderby=include") == [parent.id]
     assert await ids(client, f"wc/v3/products?include[]={parent.id}") == [parent.id]
@@ -107,7 +107,7 @@ async def test_include_leaves_out_what_is_unknown_trashed_or_a_variation(client:
 
 async def test_a_sku_finds_products_and_variations(client: Client) -> None:
     truth = client.catalog(OLD)
-    parent = truth.special("variations-130")
+    parent = truth.edge_case("variations-130")
     rows = (await client.woo(f"wc/v3/products?sku={parent.variants[3].sku}&_fields=id,type,parent_id")).body
     assert rows == [{"id": parent.variants[3].id, "type": "variation", "parent_id": parent.id}]
     assert len(await ids(client, "wc/v3/products?sku=DUP-1")) == 2

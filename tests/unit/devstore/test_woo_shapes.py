@@ -36,18 +36,18 @@ def of_type(name: str, kind: str) -> Any:
     [("leading-zero-sku", "product-simple-full"), ("variations-130", "product-variable-full")],
 )
 async def test_a_product_has_the_recorded_shape(client: Client, special: str, recording: str) -> None:
-    ours = await product(client, client.catalog("old.example").special(special).id)
+    ours = await product(client, client.catalog("old.example").edge_case(special).id)
     assert differences(ours, recorded(recording)["response"]["body_json"]) == []
 
 
 @pytest.mark.parametrize("kind", ["external", "grouped"])
 async def test_other_kinds_have_the_recorded_shape(client: Client, kind: str) -> None:
-    ours = await product(client, client.catalog("old.example").special(kind).id)
+    ours = await product(client, client.catalog("old.example").edge_case(kind).id)
     assert differences(ours, of_type("products-full-include-types", kind)) == []
 
 
 async def test_a_variable_product_without_variations_has_no_price(client: Client) -> None:
-    ours = await product(client, client.catalog("old.example").special("variations-0").id)
+    ours = await product(client, client.catalog("old.example").edge_case("variations-0").id)
     theirs = next(r for r in recorded("products-full-include-types")["response"]["body_json"] if r["id"] == 64)
     assert differences(ours, theirs) == []
     for field in ("price", "purchasable", "price_html", "stock_status", "has_options", "variations"):
@@ -55,7 +55,7 @@ async def test_a_variable_product_without_variations_has_no_price(client: Client
 
 
 async def test_a_variation_has_the_recorded_shape_without_name_type_and_parent(client: Client) -> None:
-    parent = client.catalog("old.example").special("variations-130")
+    parent = client.catalog("old.example").edge_case("variations-130")
     ours = (await client.woo(f"wc/v3/products/{parent.id}/variations?orderby=id&order=asc")).body
     assert differences(ours, recorded("variations-66-full")["response"]["body_json"]) == []
     single = (await client.woo(f"wc/v3/products/{parent.id}/variations/{parent.variants[0].id}")).body
@@ -63,7 +63,7 @@ async def test_a_variation_has_the_recorded_shape_without_name_type_and_parent(c
 
 
 async def test_a_variation_answers_as_a_product_too(client: Client) -> None:
-    parent = client.catalog("old.example").special("variations-130")
+    parent = client.catalog("old.example").edge_case("variations-130")
     with_image = next(variant for variant in parent.variants if variant.image_id)
     ours = await product(client, with_image.id)
     assert differences(ours, recorded("product-variation-as-product")["response"]["body_json"]) == []

@@ -10,7 +10,7 @@ OLD, NEW = "old.example", "new.example"
 
 
 async def variations(client: Client, special: str, query: str = "") -> list[dict[str, Any]]:
-    parent = client.catalog(OLD).special(special)
+    parent = client.catalog(OLD).edge_case(special)
     path = f"wc/v3/products/{parent.id}/variations?per_page=100&orderby=id&order=asc{query}"
     rows: list[dict[str, Any]] = (await client.woo(path)).body
     return rows
@@ -22,14 +22,14 @@ async def test_130_variations_are_two_pages(client: Client) -> None:
         await variations(client, "variations-130", "&page=2"),
     )
     assert [len(first), len(second)] == [100, 30]
-    parent = client.catalog(OLD).special("variations-130")
+    parent = client.catalog(OLD).edge_case("variations-130")
     shown = (await client.woo(f"wc/v3/products/{parent.id}")).body
     assert [row["id"] for row in first + second] == shown["variations"]
 
 
 async def test_a_variation_without_a_sku_shows_its_parents(client: Client) -> None:
     rows = await variations(client, "inherited-sku")
-    assert rows[0]["sku"] == client.catalog(OLD).special("inherited-sku").sku
+    assert rows[0]["sku"] == client.catalog(OLD).edge_case("inherited-sku").sku
     assert rows[1]["sku"] != rows[0]["sku"]
 
 
@@ -45,7 +45,7 @@ async def test_a_disabled_variation_is_listed_as_private_without_a_price(client:
 
 
 async def test_only_an_own_image_is_shown_for_editing(client: Client) -> None:
-    parent = client.catalog(OLD).special("variations-130")
+    parent = client.catalog(OLD).edge_case("variations-130")
     bare = [variant.id for variant in parent.variants[:100] if variant.image_id is None]
     assert bare
     seen = {row["id"]: row["image"] for row in await variations(client, "variations-130")}
@@ -54,7 +54,7 @@ async def test_only_an_own_image_is_shown_for_editing(client: Client) -> None:
 
 
 async def test_variations_of_anything_else_are_an_empty_list(client: Client) -> None:
-    simple = client.catalog(OLD).special("sale")
+    simple = client.catalog(OLD).edge_case("sale")
     for number in (simple.id, 999_999):
         reply = await client.woo(f"wc/v3/products/{number}/variations")
         assert (reply.status, reply.body, reply.headers["X-WP-Total"]) == (200, [], "0")
@@ -67,8 +67,8 @@ async def test_variations_of_a_trashed_product_are_in_the_bin(client: Client) ->
 
 async def test_the_parent_in_the_address_is_not_checked(client: Client) -> None:
     truth = client.catalog(OLD)
-    variant = truth.special("variations-130").variants[0]
-    reply = await client.woo(f"wc/v3/products/{truth.special('sale').id}/variations/{variant.id}?_fields=id")
+    variant = truth.edge_case("variations-130").variants[0]
+    reply = await client.woo(f"wc/v3/products/{truth.edge_case('sale').id}/variations/{variant.id}?_fields=id")
     assert (reply.status, reply.body["id"]) == (200, variant.id)
 
 
@@ -90,7 +90,7 @@ async def test_every_list_of_all_variations_is_complete(client: Client) -> None:
 
 async def test_analytics_takes_several_parents(client: Client) -> None:
     truth = client.catalog(OLD)
-    parents = [truth.special(name).id for name in ("inherited-sku", "parent-stock")]
+    parents = [truth.edge_case(name).id for name in ("inherited-sku", "parent-stock")]
     path = f"wc-analytics/variations?parent={parents[0]},{parents[1]}&per_page=100&orderby=id"
     rows = (await client.woo(path)).body
     assert {row["parent_id"] for row in rows} == set(parents)

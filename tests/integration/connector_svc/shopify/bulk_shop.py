@@ -21,7 +21,7 @@ from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.shopify.bulk_jobs import BulkJobs
-from devstore.spec import Plan, ShopSpec, VariantShape
+from devstore.spec import Plan, ShopSpec, VariantRange
 from tests import tls
 from tests.contract.platforms.passes import Pass
 
@@ -100,8 +100,8 @@ class BulkShop:
 async def bulk_shop(
     products: int = 40,
     *,
-    specials: bool = True,
-    variants: VariantShape | None = None,
+    edge_cases: bool = True,
+    variants: VariantRange | None = None,
     policy: BulkPolicy = QUICK,
     wanted: Wanted = Wanted.AUTO,
     plan: Plan = Plan.STANDARD,
@@ -113,7 +113,7 @@ async def bulk_shop(
         platform=Platform.SHOPIFY,
         domain=DOMAIN,
         products=products,
-        specials=specials,
+        edge_cases=edge_cases,
         variants=variants,
         plan=plan,
     )

@@ -28,7 +28,7 @@ def listed(found: Pass) -> list[str]:
 
 
 async def test_a_deleted_product_is_told_and_all_others_are_listed() -> None:
-    async with devstore(30, specials=False) as (store, platform):
+    async with devstore(30, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         gone = ids_of(catalog)[3]
         catalog.delete_product(int(gone))
@@ -40,14 +40,14 @@ async def test_a_deleted_product_is_told_and_all_others_are_listed() -> None:
 
 
 async def test_a_full_pass_lists_and_deletes_nothing_by_itself() -> None:
-    async with devstore(5, specials=False) as (store, platform):
+    async with devstore(5, edge_cases=False) as (store, platform):
         store.catalog(DOMAIN).delete_product(int(ids_of(store.catalog(DOMAIN))[0]))
         found = await fetch(platform)
     assert (deleted(found), listed(found), found.end.all_listed) == ([], [], False)
 
 
 async def test_a_large_shop_is_not_listed_but_its_deletions_are_told_when_asking_by_id_confirms_them() -> None:
-    async with devstore(LISTED_AT_MOST + 2, specials=False) as (store, platform):
+    async with devstore(LISTED_AT_MOST + 2, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         products = catalog.products()
         gone, there = str(next(products).id), next(products).id
@@ -59,7 +59,7 @@ async def test_a_large_shop_is_not_listed_but_its_deletions_are_told_when_asking
 
 async def test_an_event_is_not_believed_while_the_product_is_still_there() -> None:
     """microsoft/BCApps#9313: what was not gone was deleted."""
-    async with devstore(30, specials=False) as (store, platform):
+    async with devstore(30, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         product = next(catalog.products())
         catalog.delete_product(product.id)
@@ -70,7 +70,7 @@ async def test_an_event_is_not_believed_while_the_product_is_still_there() -> No
 
 
 async def test_an_event_and_one_null_are_not_enough_to_call_a_product_gone() -> None:
-    async with devstore(LISTED_AT_MOST + 2, specials=False) as (store, platform):
+    async with devstore(LISTED_AT_MOST + 2, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         there = next(catalog.products()).id
         catalog.deletions.append(Deletion(product_id=there, title="", at=datetime.now(UTC).replace(microsecond=0)))
@@ -93,7 +93,7 @@ def one_of(catalog: Catalog, index: int) -> Deletion:
 
 
 async def test_events_of_before_the_window_are_not_told_again() -> None:
-    async with devstore(10, specials=False) as (store, platform):
+    async with devstore(10, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         catalog.delete_product(int(ids_of(catalog)[0]))
         found = await fetch(platform, after=datetime.now(UTC) + timedelta(minutes=1))
@@ -101,7 +101,7 @@ async def test_events_of_before_the_window_are_not_told_again() -> None:
 
 
 async def test_many_deletions_are_told_page_by_page_and_a_pass_resumes_between_them() -> None:
-    async with devstore(620, specials=False) as (store, platform):
+    async with devstore(620, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         after = earlier()
         gone = ids_of(catalog)[:300]
@@ -127,7 +127,7 @@ async def test_a_listing_that_is_shorter_than_the_count_allows_no_conclusion() -
         empty = {"data": {"products": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}}
         return web.json_response(empty, headers={"X-Shopify-API-Version": "2026-10"})
 
-    async with devstore(10, specials=False) as (store, platform):
+    async with devstore(10, edge_cases=False) as (store, platform):
         store.add_fault(DOMAIN, one_too_few)
         found = await fetch(platform, after=earlier())
     assert (listed(found), found.end.all_listed) == ([], False)
@@ -141,7 +141,7 @@ async def test_a_shop_that_keeps_its_events_from_us_is_still_listed() -> None:
         refusal = {"errors": [{"message": "no", "extensions": {"code": "ACCESS_DENIED"}}], "data": None}
         return web.json_response(refusal, headers={"X-Shopify-API-Version": "2026-10"})
 
-    async with devstore(10, specials=False) as (store, platform):
+    async with devstore(10, edge_cases=False) as (store, platform):
         store.add_fault(DOMAIN, denied)
         found = await fetch(platform, after=earlier())
     assert (len(listed(found)), found.end.all_listed) == (10, True)

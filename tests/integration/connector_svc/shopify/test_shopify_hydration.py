@@ -22,14 +22,14 @@ from connector_svc.platforms.shopify.pages import Pages, Place
 from connector_svc.platforms.shopify.record import Record
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
-from devstore.spec import ShopSpec, VariantShape
+from devstore.spec import ShopSpec, VariantRange
 from tests import tls
 from tests.waiting import settled
 
 DOMAIN = "demo.myshopify.com"
 SHOP = Shop("shopify", DOMAIN)
 PAUSE = timedelta(milliseconds=5)
-ONE_OR_TWO = VariantShape(least=1, most=2)
+ONE_OR_TWO = VariantRange(least=1, most=2)
 
 
 @dataclass
@@ -57,10 +57,10 @@ class Read:
 
 @asynccontextmanager
 async def reading(
-    products: int, *, specials: bool = False, throttle: bool = False, variants: VariantShape | None = ONE_OR_TWO
+    products: int, *, edge_cases: bool = False, throttle: bool = False, variants: VariantRange | None = ONE_OR_TWO
 ) -> AsyncIterator[Read]:
     spec = ShopSpec(
-        platform=Platform.SHOPIFY, domain=DOMAIN, products=products, specials=specials, variants=variants
+        platform=Platform.SHOPIFY, domain=DOMAIN, products=products, edge_cases=edge_cases, variants=variants
     )
     async with serving([spec], tls_dir=None, throttle=throttle) as store, http_to(store) as http:
         waits: list[Wait] = []
@@ -83,7 +83,7 @@ def flat(pages: list[list[Record]]) -> list[Record]:
 
 
 async def test_both_ways_give_the_same_records_in_the_same_order_difficult_products_included() -> None:
-    async with reading(60, specials=True, variants=None) as shop:
+    async with reading(60, edge_cases=True, variants=None) as shop:
         paged = await shop.by(Pages, Place(None), largest=7)
         hydrated = await shop.by(Hydration, Place(None), largest=7)
         assert shop.count("ProductsById") == 9

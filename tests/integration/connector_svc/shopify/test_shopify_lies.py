@@ -11,11 +11,11 @@ from aiohttp import web
 from connector_svc.domain.errors import SourceCountMismatch
 from connector_svc.platforms.shopify.wanted import Wanted
 from devstore.catalog.catalog import Catalog
-from devstore.spec import VariantShape
+from devstore.spec import VariantRange
 from tests.integration.connector_svc.shopify.bulk_shop import DOMAIN, NEVER, BulkShop, bulk_shop
 from tests.thoroughness import cases
 
-ONE = VariantShape(least=1, most=1)
+ONE = VariantRange(least=1, most=1)
 PRODUCTS = 300
 Work = Callable[[Catalog], None]
 
@@ -58,9 +58,9 @@ def ids_of(catalog: Catalog) -> set[str]:
 
 @pytest.mark.parametrize("seed", range(cases(3, in_ci=10)))
 async def test_null_nodes_hide_no_product_behind_deleted_ones(seed: int) -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.IDS) as shop:
+    async with bulk_shop(PRODUCTS, edge_cases=False, variants=ONE, policy=NEVER, wanted=Wanted.IDS) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
-        quirks.dice.seed(seed)
+        quirks.random.seed(seed)
         quirks.null_nodes = 0.05
         working(shop, delete_first, b"ProductsById")
         found = await shop.fetch(batch=50)
@@ -70,9 +70,9 @@ async def test_null_nodes_hide_no_product_behind_deleted_ones(seed: int) -> None
 
 @pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
 async def test_null_nodes_hide_no_changed_product_behind_edited_ones(seed: int) -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.IDS) as shop:
+    async with bulk_shop(PRODUCTS, edge_cases=False, variants=ONE, policy=NEVER, wanted=Wanted.IDS) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
-        quirks.dice.seed(seed)
+        quirks.random.seed(seed)
         after = datetime.now(UTC) - timedelta(minutes=5)
         changed = [product.id for product in shop.catalog.products()][100:280]
         for number in changed:
@@ -85,9 +85,9 @@ async def test_null_nodes_hide_no_changed_product_behind_edited_ones(seed: int) 
 
 @pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
 async def test_rows_left_out_of_pages_are_read_by_id_or_the_pass_fails(seed: int) -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+    async with bulk_shop(PRODUCTS, edge_cases=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
-        quirks.dice.seed(seed)
+        quirks.random.seed(seed)
         quirks.lost_rows = 0.002
         working(shop, delete_first, b"ProductPage")
         try:
@@ -98,7 +98,7 @@ async def test_rows_left_out_of_pages_are_read_by_id_or_the_pass_fails(seed: int
 
 
 async def test_a_resumed_pass_finds_what_was_lost_before_and_delivers_nothing_twice() -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+    async with bulk_shop(PRODUCTS, edge_cases=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
         quirks.lost_rows = 0.05
         begun = await shop.fetch(batch=50, batches=3)
@@ -112,7 +112,7 @@ async def test_a_resumed_pass_finds_what_was_lost_before_and_delivers_nothing_tw
 
 
 async def test_a_resumed_pass_delivers_no_product_twice_that_was_made_while_it_ran() -> None:
-    async with bulk_shop(20, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+    async with bulk_shop(20, edge_cases=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
         last = max(map(int, ids_of(shop.catalog)))
         deleting, adding = iter((delete_first,)), iter((add_three,))
         working(shop, lambda catalog: next(deleting, no_work)(catalog), b"ProductPage")
@@ -126,7 +126,7 @@ async def test_a_resumed_pass_delivers_no_product_twice_that_was_made_while_it_r
 
 
 async def test_a_resumed_pass_in_which_much_was_deleted_is_read_anew() -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+    async with bulk_shop(PRODUCTS, edge_cases=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
         begun = await shop.fetch(batch=50, batches=5)
         for number in begun.ids[:245]:
             shop.catalog.delete_product(int(number))
@@ -136,7 +136,7 @@ async def test_a_resumed_pass_in_which_much_was_deleted_is_read_anew() -> None:
 
 
 async def test_products_that_a_bulk_file_lacks_are_not_hidden_behind_deleted_ones() -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE) as shop:
+    async with bulk_shop(PRODUCTS, edge_cases=False, variants=ONE) as shop:
         shop.jobs.switches.loses_every = 100
         begun = await shop.fetch(batches=1)
         for _ in range(cases(2, in_ci=5)):
@@ -147,6 +147,6 @@ async def test_products_that_a_bulk_file_lacks_are_not_hidden_behind_deleted_one
 
 
 async def test_a_quiet_pass_asks_for_no_listing() -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
+    async with bulk_shop(PRODUCTS, edge_cases=False, variants=ONE, policy=NEVER, wanted=Wanted.PAGING) as shop:
         await shop.fetch()
         assert shop.asked("NextIds") == 0

@@ -10,7 +10,7 @@ import pytest
 
 from connector_svc.domain.fetch import FetchRequest, Offer, StockLevel
 from connector_svc.platforms.shopify.stock_sweep import ALWAYS_UP_TO, DAILY_UP_TO, is_due, unseen
-from devstore.spec import VariantShape
+from devstore.spec import VariantRange
 from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.shopify.bulk_shop import SHOP, bulk_shop
 
@@ -24,7 +24,7 @@ def levels(found: Pass) -> dict[str, StockLevel]:
 
 
 async def test_stock_that_moved_without_a_date_is_told_with_the_price() -> None:
-    async with bulk_shop(30, specials=False) as shop:
+    async with bulk_shop(30, edge_cases=False) as shop:
         product = next(shop.catalog.products())
         variant = product.variants[0]
         shop.catalog.update_variant(
@@ -68,7 +68,7 @@ async def test_a_sweep_says_the_same_of_a_variant_as_its_product_does() -> None:
 
 
 async def test_a_sweep_goes_on_from_any_checkpoint() -> None:
-    async with bulk_shop(300, specials=False, variants=VariantShape(least=3, most=3)) as shop:
+    async with bulk_shop(300, edge_cases=False, variants=VariantRange(least=3, most=3)) as shop:
         after = earlier()
         whole = await shop.fetch(after=after)
         assert len(levels(whole)) == 900
@@ -79,7 +79,7 @@ async def test_a_sweep_goes_on_from_any_checkpoint() -> None:
 
 
 async def test_a_full_pass_needs_no_sweep() -> None:
-    async with bulk_shop(5, specials=False) as shop:
+    async with bulk_shop(5, edge_cases=False) as shop:
         assert levels(await shop.fetch()) == {}
         assert shop.asked("VariantStock") == 0
 

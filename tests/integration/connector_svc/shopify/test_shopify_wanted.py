@@ -21,7 +21,7 @@ from tests.integration.connector_svc.shopify.bulk_shop import QUICK, bulk_shop
     ],
 )
 async def test_a_shop_is_read_as_the_operator_wants(wanted: Wanted, policy: BulkPolicy, strategy: str) -> None:
-    async with bulk_shop(10, specials=False, policy=policy, wanted=wanted) as shop:
+    async with bulk_shop(10, edge_cases=False, policy=policy, wanted=wanted) as shop:
         found = await shop.fetch()
         assert found.header.strategy == strategy
         assert found.header.strategy_reason.startswith("the operator wants it so")
@@ -30,14 +30,14 @@ async def test_a_shop_is_read_as_the_operator_wants(wanted: Wanted, policy: Bulk
 
 
 async def test_an_incremental_pass_is_never_a_bulk_job() -> None:
-    async with bulk_shop(10, specials=False, wanted=Wanted.BULK) as shop:
+    async with bulk_shop(10, edge_cases=False, wanted=Wanted.BULK) as shop:
         found = await shop.fetch(after=datetime.now(UTC) - timedelta(days=1))
         assert found.header.strategy != "bulk"
         assert shop.asked("RunBulk") == 0
 
 
 async def test_a_refused_bulk_job_is_replaced() -> None:
-    async with bulk_shop(10, specials=False, wanted=Wanted.BULK) as shop:
+    async with bulk_shop(10, edge_cases=False, wanted=Wanted.BULK) as shop:
         shop.jobs.switches.refuses = "LIMIT_REACHED"
         found = await shop.fetch()
         assert found.header.strategy == "paging"

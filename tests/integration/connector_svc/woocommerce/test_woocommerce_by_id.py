@@ -9,7 +9,7 @@ from aiohttp import web
 
 from connector_svc.domain.fetch import FetchRequest
 from devstore.catalog.model import Kind, Product
-from devstore.faults import Aim, FaultKind, ScriptedFault
+from devstore.faults import FaultKind, RequestMatcher, ScriptedFault
 from devstore.woocommerce.quirks import WooQuirk
 from tests.contract.woocommerce.reading import SHOP, Pass, read
 from tests.integration.connector_svc.woocommerce.test_woocommerce_sweep import since_now
@@ -57,7 +57,7 @@ async def test_an_id_that_the_store_does_not_have_is_deleted_and_one_it_does_not
                 return web.json_response(body, status=403)
             return None
 
-    async with woo_store(tmp_path, products=60, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=60, edge_cases=False) as (store, platform):
         ids = [product.id for product in store.catalog.products()]
         alive, trashed, deleted, dies, closed = ids[:5]
         variation = _variable(store).variants[0].id
@@ -73,9 +73,9 @@ async def test_an_id_that_the_store_does_not_have_is_deleted_and_one_it_does_not
 async def test_a_row_that_the_list_of_ids_leaves_out_is_read_alone_and_not_taken_for_deleted(
     tmp_path: Path,
 ) -> None:
-    async with woo_store(tmp_path, products=60, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=60, edge_cases=False) as (store, platform):
         ids = [product.id for product in store.catalog.products()]
-        drops = ScriptedFault(kind=FaultKind.DROPPED_ROWS, aim=Aim(where="include"))
+        drops = ScriptedFault(kind=FaultKind.DROPPED_ROWS, matcher=RequestMatcher(where="include"))
         store.running.add_fault(SHOP.domain, drops)
         seen = await read(platform, _request(*ids))
     assert {product.id for product in seen.products} == {str(key) for key in ids}

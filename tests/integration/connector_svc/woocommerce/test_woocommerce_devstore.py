@@ -18,7 +18,7 @@ from connector_svc.platforms.base import Platform
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform as DevPlatform
 from devstore.server import RunningStore, serving
-from devstore.spec import ShopSpec, VariantShape
+from devstore.spec import ShopSpec, VariantRange
 from tests.contract.woocommerce.reading import SHOP, KeyRing, Pass, keys, platform_at, read
 
 VERSIONS = ["8.2", "10.3"]
@@ -66,7 +66,7 @@ async def test_the_catalog_is_the_stores_truth(tmp_path: Path, version: str) -> 
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_an_empty_store_is_a_complete_pass(tmp_path: Path, version: str) -> None:
-    async with _store(tmp_path, products=0, specials=False, version=version) as (_serving, platform):
+    async with _store(tmp_path, products=0, edge_cases=False, version=version) as (_serving, platform):
         seen = await read(platform)
         facts = await platform.check(SHOP)
     assert seen.batches == []
@@ -77,8 +77,8 @@ async def test_an_empty_store_is_a_complete_pass(tmp_path: Path, version: str) -
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_calls_stay_few(tmp_path: Path, version: str) -> None:
     """1,000 variations in ten calls, 200 products in three, and what every pass begins and ends with."""
-    shape = VariantShape(least=10, most=10)
-    async with _store(tmp_path, products=200, variants=shape, specials=False, version=version) as (
+    shape = VariantRange(least=10, most=10)
+    async with _store(tmp_path, products=200, variants=shape, edge_cases=False, version=version) as (
         store,
         platform,
     ):
@@ -105,7 +105,7 @@ async def test_every_checkpoint_leads_to_the_whole_catalog(tmp_path: Path, versi
 
 
 async def test_a_storm_of_writes_loses_nothing_that_stays(tmp_path: Path) -> None:
-    async with _store(tmp_path, products=700, specials=False) as (store, platform):
+    async with _store(tmp_path, products=700, edge_cases=False) as (store, platform):
         catalog = store.catalog(SHOP.domain)
         ids = [product.id for product in catalog.products()]
         batches: list[str] = []
@@ -124,7 +124,7 @@ async def test_a_storm_of_writes_loses_nothing_that_stays(tmp_path: Path) -> Non
 
 async def test_a_product_restored_behind_the_reader_is_read_by_its_id(tmp_path: Path) -> None:
     """It has no place behind the last page, and its id is lower than all that still come."""
-    async with _store(tmp_path, products=900, specials=False) as (store, platform):
+    async with _store(tmp_path, products=900, edge_cases=False) as (store, platform):
         catalog = store.catalog(SHOP.domain)
         first = next(iter(catalog.products()))
         catalog.trash_product(first.id)
@@ -141,7 +141,7 @@ async def test_a_resumed_pass_that_saw_changes_names_what_earlier_streams_had_th
     tmp_path: Path,
 ) -> None:
     """Only the receiver knows which of these products came; it asks for the others by their ids."""
-    async with _store(tmp_path, products=400, specials=False) as (store, platform):
+    async with _store(tmp_path, products=400, edge_cases=False) as (store, platform):
         catalog = store.catalog(SHOP.domain)
         whole = await read(platform, FetchRequest(shop=SHOP, max_batch_products=50))
         went, checkpoint = int(whole.products[70].id), whole.batches[2].checkpoint
@@ -172,7 +172,7 @@ async def test_a_pass_during_which_the_currency_changed_fails(tmp_path: Path, si
 
 
 async def test_a_pass_that_breaks_and_goes_on_after_trashing_misses_nothing(tmp_path: Path) -> None:
-    async with _store(tmp_path, products=300, specials=False) as (store, platform):
+    async with _store(tmp_path, products=300, edge_cases=False) as (store, platform):
         catalog = store.catalog(SHOP.domain)
         first = await read(platform, FetchRequest(shop=SHOP, max_batch_products=50))
         for product in first.products[:140]:
@@ -195,7 +195,7 @@ async def test_truncated_answers_are_asked_again_and_never_taken_for_less(tmp_pa
 
 
 async def test_abandoning_a_pass_ends_its_calls(tmp_path: Path) -> None:
-    async with _store(tmp_path, products=2_000, specials=False) as (store, platform):
+    async with _store(tmp_path, products=2_000, edge_cases=False) as (store, platform):
         events = platform.fetch(FetchRequest(shop=SHOP, max_batch_products=20), on_wait=lambda _wait: None)
         await anext(events)
         await anext(events)
@@ -207,7 +207,7 @@ async def test_abandoning_a_pass_ends_its_calls(tmp_path: Path) -> None:
 
 
 async def test_an_incremental_pass_holds_what_changed_and_no_more(tmp_path: Path) -> None:
-    async with _store(tmp_path, products=300, specials=False) as (store, platform):
+    async with _store(tmp_path, products=300, edge_cases=False) as (store, platform):
         catalog = store.catalog(SHOP.domain)
         full = await read(platform)
         watermark = full.headers[0].watermark

@@ -15,7 +15,7 @@ from connector_svc.domain.errors import SourceFailure, SourceResponseInvalid, So
 from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.platforms.base import Platform
 from connector_svc.platforms.woocommerce.gate import MOST_CALLS
-from devstore.spec import VariantShape
+from devstore.spec import VariantRange
 from devstore.woocommerce.quirks import WooQuirk
 from tests.contract.woocommerce.reading import SHOP, read
 from tests.integration.connector_svc.woocommerce.woo_store import KEY, SECRET, Store, woo_store
@@ -121,7 +121,7 @@ async def test_a_web_page_with_status_200_says_who_must_do_what(tmp_path: Path) 
 
 
 async def test_a_page_that_comes_in_the_middle_ends_the_pass_and_loses_nothing(tmp_path: Path) -> None:
-    async with woo_store(tmp_path, products=250, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=250, edge_cases=False) as (store, platform):
         batches: list[Batch] = []
         with pytest.raises(SourceResponseInvalid):  # noqa: PT012 - the page must come between two batches
             async for event in platform.fetch(
@@ -161,7 +161,7 @@ async def test_never_more_than_eight_calls_are_under_way_however_many_passes_rea
         options=EQUALLY_QUICK,
     ) as (store, platform):
         await asyncio.gather(read(platform), read(platform))
-        assert 2 <= store.shop.woocommerce.host.most_busy <= MOST_CALLS
+        assert 2 <= store.shop.woocommerce.host.peak_requests <= MOST_CALLS
 
 
 async def test_a_host_of_one_worker_is_read_without_a_refusal(tmp_path: Path) -> None:
@@ -234,9 +234,9 @@ async def test_a_distant_host_is_asked_for_several_things_at_a_time(tmp_path: Pa
     async with woo_store(
         tmp_path,
         products=80,
-        variants=VariantShape(least=2, most=2),
+        variants=VariantRange(least=2, most=2),
         simple=False,
-        specials=False,
+        edge_cases=False,
         woo_quirks=frozenset({WooQuirk.NO_BULK_VARIATIONS}),
         options={"monotonic": trips.clock},
     ) as (store, platform):
@@ -252,9 +252,9 @@ async def test_a_distant_store_with_a_bulk_route_is_read_in_as_few_round_trips_a
     async with woo_store(
         tmp_path,
         products=100,
-        variants=VariantShape(least=5, most=5),
+        variants=VariantRange(least=5, most=5),
         simple=False,
-        specials=False,
+        edge_cases=False,
         options={"monotonic": trips.clock},
     ) as (store, platform):
         store.running.add_fault(SHOP.domain, trips)
@@ -283,7 +283,7 @@ async def test_a_slow_version_holds_back_the_first_product_and_no_call(tmp_path:
             elif request.path.endswith("/system_status"):
                 await within_patience(self.enough.wait())
 
-    async with woo_store(tmp_path, products=100, specials=False, options=EQUALLY_QUICK) as (store, platform):
+    async with woo_store(tmp_path, products=100, edge_cases=False, options=EQUALLY_QUICK) as (store, platform):
         store.running.add_fault(SHOP.domain, Slow())
         await reads_whole(store, platform)
 
@@ -291,7 +291,7 @@ async def test_a_slow_version_holds_back_the_first_product_and_no_call(tmp_path:
 async def test_the_operators_limit_of_connections_is_the_most(tmp_path: Path) -> None:
     trips = Trips()
     options = {"connections_per_host": 2, "monotonic": trips.clock}
-    async with woo_store(tmp_path, options=options, products=80, specials=False) as (store, platform):
+    async with woo_store(tmp_path, options=options, products=80, edge_cases=False) as (store, platform):
         store.running.add_fault(SHOP.domain, trips)
         await read(platform)
     assert max(trips.sizes) == 2

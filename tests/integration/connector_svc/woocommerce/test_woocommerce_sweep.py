@@ -65,8 +65,8 @@ async def test_stock_that_moved_without_a_date_is_told(tmp_path: Path, version: 
     async with woo_store(tmp_path, products=160, version=version) as (store, platform):
         request = await since_now(platform)
         simple = next(p for p in store.catalog.products() if p.kind is Kind.SIMPLE and p.stock)
-        parent = store.catalog.special("parent-stock")
-        plain = store.catalog.special("variations-130").variants[77]
+        parent = store.catalog.edge_case("parent-stock")
+        plain = store.catalog.edge_case("variations-130").variants[77]
         store.catalog.update_product(simple.id, touch=False, stock=4711)
         store.catalog.update_product(parent.id, touch=False, stock=4712)
         store.catalog.update_variant(plain.id, touch=False, stock=4713)
@@ -82,7 +82,7 @@ async def test_prices_that_changed_without_a_date_are_told(tmp_path: Path, versi
     async with woo_store(tmp_path, products=160, version=version) as (store, platform):
         request = await since_now(platform)
         simple = next(p for p in store.catalog.products() if p.kind is Kind.SIMPLE and p.stock)
-        plain = store.catalog.special("variations-130").variants[77]
+        plain = store.catalog.edge_case("variations-130").variants[77]
         store.catalog.update_product(simple.id, touch=False, price="7.77", compare_at="9.99", sku="NEW-1")
         store.catalog.update_variant(plain.id, touch=False, price="8.88")
         seen = await read(platform, request)
@@ -108,7 +108,7 @@ async def test_the_header_tells_what_an_incremental_pass_cannot_see(tmp_path: Pa
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_levels_say_what_whole_products_say(tmp_path: Path, version: str) -> None:
     async with woo_store(tmp_path, products=160, version=version) as (store, platform):
-        disabled = store.catalog.special("disabled-variation").variants[0]
+        disabled = store.catalog.edge_case("disabled-variation").variants[0]
         store.catalog.update_variant(disabled.id, price="9.00", stock=5)
         full = await read(platform)
         seen = await read(platform, await since_now(platform))
@@ -148,7 +148,7 @@ async def test_a_full_pass_neither_sweeps_nor_claims_to(tmp_path: Path) -> None:
 
 
 async def test_trashed_products_are_named_and_deleted_ones_are_not_listed(tmp_path: Path) -> None:
-    async with woo_store(tmp_path, products=120, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=120, edge_cases=False) as (store, platform):
         request = await since_now(platform)
         trashed, forced, *_ = (product.id for product in list(store.catalog.products())[10:])
         store.catalog.trash_product(trashed)
@@ -162,7 +162,7 @@ async def test_trashed_products_are_named_and_deleted_ones_are_not_listed(tmp_pa
 async def test_a_deleted_variation_brings_its_product_whole_without_it(tmp_path: Path) -> None:
     async with woo_store(tmp_path, products=40) as (store, platform):
         request = await since_now(platform)
-        parent = store.catalog.special("variations-130")
+        parent = store.catalog.edge_case("variations-130")
         store.catalog.delete_variant(parent.variants[5].id)
         seen = await read(platform, request)
     (product,) = seen.products
@@ -208,7 +208,7 @@ async def test_the_sweep_asks_for_no_field_that_costs_the_store_queries(tmp_path
 async def test_stale_and_orphan_variations_are_no_stock(tmp_path: Path, version: str) -> None:
     quirks = frozenset({WooQuirk.STALE_VARIATIONS})
     async with woo_store(tmp_path, products=120, version=version, woo_quirks=quirks) as (store, platform):
-        parent = store.catalog.special("inherited-sku")
+        parent = store.catalog.edge_case("inherited-sku")
         store.catalog.update_product(parent.id, kind=Kind.SIMPLE, price="5.00", stock=3)
         full = await read(platform)
         assert full.items().keys() == store.stock().keys()
@@ -243,7 +243,7 @@ async def test_every_checkpoint_of_a_pass_with_sweeps_leads_to_the_same_end(tmp_
 async def test_a_storm_of_trashing_while_the_sweep_reads_takes_no_other_product_along(
     tmp_path: Path, version: str
 ) -> None:
-    async with woo_store(tmp_path, products=700, specials=False, version=version) as (store, platform):
+    async with woo_store(tmp_path, products=700, edge_cases=False, version=version) as (store, platform):
         request = await since_now(platform, batch=30)
         doomed = [product.id for product in store.catalog.products()][:400]
         seen = Pass()
@@ -264,7 +264,7 @@ async def test_a_storm_of_trashing_while_the_sweep_reads_takes_no_other_product_
 
 
 async def test_a_product_restored_behind_the_sweep_keeps_it_from_concluding(tmp_path: Path) -> None:
-    async with woo_store(tmp_path, products=300, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=300, edge_cases=False) as (store, platform):
         first = next(iter(store.catalog.products()))
         store.catalog.trash_product(first.id)
         request = await since_now(platform, batch=30)
@@ -282,7 +282,7 @@ async def test_a_product_restored_behind_the_sweep_keeps_it_from_concluding(tmp_
 
 
 async def test_a_product_created_while_the_sweep_reads_is_listed_too(tmp_path: Path) -> None:
-    async with woo_store(tmp_path, products=150, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=150, edge_cases=False) as (store, platform):
         request = await since_now(platform, batch=30)
         seen, added = Pass(), 0
         async for event in platform.fetch(request, on_wait=seen.waits.append):
@@ -296,7 +296,7 @@ async def test_a_product_created_while_the_sweep_reads_is_listed_too(tmp_path: P
 
 
 async def test_a_sweep_whose_answers_break_off_fails_and_concludes_nothing(tmp_path: Path) -> None:
-    async with woo_store(tmp_path, products=150, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=150, edge_cases=False) as (store, platform):
         request = await since_now(platform, batch=30)
         first = await begun(platform, request)
         store.running.fail_next(SHOP.domain, 9, status=200, body='[{"id": 4096, "images": [{"id": 2}]')

@@ -9,7 +9,7 @@ from graphql import parse, validate
 
 from connector_svc.platforms.shopify.bulk_queries import CANCEL, LOOK, RUN, bulk_products
 from connector_svc.platforms.shopify.queries import Query, product_page
-from devstore.shopify.bulk_query import faults_of
+from devstore.shopify.bulk_query import bulk_query_errors
 from devstore.shopify.schema import admin_schema
 
 each_text = pytest.mark.parametrize("inventory", [True, False])
@@ -17,7 +17,7 @@ each_text = pytest.mark.parametrize("inventory", [True, False])
 
 @each_text
 def test_the_query_keeps_the_rules_of_bulk(inventory: bool) -> None:
-    assert faults_of(admin_schema(), bulk_products(inventory=inventory, marker="m")) == []
+    assert bulk_query_errors(admin_schema(), bulk_products(inventory=inventory, marker="m")) == []
 
 
 @pytest.mark.parametrize("query", [RUN, LOOK, CANCEL], ids=lambda query: str(query.name))

@@ -6,7 +6,7 @@ import random
 
 from connector_svc.platforms.shopify.answer import CallCost, ThrottleStatus
 from connector_svc.platforms.shopify.points import Points
-from devstore.shopify.rate_limit import LIMITS, Bucket
+from devstore.shopify.rate_limit import LIMITS, LeakyBucket
 from devstore.spec import Plan
 
 
@@ -76,7 +76,7 @@ class Clock:
 def test_whatever_the_order_of_replies_no_call_meets_an_empty_bucket() -> None:
     """2,000 calls, up to four at once, against the devstore's bucket."""
     chance, clock = random.Random(7), Clock()
-    bucket = Bucket(LIMITS[Plan.STANDARD], clock=clock)
+    bucket = LeakyBucket(LIMITS[Plan.STANDARD], clock=clock)
     points = known(2000)
     under_way: list[tuple[int, int]] = []
     for _ in range(2_000):

@@ -1,4 +1,4 @@
-"""Signatures are those of RFC 5849, as WooCommerce checks them."""
+"""OAuthSignatures are those of RFC 5849, as WooCommerce checks them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from yarl import URL
 
 from connector_svc.platforms.woocommerce.oauth import Moment, base_string, signed
-from devstore.woocommerce.auth import Signatures
+from devstore.woocommerce.auth import OAuthSignatures
 from devstore.woocommerce.errors import RestError
 
 URL_OF_PRODUCTS = URL("http://store.example:8088/shop/wp-json/wc/v3/products")
@@ -40,8 +40,8 @@ def sent(nonce: str = "n1", timestamp: int = int(NOW.timestamp()), secret: str =
     return dict((*PARAMS, *signed("GET", URL_OF_PRODUCTS, PARAMS, key="ck", secret=secret, moment=moment)))
 
 
-def refusal(params: dict[str, str], checker: Signatures | None = None) -> str:
-    checker = checker or Signatures(lambda: NOW)
+def refusal(params: dict[str, str], checker: OAuthSignatures | None = None) -> str:
+    checker = checker or OAuthSignatures(lambda: NOW)
     try:
         checker.check("GET", str(URL_OF_PRODUCTS), params, key="ck", secret="cs")
     except RestError as error:
@@ -66,7 +66,7 @@ def test_a_store_refuses_what_was_changed_on_the_way(name: str) -> None:
 
 
 def test_a_store_refuses_another_secret_an_old_time_and_a_spent_nonce() -> None:
-    checker = Signatures(lambda: NOW)
+    checker = OAuthSignatures(lambda: NOW)
     assert "does not match" in refusal(sent(secret="other"))
     assert refusal(sent(timestamp=int(NOW.timestamp()) - 1_000)) == "Invalid timestamp."
     assert refusal(sent(), checker) == ""
