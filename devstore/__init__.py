@@ -1,1 +1,1 @@
-"""Simulated Shopify, WooCommerce, BigCommerce and feed shops with generated catalogs, for demo, tests and benchmarks."""
+"""Simulated Shopify, WooCommerce, BigCommerce and feed shops with generated catalogs: for demo, tests, benchmarks."""

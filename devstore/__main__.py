@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve shops until SIGTERM or SIGINT.
 
     Returns:
-        The exit code: 0 after a signal, 1 when the address cannot be listened on. A wrong command line exits with 2.
+        The exit code: 0 after a signal, 1 when listening on the address fails. A wrong command line exits with 2.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -48,7 +48,7 @@ async def _serve(shops: Sequence[ShopSpec], host: str, port: int, options: argpa
         throttle=not options.no_throttle,
         latency=options.latency_ms / 1000,
     ) as store:
-        # Schema and index live as long as the process; scanning them again costs garbage collection pauses of 0.3 s.
+        # Schema and index live as long as the process; scanning them again would be GC pauses of 0.3 s.
         gc.freeze()
         print(json.dumps(_ready_line(store)), flush=True)
         await stop.wait()

@@ -1,4 +1,4 @@
-"""Change catalogs at random while they are read: prices, stock and SKUs; products and variants added and removed."""
+"""Random changes of catalogs while they are read: prices, stock, SKUs, added and removed products and variants."""
 
 from __future__ import annotations
 

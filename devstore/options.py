@@ -117,7 +117,7 @@ _PLATFORM_OPTIONS = {
 }
 
 HELP = f"""
-A SHOP is written as platform:domain[:option=value,...]; the platforms are shopify, woocommerce, bigcommerce and feed:
+A SHOP is platform:domain[:option=value,...]; the platforms are shopify, woocommerce, bigcommerce and feed:
 
   shopify:demo.myshopify.com:products=600
   woocommerce:store.example:products=800,version=8.2

@@ -51,7 +51,7 @@ class RunningStore:
         return self.shops[domain].requests
 
     def shopify(self, domain: str) -> ShopifyApi:
-        """Return the API of a Shopify shop, which has `quirks`, `oauth` (its tokens) and `bucket` (its rate limit)."""
+        """Return the API of a Shopify shop: its `quirks`, `oauth` (tokens) and `bucket` (rate limit)."""
         return self.shops[domain].shopify
 
     def bulk(self, domain: str) -> BulkJobs:

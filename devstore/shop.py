@@ -90,7 +90,7 @@ class Shop:
         return reply
 
     async def file(self, request: web.Request, name: str) -> web.StreamResponse:
-        """Return a file that is served outside the shop's path and without a key: the result of a bulk operation."""
+        """Return a file outside the shop's path, which needs no key: the result of a bulk operation."""
         if isinstance(self._api, ShopifyApi):
             return await self._api.file(request, name)
         return web.Response(status=404, text="no such file")

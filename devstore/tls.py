@@ -36,7 +36,7 @@ class TlsFiles:
 
 
 def ensure_certificates(directory: Path) -> TlsFiles:
-    """Return the files of `directory`; create all of them when one is missing. The authority's key is not saved."""
+    """Return the files of `directory`; create all when one is missing. The authority's key is not saved."""
     files = TlsFiles(ca=directory / "ca.pem", certificate=directory / "server.pem", key=directory / "server.key")
     if not all(path.exists() for path in (files.ca, files.certificate, files.key)):
         directory.mkdir(parents=True, exist_ok=True)

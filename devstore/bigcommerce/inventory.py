@@ -1,8 +1,8 @@
 """The Inventory API's view of products: stock per location.
 
-The first location is the default one; the catalog API shows only its stock. The stock of a product or a variant in
-the devstore's catalog is what all enabled locations together can sell. A disabled location has some stock that cannot
-be bought.
+The first location is the default one; the catalog API shows only its stock. The stock of a product or a variant
+in the devstore's catalog is what all enabled locations together can sell. A disabled location has some stock that
+cannot be bought.
 """
 
 from __future__ import annotations

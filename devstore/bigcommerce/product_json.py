@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 def product_json(product: Product, locations: int) -> Json:
-    """Return a product without the parts of `include`. Stock is the share of the first of `locations` locations."""
+    """Return a product without the parts of `include`. Stock is the first location's share of `locations`."""
     return {
         "id": product.id,
         "name": product.title,

@@ -36,11 +36,11 @@ class Deletion:
 
 
 class Catalog:
-    """The products of one shop, built when they are read, so that 100,000 variants cost little memory until changed.
+    """The products of one shop, built when they are read: 100,000 variants need little memory until they are changed.
 
     A change sets `updated` as the platform does: a change of a variant sets it on the variant and its product (on
-    BigCommerce not on the product), a change of a product on the product alone. With `touch=False` no date changes,
-    as after a write by SQL.
+    BigCommerce not on the product), a change of a product on the product alone. With `touch=False` no date
+    changes, as after a write by SQL.
     """
 
     def __init__(self, spec: ShopSpec, *, clock: Callable[[], datetime] = now) -> None:
@@ -123,7 +123,7 @@ class Catalog:
             )
 
     def lowest_price(self, product: Product) -> str:
-        """Return the price that a product shows: its own, or the lowest of its variants or linked products; "" for none."""
+        """Return the price that a product shows: its own, or the lowest of its variants or linked products; "": none."""
         if product.kind is Kind.GROUPED:
             linked = [found for i in product.linked if (found := self.product(i))]
             texts = [self.lowest_price(one) for one in linked if one.status == "publish"]
@@ -190,7 +190,7 @@ class Catalog:
         return self._save(replace(product, updated=self._clock()) if touch else product)
 
     def trash_product(self, product_id: int) -> Product:
-        """Move a WooCommerce product to the trash: it is listed only with status=trash, and its `updated` changes."""
+        """Move a WooCommerce product to the trash: only status=trash lists it, and its `updated` changes."""
         return self.update_product(product_id, status="trash")
 
     def delete_product(self, product_id: int) -> None:
@@ -232,7 +232,7 @@ class Catalog:
         return changed
 
     def delete_variant(self, variant_id: int, *, touch: bool = True) -> None:
-        """Delete a variant. With `touch=False` no date changes, and the variant is added to the `stale_children`."""
+        """Delete a variant. With `touch=False` no date changes, and it is added to the `stale_children`."""
         product, _ = self._require_variant(variant_id)
         self._unused_variant_id(product)
         stale = self.stale_children(product.id)

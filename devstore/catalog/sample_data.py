@@ -16,7 +16,7 @@ def seed_of(seed: int, name: str) -> int:
 
 
 def splitmix64(seed: int, index: int) -> int:
-    """Return 64 well-distributed bits that depend on (seed, index) alone; cheaper than a `random.Random` per index."""
+    """Return 64 well-distributed bits for (seed, index); cheaper than a `random.Random` per index."""
     word = (seed + (index + 1) * 0x9E3779B97F4A7C15) & _MASK
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK

@@ -11,7 +11,7 @@ from devstore.catalog.model import Kind, Offer, Platform, Product, Variant
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SellableItem:
-    """One item as the platform's API shows it: a variant, a WooCommerce variation or a WooCommerce simple product."""
+    """One item as the platform's API shows it: a variant, or a WooCommerce variation or simple product."""
 
     product_id: str
     """The platform's numeric id as text."""

@@ -10,14 +10,14 @@ from typing import Final, Protocol
 from aiohttp import web
 
 ORIGINAL_REPLY: Final[web.RequestKey[Callable[[], Awaitable[web.Response]]]] = web.RequestKey("ORIGINAL_REPLY")
-"""On each request that a fault receives: computes the shop's own reply, for faults that cut, slow down or falsify it."""
+"""Computes the shop's own reply; set on each request, for faults that cut the reply, slow it down or falsify it."""
 
 
 class Fault(Protocol):
     """Called before each API request of its shop; the first fault that returns a reply wins."""
 
     async def __call__(self, request: web.Request) -> web.StreamResponse | None:
-        """Return the reply to send instead of the shop's, or None to let the request pass. May also sleep or raise."""
+        """Return the reply to send instead of the shop's; None: let the request pass. May also sleep or raise."""
         ...
 
 

@@ -26,7 +26,7 @@ class FaultKind(Enum):
     """What a fault does."""
 
     STATUS = "status"
-    """Send `status` with an error page and, if set, a Retry-After of `retry_after` seconds (a date if `as_date`)."""
+    """Send `status` with an error page and, if set, Retry-After: `retry_after` seconds (a date if `as_date`)."""
     CUT = "cut"
     """Send half of the reply with the Content-Length of the whole, then close the connection."""
     RESET_BEFORE = "reset_before"

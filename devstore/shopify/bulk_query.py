@@ -1,10 +1,8 @@
-"""Which queries a bulk operation takes; the wording of the refusals is ours.
-
-Runs a bulk query over the catalog, some products at a time."""
+"""Bulk queries: their validation, and their execution over the catalog, some products at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,15 +30,22 @@ from graphql import (
 )
 from graphql.execution import execute_sync
 
-from devstore.shopify.context import MAX_PAGE_SIZE, MAX_PAGE_SIZE_OF_ONE_PRODUCT, RequestContext
+from devstore.shopify.bulk_result import ResultRow
+from devstore.shopify.context import (
+    MAX_PAGE_SIZE,
+    MAX_PAGE_SIZE_OF_ONE_PRODUCT,
+    RequestContext,
+    resolve_default,
+    resolve_type,
+)
 
-MOST_CONNECTIONS = 5
-DEEPEST = 2
+MAX_CONNECTIONS = 5
+MAX_CONNECTION_DEPTH = 2
 """Levels of connections below the root connection."""
 
 
 def bulk_query_errors(schema: GraphQLSchema, text: str) -> list[str]:
-    """Why the query cannot be run in bulk; empty when it can."""
+    """Return why a query cannot be run in bulk; empty when it can. The platform words these errors differently."""
     try:
         document = parse(text)
     except GraphQLError as error:
@@ -54,34 +59,34 @@ def bulk_query_errors(schema: GraphQLSchema, text: str) -> list[str]:
     if len(operations[0].selection_set.selections) != 1:
         return ["A bulk query has exactly one top-level field."]
     info = TypeInfo(schema)
-    rules = _Rules(info)
+    rules = _BulkRules(info)
     visit(document, TypeInfoVisitor(info, rules))
-    return rules.told()
+    return rules.errors()
 
 
-class _Rules(Visitor):
-    """Walks a query; `faults` is filled on the way."""
+class _BulkRules(Visitor):
+    """Checks the fields of a query while it is visited."""
 
     def __init__(self, info: TypeInfo) -> None:
         super().__init__()
-        self.faults: list[str] = []
-        self.connections = 0
+        self._errors: list[str] = []
+        self._connections = 0
         self._info = info
         self._path: list[str] = []
         """"connection", "list" or "" for each field above."""
 
-    def told(self) -> list[str]:
-        """All that is wrong."""
-        if not self.connections:
-            return [*self.faults, "Bulk queries must contain at least one connection."]
-        if self.connections > MOST_CONNECTIONS:
-            return [*self.faults, f"Bulk queries cannot contain more than {MOST_CONNECTIONS} connections."]
-        return self.faults
+    def errors(self) -> list[str]:
+        """Return all errors."""
+        if not self._connections:
+            return [*self._errors, "Bulk queries must contain at least one connection."]
+        if self._connections > MAX_CONNECTIONS:
+            return [*self._errors, f"Bulk queries cannot contain more than {MAX_CONNECTIONS} connections."]
+        return self._errors
 
     def enter_field(self, node: FieldNode, *_: object) -> None:
         kind = self._kind()
         if not self._path and node.name.value in ("node", "nodes"):
-            self.faults.append(f"The top-level field '{node.name.value}' cannot be used in a bulk query.")
+            self._errors.append(f"The top-level field '{node.name.value}' cannot be used in a bulk query.")
         if kind == "connection":
             self._connection(node)
         self._path.append(kind)
@@ -98,18 +103,22 @@ class _Rules(Visitor):
         return "list" if listed and not parent.endswith("Connection") else ""
 
     def _connection(self, node: FieldNode) -> None:
-        self.connections += 1
-        if self._path.count("connection") > DEEPEST:
-            self.faults.append(f"Connections cannot be nested deeper than {DEEPEST} levels below the root.")
+        self._connections += 1
+        if self._path.count("connection") > MAX_CONNECTION_DEPTH:
+            self._errors.append(
+                f"Connections cannot be nested deeper than {MAX_CONNECTION_DEPTH} levels below the root."
+            )
         if "list" in self._path:
-            self.faults.append(f"The connection '{node.name.value}' is within a list field.")
+            self._errors.append(f"The connection '{node.name.value}' is within a list field.")
         fields = _fields(node)
         if "nodes" in fields or "edges" not in fields:
-            self.faults.append(f"The connection '{node.name.value}' must be read by edges and node, not by nodes.")
+            self._errors.append(
+                f"The connection '{node.name.value}' must be read by edges and node, not by nodes."
+            )
             return
         inner = _fields(fields["edges"]).get("node")
         if inner is not None and not _selects_id(inner):
-            self.faults.append(f"The node of '{node.name.value}' must select its id, without an alias.")
+            self._errors.append(f"The node of '{node.name.value}' must select its id, without an alias.")
 
 
 def _fields(node: FieldNode) -> dict[str, FieldNode]:
@@ -122,41 +131,32 @@ def _selects_id(node: FieldNode) -> bool:
     return identifier is not None and identifier.alias is None
 
 
-_ROOTS = 10
-_PAGING = {"first", "last", "after", "before"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultRow:
-    """A row, and the connections below it."""
-
-    line: bytes
-    children: tuple[tuple[ResultRow, ...], ...] = ()
-
-    def size(self) -> int:
-        """Rows of the tree."""
-        return 1 + sum(tree.size() for rows in self.children for tree in rows)
+_ROOTS_PER_PAGE = 10
+_PAGING_ARGUMENTS = {"first", "last", "after", "before"}
 
 
 @dataclass(slots=True, kw_only=True)
 class BulkQueryRunner:
-    """One run. `field_resolver` and `type_resolver` are those of the schema."""
+    """Executes one bulk query over the catalog."""
 
     schema: GraphQLSchema
     text: str
-    call: RequestContext
+    context: RequestContext
     nested_limit: int | None
-    field_resolver: Callable[..., Any]
-    type_resolver: Callable[..., Any]
+    """BulkSwitches.nested_limit."""
 
     def pages(self) -> Iterator[list[ResultRow]]:
-        """The root objects with all that is below them. Raises GraphQLError."""
+        """Yield the root objects with their descendants, ten root objects at a time.
+
+        Raises:
+            GraphQLError: The execution failed.
+        """
         document, after = parse(self.text), ""
         while True:
-            connection = self._page(_sized(self.schema, document, after))
-            yield [self._tree(edge["node"], "") for edge in connection["edges"]]
+            connection = self._page(_with_page_sizes(self.schema, document, after))
+            yield [self._row(edge["node"], "") for edge in connection["edges"]]
             last = connection["edges"][-1]["cursor"] if connection["edges"] else ""
-            if len(connection["edges"]) < _ROOTS:
+            if len(connection["edges"]) < _ROOTS_PER_PAGE:
                 return
             after = last
 
@@ -164,23 +164,23 @@ class BulkQueryRunner:
         result = execute_sync(
             self.schema,
             document,
-            context_value=self.call,
-            field_resolver=self.field_resolver,
-            type_resolver=self.type_resolver,
+            context_value=self.context,
+            field_resolver=resolve_default,
+            type_resolver=resolve_type,
         )
         if result.errors or result.data is None:
             raise result.errors[0] if result.errors else GraphQLError("no data")
         return next(iter(result.data.values()))
 
-    def _tree(self, node: dict[str, Any], parent: str) -> ResultRow:
-        below = [value for value in node.values() if _is_connection(value)]
-        own = {name: value for name, value in node.items() if not _is_connection(value)}
-        line = msgspec.json.encode(own | ({"__parentId": parent} if parent else {}))
+    def _row(self, node: dict[str, Any], parent: str) -> ResultRow:
+        connections = [value for value in node.values() if _is_connection(value)]
+        fields = {name: value for name, value in node.items() if not _is_connection(value)}
+        line = msgspec.json.encode(fields | ({"__parentId": parent} if parent else {}))
         return ResultRow(
             line=line,
             children=tuple(
-                tuple(self._tree(edge["node"], node["id"]) for edge in one["edges"][: self.nested_limit])
-                for one in below
+                tuple(self._row(edge["node"], node["id"]) for edge in one["edges"][: self.nested_limit])
+                for one in connections
             ),
         )
 
@@ -189,8 +189,8 @@ def _is_connection(value: object) -> bool:
     return isinstance(value, dict) and "edges" in value
 
 
-class _Sizes(Visitor):
-    """Replaces what a query says of pages: `first` and cursors are ignored in bulk."""
+class _PageSizes(Visitor):
+    """Replaces the paging arguments of a query, since `first` and cursors are ignored in bulk."""
 
     def __init__(self, info: TypeInfo, after: str) -> None:
         super().__init__()
@@ -203,24 +203,24 @@ class _Sizes(Visitor):
         self._depth += 1
         if not kind.endswith("Connection"):
             return _with_cursor(node) if self._depth == 2 and node.name.value == "edges" else None
-        kept = [one for one in node.arguments or () if one.name.value not in _PAGING]
+        arguments = [one for one in node.arguments or () if one.name.value not in _PAGING_ARGUMENTS]
         if self._depth == 1:
-            kept.append(_argument("first", IntValueNode(value=str(_ROOTS))))
+            arguments.append(_argument("first", IntValueNode(value=str(_ROOTS_PER_PAGE))))
             if self._after:
-                kept.append(_argument("after", StringValueNode(value=self._after)))
+                arguments.append(_argument("after", StringValueNode(value=self._after)))
         else:
-            most = MAX_PAGE_SIZE_OF_ONE_PRODUCT if kind == "ProductVariantConnection" else MAX_PAGE_SIZE
-            kept.append(_argument("first", IntValueNode(value=str(most))))
-        return _changed(node, arguments=tuple(kept))
+            maximum = MAX_PAGE_SIZE_OF_ONE_PRODUCT if kind == "ProductVariantConnection" else MAX_PAGE_SIZE
+            arguments.append(_argument("first", IntValueNode(value=str(maximum))))
+        return _changed(node, arguments=tuple(arguments))
 
     def leave_field(self, *_: object) -> None:
         self._depth -= 1
 
 
-def _sized(schema: GraphQLSchema, document: DocumentNode, after: str) -> DocumentNode:
+def _with_page_sizes(schema: GraphQLSchema, document: DocumentNode, after: str) -> DocumentNode:
     info = TypeInfo(schema)
-    sized: DocumentNode = visit(document, TypeInfoVisitor(info, _Sizes(info, after)))
-    return sized
+    changed: DocumentNode = visit(document, TypeInfoVisitor(info, _PageSizes(info, after)))
+    return changed
 
 
 def _argument(name: str, value: IntValueNode | StringValueNode) -> ArgumentNode:
@@ -230,8 +230,8 @@ def _argument(name: str, value: IntValueNode | StringValueNode) -> ArgumentNode:
 def _with_cursor(node: FieldNode) -> FieldNode:
     assert node.selection_set is not None
     cursor = FieldNode(name=NameNode(value="cursor"), arguments=(), directives=())
-    kept = node.selection_set
-    return _changed(node, selection_set=type(kept)(selections=(*kept.selections, cursor)))
+    selected = node.selection_set
+    return _changed(node, selection_set=type(selected)(selections=(*selected.selections, cursor)))
 
 
 def _changed(node: FieldNode, **changes: Any) -> FieldNode:

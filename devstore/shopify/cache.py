@@ -1,6 +1,4 @@
-"""Query texts, parsed and validated once each.
-
-Answers that were worked out before, so that a benchmark measures its reader and not this server."""
+"""Caches: parsed query documents, and replies, so that a benchmark measures the reader and not this server."""
 
 from __future__ import annotations
 
@@ -20,39 +18,40 @@ from graphql import (
     validate,
 )
 
-_KEPT = 256
+_CACHED_DOCUMENTS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A query text and what is wrong with it."""
+    """A parsed and validated query."""
 
     text: str
     errors: tuple[GraphQLError, ...]
-    """Empty when the query may be executed."""
+    """Syntax and validation errors; empty when the query may be executed."""
     tree: DocumentNode | None
     operations: Mapping[str, OperationDefinitionNode]
     fragments: Mapping[str, FragmentDefinitionNode]
 
     def operation(self, name: str | None) -> OperationDefinitionNode | None:
-        """The operation to run: the named one, or the only one."""
+        """Return the operation to execute: the named one, or the only one; None when there is none."""
         if name:
             return self.operations.get(name)
         return next(iter(self.operations.values())) if len(self.operations) == 1 else None
 
 
 class DocumentCache:
-    """Remembers the last 256 texts, since a client sends the same few queries again and again."""
+    """Caches the last 256 documents, since a client sends the same few queries repeatedly."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self._schema = schema
-        self._kept: OrderedDict[str, Document] = OrderedDict()
+        self._cached: OrderedDict[str, Document] = OrderedDict()
 
     def read(self, text: str) -> Document:
-        document = self._kept.pop(text, None) or self._parse(text)
-        self._kept[text] = document
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+        """Return the document of a query text."""
+        document = self._cached.pop(text, None) or self._parse(text)
+        self._cached[text] = document
+        if len(self._cached) > _CACHED_DOCUMENTS:
+            self._cached.popitem(last=False)
         return document
 
     def _parse(self, text: str) -> Document:
@@ -72,15 +71,15 @@ class DocumentCache:
         )
 
 
-_SMALLEST = 1_024
+_OVERHEAD_BYTES = 1_024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedReply:
-    """What a query gave, before the bucket's state is added."""
+    """The result of a query, without the state of the rate limit."""
 
     data: msgspec.Raw
-    """The JSON of `data`."""
+    """The encoded JSON of `data`."""
     errors: list[dict[str, Any]]
     warnings: list[dict[str, object]]
     points: int
@@ -88,29 +87,30 @@ class CachedReply:
 
 
 class ReplyCache:
-    """Keeps the latest answers up to a number of bytes. The key must name everything an answer depends on."""
+    """An LRU cache of replies, limited in bytes. The key must contain everything that a reply depends on."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._room = most_bytes
-        self._kept: OrderedDict[Hashable, CachedReply] = OrderedDict()
+    def __init__(self, max_bytes: int) -> None:
+        self._free_bytes = max_bytes
+        self._cached: OrderedDict[Hashable, CachedReply] = OrderedDict()
 
-    def get(self, key: Hashable, work_out: Callable[[], CachedReply]) -> CachedReply:
-        answer = self._kept.get(key)
-        if answer is None:
-            return self._keep(key, work_out())
-        self._kept.move_to_end(key)
-        return answer
+    def get(self, key: Hashable, compute: Callable[[], CachedReply]) -> CachedReply:
+        """Return the cached reply, or compute and cache it."""
+        reply = self._cached.get(key)
+        if reply is None:
+            return self._add(key, compute())
+        self._cached.move_to_end(key)
+        return reply
 
-    def _keep(self, key: Hashable, answer: CachedReply) -> CachedReply:
-        # An error may carry a fresh request id, so it is worked out anew each time.
-        if not answer.errors:
-            self._kept[key] = answer
-            self._room -= _size(answer)
-        while self._room < 0 and self._kept:
-            _, oldest = self._kept.popitem(last=False)
-            self._room += _size(oldest)
-        return answer
+    def _add(self, key: Hashable, reply: CachedReply) -> CachedReply:
+        # An error may contain a new request id, so replies with errors are not cached.
+        if not reply.errors:
+            self._cached[key] = reply
+            self._free_bytes -= _size(reply)
+        while self._free_bytes < 0 and self._cached:
+            _, oldest = self._cached.popitem(last=False)
+            self._free_bytes += _size(oldest)
+        return reply
 
 
-def _size(answer: CachedReply) -> int:
-    return _SMALLEST + len(memoryview(answer.data))
+def _size(reply: CachedReply) -> int:
+    return _OVERHEAD_BYTES + len(memoryview(reply.data))

@@ -1,6 +1,4 @@
-"""Connections: one page of a sorted list of keys, at the cost of the page alone.
-
-Cursors: base64 JSON keysets, {"last_id": 1, "last_value": "1"}."""
+"""Connections and cursors: one page of a sorted list of keys, at a cost that depends on the page alone."""
 
 from __future__ import annotations
 
@@ -13,13 +11,38 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from devstore.shopify.context import MAX_PAGE_SIZE, refused
+from devstore.shopify.context import MAX_PAGE_SIZE, client_error
 from devstore.shopify.scalars import format_datetime
+
+Key = tuple[int | str, int]
+"""The value by which a list is sorted, and the id."""
+
+
+def encode_cursor(key: Key, *, is_time: bool = False) -> str:
+    """Encode a key as the platform does: base64 of the JSON `{"last_id": 1, "last_value": "1"}`."""
+    value = format_datetime(key[0]) if is_time and isinstance(key[0], int) else str(key[0])
+    return base64.b64encode(json.dumps({"last_id": key[1], "last_value": value}).encode()).decode()
+
+
+def decode_cursor(cursor: str, like: Key, *, is_time: bool = False) -> Key:
+    """Decode a cursor of a list with keys like `like`.
+
+    Raises:
+        GraphQLError: The cursor is malformed, or from a list with another sort order.
+    """
+    try:
+        content = json.loads(base64.b64decode(cursor, validate=True))
+        last_id, value = int(content["last_id"]), str(content["last_value"])
+        if is_time:
+            return int(datetime.fromisoformat(value).timestamp()), last_id
+        return (int(value) if isinstance(like[0], int) else value), last_id
+    except (binascii.Error, ValueError, KeyError, TypeError):
+        raise client_error("Invalid cursor for current pagination sort.", "INVALID_CURSOR") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """One page; nodes and cursors are made when the query asks for them."""
+    """One page; its nodes and cursors are created when the query requests them."""
 
     keys: Sequence[Key]
     load: Callable[[Key], Any]
@@ -51,10 +74,18 @@ def page(
     args: dict[str, Any],
     *,
     is_time: bool = False,
-    largest: int = MAX_PAGE_SIZE,
+    max_size: int = MAX_PAGE_SIZE,
 ) -> Connection:
-    """The page that `first`/`after`, `last`/`before` and `reverse` ask for, of keys in ascending order."""
-    backward, count = _asked(args, largest)
+    """Return the page that the arguments first, after, last, before and reverse request.
+
+    Args:
+        keys: The keys of the whole list, ascending.
+        load: Returns the node of a key.
+        args: The GraphQL arguments.
+        is_time: Whether the first part of a key is a time in seconds, which cursors show as a date.
+        max_size: The maximum of first and last.
+    """
+    backward, count = _direction_and_count(args, max_size)
     reverse = bool(args.get("reverse"))
     low, high = _bounds(keys, args, reverse=reverse, is_time=is_time)
     more = high - low > count
@@ -68,15 +99,15 @@ def page(
     )
 
 
-def _asked(args: dict[str, Any], largest: int) -> tuple[bool, int]:
+def _direction_and_count(args: dict[str, Any], max_size: int) -> tuple[bool, int]:
     first, last = args.get("first"), args.get("last")
     if first is None and last is None:
-        raise refused("you must provide one of first or last")
+        raise client_error("you must provide one of first or last")
     if first is not None and last is not None:
-        raise refused("providing both first and last is not supported")
+        raise client_error("providing both first and last is not supported")
     count: int = first if first is not None else args["last"]
-    if count < 0 or count > largest:
-        raise refused(f"first and last must be between 0 and {largest}, not {count}", "BAD_USER_INPUT")
+    if count < 0 or count > max_size:
+        raise client_error(f"first and last must be between 0 and {max_size}, not {count}", "BAD_USER_INPUT")
     return first is None, count
 
 
@@ -91,24 +122,3 @@ def _bounds(keys: Sequence[Key], args: dict[str, Any], *, reverse: bool, is_time
     if before is not None:
         high = bisect_left(keys, decode_cursor(before, like, is_time=is_time))
     return low, max(low, high)
-
-
-Key = tuple[int | str, int]
-"""The value a list is sorted by, then the id."""
-
-
-def encode_cursor(key: Key, *, is_time: bool = False) -> str:
-    value = format_datetime(key[0]) if is_time and isinstance(key[0], int) else str(key[0])
-    return base64.b64encode(json.dumps({"last_id": key[1], "last_value": value}).encode()).decode()
-
-
-def decode_cursor(cursor: str, like: Key, *, is_time: bool = False) -> Key:
-    """The key of a cursor of the same sort order as `like`; any other cursor is refused."""
-    try:
-        content = json.loads(base64.b64decode(cursor, validate=True))
-        last_id, value = int(content["last_id"]), str(content["last_value"])
-        if is_time:
-            return int(datetime.fromisoformat(value).timestamp()), last_id
-        return (int(value) if isinstance(like[0], int) else value), last_id
-    except (binascii.Error, ValueError, KeyError, TypeError):
-        raise refused("Invalid cursor for current pagination sort.", "INVALID_CURSOR") from None

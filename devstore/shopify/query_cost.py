@@ -1,10 +1,8 @@
-"""The cost rule measured from recorded replies: 2 + m(first) x (1 + children), m(n) = max(1, floor(2 ln n)).
+"""Query cost: 2 + m(first) x (1 + children), m(n) = max(1, floor(2 ln n)), measured from recorded replies.
 
-A query is first turned into a tree of what costs; the same tree gives the requested cost (what was asked
-for) and the actual cost (what came back).
-
-
-Reads out of a query, with the schema's help, what in it costs: the input of the cost rule."""
+A query is first turned into a tree of charges; the same tree gives the requested cost (of what was requested) and
+the actual cost (of what the reply contains).
+"""
 
 from __future__ import annotations
 
@@ -38,22 +36,22 @@ SINGLE_QUERY_MAXIMUM = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """One selected field that costs something itself or below itself."""
+    """A selected field that costs points itself or through its children."""
 
     key: str
     """The name in the reply."""
     own: int
-    """What the field costs when it is there, without its children."""
+    """The cost of the field without its children."""
     on_type: str = ""
-    """The concrete type it was asked on inside an abstract one; "" when asked of all."""
+    """The concrete type on which it was selected within an abstract type; "" when selected on all types."""
     children: tuple[Charge, ...] = ()
-    page: Page | None = None
+    page: PageCharge | None = None
     """Set for a connection; then `children` is empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """How much a connection was asked for."""
+class PageCharge:
+    """The requested page of a connection."""
 
     first: int
     lists: tuple[tuple[str, tuple[Charge, ...]], ...]
@@ -61,19 +59,19 @@ class Page:
 
 
 def multiplier(count: int) -> int:
-    """m(n): how often a connection of n nodes pays for one node."""
+    """Return m(n): the factor by which the cost of one node is multiplied in a connection of n nodes."""
     return max(1, math.floor(2 * math.log(count))) if count > 0 else 0
 
 
 def requested_cost(charges: Iterable[Charge]) -> int:
-    """What a query may cost at most, and must be in the bucket; never below 1."""
+    """Return the maximum cost of a query, which must be in the bucket; never below 1."""
     return max(1, _requested(charges))
 
 
 def actual_cost(charges: Iterable[Charge], data: Mapping[str, Any] | None) -> int:
-    """What the reply really cost: rows and objects that are not there are not paid for. Never below 1.
+    """Return the actual cost of a reply, in which missing rows and objects cost nothing; never below 1.
 
-    The platform's own rule is not known; this is at most the requested cost, as in 2,969 recorded replies.
+    The platform's own rule is not known. This cost is at most the requested one, as in 2,969 recorded replies.
     """
     return max(1, _actual(charges, data)) if data is not None else 1
 
@@ -82,7 +80,7 @@ def _requested(charges: Iterable[Charge]) -> int:
     total = 0
     of_type: dict[str, int] = {}
     for charge in charges:
-        cost = charge.own + _below(charge)
+        cost = charge.own + _requested_below(charge)
         if charge.on_type:
             of_type[charge.on_type] = of_type.get(charge.on_type, 0) + cost
         else:
@@ -90,7 +88,7 @@ def _requested(charges: Iterable[Charge]) -> int:
     return total + max(of_type.values(), default=0)
 
 
-def _below(charge: Charge) -> int:
+def _requested_below(charge: Charge) -> int:
     if charge.page is None:
         return _requested(charge.children)
     times = multiplier(charge.page.first)
@@ -98,20 +96,22 @@ def _below(charge: Charge) -> int:
 
 
 def _actual(charges: Iterable[Charge], data: Mapping[str, Any]) -> int:
-    return sum(_of_value(charge, data[charge.key]) for charge in charges if data.get(charge.key) is not None)
+    return sum(
+        _actual_of_value(charge, data[charge.key]) for charge in charges if data.get(charge.key) is not None
+    )
 
 
-def _of_value(charge: Charge, value: Any) -> int:
+def _actual_of_value(charge: Charge, value: Any) -> int:
     if charge.page is not None:
         return charge.own + sum(
-            _of_nodes(children, value[name], name) for name, children in charge.page.lists if name in value
+            _actual_of_nodes(children, value[name], name) for name, children in charge.page.lists if name in value
         )
     if isinstance(value, list):
         return charge.own + _dearest(charge.children, value)
     return charge.own + (_actual(charge.children, value) if charge.children else 0)
 
 
-def _of_nodes(children: Sequence[Charge], rows: Sequence[Mapping[str, Any]], name: str) -> int:
+def _actual_of_nodes(children: Sequence[Charge], rows: Sequence[Mapping[str, Any]], name: str) -> int:
     nodes = [row.get("node") for row in rows] if name == "edges" else rows
     return multiplier(len(rows)) * (1 + _dearest(children, nodes))
 
@@ -122,22 +122,22 @@ def _dearest(children: Sequence[Charge], nodes: Sequence[Mapping[str, Any] | Non
     return max((_actual(children, node) for node in nodes if node is not None), default=0)
 
 
-# Objects that cost nothing themselves, measured.
+# Measured: these objects cost nothing themselves.
 _FREE_TYPES = {
     "MoneyV2", "MoneyBag", "InventoryItemMeasurement", "Weight", "PageInfo", "ApiVersion",
     "BulkOperation", "BulkOperationUserError", "UserError",
 }  # fmt: skip
-_ROOT_COUNT = 10
-_ROOT_FIELDS = {"productVariantsCount": 2, "bulkOperationRunQuery": 10, "bulkOperation": 1}
-_MUTATION = 10
-_CONNECTION = 2
+_ROOT_COUNT_COST = 10
+_ROOT_FIELD_COSTS = {"productVariantsCount": 2, "bulkOperationRunQuery": 10, "bulkOperation": 1}
+_MUTATION_COST = 10
+_CONNECTION_COST = 2
 
 SelectedFields = dict[tuple[str, str], tuple[FieldNode, GraphQLNamedType, list[SelectionSetNode]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeReader:
-    """Reads one operation of a validated document, with its variables."""
+    """Reads the charges of one operation of a validated document, with its variables."""
 
     schema: GraphQLSchema
     fragments: Mapping[str, FragmentDefinitionNode]
@@ -145,7 +145,7 @@ class ChargeReader:
     operation: OperationDefinitionNode
 
     def read(self) -> tuple[Charge, ...]:
-        """The charges of the operation's root fields."""
+        """Return the charges of the operation's root fields."""
         root = self.schema.get_root_type(self.operation.operation)
         if root is None:
             return ()
@@ -168,11 +168,11 @@ class ChargeReader:
     ) -> Charge:
         if isinstance(kind, GraphQLObjectType) and kind.name.endswith("Connection"):
             page = self._page(node, kind, sets)
-            return Charge(key=key, own=_CONNECTION, on_type=on_type, page=page)
+            return Charge(key=key, own=_CONNECTION_COST, on_type=on_type, page=page)
         own = 0 if kind.name in _FREE_TYPES else 1
         if root:
-            count = _ROOT_COUNT if kind.name == "Count" else own
-            own = _MUTATION if mutation else _ROOT_FIELDS.get(node.name.value, count)
+            count = _ROOT_COUNT_COST if kind.name == "Count" else own
+            own = _MUTATION_COST if mutation else _ROOT_FIELD_COSTS.get(node.name.value, count)
         return Charge(key=key, own=own, on_type=on_type, children=self._charges(sets, kind))
 
     def _charges(self, sets: Sequence[SelectionSetNode], kind: GraphQLNamedType) -> tuple[Charge, ...]:
@@ -183,14 +183,14 @@ class ChargeReader:
             for (on_type, key), (node, field_kind, below) in self._fields(sets, kind).items()
         )
 
-    def _page(self, node: FieldNode, kind: GraphQLObjectType, sets: list[SelectionSetNode]) -> Page:
+    def _page(self, node: FieldNode, kind: GraphQLObjectType, sets: list[SelectionSetNode]) -> PageCharge:
         lists: list[tuple[str, tuple[Charge, ...]]] = []
         for (_, key), (field, row, below) in self._fields(sets, kind).items():
             if field.name.value == "nodes":
                 lists.append((key, self._charges(below, row)))
             elif field.name.value == "edges":
                 lists.append((key, self._charges_of_edge(below, row)))
-        return Page(first=self._asked(node), lists=tuple(lists))
+        return PageCharge(first=self._page_size(node), lists=tuple(lists))
 
     def _charges_of_edge(self, sets: list[SelectionSetNode], edge: GraphQLNamedType) -> tuple[Charge, ...]:
         for node, kind, below in self._fields(sets, edge).values():
@@ -198,7 +198,7 @@ class ChargeReader:
                 return self._charges(below, kind)
         return ()
 
-    def _asked(self, node: FieldNode) -> int:
+    def _page_size(self, node: FieldNode) -> int:
         for argument in node.arguments or ():
             if argument.name.value in ("first", "last"):
                 value = self._value(argument.value)
@@ -222,7 +222,7 @@ class ChargeReader:
         return None
 
     def _fields(self, sets: Sequence[SelectionSetNode], kind: GraphQLNamedType) -> SelectedFields:
-        """The composite fields selected on `kind`, merged by reply name, with all their selection sets."""
+        """Return the composite fields selected on `kind`, merged by name in the reply, with their selection sets."""
         found: SelectedFields = {}
         for on_type, parent, node in self._walk(sets, kind, ""):
             definition = parent.fields.get(node.name.value)

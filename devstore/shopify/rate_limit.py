@@ -1,4 +1,4 @@
-"""The leaky bucket that limits one app in one shop."""
+"""The rate limit of one app in one shop: a leaky bucket of query cost points."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from devstore.spec import Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """How much a plan may spend."""
+    """The rate limit of a plan."""
 
     maximum: float
-    """Points the full bucket holds."""
+    """The points of a full bucket."""
     per_second: float
-    """Points restored each second."""
+    """The points restored per second."""
 
 
 LIMITS = {
@@ -28,17 +28,17 @@ LIMITS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Take:
-    """One call that got its points."""
+    """A request that got its points."""
 
     at: float
     left: float
-    """Points in the bucket behind it."""
+    """The points in the bucket after it."""
     lost: float
-    """Points lost until then."""
+    """`LeakyBucket.lost` at that time."""
 
 
 class LeakyBucket:
-    """Full at the start. A query needs its requested cost at once and gets back what it did not use."""
+    """A bucket that is full at the start. A query takes its requested cost and gets the unused part back."""
 
     def __init__(
         self, limit: Limit, *, enforced: bool = True, clock: Callable[[], float] = time.monotonic
@@ -49,13 +49,13 @@ class LeakyBucket:
         self._available = limit.maximum
         self._filled_at = clock()
         self.lost = 0.0
-        """Points that were not restored since the bucket was full."""
+        """The points that were not restored because the bucket was full."""
         self.first_take: Take | None = None
         self.last_take: Take | None = None
 
     @property
     def available(self) -> float:
-        """Points in the bucket now."""
+        """The points in the bucket now."""
         elapsed, self._filled_at = self._clock() - self._filled_at, self._clock()
         restored = self._available + elapsed * self.limit.per_second
         self._available = min(self.limit.maximum, restored)
@@ -63,7 +63,7 @@ class LeakyBucket:
         return self._available
 
     def take(self, points: int) -> bool:
-        """Takes the points, or takes nothing and says no."""
+        """Take the points and return True; take nothing and return False when the bucket has fewer."""
         if not self._enforced:
             return True
         if points > self.available:
@@ -74,17 +74,17 @@ class LeakyBucket:
         return True
 
     def drain(self, points: int) -> None:
-        """Somebody else spends so many points, or what is left."""
+        """Remove points, at most those left, as if another client of the app spent them."""
         if self._enforced:
             self._available = max(0.0, self.available - points)
 
-    def give_back(self, points: int) -> None:
-        """Returns points that were taken and not used."""
+    def refund(self, points: int) -> None:
+        """Put points back that were taken and not used."""
         if self._enforced:
             self._available = min(self.limit.maximum, self._available + points)
 
     def status(self) -> dict[str, float]:
-        """`throttleStatus` as the API words it."""
+        """Return `throttleStatus` as the API shows it."""
         return {
             "maximumAvailable": self.limit.maximum,
             "currentlyAvailable": int(self.available),

@@ -1,6 +1,7 @@
-"""Fields of Product, ProductOption and MediaImage.
+"""Resolvers of Product, ProductOption, MediaImage, ProductVariant and InventoryItem.
 
-Fields of ProductVariant and InventoryItem; the source of both is the pair (product, variant)."""
+The source of a ProductVariant and an InventoryItem is the pair (product, variant).
+"""
 
 from __future__ import annotations
 
@@ -10,42 +11,47 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from devstore.catalog.model import Image, Product, Variant
-from devstore.shopify.context import MAX_PAGE_SIZE, MAX_PAGE_SIZE_OF_ONE_PRODUCT, Info, RequestContext, refused
+from devstore.catalog.sample_data import IMAGE_SIDE_PIXELS
+from devstore.shopify.context import (
+    MAX_PAGE_SIZE,
+    MAX_PAGE_SIZE_OF_ONE_PRODUCT,
+    Info,
+    RequestContext,
+    client_error,
+)
 from devstore.shopify.listing import count
 from devstore.shopify.pagination import Connection, page
 from devstore.shopify.scalars import format_datetime, gid
 
-IMAGE_SIDE = 64
-
 
 def variants(product: Product, info: Info, **args: Any) -> Connection:
-    """A product's variants, by position unless by id; 2,048 a page only where one product is the sole root."""
+    """Return a page of variants by position or id; up to 2,048 where one product is the only root field."""
     if args.get("sortKey") not in (None, "POSITION", "ID"):
-        raise refused(f"devstore does not sort variants by {args['sortKey']}")
-    call: RequestContext = info.context
+        raise client_error(f"devstore does not sort variants by {args['sortKey']}")
+    context: RequestContext = info.context
     by_id = args.get("sortKey") == "ID"
-    held = product.variants
-    keys = [(v.id if by_id else position, v.id) for position, v in enumerate(held, 1)]
-    found = {v.id: v for v in held}
-    largest = MAX_PAGE_SIZE_OF_ONE_PRODUCT if call.single_product else MAX_PAGE_SIZE
-    return page(sorted(keys), lambda key: (product, found[key[1]]), args, largest=largest)
+    all_variants = product.variants
+    keys = [(v.id if by_id else position, v.id) for position, v in enumerate(all_variants, 1)]
+    found = {v.id: v for v in all_variants}
+    max_size = MAX_PAGE_SIZE_OF_ONE_PRODUCT if context.single_product else MAX_PAGE_SIZE
+    return page(sorted(keys), lambda key: (product, found[key[1]]), args, max_size=max_size)
 
 
 def media(product: Product, info: Info, **args: Any) -> Connection:
-    """A product's images by position; any search but media_type:IMAGE finds none."""
-    wanted = (args.get("query") or "media_type:IMAGE").upper()
-    images = product.images if wanted == "MEDIA_TYPE:IMAGE" else ()
+    """Return a page of a product's images by position; any search but media_type:IMAGE finds none."""
+    search = (args.get("query") or "media_type:IMAGE").upper()
+    images = product.images if search == "MEDIA_TYPE:IMAGE" else ()
     return images_page(images, args)
 
 
 def images_page(images: tuple[Image, ...], args: dict[str, Any]) -> Connection:
-    """Images as a connection."""
+    """Return a page of images."""
     keys = [(position, image.id) for position, image in enumerate(images, 1)]
     return page(keys, lambda key: images[int(key[0]) - 1], args)
 
 
 def options(product: Product, info: Info, **args: Any) -> list[dict[str, Any]]:
-    """The options with their values, the first so many if asked."""
+    """Return the options with their values, at most `first` of them."""
     return [
         {
             "id": gid("ProductOption", product.id + position),
@@ -69,24 +75,24 @@ def _option_values(option: dict[str, Any], info: Info) -> list[dict[str, Any]]:
 
 
 def _total_inventory(product: Product, info: Info) -> int:
-    call: RequestContext = info.context
-    shown = call.catalog.as_generated(product.id) if call.quirks.totals_lag else product
+    context: RequestContext = info.context
+    shown = context.catalog.as_generated(product.id) if context.quirks.totals_lag else product
     return sum(variant.stock or 0 for variant in (shown or product).variants)
 
 
-def _plain(text: str) -> str:
+def _strip_html(text: str) -> str:
     return html.unescape(re.sub(r"<[^>]*>", "", text)).strip()
 
 
 def image_object(image: Image, info: Info) -> dict[str, Any]:
-    """An `Image`, with its absolute address."""
-    call: RequestContext = info.context
+    """Return an Image with its absolute URL."""
+    context: RequestContext = info.context
     return {
         "id": gid("ImageSource", image.id),
-        "url": call.image_url(image.id),
+        "url": context.image_url(image.id),
         "altText": image.alt,
-        "width": IMAGE_SIDE,
-        "height": IMAGE_SIDE,
+        "width": IMAGE_SIDE_PIXELS,
+        "height": IMAGE_SIDE_PIXELS,
     }
 
 
@@ -94,7 +100,7 @@ def _preview(image: Image, info: Info) -> dict[str, Any]:
     return {"image": image_object(image, info), "status": "READY"}
 
 
-def _range(prices: list[str], currency: str) -> dict[str, Any]:
+def _price_range_of(prices: list[str], currency: str) -> dict[str, Any]:
     amounts = sorted(prices, key=float)
     ends = (amounts[0], amounts[-1]) if amounts else ("0.0", "0.0")
     return {
@@ -105,7 +111,7 @@ def _range(prices: list[str], currency: str) -> dict[str, Any]:
 
 def _price_range(product: Product, info: Info) -> dict[str, Any]:
     prices = [variant.price for variant in product.variants if variant.price]
-    return _range(prices, info.context.catalog.spec.currency_code)
+    return _price_range_of(prices, info.context.catalog.spec.currency_code)
 
 
 def _out_of_stock(variant: Variant) -> bool:
@@ -117,7 +123,7 @@ PRODUCT: Mapping[str, Callable[..., Any]] = {
     "legacyResourceId": lambda p, info: str(p.id),
     "title": lambda p, info: p.title,
     "handle": lambda p, info: p.handle,
-    "description": lambda p, info, truncateAt=None: _plain(p.description)[:truncateAt],
+    "description": lambda p, info, truncateAt=None: _strip_html(p.description)[:truncateAt],
     "descriptionHtml": lambda p, info: p.description,
     "vendor": lambda p, info: p.vendor,
     "productType": lambda p, info: p.product_type,
@@ -184,7 +190,7 @@ def _display_name(sold: Sold, info: Info) -> str:
 
 
 def _position(sold: Sold, info: Info) -> int:
-    # Whole variants are compared field by field, six hundred times for a large product.
+    # Ids are compared, since comparing whole variants compares all their fields, 600 times for a large product.
     return [variant.id for variant in sold[0].variants].index(sold[1].id) + 1
 
 
@@ -194,16 +200,16 @@ def _available(sold: Sold, info: Info) -> bool:
 
 def _measurement(sold: Sold, info: Info) -> dict[str, Any]:
     variant = sold[1]
-    # The schema says Float; nothing is calculated with it.
+    # The schema has Float here; nothing is calculated with it.
     weight = {"value": float(variant.weight or 0), "unit": variant.weight_unit}
     return {"id": gid("InventoryItemMeasurement", variant.id), "weight": weight}
 
 
 def _inventory_item(sold: Sold, info: Info) -> Sold:
-    call: RequestContext = info.context
-    has_products = {"read_products", "write_products"} & set(call.quirks.scopes)
-    if call.quirks.inventory_has_own_scope or not has_products:
-        call.require("inventory", "inventoryItem")
+    context: RequestContext = info.context
+    has_products = {"read_products", "write_products"} & set(context.quirks.scopes)
+    if context.quirks.inventory_has_own_scope or not has_products:
+        context.require_scope("inventory", "inventoryItem")
     return sold
 
 

@@ -1,6 +1,4 @@
-"""The genuine Admin API schema of 2026-10.
-
-Which Python answers which field of the schema."""
+"""The genuine Admin API schema of 2026-10, and the resolvers of its fields."""
 
 from __future__ import annotations
 
@@ -10,33 +8,13 @@ from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
 
-from graphql import GraphQLError, GraphQLObjectType, GraphQLSchema, build_schema
+from graphql import GraphQLObjectType, GraphQLSchema, build_schema
 
-from devstore.catalog.model import Image, Product, Variant
-from devstore.shopify.context import Info
 from devstore.shopify.resolve_product import INVENTORY_ITEM, MEDIA, OPTION, PRODUCT, VARIANT
 from devstore.shopify.resolve_root import BULK_MUTATION, BULK_ROOT, ROOT
 
 SCHEMA_FILE = files("devstore.shopify") / "admin_2026-10.graphql.gz"
-"""The one copy of the schema in this repository, gzipped SDL; tests of the connector read it as well."""
-
-
-def schema_text() -> str:
-    """The schema as Shopify publishes it, in SDL."""
-    return gzip.decompress(SCHEMA_FILE.read_bytes()).decode()
-
-
-@functools.cache
-def admin_schema() -> GraphQLSchema:
-    """The executable schema. Reading it takes about a second, so a process does it once."""
-    schema = build_schema(schema_text(), assume_valid=True)
-    for type_name, resolvers in RESOLVERS.items():
-        kind = schema.type_map[type_name]
-        assert isinstance(kind, GraphQLObjectType)
-        for field_name, resolve in resolvers.items():
-            kind.fields[field_name].resolve = resolve
-    return schema
-
+"""The only copy of the schema in this repository, gzipped SDL; tests of the connector read it as well."""
 
 Resolver = Callable[..., Any]
 
@@ -60,21 +38,21 @@ RESOLVERS: Mapping[str, Mapping[str, Resolver]] = {
     "EventConnection": _CONNECTION,
     "BulkOperationConnection": _CONNECTION,
 }
+"""Resolvers by type and field; other fields are resolved by `context.resolve_default`."""
 
 
-def resolve_prepared(source: Any, info: Info, **_: Any) -> Any:
-    """The field of a dict prepared by a resolver above. What the devstore does not model is an error, not null."""
-    if type(source) is dict and info.field_name in source:
-        return source[info.field_name]
-    raise GraphQLError(f"devstore does not serve {info.parent_type.name}.{info.field_name}")
+def schema_text() -> str:
+    """Return the schema as Shopify publishes it, in SDL."""
+    return gzip.decompress(SCHEMA_FILE.read_bytes()).decode()
 
 
-def type_of(value: Any, *_: Any) -> str:
-    """The concrete type of what stands for an interface."""
-    if isinstance(value, Product):
-        return "Product"
-    if isinstance(value, Image):
-        return "MediaImage"
-    if isinstance(value, tuple) and isinstance(value[1], Variant):
-        return "ProductVariant"
-    return str(value["__typename"])
+@functools.cache
+def admin_schema() -> GraphQLSchema:
+    """Return the executable schema. It is cached, since building it takes about a second."""
+    schema = build_schema(schema_text(), assume_valid=True)
+    for type_name, resolvers in RESOLVERS.items():
+        kind = schema.type_map[type_name]
+        assert isinstance(kind, GraphQLObjectType)
+        for field_name, resolve in resolvers.items():
+            kind.fields[field_name].resolve = resolve
+    return schema

@@ -1,6 +1,4 @@
-"""The search syntax of `query:` arguments, with the platform's three traps.
-
-Which products a search finds, and which of its terms the platform silently leaves out."""
+"""The search syntax of `query:` arguments, with its traps, and which products and variants a search finds."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from typing import Any
 
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Product, ProductRow, Variant
-from devstore.shopify.context import RequestContext, refused
+from devstore.shopify.context import RequestContext, client_error
 from devstore.shopify.scalars import parse_epoch_seconds, parse_gid
 
 _TOKEN = re.compile(
@@ -29,26 +27,26 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """One condition."""
+    """One condition of a search."""
 
     field: str
-    """"" for a word without a field."""
+    """The field; "" for a word without a field."""
     op: str
-    """"", >, >=, < or <=."""
+    """The operator: "", >, >=, < or <=."""
     value: str
     negated: bool = False
 
     @property
     def lacks_value(self) -> bool:
-        """`updated_at:>` and the like, which the platform answers with an internal error."""
+        """Whether the value is missing, as in `updated_at:>`; the platform answers with an internal error."""
         return bool(self.field) and not self.value
 
 
 def parse_search(query: str) -> tuple[tuple[Term, ...], ...]:
-    """Alternatives (OR) of terms that must all hold.
+    """Parse a search into alternatives (OR), each with terms that must all hold.
 
-    An unquoted value ends at a colon, so an unquoted time is cut behind its hour and the rest becomes stray
-    words, as on the platform. Parentheses are read over.
+    As on the platform, an unquoted value ends at a colon: an unquoted time is cut after its hour, and the rest
+    becomes terms without a field. Parentheses are ignored.
     """
     alternatives: list[tuple[Term, ...]] = []
     terms: list[Term] = []
@@ -80,19 +78,19 @@ def _term(match: re.Match[str], *, negated: bool) -> Term | None:
 
 
 SearchTarget = tuple[ProductRow, Variant | None, Catalog]
-Test = Callable[[Any], bool]
-_OPS: dict[str, Callable[[Any, Any], bool]] = {
+Predicate = Callable[[Any], bool]
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """How one search field is read from a product or variant, and its value from the query."""
+class SearchField:
+    """How a search field is read from a product or variant, and how its value in the query is parsed."""
 
     read: Callable[[Any], Any]
     value: Callable[[str], Any]
-    """None when the text is no value of this field."""
+    """Parses the value; returns None when the text is invalid for this field."""
 
 
 def _product(found: SearchTarget) -> Product:
@@ -101,22 +99,22 @@ def _product(found: SearchTarget) -> Product:
     return product
 
 
-def _number(text: str) -> int | None:
+def _parse_id(text: str) -> int | None:
     parsed = parse_gid(text)
     return parsed[1] if parsed else int(text) if text.isdecimal() else None
 
 
 _PRODUCT_FIELDS = {
-    "id": Field(read=lambda found: found[0].id, value=_number),
-    "updated_at": Field(read=lambda found: found[0].updated, value=parse_epoch_seconds),
-    "created_at": Field(read=lambda found: found[0].created, value=parse_epoch_seconds),
-    "status": Field(read=lambda found: found[0].status.lower(), value=str.lower),
-    "title": Field(read=lambda found: _product(found).title.lower(), value=str.lower),
-    "handle": Field(read=lambda found: _product(found).handle, value=str.lower),
-    "vendor": Field(read=lambda found: _product(found).vendor.lower(), value=str.lower),
-    "product_type": Field(read=lambda found: _product(found).product_type.lower(), value=str.lower),
-    "tag": Field(read=lambda found: [tag.lower() for tag in _product(found).tags], value=str.lower),
-    "sku": Field(read=lambda found: [v.sku.lower() for v in _product(found).variants], value=str.lower),
+    "id": SearchField(read=lambda found: found[0].id, value=_parse_id),
+    "updated_at": SearchField(read=lambda found: found[0].updated, value=parse_epoch_seconds),
+    "created_at": SearchField(read=lambda found: found[0].created, value=parse_epoch_seconds),
+    "status": SearchField(read=lambda found: found[0].status.lower(), value=str.lower),
+    "title": SearchField(read=lambda found: _product(found).title.lower(), value=str.lower),
+    "handle": SearchField(read=lambda found: _product(found).handle, value=str.lower),
+    "vendor": SearchField(read=lambda found: _product(found).vendor.lower(), value=str.lower),
+    "product_type": SearchField(read=lambda found: _product(found).product_type.lower(), value=str.lower),
+    "tag": SearchField(read=lambda found: [tag.lower() for tag in _product(found).tags], value=str.lower),
+    "sku": SearchField(read=lambda found: [v.sku.lower() for v in _product(found).variants], value=str.lower),
 }
 
 
@@ -126,46 +124,60 @@ def _variant(found: SearchTarget) -> Variant:
 
 
 _VARIANT_FIELDS = {
-    "id": Field(read=lambda found: _variant(found).id, value=_number),
-    "product_id": Field(read=lambda found: found[0].id, value=_number),
-    "updated_at": Field(read=lambda found: int(_variant(found).updated.timestamp()), value=parse_epoch_seconds),
-    "sku": Field(read=lambda found: _variant(found).sku.lower(), value=str.lower),
-    "barcode": Field(read=lambda found: _variant(found).barcode, value=str.lower),
-    "product_status": Field(read=lambda found: found[0].status.lower(), value=str.lower),
+    "id": SearchField(read=lambda found: _variant(found).id, value=_parse_id),
+    "product_id": SearchField(read=lambda found: found[0].id, value=_parse_id),
+    "updated_at": SearchField(
+        read=lambda found: int(_variant(found).updated.timestamp()), value=parse_epoch_seconds
+    ),
+    "sku": SearchField(read=lambda found: _variant(found).sku.lower(), value=str.lower),
+    "barcode": SearchField(read=lambda found: _variant(found).barcode, value=str.lower),
+    "product_status": SearchField(read=lambda found: found[0].status.lower(), value=str.lower),
 }
 
 
-def matcher(call: RequestContext, query: str | None, path: str) -> Test | None:
-    """The test a row must pass, or None when all rows do.
+def search_predicate(context: RequestContext, query: str | None, path: str) -> Predicate | None:
+    """Return the predicate of a search; None when all rows match.
 
-    A field or value the platform does not know is left out of the search, so that all rows come back; only
-    `extensions.search` of the reply tells.
+    A term with an unknown field or an invalid value is ignored, so that all rows match; only the warnings in
+    `extensions.search` of the reply show it.
+
+    Args:
+        context: The request; warnings are added to it.
+        query: The search.
+        path: The name of the list in warnings: "products" or "productVariants".
     """
-    return test_of(call, query, path, _VARIANT_FIELDS if path == "productVariants" else _PRODUCT_FIELDS)
+    return search_predicate_of(
+        context, query, path, _VARIANT_FIELDS if path == "productVariants" else _PRODUCT_FIELDS
+    )
 
 
-def test_of(call: RequestContext, query: str | None, path: str, fields: Mapping[str, Field]) -> Test | None:
-    """`matcher` with the fields of any list."""
+def search_predicate_of(
+    context: RequestContext, query: str | None, path: str, fields: Mapping[str, SearchField]
+) -> Predicate | None:
+    """Return the predicate of a search in a list with these fields; see `search_predicate`."""
     if not query or not query.strip():
         return None
     warnings: list[dict[str, str]] = []
     alternatives = [
-        [test for term in terms if (test := _test(term, fields, warnings))] for terms in parse_search(query)
+        [predicate for term in terms if (predicate := _term_predicate(term, fields, warnings))]
+        for terms in parse_search(query)
     ]
     if warnings:
-        call.warnings.append({"path": [path], "query": query, "warnings": warnings})
+        context.warnings.append({"path": [path], "query": query, "warnings": warnings})
     return _any_of(alternatives)
 
 
-def _any_of(alternatives: Sequence[Sequence[Test]]) -> Test | None:
+def _any_of(alternatives: Sequence[Sequence[Predicate]]) -> Predicate | None:
     if not all(alternatives):
         return None
-    return lambda found: any(all(test(found) for test in tests) for tests in alternatives)
+    return lambda found: any(all(predicate(found) for predicate in terms) for terms in alternatives)
 
 
-def _test(term: Term, fields: Mapping[str, Field], warnings: list[dict[str, str]]) -> Test | None:
+def _term_predicate(
+    term: Term, fields: Mapping[str, SearchField], warnings: list[dict[str, str]]
+) -> Predicate | None:
     if term.lacks_value:
-        raise refused("Internal error. Looks like something went wrong on our end.", "INTERNAL_SERVER_ERROR")
+        raise client_error("Internal error. Looks like something went wrong on our end.", "INTERNAL_SERVER_ERROR")
     field = fields.get(term.field)
     if field is None:
         name = term.field or term.value
@@ -175,16 +187,18 @@ def _test(term: Term, fields: Mapping[str, Field], warnings: list[dict[str, str]
     if None in values:
         warnings.append(_warning(term.field, f"Input `{term.value}` is not a valid value."))
         return None
-    return _comparison(field, _OPS[term.op], values, negated=term.negated)
+    return _comparison(field, _OPERATORS[term.op], values, negated=term.negated)
 
 
-def _comparison(field: Field, compare: Callable[[Any, Any], bool], values: list[Any], *, negated: bool) -> Test:
-    def test(found: Any) -> bool:
-        held = field.read(found)
-        several = held if isinstance(held, list) else [held]
-        return any(compare(one, value) for one in several for value in values) is not negated
+def _comparison(
+    field: SearchField, compare: Callable[[Any, Any], bool], values: list[Any], *, negated: bool
+) -> Predicate:
+    def predicate(found: Any) -> bool:
+        actual = field.read(found)
+        candidates = actual if isinstance(actual, list) else [actual]
+        return any(compare(one, value) for one in candidates for value in values) is not negated
 
-    return test
+    return predicate
 
 
 def _warning(field: str, message: str) -> dict[str, str]:

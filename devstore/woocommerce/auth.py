@@ -1,4 +1,4 @@
-"""Authentication: consumer keys over https, OAuth 1.0a signatures over plain http, by rules measured on a real store."""
+"""Authentication as measured on a real store: consumer keys over https, OAuth 1.0a signatures over plain http."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _API_PATHS = ("wp-json/wc/", "wp-json/wc-")
 class Authenticator:
     """Checks requests against the only key of a shop, which has read access.
 
-    Keys in the query string take precedence over the Basic header. Over plain http both are silently ignored, and
-    only OAuth signatures are accepted. Keys are ignored unless the API's path occurs somewhere in the request line.
+    Keys in the query string take precedence over the Basic header. Over plain http both are silently ignored,
+    and only OAuth signatures are accepted. Keys are ignored unless the API's path occurs in the request line.
     """
 
     def __init__(self, spec: ShopSpec, quirks: Set[WooQuirk], clock: Callable[[], datetime]) -> None:
@@ -97,7 +97,7 @@ _HASHES: Final = {"HMAC-SHA1": "sha1", "HMAC-SHA256": "sha256"}
 
 
 class OAuthSignatures:
-    """Checks OAuth 1.0a signatures as WooCommerce does, with the store's own address; each nonce is accepted once."""
+    """Checks OAuth 1.0a signatures against the store's own address; each nonce is accepted once."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock

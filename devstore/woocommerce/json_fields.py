@@ -116,8 +116,8 @@ def local(moment: datetime) -> str:
 def parse_date_bound(text: str, *, dates_are_gmt: bool) -> int | None:
     """Parse modified_after and similar parameters as the platform does.
 
-    The platform converts a value with a zone to site time and takes a value without zone as it is, before it chooses
-    the column to compare with. So "...Z" together with dates_are_gmt is off by the site's offset.
+    The platform converts a value with a zone to site time and takes a value without zone as it is, before it
+    chooses the column to compare with. So "...Z" together with dates_are_gmt is off by the site's offset.
 
     Returns:
         Seconds since the epoch; None when the text is not a date with a time.

@@ -18,7 +18,7 @@ def product_json(catalog: Catalog, product: Product, site: str) -> Json:
     """Return all fields of a product in wc/v3, in the platform's order."""
     price = catalog.lowest_price(product)
     simple = product.kind is Kind.SIMPLE
-    # The variations of a product that is no longer variable stay in the database, but the product does not name them.
+    # The variations of a product that is no longer variable stay in the database; the product does not name them.
     sells_variations = product.kind is Kind.VARIABLE and product.status != "trash"
     stock = product.stock if product.kind in (Kind.SIMPLE, Kind.VARIABLE) else None
     return {

@@ -37,8 +37,8 @@ class WooQuirk(Enum):
 
 
 _SLOWDOWN_PER_EXTRA_REQUEST: Final = 0.1
-"""By how much each request beyond the workers slows down all; measured on a real store, where 8 calls at a time have a
-quarter less throughput than 4."""
+"""By how much each request beyond the workers slows down all; measured on a real store, where 8 calls at a time
+have a quarter less throughput than 4."""
 _MAX_REQUESTS_PER_WORKER: Final = 3
 _SERVICE_UNAVAILABLE_PAGE: Final = (
     "<!doctype html><html><head><title>503 Service Unavailable</title></head></html>\n"
@@ -57,7 +57,7 @@ class SharedHost:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[web.Response | None]:
-        """Wait as long as a request needs under the current load; yield a 503 when there are too many, else None."""
+        """Wait as long as a request takes under the current load; yield a 503 if there are too many, else None."""
         if not self._workers:
             yield None
             return

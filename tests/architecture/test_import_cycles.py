@@ -1,4 +1,4 @@
-"""No import cycle within a package of the repository, counting imports in functions and under TYPE_CHECKING too."""
+"""No import cycles within a package of the repository; imports in functions and under TYPE_CHECKING count."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.architecture.rooms import OURS
 REPOSITORY = SourceTree(Path(__file__).parents[2])
 
 KNOWN_CYCLES: frozenset[frozenset[str]] = frozenset()
-"""Cycles that are still to be opened, each as the set of its modules. A cycle that is gone must leave this list."""
+"""Known cycles, each as the set of its modules. A cycle that no longer exists must be removed from here."""
 
 
 def import_graph(tree: SourceTree, package: str) -> dict[str, set[str]]:

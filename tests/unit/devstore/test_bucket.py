@@ -27,7 +27,7 @@ def test_a_query_that_asks_for_more_than_is_left_takes_nothing() -> None:
 def test_what_was_not_used_is_given_back() -> None:
     bucket = LeakyBucket(LIMITS[Plan.STANDARD], clock=Clock())
     bucket.take(1_000)
-    bucket.give_back(900)
+    bucket.refund(900)
     assert bucket.available == 1_900
 
 

@@ -104,7 +104,7 @@ async def test_a_reply_drips_and_is_whole_in_the_end(visitor: Visitor) -> None:
 async def test_a_shop_that_hangs_says_nothing_and_goes_in_the_end(visitor: Visitor) -> None:
     hanging = visitor.fault(FaultKind.HANG, matcher=RequestMatcher(times=1), seconds=3600)
     asking = asyncio.create_task(visitor.get())
-    await until(lambda: hanging.met)
+    await until(lambda: hanging.matched)
     assert (await visitor.get())[0] == 200
     assert not asking.done()
     asking.cancel()
@@ -120,7 +120,7 @@ async def test_a_store_with_a_hanging_request_closes_soon() -> None:
             visitor = Visitor(store, session)
             hanging = visitor.fault(FaultKind.HANG, seconds=3600)
             asking = asyncio.create_task(visitor.get())
-            await until(lambda: hanging.met)
+            await until(lambda: hanging.matched)
         with pytest.raises(BROKEN):
             await within_patience(asking)
 
@@ -187,7 +187,7 @@ async def test_an_aim_counts_only_the_requests_of_its_route(visitor: Visitor) ->
     )
     paths = ["/wp-json/", "/wp-json/wc/v3/products", "/wp-json/", "/wp-json/wc/v3/products?page=2", "/wp-json/"]
     assert [(await visitor.get(path))[0] == 418 for path in paths] == [False, False, False, True, False]
-    assert (fault.matcher.seen, fault.met) == (2, 1)
+    assert (fault.matcher.candidates, fault.matched) == (2, 1)
 
 
 async def test_a_share_is_about_that_share_and_the_same_for_a_seed(visitor: Visitor) -> None:

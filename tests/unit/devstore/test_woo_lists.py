@@ -99,7 +99,7 @@ async def test_trash_is_listed_only_when_asked_for(client: Client) -> None:
 
 async def test_include_leaves_out_what_is_unknown_trashed_or_a_variation(client: Client) -> None:
     truth = client.catalog(OLD)
-    parent, binned = truth.edge_case("variations-130"), truth.special("trashed")
+    parent, binned = truth.edge_case("variations-130"), truth.edge_case("trashed")
     wanted = f"{parent.id},{parent.variants[0].id},{binned.id},999999"
     assert await ids(client, f"wc/v3/products?include={wanted}&orderby=include") == [parent.id]
     assert await ids(client, f"wc/v3/products?include[]={parent.id}") == [parent.id]

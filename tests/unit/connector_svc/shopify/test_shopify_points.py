@@ -82,7 +82,7 @@ def test_whatever_the_order_of_replies_no_call_meets_an_empty_bucket() -> None:
     for _ in range(2_000):
         if len(under_way) == 4 or (under_way and chance.random() < 0.5):
             asked, charged = under_way.pop(chance.randrange(len(under_way)))
-            bucket.give_back(asked - charged)
+            bucket.refund(asked - charged)
             left = bucket.status()["currentlyAvailable"]
             clock.now += chance.random() * 0.2
             points.settle(asked, cost(asked, charged, left), clock.now)
