@@ -1,1 +1,1 @@
-"""Simulated Shopify, WooCommerce, BigCommerce and feed shops with generated catalogs: for demo, tests, benchmarks."""
+"""Simulated Shopify, WooCommerce, BigCommerce and feed shops: for the demo, the tests and the benchmarks."""

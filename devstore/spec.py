@@ -80,7 +80,7 @@ class ShopSpec:
     locations: int = 2
     """BigCommerce: enabled locations that share the stock; the first is the default one. One more is disabled."""
     backorders: bool = False
-    """BigCommerce: whether the store takes backorders; variants that may be oversold then have a backorder limit."""
+    """BigCommerce: whether the store takes backorders; then variants that may be oversold have a limit of them."""
     feed_format: str = "ndjson"
     """Feed: the format of its files, one of FORMATS."""
     feed_quirks: frozenset[FeedQuirk] = frozenset()

@@ -24,7 +24,7 @@ _DISABLED_LOCATION_STOCK = 5
 def location_share(stock: int, locations: int, index: int) -> int:
     """Return the part of `stock` that location `index` (from 0) sells.
 
-    The parts are as equal as possible; the first locations have one more. Negative stock is the default location's.
+    The parts are as equal as possible; the first ones have one more. Negative stock is all at the default one.
     """
     if stock <= 0:
         return stock if index == 0 else 0

@@ -36,7 +36,7 @@ class Deletion:
 
 
 class Catalog:
-    """The products of one shop, built when they are read: 100,000 variants need little memory until they are changed.
+    """The products of one shop, built when they are read: 100,000 variants need little memory until changed.
 
     A change sets `updated` as the platform does: a change of a variant sets it on the variant and its product (on
     BigCommerce not on the product), a change of a product on the product alone. With `touch=False` no date
@@ -123,7 +123,11 @@ class Catalog:
             )
 
     def lowest_price(self, product: Product) -> str:
-        """Return the price that a product shows: its own, or the lowest of its variants or linked products; "": none."""
+        """Return the price that a product shows: its own, or the lowest of its variants or linked products.
+
+        Returns:
+            The price as text; "" when none is set.
+        """
         if product.kind is Kind.GROUPED:
             linked = [found for i in product.linked if (found := self.product(i))]
             texts = [self.lowest_price(one) for one in linked if one.status == "publish"]

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 ORIGINAL_REPLY: Final[web.RequestKey[Callable[[], Awaitable[web.Response]]]] = web.RequestKey("ORIGINAL_REPLY")
-"""Computes the shop's own reply; set on each request, for faults that cut the reply, slow it down or falsify it."""
+"""Computes the shop's own reply; set on each request, for faults that cut, slow down or falsify the reply."""
 
 
 class Fault(Protocol):

@@ -1,4 +1,4 @@
-"""The Admin GraphQL API of one Shopify shop: authentication, throttling by query cost, execution, error replies."""
+"""The Admin GraphQL API of one Shopify shop: authentication, throttling by query cost, execution, errors."""
 
 from __future__ import annotations
 

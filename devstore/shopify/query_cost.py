@@ -222,7 +222,7 @@ class ChargeReader:
         return None
 
     def _fields(self, sets: Sequence[SelectionSetNode], kind: GraphQLNamedType) -> SelectedFields:
-        """Return the composite fields selected on `kind`, merged by name in the reply, with their selection sets."""
+        """Return the composite fields selected on `kind`, merged by reply name, with their selection sets."""
         found: SelectedFields = {}
         for on_type, parent, node in self._walk(sets, kind, ""):
             definition = parent.fields.get(node.name.value)

@@ -54,7 +54,7 @@ class Quirks:
 
 @dataclass(slots=True, kw_only=True)
 class BulkSwitches:
-    """Switches of bulk operations. A job copies those of jobs when it starts; those of files apply to each download."""
+    """Switches of bulk operations. A job copies them at its start; those of files apply to each download."""
 
     seconds: float = 0.5
     """The minimum duration of a job: a tenth of it CREATED, the rest RUNNING."""

@@ -1,4 +1,4 @@
-"""The words of --shop."""
+"""The `--shop` option of the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from devstore.options import InvalidShop, parse_shop
 from devstore.spec import Plan, ShopSpec, VariantRange
 
 
-def test_a_shop_is_platform_domain_and_options() -> None:
+def test_a_shop_has_a_platform_a_domain_and_options() -> None:
     text = (
         "shopify:demo.myshopify.com:products=600,variants=2-9,plan=plus,token=shpat_x,currency=CAD,edge_cases=off"
     )
@@ -26,7 +26,7 @@ def test_a_shop_is_platform_domain_and_options() -> None:
     )
 
 
-def test_options_may_be_left_out() -> None:
+def test_options_have_defaults() -> None:
     spec = parse_shop("woocommerce:store.example", seed=7)
     assert (spec.products, spec.currency_code, spec.version) == (100, "EUR", "10.3")
 
@@ -48,6 +48,6 @@ def test_options_may_be_left_out() -> None:
         ("shopify:x.example:token=", "token needs a value"),
     ],
 )
-def test_a_wrong_shop_is_refused_with_its_reason(text: str, reason: str) -> None:
+def test_an_invalid_shop_is_rejected_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(InvalidShop, match=reason):
         parse_shop(text, seed=7)

@@ -1,4 +1,4 @@
-"""Lists of the WooCommerce face: pages, totals, links, filters and their traps."""
+"""Lists of the WooCommerce API: pages, totals, links, filters and their traps."""
 
 from __future__ import annotations
 
@@ -41,42 +41,42 @@ async def all_ids(client: Client, path: str, domain: str = OLD) -> list[int]:
 @pytest.mark.parametrize("name", LISTS)
 def test_totals_and_links_are_as_recorded(name: str) -> None:
     exchange = recorded(name)
-    url, theirs = urlsplit(exchange["request"]["url"]), dict(exchange["response"]["headers"])
+    url, expected = urlsplit(exchange["request"]["url"]), dict(exchange["response"]["headers"])
     query = parse_qsl(url.query, keep_blank_values=True)
-    ours = list_headers(
+    actual = list_headers(
         f"{url.scheme}://{url.netloc}",
         url.path.removeprefix("/wp-json/"),
         query,
         page=int(dict(query).get("page", 1)),
         per_page=int(dict(query).get("per_page", 10)),
-        total=int(theirs["X-WP-Total"]),
+        total=int(expected["X-WP-Total"]),
     )
-    assert ours == {key: theirs[key] for key in ("X-WP-Total", "X-WP-TotalPages", "Link")}
+    assert actual == {key: expected[key] for key in ("X-WP-Total", "X-WP-TotalPages", "Link")}
 
 
-async def test_ids_in_ascending_order_are_the_whole_list(client: Client) -> None:
+async def test_pages_sorted_by_id_are_the_whole_list(client: Client) -> None:
     found = await all_ids(client, "wc/v3/products?per_page=25&orderby=id&order=asc&_fields=id")
     assert found == [product.id for product in listed(client)]
 
 
-async def test_the_default_order_loses_rows_of_one_second_on_an_old_version(client: Client) -> None:
+async def test_the_default_order_of_8_2_loses_rows_of_the_same_second(client: Client) -> None:
     found = await all_ids(client, "wc/v3/products?per_page=10&_fields=id")
     assert len(found) == len(listed(client))
     assert len(set(found)) < len(found)
 
 
-async def test_the_default_order_is_stable_on_a_new_version(client: Client) -> None:
+async def test_the_default_order_of_10_3_is_stable(client: Client) -> None:
     found = await all_ids(client, "wc/v3/products?per_page=10&_fields=id", NEW)
     assert len(set(found)) == len(found) == len(listed(client, NEW))
 
 
-async def test_a_page_past_the_end_is_empty_with_true_totals(client: Client) -> None:
+async def test_a_page_past_the_end_is_empty_with_correct_totals(client: Client) -> None:
     reply = await client.woo("wc/v3/products?per_page=100&page=9&orderby=id")
     assert (reply.status, reply.body) == (200, [])
     assert reply.headers["X-WP-Total"] == str(len(listed(client)))
 
 
-async def test_offset_wins_over_page(client: Client) -> None:
+async def test_offset_takes_precedence_over_page(client: Client) -> None:
     found = await ids(client, "wc/v3/products?offset=5&page=3&per_page=2&orderby=id&order=asc")
     assert found == [product.id for product in listed(client)[5:7]]
 
@@ -87,27 +87,27 @@ async def test_head_counts_without_a_body(client: Client) -> None:
     assert reply.headers["X-WP-Total"] == str(len(listed(client)))
 
 
-async def test_trash_is_listed_only_when_asked_for(client: Client) -> None:
-    bin_ids = await ids(client, "wc/v3/products?status=trash&orderby=id&order=asc")
+async def test_trash_is_listed_only_on_request(client: Client) -> None:
+    trash_ids = await ids(client, "wc/v3/products?status=trash&orderby=id&order=asc")
     trashed = [p.id for p in client.catalog(OLD).products() if p.status == "trash"]
-    assert bin_ids == trashed
-    assert not set(bin_ids) & set(await ids(client, "wc/v3/products?per_page=100&status=any&orderby=id"))
+    assert trash_ids == trashed
+    assert not set(trash_ids) & set(await ids(client, "wc/v3/products?per_page=100&status=any&orderby=id"))
     single = (await client.woo(f"wc/v3/products/{trashed[0]}")).body
     assert single["status"] == "trash"
     assert single["slug"].endswith("__trashed")
 
 
-async def test_include_leaves_out_what_is_unknown_trashed_or_a_variation(client: Client) -> None:
-    truth = client.catalog(OLD)
-    parent, binned = truth.edge_case("variations-130"), truth.edge_case("trashed")
-    wanted = f"{parent.id},{parent.variants[0].id},{binned.id},999999"
+async def test_include_omits_unknown_and_trashed_products_and_variations(client: Client) -> None:
+    catalog = client.catalog(OLD)
+    parent, trashed = catalog.edge_case("variations-130"), catalog.edge_case("trashed")
+    wanted = f"{parent.id},{parent.variants[0].id},{trashed.id},999999"
     assert await ids(client, f"wc/v3/products?include={wanted}&orderby=include") == [parent.id]
     assert await ids(client, f"wc/v3/products?include[]={parent.id}") == [parent.id]
 
 
 async def test_a_sku_finds_products_and_variations(client: Client) -> None:
-    truth = client.catalog(OLD)
-    parent = truth.edge_case("variations-130")
+    catalog = client.catalog(OLD)
+    parent = catalog.edge_case("variations-130")
     rows = (await client.woo(f"wc/v3/products?sku={parent.variants[3].sku}&_fields=id,type,parent_id")).body
     assert rows == [{"id": parent.variants[3].id, "type": "variation", "parent_id": parent.id}]
     assert len(await ids(client, "wc/v3/products?sku=DUP-1")) == 2
@@ -117,11 +117,11 @@ async def modified(client: Client, bound: str) -> list[int]:
     return await ids(client, f"wc/v3/products?per_page=100&orderby=id&order=asc&_fields=id&{bound}")
 
 
-async def test_naive_utc_is_the_right_way_to_ask_for_changes(client: Client) -> None:
-    truth = sorted(listed(client), key=lambda product: product.updated)
-    middle = truth[len(truth) * 3 // 4]
+async def test_naive_utc_with_gmt_finds_all_changes(client: Client) -> None:
+    products = sorted(listed(client), key=lambda product: product.updated)
+    middle = products[len(products) * 3 // 4]
     asked = f"modified_after={middle.updated:%Y-%m-%dT%H:%M:%S}&dates_are_gmt=true"
-    later = sorted(product.id for product in truth if product.updated > middle.updated)
+    later = sorted(product.id for product in products if product.updated > middle.updated)
     assert await modified(client, asked) == later
     assert middle.id not in later
 
@@ -136,7 +136,7 @@ async def test_a_z_together_with_gmt_skips_an_hour_of_changes(client: Client) ->
     assert await modified(client, f"{value}Z") == right
 
 
-async def test_fields_are_cut_by_top_level_names_only(client: Client) -> None:
+async def test_fields_selects_top_level_names_only(client: Client) -> None:
     row: dict[str, Any] = (await client.woo("wc/v3/products?per_page=1&_fields=id,images.src,nosuch")).body[0]
     assert list(row) == ["id"]
     row = (await client.woo("wc/v3/products?per_page=1&_fields[]=id&_fields[]=sku")).body[0]

@@ -1,4 +1,4 @@
-"""The BigCommerce face and the connector's decoder are judged by BigCommerce's own OpenAPI documents."""
+"""The BigCommerce API and the connector's decoder agree with BigCommerce's own OpenAPI documents."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.unit.devstore.conftest import client_session
 OPENAPI: Final = json.loads((Path(__file__).parents[2] / "data/bigcommerce/openapi.json").read_text())
 SCHEMAS: Final[dict[str, Any]] = OPENAPI["schemas"]
 NULL_IN_PRACTICE: Final = {"base_variant_id", "sku_id", "map_price"}
-"""The documents' prose and real replies have null here, their types have not."""
+"""Fields that are null in the documents' prose and in real replies, but not in the documents' types."""
 BETA: Final = {"backorder_limit"}
-"""Described by the guide to backorders, not by the documents."""
+"""Fields that only the guide to backorders describes."""
 KINDS: Final[dict[str, tuple[type, ...]]] = {
     "string": (str,),
     "integer": (int,),
@@ -36,7 +36,7 @@ DOMAIN: Final = "store-abc123.mybigcommerce.com"
 
 
 def violations(value: Any, schema: dict[str, Any], place: str) -> Iterator[str]:
-    """What `value` has that `schema` does not allow."""
+    """Yield where `value` violates `schema`."""
     schema = SCHEMAS[schema["$ref"]] if "$ref" in schema else schema
     kind = schema["type"]
     if value is None:
@@ -126,7 +126,7 @@ def test_the_connector_knows_the_values_of_the_official_enumerations() -> None:
     assert set(product["availability"]["enum"]) == wire.AVAILABILITY
 
 
-def test_lists_take_only_filters_and_limits_of_the_official_documents() -> None:
+def test_lists_support_only_filters_and_limits_of_the_official_documents() -> None:
     assert set(OPENAPI["parameters"]["/catalog/products"]) >= PRODUCT_FILTERS
     assert set(OPENAPI["parameters"]["/inventory/items"]) >= INVENTORY_FILTERS
     assert OPENAPI["limits"]["/inventory/items"] == MAX_INVENTORY_PAGE_SIZE
@@ -145,7 +145,7 @@ def test_lists_take_only_filters_and_limits_of_the_official_documents() -> None:
         {"name": None},
     ],
 )
-def test_a_reply_of_another_shape_is_found(wrong: dict[str, Any]) -> None:
+def test_a_reply_of_another_shape_is_a_violation(wrong: dict[str, Any]) -> None:
     sound = {"name": "Rug", "type": "physical", "weight": 1, "price": Decimal("7.3")}
     assert list(violations(sound, {"$ref": "product"}, "product")) == []
     assert list(violations(sound | wrong, {"$ref": "product"}, "product"))

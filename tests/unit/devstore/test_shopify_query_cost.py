@@ -1,4 +1,4 @@
-"""The requested cost of a query is the one that was recorded or measured."""
+"""The requested cost of a query is the recorded or measured one."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def cost_of(query: str, **variables: object) -> int:
 
 
 @pytest.mark.parametrize(("query", "cost"), VECTORS)
-def test_a_query_costs_what_was_recorded(query: str, cost: int) -> None:
+def test_a_query_has_the_recorded_cost(query: str, cost: int) -> None:
     assert cost_of(query) == cost
 
 
@@ -79,7 +79,7 @@ def test_a_query_costs_what_was_recorded(query: str, cost: int) -> None:
     ("first", "times"),
     [(1, 1), (2, 1), (3, 2), (5, 3), (10, 4), (20, 5), (25, 6), (50, 7), (100, 9), (250, 11), (2048, 15)],
 )
-def test_a_page_pays_for_the_logarithm_of_its_size(first: int, times: int) -> None:
+def test_the_cost_of_a_page_grows_with_the_logarithm_of_its_size(first: int, times: int) -> None:
     assert multiplier(first) == times
 
 
@@ -96,18 +96,18 @@ def test_fragments_and_repeated_fields_are_charged_once() -> None:
     assert cost_of(query) == 2 + 11 * 2
 
 
-def test_of_several_types_only_the_dearest_is_charged() -> None:
+def test_only_the_most_expensive_of_several_types_is_charged() -> None:
     query = """query($ids: [ID!]!){nodes(ids: $ids){
         ... on Product{seo{title} category{id}} ... on ProductVariant{inventoryItem{id}}}}"""
     assert cost_of(query) == 3
 
 
-def test_what_is_skipped_is_free() -> None:
+def test_skipped_fields_cost_nothing() -> None:
     query = "query($full: Boolean!){products(first: 250){nodes{id seo @include(if: $full){title}}}}"
     assert (cost_of(query, full=True), cost_of(query, full=False)) == (24, 13)
 
 
-def test_what_did_not_come_is_not_charged() -> None:
+def test_missing_rows_and_objects_are_not_charged() -> None:
     tree = parse("{products(first: 250){nodes{featuredMedia{preview{image{url}}}}}}")
     operation = next(d for d in tree.definitions if isinstance(d, OperationDefinitionNode))
     charges = ChargeReader(schema=admin_schema(), fragments={}, variables={}, operation=operation).read()

@@ -1,4 +1,4 @@
-"""Bulk operations of the Shopify face, over a real socket."""
+"""BulkClient operations of the Shopify API, over a real socket."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ Json = dict[str, Any]
 
 
 @dataclass
-class Bulk:
-    """One shop, and an app that runs jobs in it."""
+class BulkClient:
+    """A client that runs bulk operations in one shop."""
 
     store: RunningStore
     session: aiohttp.ClientSession
@@ -61,7 +61,7 @@ class Bulk:
         result: Json = body["data"]["bulkOperationRunQuery"]
         return result
 
-    async def refusal(self, query: str) -> tuple[str, str]:
+    async def rejection(self, query: str) -> tuple[str, str]:
         result = await self.run(query)
         assert result["bulkOperation"] is None
         [error] = result["userErrors"]
@@ -91,15 +91,15 @@ class Bulk:
 
 
 @asynccontextmanager
-async def shop(products: int = 30, *, edge_cases: bool = True) -> AsyncIterator[Bulk]:
+async def shop(products: int = 30, *, edge_cases: bool = True) -> AsyncIterator[BulkClient]:
     spec = ShopSpec(platform=Platform.SHOPIFY, domain=DOMAIN, products=products, edge_cases=edge_cases)
     async with serving([spec], tls_dir=None, throttle=True) as store, aiohttp.ClientSession() as session:
         store.bulk(DOMAIN).switches.seconds = 0.0
-        yield Bulk(store, session)
+        yield BulkClient(store, session)
 
 
 @pytest.fixture
-async def bulk() -> AsyncIterator[Bulk]:
+async def bulk() -> AsyncIterator[BulkClient]:
     async with shop() as running:
         yield running
 
@@ -108,7 +108,7 @@ def parents(rows: list[Json]) -> dict[str, str | None]:
     return {row["id"]: row.get("__parentId") for row in rows}
 
 
-async def test_a_result_has_every_object_once_with_its_parent(bulk: Bulk) -> None:
+async def test_a_result_has_every_object_once_with_its_parent(bulk: BulkClient) -> None:
     rows = await bulk.rows(await bulk.completed())
     products = list(bulk.store.catalog(DOMAIN).products())
     variants = {f"gid://shopify/ProductVariant/{v.id}": p.id for p in products for v in p.variants}
@@ -123,7 +123,9 @@ async def test_a_result_has_every_object_once_with_its_parent(bulk: Bulk) -> Non
     assert below.total() == len(rows)
 
 
-async def test_children_stand_anywhere_behind_their_parent_each_connection_in_its_own_order(bulk: Bulk) -> None:
+async def test_children_follow_their_parent_and_each_connection_keeps_its_order(
+    bulk: BulkClient,
+) -> None:
     rows = await bulk.rows(await bulk.completed())
     place = {(row["id"], row.get("__parentId")): index for index, row in enumerate(rows)}
     first = {row["id"]: index for index, row in reversed(list(enumerate(rows)))}
@@ -137,7 +139,7 @@ async def test_children_stand_anywhere_behind_their_parent_each_connection_in_it
         ]
 
 
-async def test_grouped_objects_stand_right_behind_their_parents(bulk: Bulk) -> None:
+async def test_grouped_objects_directly_follow_their_parents(bulk: BulkClient) -> None:
     rows = await bulk.rows(await bulk.completed(grouped=True))
     ungrouped = await bulk.rows(await bulk.completed())
     root = ""
@@ -174,33 +176,33 @@ async def test_grouped_objects_stand_right_behind_their_parents(bulk: Bulk) -> N
         ),
     ],
 )
-async def test_a_query_that_cannot_run_in_bulk_is_refused(bulk: Bulk, query: str, text: str) -> None:
-    code, message = await bulk.refusal(query)
+async def test_a_query_that_cannot_run_in_bulk_is_rejected(bulk: BulkClient, query: str, text: str) -> None:
+    code, message = await bulk.rejection(query)
     assert code == "INVALID"
     assert text in message
 
 
-async def test_first_and_cursors_are_ignored(bulk: Bulk) -> None:
+async def test_first_and_cursors_are_ignored(bulk: BulkClient) -> None:
     query = PRODUCTS.replace("products(sortKey: ID)", 'products(first: 2, after: "x")')
     job = await bulk.completed(query.replace("variants {", "variants(first: 1) {", 1))
     assert (job["rootObjectCount"], job["objectCount"]) == ("30", (await bulk.completed())["objectCount"])
 
 
-async def test_a_job_goes_from_created_over_running_to_completed_and_its_counts_lag() -> None:
+async def test_a_job_is_created_running_and_completed_and_its_counts_lag() -> None:
     async with shop(edge_cases=False) as bulk:
         bulk.jobs.switches.seconds, bulk.jobs.switches.counts_lag = 10, 10
         started = await bulk.run()
         job = bulk.jobs.jobs[started["bulkOperation"]["id"]]
         await until(lambda: job.is_executed)
-        seen = [await standing(bulk, job, seconds) for seconds in (0, 0.9, 1, 4, 9.9, 10)]
+        seen = [await job_after(bulk, job, seconds) for seconds in (0, 0.9, 1, 4, 9.9, 10)]
     assert [status for status, _ in seen] == [*["CREATED"] * 2, *["RUNNING"] * 3, "COMPLETED"]
     counts = [count for _, count in seen]
     assert counts == sorted(counts)
     assert counts[0] == 0 < counts[-2] <= counts[-1] - 10
 
 
-async def standing(bulk: Bulk, job: BulkJob, seconds: float) -> tuple[str, int]:
-    """Status and objectCount of a job that was started so many seconds ago."""
+async def job_after(bulk: BulkClient, job: BulkJob, seconds: float) -> tuple[str, int]:
+    """Return status and objectCount of a job that was started `seconds` ago."""
     job.clock = lambda: job.began + seconds
     shown = await bulk.job(job.id)
     assert isinstance(shown["objectCount"], str)
@@ -208,7 +210,7 @@ async def standing(bulk: Bulk, job: BulkJob, seconds: float) -> tuple[str, int]:
     return shown["status"], int(shown["objectCount"])
 
 
-async def test_counts_and_file_size_are_those_of_the_result(bulk: Bulk) -> None:
+async def test_counts_and_file_size_are_those_of_the_result(bulk: BulkClient) -> None:
     job = await bulk.completed()
     _, body = await bulk.file(job["url"])
     assert job["objectCount"] == str(body.count(b"\n"))
@@ -216,21 +218,21 @@ async def test_counts_and_file_size_are_those_of_the_result(bulk: Bulk) -> None:
     assert job["fileSize"] == str(len(body))
 
 
-async def test_the_sixth_job_is_refused_and_the_five_are_named(bulk: Bulk) -> None:
+async def test_the_sixth_job_is_rejected_and_the_active_five_are_named(bulk: BulkClient) -> None:
     others = bulk.jobs.start_others(5)
-    code, message = await bulk.refusal(PRODUCTS)
+    code, message = await bulk.rejection(PRODUCTS)
     assert code == "OPERATION_IN_PROGRESS"
     assert all(job.id in message for job in others)
     others[0].cancel()
     assert (await bulk.run())["userErrors"] == []
 
 
-async def test_a_job_can_be_refused_for_other_reasons(bulk: Bulk) -> None:
+async def test_a_job_can_be_rejected_for_other_reasons(bulk: BulkClient) -> None:
     bulk.jobs.switches.refuses = "LIMIT_REACHED"
-    assert (await bulk.refusal(PRODUCTS))[0] == "LIMIT_REACHED"
+    assert (await bulk.rejection(PRODUCTS))[0] == "LIMIT_REACHED"
 
 
-async def test_a_failed_job_has_a_code_and_part_of_its_rows(bulk: Bulk) -> None:
+async def test_a_failed_job_has_a_code_and_part_of_its_rows(bulk: BulkClient) -> None:
     whole = await bulk.rows(await bulk.completed())
     bulk.jobs.switches.fails = "TIMEOUT"
     job = await bulk.completed()
@@ -238,7 +240,7 @@ async def test_a_failed_job_has_a_code_and_part_of_its_rows(bulk: Bulk) -> None:
     assert await bulk.rows(job) == whole[: len(whole) // 2]
 
 
-async def test_a_cancelled_job_is_canceling_for_a_while(bulk: Bulk) -> None:
+async def test_a_cancelled_job_is_canceling_for_a_while(bulk: BulkClient) -> None:
     bulk.jobs.switches.seconds, bulk.jobs.switches.cancel_seconds = 60.0, 10.0
     result = await bulk.run()
     gid = result["bulkOperation"]["id"]
@@ -252,7 +254,7 @@ async def test_a_cancelled_job_is_canceling_for_a_while(bulk: Bulk) -> None:
     assert len(again["userErrors"]) == 1
 
 
-async def test_a_stalled_job_stands_still_for_ever(bulk: Bulk) -> None:
+async def test_a_stalled_job_makes_no_progress(bulk: BulkClient) -> None:
     bulk.jobs.switches.stalls = True
     result = await bulk.run()
     job = bulk.jobs.jobs[result["bulkOperation"]["id"]]
@@ -265,7 +267,7 @@ async def test_a_stalled_job_stands_still_for_ever(bulk: Bulk) -> None:
     assert seen[0]["objectCount"] != "0"
 
 
-async def test_an_expired_job_has_no_file_and_an_unknown_one_is_null(bulk: Bulk) -> None:
+async def test_an_expired_job_has_no_file_and_an_unknown_job_is_null(bulk: BulkClient) -> None:
     job = await bulk.completed()
     bulk.jobs.expire()
     assert (await bulk.job(job["id"]))["status"] == "EXPIRED"
@@ -273,13 +275,13 @@ async def test_an_expired_job_has_no_file_and_an_unknown_one_is_null(bulk: Bulk)
     assert await bulk.job("gid://shopify/BulkOperation/1") is None
 
 
-async def test_without_rows_there_is_no_url() -> None:
+async def test_a_result_without_rows_has_no_url() -> None:
     async with shop(products=0) as empty:
         job = await empty.completed()
     assert (job["status"], job["url"], job["objectCount"]) == ("COMPLETED", None, "0")
 
 
-async def test_jobs_can_be_listed_by_status(bulk: Bulk) -> None:
+async def test_jobs_can_be_listed_by_status(bulk: BulkClient) -> None:
     done = await bulk.completed()
     [other] = bulk.jobs.start_others(1)
     query = "query List($query: String) { bulkOperations(first: 10, query: $query) { nodes { id status } } }"
@@ -293,7 +295,7 @@ async def test_jobs_can_be_listed_by_status(bulk: Bulk) -> None:
     assert await listed(None) == [done["id"], other.id]
 
 
-async def test_the_result_needs_a_signature_and_no_token_and_gives_ranges(bulk: Bulk) -> None:
+async def test_a_result_needs_a_signature_but_no_token_and_supports_ranges(bulk: BulkClient) -> None:
     job = await bulk.completed()
     url = job["url"]
     assert not url.startswith(bulk.store.base_url(DOMAIN))
@@ -305,7 +307,7 @@ async def test_the_result_needs_a_signature_and_no_token_and_gives_ranges(bulk: 
     assert await bulk.file(url, begin=100) == (200, body)
 
 
-async def test_a_download_can_break_off_and_a_file_can_be_too_short(bulk: Bulk) -> None:
+async def test_a_download_can_be_cut_and_a_file_can_be_too_short(bulk: BulkClient) -> None:
     job = await bulk.completed()
     _, body = await bulk.file(job["url"])
     bulk.jobs.switches.cut_files = 1
@@ -317,7 +319,7 @@ async def test_a_download_can_break_off_and_a_file_can_be_too_short(bulk: Bulk) 
     assert (status, short) == (200, body[:-20])
 
 
-async def test_nested_rows_and_roots_can_be_lost_without_a_word(bulk: Bulk) -> None:
+async def test_nested_rows_and_root_objects_can_be_silently_missing(bulk: BulkClient) -> None:
     bulk.jobs.switches.nested_limit = 100
     job = await bulk.completed()
     most = Counter(row["__parentId"] for row in await bulk.rows(job) if "Variant/" in row["id"]).most_common(1)
@@ -327,8 +329,8 @@ async def test_nested_rows_and_roots_can_be_lost_without_a_word(bulk: Bulk) -> N
     assert sum("__parentId" not in row for row in rows) == 27
 
 
-async def test_jobs_cost_ten_points_to_start_and_one_to_look_at(bulk: Bulk) -> None:
+async def test_starting_a_job_costs_ten_points_and_reading_it_costs_one(bulk: BulkClient) -> None:
     started = await bulk.ask(RUN, query=PRODUCTS)
-    looked = await bulk.ask(JOB, id=started["data"]["bulkOperationRunQuery"]["bulkOperation"]["id"])
+    polled = await bulk.ask(JOB, id=started["data"]["bulkOperationRunQuery"]["bulkOperation"]["id"])
     assert started["extensions"]["cost"]["requestedQueryCost"] == 10
-    assert looked["extensions"]["cost"]["requestedQueryCost"] == 1
+    assert polled["extensions"]["cost"]["requestedQueryCost"] == 1

@@ -1,4 +1,4 @@
-"""The BigCommerce face copies what breaks connectors."""
+"""The BigCommerce API behaves as the platform where connectors break."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SPEC = ShopSpec(platform=Platform.BIGCOMMERCE, domain="store-abc123.mybigcommerc
 
 
 @dataclass(slots=True)
-class Api:
-    """Asks with the right token, unless told otherwise."""
+class BigCommerceClient:
+    """Sends requests, by default with the valid token."""
 
     store: RunningStore
     session: aiohttp.ClientSession
@@ -36,12 +36,12 @@ class Api:
 
 
 @pytest.fixture
-async def api(tls_dir: Path) -> AsyncIterator[Api]:
+async def api(tls_dir: Path) -> AsyncIterator[BigCommerceClient]:
     async with serving([SPEC], tls_dir=tls_dir, throttle=False) as store, client_session(store) as session:
-        yield Api(store, session)
+        yield BigCommerceClient(store, session)
 
 
-async def test_the_list_of_variants_is_the_truth(api: Api) -> None:
+async def test_the_list_of_variants_equals_the_oracle(api: BigCommerceClient) -> None:
     shown: set[tuple[str, str, str]] = set()
     for page in range(1, 100):
         _, body = await api.get(f"v3/catalog/variants?limit=250&page={page}")
@@ -53,12 +53,12 @@ async def test_the_list_of_variants_is_the_truth(api: Api) -> None:
 
 
 @pytest.mark.parametrize(("include", "count"), [("variants,images", 60), ("variants,options", 10)])
-async def test_with_options_a_page_holds_ten_products(api: Api, include: str, count: int) -> None:
+async def test_a_page_with_options_has_ten_products(api: BigCommerceClient, include: str, count: int) -> None:
     _, body = await api.get(f"v3/catalog/products?include={include}&limit=250")
     assert (len(body["data"]), body["meta"]["pagination"]["total"]) == (count, 60)
 
 
-async def test_a_variants_change_moves_no_date_of_its_product(api: Api) -> None:
+async def test_a_variant_change_does_not_change_the_date_of_its_product(api: BigCommerceClient) -> None:
     catalog = api.store.catalog(SPEC.domain)
     row = next(catalog.rows())
     path = f"v3/catalog/products?id:in={row.id}&include_fields=date_modified"
@@ -69,7 +69,7 @@ async def test_a_variants_change_moves_no_date_of_its_product(api: Api) -> None:
     assert await api.get(path) != before
 
 
-async def test_included_variants_are_cut_off_without_a_word(api: Api) -> None:
+async def test_included_variants_are_silently_cut(api: BigCommerceClient) -> None:
     large = api.store.catalog(SPEC.domain).edge_case("variants-600").id
     _, body = await api.get(f"v3/catalog/products?id:in={large}&include=variants")
     assert len(body["data"][0]["variants"]) == 250
@@ -77,19 +77,19 @@ async def test_included_variants_are_cut_off_without_a_word(api: Api) -> None:
     assert body["meta"]["pagination"]["total"] == 600
 
 
-async def test_wrong_tokens_hashes_and_filters_are_refused(api: Api) -> None:
+async def test_wrong_tokens_hashes_and_filters_are_rejected(api: BigCommerceClient) -> None:
     assert (await api.get("v2/store", token="wrong"))[0] == 401
     assert (await api.get("v2/store", store_hash="zzz"))[0] == 404
     assert (await api.get("v3/catalog/variants?date_modified:min=2026-01-01"))[0] == 422
     assert (await api.get("v3/catalog/products?id:greater=x"))[0] == 422
 
 
-def test_a_window_allows_its_requests_and_tells_when_the_next_one_begins() -> None:
+def test_the_rate_limiter_allows_its_quota_and_reports_the_start_of_the_next_window() -> None:
     now = 100.0
-    quota = RateLimiter(2, 30.0, throttle=True, clock=lambda: now)
-    assert [quota.take(), quota.take(), quota.take()] == [True, True, False]
+    limiter = RateLimiter(2, 30.0, throttle=True, clock=lambda: now)
+    assert [limiter.take(), limiter.take(), limiter.take()] == [True, True, False]
     now = 110.0
-    assert quota.headers()["X-Rate-Limit-Requests-Left"] == "0"
-    assert quota.headers()["X-Rate-Limit-Time-Reset-Ms"] == "20000"
+    assert limiter.headers()["X-Rate-Limit-Requests-Left"] == "0"
+    assert limiter.headers()["X-Rate-Limit-Time-Reset-Ms"] == "20000"
     now = 130.0
-    assert quota.take()
+    assert limiter.take()

@@ -1,4 +1,4 @@
-"""Reading a Shopify shop: the pages together are the catalog."""
+"""Lists of a Shopify shop: the pages together are the catalog."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.unit.devstore.conftest import Client
 
-SWEEP = """query($after: String, $first: Int!, $reverse: Boolean, $sort: ProductSortKeys){
+PRODUCTS = """query($after: String, $first: Int!, $reverse: Boolean, $sort: ProductSortKeys){
     products(first: $first, after: $after, sortKey: $sort, reverse: $reverse){
         nodes{id updatedAt} pageInfo{hasNextPage hasPreviousPage endCursor}}}"""
 PRODUCT = """query($id: ID!, $first: Int!, $after: String){product(id: $id){
@@ -17,11 +17,11 @@ PRODUCT = """query($id: ID!, $first: Int!, $after: String){product(id: $id){
 DOMAIN = "demo.myshopify.com"
 
 
-async def sweep(client: Client, first: int = 7, **variables: Any) -> list[dict[str, str]]:
+async def read_all(client: Client, first: int = 7, **variables: Any) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     after = None
     while True:
-        page = (await client.data(SWEEP, after=after, first=first, **variables))["products"]
+        page = (await client.data(PRODUCTS, after=after, first=first, **variables))["products"]
         rows += page["nodes"]
         if not page["pageInfo"]["hasNextPage"]:
             return rows
@@ -32,16 +32,16 @@ def gids(client: Client) -> list[str]:
     return [f"gid://shopify/Product/{product.id}" for product in client.catalog(DOMAIN).products()]
 
 
-async def test_the_pages_together_are_all_products_in_order_of_id(client: Client) -> None:
-    assert [row["id"] for row in await sweep(client)] == gids(client)
+async def test_the_pages_together_are_all_products_sorted_by_id(client: Client) -> None:
+    assert [row["id"] for row in await read_all(client)] == gids(client)
 
 
-async def test_reverse_walks_the_same_list_backwards(client: Client) -> None:
-    assert [row["id"] for row in await sweep(client, reverse=True)] == gids(client)[::-1]
+async def test_reverse_lists_the_same_products_backwards(client: Client) -> None:
+    assert [row["id"] for row in await read_all(client, reverse=True)] == gids(client)[::-1]
 
 
-async def test_products_can_be_read_in_the_order_of_their_changes(client: Client) -> None:
-    rows = await sweep(client, sort="UPDATED_AT")
+async def test_products_can_be_sorted_by_modification_time(client: Client) -> None:
+    rows = await read_all(client, sort="UPDATED_AT")
     assert sorted(row["id"] for row in rows) == sorted(gids(client))
     assert [row["updatedAt"] for row in rows] == sorted(row["updatedAt"] for row in rows)
 
@@ -56,22 +56,22 @@ async def test_a_page_can_be_read_backwards_from_its_cursor(client: Client) -> N
 
 
 async def test_a_cursor_is_a_keyset(client: Client) -> None:
-    page = (await client.data(SWEEP, first=1))["products"]
+    page = (await client.data(PRODUCTS, first=1))["products"]
     number = client.catalog(DOMAIN).spec and next(client.catalog(DOMAIN).products()).id
     cursor = json.loads(base64.b64decode(page["pageInfo"]["endCursor"]))
     assert cursor == {"last_id": number, "last_value": str(number)}
 
 
-async def test_a_foreign_cursor_is_refused(client: Client) -> None:
-    body = (await client.graphql(SWEEP, first=1, after="bm9uc2Vuc2U=")).body
+async def test_a_malformed_cursor_is_rejected(client: Client) -> None:
+    body = (await client.graphql(PRODUCTS, first=1, after="bm9uc2Vuc2U=")).body
     assert body["errors"][0]["message"] == "Invalid cursor for current pagination sort."
 
 
-async def test_a_page_of_more_than_250_is_refused(client: Client) -> None:
-    assert (await client.graphql(SWEEP, first=251)).body["errors"]
+async def test_a_page_of_more_than_250_is_rejected(client: Client) -> None:
+    assert (await client.graphql(PRODUCTS, first=251)).body["errors"]
 
 
-async def test_only_a_single_product_gives_more_than_250_variants_a_page(client: Client) -> None:
+async def test_only_a_single_product_has_pages_of_more_than_250_variants(client: Client) -> None:
     big = client.catalog(DOMAIN).edge_case("variants-600")
     data = await client.data(PRODUCT, id=f"gid://shopify/Product/{big.id}", first=2048)
     assert len(data["product"]["variants"]["nodes"]) == 600
@@ -106,13 +106,13 @@ async def test_all_variants_of_the_shop_can_be_paged(client: Client) -> None:
     assert data["productVariantsCount"]["count"] == len(seen)
 
 
-async def test_nodes_answers_null_for_what_it_does_not_know(client: Client) -> None:
+async def test_nodes_returns_null_for_unknown_ids(client: Client) -> None:
     known, unknown = gids(client)[0], "gid://shopify/Product/1"
     data = await client.data("query($ids: [ID!]!){nodes(ids: $ids){id __typename}}", ids=[unknown, known])
     assert data["nodes"] == [None, {"id": known, "__typename": "Product"}]
 
 
-async def test_more_than_250_ids_are_refused(client: Client) -> None:
+async def test_more_than_250_ids_are_rejected(client: Client) -> None:
     query = "query($ids: [ID!]!){nodes(ids: $ids){id}}"
     body = (await client.graphql(query, ids=["gid://shopify/Product/1"] * 251)).body
     assert body["errors"][0]["extensions"]["code"] == "MAX_INPUT_SIZE_EXCEEDED"
