@@ -135,23 +135,23 @@ class BigCommerceApi:
     def _product_json(self, product_id: int, query: ListQuery, site: str) -> Json:
         product = self._catalog.product(product_id)
         assert product is not None
-        shown = product_json.product_json(product, self._locations)
+        resource = product_json.product_json(product, self._locations)
         if "variants" in query.include:
             # The platform silently cuts the list of included variants.
             included = product.variants[: self._catalog.spec.included_variants]
-            shown["variants"] = [
+            resource["variants"] = [
                 product_json.variant_json(product, variant, site, self._locations) for variant in included
             ]
         if "images" in query.include:
-            shown["images"] = [
+            resource["images"] = [
                 product_json.image_json(product, image, position, site)
                 for position, image in enumerate(product.images)
             ]
         if "options" in query.include:
-            shown["options"] = [
+            resource["options"] = [
                 product_json.option_json(product, position) for position in range(len(product.options))
             ]
-        return query.select_fields(shown)
+        return query.select_fields(resource)
 
     def _product_variants(self, request: web.Request, match: re.Match[str], site: str) -> Json:
         query = ListQuery(request.query, PRODUCT_VARIANT_FILTERS)
@@ -228,13 +228,13 @@ def _list_reply(
     is_left_out: Callable[[T], bool] = lambda _: False,
 ) -> Json:
     """Return a page of `found`; the total counts the rows that are left out too."""
-    shown = [to_json(record) for record in query.page_of(found) if not is_left_out(record)]
+    resource = [to_json(record) for record in query.page_of(found) if not is_left_out(record)]
     pagination = {
         "total": len(found),
-        "count": len(shown),
+        "count": len(resource),
         "per_page": query.limit,
         "current_page": query.page,
         "total_pages": -(-len(found) // query.limit),
         "links": {"current": f"?page={query.page}&limit={query.limit}"},
     }
-    return {"data": shown, "meta": {"pagination": pagination}}
+    return {"data": resource, "meta": {"pagination": pagination}}

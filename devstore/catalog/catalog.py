@@ -80,8 +80,8 @@ class Catalog:
     @property
     def item_count(self) -> int:
         """The number of `sellable_items`, counted without building a product."""
-        sold = [row for row in self._rows.values() if row.status != "trash"]
-        return sum(len(row.variant_ids) if row.kind is Kind.VARIABLE else 1 for row in sold)
+        listed = [row for row in self._rows.values() if row.status != "trash"]
+        return sum(len(row.variant_ids) if row.kind is Kind.VARIABLE else 1 for row in listed)
 
     def rows(self) -> Iterator[ProductRow]:
         """Iterate over the index in order of ids."""

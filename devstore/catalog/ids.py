@@ -1,4 +1,4 @@
-"""Computable ids: an id alone tells the index of its product, variant or image."""
+"""Computable ids: an id alone determines the index of its product, variant or image."""
 
 from __future__ import annotations
 

@@ -45,35 +45,35 @@ def items_of(platform: Platform, product: Product) -> Iterator[SellableItem]:
         return
     if product.kind is not Kind.VARIABLE:
         yield _item(platform, product, product, product.kind.value)
-        # WooCommerce keeps the variations of a product that is no longer variable; they are not sold.
+        # WooCommerce keeps the variations of a product that is no longer variable; they are not offer.
         return
     for variant in product.variants:
         yield _item(platform, product, variant, "variation" if platform is Platform.WOOCOMMERCE else "variant")
 
 
-def _item(platform: Platform, product: Product, sold: Product | Variant, kind: str) -> SellableItem:
+def _item(platform: Platform, product: Product, offer: Product | Variant, kind: str) -> SellableItem:
     gids, woo = platform is Platform.SHOPIFY, platform is Platform.WOOCOMMERCE
     return SellableItem(
         product_id=str(product.id),
-        item_id=str(sold.id),
+        item_id=str(offer.id),
         product_gid=f"gid://shopify/Product/{product.id}" if gids else "",
-        item_gid=f"gid://shopify/ProductVariant/{sold.id}" if gids else "",
+        item_gid=f"gid://shopify/ProductVariant/{offer.id}" if gids else "",
         kind=kind,
-        sku=sold.sku or (product.sku if woo else ""),
-        barcode="" if woo else sold.barcode,
-        price=_amount(platform, sold.price),
-        compare_at=_amount(platform, sold.compare_at),
-        stock=shown_stock(product, sold),
+        sku=offer.sku or (product.sku if woo else ""),
+        barcode="" if woo else offer.barcode,
+        price=_amount(platform, offer.price),
+        compare_at=_amount(platform, offer.compare_at),
+        stock=shown_stock(product, offer),
         status=product.status,
         product_title=product.title,
-        title=sold.title if isinstance(sold, Variant) else "",
-        updated_at=sold.updated.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        title=offer.title if isinstance(offer, Variant) else "",
+        updated_at=offer.updated.strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 
 
-def shown_stock(product: Product, sold: Offer) -> int | None:
-    """Return the stock that an API shows for `sold`, which is `product` itself or one of its variants."""
-    return product.stock if sold.shares_stock else sold.stock
+def shown_stock(product: Product, offer: Offer) -> int | None:
+    """Return the stock that an API shows for `offer`, which is `product` itself or one of its variants."""
+    return product.stock if offer.shares_stock else offer.stock
 
 
 def json_digits(text: str) -> str:

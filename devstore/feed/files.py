@@ -159,23 +159,23 @@ def tombstone(product_id: int) -> Json:
     return {"id": str(product_id), "deleted": True}
 
 
-def _variant_json(product: Product, sold: Variant, site: str) -> Json:
+def _variant_json(product: Product, variant: Variant, site: str) -> Json:
     line: Json = {
-        "id": str(sold.id),
-        "sku": sold.sku,
-        "barcode": sold.barcode,
-        "price": sold.price or None,
-        "compare_at_price": sold.compare_at or None,
-        "stock_quantity": shown_stock(product, sold),
-        "inventory_policy": "continue" if sold.oversell else "deny",
-        "created_at": sold.created.isoformat(),
-        "updated_at": sold.updated.isoformat(),
+        "id": str(variant.id),
+        "sku": variant.sku,
+        "barcode": variant.barcode,
+        "price": variant.price or None,
+        "compare_at_price": variant.compare_at or None,
+        "stock_quantity": shown_stock(product, variant),
+        "inventory_policy": "continue" if variant.oversell else "deny",
+        "created_at": variant.created.isoformat(),
+        "updated_at": variant.updated.isoformat(),
     }
-    if sold.weight:
-        line |= {"weight": sold.weight, "weight_unit": _UNITS[sold.weight_unit]}
-    line |= {"title": sold.title, "options": [{"name": n, "value": v} for n, v in sold.options]}
-    if sold.image_id is not None:
-        line["image"] = {"url": _url(site, sold.image_id), "id": str(sold.image_id)}
+    if variant.weight:
+        line |= {"weight": variant.weight, "weight_unit": _UNITS[variant.weight_unit]}
+    line |= {"title": variant.title, "options": [{"name": n, "value": v} for n, v in variant.options]}
+    if variant.image_id is not None:
+        line["image"] = {"url": _url(site, variant.image_id), "id": str(variant.image_id)}
     return line
 
 

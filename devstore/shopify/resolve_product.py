@@ -76,8 +76,8 @@ def _option_values(option: dict[str, Any], info: Info) -> list[dict[str, Any]]:
 
 def _total_inventory(product: Product, info: Info) -> int:
     context: RequestContext = info.context
-    shown = context.catalog.as_generated(product.id) if context.quirks.totals_lag else product
-    return sum(variant.stock or 0 for variant in (shown or product).variants)
+    counted = context.catalog.as_generated(product.id) if context.quirks.totals_lag else product
+    return sum(variant.stock or 0 for variant in (counted or product).variants)
 
 
 def _strip_html(text: str) -> str:
@@ -164,87 +164,87 @@ MEDIA: Mapping[str, Callable[..., Any]] = {
 }
 
 
-Sold = tuple[Product, Variant]
+ProductAndVariant = tuple[Product, Variant]
 
 
-def _own_image(sold: Sold) -> tuple[Image, ...]:
-    product, variant = sold
+def _own_image(pair: ProductAndVariant) -> tuple[Image, ...]:
+    product, variant = pair
     return tuple(image for image in product.images if image.id == variant.image_id)
 
 
-def _media(sold: Sold, info: Info, **args: Any) -> Connection:
-    return images_page(_own_image(sold), args)
+def _media(pair: ProductAndVariant, info: Info, **args: Any) -> Connection:
+    return images_page(_own_image(pair), args)
 
 
-def _image(sold: Sold, info: Info, **_: Any) -> dict[str, Any] | None:
-    own = _own_image(sold)
+def _image(pair: ProductAndVariant, info: Info, **_: Any) -> dict[str, Any] | None:
+    own = _own_image(pair)
     return image_object(own[0], info) if own else None
 
 
-def _selected(sold: Sold, info: Info) -> list[dict[str, Any]]:
-    return [{"name": name, "value": value} for name, value in sold[1].options]
+def _selected(pair: ProductAndVariant, info: Info) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in pair[1].options]
 
 
-def _display_name(sold: Sold, info: Info) -> str:
-    return f"{sold[0].title} - {sold[1].title}"
+def _display_name(pair: ProductAndVariant, info: Info) -> str:
+    return f"{pair[0].title} - {pair[1].title}"
 
 
-def _position(sold: Sold, info: Info) -> int:
+def _position(pair: ProductAndVariant, info: Info) -> int:
     # Ids are compared, since comparing whole variants compares all their fields, 600 times for a large product.
-    return [variant.id for variant in sold[0].variants].index(sold[1].id) + 1
+    return [variant.id for variant in pair[0].variants].index(pair[1].id) + 1
 
 
-def _available(sold: Sold, info: Info) -> bool:
-    return sold[1].oversell or sold[1].stock is None or sold[1].stock > 0
+def _available(pair: ProductAndVariant, info: Info) -> bool:
+    return pair[1].oversell or pair[1].stock is None or pair[1].stock > 0
 
 
-def _measurement(sold: Sold, info: Info) -> dict[str, Any]:
-    variant = sold[1]
+def _measurement(pair: ProductAndVariant, info: Info) -> dict[str, Any]:
+    variant = pair[1]
     # The schema has Float here; nothing is calculated with it.
     weight = {"value": float(variant.weight or 0), "unit": variant.weight_unit}
     return {"id": gid("InventoryItemMeasurement", variant.id), "weight": weight}
 
 
-def _inventory_item(sold: Sold, info: Info) -> Sold:
+def _inventory_item(pair: ProductAndVariant, info: Info) -> ProductAndVariant:
     context: RequestContext = info.context
     has_products = {"read_products", "write_products"} & set(context.quirks.scopes)
     if context.quirks.inventory_has_own_scope or not has_products:
         context.require_scope("inventory", "inventoryItem")
-    return sold
+    return pair
 
 
 VARIANT: Mapping[str, Callable[..., Any]] = {
-    "id": lambda sold, info: gid("ProductVariant", sold[1].id),
-    "legacyResourceId": lambda sold, info: str(sold[1].id),
-    "product": lambda sold, info: sold[0],
-    "title": lambda sold, info: sold[1].title,
+    "id": lambda pair, info: gid("ProductVariant", pair[1].id),
+    "legacyResourceId": lambda pair, info: str(pair[1].id),
+    "product": lambda pair, info: pair[0],
+    "title": lambda pair, info: pair[1].title,
     "displayName": _display_name,
     "position": _position,
-    "sku": lambda sold, info: sold[1].sku or None,
-    "barcode": lambda sold, info: sold[1].barcode or None,
-    "price": lambda sold, info: sold[1].price or "0.00",
-    "compareAtPrice": lambda sold, info: sold[1].compare_at or None,
-    "inventoryQuantity": lambda sold, info: sold[1].stock or 0,
-    "sellableOnlineQuantity": lambda sold, info: sold[1].stock or 0,
-    "inventoryPolicy": lambda sold, info: "CONTINUE" if sold[1].oversell else "DENY",
+    "sku": lambda pair, info: pair[1].sku or None,
+    "barcode": lambda pair, info: pair[1].barcode or None,
+    "price": lambda pair, info: pair[1].price or "0.00",
+    "compareAtPrice": lambda pair, info: pair[1].compare_at or None,
+    "inventoryQuantity": lambda pair, info: pair[1].stock or 0,
+    "sellableOnlineQuantity": lambda pair, info: pair[1].stock or 0,
+    "inventoryPolicy": lambda pair, info: "CONTINUE" if pair[1].oversell else "DENY",
     "availableForSale": _available,
-    "taxable": lambda sold, info: True,
+    "taxable": lambda pair, info: True,
     "selectedOptions": _selected,
     "inventoryItem": _inventory_item,
     "media": _media,
     "image": _image,
-    "createdAt": lambda sold, info: format_datetime(sold[1].created),
-    "updatedAt": lambda sold, info: format_datetime(sold[1].updated),
+    "createdAt": lambda pair, info: format_datetime(pair[1].created),
+    "updatedAt": lambda pair, info: format_datetime(pair[1].updated),
 }
 
 INVENTORY_ITEM: Mapping[str, Callable[..., Any]] = {
-    "id": lambda sold, info: gid("InventoryItem", sold[1].id),
-    "legacyResourceId": lambda sold, info: str(sold[1].id),
-    "sku": lambda sold, info: sold[1].sku or None,
-    "tracked": lambda sold, info: sold[1].stock is not None,
-    "requiresShipping": lambda sold, info: True,
+    "id": lambda pair, info: gid("InventoryItem", pair[1].id),
+    "legacyResourceId": lambda pair, info: str(pair[1].id),
+    "sku": lambda pair, info: pair[1].sku or None,
+    "tracked": lambda pair, info: pair[1].stock is not None,
+    "requiresShipping": lambda pair, info: True,
     "measurement": _measurement,
-    "unitCost": lambda sold, info: None,
-    "createdAt": lambda sold, info: format_datetime(sold[1].created),
-    "updatedAt": lambda sold, info: format_datetime(sold[1].updated),
+    "unitCost": lambda pair, info: None,
+    "createdAt": lambda pair, info: format_datetime(pair[1].created),
+    "updatedAt": lambda pair, info: format_datetime(pair[1].updated),
 }

@@ -134,19 +134,19 @@ class WooCommerceApi:
         return self._list(request, query, rows, [self._product_or_variation(i, request.site) for i in rows.ids])
 
     def _product(self, request: _ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
-        shown = self._product_or_variation(int(match[1]), request.site)
-        if shown is None:
+        resource = self._product_or_variation(int(match[1]), request.site)
+        if resource is None:
             raise invalid_product()
-        return _select(shown, _fields(request, {"_links"})), {"Allow": "GET, POST, PUT, PATCH, DELETE"}
+        return _select(resource, _fields(request, {"_links"})), {"Allow": "GET, POST, PUT, PATCH, DELETE"}
 
     def _product_or_variation(self, number: int, site: str) -> Json | None:
         """Return a product, or a variation with the fields of a product; None for an unknown id."""
         product = self._catalog.product(number)
         if product:
-            shown = product_json(self._catalog, product, site)
-            if WooQuirk.STALE_CHILDREN in self._quirks and shown["variations"]:
-                shown["variations"] += self._catalog.stale_children(number)
-            return shown
+            resource = product_json(self._catalog, product, site)
+            if WooQuirk.STALE_CHILDREN in self._quirks and resource["variations"]:
+                resource["variations"] += self._catalog.stale_children(number)
+            return resource
         found = self._catalog.variant(number)
         return variation_as_product(self._catalog, *found, site) if found else None
 
@@ -156,8 +156,8 @@ class WooCommerceApi:
         parent = int(match[1])
         query = read_list_query(request.http.query, variations=True, parent=parent)
         rows = listing.variations(self._catalog, query)
-        shown = [self._variation_json(i, request.site, query, "wc/v3", parent) for i in rows.ids]
-        return self._list(request, query, rows, shown)
+        resource = [self._variation_json(i, request.site, query, "wc/v3", parent) for i in rows.ids]
+        return self._list(request, query, rows, resource)
 
     def _variation(self, request: _ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
         # The parent in the URL is not checked, as on the platform.
@@ -165,8 +165,8 @@ class WooCommerceApi:
         if found is None:
             raise invalid_variation()
         edit = request.http.query.get("context") == "edit"
-        shown = variation_json(*found, request.site, edit=edit, url_parent_id=int(match[1]))
-        return _select(shown, _fields(request, {"_links"})), {"Allow": "GET, POST, PUT, PATCH, DELETE"}
+        resource = variation_json(*found, request.site, edit=edit, url_parent_id=int(match[1]))
+        return _select(resource, _fields(request, {"_links"})), {"Allow": "GET, POST, PUT, PATCH, DELETE"}
 
     def _variations(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
         query = read_list_query(request.http.query, variations=True)
@@ -181,8 +181,8 @@ class WooCommerceApi:
     def _analytics_variations(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
         query = read_list_query(request.http.query, variations=True)
         rows = listing.variations(self._catalog, query, stale=self._lists_stale_variations)
-        shown = [self._variation_json(i, request.site, query, "wc-analytics", 0) for i in rows.ids]
-        body, headers = self._list(request, query, rows, shown)
+        resource = [self._variation_json(i, request.site, query, "wc-analytics", 0) for i in rows.ids]
+        body, headers = self._list(request, query, rows, resource)
         return body, headers | {"Allow": "GET"}
 
     def _variation_json(
@@ -193,16 +193,18 @@ class WooCommerceApi:
         found = self._catalog.variant(number)
         if found is None:
             return None
-        shown = variation_json(*found, site, edit=query.edit, namespace=namespace, url_parent_id=url_parent_id)
+        resource = variation_json(*found, site, edit=query.edit, namespace=namespace, url_parent_id=url_parent_id)
         if namespace == "wc-analytics":
-            return with_name_and_parent_id(shown, *found)
-        return shown if url_parent_id else with_parent_id(shown, found[0])
+            return with_name_and_parent_id(resource, *found)
+        return resource if url_parent_id else with_parent_id(resource, found[0])
 
     def _orphan(self, site: str, query: ListQuery, namespace: str) -> Json | None:
         """Return a variation whose product was deleted by SQL."""
         template = next((row.variant_ids[0] for row in self._catalog.rows() if row.variant_ids), None)
-        shown = None if template is None else self._variation_json(template, site, query, namespace, 0)
-        return None if shown is None else {**shown, "id": listing.ORPHAN_ID, "parent_id": 0, "permalink": False}
+        resource = None if template is None else self._variation_json(template, site, query, namespace, 0)
+        return (
+            None if resource is None else {**resource, "id": listing.ORPHAN_ID, "parent_id": 0, "permalink": False}
+        )
 
     @property
     def _lists_stale_variations(self) -> bool:
@@ -219,12 +221,12 @@ class WooCommerceApi:
         return site_resources.namespace(request.site), {"Allow": "GET"}
 
     def _currency(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
-        shown = site_resources.currency(self._catalog, request.site)
-        return _select(shown, _fields(request, {"_links"})), {"Allow": "GET"}
+        resource = site_resources.currency(self._catalog, request.site)
+        return _select(resource, _fields(request, {"_links"})), {"Allow": "GET"}
 
     def _setting(self, request: _ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
-        shown = site_resources.setting(self._catalog, request.site, match[1], match[2])
-        return _select(shown, _fields(request, {"_links"})), {"Allow": "GET, POST, PUT, PATCH"}
+        resource = site_resources.setting(self._catalog, request.site, match[1], match[2])
+        return _select(resource, _fields(request, {"_links"})), {"Allow": "GET, POST, PUT, PATCH"}
 
     def _status(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
         return site_resources.select_fields(
@@ -244,10 +246,10 @@ class WooCommerceApi:
         )
 
     def _list(
-        self, request: _ApiRequest, query: ListQuery, rows: IdPage, shown: Iterable[Json | None]
+        self, request: _ApiRequest, query: ListQuery, rows: IdPage, resource: Iterable[Json | None]
     ) -> BodyAndHeaders:
         names = _fields(request, set())
-        body = [_select(one, names) for one in shown if one is not None]
+        body = [_select(one, names) for one in resource if one is not None]
         params = request.http.query.items()
         headers = list_headers(
             request.site, request.route, params, page=query.page, per_page=query.per_page, total=rows.total
@@ -260,5 +262,5 @@ def _fields(request: _ApiRequest, always: set[str]) -> frozenset[str] | None:
     return names | always if names else None
 
 
-def _select(shown: Json, names: frozenset[str] | None) -> Json:
-    return shown if names is None else {name: value for name, value in shown.items() if name in names}
+def _select(resource: Json, names: frozenset[str] | None) -> Json:
+    return resource if names is None else {name: value for name, value in resource.items() if name in names}

@@ -13,12 +13,12 @@ from devstore.catalog.sellable_item import amount
 Json = dict[str, Any]
 
 
-def date_fields(sold: Product | Variant) -> Json:
+def date_fields(item: Product | Variant) -> Json:
     return {
-        "date_created": local(sold.created),
-        "date_created_gmt": utc(sold.created),
-        "date_modified": local(sold.updated),
-        "date_modified_gmt": utc(sold.updated),
+        "date_created": local(item.created),
+        "date_created_gmt": utc(item.created),
+        "date_modified": local(item.updated),
+        "date_modified_gmt": utc(item.updated),
     }
 
 

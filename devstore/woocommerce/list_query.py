@@ -147,9 +147,9 @@ class _ParamReader:
         texts = [text.strip() for value in values_of(self._query, name) for text in value.split(",")]
         for number, text in enumerate(texts):
             if text and not text.isdecimal():
-                place = f"{name}[{number}]"
-                message = f"{place} is not of type integer."
-                self.invalid[name] = InvalidValue(code="rest_invalid_type", message=message, data={"param": place})
+                param = f"{name}[{number}]"
+                message = f"{param} is not of type integer."
+                self.invalid[name] = InvalidValue(code="rest_invalid_type", message=message, data={"param": param})
                 return ()
         return tuple(int(text) for text in texts if text)
 

@@ -52,8 +52,8 @@ def variations(catalog: Catalog, query: ListQuery, *, stale: bool = False) -> Id
 
     def ordered() -> list[int]:
         rows = catalog.rows() if not query.parent else _parents(catalog, query.parent)
-        kept = (row for row in rows if stale or row.kind is Kind.VARIABLE)
-        found = [i for row in kept for i in _variation_ids(catalog, row, query)]
+        variable_rows = (row for row in rows if stale or row.kind is Kind.VARIABLE)
+        found = [i for row in variable_rows for i in _variation_ids(catalog, row, query)]
         if query.orderby == "include":
             positions = {i: position for position, i in enumerate(query.include)}
             return sorted(found, key=lambda i: positions.get(i, len(positions)))
@@ -110,8 +110,8 @@ def _with_sku(catalog: Catalog, query: ListQuery) -> Iterator[int]:
     for product in catalog.products():
         if product.status == _TRASH:
             continue
-        sold: tuple[Product | Variant, ...] = (product, *product.variants)
-        yield from (one.id for one in sold if one.sku and one.sku in query.skus)
+        candidates: tuple[Product | Variant, ...] = (product, *product.variants)
+        yield from (one.id for one in candidates if one.sku and one.sku in query.skus)
 
 
 def _variation_ids(catalog: Catalog, row: ProductRow, query: ListQuery) -> list[int]:

@@ -71,10 +71,10 @@ def product_json(catalog: Catalog, product: Product, site: str) -> Json:
 
 
 def _prices(product: Product, price: str) -> Json:
-    shown = json_fields.price_fields(product)
+    fields = json_fields.price_fields(product)
     if product.kind in (Kind.VARIABLE, Kind.GROUPED):
-        shown |= {"price": price, "regular_price": "", "sale_price": ""}
-    return shown
+        fields |= {"price": price, "regular_price": "", "sale_price": ""}
+    return fields
 
 
 def _shipping() -> Json:
@@ -169,27 +169,27 @@ def variation_json(
     }
 
 
-def with_parent_id(shown: Json, product: Product) -> Json:
+def with_parent_id(fields: Json, product: Product) -> Json:
     """Add the field that /wc/v3/variations of 10.3 has in addition."""
-    links = shown.pop("_links")
-    return {**shown, "parent_id": product.id, "_links": links}
+    links = fields.pop("_links")
+    return {**fields, "parent_id": product.id, "_links": links}
 
 
-def with_name_and_parent_id(shown: Json, product: Product, variant: Variant) -> Json:
+def with_name_and_parent_id(fields: Json, product: Product, variant: Variant) -> Json:
     """Add the fields that wc-analytics has in addition."""
-    links = shown.pop("_links")
+    links = fields.pop("_links")
     named = {"name": _name(product, variant), "type": "variation", "parent_id": product.id}
-    return {**shown, **named, "_links": links}
+    return {**fields, **named, "_links": links}
 
 
 def variation_as_product(catalog: Catalog, product: Product, variant: Variant, site: str) -> Json:
     """Return /products/<variation id>: all fields of a product, with the values of the variation."""
     own = variation_json(product, variant, site)
     image = own.pop("image")
-    shown = product_json(catalog, product, site)
-    shown.update({name: value for name, value in own.items() if name in shown})
+    fields = product_json(catalog, product, site)
+    fields.update({name: value for name, value in own.items() if name in fields})
     self_url = f"{site}/wp-json/wc/v3/products"
-    shown |= {
+    fields |= {
         "name": _name(product, variant),
         "slug": f"{product.handle}-{variant.id}",
         "type": "variation",
@@ -204,7 +204,7 @@ def variation_as_product(catalog: Catalog, product: Product, variant: Variant, s
             ("self", f"{self_url}/{variant.id}"), ("collection", self_url), ("up", f"{self_url}/{product.id}")
         ),
     }
-    return shown
+    return fields
 
 
 def _name(product: Product, variant: Variant) -> str:
@@ -227,8 +227,8 @@ def _stock(product: Product, variant: Variant) -> Json:
 
 def _image(product: Product, variant: Variant, site: str, *, inherit: bool) -> Json | None:
     own = [image for image in product.images if image.id == variant.image_id]
-    shown = own or (list(product.images) if inherit else [])
-    return json_fields.image_json(shown[0], product, site) if shown else None
+    fields = own or (list(product.images) if inherit else [])
+    return json_fields.image_json(fields[0], product, site) if fields else None
 
 
 def _chosen_attributes(variant: Variant) -> list[Json]:

@@ -59,15 +59,15 @@ def setting(catalog: Catalog, site: str, group: str, name: str) -> Json:
     """Return /settings/<group>/<name>; only the currency and the weight unit exist."""
     match group, name:
         case "general", "woocommerce_currency":
-            shown = _currency_setting(catalog)
+            resource = _currency_setting(catalog)
         case "products", "woocommerce_weight_unit":
-            shown = _weight_setting(catalog)
+            resource = _weight_setting(catalog)
         case _:
             raise invalid_setting()
     base = f"{site}/wp-json/wc/v3/settings/{group}"
     return {
         "id": name,
-        **shown,
+        **resource,
         "group_id": group,
         "_links": links(("self", f"{base}/{name}"), ("collection", base)),
     }
@@ -116,16 +116,16 @@ def status(catalog: Catalog, site: str) -> Json:
     }
 
 
-def select_fields(shown: Any, names: frozenset[str] | None) -> Any:
+def select_fields(resource: Any, names: frozenset[str] | None) -> Any:
     """Return only the named fields; unlike in products, a name may be a path such as `environment.version`."""
-    if names is None or not isinstance(shown, dict):
-        return shown
+    if names is None or not isinstance(resource, dict):
+        return resource
     picked: Json = {}
     for name in names:
         head, dot, rest = name.partition(".")
-        if head not in shown:
+        if head not in resource:
             continue
-        inner = select_fields(shown[head], frozenset({rest})) if dot else shown[head]
+        inner = select_fields(resource[head], frozenset({rest})) if dot else resource[head]
         merge = isinstance(inner, dict) and head in picked
         picked[head] = {**picked[head], **inner} if merge else inner
     return picked

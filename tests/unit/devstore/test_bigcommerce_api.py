@@ -48,8 +48,8 @@ async def test_the_list_of_variants_equals_the_oracle(api: BigCommerceClient) ->
         shown |= {(str(row["id"]), row["sku"], str(row["calculated_price"])) for row in body["data"]}
         if page >= body["meta"]["pagination"]["total_pages"]:
             break
-    truth = {(i.item_id, i.sku, str(i.price)) for i in api.store.catalog(SPEC.domain).sellable_items()}
-    assert shown == truth
+    expected = {(i.item_id, i.sku, str(i.price)) for i in api.store.catalog(SPEC.domain).sellable_items()}
+    assert shown == expected
 
 
 @pytest.mark.parametrize(("include", "count"), [("variants,images", 60), ("variants,options", 10)])

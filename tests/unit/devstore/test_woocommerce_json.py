@@ -133,7 +133,7 @@ async def pages(client: Client, route: str) -> list[dict[str, Any]]:
     return rows
 
 
-async def test_the_lists_together_are_the_truth(client: Client) -> None:
+async def test_the_lists_together_equal_the_oracle(client: Client) -> None:
     products = [row for row in await pages(client, "wc/v3/products") if row["type"] != "variable"]
     sold = products + await pages(client, "wc/v3/variations")
     shown = {

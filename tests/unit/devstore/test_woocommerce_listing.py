@@ -120,9 +120,9 @@ async def modified(client: Client, bound: str) -> list[int]:
 async def test_naive_utc_with_gmt_finds_all_changes(client: Client) -> None:
     products = sorted(listed(client), key=lambda product: product.updated)
     middle = products[len(products) * 3 // 4]
-    asked = f"modified_after={middle.updated:%Y-%m-%dT%H:%M:%S}&dates_are_gmt=true"
+    bound = f"modified_after={middle.updated:%Y-%m-%dT%H:%M:%S}&dates_are_gmt=true"
     later = sorted(product.id for product in products if product.updated > middle.updated)
-    assert await modified(client, asked) == later
+    assert await modified(client, bound) == later
     assert middle.id not in later
 
 

@@ -45,8 +45,8 @@ def kind(reply: Reply) -> str:
 
 async def test_with_a_stripped_header_only_keys_in_the_query_are_accepted(tls_dir: Path) -> None:
     async with quirky_client(tls_dir, WooQuirk.STRIPPED_AUTHORIZATION) as client:
-        refused = await client.woo(PRODUCTS, domain=DOMAIN)
-        assert (refused.status, refused.body) == (401, recorded("auth-none")["response"]["body_json"])
+        rejected = await client.woo(PRODUCTS, domain=DOMAIN)
+        assert (rejected.status, rejected.body) == (401, recorded("auth-none")["response"]["body_json"])
         keys = client.store.credentials(DOMAIN)
         query = f"&consumer_key={keys['consumer_key']}&consumer_secret={keys['consumer_secret']}"
         assert (await client.woo(PRODUCTS + query, domain=DOMAIN)).status == 200
@@ -68,9 +68,9 @@ async def test_keys_are_ignored_unless_the_api_path_is_in_the_request_line(clien
     url = f"{client.store.base_url('old.example')}/?rest_route=/wc/v3/products&per_page=1&_fields=id"
     keys = client.store.credentials("old.example")
     basic = {"Authorization": aiohttp.encode_basic_auth(keys["consumer_key"], keys["consumer_secret"])}
-    refused = await client.send("GET", url, headers=basic)
+    rejected = await client.send("GET", url, headers=basic)
     expected = recorded("auth-rest-route-form")["response"]
-    assert (refused.status, refused.body) == (expected["status"], expected["body_json"])
+    assert (rejected.status, rejected.body) == (expected["status"], expected["body_json"])
     assert (await client.send("GET", f"{url}&x=wp-json/wc/", headers=basic)).status == 200
 
 
