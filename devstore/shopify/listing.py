@@ -104,10 +104,10 @@ def count(total: int, args: dict[str, Any]) -> dict[str, Any]:
 
 
 _EVENT_FIELDS: Mapping[str, SearchField] = {
-    "action": SearchField(read=lambda _: "destroy", value=str.lower),
-    "subject_type": SearchField(read=lambda _: "product", value=str.lower),
-    "created_at": SearchField(read=lambda found: int(found[1].at.timestamp()), value=parse_epoch_seconds),
-    "id": SearchField(read=lambda found: found[0], value=lambda text: int(text) if text.isdecimal() else None),
+    "action": SearchField(read=lambda _: "destroy", parse=str.lower),
+    "subject_type": SearchField(read=lambda _: "product", parse=str.lower),
+    "created_at": SearchField(read=lambda found: int(found[1].at.timestamp()), parse=parse_epoch_seconds),
+    "id": SearchField(read=lambda found: found[0], parse=lambda text: int(text) if text.isdecimal() else None),
 }
 
 

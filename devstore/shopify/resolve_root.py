@@ -155,7 +155,7 @@ def _run_bulk_query(_: Any, info: Info, query: str, groupObjects: bool = False) 
     context: RequestContext = info.context
     jobs = context.bulk
     if jobs.switches.refuses:
-        return _rejected(jobs.switches.refuses, "The bulk operation was client_error.")
+        return _rejected(jobs.switches.refuses, "The bulk operation was refused.")
     errors = bulk_query_errors(info.schema, query)
     if errors:
         return _rejected("INVALID", *errors)

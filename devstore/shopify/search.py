@@ -89,8 +89,8 @@ class SearchField:
     """How a search field is read from a product or variant, and how its value in the query is parsed."""
 
     read: Callable[[Any], Any]
-    value: Callable[[str], Any]
-    """Parses the value; returns None when the text is invalid for this field."""
+    parse: Callable[[str], Any]
+    """Returns None when the text is invalid for this field."""
 
 
 def _product(found: SearchTarget) -> Product:
@@ -105,16 +105,16 @@ def _parse_id(text: str) -> int | None:
 
 
 _PRODUCT_FIELDS = {
-    "id": SearchField(read=lambda found: found[0].id, value=_parse_id),
-    "updated_at": SearchField(read=lambda found: found[0].updated, value=parse_epoch_seconds),
-    "created_at": SearchField(read=lambda found: found[0].created, value=parse_epoch_seconds),
-    "status": SearchField(read=lambda found: found[0].status.lower(), value=str.lower),
-    "title": SearchField(read=lambda found: _product(found).title.lower(), value=str.lower),
-    "handle": SearchField(read=lambda found: _product(found).handle, value=str.lower),
-    "vendor": SearchField(read=lambda found: _product(found).vendor.lower(), value=str.lower),
-    "product_type": SearchField(read=lambda found: _product(found).product_type.lower(), value=str.lower),
-    "tag": SearchField(read=lambda found: [tag.lower() for tag in _product(found).tags], value=str.lower),
-    "sku": SearchField(read=lambda found: [v.sku.lower() for v in _product(found).variants], value=str.lower),
+    "id": SearchField(read=lambda found: found[0].id, parse=_parse_id),
+    "updated_at": SearchField(read=lambda found: found[0].updated, parse=parse_epoch_seconds),
+    "created_at": SearchField(read=lambda found: found[0].created, parse=parse_epoch_seconds),
+    "status": SearchField(read=lambda found: found[0].status.lower(), parse=str.lower),
+    "title": SearchField(read=lambda found: _product(found).title.lower(), parse=str.lower),
+    "handle": SearchField(read=lambda found: _product(found).handle, parse=str.lower),
+    "vendor": SearchField(read=lambda found: _product(found).vendor.lower(), parse=str.lower),
+    "product_type": SearchField(read=lambda found: _product(found).product_type.lower(), parse=str.lower),
+    "tag": SearchField(read=lambda found: [tag.lower() for tag in _product(found).tags], parse=str.lower),
+    "sku": SearchField(read=lambda found: [v.sku.lower() for v in _product(found).variants], parse=str.lower),
 }
 
 
@@ -124,14 +124,14 @@ def _variant(found: SearchTarget) -> Variant:
 
 
 _VARIANT_FIELDS = {
-    "id": SearchField(read=lambda found: _variant(found).id, value=_parse_id),
-    "product_id": SearchField(read=lambda found: found[0].id, value=_parse_id),
+    "id": SearchField(read=lambda found: _variant(found).id, parse=_parse_id),
+    "product_id": SearchField(read=lambda found: found[0].id, parse=_parse_id),
     "updated_at": SearchField(
-        read=lambda found: int(_variant(found).updated.timestamp()), value=parse_epoch_seconds
+        read=lambda found: int(_variant(found).updated.timestamp()), parse=parse_epoch_seconds
     ),
-    "sku": SearchField(read=lambda found: _variant(found).sku.lower(), value=str.lower),
-    "barcode": SearchField(read=lambda found: _variant(found).barcode, value=str.lower),
-    "product_status": SearchField(read=lambda found: found[0].status.lower(), value=str.lower),
+    "sku": SearchField(read=lambda found: _variant(found).sku.lower(), parse=str.lower),
+    "barcode": SearchField(read=lambda found: _variant(found).barcode, parse=str.lower),
+    "product_status": SearchField(read=lambda found: found[0].status.lower(), parse=str.lower),
 }
 
 
@@ -183,7 +183,7 @@ def _term_predicate(
         name = term.field or term.value
         warnings.append(_warning(name, "Invalid search field for this query."))
         return None
-    values = [field.value(text) for text in term.value.split(",")] if not term.op else [field.value(term.value)]
+    values = [field.parse(text) for text in term.value.split(",")] if not term.op else [field.parse(term.value)]
     if None in values:
         warnings.append(_warning(term.field, f"Input `{term.value}` is not a valid value."))
         return None
