@@ -51,7 +51,7 @@ class RequestLog:
         self.recent.append(record)
 
     def reset(self) -> None:
-        """Set all counters to zero and forget the requests."""
+        """Set all counters to zero and clear the latest requests."""
         self.calls = self.throttled = self.points = self.images = 0
         self.by_operation.clear()
         self.by_status.clear()

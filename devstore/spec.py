@@ -11,7 +11,7 @@ from devstore.woocommerce.quirks import WooQuirk
 
 
 class Plan(Enum):
-    """A Shopify plan; it decides the rate limit (https://shopify.dev/docs/api/usage/limits)."""
+    """A Shopify plan; it decides the rate limit (https://shopify.dev/api/usage/rate-limits)."""
 
     STANDARD = "standard"
     """2,000 points, 100 restored per second."""
@@ -80,7 +80,7 @@ class ShopSpec:
     locations: int = 2
     """BigCommerce: enabled locations that share the stock; the first is the default one. One more is disabled."""
     backorders: bool = False
-    """BigCommerce: whether the store takes backorders; then variants that may be oversold have a limit of them."""
+    """BigCommerce: whether backorders are taken; then variants that may be oversold have a backorder limit."""
     feed_format: str = "ndjson"
     """Feed: the format of its files, one of FORMATS."""
     feed_quirks: frozenset[FeedQuirk] = frozenset()

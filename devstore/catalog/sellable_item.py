@@ -45,7 +45,7 @@ def items_of(platform: Platform, product: Product) -> Iterator[SellableItem]:
         return
     if product.kind is not Kind.VARIABLE:
         yield _item(platform, product, product, product.kind.value)
-        # WooCommerce keeps the variations of a product that is no longer variable; they are not offer.
+        # WooCommerce keeps the variations of a product that is no longer variable; they are not sold.
         return
     for variant in product.variants:
         yield _item(platform, product, variant, "variation" if platform is Platform.WOOCOMMERCE else "variant")

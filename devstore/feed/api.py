@@ -55,7 +55,7 @@ class FeedApi:
 
 
 _RETAINED_FILES = 8
-"""Files that are retained after newer ones were build_file, so that their readers can finish."""
+"""Files that are retained after newer ones were published, so that their readers can finish."""
 _VALID_FOR = timedelta(hours=48)
 
 

@@ -31,7 +31,7 @@ class FeedQuirk(Enum):
     FIXED_NAMES = "fixed-names"
     """A new file overwrites the old one."""
     NO_DELTAS = "no-deltas"
-    """Only the full file is build_file."""
+    """Only the full file is published."""
     BOM = "bom"
     """The file starts with a byte order mark."""
     CRLF = "crlf"

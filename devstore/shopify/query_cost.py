@@ -55,7 +55,7 @@ class PageCharge:
 
     first: int
     lists: tuple[tuple[str, tuple[Charge, ...]], ...]
-    """`nodes` and/or `edges`, each with the charges of one node. ListQuery for both, both are charged."""
+    """`nodes` and/or `edges`, each with the charges of one node; if both are requested, both are charged."""
 
 
 def multiplier(count: int) -> int:
