@@ -102,7 +102,7 @@ class CatalogMutator:
 
 
 class Churn:
-    """A background task that changes one catalog about `changes_per_second` times a second, from `start` to `stop`."""
+    """A background task that makes about `changes_per_second` changes to one catalog, from `start` to `stop`."""
 
     def __init__(self, catalog: Catalog, *, changes_per_second: float, seed: int) -> None:
         if changes_per_second <= 0:
