@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo test test-chaos bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
+.PHONY: help demo recording test test-chaos bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ $(BIN)/.synced: pyproject.toml cli/pyproject.toml common/pyproject.toml gen/pypr
 
 demo: $(BIN)/.synced ## Run the whole system with two demo shops (ONCE=1: end after the syncs)
 	@$(BIN)/python -m demo $(if $(ONCE),--once)
+
+recording: $(BIN)/.synced ## Draw docs/watch.svg: a watched sync of the demo that runs in another terminal
+	@$(BIN)/python -m demo.recording
 
 WORKERS ?= 4
 
@@ -93,23 +96,23 @@ bench: $(BIN)/.synced .venv-bench/.synced ## Run all benchmarks, keep and show t
 bench-smoke: $(BIN)/.synced .venv-bench/.synced ## Small benchmarks: has a ratio fallen below half of its record? (ONLY="write")
 	@$(BIN)/python -m bench.smoke $(ONLY)
 
-bench-chart: $(BIN)/.synced .venv-bench/.synced ## Draw the README's chart and write its table from bench/results
+bench-chart: $(BIN)/.synced .venv-bench/.synced ## Draw the chart and write the table of docs/performance.md from bench/results
 	@.venv-bench/bin/python -m bench.chart
 	@$(BIN)/python -m bench.readme
 
 bench-memory: $(BIN)/.synced ## Peak memory of the services at 50,000 and 1,000,000 variants
 	@$(BIN)/python -m bench.memory
 
-bench-feed: $(BIN)/.synced ## Memory and pauses of the connector at a feed of 1 GiB with lines of 4 MiB
-	@$(BIN)/python -m bench.feed_file
+bench-feed: $(BIN)/.synced ## Memory and event loop stalls of the connector at a feed of 1 GiB with lines of 4 MB
+	@$(BIN)/python -m bench.feed
 
-bench-sync: $(BIN)/.synced .venv-bench/.synced ## Whole syncs beside dlt and the old design; takes an hour
+bench-sync: $(BIN)/.synced .venv-bench/.synced ## Whole syncs, compared with dlt and the legacy services; takes an hour
 	@$(BIN)/python -m bench.sync
 
-bench-write: $(BIN)/.synced ## Our batch writer beside an ORM, multi-row upserts and raw COPY
+bench-write: $(BIN)/.synced ## Our batch writer, compared with an ORM, multi-row upserts and raw COPY
 	@$(BIN)/python -m bench.write
 
-bench-pacing: $(BIN)/.synced ## Query points of a Shopify shop: used of restored, and per 10,000 variants
+bench-pacing: $(BIN)/.synced ## Query cost of reading a Shopify shop: points used of those available, and per 10,000 variants
 	@$(BIN)/python -m bench.pacing
 
 bench-shops: $(BIN)/.synced ## 200 small shops beside one of 1,000,000 items; takes 15 minutes
@@ -121,7 +124,7 @@ bench-scale: $(BIN)/.synced ## 1, 2 and 4 replicas of both services: rows/s, and
 bench-watch: $(BIN)/.synced ## What 100, 1,000 and 5,000 watchers take, get and cost
 	@$(BIN)/python -m bench.watch
 
-bench-latency: $(BIN)/.synced ## How soon the catalog answers, starts and cancels, at idle and under load
+bench-latency: $(BIN)/.synced ## How soon the catalog answers, starts and cancels syncs, idle and under load
 	@$(BIN)/python -m bench.latency
 
 bench-recovery: $(BIN)/.synced ## How soon syncs go on after one thing broke; takes 20 minutes

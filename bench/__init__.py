@@ -1,1 +1,1 @@
-"""The benchmarks behind every figure in docs/performance.md."""
+"""The benchmarks behind every figure in docs/performance.md, one package each: `python -m bench.<name>`."""

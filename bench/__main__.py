@@ -1,6 +1,6 @@
-"""`make bench`: runs the benchmarks, keeps their results in bench/results, shows them in README and chart.
+"""`make bench`: runs the benchmarks, records their results in bench/results, and updates the table and the chart.
 
-Each runs as a process of its own. One that fails is told at the end, and the others still run.
+Each benchmark runs as a process of its own. A failed one is reported at the end, and the others still run.
 """
 
 from __future__ import annotations
@@ -12,75 +12,90 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench import readme
-from bench.child import ROOT, BenchmarkBroke, command_of, exit_code_of, told_by
-from bench.outcome import BENCHMARKS, RESULTS, Outcome, kept_outcomes
-from bench.provenance import provenance
-from bench.target import Target, show_targets
+from bench.common.report import Target, print_targets
+from bench.common.results import (
+    BENCHMARKS,
+    RESULTS_DIRECTORY,
+    ROOT,
+    BenchmarkResult,
+    provenance,
+    recorded_results,
+)
+from bench.common.runner import BenchmarkProcessFailed, benchmark_command, run_benchmark, run_until_interrupted
 
-PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+BENCH_ENVIRONMENT_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 
 
-class NotDrawn(Exception):
+class ChartNotDrawn(Exception):
     """The chart could not be drawn from the results."""
 
 
 async def run_all(
-    benchmarks: Sequence[str], directory: Path, command: Callable[[str], Sequence[str]] = command_of
+    benchmarks: Sequence[str], directory: Path, command: Callable[[str], Sequence[str]] = benchmark_command
 ) -> dict[str, str]:
-    """Keeps the results in the directory, and says of each benchmark that failed why."""
+    """Run the benchmarks one after the other and record their results in the directory.
+
+    Args:
+        benchmarks: Names of benchmarks.
+        directory: Directory of the result files.
+        command: Returns the command of a benchmark.
+
+    Returns:
+        The error of each benchmark that failed, by name.
+    """
     failures = {}
     for benchmark in benchmarks:
         print(f"\n=== {benchmark}", flush=True)
         origin = provenance()
         try:
-            outcome = await told_by(command(benchmark))
-            _keep(outcome, benchmark, origin, directory)
-        except BenchmarkBroke as error:
+            result = await run_benchmark(command(benchmark))
+            _record(result, benchmark, origin, directory)
+        except BenchmarkProcessFailed as error:
             failures[benchmark] = str(error)
     return failures
 
 
-def _keep(outcome: Outcome, benchmark: str, origin: Mapping[str, object], directory: Path) -> None:
-    if outcome.benchmark != benchmark:
-        raise BenchmarkBroke(f"gave the result of {outcome.benchmark}")
+def _record(result: BenchmarkResult, benchmark: str, origin: Mapping[str, object], directory: Path) -> None:
+    if result.benchmark != benchmark:
+        raise BenchmarkProcessFailed(f"printed the result of {result.benchmark}")
     try:
-        text = outcome.kept(origin)
+        text = result.to_json(origin)
     except ValueError as error:
-        raise BenchmarkBroke(f"gave a figure that is no number: {error}") from error
+        raise BenchmarkProcessFailed(f"printed a figure that is not a number: {error}") from error
     directory.mkdir(parents=True, exist_ok=True)
     (directory / f"{benchmark}.json").write_text(text, encoding="utf-8")
 
 
-async def _draw() -> None:
-    """By the peers' environment, which has what it takes."""
-    drawing = await asyncio.create_subprocess_exec(PEERS_PYTHON, "-m", "bench.chart", cwd=ROOT)
-    if await drawing.wait() != 0:
-        raise NotDrawn("the chart was not drawn")
+async def _draw_chart() -> None:
+    """Draw the chart in the environment that has matplotlib."""
+    process = await asyncio.create_subprocess_exec(BENCH_ENVIRONMENT_PYTHON, "-m", "bench.chart", cwd=ROOT)
+    if await process.wait() != 0:
+        raise ChartNotDrawn("the chart was not drawn")
 
 
 async def _bench(benchmarks: Sequence[str]) -> int:
-    failures = await run_all(benchmarks, RESULTS)
-    outcomes = kept_outcomes()
-    show_targets([Target.read(told) for outcome in outcomes.values() for told in outcome.targets])
-    readme.write(outcomes)
+    failures = await run_all(benchmarks, RESULTS_DIRECTORY)
+    results = recorded_results()
+    print_targets([Target.from_json(target) for result in results.values() for target in result.targets])
+    readme.write(results)
     try:
-        await _draw()
-    except NotDrawn as error:
+        await _draw_chart()
+    except ChartNotDrawn as error:
         failures["chart"] = str(error)
-    for benchmark, why in failures.items():
-        print(f"\n{benchmark} failed: {why}", file=sys.stderr)
+    for benchmark, error_text in failures.items():
+        print(f"\n{benchmark} failed: {error_text}", file=sys.stderr)
     return 1 if failures else 0
 
 
 def main() -> int:
-    """The exit code: 1 when a benchmark failed. A target that was missed is no failure."""
+    """Return the exit code: 1 if a benchmark failed. A missed target is not a failure."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("benchmark", nargs="*", help=f"[default: all: {', '.join(BENCHMARKS)}]")
-    asked = parser.parse_args()
-    unknown = set(asked.benchmark) - set(BENCHMARKS)
+    args = parser.parse_args()
+    unknown = set(args.benchmark) - set(BENCHMARKS)
     if unknown:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
-    return exit_code_of(_bench(asked.benchmark or BENCHMARKS))
+    return run_until_interrupted(_bench(args.benchmark or BENCHMARKS))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The catalog: runs syncs, stores merchants' products and lets clients follow and read them."""
+"""catalog_svc: runs syncs, stores products in PostgreSQL, and serves CatalogService to clients."""

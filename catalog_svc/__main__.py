@@ -1,4 +1,4 @@
-"""`python -m catalog_svc`: runs the catalog. `python -m catalog_svc migrate`: brings its schema up to date."""
+"""`python -m catalog_svc` runs catalog_svc; `python -m catalog_svc migrate` migrates its database schema."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _log = logging.getLogger("catalog_svc")
 
 
 async def serve(stop: asyncio.Event) -> None:
-    """Serves until told to stop."""
+    """Serve until `stop` is set."""
     await bootstrap.serve(_settings(), stop)
 
 
 async def migrate(stop: asyncio.Event) -> None:
-    """Migrates and ends."""
+    """Migrate the schema and return."""
     version = await bootstrap.migrate(_settings())
     _log.info("schema is at %s", version)
 
@@ -37,7 +37,7 @@ def _settings() -> CatalogSettings:
 
 
 def main() -> int:
-    """The exit code of the command that was asked for."""
+    """Run the requested command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m catalog_svc", description=__doc__)
     parser.add_argument("command", nargs="?", choices=["serve", "migrate"], default="serve")
     command = parser.parse_args().command

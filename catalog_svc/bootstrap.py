@@ -1,4 +1,4 @@
-"""Puts the catalog together; the only place that knows all its rooms."""
+"""Starts and stops catalog_svc: database, gRPC server, background loops and health."""
 
 from __future__ import annotations
 
@@ -7,89 +7,64 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import uuid4
 
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
+from catalogsync_common.call_context import remaining_seconds
 from catalogsync_common.channel import open_channel
-from catalogsync_common.deadline import remaining_seconds
 from catalogsync_common.drain import Drain
-from catalogsync_common.metrics import CallMetrics, LoopMetrics, new_registry, serving_metrics
-from catalogsync_common.process import ended_within
+from catalogsync_common.metrics import CallMetrics, LoopMetrics, new_registry, serve_metrics
+from catalogsync_common.process import stop_deadline
 from catalogsync_common.server import GrpcServer, Service, build_server
 from catalogsync_common.supervisor import Loop, RestartPolicy, Supervisor
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from catalog_svc.domain.schedule import ScheduleDefaults
-from catalog_svc.metrics.ports import MeteredBatches, MeteredLeases, MeteredSupervisor, MeteredSyncCommands
-from catalog_svc.metrics.syncs import SyncMetrics
-from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
+from catalog_svc.metrics import CatalogMetrics
+from catalog_svc.rpc.servicer import CatalogServicer
 from catalog_svc.settings import CatalogSettings
-from catalog_svc.source.connector import CONNECTOR_CHANNEL, ConnectorSource
-from catalog_svc.source.jobs import ConnectorJobs
-from catalog_svc.source.platforms import ConnectorPlatforms
-from catalog_svc.storage.batches import BatchStore
+from catalog_svc.source.connector_client import CONNECTOR_CHANNEL
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import connection_replacer, open_engine
-from catalog_svc.storage.issues import IssueStore
-from catalog_svc.storage.items import ItemStore
-from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.readiness import wait_until_ready, watch_readiness
-from catalog_svc.storage.retention import RetentionStore
-from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.storage.schema import check_schema
 from catalog_svc.storage.schema import migrate as migrate_schema
-from catalog_svc.storage.shops import ShopStore
-from catalog_svc.storage.sweeps import SweepStore
-from catalog_svc.storage.sync_commands import SyncCommandStore
-from catalog_svc.storage.syncs import SyncStore
-from catalog_svc.usecases.change_sync import ChangeSync
-from catalog_svc.usecases.platform_job_cleanup import PlatformJobCleanup
-from catalog_svc.usecases.ports import ProductSource, SyncCommands
-from catalog_svc.usecases.read_catalog import ReadCatalog
-from catalog_svc.usecases.retention import Retention, RetentionPolicy
-from catalog_svc.usecases.retry_policy import RunConfig
-from catalog_svc.usecases.schedule import SchedulePace, Scheduler
-from catalog_svc.usecases.set_schedule import SetSchedule
-from catalog_svc.usecases.sync_commands import StartSync
-from catalog_svc.usecases.sync_hub import SyncFeed
-from catalog_svc.usecases.sync_supervisor import SyncSupervisor
-from catalog_svc.usecases.watch_pacing import WatchLimits
-from catalog_svc.usecases.watch_sync import FollowSync
-from catalog_svc.usecases.worker import Worker
+from catalog_svc.wiring import Replica, wire_replica, wire_servicer
 
-_MOST_IDLE = timedelta(seconds=10)
-"""That a transaction may be silent; less where leases live shorter."""
-_LONGEST_TURN = timedelta(minutes=1)
-"""Of a background loop: above what a transaction with all its retries may take."""
-_LONGEST_WRITE = timedelta(minutes=1)
-"""Of one message to a watcher; one that reads nothing for longer must not keep its place among the watchers."""
-_HEARTBEATS_PER_READ = 3
-"""After so many without a successful read of a sync its watchers are told."""
+_MAX_TRANSACTION_IDLE_TIME = timedelta(seconds=10)
+"""How long a transaction may be idle; less if the lease TTL is shorter."""
+_MAX_LOOP_SILENCE = timedelta(minutes=1)
+"""Between two heartbeats of a background loop: longer than a transaction with all its retries may take."""
+_MAX_MESSAGE_WRITE_TIME = timedelta(minutes=1)
+"""For one message to a watcher; one that reads nothing for longer must not hold a place among the watchers."""
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
 
 
 async def serve(
     settings: CatalogSettings, stop: asyncio.Event, *, restart_policy: RestartPolicy | None = None
 ) -> None:
-    """Serves until `stop` is set, or a background loop cannot go on.
+    """Serve until `stop` is set, or a background loop cannot go on.
 
-    Raises SettingsError, ListenError, LoopFailed, SchemaOutdated, EmbeddedUnavailable.
+    Raises:
+        SettingsError: a setting is wrong, or the database was not ready in time.
+        ListenError: the port is in use.
+        LoopFailed: a background loop failed too often in a row.
+        SchemaOutdated: the database must be migrated first.
+        EmbeddedUnavailable: the embedded PostgreSQL cannot be started.
     """
-    with ended_within(settings.stop_bound) as begin_to_end:
+    with stop_deadline(settings.stop_timeout) as begin_to_end:
         async with running(settings, on_give_up=stop.set, restart_policy=restart_policy):
             await stop.wait()
             begin_to_end()
 
 
 async def migrate(settings: CatalogSettings) -> str:
-    """Brings the schema to this version and returns it."""
+    """Migrate the schema to the version of this release, and return that version."""
     async with _database_url(settings) as url:
         engine = open_engine(url, pool_size=2, command_timeout=None)
         try:
-            await wait_until_ready(engine, settings.database_patience)
+            await wait_until_ready(engine, settings.database_startup_timeout)
             return await migrate_schema(engine)
         finally:
             await engine.dispose()
@@ -102,238 +77,151 @@ async def running(
     on_give_up: Callable[[], None] = lambda: None,
     restart_policy: RestartPolicy | None = None,
 ) -> AsyncIterator[int]:
-    """The catalog, answering on the port that is yielded; stopped gracefully when the block ends.
+    """Run catalog_svc while the context lasts, and stop it gracefully afterwards.
 
-    `on_give_up` is called when a background loop cannot go on and the block shall end. Raises LoopFailed then.
+    Args:
+        settings: The settings of the replica.
+        on_give_up: Called when a background loop cannot go on and the context must end.
+        restart_policy: Of the background loops; None: the default one.
+
+    Yields:
+        The port that the service listens on.
+
+    Raises:
+        LoopFailed: a background loop failed too often in a row.
     """
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(_database_url(settings))
-        engine = open_engine(
-            url,
-            pool_size=settings.database_pool_size,
-            most_idle=min(_MOST_IDLE, settings.lease_ttl),
-            pooled=settings.database_pooled,
-        )
-        stack.push_async_callback(engine.dispose)
-        await wait_until_ready(engine, settings.database_patience, lambda: _prepare_schema(engine, settings))
-        pooled = settings.database_pooled
-        reads = open_engine(url, pool_size=settings.database_read_pool_size, max_overflow=0, pooled=pooled)
-        stack.push_async_callback(reads.dispose)
-        pings = open_engine(url, pool_size=1, max_overflow=0, pooled=pooled)
-        stack.push_async_callback(pings.dispose)
+        engines = await _open_engines(stack, settings)
         channel = open_channel(settings.connector_address, service_config=CONNECTOR_CHANNEL)
         stack.push_async_callback(channel.close)
         registry = new_registry()
-        metrics = SyncMetrics(registry)
-        parts = _assemble(settings, engine, reads, channel, metrics)
-        metrics.watch(lambda: parts.feed.follower_count)
-        server = _server(settings, parts, CallMetrics(registry))
-        await stack.enter_async_context(serving_metrics(registry, settings.metrics_address))
+        metrics = CatalogMetrics(registry)
+        writes, reads = Database(engines.writes), Database(engines.reads, remaining=remaining_seconds)
+        replica = wire_replica(settings, writes, channel, metrics)
+        metrics.read_watchers_from(lambda: replica.hub.watcher_count)
+        servicer = wire_servicer(settings, replica, writes=writes, reads=reads, connector=channel, metrics=metrics)
+        server = _server(settings, servicer, replica.drain, CallMetrics(registry))
+        await stack.enter_async_context(serve_metrics(registry, settings.metrics_address))
         port = await server.start()
-        loops, serving = LoopMetrics(registry, service="catalog"), _Serving(server, metrics)
+        loop_metrics, health = LoopMetrics(registry, service="catalog"), _Health(server, metrics)
         supervisor = Supervisor(
-            _loops(parts, serving, pings=pings, reads=reads),
-            drain=parts.drain,
-            set_healthy=serving.loops_turn,
-            on_failure=loops.failed,
+            _loops(replica, engines, health),
+            drain=replica.drain,
+            set_healthy=health.set_loops_healthy,
+            on_failure=loop_metrics.count_failure,
             on_give_up=on_give_up,
             policy=restart_policy,
         )
-        loops.watch(supervisor.names)
-        background = asyncio.create_task(supervisor.run())
-        background.add_done_callback(lambda _: on_give_up())
-        try:
+        loop_metrics.initialize(supervisor.names)
+        async with _background_loops(supervisor, server, settings, on_give_up):
             yield port
+
+
+@asynccontextmanager
+async def _background_loops(
+    supervisor: Supervisor, server: GrpcServer, settings: CatalogSettings, on_give_up: Callable[[], None]
+) -> AsyncIterator[None]:
+    """Run the background loops; afterwards stop the server, which starts the drain, and wait for them to end."""
+    background = asyncio.create_task(supervisor.run())
+    background.add_done_callback(lambda _: on_give_up())
+    try:
+        yield
+    finally:
+        try:
+            # The drain starts here: watchers end, and the worker hands its syncs over while calls finish.
+            await server.stop(settings.stop_grace, settle=settings.settle_delay)
+            await background
         finally:
-            try:
-                # The drain starts within: watchers end, the worker hands its syncs over while calls finish.
-                await server.stop(settings.stop_grace, settle=settings.settle_delay)
-                await background
-            finally:
-                background.cancel()
-                await asyncio.wait((background,))
+            background.cancel()
+            await asyncio.wait((background,))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Parts:
-    servicer: CatalogServicer
-    feed: SyncFeed
-    worker: Worker
-    cleanup: PlatformJobCleanup
-    scheduler: Scheduler
-    retention: Retention
-    drain: Drain
+class _Engines:
+    writes: AsyncEngine
+    reads: AsyncEngine
+    pings: AsyncEngine
 
 
-class _Serving:
-    """What health answers: live while all background loops turn, SERVING while the database answers as well."""
+async def _open_engines(stack: AsyncExitStack, settings: CatalogSettings) -> _Engines:
+    """Open the connection pools once the database is ready; the stack closes them.
 
-    def __init__(self, server: GrpcServer, metrics: SyncMetrics) -> None:
+    Calls that read, and pings, have connections of their own.
+    """
+    url = await stack.enter_async_context(_database_url(settings))
+    pooled = settings.database_pooled
+    writes = open_engine(
+        url,
+        pool_size=settings.database_pool_size,
+        max_idle_in_transaction=min(_MAX_TRANSACTION_IDLE_TIME, settings.lease_ttl),
+        pooled=pooled,
+    )
+    stack.push_async_callback(writes.dispose)
+    await wait_until_ready(writes, settings.database_startup_timeout, lambda: _prepare_schema(writes, settings))
+    reads = open_engine(url, pool_size=settings.database_read_pool_size, max_overflow=0, pooled=pooled)
+    stack.push_async_callback(reads.dispose)
+    pings = open_engine(url, pool_size=1, max_overflow=0, pooled=pooled)
+    stack.push_async_callback(pings.dispose)
+    return _Engines(writes=writes, reads=reads, pings=pings)
+
+
+class _Health:
+    """Health of the replica: live while all background loops run, SERVING while the database is ready as well."""
+
+    def __init__(self, server: GrpcServer, metrics: CatalogMetrics) -> None:
         self._server = server
         self._metrics = metrics
         self._lock = asyncio.Lock()
-        self._database = False
-        self._loops = False
+        self._database_ready = False
+        self._loops_healthy = False
 
-    async def database_answers(self, ready: bool) -> None:
+    async def set_database_ready(self, ready: bool) -> None:
         self._metrics.database_up(ready)
-        self._database = ready
+        self._database_ready = ready
         await self._update()
 
-    async def loops_turn(self, healthy: bool) -> None:
-        self._loops = healthy
+    async def set_loops_healthy(self, healthy: bool) -> None:
+        self._loops_healthy = healthy
         await self._server.set_live(healthy)
         await self._update()
 
     async def _update(self) -> None:
         async with self._lock:
-            await self._server.set_serving(self._database and self._loops)
+            await self._server.set_serving(self._database_ready and self._loops_healthy)
 
 
-def _loops(parts: _Parts, serving: _Serving, *, pings: AsyncEngine, reads: AsyncEngine) -> tuple[Loop, ...]:
-    """A turn of a loop is short, unless the database keeps it waiting or the loop rests."""
-    drain, replace_reads = parts.drain, connection_replacer(reads)
+def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, ...]:
+    """Return the background loops; one iteration is short unless it waits for the database or sleeps."""
+    drain, replace_reads = replica.drain, connection_replacer(engines.reads)
     return (
-        Loop(name="feed", run=lambda beat: parts.feed.run(drain, beat), max_silence=_LONGEST_TURN),
-        Loop(name="worker", run=parts.worker.run, max_silence=_LONGEST_TURN),
-        Loop(name="job_cleanup", run=parts.cleanup.run, max_silence=_LONGEST_TURN),
-        Loop(name="scheduler", run=parts.scheduler.run, max_silence=2 * _LONGEST_TURN),
-        Loop(name="retention", run=parts.retention.run, max_silence=timedelta(hours=2)),
+        Loop(name="watch_hub", run=lambda beat: replica.hub.run(drain, beat), heartbeat_timeout=_MAX_LOOP_SILENCE),
+        Loop(name="worker", run=replica.worker.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
+        Loop(name="job_cleanup", run=replica.cleanup.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
+        Loop(name="scheduler", run=replica.scheduler.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
+        Loop(name="retention", run=replica.retention.run, heartbeat_timeout=timedelta(hours=2)),
         Loop(
             name="readiness",
             run=lambda beat: watch_readiness(
-                pings, serving.database_answers, drain, beat, on_read_only=replace_reads
+                engines.pings, health.set_database_ready, drain, beat, on_read_only=replace_reads
             ),
-            max_silence=_LONGEST_TURN,
+            heartbeat_timeout=_MAX_LOOP_SILENCE,
         ),
     )
 
 
-def _assemble(
-    settings: CatalogSettings,
-    engine: AsyncEngine,
-    reads: AsyncEngine,
-    channel: grpc.aio.Channel,
-    metrics: SyncMetrics,
-) -> _Parts:
-    drain, database = Drain(), Database(engine)
-    # What callers read has its own connections: twenty slow dashboards must not starve syncs and leases.
-    read_database = Database(reads, remaining=remaining_seconds)
-    syncs = SyncStore(database)
-    read_syncs = SyncStore(read_database)
-    commands = MeteredSyncCommands(SyncCommandStore(database), metrics)
-    feed = SyncFeed(
-        syncs, max_followers=settings.max_watchers, max_read_age=_HEARTBEATS_PER_READ * settings.heartbeat_interval
-    )
-    schedules, defaults = ScheduleStore(database), _schedule_defaults(settings)
-    worker = _worker(settings, database, ConnectorSource(channel), feed, drain, metrics)
-    cleanup = PlatformJobCleanup(syncs=syncs, jobs=ConnectorJobs(channel), drain=drain)
-    platforms = ConnectorPlatforms(channel)
-    read = ReadCatalog(
-        shops=ShopStore(read_database),
-        syncs=read_syncs,
-        items=ItemStore(read_database),
-        schedules=ScheduleStore(read_database),
-        platforms=platforms,
-        defaults=defaults,
-    )
-    use_cases = CatalogUseCases(
-        start=StartSync(
-            shops=ShopStore(database),
-            commands=commands,
-            platforms=platforms,
-            wake_worker=worker.wake,
-        ),
-        change=ChangeSync(
-            commands=commands, publish=feed.publish, cancel_platform_job=cleanup.start, wake_worker=worker.wake
-        ),
-        follow=FollowSync(feed=feed, drain=drain, limits=WatchLimits(heartbeat_every=settings.heartbeat_interval)),
-        read=read,
-        set_schedule=SetSchedule(read=read, schedules=schedules, defaults=defaults),
-        syncs=read_syncs,
-        issues=IssueStore(read_database),
-        overlap=settings.incremental_overlap,
-    )
-    return _Parts(
-        servicer=CatalogServicer(use_cases),
-        feed=feed,
-        worker=worker,
-        cleanup=cleanup,
-        scheduler=_scheduler(settings, database, commands, worker, drain),
-        retention=Retention(leftovers=RetentionStore(database), drain=drain, keeping=_keeping(settings)),
-        drain=drain,
-    )
-
-
-def _worker(
-    settings: CatalogSettings,
-    database: Database,
-    source: ProductSource,
-    feed: SyncFeed,
-    drain: Drain,
-    metrics: SyncMetrics,
-) -> Worker:
-    leases = MeteredLeases(LeaseStore(database, owner=uuid4(), ttl=settings.lease_ttl), metrics)
-    runner = SyncSupervisor(
-        leases=leases,
-        batches=MeteredBatches(BatchStore(database, ttl=settings.lease_ttl), metrics),
-        sweeps=SweepStore(database, ttl=settings.lease_ttl),
-        source=source,
-        feed=feed,
-        drain=drain,
-        limits=RunConfig(
-            renew_every=settings.lease_ttl / 3,
-            give_up_after=settings.give_up_after,
-            give_up_new_after=settings.give_up_new_after,
-            max_claims_without_progress=settings.max_claims_without_progress,
-        ),
-    )
-    return Worker(
-        leases=leases,
-        runner=MeteredSupervisor(runner, metrics),
-        drain=drain,
-        max_running=settings.max_running_syncs,
-        max_per_platform=settings.max_running_per_platform,
-    )
-
-
-def _scheduler(
-    settings: CatalogSettings, database: Database, commands: SyncCommands, worker: Worker, drain: Drain
-) -> Scheduler:
-    return Scheduler(
-        schedules=ScheduleStore(database),
-        commands=commands,
-        drain=drain,
-        wake_worker=worker.wake,
-        defaults=_schedule_defaults(settings),
-        overlap=settings.incremental_overlap,
-        pace=SchedulePace(),
-    )
-
-
-def _schedule_defaults(settings: CatalogSettings) -> ScheduleDefaults:
-    return ScheduleDefaults(incremental_every=settings.incremental_every, full_every=settings.full_every)
-
-
-def _keeping(settings: CatalogSettings) -> RetentionPolicy:
-    return RetentionPolicy(
-        syncs=settings.keep_syncs, requests=settings.keep_request_ids, deleted=settings.keep_deleted
-    )
-
-
-def _server(settings: CatalogSettings, parts: _Parts, meter: CallMetrics) -> GrpcServer:
+def _server(settings: CatalogSettings, servicer: CatalogServicer, drain: Drain, meter: CallMetrics) -> GrpcServer:
     def register(server: grpc.aio.Server) -> None:
-        add_CatalogServiceServicer_to_server(parts.servicer, server)
+        add_CatalogServiceServicer_to_server(servicer, server)
 
     return build_server(
         (Service(name=SERVICE_NAME, register=register),),
         listen_address=settings.listen_address,
-        drain=parts.drain,
+        drain=drain,
         reflection=settings.reflection,
         allow_insecure=settings.allow_insecure,
         settings_prefix="CATALOG_",
         meter=meter,
-        max_write=_LONGEST_WRITE,
+        write_timeout=_MAX_MESSAGE_WRITE_TIME,
     )
 
 
@@ -348,7 +236,7 @@ async def _database_url(settings: CatalogSettings) -> AsyncIterator[str]:
 
 
 async def _prepare_schema(engine: AsyncEngine, settings: CatalogSettings) -> None:
-    """An embedded database is ours alone and is brought up to date; another one only by the operator's command."""
+    """Migrate an embedded database, which only this process uses; only check one that its operator migrates."""
     if settings.database_url.get_secret_value():
         await check_schema(engine)
     else:

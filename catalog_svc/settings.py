@@ -1,4 +1,4 @@
-"""What catalog_svc can be told; each setting is an environment variable with the prefix CATALOG_."""
+"""Settings of catalog_svc; each is an environment variable with the prefix CATALOG_."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 
 
 class CatalogSettings(ServiceSettings):
-    """See docs/operations.md."""
+    """Settings of one replica, as listed in docs/operations.md."""
 
     model_config = SettingsConfigDict(env_prefix="CATALOG_", env_ignore_empty=True)
 
@@ -20,14 +20,14 @@ class CatalogSettings(ServiceSettings):
     """Empty: an embedded PostgreSQL under `data_dir`."""
     data_dir: Path = Path(".data/postgres")
     connector_address: str = "127.0.0.1:50052"
-    database_patience: Duration = timedelta(seconds=30)
+    database_startup_timeout: Duration = timedelta(seconds=30)
     """How long to wait for the database at the start."""
     database_pool_size: int = Field(default=10, ge=2, le=200)
-    """Connections kept for syncs, leases and calls that write; up to twice as many under load."""
+    """Connections kept open for syncs, leases and calls that write; up to twice as many under load."""
     database_read_pool_size: int = Field(default=8, ge=1, le=200)
     """Connections for calls that read, and no more of them under load."""
     database_pooled: bool = False
-    """Whether a pooler in transaction mode, such as PgBouncer, is in between."""
+    """Whether the database is reached through a pooler in transaction mode, such as PgBouncer."""
     max_running_syncs: int = Field(default=8, ge=1, le=500)
     max_running_per_platform: int = Field(default=6, ge=1, le=500)
     max_watchers: int = Field(default=10_000, ge=1)
@@ -35,15 +35,15 @@ class CatalogSettings(ServiceSettings):
         default=timedelta(seconds=10), ge=timedelta(milliseconds=100), le=timedelta(seconds=25)
     )
     """Between two heartbeats to a watcher; the contract promises one every 30 s. After three without a successful
-    read of its sync a watcher is told STORAGE_UNAVAILABLE instead."""
+    read of its sync a watcher gets STORAGE_UNAVAILABLE instead."""
     lease_ttl: Duration = timedelta(seconds=15)
     give_up_after: Duration = timedelta(hours=24)
-    give_up_new_after: Duration = timedelta(minutes=1)
+    give_up_new_shop_after: Duration = timedelta(minutes=1)
     max_claims_without_progress: int = Field(default=5, ge=1)
     incremental_overlap: Duration = timedelta(minutes=5)
     incremental_every: Duration = timedelta()
-    """For shops without a schedule of their own; zero: never. Likewise:"""
+    """For shops without a schedule of their own, like `full_every`; zero: never."""
     full_every: Duration = timedelta()
-    keep_syncs: Duration = timedelta(days=30)
-    keep_request_ids: Duration = timedelta(days=7)
-    keep_deleted: Duration = timedelta(days=90)
+    sync_retention: Duration = timedelta(days=30)
+    request_id_retention: Duration = timedelta(days=7)
+    deleted_record_retention: Duration = timedelta(days=90)

@@ -1,4 +1,4 @@
-"""`python -m connector_svc`: runs the connector with the settings of the environment."""
+"""Run the connector with the settings of the environment: `python -m connector_svc`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from catalogsync_common.process import run
 from catalogsync_common.settings import load_settings, unknown_settings
 
 from connector_svc.bootstrap import serve
-from connector_svc.settings import ConnectorSettings
+from connector_svc.platforms.registry import PLATFORMS
+from connector_svc.settings import settings_with_options
 
 _log = logging.getLogger("connector_svc")
 
 
 async def main(stop: asyncio.Event) -> None:
-    """Serves until told to stop."""
-    settings = load_settings(ConnectorSettings)
+    """Serve until `stop` is set."""
+    settings_type = settings_with_options(PLATFORMS)
+    settings = load_settings(settings_type)
     configure_logging(settings.log_level, "connector", log_format=settings.log_format)
-    for warning in unknown_settings(ConnectorSettings):
+    for warning in unknown_settings(settings_type):
         _log.warning("%s", warning)
     await serve(settings, stop)
 

@@ -1,4 +1,4 @@
-"""Puts the connector together; the only place that knows all its rooms."""
+"""Wiring of the connector: the only module that knows all packages."""
 
 from __future__ import annotations
 
@@ -9,29 +9,26 @@ from contextlib import asynccontextmanager
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import add_ConnectorServiceServicer_to_server
-from catalogsync_common.correlation import correlation_id
+from catalogsync_common.call_context import correlation_id
 from catalogsync_common.drain import Drain
-from catalogsync_common.metrics import CallMetrics, new_registry, serving_metrics
-from catalogsync_common.process import ended_within
-from catalogsync_common.redaction import redact
+from catalogsync_common.logs import redact
+from catalogsync_common.metrics import CallMetrics, new_registry, serve_metrics
+from catalogsync_common.process import stop_deadline
 from catalogsync_common.server import GrpcServer, Service, build_server
 from catalogsync_common.settings import SettingsError
 from prometheus_client import CollectorRegistry
 
 from connector_svc.credentials.file import CredentialsFileInvalid, FileCredentials
-from connector_svc.credentials.first_of import FirstOf
-from connector_svc.credentials.shopify_tokens import ShopifyTokens
+from connector_svc.credentials.providers import CredentialsChain, RenewingCredentials
 from connector_svc.credentials.token_service import TokenServiceConfig, TokenServiceCredentials
-from connector_svc.http.caller import HttpDependencies, utc_now
 from connector_svc.http.client import OutboundHttp, open_http
-from connector_svc.http.config import HttpConfig
+from connector_svc.http.config import CaFileInvalid, HttpConfig, create_tls_context
+from connector_svc.http.dependencies import HttpDependencies, utc_now
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.trust import CaFileInvalid, trusted_roots
-from connector_svc.metrics.outbound import OutboundMetrics
-from connector_svc.metrics.passes import MeteredPlatform, PassMetrics
+from connector_svc.metrics import MeteredPlatform, OutboundHttpMetrics, PassMetrics
 from connector_svc.platforms.base import CredentialsProvider, Secret
-from connector_svc.platforms.lookup import Platforms
-from connector_svc.platforms.registry import registered_platforms
+from connector_svc.platforms.registry import PLATFORMS, create_platforms
+from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from connector_svc.settings import ConnectorSettings
 
@@ -39,8 +36,8 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ConnectorService"].full_name
 
 
 async def serve(settings: ConnectorSettings, stop: asyncio.Event) -> None:
-    """Serves until `stop` is set. Raises SettingsError, ListenError."""
-    with ended_within(settings.stop_bound) as begin_to_end:
+    """Serve until `stop` is set. Raises SettingsError, ListenError."""
+    with stop_deadline(settings.stop_timeout) as begin_to_end:
         async with running(settings):
             await stop.wait()
             begin_to_end()
@@ -48,13 +45,13 @@ async def serve(settings: ConnectorSettings, stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def running(settings: ConnectorSettings) -> AsyncIterator[int]:
-    """The connector, answering on the port that is yielded; stopped gracefully when the block ends."""
+    """Run the connector; yield its port. It is stopped gracefully when the block ends."""
     drain = Drain()
     registry = new_registry()
-    surroundings = HttpDependencies(correlation_id=correlation_id.get, meter=OutboundMetrics(registry))
+    dependencies = HttpDependencies(correlation_id=correlation_id.get, metrics=OutboundHttpMetrics(registry))
     async with (
-        open_http(_http_config(settings), surroundings) as http,
-        serving_metrics(registry, settings.metrics_address),
+        open_http(_http_config(settings), dependencies) as http,
+        serve_metrics(registry, settings.metrics_address),
     ):
         server = _server(settings, http, drain, registry)
         port = await server.start()
@@ -68,15 +65,15 @@ async def running(settings: ConnectorSettings) -> AsyncIterator[int]:
 def _server(
     settings: ConnectorSettings, http: OutboundHttp, drain: Drain, registry: CollectorRegistry
 ) -> GrpcServer:
-    platforms = registered_platforms(
+    metrics = PassMetrics(registry, clock=utc_now)
+    platforms = create_platforms(
         http=http,
         credentials=_credentials(settings, http),
         clock=utc_now,
-        shopify_strategy=settings.shopify_strategy,
         connections_per_host=settings.http_connections_per_host,
+        options={platform.name: settings.options_of(platform) for platform in PLATFORMS},
     )
-    metrics = PassMetrics(registry, clock=utc_now)
-    metered = Platforms(MeteredPlatform(platform, metrics) for platform in platforms.all())
+    metered = Platforms(MeteredPlatform(platform, metrics) for platform in platforms)
     servicer = ConnectorServicer(metered, drain=drain, redact=redact)
 
     def register(server: grpc.aio.Server) -> None:
@@ -95,24 +92,24 @@ def _server(
 
 def _http_config(settings: ConnectorSettings) -> HttpConfig:
     try:
-        trust = trusted_roots(settings.ca_file)
+        tls = create_tls_context(settings.ca_file)
     except CaFileInvalid as error:
         raise SettingsError((f"CONNECTOR_CA_FILE: {error}",)) from None
     return HttpConfig(
         endpoints=settings.endpoints,
-        tls=trust,
+        tls=tls,
         total_timeout=settings.http_timeout,
         connect_timeout=settings.http_connect_timeout,
         connections_per_host=settings.http_connections_per_host,
         connections=settings.http_connections,
         downloads=settings.http_downloads,
         denied_networks=settings.denied_networks,
-        retry=RetryPolicy(attempts=settings.http_attempts, patience=settings.http_patience),
+        retry=RetryPolicy(attempts=settings.http_attempts, max_total_delay=settings.http_max_total_retry_delay),
     )
 
 
 def _credentials(settings: ConnectorSettings, http: OutboundHttp) -> CredentialsProvider:
-    """The file first, so that an operator can overrule the Token Service."""
+    """Return the chain of providers: the file first, so that an operator can override the Token Service."""
     providers: list[CredentialsProvider] = []
     if settings.credentials_file:
         providers.append(_file_credentials(settings))
@@ -122,7 +119,8 @@ def _credentials(settings: ConnectorSettings, http: OutboundHttp) -> Credentials
             base_url=settings.token_service, secret=Secret(secret.get_secret_value()) if secret else None
         )
         providers.append(TokenServiceCredentials(config, http.services))
-    return ShopifyTokens(FirstOf(*providers), http, utc_now)
+    exchanges = {one.name: one.token_exchange for one in PLATFORMS if one.token_exchange is not None}
+    return RenewingCredentials(CredentialsChain(*providers), http, utc_now, exchanges)
 
 
 def _file_credentials(settings: ConnectorSettings) -> FileCredentials:

@@ -1,28 +1,30 @@
-"""What the connector can be told."""
+"""Settings of the connector, from environment variables that begin with CONNECTOR_."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from catalogsync_common.settings import Duration, ListenAddress, ServiceSettings
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, SecretStr, create_model
 from pydantic_settings import NoDecode, SettingsConfigDict
 from yarl import URL
 
-from connector_svc.http.endpoints import Endpoints, service_url
-from connector_svc.platforms.shopify.wanted import Wanted
+from connector_svc.http.config import Endpoints, parse_base_url
+from connector_svc.platforms.base import PlatformDefinition
 
 
-def _positive(value: timedelta) -> timedelta:
+def _check_positive(value: timedelta) -> timedelta:
     if not value:
-        raise ValueError("must be longer than nothing")
+        raise ValueError("must be longer than zero")
     return value
 
 
-def _readable(path: Path | None) -> Path | None:
+def _check_file_exists(path: Path | None) -> Path | None:
     if path is not None and not path.is_file():
         raise ValueError(f"there is no file {path}")
     return path
@@ -33,62 +35,63 @@ def _check_overrides(overrides: dict[str, str]) -> dict[str, str]:
     return overrides
 
 
-def _check_service(url: str | None) -> str | None:
+def _check_base_url(url: str | None) -> str | None:
     if url is not None:
-        service_url(url)
+        parse_base_url(url)
     return url
 
 
-def _networks(value: object) -> object:
-    """From "10.0.0.0/8, 2001:db8::/32". Raises ValueError that names the wrong one."""
+def _parse_networks(value: object) -> object:
+    """Parse "10.0.0.0/8, 2001:db8::/32". Raises ValueError that names the wrong one."""
     if not isinstance(value, str):
         return value
-    return tuple(_network(text.strip()) for text in value.split(",") if text.strip())
+    return tuple(_parse_network(text.strip()) for text in value.split(",") if text.strip())
 
 
-def _network(text: str) -> IPv4Network | IPv6Network:
+def _parse_network(text: str) -> IPv4Network | IPv6Network:
     try:
         return ip_network(text)
     except ValueError:
         raise ValueError(f'expected networks such as "203.0.113.0/24", not {text!r}') from None
 
 
-OptionalFile = Annotated[Path | None, AfterValidator(_readable)]
-PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+OptionalFile = Annotated[Path | None, AfterValidator(_check_file_exists)]
+PositiveDuration = Annotated[Duration, AfterValidator(_check_positive)]
 
 
 class ConnectorSettings(ServiceSettings):
-    """Read from variables that begin with CONNECTOR_; an empty one is not set."""
+    """Settings of the connector. Load `settings_with_options`, which adds the options of platforms."""
 
     model_config = SettingsConfigDict(env_prefix="CONNECTOR_", env_ignore_empty=True)
 
     listen_address: ListenAddress = ListenAddress("127.0.0.1:50052")
     credentials_file: OptionalFile = None
     """TOML; see `connector_svc.credentials.file`."""
-    token_service_url: Annotated[str | None, AfterValidator(_check_service)] = None
+    token_service_url: Annotated[str | None, AfterValidator(_check_base_url)] = None
     """Asked for shops that are not in the file."""
     token_service_secret: SecretStr | None = None
-    """The bearer token for it."""
+    """Bearer token for the Token Service."""
     ca_file: OptionalFile = None
-    """PEM; trusted beside the system's roots, for stores with a private CA."""
+    """PEM; trusted in addition to the system's roots, for stores with a private CA."""
     endpoint_overrides: Annotated[dict[str, str], AfterValidator(_check_overrides)] = Field(default_factory=dict)
     """JSON: shop domain to base URL. For development and tests."""
     http_timeout: PositiveDuration = timedelta(seconds=60)
     """Of one attempt of a request to a shop."""
     http_connect_timeout: PositiveDuration = timedelta(seconds=10)
     http_attempts: PositiveInt = 4
-    http_patience: Duration = timedelta(seconds=60)
-    """What the waits between the attempts of one request may add up to."""
+    """Of one request, the first included."""
+    http_max_total_retry_delay: Duration = timedelta(seconds=60)
+    """Limit of all pauses between the attempts of one request together."""
     http_connections_per_host: PositiveInt = 8
-    """Of one shop; shops that share a host, such as api.bigcommerce.com, do not share them."""
+    """Of one shop; shops that share one API host do not share them."""
     http_connections: PositiveInt = 100
     """Of all shops together, downloads not counted."""
     http_downloads: PositiveInt = 16
-    """Results of bulk jobs that are downloaded at once."""
-    denied_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
-    """Ours, although their addresses are public: no shop is called there."""
-    shopify_strategy: Wanted = Wanted.AUTO
-    """How Shopify shops are read."""
+    """Concurrent downloads of files, such as results of bulk jobs."""
+    denied_networks: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_parse_networks)
+    ] = ()
+    """The operator's own networks that have public addresses: no shop is called there."""
 
     @property
     def endpoints(self) -> Endpoints:
@@ -96,4 +99,29 @@ class ConnectorSettings(ServiceSettings):
 
     @property
     def token_service(self) -> URL | None:
-        return service_url(self.token_service_url) if self.token_service_url else None
+        return parse_base_url(self.token_service_url) if self.token_service_url else None
+
+    def options_of(self, platform: PlatformDefinition) -> Mapping[str, Enum]:
+        """Return the operator's choices for the options that `platform` declares, by name of the option."""
+        return {
+            option.name: getattr(self, _field_name(platform, option.name), option.default)
+            for option in platform.options
+        }
+
+
+def settings_with_options(platforms: Iterable[PlatformDefinition]) -> type[ConnectorSettings]:
+    """Return ConnectorSettings with one field more for each option of each platform.
+
+    The option "strategy" of the platform "shopify" becomes the field `shopify_strategy`, which is read from
+    CONNECTOR_SHOPIFY_STRATEGY and must be a value of the option's enum.
+    """
+    fields: dict[str, Any] = {
+        _field_name(platform, option.name): (type(option.default), option.default)
+        for platform in platforms
+        for option in platform.options
+    }
+    return create_model(ConnectorSettings.__name__, __base__=ConnectorSettings, **fields)
+
+
+def _field_name(platform: PlatformDefinition, option: str) -> str:
+    return f"{platform.name}_{option}"

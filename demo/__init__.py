@@ -1,1 +1,1 @@
-"""Runs the whole system on one machine, from nothing, and shows it at work."""
+"""Runs the whole system on one machine, from an empty directory: generated shops, both services and PostgreSQL."""

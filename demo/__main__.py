@@ -1,4 +1,4 @@
-"""`python -m demo [--once]`: what `make demo` runs."""
+"""`python -m demo [--once]`: the entry point of `make demo`."""
 
 from __future__ import annotations
 
@@ -10,38 +10,37 @@ import sys
 from pathlib import Path
 
 from catalogsync_cli.client import open_catalog
-from catalogsync_cli.failed import CallFailed, error_line
-from catalogsync_cli.options import Options
+from catalogsync_cli.command import Options
+from catalogsync_cli.errors import CallFailed, error_line
 from catalogsync_cli.output import make_console
 from rich.console import Console
 
-from demo.children import ChildDied, Family
-from demo.place import Place, PlaceTaken, stop_leftover_postgres, taken_place
-from demo.report import show_catalogs, show_verdict, show_ways
+from demo.processes import ProcessExited, ProcessGroup
 from demo.stack import NotReady, start_stack
-from demo.syncing import sync_all
+from demo.syncs import show_catalogs, show_completeness, show_next_commands, sync_all
+from demo.workspace import Workspace, WorkspaceInUse, locked_workspace, stop_leftover_postgres
 
 EXIT_OK = 0
 EXIT_FAILED = 1
 
 
-class Interruption:
-    """The first SIGINT or SIGTERM cancels the demo's task, which then stops everything; the next one kills."""
+class SignalHandler:
+    """Cancels the demo's task on the first SIGINT or SIGTERM, which stops everything; kills all on the next."""
 
-    def __init__(self, family: Family) -> None:
-        self._family = family
+    def __init__(self, processes: ProcessGroup) -> None:
+        self._processes = processes
         self._task = asyncio.current_task()
-        self.code: int | None = None
-        """What an interrupted program ends with; None: nobody interrupted."""
+        self.exit_code: int | None = None
+        """128 + signal number once a signal was received."""
 
-    def listen(self) -> None:
+    def install(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._received, number)
 
     def _received(self, number: signal.Signals) -> None:
-        if self.code is not None:
-            self._family.kill()
-        self.code = self.code or 128 + number
+        if self.exit_code is not None:
+            self._processes.kill_all()
+        self.exit_code = self.exit_code or 128 + number
         if self._task is not None:
             self._task.cancel()
 
@@ -49,45 +48,46 @@ class Interruption:
 class Demo:
     """One run of the demo."""
 
-    def __init__(self, place: Place, *, once: bool, console: Console) -> None:
-        self._place = place
+    def __init__(self, workspace: Workspace, *, once: bool, console: Console) -> None:
+        self._workspace = workspace
         self._once = once
         self._console = console
-        self._code = EXIT_FAILED
-        self._told = False
+        self._exit_code = EXIT_FAILED
+        self._finished = False
 
     async def run(self) -> int:
-        """The exit code. Everything that was started has ended when this returns or raises."""
-        family = Family(directory=self._place.root, logs=self._place.logs, keep_open=(self._place.lock,))
-        interruption = Interruption(family)
-        interruption.listen()
+        """Run the demo and return its exit code. All processes have ended when this returns or raises."""
+        workspace = self._workspace
+        processes = ProcessGroup(directory=workspace.root, logs=workspace.logs, inherited_fds=(workspace.lock,))
+        signals = SignalHandler(processes)
+        signals.install()
         try:
-            async with family:
-                await self._show(family)
+            async with processes:
+                await self._show(processes)
         except asyncio.CancelledError:
-            if interruption.code is None:
+            if signals.exit_code is None:
                 raise
-            # Ctrl-C is the way to end a demo that has shown all it has.
-            return self._code if self._told else interruption.code
+            # Ctrl-C is the way to end a demo whose syncs have been shown.
+            return self._exit_code if self._finished else signals.exit_code
         finally:
-            if "catalog_svc" in family.started:
-                stop_leftover_postgres(self._place.postgres)
+            if "catalog_svc" in processes.started:
+                stop_leftover_postgres(workspace.postgres)
             self._console.print("Stopped.")
-        return self._code
+        return self._exit_code
 
-    async def _show(self, family: Family) -> None:
-        stack = await start_stack(family, self._place, self._console.print)
+    async def _show(self, processes: ProcessGroup) -> None:
+        stack = await start_stack(processes, self._workspace, self._console.print)
         options = Options(catalog=stack.catalog, connector=stack.connector)
         async with open_catalog(options) as catalog:
-            outcomes = await family.during(sync_all(catalog, stack.shops, self._console))
-            await family.during(show_catalogs(catalog, outcomes, self._console))
-        complete = show_verdict(outcomes, self._console)
-        self._code = EXIT_OK if complete else EXIT_FAILED
-        self._told = True
+            results = await processes.supervise(sync_all(catalog, stack.shops, self._console))
+            await processes.supervise(show_catalogs(catalog, results, self._console))
+        complete = show_completeness(results, self._console)
+        self._exit_code = EXIT_OK if complete else EXIT_FAILED
+        self._finished = True
         if not self._once:
-            show_ways(stack, outcomes, self._place, self._console)
-            self._console.print("It stays up until you press Ctrl-C.")
-            await family.during(_forever())
+            show_next_commands(stack, results, self._workspace, self._console)
+            self._console.print("The demo runs until you press Ctrl-C.")
+            await processes.supervise(_forever())
 
 
 async def _forever() -> None:
@@ -95,18 +95,23 @@ async def _forever() -> None:
 
 
 def main() -> int:
-    """0: both catalogs are complete; 1: they are not, or something broke; 128 + signal: interrupted before."""
-    parser = argparse.ArgumentParser(prog="python -m demo", description="Runs the whole system on this machine.")
+    """Return the exit code.
+
+    Returns:
+        0: all catalogs are complete; 1: some are not, or something failed; 128 + signal: interrupted before that.
+    """
+    parser = argparse.ArgumentParser(prog="python -m demo", description="Run the whole system on this machine.")
     parser.add_argument("--once", action="store_true", help="end after the syncs")
-    parser.add_argument("--directory", type=Path, default=Path(".demo"), help="where it lives [default: .demo]")
-    asked = parser.parse_args()
-    # gRPC would ask a configured proxy even for this machine, and its core would write into the bars.
+    parser.add_argument("--directory", type=Path, default=Path(".demo"), help="working directory [default: .demo]")
+    args = parser.parse_args()
+    # gRPC would send even connections to this machine through a configured proxy, and its core would write into
+    # the progress bars.
     os.environ.update(no_grpc_proxy="127.0.0.1")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        with taken_place(asked.directory) as place:
-            return asyncio.run(Demo(place, once=asked.once, console=make_console()).run())
-    except (ChildDied, NotReady, PlaceTaken) as error:
+        with locked_workspace(args.directory) as workspace:
+            return asyncio.run(Demo(workspace, once=args.once, console=make_console()).run())
+    except (ProcessExited, NotReady, WorkspaceInUse) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
     except CallFailed as error:
         print(f"\nThe demo failed. {error_line(error.failure)}", file=sys.stderr)

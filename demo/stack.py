@@ -1,26 +1,26 @@
-"""Starts the devstore and both services, each when the one before it answers."""
+"""Starts the devstore, connector_svc and catalog_svc, each once the one before it is ready."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from catalogsync_cli.shop import ShopName
 from catalogsync_common.channel import open_channel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from demo.children import Family
-from demo.place import Place
-from demo.ports import HOST, choose_ports
+from demo.processes import ProcessGroup
+from demo.workspace import HOST, Workspace, choose_ports
 
-READY_PATIENCE = 90.0
-"""Seconds; the first start makes a PostgreSQL cluster."""
+T = TypeVar("T")
+# The first start creates a PostgreSQL cluster.
+READY_TIMEOUT_SECONDS = 90.0
 SEED = 7
 SHOPS = ("shopify:demo.myshopify.com:products=800", "woocommerce:store.example:products=1000,version=10.3")
 CATALOG_SERVICE = "catalogsync.catalog.v1.CatalogService"
@@ -28,10 +28,10 @@ CONNECTOR_SERVICE = "catalogsync.connector.v1.ConnectorService"
 
 
 class NotReady(Exception):
-    """A process lives but does not get ready."""
+    """A process runs but did not become ready in time."""
 
     def __init__(self, name: str, log: Path) -> None:
-        super().__init__(f"{name} was not ready after {READY_PATIENCE:.0f} s; see {log}")
+        super().__init__(f"{name} was not ready after {READY_TIMEOUT_SECONDS:.0f} s; see {log}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,12 +43,12 @@ class DemoShop:
     credentials: Mapping[str, str]
     product_count: int
     item_count: int
-    """What a complete sync ends up with, by the devstore's own book."""
+    """The counts that a complete sync stores, as reported by the devstore."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stack:
-    """The running system."""
+    """Addresses of the running system."""
 
     catalog: str
     """host:port."""
@@ -59,63 +59,81 @@ class Stack:
     shops: tuple[DemoShop, ...]
 
 
-async def start_stack(family: Family, place: Place, tell: Callable[[str], None]) -> Stack:
-    """Starts everything. Raises ChildDied or NotReady, with the log to look into."""
-    ports = choose_ports(place.ports)
-    tell("Starting the devstore ...")
-    devstore = await _start_devstore(family, place, ports["devstore"])
-    shops = tuple(_shop(name, told) for name, told in devstore["shops"].items())
-    _write_credentials(place.credentials, shops)
+async def start_stack(processes: ProcessGroup, workspace: Workspace, print_step: Callable[[str], None]) -> Stack:
+    """Start all processes of the demo.
 
-    tell("Starting connector_svc ...")
+    Args:
+        processes: Group that the processes are started in.
+        workspace: Directory of the demo.
+        print_step: Called with a line of text before each start.
+
+    Raises:
+        ProcessExited: A process exited; the message holds the end of its log.
+        NotReady: A process was not ready within READY_TIMEOUT_SECONDS.
+    """
+    ports = choose_ports(workspace.ports)
+    print_step("Starting the devstore ...")
+    devstore = await _start_devstore(processes, workspace, ports["devstore"])
+    shops = tuple(_shop(name, ready) for name, ready in devstore["shops"].items())
+    _write_credentials(workspace.credentials, shops)
+
+    print_step("Starting connector_svc ...")
     connector = f"{HOST}:{ports['connector']}"
     settings = {
         "CONNECTOR_LISTEN_ADDRESS": connector,
-        "CONNECTOR_CREDENTIALS_FILE": str(place.credentials),
+        "CONNECTOR_CREDENTIALS_FILE": str(workspace.credentials),
         "CONNECTOR_CA_FILE": str(devstore["ca_file"]),
         "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps({shop.name.domain: shop.base_url for shop in shops}),
     }
-    await _start_service(family, place, "connector_svc", settings, connector, CONNECTOR_SERVICE)
+    await _start_service(processes, workspace, "connector_svc", settings, connector, CONNECTOR_SERVICE)
 
-    tell("Starting PostgreSQL and catalog_svc ...")
+    print_step("Starting PostgreSQL and catalog_svc ...")
     catalog = f"{HOST}:{ports['catalog']}"
     settings = {
         "CATALOG_LISTEN_ADDRESS": catalog,
         "CATALOG_CONNECTOR_ADDRESS": connector,
-        "CATALOG_DATA_DIR": str(place.postgres),
+        "CATALOG_DATA_DIR": str(workspace.postgres),
     }
-    await _start_service(family, place, "catalog_svc", settings, catalog, CATALOG_SERVICE)
+    await _start_service(processes, workspace, "catalog_svc", settings, catalog, CATALOG_SERVICE)
     return Stack(catalog=catalog, connector=connector, devstore=str(devstore["listening"]), shops=shops)
 
 
-async def _start_devstore(family: Family, place: Place, port: int) -> dict[str, Any]:
-    arguments = ["-m", "devstore", "--listen", f"{HOST}:{port}", "--tls-dir", str(place.tls), "--seed", str(SEED)]
+async def _start_devstore(processes: ProcessGroup, workspace: Workspace, port: int) -> dict[str, Any]:
+    """Return the line of JSON that the devstore prints when it listens."""
+    arguments = ["-m", "devstore", "--listen", f"{HOST}:{port}", "--tls-dir", str(workspace.tls)]
+    arguments += ["--seed", str(SEED)]
     for shop in SHOPS:
         arguments += ["--shop", shop]
-    await family.start("devstore", *arguments, answers=place.devstore_answer)
-    place.note_users(family.pids)
-    line = await _ready(family, place, "devstore", first_line(place.devstore_answer))
-    answer: dict[str, Any] = json.loads(line)
-    return answer
+    await processes.start("devstore", *arguments, stdout=workspace.devstore_stdout)
+    workspace.record_processes(processes.pids)
+    line = await _wait_ready(processes, workspace, "devstore", read_first_line(workspace.devstore_stdout))
+    ready: dict[str, Any] = json.loads(line)
+    return ready
 
 
 async def _start_service(
-    family: Family, place: Place, module: str, settings: Mapping[str, str], address: str, service: str
+    processes: ProcessGroup,
+    workspace: Workspace,
+    module: str,
+    settings: Mapping[str, str],
+    address: str,
+    service: str,
 ) -> None:
-    await family.start(module, "-m", module, settings=settings)
-    place.note_users(family.pids)
-    await _ready(family, place, module, serving(address, service))
+    await processes.start(module, "-m", module, settings=settings)
+    workspace.record_processes(processes.pids)
+    await _wait_ready(processes, workspace, module, wait_until_serving(address, service))
 
 
-async def _ready(family: Family, place: Place, name: str, sign: Any) -> Any:
+async def _wait_ready(processes: ProcessGroup, workspace: Workspace, name: str, wait: Coroutine[Any, Any, T]) -> T:
     try:
-        async with asyncio.timeout(READY_PATIENCE):
-            return await family.during(sign)
+        async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+            return await processes.supervise(wait)
     except TimeoutError:
-        raise NotReady(name, place.logs / f"{name}.log") from None
+        raise NotReady(name, workspace.logs / f"{name}.log") from None
 
 
-async def first_line(file: Path) -> str:
+async def read_first_line(file: Path) -> str:
+    """Wait until the file holds whole lines, and return the first one."""
     while True:
         text = await asyncio.to_thread(file.read_text, encoding="utf-8")
         if text.endswith("\n"):
@@ -123,8 +141,8 @@ async def first_line(file: Path) -> str:
         await asyncio.sleep(0.05)
 
 
-async def serving(address: str, service: str) -> None:
-    """Returns when the service says that it is SERVING."""
+async def wait_until_serving(address: str, service: str) -> None:
+    """Poll the health check at `address` (host:port) until it answers SERVING for `service`."""
     request = health_pb2.HealthCheckRequest(service=service)
     async with open_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -138,21 +156,21 @@ async def serving(address: str, service: str) -> None:
             await asyncio.sleep(0.1)
 
 
-def _shop(name: str, told: Mapping[str, Any]) -> DemoShop:
+def _shop(name: str, ready: Mapping[str, Any]) -> DemoShop:
     return DemoShop(
         name=ShopName.parse(name),
-        base_url=told["base_url"],
-        credentials=told["credentials"],
-        product_count=told["listed_products"],
-        item_count=told["items"],
+        base_url=ready["base_url"],
+        credentials=ready["credentials"],
+        product_count=ready["listed_products"],
+        item_count=ready["items"],
     )
 
 
 def _write_credentials(file: Path, shops: tuple[DemoShop, ...]) -> None:
-    """The file that connector_svc reads, for its owner's eyes only."""
+    """Write the credentials file of connector_svc, readable by its owner only."""
     tables = []
     for shop in shops:
-        # JSON's strings are TOML's, too.
+        # A JSON string is a valid TOML string.
         lines = [f"{key} = {json.dumps(value)}" for key, value in shop.credentials.items()]
         tables.append("\n".join([f"[{shop.name.platform}.{json.dumps(shop.name.domain)}]", *lines, ""]))
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -1,1 +1,1 @@
-"""Others that read the same shops into the same PostgreSQL, each in a process of its own."""
+"""Other programs that read the same shops into the same PostgreSQL: dlt, and the legacy services in miniature."""

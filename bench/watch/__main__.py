@@ -24,11 +24,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from bench import report
-from bench.kinds import shop_of
-from bench.stack import Store, running_store, workplace
-from bench.stores import ServedShop
-from bench.target import Target, show_targets
+from bench.common.report import Target, print_result, print_table, print_targets
+from bench.common.stack import temporary_directory
+from bench.common.store import ServedShop, Store, running_slow_shops, running_store, shop_spec
 from bench.watch.cases import (
     Cost,
     Load,
@@ -37,7 +35,6 @@ from bench.watch.cases import (
     load_beside_watched_syncs,
     load_watched_itself,
 )
-from bench.watchers.paced import paced_shops
 
 KIND = "woocommerce-10.3"
 SLOW_SHOP = "woocommerce:slow.example:products=30000,version=10.3"
@@ -111,11 +108,11 @@ async def _loads(place: Path, store: Store, blocker: ServedShop, size: Size) -> 
 
 
 async def _all(size: Size) -> tuple[list[list[Cost]], dict[str, list[Load]]]:
-    with workplace("watch") as place:
-        async with running_store(place / "store", shop_of(KIND, size.items), remember=True) as store:
+    with temporary_directory("watch") as place:
+        async with running_store(place / "store", [shop_spec(KIND, size.items)]) as store:
             # One authority for the certificates of both stores.
             tls = Path(store.ca_file).parent
-            async with paced_shops(place / "slow", [SLOW_SHOP], tls=tls, latency_ms=LATENCY_MS) as (slow,):
+            async with running_slow_shops(place / "slow", [SLOW_SHOP], tls=tls, latency_ms=LATENCY_MS) as (slow,):
                 costs = await _costs(place, slow, store.ca_file, size)
                 return costs, await _loads(place, store, slow, size)
 
@@ -150,11 +147,11 @@ def _load_figures(repetitions: Sequence[Load]) -> dict[str, object]:
 
 def _show(costs: Sequence[dict[str, float]], loads: dict[str, dict[str, object]], size: Size) -> None:
     columns = list(costs[0])
-    report.show("Watchers", columns, [[f"{one[name]:,g}" for name in columns] for one in costs])
+    print_table("Watchers", columns, [[f"{one[name]:,g}" for name in columns] for one in costs])
     columns = list(next(iter(loads.values())))
     rows = [[variant, *(str(one[name]) for name in columns)] for variant, one in loads.items()]
     title = f"First load of about {size.items:,} items, {2 * size.rounds} times each, alternating; medians"
-    report.show(title, ["", *columns], rows)
+    print_table(title, ["", *columns], rows)
 
 
 def _speed(loads: dict[str, list[Load]], without: str, watched: str) -> float:
@@ -203,9 +200,9 @@ def main() -> None:
     _show(costs, load_figures, size)
     speeds = {"one": _speed(loads, ONE[0], ONE[1]), "many": _speed(loads, MANY[0], MANY[1])}
     targets = _targets(costs, speeds)
-    show_targets(targets)
+    print_targets(targets)
     figures: dict[str, object] = {
-        "targets": [target.told() for target in targets],
+        "targets": [target.to_json() for target in targets],
         "ratios": {
             "sync_speed_with_watchers_over_without": speeds["one"],
             "sync_speed_beside_watchers_of_other_syncs_over_without": speeds["many"],
@@ -216,7 +213,7 @@ def main() -> None:
         "spread": costs[-1],
         "effects": load_figures,
     }
-    report.result("watch", figures)
+    print_result("watch", figures)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from bench.followed import percentile
+from bench.common.measure import percentile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

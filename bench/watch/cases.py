@@ -15,15 +15,14 @@ from uuid import uuid4
 
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
 
-from bench import proc
-from bench.cluster import Cluster, Replica, running_cluster
-from bench.measure import BenchFailed
-from bench.settled import forget, settle
-from bench.stack import Store
-from bench.stores import ServedShop
+from bench.common import machine
+from bench.common.cluster import Cluster, Replica, running_cluster
+from bench.common.load import start_running_sync
+from bench.common.machine import remove_files, settle
+from bench.common.measure import BenchFailed
+from bench.common.store import ServedShop, Store
 from bench.watch.many_syncs import other_replicas
 from bench.watch.watchers import Received, Watchers, attached_watchers
-from bench.watchers.running import started
 
 _WARM_UP_SECONDS = 2
 """The buffers of a sync grow at its start; memory is measured after that."""
@@ -58,7 +57,7 @@ async def cost_on_one_sync(place: Path, shop: ServedShop, *, ca_file: str, watch
     """Measure watchers that attach to a running sync of a slow shop and see it cancelled."""
     async with running_cluster(place, [shop], ca_file=ca_file) as cluster:
         replica = cluster.replicas[0]
-        sync = await started(replica.client, shop)
+        sync = await start_running_sync(replica.client, shop)
         await asyncio.sleep(_WARM_UP_SECONDS)
         async with _measured(place, cluster, [sync.sync_id], watchers, seconds) as (attached, kb_each, cpu):
             await replica.client.cancel_sync(sync.sync_id)
@@ -85,13 +84,13 @@ async def _measured(
 ) -> AsyncIterator[tuple[Watchers, float, float]]:
     """Yield the watchers after so many seconds, the memory of each in KB, and the share of a CPU."""
     pid = cluster.replicas[0].catalog_pid
-    before = proc.private_mb(pid)
+    before = machine.private_mb(pid)
     async with attached_watchers(place, cluster.replicas[0].address, sync_ids, watchers) as attached:
-        cpu = proc.cpu_seconds(pid)
-        with_watchers = proc.private_mb(pid)
-        await cluster.family.during(asyncio.sleep(seconds))
-        cpu = proc.cpu_seconds(pid) - cpu
-        after = max(with_watchers, proc.private_mb(pid))
+        cpu = machine.cpu_seconds(pid)
+        with_watchers = machine.private_mb(pid)
+        await cluster.processes.supervise(asyncio.sleep(seconds))
+        cpu = machine.cpu_seconds(pid) - cpu
+        after = max(with_watchers, machine.private_mb(pid))
         yield attached, (after - before) * 1000 / watchers, cpu / seconds
 
 
@@ -102,14 +101,14 @@ async def load_watched_itself(
 
     It waits behind the sync of a slow shop, by the limit of running syncs per platform, until all are attached.
     """
-    shop = _served(store)
+    shop = store.shop
     settings = {"CATALOG_MAX_RUNNING_PER_PLATFORM": "1"}
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(
             running_cluster(place, (shop, blocker), ca_file=store.ca_file, settings=settings)
         )
         replica = cluster.replicas[0]
-        first = await started(replica.client, blocker)
+        first = await start_running_sync(replica.client, blocker)
         waiting = await replica.client.start_sync(shop.name, mode=Sync.MODE_FULL, request_id=str(uuid4()))
         attached = [
             await stack.enter_async_context(
@@ -120,10 +119,10 @@ async def load_watched_itself(
         await asyncio.to_thread(settle)
         before = _cpu(cluster, attached)
         await replica.client.cancel_sync(first.sync_id)
-        sync = await cluster.family.during(_ended(replica, waiting.sync_id))
+        sync = await cluster.processes.supervise(_ended(replica, waiting.sync_id))
         snapshots = sum([(await each.received()).snapshots for each in attached])
         load = _load(shop, sync, before, _cpu(cluster, attached), snapshots)
-    forget(place)
+    remove_files(place)
     return load
 
 
@@ -131,7 +130,7 @@ async def load_beside_watched_syncs(
     place: Path, store: Store, *, syncs: int, watchers: int, low_priority: bool
 ) -> Load:
     """Run a first load on a replica whose watchers watch syncs of other replicas, which advance in any case."""
-    shop = _served(store)
+    shop = store.shop
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(running_cluster(place, (shop,), ca_file=store.ca_file))
         replica = cluster.replicas[0]
@@ -145,17 +144,13 @@ async def load_beside_watched_syncs(
         await asyncio.to_thread(settle)
         before = _cpu(cluster, attached)
         started_sync = await replica.client.start_sync(shop.name, mode=Sync.MODE_FULL, request_id=str(uuid4()))
-        sync = await cluster.family.during(_ended(replica, started_sync.sync_id))
+        sync = await cluster.processes.supervise(_ended(replica, started_sync.sync_id))
         after = _cpu(cluster, attached)
         await others.end()
         snapshots = sum([(await each.received()).snapshots for each in attached])
         load = _load(shop, sync, before, after, snapshots)
-    forget(place)
+    remove_files(place)
     return load
-
-
-def _served(store: Store) -> ServedShop:
-    return ServedShop(name=store.name, base_url=store.base_url, credentials=store.credentials, items=store.items)
 
 
 def _cpu(cluster: Cluster, attached: Sequence[Watchers]) -> dict[str, float]:

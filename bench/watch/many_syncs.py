@@ -18,9 +18,9 @@ from typing import cast
 
 import asyncpg
 
-from bench.cluster import Cluster
-from bench.stack import ROOT
-from demo.children import Family
+from bench.common.cluster import Cluster
+from bench.common.results import ROOT
+from demo.processes import ProcessGroup
 
 _ACTIVE_SHARE = 10
 """One of so many syncs is active."""
@@ -81,8 +81,8 @@ async def other_replicas(place: Path, cluster: Cluster, count: int) -> AsyncIter
     file = place / "syncs_of_other_replicas.json"
     file.write_text(json.dumps(sync_ids), encoding="utf-8")
     arguments = ["--database", cluster.database_url, "--syncs", str(file)]
-    async with Family(directory=ROOT, logs=place) as family:
-        await family.start("other-replicas", "-m", "bench.watch.many_syncs", *arguments)
+    async with ProcessGroup(directory=ROOT, logs=place) as processes:
+        await processes.start("other-replicas", "-m", "bench.watch.many_syncs", *arguments)
         yield OtherReplicas(sync_ids, cluster.database_url)
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import proc
-from bench.measure import BenchFailed
-from bench.stack import ROOT
-from demo.children import Family
+from bench.common import machine
+from bench.common.measure import BenchFailed
+from bench.common.results import ROOT
+from demo.processes import ProcessGroup
 
 _TIMEOUT_SECONDS = 120.0
 
@@ -43,21 +43,21 @@ class Received:
 class Watchers:
     """Watchers in one process, each with its first snapshot."""
 
-    def __init__(self, count: int, family: Family, answers: Path) -> None:
+    def __init__(self, count: int, processes: ProcessGroup, answers: Path) -> None:
         self.count = count
-        self._family = family
+        self._processes = processes
         self._answers = answers
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of the watchers themselves so far."""
-        return proc.cpu_seconds(self._family.pids["watchers"])
+        return machine.cpu_seconds(self._processes.pids["watchers"])
 
     async def received(self) -> Received:
         """Return the summary once all streams have ended.
 
         Raises BenchFailed unless all ended with the terminal snapshot.
         """
-        summary = await _line(self._family, self._answers, 1)
+        summary = await _line(self._processes, self._answers, 1)
         if summary["ended"] != self.count:
             raise BenchFailed(f"{summary['ended']} of {self.count} watchers saw the end: {summary['failures']}")
         return Received(
@@ -77,16 +77,16 @@ async def attached_watchers(
     answers, syncs = place / "watchers.json", place / "watched_syncs.json"
     syncs.write_text(json.dumps(list(sync_ids)), encoding="utf-8")
     arguments = ["--address", address, "--syncs", str(syncs), "--count", str(count)]
-    async with Family(directory=ROOT, logs=place) as family:
+    async with ProcessGroup(directory=ROOT, logs=place) as processes:
         nice = ["--nice", "19"] if low_priority else []
-        await family.start("watchers", "-m", "bench.watch.watcher_process", *arguments, *nice, answers=answers)
-        attached = (await _line(family, answers, 0))["attached"]
+        await processes.start("watchers", "-m", "bench.watch.watcher_process", *arguments, *nice, stdout=answers)
+        attached = (await _line(processes, answers, 0))["attached"]
         if attached != count:
             raise BenchFailed(f"{attached} of {count} watchers could attach")
-        yield Watchers(count, family, answers)
+        yield Watchers(count, processes, answers)
 
 
-async def _line(family: Family, file: Path, number: int) -> dict[str, Any]:
+async def _line(processes: ProcessGroup, file: Path, number: int) -> dict[str, Any]:
     async def read() -> dict[str, Any]:
         while True:
             text = await asyncio.to_thread(file.read_text, encoding="utf-8")
@@ -97,4 +97,4 @@ async def _line(family: Family, file: Path, number: int) -> dict[str, Any]:
             await asyncio.sleep(0.05)
 
     async with asyncio.timeout(_TIMEOUT_SECONDS):
-        return await family.during(read())
+        return await processes.supervise(read())

@@ -1,1 +1,1 @@
-"""What is true of shops, syncs and items; imports no grpc and no SQL."""
+"""The domain: shops, syncs, products and items, and their rules; imports neither gRPC nor SQL."""

@@ -1,4 +1,4 @@
-"""What a caller of the catalog can be told; every class carries a reason of the contract's list.
+"""Errors that callers of the catalog receive; each has a reason of the contract's enum ErrorReason.
 
     Failure
     ├── InvalidRequest (catalogsync_common)
@@ -14,7 +14,7 @@
                                 SourceCountMismatch, SourceCurrencyChanged, MassDeleteBlocked, SyncStalled, and
                                 every reason that the connector itself gives
 
-LeaseLost is no Failure: nobody is told, the new owner goes on.
+LeaseLost is not a Failure: no caller receives it, since the new owner continues the sync.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ITEM_TYPE = "catalogsync.catalog.v1.Item"
 
 
 class RequestIdReused(Failure):
-    """The request_id came before with other parameters."""
+    """The request_id was used before with other parameters."""
 
     reason = "REQUEST_ID_REUSED"
 
@@ -52,14 +52,14 @@ class ShopNotFound(Failure):
 
     def __init__(self, key: ShopKey) -> None:
         super().__init__(
-            f"shop {key} is not known here: no sync of it was ever started",
+            f"shop {key} is unknown: no sync of it was ever started",
             metadata={"platform": key.platform, "domain": key.domain},
             resource=Resource(type=SHOP_TYPE, name=str(key)),
         )
 
 
 class SyncNotFound(Failure):
-    """No such sync."""
+    """There is no such sync."""
 
     reason = "SYNC_NOT_FOUND"
 
@@ -72,7 +72,7 @@ class SyncNotFound(Failure):
 
 
 class ItemNotFound(Failure):
-    """No such item in the shop."""
+    """The shop has no such item."""
 
     reason = "ITEM_NOT_FOUND"
 
@@ -98,7 +98,7 @@ class SyncAlreadyRunning(Failure):
 
 
 class RevisionInFuture(Failure):
-    """The client has seen a revision that this database never had."""
+    """The client has seen a revision that this database has never had."""
 
     reason = "REVISION_IN_FUTURE"
 
@@ -114,34 +114,34 @@ class RevisionInFuture(Failure):
 
 
 class TooManyWatchers(Failure):
-    """This replica follows as many watchers as it may."""
+    """This replica has the maximum number of watchers."""
 
     reason = "TOO_MANY_WATCHERS"
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"this server follows {limit} watchers already; try again", metadata={"limit": str(limit)}
+            f"this server has its maximum of {limit} watchers; try again", metadata={"limit": str(limit)}
         )
 
 
 class StreamExpired(Failure):
-    """A watch came of age."""
+    """A watch reached its maximum duration."""
 
     reason = "STREAM_EXPIRED"
 
     def __init__(self) -> None:
-        super().__init__("this watch has lived its time; watch again with the last revision")
+        super().__init__("this watch reached its maximum duration; watch again with the last revision")
 
 
 class StorageCause(Enum):
-    """Why the database did not do its work. Operators read it in the log; callers only learn that it did not."""
+    """Why the database failed. Operators find the cause in the log; callers learn only that it is unavailable."""
 
     UNREACHABLE = "unreachable"
     """No connection: refused, broken, or the server is starting or stopping."""
     REFUSED = "refused"
-    """The server turns the connection away: wrong password, no such database, no encryption."""
+    """The server refuses the connection: wrong password, no such database, no encryption."""
     READ_ONLY = "read-only"
-    """The server takes no writes: a standby, or a primary in the middle of a failover."""
+    """The server accepts no writes: a standby, or a primary in the middle of a failover."""
     NO_RESOURCES = "no resources"
     """The disk is full, or memory or connections are exhausted."""
     POOL_EXHAUSTED = "pool exhausted"
@@ -151,11 +151,11 @@ class StorageCause(Enum):
     CONFLICT = "conflict"
     """A deadlock, or a serialization failure."""
     TOO_SLOW = "too slow"
-    """A statement reached its time limit. The database works; it is this statement that does not finish."""
+    """A statement reached its time limit. The database works, but this statement does not finish."""
 
 
 class StorageUnavailable(Failure):
-    """The database cannot do this now; later it may."""
+    """The database is unavailable for a transient cause."""
 
     reason = "STORAGE_UNAVAILABLE"
 
@@ -170,7 +170,7 @@ class StorageUnavailable(Failure):
 
 
 class QueryTooExpensive(StorageUnavailable):
-    """A read did not finish within its time limit: asking again would take as long."""
+    """A read did not finish within its time limit: a retry would take as long."""
 
     reason = "QUERY_TOO_EXPENSIVE"
 
@@ -179,7 +179,7 @@ class QueryTooExpensive(StorageUnavailable):
 
 
 class SyncNotCancellable(Failure):
-    """The sync has ended otherwise already."""
+    """The sync has ended already, and was not cancelled."""
 
     reason = "SYNC_NOT_CANCELLABLE"
 
@@ -192,13 +192,13 @@ class SyncNotCancellable(Failure):
 
 
 class SyncNotResumable(Failure):
-    """There is nothing to go on from, or going on would be wrong."""
+    """There is nothing to continue from, or continuing would be wrong."""
 
     reason = "SYNC_NOT_RESUMABLE"
 
-    def __init__(self, sync_id: UUID, state: str, why: str, *, shop: ShopKey) -> None:
+    def __init__(self, sync_id: UUID, state: str, problem: str, *, shop: ShopKey) -> None:
         super().__init__(
-            f"sync {sync_id} cannot be resumed: {why}",
+            f"sync {sync_id} cannot be resumed: {problem}",
             metadata={
                 "sync_id": str(sync_id),
                 "state": state,
@@ -210,7 +210,7 @@ class SyncNotResumable(Failure):
 
 
 class SourceFailed(Failure):
-    """The source ended the pass; `transient` tells whether trying again may help."""
+    """The source ended the pass; `transient` says whether a retry may help."""
 
     def __init__(
         self,
@@ -227,30 +227,30 @@ class SourceFailed(Failure):
 
 
 class ConnectorUnavailable(SourceFailed):
-    """connector_svc does not answer, or its stream broke off."""
+    """connector_svc does not answer, or its stream broke."""
 
-    def __init__(self, message: str = "connector_svc does not answer; we try again") -> None:
+    def __init__(self, message: str = "connector_svc does not answer; running syncs retry") -> None:
         super().__init__(reason="CONNECTOR_UNAVAILABLE", message=message, transient=True)
 
 
 class SourceIncomplete(SourceFailed):
-    """The stream ended without its end mark."""
+    """The stream ended without its end message."""
 
     def __init__(self) -> None:
         super().__init__(
             reason="SOURCE_INCOMPLETE",
-            message="the source's stream ended without its end mark; the pass goes on from its checkpoint",
+            message="the source's stream ended without its end message; the pass continues from its checkpoint",
             transient=True,
         )
 
 
 class SourceCountMismatch(SourceFailed):
-    """What arrived is not what the source counted."""
+    """The number of records that arrived is not the number that the source counted."""
 
     def __init__(self, *, what: str, expected: int, received: int) -> None:
         super().__init__(
             reason="SOURCE_COUNT_MISMATCH",
-            message=f"{expected} {what} announced, {received} arrived; what came is stored, start another sync",
+            message=f"{expected} {what} announced, {received} received; those are stored, start another sync",
             metadata={"expected": str(expected), "received": str(received)},
             transient=False,
         )
@@ -262,16 +262,16 @@ class SourceCurrencyChanged(SourceFailed):
     def __init__(self, *, expected: str, received: str) -> None:
         super().__init__(
             reason="SOURCE_CURRENCY_CHANGED",
-            message=f"the shop's currency changed from {expected} to {received}; all its products are read anew",
+            message=f"the shop's currency changed from {expected} to {received}; all its products are read again",
             metadata={"expected": expected, "received": received},
             transient=True,
         )
 
 
 class SyncStalled(SourceFailed):
-    """Attempt after attempt stored nothing."""
+    """Several attempts in a row stored nothing."""
 
-    def __init__(self, attempts: int, *, why: str = "see the log for what stops them") -> None:
+    def __init__(self, attempts: int, *, why: str = "see the log for the cause") -> None:
         super().__init__(
             reason="SYNC_STALLED",
             message=f"{attempts} attempts ended without storing anything; {why}",
@@ -281,19 +281,19 @@ class SyncStalled(SourceFailed):
 
 
 class MassDeleteBlocked(SourceFailed):
-    """More would be deleted than a source's mistake may cost. What the pass has deleted before stays deleted."""
+    """The pass would delete more than the deletion guard allows. What it has deleted before stays deleted."""
 
     def __init__(self, *, would_delete: int, stored: int, deleted: int = 0) -> None:
-        what = f"{would_delete} of {stored} items would be deleted"
+        summary = f"{would_delete} of {stored} items would be deleted"
         if deleted:
-            what = f"{deleted} of {stored} items are deleted and {would_delete} more would be"
+            summary = f"{deleted} of {stored} items are deleted and {would_delete} more would be"
         super().__init__(
             reason="MASS_DELETE_BLOCKED",
-            message=f"{what}; look at the shop, and if that is right start a sync with allow_mass_delete",
+            message=f"{summary}; check the shop, and if that is right start a sync with allow_mass_delete",
             metadata={"would_delete": str(would_delete), "stored": str(stored), "deleted": str(deleted)},
             transient=False,
         )
 
 
 class LeaseLost(Exception):
-    """Another replica has taken the sync over, or it has ended: stop, and write nothing more."""
+    """Another replica has claimed the sync, or the sync has ended: the former owner must not write any more."""

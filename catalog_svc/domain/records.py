@@ -1,11 +1,10 @@
-"""A product as it is stored: the write side of the catalog.
+"""Records of the catalog: products and items as they are stored and read, and what is wrong with some of them.
 
-Tuples by name instead of dataclasses, since a sync makes one for each changed variant.
-
-
-An item as it is read: a variant with what its product tells.
-
-Records that a sync set aside."""
+`ProductRecord` and `ItemRecord` declare the columns of the catalog's tables, once: the tables, the staging tables
+of the bulk writer and its statements derive their column lists from these fields (see
+`catalog_svc.storage.tables`). A new column is a field here, a migration, and a value in
+`catalog_svc.source.decode`.
+"""
 
 from __future__ import annotations
 
@@ -13,39 +12,46 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
+
+PlatformId: TypeAlias = Annotated[str, "platform id"]
+"""An id that the platform has given; never empty."""
+DecimalDigits: TypeAlias = Annotated[str, "decimal digits"]
+"""An exact decimal number as the platform wrote it: 7.30 is not 7.3."""
+JsonText: TypeAlias = Annotated[str, "JSON"]
+Int64: TypeAlias = Annotated[int, "64 bits"]
 
 
+# Named tuples and not dataclasses, since a sync makes one for each changed variant, and COPY takes tuples.
 class ItemRecord(NamedTuple):
-    """One variant, as its row will be."""
+    """One variant as its row is stored."""
 
-    item_id: str
-    product_id: str
+    item_id: PlatformId
+    product_id: PlatformId
     position: int
     title: str
     sku: str
     barcode: str
     currency_code: str
-    price: str | None
-    """Exact decimals are kept as their digits, here and below: 7.30 is not 7.3."""
-    compare_at_price: str | None
-    stock_quantity: int | None
+    price: DecimalDigits | None
+    compare_at_price: DecimalDigits | None
+    stock_quantity: Int64 | None
     available: bool
     sellable_without_stock: bool
-    options: str
-    """JSON list of [name, value]."""
+    options: JsonText
+    """List of [name, value]."""
     image_url: str
-    """Its own or its product's first; empty when there is none."""
-    weight: str | None
+    """The variant's own image, else the product's first one; empty when there is none."""
+    weight: DecimalDigits | None
     weight_unit: str
     source_created_at: datetime | None
     source_updated_at: datetime | None
 
 
 class ProductRecord(NamedTuple):
-    """One product, as its row will be."""
+    """One product as its row is stored."""
 
-    product_id: str
+    product_id: PlatformId
     content_hash: bytes
     title: str
     handle: str
@@ -55,34 +61,34 @@ class ProductRecord(NamedTuple):
     tags: list[str]
     status: str
     url: str
-    options: str
-    """JSON list of [name, [values]]."""
-    images: str
-    """JSON list of objects: id, url, alt_text, width, height."""
+    options: JsonText
+    """List of [name, [values]]."""
+    images: JsonText
+    """List of objects: id, url, alt_text, width, height."""
     source_created_at: datetime | None
     source_updated_at: datetime | None
     item_count: int
-    """Variants received with it."""
+    """Number of variants that came with the product."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IncomingProduct:
-    """A product from the source, not unpacked yet: most of a re-sync is never looked into."""
+    """A product from the source, not unpacked yet: most products of a re-sync are compared by their hash only."""
 
     product_id: str
     content_hash: bytes
-    """Over the product, its variants and the currency."""
+    """Hash of the product, its variants and the currency."""
     item_count: int
-    """Variants with it."""
+    """Number of variants that came with the product."""
     variants_complete: bool
-    """Whether items of this product that are not here are gone."""
+    """Whether all variants came: stored items of the product that are missing here are then deleted."""
     unpack: Callable[[], tuple[ProductRecord, list[ItemRecord]]]
     """Raises RecordRejected for a product that cannot be stored as it came."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """One thing that can be bought."""
+    """An item as it is read: a variant with fields of its product."""
 
     item_id: str
     product_id: str
@@ -113,7 +119,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ItemFilter:
-    """Which items; the conditions narrow each other."""
+    """Conditions of a list of items; an item must meet all of them."""
 
     sku: str = ""
     product_id: str = ""
@@ -122,7 +128,7 @@ class ItemFilter:
     include_deleted: bool = False
 
     def named(self) -> dict[str, object]:
-        """Return the conditions that narrow, by name: those left at their default are not among them."""
+        """Return the conditions that are set, by name, without those left at their default."""
         return {
             field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default
         }
@@ -130,7 +136,7 @@ class ItemFilter:
 
 @dataclass(frozen=True, slots=True)
 class ItemPosition:
-    """Where a page of items ended."""
+    """The last item of a page, after which the next page begins."""
 
     product_id: str
     item_id: str
@@ -138,7 +144,7 @@ class ItemPosition:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordIssue:
-    """A record that was set aside, or a fault within one that was stored."""
+    """Why a record was rejected, or what is wrong within a record that was stored."""
 
     reason: str
     """A name of `catalogsync.errors.v1.IssueReason`, without prefix."""
@@ -151,7 +157,7 @@ class RecordIssue:
 
 
 class RecordRejected(Exception):
-    """A product that cannot be stored as it came; `issue` says why."""
+    """Raised for a product that cannot be stored as it came; `issue` says why."""
 
     def __init__(self, issue: RecordIssue) -> None:
         super().__init__(issue.message)
@@ -159,22 +165,22 @@ class RecordRejected(Exception):
 
 
 def count_rejected_products(issues: Iterable[RecordIssue]) -> int:
-    """Count the products that were set aside whole: each once, however many issues name it.
+    """Return how many products were rejected: each counts once, however many issues name it.
 
-    One that came without an id counts for each of its issues.
+    A product that came without an id counts for each of its issues.
     """
-    named, nameless = set[str](), 0
+    product_ids, missing_id_count = set[str](), 0
     for issue in issues:
         if issue.product_rejected and issue.product_id:
-            named.add(issue.product_id)
+            product_ids.add(issue.product_id)
         elif issue.product_rejected:
-            nameless += 1
-    return len(named) + nameless
+            missing_id_count += 1
+    return len(product_ids) + missing_id_count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyncIssue:
-    """An issue with its place in its sync."""
+    """An issue with its number within its sync."""
 
     number: int
     issue: RecordIssue

@@ -1,4 +1,4 @@
-"""How often a shop is synced without being asked, and when it is next."""
+"""Schedule of a shop: how often it is synced without a request, and when it is due next."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import SyncMode
 
 NEVER = timedelta()
-RETRY_BROKEN_EVERY = timedelta(days=1)
-"""For a shop that somebody must repair first: it is tried again no earlier than this after its last sync."""
-_SHORTEST = 0.9
-"""Of an interval: turns come a little early by chance, so that shops that once met part again."""
+"""An interval of zero: no scheduled syncs of this mode."""
+RETRY_BROKEN_INTERVAL = timedelta(days=1)
+"""A broken shop, which the merchant or an operator must repair first, is synced no earlier than this after its
+last
+sync."""
+_MIN_INTERVAL_SHARE = 0.9
+"""The next sync comes after a random share of the interval between this and 1, so that shops that were due at the
+same
+time are spread again (jitter)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleDefaults:
-    """For shops that say nothing else; NEVER: not at all."""
+    """Intervals of shops without intervals of their own; NEVER: no scheduled syncs."""
 
     incremental_every: timedelta = NEVER
     full_every: timedelta = NEVER
@@ -26,18 +31,18 @@ class ScheduleDefaults:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredSchedule:
-    """What a shop says itself, and its next turns."""
+    """Intervals of a shop's own, and its next due times."""
 
     incremental_every: timedelta | None = None
-    """None: the default. NEVER: not at all."""
+    """None: the default. NEVER: no scheduled syncs."""
     full_every: timedelta | None = None
     paused: bool = False
     incremental_due_at: datetime | None = None
     """UTC, the database's clock; None: never."""
     full_due_at: datetime | None = None
 
-    def under(self, defaults: ScheduleDefaults) -> ShopSchedule:
-        """What is in effect."""
+    def effective(self, defaults: ScheduleDefaults) -> ShopSchedule:
+        """Return the schedule in effect: the shop's own intervals, else the defaults."""
         own_incremental, own_full = self.incremental_every, self.full_every
         return ShopSchedule(
             incremental_every=defaults.incremental_every if own_incremental is None else own_incremental,
@@ -50,20 +55,23 @@ class StoredSchedule:
 
     @property
     def next_due_at(self) -> datetime | None:
-        """The earlier turn; None: there is none."""
+        """The earlier of the two due times; None: there is none."""
         return min((due for due in (self.incremental_due_at, self.full_due_at) if due is not None), default=None)
 
     def planned(self, defaults: ScheduleDefaults, now: datetime) -> StoredSchedule:
-        """With turns that fit the intervals: a new one falls anywhere within its first interval."""
-        effective = self.under(defaults)
+        """Return the schedule with due times that fit the intervals.
+
+        A new due time is random within the first interval, so that shops are spread.
+        """
+        effective = self.effective(defaults)
         return replace(
             self,
-            incremental_due_at=_fitting(self.incremental_due_at, effective.incremental_every, now),
-            full_due_at=_fitting(self.full_due_at, effective.full_every, now),
+            incremental_due_at=_fit_due_time(self.incremental_due_at, effective.incremental_every, now),
+            full_due_at=_fit_due_time(self.full_due_at, effective.full_every, now),
         )
 
     def due(self, now: datetime) -> SyncMode | None:
-        """What to start now; None: nothing."""
+        """Return the mode of the sync to start now; None: no sync is due."""
         if self.paused:
             return None
         if self.full_due_at is not None and self.full_due_at <= now:
@@ -72,21 +80,24 @@ class StoredSchedule:
             return SyncMode.INCREMENTAL
         return None
 
-    def after(self, mode: SyncMode, defaults: ScheduleDefaults, now: datetime) -> StoredSchedule:
-        """With the next turns after a sync of that mode was started: a full one is an incremental one too."""
-        effective = self.under(defaults)
-        following = replace(self, incremental_due_at=_following(effective.incremental_every, now))
+    def after_start(self, mode: SyncMode, defaults: ScheduleDefaults, now: datetime) -> StoredSchedule:
+        """Return the schedule after a sync of this mode was started, with the next due times.
+
+        A full sync replaces the incremental one that is due.
+        """
+        effective = self.effective(defaults)
+        scheduled = replace(self, incremental_due_at=_next_due_time(effective.incremental_every, now))
         if mode is SyncMode.FULL:
-            following = replace(following, full_due_at=_following(effective.full_every, now))
-        return following
+            scheduled = replace(scheduled, full_due_at=_next_due_time(effective.full_every, now))
+        return scheduled
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShopSchedule:
-    """What is in effect for a shop."""
+    """The schedule in effect for a shop."""
 
     incremental_every: timedelta
-    """NEVER: not at all."""
+    """NEVER: no scheduled syncs."""
     full_every: timedelta
     incremental_is_default: bool
     full_is_default: bool
@@ -95,7 +106,7 @@ class ShopSchedule:
     """UTC; None: never, or paused."""
 
     def not_before(self, earliest: datetime) -> ShopSchedule:
-        """The same, with nothing due before `earliest`."""
+        """Return the same schedule with no sync due before `earliest`."""
         if self.next_due_at is None or self.next_due_at >= earliest:
             return self
         return replace(self, next_due_at=earliest)
@@ -103,7 +114,7 @@ class ShopSchedule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleChange:
-    """What to change; None: nothing, or with `reset` back to the default."""
+    """A change of a schedule; None leaves a value as it is, or with `reset` sets it to the default."""
 
     incremental_every: timedelta | None = None
     full_every: timedelta | None = None
@@ -113,14 +124,14 @@ class ScheduleChange:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduledShop:
-    """A shop with its schedule, as read at `now` of the database's clock."""
+    """A shop with its schedule, as read at `now` by the database's clock."""
 
     shop: Shop
     schedule: StoredSchedule
     now: datetime
 
 
-def _fitting(due_at: datetime | None, every: timedelta, now: datetime) -> datetime | None:
+def _fit_due_time(due_at: datetime | None, every: timedelta, now: datetime) -> datetime | None:
     if every == NEVER:
         return None
     if due_at is None or due_at > now + every:
@@ -128,5 +139,5 @@ def _fitting(due_at: datetime | None, every: timedelta, now: datetime) -> dateti
     return due_at
 
 
-def _following(every: timedelta, now: datetime) -> datetime | None:
-    return None if every == NEVER else now + random.uniform(_SHORTEST, 1) * every
+def _next_due_time(every: timedelta, now: datetime) -> datetime | None:
+    return None if every == NEVER else now + random.uniform(_MIN_INTERVAL_SHARE, 1) * every

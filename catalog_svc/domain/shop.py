@@ -1,4 +1,4 @@
-"""The stores whose catalogs we keep."""
+"""Shops: the stores whose catalogs are synced, and the platforms that host them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class ShopKey:
-    """How callers name a shop."""
+    """The key of a shop in requests."""
 
     platform: str
     domain: str
-    """Canonical: lower case, no final dot."""
+    """Host name in canonical form: lower case, no final dot."""
 
     def __str__(self) -> str:
         return f"{self.platform}:{self.domain}"
@@ -27,7 +27,7 @@ class Shop:
     shop_id: UUID
     key: ShopKey
     platform_shop_id: str = ""
-    """Empty until the first sync has read it, like the next two."""
+    """Empty until the first sync has read it, like currency_code and display_name."""
     currency_code: str = ""
     display_name: str = ""
     watermark: datetime | None = None
@@ -35,12 +35,12 @@ class Shop:
     full_watermark: datetime | None = None
     """UTC, the platform's clock: the whole catalog was read and compared as it was then."""
     notes: tuple[str, ...] = ()
-    """What the last successful sync could not see or decide, a sentence for people each."""
+    """Limitations of the last successful sync, one English sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShopProfile:
-    """What the platform tells about a shop."""
+    """Shop info from the platform."""
 
     currency_code: str
     platform_shop_id: str
@@ -53,5 +53,6 @@ class PlatformInfo:
 
     name: str
     domain_pattern: str
-    """A canonical domain matches it whole."""
+    """Regular expression that a canonical domain matches as a whole."""
     incremental: bool
+    """Whether the platform can list what changed since a time."""

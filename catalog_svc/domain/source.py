@@ -1,4 +1,4 @@
-"""What a source of products delivers: a header, then batches and waits, then the end."""
+"""Events of a source of products: a header, then batches and waits, then the end."""
 
 from __future__ import annotations
 
@@ -6,68 +6,70 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.records import IncomingProduct, RecordIssue
 from catalog_svc.domain.shop import ShopKey, ShopProfile
+from catalog_svc.domain.sync import Waiting
 
 MAX_PRODUCT_IDS = 250
-"""Of one request by product ids."""
+"""Maximum of one request by product ids."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceRequest:
-    """One pass, or the rest of one."""
+    """A request for one pass, or for the rest of one."""
 
     shop: ShopKey
     updated_after: datetime | None
-    """UTC; None: everything."""
+    """Only products that changed after this time, UTC; None: all products."""
     checkpoint: bytes
-    """Empty: from the beginning."""
+    """Where to continue; empty: from the beginning."""
     max_batch_products: int = 0
-    """0: the connector's choice."""
+    """Maximum number of products per batch; 0: the connector decides."""
     product_ids: tuple[str, ...] = ()
-    """Only these products, at most `MAX_PRODUCT_IDS`, without `updated_after` and `checkpoint`; empty: a pass."""
+    """Only these products, at most `MAX_PRODUCT_IDS`; cannot be combined with `updated_after` or `checkpoint`.
+    Empty:
+    a pass."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceHeader:
-    """Always first."""
+    """The first event."""
 
     profile: ShopProfile
     watermark: datetime
-    """UTC, the platform's clock when the pass began."""
+    """When the pass began, UTC, by the platform's clock."""
     strategy: str
     served_api_version: str
     estimated_product_count: int | None
     estimated_item_count: int | None
     notes: tuple[str, ...] = ()
-    """What the pass cannot see, a sentence for people each."""
+    """Limitations of the pass, one English sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Offer:
-    """What an item is sold as."""
+    """SKU and prices of an item."""
 
     sku: str
     price: str | None
-    """Exact, as its digits."""
+    """Exact decimal digits; None: the item has no price."""
     compare_at_price: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StockLevel:
-    """What is left of an item, found without reading its product."""
+    """Stock of an item, read without its product."""
 
     item_id: str
     stock_quantity: int | None
     available: bool
     offer: Offer | None = None
-    """None: nobody looked."""
+    """None: SKU and prices were not read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceBatch:
-    """Whole products, what was set aside, and where to go on."""
+    """Products, issues, and the checkpoint after them."""
 
     products: tuple[IncomingProduct, ...]
     issues: tuple[RecordIssue, ...]
@@ -75,21 +77,21 @@ class SourceBatch:
     deleted_product_ids: tuple[str, ...] = ()
     stock_levels: tuple[StockLevel, ...] = ()
     listed_product_ids: tuple[str, ...] = ()
-    """There, though nothing else of them was read."""
+    """Ids of products that exist, of which nothing else was read."""
 
-    def may_be_gathered_with(self, later: SourceBatch) -> bool:
-        """Whether both as one are stored as one after the other.
+    def can_merge_with(self, later: SourceBatch) -> bool:
+        """Return whether both merged are stored like one after the other.
 
-        Within one batch deletions come after products, and stock comes last: a product that was deleted and is
-        there again, or is read after its stock, needs a batch of its own.
+        Within one batch deletions come after products, and stock comes last: a product that exists again after its
+        deletion, or that is read after its stock, needs a separate batch.
         """
         if self.stock_levels and later.products:
             return False
         deleted = frozenset(self.deleted_product_ids)
         return not deleted or all(product.product_id not in deleted for product in later.products)
 
-    def followed_by(self, later: SourceBatch) -> SourceBatch:
-        """Both as one, with the later checkpoint, if they may be gathered."""
+    def merged_with(self, later: SourceBatch) -> SourceBatch:
+        """Return both as one batch with the later checkpoint; only valid after `can_merge_with`."""
         return SourceBatch(
             products=self.products + later.products,
             issues=self.issues + later.issues,
@@ -101,33 +103,33 @@ class SourceBatch:
 
     @property
     def item_count(self) -> int:
-        """Variants in the batch."""
+        """Number of variants in the batch."""
         return sum(product.item_count for product in self.products)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceEnd:
-    """Always last of a complete pass; the counts are of the whole pass."""
+    """The last event of a complete pass; counts are of the whole pass."""
 
     source_count: int
     emitted_count: int
     rejected_count: int
     warnings: tuple[str, ...] = ()
     all_listed: bool = False
-    """Whether an incremental pass named every product of the shop."""
+    """Whether an incremental pass listed every product of the shop."""
     notes: tuple[str, ...] = ()
-    """What came to light while the pass ran, a sentence for people each."""
+    """Limitations that were found during the pass, one English sentence each."""
     absence_proven: bool = False
-    """Whether the source proves that it has no other product than the pass named."""
+    """Whether the source proves that it has no other products than those the pass listed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MissingProduct:
-    """A stored product that a complete pass did not meet."""
+    """A stored product that a complete pass did not see."""
 
     product_id: str
     item_count: int
-    """Its items that are not deleted."""
+    """Number of its items that are not deleted."""
 
 
 SourceEvent: TypeAlias = SourceHeader | SourceBatch | Waiting | SourceEnd

@@ -1,24 +1,24 @@
-"""How a shop stands: what a dashboard shows."""
+"""Status of a shop, for dashboards: counts, latest syncs, health of the connection."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 
-from catalog_svc.domain.schedule import RETRY_BROKEN_EVERY, ShopSchedule
+from catalog_svc.domain.schedule import RETRY_BROKEN_INTERVAL, ShopSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import Sync, SyncError
 
 
 class ConnectionState(Enum):
-    """How well a shop's connection works, as its last syncs tell."""
+    """Health of a shop's connection, from its last syncs."""
 
     UNSPECIFIED = "UNSPECIFIED"
     """No sync has ended yet."""
     HEALTHY = "HEALTHY"
     """The last sync succeeded, or was cancelled."""
     FAILING = "FAILING"
-    """The last sync failed for a reason that may pass."""
+    """The last sync failed for a transient reason."""
     BROKEN = "BROKEN"
     """The merchant or an operator must act."""
 
@@ -36,12 +36,12 @@ NEEDS_ACTION = frozenset(
         "MASS_DELETE_BLOCKED",
     }
 )
-"""Reasons that do not go away by themselves."""
+"""Error reasons that persist until the merchant or an operator acts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogCounts:
-    """Stored and not deleted."""
+    """Numbers of products and items that are stored and not deleted."""
 
     products: int
     items: int
@@ -57,7 +57,7 @@ class LatestSyncs:
 
     @property
     def connection(self) -> ConnectionState:
-        """The verdict."""
+        """Health of the connection."""
         if self.last_finished is None:
             return ConnectionState.UNSPECIFIED
         error = self.connection_error
@@ -67,15 +67,15 @@ class LatestSyncs:
 
     @property
     def connection_error(self) -> SyncError | None:
-        """What went wrong last; None when healthy."""
+        """Error of the last finished sync; None when it did not fail."""
         return self.last_finished.error if self.last_finished else None
 
     def schedule(self, planned: ShopSchedule) -> ShopSchedule:
-        """What is in effect, when the intervals alone say `planned`: a broken connection is retried slowly."""
+        """Return the schedule in effect: `planned` with a later due time when the connection is broken."""
         ended_at = self.last_finished.ended_at if self.last_finished else None
         if self.connection is not ConnectionState.BROKEN or ended_at is None:
             return planned
-        return planned.not_before(ended_at + RETRY_BROKEN_EVERY)
+        return planned.not_before(ended_at + RETRY_BROKEN_INTERVAL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,4 +86,4 @@ class ShopStatus:
     counts: CatalogCounts
     syncs: LatestSyncs
     schedule: ShopSchedule
-    """What is in effect."""
+    """The schedule in effect."""

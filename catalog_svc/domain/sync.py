@@ -1,28 +1,26 @@
-"""A sync: one run that brings a shop's stored catalog up to date.
-
-What a caller, or a schedule, orders."""
+"""A sync of a shop's stored catalog: its states, progress, waits and lease, and the command that starts it."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from uuid import UUID
 
-from catalog_svc.domain.progress import Progress, Waiting
 from catalog_svc.domain.shop import Shop, ShopKey
 
 
 class SyncState(Enum):
-    """Where a sync is. PENDING -> RUNNING -> SUCCEEDED | FAILED | CANCELLED; PENDING may also end directly."""
+    """State of a sync. PENDING -> RUNNING -> SUCCEEDED | FAILED | CANCELLED; PENDING may also end directly."""
 
     UNSPECIFIED = "UNSPECIFIED"
-    """Stored by a newer release, and not known to this one: neither active nor ended."""
+    """Stored by a newer release, and unknown to this one: neither active nor ended."""
     PENDING = "PENDING"
-    """Ordered, not picked up yet."""
+    """Created, not claimed yet."""
     RUNNING = "RUNNING"
-    """A replica holds, or held, its lease."""
+    """Claimed; its owner may have died since."""
     SUCCEEDED = "SUCCEEDED"
     """Complete."""
     FAILED = "FAILED"
@@ -32,7 +30,7 @@ class SyncState(Enum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the sync will not change any more."""
         return self in ENDED_STATES
 
 
@@ -41,21 +39,21 @@ ENDED_STATES = frozenset({SyncState.SUCCEEDED, SyncState.FAILED, SyncState.CANCE
 
 
 class SyncMode(Enum):
-    """How much is read."""
+    """Which products a sync reads."""
 
     UNSPECIFIED = "UNSPECIFIED"
-    """Stored by a newer release, and not known to this one, which leaves the sync to others."""
+    """Stored by a newer release, and unknown to this one, which never claims such a sync."""
     FULL = "FULL"
-    """Everything."""
+    """All products."""
     INCREMENTAL = "INCREMENTAL"
-    """What changed since the shop's watermark."""
+    """Products that changed since the shop's watermark."""
 
 
 class SyncTrigger(Enum):
     """Why a sync was started."""
 
     UNSPECIFIED = "UNSPECIFIED"
-    """Stored by a newer release, and not known to this one, which runs the sync all the same."""
+    """Stored by a newer release, and unknown to this one, which runs the sync all the same."""
     REQUEST = "REQUEST"
     SCHEDULE = "SCHEDULE"
     RESUME = "RESUME"
@@ -91,65 +89,183 @@ class Sync:
     error: SyncError | None = None
     parent_sync_id: UUID | None = None
     updated_after: datetime | None = None
-    """Lower bound of an incremental pass; None: everything is read."""
+    """Lower bound of an incremental pass, UTC; None: all products are read."""
     strategy: str = ""
     served_api_version: str = ""
     correlation_id: str = ""
     notes: tuple[str, ...] = ()
-    """What the sync could not see or decide, a sentence for people each."""
+    """Limitations of the sync, one English sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """The right to write for a sync: valid while the stored epoch and sequence are these."""
+    """The right to write for a sync: valid while the stored epoch and sequence number are these."""
 
     merchant_id: UUID
     shop_id: UUID
     sync_id: UUID
     epoch: int
-    """Fencing token: one more at each claim."""
+    """Fencing token: each claim adds one."""
     next_seq: int
     """Number of the next batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimedSync:
-    """A sync that this replica may run, and where it goes on."""
+    """A sync that this replica has claimed, and where it continues."""
 
     lease: Lease
     sync: Sync
     checkpoint: bytes
     updated_after: datetime | None
-    """Lower bound of an incremental pass; None: everything."""
+    """Lower bound of an incremental pass, UTC; None: all products are read."""
     claims_without_progress: int
-    """Attempts before this one that heard from their source and then stored nothing; 0 for most."""
+    """Previous attempts that received their source's header and then stored nothing; mostly 0."""
     since_progress: timedelta
-    """Since something was stored, or since the first claim; by the database's clock."""
+    """Time since something was stored, or since the first claim; by the database's clock."""
     allow_mass_delete: bool = False
     """Whether the sync may delete more than the deletion guard allows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartedPass:
-    """A sync whose source has sent its header, and what its pass is to read."""
+    """A sync whose source has sent its header, and what its pass must read."""
 
     sync: Sync
     checkpoint: bytes
     updated_after: datetime | None
-    """Other than was asked for when the shop's currency changed: then everything is read from the beginning."""
+    """Differs from what was requested when the shop's currency has changed: then all products are read from the
+    beginning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartSyncCommand:
-    """A sync to be started."""
+    """Command to start a sync."""
 
     shop: ShopKey
     mode: SyncMode
-    """INCREMENTAL becomes FULL for a shop that was never complete."""
+    """INCREMENTAL becomes FULL for a shop without a watermark."""
     overlap: timedelta
     """How far before the watermark an incremental pass begins."""
     trigger: SyncTrigger = SyncTrigger.REQUEST
     request_id: str = ""
-    """Empty: the order cannot be repeated."""
+    """Idempotency key; empty: the request cannot be repeated."""
     allow_mass_delete: bool = False
     correlation_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordCounts:
+    """What a sync did with the records it saw; seen = created + updated + unchanged."""
+
+    seen: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: RecordCounts) -> RecordCounts:
+        return RecordCounts(
+            seen=self.seen + other.seen,
+            created=self.created + other.created,
+            updated=self.updated + other.updated,
+            unchanged=self.unchanged + other.unchanged,
+            deleted=self.deleted + other.deleted,
+            rejected=self.rejected + other.rejected,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """Counts so far, and estimates."""
+
+    products: RecordCounts = RecordCounts()
+    items: RecordCounts = RecordCounts()
+    estimated_product_count: int | None = None
+    estimated_item_count: int | None = None
+    items_per_second: float | None = None
+    """None when the sync is not storing anything."""
+    issue_count: int = 0
+    checked_products: int = 0
+    """Products of which an incremental pass checked only the id, the stock or the price."""
+
+    def remaining(self) -> timedelta | None:
+        """Return the time left at the present rate; None when it is unknown."""
+        share = self._share_done()
+        if not self.items_per_second or not share or not self.items.seen:
+            return None
+        items_left = self.items.seen / share - self.items.seen
+        return timedelta(seconds=items_left / self.items_per_second)
+
+    def of_succeeded(self) -> Progress:
+        """Return the progress of a sync that has succeeded: counts replace the estimates that there were."""
+        return replace(
+            self,
+            estimated_product_count=None if self.estimated_product_count is None else self.products.seen,
+            estimated_item_count=None if self.estimated_item_count is None else self.items.seen,
+        )
+
+    def _share_done(self) -> float | None:
+        if self.estimated_item_count:
+            return min(1.0, self.items.seen / self.estimated_item_count)
+        if self.estimated_product_count:
+            return min(1.0, self.products.seen / self.estimated_product_count)
+        return None
+
+
+class WaitReason(Enum):
+    """Why a running sync waits; the names are those of the contract."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    """Stored by a newer release, and unknown to this one."""
+    THROTTLED = "THROTTLED"
+    """The platform's rate limit."""
+    PLATFORM_JOB = "PLATFORM_JOB"
+    """A job of the platform, such as a bulk export."""
+    SOURCE_UNREACHABLE = "SOURCE_UNREACHABLE"
+    """The platform does not answer."""
+    TOKEN_SERVICE = "TOKEN_SERVICE"
+    """The Token Service does not answer."""
+    CONNECTOR = "CONNECTOR"
+    """connector_svc does not answer."""
+    STORAGE = "STORAGE"
+    """The database does not store the next batch in time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """A wait of a sync: its reason and its expected end."""
+
+    reason: WaitReason
+    until: datetime
+    """UTC."""
+    message: str = ""
+    done_count: int | None = None
+    total_count: int | None = None
+
+
+class RateMeter:
+    """Measures items per second over a window of the last seconds.
+
+    So a wait lowers the rate, and a resumed sync does not report an inflated one.
+    """
+
+    def __init__(self, window: timedelta = timedelta(seconds=10)) -> None:
+        self._window = window.total_seconds()
+        self._marks: deque[tuple[float, int]] = deque(maxlen=256)
+
+    def start(self, at: float) -> None:
+        """Start measuring at `at`, in seconds of a monotonic clock."""
+        self._marks.clear()
+        self._marks.append((at, 0))
+
+    def add(self, at: float, items: int) -> float | None:
+        """Count items that are done at `at` and return the rate; None while it is unknown."""
+        self._marks.append((at, items))
+        while len(self._marks) > 2 and self._marks[1][0] < at - self._window:
+            self._marks.popleft()
+        elapsed = at - self._marks[0][0]
+        # The window begins at the first mark: the items of that mark were done before.
+        done = sum(count for _, count in self._marks) - self._marks[0][1]
+        return done / elapsed if elapsed > 0 else None

@@ -1,1 +1,1 @@
-"""How the catalog is asked: servicer, checks of requests, domain to proto."""
+"""CatalogService over gRPC: servicer, request validation, conversion of the domain to messages."""

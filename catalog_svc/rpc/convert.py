@@ -1,9 +1,23 @@
-"""Domain to proto."""
+"""Converts the domain to messages of CatalogService: one function per message, parts after their whole.
+
+| Domain | Message | Function |
+|---|---|---|
+| Sync | Sync, with Progress, RecordCounts, Waiting, google.rpc.Status | sync |
+| Shop | Shop | shop |
+| ShopStatus | GetStatusResponse, with ConnectionHealth | status |
+| ShopSchedule | ShopSchedule | schedule |
+| SyncIssue | SyncIssue | issue |
+| Item | Item, with ItemOption, Money | item |
+| Snapshot | WatchSyncResponse, once for all watchers of a sync | SnapshotMessages |
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
+from uuid import UUID
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
@@ -13,16 +27,17 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 
-from catalog_svc.domain.progress import RecordCounts, Waiting
 from catalog_svc.domain.records import Item, SyncIssue
 from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop
-from catalog_svc.domain.status import ShopStatus
-from catalog_svc.domain.sync import Sync, SyncError, SyncState
+from catalog_svc.domain.status import LatestSyncs, ShopStatus
+from catalog_svc.domain.sync import RecordCounts, Sync, SyncError, SyncState, Waiting
+from catalog_svc.rpc import convert
+from catalog_svc.usecases.watch_sync import Snapshot
 
 
 def sync(value: Sync) -> pb.Sync:
-    """The whole snapshot."""
+    """Convert a sync."""
     return pb.Sync(
         sync_id=str(value.sync_id),
         shop=shop(value.shop),
@@ -44,101 +59,6 @@ def sync(value: Sync) -> pb.Sync:
         correlation_id=value.correlation_id,
         notes=value.notes,
         changes_since_time=_time(value.updated_after),
-    )
-
-
-def shop(value: Shop) -> pb.Shop:
-    """A registered shop."""
-    return pb.Shop(
-        platform=value.key.platform,
-        domain=value.key.domain,
-        shop_id=str(value.shop_id),
-        merchant_id=str(value.merchant_id),
-        platform_shop_id=value.platform_shop_id,
-        currency_code=value.currency_code,
-        display_name=value.display_name,
-    )
-
-
-def status(value: ShopStatus) -> pb.GetStatusResponse:
-    """A shop's dashboard."""
-    error = value.syncs.connection_error
-    finished, active = value.syncs.last_finished, value.syncs.active
-    return pb.GetStatusResponse(
-        shop=shop(value.shop),
-        product_count=value.counts.products,
-        item_count=value.counts.items,
-        item_with_image_count=value.counts.items_with_image,
-        last_finished_sync=sync(finished) if finished else None,
-        active_sync=sync(active) if active else None,
-        fresh_as_of_time=_time(value.shop.watermark),
-        connection=pb.ConnectionHealth(
-            state=pb.ConnectionHealth.State.Value(f"STATE_{value.syncs.connection.value}"),
-            reason=error.reason if error else "",
-            message=error.message if error else "",
-        ),
-        schedule=schedule(value.schedule),
-        full_as_of_time=_time(value.shop.full_watermark),
-        notes=value.shop.notes,
-    )
-
-
-def schedule(value: ShopSchedule) -> pb.ShopSchedule:
-    """How often a shop is synced without being asked."""
-    return pb.ShopSchedule(
-        incremental_every=_duration(value.incremental_every),
-        full_every=_duration(value.full_every),
-        paused=value.paused,
-        incremental_is_default=value.incremental_is_default,
-        full_is_default=value.full_is_default,
-        next_due_time=_time(value.next_due_at),
-    )
-
-
-def issue(value: SyncIssue) -> pb.SyncIssue:
-    """A record that was set aside."""
-    known = issue_reason_pb2.IssueReason
-    name = f"ISSUE_REASON_{value.issue.reason}"
-    return pb.SyncIssue(
-        number=value.number,
-        reason=known.Value(name) if name in known.keys() else known.Value("ISSUE_REASON_UNSPECIFIED"),  # noqa: SIM118
-        product_id=value.issue.product_id,
-        item_id=value.issue.item_id,
-        field=value.issue.field,
-        message=value.issue.message,
-        sample=value.issue.sample,
-        product_set_aside=value.issue.product_rejected,
-        create_time=_time(value.created_at),
-    )
-
-
-def item(value: Item) -> pb.Item:
-    """An item with what its product tells."""
-    return pb.Item(
-        item_id=value.item_id,
-        product_id=value.product_id,
-        position=value.position,
-        title=value.title,
-        product_title=value.product_title,
-        sku=value.sku,
-        barcode=value.barcode,
-        price=_money(value.price, value.currency_code),
-        compare_at_price=_money(value.compare_at_price, value.currency_code),
-        stock_quantity=value.stock_quantity,
-        available=value.available,
-        sellable_without_stock=value.sellable_without_stock,
-        options=[pb.ItemOption(name=name, value=option) for name, option in value.options],
-        image_url=value.image_url,
-        weight=format(value.weight, "f") if value.weight is not None else "",
-        weight_unit=value.weight_unit,
-        product_status=value.product_status,
-        product_url=value.product_url,
-        vendor=value.vendor,
-        product_type=value.product_type,
-        source_update_time=_time(value.source_updated_at),
-        create_time=_time(value.created_at),
-        update_time=_time(value.updated_at),
-        delete_time=_time(value.deleted_at),
     )
 
 
@@ -184,6 +104,110 @@ def _error(value: SyncError) -> status_pb2.Status:
     return to_status(failure)
 
 
+def shop(value: Shop) -> pb.Shop:
+    """Convert a registered shop."""
+    return pb.Shop(
+        platform=value.key.platform,
+        domain=value.key.domain,
+        shop_id=str(value.shop_id),
+        merchant_id=str(value.merchant_id),
+        platform_shop_id=value.platform_shop_id,
+        currency_code=value.currency_code,
+        display_name=value.display_name,
+    )
+
+
+def status(value: ShopStatus) -> pb.GetStatusResponse:
+    """Convert the status of a shop."""
+    finished, active = value.syncs.last_finished, value.syncs.active
+    return pb.GetStatusResponse(
+        shop=shop(value.shop),
+        product_count=value.counts.products,
+        item_count=value.counts.items,
+        item_with_image_count=value.counts.items_with_image,
+        last_finished_sync=sync(finished) if finished else None,
+        active_sync=sync(active) if active else None,
+        fresh_as_of_time=_time(value.shop.watermark),
+        connection=_connection(value.syncs),
+        schedule=schedule(value.schedule),
+        full_as_of_time=_time(value.shop.full_watermark),
+        notes=value.shop.notes,
+    )
+
+
+def _connection(value: LatestSyncs) -> pb.ConnectionHealth:
+    error = value.connection_error
+    return pb.ConnectionHealth(
+        state=pb.ConnectionHealth.State.Value(f"STATE_{value.connection.value}"),
+        reason=error.reason if error else "",
+        message=error.message if error else "",
+    )
+
+
+def schedule(value: ShopSchedule) -> pb.ShopSchedule:
+    """Convert the schedule in effect."""
+    return pb.ShopSchedule(
+        incremental_every=_duration(value.incremental_every),
+        full_every=_duration(value.full_every),
+        paused=value.paused,
+        incremental_is_default=value.incremental_is_default,
+        full_is_default=value.full_is_default,
+        next_due_time=_time(value.next_due_at),
+    )
+
+
+def issue(value: SyncIssue) -> pb.SyncIssue:
+    """Convert an issue: a rejected record, or a fault within a stored one."""
+    return pb.SyncIssue(
+        number=value.number,
+        reason=_issue_reason(value.issue.reason),
+        product_id=value.issue.product_id,
+        item_id=value.issue.item_id,
+        field=value.issue.field,
+        message=value.issue.message,
+        sample=value.issue.sample,
+        product_set_aside=value.issue.product_rejected,
+        create_time=_time(value.created_at),
+    )
+
+
+def _issue_reason(reason: str) -> issue_reason_pb2.IssueReason.ValueType:
+    """Return the reason's enum value; UNSPECIFIED for one that a newer release has stored."""
+    name = f"ISSUE_REASON_{reason}"
+    known = name in issue_reason_pb2.IssueReason.keys()  # noqa: SIM118
+    return issue_reason_pb2.IssueReason.Value(name if known else "ISSUE_REASON_UNSPECIFIED")
+
+
+def item(value: Item) -> pb.Item:
+    """Convert an item with the fields of its product."""
+    return pb.Item(
+        item_id=value.item_id,
+        product_id=value.product_id,
+        position=value.position,
+        title=value.title,
+        product_title=value.product_title,
+        sku=value.sku,
+        barcode=value.barcode,
+        price=_money(value.price, value.currency_code),
+        compare_at_price=_money(value.compare_at_price, value.currency_code),
+        stock_quantity=value.stock_quantity,
+        available=value.available,
+        sellable_without_stock=value.sellable_without_stock,
+        options=[pb.ItemOption(name=name, value=option) for name, option in value.options],
+        image_url=value.image_url,
+        weight=format(value.weight, "f") if value.weight is not None else "",
+        weight_unit=value.weight_unit,
+        product_status=value.product_status,
+        product_url=value.product_url,
+        vendor=value.vendor,
+        product_type=value.product_type,
+        source_update_time=_time(value.source_updated_at),
+        create_time=_time(value.created_at),
+        update_time=_time(value.updated_at),
+        delete_time=_time(value.deleted_at),
+    )
+
+
 def _money(amount: Decimal | None, currency_code: str) -> pb.Money | None:
     return None if amount is None else pb.Money(amount=format(amount, "f"), currency_code=currency_code)
 
@@ -200,3 +224,28 @@ def _time(value: datetime | None) -> Timestamp | None:
     stamp = Timestamp()
     stamp.FromDatetime(value)
     return stamp
+
+
+_MOST_KEPT: Final = 1_000
+"""Messages of 500 bytes or so."""
+
+
+class SnapshotMessages:
+    """Remembers the latest message of each sync that is watched. Its messages are shared: do not change them."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[UUID, bool], tuple[Sync, pb.WatchSyncResponse]] = OrderedDict()
+
+    def of(self, snapshot: Snapshot) -> pb.WatchSyncResponse:
+        """The message for one watcher."""
+        key = (snapshot.sync.sync_id, snapshot.heartbeat)
+        kept = self._kept.get(key)
+        # The very object, not an equal one: comparing costs as much as converting.
+        if kept is not None and kept[0] is snapshot.sync:
+            return kept[1]
+        message = pb.WatchSyncResponse(sync=convert.sync(snapshot.sync), heartbeat=snapshot.heartbeat)
+        self._kept[key] = (snapshot.sync, message)
+        self._kept.move_to_end(key)
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+        return message

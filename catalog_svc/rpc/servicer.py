@@ -1,4 +1,4 @@
-"""CatalogService: parse, one use case, convert."""
+"""CatalogService. Each method validates the request, calls one use case and converts its result."""
 
 from __future__ import annotations
 
@@ -12,31 +12,35 @@ from uuid import UUID
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
-from catalogsync_common.correlation import correlation_id
+from catalogsync_common.call_context import correlation_id
 
 from catalog_svc.domain.records import ItemPosition
 from catalog_svc.domain.sync import StartSyncCommand
-from catalog_svc.rpc import convert, page_token
-from catalog_svc.rpc.page_token import PositionNumber, PositionText
-from catalog_svc.rpc.requests import Checks
-from catalog_svc.rpc.snapshots import SnapshotMessages
-from catalog_svc.usecases.change_sync import ChangeSync
+from catalog_svc.rpc import convert
+from catalog_svc.rpc.convert import SnapshotMessages
+from catalog_svc.rpc.request_validator import (
+    PositionNumber,
+    PositionText,
+    RequestValidator,
+    decode_page_token,
+    encode_page_token,
+)
 from catalog_svc.usecases.ports import Issues, Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
-from catalog_svc.usecases.set_schedule import SetSchedule
-from catalog_svc.usecases.sync_commands import StartSync
-from catalog_svc.usecases.watch_sync import FollowSync
+from catalog_svc.usecases.scheduler import SetSchedule
+from catalog_svc.usecases.sync_commands import ChangeSync, StartSync
+from catalog_svc.usecases.watch_sync import WatchSync
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogUseCases:
-    """What the servicer calls."""
+    """Use cases and readers that the servicer calls."""
 
     start: StartSync
     change: ChangeSync
-    follow: FollowSync
+    follow: WatchSync
     read: ReadCatalog
     set_schedule: SetSchedule
     syncs: Syncs
@@ -46,74 +50,74 @@ class CatalogUseCases:
 
 
 class CatalogServicer(CatalogServiceServicer):
-    """Answers CatalogService; errors are raised as Failures and mapped by the interceptor."""
+    """Implements CatalogService. Methods raise Failures, which the interceptor maps to gRPC statuses."""
 
     def __init__(self, use_cases: CatalogUseCases) -> None:
         self._use = use_cases
         self._messages = SnapshotMessages()
 
     async def StartSync(self, request: pb.StartSyncRequest, context: Context) -> pb.StartSyncResponse:
-        checks = Checks()
-        order = StartSyncCommand(
-            shop=checks.shop(request.shop),
-            mode=checks.mode(request.mode),
+        validator = RequestValidator()
+        command = StartSyncCommand(
+            shop=validator.shop(request.shop),
+            mode=validator.mode(request.mode),
             overlap=self._use.overlap,
-            request_id=checks.request_id(request.request_id),
+            request_id=validator.request_id(request.request_id),
             allow_mass_delete=request.allow_mass_delete,
             correlation_id=correlation_id.get(),
         )
-        checks.done()
-        return pb.StartSyncResponse(sync=convert.sync(await self._use.start(order)))
+        validator.raise_if_any()
+        return pb.StartSyncResponse(sync=convert.sync(await self._use.start(command)))
 
     async def WatchSync(
         self, request: pb.WatchSyncRequest, context: Context
     ) -> AsyncGenerator[pb.WatchSyncResponse, None]:
-        checks = Checks()
-        sync_id = checks.sync_id(request.sync_id)
-        after_revision = checks.revision(request.after_revision)
-        checks.done()
+        validator = RequestValidator()
+        sync_id = validator.sync_id(request.sync_id)
+        after_revision = validator.revision(request.after_revision)
+        validator.raise_if_any()
         async with aclosing(self._use.follow(sync_id, after_revision)) as snapshots:
             async for snapshot in snapshots:
                 yield self._messages.of(snapshot)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
-        checks = Checks()
-        key = checks.shop(request.shop)
-        checks.done()
+        validator = RequestValidator()
+        key = validator.shop(request.shop)
+        validator.raise_if_any()
         return convert.status(await self._use.read.status(key))
 
     async def GetSync(self, request: pb.GetSyncRequest, context: Context) -> pb.GetSyncResponse:
-        checks = Checks()
-        sync_id = checks.sync_id(request.sync_id)
-        checks.done()
+        validator = RequestValidator()
+        sync_id = validator.sync_id(request.sync_id)
+        validator.raise_if_any()
         return pb.GetSyncResponse(sync=convert.sync(await self._use.syncs.get(sync_id)))
 
     async def ListSyncs(self, request: pb.ListSyncsRequest, context: Context) -> pb.ListSyncsResponse:
-        checks = Checks()
-        key = checks.shop(request.shop) if request.HasField("shop") else None
-        states = checks.states(request.states)
-        limit = checks.page_size(request.page_size, default=50, largest=500)
-        checks.done()
+        validator = RequestValidator()
+        key = validator.shop(request.shop) if request.HasField("shop") else None
+        states = validator.states(request.states)
+        limit = validator.page_size(request.page_size, default=50, maximum=500)
+        validator.raise_if_any()
         filters = {"list": "syncs", "shop": key and str(key), "states": [state.value for state in states]}
-        position = page_token.decode(request.page_token, filters=filters, kind=tuple[UUID])
+        position = decode_page_token(request.page_token, filters=filters, kind=tuple[UUID])
         shop = await self._use.read.shop(key) if key else None
         syncs = await self._use.syncs.page(
             shop=shop, states=states, before=position[0] if position else None, limit=limit + 1
         )
-        more = page_token.encode((syncs[limit - 1].sync_id,), filters=filters) if len(syncs) > limit else ""
+        more = encode_page_token((syncs[limit - 1].sync_id,), filters=filters) if len(syncs) > limit else ""
         return pb.ListSyncsResponse(syncs=[convert.sync(s) for s in syncs[:limit]], next_page_token=more)
 
     async def CancelSync(self, request: pb.CancelSyncRequest, context: Context) -> pb.CancelSyncResponse:
-        checks = Checks()
-        sync_id = checks.sync_id(request.sync_id)
-        checks.done()
+        validator = RequestValidator()
+        sync_id = validator.sync_id(request.sync_id)
+        validator.raise_if_any()
         return pb.CancelSyncResponse(sync=convert.sync(await self._use.change.cancel(sync_id)))
 
     async def ResumeSync(self, request: pb.ResumeSyncRequest, context: Context) -> pb.ResumeSyncResponse:
-        checks = Checks()
-        sync_id = checks.sync_id(request.sync_id)
-        request_id = checks.request_id(request.request_id)
-        checks.done()
+        validator = RequestValidator()
+        sync_id = validator.sync_id(request.sync_id)
+        request_id = validator.request_id(request.request_id)
+        validator.raise_if_any()
         resumed = await self._use.change.resume(
             sync_id, request_id=request_id, correlation_id=correlation_id.get()
         )
@@ -122,45 +126,45 @@ class CatalogServicer(CatalogServiceServicer):
     async def SetShopSchedule(
         self, request: pb.SetShopScheduleRequest, context: Context
     ) -> pb.SetShopScheduleResponse:
-        checks = Checks()
-        key = checks.shop(request.shop)
-        change = checks.schedule_change(request)
-        checks.done()
+        validator = RequestValidator()
+        key = validator.shop(request.shop)
+        change = validator.schedule_change(request)
+        validator.raise_if_any()
         return pb.SetShopScheduleResponse(schedule=convert.schedule(await self._use.set_schedule(key, change)))
 
     async def ListSyncIssues(
         self, request: pb.ListSyncIssuesRequest, context: Context
     ) -> pb.ListSyncIssuesResponse:
-        checks = Checks()
-        sync_id = checks.sync_id(request.sync_id)
-        limit = checks.page_size(request.page_size, default=50, largest=500)
-        checks.done()
+        validator = RequestValidator()
+        sync_id = validator.sync_id(request.sync_id)
+        limit = validator.page_size(request.page_size, default=50, maximum=500)
+        validator.raise_if_any()
         filters = {"list": "issues", "sync_id": sync_id}
-        position = page_token.decode(request.page_token, filters=filters, kind=tuple[PositionNumber])
+        position = decode_page_token(request.page_token, filters=filters, kind=tuple[PositionNumber])
         issues = await self._use.issues.page(sync_id, after=position[0] if position else 0, limit=limit + 1)
-        more = page_token.encode((issues[limit - 1].number,), filters=filters) if len(issues) > limit else ""
+        more = encode_page_token((issues[limit - 1].number,), filters=filters) if len(issues) > limit else ""
         return pb.ListSyncIssuesResponse(issues=[convert.issue(i) for i in issues[:limit]], next_page_token=more)
 
     async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
-        checks = Checks()
-        key = checks.shop(request.shop)
-        item_id = checks.text("item_id", request.item_id, required=True)
-        checks.done()
+        validator = RequestValidator()
+        key = validator.shop(request.shop)
+        item_id = validator.text("item_id", request.item_id, required=True)
+        validator.raise_if_any()
         return pb.GetItemResponse(item=convert.item(await self._use.read.item(key, item_id)))
 
     async def ListItems(self, request: pb.ListItemsRequest, context: Context) -> pb.ListItemsResponse:
-        checks = Checks()
-        key = checks.shop(request.shop)
-        which = checks.item_filter(request)
-        limit = checks.page_size(request.page_size, default=100, largest=1000)
-        checks.done()
+        validator = RequestValidator()
+        key = validator.shop(request.shop)
+        which = validator.item_filter(request)
+        limit = validator.page_size(request.page_size, default=100, maximum=1000)
+        validator.raise_if_any()
         filters = {"list": "items", "shop": str(key), **which.named()}
-        position = page_token.decode(request.page_token, filters=filters, kind=tuple[PositionText, PositionText])
+        position = decode_page_token(request.page_token, filters=filters, kind=tuple[PositionText, PositionText])
         items = await self._use.read.items(
             key, which, after=ItemPosition(*position) if position else None, limit=limit + 1
         )
         more = ""
         if len(items) > limit:
             last = items[limit - 1]
-            more = page_token.encode((last.product_id, last.item_id), filters=filters)
+            more = encode_page_token((last.product_id, last.item_id), filters=filters)
         return pb.ListItemsResponse(items=[convert.item(i) for i in items[:limit]], next_page_token=more)

@@ -1,1 +1,1 @@
-"""The client of connector_svc: its streams and answers as the catalog's domain."""
+"""The client of connector_svc: converts its messages to the catalog's domain."""

@@ -1,1 +1,1 @@
-"""Where the catalog lives: tables, stores and the bulk writer over PostgreSQL."""
+"""The catalog in PostgreSQL: tables, migrations, stores and the bulk writer."""

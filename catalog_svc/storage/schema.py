@@ -1,4 +1,4 @@
-"""Brings the database's schema to this release, and tells whether this release can run on it.
+"""Schema of the database: migrates it to this release, and checks whether this release can run on it.
 
 Releases differ by the schema that they need, the head of their migrations: "0004". A release runs on that schema
 and on newer ones that are compatible with it, so that replicas of two releases run side by side while one replaces
@@ -25,27 +25,28 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.errors import StorageCause
-from catalog_svc.storage.database_errors import cause_of
+from catalog_svc.storage.database import cause_of
 
 _log = logging.getLogger(__name__)
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_LOCK: Final = 5_021_977
-"""Any number of ours: two `migrate` commands at once take turns. The one advisory lock of the project; no sync
-depends on it."""
-_LOCK_PATIENCE: Final = timedelta(minutes=10)
-_TABLE_PATIENCE: Final = timedelta(seconds=10)
-_LOCK_POLL_SECONDS: Final = 0.5
-_VARIABLE: Final = "CATALOG_DATABASE_URL"
+_LOCK_ID: Final = 5_021_977
+"""An arbitrary number. With this advisory lock, the only one of the project, two `migrate` commands run one after
+the
+other; no sync depends on it."""
+_LOCK_TIMEOUT: Final = timedelta(minutes=10)
+_TABLE_LOCK_TIMEOUT: Final = timedelta(seconds=10)
+_LOCK_POLL_INTERVAL_SECONDS: Final = 0.5
+_SETTING: Final = "CATALOG_DATABASE_URL"
 
 
 class SchemaOutdated(SettingsError):
     """The database's schema is older than this release needs."""
 
     def __init__(self, *, found: str | None, needed: str) -> None:
-        there = f"the schema is {found}" if found else "there is no schema yet"
+        present = f"the schema is {found}" if found else "there is no schema yet"
         super().__init__(
-            (f"{_VARIABLE}: {there}, this release needs {needed}: run `python -m catalog_svc migrate`",)
+            (f"{_SETTING}: {present}, this release needs {needed}: run `python -m catalog_svc migrate`",)
         )
 
 
@@ -55,7 +56,7 @@ class SchemaTooNew(SettingsError):
     def __init__(self, *, found: str, min_compatible: str, needed: str) -> None:
         super().__init__(
             (
-                f"{_VARIABLE}: the schema is {found} and needs a release for schema {min_compatible} or newer, "
+                f"{_SETTING}: the schema is {found} and needs a release for schema {min_compatible} or newer, "
                 f"this one is for {needed}: start a newer release (migrations are not undone; the way back is a "
                 "backup from before the migration)",
             )
@@ -63,26 +64,30 @@ class SchemaTooNew(SettingsError):
 
 
 class MigrationBlocked(SettingsError):
-    """Something else holds what the migration needs."""
+    """The migration needs a lock that another session holds."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__((f"{_VARIABLE}: {what}; run `python -m catalog_svc migrate` again",))
+    def __init__(self, problem: str) -> None:
+        super().__init__((f"{_SETTING}: {problem}; run `python -m catalog_svc migrate` again",))
 
 
 async def migrate(
-    engine: AsyncEngine, *, lock_patience: timedelta = _LOCK_PATIENCE, table_patience: timedelta = _TABLE_PATIENCE
+    engine: AsyncEngine,
+    *,
+    advisory_lock_timeout: timedelta = _LOCK_TIMEOUT,
+    table_lock_timeout: timedelta = _TABLE_LOCK_TIMEOUT,
 ) -> str:
-    """Apply what is missing and return the schema's version; several may call it at once, and take turns.
+    """Apply missing migrations and return the schema's version. Concurrent calls run one after the other.
 
     Raises:
-        MigrationBlocked: Another migration did not end within `lock_patience`, or a table that must be changed
-            stayed locked for `table_patience`: whoever waits for longer holds up all that comes after.
-        SchemaTooNew: A newer release has migrated the database already, and left this one behind.
+        MigrationBlocked: Another migration did not end within `advisory_lock_timeout`, or a table that must be
+        changed
+            stayed locked for `table_lock_timeout`: a longer wait would block all later users of the table.
+        SchemaTooNew: A newer release has migrated the database to a schema that this one cannot run on.
     """
     async with engine.connect() as connection:
-        await _lock(connection, lock_patience)
+        await _lock(connection, advisory_lock_timeout)
         try:
-            milliseconds = round(table_patience.total_seconds() * 1000)
+            milliseconds = round(table_lock_timeout.total_seconds() * 1000)
             await connection.execute(text(f"SET lock_timeout = {milliseconds}"))
             await connection.execute(text("SET statement_timeout = 0"))
             await connection.commit()
@@ -93,18 +98,18 @@ async def migrate(
                 raise MigrationBlocked("a table that must be changed is in use") from error
             raise
         finally:
-            # Ends the session, and with it the lock and settings that the pool must not hand to somebody else.
+            # Ends the session, and with it the lock and the settings: no other user of the pool may get them.
             await connection.invalidate()
     await check_schema(engine)
     return await _version(engine) or ""
 
 
 async def check_schema(engine: AsyncEngine) -> None:
-    """Return when this release can run on the database's schema.
+    """Raise unless this release can run on the database's schema.
 
     Raises:
-        SchemaOutdated: It lacks migrations of this release.
-        SchemaTooNew: It has migrations of a newer release that leave this one behind.
+        SchemaOutdated: The database lacks migrations of this release.
+        SchemaTooNew: A newer release has migrated the database to a schema that this one cannot run on.
     """
     found, needed = await _version(engine), _head()
     if found is None or found < needed:
@@ -117,21 +122,21 @@ async def check_schema(engine: AsyncEngine) -> None:
     _log.info("the schema is newer than this release, and compatible", extra={"schema": found, "release": needed})
 
 
-async def _lock(connection: AsyncConnection, patience: timedelta) -> None:
-    """Take the advisory lock.
+async def _lock(connection: AsyncConnection, wait: timedelta) -> None:
+    """Take the advisory lock by polling, for up to `wait`. Raises MigrationBlocked.
 
-    By polling: a session that waits in one statement holds a snapshot all the while, for which CREATE INDEX
-    CONCURRENTLY in the other migration would wait in turn.
+    A session that waited in one statement would hold a snapshot all the time, and CREATE INDEX CONCURRENTLY in the
+    other migration would wait for that snapshot.
     """
     query = text("SELECT pg_try_advisory_lock(:id)")
     try:
-        async with asyncio.timeout(patience.total_seconds()):
-            while not (await connection.execute(query, {"id": _LOCK})).scalar_one():
+        async with asyncio.timeout(wait.total_seconds()):
+            while not (await connection.execute(query, {"id": _LOCK_ID})).scalar_one():
                 await connection.commit()
-                await asyncio.sleep(_LOCK_POLL_SECONDS)
+                await asyncio.sleep(_LOCK_POLL_INTERVAL_SECONDS)
         await connection.commit()
     except TimeoutError:
-        minutes = patience.total_seconds() / 60
+        minutes = wait.total_seconds() / 60
         raise MigrationBlocked(f"another migration has been running for {minutes:.0f} minutes") from None
 
 
@@ -148,9 +153,9 @@ async def _min_compatible(engine: AsyncEngine) -> str:
 
 def _upgrade(connection: Connection) -> None:
     found = _current(connection)
-    # Alembic does not know the migrations of a newer release.
+    # With the migrations of a newer release, which Alembic does not know, there is nothing to do.
     if found is None or found < _head():
-        config = _config()
+        config = _alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
@@ -160,12 +165,12 @@ def _current(connection: Connection) -> str | None:
 
 
 def _head() -> str:
-    head = ScriptDirectory.from_config(_config()).get_current_head()
+    head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
     assert head is not None
     return head
 
 
-def _config() -> Config:
+def _alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "os")

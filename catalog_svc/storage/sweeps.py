@@ -1,11 +1,11 @@
-"""What a complete pass met, beside what is stored: what the catalog lacks, and what the platform no longer has."""
+"""Compares a complete pass with the stored catalog: products to fetch again, and products to mark as deleted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Final
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,24 +15,20 @@ from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import MissingProduct
 from catalog_svc.domain.sync import Lease, Sync
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.fence import OWNED, applied_row, fence, fence_values, lease_values, pass_fence
 from catalog_svc.storage.items import count_items
-from catalog_svc.storage.rows import SYNC_COLUMNS, to_sync
-from catalog_svc.storage.scope import ShopScope
-from catalog_svc.storage.statistics import learn_growth
+from catalog_svc.storage.shops import Row, ShopScope
+from catalog_svc.storage.syncs import SYNC_COLUMNS, to_sync
 
-_PRODUCTS_PER_TRANSACTION = 2_000
+_PRODUCTS_PER_TRANSACTION: Final = 2_000
 
-_FENCE = text("""
-    UPDATE sync SET next_seq = next_seq + 1, lease_until = clock_timestamp() + :ttl, claims_without_progress = 0
-    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND next_seq = :next_seq
-      AND state = 'RUNNING'
-    RETURNING pass_id""")
+_FENCE = fence(
+    also_set=", lease_until = clock_timestamp() + :ttl, claims_without_progress = 0", returning="pass_id"
+)
 
-_PASS = text("""
-    SELECT pass_id FROM sync
-    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND state = 'RUNNING'""")
+_SELECT_PASS = text(f"SELECT pass_id FROM sync WHERE {OWNED}")
 
-# Of tables that just grew the planner knows nothing, and would look through all ids for each product.
+# Without this the planner, which knows nothing of tables that just grew, would read all seen ids for each product.
 _NO_NESTED_LOOPS = text("SET LOCAL enable_nestloop = off")
 
 _MISSING = """
@@ -66,7 +62,7 @@ _UNSTORED_PAGE = text("""
 _MARK_PRODUCTS = text(f"""
     UPDATE product SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE merchant_id = :merchant_id AND shop_id = :shop_id
-      AND product_id IN (SELECT product.product_id {_MISSING} ORDER BY product.product_id LIMIT :most)
+      AND product_id IN (SELECT product.product_id {_MISSING} ORDER BY product.product_id LIMIT :limit)
     RETURNING product_id""")
 
 _MARK_ITEMS = text("""
@@ -74,71 +70,83 @@ _MARK_ITEMS = text("""
     WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND product_id = ANY(:product_ids)
       AND deleted_at IS NULL""")
 
-_PROGRESS = text(f"""
+_UPDATE_PROGRESS = text(f"""
     UPDATE sync SET revision = revision + 1, updated_at = clock_timestamp(),
         products_deleted = products_deleted + :products, items_deleted = items_deleted + :items
     WHERE merchant_id = :merchant_id AND sync_id = :sync_id
     RETURNING {SYNC_COLUMNS}""")
 
-_APPLIED = text(f"""
-    SELECT {SYNC_COLUMNS} FROM sync
-    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND next_seq = :next_seq + 1
-      AND state = 'RUNNING'""")
-
-_FORGET_SEEN = text("""
+_DELETE_SEEN = text("""
     DELETE FROM sync_seen
     WHERE merchant_id = :merchant_id AND pass_id = (
         SELECT pass_id FROM sync WHERE merchant_id = :merchant_id AND sync_id = :sync_id)""")
 
+# The rule of autovacuum with its usual settings; autovacuum itself looks once a minute.
+_HAS_OUTGROWN_STATISTICS = text("""
+    SELECT EXISTS (
+        SELECT FROM pg_class, sync
+        WHERE pg_class.oid = CAST('item' AS regclass)
+          AND sync.merchant_id = :merchant_id AND sync.sync_id = :sync_id
+          AND sync.items_created > 50 + 0.1 * greatest(pg_class.reltuples, 0))""")
+
+_ANALYZE = text("ANALYZE (SKIP_LOCKED) item, product")
+
 
 class SweepStore:
-    """Marks in steps, each a fenced transaction of its own, so that no step is long and any replica can go on."""
+    """Compares a pass with the stored catalog, and marks products as deleted.
+
+    It marks in steps, each a fenced transaction of its own, so that no step is long and any replica can continue.
+    """
 
     def __init__(self, database: Database, *, ttl: timedelta) -> None:
         self._database = database
         self._ttl = ttl
 
     async def missing(self, lease: Lease, *, after: str, limit: int) -> list[MissingProduct]:
-        """Stored products that the pass did not meet, by id, above `after`. Raises LeaseLost."""
+        """Return stored products that the pass did not see, by id, above `after`. Raises LeaseLost."""
         rows = await self._page(_MISSING_PAGE, lease, after=after, limit=limit)
         return [MissingProduct(product_id=row["product_id"], item_count=row["item_count"]) for row in rows]
 
     async def unstored(self, lease: Lease, *, after: str, limit: int) -> list[str]:
-        """Ids that the pass met and the catalog lacks or holds as deleted, in order, above `after`.
+        """Return ids that the pass saw and the catalog lacks or holds as deleted, in order, above `after`.
 
-        Without those of products that the pass rejected. Raises LeaseLost.
+        Ids of products that the pass rejected are not among them. Raises LeaseLost.
         """
         rows = await self._page(_UNSTORED_PAGE, lease, after=after, limit=limit)
         return [row["product_id"] for row in rows]
 
     async def live_items(self, lease: Lease) -> int:
-        """Items of the shop that are not deleted."""
-        scope = ShopScope(merchant_id=lease.merchant_id, shop_id=lease.shop_id)
-        return await self._database.write(lambda connection: count_items(connection, scope))
+        """Return how many items of the shop are not deleted."""
+        return await self._database.write(lambda connection: count_items(connection, ShopScope.of(lease)))
 
     async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:
-        """Marks some products that the pass did not meet, and their items; None for the sync: nothing was left.
+        """Mark up to 2,000 products that the pass did not see as deleted, with their items.
 
-        The caller has made sure that they are gone, and that they may be so many. Raises LeaseLost.
+        The caller has made sure that they no longer exist, and that the deletion guard allows it.
+
+        Returns:
+            The lease for the next write, and the sync after this one; None for the sync when nothing was left.
+
+        Raises:
+            LeaseLost: Nothing was written.
         """
         sync = await self._database.write(lambda connection: self._step(connection, lease, shop))
         return replace(lease, next_seq=lease.next_seq + 1), sync
 
     async def finalize(self, lease: Lease) -> None:
-        """Drops the ids that the pass met, which nobody needs any more, and tells the planner what came."""
+        """Delete the seen ids of the pass, which nothing needs any more, and update the planner's statistics."""
 
         async def work(connection: AsyncConnection) -> None:
-            await connection.execute(_FORGET_SEEN, {"merchant_id": lease.merchant_id, "sync_id": lease.sync_id})
-            await learn_growth(connection, lease)
+            key = {"merchant_id": lease.merchant_id, "sync_id": lease.sync_id}
+            await connection.execute(_DELETE_SEEN, key)
+            await _analyze_if_grown(connection, key)
 
         await self._database.write(work)
 
-    async def _page(
-        self, statement: TextClause, lease: Lease, *, after: str, limit: int
-    ) -> Sequence[Mapping[Any, Any]]:
-        async def work(connection: AsyncConnection) -> Sequence[Mapping[Any, Any]]:
-            key = {"merchant_id": lease.merchant_id, "sync_id": lease.sync_id, "epoch": lease.epoch}
-            pass_id = (await connection.execute(_PASS, key)).scalar()
+    async def _page(self, statement: TextClause, lease: Lease, *, after: str, limit: int) -> Sequence[Row]:
+        async def work(connection: AsyncConnection) -> Sequence[Row]:
+            key = lease_values(lease)
+            pass_id = (await connection.execute(_SELECT_PASS, key)).scalar()
             if pass_id is None:
                 raise LeaseLost
             await connection.execute(_NO_NESTED_LOOPS)
@@ -149,32 +157,25 @@ class SweepStore:
         return await self._database.write(work)
 
     async def _step(self, connection: AsyncConnection, lease: Lease, shop: Shop) -> Sync | None:
-        key = {
-            "merchant_id": lease.merchant_id,
-            "sync_id": lease.sync_id,
-            "epoch": lease.epoch,
-            "next_seq": lease.next_seq,
-        }
-        fenced = (await connection.execute(_FENCE, {**key, "ttl": self._ttl})).first()
+        fenced = await pass_fence(connection, _FENCE, lease, {"ttl": self._ttl})
         if fenced is None:
-            return await self._already_applied(connection, key, shop)
+            return to_sync(await applied_row(connection, lease), shop)
         await connection.execute(_NO_NESTED_LOOPS)
-        values: dict[str, Any] = {
-            "merchant_id": lease.merchant_id,
-            "shop_id": lease.shop_id,
-            "pass_id": fenced.pass_id,
-        }
-        marked = await connection.execute(_MARK_PRODUCTS, {**values, "most": _PRODUCTS_PER_TRANSACTION})
-        gone = list(marked.scalars())
-        if not gone:
+        values = {**ShopScope.of(lease).values, "pass_id": fenced.pass_id, "limit": _PRODUCTS_PER_TRANSACTION}
+        product_ids = list((await connection.execute(_MARK_PRODUCTS, values)).scalars())
+        if not product_ids:
             return None
-        items = (await connection.execute(_MARK_ITEMS, {**values, "product_ids": gone})).rowcount
-        row = await connection.execute(_PROGRESS, {**key, "products": len(gone), "items": items})
+        items = (await connection.execute(_MARK_ITEMS, {**values, "product_ids": product_ids})).rowcount
+        counts = {"products": len(product_ids), "items": items}
+        row = await connection.execute(_UPDATE_PROGRESS, {**fence_values(lease), **counts})
         return to_sync(row.mappings().one(), shop)
 
-    async def _already_applied(self, connection: AsyncConnection, key: Mapping[str, object], shop: Shop) -> Sync:
-        """An earlier attempt of ours was committed though its answer got lost, or the lease is gone."""
-        row: Mapping[Any, Any] | None = (await connection.execute(_APPLIED, dict(key))).mappings().first()
-        if row is None:
-            raise LeaseLost
-        return to_sync(row, shop)
+
+async def _analyze_if_grown(connection: AsyncConnection, key: Mapping[str, object]) -> None:
+    """Analyze `item` and `product` if this sync has made them another size than PostgreSQL's planner knows.
+
+    Until then the planner would read the whole shop for each batch of the next sync: 260 ms instead of 35 ms at
+    100,000 items. Without the right to analyze, PostgreSQL only warns.
+    """
+    if (await connection.execute(_HAS_OUTGROWN_STATISTICS, dict(key))).scalar_one():
+        await connection.execute(_ANALYZE)

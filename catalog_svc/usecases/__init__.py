@@ -1,1 +1,1 @@
-"""What happens: starting, running, following and reading; the ports say what each needs."""
+"""Use cases: starting, running, watching, scheduling and reading syncs; `ports` says what they need."""

@@ -1,4 +1,4 @@
-"""What the use cases need from the world."""
+"""Ports: what the use cases need from the database, the connector and the metrics."""
 
 from __future__ import annotations
 
@@ -7,75 +7,109 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.records import Item, ItemFilter, ItemPosition, SyncIssue
 from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey
 from catalog_svc.domain.source import MissingProduct, SourceBatch, SourceEvent, SourceHeader, SourceRequest
 from catalog_svc.domain.status import CatalogCounts, LatestSyncs
-from catalog_svc.domain.sync import ClaimedSync, Lease, StartedPass, StartSyncCommand, Sync, SyncError, SyncState
+from catalog_svc.domain.sync import (
+    ClaimedSync,
+    Lease,
+    StartedPass,
+    StartSyncCommand,
+    Sync,
+    SyncError,
+    SyncState,
+    Waiting,
+    WaitReason,
+)
 
 
 class Shops(Protocol):
     """Registered shops."""
 
     async def find(self, key: ShopKey) -> Shop | None:
-        """None: never synced."""
+        """Return the shop; None if no sync of it was ever started."""
         ...
 
 
 class SyncCommands(Protocol):
-    """Takes commands for syncs."""
+    """Creates, cancels and resumes syncs in the database."""
 
-    async def start(self, order: StartSyncCommand) -> Sync:
-        """Raises SyncAlreadyRunning, RequestIdReused."""
+    async def start(self, command: StartSyncCommand) -> Sync:
+        """Create a PENDING sync, or return the one that the same request_id created before.
+
+        Raises:
+            SyncAlreadyRunning: the shop has an active sync.
+            RequestIdReused: the request_id came before with other parameters.
+        """
         ...
 
     async def cancel(self, sync_id: UUID) -> Sync:
-        """Raises SyncNotFound, SyncNotCancellable."""
+        """Cancel the sync; cancelling a cancelled sync again changes nothing.
+
+        Raises:
+            SyncNotFound: there is no such sync.
+            SyncNotCancellable: it has succeeded or failed.
+        """
         ...
 
     async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
-        """Raises SyncNotFound, SyncNotResumable, SyncAlreadyRunning, RequestIdReused."""
+        """Create a sync that continues from the checkpoint of an ended one.
+
+        Raises:
+            SyncNotFound: there is no such sync.
+            SyncNotResumable: it has no checkpoint, or continuing from it would be wrong.
+            SyncAlreadyRunning: the shop has an active sync.
+            RequestIdReused: the request_id came before with other parameters.
+        """
         ...
 
 
 class Schedules(Protocol):
-    """How often shops are synced without being asked, and whose turn it is."""
+    """When shops are synced without a request, and which are due."""
 
     async def get(self, shop: Shop) -> StoredSchedule: ...
 
     async def change(self, shop: Shop, change: ScheduleChange, defaults: ScheduleDefaults) -> StoredSchedule:
-        """The schedule after the change."""
+        """Store the change and return the schedule after it."""
         ...
 
     async def unplanned(self, defaults: ScheduleDefaults, *, limit: int) -> list[ScheduledShop]:
-        """Shops whose turns do not fit what is in effect for them."""
+        """Return up to `limit` shops whose due times do not fit the intervals in effect for them."""
         ...
 
     async def due(self, *, most_per_platform: int) -> list[ScheduledShop]:
-        """Shops whose turn it is, the longest due first; of each platform so many, fewer while scheduled syncs of
-        the same platform wait for a worker."""
+        """Return the shops that are due, the longest due first.
+
+        Args:
+            most_per_platform: Upper bound for each platform; each scheduled sync of the platform that is still
+                PENDING counts against it.
+        """
         ...
 
     async def take(self, shop: Shop, *, hold: timedelta) -> bool:
-        """Whether the caller, and nobody else, may start what is due; for so long, or until it is planned."""
+        """Claim the right to start the shop's due sync, for `hold` or until the next due time is planned.
+
+        Returns:
+            Whether this caller holds the claim, and no other one.
+        """
         ...
 
     async def plan(self, shop: Shop, *, old: StoredSchedule, new: StoredSchedule) -> None:
-        """Sets the next turns, unless somebody did since `old` was read."""
+        """Store the due times of `new`, unless they have changed since `old` was read."""
         ...
 
 
 class Syncs(Protocol):
-    """Syncs as they are stored."""
+    """Stored syncs."""
 
     async def get(self, sync_id: UUID) -> Sync:
-        """Raises SyncNotFound."""
+        """Return the sync. Raises SyncNotFound."""
         ...
 
     async def get_many(self, sync_ids: Collection[UUID]) -> list[Sync]:
-        """Those that exist, by one query."""
+        """Return those of the syncs that exist, by one query."""
         ...
 
     async def revisions(self, sync_ids: Collection[UUID]) -> Mapping[UUID, int]:
@@ -83,33 +117,47 @@ class Syncs(Protocol):
         ...
 
     async def checkpoint(self, sync_id: UUID) -> bytes:
-        """Of its last stored batch; empty: none. Raises SyncNotFound."""
+        """Return the checkpoint of the sync's last stored batch; empty if there is none. Raises SyncNotFound."""
         ...
 
     async def latest(self, shop: Shop) -> LatestSyncs:
-        """The shop's active and its last finished sync, both as of one moment."""
+        """Return the shop's active and its last finished sync, both from one snapshot of the database."""
         ...
 
     async def page(
         self, *, shop: Shop | None, states: Sequence[SyncState], before: UUID | None, limit: int
     ) -> list[Sync]:
-        """Newest first."""
+        """Return up to `limit` syncs older than `before`, newest first.
+
+        Args:
+            shop: None: syncs of all shops.
+            states: Empty: syncs in any state.
+            before: None: from the newest.
+            limit: The most syncs to return.
+        """
         ...
 
 
 class PlatformJobs(Protocol):
-    """What platforms do for passes."""
+    """Jobs that platforms run for passes, such as a bulk export."""
 
     async def cancel_fetch(self, shop: ShopKey, checkpoint: bytes) -> bool:
-        """Ends the job that the checkpoint names; whether there was one. Raises SourceFailed."""
+        """Cancel the job that the checkpoint names.
+
+        Returns:
+            Whether there was a job to cancel.
+
+        Raises:
+            SourceFailed: the connector or the platform did not do it.
+        """
         ...
 
 
 class Issues(Protocol):
-    """What syncs set aside."""
+    """Issues of the records that syncs read."""
 
     async def page(self, sync_id: UUID, *, after: int, limit: int) -> list[SyncIssue]:
-        """In order. Raises SyncNotFound."""
+        """Return up to `limit` issues numbered above `after`, in order. Raises SyncNotFound."""
         ...
 
 
@@ -119,53 +167,55 @@ class Items(Protocol):
     async def get(self, shop: Shop, item_id: str) -> Item | None: ...
 
     async def page(self, shop: Shop, which: ItemFilter, *, after: ItemPosition | None, limit: int) -> list[Item]:
-        """By product id and item id."""
+        """Return up to `limit` items above `after`, ordered by product id and item id."""
         ...
 
     async def counts(self, shop: Shop) -> CatalogCounts: ...
 
 
 class Leases(Protocol):
-    """The right to run a sync. All but `claim` raise LeaseLost once another epoch has begun."""
+    """The right to run a sync.
+
+    All methods but `claim` and `release` raise LeaseLost once the sync has ended or was claimed again.
+    """
 
     async def claim(self, *, limit: int = 1, without_platforms: Collection[str] = ()) -> list[ClaimedSync]:
-        """Takes up to `limit` syncs that nobody holds."""
+        """Take the leases of up to `limit` claimable syncs, of other platforms than these."""
         ...
 
     async def renew(self, lease: Lease) -> None: ...
 
     async def reacquire(self, lease: Lease) -> ClaimedSync:
-        """Where the sync stands, after a write whose end was not heard."""
+        """Renew the lease and return where the sync stands: for use after a write whose outcome is unknown."""
         ...
 
-    async def release(self, lease: Lease) -> None: ...
+    async def release(self, lease: Lease) -> None:
+        """Make the sync claimable at once; does nothing if the lease is lost."""
+        ...
 
     async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> StartedPass:
-        """Keeps what the header tells.
+        """Store what the header says about the shop and the pass.
 
         A currency other than the stored one, or `restart`, turns the pass into a full one from the beginning, and
-        the shop into one that was never complete.
+        resets the shop's watermarks.
         """
         ...
 
-    async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync: ...
+    async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
+        """Store why the sync waits."""
+        ...
 
     async def pause(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
-        """Waits for another attempt: nobody who dies now died of this one."""
+        """Store why the sync waits before another attempt, and reset the attempt.
+
+        A replica that dies after this is not counted as a claim without progress.
+        """
         ...
 
     async def end(
         self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
     ) -> Sync:
-        """Ends the sync, with these notes beside those of its header."""
-        ...
-
-
-class Runs(Protocol):
-    """Runs of syncs."""
-
-    async def run(self, claimed: ClaimedSync) -> None:
-        """Returns when the sync has ended, is handed over or is no longer ours."""
+        """End the sync, with these notes after those of its header. Ending twice by one epoch is ending once."""
         ...
 
 
@@ -175,65 +225,87 @@ class Batches(Protocol):
     async def apply(
         self, lease: Lease, shop: Shop, batch: SourceBatch, *, full: bool, items_per_second: float | None
     ) -> tuple[Lease, Sync]:
-        """The lease for the next batch and the sync after this one. Raises LeaseLost."""
+        """Store the batch and its checkpoint in one transaction.
+
+        Returns:
+            The lease for the next batch, and the sync after this one.
+
+        Raises:
+            LeaseLost: the sync has ended or was claimed again.
+        """
         ...
 
 
 class Sweeps(Protocol):
-    """What a complete pass met, beside what is stored."""
+    """Compares the products that a complete pass listed with those that are stored."""
 
     async def missing(self, lease: Lease, *, after: str, limit: int) -> list[MissingProduct]:
-        """Stored products that the pass did not meet, by id, above `after`."""
+        """Return stored products that the pass did not list, with ids above `after`, ordered by id."""
         ...
 
     async def unstored(self, lease: Lease, *, after: str, limit: int) -> list[str]:
-        """Ids that the pass met and that the catalog lacks or holds as deleted, in order, above `after`.
+        """Return ids that the pass listed and that are not stored or stored as deleted, above `after`, in order.
 
-        Without those of products that the pass rejected, in this sync or in one that it resumed.
+        Ids of products that were rejected, in this sync or in one that it resumed, are left out.
         """
         ...
 
     async def live_items(self, lease: Lease) -> int:
-        """Items of the shop that are not deleted."""
+        """Return how many items of the shop are stored and not deleted."""
         ...
 
     async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:
-        """Marks some of the products that the pass did not meet as deleted; None: nothing was left to mark.
+        """Mark some of the products that the pass did not list as deleted.
 
-        Raises LeaseLost.
+        Returns:
+            The lease for the next write, and the sync after this one; None: nothing was left to mark.
+
+        Raises:
+            LeaseLost: the sync has ended or was claimed again.
         """
         ...
 
     async def finalize(self, lease: Lease) -> None:
-        """Drops what the pass remembered, and does what else a complete pass leaves to do."""
+        """Delete the ids that the pass listed, and update the planner's statistics if the shop has grown."""
         ...
 
 
 class ProductSource(Protocol):
-    """Where products come from."""
+    """Reads products from a platform."""
 
     def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
-        """A header, batches and waits, an end. Raises SourceFailed; ends without SourceEnd when it broke off."""
+        """Read one pass, or products by id.
+
+        Yields:
+            A SourceHeader, then SourceBatch and Waiting in any order, then a SourceEnd. Without a SourceEnd the
+            stream has broken off.
+
+        Raises:
+            SourceFailed: the pass cannot go on; its `transient` says whether a retry may help.
+        """
         ...
 
 
 class Platforms(Protocol):
-    """Which platforms there are."""
+    """The platforms that the connector supports."""
 
     async def find(self, name: str) -> PlatformInfo | None:
-        """None: not supported. Raises ConnectorUnavailable."""
+        """Return the platform; None if it is not supported. Raises ConnectorUnavailable."""
         ...
 
     async def names(self) -> list[str]:
-        """All of them. Raises ConnectorUnavailable."""
+        """Return the names of all supported platforms. Raises ConnectorUnavailable."""
         ...
 
 
 class PurgeableRecords(Protocol):
-    """What nobody needs any more. Each `forget_...` drops a bounded number of rows; 0: nothing was left."""
+    """Records that a retention policy deletes.
+
+    Each `purge_...` deletes a bounded number of rows and returns how many; 0: none is left.
+    """
 
     async def shops(self, *, after: UUID | None, limit: int) -> list[Shop]:
-        """By shop id, above `after`."""
+        """Return up to `limit` shops with ids above `after`, ordered by id."""
         ...
 
     async def purge_requests(self, shop: Shop, *, older_than: timedelta) -> int: ...
@@ -241,9 +313,47 @@ class PurgeableRecords(Protocol):
     async def purge_syncs(self, shop: Shop, *, older_than: timedelta, keep_latest: int) -> int: ...
 
     async def purge_seen(self, shop: Shop) -> int:
-        """Ids that passes met which cannot be resumed any more."""
+        """Delete the product ids that were listed by passes which cannot be resumed any more."""
         ...
 
     async def purge_items(self, shop: Shop, *, older_than: timedelta) -> int: ...
 
     async def purge_products(self, shop: Shop, *, older_than: timedelta) -> int: ...
+
+
+class SyncMetrics(Protocol):
+    """Counts what happens to the syncs of this replica."""
+
+    def run_started(self, claimed: ClaimedSync) -> None: ...
+
+    def run_ended(self, claimed: ClaimedSync) -> None:
+        """Count the end of a run, for whatever reason, and with it of its wait."""
+        ...
+
+    def wait_started(self, lease: Lease, platform: str, reason: WaitReason) -> None:
+        """Count a wait of a run; it replaces the wait that the run was in."""
+        ...
+
+    def wait_ended(self, lease: Lease) -> None:
+        """Count the end of the run's wait, if it was in one."""
+        ...
+
+    def batch_stored(self, platform: str, batch: SourceBatch, seconds: float) -> None:
+        """Count a committed batch.
+
+        Args:
+            platform: The name of the shop's platform.
+            batch: The batch.
+            seconds: From the call that stores it to its commit, retries included.
+        """
+        ...
+
+    def sync_ended(self, sync: Sync) -> None:
+        """Count a sync that this replica has ended."""
+        ...
+
+    def lease_lost(self) -> None:
+        """Count a write that was refused since the sync has ended or was claimed again."""
+
+    def database_failed(self) -> None:
+        """Count an operation that was given up because the database was unavailable."""

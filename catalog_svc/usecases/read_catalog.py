@@ -1,4 +1,4 @@
-"""Answering what is stored."""
+"""Reads what is stored: shops, their status, their schedules and their items."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from catalog_svc.domain.schedule import ScheduleDefaults, ShopSchedule
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import ShopStatus
 from catalog_svc.usecases.ports import Items, Platforms, Schedules, Shops, Syncs
-from catalog_svc.usecases.supported import check_supported
+from catalog_svc.usecases.sync_commands import check_supported
 
 
 class ReadCatalog:
-    """Shops, their status and their items."""
+    """Answers reads of the catalog from the stores."""
 
     def __init__(
         self,
@@ -49,22 +49,35 @@ class ReadCatalog:
         raise ShopNotFound(key)
 
     async def status(self, key: ShopKey) -> ShopStatus:
-        """What a dashboard asks. Raises ShopNotFound."""
+        """Return the shop with its counts, its latest syncs and its schedule, for a dashboard.
+
+        Raises:
+            ShopNotFound: no sync of it was ever started.
+        """
         shop = await self.shop(key)
         syncs = await self._syncs.latest(shop)
-        planned = (await self._schedules.get(shop)).under(self._defaults)
+        planned = (await self._schedules.get(shop)).effective(self._defaults)
         return ShopStatus(
             shop=shop, counts=await self._items.counts(shop), syncs=syncs, schedule=syncs.schedule(planned)
         )
 
     async def schedule(self, key: ShopKey) -> ShopSchedule:
-        """What is in effect for a shop. Raises ShopNotFound."""
+        """Return the schedule in effect for the shop, without counting its items.
+
+        Raises:
+            ShopNotFound: no sync of it was ever started.
+        """
         shop = await self.shop(key)
-        planned = (await self._schedules.get(shop)).under(self._defaults)
+        planned = (await self._schedules.get(shop)).effective(self._defaults)
         return (await self._syncs.latest(shop)).schedule(planned)
 
     async def item(self, key: ShopKey, item_id: str) -> Item:
-        """One item, deleted or not. Raises ShopNotFound, ItemNotFound."""
+        """Return one item, deleted or not.
+
+        Raises:
+            ShopNotFound: no sync of the shop was ever started.
+            ItemNotFound: the shop has no such item.
+        """
         item = await self._items.get(await self.shop(key), item_id)
         if item is None:
             raise ItemNotFound(key, item_id)
@@ -73,5 +86,9 @@ class ReadCatalog:
     async def items(
         self, key: ShopKey, which: ItemFilter, *, after: ItemPosition | None, limit: int
     ) -> list[Item]:
-        """Up to `limit` items after `after`. Raises ShopNotFound."""
+        """Return up to `limit` items above `after`, ordered by product id and item id.
+
+        Raises:
+            ShopNotFound: no sync of the shop was ever started.
+        """
         return await self._items.page(await self.shop(key), which, after=after, limit=limit)

@@ -1,8 +1,9 @@
-"""Compares a complete pass with what is stored.
+"""Reconciliation: checks that a pass is complete, and compares what it listed with what is stored.
 
-It reads what the catalog lacks, confirms what is missing, and marks what is deleted. A list may leave out a
-product that exists: a row that the platform failed to load, a reply from a stale cache, a count that hides it. So
-absence from a pass is a reason to ask for the product by its id, not a reason to delete it.
+It reads the listed products that are not stored, confirms the missing ones, and marks those that do not exist as
+deleted. A listing may leave out a product that exists: a row that the platform failed to load, a reply from a
+stale cache, a count that hides it. So absence from a listing is a reason to read the product by its id, not a
+reason to delete it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from catalog_svc.domain.deletion_guard import check_deletion_guard
-from catalog_svc.domain.errors import SourceCurrencyChanged, SourceIncomplete
-from catalog_svc.domain.progress import Waiting
+from catalog_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged, SourceIncomplete
 from catalog_svc.domain.records import RecordIssue
 from catalog_svc.domain.source import (
     MAX_PRODUCT_IDS,
@@ -23,42 +23,64 @@ from catalog_svc.domain.source import (
     SourceHeader,
     SourceRequest,
 )
-from catalog_svc.domain.sync import Lease, Sync, SyncMode
+from catalog_svc.domain.sync import Lease, Sync, SyncMode, Waiting
 from catalog_svc.usecases.ports import ProductSource, Sweeps
-from catalog_svc.usecases.read_ahead import ReadAhead
+from catalog_svc.usecases.prefetch import Prefetch
 
 _PAGE_PRODUCTS = 10_000
-"""Ids held at a time. Each page costs one look through the shop's products, whatever it finds."""
+"""Ids held in memory. Each page costs one scan of the shop's products, whatever it finds."""
 
 T = TypeVar("T")
 
 
+def check_complete(sync: Sync, end: SourceEnd) -> None:
+    """Check that the pass stored at least as many products as the source sent and as its platform counts.
+
+    More is possible: a product that was deleted while the pass ran, or read again after a break.
+
+    Raises:
+        SourceCountMismatch: fewer products were stored.
+    """
+    products = sync.progress.products
+    # Products that were sent and could not be stored as they came are counted as rejected.
+    accounted = products.seen + products.rejected
+    if accounted < end.emitted_count:
+        raise SourceCountMismatch(what="products were sent", expected=end.emitted_count, received=accounted)
+    if accounted < end.source_count:
+        raise SourceCountMismatch(
+            what="products are counted by the platform", expected=end.source_count, received=accounted
+        )
+
+
 class PassWriter(Protocol):
-    """The sync that a reconciliation belongs to."""
+    """Writes for the sync whose pass is reconciled."""
 
     @property
     def sync(self) -> Sync:
-        """As last stored."""
+        """The sync as last stored."""
         ...
 
     @property
     def lease(self) -> Lease: ...
 
     async def store(self, batch: SourceBatch) -> None:
-        """Stores a batch without moving the pass's checkpoint. Raises LeaseLost, StorageUnavailable."""
+        """Store a batch without moving the pass's checkpoint. Raises LeaseLost, StorageUnavailable."""
         ...
 
     async def show_wait(self, waiting: Waiting) -> None:
-        """Shows that the sync waits. Raises LeaseLost, StorageUnavailable."""
+        """Store and publish why the sync waits. Raises LeaseLost, StorageUnavailable."""
         ...
 
     async def mark_deleted(self) -> bool:
-        """Marks some of the products that the pass did not meet; False: none was left."""
+        """Mark some of the products that the pass did not list as deleted; False: none was left.
+
+        Raises LeaseLost, StorageUnavailable.
+        """
         ...
 
 
 class Reconciliation:
-    """Of one sync in one process; an attempt that breaks off goes on where it stopped."""
+    """The reconciliation of one sync execution; called again after a failure, it continues where it stopped."""
 
     def __init__(
         self, writer: PassWriter, source: ProductSource, sweeps: Sweeps, *, allow_mass_delete: bool
@@ -70,13 +92,21 @@ class Reconciliation:
         self._stored_up_to = ""
         self._confirmed_up_to = ""
         self._would_delete = 0
-        """Items of products that are confirmed to be gone."""
+        """Items of products that are confirmed as deleted."""
         self._undecided = 0
+        """Products that the platform neither returned nor reported as deleted."""
 
     async def run(self, end: SourceEnd) -> tuple[str, ...]:
-        """Reconciles after a pass that ended with `end`; notes for the sync.
+        """Reconcile the stored catalog with a pass that ended with `end`.
 
-        Raises SourceFailed, MassDeleteBlocked before anything is marked, LeaseLost, StorageUnavailable.
+        Returns:
+            Notes for the sync.
+
+        Raises:
+            SourceFailed: products could not be read by id.
+            MassDeleteBlocked: the deletion guard stops the sync, before any product is marked.
+            LeaseLost: the sync was ended by others, or claimed again.
+            StorageUnavailable: the database is unavailable.
         """
         await self._read_unstored()
         if end.warnings:
@@ -88,10 +118,10 @@ class Reconciliation:
         return self._notes()
 
     async def _read_unstored(self) -> None:
-        """Reads the products that the pass listed and the catalog lacks, or holds as deleted.
+        """Read the products that the pass listed and that are not stored, or stored as deleted.
 
-        An incremental pass lists what it does not read; a full one that was resumed lists what it cannot know to
-        have delivered.
+        An incremental pass lists more products than it reads; a full one that was resumed cannot know whether the
+        stream before it delivered everything that it listed.
         """
         while page := await self._sweeps.unstored(
             self._writer.lease, after=self._stored_up_to, limit=_PAGE_PRODUCTS
@@ -101,13 +131,13 @@ class Reconciliation:
                 self._stored_up_to = chunk[-1]
 
     async def _confirm_missing(self, *, proven: bool) -> None:
-        """Asks for every stored product that the pass did not meet; those that exist are stored, and so met."""
+        """Read every stored product that the pass did not list; those that exist are stored, and so listed."""
         async for page in self._missing():
             for chunk in _chunks(page, MAX_PRODUCT_IDS):
-                gone = frozenset(p.product_id for p in chunk) if proven else await self._gone(chunk)
-                self._would_delete += sum(p.item_count for p in chunk if p.product_id in gone)
+                deleted = frozenset(p.product_id for p in chunk) if proven else await self._confirm_deleted(chunk)
+                self._would_delete += sum(p.item_count for p in chunk if p.product_id in deleted)
                 self._confirmed_up_to = chunk[-1].product_id
-            await self._guard()
+            await self._check_deletion_guard()
 
     async def _missing(self) -> AsyncIterator[list[MissingProduct]]:
         while page := await self._sweeps.missing(
@@ -115,42 +145,46 @@ class Reconciliation:
         ):
             yield page
 
-    async def _gone(self, missing: Sequence[MissingProduct]) -> frozenset[str]:
-        """Which of these the platform does not have; what it would not tell is kept and reported."""
-        asked = [product.product_id for product in missing]
-        alive, deleted = await self._read(asked)
-        undecided = [i for i in asked if i not in alive and i not in deleted]
+    async def _confirm_deleted(self, missing: Sequence[MissingProduct]) -> frozenset[str]:
+        """Return the ids that the platform reports as deleted; undecided products are kept and reported."""
+        requested = [product.product_id for product in missing]
+        existing, deleted = await self._read(requested)
+        undecided = [i for i in requested if i not in existing and i not in deleted]
         if undecided:
             self._undecided += len(undecided)
-            await self._writer.store(_kept(undecided))
+            await self._writer.store(_undecided_batch(undecided))
         return frozenset(deleted)
 
     async def _read(self, product_ids: Sequence[str]) -> tuple[set[str], set[str]]:
-        """Reads and stores these products; those that exist, and those that do not."""
+        """Read these products and store them.
+
+        Returns:
+            The ids of those that exist, and the ids of those that do not.
+        """
         sync = self._writer.sync
         request = SourceRequest(
             shop=sync.shop.key, updated_after=None, checkpoint=b"", product_ids=tuple(product_ids)
         )
-        alive: set[str] = set()
+        existing: set[str] = set()
         deleted: set[str] = set()
-        async with ReadAhead(self._source.fetch(request)) as events:
+        async with Prefetch(self._source.fetch(request)) as events:
             while (event := await events.next()) is not None:
                 match event:
                     case SourceHeader():
                         _check_currency(sync, event)
                     case SourceBatch():
-                        alive |= {product.product_id for product in event.products}
-                        alive |= {issue.product_id for issue in event.issues if issue.product_rejected}
+                        existing |= {product.product_id for product in event.products}
+                        existing |= {issue.product_id for issue in event.issues if issue.product_rejected}
                         deleted |= set(event.deleted_product_ids)
-                        # Nothing is marked before all is confirmed, and the deletion guard has looked at the sum.
+                        # No product is marked before all are confirmed and the deletion guard has checked the sum.
                         await self._writer.store(replace(event, deleted_product_ids=()))
                     case Waiting():
                         await self._writer.show_wait(event)
                     case SourceEnd():
-                        return alive, deleted - alive
+                        return existing, deleted - existing
         raise SourceIncomplete
 
-    async def _guard(self) -> None:
+    async def _check_deletion_guard(self) -> None:
         """Raises MassDeleteBlocked."""
         if self._would_delete and not self._allow_mass_delete:
             deleted = self._writer.sync.progress.items.deleted
@@ -166,7 +200,8 @@ class Reconciliation:
         )
 
 
-def _kept(product_ids: Sequence[str]) -> SourceBatch:
+def _undecided_batch(product_ids: Sequence[str]) -> SourceBatch:
+    """Return a batch that keeps these products, with one issue for each."""
     return SourceBatch(
         products=(),
         issues=tuple(
@@ -188,7 +223,10 @@ def _kept(product_ids: Sequence[str]) -> SourceBatch:
 
 
 def _check_currency(sync: Sync, header: SourceHeader) -> None:
-    """The pass begins anew when it is tried again: its header shows the new currency."""
+    """Raise SourceCurrencyChanged unless the currency is the stored one.
+
+    The retry restarts the pass, since its header has the new currency.
+    """
     stored, received = sync.shop.currency_code, header.profile.currency_code
     if stored != received:
         raise SourceCurrencyChanged(expected=stored, received=received)

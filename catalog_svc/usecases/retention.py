@@ -1,4 +1,4 @@
-"""Forgetting what nobody needs any more, in small steps beside the work."""
+"""Retention: purges records that are older than the retention policy allows, in small transactions."""
 
 from __future__ import annotations
 
@@ -18,88 +18,92 @@ from catalog_svc.domain.shop import Shop
 from catalog_svc.usecases.ports import PurgeableRecords
 
 _log = logging.getLogger(__name__)
-_SHOPS_AT_ONCE = 200
+_SHOPS_PER_PAGE = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetentionPolicy:
-    """How long what is kept."""
+    """How long records are kept."""
 
     syncs: timedelta = timedelta(days=30)
-    """Ended ones, with what they set aside; each shop's latest and its last successful one always."""
+    """Ended syncs and their issues; each shop's latest and its last successful one are always kept."""
     latest_syncs: int = 20
-    requests: timedelta = timedelta(days=7)
-    """request_ids; the contract promises 7 days."""
-    deleted: timedelta = timedelta(days=90)
-    """Items and products that the platform no longer has."""
+    """How many of each shop's latest syncs are always kept."""
+    request_ids: timedelta = timedelta(days=7)
+    """The contract promises 7 days."""
+    deleted_records: timedelta = timedelta(days=90)
+    """Items and products that the platform has deleted."""
 
 
 class Retention:
-    """The loop of one replica; others may do the same at the same time."""
+    """The purge loop of one replica; other replicas may purge at the same time."""
 
     def __init__(
         self,
         *,
-        leftovers: PurgeableRecords,
+        records: PurgeableRecords,
         drain: Drain,
-        keeping: RetentionPolicy,
-        every: timedelta = timedelta(hours=1),
+        policy: RetentionPolicy,
+        interval: timedelta = timedelta(hours=1),
     ) -> None:
-        self._leftovers = leftovers
+        self._records = records
         self._drain = drain
-        self._keeping = keeping
-        self._every = every.total_seconds()
+        self._policy = policy
+        self._interval_seconds = interval.total_seconds()
 
     async def run(self, heartbeat: Heartbeat = no_heartbeat) -> None:
-        """Forgets about once in `every`, until the drain."""
-        # Soon after the start: a replica that is replaced often would never come to it.
-        rest = self._every * random.uniform(0, 0.25)
+        """Purge about once per interval, until the drain."""
+        # The first purge comes soon after the start: a replica that is replaced often would never get to it.
+        delay = self._interval_seconds * random.uniform(0, 0.25)
         while True:
             try:
-                await self._drain.race(asyncio.sleep(rest))
-                await self.forget(heartbeat)
+                await self._drain.race(asyncio.sleep(delay))
+                await self.purge(heartbeat)
             except ServerDraining:
                 return
             except StorageUnavailable:
-                _log.warning("cannot forget what is old: the database does not answer")
+                _log.warning("cannot purge old records: the database is unavailable")
             heartbeat()
-            rest = self._every * random.uniform(0.7, 1.3)
+            delay = self._interval_seconds * random.uniform(0.7, 1.3)
 
-    async def forget(self, heartbeat: Heartbeat = no_heartbeat) -> None:
-        """Once over all shops; an unexpected error of one is logged. Raises StorageUnavailable, ServerDraining."""
-        forgotten, after = 0, UUID(int=0)
-        while shops := await self._leftovers.shops(after=after, limit=_SHOPS_AT_ONCE):
+    async def purge(self, heartbeat: Heartbeat = no_heartbeat) -> None:
+        """Purge the records of all shops once; an unexpected error of one shop is logged.
+
+        Raises:
+            StorageUnavailable: the database is unavailable.
+            ServerDraining: the drain has started.
+        """
+        purged, after = 0, UUID(int=0)
+        while shops := await self._records.shops(after=after, limit=_SHOPS_PER_PAGE):
             for shop in shops:
                 try:
-                    forgotten += await self._forget_of(shop)
+                    purged += await self._purge_shop(shop)
                 except (StorageUnavailable, ServerDraining):
                     raise
                 except Exception:
-                    _log.exception("cannot forget what is old of a shop", extra={"shop": str(shop.key)})
+                    _log.exception("cannot purge the old records of a shop", extra={"shop": str(shop.key)})
                 heartbeat()
             after = shops[-1].shop_id
-        if forgotten:
-            _log.info("forgot what is old", extra={"rows": forgotten})
+        if purged:
+            _log.info("old records purged", extra={"rows": purged})
 
-    async def _forget_of(self, shop: Shop) -> int:
-        keep, leftovers = self._keeping, self._leftovers
+    async def _purge_shop(self, shop: Shop) -> int:
+        policy, records = self._policy, self._records
         # Requests first, since they keep their syncs; items before the products that they belong to.
-        return sum(
-            [
-                await self._all(lambda: leftovers.purge_requests(shop, older_than=keep.requests)),
-                await self._all(
-                    lambda: leftovers.purge_syncs(shop, older_than=keep.syncs, keep_latest=keep.latest_syncs)
-                ),
-                await self._all(lambda: leftovers.purge_seen(shop)),
-                await self._all(lambda: leftovers.purge_items(shop, older_than=keep.deleted)),
-                await self._all(lambda: leftovers.purge_products(shop, older_than=keep.deleted)),
-            ]
+        steps: tuple[Callable[[], Awaitable[int]], ...] = (
+            lambda: records.purge_requests(shop, older_than=policy.request_ids),
+            lambda: records.purge_syncs(shop, older_than=policy.syncs, keep_latest=policy.latest_syncs),
+            lambda: records.purge_seen(shop),
+            lambda: records.purge_items(shop, older_than=policy.deleted_records),
+            lambda: records.purge_products(shop, older_than=policy.deleted_records),
         )
+        return sum([await self._repeat(step) for step in steps])
 
-    async def _all(self, forget: Callable[[], Awaitable[int]]) -> int:
-        forgotten = 0
-        while rows := await forget():
-            forgotten += rows
+    async def _repeat(self, step: Callable[[], Awaitable[int]]) -> int:
+        """Call `step` until it has deleted nothing, and return how many rows it has deleted."""
+        purged = 0
+        while rows := await step():
+            purged += rows
             if self._drain.started:
                 raise ServerDraining
-        return forgotten
+        return purged

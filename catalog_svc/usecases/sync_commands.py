@@ -1,34 +1,214 @@
-"""Ordering a sync."""
+"""Commands for syncs: start, cancel and resume, and the cleanup of platform jobs after a cancel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from uuid import UUID
 
-from catalog_svc.domain.sync import StartSyncCommand, Sync
-from catalog_svc.usecases.ports import Platforms, Shops, SyncCommands
-from catalog_svc.usecases.supported import check_supported
+from catalogsync_common.drain import Drain, ServerDraining
+from catalogsync_common.failure import InvalidRequest
+from catalogsync_common.supervisor import Heartbeat, no_heartbeat
+
+from catalog_svc.domain.errors import SourceFailed, StorageUnavailable
+from catalog_svc.domain.shop import Shop, ShopKey
+from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncState, SyncTrigger
+from catalog_svc.usecases.ports import PlatformJobs, Platforms, Shops, SyncCommands, SyncMetrics, Syncs
+
+_log = logging.getLogger(__name__)
+
+_HEARTBEAT_INTERVAL_SECONDS = 5.0
+_ACTIVE = (SyncState.PENDING, SyncState.RUNNING)
+_MAX_CLEANUPS = 100
+"""At once. A job that is not cancelled costs nobody anything but the platform."""
 
 
 class StartSync:
-    """Takes an order for a sync; the work itself is picked up by a worker, of this replica or another."""
+    """Creates a sync; a worker of this replica or of another one runs it."""
 
     def __init__(
-        self, *, shops: Shops, commands: SyncCommands, platforms: Platforms, wake_worker: Callable[[], None]
+        self,
+        *,
+        shops: Shops,
+        commands: SyncCommands,
+        platforms: Platforms,
+        wake_worker: Callable[[], None],
+        metrics: SyncMetrics,
     ) -> None:
         self._shops = shops
         self._commands = commands
         self._platforms = platforms
         self._wake_worker = wake_worker
+        self._metrics = metrics
 
-    async def __call__(self, order: StartSyncCommand) -> Sync:
-        """The PENDING sync, or the one that the same request_id started before.
+    async def __call__(self, command: StartSyncCommand) -> Sync:
+        """Create a PENDING sync, or return the one that the same request_id created before.
 
-        Raises InvalidRequest for a platform or domain that nobody supports, SyncAlreadyRunning, RequestIdReused,
-        and ConnectorUnavailable when a shop never seen before cannot be looked up.
+        Raises:
+            InvalidRequest: no connector supports the platform or the domain.
+            SyncAlreadyRunning: the shop has an active sync.
+            RequestIdReused: the request_id came before with other parameters.
+            ConnectorUnavailable: the shop is new, and the connector that must check it does not answer.
         """
-        if await self._shops.find(order.shop) is None:
-            # A shop that is registered was checked when it was new: a connector that is away does not hold it up.
-            await check_supported(self._platforms, order.shop)
-        sync = await self._commands.start(order)
+        if await self._shops.find(command.shop) is None:
+            # A registered shop was checked when it was new: its syncs start while the connector is unavailable.
+            await check_supported(self._platforms, command.shop)
+        with count_database_failures(self._metrics):
+            sync = await self._commands.start(command)
         self._wake_worker()
         return sync
+
+
+async def check_supported(platforms: Platforms, shop: ShopKey) -> None:
+    """Check the shop's platform and domain against what the connector supports.
+
+    Raises:
+        InvalidRequest: no connector reads this platform, or its shops have other domains.
+        ConnectorUnavailable: the connector does not answer.
+    """
+    platform = await platforms.find(shop.platform)
+    if platform is None:
+        names = ", ".join(await platforms.names())
+        problem = f"{shop.platform!r} is not supported; supported platforms: {names}"
+        raise InvalidRequest.of("shop.platform", problem)
+    if not re.fullmatch(platform.domain_pattern, shop.domain):
+        raise InvalidRequest.of("shop.domain", f"{shop.domain!r} is not a domain of a {platform.name} shop")
+
+
+class ChangeSync:
+    """Cancels and resumes syncs."""
+
+    def __init__(
+        self,
+        *,
+        commands: SyncCommands,
+        publish: Callable[[Sync], None],
+        cancel_platform_job: Callable[[Sync], None],
+        wake_worker: Callable[[], None],
+        metrics: SyncMetrics,
+    ) -> None:
+        self._commands = commands
+        self._publish = publish
+        self._cancel_platform_job = cancel_platform_job
+        self._wake_worker = wake_worker
+        self._metrics = metrics
+
+    async def cancel(self, sync_id: UUID) -> Sync:
+        """Cancel the sync and return it, CANCELLED; the cleanup of its platform job starts in the background.
+
+        The replica that runs the sync stops within a second. A repeated cancel is counted again.
+
+        Raises:
+            SyncNotFound: there is no such sync.
+            SyncNotCancellable: it has succeeded or failed.
+        """
+        with count_database_failures(self._metrics):
+            sync = await self._commands.cancel(sync_id)
+        self._metrics.sync_ended(sync)
+        self._publish(sync)
+        self._cancel_platform_job(sync)
+        return sync
+
+    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
+        """Create a sync that continues from the checkpoint of this one.
+
+        Raises:
+            SyncNotFound: there is no such sync.
+            SyncNotResumable: it has no checkpoint, or continuing from it would be wrong.
+            SyncAlreadyRunning: the shop has an active sync.
+            RequestIdReused: the request_id came before with other parameters.
+        """
+        with count_database_failures(self._metrics):
+            sync = await self._commands.resume(sync_id, request_id=request_id, correlation_id=correlation_id)
+        self._wake_worker()
+        return sync
+
+
+@contextmanager
+def count_database_failures(metrics: SyncMetrics) -> Iterator[None]:
+    """Count a StorageUnavailable that passes."""
+    try:
+        yield
+    except StorageUnavailable:
+        metrics.database_failed()
+        raise
+
+
+class PlatformJobCleanup:
+    """Cancels the jobs that platforms run for cancelled syncs, in the background: a cancel answers at once.
+
+    Best effort: a job that cannot be cancelled within `timeout` ends by itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        syncs: Syncs,
+        jobs: PlatformJobs,
+        drain: Drain,
+        timeout: timedelta = timedelta(minutes=1),
+        retry_delay: timedelta = timedelta(seconds=2),
+    ) -> None:
+        self._syncs = syncs
+        self._jobs = jobs
+        self._drain = drain
+        self._timeout_seconds = timeout.total_seconds()
+        self._retry_delay_seconds = retry_delay.total_seconds()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, sync: Sync) -> None:
+        """Start to cancel the platform job of this sync, and return at once."""
+        if self._drain.started or len(self._tasks) >= _MAX_CLEANUPS:
+            _log.warning("the platform job may keep running", extra={"sync_id": str(sync.sync_id)})
+            return
+        task = asyncio.create_task(self._clean_up(sync))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def run(self, heartbeat: Heartbeat = no_heartbeat) -> None:
+        """Wait for the drain, then give up the cleanups that have not finished."""
+        try:
+            while not self._drain.started:
+                heartbeat()
+                with suppress(ServerDraining):
+                    await self._drain.race(asyncio.sleep(_HEARTBEAT_INTERVAL_SECONDS))
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _clean_up(self, sync: Sync) -> None:
+        context = {"sync_id": str(sync.sync_id), "shop": str(sync.shop.key)}
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                if await self._cancel_job(sync):
+                    _log.info("the platform job was cancelled", extra=context)
+        except (TimeoutError, SourceFailed) as problem:
+            _log.warning("the platform job may keep running", extra={**context, "problem": str(problem)})
+        except Exception:
+            _log.exception("the platform job may keep running", extra=context)
+
+    async def _cancel_job(self, sync: Sync) -> bool:
+        """Retry until the cancel is answered; return whether there was a job that nobody needs any more."""
+        while True:
+            try:
+                checkpoint = await self._syncs.checkpoint(sync.sync_id)
+                if await self._is_resumed(sync.shop):
+                    _log.info("the platform job is kept for the resumed sync", extra={"shop": str(sync.shop.key)})
+                    return False
+                return bool(checkpoint) and await self._jobs.cancel_fetch(sync.shop.key, checkpoint)
+            except StorageUnavailable:
+                pass
+            except SourceFailed as failure:
+                if not failure.transient:
+                    raise
+            await asyncio.sleep(self._retry_delay_seconds)
+
+    async def _is_resumed(self, shop: Shop) -> bool:
+        """Return whether the shop's active sync continues from a checkpoint, and may wait for the same job."""
+        active = await self._syncs.page(shop=shop, states=_ACTIVE, before=None, limit=1)
+        return any(sync.trigger is SyncTrigger.RESUME for sync in active)

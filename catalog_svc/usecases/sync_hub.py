@@ -41,7 +41,7 @@ _LOCAL_COUNT_MAX_AGE_SECONDS: Final = 0.25
 class Subscription:
     """One subscriber's view of a sync."""
 
-    def __init__(self, hub: SyncFeed, topic: _Topic) -> None:
+    def __init__(self, hub: SyncHub, topic: _Topic) -> None:
         self._hub = hub
         self._topic = topic
         self._not_before = float("-inf")
@@ -69,15 +69,15 @@ class Subscription:
         assert self._topic.latest is not None
         return self._topic.latest
 
-    async def newer_than(self, revision: int, *, within: float) -> Sync | None:
+    async def next_after(self, revision: int, *, timeout_seconds: float) -> Sync | None:
         """Return the newest snapshot above `revision` when this subscriber's interval has passed.
 
-        Returns None after `within` seconds without one, or as soon as the hub closes. Raises StorageUnavailable
+        Returns None after `timeout_seconds` without one, or as soon as the hub closes. Raises StorageUnavailable
         instead of returning None when the hub has not read the sync lately.
         """
         topic = self._topic
         with suppress(TimeoutError):
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(timeout_seconds):
                 await self._next_turn(revision)
         newest = topic.latest
         if topic.closed:
@@ -158,15 +158,15 @@ class _Topic:
             self.reading.cancel()
 
 
-class SyncFeed:
+class SyncHub:
     """Delivers snapshots of syncs to subscribers; `run` polls for those that other replicas wrote."""
 
     def __init__(
         self,
         syncs: Syncs,
         *,
-        poll_every: timedelta = timedelta(milliseconds=300),
-        max_followers: int = 10_000,
+        poll_interval: timedelta = timedelta(milliseconds=300),
+        max_watchers: int = 10_000,
         max_read_age: timedelta = timedelta(seconds=30),
         pacing: WatchPacing | None = None,
     ) -> None:
@@ -174,14 +174,14 @@ class SyncFeed:
 
         Args:
             syncs: Where snapshots are read.
-            poll_every: Pause between two polls.
-            max_followers: Watchers that this replica accepts.
+            poll_interval: Pause between two polls.
+            max_watchers: Watchers that this replica accepts.
             max_read_age: Three heartbeats. Watchers of a sync that was not read for longer get StorageUnavailable.
             pacing: The interval between two snapshots to one watcher.
         """
         self._syncs = syncs
-        self._poll_seconds = poll_every.total_seconds()
-        self._max_watchers = max_followers
+        self._poll_seconds = poll_interval.total_seconds()
+        self._max_watchers = max_watchers
         self._max_read_age_seconds = max_read_age.total_seconds()
         self._pacing = pacing or WatchPacing()
         self._topics: dict[UUID, _Topic] = {}
@@ -192,7 +192,7 @@ class SyncFeed:
         self._wakeups = WakeupQueue()
 
     @property
-    def follower_count(self) -> int:
+    def watcher_count(self) -> int:
         """Watchers connected now; the syncs of this replica, which watch for their own end, do not count."""
         return self._watchers
 
@@ -204,28 +204,28 @@ class SyncFeed:
             self._offer(topic, sync, read_at=topic.published_at)
 
     @contextmanager
-    def follow(self, sync_id: UUID, *, counted: bool = True) -> Iterator[Subscription]:
+    def subscribe(self, sync_id: UUID, *, is_watcher: bool = True) -> Iterator[Subscription]:
         """Subscribe to a sync while the context lasts.
 
         Args:
             sync_id: The sync; it need not exist.
-            counted: Whether the subscriber is a watcher; False for the syncs of this replica.
+            is_watcher: Whether the subscriber is a client; False for the syncs of this replica.
 
         Raises:
             TooManyWatchers: The replica has as many watchers as it accepts.
         """
-        if counted and self._watchers >= self._max_watchers:
+        if is_watcher and self._watchers >= self._max_watchers:
             raise TooManyWatchers(self._max_watchers)
         topic = self._topics.setdefault(sync_id, _Topic(sync_id))
         topic.subscribers += 1
-        topic.watchers += counted
-        self._watchers += counted
+        topic.watchers += is_watcher
+        self._watchers += is_watcher
         try:
             yield Subscription(self, topic)
         finally:
             topic.subscribers -= 1
-            topic.watchers -= counted
-            self._watchers -= counted
+            topic.watchers -= is_watcher
+            self._watchers -= is_watcher
             if not topic.subscribers:
                 topic.discard()
                 del self._topics[sync_id]

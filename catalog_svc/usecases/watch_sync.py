@@ -12,7 +12,7 @@ from catalogsync_common.drain import Drain, ServerDraining
 
 from catalog_svc.domain.errors import RevisionInFuture, StreamExpired
 from catalog_svc.domain.sync import Sync
-from catalog_svc.usecases.sync_hub import Subscription, SyncFeed
+from catalog_svc.usecases.sync_hub import Subscription, SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits
 
 
@@ -24,18 +24,18 @@ class Snapshot:
     heartbeat: bool
 
 
-class FollowSync:
+class WatchSync:
     """Yields snapshots of a sync until it has ended, as often as the hub delivers them."""
 
     def __init__(
         self,
         *,
-        feed: SyncFeed,
+        hub: SyncHub,
         drain: Drain,
         limits: WatchLimits,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._hub = feed
+        self._hub = hub
         self._drain = drain
         self._limits = limits
         self._monotonic = monotonic
@@ -55,7 +55,7 @@ class FollowSync:
         """
         # Watchers that reconnected together, after a replica went down, must not all expire together.
         expires_at = self._monotonic() + random.uniform(0.8, 1) * self._limits.max_age.total_seconds()
-        with self._hub.follow(sync_id) as subscription:
+        with self._hub.subscribe(sync_id) as subscription:
             sync = await self._first(subscription, sync_id, after_revision)
             yield Snapshot(sync, heartbeat=sync.revision == after_revision and not sync.state.ended)
             while not sync.state.ended:
@@ -77,8 +77,8 @@ class FollowSync:
     async def _next(self, subscription: Subscription, revision: int) -> Sync | None:
         """Return the next snapshot, or None when a heartbeat is due."""
         # Jitter: watchers that got the same snapshot together must not all get their heartbeats together.
-        within = self._limits.heartbeat_seconds(self._hub.follower_count) * random.uniform(0.7, 1)
-        newer = None if self._drain.started else await subscription.newer_than(revision, within=within)
+        timeout = self._limits.heartbeat_seconds(self._hub.watcher_count) * random.uniform(0.7, 1)
+        newer = None if self._drain.started else await subscription.next_after(revision, timeout_seconds=timeout)
         if newer is None and self._drain.started:
             raise ServerDraining
         return newer

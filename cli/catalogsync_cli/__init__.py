@@ -1,1 +1,1 @@
-"""The operator's command line, `catalogsync`: what people and scripts do with the two services over gRPC."""
+"""The command line `catalogsync`: starts, watches and inspects syncs through the gRPC APIs of the two services."""

@@ -1,4 +1,4 @@
-"""`python -m catalogsync_cli`, for where the script is not installed."""
+"""Entry point of `python -m catalogsync_cli`, for environments without the `catalogsync` script."""
 
 from __future__ import annotations
 

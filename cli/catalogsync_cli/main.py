@@ -1,20 +1,20 @@
-"""The command line as a whole."""
+"""The top-level command and the entry point of the installed script."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import NoReturn
 
 import click
 
+from catalogsync_cli.command import group_options
 from catalogsync_cli.commands.items import item, items
-from catalogsync_cli.commands.schedules import schedule
-from catalogsync_cli.commands.shops import check, platforms, status
+from catalogsync_cli.commands.shops import check, platforms, schedule, status
 from catalogsync_cli.commands.syncs import sync
-from catalogsync_cli.exits import HELP
-from catalogsync_cli.options import options_of_group
-from catalogsync_cli.running import finish
+from catalogsync_cli.exit_codes import HELP, ExitCode
+from catalogsync_cli.output import print_notice
 
 EPILOG = f"""\b
 SHOP is written platform:domain, e.g. shopify:demo.myshopify.com or
@@ -22,18 +22,18 @@ woocommerce:store.example. The options above may also follow the command.
 
 \b
 --json prints protobuf's JSON: lowerCamelCase names, 64-bit numbers as
-strings, times as RFC 3339, null for what is absent. One document on
-standard output; lists and watched syncs are one document a line. Errors
-are {{"error": ...}} on standard error.
+strings, times as RFC 3339, null for absent fields. One document on
+standard output; lists and watched syncs print one document per line.
+Errors are {{"error": ...}} on standard error.
 
 {HELP}"""
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="catalogsync")
-@options_of_group
+@click.version_option(package_name="catalogsync-cli")
+@group_options
 def catalogsync() -> None:
-    """Sync product catalogs from e-commerce platforms, and show what is stored."""
+    """Sync product catalogs from e-commerce platforms and show stored items."""
 
 
 for _command in (check, platforms, sync, schedule, status, items, item):
@@ -41,7 +41,34 @@ for _command in (check, platforms, sync, schedule, status, items, item):
 
 
 def main() -> NoReturn:
-    """What the installed script runs."""
-    # gRPC's core writes its own remarks to standard error, where scripts read our errors.
+    """Run the command line of this process and exit with its code."""
+    # gRPC's core logs to standard error, where scripts read our errors.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    finish(catalogsync, sys.argv[1:])
+    sys.exit(int(_exit_code(catalogsync, sys.argv[1:])))
+
+
+def _exit_code(command: click.Command, arguments: list[str]) -> ExitCode | int:
+    try:
+        return command.main(arguments, prog_name="catalogsync", standalone_mode=False) or ExitCode.OK
+    except click.ClickException as error:
+        _print_usage_error(error, as_json="--json" in arguments)
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except Exception as error:
+        print_notice(f"Error: internal error: {type(error).__name__} [INTERNAL]; please report it")
+        return ExitCode.INTERNAL
+
+
+def _print_usage_error(error: click.ClickException, *, as_json: bool) -> None:
+    if not as_json:
+        error.show()
+        return
+    document = {
+        "code": "INVALID_ARGUMENT",
+        "reason": "USAGE",
+        "message": error.format_message(),
+        "metadata": {},
+        "exitCode": int(ExitCode.USAGE),
+    }
+    print_notice(json.dumps({"error": document}, ensure_ascii=False))

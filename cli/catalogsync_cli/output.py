@@ -1,15 +1,18 @@
-"""Prints answers: tables for people, JSON for programs."""
+"""Prints responses: tables and fields for people, JSON for programs; paged lists, and times in tables."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from textwrap import wrap
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-# Imported so that JSON can show the details of a failed sync's error, which are `Any`.
+import click
+
+# Registers the messages that a failed sync's error carries as `Any`, so that they can be printed as JSON.
 import google.rpc.error_details_pb2  # noqa: F401
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -19,40 +22,44 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from catalogsync_cli.wording import age_text, local_now, printable, utc
+from catalogsync_cli.exit_codes import ExitCode
+from catalogsync_cli.formatting import age_text, sanitize, to_datetime, utc_now
 
-UNLIMITED = 1_000_000
-"""Columns of a console that writes into a pipe or a file: wide enough that nothing is folded."""
-FOLDING = frozenset({"TITLE", "MESSAGE", "VALUE", "DOMAINS"})
-"""Columns that may take several lines; all others hold ids, numbers and names to be copied."""
-FOLDED_WIDTH = 24
-"""A folding column is not made narrower than this; a table that would need it becomes a list of records."""
-GAP = 2
+LIMIT = click.IntRange(min=1)
+_UNLIMITED_WIDTH = 1_000_000
+"""Width in characters of a console that writes to a pipe or a file: nothing is ever folded."""
+_FOLDING_COLUMNS = frozenset({"TITLE", "MESSAGE", "VALUE", "DOMAINS"})
+"""Columns whose cells may take several lines; all others hold ids, numbers and names to be copied."""
+_MIN_FOLDED_WIDTH = 24
+"""Minimum width in characters of a folding column; a table that needs less becomes a list of records."""
+_COLUMN_GAP = 2
 """Spaces between two columns."""
+
+M = TypeVar("M", bound=Message)
 
 
 def make_console() -> Console:
-    """Open the console on standard output.
+    """Return the console on standard output.
 
-    It draws live pictures on a terminal only, whatever FORCE_COLOR says. In a pipe or a file lines have no limit,
-    whatever COLUMNS says.
+    Live displays are drawn on a terminal only, whatever FORCE_COLOR says. In a pipe or a file the length of lines
+    is not limited, whatever COLUMNS says.
     """
     terminal = sys.stdout.isatty()
     live = terminal and os.environ.get("TERM", "") not in ("", "dumb")
-    return Console(file=sys.stdout, force_interactive=live, width=None if terminal else UNLIMITED)
+    return Console(file=sys.stdout, force_interactive=live, width=None if terminal else _UNLIMITED_WIDTH)
 
 
 def print_json(message: Message) -> None:
     """Print the message as one line of protobuf's JSON.
 
-    Each message of a type has the same keys in the order of the contract. What is absent is null, which every
+    Messages of one type have the same keys in the order of the contract. Absent fields are null, which every
     protobuf JSON parser reads as absent.
     """
     document = MessageToDict(message, always_print_fields_with_no_presence=True)
     print(json.dumps(_with_all_keys(document, message.DESCRIPTOR), ensure_ascii=False), flush=True)
 
 
-def _with_all_keys(document: Mapping[str, Any], kind: Any) -> dict[str, Any]:
+def _with_all_keys(document: Mapping[str, Any], descriptor: Any) -> dict[str, Any]:
     def complete(value: Any, nested: Any) -> Any:
         # Timestamps, durations and `Any` have a JSON form of their own.
         if nested is None or nested.full_name.startswith("google.protobuf."):
@@ -61,7 +68,9 @@ def _with_all_keys(document: Mapping[str, Any], kind: Any) -> dict[str, Any]:
             return [_with_all_keys(element, nested) for element in value]
         return value if value is None else _with_all_keys(value, nested)
 
-    return {field.json_name: complete(document.get(field.json_name), field.message_type) for field in kind.fields}
+    return {
+        field.json_name: complete(document.get(field.json_name), field.message_type) for field in descriptor.fields
+    }
 
 
 def print_table(
@@ -71,12 +80,13 @@ def print_table(
     *,
     short_rows: Iterable[Sequence[str]] = (),
 ) -> None:
-    """Print rows under their columns; a cell is never cut.
+    """Print rows below their column headers; a cell is never cut.
 
-    Where the rows do not fit the console's width, `short_rows` (the same with shorter texts) are tried, then
-    each row becomes a record of one field a line.
+    Args:
+        short_rows: the same rows with shorter texts, printed if the rows do not fit the console's width. If these
+            do not fit either, each row is printed as a record with one field per line.
     """
-    long, short = _printable(rows), _printable(short_rows)
+    long, short = _sanitized(rows), _sanitized(short_rows)
     fitting = next((these for these in (long, short) if these and _fits(console, columns, these)), None)
     if fitting is not None:
         console.print(_table(columns, fitting))
@@ -84,59 +94,99 @@ def print_table(
     for number, row in enumerate(long):
         if number:
             console.print()
-        print_facts(console, zip(columns, row, strict=True))
+        print_fields(console, zip(columns, row, strict=True))
 
 
-def _printable(rows: Iterable[Sequence[str]]) -> list[list[str]]:
-    return [[printable(cell) for cell in row] for row in rows]
+def _sanitized(rows: Iterable[Sequence[str]]) -> list[list[str]]:
+    return [[sanitize(cell) for cell in row] for row in rows]
 
 
 def _fits(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    needed = GAP * (len(columns) - 1)
-    for place, column in enumerate(columns):
-        width = max(cell_len(column), *(cell_len(row[place]) for row in rows))
-        needed += min(width, FOLDED_WIDTH) if column in FOLDING else width
+    needed = _COLUMN_GAP * (len(columns) - 1)
+    for index, column in enumerate(columns):
+        width = max(cell_len(column), *(cell_len(row[index]) for row in rows))
+        needed += min(width, _MIN_FOLDED_WIDTH) if column in _FOLDING_COLUMNS else width
     return needed <= console.width
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column not in FOLDING)
+        table.add_column(column, overflow="fold", no_wrap=column not in _FOLDING_COLUMNS)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
 
 
-def print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
-    """Print name and value, one pair a line; pairs without a value are left out.
+def print_fields(console: Console, fields: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, one pair per line; pairs with an empty value are omitted.
 
-    A value that is too long goes on below itself, broken between words only: an id stays whole.
+    A long value continues on the lines below it, broken between words only, so that ids stay whole.
     """
-    told = [(name, printable(value)) for name, value in facts if value]
-    margin = max((cell_len(name) for name, _ in told), default=0) + GAP
-    for name, value in told:
+    present = [(name, sanitize(value)) for name, value in fields if value]
+    margin = max((cell_len(name) for name, _ in present), default=0) + _COLUMN_GAP
+    for name, value in present:
         lines = _wrapped(value, console.width - margin)
         console.print(Text.assemble((name.ljust(margin), "bold"), f"\n{'':{margin}}".join(lines)), soft_wrap=True)
 
 
 def _wrapped(value: str, width: int) -> list[str]:
-    return wrap(value, max(width, FOLDED_WIDTH), break_long_words=False, break_on_hyphens=False) or [value]
+    lines = wrap(value, max(width, _MIN_FOLDED_WIDTH), break_long_words=False, break_on_hyphens=False)
+    return lines or [value]
 
 
-def say(text: str) -> None:
-    """Print a remark that is not the answer, on standard error."""
+def print_notice(text: str) -> None:
+    """Print text that is not part of the response, such as an error or a hint, to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def time_text(message: Message, field: str) -> str:
-    """Return a time in UTC, to the second; empty when it is absent."""
+    """Return a time in UTC, to the second, or "" when the field is absent."""
     if not message.HasField(field):
         return ""
     stamp: Timestamp = getattr(message, field)
-    return f"{utc(stamp):%Y-%m-%d %H:%M:%SZ}"
+    return f"{to_datetime(stamp):%Y-%m-%d %H:%M:%SZ}"
 
 
 def short_time_text(message: Message, field: str) -> str:
-    """Return how long ago a time was, such as "5m ago"; empty when it is absent."""
-    return age_text(local_now() - utc(getattr(message, field))) if message.HasField(field) else ""
+    """Return the age of a time, such as "5m ago", or "" when the field is absent."""
+    return age_text(utc_now() - to_datetime(getattr(message, field))) if message.HasField(field) else ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing(Generic[M]):
+    """A paged list, fetched and printed page by page: memory does not grow with its length."""
+
+    fetch: Callable[[int, str], Awaitable[tuple[Sequence[M], str]]]
+    """Fetches a page, given its size limit and a page token; returns records and the next token, "" at the end."""
+    max_page_size: int
+    columns: Sequence[str]
+    row: Callable[[M], Sequence[str]]
+    short_row: Callable[[M], Sequence[str]] | None = None
+    """The cells of `row` in fewer characters, for terminals that `row` does not fit."""
+
+    async def print(self, limit: int, *, as_json: bool) -> ExitCode:
+        """Print at most `limit` records, and a notice when there are more."""
+        left, token = limit, ""
+        console = make_console()
+        while True:
+            page, token = await self.fetch(min(left, self.max_page_size), token)
+            records = page[:left]
+            left -= len(records)
+            if as_json:
+                for record in records:
+                    print_json(record)
+            elif records:
+                self._print_table(console, records)
+            if not token:
+                break
+            if not left:
+                print_notice(f"There are more than {limit:,}; raise --limit to list them.")
+                break
+        if left == limit and not as_json:
+            print_notice("No results.")
+        return ExitCode.OK
+
+    def _print_table(self, console: Console, records: Sequence[M]) -> None:
+        short = [self.short_row(record) for record in records] if self.short_row else ()
+        print_table(console, self.columns, [self.row(record) for record in records], short_rows=short)

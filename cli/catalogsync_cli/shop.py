@@ -1,4 +1,4 @@
-"""How a shop is written on the command line."""
+"""The name of a shop on the command line: `platform:domain`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ class ShopName:
 
     @classmethod
     def of(cls, shop: Shop) -> ShopName:
-        """The name of a shop that the catalog answered with."""
+        """Return the name of a shop from a response of the catalog."""
         return cls(shop.platform, shop.domain)
 
     @classmethod
     def parse(cls, text: str) -> ShopName:
-        """Reads `platform:domain`; ValueError says what is expected. Which platforms exist, the service knows."""
+        """Parse `platform:domain`. Whether the platform exists is for the service to decide.
+
+        Raises:
+            ValueError: the text has another form; the message says what is expected.
+        """
         platform, separator, domain = text.strip().lower().partition(":")
         domain = domain.removesuffix(".")
         if not (separator and platform and domain) or ":" in domain or "/" in domain:
@@ -37,21 +41,21 @@ class ShopName:
         return cls(platform, domain)
 
     def for_catalog(self) -> Shop:
-        """As the catalog is asked."""
+        """Return the shop as CatalogService takes it."""
         return Shop(platform=self.platform, domain=self.domain)
 
     def for_connector(self) -> ShopRef:
-        """As the connector is asked."""
+        """Return the shop as ConnectorService takes it."""
         return ShopRef(platform=self.platform, domain=self.domain)
 
 
 class ShopParam(click.ParamType[ShopName]):
-    """A click parameter that takes a ShopName."""
+    """A click parameter type for shops."""
 
     name = "shop"
 
     def convert(self, value: str | ShopName, param: click.Parameter | None, ctx: click.Context | None) -> ShopName:
-        """The shop that was written; a usage error when it is none."""
+        """Return the parsed shop, or fail with a usage error."""
         if isinstance(value, ShopName):
             return value
         try:

@@ -1,1 +1,1 @@
-"""How a service of ours speaks gRPC and is run; knows no sync and no product."""
+"""What the services and the command line share: gRPC channels and servers, errors, logs, settings, processes."""

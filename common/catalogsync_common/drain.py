@@ -1,4 +1,4 @@
-"""The signal that the process is about to go down."""
+"""The drain: the signal that the process is shutting down gracefully."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ T = TypeVar("T")
 
 
 class ServerDraining(Failure):
-    """This replica is going down; another one answers."""
+    """This replica is shutting down; another one will answer."""
 
     reason = "SERVER_DRAINING"
 
     def __init__(self) -> None:
-        super().__init__("This server is going down. Call again; another one answers.")
+        super().__init__("This server is shutting down. Call again; another replica will answer.")
 
 
 class Drain:
-    """An event that long streams and workers race against, so that stopping takes no longer than it must."""
+    """An event that ends long streams and background work, so that a shutdown takes no longer than necessary."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -31,22 +31,22 @@ class Drain:
         return self._event.is_set()
 
     def start(self) -> None:
-        """Ends every wait and race, now and later."""
+        """Start the drain: end all current and future waits and races."""
         self._event.set()
 
-    async def begun(self) -> None:
-        """Returns once the drain has started."""
+    async def wait_started(self) -> None:
+        """Return once the drain has started."""
         await self._event.wait()
 
     async def wait(self) -> NoReturn:
-        """Raises ServerDraining once the drain has started."""
+        """Raise ServerDraining once the drain has started."""
         await self._event.wait()
         raise ServerDraining
 
     async def race(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`; raises ServerDraining when the drain starts first.
+        """Return the result of `work`, or cancel it and raise ServerDraining when the drain starts first.
 
-        `work` runs as a task of its own, in a copy of the context. When this returns or raises, it has ended.
+        `work` runs as a separate task, in a copy of the context. It has ended when this returns or raises.
         """
         working, draining = asyncio.ensure_future(work), asyncio.ensure_future(self._event.wait())
         try:

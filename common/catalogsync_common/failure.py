@@ -1,7 +1,7 @@
-"""The one base of everything that may go wrong and that a caller is told about.
+"""Failure, the base class of all errors that a caller is told about.
 
-Pure Python, so that domains can define their failures without knowing gRPC; `catalogsync_common.status` turns them
-into what goes over the wire.
+Pure Python, so that domain packages can define their failures without importing gRPC; `catalogsync_common.status`
+maps them to gRPC statuses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import timedelta
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FieldViolation:
-    """A field of a request that is wrong."""
+    """An invalid field of a request."""
 
     field: str
     """Path in the request, as in the proto: "shop.domain"."""
@@ -23,7 +23,7 @@ class FieldViolation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resource:
-    """What an error is about."""
+    """The resource that an error is about."""
 
     type: str
     """"catalogsync.catalog.v1.Sync"."""
@@ -31,10 +31,11 @@ class Resource:
 
 
 class Failure(Exception):
-    """An expected failure with a stable reason.
+    """An expected error with a stable reason.
 
     Subclasses set `reason` (a name of `catalogsync.errors.v1.ErrorReason` without prefix) and build the message.
-    The message goes to callers: it must be readable alone and hold no secret, driver text or host of ours.
+    The message is sent to callers: it must be understandable without the details, and contain no secret, driver
+    text or internal host.
     """
 
     reason: str = "INTERNAL"
@@ -52,13 +53,13 @@ class Failure(Exception):
         self.message = message
         self.metadata: Mapping[str, str] = dict(metadata or {})
         self.retry_after = retry_after
-        """When calling again makes sense; None: the reason's own default."""
+        """When to call again; None: the default of the reason."""
         self.violations = violations
         self.resource = resource
 
 
 class InvalidRequest(Failure):
-    """Fields of a request are wrong; the caller must change them."""
+    """Fields of a request are invalid; the caller must change them."""
 
     reason = "INVALID_REQUEST"
 
@@ -69,5 +70,5 @@ class InvalidRequest(Failure):
 
     @classmethod
     def of(cls, field: str, description: str) -> InvalidRequest:
-        """One wrong field."""
+        """Return the failure for a single invalid field."""
         return cls(FieldViolation(field=field, description=description))

@@ -1,7 +1,7 @@
-"""The one server interceptor: what every call gets, whatever its handler does.
+"""The server interceptor of every call.
 
-A correlation id, a status with details for every failure, no word of an unexpected exception to the client,
-clean-up in the call's own task, and one log line.
+It sets the correlation id and the deadline, answers every failure with a status that has details, hides unexpected
+exceptions from the client, closes streams in the call's own task, and writes the access log.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 import grpc
 from google.rpc import status_pb2
 
-from catalogsync_common.call_log import CallLog, CallMeter
-from catalogsync_common.correlation import CORRELATION_HEADER, correlated
-from catalogsync_common.deadline import deadline_in
+from catalogsync_common.access_log import AccessLogEntry, CallMeter
+from catalogsync_common.call_context import CORRELATION_HEADER, correlated, set_deadline
 from catalogsync_common.failure import Failure, InvalidRequest
 from catalogsync_common.status import DETAILS_KEY
 
@@ -28,14 +27,14 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 TRequest = TypeVar("TRequest")
 TResponse = TypeVar("TResponse")
 
-_CANCELLATION_PATIENCE: Final = 1.0
-"""Seconds."""
+_CANCELLATION_GRACE_SECONDS: Final = 1.0
+"""How long a write to a disconnected client waits for the cancellation of its task."""
 
 _CODES: Final = MappingProxyType({code.value[0]: code for code in grpc.StatusCode})
 
 
-class NotBuilt(Failure):
-    """The method's service has it, this server does not."""
+class MethodNotImplemented(Failure):
+    """A method of the contract that this server does not implement."""
 
     reason = "NOT_IMPLEMENTED"
 
@@ -44,24 +43,29 @@ class NotBuilt(Failure):
 
 
 class StreamStalled(Failure):
-    """The client of a stream has not taken a message for too long."""
+    """The client of a stream has not read a message for too long."""
 
     reason = "STREAM_EXPIRED"
 
-    def __init__(self, bound: timedelta) -> None:
-        super().__init__(f"no message of this stream was read for {bound.total_seconds():.0f} s; call again")
+    def __init__(self, write_timeout: timedelta) -> None:
+        seconds = write_timeout.total_seconds()
+        super().__init__(f"The client read no message of this stream for {seconds:.0f} s. Call again.")
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Guards handlers of all four kinds. They must be asynchronous: coroutines, or async generators.
+    """Wraps handlers of all four kinds, which must be asynchronous: coroutines or async generators.
 
     A handler raises a Failure to end a call with its reason; it neither aborts nor logs by itself. It must not
-    swallow CancelledError. `max_write`: how long a message of a stream may wait for its client; None: for ever.
+    swallow CancelledError.
+
+    Args:
+        meter: counts the calls.
+        write_timeout: how long a message of a stream may wait for its client to read; None: forever.
     """
 
-    def __init__(self, meter: CallMeter | None = None, *, max_write: timedelta | None = None) -> None:
+    def __init__(self, meter: CallMeter | None = None, *, write_timeout: timedelta | None = None) -> None:
         self._meter = meter
-        self._max_write = max_write
+        self._write_timeout = write_timeout
 
     async def intercept_service(
         self,
@@ -73,25 +77,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        return _guarded(handler, handler_call_details.method, self._meter, self._max_write)
+        return _wrap_handler(handler, handler_call_details.method, self._meter, self._write_timeout)
 
 
-def _guarded(handler: Handler, method: str, meter: CallMeter | None, max_write: timedelta | None) -> Handler:
-    behaviour = (
-        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    )  # exactly one is set
+def _wrap_handler(
+    handler: Handler, method: str, meter: CallMeter | None, write_timeout: timedelta | None
+) -> Handler:
+    # Exactly one is set.
+    behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     assert behaviour is not None
-    call = _GuardedCall(
+    call = _WrappedCall(
         method=method,
         meter=meter,
-        max_write=max_write,
+        write_timeout=write_timeout,
         behaviour=behaviour,
         parse=None if handler.request_streaming else handler.request_deserializer,
         serialize=None if handler.response_streaming else handler.response_serializer,
     )
-    make = _MAKERS[handler.request_streaming, handler.response_streaming]
-    # gRPC answers UNKNOWN with the exception's text when it fails to (de)serialise, so single messages go
-    # through it as bytes, and the call does that work where it is guarded.
+    make = _HANDLER_FACTORIES[handler.request_streaming, handler.response_streaming]
+    # gRPC answers UNKNOWN with the exception's text when it fails to (de)serialise. So single messages pass
+    # through it as bytes, and `_WrappedCall` (de)serialises them where it handles exceptions.
     return make(
         call.respond,
         request_deserializer=handler.request_deserializer if handler.request_streaming else None,
@@ -99,7 +104,7 @@ def _guarded(handler: Handler, method: str, meter: CallMeter | None, max_write: 
     )
 
 
-_MAKERS: Final = MappingProxyType(
+_HANDLER_FACTORIES: Final = MappingProxyType(
     {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
@@ -110,62 +115,69 @@ _MAKERS: Final = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _GuardedCall:
+class _WrappedCall:
+    """A method of a service, with its handler and its (de)serialisers."""
+
     method: str
     meter: CallMeter | None
-    max_write: timedelta | None
+    write_timeout: timedelta | None
     behaviour: Callable[[Any, Any], Any]
     parse: Callable[[bytes], Any] | None
-    """Of a single request; None: the request is a stream of messages, or is wanted as bytes."""
+    """Deserialises a single request; None: the request is a stream of messages, or the handler takes bytes."""
     serialize: Callable[[Any], bytes] | None
-    """Of a single response; None: gRPC does it."""
+    """Serialises a single response; None: gRPC does."""
 
     async def respond(self, request: Any, context: Context) -> Any:
-        # None without a deadline, whatever the stubs say.
+        # None without a deadline, although the type stubs say float.
         remaining: float | None = context.time_remaining()
-        with correlated(_received_id(context)) as identifier, deadline_in(remaining):
+        with correlated(_received_id(context)) as identifier, set_deadline(remaining):
             context.set_trailing_metadata(((CORRELATION_HEADER, identifier),))
-            # The line is in the log before the client has its answer.
-            with CallLog(self.method, context.peer(), identifier, self.meter) as log:
+            # The log line is written before the client receives the response.
+            with AccessLogEntry(self.method, context.peer(), identifier, self.meter) as entry:
                 try:
-                    response = await self._behave(request, context)
-                    log.ended(_code_of(context))
+                    response = await self._handle(request, context)
+                    entry.set_code(_code_of(context))
                     return response
                 except grpc.aio.AbortError:
-                    log.ended(_code_of(context))
+                    entry.set_code(_code_of(context))
                     raise
                 except asyncio.CancelledError as error:
-                    # A task inside the handler was cancelled, not the call: passed on, this would leave the
-                    # client without any answer.
                     if _is_cancelled():
-                        log.ended(_cancel_code(context))
+                        entry.set_code(_cancel_code(context))
                         raise
-                    status = log.failed(error)
+                    # A task inside the handler was cancelled, not the call: re-raised, this would leave the
+                    # client without a response.
+                    status = entry.set_error(error)
                 except Exception as error:
-                    if _is_client_gone(error):
-                        log.ended(grpc.StatusCode.CANCELLED)
+                    if _is_client_disconnected(error):
+                        entry.set_code(grpc.StatusCode.CANCELLED)
                         raise
-                    status = log.failed(NotBuilt(self.method) if _is_not_built(error, context) else error)
+                    if _is_not_implemented(error, context):
+                        error = MethodNotImplemented(self.method)
+                    status = entry.set_error(error)
             return await _abort(context, status, identifier)
 
-    async def _behave(self, request: Any, context: Context) -> Any:
+    async def _handle(self, request: Any, context: Context) -> Any:
         if self.parse is not None:
-            request = _parsed(self.parse, request)
+            request = _parse(self.parse, request)
         result = self.behaviour(request, context)
         if hasattr(result, "__aiter__"):
-            return await _write_all(result, context, self.max_write)
+            return await _write_all(result, context, self.write_timeout)
         response = await result
         if self.serialize is None or _code_of(context) is not grpc.StatusCode.OK:
             return response
         return self.serialize(response)
 
 
-async def _write_all(responses: Any, context: Context, max_write: timedelta | None) -> None:
-    """Drives a generator from the call's own task.
+async def _write_all(responses: Any, context: Context, write_timeout: timedelta | None) -> None:
+    """Iterate over the responses in the call's own task, and write them.
 
-    Left to gRPC, a generator whose client leaves during a write is dropped, and closed some time later by some
-    other task. Raises StreamStalled after a write of `max_write`: the generator is closed by then, and what it
-    held is free, though the status waits for the client to read on or to go.
+    gRPC itself would drop a generator whose client disconnects during a write, and some other task would close it
+    some time later.
+
+    Raises:
+        StreamStalled: a write took longer than `write_timeout`. By then the generator is closed and its resources
+            are released, though the status is not sent before the client reads on or disconnects.
     """
     closing: AbstractAsyncContextManager[Any] = (
         aclosing(responses) if hasattr(responses, "aclose") else nullcontext(responses)
@@ -173,19 +185,19 @@ async def _write_all(responses: Any, context: Context, max_write: timedelta | No
     async with closing:
         async for response in responses:
             try:
-                async with asyncio.timeout(max_write.total_seconds() if max_write else None):
+                async with asyncio.timeout(write_timeout.total_seconds() if write_timeout else None):
                     await context.write(response)
             except TimeoutError:
-                assert max_write is not None
-                raise StreamStalled(max_write) from None
+                assert write_timeout is not None
+                raise StreamStalled(write_timeout) from None
             except grpc.aio.InternalError:
-                # The client is gone, and the cancellation of this task is on its way. It shall not meet the
-                # clean-up, which would then stop at its first `await`.
-                await asyncio.sleep(_CANCELLATION_PATIENCE)
+                # The client has disconnected, and the cancellation of this task will follow. It must not arrive
+                # during the clean-up, which would then stop at its first `await`.
+                await asyncio.sleep(_CANCELLATION_GRACE_SECONDS)
                 raise
 
 
-def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:
+def _parse(parse: Callable[[bytes], Any], raw: bytes) -> Any:
     try:
         return parse(raw)
     except Exception as error:
@@ -210,23 +222,23 @@ def _is_cancelled() -> bool:
 
 
 def _cancel_code(context: Context) -> grpc.StatusCode:
-    # None without a deadline, whatever the stubs say.
+    # None without a deadline, although the type stubs say float.
     remaining: float | None = context.time_remaining()
     expired = remaining is not None and remaining <= 0
     return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
 
 
 def _code_of(context: Context) -> grpc.StatusCode:
-    # None, a number or a member, whatever the stubs say.
+    # None, a number or a member, although the type stubs say StatusCode.
     code: Any = context.code()
     return code if isinstance(code, grpc.StatusCode) else _CODES[code or 0]
 
 
-def _is_not_built(error: Exception, context: Context) -> bool:
-    """What the methods of a generated servicer do that its subclass does not have."""
+def _is_not_implemented(error: Exception, context: Context) -> bool:
+    """Return whether a generated servicer raised the error, since its subclass lacks the method."""
     return isinstance(error, NotImplementedError) and _code_of(context) is grpc.StatusCode.UNIMPLEMENTED
 
 
-def _is_client_gone(error: Exception) -> bool:
-    """What a write raises when nobody is there to read; gRPC does not export the class."""
+def _is_client_disconnected(error: Exception) -> bool:
+    """Return whether a write raised the error after the client disconnected; gRPC does not export the class."""
     return isinstance(error, grpc.aio.InternalError) and type(error).__name__ == "ExecuteBatchError"

@@ -1,26 +1,33 @@
-"""Logs: one line per record on stderr, JSON for machines or text for people, never with a secret."""
+"""Logging to stderr, one line per record, as JSON or text, with secrets redacted.
+
+Redaction is the last line of defence: code should not log secrets in the first place.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from catalogsync_common.correlation import correlation_id
-from catalogsync_common.redaction import redact, redact_item
+from catalogsync_common.call_context import correlation_id
 
 LogFormat = Literal["auto", "json", "text"]
 
-_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_STANDARD_FIELDS: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 def configure_logging(level: str, service: str, *, log_format: LogFormat = "auto") -> None:
-    """Makes all loggers of the process write to stderr from `level` on; replaces what was configured before.
+    """Make all loggers of the process write to stderr, replacing any earlier configuration. Log warnings too.
 
-    "auto" means text on a terminal and JSON elsewhere. Warnings are logged too.
+    Args:
+        level: the lowest level that is logged.
+        service: the name of the service, a field of each JSON line.
+        log_format: "auto" is text on a terminal and JSON elsewhere.
     """
     handler = logging.StreamHandler(sys.stderr)
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
@@ -32,14 +39,14 @@ def configure_logging(level: str, service: str, *, log_format: LogFormat = "auto
     root.setLevel(level.upper())
     logging.captureWarnings(True)
     grpc_logger = logging.getLogger("grpc._cython.cygrpc")
-    if not any(isinstance(known, ClientGoneFilter) for known in grpc_logger.filters):
-        grpc_logger.addFilter(ClientGoneFilter())
+    if not any(isinstance(known, ClientDisconnectFilter) for known in grpc_logger.filters):
+        grpc_logger.addFilter(ClientDisconnectFilter())
 
 
-class ClientGoneFilter(logging.Filter):
-    """Drops what gRPC logs as an error when a client leaves during a write, or when a stop ends a call.
+class ClientDisconnectFilter(logging.Filter):
+    """Drops the errors that gRPC logs when a client disconnects during a write, or when a stop ends a call.
 
-    Both are everyday events that the call's own line tells already.
+    Both are normal events that are in the access log already.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -50,8 +57,11 @@ class ClientGoneFilter(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """time (UTC, RFC 3339), level, logger, service, message, correlation_id, the record's extra fields, and the
-    exception with its traceback. Line breaks are escaped."""
+    """Formats a record as one line of JSON.
+
+    Its fields: time (UTC, RFC 3339), level, logger, service, message, correlation_id, the record's extra fields,
+    and the exception with its traceback. Line breaks are escaped.
+    """
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -59,58 +69,118 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, object] = {
-            "time": _time_of(record),
+            "time": _format_time(record),
             "level": record.levelname,
             "logger": record.name,
             "service": self._service,
-            "message": redact(_message_of(record)),
+            "message": redact(_format_message(record)),
             "correlation_id": correlation_id.get(),
         }
         fields |= {
             key if key not in fields or key == "correlation_id" else f"{key}_": value
-            for key, value in _extra_of(record).items()
+            for key, value in _extra_fields(record).items()
         }
-        if trace := _exception_of(self, record):
+        if trace := _format_exception(self, record):
             fields["exception"] = trace
         return json.dumps({key: value for key, value in fields.items() if value != ""}, ensure_ascii=False)
 
 
 class TextFormatter(logging.Formatter):
-    """One readable line per record; the lines of a traceback follow, indented."""
+    """Formats a record as one readable line, followed by the indented lines of a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        extra = {"correlation_id": correlation_id.get(), **_extra_of(record)}
-        parts = [_time_of(record), f"{record.levelname:<7}", record.name, redact(_message_of(record))]
+        extra = {"correlation_id": correlation_id.get(), **_extra_fields(record)}
+        parts = [_format_time(record), f"{record.levelname:<7}", record.name, redact(_format_message(record))]
         parts += [f"{key}={value}" for key, value in extra.items() if value != ""]
-        line = _escaped(" ".join(parts))
-        trace = _exception_of(self, record)
-        return "\n  | ".join((line, *map(_escaped, trace.splitlines())))
+        line = _escape(" ".join(parts))
+        trace = _format_exception(self, record)
+        return "\n  | ".join((line, *map(_escape, trace.splitlines())))
 
 
-def _time_of(record: logging.LogRecord) -> str:
+def _format_time(record: logging.LogRecord) -> str:
     moment = datetime.fromtimestamp(record.created, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _message_of(record: logging.LogRecord) -> str:
+def _format_message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception:
-        # Left to logging, this prints the arguments to stderr as they are.
-        return f"{record.msg} (its arguments do not fit)"
+        # Otherwise logging prints the arguments to stderr unredacted.
+        return f"{record.msg} (invalid arguments)"
 
 
-def _extra_of(record: logging.LogRecord) -> dict[str, object]:
-    return {key: redact_item(key, value) for key, value in record.__dict__.items() if key not in _STANDARD}
+def _extra_fields(record: logging.LogRecord) -> dict[str, object]:
+    return {key: redact_item(key, value) for key, value in record.__dict__.items() if key not in _STANDARD_FIELDS}
 
 
-def _exception_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+def _format_exception(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     trace = formatter.formatException(record.exc_info) if record.exc_info and record.exc_info[1] else ""
     if record.stack_info:
         trace = f"{trace}\n{record.stack_info}".strip()
     return redact(trace)
 
 
-def _escaped(text: str) -> str:
-    """Without control characters: what others send must not look like a line of ours."""
+def _escape(text: str) -> str:
+    """Return the text with control characters escaped: input from others must not look like a log line of ours."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+REDACTED: Final = "***"
+
+_MAX_DEPTH: Final = 6
+"""Nesting up to which structure is kept; a deeper value becomes its text."""
+
+_SECRET_KEY: Final = (
+    r"(?:[\w.-]*(?:secret|token|passw(?:or)?d|passwd|pwd|api[_-]?key|access[_-]?key|private[_-]?key"
+    r"|consumer[_-]?key|authorization|cookie|credentials?))"
+)
+_IS_SECRET_KEY: Final = re.compile(_SECRET_KEY, re.IGNORECASE)
+
+_PATTERNS: Final = (
+    # user:password@ in a URL or DSN; greedy, since a password may contain an unescaped "@".
+    (re.compile(r"(://[^\s:/@]*:)[^\s/]+(?=@)"), rf"\g<1>{REDACTED}"),
+    (re.compile(r"\b(Bearer)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), rf"\g<1> {REDACTED}"),
+    (re.compile(r"\b(Basic)\s+[A-Za-z0-9+/]{16,}=*", re.IGNORECASE), rf"\g<1> {REDACTED}"),
+    # JSON Web Tokens.
+    (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"), REDACTED),
+    # Shopify's tokens and secrets, WooCommerce's keys.
+    (re.compile(r"(?:(?<![A-Za-z0-9])shp[a-z]{2}|(?<![A-Za-z0-9_])c[ks])_[A-Za-z0-9_-]+"), REDACTED),
+    # key=value, key: value, "key": "value", 'key': 'value', \"key\": \"value\" escaped any number of times.
+    (
+        re.compile(
+            rf"""(?<![\w.-])({_SECRET_KEY}\\*["']?\s*[=:]\s*)"""
+            r"""(?:(?P<quote>\\*["']).*?(?<!\\)(?P=quote)|\\*["']\S*|(?!\*\*\*)[^\s,;&"'<>)}\]\\]+)""",
+            re.IGNORECASE,
+        ),
+        rf"\g<1>{REDACTED}",
+    ),
+)
+
+
+def redact(text: str) -> str:
+    """Return the text with everything that looks like a secret replaced by ***."""
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def is_secret_key(key: str) -> bool:
+    """Return whether the value of such a key is a secret."""
+    return _IS_SECRET_KEY.fullmatch(key) is not None
+
+
+def redact_value(value: object, depth: int = 0) -> object:
+    """Return the value as JSON can represent it, without secrets; a value that is not JSON becomes its text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth < _MAX_DEPTH and isinstance(value, Mapping):
+        return {redact(str(key)): redact_item(str(key), item, depth + 1) for key, item in value.items()}
+    if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
+        return [redact_value(item, depth + 1) for item in value]
+    return redact(str(value))
+
+
+def redact_item(key: str, value: object, depth: int = 0) -> object:
+    """Return the value as it may be logged under `key`: redacted if the key names a secret."""
+    return REDACTED if is_secret_key(key) and value is not None else redact_value(value, depth)

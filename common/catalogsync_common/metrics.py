@@ -1,4 +1,4 @@
-"""Metrics of a process: the registry they are in, how they are served, and those of every gRPC server.
+"""Prometheus metrics of a process: the registry, the HTTP endpoint, and the metrics of calls and background loops.
 
 Label sets are bounded: names of methods, codes, platforms, reasons; never a shop, a host or an id.
 """
@@ -22,17 +22,17 @@ from prometheus_client import (
     start_http_server,
 )
 
-from catalogsync_common.address import ListenAddress
 from catalogsync_common.server import ListenError
+from catalogsync_common.settings import ListenAddress
 
 LOGGER: Final = logging.getLogger(__name__)
 
-_CALL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
-"""Streams last minutes."""
+_CALL_BUCKETS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+"""Up to 15 minutes, since streams last minutes."""
 
 
 def new_registry() -> CollectorRegistry:
-    """One for a process, with what the operating system and Python tell of it."""
+    """Return a registry for one process, with the metrics of the operating system and of Python."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -40,10 +40,19 @@ def new_registry() -> CollectorRegistry:
 
 
 @asynccontextmanager
-async def serving_metrics(registry: CollectorRegistry, address: ListenAddress | None) -> AsyncIterator[int | None]:
-    """Answers GET /metrics over plain HTTP until the block ends; yields the port. None: not at all.
+async def serve_metrics(registry: CollectorRegistry, address: ListenAddress | None) -> AsyncIterator[int | None]:
+    """Serve GET /metrics over plain HTTP within the block.
 
-    Raises ListenError. Whoever reaches the address may read them; they hold no secret and no shop's name.
+    Everyone who reaches the address can read the metrics; they contain no secret and no shop's name.
+
+    Args:
+        address: where to listen; None: metrics are not served.
+
+    Yields:
+        The port, or None when metrics are not served.
+
+    Raises:
+        ListenError: the address is in use or not of this machine.
     """
     if address is None:
         yield None
@@ -55,7 +64,7 @@ async def serving_metrics(registry: CollectorRegistry, address: ListenAddress | 
             f"Cannot serve metrics on {address}: the address is in use or not of this machine."
         ) from error
     port = server.server_port
-    LOGGER.info("metrics on port %d", port, extra={"address": address, "port": port})
+    LOGGER.info("serving metrics on port %d", port, extra={"address": address, "port": port})
     try:
         yield port
     finally:
@@ -70,35 +79,37 @@ class LoopMetrics:
     def __init__(self, registry: CollectorRegistry, *, service: str) -> None:
         self._failures = Counter(
             f"{service}_loop_failures",
-            "Unexpected ends of background loops, each answered by a restart.",
+            "Unexpected ends of background loops; each is followed by a restart.",
             ["loop"],
             registry=registry,
         )
 
-    def watch(self, loops: Iterable[str]) -> None:
-        """Shows 0 for each of these loops: a rate needs a first value."""
+    def initialize(self, loops: Iterable[str]) -> None:
+        """Export 0 for each of these loops: a rate needs an initial value."""
         for loop in loops:
             self._failures.labels(loop)
 
-    def failed(self, loop: str) -> None:
-        """Counts one failure."""
+    def count_failure(self, loop: str) -> None:
+        """Count one failure."""
         self._failures.labels(loop).inc()
 
 
 class CallMetrics:
-    """Counts the calls of a gRPC server; its `CallMeter`."""
+    """Counts the calls of a gRPC server; implements `CallMeter`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._calls = Counter("grpc_calls", "Ended calls.", ["method", "code"], registry=registry)
-        self._running = Gauge("grpc_calls_running", "Calls in flight, streams too.", ["method"], registry=registry)
+        self._running = Gauge(
+            "grpc_calls_running", "Calls in progress, including streams.", ["method"], registry=registry
+        )
         self._seconds = Histogram(
-            "grpc_call_seconds", "How long calls took.", ["method"], buckets=_CALL_SECONDS, registry=registry
+            "grpc_call_seconds", "Duration of calls.", ["method"], buckets=_CALL_BUCKETS_SECONDS, registry=registry
         )
 
-    def began(self, method: str) -> None:
+    def call_started(self, method: str) -> None:
         self._running.labels(method).inc()
 
-    def ended(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
+    def call_ended(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
         self._running.labels(method).dec()
         self._calls.labels(method, code.name).inc()
         self._seconds.labels(method).observe(seconds)

@@ -1,4 +1,4 @@
-"""The life of a service's process: signals, the event loop, exit codes."""
+"""Runs a service's process: signals, the event loop, exit codes."""
 
 from __future__ import annotations
 
@@ -22,27 +22,30 @@ LOGGER: Final = logging.getLogger(__name__)
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
-"""The service could not start, or broke."""
+"""The service could not start, or failed."""
 EXIT_SETTINGS: Final = 2
-"""The settings are wrong; stderr says which."""
+"""The settings are invalid; stderr says which."""
 EXIT_LOOP_FAILED: Final = 3
-"""A background loop could not go on, and the service stopped itself gracefully: start it again."""
+"""A background loop could not continue, and the service stopped itself gracefully: start it again."""
 EXIT_SIGNAL: Final = 128
-"""Plus the number of the second signal: stopped hard."""
+"""Plus the number of the second signal: stopped without a graceful shutdown."""
 
 Main = Callable[[asyncio.Event], Awaitable[None]]
 
 
 def run(main: Main, *, tune_gc: bool = True) -> int:
-    """Runs `main` in a new event loop and returns the exit code: `sys.exit(run(main))`.
+    """Run `main` in a new event loop and return the exit code: `sys.exit(run(main))`.
 
-    `main` is given an event that SIGTERM and SIGINT set; it then stops the service gracefully (see
-    `catalogsync_common.server`) and returns. A second signal cancels it, a third one ends the process at once.
+    Args:
+        main: receives an event that SIGTERM and SIGINT set; then it must stop the service gracefully (see
+            `catalogsync_common.server`) and return. A second signal cancels it, a third one ends the process at
+            once.
+        tune_gc: whether to run the garbage collector less often, see `_tune_gc`.
     """
     if tune_gc:
         _tune_gc()
     try:
-        return asyncio.run(_supervise(main))
+        return asyncio.run(_run_until_stopped(main))
     except SettingsError as error:
         print(*error.lines, sep="\n", file=sys.stderr)
         return EXIT_SETTINGS
@@ -53,52 +56,54 @@ def run(main: Main, *, tune_gc: bool = True) -> int:
         LOGGER.critical("%s", error)
         return EXIT_LOOP_FAILED
     except (Exception, asyncio.CancelledError):
-        LOGGER.critical("the service broke", exc_info=True)
+        LOGGER.critical("the service failed", exc_info=True)
         return EXIT_FAILED
 
 
 @contextmanager
-def ended_within(bound: timedelta) -> Iterator[Callable[[], None]]:
-    """Yields what starts the clock: unless the block is left within `bound` from then on, the process is ended.
+def stop_deadline(timeout: timedelta) -> Iterator[Callable[[], None]]:
+    """Limit the time of a stop: yield a function that starts a timer.
 
-    For a stop that waits for what never answers, such as a database behind a dead network: whoever stopped us gets
-    a word in the log before losing patience. By a thread, so that a stuck event loop is no excuse.
+    The timer ends the process unless the block ends first. It is for a stop that waits for something that never
+    answers, such as a database behind a dead network: the log says so before whatever stopped the process kills
+    it. The timer is a thread, so that it fires even if the event loop is blocked.
     """
-    clock = threading.Timer(bound.total_seconds(), _give_up, (bound,))
-    clock.daemon = True
+    timer = threading.Timer(timeout.total_seconds(), _exit_now, (timeout,))
+    timer.daemon = True
     try:
-        yield clock.start
+        yield timer.start
     finally:
-        clock.cancel()
+        timer.cancel()
 
 
-def _give_up(bound: timedelta) -> None:
-    LOGGER.critical("not stopped after %d s: ending at once", bound.total_seconds())
+def _exit_now(timeout: timedelta) -> None:
+    LOGGER.critical("not stopped after %d s: exiting now", timeout.total_seconds())
     logging.shutdown()
     os._exit(EXIT_FAILED)
 
 
-async def _supervise(main: Main) -> int:
-    signals = _Signals(asyncio.get_running_loop())
+async def _run_until_stopped(main: Main) -> int:
+    signals = _SignalHandler(asyncio.get_running_loop())
     working = asyncio.ensure_future(main(signals.stop))
     signals.attach(working)
     try:
         await working
     except asyncio.CancelledError:
-        if signals.last is None:
+        if signals.cancelled_by is None:
             raise
-        return EXIT_SIGNAL + signals.last
+        return EXIT_SIGNAL + signals.cancelled_by
     finally:
         signals.detach()
     return EXIT_OK
 
 
-class _Signals:
-    """FairShareThrottle SIGTERM and SIGINT into a graceful stop, then a hard one, then none at all."""
+class _SignalHandler:
+    """Handles SIGTERM and SIGINT: the first stops gracefully, the second cancels, the third ends the process."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.stop = asyncio.Event()
-        self.last: int | None = None
+        self.cancelled_by: int | None = None
+        """Number of the second signal."""
         self._loop = loop
         self._count = 0
 
@@ -113,18 +118,18 @@ class _Signals:
     def _received(self, number: signal.Signals, working: asyncio.Future[None]) -> None:
         self._count += 1
         if self._count == 1:
-            LOGGER.info("%s: stopping; send it again to stop at once", number.name)
+            LOGGER.info("%s: stopping gracefully; send it again to stop at once", number.name)
             self.stop.set()
         elif self._count == 2:
             LOGGER.warning("%s again: stopping at once", number.name)
-            self.last = number
+            self.cancelled_by = number
             working.cancel()
         else:
             os._exit(EXIT_SIGNAL + number)
 
 
 def _tune_gc() -> None:
-    """Keeps the garbage collector from walking over what lives as long as the process, and calls it less often."""
+    """Exclude objects that live as long as the process from garbage collection, and collect less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

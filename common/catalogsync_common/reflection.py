@@ -9,7 +9,7 @@ import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-# Known to this process, the messages in an error's details can be resolved by whoever prints them.
+# Imported so that tools which print an error's details can resolve their messages by reflection.
 from google.rpc import error_details_pb2 as error_details_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
@@ -19,9 +19,9 @@ _V1_FILE: Final = "grpc/reflection/v1/reflection.proto"
 
 
 def register_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
-    """Answer reflection in the versions that tools ask for, v1 and v1alpha, about `services` and both versions.
+    """Serve reflection about `services` and itself in both versions that tools use, v1 and v1alpha.
 
-    The versions differ in their package's name only, and grpcio-reflection brings v1alpha.
+    The versions differ only in the name of their package; grpcio-reflection contains v1alpha only.
     """
     _define_v1()
     servicer = reflection.aio.ReflectionServicer((*services, reflection.SERVICE_NAME, V1_SERVICE_NAME))
@@ -37,7 +37,7 @@ def register_reflection(server: grpc.aio.Server, services: Sequence[str]) -> Non
 
 
 def _define_v1() -> None:
-    """Add v1's descriptor to the pool that is reflected: tools give up on a listed service without one."""
+    """Add v1's descriptor to the default pool: tools fail on a listed service without a descriptor."""
     pool = descriptor_pool.Default()
     try:
         pool.FindFileByName(_V1_FILE)
@@ -46,6 +46,7 @@ def _define_v1() -> None:
 
 
 def _v1_file() -> FileDescriptorProto:
+    """Return v1alpha's file with its package renamed to v1's."""
     file = FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(file)
     old, new = f".{file.package}.", f".{_V1_PACKAGE}."

@@ -1,10 +1,10 @@
 """A gRPC server as all our services have it: interceptor, health, reflection, limits, graceful stop.
 
 A process stops in this order, and `GrpcServer.stop` does the first four steps:
-1. health says NOT_SERVING, so that load balancers and clients look elsewhere;
+1. health answers NOT_SERVING, so that load balancers and clients choose another replica;
 2. a settle delay, until they have noticed (0 in development, 3-5 s where endpoints propagate);
-3. the drain starts: long streams end with SERVER_DRAINING, workers take up nothing new;
-4. the server refuses new calls and waits for the running ones, at most for the grace;
+3. the drain starts: long streams end with SERVER_DRAINING, workers claim no new work;
+4. the server rejects new calls and waits for running ones, at most for the grace period;
 5. the process closes what its handlers used: workers, channels, the database.
 """
 
@@ -15,39 +15,44 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from catalogsync_common.address import ListenAddress
-from catalogsync_common.call_log import CallMeter
+from catalogsync_common.access_log import CallMeter
 from catalogsync_common.drain import Drain
-from catalogsync_common.health import Health
 from catalogsync_common.interceptor import CallInterceptor
 from catalogsync_common.reflection import register_reflection
-from catalogsync_common.settings import SettingsError
+from catalogsync_common.settings import ListenAddress, SettingsError
 
 LOGGER: Final = logging.getLogger(__name__)
 
+LIVENESS: Final = "liveness"
+"""Name of the health check for a liveness probe: whether the process works, whatever it depends on."""
+
+_SERVING: Final = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
+
 _OPTIONS: Final = (
-    # Else two servers may share one port without a word.
+    # Otherwise two servers can silently share one port.
     ("grpc.so_reuseport", 0),
-    # Half-open connections are found within 40 s.
+    # Half-open connections are detected within 40 s.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # Clients may ping every 20 s, also without a call. What is refused ("too_many_pings") is twice as often, since
-    # pings that were sent 20 s apart may arrive closer together.
+    # Clients may ping every 20 s, also without a call. Only pings twice as frequent are rejected
+    # ("too_many_pings"), since pings sent 20 s apart may arrive closer together.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_ping_strikes", 2),
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.max_send_message_length", 8 << 20),
     ("grpc.max_metadata_size", 8_192),
-    # Without these, a thousand watchers that come back at once are answered CANCELLED.
+    # Without these, a thousand watchers that reconnect at once are answered CANCELLED.
     ("grpc.server.max_pending_requests", 10_000),
     ("grpc.server.max_pending_requests_hard_limit", 20_000),
-    # Connections move to new replicas. A stream that runs is left to its own end (STREAM_EXPIRED): without
-    # max_connection_age_grace_ms, since one that reads a large file may take hours.
+    # Connections move to new replicas. A running stream continues until its own end (STREAM_EXPIRED):
+    # max_connection_age_grace_ms is not set, since a stream that reads a large file may take hours.
     ("grpc.max_connection_age_ms", 30 * 60_000),
     ("grpc.max_connection_idle_ms", 15 * 60_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
@@ -55,7 +60,7 @@ _OPTIONS: Final = (
 
 
 class ListenError(Exception):
-    """The server cannot listen where it should."""
+    """The server cannot listen on its address."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,13 +68,62 @@ class Service:
     """One gRPC service of a server."""
 
     name: str
-    """Full: "catalogsync.catalog.v1.CatalogService"."""
+    """The full name: "catalogsync.catalog.v1.CatalogService"."""
     register: Callable[[grpc.aio.Server], None]
     """Adds the servicer: `lambda server: add_XServicer_to_server(servicer, server)`."""
 
 
+class Health:
+    """The grpc.health.v1 service: the health of a server and its services, and the liveness of its process.
+
+    All are NOT_SERVING at first.
+    """
+
+    SERVICE_NAME: ClassVar[str] = health.SERVICE_NAME
+
+    def __init__(self, services: Sequence[str], *, drain: Drain) -> None:
+        self._names = ("", *services)
+        self._servicer = _DrainingHealthServicer((*self._names, LIVENESS), drain)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    async def set_serving(self, serving: bool) -> None:
+        """Set the status of the server and of each service."""
+        status = _SERVING if serving else _NOT_SERVING
+        for name in self._names:
+            await self._servicer.set(name, status)
+
+    async def set_live(self, live: bool) -> None:
+        """Set the status of LIVENESS."""
+        await self._servicer.set(LIVENESS, _SERVING if live else _NOT_SERVING)
+
+    async def shut_down(self) -> None:
+        """Set every status to NOT_SERVING for good."""
+        await self._servicer.enter_graceful_shutdown()
+
+
+class _DrainingHealthServicer(health.aio.HealthServicer):  # type: ignore[misc]
+    """Ends Watch calls when the drain starts; otherwise a single watching client would use up the grace period."""
+
+    def __init__(self, names: Sequence[str], drain: Drain) -> None:
+        super().__init__()
+        self._server_status = dict.fromkeys(names, _NOT_SERVING)
+        self._drain = drain
+
+    async def List(self, request: health_pb2.HealthListRequest, context: Any) -> health_pb2.HealthListResponse:
+        """Return the status of every service; grpcio-health-checking does not implement this method."""
+        statuses = {
+            name: health_pb2.HealthCheckResponse(status=status) for name, status in self._server_status.items()
+        }
+        return health_pb2.HealthListResponse(statuses=statuses)
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
+        await self._drain.race(super().Watch(request, context))
+
+
 class GrpcServer:
-    """Made by `build_server`, inside the running event loop; starts and stops once."""
+    """A gRPC server that starts and stops once. Create it with `build_server`, inside the running event loop."""
 
     def __init__(
         self, server: grpc.aio.Server, *, health: Health, drain: Drain, listen_address: ListenAddress
@@ -80,10 +134,12 @@ class GrpcServer:
         self._listen_address = listen_address
 
     async def start(self) -> int:
-        """Listens and answers calls; returns the port. The process counts as live from then on; health stays
-        NOT_SERVING until `set_serving(True)`.
+        """Start to listen and to answer calls, and return the port.
 
-        ListenError: the address is in use or not of this machine.
+        The process counts as live from then on; health stays NOT_SERVING until `set_serving(True)`.
+
+        Raises:
+            ListenError: the address is in use or not of this machine.
         """
         try:
             port = self._server.add_insecure_port(self._listen_address)
@@ -97,16 +153,21 @@ class GrpcServer:
         return port
 
     async def set_serving(self, serving: bool) -> None:
-        """What health answers for each service and for ""; once stopping, it stays NOT_SERVING."""
+        """Set the health of each service and of ""; it stays NOT_SERVING after `stop` was called."""
         await self._health.set_serving(serving)
 
     async def set_live(self, live: bool) -> None:
-        """What health answers for `LIVENESS`; once stopping, it stays NOT_SERVING."""
+        """Set the health of `LIVENESS`; it stays NOT_SERVING after `stop` was called."""
         await self._health.set_live(live)
 
     async def stop(self, grace: timedelta, *, settle: timedelta = timedelta()) -> None:
-        """Stops as the module describes; calls that outlive the grace are cancelled. May be called again."""
-        await self._health.leave()
+        """Stop in the order that the module describes. May be called again.
+
+        Args:
+            grace: how long running calls may continue before they are cancelled.
+            settle: the delay before the drain.
+        """
+        await self._health.shut_down()
         if settle and not self._drain.started:
             await asyncio.sleep(settle.total_seconds())
         self._drain.start()
@@ -122,25 +183,30 @@ def build_server(
     allow_insecure: bool = False,
     settings_prefix: str = "",
     meter: CallMeter | None = None,
-    max_write: timedelta | None = None,
+    write_timeout: timedelta | None = None,
 ) -> GrpcServer:
-    """A server for `services`, not started yet. `settings_prefix` is the one of its service's variables.
+    """Return a server for `services` that is not started yet.
 
-    `max_write`: a stream whose client has not taken a message for so long is ended; None: it waits.
+    Args:
+        allow_insecure: whether `listen_address` may be reachable from other machines, although calls are neither
+            authenticated nor encrypted.
+        settings_prefix: the prefix of the service's environment variables, for the error message.
+        meter: counts the calls.
+        write_timeout: how long a message of a stream may wait for its client to read; None: forever.
 
-    SettingsError: other machines could reach `listen_address` and `allow_insecure` is not set, for nothing
-    protects the calls yet.
+    Raises:
+        SettingsError: other machines could reach `listen_address`, and `allow_insecure` is not set.
     """
     _check_exposure(listen_address, allow_insecure=allow_insecure, prefix=settings_prefix)
-    server = grpc.aio.server(interceptors=(CallInterceptor(meter, max_write=max_write),), options=_OPTIONS)
+    server = grpc.aio.server(interceptors=(CallInterceptor(meter, write_timeout=write_timeout),), options=_OPTIONS)
     names = tuple(service.name for service in services)
     for service in services:
         service.register(server)
-    health = Health(names, drain=drain)
-    health.register(server)
+    health_service = Health(names, drain=drain)
+    health_service.register(server)
     if reflection:
         register_reflection(server, (*names, Health.SERVICE_NAME))
-    return GrpcServer(server, health=health, drain=drain, listen_address=listen_address)
+    return GrpcServer(server, health=health_service, drain=drain, listen_address=listen_address)
 
 
 def _check_exposure(address: ListenAddress, *, allow_insecure: bool, prefix: str) -> None:
@@ -155,5 +221,5 @@ def _check_exposure(address: ListenAddress, *, allow_insecure: bool, prefix: str
             )
         )
     LOGGER.warning(
-        "listening on %s without authentication and encryption: everybody who reaches it may call", address
+        "listening on %s without authentication and encryption: everyone who can reach it can call it", address
     )

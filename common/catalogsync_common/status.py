@@ -1,6 +1,6 @@
-"""Failures as they go over the wire, and back.
+"""Maps failures to gRPC statuses with error details, and received errors back to failures.
 
-Every error carries `google.rpc.ErrorInfo`; `RetryInfo` exactly where calling again is right.
+Every error has a `google.rpc.ErrorInfo`; a `RetryInfo` exactly where calling again is right.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from catalogsync_common.failure import Failure
 DOMAIN: Final = "catalogsync"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 MAX_STATUS_BYTES: Final = 4096
-"""gRPC refuses metadata at random from 8 KiB on; base64 and percent-encoding take the rest of the way there."""
+"""gRPC rejects metadata at random from 8 KiB on; base64 and percent-encoding add the rest up to there."""
 
 _MAX_VIOLATIONS: Final = 20
-_MAX_METADATA: Final = 16
+_MAX_METADATA_ENTRIES: Final = 16
 _MAX_MESSAGE_BYTES: Final = 600
 _MAX_TEXT_BYTES: Final = 200
+_MAX_METADATA_KEY_BYTES: Final = 64
 
 STATUS_CODES: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
     {
@@ -68,7 +69,7 @@ STATUS_CODES: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "INTERNAL": grpc.StatusCode.INTERNAL,
     }
 )
-"""The code of each reason of `catalogsync.errors.v1.ErrorReason`, without its prefix."""
+"""The status code of each reason of `catalogsync.errors.v1.ErrorReason`, without prefix."""
 
 RETRY_DELAYS: Final[Mapping[str, timedelta]] = MappingProxyType(
     {
@@ -83,18 +84,20 @@ RETRY_DELAYS: Final[Mapping[str, timedelta]] = MappingProxyType(
         "SOURCE_CURRENCY_CHANGED": timedelta(seconds=1),
     }
 )
-"""The reasons for which calling again is right, and when, unless the failure knows better."""
+"""The reasons for which calling again is right, and the delay, unless the failure sets `retry_after`."""
 
 
 def to_status(failure: Failure) -> status_pb2.Status:
-    """The failure with its details, at most MAX_STATUS_BYTES long.
+    """Return the status of a failure with its details, at most MAX_STATUS_BYTES long.
 
-    Long texts end in "…"; violations and metadata beyond the limit are left out. KeyError: the reason is in no
-    table, which is a fault of ours.
+    Long texts are cut and end in "…"; violations and metadata beyond the limit are omitted.
+
+    Raises:
+        KeyError: STATUS_CODES does not have the reason, which is a bug.
     """
     code: int = STATUS_CODES[failure.reason].value[0]
-    info = error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=_metadata_of(failure))
-    violations = _violations_of(failure)
+    info = error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=_bounded_metadata(failure))
+    violations = _bounded_violations(failure)
     while True:
         status = status_pb2.Status(code=code, message=_cut(failure.message, _MAX_MESSAGE_BYTES))
         status.details.add().Pack(info)
@@ -110,12 +113,12 @@ def to_status(failure: Failure) -> status_pb2.Status:
             del info.metadata[max(info.metadata, key=lambda key: len(key) + len(info.metadata[key]))]
 
 
-def _metadata_of(failure: Failure) -> dict[str, str]:
-    pairs = list(failure.metadata.items())[:_MAX_METADATA]
-    return {_cut(key, 64): _cut(value, _MAX_TEXT_BYTES) for key, value in pairs}
+def _bounded_metadata(failure: Failure) -> dict[str, str]:
+    pairs = list(failure.metadata.items())[:_MAX_METADATA_ENTRIES]
+    return {_cut(key, _MAX_METADATA_KEY_BYTES): _cut(value, _MAX_TEXT_BYTES) for key, value in pairs}
 
 
-def _violations_of(failure: Failure) -> list[error_details_pb2.BadRequest.FieldViolation]:
+def _bounded_violations(failure: Failure) -> list[error_details_pb2.BadRequest.FieldViolation]:
     return [
         error_details_pb2.BadRequest.FieldViolation(
             field=_cut(violation.field, _MAX_TEXT_BYTES),
@@ -147,7 +150,7 @@ def _pack_resource(status: status_pb2.Status, failure: Failure) -> None:
 
 
 def _cut(text: str, limit: int) -> str:
-    """At most `limit` bytes of UTF-8; what cannot be encoded becomes "?"."""
+    """Return at most `limit` bytes of UTF-8; characters that cannot be encoded become "?"."""
     raw = text.encode("utf-8", "replace")
     if len(raw) <= limit:
         return raw.decode()
@@ -156,23 +159,23 @@ def _cut(text: str, limit: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReceivedFailure:
-    """An error of a call, as its client received it."""
+    """An error of a call, as received by its client."""
 
     code: grpc.StatusCode
     message: str
-    """Readable alone."""
+    """Understandable without the details."""
     reason: str = ""
-    """A name of `ErrorReason` without prefix; empty: the error is not from a service of ours (network, proxy)."""
+    """A name of `ErrorReason` without prefix; empty if the error is not from our services (network, proxy)."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     retry_after: timedelta | None = None
-    """When calling again is right; None: the server did not say so."""
+    """When to call again; None: the server did not say so."""
 
     @property
     def is_transient(self) -> bool:
-        """Whether calling again is right.
+        """Whether calling again is right: the server said so, or the connection broke.
 
-        That is: the server said so, or the transport broke. CANCELLED counts as such a break, for a server that
-        goes down answers waiting calls with it; whoever cancels by itself knows and does not ask here.
+        CANCELLED counts as a broken connection, since a server that shuts down answers waiting calls with it; a
+        client that cancelled the call itself must not ask.
         """
         return self.retry_after is not None or self.code in (
             grpc.StatusCode.UNAVAILABLE,
@@ -181,36 +184,37 @@ class ReceivedFailure:
 
 
 def read_failure_now(error: grpc.aio.AioRpcError) -> ReceivedFailure:
-    """What `error` itself holds. Enough for unary calls; for streams see `read_failure`."""
-    return _received(error.code(), error.details() or "", error.trailing_metadata())
+    """Return the failure from `error` alone. Enough for unary calls; for streams see `read_failure`."""
+    return _received_failure(error.code(), error.details() or "", error.trailing_metadata())
 
 
 async def read_failure(error: grpc.aio.AioRpcError, call: grpc.aio.Call | None = None) -> ReceivedFailure:
-    """What the server said.
+    """Return the failure that the server sent.
 
-    Give the `call` of a stream: an error raised while reading may be made before the trailers are in, and then
-    holds "Internal error from Core" only; the call waits for them.
+    Args:
+        call: the call, if it is a stream. An error raised while reading may be created before the trailers arrive,
+            and then contains only "Internal error from Core"; the call waits for them.
     """
     if call is None:
         return read_failure_now(error)
-    return _received(await call.code(), await call.details() or "", await call.trailing_metadata())
+    return _received_failure(await call.code(), await call.details() or "", await call.trailing_metadata())
 
 
-def _received(code: grpc.StatusCode, details: str, trailers: grpc.aio.Metadata | None) -> ReceivedFailure:
-    status = _status_in(trailers)
+def _received_failure(code: grpc.StatusCode, details: str, trailers: grpc.aio.Metadata | None) -> ReceivedFailure:
+    status = _parse_status(trailers)
     if status is None:
         return ReceivedFailure(code=code, message=details)
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     for detail in status.details:
-        # An unreadable detail is left empty: the code and the message still tell the story.
+        # An unreadable detail is left empty: the code and the message are still there.
         _unpack(detail.type_url, detail.value, info)
         _unpack(detail.type_url, detail.value, retry)
-    ours = info.domain == DOMAIN
+    from_our_service = info.domain == DOMAIN
     return ReceivedFailure(
         code=code,
         message=status.message or details,
-        reason=info.reason if ours else "",
-        metadata=dict(info.metadata) if ours else {},
+        reason=info.reason if from_our_service else "",
+        metadata=dict(info.metadata) if from_our_service else {},
         retry_after=retry.retry_delay.ToTimedelta() if retry.HasField("retry_delay") else None,
     )
 
@@ -224,7 +228,7 @@ def _unpack(type_url: str, value: bytes, into: error_details_pb2.ErrorInfo | err
         into.Clear()
 
 
-def _status_in(trailers: grpc.aio.Metadata | None) -> status_pb2.Status | None:
+def _parse_status(trailers: grpc.aio.Metadata | None) -> status_pb2.Status | None:
     raw = trailers.get(DETAILS_KEY) if trailers is not None else None
     if not isinstance(raw, bytes):
         return None

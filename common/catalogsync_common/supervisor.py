@@ -1,9 +1,9 @@
-"""Runs the background loops of a process, restarts those that fail, and knows which of them still turn.
+"""Runs the background loops of a process, restarts those that fail, and reports those that stall.
 
-A loop reports a heartbeat after each turn that succeeded. An unexpected exception, or a return before the drain,
-is logged with the loop's name, counted, and answered by a restart with exponential backoff. A loop that fails
-again and again without one heartbeat cannot go on: the supervisor then reports the process unhealthy and asks for
-its stop, and `run` raises LoopFailed once all loops have ended.
+A loop reports a heartbeat after each successful iteration. An unexpected exception, or a return before the drain,
+is logged with the loop's name, counted, and followed by a restart with exponential backoff. A loop that keeps
+failing without a heartbeat is given up: the supervisor then reports the process unhealthy and requests its stop,
+and `run` raises LoopFailed once all loops have ended.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from catalogsync_common.drain import Drain, ServerDraining
 LOGGER: Final = logging.getLogger(__name__)
 
 Heartbeat: TypeAlias = Callable[[], None]
-"""Reports that a loop has turned once more."""
+"""Called by a loop after each successful iteration."""
 
 
 def no_heartbeat() -> None:
-    """Is the heartbeat of a loop that nobody supervises."""
+    """Do nothing: the heartbeat of a loop without a supervisor."""
 
 
 class LoopFailed(Exception):
-    """A background loop cannot go on; the process must end, so that whoever watches it starts another one."""
+    """A background loop was given up; the process must end, so that whatever supervises it starts a new one."""
 
     def __init__(self, loop: str, failures: int) -> None:
-        super().__init__(f"the background loop {loop!r} failed {failures} times in a row and cannot go on")
+        super().__init__(f"the background loop {loop!r} failed {failures} times in a row and was given up")
         self.loop = loop
 
 
@@ -43,50 +43,55 @@ class Loop:
     """One background loop of a process."""
 
     name: str
-    """A label of metrics and log lines."""
+    """The label in metrics and log lines."""
     run: Callable[[Heartbeat], Coroutine[Any, Any, None]]
-    """Runs until the drain and then returns; called again after a failure, and once more if the drain begins while
-    it waits for its restart."""
-    max_silence: timedelta
-    """Between two heartbeats of a healthy loop."""
+    """Runs until the drain and then returns.
+
+    Called again after a failure, and once more if the drain starts during the backoff.
+    """
+    heartbeat_timeout: timedelta
+    """Maximum time between two heartbeats of a healthy loop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RestartPolicy:
-    """When a failed loop is started again, and when it is given up."""
+    """When a failed loop is restarted, and when it is given up."""
 
     first_delay: timedelta = timedelta(milliseconds=100)
     max_delay: timedelta = timedelta(seconds=4)
-    """A database that is back after a failover is used within this time."""
+    """Maximum backoff: after a failover the database is used again within this time."""
     give_up_after: timedelta = timedelta(minutes=5)
-    """Without one heartbeat."""
+    """Time without a heartbeat after which a loop may be given up."""
     give_up_failures: int = 10
-    """In a row, at least: a loop that turns once an hour is not given up after its second failure."""
+    """Minimum failures in a row: a loop that runs once an hour is not given up after its second failure."""
 
     def delay(self, failures: int) -> float:
-        """Seconds before the restart after so many failures in a row, with jitter."""
+        """Return the seconds before the restart after `failures` in a row, with jitter."""
         grown = self.first_delay.total_seconds() * 2.0 ** min(failures - 1, 20)
         return random.uniform(0.5, 1) * min(grown, self.max_delay.total_seconds())
 
 
-class _Record:
-    """What the supervisor knows of one loop."""
+class _LoopState:
+    """The last heartbeat and the failures of one loop."""
 
     def __init__(self, now: float) -> None:
-        self.turned_at = now
+        self.last_heartbeat_at = now
         self.failures = 0
-        """In a row."""
+        """Failures in a row."""
 
 
 class Supervisor:
-    """The one group of all background loops of a process.
+    """Runs all background loops of a process as one group.
 
     Args:
-        loops: started by `run`.
-        drain: begins the end of all loops.
-        set_healthy: is told whether all loops turn, at first and at each change.
-        on_failure: is called with the name of a loop at each of its failures, to count them.
-        on_give_up: asks for the graceful stop of the process.
+        loops: the loops that `run` starts.
+        drain: ends all loops when it starts.
+        set_healthy: called with whether no loop is stalled, first and after each change.
+        on_failure: called with the name of a loop after each of its failures, to count them.
+        on_give_up: requests the graceful stop of the process.
+        policy: backoff and limits of restarts.
+        check_interval: how often stalled loops are looked for.
+        monotonic: the clock, in seconds.
     """
 
     def __init__(
@@ -109,34 +114,37 @@ class Supervisor:
         self._policy = policy or RestartPolicy()
         self._check_interval = check_interval.total_seconds()
         self._monotonic = monotonic
-        self._records = {loop.name: _Record(monotonic()) for loop in self._loops}
+        self._states = {loop.name: _LoopState(monotonic()) for loop in self._loops}
         self._given_up: LoopFailed | None = None
 
     @property
     def names(self) -> list[str]:
-        """Of the loops."""
+        """The names of the loops."""
         return [loop.name for loop in self._loops]
 
     async def run(self) -> None:
-        """Runs all loops until they have ended after the drain. Raises LoopFailed when one was given up.
+        """Run all loops until they have ended after the drain.
 
-        A cancelled supervisor cancels its loops and waits for their ends.
+        When cancelled, it cancels the loops and waits until they have ended.
+
+        Raises:
+            LoopFailed: a loop was given up.
         """
         async with asyncio.TaskGroup() as group:
             for loop in self._loops:
-                self._records[loop.name].turned_at = self._monotonic()
+                self._states[loop.name].last_heartbeat_at = self._monotonic()
                 group.create_task(self._keep_running(loop))
             group.create_task(self._report_health())
         if self._given_up is not None:
             raise self._given_up
 
-    def silent_loops(self) -> list[str]:
-        """Returns the names of the loops that have not turned for longer than they may."""
+    def stalled_loops(self) -> list[str]:
+        """Return the names of the loops whose last heartbeat is older than their heartbeat timeout."""
         now = self._monotonic()
         return [
             loop.name
             for loop in self._loops
-            if now - self._records[loop.name].turned_at > loop.max_silence.total_seconds()
+            if now - self._states[loop.name].last_heartbeat_at > loop.heartbeat_timeout.total_seconds()
         ]
 
     async def _keep_running(self, loop: Loop) -> None:
@@ -144,16 +152,16 @@ class Supervisor:
             is_last = self._drain.started
             error = await self._run_once(loop)
             if error is not None:
-                self._failed(loop, error)
+                self._count_failure(loop, error)
             if is_last or (error is None and self._drain.started):
                 return
-            # After the drain began the loop runs once more: it may have work to hand over.
+            # After the drain started the loop runs once more: it may have work to hand over.
             with suppress(ServerDraining):
-                await self._drain.race(self._before_restart(loop))
+                await self._drain.race(self._wait_for_restart(loop))
 
     async def _run_once(self, loop: Loop) -> BaseException | None:
-        """What ended the loop; None: it returned because of the drain."""
-        # A task of its own: a CancelledError that is raised inside the loop is a failure like any other.
+        """Run the loop once and return the error that ended it; None: it returned because of the drain."""
+        # A separate task: a CancelledError raised inside the loop is a failure like any other.
         task = asyncio.create_task(loop.run(self._heartbeat_of(loop)), name=f"loop {loop.name}")
         try:
             await asyncio.wait((task,))
@@ -169,48 +177,48 @@ class Supervisor:
         return error
 
     def _heartbeat_of(self, loop: Loop) -> Heartbeat:
-        record = self._records[loop.name]
+        state = self._states[loop.name]
 
         def heartbeat() -> None:
-            record.turned_at = self._monotonic()
-            record.failures = 0
+            state.last_heartbeat_at = self._monotonic()
+            state.failures = 0
 
         return heartbeat
 
-    def _failed(self, loop: Loop, error: BaseException) -> None:
-        record = self._records[loop.name]
-        record.failures += 1
+    def _count_failure(self, loop: Loop, error: BaseException) -> None:
+        state = self._states[loop.name]
+        state.failures += 1
         self._on_failure(loop.name)
         LOGGER.error(
-            "background loop failed: %s", loop.name, exc_info=error, extra={"failures_in_a_row": record.failures}
+            "background loop failed: %s", loop.name, exc_info=error, extra={"failures_in_a_row": state.failures}
         )
 
-    async def _before_restart(self, loop: Loop) -> None:
-        record, policy = self._records[loop.name], self._policy
-        silence = self._monotonic() - record.turned_at
-        if record.failures >= policy.give_up_failures and silence >= policy.give_up_after.total_seconds():
+    async def _wait_for_restart(self, loop: Loop) -> None:
+        state, policy = self._states[loop.name], self._policy
+        silence = self._monotonic() - state.last_heartbeat_at
+        if state.failures >= policy.give_up_failures and silence >= policy.give_up_after.total_seconds():
             await self._give_up(loop)
-        await asyncio.sleep(policy.delay(record.failures))
+        await asyncio.sleep(policy.delay(state.failures))
 
     async def _give_up(self, loop: Loop) -> None:
-        """Returns never: the drain ends the wait."""
+        """Request the stop of the process and wait for the drain."""
         if self._given_up is None:
-            self._given_up = LoopFailed(loop.name, self._records[loop.name].failures)
-            LOGGER.critical("%s: the process stops", self._given_up)
+            self._given_up = LoopFailed(loop.name, self._states[loop.name].failures)
+            LOGGER.critical("%s: stopping the process", self._given_up)
             await self._set_healthy(False)
             self._on_give_up()
-        await self._drain.begun()
+        await self._drain.wait_started()
 
     async def _report_health(self) -> None:
         reported: list[str] | None = None
         while not self._drain.started:
-            silent = self.silent_loops() if self._given_up is None else [self._given_up.loop]
-            if silent != reported:
-                if silent:
-                    LOGGER.error("background loops do not turn: %s", ", ".join(silent))
+            stalled = self.stalled_loops() if self._given_up is None else [self._given_up.loop]
+            if stalled != reported:
+                if stalled:
+                    LOGGER.error("background loops stalled: %s", ", ".join(stalled))
                 elif reported:
-                    LOGGER.info("all background loops turn again")
-                reported = silent
-                await self._set_healthy(not silent)
+                    LOGGER.info("all background loops have recovered")
+                reported = stalled
+                await self._set_healthy(not stalled)
             with suppress(ServerDraining):
                 await self._drain.race(asyncio.sleep(self._check_interval))

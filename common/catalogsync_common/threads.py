@@ -1,4 +1,4 @@
-"""Blocking work of a coroutine, done in a thread."""
+"""Runs blocking work in a thread, with cancellation that waits for the thread."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ async def run_in_thread(
 ) -> T:
     """Run `work` in the default thread pool and return its result.
 
-    A cancelled caller still waits until the thread has left `work`, so that whatever `work` uses may be closed
-    afterwards. `on_cancel` is called first; it asks the thread to stop, for example by setting an event.
+    A cancelled caller still waits until `work` has ended in its thread, so that whatever `work` uses can be closed
+    afterwards.
+
+    Args:
+        on_cancel: called first when the caller is cancelled, to ask the thread to stop, for example by setting an
+            event.
     """
     working = asyncio.ensure_future(asyncio.to_thread(work))
     try:
@@ -25,16 +29,17 @@ async def run_in_thread(
     except asyncio.CancelledError:
         if on_cancel is not None:
             on_cancel()
-        await _left(working)
+        await _wait_done(working)
         raise
 
 
-async def _left(working: asyncio.Future[T]) -> None:
-    """Wait for the end of `working`, whatever it is. The caller is being cancelled and raises that."""
+async def _wait_done(working: asyncio.Future[T]) -> None:
+    """Wait until `working` is done, and ignore its outcome: the cancelled caller raises CancelledError."""
     while not working.done():
         try:
             await asyncio.wait([working])
         except asyncio.CancelledError:
             continue
     if not working.cancelled():
+        # Retrieved, so that asyncio does not log it.
         working.exception()

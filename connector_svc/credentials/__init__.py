@@ -1,2 +1,1 @@
-"""Who gives us the credentials of shops: a file, the Token Service, or the first of them that knows a shop; and
-where those are an app's, the token that it is granted."""
+"""Providers of shops' credentials: a file, the Token Service, their chain, and the renewal of access tokens."""

@@ -1,9 +1,9 @@
-"""Credentials that an operator wrote into a TOML file.
+"""Credentials from a TOML file that an operator maintains.
 
 [shopify."demo.myshopify.com"]
 access_token = "..."
 
-[shopify."own.myshopify.com"]  # an app of the same organisation: tokens are granted, and renewed
+[shopify."own.myshopify.com"]  # an app of the same organisation: access tokens are requested, and renewed
 client_id = "..."
 client_secret = "..."
 
@@ -28,7 +28,8 @@ from connector_svc.platforms.base import Credentials, Secret
 _log = logging.getLogger(__name__)
 
 _Table: TypeAlias = Mapping[Shop, Credentials]
-_Stamp: TypeAlias = tuple[int, int, int]
+_FileVersion: TypeAlias = tuple[int, int, int]
+"""Modification time in ns, size, inode."""
 
 
 class CredentialsFileInvalid(ValueError):
@@ -36,49 +37,49 @@ class CredentialsFileInvalid(ValueError):
 
 
 class FileCredentials:
-    """Looks shops up in the file, and reads it again whenever it has changed.
+    """Looks shops up in the file, and reloads it whenever it has changed.
 
-    The first reading must succeed (CredentialsFileInvalid); afterwards a file that is broken or gone is logged,
-    and the last good one stays.
+    The first load must succeed, else CredentialsFileInvalid is raised. Afterwards a file that is broken or missing
+    is logged, and the last valid content stays in use.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp: _Stamp | None = None
+        self._version: _FileVersion | None = None
         self._table: _Table = {}
         self._reload()
 
     async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
-        """What the file says now, also when the shop has just refused it. Raises CredentialsNotFound."""
-        self._refresh()
+        """Return what the file says now, even if the shop has just rejected it. Raises CredentialsNotFound."""
+        self._reload_or_keep()
         found = self._table.get(shop)
         if found is None:
             raise CredentialsNotFound(shop)
         return found
 
-    def _refresh(self) -> None:
+    def _reload_or_keep(self) -> None:
         try:
             self._reload()
         except CredentialsFileInvalid as error:
-            _log.error("credentials file not usable, keeping what was read before: %s", error)
+            _log.error("credentials file not usable, the last valid content stays in use: %s", error)
 
     def _reload(self) -> None:
-        """Reads the file when it is another than last time; a broken one is read (and told of) once."""
+        """Load the file if it has changed; a broken version is loaded (and logged) once."""
         try:
             status = self._path.stat()
-            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-            if stamp == self._stamp:
+            version = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if version == self._version:
                 return
-            self._stamp = stamp
+            self._version = version
             text = self._path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise CredentialsFileInvalid(f"{self._path}: {_why(error)}") from None
+            raise CredentialsFileInvalid(f"{self._path}: {_read_error(error)}") from None
         self._table = _parse(self._path, text)
         if status.st_mode & stat.S_IROTH:
             _log.warning("credentials file %s can be read by every user of this machine; chmod 600", self._path)
 
 
-def _why(error: OSError | UnicodeDecodeError) -> str:
+def _read_error(error: OSError | UnicodeDecodeError) -> str:
     return error.strerror or "cannot be read" if isinstance(error, OSError) else "is not UTF-8"
 
 
@@ -98,14 +99,14 @@ def _credentials(where: str, keys: object) -> Credentials:
     found: dict[str, Secret] = {}
     for name, value in _as_table(where, keys).items():
         if not isinstance(value, str) or not value.strip():
-            raise CredentialsFileInvalid(f"{where}: {name} must be a text that is not empty")
-        # Keys are pasted; WooCommerce forgives a blank after a key, but not after a secret.
+            raise CredentialsFileInvalid(f"{where}: {name} must be a non-empty string")
+        # Keys are pasted; WooCommerce tolerates a space after a key, but not after a secret.
         found[name] = Secret(value.strip())
     if "refresh_token" in found:
-        # It ends after some weeks, and its successor would have to be stored.
+        # It expires after some weeks, and its successor would have to be stored.
         raise CredentialsFileInvalid(
-            f"{where}: refresh_token cannot stand in a file, which keeps no renewed one; use client_id and "
-            "client_secret alone for an app of the same organisation, else the Token Service"
+            f"{where}: refresh_token is not possible in a file, which cannot store its successor; use client_id "
+            "and client_secret alone for an app of the same organisation, else the Token Service"
         )
     if not found:
         raise CredentialsFileInvalid(f"{where}: holds no credentials")

@@ -1,4 +1,4 @@
-"""Credentials from the Token Service."""
+"""Credentials from the Token Service, cached for some minutes."""
 
 from __future__ import annotations
 
@@ -16,145 +16,147 @@ from yarl import URL
 
 from connector_svc.domain.errors import CredentialsNotFound, TokenServiceUnavailable
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import utc_now
-from connector_svc.http.client import join
-from connector_svc.http.exchange import HttpRequest
+from connector_svc.http.client import join_url
+from connector_svc.http.dependencies import utc_now
 from connector_svc.http.failures import HttpFailure
 from connector_svc.http.retry import RetryPolicy
+from connector_svc.http.transport import HttpRequest
 from connector_svc.platforms.base import Credentials, HttpReply, Secret
 
-_PATIENCE: Final = RetryPolicy(patience=timedelta(seconds=15), max_delay=timedelta(seconds=5))
+_RETRY_POLICY: Final = RetryPolicy(max_total_delay=timedelta(seconds=15), max_delay=timedelta(seconds=5))
 
-_EARLY: Final = timedelta(minutes=1)
-"""How long before its end a token is asked for anew."""
-_SHORTEST: Final = timedelta(seconds=5)
-_STALE_FOR: Final = timedelta(seconds=30)
-"""Until the next try, while the service does not answer."""
+_RENEW_BEFORE_EXPIRY: Final = timedelta(minutes=1)
+"""How long before its expiry a token is requested again."""
+_MIN_CACHE_TIME: Final = timedelta(seconds=5)
+_STALE_CACHE_TIME: Final = timedelta(seconds=30)
+"""Until the next request, while the service does not answer."""
 
 
-class ServiceCaller(Protocol):
-    """Sends a request until it is answered. Raises HttpFailure."""
+class ServiceClient(Protocol):
+    """Sends a request and retries it."""
 
-    async def call(self, request: HttpRequest, *, policy: RetryPolicy | None = None) -> HttpReply: ...
+    async def send(self, request: HttpRequest, *, policy: RetryPolicy | None = None) -> HttpReply:
+        """Return the reply. Raises HttpFailure."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenServiceConfig:
-    """Where the Token Service is."""
+    """Address, secret and limits of the Token Service."""
 
     base_url: URL
     secret: Secret | None = None
     """Sent as a bearer token."""
-    cache_for: timedelta = timedelta(minutes=5)
-    cached_shops: int = 10_000
-    retry: RetryPolicy = _PATIENCE
+    cache_time: timedelta = timedelta(minutes=5)
+    max_cached_shops: int = 10_000
+    retry: RetryPolicy = _RETRY_POLICY
 
 
-class _Answer(msgspec.Struct):
+class _TokenReply(msgspec.Struct):
     data: dict[str, object]
 
 
 class TokenServiceCredentials:
-    """Asks the Token Service, remembers what it said for some minutes, and asks once at a time for a shop.
+    """Requests credentials from the Token Service, with one request at a time per shop.
 
-    The service answers {"data": {...}} with the platform's credentials as texts and, for a token that ends,
+    The service answers {"data": {...}} with the platform's credentials as strings and, for a token that expires,
     `expires_at` or `expires_in`; the credentials then hold `expires_at`.
     """
 
     def __init__(
         self,
         config: TokenServiceConfig,
-        caller: ServiceCaller,
+        client: ServiceClient,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._config = config
-        self._caller = caller
+        self._client = client
         self._clock = clock
         self._now = now
         self._cache: OrderedDict[Shop, tuple[Credentials, float]] = OrderedDict()
         self._locks: WeakValueDictionary[Shop, asyncio.Lock] = WeakValueDictionary()
 
     async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
-        """See `CredentialsProvider`. Raises CredentialsNotFound, TokenServiceUnavailable.
+        """See `CredentialsProvider`.
 
-        While the service does not answer, what it last said goes on being answered, unless that was refused.
+        While the service does not answer, its last answer is returned, unless the shop has rejected that.
         """
         lock = self._locks.setdefault(shop, asyncio.Lock())
         async with lock:
-            cached, good_until = self._cache.get(shop, (None, 0.0))
+            cached, cached_until = self._cache.get(shop, (None, 0.0))
             usable = cached if cached != refused else None
-            if usable is not None and self._clock() < good_until:
+            if usable is not None and self._clock() < cached_until:
                 return usable
             try:
-                fresh = await self._ask(shop)
+                fresh = await self._request(shop)
             except TokenServiceUnavailable:
                 if usable is None:
                     raise
-                self._remember(shop, usable, _STALE_FOR)
+                self._store(shop, usable, _STALE_CACHE_TIME)
                 return usable
             except CredentialsNotFound:
                 self._cache.pop(shop, None)
                 raise
             self._cache.pop(shop, None)
             if fresh != refused:
-                self._remember(shop, fresh, self._lasting(fresh))
+                self._store(shop, fresh, self._cache_time(fresh))
             return fresh
 
-    def _lasting(self, fresh: Credentials) -> timedelta:
-        """How long an answer counts: less than usual when its token ends before that."""
+    def _cache_time(self, fresh: Credentials) -> timedelta:
+        """Return how long to cache an answer: less than configured if its token expires before that."""
         if "expires_at" not in fresh:
-            return self._config.cache_for
-        left = datetime.fromisoformat(fresh["expires_at"].reveal()) - self._now()
-        return min(self._config.cache_for, max(left - _EARLY, _SHORTEST))
+            return self._config.cache_time
+        lifetime = datetime.fromisoformat(fresh["expires_at"].reveal()) - self._now()
+        return min(self._config.cache_time, max(lifetime - _RENEW_BEFORE_EXPIRY, _MIN_CACHE_TIME))
 
-    def _remember(self, shop: Shop, credentials: Credentials, lasting: timedelta) -> None:
-        self._cache[shop] = (credentials, self._clock() + lasting.total_seconds())
+    def _store(self, shop: Shop, credentials: Credentials, cache_time: timedelta) -> None:
+        self._cache[shop] = (credentials, self._clock() + cache_time.total_seconds())
         self._cache.move_to_end(shop)
-        if len(self._cache) > self._config.cached_shops:
+        if len(self._cache) > self._config.max_cached_shops:
             self._cache.popitem(last=False)
 
-    async def _ask(self, shop: Shop) -> Credentials:
+    async def _request(self, shop: Shop) -> Credentials:
         secret = self._config.secret
         request = HttpRequest(
             method="GET",
-            url=join(self._config.base_url, f"/api/v1/tokens/{shop.platform}/{shop.domain}"),
+            url=join_url(self._config.base_url, f"/api/v1/tokens/{shop.platform}/{shop.domain}"),
             headers={"Authorization": f"Bearer {secret.reveal()}"} if secret else {},
         )
         try:
-            reply = await self._caller.call(request, policy=self._config.retry)
+            reply = await self._client.send(request, policy=self._config.retry)
         except HttpFailure as failure:
             raise TokenServiceUnavailable(shop, failure.detail, retry_after=failure.retry_after) from failure
-        return _understand(shop, reply, self._now())
+        return _parse_reply(shop, reply, self._now())
 
 
-def _understand(shop: Shop, reply: HttpReply, now: datetime) -> Credentials:
+def _parse_reply(shop: Shop, reply: HttpReply, now: datetime) -> Credentials:
     if reply.status == 404:
         raise CredentialsNotFound(shop)
     if reply.status != 200:
         raise TokenServiceUnavailable(shop, f"HTTP {reply.status}")
     try:
-        data = msgspec.json.decode(reply.body, type=_Answer).data
+        data = msgspec.json.decode(reply.body, type=_TokenReply).data
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise TokenServiceUnavailable(shop, "its answer is not understood") from None
+        raise TokenServiceUnavailable(shop, "its answer cannot be parsed") from None
     found = {name: Secret(text.strip()) for name, text in data.items() if isinstance(text, str) and text.strip()}
     if not found:
         raise TokenServiceUnavailable(shop, "its answer holds no credentials")
     found.pop("expires_at", None)
-    end = _end(data, now)
-    return found if end is None else {**found, "expires_at": Secret(end.isoformat())}
+    expires_at = _expires_at(data, now)
+    return found if expires_at is None else {**found, "expires_at": Secret(expires_at.isoformat())}
 
 
-def _end(data: dict[str, object], now: datetime) -> datetime | None:
-    """When the access token ends, by `expires_at` (RFC 3339) or `expires_in` (seconds)."""
+def _expires_at(data: dict[str, object], now: datetime) -> datetime | None:
+    """Return when the access token expires, by `expires_at` (RFC 3339) or `expires_in` (seconds)."""
     match data:
         case {"expires_at": str(text)}:
             try:
-                end = datetime.fromisoformat(text)
+                expires_at = datetime.fromisoformat(text)
             except ValueError:
                 return None
-            return end if end.tzinfo else end.replace(tzinfo=UTC)
+            return expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=UTC)
         case {"expires_in": int(seconds)} if 0 <= seconds < 2**31:
             return now + timedelta(seconds=seconds)
     return None

@@ -1,1 +1,1 @@
-"""What the connector knows to be true of shops and products; imports no grpc and no aiohttp."""
+"""Domain types of the connector: shops, products, fetches and their errors; imports neither grpc nor aiohttp."""

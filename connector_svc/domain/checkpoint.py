@@ -1,4 +1,4 @@
-"""Where a pass stands: everything a later call needs to go on, since the connector keeps nothing."""
+"""The checkpoint of a pass: what a later call needs to continue, because the connector itself stores nothing."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from connector_svc.domain.errors import CheckpointExpired, CheckpointInvalid
 from connector_svc.domain.fetch import FetchRequest
 
 FORMAT = 1
-"""Raised when an older connector could not read what this one writes."""
+"""Version of the envelope. Raise it when an older connector could not read what this one writes."""
 
 
 class PassCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the pass has delivered so far."""
+    """What the pass has delivered so far, resumes included."""
 
     emitted: int = 0
     """Products in batches."""
     emitted_items: int = 0
     """Variants in batches."""
     rejected: int = 0
-    """Products set aside whole."""
+    """Products that were rejected whole."""
 
     def plus(self, *, emitted: int = 0, emitted_items: int = 0, rejected: int = 0) -> PassCounts:
-        """The counts after some more."""
+        """Return the counts increased by the given numbers."""
         return PassCounts(
             emitted=self.emitted + emitted,
             emitted_items=self.emitted_items + emitted_items,
@@ -45,10 +45,14 @@ PositionT = TypeVar("PositionT", bound=msgspec.Struct)
 
 
 def encode_checkpoint(request: FetchRequest, *, fingerprint: str, position: msgspec.Struct) -> bytes:
-    """The checkpoint of `request` at `position`, the platform's own struct.
+    """Encode the checkpoint of a pass.
 
-    `fingerprint` names what must be the same for the position to have meaning: API version, order, strategy. The
-    field list does not belong to it: a deploy that reads one more field must not restart every running pass.
+    Args:
+        request: The request of the pass.
+        fingerprint: Names what must stay the same for the position to have a meaning: API version, order,
+            strategy. The field list is not part of it: a deployment that reads one more field must not restart
+            every running pass.
+        position: The platform's own struct.
     """
     return msgspec.json.encode(
         _Envelope(
@@ -64,10 +68,14 @@ def encode_checkpoint(request: FetchRequest, *, fingerprint: str, position: msgs
 def decode_checkpoint(
     request: FetchRequest, *, fingerprint: str, position_type: type[PositionT]
 ) -> PositionT | None:
-    """The position to go on from; None when the request starts from the beginning.
+    """Decode the position to continue from.
 
-    Raises CheckpointInvalid when it is not ours or another shop's, CheckpointExpired when it was made for
-    another fingerprint, window or format.
+    Returns:
+        The position, or None if the request starts from the beginning.
+
+    Raises:
+        CheckpointInvalid: The checkpoint was not made by this connector or belongs to another shop.
+        CheckpointExpired: It was made for another fingerprint, window or format.
     """
     if not request.checkpoint:
         return None
@@ -75,8 +83,8 @@ def decode_checkpoint(
         envelope = msgspec.json.decode(request.checkpoint, type=_Envelope)
         if envelope.shop != str(request.shop):
             raise CheckpointInvalid(request.shop)
-        same = (envelope.format, envelope.fingerprint, envelope.updated_after)
-        if same != (FORMAT, fingerprint, request.updated_after):
+        made_for = (envelope.format, envelope.fingerprint, envelope.updated_after)
+        if made_for != (FORMAT, fingerprint, request.updated_after):
             raise CheckpointExpired(request.shop)
         return msgspec.json.decode(envelope.position, type=position_type)
     except msgspec.MsgspecError as error:

@@ -1,18 +1,18 @@
 """Why a shop cannot be read. Every class carries a reason of `catalogsync.errors.v1.ErrorReason`.
 
 SourceFailure
-├── SourceUnreachable         passes: no connection, time-out, 5xx after all retries
-├── SourceRateLimited         passes: asks for a longer pause than we wait
-├── TokenServiceUnavailable   passes
+├── SourceUnreachable         transient: no connection, a timeout, or 5xx after all retries
+├── SourceRateLimited         transient: the platform asks for a longer pause than we wait
+├── TokenServiceUnavailable   transient
 ├── CredentialsNotFound       the shop must be connected
 ├── SourceUnauthorized        the shop must be connected again
 ├── SourceForbidden           a permission is missing
 ├── SourceNotFound            no such shop, or no API there
-├── SourceRedirected          the shop lives elsewhere
-├── SourceResponseInvalid     a web page, broken JSON
+├── SourceRedirected          the shop is at another address
+├── SourceResponseInvalid     a web page, or broken JSON
 ├── SourceQueryRefused        our query or its filter was not accepted
 ├── SourceAddressForbidden    the domain leads into a network that we do not call
-├── SourceCountMismatch       less came than the platform counts
+├── SourceCountMismatch       less was delivered than the platform counts
 ├── SourceCurrencyChanged     transient: the shop's currency changed while it was read
 ├── CheckpointInvalid         not one of ours
 └── CheckpointExpired         made for another query or version
@@ -28,7 +28,7 @@ from connector_svc.domain.shop import Shop
 
 
 class SourceFailure(Failure):
-    """A shop cannot be read. `detail` is for people and must hold no secret and no platform body."""
+    """A shop cannot be read. `detail` is for people and must hold neither secrets nor a platform's reply body."""
 
     summary = "The shop cannot be read."
 
@@ -50,10 +50,10 @@ class SourceFailure(Failure):
 
 
 class SourceUnreachable(SourceFailure):
-    """No connection, a time-out or server errors, after all retries."""
+    """There was no connection, a timeout or a server error, after all retries."""
 
     reason = "SOURCE_UNREACHABLE"
-    summary = "The shop does not answer. We try again; if it stays so, check that the shop is online."
+    summary = "The shop does not answer. We will try again; if this persists, check that the shop is online."
 
 
 class SourceRateLimited(SourceFailure):
@@ -67,46 +67,46 @@ class TokenServiceUnavailable(SourceFailure):
     """The Token Service does not answer."""
 
     reason = "TOKEN_SERVICE_UNAVAILABLE"
-    summary = "The service that keeps the shop's credentials does not answer. We try again."
+    summary = "The service that stores the shop's credentials does not answer. We will try again."
 
 
 class CredentialsNotFound(SourceFailure):
-    """No credentials for this shop anywhere we look."""
+    """No credentials provider knows this shop."""
 
     reason = "CREDENTIALS_NOT_FOUND"
-    summary = "We hold no credentials for this shop. Connect the shop first."
+    summary = "We have no credentials for this shop. Connect the shop first."
 
 
 class SourceUnauthorized(SourceFailure):
-    """The platform refuses the credentials."""
+    """The platform rejects the credentials."""
 
     reason = "SOURCE_UNAUTHORIZED"
-    summary = "The shop refuses our credentials. Connect the shop again."
+    summary = "The shop rejects our credentials. Connect the shop again."
 
 
 class SourceForbidden(SourceFailure):
-    """Valid credentials without a permission that we need."""
+    """The credentials are valid but lack a permission that we need."""
 
     reason = "SOURCE_FORBIDDEN"
     summary = "Our credentials lack a permission. Grant it and connect the shop again."
 
 
 class SourceNotFound(SourceFailure):
-    """The platform knows no such shop, or its API is not there."""
+    """The platform has no such shop, or the shop's API is not there."""
 
     reason = "SOURCE_NOT_FOUND"
     summary = "There is no such shop, or its API is switched off. Check the domain."
 
 
 class SourceRedirected(SourceFailure):
-    """The shop answers with a redirect, which we never follow: it would carry the token elsewhere."""
+    """The shop answers with a redirect, which we never follow: that would send the token to another host."""
 
     reason = "SOURCE_REDIRECTED"
     summary = "The shop redirects to another address. Connect it under that address."
 
 
 class SourceResponseInvalid(SourceFailure):
-    """A web page or broken JSON where the API should answer."""
+    """The reply is a web page or broken JSON instead of an API reply."""
 
     reason = "SOURCE_RESPONSE_INVALID"
     summary = (
@@ -116,10 +116,10 @@ class SourceResponseInvalid(SourceFailure):
 
 
 class SourceQueryRefused(SourceFailure):
-    """The platform refused our query, ignored a filter or served another version: a fault of ours to fix."""
+    """The platform rejected our query, ignored a filter or served another version: a defect of ours to fix."""
 
     reason = "SOURCE_QUERY_REFUSED"
-    summary = "The shop's platform did not accept our query. This is for us to repair; tell support."
+    summary = "The shop's platform did not accept our query. This is an error on our side; contact support."
 
 
 class SourceAddressForbidden(SourceFailure):
@@ -130,10 +130,10 @@ class SourceAddressForbidden(SourceFailure):
 
 
 class SourceCountMismatch(SourceFailure):
-    """Less came than the platform counts, also after looking again."""
+    """Less was delivered than the platform counts, even after a second look."""
 
     reason = "SOURCE_COUNT_MISMATCH"
-    summary = "The shop delivered fewer products than it counts. What came is stored; start another sync."
+    summary = "The shop delivered fewer products than it counts. What was delivered is stored; start another sync."
 
     def __init__(self, shop: Shop, *, expected: int, received: int) -> None:
         super().__init__(
@@ -142,17 +142,17 @@ class SourceCountMismatch(SourceFailure):
 
 
 class SourceCurrencyChanged(SourceFailure):
-    """The shop's currency changed while its products were read: some prices belong to the old one."""
+    """The shop's currency changed while its products were read: some prices are in the old one."""
 
     reason = "SOURCE_CURRENCY_CHANGED"
-    summary = "The shop's currency changed while its products were read. They are read anew."
+    summary = "The shop's currency changed while its products were read. They will be read again."
 
     def __init__(self, shop: Shop, *, expected: str, received: str) -> None:
         super().__init__(shop, f"{expected} became {received}", expected=expected, received=received)
 
 
 class CheckpointInvalid(SourceFailure):
-    """The checkpoint is not one of ours, or of another shop."""
+    """The checkpoint was not made by this connector, or was made for another shop."""
 
     reason = "CHECKPOINT_INVALID"
     summary = "The checkpoint is not one of ours for this shop."

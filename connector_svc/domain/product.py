@@ -1,7 +1,8 @@
 """A product as every platform's reader delivers it.
 
 msgspec structs instead of dataclasses: frozen like them, and built about five times faster, which at 100,000
-variants is seconds. None is ever part of a reference cycle, so the collector need not walk them (`gc=False`).
+variants is seconds. None is ever part of a reference cycle, so the garbage collector need not track them
+(`gc=False`).
 """
 
 from __future__ import annotations
@@ -14,31 +15,31 @@ import msgspec
 
 
 class ProductStatus(Enum):
-    """Where a product is in the merchant's work."""
+    """The publication state of a product."""
 
     ACTIVE = "ACTIVE"
     """On sale."""
     DRAFT = "DRAFT"
     """Not published yet."""
     ARCHIVED = "ARCHIVED"
-    """Kept, no longer sold."""
+    """Kept but no longer sold."""
     UNLISTED = "UNLISTED"
-    """On sale for those who have the link."""
+    """On sale, but only for those who have the link."""
     PRIVATE = "PRIVATE"
-    """Published for the shop's own people."""
+    """Published for the shop's own staff only."""
 
 
 class InventoryPolicy(Enum):
     """Whether a variant may be sold beyond its stock."""
 
     UNSPECIFIED = "UNSPECIFIED"
-    """The platform did not say."""
+    """The platform does not say."""
     DENY = "DENY"
     CONTINUE = "CONTINUE"
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A picture of a product or variant."""
+    """An image of a product or variant."""
 
     url: str
     """Absolute."""
@@ -51,7 +52,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ProductOption(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Something that the variants of a product differ in."""
+    """An option, such as size, in which the variants of a product differ."""
 
     name: str
     values: tuple[str, ...]
@@ -65,17 +66,17 @@ class SelectedOption(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One thing that can be bought."""
+    """One item that can be bought."""
 
     id: str
     """The platform's id, unique within the shop."""
     title: str = ""
-    """What tells it from its siblings; empty for an only variant."""
+    """What distinguishes it from the other variants; empty if there is only one variant."""
     sku: str = ""
-    """As stored: leading zeros stay."""
+    """As the shop stores it: leading zeros are kept."""
     barcode: str = ""
     price: Decimal | None = None
-    """In the shop's currency, with the platform's own trailing zeros; None: it has no price."""
+    """In the shop's currency, with the platform's own trailing zeros; None: no price."""
     compare_at_price: Decimal | None = None
     stock_quantity: int | None = None
     """May be negative; None: not tracked."""
@@ -84,7 +85,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whether the platform says that it can be bought now."""
     options: tuple[SelectedOption, ...] = ()
     image: Image | None = None
-    """Its own; None: the product's first stands for it."""
+    """The variant's own image; None: the product's first image is used."""
     weight: Decimal | None = None
     weight_unit: str = ""
     """"g", "kg", "oz", "lb"; empty without a weight."""
@@ -100,7 +101,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     id: str
     title: str
-    """For people: entities decoded. May be empty."""
+    """For people: HTML entities are decoded. May be empty."""
     handle: str = ""
     description_html: str = ""
     vendor: str = ""
@@ -116,4 +117,4 @@ class Product(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """UTC."""
     variants: tuple[Variant, ...] = ()
     variants_complete: bool = True
-    """Whether `variants` is every variant the platform has. False: absent ones are not gone."""
+    """Whether `variants` holds every variant of the platform. If False, absent variants must not be deleted."""

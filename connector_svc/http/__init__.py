@@ -1,1 +1,1 @@
-"""The one outbound HTTP client: where it may go, how long it waits, and what it never does."""
+"""The outbound HTTP client: endpoints, SSRF guard, retries, circuit breakers, connection limits, downloads."""

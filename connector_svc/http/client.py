@@ -1,4 +1,4 @@
-"""Opens and closes the client, and hands out HTTP to shops."""
+"""The HTTP client of the process: opens and closes the sessions, and hands out HTTP to shops."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpCaller, HttpDependencies
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.download import Downloader, file_address
-from connector_svc.http.endpoints import Endpoints
-from connector_svc.http.exchange import Exchange, HttpRequest
+from connector_svc.http.circuit_breaker import HostStates
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.connection_limits import ConnectionLimiter
+from connector_svc.http.dependencies import Host, HostClass, HttpDependencies
+from connector_svc.http.download import Downloader, resolve_file_url
 from connector_svc.http.failures import (
     AddressForbidden,
     HttpFailure,
-    RedirectAnswer,
+    RedirectRefused,
     TooManyRequests,
-    UnusableAnswer,
+    UnusableResponse,
 )
-from connector_svc.http.guard import AddressGuard, GuardedConnector, GuardedResolver
-from connector_svc.http.hosts import Host, HostClass, Hosts
-from connector_svc.http.slots import ConnectionSlots
-from connector_svc.platforms.base import HttpReply
+from connector_svc.http.retrying_client import RetryingClient
+from connector_svc.http.ssrf_guard import AddressGuard, GuardedConnector, GuardedResolver
+from connector_svc.http.transport import HttpRequest, HttpTransport
+from connector_svc.platforms.base import HttpReply, RateLimitHeaders
 
 
 class ShopClient:
@@ -44,19 +44,25 @@ class ShopClient:
         self,
         shop: Shop,
         base_url: URL,
-        caller: HttpCaller,
+        client: RetryingClient,
         on_wait: WaitReporter | None,
         *,
-        files: Downloader,
+        downloader: Downloader,
         endpoints: Endpoints,
+        rate_limit_headers: RateLimitHeaders | None = None,
     ) -> None:
         self._shop = shop
         self._base_url = base_url
-        self._caller = caller
-        self._files = files
+        self._client = client
+        self._downloader = downloader
         self._endpoints = endpoints
         self._on_wait = on_wait
-        self._host = Host(name=shop.domain, host_class=HostClass.SHOP, platform=shop.platform)
+        self._host = Host(
+            name=shop.domain,
+            host_class=HostClass.SHOP,
+            platform=shop.platform,
+            rate_limit_headers=rate_limit_headers,
+        )
 
     @property
     def base_url(self) -> URL:
@@ -72,52 +78,69 @@ class ShopClient:
         body: bytes | None = None,
         idempotent: bool = True,
     ) -> HttpReply:
-        """See `ShopHttp`. Raises SourceFailure."""
+        """See `ShopHttp.request`."""
         request = HttpRequest(
             method=method,
-            url=join(self._base_url, path, params),
+            url=join_url(self._base_url, path, params),
             headers=headers or {},
             body=body,
             idempotent=idempotent,
         )
         try:
-            return await self._caller.call(request, host=self._host, on_wait=self._on_wait)
+            return await self._client.send(request, host=self._host, on_wait=self._on_wait)
         except HttpFailure as failure:
-            raise source_failure(self._shop, failure) from failure
+            raise to_source_failure(self._shop, failure) from failure
 
     async def download(self, url: str, *, hosts: Collection[str], max_bytes: int) -> AsyncGenerator[bytes, None]:
-        """See `ShopHttp`. Raises SourceFailure."""
+        """See `ShopHttp.download`."""
         try:
-            address = file_address(url, hosts=hosts, base_url=self._base_url, endpoints=self._endpoints)
-            stream = self._files.chunks(address, host=self._host, max_bytes=max_bytes, on_wait=self._on_wait)
+            file_url = resolve_file_url(url, hosts=hosts, base_url=self._base_url, endpoints=self._endpoints)
+            stream = self._downloader.chunks(file_url, host=self._host, max_bytes=max_bytes, on_wait=self._on_wait)
             async with aclosing(stream) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except HttpFailure as failure:
-            raise source_failure(self._shop, failure) from failure
+            raise to_source_failure(self._shop, failure) from failure
 
 
 class OutboundHttp:
     """The `HttpFactory` of platforms."""
 
-    def __init__(self, endpoints: Endpoints, caller: HttpCaller, services: HttpCaller, files: Downloader) -> None:
+    def __init__(
+        self, endpoints: Endpoints, shops: RetryingClient, services: RetryingClient, downloader: Downloader
+    ) -> None:
         self._endpoints = endpoints
-        self._caller = caller
-        self._files = files
+        self._shops = shops
+        self._downloader = downloader
         self.services = services
-        """For services that the operator named: their addresses are not guarded."""
+        """For services that the operator configured: their addresses are not guarded."""
 
-    def to_shop(self, shop: Shop, *, on_wait: WaitReporter | None = None, api_host: str = "") -> ShopClient:
-        """HTTP to `shop`. Raises SourceAddressForbidden when its domain is no host name."""
+    def to_shop(
+        self,
+        shop: Shop,
+        *,
+        on_wait: WaitReporter | None = None,
+        api_host: str = "",
+        rate_limit_headers: RateLimitHeaders | None = None,
+    ) -> ShopClient:
+        """See `HttpFactory.to_shop`. Raises SourceAddressForbidden if the domain is not a host name."""
         try:
             base_url = self._endpoints.base_url(shop.domain, api_host)
         except AddressForbidden as failure:
-            raise source_failure(shop, failure) from failure
-        return ShopClient(shop, base_url, self._caller, on_wait, files=self._files, endpoints=self._endpoints)
+            raise to_source_failure(shop, failure) from failure
+        return ShopClient(
+            shop,
+            base_url,
+            self._shops,
+            on_wait,
+            downloader=self._downloader,
+            endpoints=self._endpoints,
+            rate_limit_headers=rate_limit_headers,
+        )
 
 
-def join(base: URL, path: str, params: Sequence[tuple[str, str]] = ()) -> URL:
-    """`path` below `base`, on the same host and nowhere else."""
+def join_url(base: URL, path: str, params: Sequence[tuple[str, str]] = ()) -> URL:
+    """Return the URL of `path` below `base`. Raises ValueError if that were on another host."""
     if not path.startswith("/"):
         raise ValueError("a path starts with a slash")
     url = base.with_path(base.path.rstrip("/") + path).with_query(list(params))
@@ -126,14 +149,14 @@ def join(base: URL, path: str, params: Sequence[tuple[str, str]] = ()) -> URL:
     return url
 
 
-def source_failure(shop: Shop, failure: HttpFailure) -> SourceFailure:
-    """What an HTTP failure means for `shop`."""
+def to_source_failure(shop: Shop, failure: HttpFailure) -> SourceFailure:
+    """Map an HTTP failure to what it means for `shop`."""
     match failure:
         case TooManyRequests():
             return SourceRateLimited(shop, failure.detail, retry_after=failure.retry_after)
-        case RedirectAnswer():
+        case RedirectRefused():
             return SourceRedirected(shop, failure.detail, location=failure.detail.removeprefix("to "))
-        case UnusableAnswer():
+        case UnusableResponse():
             return SourceResponseInvalid(shop, failure.detail)
         case AddressForbidden():
             return SourceAddressForbidden(shop, failure.detail)
@@ -143,47 +166,47 @@ def source_failure(shop: Shop, failure: HttpFailure) -> SourceFailure:
 
 @asynccontextmanager
 async def open_http(
-    config: HttpConfig | None = None, surroundings: HttpDependencies | None = None
+    config: HttpConfig | None = None, dependencies: HttpDependencies | None = None
 ) -> AsyncIterator[OutboundHttp]:
-    """The client of this process, until the block ends."""
+    """Open the client of this process; it is closed when the block ends."""
     config = config or HttpConfig()
-    guard = AddressGuard(is_operators=config.endpoints.is_operators, denied=config.denied_networks)
-    open_guard = AddressGuard(is_operators=lambda _host, _port: True)
-    world = surroundings or HttpDependencies()
+    dependencies = dependencies or HttpDependencies()
+    guard = AddressGuard(is_exempt=config.endpoints.is_override, denied=config.denied_networks)
+    no_guard = AddressGuard(is_exempt=lambda _host, _port: True)
     async with (
         _session(config, guard) as shops,
-        _session(config, open_guard) as services,
+        _session(config, no_guard) as services,
         _session(config, guard) as files,
     ):
-        own, total = config.connections_per_host, config.connections
+        per_host, total = config.connections_per_host, config.connections
         yield OutboundHttp(
             config.endpoints,
-            _caller(shops, config, world, _slots(own, total, world)),
+            _client(shops, config, dependencies, _limiter(per_host, total, dependencies)),
             # All shops ask the same service.
-            _caller(services, config, world, _slots(total, total, world)),
+            _client(services, config, dependencies, _limiter(total, total, dependencies)),
             Downloader(
                 files,
                 config.retry,
-                world,
-                slots=_slots(config.downloads_per_host, config.downloads, world),
-                user_agent=_agent(),
+                dependencies,
+                limiter=_limiter(config.downloads_per_host, config.downloads, dependencies),
+                user_agent=_user_agent(),
             ),
         )
 
 
-def _slots(per_host: int, total: int, world: HttpDependencies) -> ConnectionSlots:
-    return ConnectionSlots(per_host=per_host, total=total, clock=world.clock)
+def _limiter(per_host: int, total: int, dependencies: HttpDependencies) -> ConnectionLimiter:
+    return ConnectionLimiter(per_host=per_host, total=total, clock=dependencies.clock)
 
 
-def _caller(
-    session: aiohttp.ClientSession, config: HttpConfig, world: HttpDependencies, slots: ConnectionSlots
-) -> HttpCaller:
-    hosts = Hosts(config.retry_budget, config.circuit, world.monotonic)
-    exchange = Exchange(session, config.body)
-    return HttpCaller(exchange, hosts, config.retry, world, slots=slots, user_agent=_agent())
+def _client(
+    session: aiohttp.ClientSession, config: HttpConfig, dependencies: HttpDependencies, limiter: ConnectionLimiter
+) -> RetryingClient:
+    hosts = HostStates(config.retry_budget, config.circuit, dependencies.monotonic)
+    transport = HttpTransport(session, config.body)
+    return RetryingClient(transport, hosts, config.retry, dependencies, limiter=limiter, user_agent=_user_agent())
 
 
-def _agent() -> str:
+def _user_agent() -> str:
     return f"catalogsync/{version('catalogsync')}"
 
 
@@ -193,7 +216,7 @@ def _session(config: HttpConfig, guard: AddressGuard) -> aiohttp.ClientSession:
             guard,
             GuardedResolver(guard),
             ssl=config.tls,
-            # ConnectionSlots bound them, by shop; a wait in here would count into the timeout of an attempt.
+            # ConnectionLimiter limits them by shop; a wait in here would count into the timeout of an attempt.
             limit=0,
         ),
         timeout=aiohttp.ClientTimeout(

@@ -1,154 +1,180 @@
-"""Large files that a platform puts on a host of its own: streamed, and taken up where a connection broke."""
+"""Downloads of large files that a platform puts on a file host: streamed, and resumed where a connection broke."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import aiohttp
 from yarl import URL
 
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
-from connector_svc.http.caller import HttpDependencies
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints
+from connector_svc.http.connection_limits import ConnectionLimiter
+from connector_svc.http.dependencies import Host, HttpDependencies
 from connector_svc.http.failures import (
     AddressForbidden,
-    CertificateRefused,
+    CertificateRejected,
     HttpFailure,
-    NoAnswer,
-    RedirectAnswer,
+    NoResponse,
+    RedirectRefused,
     TooManyRequests,
-    UnusableAnswer,
+    UnusableResponse,
 )
-from connector_svc.http.hosts import Host
 from connector_svc.http.retry import RetryPolicy, transient_failure
-from connector_svc.http.slots import ConnectionSlots
 
-_CHUNK: Final = 256 * 1024
+_CHUNK_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DownloadLimits:
-    """How long a file may take; a body has no time limit of its own."""
+class DownloadTimeouts:
+    """Time limits of one file."""
 
     total: timedelta = timedelta(hours=2)
-    silence: timedelta = timedelta(seconds=30)
-    """Without a byte; then the connection counts as broken."""
+    idle: timedelta = timedelta(seconds=30)
+    """Without a byte; after that the connection counts as broken."""
     connect: timedelta = timedelta(seconds=10)
 
 
 @dataclass(slots=True, kw_only=True)
-class _Received:
-    """What came so far, over all connections."""
+class _Progress:
+    """What was received so far, over all connections."""
 
-    size: int = 0
-    tag: str = ""
-    """The file's ETag, so that two files are never glued together."""
+    received_bytes: int = 0
+    etag: str = ""
+    """Of the file, so that parts of two files are never joined."""
 
 
 class Downloader:
-    """Reads files over one session. Sends nothing but the address: no token, no cookie."""
+    """Downloads files over one session. Sends only the address: no token, no cookie."""
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
         policy: RetryPolicy,
-        surroundings: HttpDependencies,
-        limits: DownloadLimits | None = None,
+        dependencies: HttpDependencies,
+        timeouts: DownloadTimeouts | None = None,
         *,
-        slots: ConnectionSlots,
+        limiter: ConnectionLimiter,
         user_agent: str,
     ) -> None:
         self._session = session
         self._policy = policy
-        self._world = surroundings
-        self._limits = limits or DownloadLimits()
+        self._dependencies = dependencies
+        self._timeouts = timeouts or DownloadTimeouts()
         self._user_agent = user_agent
-        self._slots = slots
+        self._limiter = limiter
 
     async def chunks(
         self, url: URL, *, host: Host, max_bytes: int, on_wait: WaitReporter | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """The bytes of the file at `url`, each once, in pieces of at most 256 KiB; `host`: whose file it is.
+        """Yield the bytes of the file at `url`, each once, in chunks of at most 256 KiB.
 
-        A connection that breaks is opened again at the byte where it broke, as long as each one brings something
-        or the policy's attempts last. Raises HttpFailure; UnusableAnswer when the file is larger than `max_bytes`,
-        is not there, or has become another one.
+        A broken connection is opened again at the byte where it broke, as long as each connection delivers
+        something or the policy's attempts last.
+
+        Args:
+            url: Where the file is, from `resolve_file_url`.
+            host: The shop whose file it is; its download limit applies.
+            max_bytes: Maximum size of the file.
+            on_wait: Called with each wait when the wait begins.
+
+        Raises:
+            UnusableResponse: The file is larger than `max_bytes`, is not there, or was replaced by another one.
+            HttpFailure: The download failed otherwise.
         """
-        async with self._slots.slot(host, on_wait), aclosing(self._chunks(url, max_bytes, on_wait)) as chunks:
+        async with (
+            self._limiter.connection(host, on_wait),
+            aclosing(self._chunks(url, host, max_bytes, on_wait)) as chunks,
+        ):
             async for chunk in chunks:
                 yield chunk
 
-    async def _chunks(self, url: URL, max_bytes: int, on_wait: WaitReporter | None) -> AsyncGenerator[bytes, None]:
-        received = _Received()
-        deadline = self._world.monotonic() + self._limits.total.total_seconds()
+    async def _chunks(
+        self, url: URL, host: Host, max_bytes: int, on_wait: WaitReporter | None
+    ) -> AsyncGenerator[bytes, None]:
+        progress = _Progress()
+        deadline = self._dependencies.monotonic() + self._timeouts.total.total_seconds()
         failures = 0
         while True:
-            before = received.size
+            before = progress.received_bytes
             try:
-                async with self._opened(url, received) as response:
-                    async for chunk in self._pieces(response, received, max_bytes, deadline):
+                async with self._open(url, host, progress) as response:
+                    async for chunk in self._read(response, progress, max_bytes, deadline):
                         yield chunk
                 return
-            except (aiohttp.ClientError, TimeoutError, NoAnswer, TooManyRequests) as error:
-                failure = _failure(error)
-            failures = 1 if received.size > before else failures + 1
+            except (aiohttp.ClientError, TimeoutError, NoResponse, TooManyRequests) as error:
+                failure = _to_failure(error)
+            failures = 1 if progress.received_bytes > before else failures + 1
             delay = self._delay(failure, failures)
-            exhausted = failures >= self._policy.attempts or delay > self._policy.patience
-            if exhausted or isinstance(failure, CertificateRefused):
+            exhausted = failures >= self._policy.attempts or delay > self._policy.max_total_delay
+            if exhausted or isinstance(failure, CertificateRejected):
                 raise failure
             await self._pause(failure, delay, on_wait)
 
     @asynccontextmanager
-    async def _opened(self, url: URL, received: _Received) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer that begins at the first byte that has not come, or at the very first one."""
+    async def _open(self, url: URL, host: Host, progress: _Progress) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Request the rest of the file; the response begins at the first missing byte, or at the very start."""
         headers = {"Accept-Encoding": "identity", "User-Agent": self._user_agent}
-        if received.size:
-            headers["Range"] = f"bytes={received.size}-"
+        if progress.received_bytes:
+            headers["Range"] = f"bytes={progress.received_bytes}-"
         timeout = aiohttp.ClientTimeout(
             total=None,
-            sock_connect=self._limits.connect.total_seconds(),
-            sock_read=self._limits.silence.total_seconds(),
+            sock_connect=self._timeouts.connect.total_seconds(),
+            sock_read=self._timeouts.idle.total_seconds(),
         )
         async with self._session.get(url, headers=headers, allow_redirects=False, timeout=timeout) as response:
-            _check(response, received, self._world.clock())
+            now = self._dependencies.clock()
+            failure = transient_failure(response.status, response.headers, now, host.rate_limit_headers)
+            if failure is not None:
+                raise failure
+            _check_continues(response, progress)
             yield response
 
-    async def _pieces(
-        self, response: aiohttp.ClientResponse, received: _Received, max_bytes: int, deadline: float
+    async def _read(
+        self, response: aiohttp.ClientResponse, progress: _Progress, max_bytes: int, deadline: float
     ) -> AsyncGenerator[bytes, None]:
-        skip = received.size if response.status == 200 else 0
-        async for chunk in response.content.iter_chunked(_CHUNK):
-            if self._world.monotonic() > deadline:
-                raise UnusableAnswer("the file takes too long to come")
+        skip = progress.received_bytes if response.status == 200 else 0
+        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+            if self._dependencies.monotonic() > deadline:
+                raise UnusableResponse("the download takes too long")
             fresh = chunk[skip:]
             skip -= len(chunk) - len(fresh)
             if not fresh:
                 continue
-            received.size += len(fresh)
-            if received.size > max_bytes:
-                raise UnusableAnswer(f"the file is larger than {max_bytes} bytes")
+            progress.received_bytes += len(fresh)
+            if progress.received_bytes > max_bytes:
+                raise UnusableResponse(f"the file is larger than {max_bytes} bytes")
             yield fresh
 
     def _delay(self, failure: HttpFailure, failures: int) -> timedelta:
-        """What the host asked for, else our own backoff."""
-        return failure.retry_after or self._policy.ceiling(failures) * self._world.jitter()
+        """Return what the host asked for, else the backoff of the policy."""
+        return failure.retry_after or self._policy.max_backoff(failures) * self._dependencies.jitter()
 
     async def _pause(self, failure: HttpFailure, delay: timedelta, on_wait: WaitReporter | None) -> None:
         if on_wait is not None:
             throttled = isinstance(failure, TooManyRequests)
             reason = WaitReason.THROTTLED if throttled else WaitReason.SOURCE_UNREACHABLE
-            on_wait(Wait(reason=reason, until=self._world.clock() + delay, message=failure.detail))
-        await self._world.sleep(delay)
+            on_wait(Wait(reason=reason, until=self._dependencies.clock() + delay, message=failure.detail))
+        await self._dependencies.sleep(delay)
 
 
-def file_address(text: str, *, hosts: Collection[str], base_url: URL, endpoints: Endpoints) -> URL:
-    """Where the file at `text` is called: on one of `hosts` over HTTPS, or where the operator says instead of it.
+def resolve_file_url(text: str, *, hosts: Collection[str], base_url: URL, endpoints: Endpoints) -> URL:
+    """Return the URL at which a file is downloaded: over HTTPS from one of `hosts`, or from the host's override.
 
-    A file beside a shop whose address the operator named may be read from there. Raises AddressForbidden.
+    A file next to a shop whose base URL the operator configured may be read from there.
+
+    Args:
+        text: The file's address as the platform gave it.
+        hosts: The platform's file hosts.
+        base_url: Base URL of the shop.
+        endpoints: The operator's overrides.
+
+    Raises:
+        AddressForbidden: The address is not valid, or its host is not one of `hosts`.
     """
     try:
         # Encoded: another spelling of the query would break its signature.
@@ -158,40 +184,37 @@ def file_address(text: str, *, hosts: Collection[str], base_url: URL, endpoints:
         raise AddressForbidden("the file's address is not valid") from None
     if url.user or url.password or not host or port is None:
         raise AddressForbidden("the file's address is not valid")
-    if url.origin() == base_url.origin() and endpoints.is_operators(host, port):
+    if url.origin() == base_url.origin() and endpoints.is_override(host, port):
         return url
     if url.scheme != "https" or port != 443 or host not in hosts:
-        raise AddressForbidden("the file lies on a host that we do not call")
-    instead = endpoints.overrides.get(host)
-    return url if instead is None else URL(f"{instead}{url.raw_path_qs}", encoded=True)
+        raise AddressForbidden("the file is on a host that we do not call")
+    override = endpoints.overrides.get(host)
+    return url if override is None else URL(f"{override}{url.raw_path_qs}", encoded=True)
 
 
-def _check(response: aiohttp.ClientResponse, received: _Received, now: datetime) -> None:
-    """Raises HttpFailure unless the answer brings the rest of the same file."""
+def _check_continues(response: aiohttp.ClientResponse, progress: _Progress) -> None:
+    """Raise HttpFailure unless the response holds the rest of the same file."""
     if 300 <= response.status < 400:
-        raise RedirectAnswer("of a file")
-    failure = transient_failure(response.status, response.headers, now)
-    if failure is not None:
-        raise failure
+        raise RedirectRefused("of a file")
     if response.status not in (200, 206):
-        raise UnusableAnswer(f"HTTP {response.status} instead of a file")
+        raise UnusableResponse(f"HTTP {response.status} instead of a file")
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise UnusableAnswer("the file came compressed, which was not asked for")
-    tag = response.headers.get("ETag", "")
-    if received.size and tag != received.tag:
-        raise UnusableAnswer("the file has become another one")
-    received.tag = tag
+        raise UnusableResponse("the file is compressed, which was not requested")
+    etag = response.headers.get("ETag", "")
+    if progress.received_bytes and etag != progress.etag:
+        raise UnusableResponse("the file was replaced by another one")
+    progress.etag = etag
     begin = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    if response.status == 206 and begin != str(received.size):
-        raise UnusableAnswer("the file goes on at another byte than was asked for")
+    if response.status == 206 and begin != str(progress.received_bytes):
+        raise UnusableResponse("the rest of the file starts at another byte than was requested")
 
 
-def _failure(error: aiohttp.ClientError | TimeoutError | NoAnswer | TooManyRequests) -> HttpFailure:
-    """Without the cause: aiohttp writes the address with its signature into some messages."""
+def _to_failure(error: aiohttp.ClientError | TimeoutError | NoResponse | TooManyRequests) -> HttpFailure:
+    """Map an error of a download, without its cause: aiohttp writes the signed address into some messages."""
     match error:
-        case NoAnswer() | TooManyRequests():
+        case NoResponse() | TooManyRequests():
             return error
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return CertificateRefused("the file host's TLS certificate is not trusted")
+            return CertificateRejected("the file host's TLS certificate is not trusted")
         case _:
-            return NoAnswer("the download broke off")
+            return NoResponse("the download broke off")

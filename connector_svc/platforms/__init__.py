@@ -1,1 +1,1 @@
-"""One folder for each platform, behind the port in `base`; `registry` lists them."""
+"""The ports of platforms, the registry of all platforms, and one package per platform."""

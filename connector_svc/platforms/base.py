@@ -1,9 +1,11 @@
-"""The port that every platform implements, and what it is given to do so."""
+"""The ports of a platform: what each implements, what each is given, and how each is declared to the registry."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
 from typing import Protocol
 
 from yarl import URL
@@ -14,7 +16,7 @@ from connector_svc.domain.shop import Shop, ShopInfo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
-    """What a platform's connector can do."""
+    """What the connector can do on a platform."""
 
     incremental: bool
     bulk: bool = False
@@ -41,30 +43,42 @@ class Platform(Protocol):
 
     @property
     def domain_example(self) -> str:
-        """One that matches, for people: "demo.myshopify.com"."""
+        """A domain that matches, for people: "demo.myshopify.com"."""
         ...
 
     @property
     def capabilities(self) -> Capabilities: ...
 
     async def check(self, shop: Shop) -> ShopInfo:
-        """Reads what an operator wants to know first. Raises SourceFailure."""
+        """Read currency, counts, API version and notes for the operator. Raises SourceFailure."""
         ...
 
     def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
-        """Yields one Header, then Batches, then one End; tells `on_wait` of each wait. Raises SourceFailure.
+        """Read a shop: yield one Header, then Batches, then one End.
 
         Holds no more than a few pages in memory. A product's variants are in its batch. Every product of the
         platform is in exactly one batch, or in exactly one issue with product_rejected. A record that cannot
-        be understood is set aside; it never ends the pass.
+        be used is rejected; it never ends the pass.
+
+        Args:
+            request: What to read, and from which checkpoint on.
+            on_wait: Called with each wait when the wait begins.
+
+        Raises:
+            SourceFailure: The shop cannot be read.
         """
         ...
 
     async def cancel_job(self, shop: Shop, checkpoint: bytes) -> bool:
-        """Ends the job that the platform runs for the pass of `checkpoint`, if there is one and it is ours.
+        """Cancel the job that the platform runs for the pass of `checkpoint`, if there is one and it is ours.
 
-        Whether one was told to end. Raises SourceFailure. A pass that is continued nevertheless reads the rest in
-        another way.
+        A pass that is continued nevertheless reads the rest in another way.
+
+        Returns:
+            Whether a job was cancelled.
+
+        Raises:
+            SourceFailure: The platform could not be asked.
         """
         ...
 
@@ -75,22 +89,22 @@ class HttpReply:
 
     status: int
     headers: Mapping[str, str]
-    """Case-insensitive look-up."""
+    """Case-insensitive lookup."""
     body: bytes
 
 
 class ShopHttp(Protocol):
-    """HTTP to one shop: knows its address (also an overridden one), retries what may be retried, obeys limits.
+    """HTTP to one shop: resolves its address (or its override), retries, and respects all limits.
 
-    Never follows redirects (SourceRedirected), never calls a forbidden address (SourceAddressForbidden), and
-    raises SourceUnreachable or SourceRateLimited once its retries are exhausted: transport faults, 408, 425, 429,
-    430, 500, 502 to 504, 520 to 527 and 530 are retried with backoff and Retry-After before that. All other
-    statuses are returned. A wait for a free connection is reported like all others.
+    Never follows redirects (SourceRedirected) and never calls a forbidden address (SourceAddressForbidden).
+    Transport errors and the statuses 408, 425, 429, 430, 500, 502 to 504, 520 to 527 and 530 are retried with
+    backoff and Retry-After; SourceUnreachable or SourceRateLimited is raised once the retries are exhausted. All
+    other statuses are returned. A wait for a free connection is reported like every other wait.
     """
 
     @property
     def base_url(self) -> URL:
-        """Scheme, host and port (and path prefix, when overridden) of the shop."""
+        """Scheme, host and port (and path prefix, if overridden) of the shop."""
         ...
 
     async def request(
@@ -103,34 +117,66 @@ class ShopHttp(Protocol):
         body: bytes | None = None,
         idempotent: bool = True,
     ) -> HttpReply:
-        """Sends one request; `path` starts with "/". The query string and headers never reach a log."""
+        """Send one request; `path` starts with "/". The query string and headers are never logged.
+
+        Raises:
+            SourceFailure: There is no usable reply.
+        """
         ...
 
     def download(self, url: str, *, hosts: Collection[str], max_bytes: int) -> AsyncGenerator[bytes, None]:
-        """The file at `url`, which must lie on one of the platform's file `hosts`, in pieces, each byte once.
+        """Yield the file at `url` in chunks, each byte once.
 
-        Sends no credentials and follows no redirect; a broken connection is taken up where it broke. Whether the
-        file is whole is for the reader to find out: a server may send less than there is. Raises
-        SourceAddressForbidden for another host, SourceResponseInvalid for more than `max_bytes` and for a file
-        that is not there, SourceUnreachable once patience has ended.
+        Sends no credentials and follows no redirect; a broken connection is resumed where it broke. The reader
+        must check whether the file is complete: a server may send less than there is.
+
+        Args:
+            url: The file's address, which must be on one of `hosts`.
+            hosts: The platform's file hosts.
+            max_bytes: Maximum size of the file.
+
+        Raises:
+            SourceAddressForbidden: The file is on another host.
+            SourceResponseInvalid: The file is larger than `max_bytes`, or is not there.
+            SourceUnreachable: The retries are exhausted.
         """
         ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RateLimitHeaders:
+    """Names of the headers in which a platform reports its rate limit window, where others send Retry-After."""
+
+    requests_left: str
+    reset_milliseconds: str
+    """Until the window ends."""
 
 
 class HttpFactory(Protocol):
     """Opens HTTP to shops."""
 
-    def to_shop(self, shop: Shop, *, on_wait: WaitReporter | None = None, api_host: str = "") -> ShopHttp:
-        """HTTP to `shop`; `on_wait` is told when a retry or a Retry-After is waited for.
+    def to_shop(
+        self,
+        shop: Shop,
+        *,
+        on_wait: WaitReporter | None = None,
+        api_host: str = "",
+        rate_limit_headers: RateLimitHeaders | None = None,
+    ) -> ShopHttp:
+        """Return HTTP to a shop.
 
-        `api_host` is a constant of the platform: the one host at which it serves all its shops, if it is not each
-        shop's own domain.
+        Args:
+            shop: Its domain is the host, and the name of its limits in any case.
+            on_wait: Called with each wait for a retry, for Retry-After or for a connection.
+            api_host: A constant of the platform: the one host at which it serves all its shops, if that is not
+                each shop's own domain.
+            rate_limit_headers: A constant of the platform: its own headers, if it has any.
         """
         ...
 
 
 class Secret:
-    """A value that shows itself only when asked."""
+    """A value that neither `str` nor `repr` shows."""
 
     __slots__ = ("_value",)
 
@@ -138,7 +184,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The value, for the one place that sends it."""
+        """Return the value, for the one place that sends it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -158,11 +204,73 @@ Credentials = Mapping[str, Secret]
 
 
 class CredentialsProvider(Protocol):
-    """Who gives us a shop's credentials."""
+    """Provides the credentials of shops."""
 
     async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
-        """The shop's credentials; `refused` ones are not answered from a cache again.
+        """Return the shop's credentials.
 
-        Raises CredentialsNotFound, TokenServiceUnavailable.
+        Args:
+            shop: The shop.
+            refused: Credentials that the shop has just rejected; a cache must not return them again.
+
+        Raises:
+            CredentialsNotFound: The shop is not known.
+            TokenServiceUnavailable: The provider cannot be reached.
         """
         ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccessToken:
+    """Credentials that a platform granted in exchange for others."""
+
+    credentials: Credentials
+    """By the platform's own names: {"access_token": ...}."""
+    lifetime: timedelta | None
+    """None: it does not expire."""
+
+
+class TokenExchange(Protocol):
+    """Exchanges the stored credentials of an app for an access token that expires, for platforms with OAuth."""
+
+    def applies_to(self, stored: Credentials) -> bool:
+        """Return whether an access token can be requested with these credentials."""
+        ...
+
+    async def request_token(self, shop: Shop, http: HttpFactory, stored: Credentials) -> AccessToken:
+        """Request a new access token. Raises SourceFailure."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlatformOption:
+    """An operator's choice for all shops of a platform, in the variable CONNECTOR_<PLATFORM>_<NAME>."""
+
+    name: str
+    default: Enum
+    """Its class holds all values that the variable may have."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlatformDependencies:
+    """What every platform is given."""
+
+    http: HttpFactory
+    credentials: CredentialsProvider
+    clock: Callable[[], datetime]
+    """UTC."""
+    connections_per_host: int = 8
+    """How many connections `http` allows to one shop."""
+    options: Mapping[str, Enum] = field(default_factory=dict)
+    """The operator's choices by name of the option; what is absent has its default."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlatformDefinition:
+    """What the package of a platform declares to the registry."""
+
+    name: str
+    create: Callable[[PlatformDependencies], Platform]
+    """Creates the one reader that serves all shops of the platform."""
+    options: tuple[PlatformOption, ...] = ()
+    token_exchange: TokenExchange | None = None

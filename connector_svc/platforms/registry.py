@@ -1,50 +1,61 @@
-"""Which platforms there are. To add one: write its folder, then add its class to PLATFORMS."""
+"""Registry of all platforms. To add one: write its package, then add its definition to PLATFORMS."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import partial
-from typing import Final, Protocol
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
 
-from connector_svc.platforms.base import CredentialsProvider, HttpFactory, Platform
-from connector_svc.platforms.bigcommerce import BigCommercePlatform
-from connector_svc.platforms.feed import FeedPlatform
-from connector_svc.platforms.lookup import Platforms
-from connector_svc.platforms.shopify import ShopifyPlatform
-from connector_svc.platforms.shopify.wanted import Wanted
-from connector_svc.platforms.woocommerce import WooCommercePlatform
-from connector_svc.platforms.woocommerce.gate import MOST_CALLS
+from connector_svc.platforms.base import (
+    CredentialsProvider,
+    HttpFactory,
+    Platform,
+    PlatformDefinition,
+    PlatformDependencies,
+)
+from connector_svc.platforms.bigcommerce import BIGCOMMERCE
+from connector_svc.platforms.feed import FEED
+from connector_svc.platforms.shopify import SHOPIFY
+from connector_svc.platforms.woocommerce import WOOCOMMERCE
 
-
-class PlatformMaker(Protocol):
-    """Makes the one reader of a platform that serves all its shops."""
-
-    def __call__(
-        self, *, http: HttpFactory, credentials: CredentialsProvider, clock: Callable[[], datetime]
-    ) -> Platform: ...
-
-
-PLATFORMS: Final[tuple[PlatformMaker, ...]] = (
-    ShopifyPlatform,
-    WooCommercePlatform,
-    BigCommercePlatform,
-    FeedPlatform,
+PLATFORMS: Final[tuple[PlatformDefinition, ...]] = (
+    SHOPIFY,
+    WOOCOMMERCE,
+    BIGCOMMERCE,
+    FEED,
 )
 
+_NO_OPTIONS: Final[Mapping[str, Enum]] = MappingProxyType({})
 
-def registered_platforms(
+
+def create_platforms(
     *,
     http: HttpFactory,
     credentials: CredentialsProvider,
     clock: Callable[[], datetime],
-    shopify_strategy: Wanted = Wanted.AUTO,
-    connections_per_host: int = MOST_CALLS,
-) -> Platforms:
-    """All of them, with the same surroundings."""
-    told: dict[PlatformMaker, PlatformMaker] = {
-        ShopifyPlatform: partial(ShopifyPlatform, wanted=shopify_strategy),
-        WooCommercePlatform: partial(WooCommercePlatform, connections_per_host=connections_per_host),
-    }
-    makers = (told.get(maker, maker) for maker in PLATFORMS)
-    return Platforms(make(http=http, credentials=credentials, clock=clock) for make in makers)
+    connections_per_host: int = 8,
+    options: Mapping[str, Mapping[str, Enum]] = MappingProxyType({}),
+) -> tuple[Platform, ...]:
+    """Create all registered platforms.
+
+    Args:
+        http: Opens HTTP to shops.
+        credentials: Provides their credentials.
+        clock: Returns the time, in UTC.
+        connections_per_host: How many connections `http` allows to one shop.
+        options: The operator's choices, by name of the platform and name of the option.
+    """
+    return tuple(
+        platform.create(
+            PlatformDependencies(
+                http=http,
+                credentials=credentials,
+                clock=clock,
+                connections_per_host=connections_per_host,
+                options=options.get(platform.name, _NO_OPTIONS),
+            )
+        )
+        for platform in PLATFORMS
+    )

@@ -1,1 +1,1 @@
-"""How the connector is asked over gRPC: request checks, the pump behind a stream, domain to proto."""
+"""ConnectorService over gRPC: request validation, the stream of FetchProducts, conversion to proto messages."""

@@ -1,8 +1,8 @@
-"""Requests, checked: every wrong field is named at once."""
+"""Request validation: parses requests, and reports every wrong field at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
@@ -12,21 +12,41 @@ from catalogsync_common.failure import FieldViolation, InvalidRequest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.fetch import FetchRequest
-from connector_svc.domain.shop import Shop
+from connector_svc.domain.shop import Shop, canonical_domain
 from connector_svc.platforms.base import Platform
-from connector_svc.platforms.domains import canonical_domain
-from connector_svc.platforms.lookup import Platforms
 
 MAX_BATCH_PRODUCTS: Final = 250
 MAX_CHECKPOINT_BYTES: Final = 64 * 1024
 MAX_PRODUCT_IDS: Final = 250
 MAX_PRODUCT_ID_LENGTH: Final = 200
-EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+MIN_UPDATED_AFTER: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """No platform is older; WooCommerce and Shopify fail on times of the first centuries."""
-CLOCK_SKEW: Final = timedelta(days=1)
-"""How far the caller's clock may be before ours."""
+MAX_CLOCK_SKEW: Final = timedelta(days=1)
+"""How far the caller's clock may be ahead of ours."""
 
 T = TypeVar("T")
+
+
+class Platforms:
+    """The platforms of the process, by name."""
+
+    def __init__(self, platforms: Iterable[Platform]) -> None:
+        self._by_name = {platform.name: platform for platform in sorted(platforms, key=lambda p: p.name)}
+
+    def all(self) -> Sequence[Platform]:
+        """Return all platforms, sorted by name."""
+        return tuple(self._by_name.values())
+
+    def by_name(self, name: str) -> Platform:
+        """Return the platform of that name. Raises InvalidRequest that lists the existing ones."""
+        platform = self._by_name.get(name)
+        if platform is not None:
+            return platform
+        if name.strip().lower() in self._by_name:
+            text = f"must be written {name.strip().lower()!r}, in lower case and without spaces"
+        else:
+            text = f"{'must be' if name else 'is required,'} one of: {', '.join(self._by_name)}"
+        raise InvalidRequest.of("shop.platform", text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,19 +59,19 @@ class ShopRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreamRequest:
-    """A pass and the platform that does it; the checkpoint is still the stream's, not the platform's."""
+    """A pass and its platform. The checkpoint is that of the stream, not that of the platform."""
 
     platform: Platform
     fetch: FetchRequest
 
-    def at(self, checkpoint: bytes) -> FetchRequest:
-        """What the platform is asked."""
+    def with_checkpoint(self, checkpoint: bytes) -> FetchRequest:
+        """Return the request for the platform, with the platform's own checkpoint."""
         return replace(self.fetch, checkpoint=checkpoint)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AbandonRequest:
-    """A pass that nobody will continue; the checkpoint is the stream's, and not empty."""
+class CancelRequest:
+    """A pass that will not be continued. The checkpoint is that of the stream, and not empty."""
 
     platform: Platform
     shop: Shop
@@ -59,41 +79,43 @@ class AbandonRequest:
 
 
 class _Violations:
-    """Collects what several checks say."""
+    """Collects the violations of several checks, so that all are reported at once."""
 
     def __init__(self) -> None:
         self._found: list[FieldViolation] = []
 
-    def run(self, check: Callable[[], T]) -> T | None:
+    def check(self, parse: Callable[[], T]) -> T | None:
+        """Return what `parse` returns, or None after collecting the violations that it raises."""
         try:
-            return check()
+            return parse()
         except InvalidRequest as failure:
             self._found.extend(failure.violations)
             return None
 
     def raise_if_any(self) -> None:
+        """Raise InvalidRequest with all violations, if there are any."""
         if self._found:
             raise InvalidRequest(*self._found)
 
 
 def parse_shop(ref: pb.ShopRef, platforms: Platforms) -> ShopRequest:
-    """The shop that `ref` names. Raises InvalidRequest."""
+    """Return the shop that `ref` names, and its platform. Raises InvalidRequest."""
     violations = _Violations()
-    platform = violations.run(lambda: platforms.named(ref.platform))
-    domain = violations.run(lambda: _domain(ref.domain, platform))
+    platform = violations.check(lambda: platforms.by_name(ref.platform))
+    domain = violations.check(lambda: _domain(ref.domain, platform))
     violations.raise_if_any()
     assert platform is not None and domain is not None  # noqa: PT018
     return ShopRequest(platform=platform, shop=Shop(platform.name, domain))
 
 
 def parse_fetch(request: pb.FetchProductsRequest, platforms: Platforms) -> StreamRequest:
-    """What is to be fetched. Raises InvalidRequest."""
+    """Return what to fetch. Raises InvalidRequest that names every wrong field."""
     violations = _Violations()
-    target = violations.run(lambda: parse_shop(request.shop, platforms))
-    updated_after = violations.run(lambda: _updated_after(request))
-    max_products = violations.run(lambda: _max_batch_products(request.max_batch_products))
-    violations.run(lambda: _check_size(request.checkpoint))
-    product_ids = violations.run(lambda: _product_ids(request))
+    target = violations.check(lambda: parse_shop(request.shop, platforms))
+    updated_after = violations.check(lambda: _updated_after(request))
+    max_products = violations.check(lambda: _max_batch_products(request.max_batch_products))
+    violations.check(lambda: _check_size(request.checkpoint))
+    product_ids = violations.check(lambda: _product_ids(request))
     violations.raise_if_any()
     assert target is not None and max_products is not None and product_ids is not None  # noqa: PT018
     return StreamRequest(
@@ -108,19 +130,19 @@ def parse_fetch(request: pb.FetchProductsRequest, platforms: Platforms) -> Strea
     )
 
 
-def parse_abandon(request: pb.AbandonFetchRequest, platforms: Platforms) -> AbandonRequest:
-    """The pass that is given up. Raises InvalidRequest."""
+def parse_cancel(request: pb.AbandonFetchRequest, platforms: Platforms) -> CancelRequest:
+    """Return the pass whose job is to be cancelled. Raises InvalidRequest."""
     violations = _Violations()
-    target = violations.run(lambda: parse_shop(request.shop, platforms))
-    violations.run(lambda: _check_present(request.checkpoint))
-    violations.run(lambda: _check_size(request.checkpoint))
+    target = violations.check(lambda: parse_shop(request.shop, platforms))
+    violations.check(lambda: _check_present(request.checkpoint))
+    violations.check(lambda: _check_size(request.checkpoint))
     violations.raise_if_any()
     assert target is not None
-    return AbandonRequest(platform=target.platform, shop=target.shop, checkpoint=request.checkpoint)
+    return CancelRequest(platform=target.platform, shop=target.shop, checkpoint=request.checkpoint)
 
 
 def _domain(raw: str, platform: Platform | None) -> str:
-    """The canonical domain. What a domain must look like is known only of a known platform."""
+    """Return the canonical domain. Its form can be checked only if the platform is known."""
     if platform is not None:
         return canonical_domain(raw, platform.domain_pattern, platform.domain_example)
     if not raw:
@@ -129,43 +151,43 @@ def _domain(raw: str, platform: Platform | None) -> str:
 
 
 def _updated_after(request: pb.FetchProductsRequest) -> datetime | None:
-    return _moment(request.updated_after) if request.HasField("updated_after") else None
+    return _to_time(request.updated_after) if request.HasField("updated_after") else None
 
 
-def _moment(stamp: Timestamp) -> datetime:
-    """The time, if a platform can be asked for it: their own ranges are narrower than a Timestamp's."""
+def _to_time(timestamp: Timestamp) -> datetime:
+    """Return the time, if platforms accept it: their ranges are narrower than that of a Timestamp."""
     try:
-        moment = stamp.ToDatetime(UTC)
+        moment = timestamp.ToDatetime(UTC)
     except (ValueError, OverflowError):
         moment = None
-    if moment is None or not EARLIEST <= moment <= datetime.now(UTC) + CLOCK_SKEW:
-        text = f"must be a time from {EARLIEST:%Y-%m-%dT%H:%M:%SZ} until now; leave it out to fetch everything"
+    if moment is None or not MIN_UPDATED_AFTER <= moment <= datetime.now(UTC) + MAX_CLOCK_SKEW:
+        text = f"must be a time from {MIN_UPDATED_AFTER:%Y-%m-%dT%H:%M:%SZ} until now; omit it to fetch everything"
         raise InvalidRequest.of("updated_after", text)
     return moment
 
 
-def _max_batch_products(asked: int) -> int:
-    if asked < 0:
+def _max_batch_products(requested: int) -> int:
+    if requested < 0:
         raise InvalidRequest.of("max_batch_products", "must not be negative")
-    return min(asked or MAX_BATCH_PRODUCTS, MAX_BATCH_PRODUCTS)
+    return min(requested or MAX_BATCH_PRODUCTS, MAX_BATCH_PRODUCTS)
 
 
 def _product_ids(request: pb.FetchProductsRequest) -> tuple[str, ...]:
-    asked = tuple(dict.fromkeys(request.product_ids))
-    if not asked:
+    product_ids = tuple(dict.fromkeys(request.product_ids))
+    if not product_ids:
         return ()
     if request.HasField("updated_after") or request.checkpoint:
-        raise InvalidRequest.of("product_ids", "must not come together with updated_after or checkpoint")
-    if len(asked) > MAX_PRODUCT_IDS:
+        raise InvalidRequest.of("product_ids", "must not be combined with updated_after or checkpoint")
+    if len(product_ids) > MAX_PRODUCT_IDS:
         raise InvalidRequest.of("product_ids", f"must not be more than {MAX_PRODUCT_IDS}")
-    if not all(0 < len(product_id) <= MAX_PRODUCT_ID_LENGTH for product_id in asked):
+    if not all(0 < len(product_id) <= MAX_PRODUCT_ID_LENGTH for product_id in product_ids):
         raise InvalidRequest.of("product_ids", f"must each have 1 to {MAX_PRODUCT_ID_LENGTH} characters")
-    return asked
+    return product_ids
 
 
 def _check_present(checkpoint: bytes) -> None:
     if not checkpoint:
-        raise InvalidRequest.of("checkpoint", "must be that of the last stored batch")
+        raise InvalidRequest.of("checkpoint", "must be the one of the last stored batch")
 
 
 def _check_size(checkpoint: bytes) -> None:

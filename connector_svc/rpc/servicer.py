@@ -1,4 +1,4 @@
-"""ConnectorService."""
+"""ConnectorServicer: the RPCs of ConnectorService."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceServicer
 from catalogsync_common.drain import Drain
 
-from connector_svc.platforms.lookup import Platforms
-from connector_svc.rpc.events import platform_message, shop_info_message
+from connector_svc.rpc.convert import platform_message, shop_info_message
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
-from connector_svc.rpc.requests import parse_abandon, parse_fetch, parse_shop
-from connector_svc.rpc.stream_mark import decode_mark
+from connector_svc.rpc.requests import Platforms, parse_cancel, parse_fetch, parse_shop
+from connector_svc.rpc.stream_checkpoint import decode_stream_checkpoint
 
 
 class ConnectorServicer(ConnectorServiceServicer):
-    """Answers for all platforms; see the proto for what callers may rely on."""
+    """Serves all platforms; see the proto for what callers may rely on."""
 
     def __init__(
         self,
@@ -37,8 +36,8 @@ class ConnectorServicer(ConnectorServiceServicer):
     async def FetchProducts(
         self, request: pb.FetchProductsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[pb.FetchProductsResponse, None]:
-        wanted = parse_fetch(request, self._platforms)
-        stream = FetchStream(wanted, drain=self._drain, redact=self._redact, timing=self._timing)
+        parsed = parse_fetch(request, self._platforms)
+        stream = FetchStream(parsed, drain=self._drain, redact=self._redact, timing=self._timing)
         async with aclosing(stream.messages()) as messages:
             async for message in messages:
                 yield message
@@ -46,17 +45,17 @@ class ConnectorServicer(ConnectorServiceServicer):
     async def AbandonFetch(
         self, request: pb.AbandonFetchRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.AbandonFetchResponse:
-        wanted = parse_abandon(request, self._platforms)
-        mark = decode_mark(wanted.shop, wanted.checkpoint)
-        ending = wanted.platform.cancel_job(wanted.shop, mark.platform if mark else b"")
-        return pb.AbandonFetchResponse(job_ended=await self._drain.race(ending))
+        parsed = parse_cancel(request, self._platforms)
+        checkpoint = decode_stream_checkpoint(parsed.shop, parsed.checkpoint)
+        cancelling = parsed.platform.cancel_job(parsed.shop, checkpoint.platform if checkpoint else b"")
+        return pb.AbandonFetchResponse(job_ended=await self._drain.race(cancelling))
 
     async def CheckShop(
         self, request: pb.CheckShopRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.CheckShopResponse:
-        wanted = parse_shop(request.shop, self._platforms)
-        facts = await self._drain.race(wanted.platform.check(wanted.shop))
-        return shop_info_message(facts)
+        parsed = parse_shop(request.shop, self._platforms)
+        shop_info = await self._drain.race(parsed.platform.check(parsed.shop))
+        return shop_info_message(shop_info)
 
     async def ListPlatforms(
         self, request: pb.ListPlatformsRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -1,6 +1,6 @@
 """Publishes a catalog as a feed for catalogsync: `python publish.py --domain shop.example --out public`.
 
-Needs nothing but Python. Replace `read_products` by a query of your own database; all else can stay as it is.
+Requires only Python. Replace `read_products` by a query of your own database; the rest can stay as it is.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import Any
 
 HERE = Path(__file__).parent
 VALID_FOR = timedelta(hours=48)
-SHORTEST_SECRET = 32
+MIN_SECRET_LENGTH = 32
 
 
 def read_products() -> Iterator[dict[str, Any]]:
-    """Every product with all its variants, one after the other."""
+    """Yield every product with all its variants."""
     with (HERE / "products.ndjson").open(encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)
 
 
 def write_full(folder: Path) -> dict[str, Any]:
-    """Writes the file under a name made of its content; returns what the manifest says of it."""
+    """Write the full file, named after the hash of its content, and return its entry for the manifest."""
     products = items = 0
     part = folder / "full.part"
     with part.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as packed:
@@ -40,7 +40,7 @@ def write_full(folder: Path) -> dict[str, Any]:
             items += len(product["variants"])
     with part.open("rb") as raw:
         digest = hashlib.file_digest(raw, "sha256").hexdigest()
-    # A new name for new content: readers of the old file can finish it.
+    # New content gets a new name, so that readers of the old file can finish.
     file = part.rename(folder / f"full-{digest[:16]}.ndjson.gz")
     return {
         "path": f"/feeds/{file.name}",
@@ -55,15 +55,15 @@ def write_full(folder: Path) -> dict[str, Any]:
 
 
 def signed(manifest: dict[str, Any], secrets: list[str]) -> dict[str, Any]:
-    """The manifest's text with one signature for each secret."""
+    """Return the manifest's text with one signature per secret."""
     text = json.dumps(manifest)
     signatures = [hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest() for secret in secrets]
     return {"manifest": text, "signatures": signatures}
 
 
 def publish(out: Path, domain: str, currency: str, secrets: list[str]) -> Path:
-    """Writes the file, and the manifest last and at once; returns the manifest's path."""
-    generated_at = datetime.now(UTC)  # before the first product is read: later changes are of the next run
+    """Write the full file and then, atomically, the manifest; return the manifest's path."""
+    generated_at = datetime.now(UTC)  # before the first product is read: later changes belong to the next run
     folder = out / "feeds"
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {
@@ -82,18 +82,18 @@ def publish(out: Path, domain: str, currency: str, secrets: list[str]) -> Path:
 
 
 def main() -> int:
-    """2 when a secret is missing or too short."""
+    """Publish the feed and return the exit code: 2 if a secret is missing or too short."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--domain", required=True)
     parser.add_argument("--currency", default="EUR")
     parser.add_argument("--out", type=Path, default=HERE / "public")
-    asked = parser.parse_args()
-    # Two of them, separated by a comma, while one replaces the other.
+    arguments = parser.parse_args()
+    # Two secrets, separated by a comma, while one replaces the other.
     secrets = [secret for secret in os.environ.get("FEED_SECRET", "").split(",") if secret]
-    if not secrets or any(len(secret) < SHORTEST_SECRET for secret in secrets):
-        print(f"FEED_SECRET must have {SHORTEST_SECRET} characters or more", file=sys.stderr)
+    if not secrets or any(len(secret) < MIN_SECRET_LENGTH for secret in secrets):
+        print(f"FEED_SECRET must have at least {MIN_SECRET_LENGTH} characters", file=sys.stderr)
         return 2
-    print(publish(asked.out, asked.domain, asked.currency, secrets))
+    print(publish(arguments.out, arguments.domain, arguments.currency, secrets))
     return 0
 
 

@@ -8,13 +8,13 @@ const grpc = require("@grpc/grpc-js");
 const protoLoader = require("@grpc/proto-loader");
 
 const ENDED = ["STATE_SUCCEEDED", "STATE_FAILED", "STATE_CANCELLED"];
-const SILENCE_MS = 60_000; // Two heartbeats: the server promises a message at least every 30 s.
+const STALL_MS = 60_000; // Two heartbeats: the server promises a message at least every 30 s.
 const CHANNEL_OPTIONS = {
-  // A connection whose other end is gone or frozen is dropped after 40 s, and calls go to another replica.
+  // A connection to a dead or frozen replica is dropped after 40 s, and calls go to another replica.
   "grpc.keepalive_time_ms": 30_000,
   "grpc.keepalive_timeout_ms": 10_000,
   "grpc.max_reconnect_backoff_ms": 2_000,
-  // Over all replicas that CATALOG_ADDRESS names: ipv4:10.0.0.1:50051,10.0.0.2:50051.
+  // Over all replicas in CATALOG_ADDRESS: ipv4:10.0.0.1:50051,10.0.0.2:50051.
   "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
 };
 
@@ -29,7 +29,7 @@ const protos = protoLoader.loadSync(
 );
 const { CatalogService } = grpc.loadPackageDefinition(protos).catalogsync.catalog.v1;
 
-/** What an error tells beside its code and message: {ErrorInfo: {reason, metadata}, RetryInfo: ...}. */
+/** Returns the details of an error: {ErrorInfo: {reason, metadata}, RetryInfo: ...}. */
 function detailsOf(error) {
   const [raw] = error.metadata?.get("grpc-status-details-bin") ?? [];
   if (!raw) return {};
@@ -42,20 +42,20 @@ function detailsOf(error) {
   );
 }
 
-/** A pause before trying again: what the server asks for, else half a second and more each time. */
-function pauseMs(error, attempt) {
+/** Returns the delay before a retry: what the server asks for, else exponential backoff from half a second. */
+function backoffMs(error, attempt) {
   const delay = detailsOf(error).RetryInfo?.retry_delay;
   if (delay) return Number(delay.seconds) * 1000 + delay.nanos / 1e6;
   return Math.random() * Math.min(500 * 2 ** attempt, 10_000);
 }
 
-/** Errors of the service say so when calling again is right; those without details are of the network. */
-function isRetried(error) {
+/** Returns whether to retry: errors of the service have RetryInfo then; errors without details are network errors. */
+function isRetryable(error) {
   const { ErrorInfo, RetryInfo } = detailsOf(error);
   return Boolean(RetryInfo) || (typeof error.code === "number" && !ErrorInfo);
 }
 
-/** Starts a sync and returns its id; returns the running one's id when the shop has one. */
+/** Starts a sync and returns its id, or the id of the sync that is already running. */
 async function startSync(client, shop) {
   const request = { shop, request_id: randomUUID() }; // The id makes a repeated call safe.
   for (let attempt = 0; ; attempt++) {
@@ -68,18 +68,18 @@ async function startSync(client, shop) {
     } catch (error) {
       const { ErrorInfo } = detailsOf(error);
       if (ErrorInfo?.reason === "SYNC_ALREADY_RUNNING") return ErrorInfo.metadata.sync_id;
-      if (!isRetried(error) || attempt === 5) throw error;
-      await sleep(pauseMs(error, attempt));
+      if (!isRetryable(error) || attempt === 5) throw error;
+      await sleep(backoffMs(error, attempt));
     }
   }
 }
 
-/** Follows a sync to its end and returns it, calling again whenever the stream breaks. */
+/** Watches a sync until it ends and returns it, calling again whenever the stream breaks. */
 async function watchSync(client, syncId) {
   let seen = "0";
   for (let attempt = 0; ; attempt++) {
     const stream = client.WatchSync({ sync_id: syncId, after_revision: seen });
-    const watchdog = setTimeout(() => stream.cancel(), SILENCE_MS);
+    const watchdog = setTimeout(() => stream.cancel(), STALL_MS);
     try {
       for await (const { sync, heartbeat } of stream) {
         watchdog.refresh();
@@ -89,9 +89,9 @@ async function watchSync(client, syncId) {
         if (ENDED.includes(sync.state)) return sync;
       }
     } catch (error) {
-      if (!isRetried(error) || attempt === 10) throw error;
-      console.log(`stream broke (${error.details}): going on after revision ${seen}`);
-      await sleep(pauseMs(error, attempt));
+      if (!isRetryable(error) || attempt === 10) throw error;
+      console.log(`stream broke (${error.details}): continuing after revision ${seen}`);
+      await sleep(backoffMs(error, attempt));
     } finally {
       clearTimeout(watchdog);
       stream.cancel();
@@ -99,7 +99,7 @@ async function watchSync(client, syncId) {
   }
 }
 
-/** Whether the sync has stored, changed or deleted anything. */
+/** Returns whether the sync has created, updated or deleted any record. */
 function hasChanged({ products, items }) {
   const fields = ["created_count", "updated_count", "deleted_count"];
   return [products, items].some((counts) => fields.some((field) => Number(counts?.[field] ?? 0) > 0));
@@ -129,7 +129,7 @@ async function main([shopName]) {
   const address = process.env.CATALOG_ADDRESS || "127.0.0.1:50051";
   const client = new CatalogService(address, grpc.credentials.createInsecure(), CHANNEL_OPTIONS);
   const syncId = await startSync(client, { platform, domain });
-  console.log(`following sync ${syncId}`);
+  console.log(`watching sync ${syncId}`);
   const sync = await watchSync(client, syncId);
   client.close();
   return sync.state === "STATE_SUCCEEDED" ? 0 : 1;

@@ -1,8 +1,8 @@
-"""Starts a sync of a shop and follows it to its end: what a BFF does, with the generated stubs.
+"""Starts a sync of a shop and watches it until it ends, with the generated stubs, as a BFF does.
 
 Usage: python follow.py shopify:demo.myshopify.com
-Needs: a running catalog, and the .venv that `make demo` makes (elsewhere: `pip install CHECKOUT/gen grpcio`).
-CATALOG_ADDRESS names one replica, or several: ipv4:10.0.0.1:50051,10.0.0.2:50051.
+Requires a running catalog, and the .venv that `make demo` creates (elsewhere: `pip install CHECKOUT/gen`).
+CATALOG_ADDRESS is the address of one replica, or of several: ipv4:10.0.0.1:50051,10.0.0.2:50051.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from google.rpc import error_details_pb2, status_pb2
 
 ENDED = (pb.Sync.STATE_SUCCEEDED, pb.Sync.STATE_FAILED, pb.Sync.STATE_CANCELLED)
-COME_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
-SILENT_SECONDS = 60.0  # Two heartbeats: one comes at least every 30 s.
+RETRYABLE_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+STALL_SECONDS = 60.0  # Two heartbeats: the server sends one at least every 30 s.
 CHANNEL_OPTIONS = (
-    # A connection whose other end is gone or frozen is dropped after 40 s, and calls go to another replica.
+    # A connection to a dead or frozen replica is dropped after 40 s, and calls go to another replica.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
@@ -34,7 +34,7 @@ CHANNEL_OPTIONS = (
 
 
 async def start(catalog: CatalogServiceStub, shop: pb.Shop) -> str:
-    """The id of the sync to follow: a new one, or the one that is running already."""
+    """Start a sync and return its id, or the id of the sync that is already running."""
     request = pb.StartSyncRequest(shop=shop, request_id=str(uuid4()))
     try:
         return (await catalog.StartSync(request)).sync.sync_id
@@ -45,22 +45,22 @@ async def start(catalog: CatalogServiceStub, shop: pb.Shop) -> str:
         return str(info.metadata["sync_id"])
 
 
-async def follow(
-    catalog: CatalogServiceStub, sync_id: str, *, silent_seconds: float = SILENT_SECONDS
+async def watch(
+    catalog: CatalogServiceStub, sync_id: str, *, stall_seconds: float = STALL_SECONDS
 ) -> AsyncIterator[pb.Sync]:
-    """Yield snapshots until the last one; call again with the last revision when a stream breaks or is mute."""
+    """Yield snapshots up to the terminal one; if a stream breaks or stalls, call again with the last revision."""
     revision = 0
     while True:
         call = catalog.WatchSync(pb.WatchSyncRequest(sync_id=sync_id, after_revision=revision))
         try:
-            while isinstance(message := await read(call, silent_seconds), pb.WatchSyncResponse):
+            while isinstance(message := await read(call, stall_seconds), pb.WatchSyncResponse):
                 revision = message.sync.revision
                 if not message.heartbeat:
                     yield message.sync
                 if message.sync.state in ENDED:
                     return
         except grpc.aio.AioRpcError as error:
-            if error.code() not in COME_AGAIN:
+            if error.code() not in RETRYABLE_CODES:
                 raise
         except TimeoutError:
             pass
@@ -70,15 +70,15 @@ async def follow(
 
 
 async def read(
-    call: grpc.aio.UnaryStreamCall[pb.WatchSyncRequest, pb.WatchSyncResponse], silent_seconds: float
+    call: grpc.aio.UnaryStreamCall[pb.WatchSyncRequest, pb.WatchSyncResponse], stall_seconds: float
 ) -> object:
-    """Return the next message, or gRPC's mark of the end. Raises TimeoutError after too long a silence."""
-    async with asyncio.timeout(silent_seconds):
+    """Return the next message, or gRPC's EOF marker. Raise TimeoutError when none arrives for `stall_seconds`."""
+    async with asyncio.timeout(stall_seconds):
         return await call.read()
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
-    """The stable reason behind an error."""
+    """Return the ErrorInfo of an error, which has its stable reason."""
     info = error_details_pb2.ErrorInfo()
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):
@@ -88,31 +88,31 @@ def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
 
 
 def line(sync: pb.Sync) -> str:
-    """Return what a merchant would read about the sync."""
+    """Return the state and progress of the sync, as a merchant would read it."""
     progress = sync.progress
     counts = (progress.products, progress.items)
     changed = sum(each.created_count + each.updated_count + each.deleted_count for each in counts)
     incremental = sync.mode == pb.Sync.MODE_INCREMENTAL
     if incremental and not changed and sync.state == pb.Sync.STATE_SUCCEEDED:
-        told = f"nothing changed since {sync.changes_since_time.ToDatetime():%Y-%m-%d %H:%M:%SZ}"
+        text = f"nothing changed since {sync.changes_since_time.ToDatetime():%Y-%m-%d %H:%M:%SZ}"
     elif incremental:
-        told = f"{progress.items.seen_count} changed items read"
+        text = f"{progress.items.seen_count} changed items read"
     else:
         of = f" of about {progress.estimated_item_count}" if progress.estimated_item_count else ""
-        told = f"{progress.items.seen_count}{of} items read"
+        text = f"{progress.items.seen_count}{of} items read"
     checked = f", {progress.checked_product_count} products checked" if progress.checked_product_count else ""
     waiting = f", waiting: {sync.waiting.message}" if sync.HasField("waiting") else ""
-    return f"{pb.Sync.State.Name(sync.state)}: {told}{checked}{waiting}"
+    return f"{pb.Sync.State.Name(sync.state)}: {text}{checked}{waiting}"
 
 
 async def main(shop_name: str) -> int:
-    """0 when the sync succeeded."""
+    """Sync the shop and return the exit code: 0 if the sync succeeded."""
     platform, _, domain = shop_name.partition(":")
     address = os.environ.get("CATALOG_ADDRESS", "127.0.0.1:50051")
     async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         catalog = CatalogServiceStub(channel)
         sync_id = await start(catalog, pb.Shop(platform=platform, domain=domain))
-        async for sync in follow(catalog, sync_id):
+        async for sync in watch(catalog, sync_id):
             print(line(sync), flush=True)
     for note in sync.notes:
         print(f"note: {note}")

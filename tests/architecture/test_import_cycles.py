@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.imports import SourceTree
-from tests.architecture.rooms import OURS
+from tests.architecture.layers import OURS
+from tests.architecture.source_tree import SourceTree
 
 REPOSITORY = SourceTree(Path(__file__).parents[2])
 

@@ -1,4 +1,4 @@
-"""What the Makefile promises, it does."""
+"""Checks of the Makefile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAKEFILE = (Path(__file__).parents[2] / "Makefile").read_text()
 
 
 def test_every_phony_target_has_a_rule() -> None:
-    """Make says "Nothing to be done" of one that has none, and succeeds."""
+    """For one without a rule make prints "Nothing to be done" and succeeds."""
     (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
     with_rule = set(re.findall(r"^([a-z-]+):(?!=)", MAKEFILE, re.MULTILINE))
     assert set(phony.split()) - with_rule == set()

@@ -1,4 +1,4 @@
-"""No test measures time and none orders events by sleeping: on a busy machine such a test fails, or shows nothing.
+"""No test measures time or orders events by sleeping: on a busy machine such a test fails, or shows nothing.
 
 Wait with `tests.waiting`, count instead of measuring, or run in `tests.fakes.skipping_loop`, which skips time.
 """
@@ -14,17 +14,16 @@ import pytest
 TESTS = Path(__file__).parents[1]
 MAY_SLEEP = {
     "waiting.py": "polls for conditions",
-    "chaos/nemesis.py": "breaks processes at moments drawn by chance",
-    "chaos/workload.py": "uses the system as people do, at moments drawn by chance",
+    "chaos/nemesis.py": "breaks processes at random times",
+    "chaos/workload.py": "uses the system as people do, at random times",
     "chaos/recovery.py": "a benchmark of how long a recovery takes",
-    "chaos/system.py": "notes when what happened, for the report",
-    "chaos/instance.py": "notes when what happened, for the report",
-    "chaos/__main__.py": "draws a seed",
+    "chaos/system.py": "records when events happened, for the report",
+    "chaos/instance.py": "records when events happened, for the report",
+    "chaos/__main__.py": "picks a seed",
 }
 """Files that sleep or read clocks, and why."""
 
-LEAST = 60
-"""Seconds that a wait is given at least."""
+MIN_TIMEOUT_SECONDS = 60
 SLEEPS = {"asyncio.sleep", "time.sleep"}
 CLOCKS = {
     f"time.{name}{unit}" for name in ("monotonic", "perf_counter", "process_time", "time") for unit in ("", "_ns")
@@ -32,38 +31,38 @@ CLOCKS = {
 BOUNDS = {"asyncio.timeout", "pytest.mark.timeout", "until"}
 
 
-def faults(source: str) -> list[str]:
-    """What a test file does with time that it must not do."""
+def violations(source: str) -> list[str]:
+    """Return the uses of time in a test file that are not allowed."""
     tree = ast.parse(source)
     names = _names(tree)
     skips = "tests.fakes.skipping_loop.skipping" in names.values()
     found: list[str] = []
-    for call, is_in_other_time in _calls(tree, in_other_time=skips):
+    for call, skips_time in _calls(tree, skips_time=skips):
         called = _called(call, names)
-        if called in SLEEPS and not _is_zero(call) and not is_in_other_time:
-            found.append(f"{call.lineno}: {called} orders nothing on a busy machine")
-        elif called in CLOCKS or (called.endswith("get_running_loop().time") and not is_in_other_time):
+        if called in SLEEPS and not _is_zero(call) and not skips_time:
+            found.append(f"{call.lineno}: {called} does not order events on a busy machine")
+        elif called in CLOCKS or (called.endswith("get_running_loop().time") and not skips_time):
             found.append(f"{call.lineno}: {called} measures the machine")
         elif called == "asyncio.wait_for":
             found.append(f"{call.lineno}: {called} may lose a cancel")
-        elif called in BOUNDS and any(seconds < LEAST for seconds in _seconds(call)):
-            found.append(f"{call.lineno}: {called} gives less than {LEAST} s")
+        elif called in BOUNDS and any(seconds < MIN_TIMEOUT_SECONDS for seconds in _seconds(call)):
+            found.append(f"{call.lineno}: {called} gives less than {MIN_TIMEOUT_SECONDS} s")
     return found
 
 
-def _calls(node: ast.AST, *, in_other_time: bool) -> Iterator[tuple[ast.Call, bool]]:
-    """All calls, and whether they are made where a loop skips time: not so in a test without its decorator."""
+def _calls(node: ast.AST, *, skips_time: bool) -> Iterator[tuple[ast.Call, bool]]:
+    """Yield all calls, and whether they run in a loop that skips time: a test without the decorator does not."""
     for child in ast.iter_child_nodes(node):
-        here = in_other_time
+        here = skips_time
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and child.name.startswith("test_"):
-            here = in_other_time and any(ast.unparse(one) == "skipping" for one in child.decorator_list)
+            here = skips_time and any(ast.unparse(one) == "skipping" for one in child.decorator_list)
         if isinstance(child, ast.Call):
             yield child, here
-        yield from _calls(child, in_other_time=here)
+        yield from _calls(child, skips_time=here)
 
 
 def _names(tree: ast.AST) -> dict[str, str]:
-    """What the imported names stand for."""
+    """Return the full names of the imported names."""
     names: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
@@ -95,7 +94,7 @@ def test_no_test_measures_time_or_orders_events_by_sleeping() -> None:
         f"tests/{name}:{fault}"
         for name, file in sorted(files.items())
         if name not in MAY_SLEEP
-        for fault in faults(file.read_text())
+        for fault in violations(file.read_text())
     ]
     assert found == []
     assert MAY_SLEEP.keys() <= files.keys()
@@ -121,8 +120,8 @@ SKIPPING = "from tests.fakes.skipping_loop import skipping\n"
         SKIPPING + "async def test_it():\n    await asyncio.sleep(3)",
     ],
 )
-def test_each_way_to_depend_on_time_is_found(line: str) -> None:
-    assert len(faults(line)) == 1
+def test_each_dependency_on_time_is_found(line: str) -> None:
+    assert len(violations(line)) == 1
 
 
 @pytest.mark.parametrize(
@@ -136,5 +135,5 @@ def test_each_way_to_depend_on_time_is_found(line: str) -> None:
         SKIPPING + "async def act():\n    await asyncio.sleep(3)",
     ],
 )
-def test_what_depends_on_no_clock_is_left_alone(line: str) -> None:
-    assert faults(line) == []
+def test_what_depends_on_no_clock_is_accepted(line: str) -> None:
+    assert violations(line) == []

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from demo.children import child_environment, last_lines
-from demo.stack import serving
+from demo.processes import last_lines, process_environment
+from demo.stack import wait_until_serving
 from tests.chaos.fault_proxy import HOST
 
 _READY = 90.0
@@ -70,7 +70,7 @@ class Instance:
                 sys.executable,
                 *self._command,
                 cwd=ROOT,
-                env=child_environment(os.environ, self._settings),
+                env=process_environment(os.environ, self._settings),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -82,7 +82,7 @@ class Instance:
 
     async def ready(self) -> None:
         """When it serves, or has ended. Raises TimeoutError."""
-        serves = asyncio.create_task(serving(self.address, self._service))
+        serves = asyncio.create_task(wait_until_serving(self.address, self._service))
         try:
             async with asyncio.timeout(_READY):
                 await asyncio.wait({serves, *filter(None, (self._watching,))}, return_when=asyncio.FIRST_COMPLETED)

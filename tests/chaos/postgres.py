@@ -13,7 +13,7 @@ from pathlib import Path
 
 import asyncpg
 
-from demo.children import last_lines
+from demo.processes import last_lines
 from tests.chaos.fault_proxy import HOST
 
 _SYSTEM_USER = "pgserver"

@@ -19,7 +19,7 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_common.channel import open_channel
 from yarl import URL
 
-from demo.children import child_environment
+from demo.processes import process_environment
 from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE
 from devstore import server as devstore
 from devstore.catalog.model import Platform
@@ -151,7 +151,7 @@ def _note(catalogs: Sequence[Instance], number: int, writers: journal.Writers, p
 async def _prepare_database(postgres: Postgres) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "catalog_svc", "migrate", cwd=ROOT,
-        env=child_environment(os.environ, {"CATALOG_DATABASE_URL": postgres.url}),
+        env=process_environment(os.environ, {"CATALOG_DATABASE_URL": postgres.url}),
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     _, said = await process.communicate()

@@ -20,8 +20,8 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
 from catalogsync_common.channel import open_channel
 
-from demo.children import Family
-from demo.stack import first_line, serving
+from demo.processes import ProcessGroup
+from demo.stack import read_first_line, wait_until_serving
 from tests.conftest import open_directory
 from tests.waiting import forever
 
@@ -97,23 +97,23 @@ async def running_system(place: Path) -> AsyncIterator[System]:
     """The system, with everything it writes in `place`."""
     logs = place / "logs"
     logs.mkdir()
-    async with bad_shops() as bad, Family(directory=ROOT, logs=logs) as family:
+    async with bad_shops() as bad, ProcessGroup(directory=ROOT, logs=logs) as family:
         answer = place / "devstore.json"
         arguments = [part for shop in SHOPS for part in ("--shop", shop)]
         await family.start(
             "devstore", "-m", "devstore", "--listen", "127.0.0.1:0", "--tls-dir", str(place / "tls"),
-            "--no-throttle", *arguments, answers=answer,
+            "--no-throttle", *arguments, stdout=answer,
         )  # fmt: skip
         async with asyncio.timeout(60):
-            told = json.loads(await family.during(first_line(answer)))
+            told = json.loads(await family.supervise(read_first_line(answer)))
         connector, catalog = (f"127.0.0.1:{free_port()}" for _ in range(2))
         await family.start(
             "connector_svc", "-m", "connector_svc", settings=_connector(place, connector, told, bad)
         )
         await family.start("catalog_svc", "-m", "catalog_svc", settings=_catalog(place, catalog, connector))
         async with asyncio.timeout(60):
-            await family.during(serving(connector, CONNECTOR))
-            await family.during(serving(catalog, CATALOG))
+            await family.supervise(wait_until_serving(connector, CONNECTOR))
+            await family.supervise(wait_until_serving(catalog, CATALOG))
         async with open_channel(catalog) as to_catalog, open_channel(connector) as to_connector:
             yield System(
                 catalog_address=catalog,
@@ -159,7 +159,7 @@ def _catalog(place: Path, address: str, connector: str) -> dict[str, str]:
         "CATALOG_CONNECTOR_ADDRESS": connector,
         "CATALOG_DATA_DIR": str(place / "postgres"),
         "CATALOG_GIVE_UP_AFTER": "2s",
-        "CATALOG_GIVE_UP_NEW_AFTER": "2s",
+        "CATALOG_GIVE_UP_NEW_SHOP_AFTER": "2s",
     }
 
 

@@ -14,8 +14,8 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_common.channel import open_channel
 
-from demo.children import Family
-from demo.stack import first_line, serving
+from demo.processes import ProcessGroup
+from demo.stack import read_first_line, wait_until_serving
 from tests.conftest import open_directory
 from tests.e2e.conftest import CATALOG, CONNECTOR, ROOT, free_port
 
@@ -28,7 +28,7 @@ class SmallSystem:
     """Processes by name; each may be started again under another name."""
 
     place: Path
-    family: Family
+    family: ProcessGroup
     items: int
     """What the shop sells."""
     connector: str
@@ -42,7 +42,7 @@ class SmallSystem:
         environment = {f"CONNECTOR_{key}": value for key, value in settings.items()}
         await self.family.start(name, "-m", "connector_svc", settings={**self._settings, **environment})
         async with asyncio.timeout(60):
-            await serving(self.connector, CONNECTOR)
+            await wait_until_serving(self.connector, CONNECTOR)
 
     async def start_catalog(self, name: str, **settings: str) -> None:
         """A replica; all of them share one embedded PostgreSQL."""
@@ -57,7 +57,7 @@ class SmallSystem:
         }
         await self.family.start(name, "-m", "catalog_svc", settings=environment)
         async with asyncio.timeout(60):
-            await serving(address, CATALOG)
+            await wait_until_serving(address, CATALOG)
 
     @asynccontextmanager
     async def stub(self, name: str) -> AsyncIterator[CatalogServiceStub]:
@@ -71,7 +71,7 @@ async def small_system(*, products: int, latency_ms: int) -> AsyncIterator[Small
     """With the devstore running and no service yet."""
     with open_directory("small") as place:
         (place / "logs").mkdir()
-        async with Family(directory=ROOT, logs=place / "logs") as family:
+        async with ProcessGroup(directory=ROOT, logs=place / "logs") as family:
             store = await _devstore(place, family, products=products, latency_ms=latency_ms)
             shop = store["shops"][f"shopify:{DOMAIN}"]
             connector = f"127.0.0.1:{free_port()}"
@@ -90,16 +90,16 @@ async def small_system(*, products: int, latency_ms: int) -> AsyncIterator[Small
             )
 
 
-async def _devstore(place: Path, family: Family, *, products: int, latency_ms: int) -> dict[str, Any]:
+async def _devstore(place: Path, family: ProcessGroup, *, products: int, latency_ms: int) -> dict[str, Any]:
     told = place / "devstore.json"
     await family.start(
         "devstore", "-m", "devstore", "--listen", "127.0.0.1:0", "--tls-dir", str(place / "tls"),
         "--no-throttle", "--latency-ms", str(latency_ms),
         "--shop", f"shopify:{DOMAIN}:products={products},edge_cases=off",
-        answers=told,
+        stdout=told,
     )  # fmt: skip
     async with asyncio.timeout(60):
-        store: dict[str, Any] = json.loads(await first_line(told))
+        store: dict[str, Any] = json.loads(await read_first_line(told))
     return store
 
 

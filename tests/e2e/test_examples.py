@@ -1,4 +1,4 @@
-"""Every example runs as its text says."""
+"""Every example runs as documented."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.e2e.conftest import ROOT, System, clean_environment
 
 
 async def run(system: System, *command: str | Path, cwd: Path = ROOT) -> tuple[int, str]:
-    """Exit code and everything that was printed."""
+    """Run an example and return its exit code and output."""
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=cwd,
@@ -29,20 +29,20 @@ async def run(system: System, *command: str | Path, cwd: Path = ROOT) -> tuple[i
 FOLLOW = ROOT / "examples/python-bff/follow.py"
 
 
-async def test_the_python_bff_follows_a_sync_to_its_end(system: System) -> None:
+async def test_the_python_bff_watches_a_sync_until_it_ends(system: System) -> None:
     code, out = await run(system, sys.executable, FOLLOW, "woocommerce:new.example")
     assert code == 0, out
-    states = [told for told in out.splitlines() if not told.startswith("note: ")]
+    states = [line for line in out.splitlines() if not line.startswith("note: ")]
     assert states[-1].startswith("STATE_SUCCEEDED")
 
 
-async def test_the_python_bff_tells_why_a_sync_failed(system: System) -> None:
+async def test_the_python_bff_prints_why_a_sync_failed(system: System) -> None:
     code, out = await run(system, sys.executable, FOLLOW, "woocommerce:missing.example")
     assert code == 1
     assert "no such shop" in out
 
 
-async def test_the_python_bff_follows_the_sync_that_is_running_already(system: System) -> None:
+async def test_the_python_bff_watches_the_sync_that_is_already_running(system: System) -> None:
     running = await system.start("woocommerce", "silent.example")
     _, out = await run(system, sys.executable, FOLLOW, "woocommerce:silent.example")
     assert "STATE_FAILED" in out
@@ -54,8 +54,8 @@ async def test_the_python_bff_follows_the_sync_that_is_running_already(system: S
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="needs Node's npm")
-async def test_the_node_bff_follows_a_sync_from_the_protos_alone(system: System, tmp_path: Path) -> None:
-    """In a copy, so that nothing is left in the tree."""
+async def test_the_node_bff_watches_a_sync_with_the_protos_alone(system: System, tmp_path: Path) -> None:
+    """Runs in a copy, so that no file is left in the repository."""
     place = tmp_path / "examples/node-bff"
     shutil.copytree(ROOT / "examples/node-bff", place, ignore=shutil.ignore_patterns("node_modules"))
     (tmp_path / "protos").symlink_to(ROOT / "protos")

@@ -6,7 +6,7 @@ import asyncio
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 
-from demo.stack import serving
+from demo.stack import wait_until_serving
 from tests.e2e.conftest import CONNECTOR, free_port
 from tests.e2e.small_system import SHOP, SmallSystem, small_system
 from tests.e2e.test_metrics import scrape
@@ -25,7 +25,7 @@ async def test_passes_take_turns_and_a_connector_that_is_gone_is_left_out() -> N
     async with small_system(products=20, latency_ms=0) as system:
         await system.start_connector("one", METRICS_ADDRESS=metrics[0])
         await system.start_connector("two", METRICS_ADDRESS=metrics[1], LISTEN_ADDRESS=second)
-        await serving(second, CONNECTOR)
+        await wait_until_serving(second, CONNECTOR)
         await system.start_catalog("catalog", CONNECTOR_ADDRESS=f"ipv4:{system.connector},{second}")
         for _ in range(4):
             assert (await sync(system)).state == pb.Sync.STATE_SUCCEEDED

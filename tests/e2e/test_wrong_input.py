@@ -70,9 +70,12 @@ async def test_a_wrong_shop_is_refused_by_name_in_both_services(
         ({"platform": "", "domain": "a.example"}, "shop.platform: is required"),
         (
             {"platform": "Shop ify", "domain": "a.example"},
-            "shop.platform: 'Shop ify' is not a platform's name",
+            "shop.platform: 'Shop ify' is not the name of a platform",
         ),
-        ({"platform": "AMAZON", "domain": "a.example"}, "shop.platform: 'amazon' is not supported; there are: "),
+        (
+            {"platform": "AMAZON", "domain": "a.example"},
+            "shop.platform: 'amazon' is not supported; supported platforms: ",
+        ),
         ({"platform": "shopify", "domain": "a\u202eb"}, "shop.domain: 'a\\u202eb' is not a host name"),
     ],
 )

@@ -1,4 +1,7 @@
-"""A FakeCatalog as a process that a test can freeze or kill: it prints its port and runs until killed."""
+"""`python -m tests.fakes.catalog_process`: a FakeCatalog in a process of its own, which a test can freeze or kill.
+
+It prints its port and runs until it is killed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A CatalogService in memory: real syncs, items and issues, driven by the test instead of by an engine."""
+"""An in-memory CatalogService: real syncs, items and issues, controlled by the test instead of by workers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import (
 )
 from catalogsync_common.drain import Drain
 from catalogsync_common.failure import Failure, InvalidRequest, Resource
-from catalogsync_common.health import Health
 from catalogsync_common.interceptor import CallInterceptor
+from catalogsync_common.server import Health
 from google.protobuf.timestamp_pb2 import Timestamp
 
 ENDED = (catalog.Sync.STATE_SUCCEEDED, catalog.Sync.STATE_FAILED, catalog.Sync.STATE_CANCELLED)
@@ -24,7 +24,7 @@ Context = Any
 R = TypeVar("R")
 
 
-class Refused(Failure):
+class FailureWithReason(Failure):
     """A failure with the reason that a test needs."""
 
     def __init__(self, reason: str, message: str = "refused", **more: Any) -> None:
@@ -33,7 +33,7 @@ class Refused(Failure):
 
 
 class FakeCatalog(CatalogServiceServicer):
-    """What is stored outlives the servers that serve it, as a database does: see `CatalogServer`."""
+    """A servicer whose store outlives the servers that serve it, as a database does: see `CatalogServer`."""
 
     def __init__(self) -> None:
         self.syncs: dict[str, catalog.Sync] = {}
@@ -42,23 +42,23 @@ class FakeCatalog(CatalogServiceServicer):
         self.schedules: dict[str, catalog.ShopSchedule] = {}
         self.requests: list[tuple[str, Any, dict[str, str]]] = []
         """Every call: method, request, metadata."""
-        self.refusals: dict[str, list[BaseException]] = {}
-        """Per method, what the next calls are answered with."""
-        self.work: Callable[[FakeCatalog, str], Awaitable[None]] | None = None
-        """Runs as a task for every started sync."""
-        self.silent = False
-        """Watches neither send nor end."""
+        self.errors: dict[str, list[BaseException]] = {}
+        """Per method, the errors that the next calls raise."""
+        self.execute: Callable[[FakeCatalog, str], Awaitable[None]] | None = None
+        """The sync execution, run as a task for every started sync."""
+        self.stalled = False
+        """Whether watches neither send a message nor end."""
         self.cancels_next_watch = False
-        """The next watch is answered with CANCELLED."""
+        """Whether the next watch ends with CANCELLED."""
         self.ends_next_watch = False
-        """The next watch ends with OK after its first message."""
+        """Whether the next watch ends with OK after its first message."""
         self.watcher_count = 0
         self._by_request: dict[str, tuple[catalog.StartSyncRequest, str]] = {}
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def change(self, sync_id: str, **fields: Any) -> None:
-        """Sets fields of a sync (messages are copied), raises its revision and wakes the watchers."""
+        """Set fields of a sync (messages are copied), increase its revision and wake the watchers."""
         sync = self.syncs[sync_id]
         fresh = catalog.Sync.FromString(sync.SerializeToString())
         for name, value in fields.items():
@@ -76,13 +76,13 @@ class FakeCatalog(CatalogServiceServicer):
             self._changed.notify_all()
 
     async def close(self) -> None:
-        """Ends the work that runs."""
+        """Cancel the running sync executions."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def add_sync(self, shop: catalog.Shop, **fields: Any) -> catalog.Sync:
-        """Stores a sync at revision 1; PENDING unless told otherwise."""
+        """Store a sync at revision 1; PENDING unless `fields` say otherwise."""
         fields = {
             "state": catalog.Sync.STATE_PENDING,
             "mode": catalog.Sync.MODE_FULL,
@@ -95,34 +95,34 @@ class FakeCatalog(CatalogServiceServicer):
         return sync
 
     async def StartSync(self, request: catalog.StartSyncRequest, context: Context) -> catalog.StartSyncResponse:
-        self._note("StartSync", request, context)
+        self._record("StartSync", request, context)
         if request.request_id in self._by_request:
             earlier, sync_id = self._by_request[request.request_id]
             if earlier != request:
-                raise Refused("REQUEST_ID_REUSED", "the request_id was used before")
+                raise FailureWithReason("REQUEST_ID_REUSED", "the request_id was used before")
             return catalog.StartSyncResponse(sync=self.syncs[sync_id])
-        self._refuse_second(request.shop)
+        self._raise_if_active(request.shop)
         sync = self.add_sync(request.shop, mode=request.mode or catalog.Sync.MODE_FULL)
         self._by_request[request.request_id] = (request, sync.sync_id)
-        if self.work is not None:
-            task = asyncio.ensure_future(self.work(self, sync.sync_id))
+        if self.execute is not None:
+            task = asyncio.ensure_future(self.execute(self, sync.sync_id))
             self._tasks.add(task)
         return catalog.StartSyncResponse(sync=sync)
 
     async def WatchSync(
         self, request: catalog.WatchSyncRequest, context: Context
     ) -> AsyncIterator[catalog.WatchSyncResponse]:
-        self._note("WatchSync", request, context)
+        self._record("WatchSync", request, context)
         if request.after_revision > self._sync(request.sync_id).revision:
-            raise Refused("REVISION_IN_FUTURE", "after_revision is above the sync's revision")
+            raise FailureWithReason("REVISION_IN_FUTURE", "after_revision is above the sync's revision")
         self.watcher_count += 1
         try:
-            async for response in self._follow(request, context):
+            async for response in self._stream(request, context):
                 yield response
         finally:
             self.watcher_count -= 1
 
-    async def _follow(
+    async def _stream(
         self, request: catalog.WatchSyncRequest, context: Context
     ) -> AsyncIterator[catalog.WatchSyncResponse]:
         if self.cancels_next_watch:
@@ -130,7 +130,7 @@ class FakeCatalog(CatalogServiceServicer):
             await context.abort(grpc.StatusCode.CANCELLED, "the server cancels")
         seen = request.after_revision
         while True:
-            if self.silent:
+            if self.stalled:
                 await asyncio.Event().wait()
             sync = self._sync(request.sync_id)
             yield catalog.WatchSyncResponse(sync=sync, heartbeat=sync.revision == seen)
@@ -143,9 +143,9 @@ class FakeCatalog(CatalogServiceServicer):
                     await self._changed.wait()
 
     async def GetStatus(self, request: catalog.GetStatusRequest, context: Context) -> catalog.GetStatusResponse:
-        self._note("GetStatus", request, context)
+        self._record("GetStatus", request, context)
         items = [item for item in self._items(request.shop) if not item.HasField("delete_time")]
-        answer = catalog.GetStatusResponse(
+        response = catalog.GetStatusResponse(
             shop=request.shop,
             product_count=len({item.product_id for item in items}),
             item_count=len(items),
@@ -153,42 +153,42 @@ class FakeCatalog(CatalogServiceServicer):
             schedule=self._schedule(request.shop),
         )
         for sync in self._of_shop(request.shop):
-            (answer.last_finished_sync if sync.state in ENDED else answer.active_sync).CopyFrom(sync)
+            (response.last_finished_sync if sync.state in ENDED else response.active_sync).CopyFrom(sync)
             if sync.state == catalog.Sync.STATE_SUCCEEDED:
-                answer.notes[:] = sync.notes
-        return answer
+                response.notes[:] = sync.notes
+        return response
 
     async def GetSync(self, request: catalog.GetSyncRequest, context: Context) -> catalog.GetSyncResponse:
-        self._note("GetSync", request, context)
+        self._record("GetSync", request, context)
         return catalog.GetSyncResponse(sync=self._sync(request.sync_id))
 
     async def ListSyncs(self, request: catalog.ListSyncsRequest, context: Context) -> catalog.ListSyncsResponse:
-        self._note("ListSyncs", request, context)
+        self._record("ListSyncs", request, context)
         syncs = self._of_shop(request.shop) if request.HasField("shop") else list(self.syncs.values())
         found = [sync for sync in reversed(syncs) if not request.states or sync.state in request.states]
         page, token = _page(found, request.page_size or 50, request.page_token)
         return catalog.ListSyncsResponse(syncs=page, next_page_token=token)
 
     async def CancelSync(self, request: catalog.CancelSyncRequest, context: Context) -> catalog.CancelSyncResponse:
-        self._note("CancelSync", request, context)
+        self._record("CancelSync", request, context)
         if self._sync(request.sync_id).state in ENDED:
             metadata = {"sync_id": request.sync_id}
-            raise Refused("SYNC_NOT_CANCELLABLE", "the sync has ended already", metadata=metadata)
+            raise FailureWithReason("SYNC_NOT_CANCELLABLE", "the sync has ended already", metadata=metadata)
         await self.change(request.sync_id, state=catalog.Sync.STATE_CANCELLED)
         return catalog.CancelSyncResponse(sync=self.syncs[request.sync_id])
 
     async def ResumeSync(self, request: catalog.ResumeSyncRequest, context: Context) -> catalog.ResumeSyncResponse:
-        self._note("ResumeSync", request, context)
+        self._record("ResumeSync", request, context)
         parent = self._sync(request.sync_id)
         if parent.state not in (catalog.Sync.STATE_FAILED, catalog.Sync.STATE_CANCELLED):
-            raise Refused("SYNC_NOT_RESUMABLE", "the sync cannot be resumed")
-        self._refuse_second(parent.shop)
+            raise FailureWithReason("SYNC_NOT_RESUMABLE", "the sync cannot be resumed")
+        self._raise_if_active(parent.shop)
         return catalog.ResumeSyncResponse(sync=self.add_sync(parent.shop, parent_sync_id=parent.sync_id))
 
     async def SetShopSchedule(
         self, request: catalog.SetShopScheduleRequest, context: Context
     ) -> catalog.SetShopScheduleResponse:
-        self._note("SetShopSchedule", request, context)
+        self._record("SetShopSchedule", request, context)
         self._items(request.shop)
         if request.reset:
             self.schedules.pop(_key(request.shop), None)
@@ -206,33 +206,35 @@ class FakeCatalog(CatalogServiceServicer):
     async def ListSyncIssues(
         self, request: catalog.ListSyncIssuesRequest, context: Context
     ) -> catalog.ListSyncIssuesResponse:
-        self._note("ListSyncIssues", request, context)
+        self._record("ListSyncIssues", request, context)
         issues = self.issues.get(self._sync(request.sync_id).sync_id, [])
         page, token = _page(issues, request.page_size or 50, request.page_token)
         return catalog.ListSyncIssuesResponse(issues=page, next_page_token=token)
 
     async def GetItem(self, request: catalog.GetItemRequest, context: Context) -> catalog.GetItemResponse:
-        self._note("GetItem", request, context)
+        self._record("GetItem", request, context)
         for item in self._items(request.shop):
             if item.item_id == request.item_id:
                 return catalog.GetItemResponse(item=item)
-        raise Refused("ITEM_NOT_FOUND", "no such item", metadata={"item_id": request.item_id})
+        raise FailureWithReason("ITEM_NOT_FOUND", "no such item", metadata={"item_id": request.item_id})
 
     async def ListItems(self, request: catalog.ListItemsRequest, context: Context) -> catalog.ListItemsResponse:
-        self._note("ListItems", request, context)
+        self._record("ListItems", request, context)
         found = [item for item in self._items(request.shop) if _matches(item, request)]
         page, token = _page(found, request.page_size or 100, request.page_token)
         return catalog.ListItemsResponse(items=page, next_page_token=token)
 
-    def _note(self, method: str, request: Any, context: Context) -> None:
+    def _record(self, method: str, request: Any, context: Context) -> None:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         self.requests.append((method, request, metadata))
-        if self.refusals.get(method):
-            raise self.refusals[method].pop(0)
+        if self.errors.get(method):
+            raise self.errors[method].pop(0)
 
     def _sync(self, sync_id: str) -> catalog.Sync:
         if sync_id not in self.syncs:
-            raise Refused("SYNC_NOT_FOUND", f"sync {sync_id!r} does not exist", metadata={"sync_id": sync_id})
+            raise FailureWithReason(
+                "SYNC_NOT_FOUND", f"sync {sync_id!r} does not exist", metadata={"sync_id": sync_id}
+            )
         return self.syncs[sync_id]
 
     def _of_shop(self, shop: catalog.Shop) -> list[catalog.Sync]:
@@ -243,17 +245,17 @@ class FakeCatalog(CatalogServiceServicer):
             raise InvalidRequest.of("shop.domain", "a host name")
         if _key(shop) not in self.items:
             metadata = {"platform": shop.platform, "domain": shop.domain}
-            raise Refused("SHOP_NOT_FOUND", f"shop {_key(shop)} was never synced", metadata=metadata)
+            raise FailureWithReason("SHOP_NOT_FOUND", f"shop {_key(shop)} was never synced", metadata=metadata)
         return self.items[_key(shop)]
 
     def _schedule(self, shop: catalog.Shop) -> catalog.ShopSchedule:
         unset = catalog.ShopSchedule(incremental_is_default=True, full_is_default=True)
         return self.schedules.get(_key(shop), unset)
 
-    def _refuse_second(self, shop: catalog.Shop) -> None:
+    def _raise_if_active(self, shop: catalog.Shop) -> None:
         for sync in self._of_shop(shop):
             if sync.state not in ENDED:
-                raise Refused(
+                raise FailureWithReason(
                     "SYNC_ALREADY_RUNNING",
                     f"shop {_key(shop)} has an active sync",
                     metadata={"sync_id": sync.sync_id},
@@ -262,7 +264,7 @@ class FakeCatalog(CatalogServiceServicer):
 
 
 class CatalogServer:
-    """Serves a FakeCatalog on a port that stays the same when the server dies and comes back."""
+    """Serves a FakeCatalog on a port that stays the same when the server is killed and started again."""
 
     def __init__(self, fake: FakeCatalog) -> None:
         self.fake = fake
@@ -283,15 +285,15 @@ class CatalogServer:
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
 
-    async def die(self) -> None:
-        """Breaks every call off."""
+    async def kill(self) -> None:
+        """Stop without a grace period: every call breaks."""
         if self._server is not None:
             await self._server.stop(None)
             self._server = None
 
 
 def timestamp(seconds: float) -> Timestamp:
-    """Seconds since 1970 as a Timestamp."""
+    """Return seconds since 1970 as a Timestamp."""
     stamp = Timestamp()
     stamp.FromNanoseconds(round(seconds * 1e9))
     return stamp

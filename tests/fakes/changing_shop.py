@@ -1,4 +1,4 @@
-"""A shop that changes while it is read, and a reader of it that moves only when it is let."""
+"""A fake shop that changes while it is read, and a reader of it that advances only when it is allowed to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TICK = timedelta(seconds=1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """A product at a time."""
+    """The state of a product at one time."""
 
     number: int
     items: int
@@ -29,7 +29,7 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """A batch that some reader was given."""
+    """A batch that was sent to a reader."""
 
     after: bytes
     """The checkpoint before it."""
@@ -38,7 +38,7 @@ class Sent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Position:
-    """A checkpoint: no two batches ever get the same one."""
+    """The content of a checkpoint; no two batches have the same one."""
 
     number: int = 0
     after: str = ""
@@ -49,14 +49,14 @@ class Position:
     def of(checkpoint: bytes) -> Position:
         return Position(**json.loads(checkpoint)) if checkpoint else Position()
 
-    def encoded(self) -> bytes:
+    def encode(self) -> bytes:
         fields = {"number": self.number, "after": self.after, "emitted": self.emitted, "watermark": self.watermark}
         return json.dumps(fields).encode()
 
 
 @dataclass(kw_only=True, slots=True)
 class ChangingShop:
-    """The truth, and everything that was ever told of it. Ids of deleted products are not used again."""
+    """The current products, and all batches that were ever sent. Ids of deleted products are not used again."""
 
     now: datetime = datetime(2026, 11, 1, tzinfo=UTC)
     products: dict[str, Version] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class ChangingShop:
     sent: dict[bytes, Sent] = field(default_factory=dict)
     """By the batch's checkpoint."""
     completed: set[bytes] = field(default_factory=set)
-    """Checkpoints after which a reader was told that this was all."""
+    """Checkpoints after which a pass was completed."""
     reads: int = 0
     _created: int = 0
 
@@ -85,41 +85,41 @@ class ChangingShop:
         self.deleted[product_id] = self.tick()
 
     def window(self, after: datetime | None, until: datetime) -> list[str]:
-        """Everything, or what was changed last within these times, by id."""
+        """Return all ids, or those of products last updated within these times, sorted."""
         return sorted(pid for pid, v in self.products.items() if after is None or after <= v.updated <= until)
 
 
 class SteppedReader:
-    """A `ProductSource` over a changing shop; each event needs a permit, and is read when it is given."""
+    """A `ProductSource` of a changing shop. Each event needs a permit, and is read when the permit is given."""
 
     def __init__(self, shop: ChangingShop, *, batch_size: int = 2) -> None:
         self._shop = shop
         self._batch_size = batch_size
         self._permits = asyncio.Semaphore(0)
-        self._free = False
+        self._unlimited = False
         self.failure: Exception | None = None
         """Raised instead of the next event."""
         self.cut = False
         """The stream ends instead of the next event."""
 
-    def let(self, events: int) -> None:
+    def allow(self, events: int) -> None:
         for _ in range(events):
             self._permits.release()
 
-    def let_all(self) -> None:
-        self._free = True
+    def allow_all(self) -> None:
+        self._unlimited = True
         self._permits.release()
 
     def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         return self._by_id(request) if request.product_ids else self._pass(request)
 
     async def _by_id(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
-        """Without permits: a reconciliation is no part of the pass's own order."""
+        """Read products by id, without permits: a reconciliation is not part of the order of the pass."""
         yield _header(self._shop.now)
-        here = {pid: v for pid in request.product_ids if (v := self._shop.products.get(pid)) is not None}
-        gone = tuple(pid for pid in request.product_ids if pid not in here)
-        yield replace(_batch(here, b""), deleted_product_ids=gone)
-        yield SourceEnd(source_count=len(here), emitted_count=len(here), rejected_count=0)
+        existing = {pid: v for pid in request.product_ids if (v := self._shop.products.get(pid)) is not None}
+        deleted = tuple(pid for pid in request.product_ids if pid not in existing)
+        yield replace(_batch(existing, b""), deleted_product_ids=deleted)
+        yield SourceEnd(source_count=len(existing), emitted_count=len(existing), rejected_count=0)
 
     async def _pass(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         shop, position = self._shop, Position.of(request.checkpoint)
@@ -142,7 +142,7 @@ class SteppedReader:
                 break
             number = len(shop.sent) + 1
             position = replace(position, number=number, after=ids[-1], emitted=position.emitted + len(ids))
-            batch = _batch({pid: shop.products[pid] for pid in ids}, position.encoded())
+            batch = _batch({pid: shop.products[pid] for pid in ids}, position.encode())
             products = {pid: shop.products[pid] for pid in ids}
             shop.sent[batch.checkpoint] = Sent(after=checkpoint, products=products)
             checkpoint = batch.checkpoint
@@ -151,7 +151,7 @@ class SteppedReader:
         yield SourceEnd(source_count=len(window), emitted_count=position.emitted, rejected_count=0)
 
     async def _stopped(self) -> bool:
-        if not self._free:
+        if not self._unlimited:
             await self._permits.acquire()
         self._shop.reads += 1
         failure, self.failure = self.failure, None

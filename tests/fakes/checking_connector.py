@@ -1,4 +1,4 @@
-"""A ConnectorService that knows some shops and platforms, without streams."""
+"""A fake ConnectorService that knows some shops and platforms and has no streams."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from catalogsync.connector.v1.connector_service_pb2_grpc import (
 )
 from catalogsync_common.interceptor import CallInterceptor
 
-from tests.fakes.catalog_service import Refused
+from tests.fakes.catalog_service import FailureWithReason
 
 
 class CheckingConnector(ConnectorServiceServicer):
-    """Answers CheckShop from `shops`, keyed "platform:domain"; what is not there has no credentials."""
+    """Answers CheckShop from `shops`, keyed "platform:domain"; all other shops have no credentials."""
 
     def __init__(self) -> None:
         self.shops: dict[str, connector.CheckShopResponse | BaseException] = {}
@@ -26,7 +26,7 @@ class CheckingConnector(ConnectorServiceServicer):
     async def CheckShop(self, request: connector.CheckShopRequest, context: Any) -> connector.CheckShopResponse:
         found = self.shops.get(f"{request.shop.platform}:{request.shop.domain}")
         if found is None:
-            raise Refused("CREDENTIALS_NOT_FOUND", "no credentials for this shop: connect it first")
+            raise FailureWithReason("CREDENTIALS_NOT_FOUND", "no credentials for this shop: connect it first")
         if isinstance(found, BaseException):
             raise found
         return found
@@ -34,7 +34,7 @@ class CheckingConnector(ConnectorServiceServicer):
     def FetchProducts(
         self, request: connector.FetchProductsRequest, context: Any
     ) -> AsyncIterator[connector.FetchProductsResponse]:
-        raise Refused("NOT_IMPLEMENTED", "no streams here")
+        raise FailureWithReason("NOT_IMPLEMENTED", "no streams here")
 
     async def AbandonFetch(
         self, request: connector.AbandonFetchRequest, context: Any
@@ -48,7 +48,7 @@ class CheckingConnector(ConnectorServiceServicer):
 
 
 async def serve_connector(fake: CheckingConnector) -> tuple[grpc.aio.Server, str]:
-    """A running server and its address."""
+    """Start a server; return it and its address."""
     server = grpc.aio.server(interceptors=(CallInterceptor(),), options=(("grpc.so_reuseport", 0),))
     add_ConnectorServiceServicer_to_server(fake, server)
     port = server.add_insecure_port("127.0.0.1:0")

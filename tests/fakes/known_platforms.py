@@ -1,4 +1,4 @@
-"""The platforms of a connector, in memory."""
+"""A fake of the `Platforms` port: the platforms of a connector, in memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ WOOCOMMERCE = PlatformInfo(name="woocommerce", domain_pattern=r".+", incremental
 
 @dataclass(slots=True)
 class KnownPlatforms:
-    """`Platforms`."""
+    """The `Platforms` port with a fixed list."""
 
     platforms: tuple[PlatformInfo, ...] = (SHOPIFY, WOOCOMMERCE)
     answers: bool = True
-    """False: the connector is not there."""
+    """False: the connector is unavailable."""
 
     async def find(self, name: str) -> PlatformInfo | None:
         """Return the platform of that name; None: not supported."""

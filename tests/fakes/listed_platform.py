@@ -1,4 +1,4 @@
-"""A platform whose shop is a list in memory, read as the real ones are: in order, by checkpoints, to the end."""
+"""A fake platform whose shop is a list in memory, read like real ones: in order, by checkpoints, to the end."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import msgspec
 
 from connector_svc.domain.checkpoint import PassCounts, decode_checkpoint, encode_checkpoint
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, WaitReporter
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
+from connector_svc.domain.records import RecordIssue
 from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities
 
@@ -29,7 +29,7 @@ async def _nothing(_: WaitReporter) -> None: ...
 
 @dataclass(kw_only=True, slots=True)
 class ListedPlatform:
-    """Reads `products`; the issues of an id come with its product, the others with the last batch."""
+    """Reads `products`; the issues of a product are in its batch, all others in the last batch."""
 
     products: Sequence[Product] = ()
     issues: Sequence[RecordIssue] = ()
@@ -44,12 +44,12 @@ class ListedPlatform:
     yielded: list[FetchEvent] = field(default_factory=list)
     requests: list[FetchRequest] = field(default_factory=list)
     closed: int = 0
-    """Readers that ended, in whatever way."""
-    job_runs: bool = False
-    """Whether there is something to abandon."""
+    """Number of readers that ended, in whatever way."""
+    job_running: bool = False
+    """Whether there is a job to cancel."""
     resume_is_expensive: bool = False
-    abandoned: list[bytes] = field(default_factory=list)
-    """Its own checkpoints of passes that were given up."""
+    cancelled_checkpoints: list[bytes] = field(default_factory=list)
+    """The platform's own checkpoints of passes whose job was to be cancelled."""
 
     async def check(self, shop: Shop) -> ShopInfo:
         return ShopInfo(currency_code="EUR", shop_name="Shop", product_count=len(self.products))
@@ -65,17 +65,16 @@ class ListedPlatform:
             self.closed += 1
 
     async def cancel_job(self, shop: Shop, checkpoint: bytes) -> bool:
-        self.abandoned.append(checkpoint)
-        ended, self.job_runs = self.job_runs, False
+        self.cancelled_checkpoints.append(checkpoint)
+        ended, self.job_running = self.job_running, False
         return ended
 
     def _events(self, request: FetchRequest) -> list[FetchEvent]:
         found = decode_checkpoint(request, fingerprint="listed", position_type=_Position)
         at = found or _Position(next=0, watermark=self.watermark, counts=PassCounts())
-        facts = ShopInfo(currency_code="EUR")
         events: list[FetchEvent] = [
             Header(
-                shop_info=facts,
+                shop_info=ShopInfo(currency_code="EUR"),
                 strategy="paging",
                 strategy_reason="the only one",
                 watermark=at.watermark,

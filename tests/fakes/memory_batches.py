@@ -7,11 +7,10 @@ from uuid import UUID
 
 from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_deletion_guard
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.progress import Progress, RecordCounts
 from catalog_svc.domain.records import IncomingProduct, RecordIssue, RecordRejected, count_rejected_products
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import MissingProduct, SourceBatch, StockLevel
-from catalog_svc.domain.sync import Lease, Sync, SyncState
+from catalog_svc.domain.sync import Lease, Progress, RecordCounts, Sync, SyncState
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
 from tests.fakes.memory_state import State, StoredItem, StoredProduct, SyncRow
 
@@ -27,9 +26,9 @@ class MemoryBatches:
         self, lease: Lease, shop: Shop, batch: SourceBatch, *, full: bool, items_per_second: float | None
     ) -> tuple[Lease, Sync]:
         def work(state: State) -> Sync:
-            row = fenced(self._catalog, state, lease)
+            row = pass_fence(self._catalog, state, lease)
             if row is None:
-                applied = already_applied(self._catalog, state, lease)
+                applied = applied_row(self._catalog, state, lease)
                 if applied.checkpoint != batch.checkpoint:
                     raise LeaseLost
                 return state.sync(lease.sync_id)
@@ -45,27 +44,27 @@ class MemoryBatches:
         accepted, rejected = _accepted(products)
         issues = batch.issues + rejected
         written, items = _write(state, lease.shop_id, accepted)
-        gone, gone_items = state.mark_products(lease.shop_id, set(batch.deleted_product_ids))
-        items = replace(items, deleted=items.deleted + gone_items)
+        deleted_products, deleted_items = state.mark_products(lease.shop_id, set(batch.deleted_product_ids))
+        items = replace(items, deleted=items.deleted + deleted_items)
         items += _write_stock(state, lease.shop_id, batch.stock_levels)
         deleted, would_delete = row.sync.progress.items.deleted, items.deleted
         if would_delete and deleted + would_delete > ALWAYS_ALLOWED and not row.allow_mass_delete:
             stored = state.live_items(lease.shop_id) + deleted + would_delete
             check_deletion_guard(would_delete=would_delete, deleted=deleted, stored=stored)
-        aside = {issue.product_id for issue in batch.issues if issue.product_rejected and issue.product_id}
-        met = frozenset(batch.listed_product_ids) | {product.product_id for product in products} | aside
-        if met:
-            state.seen[row.pass_id] = state.seen.get(row.pass_id, frozenset()) | met
+        rejected_ids = {issue.product_id for issue in batch.issues if issue.product_rejected and issue.product_id}
+        seen = frozenset(batch.listed_product_ids) | {product.product_id for product in products} | rejected_ids
+        if seen:
+            state.seen[row.pass_id] = state.seen.get(row.pass_id, frozenset()) | seen
         state.issues[lease.sync_id] = state.issues.get(lease.sync_id, ()) + issues
-        progress = _added(row.sync.progress, replace(written, deleted=gone), items, issues, rate)
+        progress = _add(row.sync.progress, replace(written, deleted=deleted_products), items, issues, rate)
         checked = 0 if full else len(batch.listed_product_ids)
         progress = replace(progress, checked_products=progress.checked_products + checked)
         now = self._catalog.now
         waiting = row.sync.waiting
-        lasting = waiting if waiting and waiting.until > now else None
-        return state.keep(
+        unexpired = waiting if waiting and waiting.until > now else None
+        return state.save(
             replace(
-                row.shown(now, progress=progress, waiting=lasting),
+                row.with_visible_change(now, progress=progress, waiting=unexpired),
                 next_seq=row.next_seq + 1,
                 checkpoint=batch.checkpoint,
                 lease_until=now + self._catalog.ttl,
@@ -84,7 +83,7 @@ class MemorySweeps:
 
     async def missing(self, lease: Lease, *, after: str, limit: int) -> list[MissingProduct]:
         def work(state: State) -> list[MissingProduct]:
-            row = self._catalog.held(state, lease)
+            row = self._catalog.owned_row(state, lease)
             ids = [i for i in _missing(state, row, lease.shop_id) if i > after]
             return [
                 MissingProduct(product_id=i, item_count=_live_items_of(state, lease.shop_id, i))
@@ -95,7 +94,7 @@ class MemorySweeps:
 
     async def unstored(self, lease: Lease, *, after: str, limit: int) -> list[str]:
         def work(state: State) -> list[str]:
-            row = self._catalog.held(state, lease)
+            row = self._catalog.owned_row(state, lease)
             rejected = {
                 issue.product_id
                 for other in state.of_shop(lease.shop_id)
@@ -113,9 +112,9 @@ class MemorySweeps:
 
     async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:
         def work(state: State) -> Sync | None:
-            row = fenced(self._catalog, state, lease)
+            row = pass_fence(self._catalog, state, lease)
             if row is None:
-                already_applied(self._catalog, state, lease)
+                applied_row(self._catalog, state, lease)
                 return state.sync(lease.sync_id)
             return self._step(state, row, lease.shop_id)
 
@@ -126,21 +125,21 @@ class MemorySweeps:
         await self._link.transaction(lambda state: state.seen.pop(state.row(lease.sync_id).pass_id, None))
 
     def _step(self, state: State, row: SyncRow, shop_id: UUID) -> Sync | None:
-        vanished = _missing(state, row, shop_id)
+        missing_ids = _missing(state, row, shop_id)
         now = self._catalog.now
         row = replace(
             row, next_seq=row.next_seq + 1, lease_until=now + self._catalog.ttl, claims_without_progress=0
         )
-        if not vanished:
-            state.keep(row)
+        if not missing_ids:
+            state.save(row)
             return None
-        products, items = state.mark_products(shop_id, set(vanished[: self._catalog.products_per_sweep]))
+        products, items = state.mark_products(shop_id, set(missing_ids[: self._catalog.products_per_sweep]))
         progress = replace(
             row.sync.progress,
             products=row.sync.progress.products + RecordCounts(deleted=products),
             items=row.sync.progress.items + RecordCounts(deleted=items),
         )
-        return state.keep(row.shown(now, progress=progress))
+        return state.save(row.with_visible_change(now, progress=progress))
 
 
 def _live_products(state: State, shop_id: UUID) -> set[str]:
@@ -158,26 +157,26 @@ def _live_items_of(state: State, shop_id: UUID, product_id: str) -> int:
     )
 
 
-def fenced(catalog: MemoryCatalog, state: State, lease: Lease) -> SyncRow | None:
-    """The sync, if this lease may write its next batch now."""
+def pass_fence(catalog: MemoryCatalog, state: State, lease: Lease) -> SyncRow | None:
+    """Return the sync's row if this lease may store its next batch; None if not."""
     try:
-        row = catalog.held(state, lease)
+        row = catalog.owned_row(state, lease)
     except LeaseLost:
         return None
     return row if catalog.is_next(row, lease) else None
 
 
-def already_applied(catalog: MemoryCatalog, state: State, lease: Lease) -> SyncRow:
-    """The sync, if this very batch was the last one. Raises LeaseLost."""
+def applied_row(catalog: MemoryCatalog, state: State, lease: Lease) -> SyncRow:
+    """Return the sync's row if this very write was the last one. Raises LeaseLost if not."""
     row = state.row(lease.sync_id)
-    ours = row.sync.state is SyncState.RUNNING and catalog.is_owner(row, lease)
-    if not ours or row.next_seq != lease.next_seq + 1:
+    owned = row.sync.state is SyncState.RUNNING and catalog.is_owner(row, lease)
+    if not owned or row.next_seq != lease.next_seq + 1:
         raise LeaseLost
     return row
 
 
 def _accepted(products: list[IncomingProduct]) -> tuple[list[IncomingProduct], tuple[RecordIssue, ...]]:
-    """Those that can be stored as they came, and why the others cannot."""
+    """Return the products that can be stored, and the issues of the others."""
     accepted, rejected = list[IncomingProduct](), list[RecordIssue]()
     for product in products:
         try:
@@ -204,7 +203,7 @@ def _write(state: State, shop_id: UUID, products: list[IncomingProduct]) -> tupl
 
 
 def _write_stock(state: State, shop_id: UUID, levels: tuple[StockLevel, ...]) -> RecordCounts:
-    touched = 0
+    updated = 0
     for level in {level.item_id: level for level in levels}.values():
         stored = state.items.get((shop_id, level.item_id))
         if stored is None or stored.deleted:
@@ -216,15 +215,15 @@ def _write_stock(state: State, shop_id: UUID, levels: tuple[StockLevel, ...]) ->
                 price=level.offer.price,
                 compare_at_price=level.offer.compare_at_price,
             )
-        if stored.says(record):
+        if stored.equals(record):
             continue
-        touched += 1
+        updated += 1
         state.items[shop_id, level.item_id] = StoredItem(record)
         product = state.products[shop_id, record.product_id]
         state.products[shop_id, record.product_id] = replace(
             product, record=product.record._replace(content_hash=b"")
         )
-    return RecordCounts(seen=touched, updated=touched)
+    return RecordCounts(seen=updated, updated=updated)
 
 
 def _write_changed(state: State, shop_id: UUID, product: IncomingProduct, *, known: bool) -> RecordCounts:
@@ -235,30 +234,30 @@ def _write_changed(state: State, shop_id: UUID, product: IncomingProduct, *, kno
         stored = state.items.get((shop_id, item.item_id))
         if stored is None or stored.deleted:
             counts += RecordCounts(created=1)
-        elif stored.says(item):
+        elif stored.equals(item):
             counts += RecordCounts(unchanged=1)
         else:
             counts += RecordCounts(updated=1)
         state.items[shop_id, item.item_id] = StoredItem(item)
     if known and product.variants_complete:
-        here = frozenset(item.item_id for item in items)
-        counts += RecordCounts(deleted=state.mark_items(shop_id, {product.product_id}, but=here))
+        received = frozenset(item.item_id for item in items)
+        counts += RecordCounts(deleted=state.mark_items(shop_id, {product.product_id}, but=received))
     return counts
 
 
-def _added(
+def _add(
     progress: Progress,
     products: RecordCounts,
     items: RecordCounts,
     issues: tuple[RecordIssue, ...],
     rate: float | None,
 ) -> Progress:
-    whole = count_rejected_products(issues)
-    parts = len({issue.item_id for issue in issues if issue.item_id and not issue.product_rejected})
+    rejected_products = count_rejected_products(issues)
+    rejected_items = len({issue.item_id for issue in issues if issue.item_id and not issue.product_rejected})
     return replace(
         progress,
-        products=progress.products + products + RecordCounts(rejected=whole),
-        items=progress.items + items + RecordCounts(rejected=parts),
+        products=progress.products + products + RecordCounts(rejected=rejected_products),
+        items=progress.items + items + RecordCounts(rejected=rejected_items),
         issue_count=progress.issue_count + len(issues),
         items_per_second=rate,
     )

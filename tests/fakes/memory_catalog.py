@@ -1,7 +1,7 @@
-"""A catalog database in memory: the stores that the engine needs, with the rules of those over PostgreSQL.
+"""A catalog database in memory, for stores that follow the same rules as those over PostgreSQL.
 
-Many links lead to one `MemoryCatalog`, as many replicas to one database; each link can be told what becomes of its
-next transactions.
+Several links lead to one `MemoryCatalog`, as several replicas to one database; for each link the outcome of its
+next transactions can be set.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ T = TypeVar("T")
 _BEGINNING = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-class Fate(Enum):
-    """What becomes of a transaction."""
+class Outcome(Enum):
+    """Outcome of a transaction."""
 
-    HEARD = auto()
-    """Committed, and the caller knows."""
-    REPEATED = auto()
-    """Committed unheard; the store's own retry runs it once more."""
-    UNHEARD = auto()
+    ACKNOWLEDGED = auto()
+    """Committed, and the caller gets the result."""
+    RETRIED = auto()
+    """Committed, but the answer got lost; the store retries the transaction."""
+    UNACKNOWLEDGED = auto()
     """Committed, and the caller gets StorageUnavailable."""
     NOT_APPLIED = auto()
-    """Nothing happened, and the caller gets StorageUnavailable."""
+    """Rolled back, and the caller gets StorageUnavailable."""
     FROZEN_BEFORE = auto()
-    """The replica stops before it, until it is thawed or killed."""
+    """The replica stops before the transaction, until it is thawed or killed."""
     FROZEN_AFTER = auto()
-    """The replica stops after the commit, before it hears of it."""
+    """The replica stops after the commit, before the result arrives."""
 
 
 class MemoryCatalog:
-    """The database. Its clock stands still unless it is moved."""
+    """The database. Its clock stands still unless it is advanced."""
 
     def __init__(self, *, ttl: timedelta = timedelta(seconds=15), products_per_sweep: int = 2_000) -> None:
         self.ttl = ttl
@@ -48,13 +48,13 @@ class MemoryCatalog:
         self.state = State()
         self.commits = 0
         self.on_commit: Callable[[State, State, MemoryLink], None] = lambda before, after, writer: None
-        """Sees every commit."""
+        """Called with the state before and after each commit, and the writer."""
 
-    def let_time_pass(self, span: timedelta) -> None:
+    def advance_clock(self, span: timedelta) -> None:
         self.now += span
 
     def commit(self, work: Callable[[State], T], writer: MemoryLink) -> T:
-        """The result of `work`, kept whole; nothing of it when it raises."""
+        """Commit `work` and return its result; change nothing when it raises."""
         draft = self.state.copy()
         result = work(draft)
         before, self.state = self.state, draft
@@ -62,23 +62,23 @@ class MemoryCatalog:
         self.on_commit(before, draft, writer)
         return result
 
-    # The rules that protect; a negative control overrides one of them.
+    # The rules that protect the data; a negative control overrides one of them.
 
     def is_owner(self, row: SyncRow, lease: Lease) -> bool:
-        """The fence."""
+        """Return whether the lease has the current epoch: the fence."""
         return row.epoch == lease.epoch
 
     def is_next(self, row: SyncRow, lease: Lease) -> bool:
-        """Whether the lease's next batch is the one that was not stored yet."""
+        """Return whether the lease's next batch is the one after the last stored one."""
         return row.next_seq == lease.next_seq
 
-    def is_free(self, row: SyncRow) -> bool:
-        """Whether a sync may be claimed."""
+    def is_claimable(self, row: SyncRow) -> bool:
+        """Return whether a sync may be claimed."""
         active = row.sync.state in ACTIVE_STATES
         return active and (row.lease_until is None or row.lease_until < self.now)
 
-    def held(self, state: State, lease: Lease) -> SyncRow:
-        """The lease's sync. Raises LeaseLost."""
+    def owned_row(self, state: State, lease: Lease) -> SyncRow:
+        """Return the row of the lease's sync. Raises LeaseLost."""
         row = state.syncs.get(lease.sync_id)
         if row is None or row.sync.state is not SyncState.RUNNING or not self.is_owner(row, lease):
             raise LeaseLost
@@ -86,33 +86,33 @@ class MemoryCatalog:
 
 
 class MemoryLink:
-    """One replica's connection."""
+    """The connection of one replica."""
 
     def __init__(self, catalog: MemoryCatalog) -> None:
         self.catalog = catalog
-        self.fates: deque[Fate] = deque()
-        """Of the next transactions; all others are HEARD."""
+        self.outcomes: deque[Outcome] = deque()
+        """Outcomes of the next transactions; all later ones are ACKNOWLEDGED."""
         self.frozen = False
         self._thawed = asyncio.Event()
 
     def thaw(self) -> None:
-        """The replica goes on where it was stopped."""
+        """Let the replica continue where it stopped."""
         self._thawed.set()
 
     async def transaction(self, work: Callable[[State], T]) -> T:
-        """The result of `work`, committed. Raises StorageUnavailable."""
+        """Return the result of `work`, committed. Raises StorageUnavailable."""
         await asyncio.sleep(0)
-        fate = self.fates.popleft() if self.fates else Fate.HEARD
-        if fate is Fate.NOT_APPLIED:
+        outcome = self.outcomes.popleft() if self.outcomes else Outcome.ACKNOWLEDGED
+        if outcome is Outcome.NOT_APPLIED:
             raise StorageUnavailable
-        if fate is Fate.FROZEN_BEFORE:
+        if outcome is Outcome.FROZEN_BEFORE:
             await self._freeze()
         result = self.catalog.commit(work, self)
-        if fate is Fate.FROZEN_AFTER:
+        if outcome is Outcome.FROZEN_AFTER:
             await self._freeze()
-        if fate is Fate.UNHEARD:
+        if outcome is Outcome.UNACKNOWLEDGED:
             raise StorageUnavailable
-        return self.catalog.commit(work, self) if fate is Fate.REPEATED else result
+        return self.catalog.commit(work, self) if outcome is Outcome.RETRIED else result
 
     async def _freeze(self) -> None:
         self._thawed.clear()

@@ -7,17 +7,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.progress import RecordCounts, Waiting
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceHeader
 from catalog_svc.domain.sync import (
     ClaimedSync,
     Lease,
+    RecordCounts,
     StartedPass,
     Sync,
     SyncError,
     SyncMode,
     SyncState,
+    Waiting,
 )
 from tests.fakes.memory_catalog import MemoryLink
 from tests.fakes.memory_state import State, SyncRow
@@ -35,18 +36,18 @@ class MemoryLeases:
     async def claim(self, *, limit: int = 1, without_platforms: Collection[str] = ()) -> list[ClaimedSync]:
         def work(state: State) -> list[ClaimedSync]:
             rows = [r for r in state.syncs.values() if r.sync.shop.key.platform not in without_platforms]
-            free = [row for row in rows if self._catalog.is_free(row)]
-            return [self._taken(state, row) for row in free[:limit]]
+            claimable = [row for row in rows if self._catalog.is_claimable(row)]
+            return [self._claim_row(state, row) for row in claimable[:limit]]
 
         return await self._link.transaction(work)
 
     async def renew(self, lease: Lease) -> None:
-        await self._link.transaction(lambda state: self._prolong(state, lease))
+        await self._link.transaction(lambda state: self._renew_row(state, lease))
 
     async def reacquire(self, lease: Lease) -> ClaimedSync:
         def work(state: State) -> ClaimedSync:
-            row = _blameless(self._prolong(state, lease))
-            state.keep(row)
+            row = _reset_attempt(self._renew_row(state, lease))
+            state.save(row)
             return self._claimed(state, row)
 
         return await self._link.transaction(work)
@@ -54,21 +55,21 @@ class MemoryLeases:
     async def release(self, lease: Lease) -> None:
         def work(state: State) -> None:
             try:
-                row = self._catalog.held(state, lease)
+                row = self._catalog.owned_row(state, lease)
             except LeaseLost:
                 return
-            # Below the clock, which stands still here.
-            free_since = self._catalog.now - timedelta(microseconds=1)
-            state.keep(replace(_blameless(row), lease_until=free_since))
+            # Before now, since the clock stands still here and a lease expires only after its time.
+            expired_at = self._catalog.now - timedelta(microseconds=1)
+            state.save(replace(_reset_attempt(row), lease_until=expired_at))
 
         await self._link.transaction(work)
 
     async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> StartedPass:
         def work(state: State) -> StartedPass:
-            row = self._catalog.held(state, lease)
-            before = state.shops[row.sync.shop.key].currency_code
+            row = self._catalog.owned_row(state, lease)
+            stored_currency = state.shops[row.sync.shop.key].currency_code
             self._store_profile(state, row.sync.shop, header)
-            shown = row.shown(
+            visible = row.with_visible_change(
                 self._catalog.now,
                 notes=_merged(row.sync.notes, header.notes),
                 strategy=header.strategy,
@@ -81,29 +82,29 @@ class MemoryLeases:
                 ),
             )
             counted = row.claims_without_progress + (row.begun_epoch != row.epoch)
-            began = replace(shown, claims_without_progress=counted, begun_epoch=row.epoch)
-            began = replace(began, watermark=row.watermark or header.watermark)
-            if restart or (before and before != header.profile.currency_code):
-                began = _restarted(state, began, header, before)
+            started = replace(visible, claims_without_progress=counted, begun_epoch=row.epoch)
+            started = replace(started, watermark=row.watermark or header.watermark)
+            if restart or (stored_currency and stored_currency != header.profile.currency_code):
+                started = _restart(state, started, header, stored_currency)
             return StartedPass(
-                sync=state.keep(began), checkpoint=began.checkpoint, updated_after=began.updated_after
+                sync=state.save(started), checkpoint=started.checkpoint, updated_after=started.updated_after
             )
 
         return await self._link.transaction(work)
 
     async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
         return await self._link.transaction(
-            lambda state: self._waits(state, self._catalog.held(state, lease), waiting)
+            lambda state: self._set_waiting(state, self._catalog.owned_row(state, lease), waiting)
         )
 
     async def pause(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
         return await self._link.transaction(
-            lambda state: self._waits(state, _blameless(self._catalog.held(state, lease)), waiting)
+            lambda state: self._set_waiting(state, _reset_attempt(self._catalog.owned_row(state, lease)), waiting)
         )
 
-    def _waits(self, state: State, row: SyncRow, waiting: Waiting) -> Sync:
+    def _set_waiting(self, state: State, row: SyncRow, waiting: Waiting) -> Sync:
         progress = replace(row.sync.progress, items_per_second=None)
-        return state.keep(row.shown(self._catalog.now, waiting=waiting, progress=progress))
+        return state.save(row.with_visible_change(self._catalog.now, waiting=waiting, progress=progress))
 
     async def end(
         self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
@@ -111,10 +112,10 @@ class MemoryLeases:
         def work(tables: State) -> Sync:
             row = tables.row(lease.sync_id)
             if row.sync.state is not state or not self._catalog.is_owner(row, lease):
-                row = self._catalog.held(tables, lease)
+                row = self._catalog.owned_row(tables, lease)
                 now = self._catalog.now
                 progress = replace(row.sync.progress, items_per_second=None)
-                shown = row.shown(
+                visible = row.with_visible_change(
                     now,
                     state=state,
                     ended_at=now,
@@ -123,33 +124,33 @@ class MemoryLeases:
                     progress=progress,
                     notes=_merged(row.sync.notes, notes),
                 )
-                row = replace(shown, lease_until=None)
+                row = replace(visible, lease_until=None)
             if state is SyncState.SUCCEEDED:
                 _advance(tables, row)
-            return tables.keep(row)
+            return tables.save(row)
 
         return await self._link.transaction(work)
 
-    def _taken(self, state: State, row: SyncRow) -> ClaimedSync:
+    def _claim_row(self, state: State, row: SyncRow) -> ClaimedSync:
         now = self._catalog.now
-        shown = row.shown(
+        visible = row.with_visible_change(
             now,
             state=SyncState.RUNNING,
             attempt_count=row.sync.attempt_count + 1,
             started_at=row.sync.started_at or now,
         )
-        taken = replace(
-            shown,
+        claimed = replace(
+            visible,
             epoch=row.epoch + 1,
             lease_until=now + self._catalog.ttl,
             progressed_at=row.progressed_at or now,
         )
-        state.keep(taken)
-        return self._claimed(state, taken)
+        state.save(claimed)
+        return self._claimed(state, claimed)
 
-    def _prolong(self, state: State, lease: Lease) -> SyncRow:
-        row = replace(self._catalog.held(state, lease), lease_until=self._catalog.now + self._catalog.ttl)
-        state.keep(row)
+    def _renew_row(self, state: State, lease: Lease) -> SyncRow:
+        row = replace(self._catalog.owned_row(state, lease), lease_until=self._catalog.now + self._catalog.ttl)
+        state.save(row)
         return row
 
     def _claimed(self, state: State, row: SyncRow) -> ClaimedSync:
@@ -179,9 +180,9 @@ class MemoryLeases:
         )
 
 
-def _blameless(row: SyncRow) -> SyncRow:
-    fewer = max(0, row.claims_without_progress - (row.begun_epoch == row.epoch))
-    return replace(row, claims_without_progress=fewer, begun_epoch=0)
+def _reset_attempt(row: SyncRow) -> SyncRow:
+    claims = max(0, row.claims_without_progress - (row.begun_epoch == row.epoch))
+    return replace(row, claims_without_progress=claims, begun_epoch=0)
 
 
 def _advance(state: State, row: SyncRow) -> None:
@@ -200,19 +201,19 @@ def _later(*moments: datetime | None) -> datetime | None:
 
 
 def _merged(notes: tuple[str, ...], more: Sequence[str]) -> tuple[str, ...]:
-    fresh = [note for note in dict.fromkeys(more) if note not in notes]
-    return (*notes, *fresh)[:_MAX_NOTES]
+    added = [note for note in dict.fromkeys(more) if note not in notes]
+    return (*notes, *added)[:_MAX_NOTES]
 
 
-def _restarted(state: State, row: SyncRow, header: SourceHeader, before: str) -> SyncRow:
+def _restart(state: State, row: SyncRow, header: SourceHeader, stored_currency: str) -> SyncRow:
     key = row.sync.shop.key
     state.shops[key] = replace(state.shops[key], watermark=None, full_watermark=None)
     if row.sync.mode is SyncMode.FULL and not row.checkpoint:
         return row
     state.seen.pop(row.pass_id, None)
     currency = header.profile.currency_code
-    change = f" from {before} to {currency}" if before != currency else ""
-    note = f"The shop's currency changed{change}: everything was read anew."
+    change = f" from {stored_currency} to {currency}" if stored_currency != currency else ""
+    note = f"The shop's currency changed{change}: all products were read again."
     progress = row.sync.progress
     sync = replace(
         row.sync,

@@ -1,4 +1,4 @@
-"""What the catalog's tables hold, as immutable rows: a transaction changes a copy and is kept or dropped whole."""
+"""The catalog's tables as immutable rows: a transaction changes a copy, which is committed or dropped whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from catalog_svc.domain.sync import Sync
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyncRow:
-    """A sync with what its clients do not see."""
+    """A sync with the columns that clients do not see."""
 
     sync: Sync
     pass_id: UUID
@@ -30,8 +30,8 @@ class SyncRow:
     watermark: datetime | None = None
     allow_mass_delete: bool = False
 
-    def shown(self, now: datetime, **changes: Any) -> SyncRow:
-        """With a change that clients see."""
+    def with_visible_change(self, now: datetime, **changes: Any) -> SyncRow:
+        """Return the row with a change that clients see, which raises the revision."""
         sync = replace(self.sync, revision=self.sync.revision + 1, updated_at=now, **changes)
         return replace(self, sync=sync)
 
@@ -51,8 +51,8 @@ class StoredItem:
     record: ItemRecord
     deleted: bool = False
 
-    def says(self, record: ItemRecord) -> bool:
-        """Whether it is there and digit for digit the same."""
+    def equals(self, record: ItemRecord) -> bool:
+        """Return whether the item is live and digit for digit the same."""
         return not self.deleted and self.record == record
 
 
@@ -67,7 +67,7 @@ class State:
     seen: dict[UUID, frozenset[str]] = field(default_factory=dict)
     issues: dict[UUID, tuple[RecordIssue, ...]] = field(default_factory=dict)
     requests: dict[tuple[str, str], tuple[tuple[str, ...], UUID]] = field(default_factory=dict)
-    """By method and request_id: what must be the same, and the sync that it made."""
+    """By method and request_id: the parameters of the request, and the sync that it created."""
 
     def copy(self) -> State:
         return State(
@@ -81,37 +81,37 @@ class State:
         )
 
     def row(self, sync_id: UUID) -> SyncRow:
-        """Raises SyncNotFound."""
+        """Return the row of a sync. Raises SyncNotFound."""
         if sync_id not in self.syncs:
             raise SyncNotFound(sync_id)
         return self.syncs[sync_id]
 
-    def keep(self, row: SyncRow) -> Sync:
-        """Stores the row; the sync as clients see it."""
+    def save(self, row: SyncRow) -> Sync:
+        """Store the row and return the sync as clients see it."""
         self.syncs[row.sync.sync_id] = row
         return self.sync(row.sync.sync_id)
 
     def sync(self, sync_id: UUID) -> Sync:
-        """With its shop as it is now. Raises SyncNotFound."""
+        """Return the sync with its shop as it is now. Raises SyncNotFound."""
         sync = self.row(sync_id).sync
         return replace(sync, shop=self.shops[sync.shop.key])
 
     def of_shop(self, shop_id: UUID) -> list[SyncRow]:
-        """Its syncs, oldest first."""
+        """Return the shop's syncs, the oldest first."""
         return [row for row in self.syncs.values() if row.sync.shop.shop_id == shop_id]
 
     def live_items(self, shop_id: UUID) -> int:
         return sum(shop == shop_id and not item.deleted for (shop, _), item in self.items.items())
 
     def mark_products(self, shop_id: UUID, product_ids: set[str]) -> tuple[int, int]:
-        """Marks products with their items as deleted; how many of each."""
+        """Mark products and their items as deleted; return how many of each."""
         products = [k for k, p in self.products.items() if _is_live(k, p, shop_id) and k[1] in product_ids]
         for key in products:
             self.products[key] = replace(self.products[key], deleted=True)
         return len(products), self.mark_items(shop_id, product_ids, but=frozenset())
 
     def mark_items(self, shop_id: UUID, product_ids: set[str], *, but: frozenset[str]) -> int:
-        """Marks the items of these products, but those named."""
+        """Mark the items of these products as deleted, except `but`; return how many."""
         items = [
             key
             for key, item in self.items.items()

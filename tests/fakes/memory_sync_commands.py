@@ -1,4 +1,4 @@
-"""SyncCommands and reading of syncs over a catalog in memory."""
+"""SyncCommands and Syncs over a catalog in memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ from catalog_svc.domain.errors import (
     SyncNotCancellable,
     SyncNotResumable,
 )
-from catalog_svc.domain.progress import Progress
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import LatestSyncs
-from catalog_svc.domain.sync import ACTIVE_STATES, StartSyncCommand, Sync, SyncMode, SyncState, SyncTrigger
+from catalog_svc.domain.sync import (
+    ACTIVE_STATES,
+    Progress,
+    StartSyncCommand,
+    Sync,
+    SyncMode,
+    SyncState,
+    SyncTrigger,
+)
 from tests.fakes.memory_catalog import MemoryLink
 from tests.fakes.memory_state import State, SyncRow
 
@@ -28,18 +35,18 @@ class MemorySyncCommands:
     def __init__(self, link: MemoryLink) -> None:
         self._link = link
 
-    async def start(self, order: StartSyncCommand) -> Sync:
-        parts = (str(order.shop), order.mode.value, str(order.allow_mass_delete))
+    async def start(self, command: StartSyncCommand) -> Sync:
+        parameters = (str(command.shop), command.mode.value, str(command.allow_mass_delete))
 
         def work(state: State) -> Sync:
-            earlier = _repeated(state, "StartSync", order.request_id, parts)
+            earlier = _find_by_key(state, "StartSync", command.request_id, parameters)
             if earlier is not None:
                 return earlier
-            shop = _register(state, order.shop)
-            _refuse_second(state, shop)
-            fresh = self._fresh(order, shop)
-            _remember(state, "StartSync", order.request_id, parts, fresh.sync.sync_id)
-            return state.keep(fresh)
+            shop = _register(state, command.shop)
+            _check_no_active_sync(state, shop)
+            new_row = self._new_row(command, shop)
+            _save_key(state, "StartSync", command.request_id, parameters, new_row.sync.sync_id)
+            return state.save(new_row)
 
         return await self._link.transaction(work)
 
@@ -51,52 +58,52 @@ class MemorySyncCommands:
             if row.sync.state.ended:
                 raise SyncNotCancellable(sync_id, row.sync.state.value)
             now = self._link.catalog.now
-            ended = row.shown(now, state=SyncState.CANCELLED, ended_at=now, waiting=None)
-            return state.keep(replace(ended, epoch=row.epoch + 1, lease_until=None))
+            ended = row.with_visible_change(now, state=SyncState.CANCELLED, ended_at=now, waiting=None)
+            return state.save(replace(ended, epoch=row.epoch + 1, lease_until=None))
 
         return await self._link.transaction(work)
 
     async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
-        parts = (str(sync_id),)
+        parameters = (str(sync_id),)
 
         def work(state: State) -> Sync:
-            earlier = _repeated(state, "ResumeSync", request_id, parts)
+            earlier = _find_by_key(state, "ResumeSync", request_id, parameters)
             if earlier is not None:
                 return earlier
             parent = state.row(sync_id)
             _check_resumable(state, parent)
-            _refuse_second(state, parent.sync.shop)
-            fresh = self._continued(parent, correlation_id)
-            _remember(state, "ResumeSync", request_id, parts, fresh.sync.sync_id)
-            return state.keep(fresh)
+            _check_no_active_sync(state, parent.sync.shop)
+            new_row = self._resuming_row(parent, correlation_id)
+            _save_key(state, "ResumeSync", request_id, parameters, new_row.sync.sync_id)
+            return state.save(new_row)
 
         return await self._link.transaction(work)
 
-    def _fresh(self, order: StartSyncCommand, shop: Shop) -> SyncRow:
-        incremental = order.mode is SyncMode.INCREMENTAL and shop.watermark is not None
+    def _new_row(self, command: StartSyncCommand, shop: Shop) -> SyncRow:
+        incremental = command.mode is SyncMode.INCREMENTAL and shop.watermark is not None
         sync_id, now = uuid7(), self._link.catalog.now
-        updated_after = shop.watermark - order.overlap if incremental and shop.watermark else None
+        updated_after = shop.watermark - command.overlap if incremental and shop.watermark else None
         sync = Sync(
             sync_id=sync_id,
             shop=shop,
             state=SyncState.PENDING,
             mode=SyncMode.INCREMENTAL if incremental else SyncMode.FULL,
-            trigger=order.trigger,
+            trigger=command.trigger,
             revision=1,
             progress=Progress(),
             created_at=now,
             updated_at=now,
             updated_after=updated_after,
-            correlation_id=order.correlation_id,
+            correlation_id=command.correlation_id,
         )
         return SyncRow(
             sync=sync,
             pass_id=sync_id,
             updated_after=updated_after,
-            allow_mass_delete=order.allow_mass_delete,
+            allow_mass_delete=command.allow_mass_delete,
         )
 
-    def _continued(self, parent: SyncRow, correlation_id: str) -> SyncRow:
+    def _resuming_row(self, parent: SyncRow, correlation_id: str) -> SyncRow:
         old, now = parent.sync, self._link.catalog.now
         sync = Sync(
             sync_id=uuid7(),
@@ -170,18 +177,18 @@ class MemorySyncs:
         return await self._link.transaction(work)
 
 
-def _repeated(state: State, method: str, request_id: str, parts: tuple[str, ...]) -> Sync | None:
+def _find_by_key(state: State, method: str, request_id: str, parameters: tuple[str, ...]) -> Sync | None:
     if (method, request_id) not in state.requests:
         return None
     before, sync_id = state.requests[method, request_id]
-    if before != parts:
+    if before != parameters:
         raise RequestIdReused(request_id)
     return state.sync(sync_id)
 
 
-def _remember(state: State, method: str, request_id: str, parts: tuple[str, ...], sync_id: UUID) -> None:
+def _save_key(state: State, method: str, request_id: str, parameters: tuple[str, ...], sync_id: UUID) -> None:
     if request_id:
-        state.requests[method, request_id] = parts, sync_id
+        state.requests[method, request_id] = parameters, sync_id
 
 
 def _register(state: State, key: ShopKey) -> Shop:
@@ -190,7 +197,7 @@ def _register(state: State, key: ShopKey) -> Shop:
     return state.shops[key]
 
 
-def _refuse_second(state: State, shop: Shop) -> None:
+def _check_no_active_sync(state: State, shop: Shop) -> None:
     for row in state.of_shop(shop.shop_id):
         if not row.sync.state.ended:
             raise SyncAlreadyRunning(shop.key, row.sync.sync_id)
@@ -206,5 +213,5 @@ def _check_resumable(state: State, parent: SyncRow) -> None:
         raise SyncNotResumable(sync.sync_id, sync.state.value, "it stored nothing", shop=shop)
     if state.of_shop(sync.shop.shop_id)[-1] is not parent:
         raise SyncNotResumable(
-            sync.sync_id, sync.state.value, "the shop was synced again since", shop=sync.shop.key
+            sync.sync_id, sync.state.value, "a later sync of the shop was started", shop=sync.shop.key
         )

@@ -1,4 +1,4 @@
-"""A shop that keeps products in memory and is read as the connector reads: in order, in batches, resumably."""
+"""A product source in memory, which reads as the connector does: in order, in batches, from a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 
-from catalog_svc.domain.progress import Waiting
 from catalog_svc.domain.shop import ShopProfile
 from catalog_svc.domain.source import SourceBatch, SourceEnd, SourceEvent, SourceHeader, SourceRequest
+from catalog_svc.domain.sync import Waiting
 from catalog_svc.source import decode
 
 WATERMARK = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
@@ -20,7 +20,7 @@ WATERMARK = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 def product(
     product_id: str, *, price: str = "10.00", items: int = 1, title: str = "Shirt", **variant: Any
 ) -> pb.Product:
-    """A product whose variants are "<id>-1", "<id>-2", ..."""
+    """Return a product whose variants are "<id>-1", "<id>-2", ..."""
     return pb.Product(
         id=product_id,
         title=title,
@@ -41,37 +41,37 @@ class MemorySource:
         self.batch_size = batch_size
         self.currency_code = "EUR"
         self.issues: list[pb.RecordIssue] = []
-        """Told with the first batch."""
+        """Delivered with the first batch."""
         self.failures: dict[int, list[Exception]] = {}
-        """By the number of products delivered: raised there, one at each pass."""
+        """By the number of products delivered: raised at that point, one in each pass."""
         self.waits: dict[int, Waiting] = {}
         self.omit_end = False
         self.announced: int | None = None
-        """What the end claims; None: the truth."""
+        """The product count of the end mark; None: the right one."""
         self.warnings: tuple[str, ...] = ()
         self.listed: tuple[str, ...] | None = None
-        """Ids that an incremental pass names at its end as all there are; None: it does not look."""
+        """Ids that a pass lists at its end as all products of the shop; None: it lists none."""
         self.deleted: tuple[str, ...] = ()
-        """Ids that the platform itself reports as deleted, with the listing."""
+        """Ids that the platform reports as deleted, together with the listing."""
         self.unlisted: list[pb.Product] = []
-        """They exist, and come only when they are asked for by id: the platform's list leaves them out."""
+        """Products that exist and are delivered by id only: the platform's listing leaves them out."""
         self.undecided: set[str] = set()
-        """Ids that the platform does not tell anything of."""
+        """Ids that the platform neither returns nor reports as deleted."""
         self.absence_proven = False
         self.notes: tuple[str, ...] = ()
-        """Of the header."""
+        """The notes of the header."""
         self.requests: list[SourceRequest] = []
-        """For passes."""
-        self.asked: list[tuple[str, ...]] = []
-        """Ids asked for, request by request."""
+        """The requests for passes."""
+        self.requested_ids: list[tuple[str, ...]] = []
+        """The ids of each request by id."""
         self.by_id_issues: list[pb.RecordIssue] = []
-        """Of products that are asked for by id."""
+        """Issues of products that are requested by id."""
         self.by_id_failures: dict[int, list[Exception]] = {}
-        """By the number of the request by ids, from 1: raised instead of its products."""
+        """By the number of the request by id, from 1: raised instead of its products."""
         self.by_id_currency = ""
-        """What the shop's currency has become when products are asked for by id."""
+        """The shop's new currency when products are requested by id; empty: unchanged."""
         self.closed = False
-        """Whether the last reader has let go."""
+        """Whether the last reader has closed the stream."""
         self.open_passes = 0
         self.before_batch: Callable[[int], None] = lambda delivered: None
         self.hold: asyncio.Event | None = None
@@ -80,7 +80,7 @@ class MemorySource:
     async def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         self.closed = False
         if request.product_ids:
-            self.asked.append(request.product_ids)
+            self.requested_ids.append(request.product_ids)
         else:
             self.requests.append(request)
         self.open_passes += 1
@@ -94,14 +94,14 @@ class MemorySource:
     async def _by_id(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         self.currency_code = self.by_id_currency or self.currency_code
         yield self._header()
-        if failures := self.by_id_failures.get(len(self.asked)):
+        if failures := self.by_id_failures.get(len(self.requested_ids)):
             raise failures.pop(0)
         existing = {p.id: p for p in [*self.products, *self.unlisted]}
         named = [i for i in request.product_ids if i not in self.undecided]
-        aside = [issue for issue in self.by_id_issues if issue.product_id in named]
-        gone = [i for i in named if i not in existing and all(issue.product_id != i for issue in aside)]
+        rejected = [issue for issue in self.by_id_issues if issue.product_id in named]
+        deleted = [i for i in named if i not in existing and all(issue.product_id != i for issue in rejected)]
         message = pb.ProductBatch(
-            products=[existing[i] for i in named if i in existing], issues=aside, deleted_product_ids=gone
+            products=[existing[i] for i in named if i in existing], issues=rejected, deleted_product_ids=deleted
         )
         yield decode.batch(message, currency_code=self.currency_code)
         yield SourceEnd(source_count=0, emitted_count=0, rejected_count=0)

@@ -1,4 +1,4 @@
-"""A web server on a real socket that plays a shop, and a world whose time passes only when somebody sleeps."""
+"""A fake shop on a real socket, and a fake environment in which time passes only by sleeping."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from aiohttp import web
 
 from connector_svc.domain.fetch import Wait
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpDependencies
 from connector_svc.http.client import ShopClient
+from connector_svc.http.dependencies import HttpDependencies
 
 SHOP = Shop("woocommerce", "store.example")
 
@@ -23,7 +23,7 @@ OpenClient = Callable[..., AbstractAsyncContextManager[ShopClient]]
 
 @dataclass(slots=True)
 class ShopServer:
-    """Answers with the handlers in turn, the last one for ever; keeps what it was asked."""
+    """Answers with the handlers in turn, and with the last one forever; records the requests."""
 
     url: str = ""
     handlers: list[Handler] = field(default_factory=list)
@@ -41,7 +41,7 @@ class ShopServer:
 
 
 def status(code: int, body: str = "{}", **headers: str) -> Handler:
-    """Always the same answer; Retry_After becomes Retry-After."""
+    """Return a handler that always gives the same answer; the header Retry_After becomes Retry-After."""
 
     async def handle(request: web.Request) -> web.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -51,11 +51,11 @@ def status(code: int, body: str = "{}", **headers: str) -> Handler:
 
 
 @dataclass(slots=True)
-class World:
-    """Time that passes by sleeping; chance that always says `luck`."""
+class FakeEnvironment:
+    """Clock, sleep and jitter of the HTTP client: time passes by sleeping, and the jitter is fixed."""
 
     now: datetime = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-    luck: float = 1.0
+    jitter: float = 1.0
     sleeps: list[float] = field(default_factory=list)
     waits: list[Wait] = field(default_factory=list)
     correlation_id: str = "abc-123"
@@ -64,19 +64,19 @@ class World:
         self.sleeps.append(delay.total_seconds())
         self.now += delay
 
-    def surroundings(self) -> HttpDependencies:
+    def dependencies(self) -> HttpDependencies:
         return HttpDependencies(
             clock=lambda: self.now,
             monotonic=lambda: self.now.timestamp(),
             sleep=self.sleep,
-            jitter=lambda: self.luck,
+            jitter=lambda: self.jitter,
             correlation_id=lambda: self.correlation_id,
         )
 
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[ShopServer]:
-    """One more server."""
+    """Run one more server."""
     shop_server = ShopServer()
     shop_server.answers(status(200))
     app = web.Application(client_max_size=2**26)

@@ -1,4 +1,7 @@
-"""Time without waiting."""
+"""An event loop whose clock skips to the next timer when nothing is left to do, so that sleeps take no time.
+
+For code without input and output.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ P = ParamSpec("P")
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
-    """When nothing is left to do, its clock goes on to the next timer. For work without input and output."""
+    """An event loop with a virtual clock, in seconds from 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,7 +24,7 @@ class SkippingLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def _run_once(self) -> None:
-        ready: Any = getattr(self, "_ready")  # noqa: B009 - asyncio's own, which its stubs do not tell
+        ready: Any = getattr(self, "_ready")  # noqa: B009 - private in asyncio, not in its stubs
         timers: Any = getattr(self, "_scheduled")  # noqa: B009
         if not ready and timers:
             self._now = max(self._now, timers[0].when())
@@ -29,7 +32,7 @@ class SkippingLoop(asyncio.SelectorEventLoop):
 
 
 def skipping(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Runs a test in such a loop of its own, whatever it sleeps."""
+    """Run the decorated coroutine function in a SkippingLoop of its own."""
 
     @wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

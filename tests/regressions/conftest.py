@@ -1,4 +1,4 @@
-"""Whole systems for the known failures: a shop, the connector, the catalog's own parts and PostgreSQL."""
+"""Fixtures of the end-to-end tests: a shop, the connector, the catalog's parts and PostgreSQL."""
 
 from __future__ import annotations
 

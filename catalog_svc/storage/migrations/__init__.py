@@ -1,1 +1,1 @@
-"""The schema's history: forward only, each step safe while the version before it still runs."""
+"""The schema's history: forward only, each step safe while the previous release still runs."""

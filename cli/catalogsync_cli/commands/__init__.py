@@ -1,1 +1,1 @@
-"""One module for each family of commands: read the arguments, make the calls, print the answer."""
+"""The commands, one module per group: parse arguments, call a service, print the response."""

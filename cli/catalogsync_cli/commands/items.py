@@ -1,4 +1,4 @@
-"""What is asked of the stored items."""
+"""The commands `items` and `item`: list and show stored items."""
 
 from __future__ import annotations
 
@@ -9,30 +9,28 @@ import click
 from catalogsync.catalog.v1.catalog_service_pb2 import Item, ListItemsRequest, Money
 
 from catalogsync_cli.client import open_catalog
-from catalogsync_cli.exits import Exit
-from catalogsync_cli.options import Options, current, options_of_command
-from catalogsync_cli.output import make_console, print_facts, print_json, time_text
-from catalogsync_cli.paging import LIMIT, Listing
-from catalogsync_cli.running import run
+from catalogsync_cli.command import Options, command_options, current_options, run
+from catalogsync_cli.exit_codes import ExitCode
+from catalogsync_cli.output import LIMIT, Listing, make_console, print_fields, print_json, time_text
 from catalogsync_cli.shop import SHOP, ShopName
 
-LARGEST_PAGE = 1000
+_MAX_PAGE_SIZE = 1000
 ITEM_COLUMNS = ("ITEM", "PRODUCT", "TITLE", "SKU", "PRICE", "STOCK", "STATUS")
 
 
 @click.command()
 @click.argument("shop", type=SHOP)
-@click.option("--sku", default="", help="Exactly this SKU.")
-@click.option("--product", default="", metavar="ID", help="Of this product, by the platform's id.")
-@click.option("--text", default="", help="Part of a title, in any case.")
+@click.option("--sku", default="", help="Match the exact SKU.")
+@click.option("--product", default="", metavar="ID", help="Match the platform's product id.")
+@click.option("--text", default="", help="Match part of a title, ignoring case.")
 @click.option(
     "--updated-after",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]),
-    help="Stored anew or deleted after this time; UTC when it names no zone.",
+    help="Match items changed or deleted in the catalog after this time; UTC unless it has a zone.",
 )
-@click.option("--deleted", is_flag=True, help="Deleted ones too.")
-@click.option("--limit", type=LIMIT, default=50, show_default=True, help="How many at most.")
-@options_of_command
+@click.option("--deleted", is_flag=True, help="Include deleted items.")
+@click.option("--limit", type=LIMIT, default=50, show_default=True, help="Maximum number of items to list.")
+@command_options
 def items(
     shop: ShopName,
     sku: str,
@@ -41,17 +39,17 @@ def items(
     updated_after: datetime | None,
     deleted: bool,
     limit: int,
-) -> Exit:
+) -> ExitCode:
     """List items of SHOP that match all filters."""
     request = ListItemsRequest(
         shop=shop.for_catalog(), sku=sku, product_id=product, text=text, include_deleted=deleted
     )
     if updated_after is not None:
         request.updated_after.FromDatetime(_aware(updated_after))
-    return run(_items(request, limit, current()), current())
+    return run(_items(request, limit, current_options()), current_options())
 
 
-async def _items(request: ListItemsRequest, limit: int, options: Options) -> Exit:
+async def _items(request: ListItemsRequest, limit: int, options: Options) -> ExitCode:
     async with open_catalog(options) as client:
 
         async def fetch(size: int, token: str) -> tuple[Sequence[Item], str]:
@@ -59,31 +57,31 @@ async def _items(request: ListItemsRequest, limit: int, options: Options) -> Exi
             page = await client.list_items(request)
             return page.items, page.next_page_token
 
-        listing = Listing(fetch=fetch, largest_page=LARGEST_PAGE, columns=ITEM_COLUMNS, row=item_row)
-        return await listing.print(limit, options)
+        listing = Listing(fetch=fetch, max_page_size=_MAX_PAGE_SIZE, columns=ITEM_COLUMNS, row=item_row)
+        return await listing.print(limit, as_json=options.json)
 
 
 @click.command()
 @click.argument("shop", type=SHOP)
 @click.argument("item_id", metavar="ID")
-@options_of_command
-def item(shop: ShopName, item_id: str) -> Exit:
-    """Show one item of SHOP by the platform's ID, deleted or not."""
-    return run(_item(shop, item_id, current()), current())
+@command_options
+def item(shop: ShopName, item_id: str) -> ExitCode:
+    """Show one item of SHOP by its platform ID, deleted or not."""
+    return run(_item(shop, item_id, current_options()), current_options())
 
 
-async def _item(shop: ShopName, item_id: str, options: Options) -> Exit:
+async def _item(shop: ShopName, item_id: str, options: Options) -> ExitCode:
     async with open_catalog(options) as client:
         found = await client.get_item(shop, item_id)
     if options.json:
         print_json(found)
     else:
-        print_facts(make_console(), _item_facts(found))
-    return Exit.OK
+        print_fields(make_console(), _item_fields(found))
+    return ExitCode.OK
 
 
 def item_row(found: Item) -> tuple[str, ...]:
-    """An item under ITEM_COLUMNS."""
+    """Return the cells of an item below ITEM_COLUMNS."""
     title = f"{found.product_title} / {found.title}" if found.title else found.product_title
     status = "DELETED" if found.HasField("delete_time") else found.product_status
     return (
@@ -97,7 +95,7 @@ def item_row(found: Item) -> tuple[str, ...]:
     )
 
 
-def _item_facts(found: Item) -> list[tuple[str, str]]:
+def _item_fields(found: Item) -> list[tuple[str, str]]:
     return [
         ("Item", found.item_id),
         ("Product", f"{found.product_id}: {found.product_title}"),
@@ -110,11 +108,11 @@ def _item_facts(found: Item) -> list[tuple[str, str]]:
         ("Stock", _stock_text(found)),
         ("Available", "yes" if found.available else "no"),
         ("Weight", f"{found.weight} {found.weight_unit}" if found.weight else ""),
-        *_product_facts(found),
+        *_product_fields(found),
     ]
 
 
-def _product_facts(found: Item) -> Iterator[tuple[str, str]]:
+def _product_fields(found: Item) -> Iterator[tuple[str, str]]:
     yield "Status", found.product_status
     yield "Vendor", found.vendor
     yield "Type", found.product_type
@@ -122,13 +120,13 @@ def _product_facts(found: Item) -> Iterator[tuple[str, str]]:
     yield "Page", found.product_url
     yield "Changed at source", time_text(found, "source_update_time")
     yield "First stored", time_text(found, "create_time")
-    yield "Last stored", time_text(found, "update_time")
+    yield "Last changed", time_text(found, "update_time")
     yield "Deleted", time_text(found, "delete_time")
 
 
 def _stock_text(found: Item) -> str:
     count = f"{found.stock_quantity:,}" if found.HasField("stock_quantity") else "not tracked"
-    return f"{count}, sold beyond" if found.sellable_without_stock else count
+    return f"{count}, sellable without stock" if found.sellable_without_stock else count
 
 
 def _money_text(money: Money) -> str:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from connector_svc.platforms.base import PlatformDefinition
 from connector_svc.platforms.bigcommerce.platform import BigCommercePlatform
 
-__all__ = ["BigCommercePlatform"]
+__all__ = ["BIGCOMMERCE", "BigCommercePlatform"]
+
+BIGCOMMERCE = PlatformDefinition(
+    name=BigCommercePlatform.name,
+    create=lambda deps: BigCommercePlatform(deps.http, deps.credentials, deps.clock),
+)

@@ -11,8 +11,8 @@ import msgspec
 
 from connector_svc.domain.checkpoint import PassCounts, encode_checkpoint
 from connector_svc.domain.fetch import Batch, End, FetchRequest, StockLevel
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
+from connector_svc.domain.records import RecordIssue
 from connector_svc.platforms.bigcommerce.error_mapping import duplicate_id
 from connector_svc.platforms.bigcommerce.parse import ProductParser, stock_levels
 from connector_svc.platforms.bigcommerce.record_salvage import ListedProduct, RejectedRecord, id_of, to_utc
@@ -95,7 +95,7 @@ class BatchBuilder:
         draft = _Draft()
         for record in records:
             if self._is_duplicate(record):
-                draft.issues.append(duplicate_id().of(id_of(record)))
+                draft.issues.append(duplicate_id().to_issue(id_of(record)))
                 continue
             if not self._is_changed(record):
                 if len(draft.stock_levels) >= _MAX_STOCK_LEVELS:

@@ -18,10 +18,8 @@ from connector_svc.domain.errors import (
     SourceUnauthorized,
     SourceUnreachable,
 )
-from connector_svc.domain.fault import Fault
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
+from connector_svc.domain.records import SAMPLE_LENGTH, Fault, IssueReason, is_too_long
 from connector_svc.domain.shop import Shop
-from connector_svc.domain.text import is_too_long
 from connector_svc.platforms.bigcommerce.wire import PRICE_FIELDS
 
 _STORE_SCOPE: Final = "store_v2_information_read_only"

@@ -20,7 +20,7 @@ import msgspec
 
 from connector_svc.domain.errors import SourceForbidden, SourceNotFound, SourceQueryRefused
 from connector_svc.domain.product import InventoryPolicy
-from connector_svc.domain.text import MALFORMED_ERRORS
+from connector_svc.domain.records import MALFORMED_ERRORS
 from connector_svc.platforms.bigcommerce.client import INVENTORY_PATH, ResponseTooLarge, StoreClient
 from connector_svc.platforms.bigcommerce.record_salvage import ItemStock, ListedProduct
 from connector_svc.platforms.bigcommerce.wire import ItemRow, LocationRow, RawList, VariantRow

@@ -19,9 +19,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from connector_svc.domain.fault import Fault, InvalidRecord
 from connector_svc.domain.fetch import Offer, StockLevel
-from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import (
     Image,
     Product,
@@ -30,6 +28,7 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
+from connector_svc.domain.records import Fault, InvalidRecord, IssueReason, RecordIssue
 from connector_svc.platforms.bigcommerce.error_mapping import (
     duplicate_id,
     incomplete_variants,
@@ -64,8 +63,8 @@ class ProductParser:
     def parse(self, record: ListedProduct | RejectedRecord, brand: str = "") -> ParsedRecord:
         """Convert `record` to a product with `brand` as its vendor. Never raises."""
         if isinstance(record, RejectedRecord):
-            return ParsedRecord(product=None, issues=(record.fault.of(record.id, rejected=True),))
-        issues = [fault.of(record.row.id) for fault in (*record.faults, *_unknown_values(record))]
+            return ParsedRecord(product=None, issues=(record.fault.to_issue(record.id, rejected=True),))
+        issues = [fault.to_issue(record.row.id) for fault in (*record.faults, *_unknown_values(record))]
         variants, complete = self._variants(record, issues)
         row = record.row
         product = Product(
@@ -91,17 +90,19 @@ class ProductParser:
         product_id, received = record.row.id, len(record.variants)
         complete = record.variant_count is None or record.variant_count <= received
         if not complete:
-            issues.append(incomplete_variants(received, record.variant_count or 0).of(product_id))
+            issues.append(incomplete_variants(received, record.variant_count or 0).to_issue(product_id))
         variants: dict[int, Variant] = {}
         for row in record.variants:
             try:
                 variant = self._variant(record, row, variants)
             except InvalidRecord as error:
                 complete &= error.fault.reason is IssueReason.DUPLICATE_ID
-                issues.append(error.fault.of(product_id, row.id))
+                issues.append(error.fault.to_issue(product_id, row.id))
                 continue
             variants[int(variant.id)] = variant
-            issues.extend(fault.of(product_id, row.id) for fault in record.variant_faults.get(int(variant.id), ()))
+            issues.extend(
+                fault.to_issue(product_id, row.id) for fault in record.variant_faults.get(int(variant.id), ())
+            )
         return tuple(variants.values()), complete
 
     def _variant(

@@ -10,11 +10,18 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from connector_svc.domain.checkpoint import decode_checkpoint
-from connector_svc.domain.completeness import check_undelivered
 from connector_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged
-from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, Header, Wait, WaitReporter
+from connector_svc.domain.fetch import (
+    Batch,
+    FetchEvent,
+    FetchRequest,
+    Header,
+    Wait,
+    WaitReporter,
+    check_completeness,
+)
 from connector_svc.domain.shop import Shop, ShopInfo
-from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
+from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory, RateLimitHeaders
 from connector_svc.platforms.bigcommerce.batch_builder import FINGERPRINT, BatchBuilder, Position
 from connector_svc.platforms.bigcommerce.client import RETRY_DELAY_SECONDS, StoreClient
 from connector_svc.platforms.bigcommerce.inventory import InventoryReader
@@ -38,6 +45,9 @@ from connector_svc.platforms.bigcommerce.shop_info import (
 from connector_svc.platforms.bigcommerce.variant_drain import VariantDrain
 
 API_HOST: Final = "api.bigcommerce.com"
+RATE_LIMIT_HEADERS: Final = RateLimitHeaders(
+    requests_left="X-Rate-Limit-Requests-Left", reset_milliseconds="X-Rate-Limit-Time-Reset-Ms"
+)
 _FULL_REASON: Final = "pages in the order of ids with all variants; new and deleted products do not shift them"
 _INCREMENTAL_REASON: Final = (
     "every product is read, since a change of a variant's stock changes no date; only changed products are sent"
@@ -97,7 +107,9 @@ class BigCommercePlatform:
         return StoreClient(
             shop,
             store_hash=shop.domain.partition(".")[0].removeprefix("store-"),
-            http=self._http.to_shop(shop, on_wait=on_wait, api_host=API_HOST),
+            http=self._http.to_shop(
+                shop, on_wait=on_wait, api_host=API_HOST, rate_limit_headers=RATE_LIMIT_HEADERS
+            ),
             credentials=self._credentials,
             rate_limiter=self._rate_limiters.setdefault(shop.domain, RateLimiter(self._clock)),
             on_wait=on_wait,
@@ -138,7 +150,7 @@ class PassReader:
         received = counts.emitted + counts.rejected
         if not self._request.product_ids:
             undelivered = builder.position.missing_id + builder.position.unlisted
-            check_undelivered(self._request.shop, counted=received, undelivered=undelivered)
+            check_completeness(self._request.shop, counted=received, undelivered=undelivered)
         yield builder.end(self._counted if self._counted is not None else received)
 
     async def _read_all(self, builder: BatchBuilder, inventory: InventoryReader) -> AsyncGenerator[Batch, None]:

@@ -13,9 +13,8 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from connector_svc.domain.fault import Fault, InvalidRecord
 from connector_svc.domain.product import InventoryPolicy
-from connector_svc.domain.text import MALFORMED_ERRORS, with_marked_surrogates
+from connector_svc.domain.records import MALFORMED_ERRORS, Fault, InvalidRecord, mark_lone_surrogates
 from connector_svc.platforms.bigcommerce.error_mapping import invalid_field, missing_field, not_a_record
 from connector_svc.platforms.bigcommerce.wire import (
     DROPPABLE_FIELDS,
@@ -138,7 +137,7 @@ def _decode_raw_page(body: bytes) -> RawList:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        marked = with_marked_surrogates(body)
+        marked = mark_lone_surrogates(body)
         if marked == body:
             raise
         return _RAW_PAGE_DECODER.decode(marked)

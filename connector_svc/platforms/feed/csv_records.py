@@ -9,8 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from connector_svc.domain.fault import Fault
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
+from connector_svc.domain.records import SAMPLE_LENGTH, Fault, IssueReason
 from connector_svc.platforms.feed.file_reader import MAX_LINE_BYTES, Line, Record
 from connector_svc.platforms.feed.wire import MAX_VARIANTS
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.records import IssueReason, RecordIssue
 from connector_svc.platforms.feed.file_reader import Record
 from connector_svc.platforms.feed.id_scan import FileScan, RecordIds
 from connector_svc.platforms.feed.parse import ParsedRecord

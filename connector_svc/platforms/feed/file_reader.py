@@ -18,9 +18,8 @@ from typing import IO, Final
 
 from catalogsync_common.threads import run_in_thread
 
-from connector_svc.decompression import Inflater, NotDecompressable
-from connector_svc.domain.fault import Fault
-from connector_svc.domain.issue import IssueReason
+from connector_svc.decompression import DecompressionError, Inflater
+from connector_svc.domain.records import Fault, IssueReason
 from connector_svc.platforms.feed.client import FeedClient
 from connector_svc.platforms.feed.errors import FileMismatch
 from connector_svc.platforms.feed.wire import FeedFile
@@ -159,7 +158,7 @@ def _decompressed_chunks(content: IO[bytes], file: FeedFile, cancelled: Event) -
                 if size > max_size:
                     raise FileCorrupt(f"it decompresses to more than {MAX_DECOMPRESSION_RATIO} times its size")
                 yield part
-    except NotDecompressable as error:
+    except DecompressionError as error:
         raise FileCorrupt(str(error)) from None
     if not inflater.is_complete:
         raise FileCorrupt("its gzip data is truncated")

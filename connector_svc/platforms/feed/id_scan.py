@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import msgspec
 from catalogsync_common.threads import run_in_thread
 
-from connector_svc.domain.fault import InvalidRecord
+from connector_svc.domain.records import InvalidRecord
 from connector_svc.platforms.feed.file_reader import Record
 from connector_svc.platforms.feed.record_salvage import (
     DECODE_ERRORS,

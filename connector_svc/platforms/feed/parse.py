@@ -10,8 +10,6 @@ from typing import Final
 
 import msgspec
 
-from connector_svc.domain.fault import Fault, InvalidRecord
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import (
     Image,
     InventoryPolicy,
@@ -21,6 +19,7 @@ from connector_svc.domain.product import (
     SelectedOption,
     Variant,
 )
+from connector_svc.domain.records import Fault, InvalidRecord, RecordIssue
 from connector_svc.platforms.feed.file_reader import Record
 from connector_svc.platforms.feed.id_scan import read_ids
 from connector_svc.platforms.feed.record_salvage import DECODE_ERRORS, raw_fields, salvage_product
@@ -91,7 +90,7 @@ def _issue(
     record: Record, fault: Fault, product_id: str, variant_id: str = "", *, rejected: bool = False
 ) -> RecordIssue:
     with_line = replace(fault, message=f"Line {record.line}: {fault.message}")
-    return with_line.of(product_id, variant_id, rejected=rejected)
+    return with_line.to_issue(product_id, variant_id, rejected=rejected)
 
 
 def _product(line: ProductLine, *, complete: bool) -> Product:

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from connector_svc.domain.fault import Fault, InvalidRecord
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason
+from connector_svc.domain.records import SAMPLE_LENGTH, Fault, InvalidRecord, IssueReason
 from connector_svc.platforms.feed.wire import MAX_VARIANTS, ProductLine, RecordId, VariantLine
 
 StructT = TypeVar("StructT", ProductLine, VariantLine)

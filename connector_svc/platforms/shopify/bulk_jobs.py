@@ -1,4 +1,10 @@
-"""Shopify's bulk operations: start one, look at it, end it."""
+"""Shopify's bulk operations: start one, look at it, cancel it.
+
+See https://shopify.dev/docs/api/usage/bulk-operations/queries. The query of the operation selects the same fields
+as a page of products, by the rules of bulk operations: `edges` and `node`, the id of every parent, at most five
+connections (it has four) and two levels below the first. Page sizes have no meaning there. All media are selected,
+not only images, so that `mediaCount` shows whether they all arrived.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +15,98 @@ from uuid import uuid4
 import msgspec
 
 from connector_svc.domain.errors import SourceFailure
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
-from connector_svc.platforms.shopify.bulk_queries import CANCEL, LOOK, RECENT, RUN, bulk_products
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
+from connector_svc.platforms.shopify.error_mapping import MaxCostExceeded, ShopifyInternalError, internal_error
+from connector_svc.platforms.shopify.queries import (
+    INVENTORY_FIELDS,
+    MEDIA_FIELDS,
+    PRODUCT_FIELDS,
+    VARIANT_FIELDS,
+    Query,
+)
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 from connector_svc.platforms.shopify.wire import Connection, Wire
 
-_RUNS = frozenset({"CREATED", "RUNNING"})
+_PRODUCTS = f"""\
+{{
+  products(sortKey: ID) {{
+    edges {{ node {{
+      {PRODUCT_FIELDS}
+      variantsCount {{ count precision }}
+      mediaCount {{ count precision }}
+      media(sortKey: POSITION) {{
+        edges {{ node {{ {MEDIA_FIELDS} }} }}
+      }}
+      variants {{
+        edges {{ node {{
+          {VARIANT_FIELDS}
+          media {{ edges {{ node {{ id }} }} }}
+          %s
+        }} }}
+      }}
+    }} }}
+  }}
+}}"""
+
+RUN_BULK_JOB = Query(
+    name="RunBulk",
+    text="""\
+mutation RunBulk($query: String!) {
+  bulkOperationRunQuery(query: $query, groupObjects: false) {
+    bulkOperation { id status }
+    userErrors { code message }
+  }
+}""",
+    idempotent=False,
+)
+
+BULK_JOB = Query(
+    name="BulkJob",
+    text="""\
+query BulkJob($id: ID!) {
+  bulkOperation(id: $id) {
+    id status errorCode objectCount rootObjectCount fileSize url partialDataUrl
+  }
+}""",
+)
+
+RECENT_BULK_JOBS = Query(
+    name="RecentBulkJobs",
+    text="""\
+query RecentBulkJobs {
+  bulkOperations(first: 10, reverse: true, sortKey: CREATED_AT, query: "operation_type:query") {
+    nodes { id status query }
+  }
+}""",
+)
+
+CANCEL_BULK_JOB = Query(
+    name="CancelBulk",
+    text="""\
+mutation CancelBulk($id: ID!) {
+  bulkOperationCancel(id: $id) {
+    bulkOperation { id status }
+    userErrors { message }
+  }
+}""",
+)
 
 
-class Job(Wire, frozen=True, kw_only=True):
-    """A BulkOperation. Counts are texts in the API."""
+def bulk_products(*, inventory: bool, marker: str) -> str:
+    """Return the bulk query for all products with all variants and media.
+
+    Args:
+        inventory: Include the inventory items of the variants.
+        marker: A comment in the query, by which the job is found when the response to its start is lost.
+    """
+    return f"# {marker}\n" + _PRODUCTS % (INVENTORY_FIELDS if inventory else "")
+
+
+_RUNNING_STATUSES = frozenset({"CREATED", "RUNNING"})
+
+
+class BulkJob(Wire, frozen=True, kw_only=True):
+    """A BulkOperation. Counts are strings in the API."""
 
     id: str
     status: str
@@ -31,13 +118,13 @@ class Job(Wire, frozen=True, kw_only=True):
     partial_data_url: str | None = None
 
     @property
-    def runs(self) -> bool:
-        """Whether it goes on by itself."""
-        return self.status in _RUNS
+    def is_running(self) -> bool:
+        """Whether the job continues by itself."""
+        return self.status in _RUNNING_STATUSES
 
     def __repr__(self) -> str:
-        # Without the addresses: whoever has one has the file.
-        return f"Job({self.id} {self.status})"
+        # Without the URLs: whoever has one can download the file.
+        return f"BulkJob({self.id} {self.status})"
 
 
 class _UserError(Wire, frozen=True, kw_only=True):
@@ -45,109 +132,121 @@ class _UserError(Wire, frozen=True, kw_only=True):
     message: str = ""
 
 
-class _Outcome(Wire, frozen=True, kw_only=True):
-    bulk_operation: Job | None = None
+class _MutationResult(Wire, frozen=True, kw_only=True):
+    bulk_operation: BulkJob | None = None
     user_errors: tuple[_UserError, ...] = ()
 
 
-class _Ran(Wire, frozen=True, kw_only=True):
-    bulk_operation_run_query: _Outcome
+class _RunData(Wire, frozen=True, kw_only=True):
+    bulk_operation_run_query: _MutationResult
 
 
-class _Seen(Wire, frozen=True, kw_only=True):
-    bulk_operation: Job | None
+class _JobData(Wire, frozen=True, kw_only=True):
+    bulk_operation: BulkJob | None
 
 
-class _Cancelled(Wire, frozen=True, kw_only=True):
-    bulk_operation_cancel: _Outcome
+class _CancelData(Wire, frozen=True, kw_only=True):
+    bulk_operation_cancel: _MutationResult
 
 
-class _MarkedJob(Wire, frozen=True, kw_only=True):
+class _RecentJob(Wire, frozen=True, kw_only=True):
     id: str
     query: str
 
 
-class _Recent(Wire, frozen=True, kw_only=True):
-    bulk_operations: Connection[_MarkedJob]
+class _RecentData(Wire, frozen=True, kw_only=True):
+    bulk_operations: Connection[_RecentJob]
 
 
-_RECENT = msgspec.json.Decoder(_Recent)
-_RAN = msgspec.json.Decoder(_Ran)
-_SEEN = msgspec.json.Decoder(_Seen)
-_CANCELLED = msgspec.json.Decoder(_Cancelled)
+_RUN_DATA = msgspec.json.Decoder(_RunData)
+_JOB_DATA = msgspec.json.Decoder(_JobData)
+_CANCEL_DATA = msgspec.json.Decoder(_CancelData)
+_RECENT_DATA = msgspec.json.Decoder(_RecentData)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Start:
-    """What came of starting a job."""
+class StartResult:
+    """The result of starting a job."""
 
     job_id: str = ""
-    """Empty: none runs for us."""
+    """Empty: no job runs for us."""
     refusal: str = ""
-    """Why."""
+    """The reason when no job runs."""
 
 
 class BulkJobs:
-    """The jobs of one shop."""
+    """The bulk operations of one shop."""
 
     def __init__(self, client: ShopifyClient, policy: BulkPolicy) -> None:
         self._client = client
         self._policy = policy
 
-    async def start(self, *, inventory: bool) -> Start:
-        """Starts reading all products. Never raises SourceFailure: there is another way to read them.
+    async def start(self, *, inventory: bool) -> StartResult:
+        """Start reading all products. Never raises SourceFailure: there is another way to read them.
 
-        Sent once only, since two sendings may start two jobs. When its reply is lost, the job is looked for.
+        The mutation is sent only once, since sending it twice may start two jobs. When its response is lost, the
+        job is looked up by its marker.
         """
         marker = f"catalogsync {uuid4().hex}"
+        query = bulk_products(inventory=inventory, marker=marker)
         try:
-            answer = await self._client.call(RUN, {"query": bulk_products(inventory=inventory, marker=marker)})
-            outcome = self._client.decoded(answer, _RAN).bulk_operation_run_query
-        except (SourceFailure, PlatformStumbled, QueryTooDear) as error:
-            job_id = await self._found(marker)
+            response = await self._client.call(RUN_BULK_JOB, {"query": query})
+            result = self._client.decode(response, _RUN_DATA).bulk_operation_run_query
+        except (SourceFailure, ShopifyInternalError, MaxCostExceeded) as error:
+            job_id = await self._find_by_marker(marker)
             if job_id:
-                return Start(job_id=job_id)
-            return Start(refusal=f"the bulk job could not be started ({type(error).__name__})")
-        if outcome.bulk_operation is not None and outcome.bulk_operation.id:
-            return Start(job_id=outcome.bulk_operation.id)
-        codes = ", ".join(sorted({error.code or "no code" for error in outcome.user_errors}))
-        return Start(refusal=f"Shopify refused the bulk job: {codes or 'without a reason'}")
+                return StartResult(job_id=job_id)
+            return StartResult(refusal=f"the bulk job could not be started ({type(error).__name__})")
+        if result.bulk_operation is not None and result.bulk_operation.id:
+            return StartResult(job_id=result.bulk_operation.id)
+        codes = ", ".join(sorted({error.code or "no code" for error in result.user_errors}))
+        return StartResult(refusal=f"Shopify refused the bulk job: {codes or 'without a reason'}")
 
-    async def _found(self, marker: str) -> str:
-        """The job whose query has this comment; empty: none is known."""
+    async def _find_by_marker(self, marker: str) -> str:
+        """Return the id of the job whose query has this comment; empty: none is known."""
         try:
-            answer = await self._client.call(RECENT, {})
-            jobs = self._client.decoded(answer, _RECENT).bulk_operations.nodes
-        except (SourceFailure, PlatformStumbled, QueryTooDear):
+            response = await self._client.call(RECENT_BULK_JOBS, {})
+            jobs = self._client.decode(response, _RECENT_DATA).bulk_operations.nodes
+        except (SourceFailure, ShopifyInternalError, MaxCostExceeded):
             return ""
         return next((job.id for job in jobs if marker in job.query), "")
 
-    async def look(self, job_id: str) -> Job | None:
-        """The job as it is now; None: Shopify knows none. Raises SourceFailure, PlatformStumbled."""
-        answer = await self._client.call(LOOK, {"id": job_id})
-        return self._client.decoded(answer, _SEEN).bulk_operation
+    async def get(self, job_id: str) -> BulkJob | None:
+        """Return the current state of a job; None: Shopify knows none.
 
-    async def end(self, job_id: str) -> bool:
-        """Tells the job to end and waits a moment until it has; whether there was something to tell.
+        Raises:
+            SourceFailure: The shop cannot be read.
+            ShopifyInternalError: Shopify failed internally.
+            MaxCostExceeded: The query is too expensive.
+        """
+        response = await self._client.call(BULK_JOB, {"id": job_id})
+        return self._client.decode(response, _JOB_DATA).bulk_operation
 
-        Raises SourceFailure.
+    async def cancel(self, job_id: str) -> bool:
+        """Cancel a job and wait until it has ended, at most the policy's cancel timeout.
+
+        Returns:
+            Whether a running job was cancelled; False when none was running or Shopify refused.
+
+        Raises:
+            SourceFailure: The shop cannot be read.
         """
         try:
-            job = await self.look(job_id)
-            if job is None or not job.runs:
+            job = await self.get(job_id)
+            if job is None or not job.is_running:
                 return False
-            answer = await self._client.call(CANCEL, {"id": job_id})
-            outcome = self._client.decoded(answer, _CANCELLED).bulk_operation_cancel
-            await self._cancelled(job_id)
-        except (PlatformStumbled, QueryTooDear) as error:
-            raise platform_fails(self._client.shop) from error
-        return not outcome.user_errors
+            response = await self._client.call(CANCEL_BULK_JOB, {"id": job_id})
+            result = self._client.decode(response, _CANCEL_DATA).bulk_operation_cancel
+            await self._wait_until_cancelled(job_id)
+        except (ShopifyInternalError, MaxCostExceeded) as error:
+            raise internal_error(self._client.shop) from error
+        return not result.user_errors
 
-    async def _cancelled(self, job_id: str) -> None:
+    async def _wait_until_cancelled(self, job_id: str) -> None:
         now = asyncio.get_running_loop().time
-        deadline = now() + self._policy.cancel_within.total_seconds()
+        deadline = now() + self._policy.cancel_timeout.total_seconds()
         while now() < deadline:
-            job = await self.look(job_id)
-            if job is None or not (job.runs or job.status == "CANCELING"):
+            job = await self.get(job_id)
+            if job is None or not (job.is_running or job.status == "CANCELING"):
                 return
-            await asyncio.sleep(self._policy.first_poll.total_seconds())
+            await asyncio.sleep(self._policy.first_poll_interval.total_seconds())

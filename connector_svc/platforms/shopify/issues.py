@@ -1,4 +1,4 @@
-"""Words for what is wrong with a record."""
+"""Builds the issues that describe what is wrong with a record."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Any
 
 import msgspec
 
-from connector_svc.domain.issue import SAMPLE_LENGTH, IssueReason, RecordIssue
-from connector_svc.domain.text import is_too_long
-from connector_svc.platforms.shopify.answer import GraphqlError
+from connector_svc.domain.records import SAMPLE_LENGTH, IssueReason, RecordIssue, is_too_long
+from connector_svc.platforms.shopify.graphql_response import GraphqlError
 
-_PRICES = frozenset({"price", "compareAtPrice"})
+_PRICE_FIELDS = frozenset({"price", "compareAtPrice"})
 
 
 def undecodable(
     raw: msgspec.Raw, error: Exception, *, product_id: str, variant_id: str = "", is_product: bool
 ) -> RecordIssue:
-    """A node that does not follow the schema; names the offending field and its value."""
+    """Return the issue of a node that does not follow the schema, with the offending field and its value."""
     if isinstance(error, UnicodeDecodeError):
         return _not_utf8(raw, product_id=product_id, variant_id=variant_id, is_product=is_product)
     text = str(error)
@@ -36,8 +35,8 @@ def undecodable(
     )
 
 
-def readable(raw: msgspec.Raw) -> Any:
-    """What a node says, with a sign in place of what is no UTF-8; None when it is nested without end."""
+def decode_lossy(raw: msgspec.Raw) -> Any:
+    """Decode a node, with U+FFFD in place of invalid UTF-8; None when it is no JSON or nested too deeply."""
     try:
         return msgspec.json.decode(bytes(raw).decode(errors="replace"))
     except (msgspec.DecodeError, RecursionError):
@@ -45,22 +44,22 @@ def readable(raw: msgspec.Raw) -> Any:
 
 
 def _not_utf8(raw: msgspec.Raw, *, product_id: str, variant_id: str, is_product: bool) -> RecordIssue:
-    sent = readable(raw)
-    texts = sent.items() if isinstance(sent, dict) else ()
-    name, value = next(((key, text) for key, text in texts if "\ufffd" in str(text)), ("", ""))
+    value = decode_lossy(raw)
+    fields = value.items() if isinstance(value, dict) else ()
+    name, text = next(((key, text) for key, text in fields if "\ufffd" in str(text)), ("", ""))
     return RecordIssue(
         reason=IssueReason.INVALID_FIELD,
         message="the text is not valid UTF-8",
         product_id=product_id,
         variant_id=variant_id,
         field=name,
-        sample=str(value)[:SAMPLE_LENGTH],
+        sample=str(text)[:SAMPLE_LENGTH],
         product_rejected=is_product,
     )
 
 
 def reported(error: GraphqlError, *, product_id: str, variant_id: str = "", is_product: bool) -> RecordIssue:
-    """A record that the platform answered with an error."""
+    """Return the issue of a record for which Shopify reported an error."""
     names = [step for step in error.path or () if isinstance(step, str)]
     return RecordIssue(
         reason=IssueReason.SOURCE_ERROR,
@@ -73,17 +72,17 @@ def reported(error: GraphqlError, *, product_id: str, variant_id: str = "", is_p
 
 
 def unreadable(product_id: str) -> RecordIssue:
-    """A product that Shopify fails to deliver however it is asked."""
+    """Return the issue of a product that Shopify fails to deliver even when it is requested alone."""
     return RecordIssue(
         reason=IssueReason.SOURCE_ERROR,
-        message="Shopify fails to deliver this product, also when it is asked for alone",
+        message="Shopify fails to deliver this product, even when it is requested alone",
         product_id=product_id,
         product_rejected=True,
     )
 
 
-def without_id(gid: str, product_id: str = "") -> RecordIssue:
-    """A product, or a variant of `product_id`, whose id is none."""
+def missing_id(gid: str, product_id: str = "") -> RecordIssue:
+    """Return the issue of a product, or of a variant of `product_id`, without a usable id."""
     return RecordIssue(
         reason=IssueReason.MISSING_ID,
         message=f"the {'variant' if product_id else 'product'} has no usable id",
@@ -94,8 +93,8 @@ def without_id(gid: str, product_id: str = "") -> RecordIssue:
     )
 
 
-def bad_price(product_id: str, variant_id: str, field: str, value: object) -> RecordIssue:
-    """A price that is no amount of money."""
+def invalid_price(product_id: str, variant_id: str, field: str, value: object) -> RecordIssue:
+    """Return the issue of a price that is not an amount of money."""
     return RecordIssue(
         reason=IssueReason.INVALID_PRICE,
         message="the price is not a decimal number of at least zero",
@@ -106,8 +105,8 @@ def bad_price(product_id: str, variant_id: str, field: str, value: object) -> Re
     )
 
 
-def bad_weight(product_id: str, variant_id: str, value: object, unit: str) -> RecordIssue:
-    """A weight that is none; the variant stays."""
+def invalid_weight(product_id: str, variant_id: str, value: object, unit: str) -> RecordIssue:
+    """Return the issue of an invalid weight; the variant is kept."""
     return RecordIssue(
         reason=IssueReason.INVALID_FIELD,
         message="the weight is not a number of at least zero in g, kg, oz or lb; the variant is stored without it",
@@ -118,11 +117,11 @@ def bad_weight(product_id: str, variant_id: str, value: object, unit: str) -> Re
     )
 
 
-def bad_image(product_id: str, url: str) -> RecordIssue:
-    """A picture without a usable address; the product stays, without it."""
+def invalid_image(product_id: str, url: str) -> RecordIssue:
+    """Return the issue of an image without a usable URL; the product is kept without the image."""
     return RecordIssue(
         reason=IssueReason.INVALID_FIELD,
-        message="the image has no http or https address; the product is stored without it",
+        message="the image has no http or https URL; the product is stored without it",
         product_id=product_id,
         field="image.url",
         sample=url[:SAMPLE_LENGTH],
@@ -130,7 +129,10 @@ def bad_image(product_id: str, url: str) -> RecordIssue:
 
 
 def image_not_ready(product_id: str, gid: str) -> RecordIssue:
-    """A picture that Shopify has not processed yet, or could not; the product stays, without it."""
+    """Return the issue of an image that Shopify has not processed yet or could not process.
+
+    The product is kept without the image.
+    """
     return RecordIssue(
         reason=IssueReason.INVALID_FIELD,
         message="Shopify has not processed the image (yet); the product is stored without it",
@@ -140,11 +142,11 @@ def image_not_ready(product_id: str, gid: str) -> RecordIssue:
     )
 
 
-def bad_time(product_id: str, variant_id: str = "") -> RecordIssue:
-    """A time that does not exist in UTC."""
+def invalid_time(product_id: str, variant_id: str = "") -> RecordIssue:
+    """Return the issue of a time that cannot be expressed in UTC."""
     return RecordIssue(
         reason=IssueReason.INVALID_FIELD,
-        message="createdAt or updatedAt lies outside the calendar",
+        message="createdAt or updatedAt is outside the supported range of dates",
         product_id=product_id,
         variant_id=variant_id,
         field="updatedAt",
@@ -153,17 +155,17 @@ def bad_time(product_id: str, variant_id: str = "") -> RecordIssue:
 
 
 def duplicate(product_id: str, variant_id: str = "") -> RecordIssue:
-    """A product or variant that came before; the first one stays."""
+    """Return the issue of a product or variant that arrived before; the first one is kept."""
     return RecordIssue(
         reason=IssueReason.DUPLICATE_ID,
-        message="the id came twice; the first record stays",
+        message="the id appears twice; the first record is kept",
         product_id=product_id,
         variant_id=variant_id,
     )
 
 
-def incomplete(product_id: str, received: int, counted: int) -> RecordIssue:
-    """Fewer or more variants than the platform counts, also after looking again."""
+def incomplete_variants(product_id: str, received: int, counted: int) -> RecordIssue:
+    """Return the issue of a product with fewer or more variants than Shopify counts, even when read again."""
     return RecordIssue(
         reason=IssueReason.INCOMPLETE_VARIANTS,
         message=f"Shopify delivered {received} variants and counts {counted}",
@@ -176,11 +178,11 @@ def incomplete(product_id: str, received: int, counted: int) -> RecordIssue:
 def _reason(field: str, *, is_missing: bool) -> IssueReason:
     if is_missing:
         return IssueReason.MISSING_ID if field == "id" else IssueReason.MISSING_FIELD
-    return IssueReason.INVALID_PRICE if field in _PRICES else IssueReason.INVALID_FIELD
+    return IssueReason.INVALID_PRICE if field in _PRICE_FIELDS else IssueReason.INVALID_FIELD
 
 
 def _sample(raw: msgspec.Raw, steps: list[tuple[str, str]]) -> str:
-    value: Any = readable(raw)
+    value: Any = decode_lossy(raw)
     for name, index in steps:
         try:
             value = value[name] if name else value[int(index)]

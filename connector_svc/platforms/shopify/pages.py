@@ -1,4 +1,4 @@
-"""Loads pages of whole products, each while its predecessor is being consumed."""
+"""Pages of products and pages of product ids, in id order."""
 
 from __future__ import annotations
 
@@ -11,132 +11,192 @@ from functools import partial
 import msgspec
 
 from connector_svc.domain.errors import SourceQueryRefused, SourceResponseInvalid
-from connector_svc.platforms.shopify.answer import Answer
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.completion import Completion
-from connector_svc.platforms.shopify.faults import CursorRefused, PlatformStumbled, QueryTooDear, platform_fails
-from connector_svc.platforms.shopify.ids import number_of
-from connector_svc.platforms.shopify.nodes import Found, page_nodes
+from connector_svc.platforms.shopify.error_mapping import (
+    InvalidCursor,
+    MaxCostExceeded,
+    ShopifyInternalError,
+    internal_error,
+)
+from connector_svc.platforms.shopify.graphql_response import GraphqlResponse
+from connector_svc.platforms.shopify.node_decoding import DecodedNode, decode_page
 from connector_svc.platforms.shopify.page_size import PageSize
-from connector_svc.platforms.shopify.queries import NEXT_IDS, Query, product_page
-from connector_svc.platforms.shopify.record import Record, record_of
-from connector_svc.platforms.shopify.search import behind
-from connector_svc.platforms.shopify.wire import IdNode, PageData, PageInfo
+from connector_svc.platforms.shopify.parse import Record, to_record
+from connector_svc.platforms.shopify.queries import PRODUCT_IDS, Query, Variables, ids_after, product_page
+from connector_svc.platforms.shopify.variant_drain import VariantDrain
+from connector_svc.platforms.shopify.wire import IdNode, PageData, PageInfo, numeric_id
 
 _IDS = msgspec.json.Decoder(PageData[IdNode])
-_UNREADABLE_IN_A_ROW = 5
-"""So many products in a row that Shopify fails to deliver, and it is Shopify, not the products."""
+
+MAX_CONSECUTIVE_UNREADABLE = 5
+"""When Shopify fails to deliver more products in a row, the cause is Shopify and not the products."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a page begins."""
+class PageCursor:
+    """The position where a page begins."""
 
     search: str | None
     after: str | None = None
-    """A cursor of the same query."""
-    bound: int = 0
-    """The query finds what `search` does behind this id."""
+    """A GraphQL cursor of the same filter."""
+    after_id: int = 0
+    """The filter finds what `search` finds, after this id."""
     last_id: int = 0
-    """Of the product that the cursor stands behind; 0: not known."""
+    """The id of the last product before the GraphQL cursor; 0: not known."""
 
     @property
     def query(self) -> str | None:
-        """What is searched for."""
-        return behind(self.bound, self.search)
+        """The search filter."""
+        return ids_after(self.after_id, self.search)
 
-    def moved(self, info: PageInfo, ids: Iterable[int]) -> Place:
-        """Behind a page of these ids."""
+    def variables(self, first: int) -> Variables:
+        """Return the variables of a query for the next `first` products."""
+        return {"first": first, "after": self.after, "query": self.query}
+
+    def advanced(self, info: PageInfo, ids: Iterable[int]) -> PageCursor:
+        """Return the position after a page of these ids."""
         return replace(self, after=info.end_cursor or self.after, last_id=max(ids, default=self.last_id))
 
-    def without(self, refused: CursorRefused) -> Place:
-        """The same place by the id before it. Raises `refused` when that id is not known."""
+    def without_graphql_cursor(self, error: InvalidCursor) -> PageCursor:
+        """Return the same position expressed by the last id. Raises `error` when that id is not known."""
         if not self.after or not self.last_id:
-            raise refused
-        return Place(self.search, bound=self.last_id)
+            raise error
+        return PageCursor(self.search, after_id=self.last_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
-    """Products in the order of their ids, those that vanished while they were read left out."""
+class ProductPage:
+    """Products in id order, without those that disappeared while they were read."""
 
     records: tuple[Record, ...]
-    end: Place
-    """Behind this page."""
+    end: PageCursor
+    """The position after this page."""
     has_next: bool
 
 
-class Pages:
-    """The pages of one pass."""
+class ProductPages:
+    """Reads pages of complete products."""
 
-    def __init__(self, client: ShopifyClient, *, inventory: bool, largest: int, pause: timedelta) -> None:
+    def __init__(
+        self, client: ShopifyClient, *, inventory: bool, max_page_size: int, retry_delay: timedelta
+    ) -> None:
         self._client = client
         self._query = product_page(inventory=inventory)
-        self._completion = Completion(client, inventory=inventory, pause=pause)
-        self._size = PageSize(largest, pause=pause)
-        self._unreadable = 0
+        self._variant_drain = VariantDrain(client, inventory=inventory, retry_delay=retry_delay)
+        self._page_size = PageSize(max_page_size, retry_delay=retry_delay)
+        self._consecutive_unreadable = 0
 
-    async def from_place(self, place: Place) -> AsyncGenerator[Page, None]:
-        """Every page from `place` on. One page is loaded ahead, never more; closing it cancels that load."""
-        ahead: asyncio.Task[Page] | None = asyncio.create_task(self._load(place))
+    async def read_from(self, cursor: PageCursor) -> AsyncGenerator[ProductPage, None]:
+        """Read all pages from `cursor` on.
+
+        At most one page is prefetched while the caller consumes its predecessor; closing the generator cancels
+        the prefetch.
+        """
+        prefetch: asyncio.Task[ProductPage] | None = asyncio.create_task(self._load(cursor))
         try:
-            while ahead is not None:
-                page = await ahead
-                ahead = asyncio.create_task(self._load(page.end)) if page.has_next else None
+            while prefetch is not None:
+                page = await prefetch
+                prefetch = asyncio.create_task(self._load(page.end)) if page.has_next else None
                 yield page
         finally:
-            if ahead is not None:
-                await _abandon(ahead)
+            if prefetch is not None:
+                await cancel_prefetches(prefetch)
 
-    async def _load(self, place: Place) -> Page:
+    async def _load(self, cursor: PageCursor) -> ProductPage:
         try:
-            return await self._load_from(place)
-        except CursorRefused as refused:
-            return await self._load_from(place.without(refused))
+            return await self._load_at(cursor)
+        except InvalidCursor as error:
+            return await self._load_at(cursor.without_graphql_cursor(error))
 
-    async def _load_from(self, place: Place) -> Page:
+    async def _load_at(self, cursor: PageCursor) -> ProductPage:
         try:
-            answer = await self._size.ask(partial(self._ask, self._query, place))
-        except (QueryTooDear, PlatformStumbled):
-            return await self._load_alone(place)
-        self._unreadable = 0
-        found, info = self._nodes(answer)
-        records = [await self._completion.finish(record_of(node)) for node in found]
-        end = place.moved(info, (int(one.product_id) for one in found if one.product_id))
-        return self._page(place, end, records, info.has_next_page)
+            response = await self._page_size.call(partial(self._call, self._query, cursor))
+        except (MaxCostExceeded, ShopifyInternalError):
+            return await self._load_single(cursor)
+        self._consecutive_unreadable = 0
+        nodes, info = self._decode(response)
+        records = [await self._variant_drain.complete(to_record(node)) for node in nodes]
+        end = cursor.advanced(info, (int(node.product_id) for node in nodes if node.product_id))
+        return self._page(cursor, end, records, info.has_next_page)
 
-    async def _load_alone(self, place: Place) -> Page:
-        """A page of the one next product, asked for by id since no page with it can be had."""
-        self._unreadable += 1
-        if self._unreadable > _UNREADABLE_IN_A_ROW:
-            raise platform_fails(self._client.shop)
+    async def _load_single(self, cursor: PageCursor) -> ProductPage:
+        """Load a page of only the next product, by its id, since no page that contains it can be read."""
+        self._consecutive_unreadable += 1
+        if self._consecutive_unreadable > MAX_CONSECUTIVE_UNREADABLE:
+            raise internal_error(self._client.shop)
+        response = await self._client.call_or_fail(PRODUCT_IDS, cursor.variables(1))
+        ids = self._client.decode(response, _IDS).products
+        product_ids = [numeric_id(node.id, "Product") for node in ids.nodes]
+        records = [await self._variant_drain.read_product(product_id) for product_id in product_ids if product_id]
+        end = cursor.advanced(ids.page_info, (int(product_id) for product_id in product_ids if product_id))
+        return self._page(cursor, end, records, ids.page_info.has_next_page)
+
+    async def _call(self, query: Query, cursor: PageCursor, first: int) -> GraphqlResponse:
+        return await self._client.call(query, cursor.variables(first))
+
+    def _decode(self, response: GraphqlResponse) -> tuple[list[DecodedNode], PageInfo]:
         try:
-            answer = await self._ask(NEXT_IDS, place, 1)
-        except (QueryTooDear, PlatformStumbled) as error:
-            raise platform_fails(self._client.shop) from error
-        ids = self._client.decoded(answer, _IDS).products
-        numbers = [number_of(node.id, "Product") for node in ids.nodes]
-        records = [await self._completion.read(number) for number in numbers if number]
-        end = place.moved(ids.page_info, (int(number) for number in numbers if number))
-        return self._page(place, end, records, ids.page_info.has_next_page)
-
-    async def _ask(self, query: Query, place: Place, first: int) -> Answer:
-        return await self._client.call(query, {"first": first, "after": place.after, "query": place.query})
-
-    def _nodes(self, answer: Answer) -> tuple[list[Found], PageInfo]:
-        try:
-            return page_nodes(answer.data or msgspec.Raw(b"null"), answer.errors)
+            return decode_page(response.data or msgspec.Raw(b"null"), response.errors)
         except (msgspec.DecodeError, RecursionError) as error:
             raise SourceResponseInvalid(self._client.shop, "a page that does not follow the schema") from error
 
-    def _page(self, place: Place, end: Place, records: Sequence[Record | None], has_next: bool) -> Page:
-        if has_next and end.after == place.after:
+    def _page(
+        self, cursor: PageCursor, end: PageCursor, records: Sequence[Record | None], has_next: bool
+    ) -> ProductPage:
+        if has_next and end.after == cursor.after:
             raise SourceQueryRefused(self._client.shop, "the next page begins where this one did")
-        return Page(records=tuple(one for one in records if one is not None), end=end, has_next=has_next)
+        return ProductPage(
+            records=tuple(record for record in records if record is not None), end=end, has_next=has_next
+        )
 
 
-async def _abandon(task: asyncio.Task[Page]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IdPage:
+    """One page of product gids."""
+
+    gids: tuple[str, ...]
+    end: PageCursor
+    """The position after this page."""
+    has_next: bool
+
+
+class IdListing:
+    """Lists the ids of the products that a search finds, in id order: 250 for 13 points."""
+
+    def __init__(self, client: ShopifyClient, *, max_page_size: int, retry_delay: timedelta) -> None:
+        self._client = client
+        self._page_size = PageSize(max_page_size, retry_delay=retry_delay)
+
+    async def load(self, cursor: PageCursor) -> IdPage:
+        """Load the page that begins at `cursor`. Raises SourceFailure."""
+        try:
+            return await self._load_at(cursor)
+        except InvalidCursor as error:
+            return await self._load_at(cursor.without_graphql_cursor(error))
+
+    async def _load_at(self, cursor: PageCursor) -> IdPage:
+        try:
+            response = await self._page_size.call(partial(self._call, cursor))
+        except (ShopifyInternalError, MaxCostExceeded) as error:
+            raise internal_error(self._client.shop) from error
+        products = self._client.decode(response, _IDS).products
+        info = products.page_info
+        if info.has_next_page and info.end_cursor in {None, cursor.after}:
+            raise SourceQueryRefused(self._client.shop, "the next page begins where this one did")
+        gids = tuple(node.id for node in products.nodes)
+        ids = (int(product_id) for gid in gids if (product_id := numeric_id(gid, "Product")))
+        return IdPage(gids=gids, end=cursor.advanced(info, ids), has_next=info.has_next_page)
+
+    async def _call(self, cursor: PageCursor, first: int) -> GraphqlResponse:
+        return await self._client.call(PRODUCT_IDS, cursor.variables(first))
+
+
+async def cancel_prefetches(*tasks: asyncio.Task[ProductPage] | asyncio.Task[IdPage]) -> None:
+    """Cancel tasks, wait until they have ended and discard their exceptions."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()

@@ -1,4 +1,4 @@
-"""Shopify as a platform of the connector."""
+"""The Shopify platform of the connector."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitRepor
 from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.opening import open_shop
+from connector_svc.platforms.shopify.pass_start import read_pass_start
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy, ReadStrategy
 from connector_svc.platforms.shopify.reader import Reader
-from connector_svc.platforms.shopify.wanted import Wanted
 
 
 class ShopifyPlatform:
-    """Reads Shopify shops by pages or bulk operations; see `Platform` for what callers may rely on.
+    """Reads Shopify shops by pages, by ids or by bulk operations; see `Platform` for the contract.
 
-    Credentials: {"access_token": ...} with the scope read_products. Product and
-    variant ids are the numbers at the end of Shopify's gids. `pause` is waited before asking again what Shopify
-    failed to answer.
+    Credentials: {"access_token": ...} with the scope read_products. Product and variant ids are the numbers at the
+    end of Shopify's gids.
     """
 
     name = "shopify"
@@ -40,47 +38,51 @@ class ShopifyPlatform:
         credentials: CredentialsProvider,
         clock: Callable[[], datetime],
         *,
-        pause: timedelta = timedelta(seconds=1),
-        bulk: BulkPolicy | None = None,
-        wanted: Wanted = Wanted.AUTO,
+        retry_delay: timedelta = timedelta(seconds=1),
+        bulk_policy: BulkPolicy | None = None,
+        strategy: ReadStrategy = ReadStrategy.AUTO,
     ) -> None:
+        """`retry_delay`: the wait before Shopify is asked again for what it failed to deliver."""
         self._http = http
         self._credentials = credentials
         self._clock = clock
-        self._pause = pause
-        self._bulk = bulk or BulkPolicy()
-        self._wanted = wanted
+        self._retry_delay = retry_delay
+        self._bulk_policy = bulk_policy or BulkPolicy()
+        self._strategy = strategy
 
     async def check(self, shop: Shop) -> ShopInfo:
-        """Scopes, currency, counts and the version that answers, by one call. Raises SourceFailure."""
-        return (await open_shop(self._client(shop, _ignore))).shop_info
+        """Read scopes, currency, counts and the API version that answers, by one call. Raises SourceFailure."""
+        return (await read_pass_start(self._client(shop, _ignore))).shop_info
 
     async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
-        """See `Platform.fetch`. Two pages are held at most: the one being consumed and the next."""
+        """See `Platform.fetch`.
+
+        Memory holds at most two pages of products, the one being consumed and the next, or four hydrated pages.
+        """
         client = self._client(request.shop, on_wait)
         reader = Reader(
             request,
             client,
             clock=self._clock,
             on_wait=on_wait,
-            pause=self._pause,
-            bulk=self._bulk,
-            wanted=self._wanted,
+            retry_delay=self._retry_delay,
+            bulk_policy=self._bulk_policy,
+            strategy=self._strategy,
         )
         async with aclosing(reader.events()) as events:
             async for event in events:
                 yield event
 
     async def cancel_job(self, shop: Shop, checkpoint: bytes) -> bool:
-        """Ends the bulk job that the checkpoint names and no other one; waits a moment until it has ended."""
+        """Cancel the bulk job that the checkpoint names and no other one; see `Platform.cancel_job`."""
         request = FetchRequest(shop=shop, checkpoint=checkpoint)
         try:
             position = decode_checkpoint(request, fingerprint=FINGERPRINT, position_type=Position)
         except CheckpointExpired:
             return False
-        if position is None or not position.job:
+        if position is None or not position.bulk_job_id:
             return False
-        return await BulkJobs(self._client(shop, _ignore), self._bulk).end(position.job)
+        return await BulkJobs(self._client(shop, _ignore), self._bulk_policy).cancel(position.bulk_job_id)
 
     def _client(self, shop: Shop, on_wait: WaitReporter) -> ShopifyClient:
         return ShopifyClient(
@@ -89,9 +91,9 @@ class ShopifyPlatform:
             credentials=self._credentials,
             clock=self._clock,
             on_wait=on_wait,
-            pause=self._pause / 4,
+            retry_delay=self._retry_delay / 4,
         )
 
 
 def _ignore(wait: Wait) -> None:
-    """Nobody follows a check."""
+    """Discard waits of calls that nobody follows."""

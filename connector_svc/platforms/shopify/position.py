@@ -1,4 +1,7 @@
-"""Where a Shopify pass stands."""
+"""The position of a Shopify pass, as its checkpoint stores it.
+
+Checkpoints of running syncs outlive a deploy, so a renamed field keeps its stored name (`rename=`).
+"""
 
 from __future__ import annotations
 
@@ -7,39 +10,57 @@ from datetime import datetime
 import msgspec
 
 from connector_svc.domain.checkpoint import PassCounts
-from connector_svc.platforms.shopify.delivered import PACKED_BYTES
+from connector_svc.platforms.shopify.delivered_ids import SKETCH_BYTES
 from connector_svc.platforms.shopify.queries import API_VERSION
 
 FINGERPRINT = f"{API_VERSION}/id"
-"""Version and order that give `last_id` its meaning."""
+"""The API version and the order that give `last_id` its meaning."""
 
 
-class DeparturesPosition(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an incremental pass has looked for products that are gone, its changed ones being delivered."""
+class DeletionPosition(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={"last_listed_id": "listed_id", "listed_count": "listed", "last_event_id": "event_id"},
+):
+    """How far an incremental pass has detected deletions, after its changed products have been delivered."""
 
-    listed_id: int = 0
+    last_listed_id: int = 0
     """The highest id of the listing."""
-    listed: int = 0
+    listed_count: int = 0
     """Ids listed so far."""
     all_listed: bool = False
-    """Whether those are all."""
-    event_id: int = 0
-    """The last event of the log that was looked at."""
+    """Whether these are all ids."""
+    last_event_id: int = 0
+    """The last event that was read."""
 
 
-class StockPosition(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an incremental pass has read the stock of all variants."""
+class StockScanPosition(msgspec.Struct, frozen=True, kw_only=True, rename={"last_variant_id": "variant_id"}):
+    """How far an incremental pass has scanned the stock of all variants."""
 
-    variant_id: int = 0
+    last_variant_id: int = 0
     """The highest id read."""
     is_done: bool = False
 
 
-class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """After the product `last_id`, in the order of ids.
+class Position(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={
+        "bulk_job_id": "job",
+        "preexisting": "settled",
+        "delivered_sketch": "delivered",
+        "attempt": "turns",
+        "stock_scan": "stock",
+        "deletion_detection": "departures",
+    },
+):
+    """The position after the product `last_id`, in id order.
 
-    A pass goes on with the search "id:>N" and not with a cursor: N keeps its meaning when the product is deleted
-    and when Shopify changes what its cursors look like, and any product can end a batch, not only a page's last.
+    A pass resumes with the filter "id:>N" and not with a GraphQL cursor: N keeps its meaning when the product is
+    deleted and when Shopify changes the format of its cursors, and a batch can end with any product, not only with
+    the last one of a page.
     """
 
     watermark: datetime
@@ -50,24 +71,24 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     estimated_products: int | None = None
     estimated_items: int | None = None
     warnings: tuple[str, ...] = ()
-    """Of the whole pass so far."""
+    """Warnings of the whole pass so far."""
     notes: tuple[str, ...] = ()
-    """What came to light, for people."""
-    job: str = ""
+    """Findings of the pass, for people."""
+    bulk_job_id: str = ""
     """The gid of the bulk operation whose result is read; empty: pages are read."""
     currency: str = ""
-    """Of the prices delivered so far; empty: not known."""
-    settled: int = 0
-    """Products delivered or set aside that were there when the pass began."""
-    delivered: bytes = b""
-    """A sketch of their ids; empty: none."""
-    turns: int = 1
-    """How often the pass was read from its beginning."""
-    stock: StockPosition | None = None
-    """None: not read yet."""
-    departures: DeparturesPosition | None = None
-    """None: not looked for yet."""
+    """The currency of the prices delivered so far; empty: not known."""
+    preexisting: int = 0
+    """Products delivered or rejected that existed when the pass began."""
+    delivered_sketch: bytes = b""
+    """A sketch of the delivered ids, see `delivered_ids`; empty: none."""
+    attempt: int = 1
+    """1 for the first read from the beginning of the shop, 2 after a restart."""
+    stock_scan: StockScanPosition | None = None
+    """None: not started."""
+    deletion_detection: DeletionPosition | None = None
+    """None: not started."""
 
     def __post_init__(self) -> None:
-        if len(self.delivered) not in (0, PACKED_BYTES):
-            raise ValueError("delivered is no sketch")
+        if len(self.delivered_sketch) not in (0, SKETCH_BYTES):
+            raise ValueError("delivered_sketch has the wrong length")

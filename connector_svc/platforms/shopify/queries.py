@@ -1,27 +1,32 @@
-"""What we ask of the Admin API, version 2026-10; a test checks every text against the genuine schema.
+"""The queries and search filters that we send to the Admin API, version 2026-10.
 
-What it costs decides how it is asked. A connection costs 2 + m(first) * (1 + children) with
-m(n) = max(1, floor(2 ln n)), and no query may cost more than 1,000:
+A test checks every query against Shopify's published schema. The cost of a query decides its shape: a connection
+costs 2 + m(first) * (1 + children) points with m(n) = max(1, floor(2 ln n)), and no query may cost more than 1,000
+points:
 
-- A variant names only the id of its image (3 points); the URL comes from the product's media list. Asking the
-  image itself of each variant (4 points) would make the page 1,080.
-- The product's media list ends at 50 on a page. A product with more is read once more alone, where 250 cost
+- A variant selects only the id of its image (3 points); the URL comes from the product's media list. Selecting the
+  image itself for each variant (4 points) would raise the cost of a page to 1,080.
+- A page asks for the first 50 media of each product. A product with more is read again alone, where 250 cost
   almost nothing.
-- The largest page is the cheapest per product, so `first` shrinks only when the platform cannot serve it.
+- The largest page is the cheapest per product, so `first` shrinks only when Shopify cannot serve it.
+
+Times in search filters are quoted: Shopify cuts an unquoted time at its first colon and reads it in the shop's
+time zone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
-from connector_svc.platforms.shopify.cost import requested_cost
+from connector_svc.platforms.shopify.query_cost import requested_cost
 
 API_VERSION = "2026-10"
 PATH = f"/admin/api/{API_VERSION}/graphql.json"
 
 FILE_HOSTS = frozenset({"storage.googleapis.com"})
-"""Where Shopify puts the results of bulk operations."""
+"""The hosts from which Shopify serves the results of bulk operations."""
 
 PAGE_PRODUCTS = 250
 PAGE_VARIANTS = 250
@@ -34,39 +39,47 @@ Variables = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """One query text."""
+    """A GraphQL document with one operation."""
 
     name: str
     text: str
-    repeatable: bool = True
-    """Whether it may be sent again when nobody knows whether it arrived."""
+    idempotent: bool = True
+    """Whether it may be sent again when it is not known whether it arrived."""
 
-    def cost_at(self, first: int) -> int:
-        """The points it will ask for with a page of `first`; what the platform reports replaces it."""
+    def estimated_cost(self, first: int) -> int:
+        """Estimate the requested points at a page size of `first`; the cost that Shopify reports replaces it."""
         return requested_cost(self.text, {"first": first})
 
 
-_VARIANT = """\
-fragment VariantFields on ProductVariant {
-  id title sku barcode price compareAtPrice inventoryQuantity inventoryPolicy availableForSale position
+# The fields of products and variants, for queries by page and bulk jobs alike.
+PRODUCT_FIELDS: Final = """\
+id title handle descriptionHtml vendor productType tags status onlineStoreUrl createdAt updatedAt
+  options { name values }"""
+VARIANT_FIELDS: Final = """\
+id title sku barcode price compareAtPrice inventoryQuantity inventoryPolicy availableForSale position
   createdAt updatedAt
-  selectedOptions { name value }
-  media(first: 1) { nodes { id } }%s
-}"""
+  selectedOptions { name value }"""
+INVENTORY_FIELDS: Final = "inventoryItem { tracked measurement { weight { value unit } } }"
+MEDIA_FIELDS: Final = "id alt ... on MediaImage { image { url width height } }"
 
-_INVENTORY = """
-  inventoryItem { tracked measurement { weight { value unit } } }"""
+_VARIANT = f"""\
+fragment VariantFields on ProductVariant {{
+  {VARIANT_FIELDS}
+  media(first: 1) {{ nodes {{ id }} }}%s
+}}"""
 
-_PRODUCT = """\
-fragment ProductFields on Product {
-  id title handle descriptionHtml vendor productType tags status onlineStoreUrl createdAt updatedAt
-  options { name values }
-  variantsCount { count precision }
-  media(first: %d, sortKey: POSITION, query: "media_type:IMAGE") {
-    nodes { id alt ... on MediaImage { image { url width height } } }
-    pageInfo { hasNextPage }
-  }
-}"""
+_INVENTORY = f"""
+  {INVENTORY_FIELDS}"""
+
+_PRODUCT = f"""\
+fragment ProductFields on Product {{
+  {PRODUCT_FIELDS}
+  variantsCount {{ count precision }}
+  media(first: %d, sortKey: POSITION, query: "media_type:IMAGE") {{
+    nodes {{ {MEDIA_FIELDS} }}
+    pageInfo {{ hasNextPage }}
+  }}
+}}"""
 
 _PAGE = """\
 query ProductPage($first: Int!, $after: String, $query: String) {
@@ -76,7 +89,7 @@ query ProductPage($first: Int!, $after: String, $query: String) {
   }
 }"""
 
-_HYDRATE = """\
+_PRODUCTS_BY_ID = """\
 query ProductsById($ids: [ID!]!) {
   nodes(ids: $ids) {
     ... on Product {
@@ -94,10 +107,10 @@ query SingleProduct($id: ID!, $first: Int!, $after: String) {
   }
 }"""
 
-OPENING = Query(
-    name="Opening",
+PASS_START = Query(
+    name="PassStart",
     text="""\
-query Opening($query: String) {
+query PassStart($query: String) {
   shop { id name myshopifyDomain currencyCode }
   currentAppInstallation { accessScopes { handle } }
   productsCount(limit: null, query: $query) { count precision }
@@ -120,10 +133,10 @@ query ProductCount($query: String) {
 }""",
 )
 
-NEXT_IDS = Query(
-    name="NextIds",
+PRODUCT_IDS = Query(
+    name="ProductIds",
     text="""\
-query NextIds($first: Int!, $after: String, $query: String) {
+query ProductIds($first: Int!, $after: String, $query: String) {
   products(first: $first, after: $after, query: $query, sortKey: ID) {
     nodes { id }
     pageInfo { hasNextPage endCursor }
@@ -131,11 +144,10 @@ query NextIds($first: Int!, $after: String, $query: String) {
 }""",
 )
 
-
-DESTROYED = Query(
-    name="Destroyed",
+PRODUCT_DELETIONS = Query(
+    name="ProductDeletions",
     text="""\
-query Destroyed($first: Int!, $after: String, $query: String) {
+query ProductDeletions($first: Int!, $after: String, $query: String) {
   events(first: $first, after: $after, query: $query, sortKey: ID) {
     nodes { id ... on BasicEvent { action subjectType subjectId createdAt } }
     pageInfo { hasNextPage endCursor }
@@ -143,12 +155,11 @@ query Destroyed($first: Int!, $after: String, $query: String) {
 }""",
 )
 
-STILL_THERE = Query(
-    name="StillThere",
+EXISTING_PRODUCTS = Query(
+    name="ExistingProducts",
     text="""\
-query StillThere($ids: [ID!]!) { nodes(ids: $ids) { id } }""",
+query ExistingProducts($ids: [ID!]!) { nodes(ids: $ids) { id } }""",
 )
-
 
 _VARIANT_STOCK = """\
 query VariantStock($first: Int!, $after: String, $query: String) {
@@ -160,12 +171,18 @@ query VariantStock($first: Int!, $after: String, $query: String) {
 
 
 def variant_stock(*, inventory: bool) -> Query:
-    """A page of variants with what they are sold as; `inventory`: whether their stock is tracked."""
+    """Return the query for a page of variants with SKU, prices and stock.
+
+    `inventory`: also ask whether the stock is tracked.
+    """
     return Query(name="VariantStock", text=_VARIANT_STOCK % (" inventoryItem { tracked }" if inventory else ""))
 
 
 def product_page(*, inventory: bool) -> Query:
-    """A page of products with their first 250 variants; `inventory`: with their inventory items."""
+    """Return the query for a page of products with their first 250 variants.
+
+    `inventory`: include the inventory items of the variants.
+    """
     return Query(
         name="ProductPage",
         text="\n".join((_PAGE % PAGE_VARIANTS, _PRODUCT % PAGE_MEDIA, _variant(inventory))),
@@ -173,19 +190,19 @@ def product_page(*, inventory: bool) -> Query:
 
 
 def products_by_id(*, inventory: bool) -> Query:
-    """Up to 250 products of known ids with their first 250 variants and all their images.
+    """Return the query for up to 250 products by id, with their first 250 variants and all images (250 at most).
 
-    Not multiplied by the number of ids, as far as replies with a few ids tell: whoever asks watches the reported
-    cost.
+    Shopify does not multiply its cost by the number of ids, as far as replies with a few ids show; the caller must
+    watch the reported cost.
     """
     return Query(
         name="ProductsById",
-        text="\n".join((_HYDRATE % PAGE_VARIANTS, _PRODUCT % SINGLE_MEDIA, _variant(inventory))),
+        text="\n".join((_PRODUCTS_BY_ID % PAGE_VARIANTS, _PRODUCT % SINGLE_MEDIA, _variant(inventory))),
     )
 
 
 def single_product(*, inventory: bool) -> Query:
-    """One product with up to 2,048 variants per call and all its images."""
+    """Return the query for one product with up to 2,048 variants per call and all its images (250 at most)."""
     return Query(
         name="SingleProduct",
         text="\n".join((_SINGLE, _PRODUCT % SINGLE_MEDIA, _variant(inventory))),
@@ -194,3 +211,37 @@ def single_product(*, inventory: bool) -> Query:
 
 def _variant(inventory: bool) -> str:
     return _VARIANT % (_INVENTORY if inventory else "")
+
+
+def updated_between(after: datetime, until: datetime | None = None) -> str:
+    """Return the filter for products updated at or after `after` and, if given, not after `until`."""
+    lower = f"updated_at:>='{_format_time(after)}'"
+    return lower if until is None else f"{lower} AND updated_at:<='{_format_time(until)}'"
+
+
+def created_until(until: datetime) -> str:
+    """Return the filter for products that existed at `until`."""
+    return f"created_at:<='{_format_time(until)}'"
+
+
+def deleted_between(after: datetime, until: datetime) -> str:
+    """Return the filter for events of products deleted at or after `after` and not after `until`."""
+    window = f"created_at:>='{_format_time(after)}' AND created_at:<='{_format_time(until)}'"
+    return f"subject_type:PRODUCT AND action:destroy AND {window}"
+
+
+def ids_after(last_id: int, search: str | None) -> str | None:
+    """Return the filter for what `search` finds after the id `last_id`; None: everything."""
+    if last_id <= 0:
+        return search
+    return f"id:>{last_id}" + (f" AND {search}" if search else "")
+
+
+def ids_between(after_id: int, last_id: int) -> str:
+    """Return the filter for ids after `after_id` up to and including `last_id`."""
+    upper = f"id:<={last_id}"
+    return f"id:>{after_id} AND {upper}" if after_id > 0 else upper
+
+
+def _format_time(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""One pass over a shop, from its header to its counted end."""
+"""Reads one pass over a shop, from its header to its end with the completeness check."""
 
 from __future__ import annotations
 
@@ -13,32 +13,36 @@ import msgspec
 from connector_svc.domain.checkpoint import decode_checkpoint
 from connector_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, WaitReporter
-from connector_svc.platforms.shopify import strategy
+from connector_svc.platforms.shopify.batch_builder import BatchBuilder
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
-from connector_svc.platforms.shopify.bulk_pass import BulkPass
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
-from connector_svc.platforms.shopify.bulk_wait import BulkWait
+from connector_svc.platforms.shopify.bulk_reader import BulkReader
+from connector_svc.platforms.shopify.bulk_result import BulkJobWaiter
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.completion import Completion
-from connector_svc.platforms.shopify.departures import Departures
-from connector_svc.platforms.shopify.faults import PlatformStumbled, QueryTooDear, platform_fails
-from connector_svc.platforms.shopify.hydration import Hydration
-from connector_svc.platforms.shopify.hydrator import Hydrator
-from connector_svc.platforms.shopify.named import named_products
-from connector_svc.platforms.shopify.opening import Opening, open_shop
-from connector_svc.platforms.shopify.pages import Pages, Place
+from connector_svc.platforms.shopify.deletion_detection import DeletionDetection
+from connector_svc.platforms.shopify.hydration import HydratedPages, ProductsById, requested_products
+from connector_svc.platforms.shopify.pages import PageCursor, ProductPages
+from connector_svc.platforms.shopify.pass_start import PassStart, read_pass_start
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
-from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS, PRODUCT_COUNT
+from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS, PRODUCT_COUNT, created_until, updated_between
+from connector_svc.platforms.shopify.read_strategy import (
+    BULK,
+    HYDRATION,
+    BulkPolicy,
+    ReadStrategy,
+    StrategyChoice,
+    strategy_for_new_pass,
+    strategy_for_requested_ids,
+    strategy_for_resumed_pass,
+    strategy_without_bulk,
+)
 from connector_svc.platforms.shopify.reconciliation import Reconciliation, TooManyChanges
-from connector_svc.platforms.shopify.search import changed_between, created_until
-from connector_svc.platforms.shopify.stock_sweep import StockSweep, is_due, unseen
-from connector_svc.platforms.shopify.tally import Tally
-from connector_svc.platforms.shopify.wanted import Wanted
+from connector_svc.platforms.shopify.stock_scan import StockScan, is_scan_due, undetected_change_notes
+from connector_svc.platforms.shopify.variant_drain import VariantDrain
 from connector_svc.platforms.shopify.wire import CountData
 
 _log = logging.getLogger(__name__)
-_MOST_TURNS = 2
-"""A pass that cannot be proven whole is read once more from its beginning."""
+_MAX_ATTEMPTS = 2
+"""A pass whose completeness cannot be proven is read once more from its beginning."""
 _COUNT = msgspec.json.Decoder(CountData)
 
 
@@ -52,249 +56,264 @@ class Reader:
         *,
         clock: Callable[[], datetime],
         on_wait: WaitReporter,
-        pause: timedelta,
-        bulk: BulkPolicy,
-        wanted: Wanted,
+        retry_delay: timedelta,
+        bulk_policy: BulkPolicy,
+        strategy: ReadStrategy,
     ) -> None:
         self._request = request
         self._client = client
         self._clock = clock
         self._on_wait = on_wait
-        self._pause = pause
-        self._bulk = bulk
-        self._wanted = wanted
-        self._jobs = BulkJobs(client, bulk)
+        self._retry_delay = retry_delay
+        self._bulk_policy = bulk_policy
+        self._strategy = strategy
+        self._bulk_jobs = BulkJobs(client, bulk_policy)
         self._currency = ""
-        self._settled = 0
-        """The last settled count."""
+        self._preexisting_count = 0
+        """The last result of `_count_preexisting`."""
 
     async def events(self) -> AsyncGenerator[FetchEvent, None]:
-        """Header, batches, end."""
+        """Yield the header, the batches and the end."""
         resumed = decode_checkpoint(self._request, fingerprint=FINGERPRINT, position_type=Position)
-        opening = await open_shop(self._client, search=self._rough_search())
+        start = await read_pass_start(self._client, search=self._search())
         if self._request.product_ids:
-            async with aclosing(self._named(opening)) as events:
+            async with aclosing(self._requested_products(start)) as events:
                 async for event in events:
                     yield event
             return
-        choice, position = await self._chosen(opening, resumed)
-        self._currency = position.currency or opening.shop_info.currency_code
-        self._check_currency(opening.shop_info.currency_code)
-        yield self._header(opening, position, choice, is_resumed=resumed is not None)
-        tally = Tally(self._request, position)
-        pages = self._pages(opening, choice)
+        choice, position = await self._choose_strategy(start, resumed)
+        self._currency = position.currency or start.shop_info.currency_code
+        self._check_currency(start.shop_info.currency_code)
+        yield self._header(start, position, choice, is_resumed=resumed is not None)
+        builder = BatchBuilder(self._request, position)
+        pages = self._product_pages(start, choice)
         search = self._search(position.watermark)
-        if position.job:
-            async with aclosing(self._bulk_pass(tally, opening).batches()) as batches:
+        if position.bulk_job_id:
+            async with aclosing(self._bulk_reader(builder, start).batches()) as batches:
                 async for batch in batches:
                     yield batch
-        async with aclosing(self._whole(tally, opening, pages, search)) as batches:
+        async with aclosing(self._all_batches(builder, start, pages, search)) as batches:
             async for batch in batches:
                 yield batch
-        yield self._end(tally, self._settled)
+        yield self._end(builder, self._preexisting_count)
 
-    async def _named(self, opening: Opening) -> AsyncGenerator[FetchEvent, None]:
-        """The products that the request names."""
+    async def _requested_products(self, start: PassStart) -> AsyncGenerator[FetchEvent, None]:
+        """Yield the events of a request that names product ids."""
         ids = self._request.product_ids
-        position = msgspec.structs.replace(self._start(opening), estimated_products=len(ids), estimated_items=None)
-        yield self._header(opening, position, strategy.named(), is_resumed=False)
-        tally = Tally(self._request, position)
-        async with aclosing(named_products(self._by_id(opening), tally, ids)) as batches:
+        position = msgspec.structs.replace(
+            self._initial_position(start), estimated_products=len(ids), estimated_items=None
+        )
+        yield self._header(start, position, strategy_for_requested_ids(), is_resumed=False)
+        builder = BatchBuilder(self._request, position)
+        async with aclosing(requested_products(self._products_by_id(start), builder, ids)) as batches:
             async for batch in batches:
                 yield batch
-        counts = tally.position.counts
-        yield self._end(tally, counts.emitted + counts.rejected)
+        counts = builder.position.counts
+        yield self._end(builder, counts.emitted + counts.rejected)
 
-    async def _whole(
-        self, tally: Tally, opening: Opening, pages: Pages | Hydration, search: str | None
+    async def _all_batches(
+        self, builder: BatchBuilder, start: PassStart, pages: ProductPages | HydratedPages, search: str | None
     ) -> AsyncGenerator[Batch, None]:
-        """Products until none is missing, then what is gone."""
-        for part in (self._in_turn(tally, pages, search), self._missing(tally, opening, search)):
+        """Yield products until none is missing, then deletions and stock changes."""
+        for phase in (
+            self._products_in_id_order(builder, pages, search),
+            self._missing_products(builder, start, search),
+        ):
             try:
-                async with aclosing(part) as batches:
+                async with aclosing(phase) as batches:
                     async for batch in batches:
                         yield batch
             except TooManyChanges:
-                count = await self._settled_count(tally, search)
-                yield Batch(products=(), checkpoint=self._anew(tally, count))
-                async with aclosing(self._whole(tally, opening, pages, search)) as batches:
+                count = await self._count_preexisting(builder, search)
+                yield Batch(products=(), checkpoint=self._restart(builder, count))
+                async with aclosing(self._all_batches(builder, start, pages, search)) as batches:
                     async for batch in batches:
                         yield batch
                 return
-        for part in (self._departed(tally), self._stock(tally, opening)):
-            async with aclosing(part) as batches:
+        for phase in (self._deletions(builder), self._stock_changes(builder, start)):
+            async with aclosing(phase) as batches:
                 async for batch in batches:
                     yield batch
 
-    async def _stock(self, tally: Tally, opening: Opening) -> AsyncGenerator[Batch, None]:
-        """What changed of variants whose product's date did not move."""
-        if not is_due(self._request, tally.position.watermark, opening.shop_info.item_count):
-            return
-        sweep = StockSweep(self._client, tally, inventory=opening.inventory, pause=self._pause)
-        async with aclosing(sweep.batches()) as batches:
-            async for batch in batches:
-                yield batch
-
-    def _anew(self, tally: Tally, count: int) -> bytes:
-        if tally.position.turns >= _MOST_TURNS:
-            received = tally.position.settled
+    def _restart(self, builder: BatchBuilder, count: int) -> bytes:
+        if builder.position.attempt >= _MAX_ATTEMPTS:
+            received = builder.position.preexisting
             raise SourceCountMismatch(self._request.shop, expected=count, received=received)
-        _log.info("too much has changed since the pass was resumed", extra={"shop": str(self._request.shop)})
-        return tally.begin_anew(count)
+        _log.info(
+            "restarting the pass: too much has changed since it was resumed",
+            extra={"shop": str(self._request.shop)},
+        )
+        return builder.restart(count)
 
-    async def _in_turn(
-        self, tally: Tally, pages: Pages | Hydration, search: str | None
+    async def _products_in_id_order(
+        self, builder: BatchBuilder, pages: ProductPages | HydratedPages, search: str | None
     ) -> AsyncGenerator[Batch, None]:
-        """Products in the order of their ids, until no fewer came than the platform counts.
+        """Yield products in id order, until as many arrived as Shopify counts.
 
-        Those that were made while we read have the highest ids, so looking again behind the last one finds them;
-        what the search index does not show yet belongs to the next pass.
+        Products created meanwhile have the highest ids, so reading again after the last one finds them; what the
+        search index does not show yet belongs to the next pass.
         """
-        place = Place(search, bound=tally.position.last_id)
-        before = -1
+        cursor = PageCursor(search, after_id=builder.position.last_id)
+        previous = -1
         while True:
-            async with aclosing(pages.from_place(place)) as loaded:
+            async with aclosing(pages.read_from(cursor)) as loaded:
                 async for page in loaded:
-                    tally.warn(self._client.warnings)
-                    for batch in tally.batches(page.records):
+                    builder.add_warnings(self._client.warnings)
+                    for batch in builder.batches(page.records):
                         yield batch
-                    place = page.end
-            settled = tally.position.settled
-            if settled >= await self._settled_count(tally, search) or settled == before:
+                    cursor = page.end
+            received = builder.position.preexisting
+            if received >= await self._count_preexisting(builder, search) or received == previous:
                 return
-            before = settled
-            await asyncio.sleep(self._pause.total_seconds())
+            previous = received
+            await asyncio.sleep(self._retry_delay.total_seconds())
 
-    async def _missing(self, tally: Tally, opening: Opening, search: str | None) -> AsyncGenerator[Batch, None]:
-        """What never came, looked for unless the numbers prove that there is nothing.
+    async def _missing_products(
+        self, builder: BatchBuilder, start: PassStart, search: str | None
+    ) -> AsyncGenerator[Batch, None]:
+        """Yield products that never arrived, unless the counts prove that there are none.
 
-        They do when as many products came as were counted when the pass began and are counted still: then none was
-        deleted meanwhile and could make up for another.
+        They do when as many products arrived as were counted when the pass began and as are counted now: then none
+        was deleted meanwhile, which could make up for another.
         """
-        position = tally.position
-        if position.settled == self._settled == position.estimated_products:
+        position = builder.position
+        if position.preexisting == self._preexisting_count == position.estimated_products:
             return
         reconciliation = Reconciliation(
             self._client,
-            tally,
-            self._by_id(opening),
+            builder,
+            self._products_by_id(start),
             search=search,
-            count=lambda: self._settled_count(tally, search),
-            pause=self._pause,
+            count=lambda: self._count_preexisting(builder, search),
+            retry_delay=self._retry_delay,
         )
         async with aclosing(reconciliation.batches()) as batches:
             async for batch in batches:
                 yield batch
 
-    async def _settled_count(self, tally: Tally, search: str | None) -> int:
-        """Products that were there when the pass began, or changed before it, and still are."""
-        self._settled = await self._count(search or created_until(tally.position.watermark))
-        return self._settled
-
-    def _by_id(self, opening: Opening) -> Hydrator:
-        return Hydrator(
-            self._client,
-            inventory=opening.inventory,
-            largest=PAGE_PRODUCTS,
-            pause=self._pause,
-            has_alternative=False,
-        )
-
-    async def _departed(self, tally: Tally) -> AsyncGenerator[Batch, None]:
-        """What an incremental pass finds gone; a full one shows it by what it does not deliver."""
+    async def _deletions(self, builder: BatchBuilder) -> AsyncGenerator[Batch, None]:
+        """Yield the deletions that an incremental pass detects; a full one reveals them by what is absent."""
         after = self._request.updated_after
         if after is None:
             return
-        departures = Departures(self._client, tally, after=after, pause=self._pause)
-        async with aclosing(departures.batches()) as batches:
+        detection = DeletionDetection(self._client, builder, after=after, retry_delay=self._retry_delay)
+        async with aclosing(detection.batches()) as batches:
             async for batch in batches:
                 yield batch
 
+    async def _stock_changes(self, builder: BatchBuilder, start: PassStart) -> AsyncGenerator[Batch, None]:
+        """Yield stock and prices of variants whose product's date may not have moved."""
+        if not is_scan_due(self._request, builder.position.watermark, start.shop_info.item_count):
+            return
+        scan = StockScan(self._client, builder, inventory=start.can_read_inventory, retry_delay=self._retry_delay)
+        async with aclosing(scan.batches()) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def _count_preexisting(self, builder: BatchBuilder, search: str | None) -> int:
+        """Count the products that existed when the pass began, or changed before it, and still exist."""
+        self._preexisting_count = await self._count(search or created_until(builder.position.watermark))
+        return self._preexisting_count
+
     async def _count(self, search: str | None) -> int:
-        try:
-            answer = await self._client.call(PRODUCT_COUNT, {"query": search})
-        except (PlatformStumbled, QueryTooDear) as error:
-            raise platform_fails(self._request.shop) from error
-        data = self._client.decoded(answer, _COUNT)
+        response = await self._client.call_or_fail(PRODUCT_COUNT, {"query": search})
+        data = self._client.decode(response, _COUNT)
         self._check_currency(data.shop.currency_code)
         return data.products_count.count
 
-    def _check_currency(self, now: str) -> None:
-        if now != self._currency:
-            raise SourceCurrencyChanged(self._request.shop, expected=self._currency, received=now)
+    def _check_currency(self, received: str) -> None:
+        if received != self._currency:
+            raise SourceCurrencyChanged(self._request.shop, expected=self._currency, received=received)
 
-    async def _chosen(self, opening: Opening, resumed: Position | None) -> tuple[strategy.Choice, Position]:
-        """How the pass is read, and where it begins; a bulk job runs by then."""
+    async def _choose_strategy(
+        self, start: PassStart, resumed: Position | None
+    ) -> tuple[StrategyChoice, Position]:
+        """Return how the pass is read and where it begins; a chosen bulk job has been started."""
         if resumed is not None:
-            return strategy.resumed(resumed, self._wanted), resumed
-        position = self._start(opening)
-        choice = strategy.first(self._request, opening, self._bulk, self._wanted)
-        if choice.strategy == strategy.BULK:
-            start = await self._jobs.start(inventory=opening.inventory)
-            position = msgspec.structs.replace(position, job=start.job_id)
-            choice = choice if start.job_id else strategy.refused(start.refusal, opening, self._wanted)
+            return strategy_for_resumed_pass(resumed, self._strategy), resumed
+        position = self._initial_position(start)
+        choice = strategy_for_new_pass(self._request, start, self._bulk_policy, self._strategy)
+        if choice.strategy == BULK:
+            result = await self._bulk_jobs.start(inventory=start.can_read_inventory)
+            position = msgspec.structs.replace(position, bulk_job_id=result.job_id)
+            if not result.job_id:
+                choice = strategy_without_bulk(result.refusal, start, self._strategy)
         _log.info("strategy %s: %s", choice.strategy, choice.reason, extra={"shop": str(self._request.shop)})
         return choice, position
 
-    def _bulk_pass(self, tally: Tally, opening: Opening) -> BulkPass:
-        wait = BulkWait(
-            self._jobs,
-            self._bulk,
+    def _bulk_reader(self, builder: BatchBuilder, start: PassStart) -> BulkReader:
+        waiter = BulkJobWaiter(
+            self._bulk_jobs,
+            self._bulk_policy,
             clock=self._clock,
             on_wait=self._on_wait,
-            total=tally.position.estimated_products,
+            total_products=builder.position.estimated_products,
         )
-        completion = Completion(self._client, inventory=opening.inventory, pause=self._pause)
-        return BulkPass(self._client, tally, wait, self._bulk, completion=completion, count=self._count)
+        variant_drain = VariantDrain(
+            self._client, inventory=start.can_read_inventory, retry_delay=self._retry_delay
+        )
+        return BulkReader(
+            self._client, builder, waiter, self._bulk_policy, variant_drain=variant_drain, count=self._count
+        )
 
-    def _pages(self, opening: Opening, choice: strategy.Choice) -> Pages | Hydration:
-        """What a bulk job does not deliver is read by pages: mostly few products."""
-        way = Hydration if choice.strategy == strategy.HYDRATION else Pages
-        largest = max(1, min(PAGE_PRODUCTS, self._request.max_batch_products))
-        return way(self._client, inventory=opening.inventory, largest=largest, pause=self._pause)
+    def _products_by_id(self, start: PassStart) -> ProductsById:
+        return ProductsById(
+            self._client,
+            inventory=start.can_read_inventory,
+            max_page_size=PAGE_PRODUCTS,
+            retry_delay=self._retry_delay,
+            can_fall_back=False,
+        )
 
-    def _start(self, opening: Opening) -> Position:
+    def _product_pages(self, start: PassStart, choice: StrategyChoice) -> ProductPages | HydratedPages:
+        """Return the reader of pages; the rest of a bulk job, mostly few products, is read by product pages."""
+        pages_type = HydratedPages if choice.strategy == HYDRATION else ProductPages
+        return pages_type(
+            self._client,
+            inventory=start.can_read_inventory,
+            max_page_size=max(1, min(PAGE_PRODUCTS, self._request.max_batch_products)),
+            retry_delay=self._retry_delay,
+        )
+
+    def _initial_position(self, start: PassStart) -> Position:
         is_full = self._request.updated_after is None
         return Position(
-            watermark=opening.platform_time or self._clock(),
-            estimated_products=opening.shop_info.product_count,
-            estimated_items=opening.shop_info.item_count if is_full else None,
-            currency=opening.shop_info.currency_code,
+            watermark=start.platform_time or self._clock(),
+            estimated_products=start.shop_info.product_count,
+            estimated_items=start.shop_info.item_count if is_full else None,
+            currency=start.shop_info.currency_code,
         )
 
-    def _rough_search(self) -> str | None:
-        after = self._request.updated_after
-        return None if after is None else changed_between(after)
+    def _search(self, watermark: datetime | None = None) -> str | None:
+        """Return the filter of an incremental pass; None: a full pass.
 
-    def _search(self, watermark: datetime) -> str | None:
-        """Bounded above by the watermark, so that what changes meanwhile leaves the set instead of joining it."""
+        The watermark is an upper bound, so that products changed meanwhile leave the set instead of joining it.
+        """
         after = self._request.updated_after
-        return None if after is None else changed_between(after, watermark)
+        return None if after is None else updated_between(after, watermark)
 
-    def _header(
-        self, opening: Opening, position: Position, choice: strategy.Choice, *, is_resumed: bool
-    ) -> Header:
+    def _header(self, start: PassStart, position: Position, choice: StrategyChoice, *, is_resumed: bool) -> Header:
         return Header(
-            shop_info=opening.shop_info,
+            shop_info=start.shop_info,
             strategy=choice.strategy,
             strategy_reason=choice.reason,
             watermark=position.watermark,
             resumed=is_resumed,
             estimated_product_count=position.estimated_products,
             estimated_item_count=position.estimated_items,
-            resume_is_expensive=bool(position.job),
-            notes=unseen(self._request, opening.shop_info.item_count),
+            resume_is_expensive=bool(position.bulk_job_id),
+            notes=undetected_change_notes(self._request, start.shop_info.item_count),
         )
 
-    def _end(self, tally: Tally, count: int) -> End:
-        tally.warn(self._client.warnings)
-        counts, departures = tally.position.counts, tally.position.departures
+    def _end(self, builder: BatchBuilder, count: int) -> End:
+        builder.add_warnings(self._client.warnings)
+        counts, deletions = builder.position.counts, builder.position.deletion_detection
         return End(
             source_count=count,
             emitted_count=counts.emitted,
             rejected_count=counts.rejected,
             emitted_item_count=counts.emitted_items,
-            warnings=tally.position.warnings,
-            all_listed=departures is not None and departures.all_listed,
-            notes=tally.position.notes,
+            warnings=builder.position.warnings,
+            all_listed=deletions is not None and deletions.all_listed,
+            notes=builder.position.notes,
         )

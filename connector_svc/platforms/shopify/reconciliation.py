@@ -1,7 +1,8 @@
-"""Finds products that the platform lists and the pass has not delivered, and reads them by their ids.
+"""Finds products that Shopify lists and the pass has not delivered, and reads them by id.
 
-A pass whose count moved while it ran cannot be judged by numbers: a product that was deleted after it came makes
-up for one that never came. So all ids are listed once more, 13 points per 250, and compared with those delivered.
+A pass whose count changed while it ran cannot be checked by numbers: a product that was deleted after its delivery
+makes up for one that was never delivered. So all ids are listed once more, 13 points per 250, and compared with
+the delivered ones.
 """
 
 from __future__ import annotations
@@ -15,52 +16,54 @@ from datetime import timedelta
 
 from connector_svc.domain.errors import SourceCountMismatch
 from connector_svc.domain.fetch import Batch
+from connector_svc.platforms.shopify.batch_builder import BatchBuilder
 from connector_svc.platforms.shopify.client import ShopifyClient
-from connector_svc.platforms.shopify.hydrator import Hydrator
-from connector_svc.platforms.shopify.ids import number_of, product_gid
-from connector_svc.platforms.shopify.pages import Place
+from connector_svc.platforms.shopify.hydration import ProductsById
+from connector_svc.platforms.shopify.pages import IdListing, PageCursor
 from connector_svc.platforms.shopify.queries import PAGE_PRODUCTS
-from connector_svc.platforms.shopify.sweep import Sweep
-from connector_svc.platforms.shopify.tally import Tally
+from connector_svc.platforms.shopify.wire import numeric_id, product_gid
 
-_LISTINGS = 2
-"""A listing that is shorter than the count is made once more: products may have been deleted since."""
+_MAX_LISTINGS = 2
+"""A listing that is shorter than the count is repeated: products may have been deleted since."""
 
 _log = logging.getLogger(__name__)
 
 
 class TooManyChanges(Exception):
-    """More was deleted since the pass was resumed than can be told apart: it must be read anew."""
+    """So much was deleted since the pass was resumed that what is missing cannot be determined: restart it."""
 
 
 class Reconciliation:
-    """The end of a pass whose count moved."""
+    """The end of a pass whose count changed."""
 
     def __init__(
         self,
         client: ShopifyClient,
-        tally: Tally,
-        hydrator: Hydrator,
+        builder: BatchBuilder,
+        products: ProductsById,
         *,
         search: str | None,
         count: Callable[[], Awaitable[int]],
-        pause: timedelta,
+        retry_delay: timedelta,
     ) -> None:
         self._client = client
-        self._tally = tally
-        self._hydrator = hydrator
+        self._builder = builder
+        self._products = products
         self._search = search
         self._count = count
-        self._sweep = Sweep(client, largest=PAGE_PRODUCTS, pause=pause)
+        self._id_listing = IdListing(client, max_page_size=PAGE_PRODUCTS, retry_delay=retry_delay)
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
-        """What is missing.
+        """Yield the missing products.
 
-        Raises SourceFailure, SourceCountMismatch when fewer ids are listed than counted, and TooManyChanges.
+        Raises:
+            SourceCountMismatch: Fewer ids are listed than counted.
+            TooManyChanges: The missing products cannot be determined.
+            SourceFailure: The shop cannot be read.
         """
-        for _ in range(_LISTINGS):
-            listed = await self._listed()
-            missing = await asyncio.to_thread(self._tally.delivered.missing, listed)
+        for _ in range(_MAX_LISTINGS):
+            listed = await self._list_ids()
+            missing = await asyncio.to_thread(self._builder.delivered.missing, listed)
             if missing is None:
                 raise TooManyChanges
             async with aclosing(self._read(missing)) as batches:
@@ -71,22 +74,22 @@ class Reconciliation:
                 return
         raise SourceCountMismatch(self._client.shop, expected=count, received=len(listed))
 
-    async def _listed(self) -> array[int]:
-        found = array("Q")
-        place = Place(self._search)
+    async def _list_ids(self) -> array[int]:
+        ids = array("Q")
+        cursor = PageCursor(self._search)
         has_next = True
         while has_next:
-            swept = await self._sweep.load(place)
-            place, has_next = swept.end, swept.has_next
-            found.extend(int(number) for gid in swept.gids if (number := number_of(gid, "Product")))
-        return found
+            page = await self._id_listing.load(cursor)
+            cursor, has_next = page.end, page.has_next
+            ids.extend(int(product_id) for gid in page.gids if (product_id := numeric_id(gid, "Product")))
+        return ids
 
     async def _read(self, missing: Sequence[int]) -> AsyncGenerator[Batch, None]:
         if missing:
             shop = str(self._client.shop)
-            _log.info("products are read out of turn", extra={"shop": shop, "products": len(missing)})
+            _log.info("reading missing products by id", extra={"shop": shop, "products": len(missing)})
         for start in range(0, len(missing), PAGE_PRODUCTS):
-            gids = [product_gid(str(number)) for number in missing[start : start + PAGE_PRODUCTS]]
-            records = [record for record in await self._hydrator.read(gids) if record is not None]
-            for batch in self._tally.late(records):
+            gids = [product_gid(str(product_id)) for product_id in missing[start : start + PAGE_PRODUCTS]]
+            records = [record for record in await self._products.read(gids) if record is not None]
+            for batch in self._builder.out_of_order_batches(records):
                 yield batch

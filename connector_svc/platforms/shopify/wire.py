@@ -1,4 +1,4 @@
-"""The shapes of the Admin API's replies, as far as we read them; strict, so that decoding is the validation."""
+"""The shapes of the Admin API's responses, as far as we read them; strict, so that decoding is the validation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Annotated, Generic, TypeVar
 import msgspec
 
 from connector_svc.domain.product import InventoryPolicy, ProductOption, ProductStatus, SelectedOption
-from connector_svc.domain.text import Code, Text
-from connector_svc.platforms.shopify.ids import number_of
+from connector_svc.domain.records import Code, Text
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -18,9 +17,28 @@ Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 NodeT = TypeVar("NodeT")
 
+_MAX_ID_DIGITS = 19
+"""A signed 64-bit number has no more."""
+
+
+def numeric_id(gid: str, kind: str) -> str:
+    """Return the number at the end of a gid: "123" of "gid://shopify/Product/123"; empty when `gid` is not valid.
+
+    It is the id that Shopify's admin, REST API and exports show.
+    """
+    head, _, number = gid.rpartition("/")
+    if head == f"gid://shopify/{kind}" and len(number) <= _MAX_ID_DIGITS and number.isascii() and number.isdigit():
+        return number
+    return ""
+
+
+def product_gid(product_id: str) -> str:
+    """Return the gid of a product's numeric id."""
+    return f"gid://shopify/Product/{product_id}"
+
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """A struct in camelCase; never part of a reference cycle, which spares the collector the walk."""
+    """A struct with camelCase names; never part of a reference cycle, so the collector need not track it."""
 
 
 class Count(Wire, frozen=True, kw_only=True):
@@ -30,12 +48,12 @@ class Count(Wire, frozen=True, kw_only=True):
     precision: str = "EXACT"
 
     def agrees_with(self, received: int) -> bool:
-        """Whether `received` can be all of them."""
+        """Return whether `received` can be all of them."""
         return received == self.count if self.precision == "EXACT" else received >= self.count
 
 
 class PageInfo(Wire, frozen=True, kw_only=True):
-    """Whether and where a connection goes on."""
+    """Whether and where a connection continues."""
 
     has_next_page: bool
     end_cursor: str | None = None
@@ -49,13 +67,13 @@ class Connection(Wire, Generic[NodeT], frozen=True, kw_only=True):
 
 
 class IdNode(Wire, frozen=True, kw_only=True):
-    """Whatever has an id."""
+    """A node of which only the id is read."""
 
     id: str
 
 
 class ImageNode(Wire, frozen=True, kw_only=True):
-    """A picture that is ready to be shown."""
+    """An image that Shopify has processed."""
 
     url: str
     width: Int32 | None = None
@@ -63,7 +81,7 @@ class ImageNode(Wire, frozen=True, kw_only=True):
 
 
 class MediaNode(Wire, frozen=True, kw_only=True):
-    """A medium; `image` is None until Shopify has processed it, and for other media than images."""
+    """A Media node; `image` is None until Shopify has processed it, and for media that are not images."""
 
     id: str
     alt: str | None = None
@@ -71,20 +89,20 @@ class MediaNode(Wire, frozen=True, kw_only=True):
 
 
 class WeightNode(Wire, frozen=True, kw_only=True):
-    """A weight; the number is read as it is written, never through a float."""
+    """A Weight; the number is decoded as it is written, never through a float."""
 
     value: Decimal
     unit: str
 
 
 class MeasurementNode(Wire, frozen=True, kw_only=True):
-    """The measures of an inventory item."""
+    """An InventoryItemMeasurement."""
 
     weight: WeightNode | None = None
 
 
 class InventoryItemNode(Wire, frozen=True, kw_only=True):
-    """What the stock room knows of a variant."""
+    """The InventoryItem of a variant."""
 
     tracked: bool
     measurement: MeasurementNode | None = None
@@ -111,7 +129,7 @@ class VariantNode(Wire, frozen=True, kw_only=True):
 
 
 class ProductNode(Wire, Generic[NodeT], frozen=True, kw_only=True):
-    """A Product with variants of type NodeT: typed, or raw when one of them is broken."""
+    """A Product with variants of type NodeT: typed, or raw when one of them is invalid."""
 
     id: str
     title: Text
@@ -140,32 +158,32 @@ class PageData(Wire, Generic[NodeT], frozen=True, kw_only=True):
 
 
 class ListData(Wire, Generic[NodeT], frozen=True, kw_only=True):
-    """`data` of nodes that were asked for by their ids; raw, since each may be null."""
+    """`data` of `nodes(ids:)`; NodeT is optional or raw, since each node may be null."""
 
     nodes: list[NodeT]
 
 
 class SingleData(Wire, Generic[NodeT], frozen=True, kw_only=True):
-    """`data` of one product; raw, since it may be null."""
+    """`data` of one product; NodeT is optional or raw, since it may be null."""
 
     product: NodeT
 
 
 class CurrencyNode(Wire, frozen=True, kw_only=True):
-    """What the Shop's prices mean."""
+    """The Shop's currency."""
 
     currency_code: str
 
 
 class CountData(Wire, frozen=True, kw_only=True):
-    """`data` of a count."""
+    """`data` of a product count."""
 
     shop: CurrencyNode
     products_count: Count
 
 
 class EventNode(Wire, frozen=True, kw_only=True):
-    """An entry of the event log; only basic events have more than an id."""
+    """An Event; only a BasicEvent has more than an id."""
 
     id: str
     action: str = ""
@@ -173,11 +191,11 @@ class EventNode(Wire, frozen=True, kw_only=True):
     subject_id: str = ""
 
     @property
-    def destroyed_product(self) -> str:
-        """The number of the product whose deletion it tells; empty when it tells something else."""
+    def deleted_product_id(self) -> str:
+        """The numeric id of the product whose deletion the event reports; empty for any other event."""
         if (self.action, self.subject_type) != ("destroy", "PRODUCT"):
             return ""
-        return number_of(self.subject_id, "Product")
+        return numeric_id(self.subject_id, "Product")
 
 
 class EventsData(Wire, frozen=True, kw_only=True):
@@ -207,7 +225,7 @@ class InstallationNode(Wire, frozen=True, kw_only=True):
     access_scopes: list[ScopeNode]
 
 
-class OpeningData(Wire, frozen=True, kw_only=True):
+class PassStartData(Wire, frozen=True, kw_only=True):
     """`data` of the first query of a pass."""
 
     shop: ShopNode

@@ -1,5 +1,16 @@
-"""Reads WooCommerce stores through their REST API wc/v3."""
+"""Read WooCommerce stores through their REST API wc/v3."""
 
+from connector_svc.platforms.base import PlatformDefinition
 from connector_svc.platforms.woocommerce.platform import WooCommercePlatform
 
-__all__ = ["WooCommercePlatform"]
+__all__ = ["WOOCOMMERCE", "WooCommercePlatform"]
+
+WOOCOMMERCE = PlatformDefinition(
+    name=WooCommercePlatform.name,
+    create=lambda deps: WooCommercePlatform(
+        deps.http,
+        deps.credentials,
+        deps.clock,
+        connections_per_host=deps.connections_per_host,
+    ),
+)

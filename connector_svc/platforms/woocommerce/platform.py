@@ -1,4 +1,4 @@
-"""WooCommerce as a platform: wires a shop's HTTP, keys and readers."""
+"""The WooCommerce platform: wires a shop's HTTP client, credentials and readers."""
 
 from __future__ import annotations
 
@@ -11,24 +11,21 @@ from datetime import datetime
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReporter
 from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
-from connector_svc.platforms.woocommerce.auth import Authenticator, QueryKeyShops
-from connector_svc.platforms.woocommerce.client import StoreClient
-from connector_svc.platforms.woocommerce.gate import MOST_CALLS
-from connector_svc.platforms.woocommerce.opening import open_store
-from connector_svc.platforms.woocommerce.products import PRODUCTS
+from connector_svc.platforms.woocommerce.auth import Authenticator, QueryAuthShops
+from connector_svc.platforms.woocommerce.client import StoreClient, StoreStates
+from connector_svc.platforms.woocommerce.concurrency_limiter import MAX_CONCURRENT_CALLS
 from connector_svc.platforms.woocommerce.reader import PassReader
-from connector_svc.platforms.woocommerce.routes import Route
-from connector_svc.platforms.woocommerce.shop_info import read_facts
-from connector_svc.platforms.woocommerce.site import Stores
-from connector_svc.platforms.woocommerce.variations import VariationLists
+from connector_svc.platforms.woocommerce.shop_probe import discover_api, read_store_info
+from connector_svc.platforms.woocommerce.variations import VariationReader
+from connector_svc.platforms.woocommerce.wire import PRODUCTS_PATH, VariationRoute
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# The last label begins with a letter, so that an IPv4 address is no domain.
+# The last label starts with a letter, so that an IPv4 address is not a domain.
 _DOMAIN = rf"(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?"
 
 
 class WooCommercePlatform:
-    """Reads WooCommerce stores; keeps only what it learned of their hosts, for a limited number of them."""
+    """Reads WooCommerce stores; keeps only what it has learned of their hosts, for a bounded number of stores."""
 
     name = "woocommerce"
     display_name = "WooCommerce"
@@ -42,26 +39,33 @@ class WooCommercePlatform:
         credentials: CredentialsProvider,
         clock: Callable[[], datetime],
         *,
-        connections_per_host: int = MOST_CALLS,
+        connections_per_host: int = MAX_CONCURRENT_CALLS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`connections_per_host`: what `http` keeps to one host; a call that waits for one would look slow, by
-        `monotonic`, in seconds."""
+        """Create the platform.
+
+        Args:
+            connections_per_host: How many connections `http` keeps to one host. No more calls are made at once,
+                since a call that waits for a connection would look slow.
+            monotonic: The clock in seconds that measures latencies.
+        """
         self._http = http
         self._credentials = credentials
         self._clock = clock
-        self._query_shops = QueryKeyShops()
-        self._stores = Stores(most_calls=min(MOST_CALLS, connections_per_host), monotonic=monotonic)
+        self._query_auth_shops = QueryAuthShops()
+        self._store_states = StoreStates(
+            max_concurrent_calls=min(MAX_CONCURRENT_CALLS, connections_per_host), monotonic=monotonic
+        )
 
     async def check(self, shop: Shop) -> ShopInfo:
-        """Name, currency, versions, number of products, and how variations will be read. Raises SourceFailure."""
+        """Read name, currency, versions, number of products, and the variation route. Raise SourceFailure."""
         client = self._client(shop)
-        facts = await read_facts(client, await open_store(client))
-        count = await client.count(PRODUCTS, ())
-        lists = VariationLists(client)
-        await lists.probe()
+        info = await read_store_info(client, await discover_api(client))
+        count = await client.count(PRODUCTS_PATH, ())
+        variations = VariationReader(client)
+        await variations.probe()
         return dataclasses.replace(
-            facts.shop, product_count=count.total, notes=(*facts.shop.notes, *_route_notes(lists.route))
+            info.shop, product_count=count.total, notes=(*info.shop.notes, *_route_notes(variations.route))
         )
 
     async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
@@ -72,28 +76,30 @@ class WooCommercePlatform:
                 yield event
 
     async def cancel_job(self, shop: Shop, checkpoint: bytes) -> bool:
-        """Nothing runs for us there."""
+        """Return False: WooCommerce runs no jobs for us."""
         return False
 
     def _client(self, shop: Shop, on_wait: WaitReporter | None = None) -> StoreClient:
-        notes = self._stores.notes(shop)
+        state = self._store_states.get_or_create(shop)
 
-        def waits(wait: Wait) -> None:
-            notes.gate.trouble()
+        def report_wait(wait: Wait) -> None:
+            state.limiter.record_retry()
             if on_wait is not None:
                 on_wait(wait)
 
-        http = self._http.to_shop(shop, on_wait=waits)
+        http = self._http.to_shop(shop, on_wait=report_wait)
         secure = http.base_url.scheme == "https"
-        authenticator = Authenticator(shop, self._credentials, self._query_shops, secure=secure)
-        return StoreClient(shop, http, authenticator, notes=notes)
+        authenticator = Authenticator(shop, self._credentials, self._query_auth_shops, secure=secure)
+        return StoreClient(shop, http, authenticator, state=state)
 
 
-def _route_notes(route: Route) -> tuple[str, ...]:
+def _route_notes(route: VariationRoute) -> tuple[str, ...]:
     match route:
-        case Route.OFFICIAL:
+        case VariationRoute.OFFICIAL:
             return ()
-        case Route.ANALYTICS:
-            return ("No bulk variations route (WooCommerce 10.3 has one): wc-analytics/variations stands in.",)
-        case Route.PER_PRODUCT:
-            return ("No bulk variations route: variations take at least one call per variable product.",)
+        case VariationRoute.ANALYTICS:
+            return (
+                "No bulk variations route (WooCommerce 10.3 has one): wc-analytics/variations is used instead.",
+            )
+        case VariationRoute.PER_PRODUCT:
+            return ("No bulk variations route: variations take at least one request per variable product.",)

@@ -1,4 +1,7 @@
-"""Where a pass over a store stands, as its checkpoint keeps it."""
+"""The position of a pass over a store, as its checkpoint stores it.
+
+Field names with `name=` keep that name in checkpoints: stored checkpoints of older releases must remain readable.
+"""
 
 from __future__ import annotations
 
@@ -10,68 +13,73 @@ import msgspec
 
 from connector_svc.domain.checkpoint import PassCounts
 from connector_svc.domain.fetch import End
-from connector_svc.platforms.woocommerce.routes import Route
+from connector_svc.platforms.woocommerce.wire import VariationRoute
 
 FINGERPRINT: Final = "wc/v3 products by id"
-"""Of passes whose positions mean the same."""
+"""Passes with the same fingerprint have compatible positions."""
 
 
 class Phase(Enum):
-    """What a pass is at. An incremental one goes through all of them, a full one only reads products."""
+    """The phases of an incremental pass, in order; a full pass has PRODUCTS only."""
 
     TRASH = "trash"
-    """Lists what the merchant threw away. First: what is restored meanwhile comes with the products."""
+    """List the trash. First, so that products restored meanwhile are delivered afterwards."""
     PRODUCTS = "products"
-    """Reads products whole."""
+    """Read products whole."""
     STOCK = "stock"
-    """Looks at the stock and the id of everything: neither orders nor deletions move a date."""
+    """Scan stock, price and id of all products: neither orders nor deletions change a modification date."""
 
 
-class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """What the sweep over everything has seen."""
+class ScanProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """What the stock scan has listed so far."""
 
     count: int = 0
     """Distinct products."""
-    whole: bool = True
-    """Whether no page held less than the store counts."""
+    is_complete: bool = msgspec.field(default=True, name="whole")
+    """Whether no page had fewer products than the store counts."""
 
 
-class Closing(msgspec.Struct, frozen=True, kw_only=True):
-    """What was known when the last product was read, for the end of the pass."""
+class ProductsEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of the phase PRODUCTS, kept for the end of the pass."""
 
     source_count: int = 0
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, end: End) -> Closing:
-        """What `end`, of the products alone, says."""
+    def from_end(cls, end: End) -> ProductsEnd:
+        """Return the parts of `end` that concern products."""
         return cls(source_count=end.source_count, warnings=end.warnings, notes=end.notes)
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a later call needs to go on."""
+    """Everything that a resumed pass needs."""
 
     watermark: datetime
     """The store's clock when the pass began; UTC."""
-    route: Route
-    """That served variations so far."""
+    route: VariationRoute
+    """The route in use for variations."""
     phase: Phase = Phase.PRODUCTS
     last_id: int = 0
-    """In this phase products up to this id were delivered."""
+    """Products up to this id have been delivered in this phase."""
     offset: int = 0
-    """Where that product stood in the list then."""
-    listed: Listed = Listed()
-    closing: Closing | None = None
-    """In the last phase only."""
+    """Place of that product in the list when it was read."""
+    scan: ScanProgress = msgspec.field(default=ScanProgress(), name="listed")
+    products_end: ProductsEnd | None = msgspec.field(default=None, name="closing")
+    """Set in the phase STOCK only."""
     counts: PassCounts = PassCounts()
-    nameless: int = 0
-    """Products rejected without an id, or counted and not listed: no later look can tell what became of them."""
+    missing_id_count: int = msgspec.field(default=0, name="nameless")
+    """Products rejected without an id, or counted and not listed: no later lookup can identify them."""
     currency: str = ""
-    """Of all prices so far; empty: not known, in positions of older releases."""
+    """Of all prices so far; empty in positions of older releases."""
     estimated_products: int | None = None
     estimated_items: int | None = None
 
-    def entering(self, phase: Phase, *, closing: Closing | None = None) -> Position:
-        """At the beginning of `phase`."""
-        return msgspec.structs.replace(self, phase=phase, last_id=0, offset=0, closing=closing)
+    @property
+    def received_count(self) -> int:
+        """Products delivered or rejected so far."""
+        return self.counts.emitted + self.counts.rejected
+
+    def at_start_of(self, phase: Phase, *, products_end: ProductsEnd | None = None) -> Position:
+        """Return the position at the start of `phase`."""
+        return msgspec.structs.replace(self, phase=phase, last_id=0, offset=0, products_end=products_end)

@@ -1,4 +1,4 @@
-"""The catalog's stores as the contract sees them: over PostgreSQL, and in memory."""
+"""The stores under the contract tests: over PostgreSQL, and in memory."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Replica:
     sweeps: Sweeps
     syncs: Syncs
 
-    async def order(self, mode: SyncMode = SyncMode.FULL, shop: ShopKey = SHOP, **more: object) -> Sync:
+    async def create_sync(self, mode: SyncMode = SyncMode.FULL, shop: ShopKey = SHOP, **more: object) -> Sync:
         values: dict[str, object] = {"request_id": "", "allow_mass_delete": False} | more
         return await self.commands.start(
             StartSyncCommand(
@@ -74,28 +74,28 @@ class Stores(Protocol):
     def replica(self) -> Replica: ...
 
     async def expire(self, sync_id: UUID) -> None:
-        """As if the sync's owner had been silent for longer than the TTL."""
+        """Let the lease of the sync expire."""
         ...
 
     async def products(self) -> dict[str, tuple[str, bool]]:
-        """By id: title, and whether it is live."""
+        """Return title and whether it is live, by product id."""
         ...
 
     async def items(self) -> dict[str, tuple[str, str, bool]]:
-        """By id: SKU, price as its digits, and whether it is live."""
+        """Return SKU, digits of the price and whether it is live, by item id."""
         ...
 
     async def stock(self) -> dict[str, tuple[int | None, bool]]:
-        """By item: how many are left, and whether it can be bought."""
+        """Return stock quantity and availability, by item id."""
         ...
 
     async def seen(self) -> set[str]:
-        """Ids that passes remember."""
+        """Return the seen ids of all passes."""
         ...
 
 
 class PostgresStores:
-    """`Stores` over a database of the test's own."""
+    """`Stores` over the database of the test."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._world = CatalogWorld(engine)
@@ -148,7 +148,7 @@ class MemoryStores:
         )
 
     async def expire(self, sync_id: UUID) -> None:
-        self.catalog.let_time_pass(self.catalog.ttl * 2)
+        self.catalog.advance_clock(self.catalog.ttl * 2)
 
     async def products(self) -> dict[str, tuple[str, bool]]:
         stored = self.catalog.state.products.items()
@@ -163,7 +163,7 @@ class MemoryStores:
         return {iid: (item.record.stock_quantity, item.record.available) for (_, iid), item in stored}
 
     async def seen(self) -> set[str]:
-        return {pid for met in self.catalog.state.seen.values() for pid in met}
+        return {pid for seen in self.catalog.state.seen.values() for pid in seen}
 
 
 @pytest.fixture(params=["postgres", "memory"])
@@ -179,6 +179,6 @@ def replica(stores: Stores) -> Replica:
 
 
 def batch(*products: pb.Product, checkpoint: bytes = b"1", **more: Iterable[object]) -> SourceBatch:
-    """What a source sends."""
+    """Return a batch as a source sends it."""
     message = pb.ProductBatch(products=products, checkpoint=checkpoint, **more)  # type: ignore[arg-type]
     return decode.batch(message, currency_code="EUR")

@@ -1,4 +1,4 @@
-"""Steps that a sync takes over the catalog's stores."""
+"""Steps of a sync, for tests of the stores."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ DOLLARS = replace(HEADER, profile=replace(HEADER.profile, currency_code="USD"))
 REVOKED = SyncError(reason="SOURCE_UNAUTHORIZED", message="connect the shop again")
 
 
-async def begun(replica: Replica, mode: SyncMode = SyncMode.FULL, **more: Any) -> ClaimedSync:
-    """A sync that has heard its source's header."""
-    await replica.order(mode, **more)
+async def started_sync(replica: Replica, mode: SyncMode = SyncMode.FULL, **more: Any) -> ClaimedSync:
+    """Create and claim a sync, and store its source's header."""
+    await replica.create_sync(mode, **more)
     claimed = await replica.claim()
     await replica.leases.begin(claimed.lease, HEADER)
     return claimed
@@ -34,31 +34,31 @@ async def apply(replica: Replica, claimed: ClaimedSync, what: SourceBatch, lease
     return lease
 
 
-async def ordered_and_claimed(replica: Replica, mode: SyncMode = SyncMode.FULL) -> ClaimedSync:
-    await replica.order(mode)
+async def claimed_sync(replica: Replica, mode: SyncMode = SyncMode.FULL) -> ClaimedSync:
+    await replica.create_sync(mode)
     return await replica.claim()
 
 
-async def swept(replica: Replica, claimed: ClaimedSync, lease: Lease) -> Sync:
-    """Everything that vanished is marked, and the sync has succeeded."""
+async def sweep_and_succeed(replica: Replica, claimed: ClaimedSync, lease: Lease) -> Sync:
+    """Mark all missing products as deleted and end the sync as SUCCEEDED."""
     sync: Sync | None = claimed.sync
     while sync is not None:
         lease, sync = await replica.sweeps.step(lease, claimed.sync.shop)
     return await replica.leases.end(lease, SyncState.SUCCEEDED)
 
 
-async def stored(replica: Replica, *products: pb.Product, **more: Any) -> Sync:
-    """A whole full sync of these products."""
-    claimed = await begun(replica, **more)
-    return await swept(replica, claimed, await apply(replica, claimed, batch(*products)))
+async def full_sync(replica: Replica, *products: pb.Product, **more: Any) -> Sync:
+    """Run a full sync of these products to its end."""
+    claimed = await started_sync(replica, **more)
+    return await sweep_and_succeed(replica, claimed, await apply(replica, claimed, batch(*products)))
 
 
-async def failed(replica: Replica, *products: pb.Product) -> Sync:
-    """A full sync that failed after these products."""
-    claimed = await begun(replica)
+async def failed_sync(replica: Replica, *products: pb.Product) -> Sync:
+    """Run a full sync that fails after these products."""
+    claimed = await started_sync(replica)
     lease = await apply(replica, claimed, batch(*products, checkpoint=b"parent")) if products else claimed.lease
     return await replica.leases.end(lease, SyncState.FAILED, REVOKED)
 
 
-async def live(stores: Stores) -> set[str]:
+async def live_products(stores: Stores) -> set[str]:
     return {pid for pid, (_, is_live) in (await stores.products()).items() if is_live}

@@ -1,4 +1,4 @@
-"""What the engine relies on, whatever keeps its state: who may write, what is stored once, and what is gone."""
+"""The contract of the stores, over PostgreSQL and in memory: leases, the fence, batches, deletions, commands."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from catalog_svc.domain.errors import (
     SyncNotCancellable,
     SyncNotResumable,
 )
-from catalog_svc.domain.progress import Waiting, WaitReason
 from catalog_svc.domain.status import LatestSyncs
-from catalog_svc.domain.sync import SyncMode, SyncState
+from catalog_svc.domain.sync import SyncMode, SyncState, Waiting, WaitReason
 from tests.contract.catalog_stores.conftest import HEADER, Replica, Stores, batch
 from tests.contract.catalog_stores.steps import (
     REVOKED,
     apply,
-    begun,
-    failed,
-    live,
-    stored,
-    swept,
+    failed_sync,
+    full_sync,
+    live_products,
+    started_sync,
+    sweep_and_succeed,
 )
 from tests.fakes.product_source import WATERMARK, product
 
@@ -37,17 +36,17 @@ from tests.fakes.product_source import WATERMARK, product
 
 
 async def test_a_sync_has_one_owner_at_a_time(stores: Stores) -> None:
-    await stores.replica().order()
+    await stores.replica().create_sync()
     claims = await asyncio.gather(*(stores.replica().leases.claim() for _ in range(4)))
     assert sum(map(len, claims)) == 1
 
 
-async def test_a_silent_owner_is_replaced_and_may_do_nothing_any_more(stores: Stores) -> None:
+async def test_an_owner_whose_lease_expired_is_replaced_and_can_write_nothing(stores: Stores) -> None:
     old, new = stores.replica(), stores.replica()
-    claimed = await begun(old)
+    claimed = await started_sync(old)
     await stores.expire(claimed.sync.sync_id)
-    taken = await new.claim()
-    assert (taken.lease.epoch, taken.sync.attempt_count) == (claimed.lease.epoch + 1, 2)
+    reclaimed = await new.claim()
+    assert (reclaimed.lease.epoch, reclaimed.sync.attempt_count) == (claimed.lease.epoch + 1, 2)
     before = await new.syncs.get(claimed.sync.sync_id)
     for attempt in (
         old.leases.renew(claimed.lease),
@@ -65,71 +64,73 @@ async def test_a_silent_owner_is_replaced_and_may_do_nothing_any_more(stores: St
     assert await new.leases.claim() == []
 
 
-async def test_whoever_takes_over_goes_on_after_the_last_stored_batch(stores: Stores, replica: Replica) -> None:
-    claimed = await begun(replica)
+async def test_the_next_owner_continues_after_the_last_stored_batch(stores: Stores, replica: Replica) -> None:
+    claimed = await started_sync(replica)
     await apply(replica, claimed, batch(product("1"), checkpoint=b"here"))
     await stores.expire(claimed.sync.sync_id)
-    taken = await stores.replica().claim()
-    assert (taken.checkpoint, taken.lease.next_seq, taken.claims_without_progress) == (b"here", 1, 0)
-    assert taken.sync.progress.products.seen == 1
+    reclaimed = await stores.replica().claim()
+    assert (reclaimed.checkpoint, reclaimed.lease.next_seq, reclaimed.claims_without_progress) == (b"here", 1, 0)
+    assert reclaimed.sync.progress.products.seen == 1
 
 
-async def test_a_released_sync_is_free_at_once_and_nobody_is_blamed(stores: Stores, replica: Replica) -> None:
-    claimed = await begun(replica)
+async def test_a_released_sync_is_free_at_once_and_nobody_is_counted(stores: Stores, replica: Replica) -> None:
+    claimed = await started_sync(replica)
     await replica.leases.release(claimed.lease)
-    taken = await stores.replica().claim()
-    assert taken.claims_without_progress == claimed.claims_without_progress == 0
+    reclaimed = await stores.replica().claim()
+    assert reclaimed.claims_without_progress == claimed.claims_without_progress == 0
 
 
-async def test_who_dies_after_its_attempt_has_ended_did_not_die_of_it(stores: Stores, replica: Replica) -> None:
-    """Else a connector or a database that comes and goes, among replicas that do, ends a sync as stalled."""
-    pause = Waiting(reason=WaitReason.CONNECTOR, until=datetime.now(UTC) + timedelta(seconds=3), message="away")
-    claimed = await begun(replica)
+async def test_an_owner_that_dies_between_two_attempts_is_not_counted(stores: Stores, replica: Replica) -> None:
+    """Otherwise an unstable connector or database, with restarting replicas, would end a sync as stalled."""
+    pause = Waiting(
+        reason=WaitReason.CONNECTOR, until=datetime.now(UTC) + timedelta(seconds=3), message="unavailable"
+    )
+    claimed = await started_sync(replica)
     await replica.leases.pause(claimed.lease, claimed.sync.shop, pause)
     await stores.expire(claimed.sync.sync_id)
-    taken = await stores.replica().claim()
-    assert taken.claims_without_progress == 0
+    reclaimed = await stores.replica().claim()
+    assert reclaimed.claims_without_progress == 0
 
-    # An attempt in which the platform waits goes on: the next batch may be what kills.
-    await replica.leases.begin(taken.lease, HEADER)
-    await replica.leases.wait(taken.lease, taken.sync.shop, pause)
-    await stores.expire(taken.sync.sync_id)
-    blamed = await stores.replica().claim()
-    assert blamed.claims_without_progress == 1
+    # An attempt in which the platform waits continues: the next batch may be what ends it.
+    await replica.leases.begin(reclaimed.lease, HEADER)
+    await replica.leases.wait(reclaimed.lease, reclaimed.sync.shop, pause)
+    await stores.expire(reclaimed.sync.sync_id)
+    counted = await stores.replica().claim()
+    assert counted.claims_without_progress == 1
 
-    # And so may the one after a lost connection to the database, but only once it has begun.
-    await replica.leases.begin(blamed.lease, HEADER)
-    assert (await replica.leases.reacquire(blamed.lease)).claims_without_progress == 1
-    await replica.leases.begin(blamed.lease, HEADER)
-    await stores.expire(blamed.sync.sync_id)
+    # And so may the one after a lost connection to the database, but only once it has started_sync.
+    await replica.leases.begin(counted.lease, HEADER)
+    assert (await replica.leases.reacquire(counted.lease)).claims_without_progress == 1
+    await replica.leases.begin(counted.lease, HEADER)
+    await stores.expire(counted.sync.sync_id)
     assert (await stores.replica().claim()).claims_without_progress == 2
 
 
-async def test_an_owner_that_lost_touch_finds_out_where_it_stands(replica: Replica) -> None:
-    claimed = await begun(replica)
+async def test_an_owner_that_does_not_know_its_last_write_reacquires_the_lease(replica: Replica) -> None:
+    claimed = await started_sync(replica)
     lease = await apply(replica, claimed, batch(product("1"), checkpoint=b"here"))
-    regained = await replica.leases.reacquire(claimed.lease)
-    assert (regained.lease, regained.checkpoint) == (lease, b"here")
-    assert regained.sync == await replica.syncs.get(claimed.sync.sync_id)
+    reacquired = await replica.leases.reacquire(claimed.lease)
+    assert (reacquired.lease, reacquired.checkpoint) == (lease, b"here")
+    assert reacquired.sync == await replica.syncs.get(claimed.sync.sync_id)
 
 
 @pytest.mark.parametrize("price", ["NaN", "Infinity", "-Infinity", "1_0", "ten", "1E+999999", "\uff17.30"])
-async def test_a_price_that_is_none_rejects_its_product_and_nothing_else(
+async def test_an_invalid_price_rejects_its_product_and_nothing_else(
     stores: Stores, replica: Replica, price: str
 ) -> None:
-    await stored(replica, product("1", price="5.00"), product("2"))
-    claimed = await begun(replica)
+    await full_sync(replica, product("1", price="5.00"), product("2"))
+    claimed = await started_sync(replica)
     changed = batch(product("1", price=price), product("2", title="New"), product("3"))
     await apply(replica, claimed, changed)
     progress = (await replica.syncs.get(claimed.sync.sync_id)).progress
     assert (progress.products.seen, progress.products.rejected, progress.issue_count) == (2, 1, 1)
-    assert await live(stores) == {"1", "2", "3"}
+    assert await live_products(stores) == {"1", "2", "3"}
     assert (await stores.items())["1-1"][1] == "5.00"
     assert "1" in await stores.seen()
 
 
 async def test_a_product_with_several_issues_is_rejected_once(replica: Replica) -> None:
-    claimed = await begun(replica)
+    claimed = await started_sync(replica)
     issues = [
         pb.RecordIssue(product_id="1", field="title", product_set_aside=True),
         pb.RecordIssue(product_id="1", field="price", product_set_aside=True),
@@ -142,11 +143,11 @@ async def test_a_product_with_several_issues_is_rejected_once(replica: Replica) 
     assert (progress.products.rejected, progress.issue_count) == (4, 5)
 
 
-# -- a batch, once
+# -- batches, each stored once
 
 
-async def test_a_batch_whose_commit_was_not_heard_is_stored_once(replica: Replica) -> None:
-    claimed = await begun(replica)
+async def test_a_batch_whose_commit_was_not_acknowledged_is_stored_once(replica: Replica) -> None:
+    claimed = await started_sync(replica)
     what = batch(product("1", items=2))
     first = await apply(replica, claimed, what)
     before = await replica.syncs.get(claimed.sync.sync_id)
@@ -155,75 +156,75 @@ async def test_a_batch_whose_commit_was_not_heard_is_stored_once(replica: Replic
     assert (before.progress.products.seen, before.progress.items.seen) == (1, 2)
 
 
-async def test_a_batch_out_of_turn_is_refused(stores: Stores, replica: Replica) -> None:
-    claimed = await begun(replica)
+async def test_a_batch_with_another_sequence_number_is_rejected(stores: Stores, replica: Replica) -> None:
+    claimed = await started_sync(replica)
     await apply(replica, claimed, batch(product("1"), checkpoint=b"1"))
     for seq in (0, 2, 7):
         with pytest.raises(LeaseLost):
             await apply(
                 replica, claimed, batch(product("2"), checkpoint=b"2"), replace(claimed.lease, next_seq=seq)
             )
-    assert await live(stores) == {"1"}
+    assert await live_products(stores) == {"1"}
 
 
-async def test_digits_and_leading_zeros_are_kept_and_a_new_zero_is_a_change(
+async def test_digits_and_leading_zeros_are_kept_and_an_added_zero_is_a_change(
     stores: Stores, replica: Replica
 ) -> None:
-    await stored(replica, product("1", price="7.3", sku="00000134000"))
-    second = await stored(replica, product("1", price="7.30", sku="00000134000"))
+    await full_sync(replica, product("1", price="7.3", sku="00000134000"))
+    second = await full_sync(replica, product("1", price="7.30", sku="00000134000"))
     assert await stores.items() == {"1-1": ("00000134000", "7.30", True)}
     assert (second.progress.items.updated, second.progress.items.unchanged) == (1, 0)
 
 
-async def test_counts_tell_what_became_of_each_record(stores: Stores, replica: Replica) -> None:
-    await stored(replica, product("1", items=3), product("2"))
-    second = await stored(replica, product("1", items=2, title="New"), product("2"), product("3"))
+async def test_counts_say_what_was_done_with_each_record(stores: Stores, replica: Replica) -> None:
+    await full_sync(replica, product("1", items=3), product("2"))
+    second = await full_sync(replica, product("1", items=2, title="New"), product("2"), product("3"))
     products, items = second.progress.products, second.progress.items
     assert (products.seen, products.created, products.updated, products.unchanged) == (3, 1, 1, 1)
     assert (items.seen, items.created, items.unchanged, items.deleted) == (4, 1, 3, 1)
     assert (await stores.items())["1-3"][2] is False
 
 
-async def test_an_item_that_comes_with_another_product_moves(stores: Stores, replica: Replica) -> None:
-    """Also where all the products of its batch are new."""
-    await stored(replica, product("1", items=2))
-    claimed = await begun(replica)
+async def test_an_item_that_arrives_with_another_product_moves_to_it(stores: Stores, replica: Replica) -> None:
+    """Also if all products of its batch are new."""
+    await full_sync(replica, product("1", items=2))
+    claimed = await started_sync(replica)
     new = product("3")
     new.variants.append(pb.Variant(id="1-2", position=2, price="5.00"))
     lease = await apply(replica, claimed, batch(product("2"), new))
-    second = await swept(replica, claimed, await apply(replica, claimed, batch(product("1")), lease))
+    second = await sweep_and_succeed(replica, claimed, await apply(replica, claimed, batch(product("1")), lease))
     counts = second.progress.items
     assert (counts.created, counts.updated, counts.unchanged, counts.deleted) == (2, 1, 1, 0)
     assert (await stores.items())["1-2"][1:] == ("5.00", True)
 
 
-async def test_a_product_that_came_incomplete_loses_no_items(stores: Stores, replica: Replica) -> None:
-    await stored(replica, product("1", items=3))
+async def test_a_product_that_arrives_incomplete_loses_no_items(stores: Stores, replica: Replica) -> None:
+    await full_sync(replica, product("1", items=3))
     partial = product("1", items=1, title="New")
     partial.variants_complete = False
-    await stored(replica, partial)
+    await full_sync(replica, partial)
     assert all(is_live for *_, is_live in (await stores.items()).values())
 
 
-async def test_rejected_records_are_counted_and_taken_for_present(stores: Stores, replica: Replica) -> None:
-    await stored(replica, product("1"), product("2"))
-    claimed = await begun(replica)
-    aside = pb.RecordIssue(
+async def test_rejected_records_are_counted_and_treated_as_present(stores: Stores, replica: Replica) -> None:
+    await full_sync(replica, product("1"), product("2"))
+    claimed = await started_sync(replica)
+    rejected = pb.RecordIssue(
         reason=issue_reason_pb2.ISSUE_REASON_INVALID_PRICE, product_id="2", product_set_aside=True
     )
-    lease = await apply(replica, claimed, batch(product("1"), issues=[aside]))
-    sync = await swept(replica, claimed, lease)
+    lease = await apply(replica, claimed, batch(product("1"), issues=[rejected]))
+    sync = await sweep_and_succeed(replica, claimed, lease)
     assert (sync.progress.issue_count, sync.progress.products.rejected) == (1, 1)
-    assert await live(stores) == {"1", "2"}
+    assert await live_products(stores) == {"1", "2"}
 
 
-# -- the sweep and its fuse
+# -- stock and the deletion guard
 
 
-async def test_stock_is_kept_without_reading_the_product_again(stores: Stores, replica: Replica) -> None:
-    """Only what differs is written and counted; a stock of nobody's is no fault."""
-    await stored(replica, product("1", items=2, stock_quantity=5))
-    claimed = await begun(replica, SyncMode.INCREMENTAL)
+async def test_stock_is_stored_without_reading_the_product_again(stores: Stores, replica: Replica) -> None:
+    """Only what differs is written and counted; the stock of an unknown item is ignored."""
+    await full_sync(replica, product("1", items=2, stock_quantity=5))
+    claimed = await started_sync(replica, SyncMode.INCREMENTAL)
     levels = [
         pb.StockLevel(product_id="1", variant_id="1-1", stock_quantity=0, available=False),
         pb.StockLevel(product_id="1", variant_id="1-2", stock_quantity=5, available=True),
@@ -235,11 +236,11 @@ async def test_stock_is_kept_without_reading_the_product_again(stores: Stores, r
     assert (items.seen, items.updated) == (1, 1)
 
 
-async def test_an_offer_that_was_seen_beside_the_stock_is_kept_digit_for_digit(
+async def test_an_offer_that_arrives_with_the_stock_is_stored_digit_for_digit(
     stores: Stores, replica: Replica
 ) -> None:
-    await stored(replica, product("1", items=3, price="7.3", sku="007"))
-    claimed = await begun(replica, SyncMode.INCREMENTAL)
+    await full_sync(replica, product("1", items=3, price="7.3", sku="007"))
+    claimed = await started_sync(replica, SyncMode.INCREMENTAL)
     levels = [
         pb.StockLevel(product_id="1", variant_id="1-1", available=True, offer=pb.Offer(sku="007", price="7.30")),
         pb.StockLevel(product_id="1", variant_id="1-2", available=True, offer=pb.Offer(sku="007", price="7.3")),
@@ -256,36 +257,36 @@ async def test_an_offer_that_was_seen_beside_the_stock_is_kept_digit_for_digit(
     assert (await replica.syncs.get(claimed.sync.sync_id)).progress.items.updated == 1
 
 
-async def test_stock_that_goes_back_to_what_the_product_once_said_is_written_again(
+async def test_stock_that_returns_to_an_earlier_value_of_the_product_is_written_again(
     stores: Stores, replica: Replica
 ) -> None:
-    """The product is then the same, byte for byte, as when it was last read whole."""
-    await stored(replica, product("1", stock_quantity=5))
-    claimed = await begun(replica, SyncMode.INCREMENTAL)
+    """The product is then byte for byte the same as when it was last read as a whole."""
+    await full_sync(replica, product("1", stock_quantity=5))
+    claimed = await started_sync(replica, SyncMode.INCREMENTAL)
     level = pb.StockLevel(product_id="1", variant_id="1-1", stock_quantity=4, available=True)
     lease = await apply(replica, claimed, batch(stock_levels=[level]))
     await replica.leases.end(lease, SyncState.SUCCEEDED)
-    await stored(replica, product("1", stock_quantity=5))
+    await full_sync(replica, product("1", stock_quantity=5))
     assert await stores.stock() == {"1-1": (5, True)}
 
 
-async def test_the_batches_of_one_pass_are_one_deletion(stores: Stores, replica: Replica) -> None:
-    await stored(replica, *[product(str(n)) for n in range(10, 30)])
-    claimed = await begun(replica)
+async def test_the_deletion_guard_adds_up_the_batches_of_one_pass(stores: Stores, replica: Replica) -> None:
+    await full_sync(replica, *[product(str(n)) for n in range(10, 30)])
+    claimed = await started_sync(replica)
     gone = batch(deleted_product_ids=[str(n) for n in range(10, 16)])
     lease = await apply(replica, claimed, gone)
     more = batch(deleted_product_ids=[str(n) for n in range(16, 21)], checkpoint=b"2")
     with pytest.raises(MassDeleteBlocked) as blocked:
         await apply(replica, claimed, more, lease)
     assert blocked.value.metadata == {"would_delete": "5", "stored": "20", "deleted": "6"}
-    assert len(await live(stores)) == 14
+    assert len(await live_products(stores)) == 14
 
 
 async def test_a_batch_that_would_delete_too_many_variants_is_not_stored_at_all(
     stores: Stores, replica: Replica
 ) -> None:
-    await stored(replica, product("1", items=150))
-    claimed = await begun(replica)
+    await full_sync(replica, product("1", items=150))
+    claimed = await started_sync(replica)
     before = await replica.syncs.get(claimed.sync.sync_id)
     with pytest.raises(MassDeleteBlocked):
         await apply(replica, claimed, batch(product("1", items=1)))
@@ -293,20 +294,20 @@ async def test_a_batch_that_would_delete_too_many_variants_is_not_stored_at_all(
     assert sum(is_live for *_, is_live in (await stores.items()).values()) == 150
 
 
-# -- orders, the end, cancel and resume
+# -- start, end, cancel and resume
 
 
-async def test_a_shop_has_one_active_sync_and_a_request_makes_one(replica: Replica) -> None:
-    first = await replica.order(request_id="r")
-    assert (await replica.order(request_id="r")).sync_id == first.sync_id
+async def test_a_shop_has_one_active_sync_and_a_request_id_creates_one(replica: Replica) -> None:
+    first = await replica.create_sync(request_id="r")
+    assert (await replica.create_sync(request_id="r")).sync_id == first.sync_id
     with pytest.raises(SyncAlreadyRunning):
-        await replica.order()
+        await replica.create_sync()
     with pytest.raises(RequestIdReused):
-        await replica.order(request_id="r", allow_mass_delete=True)
+        await replica.create_sync(request_id="r", allow_mass_delete=True)
 
 
-async def test_an_end_that_was_not_heard_is_the_same_end_and_moves_the_watermark(replica: Replica) -> None:
-    claimed = await begun(replica)
+async def test_a_repeated_end_is_the_same_end_and_advances_the_watermark(replica: Replica) -> None:
+    claimed = await started_sync(replica)
     first = await replica.leases.end(claimed.lease, SyncState.SUCCEEDED)
     assert await replica.leases.end(claimed.lease, SyncState.SUCCEEDED) == first
     assert first.shop.watermark == WATERMARK
@@ -314,46 +315,44 @@ async def test_an_end_that_was_not_heard_is_the_same_end_and_moves_the_watermark
         await replica.leases.end(claimed.lease, SyncState.FAILED, REVOKED)
 
 
-async def test_an_incremental_sync_tells_since_when_it_reads_changes(stores: Stores, replica: Replica) -> None:
-    first = await stored(replica, product("1"))
+async def test_an_incremental_sync_shows_since_when_it_reads_changes(stores: Stores, replica: Replica) -> None:
+    first = await full_sync(replica, product("1"))
     assert first.updated_after is None
-    ordered = await replica.order(SyncMode.INCREMENTAL)
+    created = await replica.create_sync(SyncMode.INCREMENTAL)
     claimed = await replica.claim()
-    assert ordered.updated_after == claimed.updated_after == claimed.sync.updated_after
+    assert created.updated_after == claimed.updated_after == claimed.sync.updated_after
     assert claimed.updated_after is not None
     assert claimed.updated_after <= WATERMARK
 
 
-async def test_only_success_moves_the_watermark(replica: Replica) -> None:
-    assert (await failed(replica, product("1"))).shop.watermark is None
-    assert (await replica.order(SyncMode.INCREMENTAL)).mode is SyncMode.FULL
+async def test_only_success_advances_the_watermark(replica: Replica) -> None:
+    assert (await failed_sync(replica, product("1"))).shop.watermark is None
+    assert (await replica.create_sync(SyncMode.INCREMENTAL)).mode is SyncMode.FULL
 
 
-async def test_a_cancel_takes_the_right_to_write_and_what_was_stored_stays(
-    stores: Stores, replica: Replica
-) -> None:
-    claimed = await begun(replica)
+async def test_a_cancel_revokes_the_lease_and_stored_products_stay(stores: Stores, replica: Replica) -> None:
+    claimed = await started_sync(replica)
     lease = await apply(replica, claimed, batch(product("1")))
     cancelled = await replica.commands.cancel(claimed.sync.sync_id)
     assert await replica.commands.cancel(claimed.sync.sync_id) == cancelled
     for attempt in (apply(replica, claimed, batch(product("2")), lease), replica.leases.renew(lease)):
         with pytest.raises(LeaseLost):
             await attempt
-    assert await live(stores) == {"1"}
+    assert await live_products(stores) == {"1"}
     assert await replica.leases.claim() == []
 
 
-async def test_what_has_succeeded_is_neither_cancelled_nor_resumed(replica: Replica) -> None:
-    sync = await stored(replica, product("1"))
+async def test_a_succeeded_sync_can_be_neither_cancelled_nor_resumed(replica: Replica) -> None:
+    sync = await full_sync(replica, product("1"))
     with pytest.raises(SyncNotCancellable):
         await replica.commands.cancel(sync.sync_id)
     with pytest.raises(SyncNotResumable):
         await replica.commands.resume(sync.sync_id, request_id="", correlation_id="")
 
 
-async def test_a_resumed_sync_goes_on_in_its_parents_pass(stores: Stores, replica: Replica) -> None:
-    await stored(replica, product("1"), product("2"), product("3"))
-    parent = await failed(replica, product("1"))
+async def test_a_resumed_sync_continues_the_pass_of_its_parent(stores: Stores, replica: Replica) -> None:
+    await full_sync(replica, product("1"), product("2"), product("3"))
+    parent = await failed_sync(replica, product("1"))
     child = await replica.commands.resume(parent.sync_id, request_id="", correlation_id="")
     assert (child.revision, child.parent_sync_id, child.progress.products) == (
         1,
@@ -364,24 +363,24 @@ async def test_a_resumed_sync_goes_on_in_its_parents_pass(stores: Stores, replic
     assert (claimed.checkpoint, claimed.lease.next_seq) == (b"parent", 0)
     await replica.leases.begin(claimed.lease, HEADER)
     lease = await apply(replica, claimed, batch(product("2"), checkpoint=b"2"))
-    sync = await swept(replica, claimed, lease)
+    sync = await sweep_and_succeed(replica, claimed, lease)
     assert sync.progress.products.seen == 2
-    assert await live(stores) == {"1", "2"}
+    assert await live_products(stores) == {"1", "2"}
 
 
-async def test_only_the_latest_sync_with_something_stored_is_resumed(replica: Replica) -> None:
-    old = await failed(replica, product("1"))
-    fruitless = await failed(replica)
-    for sync in (old, fruitless):
+async def test_only_the_latest_sync_can_be_resumed_and_only_if_it_stored_something(replica: Replica) -> None:
+    old = await failed_sync(replica, product("1"))
+    without_checkpoint = await failed_sync(replica)
+    for sync in (old, without_checkpoint):
         with pytest.raises(SyncNotResumable):
             await replica.commands.resume(sync.sync_id, request_id="", correlation_id="")
 
 
-async def test_the_end_of_a_pass_purges_the_ids_that_it_met(stores: Stores, replica: Replica) -> None:
-    """Those of an earlier pass, however many they are, hold up no later one: they are purged in small steps."""
-    await failed(replica, product("1"))
+async def test_the_end_of_a_pass_deletes_its_seen_ids(stores: Stores, replica: Replica) -> None:
+    """Ids of an earlier pass, however many, must not delay a later one: retention purges them in small steps."""
+    await failed_sync(replica, product("1"))
     assert await stores.seen() == {"1"}
-    claimed = await begun(replica)
+    claimed = await started_sync(replica)
     await apply(replica, claimed, batch(product("2")))
     assert await stores.seen() == {"1", "2"}
     await replica.sweeps.finalize(claimed.lease)
@@ -389,7 +388,7 @@ async def test_the_end_of_a_pass_purges_the_ids_that_it_met(stores: Stores, repl
 
 
 async def test_every_change_raises_the_revision_by_one(replica: Replica) -> None:
-    ordered = await replica.order()
+    created = await replica.create_sync()
     claimed = await replica.claim()
     began = await replica.leases.begin(claimed.lease, HEADER)
     _, after = await replica.batches.apply(
@@ -397,20 +396,20 @@ async def test_every_change_raises_the_revision_by_one(replica: Replica) -> None
     )
     await replica.leases.renew(claimed.lease)
     ended = await replica.leases.end(claimed.lease, SyncState.SUCCEEDED)
-    revisions = [sync.revision for sync in (ordered, claimed.sync, began.sync, after, ended)]
+    revisions = [sync.revision for sync in (created, claimed.sync, began.sync, after, ended)]
     assert revisions == [1, 2, 3, 4, 5]
 
 
-# -- what a dashboard shows
+# -- latest syncs
 
 
-async def test_the_active_and_the_last_finished_sync_of_a_shop_are_told_apart(replica: Replica) -> None:
-    first = await replica.order()
+async def test_the_active_and_the_last_finished_sync_of_a_shop_are_read_separately(replica: Replica) -> None:
+    first = await replica.create_sync()
     assert await replica.syncs.latest(first.shop) == LatestSyncs(active=first)
     claimed = await replica.claim()
     ended = await replica.leases.end(claimed.lease, SyncState.SUCCEEDED)
     assert await replica.syncs.latest(first.shop) == LatestSyncs(last_finished=ended)
-    second = await replica.order()
+    second = await replica.create_sync()
     latest = await replica.syncs.latest(first.shop)
     assert latest.active is not None
     assert latest.last_finished is not None

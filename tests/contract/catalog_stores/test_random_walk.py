@@ -1,6 +1,6 @@
-"""Hundreds of steps of owners, zombies, cancels and resumes in any order, over PostgreSQL and in memory.
+"""Hundreds of random steps of owners, former owners, cancels and resumes, over PostgreSQL and in memory.
 
-A model of a few lines says of each step beforehand whether it may write, and what is stored afterwards.
+A small model predicts for each step whether it may write, and what is stored afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FAILED = SyncError(reason="SOURCE_UNAUTHORIZED", message="connect the shop agai
 
 @dataclass(kw_only=True, slots=True)
 class Model:
-    """The latest sync of the shop, and everything ever stored."""
+    """The latest sync of the shop, and all products stored so far."""
 
     sync_id: UUID | None = None
     state: SyncState = SyncState.FAILED
@@ -30,7 +30,7 @@ class Model:
     next_seq: int = 0
     revision: int = 0
     seen: int = 0
-    free: bool = False
+    claimable: bool = False
     stored: set[str] = field(default_factory=set)
 
     @property
@@ -38,7 +38,7 @@ class Model:
         return not self.state.ended
 
     def begin(self, sync: Sync) -> None:
-        self.sync_id, self.state, self.revision, self.free = sync.sync_id, sync.state, 1, True
+        self.sync_id, self.state, self.revision, self.claimable = sync.sync_id, sync.state, 1, True
         self.epoch = self.next_seq = 0
 
     def owns(self, lease: Lease) -> bool:
@@ -47,13 +47,13 @@ class Model:
 
 
 class Walk:
-    """Steps at random; every lease that anybody ever got stays in somebody's hands."""
+    """Takes random steps. Every lease that was ever claimed is kept, as a former owner would keep it."""
 
     def __init__(self, stores: Stores, dice: random.Random) -> None:
         self.stores = stores
-        self.dice = dice
+        self.random = dice
         self.model = Model()
-        self.hands: list[tuple[Replica, ClaimedSync, Lease]] = []
+        self.leases: list[tuple[Replica, ClaimedSync, Lease]] = []
         self._product = 0
 
     async def step(self) -> None:
@@ -68,7 +68,7 @@ class Walk:
             self.release: 1,
             self.renew: 1,
         }
-        (chosen,) = self.dice.choices(list(weights), list(weights.values()))
+        (chosen,) = self.random.choices(list(weights), list(weights.values()))
         await chosen()
         await self.check()
 
@@ -84,32 +84,32 @@ class Walk:
         replica = self.stores.replica()
         if self.model.active:
             with pytest.raises(SyncAlreadyRunning):
-                await replica.order()
+                await replica.create_sync()
         else:
-            self.model.begin(await replica.order())
+            self.model.begin(await replica.create_sync())
             self.model.seen = 0
 
     async def claim(self) -> None:
         replica, model = self.stores.replica(), self.model
         claims = await replica.leases.claim()
-        assert bool(claims) == (model.active and model.free)
+        assert bool(claims) == (model.active and model.claimable)
         for claimed in claims:
-            model.epoch, model.state, model.free = model.epoch + 1, SyncState.RUNNING, False
+            model.epoch, model.state, model.claimable = model.epoch + 1, SyncState.RUNNING, False
             assert (claimed.lease.epoch, claimed.lease.next_seq) == (model.epoch, model.next_seq)
             await replica.leases.begin(claimed.lease, HEADER)
             model.revision += 2
-            self.hands.append((replica, claimed, claimed.lease))
+            self.leases.append((replica, claimed, claimed.lease))
 
     async def apply(self) -> None:
-        """By the owner, or by a zombie; heard, or repeated since it was not heard."""
-        if not self.hands:
+        """Store a batch as the owner or a former owner; sometimes twice, as after an unacknowledged commit."""
+        if not self.leases:
             return
-        index = max(0, len(self.hands) - self.dice.choice((1, 1, 2, 3)))
-        replica, claimed, lease = self.hands[index]
+        index = max(0, len(self.leases) - self.random.choice((1, 1, 2, 3)))
+        replica, claimed, lease = self.leases[index]
         self._product += 1
         what = batch(product(str(self._product)), checkpoint=str(self._product).encode())
         may = self.model.owns(lease) and lease.next_seq == self.model.next_seq
-        for _ in range(self.dice.choice((1, 1, 2))):
+        for _ in range(self.random.choice((1, 1, 2))):
             writing = replica.batches.apply(lease, claimed.sync.shop, what, full=True, items_per_second=None)
             if not may:
                 with pytest.raises(LeaseLost):
@@ -117,19 +117,19 @@ class Walk:
                 return
             after, _ = await writing
         self.model.next_seq, self.model.revision = self.model.next_seq + 1, self.model.revision + 1
-        self.model.seen, self.model.free = self.model.seen + 1, False
+        self.model.seen, self.model.claimable = self.model.seen + 1, False
         self.model.stored.add(str(self._product))
-        if self.dice.random() < 0.8:
-            self.hands[index] = replica, claimed, after
+        if self.random.random() < 0.8:
+            self.leases[index] = replica, claimed, after
 
     async def expire(self) -> None:
         if self.model.active and self.model.sync_id:
             await self.stores.expire(self.model.sync_id)
-            self.model.free = True
+            self.model.claimable = True
 
     async def cancel(self) -> None:
         model, replica = self.model, self.stores.replica()
-        if model.sync_id is None or self.dice.random() < 0.5:
+        if model.sync_id is None or self.random.random() < 0.5:
             return
         if model.active:
             await replica.commands.cancel(model.sync_id)
@@ -151,30 +151,30 @@ class Walk:
             model.begin(await replica.commands.resume(model.sync_id, request_id="", correlation_id=""))
 
     async def end(self) -> None:
-        if self.hands and self.dice.random() < 0.3:
-            replica, _, lease = self.dice.choice(self.hands[-3:])
+        if self.leases and self.random.random() < 0.3:
+            replica, _, lease = self.random.choice(self.leases[-3:])
             if self.model.owns(lease):
                 await replica.leases.end(lease, SyncState.FAILED, _FAILED)
                 self.model.state, self.model.revision = SyncState.FAILED, self.model.revision + 1
             elif lease.sync_id != self.model.sync_id or self.model.state is not SyncState.FAILED:
-                # Once more is the same again only for whoever ended it.
+                # Only the owner that ended the sync may repeat the end.
                 with pytest.raises(LeaseLost):
                     await replica.leases.end(replace(lease, epoch=-1), SyncState.FAILED, _FAILED)
 
     async def release(self) -> None:
-        if self.hands:
-            replica, _, lease = self.dice.choice(self.hands[-3:])
+        if self.leases:
+            replica, _, lease = self.random.choice(self.leases[-3:])
             await replica.leases.release(lease)
-            self.model.free = self.model.free or self.model.owns(lease)
+            self.model.claimable = self.model.claimable or self.model.owns(lease)
 
     async def renew(self) -> None:
-        if not self.hands:
+        if not self.leases:
             return
-        replica, _, lease = self.dice.choice(self.hands[-3:])
+        replica, _, lease = self.random.choice(self.leases[-3:])
         if self.model.owns(lease):
-            regained = await replica.leases.reacquire(lease)
-            assert regained.lease.next_seq == self.model.next_seq
-            self.model.free = False
+            reacquired = await replica.leases.reacquire(lease)
+            assert reacquired.lease.next_seq == self.model.next_seq
+            self.model.claimable = False
         else:
             with pytest.raises(LeaseLost):
                 await replica.leases.renew(lease)

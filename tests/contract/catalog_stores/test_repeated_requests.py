@@ -1,4 +1,4 @@
-"""A client whose first attempt hangs asks another replica: both get the same sync."""
+"""A client whose first attempt hangs retries on another replica: both attempts return the same sync."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tests.contract.catalog_stores.conftest import HEADER, Stores, batch
 from tests.fakes.product_source import product
 
 
-async def test_a_start_that_is_repeated_while_it_is_being_answered_makes_one_sync(stores: Stores) -> None:
-    answers = await asyncio.gather(*(stores.replica().order(request_id="r") for _ in range(6)))
-    assert len({sync.sync_id for sync in answers}) == 1
+async def test_a_start_that_is_repeated_concurrently_creates_one_sync(stores: Stores) -> None:
+    syncs = await asyncio.gather(*(stores.replica().create_sync(request_id="r") for _ in range(6)))
+    assert len({sync.sync_id for sync in syncs}) == 1
 
 
-async def test_a_resume_that_is_repeated_while_it_is_being_answered_makes_one_sync(stores: Stores) -> None:
+async def test_a_resume_that_is_repeated_concurrently_creates_one_sync(stores: Stores) -> None:
     replica = stores.replica()
-    await replica.order()
+    await replica.create_sync()
     claimed = await replica.claim()
     await replica.leases.begin(claimed.lease, HEADER)
     stored = batch(product("1"))
@@ -26,7 +26,7 @@ async def test_a_resume_that_is_repeated_while_it_is_being_answered_makes_one_sy
     error = SyncError(reason="SOURCE_UNAUTHORIZED", message="connect the shop again")
     parent = await replica.leases.end(lease, SyncState.FAILED, error)
     replicas = [stores.replica() for _ in range(6)]
-    answers = await asyncio.gather(
-        *(one.commands.resume(parent.sync_id, request_id="r", correlation_id="") for one in replicas)
+    syncs = await asyncio.gather(
+        *(each.commands.resume(parent.sync_id, request_id="r", correlation_id="") for each in replicas)
     )
-    assert len({sync.sync_id for sync in answers}) == 1
+    assert len({sync.sync_id for sync in syncs}) == 1

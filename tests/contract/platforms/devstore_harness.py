@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 from yarl import URL
 
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpDependencies, utc_now
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
-from connector_svc.platforms.base import Credentials, HttpFactory, HttpReply, Platform, Secret, ShopHttp
-from connector_svc.platforms.registry import PlatformMaker, registered_platforms
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.dependencies import HttpDependencies, utc_now
+from connector_svc.platforms.base import (
+    Credentials,
+    CredentialsProvider,
+    HttpFactory,
+    HttpReply,
+    Platform,
+    RateLimitHeaders,
+    Secret,
+    ShopHttp,
+)
+from connector_svc.platforms.registry import create_platforms
+from connector_svc.rpc.requests import Platforms
 from devstore.catalog.model import Platform as Face
 from devstore.catalog.model import Product
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
 from tests import tls
-from tests.contract.platforms.harness import PlatformHarness, TrueItem, Truth
+from tests.contract.platforms.harness import ExpectedCatalog, ExpectedItem, PlatformHarness
+
+
+class PlatformFactory(Protocol):
+    """Creates a platform in another way than it is registered."""
+
+    def __call__(
+        self, *, http: HttpFactory, credentials: CredentialsProvider, clock: Callable[[], datetime]
+    ) -> Platform: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """The devstore's own credentials."""
+class StaticCredentials:
+    """Always the same credentials."""
 
     values: Mapping[str, str]
 
@@ -38,18 +56,26 @@ class Keys:
 
 
 @dataclass(slots=True)
-class CuttingHttp:
-    """Hands on half of the next answers."""
+class TruncatingHttp:
+    """Truncates the next replies to half of their body."""
 
     inner: HttpFactory
-    cuts: int = 0
+    truncations: int = 0
 
-    def to_shop(self, shop: Shop, *, on_wait: WaitReporter | None = None, api_host: str = "") -> ShopHttp:
-        return _CuttingShopHttp(self, self.inner.to_shop(shop, on_wait=on_wait, api_host=api_host))
+    def to_shop(
+        self,
+        shop: Shop,
+        *,
+        on_wait: WaitReporter | None = None,
+        api_host: str = "",
+        rate_limit_headers: RateLimitHeaders | None = None,
+    ) -> ShopHttp:
+        inner = self.inner.to_shop(shop, on_wait=on_wait, api_host=api_host, rate_limit_headers=rate_limit_headers)
+        return _TruncatingShopHttp(self, inner)
 
 
-class _CuttingShopHttp(ShopHttp):
-    def __init__(self, owner: CuttingHttp, inner: ShopHttp) -> None:
+class _TruncatingShopHttp(ShopHttp):
+    def __init__(self, owner: TruncatingHttp, inner: ShopHttp) -> None:
         self._owner = owner
         self._inner = inner
 
@@ -70,9 +96,9 @@ class _CuttingShopHttp(ShopHttp):
         reply = await self._inner.request(
             method, path, headers=headers, params=params, body=body, idempotent=idempotent
         )
-        if self._owner.cuts <= 0:
+        if self._owner.truncations <= 0:
             return reply
-        self._owner.cuts -= 1
+        self._owner.truncations -= 1
         return replace(reply, body=reply.body[: len(reply.body) // 2])
 
     def download(self, url: str, *, hosts: Collection[str], max_bytes: int) -> AsyncGenerator[bytes, None]:
@@ -80,8 +106,8 @@ class _CuttingShopHttp(ShopHttp):
 
 
 @dataclass(slots=True)
-class Standing:
-    """Gives one answer to everyone."""
+class FixedResponse:
+    """Gives the same answer to every request, or to the next `times`."""
 
     response: dict[str, object]
     times: int | None
@@ -99,7 +125,7 @@ class Standing:
 
 @dataclass(slots=True)
 class Clock:
-    """The store's: every look is a minute later, and never after the reader's own time."""
+    """The store's clock: each reading is a minute later, and never after the reader's own time."""
 
     now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0) - timedelta(hours=6))
 
@@ -117,18 +143,18 @@ class DevstoreHarness(PlatformHarness):
         store: RunningStore,
         http: HttpFactory,
         clock: Clock,
-        make: PlatformMaker | None = None,
+        make: PlatformFactory | None = None,
     ) -> None:
         self._spec = spec
         self._store = store
         self._clock = clock
-        self._http = CuttingHttp(http)
-        keys = Keys(store.credentials(spec.domain))
+        self._http = TruncatingHttp(http)
+        keys = StaticCredentials(store.credentials(spec.domain))
         if make is not None:
             self._platform = make(http=self._http, credentials=keys, clock=utc_now)
             return
-        platforms = registered_platforms(http=self._http, credentials=keys, clock=utc_now)
-        self._platform = platforms.named(spec.platform.value)
+        platforms = Platforms(create_platforms(http=self._http, credentials=keys, clock=utc_now))
+        self._platform = platforms.by_name(spec.platform.value)
 
     @property
     def shop(self) -> Shop:
@@ -146,13 +172,13 @@ class DevstoreHarness(PlatformHarness):
     def calls(self) -> int:
         return self._store.requests(self._spec.domain).calls
 
-    def truth(self) -> Truth:
+    def expected(self) -> ExpectedCatalog:
         catalog = self._store.catalog(self._spec.domain)
-        return Truth(
+        return ExpectedCatalog(
             currency=self._spec.currency_code,
             titles={str(product.id): product.title for product in self._products() if product.status != "trash"},
             items={
-                item.item_id: TrueItem(
+                item.item_id: ExpectedItem(
                     product_id=item.product_id,
                     item_id=item.item_id,
                     sku=item.sku,
@@ -176,16 +202,16 @@ class DevstoreHarness(PlatformHarness):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         response = {"status": status, "text": body, "content_type": content_type, "headers": headers}
-        self._store.add_fault(self._spec.domain, Standing(response, times))
+        self._store.add_fault(self._spec.domain, FixedResponse(response, times))
 
     def hang_up(self) -> None:
-        self._store.add_fault(self._spec.domain, Standing({}, None, hang_up=True))
+        self._store.add_fault(self._spec.domain, FixedResponse({}, None, hang_up=True))
 
-    def cut_answers(self, times: int) -> None:
-        self._http.cuts = times
+    def truncate_replies(self, times: int) -> None:
+        self._http.truncations = times
 
-    def behave(self) -> None:
-        self._http.cuts = 0
+    def recover(self) -> None:
+        self._http.truncations = 0
         self._store.clear_faults(self._spec.domain)
 
     def change_product(self, product_id: str) -> datetime:
@@ -202,13 +228,13 @@ class DevstoreHarness(PlatformHarness):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DevstoreMaker:
-    """Makes shops of one platform and version."""
+    """Starts shops of one platform and version."""
 
     face: Face
     domain: str
     version: str = "10.3"
-    make: PlatformMaker | None = None
-    """None: as it is registered."""
+    make: PlatformFactory | None = None
+    """None: as the registry creates it."""
     feed_format: str = "ndjson"
 
     def __call__(
@@ -226,7 +252,7 @@ class DevstoreMaker:
 
 
 @asynccontextmanager
-async def _running(spec: ShopSpec, scratch: Path, make: PlatformMaker | None) -> AsyncIterator[DevstoreHarness]:
+async def _running(spec: ShopSpec, scratch: Path, make: PlatformFactory | None) -> AsyncIterator[DevstoreHarness]:
     clock = Clock()
     async with serving([spec], tls_dir=scratch, throttle=False, clock=clock) as store:
         if spec.platform is Face.SHOPIFY:

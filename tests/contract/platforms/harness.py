@@ -1,4 +1,4 @@
-"""What a platform must bring along to be put through the conformance suite: a running source with known truth."""
+"""What the conformance suite needs of a platform: a running shop with known contents."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from connector_svc.platforms.base import Platform
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrueItem:
-    """One thing that the shop sells, as its API shows it."""
+class ExpectedItem:
+    """One item that the shop sells, as its API shows it."""
 
     product_id: str
     item_id: str
@@ -27,18 +27,18 @@ class TrueItem:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Truth:
+class ExpectedCatalog:
     """What a complete pass must deliver."""
 
     currency: str
     titles: Mapping[str, str]
     """Of products by id, as the shop stores them."""
-    items: Mapping[str, TrueItem]
+    items: Mapping[str, ExpectedItem]
     """By id."""
 
 
 class PlatformHarness(Protocol):
-    """One shop that runs, and the platform that reads it."""
+    """A running shop, and the platform that reads it."""
 
     @property
     def shop(self) -> Shop: ...
@@ -48,7 +48,7 @@ class PlatformHarness(Protocol):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What opens the shop."""
+        """The shop's credentials."""
         ...
 
     @property
@@ -56,8 +56,8 @@ class PlatformHarness(Protocol):
         """Requests to the shop so far."""
         ...
 
-    def truth(self) -> Truth:
-        """As of now."""
+    def expected(self) -> ExpectedCatalog:
+        """Return what the shop contains now."""
         ...
 
     def answer(
@@ -69,34 +69,34 @@ class PlatformHarness(Protocol):
         content_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """The shop gives this answer to the next `times` requests; None: to all of them."""
+        """Give this answer to the next `times` requests; None: to all of them."""
         ...
 
     def hang_up(self) -> None:
-        """The shop closes every connection without an answer."""
+        """Close every connection without an answer."""
         ...
 
-    def cut_answers(self, times: int) -> None:
-        """The next answers of the shop come with status 200 and half of their body."""
+    def truncate_replies(self, times: int) -> None:
+        """Truncate the next replies to half of their body, with status 200."""
         ...
 
-    def behave(self) -> None:
-        """Ends all of that."""
+    def recover(self) -> None:
+        """End all faults."""
         ...
 
     def change_product(self, product_id: str) -> datetime:
-        """Changes a product; returns a moment just before."""
+        """Change a product; return a time just before."""
         ...
 
     def delete_product(self, product_id: str) -> None: ...
 
     def add_product(self) -> str:
-        """Its id."""
+        """Add a product; return its id."""
         ...
 
 
 class HarnessMaker(Protocol):
-    """Starts a shop with so many products; `edge_cases`: the platform's difficult ones among them."""
+    """Starts a shop with `products` products; `edge_cases`: including the platform's difficult ones."""
 
     def __call__(
         self, *, products: int, scratch: Path, edge_cases: bool = True

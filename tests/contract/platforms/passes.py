@@ -1,4 +1,4 @@
-"""Whole passes, or the beginning of one."""
+"""Reads whole passes, or the beginning of one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, Wait
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.records import RecordIssue
 from tests.contract.platforms.harness import PlatformHarness
 
 
 @dataclass(slots=True)
 class Pass:
-    """What came."""
+    """The events and waits of a pass."""
 
     events: list[FetchEvent] = field(default_factory=list)
     waits: list[Wait] = field(default_factory=list)
@@ -68,7 +68,7 @@ async def fetch(
     batches: int | None = None,
     ids: Sequence[str] = (),
 ) -> Pass:
-    """A pass to its end, or until so many batches came; of these products where `ids` names some."""
+    """Read a pass to its end or until `batches` batches; only the products `ids`, if given."""
     found = Pass()
     request = FetchRequest(
         shop=source.shop,

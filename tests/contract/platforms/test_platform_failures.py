@@ -1,4 +1,4 @@
-"""What any platform makes of a shop that does not answer as it should."""
+"""How platforms handle a shop that does not answer as it should."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ CASES: dict[str, tuple[Misbehave, type[SourceFailure]]] = {
     "a web page that says it is JSON": (lambda shop: shop.answer(200, PAGE), SourceResponseInvalid),
     "nothing with status 200": (lambda shop: shop.answer(200, ""), SourceResponseInvalid),
     "no answer": (lambda shop: shop.hang_up(), SourceUnreachable),
-    "503 for ever": (lambda shop: shop.answer(503, PAGE, content_type="text/html"), SourceUnreachable),
-    "429 for ever": (lambda shop: shop.answer(429, ""), SourceRateLimited),
+    "503 forever": (lambda shop: shop.answer(503, PAGE, content_type="text/html"), SourceUnreachable),
+    "429 forever": (lambda shop: shop.answer(429, ""), SourceRateLimited),
     "a redirect": (
         lambda shop: shop.answer(301, "", headers={"Location": "https://www.example/"}),
         SourceRedirected,
@@ -57,7 +57,7 @@ async def fetch_all(source: PlatformHarness) -> None:
 
 
 @pytest.mark.parametrize("ask", [check, fetch_all])
-async def test_the_failure_says_what_the_merchant_can_do(
+async def test_each_failure_has_its_class_and_a_readable_message(
     empty: PlatformHarness,
     case: tuple[Misbehave, type[SourceFailure]],
     ask: Callable[[PlatformHarness], Awaitable[None]],
@@ -69,24 +69,24 @@ async def test_the_failure_says_what_the_merchant_can_do(
     assert_readable(empty, caught.value)
 
 
-async def test_a_failure_in_the_middle_leaves_a_pass_that_can_be_completed(
+async def test_a_pass_can_be_completed_after_a_failure_in_the_middle(
     ordinary: PlatformHarness, case: tuple[Misbehave, type[SourceFailure]]
 ) -> None:
     misbehave, expected = case
     whole = await fetch(ordinary, batch=10)
-    begun = await fetch(ordinary, batch=10, batches=2)
+    first = await fetch(ordinary, batch=10, batches=2)
     misbehave(ordinary)
     with pytest.raises(expected) as caught:
-        await fetch(ordinary, batch=10, checkpoint=begun.batches[-1].checkpoint)
+        await fetch(ordinary, batch=10, checkpoint=first.batches[-1].checkpoint)
     assert_readable(ordinary, caught.value)
-    ordinary.behave()
-    rest = await fetch(ordinary, batch=10, checkpoint=begun.batches[-1].checkpoint)
-    assert contents(begun, rest) == contents(whole)
+    ordinary.recover()
+    rest = await fetch(ordinary, batch=10, checkpoint=first.batches[-1].checkpoint)
+    assert contents(first, rest) == contents(whole)
     assert rest.end == whole.end
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-async def test_a_shop_that_is_busy_for_a_moment_is_waited_for(ordinary: PlatformHarness, status: int) -> None:
+async def test_a_temporarily_busy_shop_is_waited_for(ordinary: PlatformHarness, status: int) -> None:
     whole = await fetch(ordinary)
     ordinary.answer(status, "", times=2, headers={"Retry-After": "1"})
     found = await fetch(ordinary)
@@ -95,16 +95,16 @@ async def test_a_shop_that_is_busy_for_a_moment_is_waited_for(ordinary: Platform
     assert reason in {wait.reason for wait in found.waits}
 
 
-async def test_cut_answers_never_become_a_shorter_catalog(source: PlatformHarness) -> None:
-    """Status 200 and half of the JSON: a pass either completes with everything, or does not end."""
+async def test_truncated_replies_never_become_a_shorter_catalog(source: PlatformHarness) -> None:
+    """Status 200 and half of the JSON: a pass either completes with everything, or fails."""
     whole = await fetch(source)
-    for cuts in (1, 3):
-        source.cut_answers(cuts)
+    for truncations in (1, 3):
+        source.truncate_replies(truncations)
         try:
             found: Pass | None = await fetch(source)
         except (SourceResponseInvalid, SourceUnreachable):
             found = None
-        source.behave()
+        source.recover()
         assert found is None or contents(found) == contents(whole)
 
 

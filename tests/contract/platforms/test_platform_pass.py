@@ -1,4 +1,4 @@
-"""What a pass of any platform delivers."""
+"""What a pass delivers, on every platform."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pytest
 from catalogsync_common.failure import InvalidRequest
 
 from connector_svc.domain.fetch import Batch, End, Header
-from connector_svc.platforms.domains import canonical_domain
+from connector_svc.domain.shop import canonical_domain
 from connector_svc.platforms.registry import PLATFORMS
 from tests.contract.platforms.conftest import MAKERS
 from tests.contract.platforms.harness import PlatformHarness
 from tests.contract.platforms.passes import fetch
 
 
-def test_every_registered_platform_is_put_through_this_suite() -> None:
-    registered = {maker.name for maker in PLATFORMS}  # type: ignore[attr-defined]
+def test_every_registered_platform_runs_this_suite() -> None:
+    registered = {platform.name for platform in PLATFORMS}
     assert {name.partition("-")[0] for name in MAKERS} == registered
 
 
@@ -31,25 +31,25 @@ async def test_a_pass_is_a_header_then_batches_then_an_end(source: PlatformHarne
     assert len(found.batches) > 1
 
 
-async def test_every_product_comes_exactly_once(source: PlatformHarness) -> None:
+async def test_every_product_is_delivered_exactly_once(source: PlatformHarness) -> None:
     found = await fetch(source)
-    aside = [issue.product_id for issue in found.issues if issue.product_rejected]
-    assert Counter([*found.ids, *aside]) == Counter(source.truth().titles.keys())
+    rejected = [issue.product_id for issue in found.issues if issue.product_rejected]
+    assert Counter([*found.ids, *rejected]) == Counter(source.expected().titles.keys())
 
 
-async def test_the_counts_of_the_end_are_those_of_the_shop(source: PlatformHarness) -> None:
+async def test_the_counts_of_the_end_are_correct(source: PlatformHarness) -> None:
     found = await fetch(source)
-    truth = source.truth()
-    aside = sum(issue.product_rejected for issue in found.issues)
+    truth = source.expected()
+    rejected = sum(issue.product_rejected for issue in found.issues)
     assert found.end.source_count == len(truth.titles)
     assert found.end.emitted_count == len(found.ids)
-    assert found.end.rejected_count == aside
-    assert found.end.emitted_count + aside == found.end.source_count
+    assert found.end.rejected_count == rejected
+    assert found.end.emitted_count + rejected == found.end.source_count
     assert found.end.emitted_item_count == sum(len(product.variants) for product in found.products)
 
 
-async def test_every_item_comes_with_its_product_its_price_its_sku_and_its_stock(source: PlatformHarness) -> None:
-    found, truth = (await fetch(source)).variants, source.truth().items
+async def test_every_item_has_its_product_price_sku_and_stock(source: PlatformHarness) -> None:
+    found, truth = (await fetch(source)).variants, source.expected().items
     assert found.keys() == truth.keys()
     for item_id, item in truth.items():
         product, variant = found[item_id]
@@ -61,13 +61,13 @@ async def test_every_item_comes_with_its_product_its_price_its_sku_and_its_stock
         ), item_id
 
 
-async def test_titles_are_for_people(source: PlatformHarness) -> None:
-    truth = source.truth().titles
+async def test_html_entities_of_titles_are_decoded(source: PlatformHarness) -> None:
+    truth = source.expected().titles
     titles = {product.id: product.title for product in (await fetch(source)).products}
     assert {identifier: html.unescape(truth[identifier]) for identifier in titles} == titles
 
 
-async def test_values_are_of_the_domains_kinds(source: PlatformHarness) -> None:
+async def test_values_have_the_types_of_the_domain(source: PlatformHarness) -> None:
     found = await fetch(source)
     for product in found.products:
         assert product.id
@@ -80,37 +80,37 @@ async def test_values_are_of_the_domains_kinds(source: PlatformHarness) -> None:
             assert variant.price is None or isinstance(variant.price, Decimal)
         for image in product.images:
             assert re.match("https?://", image.url)
-    assert found.header.shop_info.currency_code == source.truth().currency
+    assert found.header.shop_info.currency_code == source.expected().currency
     assert found.header.watermark.tzinfo is UTC or found.header.watermark.utcoffset() == timedelta()
 
 
-@pytest.mark.parametrize("most", [1, 7, 250])
-async def test_no_batch_is_larger_than_asked_for(source: PlatformHarness, most: int) -> None:
-    found = await fetch(source, batch=most)
-    assert max(len(batch.products) for batch in found.batches) <= most
-    assert set(found.ids) == set(source.truth().titles)
+@pytest.mark.parametrize("max_products", [1, 7, 250])
+async def test_no_batch_is_larger_than_requested(source: PlatformHarness, max_products: int) -> None:
+    found = await fetch(source, batch=max_products)
+    assert max(len(batch.products) for batch in found.batches) <= max_products
+    assert set(found.ids) == set(source.expected().titles)
 
 
 async def test_an_empty_shop_has_a_header_and_an_end_of_zeros(empty: PlatformHarness) -> None:
     found = await fetch(empty)
-    assert found.header.shop_info.currency_code == empty.truth().currency
+    assert found.header.shop_info.currency_code == empty.expected().currency
     assert found.ids == []
     counts = (found.end.source_count, found.end.emitted_count, found.end.rejected_count)
     assert (*counts, found.end.emitted_item_count) == (0, 0, 0, 0)
     assert found.end.warnings == ()
 
 
-async def test_a_check_tells_what_the_pass_finds(source: PlatformHarness) -> None:
-    facts = await source.platform.check(source.shop)
+async def test_a_check_agrees_with_the_pass(source: PlatformHarness) -> None:
+    info = await source.platform.check(source.shop)
     found = await fetch(source)
-    assert facts.currency_code == found.header.shop_info.currency_code
-    assert facts.served_api_version == found.header.shop_info.served_api_version
-    assert facts.product_count == found.end.source_count
+    assert info.currency_code == found.header.shop_info.currency_code
+    assert info.served_api_version == found.header.shop_info.served_api_version
+    assert info.product_count == found.end.source_count
 
 
-async def test_an_incremental_pass_brings_what_changed_and_not_the_rest(source: PlatformHarness) -> None:
+async def test_an_incremental_pass_delivers_only_what_changed(source: PlatformHarness) -> None:
     assert source.platform.capabilities.incremental
-    changed = sorted(source.truth().titles)[10]
+    changed = sorted(source.expected().titles)[10]
     before = source.change_product(changed)
     found = await fetch(source, after=before)
     assert changed in found.ids
@@ -118,37 +118,37 @@ async def test_an_incremental_pass_brings_what_changed_and_not_the_rest(source: 
     assert found.end.source_count == len(found.ids)
 
 
-async def test_products_that_vanish_under_the_reader_take_no_other_along(source: PlatformHarness) -> None:
-    """Rows move up behind a deleted one; a reader that counts rows loses those that moved past it."""
-    stable = set(source.truth().titles)
-    begun = await fetch(source, batch=20, batches=1)
-    for gone in begun.ids[:5]:
-        source.delete_product(gone)
-        stable.discard(gone)
-    rest = await fetch(source, batch=20, checkpoint=begun.batches[-1].checkpoint)
-    seen = Counter([*begun.ids, *rest.ids])
+async def test_products_deleted_during_a_pass_hide_no_others(source: PlatformHarness) -> None:
+    """Rows move up after a deletion; a reader that counts rows misses those that moved."""
+    stable = set(source.expected().titles)
+    first = await fetch(source, batch=20, batches=1)
+    for deleted in first.ids[:5]:
+        source.delete_product(deleted)
+        stable.discard(deleted)
+    rest = await fetch(source, batch=20, checkpoint=first.batches[-1].checkpoint)
+    seen = Counter([*first.ids, *rest.ids])
     assert stable <= set(seen)
     assert set(seen.values()) == {1}
 
 
-async def test_a_product_that_appears_under_the_reader_disturbs_no_other(source: PlatformHarness) -> None:
-    stable = set(source.truth().titles)
-    begun = await fetch(source, batch=20, batches=1)
+async def test_a_product_created_during_a_pass_affects_no_other(source: PlatformHarness) -> None:
+    stable = set(source.expected().titles)
+    first = await fetch(source, batch=20, batches=1)
     source.add_product()
-    rest = await fetch(source, batch=20, checkpoint=begun.batches[-1].checkpoint)
-    seen = Counter([*begun.ids, *rest.ids])
+    rest = await fetch(source, batch=20, checkpoint=first.batches[-1].checkpoint)
+    seen = Counter([*first.ids, *rest.ids])
     assert stable <= set(seen)
     assert set(seen.values()) == {1}
 
 
-async def test_a_reader_that_is_closed_leaves_nothing_running(source: PlatformHarness) -> None:
+async def test_closing_a_reader_leaves_no_task_running(source: PlatformHarness) -> None:
     before = asyncio.all_tasks()
     await fetch(source, batch=5, batches=2)
     left = {task for task in asyncio.all_tasks() - before if "connector_svc" in repr(task.get_coro())}
     assert left == set()
 
 
-def test_the_domain_pattern_takes_the_shop_and_no_disguise(source: PlatformHarness) -> None:
+def test_the_domain_pattern_accepts_the_shop_and_no_disguise(source: PlatformHarness) -> None:
     pattern, example = source.platform.domain_pattern, source.platform.domain_example
     domain = source.shop.domain
     assert canonical_domain(f"{domain.upper()}.", pattern, example) == domain
@@ -160,6 +160,6 @@ def test_the_domain_pattern_takes_the_shop_and_no_disguise(source: PlatformHarne
             canonical_domain(disguise, pattern, example)
 
 
-def test_the_domain_pattern_is_one_that_re2_knows(source: PlatformHarness) -> None:
-    """Clients in other languages check domains with it before they call."""
+def test_the_domain_pattern_is_valid_in_re2(source: PlatformHarness) -> None:
+    """Clients in other languages check domains with it before a call."""
     assert not re.search(r"\(\?[=!<>]|\\[1-9]|[*+?}]\+|\\Z", source.platform.domain_pattern)

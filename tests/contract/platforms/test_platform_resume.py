@@ -1,4 +1,4 @@
-"""Going on from a checkpoint of any platform."""
+"""Resuming from a checkpoint, on every platform."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tests.contract.platforms.passes import Pass, fetch
 
 
 def contents(*parts: Pass) -> Counter[str]:
-    """Products and issues, whole."""
+    """Return all products and issues as text."""
     return Counter(str(record) for part in parts for record in [*part.products, *part.issues])
 
 
-async def test_going_on_from_any_batch_brings_exactly_the_rest(source: PlatformHarness) -> None:
+async def test_resuming_from_any_batch_delivers_exactly_the_rest(source: PlatformHarness) -> None:
     whole = await fetch(source, batch=20)
     for stored in range(len(whole.batches)):
-        begun = Pass(events=[whole.events[0], *whole.batches[: stored + 1]])
+        first = Pass(events=[whole.events[0], *whole.batches[: stored + 1]])
         rest = await fetch(source, batch=20, checkpoint=whole.batches[stored].checkpoint)
-        assert contents(begun, rest) == contents(whole)
+        assert contents(first, rest) == contents(whole)
         assert rest.end == whole.end
         assert rest.header.resumed
         assert rest.header.watermark == whole.header.watermark
@@ -38,39 +38,39 @@ async def test_the_batch_size_may_change_with_a_resume(source: PlatformHarness) 
     assert rest.end == whole.end
 
 
-async def test_a_first_pass_does_not_say_that_it_goes_on(source: PlatformHarness) -> None:
+async def test_a_first_pass_is_not_marked_as_resumed(source: PlatformHarness) -> None:
     assert not (await fetch(source, batches=1)).header.resumed
 
 
-async def test_a_checkpoint_of_another_shop_is_refused(source: PlatformHarness) -> None:
+async def test_a_checkpoint_of_another_shop_is_rejected(source: PlatformHarness) -> None:
     checkpoint = (await fetch(source, batch=20, batches=1)).batches[0].checkpoint
     other = Shop(source.shop.platform, f"other-{source.shop.domain}")
-    assert_refused(await failure_of(source, FetchRequest(shop=other, checkpoint=checkpoint)))
+    assert_rejected(await failure_of(source, FetchRequest(shop=other, checkpoint=checkpoint)))
 
 
-async def test_a_checkpoint_of_another_window_is_refused(source: PlatformHarness) -> None:
+async def test_a_checkpoint_of_another_window_is_rejected(source: PlatformHarness) -> None:
     checkpoint = (await fetch(source, batch=20, batches=1)).batches[0].checkpoint
     after = datetime(2026, 1, 1, tzinfo=UTC)
     request = FetchRequest(shop=source.shop, checkpoint=checkpoint, updated_after=after)
-    assert_refused(await failure_of(source, request))
+    assert_rejected(await failure_of(source, request))
 
 
-async def test_a_garbled_checkpoint_is_refused_and_never_understood_half(source: PlatformHarness) -> None:
+async def test_a_garbled_checkpoint_is_rejected_and_never_used_in_part(source: PlatformHarness) -> None:
     good = (await fetch(source, batch=20, batches=2)).batches[1].checkpoint
-    dice = random.Random(7)
+    generator = random.Random(7)
     garbled = [b"x", b"\x00" * 40, b"{}", b"null", good[: len(good) // 2], good[1:], good + b"x"]
-    garbled += [dice.randbytes(60) for _ in range(5)]
+    garbled += [generator.randbytes(60) for _ in range(5)]
     for checkpoint in garbled:
-        assert_refused(await failure_of(source, FetchRequest(shop=source.shop, checkpoint=checkpoint)))
+        assert_rejected(await failure_of(source, FetchRequest(shop=source.shop, checkpoint=checkpoint)))
 
 
-async def test_a_checkpoint_whose_position_is_nonsense_is_refused(source: PlatformHarness) -> None:
+async def test_a_checkpoint_with_an_invalid_position_is_rejected(source: PlatformHarness) -> None:
     good = (await fetch(source, batch=20, batches=1)).batches[0].checkpoint
     head, separator, _ = good.partition(b'"position":')
     assert separator
     for position in (b"{}", b"[]", b"null", b'{"a":1}', b"17"):
         checkpoint = head + separator + position + b"}"
-        assert_refused(await failure_of(source, FetchRequest(shop=source.shop, checkpoint=checkpoint)))
+        assert_rejected(await failure_of(source, FetchRequest(shop=source.shop, checkpoint=checkpoint)))
 
 
 async def test_no_checkpoint_holds_a_secret_or_grows_with_the_catalog(source: PlatformHarness) -> None:
@@ -86,5 +86,5 @@ async def failure_of(source: PlatformHarness, request: FetchRequest) -> SourceFa
     return caught.value
 
 
-def assert_refused(failure: SourceFailure) -> None:
+def assert_rejected(failure: SourceFailure) -> None:
     assert isinstance(failure, CheckpointInvalid | CheckpointExpired), repr(failure)

@@ -1,4 +1,4 @@
-"""Certificates for the replaying stores."""
+"""Certificates for the replay stores."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from devstore.tls import TlsFiles, ensure_certificates
 
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
-    """Certificates of a CA that only tests trust."""
+    """Return certificates of a CA that only tests trust."""
     return ensure_certificates(tmp_path_factory.mktemp("tls"))

@@ -1,6 +1,7 @@
-"""What a sync of the recorded store must end with, written down by hand from its recordings.
+"""The expected items of the recorded store, written by hand from its recordings.
 
-Of variations 75 to 204 (product 74) only the ends are here; they are regular and checked by rule.
+Of variations 75 to 204 (product 74) only the first and the last are here; the others follow a pattern and are
+checked by rule.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 
 class Item(NamedTuple):
-    """What the store's admin shows of a sellable thing."""
+    """The values that the store's admin shows for an item."""
 
     product: int
     sku: str
@@ -24,16 +25,16 @@ ITEMS: dict[int, Item] = {
     16: Item(16, "CAM-001", "19.90", None, 25, True),
     17: Item(17, "SUD-002", "39.90", "49.90", 7, True),  # on sale
     18: Item(18, "GOR-003", "15", None, 3, True),  # the sale is over
-    19: Item(19, "BUF-004", "25", None, 4, True),  # the sale is to come
+    19: Item(19, "BUF-004", "25", None, 4, True),  # the sale has not started
     20: Item(20, "NOP-005", None, None, 1, False),  # no price
-    21: Item(21, "ZER-006", "0", None, None, True),  # free, stock not counted
+    21: Item(21, "ZER-006", "0", None, None, True),  # free, stock not managed
     22: Item(22, "DEC-007", "0.123456789", None, 100000, True),
     23: Item(23, "BIG-008", "1234567.89", None, 1, True),
     24: Item(24, "UNM-009", "30", None, None, True),
-    25: Item(25, "UNM-010", "30", None, None, False),  # out of stock without a number
+    25: Item(25, "UNM-010", "30", None, None, False),  # out of stock, stock not managed
     26: Item(26, "STK-011", "12.5", None, 0, False),
     27: Item(27, "STK-012", "12.50", None, -3, True),  # sold beyond its stock
-    28: Item(28, "STK-013", "12.50", None, 0, True),  # on back-order
+    28: Item(28, "STK-013", "12.50", None, 0, True),  # on backorder
     29: Item(29, "UNM-014", "99", None, None, True),
     30: Item(30, "IMG-015", "5", None, 5, True),
     31: Item(31, "IMG-016", "5", None, 5, True),
@@ -65,18 +66,18 @@ ITEMS: dict[int, Item] = {
     58: Item(58, "TYP-043", None, None, None, False),  # external without a price
     59: Item(59, "TYP-044", "5", None, None, True),  # grouped: from 5
     60: Item(60, "TYP-045", None, None, None, False),  # grouped, empty
-    61: Item(61, "TYP-046", "33", None, 6, True),  # of a plugin that is gone
+    61: Item(61, "TYP-046", "33", None, 6, True),  # type of a missing plugin
     62: Item(62, "RAW-047", "12.50", None, 6, True),
     63: Item(63, "FUL-048", "77.7", None, 9, True),
     67: Item(66, "VAR-051-ROJO", "59.00", None, 3, True),
     68: Item(66, "VAR-051-VERDE", "61.00", None, 0, False),
     69: Item(66, "VAR-051-AZUL", "63.00", None, 8, True),
-    71: Item(70, "VAR-052", "10", None, 1, True),  # the parent's SKU, as everywhere in the store
+    71: Item(70, "VAR-052", "10", None, 1, True),  # the parent's SKU, as the store shows it everywhere
     72: Item(70, "VAR-052", "10", None, 2, True),
     73: Item(70, "VAR-052-L", "10", None, 3, True),
     75: Item(74, "VAR-053-36-NEGRO", "81.00", None, 1, True),
     204: Item(74, "VAR-053-48-CRUDO", "84.00", None, 9, True),
-    206: Item(205, "VAR-054-S", "21", None, 17, True),  # the parent counts
+    206: Item(205, "VAR-054-S", "21", None, 17, True),  # the parent manages the stock
     207: Item(205, "VAR-054-M", "22", None, 4, True),
     209: Item(208, "VAR-055-ANY", "9", None, 1, True),
     210: Item(208, "VAR-055-DIS", "9", None, 2, False),  # disabled
@@ -105,5 +106,5 @@ ITEM_IDS = {str(item) for item in {*ITEMS, *REGULAR}}
 
 
 def money(text: str | None) -> Decimal | None:
-    """With the digits of the text."""
+    """Return the price with the digits of the text."""
     return None if text is None else Decimal(text)

@@ -1,4 +1,4 @@
-"""Replies recorded from a real WooCommerce.
+"""Responses recorded from real WooCommerce stores.
 
 8.2.2: tests/data/woocommerce/README.md; 10.5.0: tests/data/woocommerce_10_5/README.md.
 """
@@ -13,12 +13,12 @@ from typing import Any
 _DATA = Path(__file__).parents[2] / "data"
 DATA = _DATA / "woocommerce"
 DATA_10_5 = _DATA / "woocommerce_10_5"
-_OF_THE_TRANSPORT = frozenset({"transfer-encoding", "connection", "content-encoding", "content-length"})
+_TRANSPORT_HEADERS = frozenset({"transfer-encoding", "connection", "content-encoding", "content-length"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedReply:
-    """A reply as the store sent it."""
+    """A response as the store sent it."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -29,18 +29,18 @@ class RecordedReply:
 
 
 def recorded(name: str, data: Path = DATA) -> RecordedReply:
-    """The recording called `name`, of 8.2.2 unless `data` says otherwise."""
+    """Return the recording `name`; `data`: the directory of a version, 8.2.2 by default."""
     response = json.loads((data / f"{name}.json").read_text())["response"]
     if "body_json" in response:
         body = json.dumps(response["body_json"], ensure_ascii=False).encode()
     else:
         body = response.get("body_text", "").encode()
-    headers = tuple((key, value) for key, value in response["headers"] if key.lower() not in _OF_THE_TRANSPORT)
+    headers = tuple((key, value) for key, value in response["headers"] if key.lower() not in _TRANSPORT_HEADERS)
     return RecordedReply(status=response["status"], headers=headers, body=body)
 
 
 def rows(*names: str, data: Path = DATA) -> list[dict[str, Any]]:
-    """The records of some recordings, one after the other."""
+    """Return the records of some recordings in order."""
     found: list[dict[str, Any]] = []
     for name in names:
         body = recorded(name, data).json()

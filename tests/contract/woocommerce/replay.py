@@ -1,8 +1,8 @@
-"""A store that answers with what a real one was recorded to say.
+"""A fake store that responds with recordings of a real one.
 
-Our calls name other fields and pages than the recorded ones did, so the store cuts its answers from everything
-that was recorded of each product and variation: values are genuine, the cut follows WordPress (`_fields`,
-`offset`, `page`, `parent`, totals in headers).
+The connector requests other fields and pages than the recorded requests did, so the store builds its responses
+from everything that was recorded of each product and variation: values are recorded, their selection follows
+WordPress (`_fields`, `offset`, `page`, `parent`, totals in headers).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tests.contract.woocommerce.recorded import RecordedReply, recorded, rows
 KEY, SECRET = "ck_recorded", "cs_recorded"
 Row = dict[str, Any]
 
-# Recorded without these two fields; their stock is counted, and there is some of each.
-_CUT_SHORT = (216, 217, 219, 220, 225, 226, 228, 229, 231, 232, 234, 236)
+# Recorded without `manage_stock` and `stock_status`; their stock is managed, and all are in stock.
+_WITHOUT_STOCK_FIELDS = (216, 217, 219, 220, 225, 226, 228, 229, 231, 232, 234, 236)
 
 
 def _merged(*names: str) -> dict[int, Row]:
-    """Everything recorded of each id; the first recording decides."""
+    """Return everything that was recorded of each id; earlier recordings take precedence."""
     merged: dict[int, Row] = {}
     for row in rows(*names):
         merged[row["id"]] = {**row, **merged.get(row["id"], {})}
@@ -35,7 +35,7 @@ def _merged(*names: str) -> dict[int, Row]:
 
 
 def recorded_products() -> dict[int, Row]:
-    """The 60 products of the store, by id."""
+    """Return the 60 products of the store, by id."""
     listed = {row["id"] for row in rows("products-lean-pp100")}
     merged = _merged(
         "products-lean-pp100",
@@ -53,7 +53,7 @@ def recorded_products() -> dict[int, Row]:
 
 
 def recorded_variations() -> dict[int, Row]:
-    """The 156 variations that the store lists over all products, stale ones included, by id."""
+    """Return the 156 variations that the store lists for all products, stale ones included, by id."""
     merged = _merged(
         "variations-all-wc-analytics-p1",
         "variations-all-wc-analytics-p2",
@@ -68,7 +68,7 @@ def recorded_variations() -> dict[int, Row]:
         "variations-of-draft",
         "variations-of-was-variable",
     )
-    for key in _CUT_SHORT:
+    for key in _WITHOUT_STOCK_FIELDS:
         merged[key] = {"manage_stock": True, "stock_status": "instock", **merged[key]}
     return merged
 
@@ -83,18 +83,18 @@ class ReplayStore:
     has_analytics: bool = True
     has_official: bool = False
     has_currencies: bool = True
-    prints: bytes = b""
-    """What plugins print before each JSON."""
-    asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    noise: bytes = b""
+    """Output of plugins before each JSON."""
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     """Method, path and parameters of every request; without keys."""
 
     async def answer(self, request: web.Request) -> web.Response:
         params = dict(request.query)
         by_query = (params.pop("consumer_key", ""), params.pop("consumer_secret", "")) == (KEY, SECRET)
-        self.asked.append((request.method, request.path, params))
+        self.requests.append((request.method, request.path, params))
         reply = self._reply(request, params, by_query=by_query)
-        if self.prints and isinstance(reply.body, bytes):
-            return web.Response(status=reply.status, headers=_totals(reply), body=self.prints + reply.body)
+        if self.noise and isinstance(reply.body, bytes):
+            return web.Response(status=reply.status, headers=_totals(reply), body=self.noise + reply.body)
         return reply
 
     def _reply(self, request: web.Request, params: dict[str, str], *, by_query: bool) -> web.Response:
@@ -102,7 +102,7 @@ class ReplayStore:
         if path == "":
             return _object(recorded("wp-json-index-small"), params)
         if not by_query and (self.strips_authorization or not _has_key(request)):
-            return send(recorded("auth-none"))
+            return as_response(recorded("auth-none"))
         return self._api(path, params)
 
     def _api(self, path: str, params: dict[str, str]) -> web.Response:
@@ -110,11 +110,11 @@ class ReplayStore:
             case ["wc", "v3", "products"]:
                 return _list(self._select_products(params), params)
             case ["wc", "v3", "products", parent, "variations"]:
-                return _list(self._of_one(int(parent)), params)
+                return _list(self._variations_of_one(int(parent)), params)
             case ["wc", "v3", "variations"] if self.has_official:
-                return _list(self._of_many(params), params)
+                return _list(self._variations_of_many(params), params)
             case ["wc-analytics", "variations"] if self.has_analytics:
-                return _list(self._of_many(params), params)
+                return _list(self._variations_of_many(params), params)
             case ["wc", "v3", "settings", "general", "woocommerce_currency"]:
                 return _object(recorded("settings-currency"), params)
             case ["wc", "v3", "data", "currencies", "current"] if self.has_currencies:
@@ -122,7 +122,7 @@ class ReplayStore:
             case ["wc", "v3", "settings", "products", "woocommerce_weight_unit"]:
                 return _object(recorded("settings-weight-unit"), params)
             case _:
-                return send(recorded("variations-v3-all-404"))
+                return as_response(recorded("variations-v3-all-404"))
 
     def _select_products(self, params: dict[str, str]) -> list[Row]:
         include = {int(key) for key in params.get("include", "").split(",") if key}
@@ -139,24 +139,24 @@ class ReplayStore:
             selected.append(row)
         return selected
 
-    def _of_one(self, parent: int) -> list[Row]:
-        """Before 10.3 the lists of one product name no parent."""
+    def _variations_of_one(self, parent: int) -> list[Row]:
+        """Before 10.3 the list of one product has no `parent_id`."""
         hidden = {"parent_id", "name", "type"}
-        children = (row for row in self.variations.values() if row["parent_id"] == parent)
-        return [{key: value for key, value in row.items() if key not in hidden} for row in children]
+        variations = (row for row in self.variations.values() if row["parent_id"] == parent)
+        return [{key: value for key, value in row.items() if key not in hidden} for row in variations]
 
-    def _of_many(self, params: dict[str, str]) -> list[Row]:
+    def _variations_of_many(self, params: dict[str, str]) -> list[Row]:
         parents = {int(key) for key in params.get("parent", "").split(",") if key}
         return [row for row in self.variations.values() if not parents or row["parent_id"] in parents]
 
 
-def send(reply: RecordedReply) -> web.Response:
-    """A recorded reply, as it was."""
+def as_response(reply: RecordedReply) -> web.Response:
+    """Return a recorded response unchanged."""
     return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
 
 
 def _totals(reply: web.Response) -> dict[str, str]:
-    """Of the headers only those: after output PHP can no longer set its content type."""
+    """Return only these headers: after output PHP can no longer set the content type."""
     return {key: value for key, value in reply.headers.items() if key.startswith("X-WP-")}
 
 
@@ -184,7 +184,7 @@ def _cut(row: Row, params: dict[str, str]) -> Row:
 
 @asynccontextmanager
 async def listening(store: ReplayStore | OneReply, tls: TlsFiles | None) -> AsyncIterator[URL]:
-    """Serves `store` on a free port, over https if there are certificates; yields its base URL."""
+    """Serve `store` on a free port, over https if there are certificates, and yield its base URL."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", store.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -199,14 +199,14 @@ async def listening(store: ReplayStore | OneReply, tls: TlsFiles | None) -> Asyn
 
 @dataclass(kw_only=True)
 class OneReply:
-    """A store that says the same to everything, but for the index if that is to be sound."""
+    """A store with the same response to every request, except the index if `valid_index`."""
 
     reply: RecordedReply
-    sound_index: bool = True
-    asked: int = 0
+    valid_index: bool = True
+    request_count: int = 0
 
     async def answer(self, request: web.Request) -> web.Response:
-        self.asked += 1
-        if self.sound_index and request.path == "/wp-json/":
-            return send(recorded("wp-json-index-small"))
-        return send(self.reply)
+        self.request_count += 1
+        if self.valid_index and request.path == "/wp-json/":
+            return as_response(recorded("wp-json-index-small"))
+        return as_response(self.reply)

@@ -1,4 +1,4 @@
-"""The catalog's parts over a real PostgreSQL, with a shop in memory as their source."""
+"""The catalog's stores over a real PostgreSQL, and a supervisor whose source is in memory."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.domain.shop import ShopKey, ShopProfile
 from catalog_svc.domain.source import SourceHeader
 from catalog_svc.domain.sync import ClaimedSync, StartSyncCommand, Sync, SyncMode
+from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.issues import IssueStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
-from catalog_svc.storage.syncs import SyncStore
+from catalog_svc.storage.syncs import IssueStore, SyncStore
 from catalog_svc.usecases.ports import ProductSource
-from catalog_svc.usecases.retry_policy import RunConfig
-from catalog_svc.usecases.sync_hub import SyncFeed
-from catalog_svc.usecases.sync_supervisor import SyncSupervisor
+from catalog_svc.usecases.sync_execution import SyncDependencies
+from catalog_svc.usecases.sync_hub import SyncHub
+from catalog_svc.usecases.sync_limits import RunConfig
+from catalog_svc.usecases.worker import SyncSupervisor
 from tests.fakes.product_source import WATERMARK
 from tests.waiting import found
 from tests.waiting import until as until
@@ -43,11 +44,11 @@ HEADER = SourceHeader(
 )
 
 
-class RecordingFeed(SyncFeed):
-    """A feed that remembers what was published."""
+class RecordingHub(SyncHub):
+    """A hub that records the published syncs."""
 
     def __init__(self, syncs: SyncStore) -> None:
-        super().__init__(syncs, poll_every=timedelta(milliseconds=50))
+        super().__init__(syncs, poll_interval=timedelta(milliseconds=50))
         self.published: list[Sync] = []
 
     def publish(self, sync: Sync) -> None:
@@ -70,59 +71,60 @@ class CatalogWorld:
         self.batches = BatchStore(database, ttl=ttl)
         self.leases = LeaseStore(database, owner=uuid4(), ttl=ttl)
         self.sweeps = SweepStore(database, ttl=ttl)
-        self.feed = RecordingFeed(self.syncs)
-        self.published = self.feed.published
+        self.hub = RecordingHub(self.syncs)
+        self.published = self.hub.published
 
-    def runner(self, source: ProductSource, **limits: Any) -> SyncSupervisor:
-        """A runner that reads from `source`."""
+    def supervisor(self, source: ProductSource, **config: Any) -> SyncSupervisor:
+        """Return a supervisor whose syncs read from `source`, with short delays."""
         quick: dict[str, Any] = {
-            "renew_every": timedelta(seconds=5),
+            "renew_interval": timedelta(seconds=5),
             "max_retry_delay": timedelta(milliseconds=20),
         }
-        return SyncSupervisor(
+        dependencies = SyncDependencies(
             leases=self.leases,
             batches=self.batches,
             source=source,
             sweeps=self.sweeps,
-            feed=self.feed,
-            drain=self.drain,
-            limits=RunConfig(**(quick | limits)),
+            hub=self.hub,
+            metrics=NullSyncMetrics(),
+            config=RunConfig(**(quick | config)),
         )
+        return SyncSupervisor(dependencies, drain=self.drain)
 
-    async def order(self, shop: ShopKey = SHOP, mode: SyncMode = SyncMode.FULL, **more: Any) -> Sync:
-        """A PENDING sync."""
+    async def create_sync(self, shop: ShopKey = SHOP, mode: SyncMode = SyncMode.FULL, **more: Any) -> Sync:
+        """Create a PENDING sync."""
         return await self.commands.start(
             StartSyncCommand(shop=shop, mode=mode, overlap=timedelta(minutes=5), **more)
         )
 
     async def claim(self) -> ClaimedSync:
-        """The lease of the one free sync."""
+        """Claim the one claimable sync."""
 
         async def claim() -> ClaimedSync | None:
-            # A write of its last owner may hold the row for a moment.
+            # A write of its last owner may hold the row lock for a moment.
             claims = await self.leases.claim()
             return claims[0] if claims else None
 
         return await found(claim)
 
-    async def sync(self, source: ProductSource, mode: SyncMode = SyncMode.FULL, **limits: Any) -> Sync:
-        """A whole sync, from order to end."""
-        ordered = await self.order(mode=mode)
-        await self.runner(source, **limits).run(await self.claim())
-        return await self.syncs.get(ordered.sync_id)
+    async def sync(self, source: ProductSource, mode: SyncMode = SyncMode.FULL, **config: Any) -> Sync:
+        """Create a sync, run it to its end, and return it."""
+        created = await self.create_sync(mode=mode)
+        await self.supervisor(source, **config).run(await self.claim())
+        return await self.syncs.get(created.sync_id)
 
     async def rows(self, query: str, **values: object) -> list[Mapping[Any, Any]]:
-        """What a query of the test's own finds."""
+        """Return the rows of a query."""
         async with self.engine.connect() as connection:
             return list((await connection.execute(text(query), values)).mappings())
 
     async def execute(self, statement: str, **values: object) -> None:
-        """Changes the database behind everybody's back."""
+        """Change the database directly."""
         async with self.engine.begin() as connection:
             await connection.execute(text(statement), values)
 
     async def expire_lease(self, sync_id: UUID) -> None:
-        """As if the owner had been silent for longer than the TTL."""
+        """Expire the lease, as if its owner had not renewed it for longer than the TTL."""
         await self.execute(
             "UPDATE sync SET lease_until = clock_timestamp() - interval '1 s' WHERE sync_id = :id", id=sync_id
         )

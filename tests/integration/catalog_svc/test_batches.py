@@ -1,4 +1,4 @@
-"""A batch is stored whole and once, exactly as the platform wrote it; what did not change is not written."""
+"""A batch is stored as a whole and once, exactly as the platform wrote it; unchanged rows are not written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncState
 from catalog_svc.source import decode
-from catalog_svc.storage import staging
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.engine import open_engine
@@ -30,12 +29,14 @@ def batch(*products: pb.Product, checkpoint: bytes = b"1", currency_code: str = 
 
 
 async def started(world: CatalogWorld) -> ClaimedSync:
-    await world.order()
+    await world.create_sync()
     return await world.claim()
 
 
-async def apply(world: CatalogWorld, lease: Lease, claimed: ClaimedSync, what: SourceBatch) -> tuple[Lease, Sync]:
-    return await world.batches.apply(lease, claimed.sync.shop, what, full=True, items_per_second=None)
+async def apply(
+    world: CatalogWorld, lease: Lease, claimed: ClaimedSync, incoming: SourceBatch
+) -> tuple[Lease, Sync]:
+    return await world.batches.apply(lease, claimed.sync.shop, incoming, full=True, items_per_second=None)
 
 
 async def test_prices_weights_and_skus_are_stored_digit_for_digit(world: CatalogWorld) -> None:
@@ -47,7 +48,7 @@ async def test_prices_weights_and_skus_are_stored_digit_for_digit(world: Catalog
     assert (row["p"], row["c"], row["w"], row["sku"]) == ("7.30", "9.00", "0.50", "00000134000")
 
 
-async def test_a_price_that_only_gains_a_zero_is_stored_anew(world: CatalogWorld) -> None:
+async def test_a_price_that_only_gains_a_zero_is_stored_again(world: CatalogWorld) -> None:
     await world.sync(MemorySource([product("1", price="7.3")]))
     second = await world.sync(MemorySource([product("1", price="7.30")]))
     assert second.progress.items.updated == 1
@@ -76,21 +77,21 @@ async def test_of_a_changed_product_only_the_changed_items_are_rewritten(world: 
     assert (second.progress.items.updated, second.progress.items.unchanged) == (1, 2)
 
 
-async def test_a_variant_that_left_its_product_is_marked_deleted_and_comes_back_as_created(
+async def test_a_removed_variant_is_marked_deleted_and_counts_as_created_when_it_returns(
     world: CatalogWorld,
 ) -> None:
     await world.sync(MemorySource([product("1", items=3)]))
     without = product("1", items=2)
     second = await world.sync(MemorySource([without]))
     assert second.progress.items.deleted == 1
-    (gone,) = await world.rows("SELECT item_id FROM item WHERE deleted_at IS NOT NULL")
-    assert gone["item_id"] == "1-3"
+    (deleted,) = await world.rows("SELECT item_id FROM item WHERE deleted_at IS NOT NULL")
+    assert deleted["item_id"] == "1-3"
     third = await world.sync(MemorySource([product("1", items=3)]))
     assert third.progress.items.created == 1
     assert await world.rows("SELECT item_id FROM item WHERE deleted_at IS NOT NULL") == []
 
 
-async def test_variants_of_a_product_that_came_incomplete_are_not_taken_for_gone(world: CatalogWorld) -> None:
+async def test_missing_variants_of_a_product_that_arrived_incomplete_are_not_deleted(world: CatalogWorld) -> None:
     await world.sync(MemorySource([product("1", items=3)]))
     partial = product("1", items=2, title="New title")
     partial.variants_complete = False
@@ -108,15 +109,15 @@ async def test_another_currency_is_a_change(world: CatalogWorld) -> None:
 
 
 async def test_text_that_postgresql_cannot_hold_does_not_stop_a_sync(world: CatalogWorld) -> None:
-    odd = product("1", title="a\0b", sku="x\0")
-    odd.tags.extend(["t\0", "u"])
-    sync = await world.sync(MemorySource([odd]))
+    unusual = product("1", title="a\0b", sku="x\0")
+    unusual.tags.extend(["t\0", "u"])
+    sync = await world.sync(MemorySource([unusual]))
     assert sync.state is SyncState.SUCCEEDED
     (row,) = await world.rows("SELECT product.title, sku, tags FROM item JOIN product USING (product_id)")
     assert (row["title"], row["sku"], row["tags"]) == ("ab", "x", ["t", "u"])
 
 
-async def test_a_product_that_comes_twice_in_a_batch_is_stored_once_as_it_came_last(world: CatalogWorld) -> None:
+async def test_a_product_that_is_twice_in_a_batch_is_stored_once_in_its_last_version(world: CatalogWorld) -> None:
     claimed = await started(world)
     _, sync = await apply(world, claimed.lease, claimed, batch(product("1"), product("1", title="Later")))
     assert sync.progress.products.created == 1
@@ -132,16 +133,16 @@ async def test_a_writer_with_an_old_epoch_writes_nothing(world: CatalogWorld) ->
     assert await world.rows("SELECT * FROM product") == []
 
 
-async def test_a_batch_repeated_after_an_unheard_commit_is_not_applied_twice(world: CatalogWorld) -> None:
+async def test_a_batch_repeated_after_an_unacknowledged_commit_is_not_applied_twice(world: CatalogWorld) -> None:
     claimed = await started(world)
-    what = batch(product("1"))
-    lease, first = await apply(world, claimed.lease, claimed, what)
-    same_lease, again = await apply(world, claimed.lease, claimed, what)
+    incoming = batch(product("1"))
+    lease, first = await apply(world, claimed.lease, claimed, incoming)
+    same_lease, again = await apply(world, claimed.lease, claimed, incoming)
     assert (same_lease, again.revision) == (lease, first.revision)
     assert again.progress.products.seen == 1
 
 
-async def test_another_batch_under_a_used_number_is_refused(world: CatalogWorld) -> None:
+async def test_another_batch_with_a_used_sequence_number_is_rejected(world: CatalogWorld) -> None:
     claimed = await started(world)
     await apply(world, claimed.lease, claimed, batch(product("1"), checkpoint=b"1"))
     with pytest.raises(LeaseLost):
@@ -153,7 +154,7 @@ async def test_another_batch_under_a_used_number_is_refused(world: CatalogWorld)
 
 async def test_products_checkpoint_and_progress_are_one_transaction(world: CatalogWorld) -> None:
     claimed = await started(world)
-    # The last statement of the transaction fails.
+    # This makes the last statement of the transaction fail.
     await world.execute("ALTER TABLE sync ADD CONSTRAINT never_progresses CHECK (products_seen = 0)")
     with pytest.raises(IntegrityError):
         await apply(world, claimed.lease, claimed, batch(product("0"), product("1")))
@@ -166,12 +167,12 @@ async def test_two_shops_with_the_same_platform_ids_never_collide(world: Catalog
     from catalog_svc.domain.shop import ShopKey
 
     for domain, title in (("a.myshopify.com", "A"), ("b.myshopify.com", "B")):
-        await world.order(shop=ShopKey("shopify", domain))
-        await world.runner(MemorySource([product("1", title=title)])).run(await world.claim())
+        await world.create_sync(shop=ShopKey("shopify", domain))
+        await world.supervisor(MemorySource([product("1", title=title)])).run(await world.claim())
     assert sorted(r["title"] for r in await world.rows("SELECT title FROM product")) == ["A", "B"]
 
 
-async def test_products_reported_as_gone_are_marked_with_their_items(world: CatalogWorld) -> None:
+async def test_products_reported_as_deleted_are_marked_with_their_items(world: CatalogWorld) -> None:
     await world.sync(MemorySource([product("1", items=2), product("2")]))
     claimed = await started(world)
     message = pb.ProductBatch(deleted_product_ids=["1"], checkpoint=b"1")
@@ -181,7 +182,7 @@ async def test_products_reported_as_gone_are_marked_with_their_items(world: Cata
 
 
 async def test_ids_and_skus_that_postgresql_cannot_hold_do_not_stop_a_pass(world: CatalogWorld) -> None:
-    """Also where they come without a product: listed, gone, or with their stock alone."""
+    """Also where ids arrive without a product: listed, deleted, or with a stock level."""
     await world.sync(MemorySource([product("1", sku="old"), product("2")]))
     claimed = await started(world)
     level = pb.StockLevel(product_id="1", variant_id="1-1\0", available=True, offer=pb.Offer(sku="n\0ew"))
@@ -195,7 +196,7 @@ async def test_ids_and_skus_that_postgresql_cannot_hold_do_not_stop_a_pass(world
 
 
 async def test_no_statement_of_a_batch_outlives_the_lease(world: CatalogWorld) -> None:
-    """It holds the sync's row: who would take over a replica frozen in the middle of it waits for its end."""
+    """It locks the sync's row: the next owner would have to wait for a replica that is frozen in it."""
     await world.execute("""
         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN PERFORM pg_sleep(600); RETURN NEW; END $$""")
@@ -209,16 +210,16 @@ async def test_no_statement_of_a_batch_outlives_the_lease(world: CatalogWorld) -
             )
 
 
-async def test_a_sync_with_a_price_that_is_none_succeeds_and_names_it(world: CatalogWorld) -> None:
+async def test_a_sync_with_invalid_prices_succeeds_and_reports_them(world: CatalogWorld) -> None:
     sync = await world.sync(MemorySource([product("1", price="NaN"), product("2", price="1_0"), product("3")]))
     assert sync.state is SyncState.SUCCEEDED
     assert (sync.progress.products.created, sync.progress.products.rejected) == (1, 2)
     issues = await world.issues.page(sync.sync_id, after=0, limit=10)
-    told = {(issue.issue.product_id, issue.issue.reason, issue.issue.sample) for issue in issues}
-    assert told == {("1", "INVALID_PRICE", "NaN"), ("2", "INVALID_PRICE", "1_0")}
+    reported = {(issue.issue.product_id, issue.issue.reason, issue.issue.sample) for issue in issues}
+    assert reported == {("1", "INVALID_PRICE", "NaN"), ("2", "INVALID_PRICE", "1_0")}
 
 
-async def test_staging_tables_that_another_release_left_on_a_connection_are_no_hindrance(
+async def test_staging_tables_that_another_release_left_on_a_connection_do_no_harm(
     database_url: str,
 ) -> None:
     """A pooler keeps the server connection, and with it the temporary tables, across an upgrade."""
@@ -229,12 +230,3 @@ async def test_staging_tables_that_another_release_left_on_a_connection_are_no_h
     sync = await CatalogWorld(engine).sync(MemorySource([product("1")]))
     assert sync.state is SyncState.SUCCEEDED
     await engine.dispose()
-
-
-def test_the_names_of_staging_tables_follow_their_columns() -> None:
-    """So that a release with another column never meets the tables of this one."""
-    columns = "item_id text, price text"
-    assert staging.versioned("stage", columns) == staging.versioned("stage", columns)
-    assert staging.versioned("stage", columns) != staging.versioned("stage", f"{columns}, cost text")
-    for name, statement in zip((staging.STAGE_PRODUCT, staging.STAGE_ITEM), staging.CREATE, strict=True):
-        assert name in statement.text

@@ -21,7 +21,7 @@ from tests.waiting import PATIENCE, within_patience
 
 @asynccontextmanager
 async def catalog(*arguments: str, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m catalog_svc`, killed when the test leaves it."""
+    """Run `python -m catalog_svc`; it is killed when the context ends."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CATALOG_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -41,14 +41,14 @@ async def catalog(*arguments: str, **settings: str) -> AsyncIterator[asyncio.sub
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
-    """Exit code and everything it wrote."""
+    """Return the exit code and everything that the process wrote to stderr."""
     _, err = await within_patience(process.communicate())
     assert process.returncode is not None
     return process.returncode, err.decode()
 
 
 async def logged(process: asyncio.subprocess.Process, message: str) -> dict[str, Any]:
-    """The first log line with that message."""
+    """Return the first log line with that message."""
     assert process.stderr is not None
     async with asyncio.timeout(PATIENCE):
         while line := await process.stderr.readline():
@@ -58,7 +58,7 @@ async def logged(process: asyncio.subprocess.Process, message: str) -> dict[str,
     raise AssertionError(f"ended without {message!r}")
 
 
-async def test_it_refuses_an_unmigrated_database_migrates_on_command_and_then_serves(
+async def test_an_unmigrated_database_is_refused_until_the_migrate_command_was_run(
     empty_database_url: str,
 ) -> None:
     async with catalog(DATABASE_URL=empty_database_url, LISTEN_ADDRESS="127.0.0.1:0") as refused:
@@ -84,21 +84,23 @@ async def test_it_refuses_an_unmigrated_database_migrates_on_command_and_then_se
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"LISTEN_ADDRESS": "nowhere"}, "CATALOG_LISTEN_ADDRESS: expected host:port"),
         ({"LEASE_TTL": "soon"}, "CATALOG_LEASE_TTL: expected a duration"),
         ({"MAX_RUNNING_SYNCS": "0"}, "CATALOG_MAX_RUNNING_SYNCS:"),
     ],
 )
-async def test_a_wrong_setting_is_one_line_that_names_it(settings: dict[str, str], said: str) -> None:
+async def test_a_wrong_setting_is_reported_in_one_line_that_names_it(
+    settings: dict[str, str], message: str
+) -> None:
     async with catalog(**settings) as process:
         code, err = await ended(process)
     assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith(said)
+    assert err.startswith(message)
 
 
-async def test_nobody_but_this_machine_may_call_unless_it_is_said(database_url: str) -> None:
+async def test_other_machines_may_call_only_when_allow_insecure_is_set(database_url: str) -> None:
     async with catalog(DATABASE_URL=database_url, LISTEN_ADDRESS="0.0.0.0:0") as process:
         code, err = await ended(process)
     assert (code, "CATALOG_ALLOW_INSECURE=1" in err) == (2, True)
@@ -106,7 +108,7 @@ async def test_nobody_but_this_machine_may_call_unless_it_is_said(database_url: 
         await logged(process, "without authentication")
 
 
-async def test_a_port_in_use_is_said_plainly(database_url: str) -> None:
+async def test_a_port_in_use_is_reported_with_its_address(database_url: str) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with catalog(DATABASE_URL=database_url, LISTEN_ADDRESS=address) as first:
         await logged(first, "listening on port")
@@ -115,9 +117,9 @@ async def test_a_port_in_use_is_said_plainly(database_url: str) -> None:
     assert (code, f"Cannot listen on {address}" in err) == (1, True)
 
 
-async def test_a_database_that_is_away_is_waited_for_and_then_named_without_its_password() -> None:
-    url = f"postgresql://somebody:hunter2secret@127.0.0.1:{free_port()}/catalog"
-    async with catalog(DATABASE_URL=url, DATABASE_PATIENCE="2s", LISTEN_ADDRESS="127.0.0.1:0") as process:
+async def test_an_unavailable_database_is_waited_for_and_then_reported_without_its_password() -> None:
+    url = f"postgresql://user:hunter2secret@127.0.0.1:{free_port()}/catalog"
+    async with catalog(DATABASE_URL=url, DATABASE_STARTUP_TIMEOUT="2s", LISTEN_ADDRESS="127.0.0.1:0") as process:
         code, err = await ended(process)
     assert code == 2
     assert "the database is not ready yet" in err
@@ -127,7 +129,7 @@ async def test_a_database_that_is_away_is_waited_for_and_then_named_without_its_
     assert "hunter2secret" not in err
 
 
-async def test_a_misspelt_setting_is_named_at_the_start(database_url: str) -> None:
+async def test_a_misspelled_setting_is_reported_at_the_start(database_url: str) -> None:
     async with catalog(
         DATABASE_URL=database_url, LISTEN_ADDRESS="127.0.0.1:0", LEASE_TLL="5s", ADDRESS="127.0.0.1:50051"
     ) as process:

@@ -1,4 +1,4 @@
-"""The database's URL means what it means to other programs, and start-up says what keeps it from working."""
+"""The database URL has the meaning that libpq gives it, and startup errors name the cause."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
 
 @asynccontextmanager
 async def tls_proxy(url: str, context: ssl.SSLContext | None) -> AsyncIterator[int]:
-    """A port that speaks TLS as PostgreSQL does and leads to the server of `url`; None: it refuses encryption."""
+    """Yield a port that speaks PostgreSQL's TLS and forwards to the server of `url`; None: it refuses TLS."""
     parsed = make_url(url)
     socket = f"{parsed.query['host']}/.s.PGSQL.{parsed.port or 5432}"
     pipes: set[asyncio.Task[None]] = set()
@@ -82,8 +82,8 @@ async def selected(url: str) -> object:
         await engine.dispose()
 
 
-async def start_up_error(url: str) -> str:
-    """What an operator reads when the service gives up."""
+async def startup_error(url: str) -> str:
+    """Return the error message of a startup that fails."""
     engine = open_engine(url, pool_size=1)
     try:
         with pytest.raises(DatabaseUnavailable) as caught:
@@ -102,7 +102,7 @@ async def start_up_error(url: str) -> str:
         "target_session_attrs=any",
     ],
 )
-async def test_usual_options_of_a_url_are_understood(postgres_url: str, options: str) -> None:
+async def test_common_options_of_a_url_are_supported(postgres_url: str, options: str) -> None:
     joined = "&" if "?" in postgres_url else "?"
     assert await selected(f"{postgres_url}{joined}{options}") == 1
 
@@ -115,20 +115,20 @@ async def test_a_server_is_verified_by_the_root_certificate_of_the_url(
     async with tls_proxy(postgres_url, certificates.server_context()) as port:
         url = f"postgresql://postgres@localhost:{port}/{name}?sslmode=verify-full&sslrootcert="
         assert await selected(f"{url}{certificates.ca}") == 1
-        told = await start_up_error(f"{url}{other.ca}")
-    assert "cannot connect" in told
-    assert "certificate verify failed" in told
+        message = await startup_error(f"{url}{other.ca}")
+    assert "cannot connect" in message
+    assert "certificate verify failed" in message
 
 
-async def test_a_server_without_encryption_is_told_at_the_start(postgres_url: str) -> None:
+async def test_a_server_without_encryption_is_reported_at_startup(postgres_url: str) -> None:
     async with tls_proxy(postgres_url, None) as port:
-        told = await start_up_error(f"postgresql://postgres:{SECRET}@127.0.0.1:{port}/postgres?sslmode=require")
-    assert "SSL" in told
-    assert SECRET not in told
+        message = await startup_error(f"postgresql://postgres:{SECRET}@127.0.0.1:{port}/postgres?sslmode=require")
+    assert "SSL" in message
+    assert SECRET not in message
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "expected"),
     [
         (f"postgresql://catalog:{SECRET}@db/catalog?sslmod=require", "unknown option 'sslmod'"),
         (f"postgresql://catalog:{SECRET}@db/catalog?sslmode=always", "sslmode must be one of disable, allow"),
@@ -138,39 +138,39 @@ async def test_a_server_without_encryption_is_told_at_the_start(postgres_url: st
         (f"catalog:{SECRET}", "expected postgresql://"),
     ],
 )
-def test_a_wrong_url_is_refused_without_quoting_its_password(url: str, said: str) -> None:
+def test_an_invalid_url_is_rejected_without_quoting_its_password(url: str, expected: str) -> None:
     with pytest.raises(SettingsError, match="CATALOG_DATABASE_URL") as caught:
         open_engine(url)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
     assert SECRET not in str(caught.value)
 
 
-async def test_start_up_tells_that_the_connection_is_refused() -> None:
-    told = await start_up_error(f"postgresql://catalog:{SECRET}@127.0.0.1:1/catalog")
-    assert "cannot connect" in told
-    assert "Connect call failed" in told
-    assert SECRET not in told
+async def test_startup_reports_a_refused_connection() -> None:
+    message = await startup_error(f"postgresql://catalog:{SECRET}@127.0.0.1:1/catalog")
+    assert "cannot connect" in message
+    assert "Connect call failed" in message
+    assert SECRET not in message
 
 
-async def test_start_up_tells_that_the_database_does_not_exist(postgres_url: str) -> None:
+async def test_startup_reports_a_missing_database(postgres_url: str) -> None:
     missing = make_url(postgres_url).set(database="no_such_database").render_as_string(hide_password=False)
-    assert 'database "no_such_database" does not exist' in await start_up_error(missing)
+    assert 'database "no_such_database" does not exist' in await startup_error(missing)
 
 
-async def test_start_up_tells_that_the_password_is_wrong(postgres_url: str) -> None:
+async def test_startup_reports_a_wrong_password(postgres_url: str) -> None:
     await execute(postgres_url, "CREATE ROLE needs_password LOGIN PASSWORD 'right'")
     engine = open_engine(postgres_url, pool_size=1)
     async with engine.connect() as connection:
-        _ask_for_password((await connection.execute(text("SHOW hba_file"))).scalar_one())
+        _require_password((await connection.execute(text("SHOW hba_file"))).scalar_one())
         await connection.execute(text("SELECT pg_reload_conf()"))
     await engine.dispose()
     wrong = make_url(postgres_url).set(username="needs_password", password=SECRET)
-    told = await start_up_error(wrong.render_as_string(hide_password=False))
-    assert 'password authentication failed for user "needs_password"' in told
-    assert SECRET not in told
+    message = await startup_error(wrong.render_as_string(hide_password=False))
+    assert 'password authentication failed for user "needs_password"' in message
+    assert SECRET not in message
 
 
-def _ask_for_password(hba_file: str) -> None:
+def _require_password(hba_file: str) -> None:
     path = Path(hba_file)
     path.write_text("local all needs_password scram-sha-256\n" + path.read_text())
 

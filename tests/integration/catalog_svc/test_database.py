@@ -1,4 +1,4 @@
-"""A unit of work survives what PostgreSQL and callers do to it, and never leaves a transaction open."""
+"""Units of work: retries of transient errors, cancellation, timeouts; no transaction is ever left open."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.waiting import found
 
 @pytest.fixture
 async def server(postgres_url: str) -> AsyncIterator[AsyncEngine]:
-    """Connections to a database that tests share: for those that change nothing in it."""
+    """Connections to the shared database, for tests that change nothing in it."""
     engine = open_engine(postgres_url, pool_size=1)
     yield engine
     await engine.dispose()
@@ -34,7 +34,7 @@ async def kill_backend(engine: AsyncEngine, pid: int) -> None:
         await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
 
 
-async def test_a_transaction_whose_connection_is_lost_is_run_again(engine: AsyncEngine) -> None:
+async def test_a_transaction_whose_connection_is_lost_is_retried(engine: AsyncEngine) -> None:
     attempts: list[int] = []
 
     async def work(connection: AsyncConnection) -> int:
@@ -49,7 +49,7 @@ async def test_a_transaction_whose_connection_is_lost_is_run_again(engine: Async
     assert len(attempts) == 2
 
 
-async def test_a_serialization_failure_is_tried_again(engine: AsyncEngine) -> None:
+async def test_a_serialization_failure_is_retried(engine: AsyncEngine) -> None:
     attempts = 0
 
     async def work(connection: AsyncConnection) -> str:
@@ -63,7 +63,7 @@ async def test_a_serialization_failure_is_tried_again(engine: AsyncEngine) -> No
     assert attempts == 3
 
 
-async def test_a_fault_of_ours_is_not_repeated(engine: AsyncEngine) -> None:
+async def test_a_wrong_statement_is_not_retried(engine: AsyncEngine) -> None:
     attempts = 0
 
     async def work(connection: AsyncConnection) -> None:
@@ -76,7 +76,7 @@ async def test_a_fault_of_ours_is_not_repeated(engine: AsyncEngine) -> None:
     assert attempts == 1
 
 
-async def test_a_database_that_stays_away_is_said_to_be_unavailable() -> None:
+async def test_a_database_that_stays_unreachable_raises_storage_unavailable() -> None:
     engine = open_engine("postgresql://postgres@127.0.0.1:1/postgres")
 
     async def work(connection: AsyncConnection) -> None:
@@ -114,8 +114,8 @@ async def test_a_cancelled_caller_leaves_no_transaction_behind(engine: AsyncEngi
         assert open_ones.scalar_one() == 0
 
 
-async def test_a_process_frozen_in_a_transaction_loses_it(engine: AsyncEngine) -> None:
-    """Else a replica that is stopped there keeps the sync's row lock, and nobody can take over."""
+async def test_the_server_ends_an_idle_transaction(engine: AsyncEngine) -> None:
+    """Otherwise a frozen replica would keep the lock of the sync's row, and no other one could claim the sync."""
     async with engine.connect() as connection:
         shown = await connection.execute(
             text("SELECT name, setting::bigint FROM pg_settings WHERE name = ANY(:names)"),
@@ -143,12 +143,12 @@ RAISED = {
 
 
 @pytest.mark.parametrize(("state", "cause"), RAISED.items())
-async def test_a_transient_error_tells_operators_its_cause_and_callers_nothing(
+async def test_a_transient_error_shows_its_cause_to_operators_and_not_to_callers(
     server: AsyncEngine, caplog: pytest.LogCaptureFixture, state: str, cause: StorageCause
 ) -> None:
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(
-            text(f"DO $$ BEGIN RAISE EXCEPTION 'told by the server' USING ERRCODE = '{state}'; END $$")
+            text(f"DO $$ BEGIN RAISE EXCEPTION 'from the server' USING ERRCODE = '{state}'; END $$")
         )
 
     with caplog.at_level(logging.WARNING), pytest.raises(StorageUnavailable) as caught:
@@ -156,15 +156,15 @@ async def test_a_transient_error_tells_operators_its_cause_and_callers_nothing(
     assert caught.value.cause is cause
     shown = to_status(caught.value).SerializeToString()
     assert b"STORAGE_UNAVAILABLE" in shown
-    assert b"told by the server" not in shown
+    assert b"from the server" not in shown
     assert state.encode() not in shown
     record = caplog.records[0]
     assert (record.__dict__["sqlstate"], record.__dict__["kind"]) == (state, cause.value)
-    assert record.__dict__["detail"] == "told by the server"
+    assert record.__dict__["detail"] == "from the server"
 
 
 @pytest.mark.parametrize("state", ["22003", "23505", "42501", "42703", "XX000"])
-async def test_an_error_that_repeating_cannot_mend_is_raised_as_it_is(server: AsyncEngine, state: str) -> None:
+async def test_a_permanent_error_is_raised_unchanged(server: AsyncEngine, state: str) -> None:
     attempts = 0
 
     async def work(connection: AsyncConnection) -> None:
@@ -178,7 +178,7 @@ async def test_an_error_that_repeating_cannot_mend_is_raised_as_it_is(server: As
 
 
 @pytest.mark.parametrize("value", ["a\0b", "\ud800"])
-async def test_a_value_that_the_database_cannot_hold_is_not_taken_for_an_outage(
+async def test_a_value_that_the_database_cannot_hold_is_not_treated_as_an_outage(
     server: AsyncEngine, value: str
 ) -> None:
     attempts = 0
@@ -193,7 +193,7 @@ async def test_a_value_that_the_database_cannot_hold_is_not_taken_for_an_outage(
     assert attempts == 1
 
 
-async def test_a_copy_that_is_too_slow_is_classified_as_any_statement(server: AsyncEngine) -> None:
+async def test_a_copy_that_is_too_slow_is_classified_like_any_statement(server: AsyncEngine) -> None:
     """COPY runs on the driver's own connection, whose errors SQLAlchemy does not wrap."""
 
     async def work(connection: AsyncConnection) -> None:
@@ -215,7 +215,7 @@ async def test_a_copy_that_is_too_slow_is_classified_as_any_statement(server: As
     assert caught.value.cause is StorageCause.TOO_SLOW
 
 
-async def test_a_wrong_database_name_is_told_apart_from_a_server_that_is_away(database_url: str) -> None:
+async def test_a_wrong_database_name_is_distinguished_from_an_unreachable_server(database_url: str) -> None:
     missing = make_url(database_url).set(database="no_such_database").render_as_string(hide_password=False)
     engine = open_engine(missing)
 
@@ -229,7 +229,7 @@ async def test_a_wrong_database_name_is_told_apart_from_a_server_that_is_away(da
 
 
 @pytest.mark.parametrize("kind", ["read", "write"])
-async def test_a_statement_that_is_too_slow_is_not_repeated(server: AsyncEngine, kind: str) -> None:
+async def test_a_statement_that_is_too_slow_is_not_retried(server: AsyncEngine, kind: str) -> None:
     attempts = 0
 
     async def work(connection: AsyncConnection) -> None:
@@ -244,7 +244,7 @@ async def test_a_statement_that_is_too_slow_is_not_repeated(server: AsyncEngine,
     assert isinstance(caught.value, QueryTooExpensive) is (kind == "read")
 
 
-async def test_a_read_may_take_no_longer_than_its_caller_waits(server: AsyncEngine) -> None:
+async def test_a_read_is_limited_to_the_remaining_time_of_its_caller(server: AsyncEngine) -> None:
     async def work(connection: AsyncConnection) -> str:
         await connection.execute(text("SELECT pg_sleep(60)"))
         raise AssertionError("the query was not stopped")
@@ -255,7 +255,7 @@ async def test_a_read_may_take_no_longer_than_its_caller_waits(server: AsyncEngi
     assert shown.message == "query too expensive: narrow the filter"
 
 
-async def test_a_deadline_far_away_leaves_a_read_the_usual_limit(server: AsyncEngine) -> None:
+async def test_a_read_with_a_distant_deadline_has_the_session_timeout(server: AsyncEngine) -> None:
     async def limit(connection: AsyncConnection) -> str:
         return str((await connection.execute(text("SHOW statement_timeout"))).scalar_one())
 
@@ -282,12 +282,12 @@ async def test_a_cancelled_read_stops_its_query_on_the_server(engine: AsyncEngin
 async def _until_active(engine: AsyncEngine, pid: int, *, active: bool) -> None:
     query = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid AND query LIKE '%pg_sleep(600)%'")
 
-    async def as_wanted() -> bool | None:
+    async def as_expected() -> bool | None:
         async with engine.connect() as connection:
             is_active = (await connection.execute(query, {"pid": pid})).scalar_one() == 1
         return True if is_active is active else None
 
-    await found(as_wanted)
+    await found(as_expected)
 
 
 async def test_the_queries_of_a_read_see_one_snapshot(engine: AsyncEngine) -> None:
@@ -305,7 +305,7 @@ async def test_the_queries_of_a_read_see_one_snapshot(engine: AsyncEngine) -> No
     assert await Database(engine).read(work) == (0, 0)
 
 
-async def test_writes_are_read_committed_whatever_the_database_defaults_to(
+async def test_writes_are_read_committed_whatever_the_default_of_the_database(
     engine: AsyncEngine, database_url: str
 ) -> None:
     name = make_url(database_url).database
@@ -320,10 +320,10 @@ async def test_writes_are_read_committed_whatever_the_database_defaults_to(
     assert await Database(engine).read(level) == "repeatable read"
 
 
-async def test_a_write_goes_on_as_soon_as_a_read_only_database_is_writable_again(
+async def test_a_write_succeeds_once_a_read_only_database_is_writable_again(
     engine: AsyncEngine, database_url: str
 ) -> None:
-    """As in a failover: the connections that are open lead to a server that takes no writes."""
+    """As in a failover: the open connections lead to a server that accepts no writes."""
     name = make_url(database_url).database
     async with engine.begin() as connection:
         await connection.execute(text("CREATE TABLE written (id integer)"))
@@ -346,8 +346,8 @@ async def test_a_write_goes_on_as_soon_as_a_read_only_database_is_writable_again
     assert attempts == 3
 
 
-async def test_connections_to_be_replaced_are_closed_also_when_they_are_in_use(database_url: str) -> None:
-    """Disposing of the engine lost those in use: a replica kept them open to the old primary of a failover."""
+async def test_replaced_connections_are_closed_even_if_they_are_in_use(database_url: str) -> None:
+    """Engine.dispose lost connections in use: a replica kept them open to the old primary after a failover."""
     engine = open_engine(database_url, pool_size=2)
     replace_all = connection_replacer(engine)
     pid = text("SELECT pg_backend_pid()")

@@ -1,4 +1,4 @@
-"""A run outlives its database's absence: no sync fails, no batch is lost or doubled, nobody has to take over."""
+"""A run survives database outages: no sync fails, no batch is lost or stored twice, no takeover is needed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
-from catalog_svc.domain.progress import WaitReason
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.sync import SyncState
+from catalog_svc.domain.sync import SyncState, WaitReason
+from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.usecases.worker import Worker
@@ -36,10 +36,10 @@ def shop_of(count: int) -> MemorySource:
 def failing(
     call: Callable[..., Awaitable[Any]], *, at: set[int], committed: bool
 ) -> Callable[..., Awaitable[Any]]:
-    """`call`, of which some are answered by an outage: after they were committed, or before."""
+    """Return `call` with an outage at these calls, from 1: after they were committed, or instead of them."""
     count = 0
 
-    async def unlucky(*args: Any, **kwargs: Any) -> Any:
+    async def failing_call(*args: Any, **kwargs: Any) -> Any:
         nonlocal count
         count += 1
         if count not in at:
@@ -48,11 +48,11 @@ def failing(
             await call(*args, **kwargs)
         raise StorageUnavailable
 
-    return unlucky
+    return failing_call
 
 
 @pytest.mark.parametrize("committed", [True, False])
-async def test_batches_whose_end_was_not_heard_are_neither_lost_nor_doubled(
+async def test_batches_with_an_unknown_outcome_are_neither_lost_nor_stored_twice(
     world: CatalogWorld, monkeypatch: pytest.MonkeyPatch, committed: bool
 ) -> None:
     monkeypatch.setattr(world.batches, "apply", failing(world.batches.apply, at={1, 3, 4, 9}, committed=committed))
@@ -64,7 +64,7 @@ async def test_batches_whose_end_was_not_heard_are_neither_lost_nor_doubled(
 
 @pytest.mark.parametrize("step", ["begin", "end", "wait"])
 @pytest.mark.parametrize("committed", [True, False])
-async def test_any_step_may_meet_an_outage(
+async def test_an_outage_at_any_step_is_survived(
     world: CatalogWorld, monkeypatch: pytest.MonkeyPatch, step: str, committed: bool
 ) -> None:
     monkeypatch.setattr(world.leases, step, failing(getattr(world.leases, step), at={1}, committed=committed))
@@ -74,7 +74,7 @@ async def test_any_step_may_meet_an_outage(
 
 
 @pytest.mark.parametrize("committed", [True, False])
-async def test_an_end_that_was_not_heard_is_written_again_until_it_is(
+async def test_an_end_with_an_unknown_outcome_is_written_again_until_the_reply_arrives(
     world: CatalogWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, committed: bool
 ) -> None:
     monkeypatch.setattr(world.leases, "end", failing(world.leases.end, at={1, 2}, committed=committed))
@@ -85,32 +85,32 @@ async def test_an_end_that_was_not_heard_is_written_again_until_it_is(
     assert await world.rows("SELECT * FROM sync_seen") == []
 
 
-async def test_an_end_that_others_see_before_its_run_hears_of_it_is_still_the_runs_own(
+async def test_an_end_that_others_see_before_its_run_gets_the_reply_is_still_the_runs_own(
     world: CatalogWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     end, renew = world.leases.end, world.leases.renew
-    refused = asyncio.Event()
+    rejected = asyncio.Event()
 
     async def renewing(*args: Any, **kwargs: Any) -> Any:
         try:
             return await renew(*args, **kwargs)
         except LeaseLost:
-            refused.set()
+            rejected.set()
             raise
 
-    async def answered_late(*args: Any, **kwargs: Any) -> Any:
+    async def late_reply(*args: Any, **kwargs: Any) -> Any:
         ended = await end(*args, **kwargs)
-        with world.feed.follow(ended.sync_id, counted=False) as subscription:
+        with world.hub.subscribe(ended.sync_id, is_watcher=False) as subscription:
             await subscription.ended()
-        await within_patience(refused.wait())
+        await within_patience(rejected.wait())
         await turns()
         return ended
 
-    monkeypatch.setattr(world.leases, "end", answered_late)
+    monkeypatch.setattr(world.leases, "end", late_reply)
     monkeypatch.setattr(world.leases, "renew", renewing)
-    polling = asyncio.create_task(world.feed.run(world.drain))
+    polling = asyncio.create_task(world.hub.run(world.drain))
     with caplog.at_level(logging.INFO):
-        sync = await world.sync(shop_of(3), renew_every=timedelta(milliseconds=20), **QUICK)
+        sync = await world.sync(shop_of(3), renew_interval=timedelta(milliseconds=20), **QUICK)
     world.drain.start()
     await polling
     assert sync.state is SyncState.SUCCEEDED
@@ -119,7 +119,7 @@ async def test_an_end_that_others_see_before_its_run_hears_of_it_is_still_the_ru
 
 
 @pytest.mark.parametrize("committed", [True, False])
-async def test_a_sweep_may_meet_an_outage(
+async def test_an_outage_during_a_sweep_is_survived(
     world: CatalogWorld, monkeypatch: pytest.MonkeyPatch, committed: bool
 ) -> None:
     await world.sync(shop_of(6))
@@ -128,14 +128,14 @@ async def test_a_sweep_may_meet_an_outage(
     assert (sync.state, sync.progress.products.deleted) == (SyncState.SUCCEEDED, 2)
 
 
-async def test_connections_cut_all_the_time_stop_nothing(world: CatalogWorld, engine: AsyncEngine) -> None:
-    cuts = 0
+async def test_a_sync_survives_connections_cut_all_the_time(world: CatalogWorld, engine: AsyncEngine) -> None:
+    terminations = 0
 
     def more_than(count: int) -> bool:
         return len(world.published) > count
 
-    async def cut() -> None:
-        nonlocal cuts
+    async def terminate_repeatedly() -> None:
+        nonlocal terminations
         while True:
             await until(partial(more_than, len(world.published) + 20))
             async with engine.connect() as connection:
@@ -144,22 +144,22 @@ async def test_connections_cut_all_the_time_stop_nothing(world: CatalogWorld, en
                     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                     WHERE datname = current_database() AND pid <> pg_backend_pid()""")
                 )
-            cuts += 1
+            terminations += 1
 
-    cutting = asyncio.create_task(cut())
+    terminating = asyncio.create_task(terminate_repeatedly())
     try:
         source = shop_of(60)
         sync = await within_patience(world.sync(source, **QUICK))
     finally:
-        cutting.cancel()
-        await asyncio.gather(cutting, return_exceptions=True)
-    assert cuts >= 2
+        terminating.cancel()
+        await asyncio.gather(terminating, return_exceptions=True)
+    assert terminations >= 2
     assert (sync.state, sync.attempt_count) == (SyncState.SUCCEEDED, 1)
     assert sync.progress.products.seen == sync.progress.products.created == 60
 
 
 async def slow_for_batches_above(world: CatalogWorld, products: int) -> None:
-    """Has the database take a minute for each statement that stores more products than that."""
+    """Make each statement that stores more products than that take a minute."""
     await world.execute(f"""
         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
             IF (SELECT count(*) FROM stored) > {products} THEN PERFORM pg_sleep(60); END IF;
@@ -169,14 +169,14 @@ async def slow_for_batches_above(world: CatalogWorld, products: int) -> None:
         FOR EACH STATEMENT EXECUTE FUNCTION slow()""")
 
 
-def impatient(world: CatalogWorld) -> None:
-    """Bounds a batch's statements by 300 ms."""
+def limit_batches_to_300_ms(world: CatalogWorld) -> None:
+    """Limit the statements of a batch to 300 ms."""
     world.batches = BatchStore(Database(world.engine), ttl=timedelta(milliseconds=300))
 
 
-async def test_a_batch_that_the_database_is_too_slow_for_is_stored_in_smaller_ones(world: CatalogWorld) -> None:
+async def test_a_batch_that_is_too_slow_is_stored_in_smaller_batches(world: CatalogWorld) -> None:
     await slow_for_batches_above(world, 2)
-    impatient(world)
+    limit_batches_to_300_ms(world)
     source = MemorySource([product(f"{n:03}") for n in range(20)], batch_size=20)
     sync = await world.sync(source, storage_retry_delay=timedelta(milliseconds=20))
     assert (sync.state, sync.attempt_count) == (SyncState.SUCCEEDED, 1)
@@ -188,9 +188,9 @@ async def test_a_batch_that_the_database_is_too_slow_for_is_stored_in_smaller_on
 
 
 async def test_a_batch_that_always_times_out_fails_its_sync_with_a_stable_reason(world: CatalogWorld) -> None:
-    """Else the shop could not be synced any more, and nobody would know."""
+    """Otherwise the shop could not be synced any more, without any error."""
     await slow_for_batches_above(world, 0)
-    impatient(world)
+    limit_batches_to_300_ms(world)
     source = MemorySource([product(f"{n:03}") for n in range(4)], batch_size=4)
     sync = await world.sync(source, storage_retry_delay=timedelta(milliseconds=20), max_slow_writes=5)
     assert sync.state is SyncState.FAILED
@@ -200,7 +200,7 @@ async def test_a_batch_that_always_times_out_fails_its_sync_with_a_stable_reason
     assert [request.max_batch_products for request in source.requests] == [0, 2, 1, 1, 1]
 
 
-async def test_an_outage_after_the_end_of_a_sync_changes_nothing_of_it(
+async def test_an_outage_after_the_end_of_a_sync_does_not_change_its_result(
     world: CatalogWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(world.sweeps, "finalize", failing(world.sweeps.finalize, at={1}, committed=False))
@@ -209,24 +209,26 @@ async def test_an_outage_after_the_end_of_a_sync_changes_nothing_of_it(
     assert sync.state is SyncState.SUCCEEDED
     logged = [record.getMessage() for record in caplog.records]
     assert "sync succeeded" in logged
-    assert not [message for message in logged if "lost to another replica" in message]
+    assert not [message for message in logged if "lease lost" in message]
 
 
-async def test_syncs_go_on_by_themselves_when_a_read_only_database_takes_writes_again(
+async def test_syncs_continue_when_a_read_only_database_accepts_writes_again(
     world: CatalogWorld, database_url: str, postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As after a failover: for a moment all that answers is a server that takes no writes."""
+    """As after a failover, when for a moment only a read-only server answers."""
     name = make_url(database_url).database
     source = shop_of(4)
     source.hold = asyncio.Event()
-    begun, waiting = await world.order(), await world.order(ShopKey("shopify", "waiting.myshopify.com"))
+    running = await world.create_sync()
+    pending = await world.create_sync(ShopKey("shopify", "pending.myshopify.com"))
     worker = Worker(
         leases=world.leases,
-        runner=world.runner(source, **QUICK),
+        supervisor=world.supervisor(source, **QUICK),
         drain=world.drain,
         max_running=1,
         max_per_platform=1,
-        poll_every=timedelta(milliseconds=50),
+        poll_interval=timedelta(milliseconds=50),
+        metrics=NullSyncMetrics(),
     )
     working = asyncio.create_task(worker.run())
     await until(lambda: any(sync.progress.products.seen for sync in world.published))
@@ -237,12 +239,12 @@ async def test_syncs_go_on_by_themselves_when_a_read_only_database_takes_writes_
     await execute(postgres_url, f"ALTER DATABASE {name} RESET default_transaction_read_only")
 
     async def both_ended() -> bool | None:
-        states = [(await world.syncs.get(sync.sync_id)).state for sync in (begun, waiting)]
+        states = [(await world.syncs.get(sync.sync_id)).state for sync in (running, pending)]
         return True if all(state.ended for state in states) else None
 
     await found(both_ended)
     world.drain.start()
     await working
-    for sync in (begun, waiting):
+    for sync in (running, pending):
         ended = await world.syncs.get(sync.sync_id)
         assert (ended.state, ended.attempt_count) == (SyncState.SUCCEEDED, 1)

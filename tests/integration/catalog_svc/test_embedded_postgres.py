@@ -1,4 +1,4 @@
-"""However a process that runs the embedded PostgreSQL ends, it leaves no server behind."""
+"""A process with the embedded PostgreSQL leaves no server behind, however it ends."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 @asynccontextmanager
 async def user(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process with the embedded PostgreSQL on `data_dir`."""
+    """Run a process with the embedded PostgreSQL on `data_dir`."""
     async with process("-c", USER, str(data_dir)) as started:
         assert started.stdout is not None
         assert await started.stdout.readline() == b"running\n"
@@ -86,9 +86,9 @@ def watchdogs_of(data_dir: Path) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-async def test_a_process_that_is_ended_by_a_signal_leaves_no_server_behind(number: signal.Signals) -> None:
-    with open_directory("watchdog") as place:
-        data = place / "data"
+async def test_a_process_ended_by_a_signal_leaves_no_server_behind(number: signal.Signals) -> None:
+    with open_directory("watchdog") as directory:
+        data = directory / "data"
         async with user(data) as started:
             server = server_of(data)
             started.send_signal(number)
@@ -96,9 +96,9 @@ async def test_a_process_that_is_ended_by_a_signal_leaves_no_server_behind(numbe
             await until(lambda: watchdogs_of(data) == [])
 
 
-async def test_a_server_with_another_living_user_goes_on() -> None:
-    with open_directory("watchdog") as place:
-        data = place / "data"
+async def test_a_server_that_another_process_uses_continues() -> None:
+    with open_directory("watchdog") as directory:
+        data = directory / "data"
         async with user(data) as first, user(data) as second:
             server = server_of(data)
             first.kill()
@@ -110,17 +110,17 @@ async def test_a_server_with_another_living_user_goes_on() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-async def test_a_run_of_the_tests_that_is_ended_leaves_no_server_behind(number: signal.Signals) -> None:
-    """With two workers of xdist, as `make test` has."""
-    with open_directory("watchdog") as place:
-        told = place / "data_directories"
-        told.mkdir()
+async def test_a_test_run_ended_by_a_signal_leaves_no_server_behind(number: signal.Signals) -> None:
+    """With two workers of xdist, as in `make test`."""
+    with open_directory("watchdog") as directory:
+        data_directories = directory / "data_directories"
+        data_directories.mkdir()
         for name in ("a", "b"):
-            (place / f"test_{name}.py").write_text(TEST.format(file=str(told / name)))
-        (place / "conftest.py").write_text("from tests.conftest import *\n")
-        options = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(place), "-p", "no:cacheprovider")
-        async with process("-m", "pytest", *options, "-n", "2", "--dist", "loadfile", str(place)) as run:
-            await until(lambda: [path.name for path in sorted(told.iterdir())] == ["a", "b"])
-            servers = [server_of(Path(path.read_text())) for path in told.iterdir()]
+            (directory / f"test_{name}.py").write_text(TEST.format(file=str(data_directories / name)))
+        (directory / "conftest.py").write_text("from tests.conftest import *\n")
+        options = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(directory), "-p", "no:cacheprovider")
+        async with process("-m", "pytest", *options, "-n", "2", "--dist", "loadfile", str(directory)) as run:
+            await until(lambda: [path.name for path in sorted(data_directories.iterdir())] == ["a", "b"])
+            servers = [server_of(Path(path.read_text())) for path in data_directories.iterdir()]
             run.send_signal(number)
             await until(lambda: not any(server.is_running() for server in servers))

@@ -1,4 +1,4 @@
-"""Who may write: one replica at a time, and a dead one's work is taken up by any other."""
+"""Leases: one replica at a time may write, and any other one can continue the sync of a dead replica."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.progress import WaitReason
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.sync import SyncMode, SyncState, SyncTrigger
+from catalog_svc.domain.sync import SyncMode, SyncState, SyncTrigger, WaitReason
 from catalog_svc.rpc import convert
 from tests.integration.catalog_svc.conftest import HEADER, CatalogWorld
 
 
-async def test_a_held_sync_is_not_claimed_again(world: CatalogWorld) -> None:
-    await world.order()
+async def test_an_owned_sync_is_not_claimed_again(world: CatalogWorld) -> None:
+    await world.create_sync()
     await world.claim()
     assert await world.leases.claim() == []
 
 
-async def test_of_many_replicas_one_claims(world: CatalogWorld, engine: AsyncEngine) -> None:
-    await world.order()
+async def test_one_of_many_replicas_claims_a_sync(world: CatalogWorld, engine: AsyncEngine) -> None:
+    await world.create_sync()
     replicas = [CatalogWorld(engine) for _ in range(6)]
     claims = await asyncio.gather(*(replica.leases.claim() for replica in replicas))
     assert sum(map(len, claims)) == 1
 
 
-async def test_a_silent_owner_is_replaced_and_finds_its_lease_lost(world: CatalogWorld) -> None:
-    await world.order()
+async def test_an_owner_whose_lease_expired_is_replaced_and_gets_lease_lost(world: CatalogWorld) -> None:
+    await world.create_sync()
     old = await world.claim()
     await world.expire_lease(old.sync.sync_id)
     new = await world.claim()
@@ -44,27 +43,27 @@ async def test_a_silent_owner_is_replaced_and_finds_its_lease_lost(world: Catalo
 
 async def test_renewing_keeps_a_lease_beyond_its_ttl(engine: AsyncEngine) -> None:
     world = CatalogWorld(engine, ttl=timedelta(minutes=5))
-    ordered = await world.order()
+    created = await world.create_sync()
     claimed = await world.claim()
-    await world.expire_lease(ordered.sync_id)
+    await world.expire_lease(created.sync_id)
     await world.leases.renew(claimed.lease)
     assert await world.leases.claim() == []
     (left,) = await world.rows("SELECT lease_until - clock_timestamp() AS time FROM sync")
     assert timedelta(minutes=4) < left["time"] <= timedelta(minutes=5)
 
 
-async def test_a_released_sync_is_free_at_once_and_the_hand_over_counts_as_no_failure(world: CatalogWorld) -> None:
-    await world.order()
+async def test_a_released_sync_is_claimable_at_once_and_counts_as_no_failure(world: CatalogWorld) -> None:
+    await world.create_sync()
     first = await world.claim()
     await world.leases.release(first.lease)
     second = await world.claim()
     assert second.claims_without_progress == first.claims_without_progress == 0
 
 
-async def test_attempts_that_hear_from_their_source_and_store_nothing_are_counted_once_each(
+async def test_attempts_that_receive_a_header_and_store_nothing_are_counted_once_each(
     world: CatalogWorld,
 ) -> None:
-    await world.order()
+    await world.create_sync()
     for expected in (0, 1, 2):
         claimed = await world.claim()
         assert claimed.claims_without_progress == expected
@@ -73,17 +72,17 @@ async def test_attempts_that_hear_from_their_source_and_store_nothing_are_counte
         await world.expire_lease(claimed.sync.sync_id)
 
 
-async def test_attempts_that_never_reach_their_source_are_nobodys_fault(world: CatalogWorld) -> None:
-    """Outages, kills and freezes end them; a sync must not be given up for that."""
-    await world.order()
+async def test_attempts_that_never_reach_their_source_are_not_counted(world: CatalogWorld) -> None:
+    """Outages, kills and freezes end such attempts; a sync must not be given up because of them."""
+    await world.create_sync()
     for _ in range(7):
         claimed = await world.claim()
         assert claimed.claims_without_progress == 0
         await world.expire_lease(claimed.sync.sync_id)
 
 
-async def test_ending_twice_after_an_unheard_commit_gives_the_same_end(world: CatalogWorld) -> None:
-    await world.order()
+async def test_ending_twice_after_an_unacknowledged_commit_gives_the_same_end(world: CatalogWorld) -> None:
+    await world.create_sync()
     claimed = await world.claim()
     first = await world.leases.end(claimed.lease, SyncState.SUCCEEDED)
     again = await world.leases.end(claimed.lease, SyncState.SUCCEEDED)
@@ -91,15 +90,15 @@ async def test_ending_twice_after_an_unheard_commit_gives_the_same_end(world: Ca
 
 
 async def test_every_change_raises_the_revision_by_one(world: CatalogWorld) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     claimed = await world.claim()
     ended = await world.leases.end(claimed.lease, SyncState.SUCCEEDED)
-    assert [ordered.revision, claimed.sync.revision, ended.revision] == [1, 2, 3]
+    assert [created.revision, claimed.sync.revision, ended.revision] == [1, 2, 3]
 
 
 async def test_renewals_are_hot_updates(world: CatalogWorld) -> None:
-    """An index on lease_until would make every renewal write the table's indexes: 12 times the space."""
-    await world.order()
+    """With an index on lease_until, every renewal would write all indexes of the table: 12 times the space."""
+    await world.create_sync()
     claimed = await world.claim()
     for _ in range(50):
         await world.leases.renew(claimed.lease)
@@ -111,33 +110,33 @@ async def test_renewals_are_hot_updates(world: CatalogWorld) -> None:
     assert row["hot"] >= row["all"] - 5
 
 
-async def test_a_sync_whose_row_is_locked_is_passed_over(world: CatalogWorld, engine: AsyncEngine) -> None:
-    """A batch that takes longer than the lease holds its row: whoever claims must not wait for that."""
-    late = await world.order()
+async def test_a_claim_skips_a_sync_whose_row_is_locked(world: CatalogWorld, engine: AsyncEngine) -> None:
+    """A batch that takes longer than the lease keeps its row locked: a claim must not wait for that."""
+    late = await world.create_sync()
     await world.claim()
     await world.expire_lease(late.sync_id)
-    free = await world.order(ShopKey("shopify", "free.myshopify.com"))
+    free = await world.create_sync(ShopKey("shopify", "free.myshopify.com"))
     async with engine.connect() as batch:
         await batch.execute(text("UPDATE sync SET next_seq = next_seq WHERE sync_id = :id"), {"id": late.sync_id})
         claimed = await world.leases.claim(limit=20)
-        # Had it waited, it would have waited for this transaction, which ends only now.
+        # A claim that waited would have waited for this transaction, which ends only now.
         assert (await batch.execute(text("SELECT 1"))).scalar_one() == 1
         await batch.rollback()
     assert [one.sync.sync_id for one in claimed] == [free.sync_id]
     assert [one.sync.sync_id for one in await world.leases.claim(limit=20)] == [late.sync_id]
 
 
-async def test_one_claim_takes_as_many_as_there_is_room_for_the_oldest_orders_first(world: CatalogWorld) -> None:
-    scheduled = await world.order(ShopKey("shopify", "s.myshopify.com"), trigger=SyncTrigger.SCHEDULE)
-    ordered = [await world.order(ShopKey("shopify", f"o{n}.myshopify.com")) for n in range(3)]
+async def test_one_claim_takes_up_to_its_limit_the_oldest_first(world: CatalogWorld) -> None:
+    scheduled = await world.create_sync(ShopKey("shopify", "s.myshopify.com"), trigger=SyncTrigger.SCHEDULE)
+    created = [await world.create_sync(ShopKey("shopify", f"o{n}.myshopify.com")) for n in range(3)]
     first = {claimed.sync.sync_id for claimed in await world.leases.claim(limit=2)}
-    assert first == {sync.sync_id for sync in ordered[:2]}
+    assert first == {sync.sync_id for sync in created[:2]}
     rest = {claimed.sync.sync_id for claimed in await world.leases.claim(limit=5)}
-    assert rest == {ordered[2].sync_id, scheduled.sync_id}
+    assert rest == {created[2].sync_id, scheduled.sync_id}
 
 
-async def test_replicas_that_claim_at_once_share_the_syncs(world: CatalogWorld, engine: AsyncEngine) -> None:
-    orders = {(await world.order(ShopKey("shopify", f"o{n}.myshopify.com"))).sync_id for n in range(12)}
+async def test_replicas_that_claim_concurrently_share_the_syncs(world: CatalogWorld, engine: AsyncEngine) -> None:
+    orders = {(await world.create_sync(ShopKey("shopify", f"o{n}.myshopify.com"))).sync_id for n in range(12)}
     replicas = [CatalogWorld(engine) for _ in range(4)]
     claims = await asyncio.gather(*(replica.leases.claim(limit=5) for replica in replicas))
     taken = [claimed.sync.sync_id for claim in claims for claimed in claim]
@@ -149,7 +148,7 @@ async def test_replicas_that_claim_at_once_share_the_syncs(world: CatalogWorld, 
 async def test_a_sync_that_a_newer_release_started_is_run_when_only_its_trigger_is_unknown(
     world: CatalogWorld,
 ) -> None:
-    webhook = await world.order()
+    webhook = await world.create_sync()
     await world.execute("UPDATE sync SET trigger = 'WEBHOOK', waiting_reason = 'BACKLOG', waiting_until = now()")
     claimed = await world.claim()
     assert (claimed.sync.sync_id, claimed.sync.trigger) == (webhook.sync_id, SyncTrigger.UNSPECIFIED)
@@ -160,16 +159,16 @@ async def test_a_sync_that_a_newer_release_started_is_run_when_only_its_trigger_
     assert shown.waiting.reason == pb.Waiting.REASON_UNSPECIFIED
 
 
-async def test_a_sync_of_a_mode_that_only_a_newer_release_knows_is_left_to_it(world: CatalogWorld) -> None:
-    await world.order()
+async def test_a_sync_with_the_mode_of_a_newer_release_is_not_claimed(world: CatalogWorld) -> None:
+    await world.create_sync()
     await world.execute("UPDATE sync SET mode = 'DELTA'")
     assert await world.leases.claim() == []
 
 
 async def test_a_state_that_only_a_newer_release_knows_is_shown_as_unspecified(world: CatalogWorld) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     await world.execute("UPDATE sync SET state = 'PAUSED', mode = 'DELTA'")
-    sync = await world.syncs.get(ordered.sync_id)
+    sync = await world.syncs.get(created.sync_id)
     assert (sync.state, sync.mode) == (SyncState.UNSPECIFIED, SyncMode.UNSPECIFIED)
     assert not sync.state.ended
     shown = convert.sync(sync)
@@ -179,12 +178,12 @@ async def test_a_state_that_only_a_newer_release_knows_is_shown_as_unspecified(w
 async def test_a_row_that_cannot_be_decoded_hides_no_other_sync(
     world: CatalogWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bad = await world.order()
-    good = await world.order(ShopKey("shopify", "good.myshopify.com"))
+    bad = await world.create_sync()
+    good = await world.create_sync(ShopKey("shopify", "good.myshopify.com"))
     await world.execute(
         "UPDATE sync SET error_reason = 'X', error_metadata = '[1]' WHERE sync_id = :id", id=bad.sync_id
     )
     assert [claimed.sync.sync_id for claimed in await world.leases.claim(limit=2)] == [good.sync_id]
     assert str(bad.sync_id) in {record.__dict__.get("sync_id") for record in caplog.records}
-    last = await world.order(ShopKey("shopify", "last.myshopify.com"))
+    last = await world.create_sync(ShopKey("shopify", "last.myshopify.com"))
     assert [claimed.sync.sync_id for claimed in await world.leases.claim(limit=1)] == [last.sync_id]

@@ -1,4 +1,4 @@
-"""A cancel reaches what the platform runs for the sync, and keeps nobody waiting."""
+"""A cancel also cancels the job that the platform runs for the sync, in the background."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from catalogsync_common.interceptor import CallInterceptor
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync
-from catalog_svc.source.connector import ConnectorSource
-from catalog_svc.source.jobs import ConnectorJobs
-from catalog_svc.usecases.change_sync import ChangeSync
-from catalog_svc.usecases.platform_job_cleanup import PlatformJobCleanup
+from catalog_svc.metrics import NullSyncMetrics
+from catalog_svc.source.connector_client import ConnectorJobs, ConnectorSource
 from catalog_svc.usecases.ports import PlatformJobs
+from catalog_svc.usecases.sync_commands import ChangeSync, PlatformJobCleanup
 from connector_svc.domain.fetch import WaitReporter
 from connector_svc.domain.product import Product, Variant
-from connector_svc.platforms.lookup import Platforms
+from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
@@ -34,7 +33,7 @@ from tests.waiting import PATIENCE, settled
 
 SHOP = ShopKey("listed", "store.example")
 PRODUCTS = [Product(id=str(n), title="", variants=(Variant(id=f"{n}-1"),)) for n in range(600)]
-GONE = SourceFailed(reason="SOURCE_NOT_FOUND", message="the shop is gone", transient=False)
+SHOP_NOT_FOUND = SourceFailed(reason="SOURCE_NOT_FOUND", message="the shop is gone", transient=False)
 
 
 @asynccontextmanager
@@ -50,16 +49,16 @@ async def connector(platform: ListedPlatform) -> AsyncIterator[grpc.aio.Channel]
 
 
 @asynccontextmanager
-async def abandoning(
-    world: CatalogWorld, jobs: PlatformJobs, *, patience: float = 30
+async def cleanup_running(
+    world: CatalogWorld, jobs: PlatformJobs, *, timeout_seconds: float = 30
 ) -> AsyncIterator[PlatformJobCleanup]:
     drain = Drain()
     cleanup = PlatformJobCleanup(
         syncs=world.syncs,
         jobs=jobs,
         drain=drain,
-        patience=timedelta(seconds=patience),
-        pause=timedelta(milliseconds=10),
+        timeout=timedelta(seconds=timeout_seconds),
+        retry_delay=timedelta(milliseconds=10),
     )
     running = asyncio.create_task(cleanup.run())
     yield cleanup
@@ -69,111 +68,112 @@ async def abandoning(
 
 @dataclass(kw_only=True, slots=True)
 class Jobs:
-    """`PlatformJobs` that say what they are told to."""
+    """`PlatformJobs` with scripted answers."""
 
     answers: list[bool | Exception] = field(default_factory=list)
-    asked: list[bytes] = field(default_factory=list)
+    checkpoints: list[bytes] = field(default_factory=list)
 
     async def cancel_fetch(self, shop: ShopKey, checkpoint: bytes) -> bool:
-        self.asked.append(checkpoint)
+        self.checkpoints.append(checkpoint)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
 
-async def stopped(world: CatalogWorld) -> Sync:
+async def cancelled_sync(world: CatalogWorld) -> Sync:
     """A cancelled sync that had stored a batch."""
-    ordered = await world.order()
+    created = await world.create_sync()
     claimed = await world.claim()
     await world.execute(
         "UPDATE sync SET checkpoint = :checkpoint WHERE sync_id = :sync_id",
         checkpoint=b"after the first batch",
         sync_id=claimed.sync.sync_id,
     )
-    return await world.commands.cancel(ordered.sync_id)
+    return await world.commands.cancel(created.sync_id)
 
 
-async def test_a_cancelled_sync_ends_its_platforms_job(world: CatalogWorld) -> None:
-    """Through both services: the platform gets the very checkpoint that it gave."""
+async def test_a_cancelled_sync_cancels_its_platform_job(world: CatalogWorld) -> None:
+    """Through both services: the platform gets a checkpoint that it has delivered."""
     cancelled = asyncio.Event()
 
     async def slowly(_: WaitReporter) -> None:
         if len(platform.yielded) > 1:
             await cancelled.wait()
 
-    platform = ListedPlatform(products=PRODUCTS, job_runs=True, before_each=slowly)
-    async with connector(platform) as channel, abandoning(world, ConnectorJobs(channel)) as cleanup:
-        ordered = await world.order(SHOP)
-        run = asyncio.create_task(world.runner(ConnectorSource(channel)).run(await world.claim()))
+    platform = ListedPlatform(products=PRODUCTS, job_running=True, before_each=slowly)
+    async with connector(platform) as channel, cleanup_running(world, ConnectorJobs(channel)) as cleanup:
+        created = await world.create_sync(SHOP)
+        run = asyncio.create_task(world.supervisor(ConnectorSource(channel)).run(await world.claim()))
         await until(lambda: any(sync.progress.products.seen for sync in world.published))
         changes = ChangeSync(
             commands=world.commands,
-            publish=world.feed.publish,
+            publish=world.hub.publish,
             cancel_platform_job=cleanup.start,
             wake_worker=lambda: None,
+            metrics=NullSyncMetrics(),
         )
-        await changes.cancel(ordered.sync_id)
-        await until(lambda: not platform.job_runs)
+        await changes.cancel(created.sync_id)
+        await until(lambda: not platform.job_running)
         cancelled.set()
         await run
     delivered = [event.checkpoint for event in platform.yielded if hasattr(event, "checkpoint")]
-    assert set(platform.abandoned) <= set(delivered)
+    assert set(platform.cancelled_checkpoints) <= set(delivered)
 
 
-async def test_a_connector_that_is_away_is_asked_again(world: CatalogWorld) -> None:
+async def test_an_unavailable_connector_is_retried(world: CatalogWorld) -> None:
     jobs = Jobs(answers=[ConnectorUnavailable(), ConnectorUnavailable(), True])
-    sync = await stopped(world)
-    async with abandoning(world, jobs) as cleanup:
+    sync = await cancelled_sync(world)
+    async with cleanup_running(world, jobs) as cleanup:
         cleanup.start(sync)
         await until(lambda: not jobs.answers)
-    assert jobs.asked == [b"after the first batch"] * 3
+    assert jobs.checkpoints == [b"after the first batch"] * 3
 
 
-async def test_what_cannot_be_ended_is_left_to_itself_and_said(
+async def test_a_job_that_cannot_be_cancelled_is_logged_and_not_retried(
     world: CatalogWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    jobs = Jobs(answers=[GONE])
-    sync = await stopped(world)
-    async with abandoning(world, jobs) as cleanup:
+    jobs = Jobs(answers=[SHOP_NOT_FOUND])
+    sync = await cancelled_sync(world)
+    async with cleanup_running(world, jobs) as cleanup:
         cleanup.start(sync)
-        await until(lambda: "may run on" in caplog.text)
-    assert len(jobs.asked) == 1
+        await until(lambda: "may keep running" in caplog.text)
+    assert len(jobs.checkpoints) == 1
 
 
 async def test_a_sync_that_stored_nothing_has_no_job(world: CatalogWorld) -> None:
-    ordered = await world.order()
-    sync = await world.commands.cancel(ordered.sync_id)
+    created = await world.create_sync()
+    sync = await world.commands.cancel(created.sync_id)
     jobs = Jobs()
-    async with abandoning(world, jobs) as cleanup:
+    async with cleanup_running(world, jobs) as cleanup:
         cleanup.start(sync)
         await until(lambda: not cleanup._tasks)
-    assert jobs.asked == []
+    assert jobs.checkpoints == []
 
 
-async def test_a_replica_that_goes_down_does_not_wait_for_a_platform(world: CatalogWorld) -> None:
+async def test_a_draining_replica_does_not_wait_for_a_platform(world: CatalogWorld) -> None:
     jobs = Jobs(answers=[ConnectorUnavailable() for _ in range(100_000)])
-    sync = await stopped(world)
+    sync = await cancelled_sync(world)
     async with asyncio.timeout(PATIENCE):
-        async with abandoning(world, jobs, patience=3600) as cleanup:
+        async with cleanup_running(world, jobs, timeout_seconds=3600) as cleanup:
             cleanup.start(sync)
-            await until(lambda: bool(jobs.asked))
-    asked = len(jobs.asked)
-    assert await settled(lambda: len(jobs.asked)) == asked
+            await until(lambda: bool(jobs.checkpoints))
+    seen = len(jobs.checkpoints)
+    assert await settled(lambda: len(jobs.checkpoints)) == seen
 
 
-async def test_a_repeated_cancel_leaves_the_job_to_the_sync_that_was_resumed_since(
+async def test_a_repeated_cancel_keeps_the_job_of_the_sync_that_was_resumed_since(
     world: CatalogWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     jobs = Jobs(answers=[True])
-    cancelled = await stopped(world)
+    cancelled = await cancelled_sync(world)
     resumed = await world.commands.resume(cancelled.sync_id, request_id="", correlation_id="")
     repeated = await world.commands.cancel(cancelled.sync_id)
     with caplog.at_level(logging.INFO):
-        async with abandoning(world, jobs) as cleanup:
+        async with cleanup_running(world, jobs) as cleanup:
             cleanup.start(repeated)
-            await until(lambda: "is left to the resumed sync" in caplog.text)
-            assert jobs.asked == []
+            await until(lambda: "is kept for the resumed sync" in caplog.text)
+            assert jobs.checkpoints == []
             cleanup.start(await world.commands.cancel(resumed.sync_id))
-            await until(lambda: bool(jobs.asked))
+            await until(lambda: bool(jobs.checkpoints))
     assert jobs.answers == []

@@ -1,4 +1,4 @@
-"""What is asked of a shop that was never synced."""
+"""Reading a shop that was never synced."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from catalog_svc.domain.errors import ShopNotFound
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.schedules import ScheduleStore
+from catalog_svc.storage.shops import ScheduleStore
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from tests.fakes.known_platforms import KnownPlatforms
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
@@ -35,7 +35,7 @@ def reading(world: CatalogWorld, platforms: KnownPlatforms) -> ReadCatalog:
         (ShopKey("shopify", "bar.example"), "shop.domain"),
     ],
 )
-async def test_a_shop_that_no_sync_can_be_started_of_is_a_wrong_request(
+async def test_a_shop_of_which_no_sync_can_be_started_is_an_invalid_request(
     world: CatalogWorld, key: ShopKey, field: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -44,13 +44,13 @@ async def test_a_shop_that_no_sync_can_be_started_of_is_a_wrong_request(
 
 
 @pytest.mark.parametrize("answers", [True, False])
-async def test_a_shop_that_was_never_synced_is_not_found_also_while_the_connector_is_away(
+async def test_a_shop_that_was_never_synced_is_not_found_even_while_the_connector_is_unavailable(
     world: CatalogWorld, answers: bool
 ) -> None:
     with pytest.raises(ShopNotFound):
         await reading(world, KnownPlatforms(answers=answers)).status(SHOP)
 
 
-async def test_a_shop_that_was_synced_is_answered_whatever_the_connector_supports_now(world: CatalogWorld) -> None:
-    await world.order()
+async def test_a_shop_that_was_synced_can_be_read_whatever_the_connector_supports_now(world: CatalogWorld) -> None:
+    await world.create_sync()
     assert (await reading(world, KnownPlatforms(platforms=())).status(SHOP)).shop.key == SHOP

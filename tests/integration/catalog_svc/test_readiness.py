@@ -1,4 +1,4 @@
-"""Health follows the database, not the load on it, and not one slow answer."""
+"""Health follows the database, not the load on it, and not a single slow ping."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from catalog_svc.storage.readiness import Readiness, watch_readiness
 from tests.conftest import execute
 from tests.integration.catalog_svc.conftest import until
 
+_PING_INTERVAL = timedelta(milliseconds=50)
+
 
 def test_three_failures_in_a_row_make_unready_and_one_success_makes_ready() -> None:
     readiness = Readiness()
@@ -31,26 +33,26 @@ def test_nothing_is_ready_before_the_first_success() -> None:
     assert readiness.observe(True)
 
 
-async def test_a_database_that_goes_away_and_comes_back_is_told_once_each_time(
+async def test_a_database_outage_and_its_end_are_reported_once_each(
     database_url: str, postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = make_url(database_url).database
-    told: list[bool] = []
+    reported: list[bool] = []
 
-    async def tell(serving: bool) -> None:
-        told.append(serving)
+    async def report(serving: bool) -> None:
+        reported.append(serving)
 
     drain, pings = Drain(), open_engine(database_url, pool_size=1, max_overflow=0)
     with caplog.at_level(logging.INFO):
-        watching = asyncio.create_task(watch_readiness(pings, tell, drain, interval=timedelta(milliseconds=50)))
-        await until(lambda: told == [True])
+        watching = asyncio.create_task(watch_readiness(pings, report, drain, interval=_PING_INTERVAL))
+        await until(lambda: reported == [True])
         await execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await execute(
             postgres_url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
         )
-        await until(lambda: told == [True, False])
+        await until(lambda: reported == [True, False])
         await execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-        await until(lambda: told == [True, False, True])
+        await until(lambda: reported == [True, False, True])
     drain.start()
     await watching
     await pings.dispose()
@@ -59,23 +61,23 @@ async def test_a_database_that_goes_away_and_comes_back_is_told_once_each_time(
     assert f'database "{name}" is not currently accepting connections' in failures[-1].__dict__["detail"]
 
 
-async def test_a_read_only_database_is_serving_and_its_end_is_noticed(
+async def test_a_read_only_database_is_serving_and_its_end_is_detected(
     engine: AsyncEngine, database_url: str, postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = make_url(database_url).database
-    told: list[bool] = []
+    reported: list[bool] = []
     reconnected = asyncio.Event()
 
-    async def tell(serving: bool) -> None:
-        told.append(serving)
+    async def report(serving: bool) -> None:
+        reported.append(serving)
 
     await execute(postgres_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     drain, pings = Drain(), open_engine(database_url, pool_size=1, max_overflow=0)
     with caplog.at_level(logging.INFO):
         watching = asyncio.create_task(
-            watch_readiness(pings, tell, drain, on_read_only=reconnected.set, interval=timedelta(milliseconds=50))
+            watch_readiness(pings, report, drain, on_read_only=reconnected.set, interval=_PING_INTERVAL)
         )
-        await until(lambda: told == [True])
+        await until(lambda: reported == [True])
         assert any("read-only" in record.getMessage() for record in caplog.records)
         await until(reconnected.is_set)
         await execute(postgres_url, f"ALTER DATABASE {name} RESET default_transaction_read_only")

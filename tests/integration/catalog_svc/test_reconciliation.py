@@ -1,4 +1,4 @@
-"""A list that leaves something out deletes nothing: what is missing is asked for by its id first."""
+"""A listing that leaves a product out deletes nothing: missing products are first read by their ids."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ def shop_of(*numbers: int, items: int = 1) -> MemorySource:
 
 
 async def synced(world: CatalogWorld, source: MemorySource, mode: SyncMode = SyncMode.FULL) -> Sync:
-    ordered = await world.order(mode=mode)
-    await world.runner(source, give_up_after=timedelta(minutes=1)).run(await world.claim())
-    return await world.syncs.get(ordered.sync_id)
+    created = await world.create_sync(mode=mode)
+    await world.supervisor(source, give_up_after=timedelta(minutes=1)).run(await world.claim())
+    return await world.syncs.get(created.sync_id)
 
 
 async def live(world: CatalogWorld) -> set[str]:
     return {r["product_id"] for r in await world.rows("SELECT product_id FROM item WHERE deleted_at IS NULL")}
 
 
-async def test_a_product_that_the_list_leaves_out_is_asked_for_and_stays(world: CatalogWorld) -> None:
+async def test_a_product_that_the_listing_leaves_out_is_read_by_id_and_stays(world: CatalogWorld) -> None:
     await synced(world, shop_of(1, 2, 3))
     source = shop_of(1, 3)
     source.unlisted = [product("0002", price="12.50")]
     sync = await synced(world, source)
     assert (sync.state, sync.progress.products.deleted, sync.notes) == (SyncState.SUCCEEDED, 0, ())
-    assert source.asked == [("0002",)]
+    assert source.requested_ids == [("0002",)]
     assert await live(world) == {"0001", "0002", "0003"}
     (row,) = await world.rows("SELECT price::text AS price FROM item WHERE product_id = '0002'")
     assert row["price"] == "12.50"
 
 
-async def test_only_what_the_platform_says_is_gone_is_marked(world: CatalogWorld) -> None:
+async def test_only_products_that_the_platform_reports_as_deleted_are_marked(world: CatalogWorld) -> None:
     await synced(world, shop_of(1, 2, 3, 4))
     source = shop_of(1)
     source.unlisted = [product("0002")]
@@ -51,7 +51,7 @@ async def test_only_what_the_platform_says_is_gone_is_marked(world: CatalogWorld
     assert [row["product_id"] for row in await world.rows(TOMBSTONES)] == ["0004"]
 
 
-async def test_what_the_platform_would_not_decide_is_kept_and_reported(world: CatalogWorld) -> None:
+async def test_a_product_that_the_platform_does_not_decide_on_is_kept_and_reported(world: CatalogWorld) -> None:
     await synced(world, shop_of(1, 2))
     source = shop_of(1)
     source.undecided = {"0002"}
@@ -76,25 +76,25 @@ async def test_a_missing_product_that_is_rejected_when_it_is_read_is_not_deleted
     assert await live(world) == {"0001", "0002", "0003"}
 
 
-async def test_a_source_that_proves_absence_is_not_asked(world: CatalogWorld) -> None:
+async def test_a_source_that_proves_absence_gets_no_request_by_id(world: CatalogWorld) -> None:
     await synced(world, shop_of(1, 2))
     source = shop_of(1)
     source.absence_proven = True
     await synced(world, source)
-    assert source.asked == []
+    assert source.requested_ids == []
     assert await live(world) == {"0001"}
 
 
-async def test_missing_products_are_asked_for_in_bounded_requests(world: CatalogWorld) -> None:
+async def test_missing_products_are_read_in_bounded_requests(world: CatalogWorld) -> None:
     await synced(world, shop_of(*range(700)))
     source = shop_of(*range(100))
     source.unlisted = [product(f"{n:04}") for n in range(100, 650)]
     sync = await synced(world, source)
-    assert [len(ids) for ids in source.asked] == [250, 250, 100]
+    assert [len(ids) for ids in source.requested_ids] == [250, 250, 100]
     assert (sync.state, sync.progress.products.deleted) == (SyncState.SUCCEEDED, 50)
 
 
-async def test_a_failure_while_missing_products_are_read_repeats_none_of_them(
+async def test_a_retry_while_missing_products_are_read_repeats_none_of_them(
     world: CatalogWorld,
 ) -> None:
     await synced(world, shop_of(*range(700)))
@@ -103,11 +103,11 @@ async def test_a_failure_while_missing_products_are_read_repeats_none_of_them(
     source.by_id_failures = {2: [ConnectorUnavailable()]}
     sync = await synced(world, source)
     assert sync.state is SyncState.SUCCEEDED
-    assert [ids[0] for ids in source.asked] == ["0100", "0350", "0350", "0600"]
+    assert [ids[0] for ids in source.requested_ids] == ["0100", "0350", "0350", "0600"]
     assert sync.progress.products.deleted == 50
 
 
-async def test_nothing_is_marked_before_the_deletion_guard_has_looked_at_all_that_is_gone(
+async def test_nothing_is_marked_before_the_deletion_guard_has_checked_all_deleted_products(
     world: CatalogWorld,
 ) -> None:
     await synced(world, shop_of(*range(700)))
@@ -117,7 +117,7 @@ async def test_nothing_is_marked_before_the_deletion_guard_has_looked_at_all_tha
     assert await world.rows(TOMBSTONES) == []
 
 
-async def test_what_the_pass_has_deleted_already_counts_for_the_deletion_guard_and_is_told_apart(
+async def test_the_deletion_guard_counts_what_the_pass_has_deleted_already_and_reports_it_separately(
     world: CatalogWorld,
 ) -> None:
     await synced(world, shop_of(*range(10, 30)))
@@ -130,28 +130,28 @@ async def test_what_the_pass_has_deleted_already_counts_for_the_deletion_guard_a
     assert sync.error.message.startswith("6 of 20 items are deleted and 9 more would be;")
 
 
-async def test_an_incremental_sync_reads_listed_products_that_the_catalog_lacks_or_holds_as_deleted(
+async def test_an_incremental_sync_reads_listed_products_that_are_not_stored_or_stored_as_deleted(
     world: CatalogWorld,
 ) -> None:
-    """Undated imports, and victims of an earlier mistake, would else wait for the next full sync."""
+    """Imported products without a date, and wrongly deleted ones, would otherwise wait for the next full sync."""
     await synced(world, shop_of(1, 2, 3))
     await synced(world, shop_of(1, 3))
     source = shop_of()
     source.listed = ("0001", "0002", "0003", "0004")
     source.unlisted = [product(i) for i in source.listed]
     sync = await synced(world, source, SyncMode.INCREMENTAL)
-    assert source.asked == [("0002", "0004")]
+    assert source.requested_ids == [("0002", "0004")]
     assert (sync.progress.products.created, sync.progress.checked_products) == (2, 4)
     assert await live(world) == {"0001", "0002", "0003", "0004"}
 
 
-async def test_a_full_sync_reads_what_it_lists_and_the_catalog_lacks(world: CatalogWorld) -> None:
+async def test_a_full_sync_reads_listed_products_that_are_not_stored(world: CatalogWorld) -> None:
     """A pass that was resumed cannot know whether the stream before it delivered everything."""
     source = shop_of(1, 3)
     source.listed = ("0001", "0002", "0003")
     source.unlisted = [product("0002")]
     sync = await synced(world, source)
-    assert source.asked == [("0002",)]
+    assert source.requested_ids == [("0002",)]
     assert (sync.state, sync.progress.products.created) == (SyncState.SUCCEEDED, 3)
 
 
@@ -162,7 +162,7 @@ async def test_a_product_that_an_incremental_sync_delivered_and_did_not_list_is_
     source = shop_of(2)
     source.listed = ("0001",)
     await synced(world, source, SyncMode.INCREMENTAL)
-    assert source.asked == []
+    assert source.requested_ids == []
     assert await live(world) == {"0001", "0002"}
 
 
@@ -190,7 +190,7 @@ async def test_an_incremental_sync_of_a_shop_whose_currency_changed_reads_everyt
     assert [row["currency_code"] for row in currencies] == ["USD"]
 
 
-async def test_a_pass_that_the_source_cannot_go_on_with_since_the_currency_changed_starts_over(
+async def test_a_pass_that_cannot_go_on_since_the_currency_changed_starts_over(
     world: CatalogWorld,
 ) -> None:
     source = shop_of(*range(6))

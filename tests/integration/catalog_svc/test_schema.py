@@ -1,4 +1,4 @@
-"""The migrations make the very tables that the code uses, and may be run by anybody at any time."""
+"""Migrations create exactly the tables that the code uses, and may be run by several processes at any time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from catalog_svc.storage.tables import metadata
 from tests.waiting import found
 
 
-async def test_migrations_lead_to_the_tables_of_the_code(database_url: str) -> None:
+async def test_migrations_create_the_tables_that_the_code_declares(database_url: str) -> None:
     engine = open_engine(database_url)
 
     def differences(connection: Connection) -> list[object]:
@@ -34,7 +34,7 @@ async def test_migrations_lead_to_the_tables_of_the_code(database_url: str) -> N
     await engine.dispose()
 
 
-async def test_two_replicas_may_migrate_at_once(empty_database_url: str) -> None:
+async def test_two_replicas_may_migrate_concurrently(empty_database_url: str) -> None:
     engines = [open_engine(empty_database_url) for _ in range(2)]
     versions = await asyncio.gather(*(migrate(engine) for engine in engines))
     assert versions[0] == versions[1] != ""
@@ -43,24 +43,24 @@ async def test_two_replicas_may_migrate_at_once(empty_database_url: str) -> None
         await engine.dispose()
 
 
-async def test_a_second_migration_waits_for_the_first_however_long_that_takes(empty_database_url: str) -> None:
+async def test_a_second_migration_waits_for_the_first_beyond_any_lock_timeout(empty_database_url: str) -> None:
     """Longer than any lock timeout of a session."""
     engine = open_engine(empty_database_url)
     async with engine.connect() as first:
         await first.execute(text("SELECT pg_advisory_lock(5021977)"))
         await first.commit()
         second = asyncio.create_task(migrate(engine))
-        # It neither fails nor holds a snapshot, for which an index that is built concurrently would wait.
+        # It neither fails nor holds a snapshot, for which CREATE INDEX CONCURRENTLY would wait.
         idle = text("""
             SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
               AND state = 'idle' AND query LIKE 'COMMIT%' AND xact_start IS NULL AND backend_xmin IS NULL""")
 
-        async def somebody_is_idle() -> bool | None:
+        async def a_session_is_idle() -> bool | None:
             count = (await first.execute(idle)).scalar_one()
             await first.commit()
             return True if count else None
 
-        await found(somebody_is_idle)
+        await found(a_session_is_idle)
         await first.execute(text("SELECT pg_advisory_unlock(5021977)"))
         await first.commit()
         assert await second != ""
@@ -68,13 +68,13 @@ async def test_a_second_migration_waits_for_the_first_however_long_that_takes(em
     await engine.dispose()
 
 
-async def test_a_migration_that_never_comes_to_its_turn_says_why(empty_database_url: str) -> None:
+async def test_a_migration_that_does_not_get_the_lock_says_why(empty_database_url: str) -> None:
     engine = open_engine(empty_database_url)
     async with engine.connect() as first:
         await first.execute(text("SELECT pg_advisory_lock(5021977)"))
         await first.commit()
         with pytest.raises(MigrationBlocked, match=r"another migration has been running"):
-            await migrate(engine, lock_patience=timedelta(milliseconds=50))
+            await migrate(engine, advisory_lock_timeout=timedelta(milliseconds=50))
     await engine.dispose()
 
 
@@ -93,7 +93,7 @@ async def test_a_catalog_refuses_to_start_on_an_old_schema_and_says_what_to_run(
 
 
 async def test_an_older_release_starts_on_a_newer_schema_that_is_compatible_with_it(database_url: str) -> None:
-    """A replica that restarts while a newer release is rolled out, and every return to an older release."""
+    """A replica that restarts while a newer release is rolled out, or a rollback to an older release."""
     engine = open_engine(database_url)
     await set_schema(engine, version="9998")
     await check_schema(engine)
@@ -101,7 +101,7 @@ async def test_an_older_release_starts_on_a_newer_schema_that_is_compatible_with
     await engine.dispose()
 
 
-async def test_an_older_release_refuses_a_newer_schema_that_left_it_behind(database_url: str) -> None:
+async def test_an_older_release_refuses_to_start_on_an_incompatible_newer_schema(database_url: str) -> None:
     engine = open_engine(database_url)
     await set_schema(engine, version="9999", min_compatible="9998")
     for run in (check_schema, migrate):
@@ -111,7 +111,7 @@ async def test_an_older_release_refuses_a_newer_schema_that_left_it_behind(datab
 
 
 async def set_schema(engine: AsyncEngine, *, version: str, min_compatible: str | None = None) -> None:
-    """As migrations of another release leave it."""
+    """Set the schema version, as migrations of another release do."""
     async with engine.begin() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = :version"), {"version": version})
         if min_compatible:
@@ -120,7 +120,7 @@ async def set_schema(engine: AsyncEngine, *, version: str, min_compatible: str |
             )
 
 
-async def test_a_table_in_use_blocks_a_migration_with_a_word_of_advice(database_url: str) -> None:
+async def test_a_table_in_use_blocks_a_migration_with_an_error_that_says_what_to_do(database_url: str) -> None:
     engine = open_engine(database_url)
     await set_schema(engine, version="0003")
     async with engine.begin() as connection:
@@ -129,7 +129,7 @@ async def test_a_table_in_use_blocks_a_migration_with_a_word_of_advice(database_
         await user.execute(text("SET idle_in_transaction_session_timeout = 0"))
         await user.execute(text("LOCK TABLE alembic_version IN EXCLUSIVE MODE"))
         with pytest.raises(MigrationBlocked, match=r"is in use; run `python -m catalog_svc migrate` again"):
-            await migrate(engine, table_patience=timedelta(milliseconds=100))
+            await migrate(engine, table_lock_timeout=timedelta(milliseconds=100))
         await user.rollback()
     assert await migrate(engine) == "0004"
     await engine.dispose()

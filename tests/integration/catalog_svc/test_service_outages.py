@@ -1,4 +1,4 @@
-"""The whole catalog_svc, two replicas: whatever the database does, it goes on by itself and tells the truth."""
+"""Two replicas of catalog_svc recover from every database outage by themselves, and report it correctly."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from catalog_svc.settings import CatalogSettings
 from catalog_svc.storage.engine import open_engine
 from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, WaitReporter
 from connector_svc.domain.product import Product, Variant
-from connector_svc.platforms.lookup import Platforms
+from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
 from tests.waiting import found
@@ -44,18 +44,18 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-class HeldPlatform(ListedPlatform):
-    """Each pass stops after each batch until the gate is open."""
+class BlockedPlatform(ListedPlatform):
+    """A platform whose passes stop after each batch until `unblocked` is set."""
 
     def __init__(self) -> None:
         super().__init__(products=PRODUCTS)
-        self.gate = asyncio.Event()
+        self.unblocked = asyncio.Event()
 
     async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
         async for event in super().fetch(request, on_wait=on_wait):
             yield event
             if isinstance(event, Batch):
-                await self.gate.wait()
+                await self.unblocked.wait()
 
 
 class Replica:
@@ -79,7 +79,7 @@ class Replica:
 
 @dataclass
 class Watch:
-    """Watches a sync on one replica to its end, and comes again when it is told to, as clients do."""
+    """Watches a sync on one replica to its end, and calls again when the call ends UNAVAILABLE, as clients do."""
 
     replica: Replica
     sync_id: str
@@ -103,13 +103,13 @@ class Watch:
                 self.failures.append(failure)
 
 
-class Gate:
-    """A TCP port that leads to the PostgreSQL behind a Unix socket, and can be shut."""
+class DatabaseProxy:
+    """A TCP proxy to the PostgreSQL behind a Unix socket that can refuse connections."""
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
         self._writers: set[asyncio.StreamWriter] = set()
-        self._is_open = True
+        self._accepts = True
         self.port = 0
 
     @asynccontextmanager
@@ -120,19 +120,19 @@ class Gate:
             yield
         finally:
             server.close()
-            self.shut()
+            self.refuse()
 
-    def shut(self) -> None:
-        """Resets all connections, and each new one."""
-        self._is_open = False
+    def refuse(self) -> None:
+        """Reset all connections, and each new one."""
+        self._accepts = False
         for writer in self._writers:
             writer.transport.abort()
 
-    def open(self) -> None:
-        self._is_open = True
+    def accept(self) -> None:
+        self._accepts = True
 
     async def _serve(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        if not self._is_open:
+        if not self._accepts:
             to_client.transport.abort()
             return
         from_server, to_server = await asyncio.open_unix_connection(self._socket)
@@ -153,21 +153,21 @@ class Gate:
 
 
 class World:
-    """Two replicas that reach one database through a gate, and the database itself."""
+    """Two replicas that reach one database through a proxy, and the database itself."""
 
     def __init__(self, database_url: str) -> None:
         self._url = make_url(database_url)
         self._engine = open_engine(database_url, pool_size=2)
         directory, port = self._url.query["host"], self._url.port or 5432
-        self.gate = Gate(Path(str(directory)) / f".s.PGSQL.{port}")
-        self.platform = HeldPlatform()
+        self.proxy = DatabaseProxy(Path(str(directory)) / f".s.PGSQL.{port}")
+        self.platform = BlockedPlatform()
         self.replicas: list[Replica] = []
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[World]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._engine.dispose)
-            await stack.enter_async_context(self.gate.listening())
+            await stack.enter_async_context(self.proxy.listening())
             connector = await stack.enter_async_context(self._connector())
             for _ in range(2):
                 port = await stack.enter_async_context(bootstrap.running(self._settings(connector)))
@@ -186,7 +186,7 @@ class World:
         await server.stop(None)
 
     def _settings(self, connector: str) -> CatalogSettings:
-        url = self._url.set(host="127.0.0.1", port=self.gate.port, query={})
+        url = self._url.set(host="127.0.0.1", port=self.proxy.port, query={})
         return CatalogSettings(
             database_url=SecretStr(url.render_as_string(hide_password=False)),
             listen_address=ListenAddress("127.0.0.1:0"),
@@ -198,7 +198,7 @@ class World:
         )
 
     async def set_read_only(self, read_only: bool) -> None:
-        """As a primary that was demoted, and promoted again: all sessions end, new ones are read-only or not."""
+        """Demote or promote the primary: all sessions end, and new ones are read-only or not."""
         action = "SET default_transaction_read_only = on" if read_only else "RESET default_transaction_read_only"
         await self.execute(
             "SET default_transaction_read_only = off", f'ALTER DATABASE "{self._url.database}" {action}'
@@ -215,7 +215,7 @@ class World:
                 await autocommit.execute(text(statement))
 
     async def started(self, *domains: str) -> list[str]:
-        """Syncs that run, each on a replica of its own, and have stored their first batch."""
+        """Start syncs, each on a replica of its own, and return their ids once each has stored a batch."""
         ids = [await replica.start(domain) for replica, domain in zip(self.replicas, domains, strict=True)]
 
         async def stored() -> bool:
@@ -233,7 +233,7 @@ class World:
 
 
 async def eventually(condition: Callable[[], object]) -> None:
-    """Polls until the condition, a coroutine function or a function, holds."""
+    """Poll until the condition, a coroutine function or a function, holds."""
 
     async def holds() -> bool | None:
         result = condition()
@@ -248,19 +248,19 @@ async def world(database_url: str) -> AsyncIterator[World]:
         yield world
 
 
-async def test_a_database_that_turns_read_only_for_a_while_stops_nothing_for_good(world: World) -> None:
+async def test_syncs_continue_after_the_database_was_read_only_for_a_while(world: World) -> None:
     running = await world.started("a.example", "b.example")
     pending = await world.replicas[0].start("c.example")
     unknown = await world.replicas[0].start("d.example")
-    # A newer release has stored a value that this one does not know.
+    # A newer release has stored an enum value that this one does not know.
     await world.execute(f"UPDATE sync SET trigger = 'WEBHOOK' WHERE sync_id = '{unknown}'")
     watches = [Watch(replica, sync_id) for replica in world.replicas for sync_id in (*running, pending)]
     watching = [asyncio.create_task(watch()) for watch in watches]
     await eventually(lambda: all(watch.messages for watch in watches))
 
     await world.set_read_only(True)
-    world.platform.gate.set()
-    # What can be read is shown as fresh; what cannot be written has not ended.
+    world.platform.unblocked.set()
+    # Heartbeats go on, since the database can be read; no sync has ended, since it cannot be written.
     read = [len(watch.messages) for watch in watches]
     await eventually(lambda: all(len(w.messages) > before + 4 for w, before in zip(watches, read, strict=True)))
     assert not any(watch.messages[-1].sync.HasField("end_time") for watch in watches)
@@ -273,7 +273,7 @@ async def test_a_database_that_turns_read_only_for_a_while_stops_nothing_for_goo
     await world.all_healthy(SERVING)
 
 
-async def test_watchers_and_health_tell_that_the_database_cannot_be_reached_and_when_it_can_again(
+async def test_watchers_and_health_report_an_unreachable_database_and_its_return(
     world: World,
 ) -> None:
     ids = await world.started("a.example", "b.example")
@@ -282,23 +282,23 @@ async def test_watchers_and_health_tell_that_the_database_cannot_be_reached_and_
     await eventually(lambda: all(any(message.heartbeat for message in watch.messages) for watch in watches))
     await world.all_healthy(SERVING)
 
-    world.gate.shut()
-    world.platform.gate.set()
+    world.proxy.refuse()
+    world.platform.unblocked.set()
     await world.all_healthy(NOT_SERVING)
     assert [await replica.health("liveness") for replica in world.replicas] == [SERVING, SERVING]
     await eventually(lambda: all(watch.failures for watch in watches))
     assert {failure.reason for watch in watches for failure in watch.failures} == {"STORAGE_UNAVAILABLE"}
     assert all(failure.retry_after for watch in watches for failure in watch.failures)
 
-    world.gate.open()
+    world.proxy.accept()
     async with asyncio.timeout(PATIENCE_SECONDS):
         ends = await asyncio.gather(*watching)
     assert {end.state for end in ends} == {pb.Sync.STATE_SUCCEEDED}
     await world.all_healthy(SERVING)
 
 
-def alone(database_url: str) -> CatalogSettings:
-    """Of one replica without a connector."""
+def without_connector(database_url: str) -> CatalogSettings:
+    """Return the settings of one replica whose connector does not exist."""
     return CatalogSettings(
         database_url=SecretStr(database_url),
         listen_address=ListenAddress("127.0.0.1:0"),
@@ -317,7 +317,9 @@ async def test_a_loop_that_cannot_go_on_makes_health_not_serving_and_ends_the_se
     async def serve_until_given_up() -> None:
         policy = RestartPolicy(give_up_after=timedelta(seconds=1), give_up_failures=3)
         async with (
-            bootstrap.running(alone(database_url), on_give_up=given_up.set, restart_policy=policy) as port,
+            bootstrap.running(
+                without_connector(database_url), on_give_up=given_up.set, restart_policy=policy
+            ) as port,
             open_channel(f"127.0.0.1:{port}") as channel,
         ):
             await given_up.wait()
@@ -329,10 +331,10 @@ async def test_a_loop_that_cannot_go_on_makes_health_not_serving_and_ends_the_se
     assert health == [NOT_SERVING]
 
 
-async def test_serve_returns_by_itself_when_a_loop_cannot_go_on(engine: AsyncEngine, database_url: str) -> None:
+async def test_serve_returns_when_a_loop_cannot_go_on(engine: AsyncEngine, database_url: str) -> None:
     async with engine.begin() as connection:
         await connection.execute(text("ALTER TABLE sync RENAME COLUMN lease_until TO hidden"))
     policy = RestartPolicy(give_up_after=timedelta(), give_up_failures=2)
     async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(LoopFailed):
-            await bootstrap.serve(alone(database_url), asyncio.Event(), restart_policy=policy)
+            await bootstrap.serve(without_connector(database_url), asyncio.Event(), restart_policy=policy)

@@ -1,4 +1,4 @@
-"""Reads that do not finish cost their callers an answer, and nobody else anything."""
+"""Reads that do not finish fail for their own callers and affect nobody else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def service(database_url: str) -> AsyncIterator[grpc.aio.Channel]:
 
 @asynccontextmanager
 async def unreadable_items(world: CatalogWorld) -> AsyncIterator[None]:
-    """Queries of items wait for a lock until the block ends."""
+    """Make queries of items wait for a lock until the context ends."""
     async with world.engine.connect() as connection:
         await connection.execute(text("LOCK TABLE item IN ACCESS EXCLUSIVE MODE"))
         await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
@@ -64,7 +64,7 @@ async def until_waiting(world: CatalogWorld, count: int) -> None:
     await found(as_many)
 
 
-async def test_a_read_that_takes_longer_than_its_caller_waits_is_told_to_be_too_expensive(
+async def test_a_read_that_takes_longer_than_its_caller_waits_fails_as_too_expensive(
     world: CatalogWorld, database_url: str
 ) -> None:
     await world.sync(MemorySource([product("1")]))
@@ -77,7 +77,7 @@ async def test_a_read_that_takes_longer_than_its_caller_waits_is_told_to_be_too_
     assert failure.message == "query too expensive: narrow the filter"
 
 
-async def test_the_query_of_a_caller_that_hangs_up_ends(world: CatalogWorld, database_url: str) -> None:
+async def test_the_query_of_a_cancelled_call_ends(world: CatalogWorld, database_url: str) -> None:
     await world.sync(MemorySource([product("1")]))
     async with service(database_url) as channel, unreadable_items(world):
         calls = [CatalogServiceStub(channel).ListItems(LIST) for _ in range(2)]
@@ -87,7 +87,7 @@ async def test_the_query_of_a_caller_that_hangs_up_ends(world: CatalogWorld, dat
         await until_waiting(world, 0)
 
 
-async def test_slow_readers_hold_up_neither_syncs_nor_health(world: CatalogWorld, database_url: str) -> None:
+async def test_slow_reads_delay_neither_syncs_nor_health(world: CatalogWorld, database_url: str) -> None:
     await world.sync(MemorySource([product("1")]))
     async with service(database_url) as channel, unreadable_items(world):
         stub = CatalogServiceStub(channel)

@@ -1,4 +1,4 @@
-"""PostgreSQL's planner hears of a first load at once, and is not asked to look again for every little change."""
+"""Tables are analyzed right after a first load, and not again after every small change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.integration.catalog_svc.conftest import CatalogWorld
 
 
 async def known_items(world: CatalogWorld) -> float:
-    """-1: it never looked."""
+    """Return the row count that the planner knows; -1: never analyzed."""
     await world.execute("ALTER TABLE item SET (autovacuum_enabled = off)")
     (row,) = await world.rows("SELECT reltuples FROM pg_class WHERE relname = 'item'")
     return float(row["reltuples"])
@@ -17,7 +17,7 @@ def shop_of(products: int) -> MemorySource:
     return MemorySource([product(str(n), items=3) for n in range(products)])
 
 
-async def test_the_planner_knows_a_first_load_when_it_has_ended(world: CatalogWorld) -> None:
+async def test_the_planner_knows_the_size_of_a_first_load_at_its_end(world: CatalogWorld) -> None:
     assert await known_items(world) == -1
     await world.sync(shop_of(20))
     assert await known_items(world) == 60
@@ -29,7 +29,7 @@ async def test_little_growth_is_left_to_autovacuum(world: CatalogWorld) -> None:
     assert await known_items(world) == 60
 
 
-async def test_a_table_that_has_doubled_is_looked_at_again(world: CatalogWorld) -> None:
+async def test_a_table_that_has_doubled_is_analyzed_again(world: CatalogWorld) -> None:
     await world.sync(shop_of(20))
     await world.sync(shop_of(50))
     assert await known_items(world) == 150

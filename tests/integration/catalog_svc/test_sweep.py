@@ -1,4 +1,4 @@
-"""What the platform no longer has is marked, but only after a complete full pass, and never too much of it."""
+"""Products that the platform no longer has are deleted only after a complete pass, and never too many of them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ async def live(world: CatalogWorld) -> set[str]:
 
 
 async def full(world: CatalogWorld, source: MemorySource, *, allow_mass_delete: bool = False) -> Sync:
-    ordered = await world.order(allow_mass_delete=allow_mass_delete)
-    await world.runner(source, give_up_after=timedelta(0)).run(await world.claim())
-    return await world.syncs.get(ordered.sync_id)
+    created = await world.create_sync(allow_mass_delete=allow_mass_delete)
+    await world.supervisor(source, give_up_after=timedelta(0)).run(await world.claim())
+    return await world.syncs.get(created.sync_id)
 
 
-async def test_a_vanished_product_is_marked_with_its_items_and_stays_readable(world: CatalogWorld) -> None:
+async def test_a_missing_product_is_marked_deleted_with_its_items_and_stays_readable(world: CatalogWorld) -> None:
     await full(world, shop_of(1, 2, 3, items=2))
     sync = await full(world, shop_of(1, 3, items=2))
     assert (sync.progress.products.deleted, sync.progress.items.deleted) == (1, 2)
@@ -43,7 +43,7 @@ async def test_a_vanished_product_is_marked_with_its_items_and_stays_readable(wo
     assert item.deleted_at is not None
 
 
-async def test_a_product_that_comes_back_is_there_again(world: CatalogWorld) -> None:
+async def test_a_product_that_returns_is_live_again(world: CatalogWorld) -> None:
     await full(world, shop_of(1, 2))
     await full(world, shop_of(1))
     sync = await full(world, shop_of(1, 2))
@@ -51,7 +51,7 @@ async def test_a_product_that_comes_back_is_there_again(world: CatalogWorld) -> 
     assert await live(world) == {"0001", "0002"}
 
 
-async def test_nothing_is_taken_for_gone_by_a_pass_that_did_not_succeed(world: CatalogWorld) -> None:
+async def test_a_pass_that_did_not_succeed_deletes_nothing(world: CatalogWorld) -> None:
     await full(world, shop_of(1, 2, 3))
     incomplete = shop_of(1)
     incomplete.omit_end = True
@@ -62,7 +62,7 @@ async def test_nothing_is_taken_for_gone_by_a_pass_that_did_not_succeed(world: C
     assert await live(world) == {"0001", "0002", "0003"}
 
 
-async def test_nothing_is_taken_for_gone_by_a_pass_with_warnings(world: CatalogWorld) -> None:
+async def test_a_pass_with_warnings_deletes_nothing(world: CatalogWorld) -> None:
     await full(world, shop_of(1, 2))
     doubtful = shop_of(1)
     doubtful.warnings = ("a product came without an id",)
@@ -70,7 +70,7 @@ async def test_nothing_is_taken_for_gone_by_a_pass_with_warnings(world: CatalogW
     assert await live(world) == {"0001", "0002"}
 
 
-async def test_nothing_is_taken_for_gone_by_an_incremental_pass(world: CatalogWorld) -> None:
+async def test_an_incremental_pass_without_a_listing_deletes_nothing(world: CatalogWorld) -> None:
     await full(world, shop_of(1, 2))
     sync = await world.sync(shop_of(1), SyncMode.INCREMENTAL)
     assert sync.mode is SyncMode.INCREMENTAL
@@ -78,12 +78,12 @@ async def test_nothing_is_taken_for_gone_by_an_incremental_pass(world: CatalogWo
 
 
 async def incremental(world: CatalogWorld, source: MemorySource) -> Sync:
-    ordered = await world.order(mode=SyncMode.INCREMENTAL)
-    await world.runner(source, give_up_after=timedelta(0)).run(await world.claim())
-    return await world.syncs.get(ordered.sync_id)
+    created = await world.create_sync(mode=SyncMode.INCREMENTAL)
+    await world.supervisor(source, give_up_after=timedelta(0)).run(await world.claim())
+    return await world.syncs.get(created.sync_id)
 
 
-async def test_an_incremental_pass_that_listed_all_products_may_tell_what_is_gone(world: CatalogWorld) -> None:
+async def test_an_incremental_pass_that_listed_all_products_deletes_missing_ones(world: CatalogWorld) -> None:
     await full(world, shop_of(1, 2, 3))
     source = shop_of(3)
     source.listed = ("0001", "0003")
@@ -91,7 +91,7 @@ async def test_an_incremental_pass_that_listed_all_products_may_tell_what_is_gon
     assert await live(world) == {"0001", "0003"}
 
 
-async def test_a_listing_that_something_casts_a_doubt_on_deletes_nothing(world: CatalogWorld) -> None:
+async def test_a_listing_with_warnings_deletes_nothing(world: CatalogWorld) -> None:
     await full(world, shop_of(1, 2))
     source = shop_of()
     source.listed, source.warnings = (), ("the listing was cut",)
@@ -99,7 +99,7 @@ async def test_a_listing_that_something_casts_a_doubt_on_deletes_nothing(world: 
     assert await live(world) == {"0001", "0002"}
 
 
-async def test_an_empty_listing_is_stopped_by_the_fuse(world: CatalogWorld) -> None:
+async def test_an_empty_listing_is_stopped_by_the_deletion_guard(world: CatalogWorld) -> None:
     await full(world, shop_of(*range(150)))
     source = shop_of()
     source.listed = ()
@@ -109,7 +109,7 @@ async def test_an_empty_listing_is_stopped_by_the_fuse(world: CatalogWorld) -> N
     assert len(await live(world)) == 150
 
 
-async def test_a_product_that_was_rejected_is_not_gone(world: CatalogWorld) -> None:
+async def test_a_rejected_product_is_not_deleted(world: CatalogWorld) -> None:
     await full(world, shop_of(1, 2))
     source = shop_of(1)
     source.issues = [
@@ -122,7 +122,7 @@ async def test_a_product_that_was_rejected_is_not_gone(world: CatalogWorld) -> N
     assert await live(world) == {"0001", "0002"}
 
 
-async def test_the_fuse_stops_a_mass_deletion_with_its_counts_and_marks_nothing(world: CatalogWorld) -> None:
+async def test_the_deletion_guard_stops_a_mass_deletion_and_marks_nothing(world: CatalogWorld) -> None:
     await full(world, shop_of(*range(300)))
     sync = await full(world, shop_of(*range(150)))
     assert sync.error is not None
@@ -131,7 +131,7 @@ async def test_the_fuse_stops_a_mass_deletion_with_its_counts_and_marks_nothing(
     assert len(await live(world)) == 300
 
 
-async def test_an_empty_answer_does_not_empty_a_small_shop(world: CatalogWorld) -> None:
+async def test_an_empty_response_does_not_empty_a_small_shop(world: CatalogWorld) -> None:
     await full(world, shop_of(*range(100)))
     sync = await full(world, shop_of())
     assert sync.error is not None
@@ -139,15 +139,15 @@ async def test_an_empty_answer_does_not_empty_a_small_shop(world: CatalogWorld) 
     assert len(await live(world)) == 100
 
 
-async def test_a_confirmed_mass_deletion_goes_through(world: CatalogWorld) -> None:
+async def test_a_confirmed_mass_deletion_is_executed(world: CatalogWorld) -> None:
     await full(world, shop_of(*range(300)))
     sync = await full(world, shop_of(), allow_mass_delete=True)
     assert (sync.state, sync.progress.items.deleted) == (SyncState.SUCCEEDED, 300)
     assert await live(world) == set()
 
 
-async def test_variants_that_leave_their_products_in_masses_blow_the_fuse_too(world: CatalogWorld) -> None:
-    """A platform that suddenly lists no variants has a fault more often than an empty shop."""
+async def test_the_deletion_guard_stops_a_mass_deletion_of_variants_too(world: CatalogWorld) -> None:
+    """If a platform suddenly lists no variants, an error is more likely than an empty shop."""
     await full(world, shop_of(*range(60), items=5))
     sync = await full(world, shop_of(*range(60), items=1))
     assert sync.error is not None
@@ -161,25 +161,25 @@ async def test_another_shop_of_the_same_platform_is_not_swept(world: CatalogWorl
     from catalog_svc.domain.shop import ShopKey
 
     await full(world, shop_of(1, 2))
-    await world.order(shop=ShopKey("shopify", "other.myshopify.com"))
-    await world.runner(shop_of(9)).run(await world.claim())
+    await world.create_sync(shop=ShopKey("shopify", "other.myshopify.com"))
+    await world.supervisor(shop_of(9)).run(await world.claim())
     assert await live(world) == {"0001", "0002", "0009"}
 
 
-async def test_the_ids_that_a_pass_met_are_forgotten_once_nobody_needs_them(world: CatalogWorld) -> None:
+async def test_the_seen_ids_of_a_pass_are_deleted_once_they_are_not_needed(world: CatalogWorld) -> None:
     broken = shop_of(1, 2, 3)
     broken.announced = 9
     await full(world, broken)
     assert len(await world.rows("SELECT * FROM sync_seen")) == 3
     sync = await full(world, shop_of(1, 2, 3))
     assert await world.rows("SELECT * FROM sync_seen WHERE pass_id = :id", id=sync.sync_id) == []
-    # What the broken pass met goes in small steps, by retention.
+    # Retention purges the seen ids of the failed pass in small steps.
     assert await RetentionStore(Database(world.engine)).purge_seen(sync.shop) == 3
     assert await world.rows("SELECT * FROM sync_seen") == []
 
 
 def explained(engine: AsyncEngine, words: str) -> list[str]:
-    """The plans of the statements with these words, from now on."""
+    """Return the plans of all further statements with these words."""
     plans: list[str] = []
 
     @event.listens_for(engine.sync_engine, "before_cursor_execute")

@@ -1,4 +1,4 @@
-"""One active sync per shop, one sync per request_id, whoever asks and however often."""
+"""One active sync per shop and one sync per request_id, for any number of concurrent and repeated calls."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 
 
-async def test_a_second_sync_of_a_busy_shop_is_told_of_the_first(world: CatalogWorld) -> None:
-    first = await world.order()
-    with pytest.raises(SyncAlreadyRunning) as refused:
-        await world.order()
-    assert refused.value.metadata["sync_id"] == str(first.sync_id)
+async def test_a_second_sync_of_a_shop_is_rejected_with_the_id_of_the_first(world: CatalogWorld) -> None:
+    first = await world.create_sync()
+    with pytest.raises(SyncAlreadyRunning) as rejected:
+        await world.create_sync()
+    assert rejected.value.metadata["sync_id"] == str(first.sync_id)
 
 
-async def test_of_many_starts_at_once_one_wins_and_all_others_name_it(world: CatalogWorld) -> None:
-    results = await asyncio.gather(*(world.order() for _ in range(8)), return_exceptions=True)
+async def test_one_of_many_concurrent_starts_wins_and_all_others_name_it(world: CatalogWorld) -> None:
+    results = await asyncio.gather(*(world.create_sync() for _ in range(8)), return_exceptions=True)
     won = [r for r in results if not isinstance(r, BaseException)]
     lost = [r for r in results if isinstance(r, SyncAlreadyRunning)]
     assert (len(won), len(lost)) == (1, 7)
     assert {error.metadata["sync_id"] for error in lost} == {str(won[0].sync_id)}
 
 
-async def test_an_ended_sync_makes_room_for_the_next(world: CatalogWorld) -> None:
+async def test_after_the_end_of_a_sync_the_next_one_can_start(world: CatalogWorld) -> None:
     first = await world.sync(MemorySource([product("1")]))
     assert first.state is SyncState.SUCCEEDED
-    second = await world.order()
+    second = await world.create_sync()
     assert second.sync_id != first.sync_id
 
 
-async def test_a_repeated_request_id_gets_the_same_sync_even_after_its_end(world: CatalogWorld) -> None:
-    first = await world.order(request_id="r-1")
-    again = await world.order(request_id="r-1")
+async def test_a_repeated_request_id_returns_the_same_sync_even_after_its_end(world: CatalogWorld) -> None:
+    first = await world.create_sync(request_id="r-1")
+    again = await world.create_sync(request_id="r-1")
     assert again.sync_id == first.sync_id
-    await world.runner(MemorySource([product("1")])).run(await world.claim())
-    ended = await world.order(request_id="r-1")
+    await world.supervisor(MemorySource([product("1")])).run(await world.claim())
+    ended = await world.create_sync(request_id="r-1")
     assert (ended.sync_id, ended.state) == (first.sync_id, SyncState.SUCCEEDED)
 
 
-async def test_a_request_id_with_other_parameters_is_refused(world: CatalogWorld) -> None:
-    await world.order(request_id="r-1")
+async def test_a_request_id_with_other_parameters_is_rejected(world: CatalogWorld) -> None:
+    await world.create_sync(request_id="r-1")
     with pytest.raises(RequestIdReused):
-        await world.order(request_id="r-1", allow_mass_delete=True)
+        await world.create_sync(request_id="r-1", allow_mass_delete=True)
     with pytest.raises(RequestIdReused):
-        await world.order(shop=ShopKey("shopify", "other.myshopify.com"), request_id="r-1")
+        await world.create_sync(shop=ShopKey("shopify", "other.myshopify.com"), request_id="r-1")
 
 
-async def test_the_first_sync_of_a_shop_is_full_whatever_was_asked(world: CatalogWorld) -> None:
-    assert (await world.order(mode=SyncMode.INCREMENTAL)).mode is SyncMode.FULL
+async def test_the_first_sync_of_a_shop_is_full_whatever_was_requested(world: CatalogWorld) -> None:
+    assert (await world.create_sync(mode=SyncMode.INCREMENTAL)).mode is SyncMode.FULL
 
 
 async def test_a_later_incremental_sync_reads_from_the_watermark_minus_the_overlap(world: CatalogWorld) -> None:
@@ -66,14 +66,14 @@ async def test_a_later_incremental_sync_reads_from_the_watermark_minus_the_overl
     assert (WATERMARK - request.updated_after).total_seconds() == 300
 
 
-async def test_an_order_that_always_meets_a_sync_that_is_gone_again_ends_with_an_answer(
+async def test_a_start_that_always_conflicts_with_a_vanished_sync_ends_with_an_error(
     world: CatalogWorld,
 ) -> None:
-    """Else a call would turn round for ever, a transaction each time."""
+    """Otherwise the call would retry for ever, with a transaction each time."""
     await world.execute(
         "CREATE FUNCTION no_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
     )
     await world.execute("CREATE TRIGGER no_row BEFORE INSERT ON sync FOR EACH ROW EXECUTE FUNCTION no_row()")
     with pytest.raises(StorageUnavailable) as caught:
-        await world.order()
+        await world.create_sync()
     assert caught.value.cause is StorageCause.CONFLICT

@@ -1,4 +1,4 @@
-"""A run ends complete, or failed with a reason; what was stored stays, and whoever goes on repeats nothing."""
+"""A run ends complete, or failed with a reason; stored products stay, and the next run does not repeat them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from catalogsync.errors.v1 import issue_reason_pb2
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
-from catalog_svc.domain.progress import Waiting, WaitReason
-from catalog_svc.domain.sync import SyncState
+from catalog_svc.domain.sync import SyncState, Waiting, WaitReason
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import HEADER, CatalogWorld, until
 from tests.waiting import within_patience
@@ -67,7 +66,7 @@ async def test_a_permanent_failure_ends_the_sync_at_once_and_keeps_what_was_stor
     assert len(await world.rows(ITEMS)) == 4
 
 
-async def test_a_passing_failure_is_shown_as_waiting_and_the_pass_goes_on_from_its_checkpoint(
+async def test_a_transient_failure_is_shown_as_waiting_and_the_pass_continues_from_its_checkpoint(
     world: CatalogWorld,
 ) -> None:
     source = MemorySource(products(6))
@@ -80,7 +79,7 @@ async def test_a_passing_failure_is_shown_as_waiting_and_the_pass_goes_on_from_i
     assert waits == [WaitReason.CONNECTOR, WaitReason.CONNECTOR]
 
 
-async def test_a_failure_that_does_not_pass_ends_the_sync_when_patience_ends(world: CatalogWorld) -> None:
+async def test_a_lasting_failure_ends_the_sync_when_the_retry_policy_is_exhausted(world: CatalogWorld) -> None:
     source = MemorySource(products(2))
     source.failures = {0: [ConnectorUnavailable() for _ in range(1000)]}
     sync = await world.sync(source, give_up_after=timedelta(milliseconds=100))
@@ -108,7 +107,7 @@ async def test_a_wait_that_is_not_over_outlives_the_batch_before_it(world: Catal
     assert world.published[-1].waiting is None
 
 
-async def test_rejected_records_are_reported_with_everything_needed_to_mend_them(world: CatalogWorld) -> None:
+async def test_rejected_records_are_reported_with_everything_needed_to_correct_them(world: CatalogWorld) -> None:
     source = MemorySource(products(2))
     source.issues = [
         pb.RecordIssue(
@@ -136,10 +135,10 @@ async def test_rejected_records_are_reported_with_everything_needed_to_mend_them
 async def test_a_drained_replica_hands_over_and_the_next_one_repeats_nothing(
     world: CatalogWorld, engine: AsyncEngine
 ) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     source = MemorySource(products(6))
     source.hold = asyncio.Event()
-    running = asyncio.create_task(world.runner(source).run(await world.claim()))
+    running = asyncio.create_task(world.supervisor(source).run(await world.claim()))
     await until(lambda: any(s.progress.products.seen for s in world.published))
     world.drain.start()
     await within_patience(running)
@@ -147,82 +146,84 @@ async def test_a_drained_replica_hands_over_and_the_next_one_repeats_nothing(
     source.hold = None
     other = CatalogWorld(engine)
     claimed = await other.claim()
-    await other.runner(source).run(claimed)
-    sync = await other.syncs.get(ordered.sync_id)
+    await other.supervisor(source).run(claimed)
+    sync = await other.syncs.get(created.sync_id)
     assert (sync.state, sync.attempt_count, sync.progress.products.seen) == (SyncState.SUCCEEDED, 2, 6)
     assert source.requests[1].checkpoint == b"2"
 
 
-async def test_a_run_whose_lease_was_taken_stops_and_leaves_the_end_to_the_new_owner(world: CatalogWorld) -> None:
-    ordered = await world.order()
+async def test_a_run_whose_lease_is_lost_stops_and_leaves_the_end_to_the_new_owner(world: CatalogWorld) -> None:
+    created = await world.create_sync()
     source = MemorySource(products(6))
     source.hold = asyncio.Event()
     renewals = timedelta(milliseconds=50)
-    running = asyncio.create_task(world.runner(source, renew_every=renewals).run(await world.claim()))
+    running = asyncio.create_task(world.supervisor(source, renew_interval=renewals).run(await world.claim()))
     await until(lambda: any(s.progress.products.seen for s in world.published))
-    # As another replica's claim does, at a moment when no renewal can come in between.
+    # As the claim of another replica does, at a moment when no renewal can come in between.
     await world.execute("UPDATE sync SET epoch = epoch + 1")
     await within_patience(running)
-    assert (await world.syncs.get(ordered.sync_id)).state is SyncState.RUNNING
+    assert (await world.syncs.get(created.sync_id)).state is SyncState.RUNNING
 
 
-async def test_a_zombie_that_wakes_up_writes_nothing(world: CatalogWorld, engine: AsyncEngine) -> None:
-    ordered = await world.order()
+async def test_a_frozen_replica_that_lost_its_lease_writes_nothing(
+    world: CatalogWorld, engine: AsyncEngine
+) -> None:
+    created = await world.create_sync()
     source = MemorySource(products(6))
     source.hold = asyncio.Event()
-    zombie = asyncio.create_task(world.runner(source).run(await world.claim()))
+    frozen = asyncio.create_task(world.supervisor(source).run(await world.claim()))
     await until(lambda: any(s.progress.products.seen for s in world.published))
-    await world.expire_lease(ordered.sync_id)
+    await world.expire_lease(created.sync_id)
     other = CatalogWorld(engine)
     claimed = await other.claim()
     source.hold.set()
-    await within_patience(zombie)
-    await other.runner(source).run(claimed)
-    sync = await world.syncs.get(ordered.sync_id)
+    await within_patience(frozen)
+    await other.supervisor(source).run(claimed)
+    sync = await world.syncs.get(created.sync_id)
     assert (sync.state, sync.progress.products.seen) == (SyncState.SUCCEEDED, 6)
 
 
 async def test_a_sync_that_never_stores_anything_is_ended_as_stalled(world: CatalogWorld) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     for _ in range(5):
         await world.leases.begin((await world.claim()).lease, HEADER)
-        await world.expire_lease(ordered.sync_id)
-    await world.runner(MemorySource(products(2))).run(await world.claim())
-    sync = await world.syncs.get(ordered.sync_id)
+        await world.expire_lease(created.sync_id)
+    await world.supervisor(MemorySource(products(2))).run(await world.claim())
+    sync = await world.syncs.get(created.sync_id)
     assert sync.error is not None
     assert (sync.state, sync.error.reason) == (SyncState.FAILED, "SYNC_STALLED")
 
 
-async def test_a_replica_that_dies_while_its_sync_waits_for_the_connector_is_not_its_fault(
+async def test_a_replica_that_dies_while_its_sync_waits_does_not_count_as_a_claim_without_progress(
     world: CatalogWorld,
 ) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     source = MemorySource(products(2))
-    source.failures[0] = [ConnectorUnavailable("away") for _ in range(6)]
+    source.failures[0] = [ConnectorUnavailable("unavailable") for _ in range(6)]
     claimed = await world.claim()
     while source.failures[0]:
         world.published.clear()
-        dying = asyncio.create_task(world.runner(source).run(claimed))
+        run = asyncio.create_task(world.supervisor(source).run(claimed))
         await until(lambda: any(s.waiting for s in world.published))
-        await world.expire_lease(ordered.sync_id)
+        await world.expire_lease(created.sync_id)
         claimed = await world.claim()
-        dying.cancel()
-        await asyncio.gather(dying, return_exceptions=True)
-    await world.runner(source).run(claimed)
-    assert (await world.syncs.get(ordered.sync_id)).state is SyncState.SUCCEEDED
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+    await world.supervisor(source).run(claimed)
+    assert (await world.syncs.get(created.sync_id)).state is SyncState.SUCCEEDED
 
 
-async def test_a_batch_that_kills_its_reader_is_asked_for_in_smaller_pieces(world: CatalogWorld) -> None:
-    ordered = await world.order()
+async def test_a_batch_that_kills_its_replica_is_requested_in_smaller_pieces(world: CatalogWorld) -> None:
+    created = await world.create_sync()
     for _ in range(3):
         await world.leases.begin((await world.claim()).lease, HEADER)
-        await world.expire_lease(ordered.sync_id)
+        await world.expire_lease(created.sync_id)
     source = MemorySource(products(2))
-    await world.runner(source).run(await world.claim())
+    await world.supervisor(source).run(await world.claim())
     assert source.requests[0].max_batch_products == 250 >> 4
 
 
-async def test_small_batches_that_wait_are_stored_together(world: CatalogWorld) -> None:
+async def test_small_batches_that_are_queued_are_stored_in_one_transaction(world: CatalogWorld) -> None:
     """Below 500 rows a transaction's fixed cost dominates."""
     source = MemorySource(products(40), batch_size=1)
     sync = await world.sync(source)

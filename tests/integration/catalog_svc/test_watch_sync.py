@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.domain.errors import RevisionInFuture, StreamExpired, SyncNotFound, TooManyWatchers
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync, SyncState
-from catalog_svc.usecases.sync_hub import SyncFeed
+from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits, WatchPacing
-from catalog_svc.usecases.watch_sync import FollowSync, Snapshot
+from catalog_svc.usecases.watch_sync import Snapshot, WatchSync
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 from tests.waiting import until, within_patience
@@ -29,14 +29,14 @@ QUICKLY = WatchPacing(min_interval=timedelta(milliseconds=10))
 class Follower:
     """A replica that only follows."""
 
-    def __init__(self, world: CatalogWorld, *, limits: WatchLimits = QUICK, max_followers: int = 10) -> None:
-        self.feed = SyncFeed(
-            world.syncs, poll_every=timedelta(milliseconds=20), max_followers=max_followers, pacing=QUICKLY
+    def __init__(self, world: CatalogWorld, *, limits: WatchLimits = QUICK, max_watchers: int = 10) -> None:
+        self.hub = SyncHub(
+            world.syncs, poll_interval=timedelta(milliseconds=20), max_watchers=max_watchers, pacing=QUICKLY
         )
-        self.follow = FollowSync(feed=self.feed, drain=world.drain, limits=limits)
+        self.follow = WatchSync(hub=self.hub, drain=world.drain, limits=limits)
         self.shown: list[Snapshot] = []
         """What the last call of `all` was shown so far."""
-        self._polling = asyncio.create_task(self.feed.run(world.drain))
+        self._polling = asyncio.create_task(self.hub.run(world.drain))
 
     async def stop(self) -> None:
         self._polling.cancel()
@@ -60,14 +60,14 @@ async def follower(world: CatalogWorld) -> object:
 async def run_slowly(world: CatalogWorld, source: MemorySource) -> None:
     claimed = await world.claim()
     source.batch_size = 1
-    await world.runner(source, items_per_transaction=1).run(claimed)
+    await world.supervisor(source, items_per_transaction=1).run(claimed)
 
 
 async def test_a_follower_on_another_replica_sees_growing_revisions_and_the_end(
     world: CatalogWorld, follower: Follower
 ) -> None:
-    ordered = await world.order()
-    following = asyncio.create_task(follower.all(ordered.sync_id, 0))
+    created = await world.create_sync()
+    following = asyncio.create_task(follower.all(created.sync_id, 0))
     await until(lambda: follower.shown)
     await run_slowly(world, MemorySource([product(str(n)) for n in range(30)]))
     snapshots = await within_patience(following)
@@ -90,16 +90,16 @@ async def test_an_ended_sync_is_one_snapshot_even_for_those_who_saw_it(
 async def test_a_quiet_sync_gives_heartbeats_with_the_same_revision(
     world: CatalogWorld, follower: Follower
 ) -> None:
-    ordered = await world.order()
-    async with aclosing(follower.follow(ordered.sync_id, ordered.revision)) as snapshots:
+    created = await world.create_sync()
+    async with aclosing(follower.follow(created.sync_id, created.revision)) as snapshots:
         seen = [await anext(snapshots) for _ in range(3)]
     assert all(s.heartbeat for s in seen)
-    assert {s.sync.revision for s in seen} == {ordered.revision}
+    assert {s.sync.revision for s in seen} == {created.revision}
 
 
 async def test_a_slow_reader_skips_and_still_gets_the_end(world: CatalogWorld, follower: Follower) -> None:
-    ordered = await world.order()
-    async with aclosing(follower.follow(ordered.sync_id, 0)) as snapshots:
+    created = await world.create_sync()
+    async with aclosing(follower.follow(created.sync_id, 0)) as snapshots:
         await anext(snapshots)
         await run_slowly(world, MemorySource([product(str(n)) for n in range(40)]))
         rest = [s async for s in snapshots]
@@ -108,9 +108,9 @@ async def test_a_slow_reader_skips_and_still_gets_the_end(world: CatalogWorld, f
 
 
 async def test_a_revision_that_never_was_is_refused(world: CatalogWorld, follower: Follower) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     with pytest.raises(RevisionInFuture):
-        await follower.all(ordered.sync_id, ordered.revision + 1)
+        await follower.all(created.sync_id, created.revision + 1)
 
 
 async def test_an_unknown_sync_is_not_found_and_leaves_nothing_behind(
@@ -124,19 +124,19 @@ async def test_an_unknown_sync_is_not_found_and_leaves_nothing_behind(
 
 
 async def test_more_followers_than_allowed_are_turned_away(world: CatalogWorld, follower: Follower) -> None:
-    ordered = await world.order()
-    async with aclosing(follower.follow(ordered.sync_id, 0)) as first:
+    created = await world.create_sync()
+    async with aclosing(follower.follow(created.sync_id, 0)) as first:
         await anext(first)
-        follower.feed._max_watchers = 1
+        follower.hub._max_watchers = 1
         with pytest.raises(TooManyWatchers):
-            await follower.all(ordered.sync_id, 0)
+            await follower.all(created.sync_id, 0)
 
 
 async def test_a_drain_ends_a_watch_at_once(world: CatalogWorld) -> None:
     hour = timedelta(hours=1)
     follower = Follower(world, limits=WatchLimits(heartbeat_every=hour, max_silence=hour))
-    ordered = await world.order()
-    following = asyncio.create_task(follower.all(ordered.sync_id, 0))
+    created = await world.create_sync()
+    following = asyncio.create_task(follower.all(created.sync_id, 0))
     await until(lambda: follower.shown)
     world.drain.start()
     with pytest.raises(ServerDraining):
@@ -148,14 +148,14 @@ async def test_an_old_watch_asks_its_client_to_come_again(engine: AsyncEngine) -
     world = CatalogWorld(engine)
     limits = WatchLimits(heartbeat_every=timedelta(milliseconds=20), max_age=timedelta(milliseconds=50))
     follower = Follower(world, limits=limits)
-    ordered = await world.order()
+    created = await world.create_sync()
     with pytest.raises(StreamExpired):
-        await within_patience(follower.all(ordered.sync_id, 0))
+        await within_patience(follower.all(created.sync_id, 0))
     await follower.stop()
 
 
 async def test_one_query_serves_all_followers_of_a_replica(world: CatalogWorld, engine: AsyncEngine) -> None:
-    ordered = await world.order()
+    created = await world.create_sync()
     follower = Follower(world)
     calls: list[int] = []
     callers: set[asyncio.Task[Any] | None] = set()
@@ -167,7 +167,7 @@ async def test_one_query_serves_all_followers_of_a_replica(world: CatalogWorld, 
         return await original(sync_ids)  # type: ignore[arg-type]
 
     world.syncs.revisions = counted  # type: ignore[method-assign, assignment]
-    following = [asyncio.create_task(follower.all(ordered.sync_id, 0)) for _ in range(8)]
+    following = [asyncio.create_task(follower.all(created.sync_id, 0)) for _ in range(8)]
     await until(lambda: len(calls) > 5)
     for task in following:
         task.cancel()
@@ -178,8 +178,8 @@ async def test_one_query_serves_all_followers_of_a_replica(world: CatalogWorld, 
 
 
 async def test_followers_that_come_at_once_are_shown_the_same_object_of_one_read(world: CatalogWorld) -> None:
-    follow = FollowSync(feed=SyncFeed(world.syncs), drain=world.drain, limits=WatchLimits())
-    ordered = await world.order()
+    follow = WatchSync(hub=SyncHub(world.syncs), drain=world.drain, limits=WatchLimits())
+    created = await world.create_sync()
     reads: list[UUID] = []
     original = world.syncs.get
 
@@ -189,38 +189,38 @@ async def test_followers_that_come_at_once_are_shown_the_same_object_of_one_read
 
     world.syncs.get = counted  # type: ignore[method-assign]
     async with AsyncExitStack() as stack:
-        streams = [await stack.enter_async_context(aclosing(follow(ordered.sync_id, 0))) for _ in range(300)]
+        streams = [await stack.enter_async_context(aclosing(follow(created.sync_id, 0))) for _ in range(300)]
         firsts = await asyncio.gather(*(anext(stream) for stream in streams))
-    assert reads == [ordered.sync_id]
+    assert reads == [created.sync_id]
     assert len({id(snapshot.sync) for snapshot in firsts}) == 1
 
 
 async def test_a_revision_that_another_replica_has_shown_already_is_looked_up(
     world: CatalogWorld, follower: Follower
 ) -> None:
-    ordered = await world.order()
-    feed = SyncFeed(world.syncs, poll_every=timedelta(hours=1))
-    follow = FollowSync(feed=feed, drain=world.drain, limits=QUICK)
-    async with aclosing(follow(ordered.sync_id, 0)) as before:
+    created = await world.create_sync()
+    hub = SyncHub(world.syncs, poll_interval=timedelta(hours=1))
+    follow = WatchSync(hub=hub, drain=world.drain, limits=QUICK)
+    async with aclosing(follow(created.sync_id, 0)) as before:
         await anext(before)
         await run_slowly(world, MemorySource([product("1")]))
-        ended = await world.syncs.get(ordered.sync_id)
-        async with aclosing(follow(ordered.sync_id, ended.revision)) as later:
+        ended = await world.syncs.get(created.sync_id)
+        async with aclosing(follow(created.sync_id, ended.revision)) as later:
             assert (await anext(later)).sync == ended
 
 
 async def test_a_row_that_this_version_cannot_decode_hides_no_other_sync_from_its_watchers(
     world: CatalogWorld, follower: Follower
 ) -> None:
-    poisoned = await world.order(shop=ShopKey("shopify", "other.myshopify.com"))
-    ordered = await world.order()
+    poisoned = await world.create_sync(shop=ShopKey("shopify", "other.myshopify.com"))
+    created = await world.create_sync()
     async with aclosing(follower.follow(poisoned.sync_id, 0)) as stays:
         await anext(stays)
         # A newer release wrote something that this one does not know.
         await world.execute("UPDATE sync SET mode = 'WEBHOOK' WHERE sync_id = :id", id=poisoned.sync_id)
-        watching = asyncio.create_task(follower.all(ordered.sync_id, 0))
+        watching = asyncio.create_task(follower.all(created.sync_id, 0))
         await world.execute(
             "UPDATE sync SET state = 'CANCELLED', ended_at = now(), revision = revision + 1 WHERE sync_id = :id",
-            id=ordered.sync_id,
+            id=created.sync_id,
         )
         assert (await within_patience(watching))[-1].sync.state is SyncState.CANCELLED

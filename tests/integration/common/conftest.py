@@ -1,4 +1,4 @@
-"""A small service of ours on a real socket, whose handlers each test writes."""
+"""Fixtures: a small gRPC service on a real socket, with handlers defined by each test."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 import grpc
 import pytest
-from catalogsync_common.address import ListenAddress
 from catalogsync_common.channel import open_channel
 from catalogsync_common.drain import Drain
 from catalogsync_common.logs import JsonFormatter
 from catalogsync_common.server import GrpcServer, Service, build_server
+from catalogsync_common.settings import ListenAddress
 from google.protobuf.wrappers_pb2 import StringValue
 
 from tests.waiting import PATIENCE, turns, until
@@ -29,7 +29,7 @@ Handler = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Handlers:
-    """What the service does, by the kind of call; each is the method of its field's name."""
+    """The handlers of the service, one per kind of call; each is served as the method with its field's name."""
 
     unary_unary: Handler | None = None
     unary_stream: Handler | None = None
@@ -49,17 +49,17 @@ class Handlers:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Running:
-    """A server that runs, and a channel to it."""
+    """A running server, and a channel to it."""
 
     server: GrpcServer
     drain: Drain
     port: int
     channel: grpc.aio.Channel
     received: list[str] = field(default_factory=list)
-    """What the last call of `call` received before its end."""
+    """The responses that the last `call` received before it ended."""
 
     def open(self, kind: str, request: str = "", **options: Any) -> Any:
-        """The call object, for tests that drive it by hand."""
+        """Start a call and return the call object."""
         multi = getattr(self.channel, kind)(
             f"/{SERVICE}/{kind}", StringValue.SerializeToString, StringValue.FromString
         )
@@ -67,7 +67,7 @@ class Running:
         return multi(iter([message]) if kind.startswith("stream") else message, **options)
 
     async def call(self, kind: str, request: str = "", **options: Any) -> list[str]:
-        """All the response's values; raises AioRpcError."""
+        """Make a call and return the values of all responses, or raise AioRpcError."""
         self.received.clear()
         call = self.open(kind, request, **options)
         if kind.endswith("unary"):
@@ -78,13 +78,13 @@ class Running:
         return list(self.received)
 
     async def raw(self, request: bytes, channel: grpc.aio.Channel | None = None) -> bytes:
-        """What "unary_unary" answers to bytes."""
+        """Return the response of "unary_unary" to raw bytes."""
         call: Any = (channel or self.channel).unary_unary(f"/{SERVICE}/unary_unary")
         response: bytes = await call(request, timeout=PATIENCE)
         return response
 
     async def error(self, kind: str, request: str = "", **options: Any) -> grpc.aio.AioRpcError:
-        """The error that the call ends with."""
+        """Make a call that must fail, and return its error."""
         options.setdefault("timeout", PATIENCE)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.call(kind, request, **options)
@@ -98,7 +98,7 @@ class Serve(Protocol):
         *,
         services: Iterable[Service] = ...,
         reflection: bool = ...,
-        max_write: timedelta | None = ...,
+        write_timeout: timedelta | None = ...,
     ) -> AbstractAsyncContextManager[Running]: ...
 
 
@@ -108,7 +108,7 @@ async def _serve(
     *,
     services: Iterable[Service] = (),
     reflection: bool = True,
-    max_write: timedelta | None = None,
+    write_timeout: timedelta | None = None,
 ) -> AsyncIterator[Running]:
     drain = Drain()
     server = build_server(
@@ -116,7 +116,7 @@ async def _serve(
         listen_address=ListenAddress("127.0.0.1:0"),
         drain=drain,
         reflection=reflection,
-        max_write=max_write,
+        write_timeout=write_timeout,
     )
     port = await server.start()
     await server.set_serving(True)
@@ -133,7 +133,7 @@ def serve() -> Serve:
 
 
 class LogLines:
-    """What was logged, as it would be on stderr."""
+    """The log lines, as on stderr."""
 
     def __init__(self, stream: io.StringIO) -> None:
         self._stream = stream
@@ -147,14 +147,14 @@ class LogLines:
         return [json.loads(line) for line in self.text.splitlines()]
 
     async def call(self) -> dict[str, Any]:
-        """The line of the only call; it is written just after the client has its answer."""
+        """Return the access log line of the only call; it is written just after the client has its response."""
         await until(self._calls)
         await turns()
         (line,) = self._calls()
         return line
 
     def _calls(self) -> list[dict[str, Any]]:
-        return [line for line in self.all if line["logger"] == "catalogsync_common.calls"]
+        return [line for line in self.all if line["logger"] == "catalogsync_common.access_log"]
 
 
 @pytest.fixture

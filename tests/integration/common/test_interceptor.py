@@ -1,4 +1,4 @@
-"""Every call ends with a status that tells enough and not too much, and leaves one line in the log."""
+"""Every call ends with a status that has details but no internals, and with one line in the access log."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
-from catalogsync_common.correlation import correlation_id
-from catalogsync_common.deadline import remaining_seconds
+from catalogsync_common.call_context import correlation_id, remaining_seconds
 from catalogsync_common.failure import Failure, FieldViolation, InvalidRequest
 from catalogsync_common.status import DETAILS_KEY, MAX_STATUS_BYTES, read_failure, read_failure_now
 from google.protobuf.wrappers_pb2 import StringValue
@@ -31,15 +30,15 @@ class SyncNotFound(Failure):
         super().__init__("There is no sync 7.", metadata={"sync_id": "7"})
 
 
-class Unheard(Failure):
-    reason = "OF_NO_TABLE"
+class FailureWithUnknownReason(Failure):
+    reason = "IN_NO_TABLE"
 
 
 async def consume(request: Any) -> None:
-    """Reads a stream of requests to its end.
+    """Read a stream of requests to its end.
 
-    When a server ends a call while its client still writes, grpc.aio's client may answer INTERNAL "Internal error
-    from Core" by itself instead of what the server said.
+    When a server ends a call while its client still writes, grpc.aio's client may report INTERNAL "Internal error
+    from Core" instead of the server's status.
     """
     if hasattr(request, "__aiter__"):
         async for _ in request:
@@ -47,7 +46,7 @@ async def consume(request: Any) -> None:
 
 
 def raising(make: Callable[[], BaseException]) -> Handlers:
-    """A service whose methods of all kinds raise; streams after two messages."""
+    """Return handlers of all kinds that raise; streams after two messages."""
 
     async def unary(request: Any, context: Any) -> StringValue:
         await consume(request)
@@ -97,22 +96,22 @@ async def test_a_stream_ended_by_a_failure_can_be_read_from_its_call(kind: str, 
     "make",
     [
         lambda: ValueError(SECRET),
-        lambda: Unheard(SECRET),
+        lambda: FailureWithUnknownReason(SECRET),
         lambda: Failure(SECRET),
         lambda: NotImplementedError(SECRET),
     ],
     ids=["exception", "unknown reason", "no reason", "not implemented"],
 )
-async def test_the_unexpected_tells_the_client_an_id_and_nothing_else(
+async def test_an_unexpected_exception_is_reported_to_the_client_only_as_an_error_id(
     kind: str, make: Callable[[], Exception], serve: Serve, logged: LogLines
 ) -> None:
     async with serve(raising(make)) as running:
         error = await running.error(kind)
         received = read_failure_now(error)
         assert (received.code, received.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
-        everything = f"{error!r} {error.trailing_metadata()} {error.initial_metadata()}"
+        visible = f"{error!r} {error.trailing_metadata()} {error.initial_metadata()}"
         for word in ("hunter2", "10.0.0.5", "postgresql", type(make()).__name__, "Traceback"):
-            assert word not in everything
+            assert word not in visible
         line = await logged.call()
         assert line["error_id"] == received.metadata["error_id"]
         assert received.metadata["error_id"] in received.message
@@ -134,7 +133,7 @@ async def test_a_cancelled_inner_task_is_an_error_and_not_a_hang(kind: str, serv
         assert error.code() is grpc.StatusCode.INTERNAL
 
 
-async def test_an_abort_of_a_foreign_handler_passes_through(serve: Serve, logged: LogLines) -> None:
+async def test_an_abort_by_a_handler_passes_through(serve: Serve, logged: LogLines) -> None:
     async def unary(request: StringValue, context: Any) -> StringValue:
         await context.abort(grpc.StatusCode.ABORTED, "plain abort")
         return StringValue()
@@ -172,7 +171,7 @@ async def test_an_unknown_method_is_unimplemented(serve: Serve) -> None:
         assert (await running.error("unary_unary")).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_bytes_that_are_no_request_are_the_callers_fault(serve: Serve) -> None:
+async def test_an_unparsable_request_is_invalid(serve: Serve) -> None:
     async def unary(request: StringValue, context: Any) -> StringValue:
         return request
 
@@ -184,7 +183,7 @@ async def test_bytes_that_are_no_request_are_the_callers_fault(serve: Serve) -> 
 
 
 @pytest.mark.parametrize("kind", ["unary_unary", "unary_stream"])
-async def test_a_response_of_a_wrong_type_is_an_internal_error_without_words(kind: str, serve: Serve) -> None:
+async def test_a_response_of_the_wrong_type_is_an_internal_error_without_details(kind: str, serve: Serve) -> None:
     async def unary(request: StringValue, context: Any) -> Any:
         return {"dsn": SECRET}
 
@@ -198,10 +197,10 @@ async def test_a_response_of_a_wrong_type_is_an_internal_error_without_words(kin
 
 
 async def test_the_deadline_reaches_the_handler_and_the_log(serve: Serve, logged: LogLines) -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
+    started, ended = asyncio.Event(), asyncio.Event()
 
     async def unary(request: StringValue, context: Any) -> StringValue:
-        begun.set()
+        started.set()
         try:
             await forever()
         finally:
@@ -209,7 +208,7 @@ async def test_the_deadline_reaches_the_handler_and_the_log(serve: Serve, logged
 
     async with serve(Handlers(unary_unary=unary)) as running:
         seconds = 0.2
-        while not begun.is_set():
+        while not started.is_set():
             # On a busy machine a deadline may pass before the call arrives.
             error = await running.error("unary_unary", timeout=seconds)
             assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -219,7 +218,7 @@ async def test_the_deadline_reaches_the_handler_and_the_log(serve: Serve, logged
 
 
 @pytest.mark.parametrize("reads", [1, 0], ids=["during a write", "before reading"])
-async def test_a_stream_cleans_up_in_its_own_task_when_the_client_leaves(
+async def test_a_stream_cleans_up_in_its_own_task_when_the_client_disconnects(
     reads: int, serve: Serve, logged: LogLines
 ) -> None:
     tasks: list[asyncio.Task[Any] | None] = []
@@ -230,7 +229,7 @@ async def test_a_stream_cleans_up_in_its_own_task_when_the_client_leaves(
         nonlocal sent
         tasks.append(asyncio.current_task())
         try:
-            # A time-out held across `yield` breaks when the generator is closed by another task.
+            # A timeout held across `yield` breaks when another task closes the generator.
             async with asyncio.timeout(60):
                 while True:
                     sent += 1
@@ -255,7 +254,7 @@ async def test_a_stream_cleans_up_in_its_own_task_when_the_client_leaves(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_each_call_leaves_one_line_without_its_messages(kind: str, serve: Serve, logged: LogLines) -> None:
+async def test_each_call_logs_one_line_without_its_messages(kind: str, serve: Serve, logged: LogLines) -> None:
     async def unary(request: Any, context: Any) -> StringValue:
         await consume(request)
         return StringValue(value="canary-response")
@@ -286,7 +285,7 @@ async def test_a_failed_call_logs_its_reason_and_no_traceback(serve: Serve, logg
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_the_correlation_id_is_there_in_the_handler_and_comes_back(kind: str, serve: Serve) -> None:
+async def test_the_correlation_id_is_set_in_the_handler_and_returned(kind: str, serve: Serve) -> None:
     async def unary(request: Any, context: Any) -> StringValue:
         await consume(request)
         return StringValue(value=correlation_id.get())
@@ -306,13 +305,13 @@ async def test_the_correlation_id_is_there_in_the_handler_and_comes_back(kind: s
             assert seen
 
 
-async def test_the_correlation_id_comes_back_with_an_error_too(serve: Serve) -> None:
+async def test_the_correlation_id_is_returned_with_an_error_too(serve: Serve) -> None:
     async with serve(raising(SyncNotFound)) as running:
         error = await running.error("unary_unary", metadata=(("x-correlation-id", "corr-1"),))
         assert dict(error.trailing_metadata())["x-correlation-id"] == "corr-1"
 
 
-async def test_a_hundred_long_violations_always_arrive(serve: Serve) -> None:
+async def test_a_hundred_long_violations_always_arrive_within_the_limit(serve: Serve) -> None:
     def make() -> Failure:
         return InvalidRequest(*(FieldViolation(field=f"f{n}", description="é" * 300) for n in range(100)))
 
@@ -325,13 +324,13 @@ async def test_a_hundred_long_violations_always_arrive(serve: Serve) -> None:
             assert status_pb2.Status.FromString(raw).message == error.details()
 
 
-async def test_a_log_line_is_json_whatever_the_method_is_called(serve: Serve, logged: LogLines) -> None:
+async def test_every_log_line_is_json(serve: Serve, logged: LogLines) -> None:
     async with serve(raising(SyncNotFound)) as running:
         await running.error("unary_unary")
     assert all(json.loads(line) for line in logged.text.splitlines())
 
 
-async def test_a_client_that_reads_nothing_holds_what_the_stream_holds_no_longer_than_the_bound(
+async def test_the_resources_of_a_stream_that_is_not_read_are_released_after_the_write_timeout(
     serve: Serve, logged: LogLines
 ) -> None:
     freed = asyncio.Event()
@@ -343,7 +342,7 @@ async def test_a_client_that_reads_nothing_holds_what_the_stream_holds_no_longer
         finally:
             freed.set()
 
-    async with serve(Handlers(unary_stream=endless), max_write=timedelta(milliseconds=200)) as running:
+    async with serve(Handlers(unary_stream=endless), write_timeout=timedelta(milliseconds=200)) as running:
         call = running.open("unary_stream")
         await call.read()
         await within_patience(freed.wait())
@@ -352,7 +351,7 @@ async def test_a_client_that_reads_nothing_holds_what_the_stream_holds_no_longer
             while await call.read() is not grpc.aio.EOF:
                 pass
 
-        # It is told when it reads on.
+        # The client receives the status when it reads on.
         with pytest.raises(grpc.aio.AioRpcError) as ended:
             await rest()
         failure = await read_failure(ended.value, call)
@@ -361,7 +360,9 @@ async def test_a_client_that_reads_nothing_holds_what_the_stream_holds_no_longer
 
 
 @pytest.mark.parametrize(("seconds", "known"), [(60, True), (None, False)])
-async def test_a_handler_knows_how_long_its_caller_waits(serve: Serve, seconds: float | None, known: bool) -> None:
+async def test_a_handler_knows_the_deadline_of_its_caller(
+    serve: Serve, seconds: float | None, known: bool
+) -> None:
     seen: list[float | None] = []
 
     async def unary(request: Any, context: Any) -> StringValue:

@@ -1,4 +1,4 @@
-"""grpcurl and `buf curl` find their way without our protos, in both versions of reflection."""
+"""Reflection in both versions: grpcurl and `buf curl` work without our protos."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VERSIONS = ["v1", "v1alpha"]
 SERVICES = [f"grpc.reflection.{version}.ServerReflection" for version in VERSIONS]
 
 
-async def ask(running: Running, version: str, **question: str) -> Any:
+async def reflect(running: Running, version: str, **question: str) -> Any:
     method = running.channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -39,9 +39,9 @@ def catalog() -> list[Service]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_it_lists_every_service_that_it_answers_and_can_describe(version: str, serve: Serve) -> None:
+async def test_reflection_lists_every_service(version: str, serve: Serve) -> None:
     async with serve(Handlers(), services=catalog()) as running:
-        answer = await ask(running, version, list_services="")
+        answer = await reflect(running, version, list_services="")
         assert [service.name for service in answer.list_services_response.service] == sorted(
             [CATALOG, "grpc.health.v1.Health", *SERVICES, "test.Probe"]
         )
@@ -49,16 +49,16 @@ async def test_it_lists_every_service_that_it_answers_and_can_describe(version: 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("symbol", [CATALOG, "google.rpc.ErrorInfo", "grpc.health.v1.Health", *SERVICES])
-async def test_it_describes_services_and_the_details_of_errors(version: str, symbol: str, serve: Serve) -> None:
+async def test_reflection_describes_services_and_error_details(version: str, symbol: str, serve: Serve) -> None:
     async with serve(Handlers(), services=catalog()) as running:
-        answer = await ask(running, version, file_containing_symbol=symbol)
+        answer = await reflect(running, version, file_containing_symbol=symbol)
         files = answer.file_descriptor_response.file_descriptor_proto
         assert symbol in {name for raw in files for name in defined_in(FileDescriptorProto.FromString(raw))}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_switched_off_it_is_not_there(version: str, serve: Serve) -> None:
+async def test_reflection_can_be_disabled(version: str, serve: Serve) -> None:
     async with serve(Handlers(), services=catalog(), reflection=False) as running:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await ask(running, version, list_services="")
+            await reflect(running, version, list_services="")
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -1,4 +1,4 @@
-"""A server starts on the address it was given, says how it is, and stops without losing or delaying anybody."""
+"""A server: its address, health, graceful stop and limits."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any
 
 import grpc
 import pytest
-from catalogsync_common.address import ListenAddress
 from catalogsync_common.channel import open_channel
 from catalogsync_common.drain import Drain
-from catalogsync_common.health import LIVENESS
-from catalogsync_common.server import ListenError, build_server
-from catalogsync_common.settings import SettingsError
+from catalogsync_common.server import LIVENESS, ListenError, build_server
+from catalogsync_common.settings import ListenAddress, SettingsError
 from catalogsync_common.status import read_failure, read_failure_now
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -30,8 +28,8 @@ async def echo(request: StringValue, context: Any) -> StringValue:
     return request
 
 
-def watcher(drain: list[Drain]) -> Handlers:
-    """Streams one message, then waits for the drain."""
+def wait_for_drain(drain: list[Drain]) -> Handlers:
+    """Return handlers of which the stream sends one message and then waits for the drain."""
 
     async def stream(request: StringValue, context: Any) -> AsyncIterator[StringValue]:
         yield StringValue(value="first")
@@ -68,7 +66,7 @@ async def test_health_answers_for_the_server_and_each_service(serve: Serve) -> N
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_health_is_not_serving_until_the_service_says_so() -> None:
+async def test_health_is_not_serving_until_the_service_sets_it() -> None:
     server = build_server((), listen_address=ListenAddress("127.0.0.1:0"), drain=Drain())
     port = await server.start()
     async with open_channel(f"127.0.0.1:{port}") as channel:
@@ -77,7 +75,7 @@ async def test_health_is_not_serving_until_the_service_says_so() -> None:
     await server.stop(timedelta())
 
 
-async def test_who_watches_health_sees_it_change_and_does_not_delay_the_stop(serve: Serve) -> None:
+async def test_a_health_watch_sees_changes_and_does_not_delay_the_stop(serve: Serve) -> None:
     async with serve(Handlers(unary_unary=echo)) as running:
         watch = health_pb2_grpc.HealthStub(running.channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
         assert (await watch.read()).status == SERVING
@@ -87,9 +85,9 @@ async def test_who_watches_health_sees_it_change_and_does_not_delay_the_stop(ser
         await within_patience(stopping)
 
 
-async def test_a_drain_ends_open_streams_with_a_reason_and_the_stop_is_quick(serve: Serve) -> None:
+async def test_a_drain_ends_open_streams_with_a_reason_and_without_waiting_for_the_grace(serve: Serve) -> None:
     drains: list[Drain] = []
-    async with serve(watcher(drains)) as running:
+    async with serve(wait_for_drain(drains)) as running:
         drains.append(running.drain)
         call = running.open("unary_stream")
         assert (await call.read()).value == "first"
@@ -102,7 +100,7 @@ async def test_a_drain_ends_open_streams_with_a_reason_and_the_stop_is_quick(ser
         assert received.retry_after is not None
 
 
-async def test_a_running_call_ends_within_the_grace_and_new_ones_are_refused(serve: Serve) -> None:
+async def test_a_running_call_may_finish_within_the_grace_and_new_ones_are_rejected(serve: Serve) -> None:
     entered, finish = asyncio.Event(), asyncio.Event()
 
     async def slow(request: StringValue, context: Any) -> StringValue:
@@ -126,7 +124,7 @@ async def test_a_running_call_ends_within_the_grace_and_new_ones_are_refused(ser
 
 async def test_between_not_serving_and_the_drain_calls_are_still_answered(serve: Serve) -> None:
     drains: list[Drain] = []
-    async with serve(watcher(drains)) as running:
+    async with serve(wait_for_drain(drains)) as running:
         drains.append(running.drain)
         settling = asyncio.create_task(running.server.stop(timedelta(), settle=timedelta(hours=1)))
         await turns()
@@ -148,22 +146,24 @@ async def test_a_port_that_is_in_use_is_an_error_and_not_shared(serve: Serve) ->
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "10.1.2.3:0"])
-async def test_an_address_that_others_reach_is_refused(address: str) -> None:
+async def test_an_address_reachable_by_other_machines_is_rejected(address: str) -> None:
     with pytest.raises(SettingsError, match="ALLOW_INSECURE"):
         build_server((), listen_address=ListenAddress(address), drain=Drain())
 
 
-async def test_an_address_that_others_reach_is_allowed_on_request_with_a_warning(logged: LogLines) -> None:
+async def test_an_address_reachable_by_other_machines_is_allowed_on_request_with_a_warning(
+    logged: LogLines,
+) -> None:
     server = build_server((), listen_address=ListenAddress("0.0.0.0:0"), drain=Drain(), allow_insecure=True)
     assert await server.start() > 0
     await server.stop(timedelta())
     assert any(line["level"] == "WARNING" and "0.0.0.0" in line["message"] for line in logged.all)
 
 
-async def test_two_thousand_watchers_may_come_at_once(serve: Serve) -> None:
+async def test_two_thousand_watchers_can_connect_at_once(serve: Serve) -> None:
     """Without its own limits gRPC answers CANCELLED to some of them."""
     drains: list[Drain] = []
-    async with serve(watcher(drains)) as running:
+    async with serve(wait_for_drain(drains)) as running:
         drains.append(running.drain)
         calls = [running.open("unary_stream") for _ in range(2000)]
         first = await asyncio.gather(*(call.read() for call in calls))
@@ -173,19 +173,19 @@ async def test_two_thousand_watchers_may_come_at_once(serve: Serve) -> None:
         assert set(ends) == {grpc.StatusCode.UNAVAILABLE}
 
 
-async def test_a_request_above_4_mib_is_refused_and_a_response_of_8_mib_arrives(serve: Serve) -> None:
+async def test_a_request_above_4_mib_is_rejected_and_a_response_of_8_mib_arrives(serve: Serve) -> None:
     async def unary(request: StringValue, context: Any) -> StringValue:
         return StringValue(value="x" * (8 * 2**20 - 100))
 
     async with serve(Handlers(unary_unary=unary)) as running:
         assert len((await running.call("unary_unary"))[0]) == 8 * 2**20 - 100
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as foreign:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as other_channel:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await running.raw(b"x" * (4 * 2**20 + 1), foreign)
+                await running.raw(b"x" * (4 * 2**20 + 1), other_channel)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_nobody_there_is_a_transient_error_without_a_reason() -> None:
+async def test_an_unreachable_server_is_a_transient_error_without_a_reason() -> None:
     async with open_channel("127.0.0.1:1") as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""`python -m connector_svc` as an operator runs it, against shops of the devstore over TLS."""
+"""`python -m connector_svc` as an operator runs it, with shops of the devstore over TLS."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Connector:
     log: list[str] = field(default_factory=list)
 
     async def stop(self) -> int:
-        """Asks it to go; its exit code."""
+        """Stop the process with SIGTERM; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(PATIENCE):
             return await self.process.wait()
@@ -118,7 +118,7 @@ def reference(spec: ShopSpec) -> pb.ShopRef:
 
 
 async def fetch(connector: Connector, spec: ShopSpec) -> tuple[int, int, pb.FetchEnd]:
-    """Products, items and the end of a whole stream."""
+    """Return the number of products, of items, and the end of a whole stream."""
     products = items = 0
     call = connector.stub.FetchProducts(pb.FetchProductsRequest(shop=reference(spec)))
     async for message in call:
@@ -128,7 +128,7 @@ async def fetch(connector: Connector, spec: ShopSpec) -> tuple[int, int, pb.Fetc
     return products, items, message.end
 
 
-async def test_both_platforms_are_read_whole_with_the_settings_of_the_manual(
+async def test_both_platforms_are_read_whole_with_the_documented_settings(
     store: RunningStore, tmp_path: Path
 ) -> None:
     credentials = write_credentials(tmp_path / "credentials.toml", SHOPIFY, WOO)
@@ -136,15 +136,15 @@ async def test_both_platforms_are_read_whole_with_the_settings_of_the_manual(
         for spec in (SHOPIFY, WOO):
             catalog = store.catalog(spec.domain)
             products, items, end = await fetch(connector, spec)
-            facts = await connector.stub.CheckShop(pb.CheckShopRequest(shop=reference(spec)))
+            info = await connector.stub.CheckShop(pb.CheckShopRequest(shop=reference(spec)))
             stored = [product for product in catalog.products() if product.status != "trash"]
-            assert products == end.source_count == end.emitted_count == facts.product_count == len(stored)
+            assert products == end.source_count == end.emitted_count == info.product_count == len(stored)
             assert items == end.emitted_item_count >= catalog.item_count
         assert await connector.stop() == 0
     assert_no_secret(connector.log)
 
 
-async def test_shops_that_are_not_in_the_file_are_asked_for_at_the_token_service(
+async def test_the_token_service_is_asked_for_shops_that_are_not_in_the_file(
     store: RunningStore, tmp_path: Path
 ) -> None:
     async def tokens(request: web.Request) -> web.Response:
@@ -178,7 +178,7 @@ async def test_shops_that_are_not_in_the_file_are_asked_for_at_the_token_service
     assert_no_secret([*connector.log, failure.message])
 
 
-async def test_a_call_is_followed_to_the_shop_by_its_correlation_id(store: RunningStore, tmp_path: Path) -> None:
+async def test_the_correlation_id_of_a_call_is_sent_to_the_shop(store: RunningStore, tmp_path: Path) -> None:
     seen: list[str] = []
 
     async def look(request: web.Request) -> None:
@@ -195,7 +195,7 @@ async def test_a_call_is_followed_to_the_shop_by_its_correlation_id(store: Runni
 
 
 @pytest.mark.parametrize(
-    ("settings", "complaint"),
+    ("settings", "message"),
     [
         ({"LISTEN_ADDRESS": "nowhere"}, "CONNECTOR_LISTEN_ADDRESS: expected host:port"),
         ({"LISTEN_ADDRESS": "0.0.0.0:0"}, "set CONNECTOR_ALLOW_INSECURE=1"),
@@ -209,17 +209,21 @@ async def test_a_call_is_followed_to_the_shop_by_its_correlation_id(store: Runni
         ({"HTTP_ATTEMPTS": "0"}, "CONNECTOR_HTTP_ATTEMPTS"),
         ({"HTTP_TIMEOUT": "soon"}, "CONNECTOR_HTTP_TIMEOUT: expected a duration"),
         ({"LOG_LEVEL": "loud"}, "CONNECTOR_LOG_LEVEL"),
+        (
+            {"SHOPIFY_STRATEGY": "fast"},
+            "CONNECTOR_SHOPIFY_STRATEGY: Input should be 'auto', 'paging', 'ids' or 'bulk'",
+        ),
     ],
 )
 async def test_a_wrong_setting_is_one_clear_line_and_exit_code_2(
-    settings: dict[str, str], complaint: str, tmp_path: Path
+    settings: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.toml").write_text('token = "hunter2')
     process = await start(tmp_path, **settings)
     _, errors = await process.communicate()
     lines = errors.decode().strip().splitlines()
     assert process.returncode == 2, lines
-    assert complaint in lines[-1]
+    assert message in lines[-1]
     assert len(lines) == 1
     assert "hunter2" not in errors.decode()
 

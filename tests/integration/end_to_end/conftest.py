@@ -1,4 +1,4 @@
-"""A devstore, the real connector and the catalog's own parts over PostgreSQL, in one process and over sockets."""
+"""A devstore, the real connector, and the catalog's stores over PostgreSQL, in one process and over sockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from catalog_svc.domain.errors import SourceFailed
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceRequest
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
-from catalog_svc.source.connector import ConnectorSource
+from catalog_svc.source.connector_client import ConnectorSource
 from connector_svc.bootstrap import running
 from connector_svc.settings import ConnectorSettings
 from devstore.catalog.catalog import Catalog
@@ -43,7 +43,7 @@ _ROWS = """
 
 @dataclass(slots=True)
 class StoppingSource:
-    """The connector in batches of a size, until so many were stored: then it fails for good."""
+    """The connector, with batches of a given size, which fails permanently after `stop_after` batches."""
 
     inner: ConnectorSource
     batch_size: int = 250
@@ -64,7 +64,7 @@ class StoppingSource:
 
 
 class EndToEnd:
-    """One shop with everything that brings it into the database."""
+    """One shop, and everything that syncs it into the database."""
 
     def __init__(
         self, spec: ShopSpec, store: RunningStore, connector: ConnectorSource, engine: AsyncEngine
@@ -78,46 +78,46 @@ class EndToEnd:
 
     @property
     def catalog(self) -> Catalog:
-        """The shop's truth."""
+        """The shop's products as the platform has them."""
         return self.store.catalog(self.domain)
 
     @property
     def calls(self) -> int:
         return self.store.requests(self.domain).calls
 
-    async def order(self, mode: SyncMode = SyncMode.FULL) -> Sync:
-        """Without overlap: what an incremental sync finds, it finds by the watermark alone."""
+    async def create_sync(self, mode: SyncMode = SyncMode.FULL) -> Sync:
+        """Create a sync without overlap: an incremental one finds changes by the watermark alone."""
         return await self.world.commands.start(StartSyncCommand(shop=self._key, mode=mode, overlap=timedelta(0)))
 
     async def run(self, sync: Sync, *, batch_size: int = 250, stop_after: int | None = None) -> Sync:
-        """Takes the sync up with a runner of its own and brings it to its end, or to where the source stops."""
+        """Run the sync with a supervisor of its own, to its end or to where the source stops."""
         source = StoppingSource(self.connector, batch_size, stop_after)
-        fresh = CatalogWorld(self.engine)
-        await fresh.runner(source, items_per_transaction=1).run(await fresh.claim())
-        return await fresh.syncs.get(sync.sync_id)
+        replica = CatalogWorld(self.engine)
+        await replica.supervisor(source, items_per_transaction=1).run(await replica.claim())
+        return await replica.syncs.get(sync.sync_id)
 
-    async def sync(self, mode: SyncMode = SyncMode.FULL, **how: int) -> Sync:
-        """A whole sync."""
-        return await self.run(await self.order(mode), **how)
+    async def sync(self, mode: SyncMode = SyncMode.FULL, **options: int) -> Sync:
+        """Create a sync, run it, and return it."""
+        return await self.run(await self.create_sync(mode), **options)
 
-    async def succeed(self, mode: SyncMode = SyncMode.FULL, **how: int) -> Sync:
-        """A whole sync that must succeed in the mode that was asked for."""
-        sync = await self.sync(mode, **how)
+    async def succeed(self, mode: SyncMode = SyncMode.FULL, **options: int) -> Sync:
+        """Create a sync and run it; it must succeed in the requested mode."""
+        sync = await self.sync(mode, **options)
         assert (sync.state, sync.mode, sync.error) == (SyncState.SUCCEEDED, mode, None)
         return sync
 
-    async def resume(self, sync: Sync, **how: int) -> Sync:
-        """Goes on with an ended sync."""
+    async def resume(self, sync: Sync, **options: int) -> Sync:
+        """Resume an ended sync, run it, and return it."""
         resumed = await self.world.commands.resume(sync.sync_id, request_id="", correlation_id="")
-        return await self.run(resumed, **how)
+        return await self.run(resumed, **options)
 
     async def tables(self) -> tuple[Counter[str], Counter[str]]:
-        """Every column of every product and item, but the catalog's own ids and times."""
+        """Return every column of every product and item, except the catalog's own ids and times."""
         products, items = [await self.world.rows(_ROWS.format(table=table)) for table in ("product", "item")]
         return Counter(row["row"] for row in products), Counter(row["row"] for row in items)
 
     async def item(self, item_id: str) -> Mapping[Any, Any]:
-        """Its row, with numbers as they are written."""
+        """Return the row of the item, with numbers as text."""
         (row,) = await self.world.rows(
             "SELECT sku, price::text AS price, weight::text AS weight, weight_unit, deleted_at IS NULL AS live"
             " FROM item WHERE item_id = :id",
@@ -125,12 +125,12 @@ class EndToEnd:
         )
         return row
 
-    async def forget(self) -> None:
-        """As if nothing had ever been synced."""
+    async def clear(self) -> None:
+        """Delete everything, as if no sync had ever run."""
         await self.world.execute("TRUNCATE shop, product, item, sync, sync_seen, sync_issue")
 
-    async def check_truth(self) -> None:
-        """What is live in the database is exactly what the shop sells."""
+    async def check_items(self) -> None:
+        """Check that the live items in the database are exactly those that the shop sells."""
         rows = await self.world.rows(
             "SELECT product_id, item_id, sku, price::text AS price, stock_quantity FROM item"
             " WHERE deleted_at IS NULL"
@@ -147,7 +147,7 @@ Opens = Callable[..., AbstractAsyncContextManager[EndToEnd]]
 
 @dataclass(slots=True)
 class StoreClock:
-    """The store's own clock; None: the real one."""
+    """The clock of the store: `at`, or the real time."""
 
     at: datetime | None = None
 
@@ -157,16 +157,16 @@ class StoreClock:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once."""
+    """Directory of the TLS certificates, which are made once."""
     return tmp_path_factory.mktemp("end-to-end-tls")
 
 
 @pytest.fixture
 def opens(engine: AsyncEngine, certificates: Path, tmp_path: Path) -> Opens:
-    """Opens a shop of a platform of PLATFORMS."""
+    """Return a function that opens a shop of a platform of PLATFORMS."""
 
     @asynccontextmanager
-    async def open_one(
+    async def opened(
         platform: str, *, latency: float = 0, clock: Callable[[], datetime] | None = None, **shape: Any
     ) -> AsyncIterator[EndToEnd]:
         spec = ShopSpec(**(PLATFORMS[platform] | shape))
@@ -178,11 +178,11 @@ def opens(engine: AsyncEngine, certificates: Path, tmp_path: Path) -> Opens:
         ):
             yield EndToEnd(spec, store, ConnectorSource(channel), engine)
 
-    return open_one
+    return opened
 
 
-def _settings(spec: ShopSpec, store: RunningStore, place: Path) -> ConnectorSettings:
-    file = place / "credentials.toml"
+def _settings(spec: ShopSpec, store: RunningStore, directory: Path) -> ConnectorSettings:
+    file = directory / "credentials.toml"
     lines = [f'{name} = "{value}"' for name, value in spec.credentials.items()]
     file.write_text(f'[{spec.platform.value}."{spec.domain}"]\n' + "\n".join(lines) + "\n")
     file.chmod(0o600)

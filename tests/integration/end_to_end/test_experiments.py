@@ -1,4 +1,4 @@
-"""What was seen to go wrong with other systems, each as a test of this one, from the shop to the table."""
+"""Failures that were observed in other systems, each as an end-to-end test of this one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ TEN_VARIANTS = {"variants": VariantRange(least=10, most=10), "edge_cases": False
 
 
 def make_exact(shop: EndToEnd) -> str:
-    """Gives the last thing on sale values that a careless reader damages; its id."""
+    """Give the last sellable item values that a careless reader damages, and return its id."""
     if shop.catalog.platform.sells_variants_only:
         variant = list(shop.catalog.products())[-1].variants[-1]
-        # Nothing on BigCommerce dates a variant alone: the merchant saves the product.
+        # BigCommerce has no update time of a variant alone: the merchant saves the product.
         if shop.catalog.platform is Platform.BIGCOMMERCE:
             shop.catalog.update_product(variant.product_id)
         return str(shop.catalog.update_variant(variant.id, **EXACT).id)  # type: ignore[arg-type]
@@ -60,9 +60,9 @@ async def test_leading_zeros_trailing_zeros_and_fractions_survive_every_path(
         item_id = await path(shop)
         row = await shop.item(item_id)
         # The devstore's WooCommerce has no weights.
-        told = EXACT if platform != "woocommerce-10.3" else {"sku": EXACT["sku"], "price": EXACT["price"]}
-        assert {name: row[name] for name in told} == told
-        await shop.check_truth()
+        expected = EXACT if platform != "woocommerce-10.3" else {"sku": EXACT["sku"], "price": EXACT["price"]}
+        assert {name: row[name] for name in expected} == expected
+        await shop.check_items()
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -76,21 +76,21 @@ async def test_a_change_in_the_very_second_of_the_watermark_is_picked_up(opens: 
         changed = await shop.succeed(SyncMode.INCREMENTAL)
         assert (await shop.item(item_id))["sku"] == EXACT["sku"]
         assert changed.progress.products.updated == 1
-        # Also at the other end of the window.
+        # The same at the other end of the window.
         assert changed.shop.watermark is not None
         clock.at = changed.shop.watermark
         new = shop.catalog.add_product(title="In the last second")
         await shop.succeed(SyncMode.INCREMENTAL)
         titles = await shop.world.rows("SELECT title FROM product WHERE product_id = :id", id=str(new.id))
         assert [row["title"] for row in titles] == ["In the last second"]
-        await shop.check_truth()
+        await shop.check_items()
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_a_truncated_body_with_status_200_loses_nothing(opens: Opens, platform: str) -> None:
     async with opens(platform, products=40, edge_cases=False) as shop:
         await shop.succeed()
-        # A feed is two answers: the manifest and the file.
+        # A feed is two replies: the manifest and the file.
         for number in (1, 2) if platform == "feed" else (1, 2, 3, 4):
             fault = Truncated(frozenset({number, number + 2}))
             shop.store.add_fault(shop.domain, fault)
@@ -99,20 +99,20 @@ async def test_a_truncated_body_with_status_200_loses_nothing(opens: Opens, plat
             assert fault.cut
             assert sync.state is SyncState.SUCCEEDED
             assert await deleted(shop) == 0
-            await shop.check_truth()
+            await shop.check_items()
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_one_throttled_answer_fails_nothing(opens: Opens, platform: str) -> None:
     async with opens(platform, products=20, edge_cases=False) as shop:
         status = {"maximumAvailable": 2000.0, "currentlyAvailable": 1990.0, "restoreRate": 100.0}
-        refusal = FailNext(times=1, status=200, body=json.dumps(throttled(100, status)))
+        throttling = FailNext(times=1, status=200, body=json.dumps(throttled(100, status)))
         if shop.catalog.platform is not Platform.SHOPIFY:
-            refusal = FailNext(times=1, status=429, headers={"Retry-After": "1"})
-        shop.store.add_fault(shop.domain, refusal)
+            throttling = FailNext(times=1, status=429, headers={"Retry-After": "1"})
+        shop.store.add_fault(shop.domain, throttling)
         sync = await shop.succeed()
-        assert (refusal.times, sync.attempt_count) == (0, 1)
-        await shop.check_truth()
+        assert (throttling.times, sync.attempt_count) == (0, 1)
+        await shop.check_items()
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -126,16 +126,42 @@ async def test_deleted_products_and_variants_leave_tombstones(opens: Opens, plat
         assert sync.progress.products.deleted == 1
         assert sync.progress.items.deleted == await deleted(shop) == len(product.variants) + 1
         assert (await shop.item(str(other.variants[0].id)))["live"] is False
-        await shop.check_truth()
+        await shop.check_items()
 
 
 @pytest.mark.parametrize(("platform", "products", "most"), [("shopify", 100, 20), ("woocommerce-10.3", 100, 20)])
 async def test_a_slow_shop_needs_few_calls(opens: Opens, platform: str, products: int, most: int) -> None:
-    """200 ms for each answer: what costs is the number of calls, not of variants."""
+    """With 200 ms for each reply the number of calls matters, not the number of variants."""
     async with opens(platform, products=products, latency=0.2, **TEN_VARIANTS) as shop:
         await shop.succeed()
-        await shop.check_truth()
+        await shop.check_items()
         assert shop.calls <= most
+
+
+async def test_an_incremental_bigcommerce_sync_stores_undated_stock_changes_and_deletions(opens: Opens) -> None:
+    async with opens("bigcommerce", products=25, edge_cases=False) as shop:
+        await shop.succeed()
+        rows = list(shop.catalog.rows())
+        shop.catalog.update_variant(rows[3].variant_ids[0], stock=4711)
+        shop.catalog.delete_product(rows[5].id)
+        shop.catalog.add_product()
+        sync = await shop.succeed(SyncMode.INCREMENTAL)
+        assert sync.progress.products.deleted == 1
+        assert sync.progress.products.created == 1
+        await shop.check_items()
+
+
+async def test_price_and_sku_changes_of_only_a_bigcommerce_variant_are_stored(opens: Opens) -> None:
+    """BigCommerce updates the time of neither the variant nor its product."""
+    async with opens("bigcommerce", products=10, edge_cases=False) as shop:
+        await shop.succeed()
+        row = next(shop.catalog.rows())
+        variant = str(shop.catalog.update_variant(row.variant_ids[0], price="987.65", sku="000042").id)
+        sync = await shop.succeed(SyncMode.INCREMENTAL)
+        item = await shop.item(variant)
+        assert (item["price"], item["sku"]) == ("987.65", "000042")
+        assert sync.progress.items.updated == 1
+        await shop.check_items()
 
 
 async def deleted(shop: EndToEnd) -> int:

@@ -1,4 +1,4 @@
-"""Wherever a sync stops, what the next runner makes of it is what an unbroken run would have made."""
+"""Wherever a sync stops, the resumed sync stores what an uninterrupted one would have stored."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ async def test_resuming_from_every_checkpoint_ends_with_the_same_tables(
     size, spec = SHAPES[shape]
     async with opens(platform, seed=zlib.crc32(platform.encode()), **spec) as shop:
         whole = await shop.succeed(batch_size=size)
-        await shop.check_truth()
-        unbroken = await shop.tables()
+        await shop.check_items()
+        uninterrupted = await shop.tables()
         batches = await _batches(shop)
         assert batches > 1
         for stop_after in range(1, batches + 1):
-            await shop.forget()
+            await shop.clear()
             broken = await shop.sync(batch_size=size, stop_after=stop_after)
             assert broken.state is SyncState.FAILED
             resumed = await shop.resume(broken, batch_size=size)
             assert (resumed.state, resumed.error) == (SyncState.SUCCEEDED, None)
-            assert await shop.tables() == unbroken, stop_after
+            assert await shop.tables() == uninterrupted, stop_after
             assert resumed.progress.products == whole.progress.products
             assert resumed.progress.items == whole.progress.items
 
 
 async def _batches(shop: EndToEnd) -> int:
-    """How many transactions the last sync took, without the one that found nothing to sweep."""
+    """Return the number of transactions of the last sync, without the one that found nothing to sweep."""
     rows = await shop.world.rows("SELECT next_seq FROM sync ORDER BY sync_id DESC LIMIT 1")
     return int(rows[0]["next_seq"]) - 1

@@ -1,4 +1,4 @@
-"""The chart itself, drawn where matplotlib is: `make check` makes that environment, and runs these."""
+"""The chart itself, drawn in the environment that has matplotlib; `make check` creates it and runs these tests."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.child import ROOT
-from bench.outcome import kept_outcomes
-from bench.panels import panels_of
+from bench.chart.panels import panels_of
+from bench.common.results import ROOT, recorded_results
 
 PYTHON = ROOT / ".venv-bench" / "bin" / "python"
-INVENTED = ROOT / "tests" / "data" / "bench"
+SAMPLE_RESULTS = ROOT / "tests" / "data" / "bench"
 SVG = "{http://www.w3.org/2000/svg}"
 
 pytestmark = pytest.mark.chart
 
 
-def run_chart(chart: Path, *options: str, results: Path = INVENTED, seed: int = 0) -> int:
+def run_chart(chart: Path, *options: str, results: Path = SAMPLE_RESULTS, seed: int = 0) -> int:
     command = [str(PYTHON), "-m", "bench.chart", "--results", str(results), "--chart", str(chart), *options]
     return subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": str(seed)}, check=False
@@ -33,7 +32,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "1.svg").read_bytes() == (tmp_path / "2.svg").read_bytes()
 
 
-def test_its_text_is_text(tmp_path: Path) -> None:
+def test_its_text_is_not_drawn_as_paths(tmp_path: Path) -> None:
     run_chart(tmp_path / "chart.svg")
     words = {element.text for element in ElementTree.parse(tmp_path / "chart.svg").iter(f"{SVG}text")}
     assert {"raw COPY", "catalogsync", "40,000", "rows per second (more is better)"} <= words
@@ -42,10 +41,10 @@ def test_its_text_is_text(tmp_path: Path) -> None:
 def test_every_axis_begins_at_zero(tmp_path: Path) -> None:
     run_chart(tmp_path / "chart.svg")
     words = [element.text for element in ElementTree.parse(tmp_path / "chart.svg").iter(f"{SVG}text")]
-    assert words.count("0") == len(panels_of(kept_outcomes(INVENTED)))
+    assert words.count("0") == len(panels_of(recorded_results(SAMPLE_RESULTS)))
 
 
-def test_a_stale_chart_is_found_out(tmp_path: Path) -> None:
+def test_a_stale_chart_fails_the_check(tmp_path: Path) -> None:
     chart = tmp_path / "chart.svg"
     assert run_chart(chart, "--check") == 1
     run_chart(chart)

@@ -1,4 +1,4 @@
-"""What the README shows of the results."""
+"""What docs/performance.md shows of the results."""
 
 from __future__ import annotations
 
@@ -6,43 +6,45 @@ from typing import Any
 
 import pytest
 
-from bench.outcome import Outcome, kept_outcomes
-from bench.readme import BEGIN, END, README, NoPlace, rewritten
+from bench.common.results import BenchmarkResult, recorded_results
+from bench.readme import BEGIN, DOCUMENT, END, MarkersMissing, replace_figures
 
 FRAME = f"before\n{BEGIN}\nold\n{END}\nafter\n"
 
 
-def outcome(benchmark: str, *targets: dict[str, Any]) -> Outcome:
+def result(benchmark: str, *targets: dict[str, Any]) -> BenchmarkResult:
     provenance = {
         "date": "2026-11-20",
         "commit": "abc1234",
         "machine": {"cpus": 2, "model": "Some CPU", "python": "3.11.7"},
         "versions": {"postgresql": "18.4", "grpcio": "1.85.1"},
     }
-    return Outcome(benchmark=benchmark, figures={"targets": list(targets), "provenance": provenance})
+    return BenchmarkResult(benchmark=benchmark, figures={"targets": list(targets), "provenance": provenance})
 
 
 def target(value: float, *, wanted: float = 20.0, at: str = "least", unit: str = "x") -> dict[str, Any]:
-    # "met" is worked out anew, whatever the file says.
+    # "met" is computed again, whatever the file says.
     return {"name": "over dlt", "value": value, "unit": unit, "wanted": wanted, "at": at, "met": True}
 
 
-def table(*outcomes: Outcome) -> str:
-    return rewritten(FRAME, {one.benchmark: one for one in outcomes})
+def table(*results: BenchmarkResult) -> str:
+    return replace_figures(FRAME, {one.benchmark: one for one in results})
 
 
-def test_the_readme_shows_the_kept_results() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert rewritten(text, kept_outcomes()) == text, "README.md is stale: run `make bench-chart`"
+def test_the_document_shows_the_recorded_results() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert replace_figures(text, recorded_results()) == text, (
+        "docs/performance.md is stale: run `make bench-chart`"
+    )
 
 
 def test_a_target_is_a_row_with_its_benchmark() -> None:
-    assert "| `sync` | over dlt | at least 20 x | 31.2 x | yes |" in table(outcome("sync", target(31.2)))
+    assert "| `sync` | over dlt | at least 20 x | 31.2 x | yes |" in table(result("sync", target(31.2)))
 
 
-def test_a_target_that_was_missed_says_so() -> None:
+def test_a_missed_target_says_no() -> None:
     assert "| at most 150 MB | 151 MB | **no** |" in table(
-        outcome("sync", target(151.0, wanted=150, at="most", unit="MB"))
+        result("sync", target(151.0, wanted=150, at="most", unit="MB"))
     )
 
 
@@ -50,27 +52,27 @@ def test_a_target_that_was_missed_says_so() -> None:
     ("value", "shown"),
     [(0.734, "0.734 x"), (0.0, "0 x"), (12.34, "12.3 x"), (1234.5, "1,234 x"), (99.96, "100 x")],
 )
-def test_figures_are_rounded_to_what_can_be_read(value: float, shown: str) -> None:
-    assert f"| {shown} |" in table(outcome("sync", target(value)))
+def test_figures_are_rounded_to_three_significant_digits(value: float, shown: str) -> None:
+    assert f"| {shown} |" in table(result("sync", target(value)))
 
 
-def test_where_the_figures_come_from_is_told_once() -> None:
-    text = table(outcome("write", target(1.0)), outcome("sync", target(1.0)))
+def test_equal_provenance_is_shown_once() -> None:
+    text = table(result("write", target(1.0)), result("sync", target(1.0)))
     assert text.count("Some CPU") == 1
     assert "2026-11-20, commit abc1234; 2 CPUs (Some CPU); python 3.11.7, postgresql 18.4, grpcio 1.85.1." in text
 
 
-def test_the_rest_of_the_text_stays() -> None:
-    text = table(outcome("sync", target(1.0)))
+def test_the_rest_of_the_text_is_unchanged() -> None:
+    text = table(result("sync", target(1.0)))
     assert text.startswith(f"before\n{BEGIN}\n")
     assert text.endswith(f"\n{END}\nafter\n")
     assert "old" not in text
 
 
-def test_without_results_it_says_so() -> None:
+def test_without_results_it_says_not_measured() -> None:
     assert "Not measured yet" in table()
 
 
-def test_a_readme_without_a_place_for_them_is_refused() -> None:
-    with pytest.raises(NoPlace):
-        rewritten("no marks", {})
+def test_a_document_without_markers_is_refused() -> None:
+    with pytest.raises(MarkersMissing):
+        replace_figures("no markers", {})

@@ -1,4 +1,4 @@
-"""The engine under whatever order of starts, batches, deaths, takeovers, cancels and changes comes up."""
+"""State machine: the engine under random sequences of starts, batches, crashes, takeovers, cancels and changes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from catalog_svc.domain.errors import (
 )
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
-from catalog_svc.usecases.change_sync import ChangeSync
+from catalog_svc.metrics import NullSyncMetrics
+from catalog_svc.usecases.sync_commands import ChangeSync
 from tests.fakes.changing_shop import ChangingShop
-from tests.fakes.memory_catalog import Fate, MemoryCatalog, MemoryLink
+from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink, Outcome
 from tests.fakes.memory_state import SyncRow
 from tests.fakes.memory_sync_commands import MemorySyncCommands
 from tests.unit.catalog_svc.engine_oracle import Oracle
@@ -34,13 +35,13 @@ SHOP = ShopKey("shopify", "demo.myshopify.com")
 REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", transient=False)
 which = st.integers(min_value=0, max_value=7)
 items = st.integers(min_value=1, max_value=3)
-fates = st.lists(st.sampled_from(Fate), max_size=3)
+outcomes = st.lists(st.sampled_from(Outcome), max_size=3)
 has_process = precondition(lambda self: bool(self.processes))
-_QUIET_ROUNDS = 20
+_IDLE_ROUNDS = 20
 
 
 class EngineMachine(RuleBasedStateMachine):
-    """Any number of replicas, one database, one shop."""
+    """Any number of replicas with one database and one shop."""
 
     database: ClassVar[type[MemoryCatalog]] = MemoryCatalog
 
@@ -50,7 +51,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.shop = ChangingShop()
         self.oracle = Oracle(shop=self.shop)
         self.catalog = self.database(products_per_sweep=1)
-        self.catalog.on_commit = self.oracle.see
+        self.catalog.on_commit = self.oracle.check_commit
         self.commands = MemorySyncCommands(MemoryLink(self.catalog))
         self.processes: list[Process] = []
 
@@ -59,20 +60,20 @@ class EngineMachine(RuleBasedStateMachine):
             self._do(process.kill())
         self.loop.close()
 
-    # -- what clients do
+    # -- clients
 
     @initialize(sizes=st.lists(items, min_size=4, max_size=9), synced=st.booleans())
     def open_shop(self, sizes: list[int], synced: bool) -> None:
         for size in sizes:
             self.shop.add(size)
         if synced:
-            self.sync_without_trouble(SyncMode.FULL)
+            self.sync_undisturbed(SyncMode.FULL)
         self.start(SyncMode.FULL)
         self.claim(reading=True)
 
     @rule(mode=st.sampled_from([SyncMode.FULL, SyncMode.INCREMENTAL]))
     def start(self, mode: SyncMode) -> None:
-        # The shop is so small that the deletion guard would stop what is looked at here.
+        # The shop is so small that the deletion guard would stop the deletions that are tested here.
         order = StartSyncCommand(shop=SHOP, mode=mode, overlap=timedelta(0), allow_mass_delete=True)
         starting = self.commands.start(order)
         if self._active():
@@ -82,32 +83,33 @@ class EngineMachine(RuleBasedStateMachine):
             assert self._do(starting).state is SyncState.PENDING
 
     @rule(mode=st.sampled_from([SyncMode.FULL, SyncMode.INCREMENTAL]))
-    def sync_without_trouble(self, mode: SyncMode) -> None:
-        """Whatever happened before: once all is well, a sync comes to its end, and the catalog is the shop."""
-        self.catalog.let_time_pass(self.catalog.ttl * 2)
+    def sync_undisturbed(self, mode: SyncMode) -> None:
+        """Whatever happened before: without further faults a sync succeeds, and the catalog equals the shop."""
+        self.catalog.advance_clock(self.catalog.ttl * 2)
         for _ in range(2):
             if not self._active():
                 self.start(mode)
             self.claim(reading=True)
             if self._active():
-                self.processes[-1].reader.let_all()
+                self.processes[-1].reader.allow_all()
                 self._settle()
             assert not self._active()
         assert self._latest_sync().state is SyncState.SUCCEEDED
         assert self.oracle.live_in(self.catalog.state).keys() >= self.shop.products.keys()
 
-    @rule(index=which, told=st.booleans())
-    def cancel(self, index: int, told: bool) -> None:
-        """Over the replica that runs the sync, or over another one."""
+    @rule(index=which, same_replica=st.booleans())
+    def cancel(self, index: int, same_replica: bool) -> None:
+        """Cancel on the replica that runs the sync, or on another one."""
         latest = self._latest()
         if latest is None:
             return
-        process = self._process(index) if told and self.processes else Process(self.catalog, self.shop)
+        process = self._process(index) if same_replica and self.processes else Process(self.catalog, self.shop)
         changes = ChangeSync(
             commands=self.commands,
-            publish=process.feed.publish,
+            publish=process.hub.publish,
             cancel_platform_job=lambda sync: None,
             wake_worker=lambda: None,
+            metrics=NullSyncMetrics(),
         )
         if latest.sync.state in (SyncState.SUCCEEDED, SyncState.FAILED):
             with pytest.raises(SyncNotCancellable):
@@ -134,50 +136,51 @@ class EngineMachine(RuleBasedStateMachine):
                 latest.sync.progress.products,
             )
 
-    # -- what replicas do
+    # -- replicas
 
     @rule(reading=st.booleans())
     def claim(self, reading: bool) -> None:
-        """A replica looks for work; `reading`: and reads the first batch."""
+        """A replica tries to claim a sync; with `reading` it also reads the first batch."""
         process = Process(self.catalog, self.shop)
-        free = [row for row in self._active() if row.lease_until is None or row.lease_until < self.catalog.now]
+        rows = self._active()
+        claimable = [row for row in rows if row.lease_until is None or row.lease_until < self.catalog.now]
         claimed = self._do(process.claim())
         if claimed is not None:
             self.processes.append(process)
-        assert (claimed is not None) == bool(free)
-        process.reader.let(2 * reading)
+        assert (claimed is not None) == bool(claimable)
+        process.reader.allow(2 * reading)
         self._settle()
 
     @has_process
-    @rule(index=which, events=st.integers(min_value=1, max_value=4), fates=fates)
-    def read(self, index: int, events: int, fates: list[Fate]) -> None:
-        """Some batches, or the end; `fates` is what the database makes of them: a restart, a stop at any point."""
+    @rule(index=which, events=st.integers(min_value=1, max_value=4), outcomes=outcomes)
+    def read(self, index: int, events: int, outcomes: list[Outcome]) -> None:
+        """Read some batches, or to the end, with these outcomes of the next transactions."""
         process = self._process(index)
-        process.link.fates.extend(fates)
-        process.reader.let(events)
+        process.link.outcomes.extend(outcomes)
+        process.reader.allow(events)
         self._settle()
 
     @has_process
-    @rule(index=which, fates=fates)
-    def read_to_the_end(self, index: int, fates: list[Fate]) -> None:
+    @rule(index=which, outcomes=outcomes)
+    def read_to_the_end(self, index: int, outcomes: list[Outcome]) -> None:
         process = self._process(index)
-        process.link.fates.extend(fates)
-        process.reader.let_all()
+        process.link.outcomes.extend(outcomes)
+        process.reader.allow_all()
         self._settle()
 
     @has_process
     @rule(index=which)
     def thaw(self, index: int) -> None:
-        """A zombie comes back: its write is tried now."""
+        """A frozen replica continues: it attempts its write now."""
         self._process(index).link.thaw()
         self._settle()
 
     @has_process
-    @rule(index=which, asked=st.booleans())
-    def stop(self, index: int, asked: bool) -> None:
-        """SIGTERM, or SIGKILL: then it forgets everything, at whatever point it is."""
+    @rule(index=which, graceful=st.booleans())
+    def stop(self, index: int, graceful: bool) -> None:
+        """Stop a replica by SIGTERM, or by SIGKILL: then it loses its state, at whatever point it is."""
         process = self._process(index)
-        if asked:
+        if graceful:
             process.drain.start()
             self._settle()
             assert process not in self.processes or process.link.frozen
@@ -186,16 +189,16 @@ class EngineMachine(RuleBasedStateMachine):
             self._do(process.kill())
 
     @rule(reading=st.booleans())
-    def lease_runs_out_and_another_one_takes_over(self, reading: bool) -> None:
-        self.catalog.let_time_pass(self.catalog.ttl * 2)
+    def lease_expires_and_another_replica_claims(self, reading: bool) -> None:
+        self.catalog.advance_clock(self.catalog.ttl * 2)
         self.claim(reading)
 
     @has_process
     @rule(index=which)
     def renew(self, index: int) -> None:
-        """As the runner's timer does."""
+        """Renew the lease, as the timer of an execution does."""
         process = self._process(index)
-        if process.link.frozen or process.link.fates or process.claimed is None:
+        if process.link.frozen or process.link.outcomes or process.claimed is None:
             return
         lease = process.claimed.lease
         row = self.catalog.state.row(lease.sync_id)
@@ -205,15 +208,15 @@ class EngineMachine(RuleBasedStateMachine):
             with pytest.raises(LeaseLost):
                 self._do(process.leases.renew(lease))
 
-    # -- what shops do
+    # -- shops
 
     @has_process
     @rule(index=which, failure=st.sampled_from((REVOKED, ConnectorUnavailable(), None)))
-    def break_off(self, index: int, failure: Exception | None) -> None:
-        """The source fails, or its stream just ends."""
+    def fail_source(self, index: int, failure: Exception | None) -> None:
+        """The source fails, or its stream ends without its end message."""
         reader = self._process(index).reader
         reader.failure, reader.cut = failure, failure is None
-        reader.let(1)
+        reader.allow(1)
         self._settle()
 
     @rule(change=st.sampled_from(("add", "change", "delete")), index=which, size=items)
@@ -226,25 +229,25 @@ class EngineMachine(RuleBasedStateMachine):
         else:
             self.shop.delete(ids[index % len(ids)])
 
-    # -- what must always be true
+    # -- invariants
 
     @invariant()
-    def nothing_lost_nothing_twice(self) -> None:
+    def nothing_is_lost_or_duplicated(self) -> None:
         self.oracle.check(self.catalog.state)
 
-    # -- inside
+    # -- internal
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
 
     def _settle(self) -> None:
-        self._do(self._quiet())
+        self._do(self._until_idle())
         self.processes = [process for process in self.processes if not process.done]
 
-    async def _quiet(self) -> None:
-        """Until nobody moves any more."""
+    async def _until_idle(self) -> None:
+        """Wait until no replica makes progress any more."""
         idle, mark = 0, (0, 0)
-        while idle < _QUIET_ROUNDS:
+        while idle < _IDLE_ROUNDS:
             await asyncio.sleep(0)
             now = self.catalog.commits, self.shop.reads
             idle, mark = (0, now) if now != mark else (idle + 1, mark)

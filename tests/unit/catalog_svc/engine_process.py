@@ -1,4 +1,4 @@
-"""A replica that runs one sync: the real runner and feed over a catalog in memory."""
+"""A replica that runs one sync: the real supervisor and watch hub over a catalog in memory."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from catalogsync_common.drain import Drain
 
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.sync import ClaimedSync
-from catalog_svc.usecases.retry_policy import RunConfig
-from catalog_svc.usecases.sync_hub import SyncFeed
-from catalog_svc.usecases.sync_supervisor import SyncSupervisor
+from catalog_svc.metrics import NullSyncMetrics
+from catalog_svc.usecases.sync_execution import SyncDependencies
+from catalog_svc.usecases.sync_hub import SyncHub
+from catalog_svc.usecases.sync_limits import RunConfig
+from catalog_svc.usecases.worker import SyncSupervisor
 from tests.fakes.changing_shop import ChangingShop, SteppedReader
 from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
@@ -19,45 +21,46 @@ from tests.fakes.memory_leases import MemoryLeases
 from tests.fakes.memory_sync_commands import MemorySyncs
 
 _AT_ONCE = timedelta(0)
-_LIMITS = RunConfig(
-    renew_every=timedelta(hours=1),
+_CONFIG = RunConfig(
+    renew_interval=timedelta(hours=1),
     max_retry_delay=_AT_ONCE,
-    max_connector_delay=_AT_ONCE,
+    max_connector_retry_delay=_AT_ONCE,
     storage_retry_delay=_AT_ONCE,
 )
 
 
 class Process:
-    """Everything that is lost when it is killed."""
+    """A process: everything that is lost when it is killed."""
 
     def __init__(self, catalog: MemoryCatalog, shop: ChangingShop) -> None:
         self.link = MemoryLink(catalog)
         self.leases = MemoryLeases(self.link)
         self.reader = SteppedReader(shop)
-        self.feed = SyncFeed(MemorySyncs(self.link))
+        self.hub = SyncHub(MemorySyncs(self.link))
         self.drain = Drain()
         self.task: asyncio.Task[None] | None = None
         self.claimed: ClaimedSync | None = None
 
     async def claim(self) -> ClaimedSync | None:
-        """Takes up a sync and begins to run it."""
+        """Claim a sync and start to run it."""
         self.claimed = next(iter(await self.leases.claim()), None)
         if self.claimed is not None:
-            runner = SyncSupervisor(
+            dependencies = SyncDependencies(
                 leases=self.leases,
                 batches=MemoryBatches(self.link),
                 source=self.reader,
                 sweeps=MemorySweeps(self.link),
-                feed=self.feed,
-                drain=self.drain,
-                limits=_LIMITS,
+                hub=self.hub,
+                metrics=NullSyncMetrics(),
+                config=_CONFIG,
             )
-            self.task = asyncio.create_task(runner.run(self.claimed))
+            supervisor = SyncSupervisor(dependencies, drain=self.drain)
+            self.task = asyncio.create_task(supervisor.run(self.claimed))
         return self.claimed
 
     @property
     def done(self) -> bool:
-        """Whether it runs no more. Raises what the run raised, unless it was the database that stayed away."""
+        """Whether the run has ended. Raises its error, unless that is StorageUnavailable."""
         if self.task is None or not self.task.done():
             return False
         error = self.task.exception()
@@ -66,7 +69,7 @@ class Process:
         return True
 
     async def kill(self) -> None:
-        """It forgets everything, at whatever point it is."""
+        """Lose all state, at whatever point the run is."""
         if self.task is not None:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What the connector sends is what is stored; equal products have equal hashes and different ones do not."""
+"""Decoding of the connector's messages: nothing is changed, and the hash differs if and only if a product does."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog_svc.domain.progress import WaitReason
 from catalog_svc.domain.records import IncomingProduct, RecordRejected
-from catalog_svc.source import decode, unpack
+from catalog_svc.domain.sync import WaitReason
+from catalog_svc.source import decode
 
 
 def incoming(product: pb.Product, currency_code: str = "EUR") -> IncomingProduct:
@@ -37,7 +37,7 @@ def test_absent_values_stay_absent_and_zero_stays_zero() -> None:
     assert (zero.stock_quantity, zero.compare_at_price, zero.weight) == (0, "0.00", "0")
 
 
-def test_a_variant_without_a_picture_shows_its_products_first() -> None:
+def test_a_variant_without_an_image_has_the_first_image_of_its_product() -> None:
     _, (without,) = incoming(shirt()).unpack()
     assert without.image_url == "https://a.example/1.png"
     _, (own,) = incoming(shirt(image=pb.Image(url="https://a.example/2.png"))).unpack()
@@ -46,11 +46,11 @@ def test_a_variant_without_a_picture_shows_its_products_first() -> None:
 
 def test_times_are_utc_to_the_microsecond() -> None:
     stamp = Timestamp(seconds=1_767_225_599, nanos=999_999_000)
-    assert unpack.time(stamp) == datetime(2025, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    assert decode.to_datetime(stamp) == datetime(2025, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
-def test_the_hash_is_of_everything_that_is_stored() -> None:
-    """A field added to the contract counts without anybody remembering it here."""
+def test_the_hash_covers_everything_that_is_stored() -> None:
+    """A field that is added to the contract is part of the hash without a change here."""
     before = incoming(shirt()).content_hash
     assert incoming(shirt()).content_hash == before
     for change in ({"barcode": "4"}, {"available": True}, {"position": 2}, {"weight": "1"}, {"stock_quantity": 0}):
@@ -58,13 +58,13 @@ def test_the_hash_is_of_everything_that_is_stored() -> None:
     assert incoming(shirt(), "USD").content_hash != before
 
 
-def test_a_wait_that_this_version_does_not_know_is_still_a_wait() -> None:
+def test_a_wait_with_an_unknown_reason_is_still_a_wait() -> None:
     message = pb.Waiting(message="something new")
     assert decode.waiting(message).reason is WaitReason.CONNECTOR
 
 
 @given(st.text(max_size=40), st.lists(st.text(max_size=10), max_size=3), st.text(max_size=20))
-def test_no_text_that_postgresql_refuses_gets_through(title: str, tags: list[str], option: str) -> None:
+def test_texts_that_postgresql_rejects_are_cleaned(title: str, tags: list[str], option: str) -> None:
     product = shirt(options=[pb.SelectedOption(name=option, value=option)])
     product.title = title
     product.tags.extend(tags)
@@ -75,8 +75,8 @@ def test_no_text_that_postgresql_refuses_gets_through(title: str, tags: list[str
 
 
 @given(st.lists(st.sampled_from([None, 0, 7]), max_size=5), st.booleans())
-def test_a_stock_of_zero_is_not_taken_for_a_nul_and_hides_none(stocks: list[int | None], nul: bool) -> None:
-    """Both are zero bytes in the message; only one of them may cost a search through all texts."""
+def test_a_stock_of_zero_is_not_treated_as_nul_and_hides_none(stocks: list[int | None], nul: bool) -> None:
+    """Both are zero bytes in the message; only a NUL may cost a search through all texts."""
     product = pb.Product(
         id="1", variants=[pb.Variant(id=str(n), stock_quantity=stock) for n, stock in enumerate(stocks)]
     )
@@ -87,7 +87,7 @@ def test_a_stock_of_zero_is_not_taken_for_a_nul_and_hides_none(stocks: list[int 
 
 
 @pytest.mark.parametrize("product", [pb.Product(id="1"), pb.Product(id="1", images=[pb.Image()])])
-def test_a_product_without_anything_is_still_a_product(product: pb.Product) -> None:
+def test_a_product_without_any_fields_is_still_a_product(product: pb.Product) -> None:
     record, items = incoming(product).unpack()
     assert (record.product_id, record.item_count, items) == ("1", 0, [])
 
@@ -107,15 +107,15 @@ def test_a_product_without_anything_is_still_a_product(product: pb.Product) -> N
     ],
 )
 def test_a_number_is_kept_digit_for_digit_as_the_database_writes_it(sent: str, stored: str | None) -> None:
-    assert unpack.exact(sent) == stored
+    assert decode.parse_decimal(sent) == stored
 
 
 @pytest.mark.parametrize(
     "text", ["NaN", "sNaN", "Infinity", "-inf", "1_0", "ten", "1E+999999", "9" * 61, "\uff17", "1\0"]
 )
-def test_what_is_no_exact_decimal_number_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"no exact decimal number"):
-        unpack.exact(text)
+def test_a_text_that_is_not_an_exact_decimal_number_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not an exact decimal number"):
+        decode.parse_decimal(text)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_what_is_no_exact_decimal_number_is_refused(text: str) -> None:
         ({"update_time": Timestamp(seconds=10**17)}, "INVALID_FIELD", "update_time"),
     ],
 )
-def test_a_product_that_cannot_be_stored_says_which_field_is_wrong(
+def test_a_product_that_cannot_be_stored_names_the_invalid_field(
     variant: dict[str, Any], reason: str, field: str
 ) -> None:
     sent = pb.Product(id="1", variants=[pb.Variant(**{"id": "11", "price": "7.30", **variant})])
@@ -137,7 +137,7 @@ def test_a_product_that_cannot_be_stored_says_which_field_is_wrong(
     assert (issue.reason, issue.field, issue.product_id, issue.product_rejected) == (reason, field, "1", True)
 
 
-def test_an_offer_with_a_price_that_is_none_is_left_out_and_named() -> None:
+def test_an_offer_with_an_invalid_price_is_left_out_and_reported() -> None:
     level = pb.StockLevel(product_id="1", variant_id="1-1", available=True, offer=pb.Offer(price="NaN"))
     batch = decode.batch(pb.ProductBatch(stock_levels=[level]), currency_code="EUR")
     assert (batch.stock_levels[0].available, batch.stock_levels[0].offer) == (True, None)

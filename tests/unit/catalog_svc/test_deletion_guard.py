@@ -1,4 +1,4 @@
-"""One pass deletes no more than a source's mistake may cost, of a small shop too."""
+"""The deletion guard limits the deletions of one pass, for small shops too."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ def test_no_pass_deletes_more_than_half_of_a_shop_of_ten_items_or_more() -> None
     assert all(max_deletions(stored) <= stored / 2 for stored in range(10, 20_000))
 
 
-def test_counting_up_to_what_is_enough_decides_as_counting_all() -> None:
+def test_counting_up_to_the_required_minimum_decides_like_counting_all() -> None:
     for deletions in (*range(130), 999, 1_000, 1_001):
         enough = min_stored_for(deletions)
         assert deletions <= max_deletions(enough)
         assert all(deletions <= max_deletions(stored) for stored in range(enough, enough + 500))
 
 
-def test_a_larger_shop_never_may_delete_less() -> None:
+def test_a_larger_shop_may_never_delete_less() -> None:
     allowed = [max_deletions(stored) for stored in range(20_000)]
     assert allowed == sorted(allowed)
 
 
-def test_what_the_pass_has_deleted_before_counts_and_is_told_apart() -> None:
+def test_earlier_deletions_of_the_pass_count_and_are_reported_separately() -> None:
     check_deletion_guard(would_delete=60, deleted=40, stored=1_000)
     with pytest.raises(MassDeleteBlocked) as blocked:
         check_deletion_guard(would_delete=61, deleted=40, stored=1_000)
@@ -70,5 +70,5 @@ def test_a_pass_that_deletes_nothing_more_is_never_stopped() -> None:
 def test_the_message_of_a_first_deletion_names_what_would_be_deleted_and_what_to_do() -> None:
     with pytest.raises(MassDeleteBlocked) as blocked:
         check_deletion_guard(would_delete=100, stored=100)
-    assert blocked.value.message.startswith("100 of 100 items would be deleted; look at the shop")
+    assert blocked.value.message.startswith("100 of 100 items would be deleted; check the shop")
     assert "allow_mass_delete" in blocked.value.message

@@ -1,4 +1,4 @@
-"""Nothing lost, nothing twice, whatever dies: thousands of sequences of events in CI, a few hundred elsewhere."""
+"""No loss, no duplicates, whatever crashes: thousands of sequences of events in CI, a few hundred elsewhere."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ CONTROL = settings(
 
 @pytest.fixture(autouse=True)
 def _quiet_engine() -> Iterator[None]:
-    """It tells of every failure that it survives: a hundred thousand lines."""
+    """Disable logging: the engine logs every failure that it survives, a hundred thousand lines."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
 
 
-def test_no_order_of_events_loses_or_doubles_anything() -> None:
+def test_no_order_of_events_loses_or_duplicates_anything() -> None:
     run_state_machine_as_test(EngineMachine, settings=THOROUGH)
 
 
 class Unfenced(MemoryCatalog):
-    """Whoever once held a lease may write."""
+    """Every former owner may write."""
 
     def is_owner(self, row: SyncRow, lease: Lease) -> bool:
         return True
@@ -58,13 +58,13 @@ class Unnumbered(MemoryCatalog):
 class Unleased(MemoryCatalog):
     """A sync may be claimed while its owner is alive; the fence alone protects."""
 
-    def is_free(self, row: SyncRow) -> bool:
+    def is_claimable(self, row: SyncRow) -> bool:
         return not row.sync.state.ended
 
 
 @pytest.mark.parametrize("broken", [Unfenced, Unnumbered, Unleased])
-def test_a_database_without_one_of_its_rules_is_found_out(broken: type[MemoryCatalog]) -> None:
-    """The negative control: this machine can fail."""
+def test_a_database_without_one_of_its_rules_fails(broken: type[MemoryCatalog]) -> None:
+    """The negative control: the state machine can fail."""
 
     class BrokenMachine(EngineMachine):
         database = broken

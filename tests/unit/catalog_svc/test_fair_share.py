@@ -1,4 +1,4 @@
-"""A large sync leaves room to small ones that are at work beside it, and to nobody else."""
+"""The fair-share throttle delays a large run for smaller ones that are active beside it, and for no others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from catalog_svc.usecases.fair_share import FairShareThrottle, Turn
+from catalog_svc.usecases.sync_limits import FairShareThrottle, RegisteredRun
 
 
 class Clock:
@@ -18,51 +18,51 @@ class Clock:
 
 
 class Replica:
-    """Runs that have stored so many items each."""
+    """Registered runs that have stored so many items each."""
 
     def __init__(self, *items: int) -> None:
         self.clock = Clock()
-        self.turns = FairShareThrottle(self.clock)
+        self.throttle = FairShareThrottle(self.clock)
         self._stack = ExitStack()
-        self.runs = [self.begin(count) for count in items]
+        self.runs = [self.register(count) for count in items]
 
-    def begin(self, items: int = 0) -> Turn:
-        turn = self._stack.enter_context(self.turns.register())
-        self.turns.moved(turn, items=items)
-        return turn
+    def register(self, items: int = 0) -> RegisteredRun:
+        run = self._stack.enter_context(self.throttle.register())
+        self.throttle.record(run, items=items)
+        return run
 
-    def pause(self, run: int = 0, spent: float = 0.05) -> float:
-        return self.turns.pause(self.runs[run], spent=spent)
-
-
-def test_alone_there_is_nobody_to_wait_for() -> None:
-    assert Replica(1_000_000).pause() == 0
+    def delay(self, run: int = 0, spent_seconds: float = 0.05) -> float:
+        return self.throttle.delay(self.runs[run], spent_seconds=spent_seconds)
 
 
-def test_each_small_one_gets_as_long_as_the_batch_took() -> None:
-    assert Replica(50_000, 0, 250, 5_000).pause() == pytest.approx(0.15)
+def test_a_run_alone_is_not_delayed() -> None:
+    assert Replica(1_000_000).delay() == 0
 
 
-def test_neither_small_nor_like_large_ones_stand_back() -> None:
-    assert Replica(4_999, 0).pause() == 0
-    assert Replica(50_000, 5_001).pause() == 0
-    assert Replica(50_000, 0).pause(run=1) == 0
+def test_the_delay_is_the_time_of_the_batch_for_each_smaller_run() -> None:
+    assert Replica(50_000, 0, 250, 5_000).delay() == pytest.approx(0.15)
 
 
-def test_who_waits_for_its_platform_needs_no_room() -> None:
+def test_small_runs_and_runs_of_similar_size_are_not_delayed() -> None:
+    assert Replica(4_999, 0).delay() == 0
+    assert Replica(50_000, 5_001).delay() == 0
+    assert Replica(50_000, 0).delay(run=1) == 0
+
+
+def test_no_delay_for_a_run_that_waits_for_its_platform() -> None:
     replica = Replica(50_000, 0)
     replica.clock.now += 0.4
-    assert replica.pause() == 0
-    replica.turns.moved(replica.runs[1])
-    assert replica.pause() > 0
+    assert replica.delay() == 0
+    replica.throttle.record(replica.runs[1])
+    assert replica.delay() > 0
 
 
-def test_a_large_one_goes_on_however_many_there_are() -> None:
-    assert Replica(50_000, *[0] * 30).pause(spent=0.5) == 1
+def test_the_delay_is_bounded_however_many_smaller_runs_there_are() -> None:
+    assert Replica(50_000, *[0] * 30).delay(spent_seconds=0.5) == 1
 
 
-def test_who_has_ended_is_forgotten() -> None:
+def test_no_delay_for_a_run_that_has_ended() -> None:
     replica = Replica(50_000)
-    with replica.turns.register():
-        assert replica.pause() > 0
-    assert replica.pause() == 0
+    with replica.throttle.register():
+        assert replica.delay() > 0
+    assert replica.delay() == 0

@@ -1,4 +1,4 @@
-"""What a watcher is told about speed and time left is what happened, and nothing is told that is not known."""
+"""Rate and remaining time follow from what happened, and are absent when they are unknown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from catalog_svc.domain.progress import Progress, RateMeter, RecordCounts
+from catalog_svc.domain.sync import Progress, RateMeter, RecordCounts
 
 
 def test_the_rate_is_items_over_time_since_the_start() -> None:
@@ -16,7 +16,7 @@ def test_the_rate_is_items_over_time_since_the_start() -> None:
     assert meter.add(102.0, 1500) == pytest.approx(1000)
 
 
-def test_the_rate_forgets_what_is_older_than_its_window() -> None:
+def test_the_rate_ignores_items_before_its_window() -> None:
     meter = RateMeter(timedelta(seconds=10))
     meter.start(0.0)
     meter.add(1.0, 100_000)
@@ -40,7 +40,7 @@ def test_time_left_follows_from_rate_and_estimate() -> None:
     assert left == timedelta(seconds=6)
 
 
-def test_products_stand_in_where_the_platform_does_not_count_variants() -> None:
+def test_products_are_used_where_the_platform_does_not_count_variants() -> None:
     left = progress(400, estimated_product_count=400, items_per_second=100.0).remaining()
     assert left == timedelta(seconds=4)
 

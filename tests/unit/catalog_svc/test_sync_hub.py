@@ -16,11 +16,10 @@ import pytest
 from catalogsync_common.drain import Drain
 
 from catalog_svc.domain.errors import SyncNotFound
-from catalog_svc.domain.progress import Progress
 from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState, SyncTrigger
-from catalog_svc.rpc.snapshots import SnapshotMessages
-from catalog_svc.usecases.sync_hub import Subscription, SyncFeed
+from catalog_svc.domain.sync import Progress, StartSyncCommand, Sync, SyncMode, SyncState, SyncTrigger
+from catalog_svc.rpc.convert import SnapshotMessages
+from catalog_svc.usecases.sync_hub import Subscription, SyncHub
 from catalog_svc.usecases.watch_pacing import WakeupQueue, WatchLimits, WatchPacing
 from catalog_svc.usecases.watch_sync import Snapshot
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
@@ -70,7 +69,7 @@ class StoredSyncs(MemorySyncs):
 class Watchers:
     """Watchers of one sync, each of which asks for the next snapshot as soon as it got one."""
 
-    hub: SyncFeed
+    hub: SyncHub
     stored: StoredSyncs
     sync: Sync
     deliveries: dict[int, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
@@ -89,10 +88,10 @@ class Watchers:
         return other
 
     async def _watch(self, number: int) -> None:
-        with self.hub.follow(self.sync.sync_id) as subscription:
+        with self.hub.subscribe(self.sync.sync_id) as subscription:
             await subscription.current()
             while not self.sync.state.ended:
-                sync = await subscription.newer_than(self._revision_of(number), within=1_000)
+                sync = await subscription.next_after(self._revision_of(number), timeout_seconds=1_000)
                 assert sync is not None
                 self.deliveries[number].append((now(), sync.revision))
                 if sync.state.ended:
@@ -141,7 +140,7 @@ def now() -> float:
 async def watchers(count: int) -> AsyncIterator[Watchers]:
     """Watchers that know revision 1, on a replica that polls."""
     stored, drain = StoredSyncs(), Drain()
-    hub = SyncFeed(stored, max_followers=20_000)
+    hub = SyncHub(stored, max_watchers=20_000)
     many = Watchers(hub, stored, running(1)).of_another_sync(count)
     polling = asyncio.create_task(hub.run(drain))
     await asyncio.sleep(1)
@@ -259,19 +258,19 @@ async def test_watchers_that_left_delay_nobody() -> None:
 class ManualWatcher:
     """A watcher that asks for the next snapshot when the test says so."""
 
-    hub: SyncFeed
+    hub: SyncHub
     subscription: Subscription
     revision: int = 1
 
     async def next(self, within: float) -> int | None:
-        sync = await self.subscription.newer_than(self.revision, within=within)
+        sync = await self.subscription.next_after(self.revision, timeout_seconds=within)
         self.revision = sync.revision if sync else self.revision
         return sync.revision if sync else None
 
 
 @contextmanager
-def manual_watcher(hub: SyncFeed, sync_id: UUID) -> Iterator[ManualWatcher]:
-    with hub.follow(sync_id) as subscription:
+def manual_watcher(hub: SyncHub, sync_id: UUID) -> Iterator[ManualWatcher]:
+    with hub.subscribe(sync_id) as subscription:
         yield ManualWatcher(hub, subscription)
 
 
@@ -337,7 +336,7 @@ async def test_the_first_change_after_a_watcher_came_is_delivered_at_once() -> N
     first = await MemorySyncCommands(link).start(
         StartSyncCommand(shop=shop, mode=SyncMode.FULL, overlap=timedelta())
     )
-    with manual_watcher(SyncFeed(MemorySyncs(link)), first.sync_id) as one:
+    with manual_watcher(SyncHub(MemorySyncs(link)), first.sync_id) as one:
         assert await one.subscription.current() == first
         one.revision = first.revision
         one.hub.publish(replace(first, revision=first.revision + 1))
@@ -355,7 +354,7 @@ async def test_a_snapshot_older_than_the_latest_is_not_delivered() -> None:
             assert await one.next(within=1) == 3
             other.hub.publish(replace(other.sync, revision=2))
             assert await one.next(within=1) is None
-            with other.hub.follow(other.sync.sync_id) as newcomer:
+            with other.hub.subscribe(other.sync.sync_id) as newcomer:
                 assert (await newcomer.current()).revision == 3
 
 

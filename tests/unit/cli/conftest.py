@@ -1,4 +1,4 @@
-"""A catalog and a connector on real sockets, and the command line as a process of its own."""
+"""Fixtures: a fake catalog and connector on real sockets, and the command line as a separate process."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ TOKEN = "s3cret-token-of-the-caller"
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """What a command left behind."""
+class Result:
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -31,18 +31,18 @@ class Ran:
 
     @property
     def documents(self) -> list[Any]:
-        """Standard output as JSON lines."""
+        """The JSON documents on standard output, one per line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     @property
     def error(self) -> dict[str, Any]:
-        """The one JSON error on standard error."""
+        """The JSON error on standard error."""
         document: dict[str, dict[str, Any]] = json.loads(self.err)
         return document["error"]
 
 
 class CommandLine:
-    """Runs `catalogsync` against the fakes; the token never may be seen in what it prints."""
+    """Runs `catalogsync` against the fakes, and asserts that the token is never printed."""
 
     def __init__(self, catalog: str, connector: str) -> None:
         self.catalog = catalog
@@ -64,10 +64,12 @@ class CommandLine:
             stderr=asyncio.subprocess.PIPE,
         )
 
-    async def __call__(self, *arguments: str, **environment: str) -> Ran:
-        return await self.end(await self.start(*arguments, **environment))
+    async def __call__(self, *arguments: str, **environment: str) -> Result:
+        return await self.wait(await self.start(*arguments, **environment))
 
-    async def end(self, process: asyncio.subprocess.Process, *, with_signal: signal.Signals | None = None) -> Ran:
+    async def wait(
+        self, process: asyncio.subprocess.Process, *, with_signal: signal.Signals | None = None
+    ) -> Result:
         if with_signal is not None:
             process.send_signal(with_signal)
         try:
@@ -76,10 +78,10 @@ class CommandLine:
         except TimeoutError:
             process.kill()
             out, err = await process.communicate()
-            pytest.fail(f"the command did not end; it said {out!r} {err!r}")
+            pytest.fail(f"the command did not end; it printed {out!r} {err!r}")
         assert TOKEN not in (out + err).decode()
         assert process.returncode is not None
-        return Ran(process.returncode, out.decode(), err.decode())
+        return Result(process.returncode, out.decode(), err.decode())
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ async def server() -> AsyncIterator[CatalogServer]:
     server = CatalogServer(FakeCatalog())
     await server.start()
     yield server
-    await server.die()
+    await server.kill()
     await server.fake.close()
 
 

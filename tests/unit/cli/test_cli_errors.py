@@ -1,11 +1,11 @@
-"""An error's message tells the cause and its next step is a command: neither repeats the other."""
+"""Error lines: the message states the cause, the next step is a command, and neither repeats the other."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
 import pytest
-from catalogsync_cli.failed import error_line
+from catalogsync_cli.errors import error_line
 from catalogsync_common.failure import Failure
 from catalogsync_common.status import STATUS_CODES, ReceivedFailure
 
@@ -31,7 +31,7 @@ def line(failure: Failure) -> str:
     [
         (
             ShopNotFound(SHOP),
-            f"Error: shop {SHOP} is not known here: no sync of it was ever started [SHOP_NOT_FOUND]; "
+            f"Error: shop {SHOP} is unknown: no sync of it was ever started [SHOP_NOT_FOUND]; "
             f"start its first sync: catalogsync sync start {SHOP}",
         ),
         (
@@ -47,15 +47,15 @@ def line(failure: Failure) -> str:
         (
             RequestIdReused("a"),
             "Error: request_id 'a' was used before with other parameters [REQUEST_ID_REUSED]; "
-            "take another --request-id, or leave it out",
+            "use another --request-id, or omit it",
         ),
     ],
 )
-def test_the_next_step_is_told_once_with_everything_filled_in(failure: Failure, text: str) -> None:
+def test_the_next_step_appears_once_with_all_arguments_filled_in(failure: Failure, text: str) -> None:
     assert line(failure) == text
 
 
-def test_missing_credentials_are_an_operators_task_with_the_settings_named() -> None:
+def test_the_next_step_for_missing_credentials_names_the_settings() -> None:
     failure = ReceivedFailure(
         code=STATUS_CODES["CREDENTIALS_NOT_FOUND"], message="no credentials", reason="CREDENTIALS_NOT_FOUND"
     )

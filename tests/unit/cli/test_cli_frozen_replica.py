@@ -1,4 +1,4 @@
-"""A replica that is frozen keeps its connections: whoever watches notices, and goes on elsewhere."""
+"""A frozen replica keeps its connections open: watchers must detect it and continue with another replica."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_cli.client import open_catalog
-from catalogsync_cli.options import Options
-from catalogsync_cli.watching import RetryPolicy
+from catalogsync_cli.command import Options
+from catalogsync_cli.watch_client import RetryPolicy
 from catalogsync_common import channel
 
 from tests.fakes.catalog_service import CatalogServer
 
 ROOT = Path(__file__).parents[3]
 HEARTBEAT_SECONDS = 30
-"""At most, by the contract of WatchSync."""
-STALL = 1.0
+"""The maximum interval, by the contract of WatchSync."""
+STALL_SECONDS = 1.0
 Watch = Callable[[str, str], AsyncIterator[Sync]]
 
 
 def example() -> ModuleType:
-    """examples/python-bff/follow.py."""
+    """Import examples/python-bff/follow.py."""
     spec = spec_from_file_location("follow", ROOT / "examples/python-bff/follow.py")
     assert spec is not None
     assert spec.loader is not None
@@ -40,22 +40,22 @@ def example() -> ModuleType:
 
 
 async def watch_with_the_cli(address: str, sync_id: str) -> AsyncIterator[Sync]:
-    patience = RetryPolicy(stall=STALL, first_pause=0.05, longest_pause=0.2)
+    retry_policy = RetryPolicy(stall_seconds=STALL_SECONDS, initial_backoff_seconds=0.05, max_backoff_seconds=0.2)
     async with open_catalog(Options(catalog=address)) as client:
-        async for sync in client.watch(sync_id, patience=patience):
+        async for sync in client.watch(sync_id, retry_policy=retry_policy):
             yield sync
 
 
 async def watch_with_the_python_bff(address: str, sync_id: str) -> AsyncIterator[Sync]:
     follow = example()
-    async with grpc.aio.insecure_channel(address, options=follow.CHANNEL_OPTIONS) as link:
-        async for sync in follow.follow(CatalogServiceStub(link), sync_id, silent_seconds=STALL):
+    async with grpc.aio.insecure_channel(address, options=follow.CHANNEL_OPTIONS) as channel_:
+        async for sync in follow.watch(CatalogServiceStub(channel_), sync_id, stall_seconds=STALL_SECONDS):
             yield sync
 
 
 @asynccontextmanager
 async def other_process(sync: Sync) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
-    """A replica that knows the sync, and its port."""
+    """Yield another replica that serves the sync, and its port."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -75,11 +75,11 @@ async def other_process(sync: Sync) -> AsyncIterator[tuple[asyncio.subprocess.Pr
 
 @pytest.mark.parametrize("watch", [watch_with_the_cli, watch_with_the_python_bff])
 @pytest.mark.parametrize("fault", [signal.SIGSTOP, signal.SIGKILL])
-async def test_a_watch_leaves_a_dead_replica_and_goes_on_after_the_last_revision(
+async def test_a_watch_leaves_a_dead_replica_and_continues_after_the_last_revision(
     server: CatalogServer, shop: Shop, watch: Watch, fault: signal.Signals
 ) -> None:
     sync = server.fake.add_sync(shop, state=Sync.STATE_RUNNING)
-    await server.die()
+    await server.kill()
     async with other_process(sync) as (process, port):
         seen = []
         async with asyncio.timeout(60):
@@ -90,20 +90,20 @@ async def test_a_watch_leaves_a_dead_replica_and_goes_on_after_the_last_revision
                     await server.fake.change(sync.sync_id, state=Sync.STATE_SUCCEEDED)
                     await server.start()
     assert seen == [1, 2]
-    asked = [request.after_revision for method, request, _ in server.fake.requests if method == "WatchSync"]
-    assert set(asked) == {1}
+    requested = [request.after_revision for method, request, _ in server.fake.requests if method == "WatchSync"]
+    assert set(requested) == {1}
 
 
 @pytest.mark.parametrize(
     "options", [channel._OPTIONS, example().CHANNEL_OPTIONS], ids=["catalogsync_cli", "python-bff"]
 )
 def test_a_dead_connection_is_dropped_within_two_heartbeats(options: tuple[tuple[str, int | str], ...]) -> None:
-    known = dict(options)
-    dropped_ms = int(known["grpc.keepalive_time_ms"]) + int(known["grpc.keepalive_timeout_ms"])
+    settings = dict(options)
+    dropped_ms = int(settings["grpc.keepalive_time_ms"]) + int(settings["grpc.keepalive_timeout_ms"])
     assert dropped_ms <= 2 * HEARTBEAT_SECONDS * 1000
-    # Otherwise gRPC sends at most one ping a minute to whoever only listens.
-    assert known["grpc.http2.max_pings_without_data"] == 0
+    # Otherwise gRPC sends at most one ping per minute on a connection without requests.
+    assert settings["grpc.http2.max_pings_without_data"] == 0
 
 
-def test_a_silent_stream_is_dead_after_two_heartbeats() -> None:
-    assert RetryPolicy().stall == example().SILENT_SECONDS == 2 * HEARTBEAT_SECONDS
+def test_a_stream_counts_as_dead_after_two_missed_heartbeats() -> None:
+    assert RetryPolicy().stall_seconds == example().STALL_SECONDS == 2 * HEARTBEAT_SECONDS

@@ -1,4 +1,4 @@
-"""Tables and records at every width: a cell is never cut, and what is to be copied is never broken."""
+"""Tables and records at every width: a cell is never cut, and ids are never broken."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from io import StringIO
 
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Progress, RecordCounts, Shop, Sync
-from catalogsync_cli.output import print_facts, print_table
+from catalogsync_cli.output import print_fields, print_table
 from rich.console import Console
 
 from tests.fakes.catalog_service import FakeCatalog
@@ -30,38 +30,38 @@ def printed(width: int, *rows: tuple[str, ...], short: tuple[tuple[str, ...], ..
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
-def test_rows_that_fit_stand_under_their_columns() -> None:
+def test_rows_that_fit_are_printed_below_their_column_headers() -> None:
     head, row = printed(80, (ID, "SUCCEEDED", "fine"))
     assert head.split() == list(COLUMNS)
     assert row.split() == [ID, "SUCCEEDED", "fine"]
 
 
-def test_a_long_message_is_folded_beside_ids_that_stay_whole() -> None:
+def test_a_long_message_is_folded_and_ids_stay_whole() -> None:
     lines = printed(80, (ID, "SUCCEEDED", "word " * 30))
     assert lines[1].startswith(f"{ID}  SUCCEEDED  word")
     assert " ".join(lines).split().count("word") == 30
     assert max(map(len, lines)) <= 80
 
 
-def test_short_rows_are_taken_where_the_long_ones_do_not_fit() -> None:
+def test_short_rows_are_printed_where_the_long_ones_do_not_fit() -> None:
     lines = printed(40, ("x" * 30, "SUCCEEDED", "ok"), short=(("x" * 9, "SUCCEEDED", "ok"),))
     assert lines[1].split() == ["x" * 9, "SUCCEEDED", "ok"]
 
 
-def test_rows_that_do_not_fit_become_records_of_one_field_a_line() -> None:
+def test_rows_that_do_not_fit_become_records_with_one_field_per_line() -> None:
     lines = printed(40, (ID, "SUCCEEDED", "fine"), (ID, "FAILED", ""))
     assert lines == [f"SYNC     {ID}", "STATE    SUCCEEDED", "MESSAGE  fine", "", f"SYNC   {ID}", "STATE  FAILED"]
 
 
-def test_a_fact_is_broken_between_words_only() -> None:
+def test_a_field_value_is_wrapped_between_words_only() -> None:
     out = StringIO()
-    print_facts(Console(file=out, width=40), [("Last sync", f"{ID}: {'word ' * 12}"), ("Empty", "")])
+    print_fields(Console(file=out, width=40), [("Last sync", f"{ID}: {'word ' * 12}"), ("Empty", "")])
     assert f"Last sync  {ID}:\n           word" in out.getvalue()
     assert "Empty" not in out.getvalue()
 
 
 async def on_terminal(run: CommandLine, width: int, *arguments: str) -> str:
-    """What a command draws on a terminal of so many columns."""
+    """Return what a command prints on a terminal with `width` columns."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
     process = await asyncio.create_subprocess_exec(
@@ -88,7 +88,7 @@ def _read_all(leader: int) -> str:
         while chunk := os.read(leader, 65_536):
             chunks.append(chunk)
     except OSError:
-        # A terminal whose last writer has gone answers EIO.
+        # A terminal whose last writer has exited answers EIO.
         pass
     os.close(leader)
     return b"".join(chunks).decode()
@@ -114,11 +114,11 @@ async def test_a_list_on_a_terminal_never_cuts_an_id_or_a_state(
 
 
 @pytest.mark.parametrize("environment", [{}, {"COLUMNS": "40"}])
-async def test_a_list_in_a_pipe_is_one_whole_line_for_each_sync(
+async def test_a_list_in_a_pipe_has_one_unwrapped_line_per_sync(
     run: CommandLine, syncs: list[Sync], environment: dict[str, str]
 ) -> None:
     head, *rows = (await run("sync", "list", **environment)).out.splitlines()
-    assert head.split() == ["SYNC", "SHOP", "STATE", "MODE", "DONE", "ORDERED", "ENDED"]
+    assert head.split() == ["SYNC", "SHOP", "STATE", "MODE", "PROGRESS", "CREATED", "ENDED"]
     assert [row.split()[0] for row in rows] == [sync.sync_id for sync in reversed(syncs)]
     assert [row.split()[2] for row in rows] == ["RUNNING", "CANCELLED", "SUCCEEDED"]
     assert rows[0].rstrip().endswith("Z")
@@ -150,3 +150,10 @@ async def test_json_has_the_same_keys_in_the_same_order_for_every_row(
         "checkedProductCount",
     ]
     assert list(busy["progress"]["items"])[:4] == ["seenCount", "createdCount", "updatedCount", "unchangedCount"]
+
+
+@pytest.mark.parametrize("command", [(), ("sync",)])
+async def test_the_help_never_cuts_the_summary_of_a_command(run: CommandLine, command: tuple[str, ...]) -> None:
+    result = await run(*command, "--help", COLUMNS="80")
+    assert result.code == 0
+    assert "..." not in result.out.partition("Commands:")[2].partition("\n\n")[0]

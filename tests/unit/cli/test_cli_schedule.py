@@ -1,4 +1,4 @@
-"""`catalogsync schedule` as a process, against a catalog on a real socket."""
+"""`catalogsync schedule` as a process, against a fake catalog on a real socket."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ NAME = "shopify:demo.myshopify.com"
 
 
 @pytest.fixture(autouse=True)
-def known(catalog: FakeCatalog) -> None:
+def known_shop(catalog: FakeCatalog) -> None:
     catalog.items[NAME] = []
 
 
-async def test_a_schedule_is_set_and_told(catalog: FakeCatalog, run: CommandLine) -> None:
-    ran = await run("schedule", NAME, "--incremental-every", "15m", "--full-every", "36h")
-    assert ran.code == 0
-    for told in (NAME, "every 15m", "every 1d12h"):
-        assert told in ran.out
-    assert "default" not in ran.out
+async def test_a_schedule_is_set_and_shown(catalog: FakeCatalog, run: CommandLine) -> None:
+    result = await run("schedule", NAME, "--incremental-every", "15m", "--full-every", "36h")
+    assert result.code == 0
+    for text in (NAME, "every 15m", "every 1d12h"):
+        assert text in result.out
+    assert "default" not in result.out
     stored = catalog.schedules[NAME]
     assert (stored.incremental_every.seconds, stored.full_every.seconds) == (900, 129_600)
 
 
-async def test_what_is_not_given_is_not_sent(catalog: FakeCatalog, run: CommandLine) -> None:
+async def test_options_that_are_not_given_are_not_sent(catalog: FakeCatalog, run: CommandLine) -> None:
     await run("schedule", NAME, "--incremental-every", "15m")
-    ran = await run("schedule", NAME, "--pause")
-    assert "paused" in ran.out
+    result = await run("schedule", NAME, "--pause")
+    assert "paused" in result.out
     _, request, _ = catalog.requests[-1]
     assert [field.name for field, _ in request.ListFields()] == ["shop", "paused"]
     assert catalog.schedules[NAME].incremental_every.seconds == 900
@@ -37,37 +37,39 @@ async def test_what_is_not_given_is_not_sent(catalog: FakeCatalog, run: CommandL
 
 
 async def test_never_is_zero_and_reset_returns_to_the_defaults(catalog: FakeCatalog, run: CommandLine) -> None:
-    ran = await run("schedule", NAME, "--full-every", "never")
-    assert ran.out.splitlines()[2].split() == ["Full", "only", "when", "asked", "for"]
+    result = await run("schedule", NAME, "--full-every", "never")
+    assert result.out.splitlines()[2].split() == ["Full", "on", "request", "only"]
     _, request, _ = catalog.requests[-1]
     assert (request.HasField("full_every"), request.full_every.seconds) == (True, 0)
-    assert "only when asked for (default)" in (await run("schedule", NAME, "--reset")).out
+    assert "on request only (default)" in (await run("schedule", NAME, "--reset")).out
 
 
-async def test_without_options_it_shows_and_changes_nothing(catalog: FakeCatalog, run: CommandLine) -> None:
-    ran = await run("schedule", NAME)
-    assert (ran.code, ran.out.count("only when asked for (default)")) == (0, 2)
+async def test_without_options_the_schedule_is_shown_and_not_changed(
+    catalog: FakeCatalog, run: CommandLine
+) -> None:
+    result = await run("schedule", NAME)
+    assert (result.code, result.out.count("on request only (default)")) == (0, 2)
     assert [method for method, _, _ in catalog.requests] == ["GetStatus"]
 
 
-async def test_status_shows_the_schedule_and_the_next_turn(catalog: FakeCatalog, run: CommandLine) -> None:
+async def test_status_shows_the_schedule_and_the_next_due_time(catalog: FakeCatalog, run: CommandLine) -> None:
     await run("schedule", NAME, "--incremental-every", "15m")
     catalog.schedules[NAME].next_due_time.CopyFrom(timestamp(1_700_000_000))
-    ran = await run("status", NAME)
-    for told in ("every 15m", "only when asked for", "2023-11-14 22:13:20Z"):
-        assert told in ran.out
+    result = await run("status", NAME)
+    for text in ("every 15m", "on request only", "2023-11-14 22:13:20Z"):
+        assert text in result.out
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "options",
     [("--incremental-every", "soon"), ("--full-every", "-5m"), ("--pause", "--resume"), ("--full-every",)],
 )
-async def test_a_wrong_schedule_is_refused_before_anything_is_sent(
-    catalog: FakeCatalog, run: CommandLine, wrong: tuple[str, ...]
+async def test_an_invalid_schedule_is_rejected_before_a_request_is_sent(
+    catalog: FakeCatalog, run: CommandLine, options: tuple[str, ...]
 ) -> None:
-    assert (await run("schedule", NAME, *wrong)).code == 2
+    assert (await run("schedule", NAME, *options)).code == 2
     assert catalog.requests == []
 
 
-async def test_a_shop_never_synced_has_no_schedule(run: CommandLine) -> None:
+async def test_a_shop_without_a_sync_has_no_schedule(run: CommandLine) -> None:
     assert (await run("schedule", "shopify:other.myshopify.com", "--pause")).code == 3

@@ -1,4 +1,4 @@
-"""The drain ends whatever races against it, and leaves nothing running."""
+"""The drain ends everything that races against it, and leaves no task running."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def test_a_wait_ends_when_the_drain_starts() -> None:
     assert drain.started
 
 
-async def test_a_race_gives_the_result_of_work_that_ends_first() -> None:
+async def test_a_race_returns_the_result_of_work_that_ends_first() -> None:
     async def work() -> int:
         await asyncio.sleep(0)
         return 7
@@ -30,7 +30,7 @@ async def test_a_race_gives_the_result_of_work_that_ends_first() -> None:
     assert await Drain().race(work()) == 7
 
 
-async def test_a_race_passes_on_what_the_work_raises() -> None:
+async def test_a_race_raises_the_error_of_its_work() -> None:
     async def work() -> None:
         raise ValueError("broken")
 

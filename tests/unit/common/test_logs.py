@@ -1,4 +1,4 @@
-"""Logs are one line per record, tell what happened, and hold no secret."""
+"""Logs: one line per record, the fields of a line, and redaction of secrets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from catalogsync_common.correlation import correlated
-from catalogsync_common.logs import ClientGoneFilter, JsonFormatter, TextFormatter, configure_logging
-from catalogsync_common.redaction import redact
+from catalogsync_common.call_context import correlated
+from catalogsync_common.logs import ClientDisconnectFilter, JsonFormatter, TextFormatter, configure_logging, redact
 
 CANARIES = {
     "shopify_token": "shpat_canary0123456789abcdef",
@@ -56,7 +55,7 @@ def stream() -> io.StringIO:
 def logger(request: pytest.FixtureRequest, stream: io.StringIO) -> logging.Logger:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter("catalog_svc") if request.param == "json" else TextFormatter())
-    logger = logging.Logger("test.room")
+    logger = logging.Logger("test.logger")
     logger.addHandler(handler)
     return logger
 
@@ -75,7 +74,7 @@ def assert_no_canary(output: str) -> None:
 
 
 @pytest.mark.parametrize("template", LEAKS)
-def test_no_secret_leaves_by_any_way(
+def test_no_secret_is_logged_in_any_part_of_a_record(
     template: str, logger: logging.Logger, stream: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = template.format(**CANARIES)
@@ -90,8 +89,8 @@ def test_no_secret_leaves_by_any_way(
     logger.warning("does not fit %d", text)
     logger.warning("stack", stack_info=True, extra={"object": RuntimeError(text)})
     assert_no_canary(stream.getvalue())
-    assert "does not fit %d (its arguments do not fit)" in stream.getvalue()
-    # Where logging itself writes what it fails to format.
+    assert "does not fit %d (invalid arguments)" in stream.getvalue()
+    # Where logging itself writes records that it cannot format.
     assert capsys.readouterr().err == ""
 
 
@@ -99,7 +98,7 @@ def test_no_secret_leaves_by_any_way(
     "key",
     ["password", "token", "access_token", "consumer_secret", "api_key", "X-Shopify-Access-Token", "authorization"],
 )
-def test_what_stands_under_a_secret_name_is_hidden(key: str, logger: logging.Logger, stream: io.StringIO) -> None:
+def test_values_of_secret_keys_are_redacted(key: str, logger: logging.Logger, stream: io.StringIO) -> None:
     logger.warning("extra", extra={key: "canary", "headers": {key: ["canary"]}})
     assert_no_canary(stream.getvalue())
 
@@ -114,13 +113,13 @@ def test_what_stands_under_a_secret_name_is_hidden(key: str, logger: logging.Log
         "Basic T-Shirt, 3 tokens left",
     ],
 )
-def test_what_is_no_secret_stays(text: str, logger: logging.Logger, stream: io.StringIO) -> None:
+def test_text_without_secrets_is_unchanged(text: str, logger: logging.Logger, stream: io.StringIO) -> None:
     logger.warning(text)
     assert text in stream.getvalue()
 
 
 def test_a_megabyte_without_a_break_is_searched_in_linear_time() -> None:
-    """A search that begins anew at each character takes hours; the suite's guard against what hangs ends it."""
+    """A search that restarts at each character takes hours; then the suite's time limit fails this test."""
     word = "a-" * 500_000
     assert redact(f"{word} token={'b' * 500_000}") == f"{word} token=***"
 
@@ -129,7 +128,7 @@ def json_line(log: Any, *args: object, **kwargs: Any) -> dict[str, Any]:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter("catalog_svc"))
-    logger = logging.Logger("test.room")
+    logger = logging.Logger("test.logger")
     logger.addHandler(handler)
     getattr(logger, log)(*args, **kwargs)
     (line,) = stream.getvalue().splitlines()
@@ -137,13 +136,13 @@ def json_line(log: Any, *args: object, **kwargs: Any) -> dict[str, Any]:
     return parsed
 
 
-def test_a_json_line_tells_when_where_what_and_for_whom() -> None:
+def test_a_json_line_has_time_level_logger_service_message_and_correlation_id() -> None:
     with correlated("corr-1"):
         line = json_line("info", "stored %d", 7, extra={"shop": "demo", "rate": 1.5, "done": True})
     assert line.pop("time").endswith("Z")
     assert line == {
         "level": "INFO",
-        "logger": "test.room",
+        "logger": "test.logger",
         "service": "catalog_svc",
         "message": "stored 7",
         "correlation_id": "corr-1",
@@ -153,12 +152,14 @@ def test_a_json_line_tells_when_where_what_and_for_whom() -> None:
     }
 
 
-def test_an_extra_field_cannot_take_the_place_of_one_of_ours() -> None:
+def test_an_extra_field_cannot_replace_a_standard_field() -> None:
     line = json_line("info", "hello", extra={"level": "FATAL", "service": "x", "time": "never"})
     assert (line["level"], line["service"], line["level_"]) == ("INFO", "catalog_svc", "FATAL")
 
 
-def test_line_breaks_and_control_characters_forge_no_line(logger: logging.Logger, stream: io.StringIO) -> None:
+def test_line_breaks_and_control_characters_cannot_forge_a_line(
+    logger: logging.Logger, stream: io.StringIO
+) -> None:
     forged = 'x\r\n{"level": "INFO"}\x1b[2J\u2028end'
     logger.info("got %s", forged, extra={"value": forged})
     assert len(stream.getvalue().splitlines()) == 1 or "\u2028" in stream.getvalue()
@@ -176,12 +177,12 @@ def test_a_traceback_is_in_the_line_of_its_record() -> None:
     assert "ValueError: after no secret" in line["exception"]
 
 
-def test_grpcs_noise_about_gone_clients_is_dropped_and_nothing_else() -> None:
-    gone = ClientGoneFilter()
+def test_only_grpc_errors_about_disconnected_clients_are_dropped() -> None:
+    disconnect_filter = ClientDisconnectFilter()
     noise = logging.makeLogRecord({"msg": "ExecuteBatchError raised in core by servicer method [/t.T/S]"})
     fault = logging.makeLogRecord({"msg": "Unexpected [ValueError] raised by servicer method [/t.T/S]"})
-    assert not gone.filter(noise)
-    assert gone.filter(fault)
+    assert not disconnect_filter.filter(noise)
+    assert disconnect_filter.filter(fault)
 
 
 @pytest.fixture
@@ -195,7 +196,7 @@ def _logging_restored() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_logging_restored")
-def test_configuring_sends_every_logger_and_warning_to_stderr_from_its_level_on(
+def test_configure_logging_sends_all_loggers_and_warnings_to_stderr(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
@@ -212,7 +213,7 @@ def test_configuring_sends_every_logger_and_warning_to_stderr_from_its_level_on(
 
 
 @pytest.mark.usefixtures("_logging_restored")
-def test_text_is_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_format_is_one_readable_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
     configure_logging("info", "connector_svc", log_format="text")
     logging.getLogger("a.b").info("loud", extra={"shop": "demo"})

@@ -1,4 +1,4 @@
-"""Metrics are served where they should be, and nowhere else."""
+"""Metrics: the HTTP endpoint and the metrics of calls."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import urllib.request
 
 import grpc
 import pytest
-from catalogsync_common.address import ListenAddress
-from catalogsync_common.metrics import CallMetrics, new_registry, serving_metrics
+from catalogsync_common.metrics import CallMetrics, new_registry, serve_metrics
 from catalogsync_common.server import ListenError
+from catalogsync_common.settings import ListenAddress
 from prometheus_client import CollectorRegistry, Counter
 
 from tests.waiting import PATIENCE
@@ -22,44 +22,44 @@ def read(port: int) -> str:
         return text
 
 
-async def test_metrics_are_answered_until_the_block_ends() -> None:
+async def test_metrics_are_served_until_the_block_ends() -> None:
     registry = new_registry()
     Counter("things", "Things.", registry=registry).inc(3)
-    async with serving_metrics(registry, ListenAddress("127.0.0.1:0")) as port:
+    async with serve_metrics(registry, ListenAddress("127.0.0.1:0")) as port:
         assert port
         assert "things_total 3.0" in read(port)
     with pytest.raises(urllib.error.URLError):
         read(port)
 
 
-async def test_without_an_address_there_is_nothing() -> None:
-    async with serving_metrics(new_registry(), None) as port:
+async def test_without_an_address_metrics_are_not_served() -> None:
+    async with serve_metrics(new_registry(), None) as port:
         assert port is None
 
 
-async def test_an_address_in_use_is_said_plainly() -> None:
+async def test_an_address_in_use_raises_a_listen_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = ListenAddress(f"127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(ListenError, match=f"Cannot serve metrics on {address}"):
-            async with serving_metrics(new_registry(), address):
+            async with serve_metrics(new_registry(), address):
                 pass
 
 
-def test_two_processes_in_one_share_nothing() -> None:
+def test_two_registries_share_no_metrics() -> None:
     first, second = new_registry(), new_registry()
-    CallMetrics(first).began("/x")
+    CallMetrics(first).call_started("/x")
     CallMetrics(second)
     assert first.get_sample_value("grpc_calls_running", {"method": "/x"}) == 1
     assert second.get_sample_value("grpc_calls_running", {"method": "/x"}) is None
 
 
-def test_a_call_is_in_flight_until_it_has_ended_and_then_counted_by_its_code() -> None:
+def test_a_call_is_running_until_it_ends_and_then_counted_by_its_code() -> None:
     registry = CollectorRegistry()
     calls = CallMetrics(registry)
-    calls.began("/x")
-    calls.ended("/x", grpc.StatusCode.NOT_FOUND, 0.02)
+    calls.call_started("/x")
+    calls.call_ended("/x", grpc.StatusCode.NOT_FOUND, 0.02)
     assert registry.get_sample_value("grpc_calls_running", {"method": "/x"}) == 0
     assert registry.get_sample_value("grpc_calls_total", {"method": "/x", "code": "NOT_FOUND"}) == 1
     assert registry.get_sample_value("grpc_call_seconds_bucket", {"method": "/x", "le": "0.01"}) == 0

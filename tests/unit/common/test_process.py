@@ -1,4 +1,4 @@
-"""A process stops gracefully at the first signal, hard at the second, and its exit code tells how it went."""
+"""A process stops gracefully at the first signal and at once at the second; its exit code says why it ended."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ STUBBORN = """
 
 STUCK = """
     from datetime import timedelta
-    from catalogsync_common.process import ended_within
+    from catalogsync_common.process import stop_deadline
 
-    with ended_within(timedelta(seconds=0.5)) as begin:
+    with stop_deadline(timedelta(seconds=0.5)) as start_timer:
         print("up", flush=True)
         await stop.wait()
-        begin()
+        start_timer()
         print("stopping", flush=True)
         while True:
             try:
@@ -78,7 +78,7 @@ def next_line(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_lets_the_service_stop_by_itself(number: signal.Signals) -> None:
+def test_the_first_signal_stops_the_service_gracefully(number: signal.Signals) -> None:
     with service(GRACEFUL) as process:
         assert next_line(process) == "up"
         process.send_signal(number)
@@ -86,7 +86,7 @@ def test_the_first_signal_lets_the_service_stop_by_itself(number: signal.Signals
         assert process.wait(PATIENCE) == 0
 
 
-def test_the_second_signal_cancels_it_but_lets_it_clean_up() -> None:
+def test_the_second_signal_cancels_the_service_which_still_cleans_up() -> None:
     with service(STUBBORN) as process:
         assert next_line(process) == "up"
         process.send_signal(signal.SIGTERM)
@@ -97,7 +97,7 @@ def test_the_second_signal_cancels_it_but_lets_it_clean_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "code", "said"),
+    ("body", "code", "message"),
     [
         ("return", 0, ""),
         (
@@ -111,15 +111,15 @@ def test_the_second_signal_cancels_it_but_lets_it_clean_up() -> None:
         ("raise asyncio.CancelledError", 1, "CancelledError"),
     ],
 )
-def test_the_exit_code_tells_how_it_ended(body: str, code: int, said: str) -> None:
+def test_the_exit_code_says_why_the_process_ended(body: str, code: int, message: str) -> None:
     with service(body) as process:
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == code
-        assert said in errors
-        assert ("Traceback" in errors) == ("Error" in said)
+        assert message in errors
+        assert ("Traceback" in errors) == ("Error" in message)
 
 
-def test_a_stop_that_waits_for_what_never_answers_ends_all_the_same() -> None:
+def test_a_stop_that_hangs_is_ended_by_its_deadline() -> None:
     with service(STUCK) as process:
         assert next_line(process) == "up"
         process.send_signal(signal.SIGTERM)

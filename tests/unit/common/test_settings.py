@@ -1,4 +1,4 @@
-"""Settings come from the environment; an error names the variable and never shows a secret."""
+"""Settings from the environment; errors name the variable and never contain a secret."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ShopSettings(ServiceSettings):
         return value
 
 
-class NeedySettings(ShopSettings):
+class RequiredSettings(ShopSettings):
     database_url: SecretStr
 
 
@@ -55,13 +55,15 @@ def error_lines(kind: type[ServiceSettings]) -> tuple[str, ...]:
     return caught.value.lines
 
 
-def test_without_any_variable_the_defaults_hold() -> None:
+def test_without_variables_the_defaults_apply() -> None:
     settings = load_settings(ShopSettings)
     assert (settings.listen_address, settings.timeout) == ("127.0.0.1:50051", timedelta(seconds=15))
     assert not settings.allow_insecure
 
 
-def test_variables_carry_the_services_prefix_and_unknown_ones_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_have_the_prefix_of_the_service_and_unknown_ones_are_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("SHOP_LISTEN_ADDRESS", "[::1]:0")
     monkeypatch.setenv("SHOP_TIMEOUT", "500ms")
     monkeypatch.setenv("SHOP_ALLOW_INSECURE", "1")
@@ -77,19 +79,21 @@ def test_variables_carry_the_services_prefix_and_unknown_ones_are_ignored(monkey
     assert settings.log_format == "text"
 
 
-def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dotenv_file_is_read_and_the_environment_overrides_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / ".env").write_text("SHOP_BATCH=7\nSHOP_TIMEOUT=1h\nOTHER=1\n")
     monkeypatch.setenv("SHOP_TIMEOUT", "2")
     settings = load_settings(ShopSettings)
     assert (settings.batch, settings.timeout) == (7, timedelta(seconds=2))
 
 
-def test_each_wrong_variable_has_one_line_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_invalid_variable_has_one_line_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_LISTEN_ADDRESS", "localhost")
     monkeypatch.setenv("SHOP_TIMEOUT", "soon")
     monkeypatch.setenv("SHOP_BATCH", "many")
     monkeypatch.setenv("LOG_FORMAT", "xml")
-    lines = error_lines(NeedySettings)
+    lines = error_lines(RequiredSettings)
     assert [line.partition(":")[0] for line in sorted(lines)] == [
         "LOG_FORMAT",
         "SHOP_BATCH",
@@ -102,18 +106,18 @@ def test_each_wrong_variable_has_one_line_that_names_it(monkeypatch: pytest.Monk
     assert not any("\n" in line for line in lines)
 
 
-def test_a_value_that_should_be_json_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_json_is_reported_with_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_OVERRIDES", "{store")
     assert error_lines(ShopSettings) == ("SHOP_OVERRIDES: expected JSON",)
 
 
-def test_a_part_of_a_json_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_part_of_a_json_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_OVERRIDES", '{"store.example": []}')
     (line,) = error_lines(ShopSettings)
     assert line.startswith("SHOP_OVERRIDES[store.example]: ")
 
 
-def test_a_secret_is_in_no_error_even_when_its_check_quotes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_is_in_no_error_even_if_its_validator_quotes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_API_KEY", SECRET)
     with pytest.raises(SettingsError) as caught:
         load_settings(ShopSettings)
@@ -135,43 +139,43 @@ def test_a_secret_is_in_no_error_even_when_its_check_quotes_it(monkeypatch: pyte
         ("0", 0),
     ],
 )
-def test_durations_are_read(text: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_durations_are_parsed(text: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_TIMEOUT", text)
     assert load_settings(ShopSettings).timeout == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("text", ["", "-1s", "15 s", "s", "1x", "1h x", "nan", "P1D", "9" * 30])
-def test_what_is_no_duration_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_durations_are_rejected(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_TIMEOUT", text)
     (line,) = error_lines(ShopSettings)
     assert line.startswith("SHOP_TIMEOUT: ")
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:1", "[::1]:1", "localhost:1", "127.9.9.9:1", "LocalHost:0"])
-def test_these_addresses_are_of_this_machine_only(text: str) -> None:
+def test_loopback_addresses(text: str) -> None:
     assert ListenAddress(text).is_loopback
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "catalog:1", "localhost.evil.example:1"])
-def test_these_addresses_others_may_reach(text: str) -> None:
+def test_addresses_that_other_machines_may_reach(text: str) -> None:
     assert not ListenAddress(text).is_loopback
 
 
 @pytest.mark.parametrize(
     "text", ["", "50051", ":50051", "::1:50051", "[::1]", "[zz]:1", "a:99999", "a:1\n", "a b:1"]
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_invalid_addresses_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
         ListenAddress(text)
 
 
-def test_settings_cannot_be_changed() -> None:
+def test_settings_are_immutable() -> None:
     settings: Any = load_settings(ShopSettings)
     with pytest.raises(ValueError, match="frozen"):
         settings.batch = 1
 
 
-def test_a_misspelt_setting_is_named_with_what_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_setting_is_named_with_a_suggestion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_TIMOUT", SECRET)
     monkeypatch.setenv("SHOP_ALOW_INSECURE", "1")
     monkeypatch.setenv("SHOP_TIMEOUT", "3s")
@@ -185,7 +189,9 @@ def test_a_misspelt_setting_is_named_with_what_was_meant(tmp_path: Path, monkeyp
     )
 
 
-def test_a_variable_that_is_like_no_setting_is_named_without_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_variable_unlike_any_setting_is_named_without_a_suggestion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # Kubernetes sets such variables for every Service of that name.
     monkeypatch.setenv("SHOP_PORT_50051_TCP", "tcp://10.0.0.1:50051")
     assert unknown_settings(ShopSettings) == (

@@ -1,4 +1,4 @@
-"""Failures become statuses as error_reason.proto promises, small enough for HTTP/2 headers."""
+"""Failures map to statuses as error_reason.proto documents, small enough for HTTP/2 headers."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def failure_of(reason: str, message: str = "It failed.", **details: object) -> F
     return raised
 
 
-def promised() -> dict[str, tuple[str, bool]]:
-    """Reason -> code and whether to retry, as the comments above the enum's values say."""
+def documented() -> dict[str, tuple[str, bool]]:
+    """Return code and whether to retry per reason, from the comments above the enum's values."""
     found: dict[str, tuple[str, bool]] = {}
     comment: list[str] = []
     for line in PROTO.read_text().splitlines():
@@ -61,22 +61,22 @@ def error_of(status: status_pb2.Status, code: grpc.StatusCode) -> grpc.aio.AioRp
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailers, details=status.message)
 
 
-def test_every_reason_of_the_contract_has_its_code() -> None:
+def test_every_reason_of_the_contract_has_its_documented_code() -> None:
     names = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.DESCRIPTOR.values_by_name} - {
         "UNSPECIFIED"
     }
-    assert set(STATUS_CODES) == names == set(promised())
+    assert set(STATUS_CODES) == names == set(documented())
     assert {reason: code.name for reason, code in STATUS_CODES.items()} == {
-        reason: code for reason, (code, _) in promised().items()
+        reason: code for reason, (code, _) in documented().items()
     }
 
 
-def test_exactly_the_reasons_that_the_contract_retries_have_a_delay() -> None:
-    assert set(RETRY_DELAYS) == {reason for reason, (_, retried) in promised().items() if retried}
+def test_exactly_the_reasons_documented_as_retryable_have_a_delay() -> None:
+    assert set(RETRY_DELAYS) == {reason for reason, (_, retried) in documented().items() if retried}
 
 
 @pytest.mark.parametrize("reason", sorted(STATUS_CODES))
-def test_a_failure_of_any_reason_comes_back_from_the_wire(reason: str) -> None:
+def test_a_failure_of_any_reason_survives_a_round_trip(reason: str) -> None:
     sent = failure_of(reason, metadata={"sync_id": "7"})
     code = STATUS_CODES[reason]
     received = read_failure_now(error_of(to_status(sent), code))
@@ -89,7 +89,7 @@ def test_a_failure_of_any_reason_comes_back_from_the_wire(reason: str) -> None:
     )
 
 
-async def test_a_failure_that_knows_when_to_retry_wins_over_the_default() -> None:
+async def test_the_retry_after_of_a_failure_overrides_the_default() -> None:
     sent = failure_of("SOURCE_RATE_LIMITED", retry_after=timedelta(seconds=77.5))
     received = await read_failure(error_of(to_status(sent), grpc.StatusCode.RESOURCE_EXHAUSTED))
     assert received.retry_after == timedelta(seconds=77.5)
@@ -101,12 +101,12 @@ def test_a_retry_delay_is_never_negative() -> None:
     assert read_failure_now(error_of(to_status(sent), grpc.StatusCode.UNAVAILABLE)).retry_after == timedelta()
 
 
-def test_a_reason_that_is_not_retried_says_nothing_about_retrying() -> None:
+def test_a_reason_that_is_not_retryable_has_no_retry_info() -> None:
     status = to_status(failure_of("SYNC_NOT_FOUND", retry_after=timedelta(seconds=5)))
     assert "RetryInfo" not in details_of(status)
 
 
-def test_violations_and_resource_travel_as_details() -> None:
+def test_violations_and_resource_are_sent_as_details() -> None:
     status = to_status(InvalidRequest.of("shop.domain", "must be a host name"))
     bad = error_details_pb2.BadRequest()
     assert details_of(status)["BadRequest"].Unpack(bad)
@@ -129,14 +129,14 @@ def test_a_hundred_violations_stay_within_the_limit_and_keep_the_first() -> None
     assert bad.field_violations[0].field.startswith("items[0].")
 
 
-def test_twenty_short_violations_are_all_told_and_no_more() -> None:
+def test_at_most_twenty_violations_are_sent() -> None:
     status = to_status(InvalidRequest(*(FieldViolation(field=f"f{n}", description="wrong") for n in range(21))))
     bad = error_details_pb2.BadRequest()
     assert details_of(status)["BadRequest"].Unpack(bad)
     assert [v.field for v in bad.field_violations] == [f"f{n}" for n in range(20)]
 
 
-def test_huge_texts_are_cut_but_reason_and_retry_stay() -> None:
+def test_long_texts_are_cut_but_reason_and_retry_delay_stay() -> None:
     sent = failure_of(
         "SOURCE_UNREACHABLE",
         "\U0001f4a5" * 5000 + "\ud800",
@@ -151,15 +151,15 @@ def test_huge_texts_are_cut_but_reason_and_retry_stay() -> None:
     assert received.message.endswith("…")
 
 
-def test_what_travels_in_headers_stays_below_grpcs_soft_limit() -> None:
-    """base64 for the details, percent-encoding for the message: the longest that either can become."""
+def test_headers_stay_below_grpcs_soft_limit() -> None:
+    """The longest that base64 can make the details, and percent-encoding the message."""
     sent = failure_of("INVALID_REQUEST", "é" * 5000, metadata={str(n): "é" * 5000 for n in range(16)})
     status = to_status(sent)
     encoded_message = 3 * len(status.message.encode())
     assert status.ByteSize() * 4 / 3 + encoded_message < 8192
 
 
-def test_an_error_of_the_network_has_no_reason_but_may_be_retried() -> None:
+def test_a_network_error_has_no_reason_but_is_transient() -> None:
     error = grpc.aio.AioRpcError(
         grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details="connection refused"
     )
@@ -169,7 +169,7 @@ def test_an_error_of_the_network_has_no_reason_but_may_be_retried() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xff\xff", b""])
-def test_details_that_cannot_be_read_leave_code_and_message(raw: bytes) -> None:
+def test_unreadable_details_leave_code_and_message(raw: bytes) -> None:
     trailers = grpc.aio.Metadata((DETAILS_KEY, raw))
     error = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), trailers, details="gone")
     received = read_failure_now(error)
@@ -177,11 +177,11 @@ def test_details_that_cannot_be_read_leave_code_and_message(raw: bytes) -> None:
     assert not received.is_transient
 
 
-def test_the_reason_of_a_foreign_domain_is_not_ours() -> None:
+def test_a_reason_of_another_domain_is_ignored() -> None:
     status = status_pb2.Status(code=5, message="x")
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason="SYNC_NOT_FOUND", domain="googleapis.com"))
     assert read_failure_now(error_of(status, grpc.StatusCode.NOT_FOUND)).reason == ""
 
 
-def test_draining_asks_to_call_again() -> None:
+def test_server_draining_has_a_retry_delay() -> None:
     assert "RetryInfo" in details_of(to_status(ServerDraining()))

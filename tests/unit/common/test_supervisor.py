@@ -1,4 +1,4 @@
-"""A background loop never dies silently: it is restarted and counted, or it ends the process."""
+"""A background loop never ends silently: it is restarted and counted, or the process stops."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from prometheus_client import CollectorRegistry
 
 from tests.fakes.skipping_loop import skipping
 
-SILENCE = timedelta(seconds=30)
-Turn = Callable[[], Awaitable[None]]
+HEARTBEAT_TIMEOUT = timedelta(seconds=30)
+Iteration = Callable[[], Awaitable[None]]
 
 
 def now() -> float:
@@ -37,16 +37,16 @@ class Process:
         self.loops: list[Loop] = []
         self._policy = policy
 
-    def add(self, name: str, turn: Turn, *, every: float = 1) -> None:
-        """A loop that turns now and then; `turn` is what it does."""
+    def add(self, name: str, iterate: Iteration, *, every: float = 1) -> None:
+        """Add a loop that calls `iterate` every so many seconds."""
 
         async def run(heartbeat: Heartbeat) -> None:
             while not self.drain.started:
-                await turn()
+                await iterate()
                 heartbeat()
                 await self.drain.race(asyncio.sleep(every))
 
-        self.loops.append(Loop(name=name, run=run, max_silence=SILENCE))
+        self.loops.append(Loop(name=name, run=run, heartbeat_timeout=HEARTBEAT_TIMEOUT))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
@@ -54,7 +54,7 @@ class Process:
             self.loops,
             drain=self.drain,
             set_healthy=self._set_healthy,
-            on_failure=self.metrics.failed,
+            on_failure=self.metrics.count_failure,
             on_give_up=self._stop,
             policy=self._policy,
             monotonic=now,
@@ -76,8 +76,8 @@ class Process:
         self.stopped_at = now()
 
 
-class FairShareThrottle:
-    """Counts turns; those before `until` fail."""
+class FailingIterations:
+    """Records the times of iterations; those before `until` fail."""
 
     def __init__(self, error: Exception | None = None, *, until: float = 0) -> None:
         self.at: list[float] = []
@@ -91,21 +91,21 @@ class FairShareThrottle:
 
 
 @skipping
-async def test_a_loop_that_fails_is_logged_by_name_counted_and_started_again() -> None:
-    process, turns = Process(), FairShareThrottle(KeyError("WEBHOOK"), until=0.01)
-    process.metrics.watch(["worker"])
-    process.add("worker", turns)
+async def test_a_failed_loop_is_logged_by_name_counted_and_restarted() -> None:
+    process, iterations = Process(), FailingIterations(KeyError("WEBHOOK"), until=0.01)
+    process.metrics.initialize(["worker"])
+    process.add("worker", iterations)
     async with process.running():
         assert process.failures("worker") == 0
         await asyncio.sleep(5)
     assert process.failures("worker") == 1
-    assert len(turns.at) > 4
+    assert len(iterations.at) > 4
 
 
 @skipping
 async def _a_loop_fails_once() -> None:
     process = Process()
-    process.add("worker", FairShareThrottle(KeyError("WEBHOOK"), until=0.01))
+    process.add("worker", FailingIterations(KeyError("WEBHOOK"), until=0.01))
     async with process.running():
         await asyncio.sleep(5)
 
@@ -120,9 +120,9 @@ def test_the_log_line_of_a_failure_names_the_loop_and_has_the_traceback(caplog: 
 
 
 @skipping
-async def test_one_loop_that_fails_leaves_the_others_alone() -> None:
-    process, good = Process(), FairShareThrottle()
-    process.add("bad", FairShareThrottle(OSError("disk full"), until=60))
+async def test_a_failing_loop_does_not_affect_the_others() -> None:
+    process, good = Process(), FailingIterations()
+    process.add("bad", FailingIterations(OSError("disk full"), until=60))
     process.add("good", good)
     async with process.running():
         await asyncio.sleep(20)
@@ -131,15 +131,15 @@ async def test_one_loop_that_fails_leaves_the_others_alone() -> None:
 
 
 @skipping
-async def test_pauses_between_restarts_grow_and_stay_below_their_bound() -> None:
-    process, turns = Process(), FairShareThrottle(OSError("read-only"), until=200)
-    process.add("worker", turns)
+async def test_restart_backoff_grows_up_to_its_maximum() -> None:
+    process, iterations = Process(), FailingIterations(OSError("read-only"), until=200)
+    process.add("worker", iterations)
     async with process.running():
         await asyncio.sleep(100)
-    pauses = [later - earlier for earlier, later in pairwise(turns.at)]
-    assert pauses[0] <= 0.1
-    assert 1.9 <= pauses[-1] <= 4
-    assert max(pauses) <= 4
+    delays = [later - earlier for earlier, later in pairwise(iterations.at)]
+    assert delays[0] <= 0.1
+    assert 1.9 <= delays[-1] <= 4
+    assert max(delays) <= 4
 
 
 @skipping
@@ -150,7 +150,7 @@ async def test_a_loop_that_returns_before_the_drain_is_a_failure() -> None:
         nonlocal starts
         starts += 1
 
-    process.loops.append(Loop(name="feed", run=returns, max_silence=SILENCE))
+    process.loops.append(Loop(name="feed", run=returns, heartbeat_timeout=HEARTBEAT_TIMEOUT))
     async with process.running():
         await asyncio.sleep(10)
     assert starts > 2
@@ -158,7 +158,7 @@ async def test_a_loop_that_returns_before_the_drain_is_a_failure() -> None:
 
 
 @skipping
-async def test_a_cancelled_error_from_within_a_loop_is_a_failure_like_any_other() -> None:
+async def test_a_cancelled_error_raised_inside_a_loop_is_a_failure() -> None:
     process, starts = Process(), 0
 
     async def cancelled(heartbeat: Heartbeat) -> None:
@@ -168,7 +168,7 @@ async def test_a_cancelled_error_from_within_a_loop_is_a_failure_like_any_other(
             raise asyncio.CancelledError
         await process.drain.wait()
 
-    process.loops.append(Loop(name="feed", run=cancelled, max_silence=SILENCE))
+    process.loops.append(Loop(name="feed", run=cancelled, heartbeat_timeout=HEARTBEAT_TIMEOUT))
     async with process.running() as task:
         await asyncio.sleep(10)
     assert starts == 2
@@ -177,10 +177,10 @@ async def test_a_cancelled_error_from_within_a_loop_is_a_failure_like_any_other(
 
 
 @skipping
-async def test_a_loop_that_never_turns_again_ends_the_process_after_it_was_reported_unhealthy() -> None:
+async def test_a_loop_without_a_heartbeat_is_reported_unhealthy_and_then_stops_the_process() -> None:
     process = Process(RestartPolicy(give_up_after=timedelta(minutes=2)))
-    process.add("worker", FairShareThrottle(OSError("read-only"), until=1e9))
-    process.add("feed", FairShareThrottle())
+    process.add("worker", FailingIterations(OSError("read-only"), until=1e9))
+    process.add("feed", FailingIterations())
     async with process.running() as task:
         await asyncio.sleep(200)
         assert process.stopped_at is not None
@@ -193,16 +193,16 @@ async def test_a_loop_that_never_turns_again_ends_the_process_after_it_was_repor
 
 
 @skipping
-async def test_a_loop_that_turns_between_its_failures_is_never_given_up() -> None:
+async def test_a_loop_with_heartbeats_between_its_failures_is_never_given_up() -> None:
     process, count = Process(), 0
 
-    async def every_second_one() -> None:
+    async def fail_every_second_time() -> None:
         nonlocal count
         count += 1
         if count % 2:
             raise OSError
 
-    process.add("worker", every_second_one)
+    process.add("worker", fail_every_second_time)
     async with process.running() as task:
         await asyncio.sleep(3_600)
     assert process.stopped_at is None
@@ -210,42 +210,42 @@ async def test_a_loop_that_turns_between_its_failures_is_never_given_up() -> Non
 
 
 @skipping
-async def test_a_loop_that_turns_seldom_is_not_given_up_for_a_few_failures() -> None:
-    process, turns = Process(), FairShareThrottle(OSError(), until=5_000)
+async def test_a_loop_that_runs_rarely_is_not_given_up_after_a_few_failures() -> None:
+    process, iterations = Process(), FailingIterations(OSError(), until=5_000)
 
     async def run(heartbeat: Heartbeat) -> None:
         await process.drain.race(asyncio.sleep(1_000))
-        await turns()
+        await iterations()
         heartbeat()
 
-    process.loops.append(Loop(name="retention", run=run, max_silence=timedelta(hours=2)))
+    process.loops.append(Loop(name="retention", run=run, heartbeat_timeout=timedelta(hours=2)))
     async with process.running():
         await asyncio.sleep(4_500)
-    assert len(turns.at) == 4
+    assert len(iterations.at) == 4
     assert process.stopped_at is None
 
 
 @skipping
-async def test_health_is_lost_when_a_loop_stands_still_and_comes_back_when_it_turns() -> None:
-    process, go_on = Process(), asyncio.Event()
+async def test_a_stalled_loop_makes_the_process_unhealthy_until_it_continues() -> None:
+    process, unblock = Process(), asyncio.Event()
 
-    async def blocks_once() -> None:
+    async def block_once() -> None:
         if now() >= 10:
-            await go_on.wait()
+            await unblock.wait()
 
-    process.add("worker", blocks_once)
-    process.add("feed", FairShareThrottle())
+    process.add("worker", block_once)
+    process.add("feed", FailingIterations())
     async with process.running():
         await asyncio.sleep(60)
         assert [healthy for _, healthy in process.health] == [True, False]
         assert 39 <= process.health[1][0] <= 42
-        go_on.set()
+        unblock.set()
         await asyncio.sleep(2)
         assert [healthy for _, healthy in process.health] == [True, False, True]
 
 
 @skipping
-async def test_the_drain_ends_a_loop_that_waits_for_its_restart_after_one_more_run() -> None:
+async def test_a_loop_in_backoff_runs_once_more_when_the_drain_starts() -> None:
     process, runs = Process(RestartPolicy(first_delay=timedelta(hours=1), max_delay=timedelta(hours=1))), []
 
     async def run(heartbeat: Heartbeat) -> None:
@@ -253,7 +253,7 @@ async def test_the_drain_ends_a_loop_that_waits_for_its_restart_after_one_more_r
         if not process.drain.started:
             raise OSError
 
-    process.loops.append(Loop(name="worker", run=run, max_silence=SILENCE))
+    process.loops.append(Loop(name="worker", run=run, heartbeat_timeout=HEARTBEAT_TIMEOUT))
     async with process.running():
         await asyncio.sleep(1)
     assert runs == [False, True]
@@ -261,7 +261,7 @@ async def test_the_drain_ends_a_loop_that_waits_for_its_restart_after_one_more_r
 
 
 @skipping
-async def test_a_cancelled_supervisor_ends_its_loops_first() -> None:
+async def test_a_cancelled_supervisor_first_ends_its_loops() -> None:
     process, ended = Process(), False
 
     async def run(heartbeat: Heartbeat) -> None:
@@ -272,7 +272,7 @@ async def test_a_cancelled_supervisor_ends_its_loops_first() -> None:
             await asyncio.sleep(1)
             ended = True
 
-    process.loops.append(Loop(name="worker", run=run, max_silence=SILENCE))
+    process.loops.append(Loop(name="worker", run=run, heartbeat_timeout=HEARTBEAT_TIMEOUT))
     async with process.running() as task:
         await asyncio.sleep(1)
         task.cancel()

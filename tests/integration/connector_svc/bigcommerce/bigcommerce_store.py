@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from connector_svc.domain.fetch import Batch, End, FetchRequest, Header, StockLevel, Wait
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.records import RecordIssue
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import utc_now
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
-from connector_svc.http.unpacking import BodyLimits
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.dependencies import utc_now
+from connector_svc.http.response_body import BodyLimits
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.bigcommerce import BigCommercePlatform
 from devstore.bigcommerce.api import Switches

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from connector_svc.domain.errors import SourceCurrencyChanged
 from connector_svc.domain.fetch import FetchRequest, Header
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from devstore.faults import ORIGINAL_REPLY
 from tests.integration.connector_svc.bigcommerce.bigcommerce_store import SHOP, START_TIME, OpenStore, StoreFactory
 

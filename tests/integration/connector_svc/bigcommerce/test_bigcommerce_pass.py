@@ -16,12 +16,11 @@ from connector_svc.domain.errors import (
     SourceUnauthorized,
 )
 from connector_svc.domain.fetch import StockLevel, WaitReason
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import utc_now
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.dependencies import utc_now
 from connector_svc.platforms.bigcommerce import BigCommercePlatform
 from devstore.faults import ORIGINAL_REPLY
 from tests import tls

@@ -1,4 +1,4 @@
-"""The connector meets every fault of the devstore: the catalog is complete or the failure plain, no row lost."""
+"""Every fault of the devstore: the catalog is complete or the failure is clear, and no row is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from devstore.catalog.model import Platform
 from devstore.churn import churning
 from devstore.faults import FaultKind, RequestMatcher, ScriptedFault
 from devstore.spec import ShopSpec
-from tests.integration.connector_svc.faults.reading import PATIENT, reading
+from tests.integration.connector_svc.faults.resuming_reader import LONG_TIMEOUT, reading
 
 SPECS = {
     "shopify": ShopSpec(platform=Platform.SHOPIFY, domain="demo.myshopify.com", products=50, edge_cases=False),
@@ -32,9 +32,9 @@ SPECS = {
     "feed": ShopSpec(platform=Platform.FEED, domain="feed.example", products=50, edge_cases=False),
 }
 WHERE = {Platform.FEED: "feeds/"}
-"""Part of the path of what has the products."""
+"""Part of the path of requests for products."""
 _ELSEWHERE = {FaultKind.STATUS, FaultKind.DRIP, FaultKind.HANG, FaultKind.DROPPED_ROWS}
-"""Below, with options or in a test of its own."""
+"""Tested below, with options or in a test of their own."""
 FAULTS: dict[str, dict[str, Any]] = {
     "429": {"kind": FaultKind.STATUS, "status": 429},
     "429-seconds": {"kind": FaultKind.STATUS, "status": 429, "retry_after": 2},
@@ -58,9 +58,9 @@ REASONS = {
     "empty": {"SOURCE_RESPONSE_INVALID", "SOURCE_UNREACHABLE"},
     "truncated": {"SOURCE_RESPONSE_INVALID", "SOURCE_UNREACHABLE"},
 }
-"""Of a shop that never does anything else; all others: SOURCE_UNREACHABLE."""
-PATIENCE = dict.fromkeys(("drip", "hang"), timedelta(seconds=1.5))
-"""With what ends by this alone; whatever else a shop does has time on a busy machine."""
+"""Of a shop with a permanent fault; all others: SOURCE_UNREACHABLE."""
+TIMEOUTS = dict.fromkeys(("drip", "hang"), timedelta(seconds=1.5))
+"""Of faults that end only by the timeout; all others get enough time for a busy machine."""
 
 
 @pytest.fixture(scope="session")
@@ -70,46 +70,46 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-async def test_a_fault_now_and_then_costs_no_row(spec: ShopSpec, name: str, certificates: Path) -> None:
-    async with reading(spec, certificates, patience=PATIENCE.get(name, PATIENT)) as reader:
+async def test_an_occasional_fault_loses_no_row(spec: ShopSpec, name: str, certificates: Path) -> None:
+    async with reading(spec, certificates, total_timeout=TIMEOUTS.get(name, LONG_TIMEOUT)) as reader:
         fault = ScriptedFault(**FAULTS[name], matcher=RequestMatcher(nth=frozenset({2, 4, 5})))
         reader.store.add_fault(spec.domain, fault)
         await reader.read(passes=8)
         assert fault.matched
         assert reader.end is not None, reader.failures
-        assert reader.rows() == reader.truth()
+        assert reader.rows() == reader.expected()
         assert {failure.reason for failure in reader.failures} <= REASONS.get(name, {"SOURCE_UNREACHABLE"})
 
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-async def test_a_fault_that_stays_is_a_plain_failure_and_never_an_empty_shop(
+async def test_a_permanent_fault_is_a_clear_failure_and_never_an_empty_shop(
     spec: ShopSpec, name: str, certificates: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    patience = PATIENCE.get(name, PATIENT)
-    async with reading(spec, certificates, patience=patience) as reader, asyncio.timeout(60):
+    total_timeout = TIMEOUTS.get(name, LONG_TIMEOUT)
+    async with reading(spec, certificates, total_timeout=total_timeout) as reader, asyncio.timeout(60):
         fault = ScriptedFault(**FAULTS[name], matcher=RequestMatcher(where=WHERE.get(spec.platform, "products")))
         reader.store.add_fault(spec.domain, fault)
         await reader.read()
         assert fault.matched
         if name == "wrong_type" and reader.end is not None:
-            assert reader.rows() == reader.truth()
+            assert reader.rows() == reader.expected()
             return
         assert reader.end is None
         [failure] = reader.failures
         assert failure.reason in REASONS.get(name, {"SOURCE_UNREACHABLE"})
         assert failure.message.startswith(f"{spec.platform.value}:{spec.domain}: ")
-        told = "".join(traceback.format_exception(failure)) + repr(vars(failure)) + caplog.text
-        assert not [secret for secret in spec.credentials.values() if secret in told]
+        text = "".join(traceback.format_exception(failure)) + repr(vars(failure)) + caplog.text
+        assert not [secret for secret in spec.credentials.values() if secret in text]
 
 
 @pytest.mark.parametrize("name", ["woocommerce-8.2", "woocommerce-10.3", "bigcommerce"])
-async def test_a_shop_that_leaves_a_row_out_of_every_page_is_read_whole_or_not_complete(
+async def test_a_shop_that_drops_a_row_of_every_page_is_read_whole_or_not_complete(
     name: str, certificates: Path
 ) -> None:
     spec = SPECS[name]
-    async with reading(spec, certificates, patience=PATIENT) as reader:
+    async with reading(spec, certificates, total_timeout=LONG_TIMEOUT) as reader:
         reader.store.add_fault(
             spec.domain, ScriptedFault(kind=FaultKind.DROPPED_ROWS, matcher=RequestMatcher(where="products"))
         )
@@ -118,11 +118,13 @@ async def test_a_shop_that_leaves_a_row_out_of_every_page_is_read_whole_or_not_c
             assert [failure.reason for failure in reader.failures] == ["SOURCE_COUNT_MISMATCH"]
         else:
             assert reader.end.warnings
-            assert reader.rows() == reader.truth()
+            assert reader.rows() == reader.expected()
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-async def test_a_shop_where_a_tenth_of_everything_breaks_is_read_whole(spec: ShopSpec, certificates: Path) -> None:
+async def test_a_shop_where_a_tenth_of_the_requests_fails_is_read_whole(
+    spec: ShopSpec, certificates: Path
+) -> None:
     kinds = (FaultKind.RESET_BEFORE, FaultKind.CUT, FaultKind.TRUNCATED, FaultKind.STATUS)
     async with reading(spec, certificates) as reader:
         for seed, kind in enumerate(kinds):
@@ -131,11 +133,11 @@ async def test_a_shop_where_a_tenth_of_everything_breaks_is_read_whole(spec: Sho
             )
         await reader.read(passes=30)
         assert reader.end is not None, reader.failures
-        assert reader.rows() == reader.truth()
+        assert reader.rows() == reader.expected()
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-async def test_what_was_there_all_the_time_is_read_from_a_catalog_that_changes(
+async def test_products_that_exist_throughout_are_read_from_a_changing_catalog(
     spec: ShopSpec, certificates: Path
 ) -> None:
     async with reading(replace(spec, products=150), certificates, latency=0.05) as reader:

@@ -9,10 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpDependencies
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.dependencies import HttpDependencies
 from connector_svc.platforms.base import Credentials, CredentialsProvider, Secret
 from connector_svc.platforms.feed import FeedPlatform
 from devstore.catalog.catalog import Catalog

@@ -8,7 +8,7 @@ import pytest
 from msgspec import json
 
 from connector_svc.domain.fetch import Batch, FetchRequest
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from connector_svc.platforms.feed.batch_builder import BatchBuilder, Position
 from connector_svc.platforms.feed.file_reader import Record
 from connector_svc.platforms.feed.id_scan import scan_records

@@ -15,7 +15,7 @@ from connector_svc.domain.errors import (
     SourceUnauthorized,
 )
 from connector_svc.domain.fetch import FetchRequest
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from connector_svc.platforms.feed.client import MANIFEST_PATH
 from connector_svc.platforms.feed.errors import FeedCountMismatch, FeedInvalid, FeedNotTrusted, FeedStale
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming

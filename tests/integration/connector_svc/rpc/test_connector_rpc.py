@@ -15,11 +15,11 @@ from catalogsync.connector.v1.connector_service_pb2_grpc import (
     ConnectorServiceStub,
     add_ConnectorServiceServicer_to_server,
 )
-from catalogsync_common.address import ListenAddress
 from catalogsync_common.channel import open_channel
 from catalogsync_common.drain import Drain
-from catalogsync_common.redaction import redact
+from catalogsync_common.logs import redact
 from catalogsync_common.server import Service, build_server
+from catalogsync_common.settings import ListenAddress
 from catalogsync_common.status import ReceivedFailure, read_failure
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -27,8 +27,8 @@ from connector_svc.domain.errors import SourceRateLimited, SourceUnauthorized
 from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, Wait, WaitReason, WaitReporter
 from connector_svc.domain.product import Product, Variant
 from connector_svc.domain.shop import Shop, ShopInfo
-from connector_svc.platforms.lookup import Platforms
 from connector_svc.rpc.fetch_stream import StreamTiming
+from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
 from tests.waiting import PATIENCE, until
@@ -41,26 +41,26 @@ PRODUCTS = [Product(id=str(number), title="", variants=(Variant(id=f"{number}-1"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A served connector and a client of it."""
+    """A running connector and its client."""
 
     stub: ConnectorServiceStub
     drain: Drain
 
     async def kinds(self) -> list[str]:
-        """The events of a whole stream."""
+        """Return the kinds of all events of a stream."""
         call = self.stub.FetchProducts(REQUEST)
         return [str(message.WhichOneof("event")) async for message in call]
 
     async def failing(
-        self, request: pb.FetchProductsRequest, *, heard: Callable[[str], None] = lambda _: None
+        self, request: pb.FetchProductsRequest, *, on_event: Callable[[str], None] = lambda _: None
     ) -> tuple[list[str], ReceivedFailure]:
-        """The events of a stream that fails, and how it did. `heard` is told of each event."""
+        """Return the events of a stream that fails, and its failure. `on_event` is called with each event."""
         kinds: list[str] = []
         call = self.stub.FetchProducts(request)
         try:
             async for message in call:
                 kinds.append(str(message.WhichOneof("event")))
-                heard(kinds[-1])
+                on_event(kinds[-1])
         except grpc.aio.AioRpcError as error:
             return kinds, await read_failure(error, call)
         raise AssertionError("the stream did not fail")
@@ -90,7 +90,7 @@ async def running(platform: ListedPlatform, timing: StreamTiming | None = None) 
 
 
 def pausing(at: int, act: Callable[[WaitReporter], Awaitable[None]]) -> Callable[[WaitReporter], Awaitable[None]]:
-    """Acts before the event number `at`, from 0."""
+    """Return a hook that calls `act` before event number `at`, from 0."""
     count = -1
 
     async def before_each(on_wait: WaitReporter) -> None:
@@ -113,7 +113,7 @@ async def test_a_stream_is_a_header_batches_and_an_end() -> None:
     assert platform.closed == 1
 
 
-async def test_a_reader_that_waits_is_told_of_at_once_and_silence_is_broken_by_heartbeats() -> None:
+async def test_waits_are_reported_at_once_and_silence_is_broken_by_heartbeats() -> None:
     wait = Wait(
         reason=WaitReason.PLATFORM_JOB,
         until=datetime(2026, 11, 20, tzinfo=UTC),
@@ -142,7 +142,7 @@ async def test_a_reader_that_waits_is_told_of_at_once_and_silence_is_broken_by_h
     assert waiting.until_time.ToDatetime(UTC) == wait.until
 
 
-async def test_a_wait_that_is_over_is_not_told_any_more() -> None:
+async def test_a_wait_that_is_over_is_not_reported() -> None:
     async def act(on_wait: WaitReporter) -> None:
         on_wait(Wait(reason=WaitReason.THROTTLED, until=datetime.now(UTC)))
 
@@ -150,7 +150,7 @@ async def test_a_wait_that_is_over_is_not_told_any_more() -> None:
         assert "waiting" not in await connector.kinds()
 
 
-async def test_a_client_that_leaves_ends_the_reader() -> None:
+async def test_a_client_that_disconnects_ends_the_reader() -> None:
     platform = ListedPlatform(products=PRODUCTS, before_each=pausing(1, forever))
     async with running(platform) as connector:
         call = connector.stub.FetchProducts(pb.FetchProductsRequest(shop=REF))
@@ -160,11 +160,11 @@ async def test_a_client_that_leaves_ends_the_reader() -> None:
         await until(lambda: platform.closed == 1)
 
 
-async def test_a_drain_ends_the_stream_at_once_for_another_replica_to_go_on() -> None:
+async def test_a_drain_ends_the_stream_at_once_so_that_another_replica_continues() -> None:
     platform = ListedPlatform(products=PRODUCTS, before_each=pausing(2, forever))
     async with running(platform) as connector:
         kinds, failure = await connector.failing(
-            REQUEST, heard=lambda kind: connector.drain.start() if kind == "batch" else None
+            REQUEST, on_event=lambda kind: connector.drain.start() if kind == "batch" else None
         )
     assert kinds == ["header", "batch"]
     assert (failure.reason, failure.code) == ("SERVER_DRAINING", grpc.StatusCode.UNAVAILABLE)
@@ -172,7 +172,7 @@ async def test_a_drain_ends_the_stream_at_once_for_another_replica_to_go_on() ->
     assert platform.closed == 1
 
 
-async def test_a_failure_comes_after_everything_that_was_read_before_it() -> None:
+async def test_a_failure_follows_everything_that_was_read_before_it() -> None:
     async def act(_: WaitReporter) -> None:
         raise SourceRateLimited(SHOP, retry_after=timedelta(seconds=90))
 
@@ -204,13 +204,13 @@ class Breaking(ListedPlatform):
                 yield event
             if self.how == "cancelled inside":
                 raise asyncio.CancelledError
-            if self.how == "unforeseen":
+            if self.how == "unexpected":
                 raise RuntimeError("password=hunter2")
             return
 
 
-@pytest.mark.parametrize("how", ["stops", "header twice", "cancelled inside", "unforeseen"])
-async def test_a_reader_that_breaks_its_contract_is_an_internal_error_and_no_silence(how: str) -> None:
+@pytest.mark.parametrize("how", ["stops", "header twice", "cancelled inside", "unexpected"])
+async def test_a_reader_that_breaks_its_contract_is_an_internal_error(how: str) -> None:
     platform = Breaking(products=PRODUCTS)
     platform.how = how
     async with running(platform) as connector, asyncio.timeout(PATIENCE):
@@ -234,7 +234,7 @@ async def test_wrong_requests_name_their_fields_and_reach_no_platform() -> None:
     assert platform.requests == []
 
 
-async def test_a_time_before_all_platforms_is_an_invalid_argument_and_reaches_no_platform() -> None:
+async def test_a_time_before_the_year_2000_is_an_invalid_argument_and_reaches_no_platform() -> None:
     platform = ListedPlatform(products=PRODUCTS)
     async with running(platform) as connector:
         first_year = Timestamp(seconds=-62135596800)
@@ -244,8 +244,8 @@ async def test_a_time_before_all_platforms_is_an_invalid_argument_and_reaches_no
     assert platform.requests == []
 
 
-async def test_a_pass_is_abandoned_by_the_platforms_own_checkpoint() -> None:
-    platform = ListedPlatform(products=PRODUCTS, job_runs=True)
+async def test_the_job_of_a_pass_is_cancelled_by_the_platforms_own_checkpoint() -> None:
+    platform = ListedPlatform(products=PRODUCTS, job_running=True)
     async with running(platform) as connector:
         stream = connector.stub.FetchProducts(pb.FetchProductsRequest(shop=REF, max_batch_products=3))
         [checkpoint, *_] = [m.batch.checkpoint async for m in stream if m.HasField("batch")]
@@ -254,27 +254,27 @@ async def test_a_pass_is_abandoned_by_the_platforms_own_checkpoint() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await connector.stub.AbandonFetch(pb.AbandonFetchRequest(shop=REF))
     assert answers == [True, False]
-    [first, again] = platform.abandoned
-    assert first == again
+    [first, second] = platform.cancelled_checkpoints
+    assert first == second
     assert first in [event.checkpoint for event in platform.yielded if isinstance(event, Batch)]
     assert "checkpoint" in (await read_failure(caught.value)).message
 
 
-async def test_check_shop_tells_the_facts_and_the_failures() -> None:
+async def test_check_shop_returns_shop_info_and_failures() -> None:
     class Refusing(ListedPlatform):
         async def check(self, shop: Shop) -> ShopInfo:
             raise SourceUnauthorized(shop)
 
     async with running(ListedPlatform(products=PRODUCTS)) as connector:
-        facts = await connector.stub.CheckShop(pb.CheckShopRequest(shop=REF))
-    assert facts == pb.CheckShopResponse(currency_code="EUR", shop_name="Shop", product_count=8)
+        info = await connector.stub.CheckShop(pb.CheckShopRequest(shop=REF))
+    assert info == pb.CheckShopResponse(currency_code="EUR", shop_name="Shop", product_count=8)
     async with running(Refusing()) as connector:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await connector.stub.CheckShop(pb.CheckShopRequest(shop=REF))
     assert (await read_failure(caught.value)).reason == "SOURCE_UNAUTHORIZED"
 
 
-async def test_platforms_are_listed_with_what_they_can_do() -> None:
+async def test_platforms_are_listed_with_their_capabilities() -> None:
     async with running(ListedPlatform()) as connector:
         [platform] = (await connector.stub.ListPlatforms(pb.ListPlatformsRequest())).platforms
     assert (platform.name, platform.display_name) == ("listed", "Listed")

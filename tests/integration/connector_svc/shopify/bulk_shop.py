@@ -9,14 +9,12 @@ from datetime import UTC, datetime, timedelta
 
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpDependencies
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.dependencies import HttpDependencies
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
-from connector_svc.platforms.shopify.bulk_policy import BulkPolicy
-from connector_svc.platforms.shopify.wanted import Wanted
+from connector_svc.platforms.shopify.read_strategy import BulkPolicy, ReadStrategy
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
@@ -27,19 +25,19 @@ from tests.contract.platforms.passes import Pass
 
 DOMAIN = "large.myshopify.com"
 SHOP = Shop("shopify", DOMAIN)
-QUICK = BulkPolicy(
-    from_products=1,
-    first_poll=timedelta(milliseconds=10),
-    slowest_poll=timedelta(milliseconds=20),
+FAST_POLICY = BulkPolicy(
+    min_products=1,
+    first_poll_interval=timedelta(milliseconds=10),
+    max_poll_interval=timedelta(milliseconds=20),
     stalled_after=timedelta(milliseconds=300),
-    cancel_within=timedelta(seconds=2),
+    cancel_timeout=timedelta(seconds=2),
 )
-NEVER = BulkPolicy(from_products=10**9, from_products_when_fast=10**9)
+NEVER_BULK = BulkPolicy(min_products=10**9, min_products_when_fast=10**9)
 
 
 @dataclass(frozen=True)
-class Keys:
-    """The devstore's own credentials."""
+class DevstoreCredentials:
+    """Provides the devstore's credentials."""
 
     values: Mapping[str, str]
 
@@ -49,7 +47,7 @@ class Keys:
 
 @dataclass
 class BulkShop:
-    """The store, and our platform over it."""
+    """A devstore and the platform that reads it."""
 
     store: RunningStore
     platform: ShopifyPlatform
@@ -64,8 +62,8 @@ class BulkShop:
     def jobs(self) -> BulkJobs:
         return self.store.bulk(DOMAIN)
 
-    def asked(self, operation: str) -> int:
-        """How often the shop was asked this."""
+    def call_count(self, operation: str) -> int:
+        """Return the number of calls of an operation."""
         return self.store.requests(DOMAIN).by_operation[operation]
 
     async def fetch(
@@ -78,7 +76,7 @@ class BulkShop:
         platform: ShopifyPlatform | None = None,
         ids: tuple[str, ...] = (),
     ) -> Pass:
-        """A pass to its end, or until so many batches came."""
+        """Run a pass to its end, or until `batches` have arrived."""
         found = Pass()
         request = FetchRequest(
             shop=SHOP, checkpoint=checkpoint, max_batch_products=batch, updated_after=after, product_ids=ids
@@ -92,7 +90,7 @@ class BulkShop:
         return found
 
     async def paged(self) -> Pass:
-        """What pages deliver."""
+        """Run a pass without bulk operations."""
         return await self.fetch(platform=self.pages)
 
 
@@ -102,13 +100,13 @@ async def bulk_shop(
     *,
     edge_cases: bool = True,
     variants: VariantRange | None = None,
-    policy: BulkPolicy = QUICK,
-    wanted: Wanted = Wanted.AUTO,
+    policy: BulkPolicy = FAST_POLICY,
+    strategy: ReadStrategy = ReadStrategy.AUTO,
     plan: Plan = Plan.STANDARD,
     throttle: bool = False,
     files_host: str = "",
 ) -> AsyncIterator[BulkShop]:
-    """A shop that answers at once; `files_host` is called at the store."""
+    """Serve a shop without delays; requests to `files_host` are sent to the devstore."""
     spec = ShopSpec(
         platform=Platform.SHOPIFY,
         domain=DOMAIN,
@@ -121,14 +119,14 @@ async def bulk_shop(
         store.bulk(DOMAIN).switches.seconds = 0.0
         addresses = {DOMAIN: store.base_url(DOMAIN)} | ({files_host: store.url} if files_host else {})
         async with open_http(
-            HttpConfig(tls=tls.context(), endpoints=Endpoints.of(addresses)), HttpDependencies(sleep=_at_once)
+            HttpConfig(tls=tls.context(), endpoints=Endpoints.of(addresses)), HttpDependencies(sleep=_no_sleep)
         ) as http:
-            keys = Keys(store.credentials(DOMAIN))
-            pause = timedelta(milliseconds=5)
+            keys = DevstoreCredentials(store.credentials(DOMAIN))
+            delay = timedelta(milliseconds=5)
             yield BulkShop(
                 store,
-                ShopifyPlatform(http, keys, _clock, pause=pause, bulk=policy, wanted=wanted),
-                ShopifyPlatform(http, keys, _clock, pause=pause, bulk=NEVER),
+                ShopifyPlatform(http, keys, _clock, retry_delay=delay, bulk_policy=policy, strategy=strategy),
+                ShopifyPlatform(http, keys, _clock, retry_delay=delay, bulk_policy=NEVER_BULK),
             )
 
 
@@ -136,4 +134,4 @@ def _clock() -> datetime:
     return datetime.now(UTC)
 
 
-async def _at_once(_: timedelta) -> None: ...
+async def _no_sleep(_: timedelta) -> None: ...

@@ -1,4 +1,4 @@
-"""Passes over the devstore, which executes our queries against the genuine schema."""
+"""Passes over the devstore, which executes our queries against Shopify's published schema."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from connector_svc.domain.fetch import Batch, End, FetchRequest, Header, Wait, W
 from connector_svc.domain.product import Product, ProductStatus, Variant
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.base import Platform as PlatformPort
 from connector_svc.platforms.shopify import ShopifyPlatform
@@ -28,8 +27,8 @@ SHOP = Shop("shopify", DOMAIN)
 
 
 @dataclass
-class Keys:
-    """The devstore's own credentials."""
+class DevstoreCredentials:
+    """Provides the devstore's credentials."""
 
     values: dict[str, str]
 
@@ -39,7 +38,7 @@ class Keys:
 
 @dataclass
 class Pass:
-    """All that one fetch yielded."""
+    """The events that one fetch yielded."""
 
     header: Header
     batches: list[Batch]
@@ -83,16 +82,16 @@ async def devstore(
     async with serving([spec], tls_dir=None, throttle=throttle) as store:
         config = HttpConfig(tls=tls.context(), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}))
         async with open_http(config) as http:
-            keys = Keys(store.credentials(DOMAIN))
-            pause = timedelta(milliseconds=10)
-            yield store, ShopifyPlatform(http, keys, lambda: datetime.now(UTC), pause=pause)
+            keys = DevstoreCredentials(store.credentials(DOMAIN))
+            delay = timedelta(milliseconds=10)
+            yield store, ShopifyPlatform(http, keys, lambda: datetime.now(UTC), retry_delay=delay)
 
 
-def assert_equals_truth(products: list[Product], catalog: Catalog) -> None:
-    truth = {item.item_id: item for item in catalog.sellable_items()}
+def assert_equals_catalog(products: list[Product], catalog: Catalog) -> None:
+    expected_items = {item.item_id: item for item in catalog.sellable_items()}
     found = {variant.id: (product, variant) for product in products for variant in product.variants}
-    assert found.keys() == truth.keys()
-    for item_id, item in truth.items():
+    assert found.keys() == expected_items.keys()
+    for item_id, item in expected_items.items():
         product, variant = found[item_id]
         assert (product.id, product.title, product.status.value) == (
             item.product_id,
@@ -103,33 +102,33 @@ def assert_equals_truth(products: list[Product], catalog: Catalog) -> None:
         assert (str(variant.price), str(variant.compare_at_price)) == (str(item.price), str(item.compare_at))
 
 
-def named(products: list[Product], catalog: Catalog, name: str) -> Product:
-    wanted = str(catalog.edge_case(name).id)
-    return next(product for product in products if product.id == wanted)
+def special_product(products: list[Product], catalog: Catalog, name: str) -> Product:
+    product_id = str(catalog.edge_case(name).id)
+    return next(product for product in products if product.id == product_id)
 
 
 def only_variant(products: list[Product], catalog: Catalog, name: str) -> Variant:
-    return named(products, catalog, name).variants[0]
+    return special_product(products, catalog, name).variants[0]
 
 
-async def test_a_whole_shop_with_its_difficult_products_equals_the_stores_truth() -> None:
+async def test_a_full_pass_with_difficult_products_equals_the_stores_catalog() -> None:
     async with devstore(60) as (store, platform):
         catalog = store.catalog(DOMAIN)
         found = await fetch(platform)
-        truth = list(catalog.sellable_items())
-    assert_equals_truth(found.products, catalog)
+        expected_items = list(catalog.sellable_items())
+    assert_equals_catalog(found.products, catalog)
     assert all(product.variants_complete for product in found.products)
-    assert len(named(found.products, catalog, "variants-600").variants) == 600
-    assert len(named(found.products, catalog, "variants-250").variants) == 250
+    assert len(special_product(found.products, catalog, "variants-600").variants) == 600
+    assert len(special_product(found.products, catalog, "variants-250").variants) == 250
     assert [issue for batch in found.batches for issue in batch.issues] == []
     assert (found.end.source_count, found.end.emitted_count, found.end.rejected_count) == (60, 60, 0)
-    assert found.end.emitted_item_count == len(truth) == found.header.estimated_item_count
+    assert found.end.emitted_item_count == len(expected_items) == found.header.estimated_item_count
     assert found.end.warnings == ()
     assert found.header.shop_info.currency_code == "EUR"
     assert found.header.shop_info.served_api_version == "2026-10"
 
 
-async def test_details_that_others_lose_arrive_as_they_are() -> None:
+async def test_details_that_other_connectors_lose_are_delivered_unchanged() -> None:
     async with devstore(40) as (store, platform):
         catalog = store.catalog(DOMAIN)
         products = (await fetch(platform)).products
@@ -139,8 +138,8 @@ async def test_details_that_others_lose_arrive_as_they_are() -> None:
     assert only_variant(products, catalog, "fractional-weight").weight_unit == "kg"
     assert only_variant(products, catalog, "untracked").stock_quantity is None
     assert only_variant(products, catalog, "negative-stock").stock_quantity == -3
-    assert named(products, catalog, "unlisted").status is ProductStatus.UNLISTED
-    assert named(products, catalog, "no-images").images == ()
+    assert special_product(products, catalog, "unlisted").status is ProductStatus.UNLISTED
+    assert special_product(products, catalog, "no-images").images == ()
 
 
 async def test_images_of_products_and_variants_are_those_of_the_store() -> None:
@@ -172,7 +171,7 @@ async def test_exactly_one_full_page_is_complete() -> None:
     assert (len(found.products), found.end.source_count) == (250, 250)
 
 
-async def test_a_pass_resumed_from_any_checkpoint_gives_the_same_rest_and_end() -> None:
+async def test_a_pass_resumed_from_any_checkpoint_delivers_the_same_rest_and_end() -> None:
     async with devstore(40, edge_cases=False) as (_, platform):
         whole = await fetch(platform, batch=7)
         for index, batch in enumerate(whole.batches):
@@ -182,7 +181,7 @@ async def test_a_pass_resumed_from_any_checkpoint_gives_the_same_rest_and_end() 
             assert rest.end == whole.end
 
 
-async def test_an_incremental_pass_brings_what_changed_and_nothing_else() -> None:
+async def test_an_incremental_pass_delivers_what_changed_and_nothing_else() -> None:
     async with devstore(30, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         before = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
@@ -219,16 +218,16 @@ async def test_with_the_rate_limit_on_a_pass_waits_and_is_never_throttled() -> N
     assert {wait.reason for wait in waits} == {WaitReason.THROTTLED}
 
 
-async def test_a_check_tells_counts_scopes_and_version() -> None:
+async def test_a_check_returns_counts_scopes_and_version() -> None:
     async with devstore(20) as (store, platform):
-        facts = await platform.check(SHOP)
-        assert facts.item_count == store.catalog(DOMAIN).variant_count
-    assert facts.product_count == 20
-    assert facts.granted_scopes == ("read_inventory", "read_products")
-    assert (facts.served_api_version, facts.notes) == ("2026-10", ())
+        shop_info = await platform.check(SHOP)
+        assert shop_info.item_count == store.catalog(DOMAIN).variant_count
+    assert shop_info.product_count == 20
+    assert shop_info.granted_scopes == ("read_inventory", "read_products")
+    assert (shop_info.served_api_version, shop_info.notes) == ("2026-10", ())
 
 
-async def test_it_is_a_platform_and_owns_the_domains_of_shopify() -> None:
+async def test_the_platform_implements_the_port_and_its_pattern_matches_only_shopify_domains() -> None:
     async with devstore(0) as (_, platform):
         port: PlatformPort = platform
         assert (port.name, port.display_name) == ("shopify", "Shopify")

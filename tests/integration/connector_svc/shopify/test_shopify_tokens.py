@@ -1,4 +1,4 @@
-"""Tokens that end, against a devstore that hands them out and lets them expire."""
+"""Access tokens that expire, against a devstore that grants them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
-from connector_svc.credentials.shopify_tokens import ShopifyTokens
+from connector_svc.credentials.providers import RenewingCredentials
 from connector_svc.domain.errors import SourceUnauthorized
 from connector_svc.domain.fetch import Batch, End, FetchRequest
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import OutboundHttp, open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
+from connector_svc.platforms.shopify.access_token import ShopifyTokenExchange
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.shopify.oauth import PATH
@@ -33,8 +33,8 @@ SHOP = Shop("shopify", DOMAIN)
 
 
 @dataclass
-class Kept:
-    """What an operator wrote down, or the Token Service knows."""
+class StaticCredentials:
+    """The credentials of an operator or of the Token Service."""
 
     values: dict[str, str]
 
@@ -52,19 +52,19 @@ class Clock:
 
 @dataclass
 class App:
-    """An app that was not given any token that lasts."""
+    """An app without a permanent token."""
 
     store: RunningStore
     http: OutboundHttp
-    kept: Kept
+    static: StaticCredentials
     clock: Clock = field(default_factory=Clock)
 
     @property
     def granted(self) -> int:
         return self.store.shopify(DOMAIN).oauth.granted
 
-    def tokens(self) -> ShopifyTokens:
-        return ShopifyTokens(self.kept, self.http, self.clock)
+    def tokens(self) -> RenewingCredentials:
+        return RenewingCredentials(self.static, self.http, self.clock, {"shopify": ShopifyTokenExchange()})
 
 
 @asynccontextmanager
@@ -78,11 +78,11 @@ async def app(products: int = 10) -> AsyncIterator[App]:
         )
         async with open_http(config) as http:
             oauth = store.shopify(DOMAIN).oauth
-            kept = Kept({"client_id": oauth.client_id, "client_secret": oauth.client_secret})
-            yield App(store, http, kept)
+            static = StaticCredentials({"client_id": oauth.client_id, "client_secret": oauth.client_secret})
+            yield App(store, http, static)
 
 
-async def test_an_app_of_the_same_organisation_is_granted_one_token_for_a_whole_pass() -> None:
+async def test_an_app_of_the_same_organisation_is_granted_one_token_per_pass() -> None:
     async with app() as one:
         platform = ShopifyPlatform(one.http, one.tokens(), one.clock)
         assert (await platform.check(SHOP)).product_count == 10
@@ -90,7 +90,7 @@ async def test_an_app_of_the_same_organisation_is_granted_one_token_for_a_whole_
         assert one.granted == 1
 
 
-async def test_a_token_that_ends_in_the_middle_of_a_pass_never_fails_it() -> None:
+async def test_a_token_that_expires_during_a_pass_never_fails_it() -> None:
     async with app(30) as one:
         platform = ShopifyPlatform(one.http, one.tokens(), one.clock)
         oauth = one.store.shopify(DOMAIN).oauth
@@ -99,7 +99,7 @@ async def test_a_token_that_ends_in_the_middle_of_a_pass_never_fails_it() -> Non
         assert one.store.requests(DOMAIN).by_status[401] >= 3
 
 
-async def test_a_token_is_renewed_before_it_ends_so_that_no_call_meets_a_dead_one() -> None:
+async def test_a_token_is_renewed_before_it_expires() -> None:
     async with app() as one:
         tokens = one.tokens()
         first = await tokens.credentials(SHOP)
@@ -110,7 +110,7 @@ async def test_a_token_is_renewed_before_it_ends_so_that_no_call_meets_a_dead_on
         assert one.granted == 2
 
 
-async def test_many_who_need_a_token_of_a_shop_get_one_and_the_same() -> None:
+async def test_concurrent_requests_for_a_token_of_one_shop_share_one_token() -> None:
     async with app() as one:
         tokens = one.tokens()
         found = await asyncio.gather(*(tokens.credentials(SHOP) for _ in range(20)))
@@ -120,9 +120,9 @@ async def test_many_who_need_a_token_of_a_shop_get_one_and_the_same() -> None:
     assert renewed == [renewed[0]] * 20
 
 
-async def test_a_refresh_token_of_the_token_service_is_never_used_up() -> None:
+async def test_a_refresh_token_of_the_token_service_can_be_used_repeatedly() -> None:
     async with app() as one:
-        one.kept.values["refresh_token"] = one.store.shopify(DOMAIN).oauth.refresh_token
+        one.static.values["refresh_token"] = one.store.shopify(DOMAIN).oauth.refresh_token
         for _restart in range(3):
             tokens = one.tokens()
             refused = None
@@ -132,10 +132,10 @@ async def test_a_refresh_token_of_the_token_service_is_never_used_up() -> None:
         assert one.granted == 9
 
 
-async def test_a_token_that_came_along_is_used_until_its_end_is_near() -> None:
+async def test_a_token_in_the_credentials_is_used_until_shortly_before_it_expires() -> None:
     async with app() as one:
         end = one.clock.now + timedelta(minutes=60)
-        one.kept.values |= {"access_token": "shpat_given", "expires_at": end.isoformat()}
+        one.static.values |= {"access_token": "shpat_given", "expires_at": end.isoformat()}
         tokens = one.tokens()
         assert (await tokens.credentials(SHOP))["access_token"] == Secret("shpat_given")
         assert one.granted == 0
@@ -144,7 +144,7 @@ async def test_a_token_that_came_along_is_used_until_its_end_is_near() -> None:
         assert one.granted == 1
 
 
-async def test_a_token_is_used_on_while_the_shop_hands_out_no_new_one() -> None:
+async def test_a_token_remains_in_use_while_the_shop_grants_no_new_one() -> None:
     async def down(request: web.Request) -> web.StreamResponse | None:
         return web.Response(status=503) if request.path.endswith(PATH) else None
 
@@ -159,16 +159,16 @@ async def test_a_token_is_used_on_while_the_shop_hands_out_no_new_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["client_secret", "refresh_token"])
-async def test_a_secret_that_shopify_does_not_accept_is_the_merchants_to_renew_and_shows_itself_nowhere(
+async def test_a_secret_that_shopify_rejects_fails_as_unauthorized_and_never_appears_in_messages(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     async with app() as one:
-        good = dict(one.kept.values)
-        one.kept.values[name] = "hunter2-secret"
+        good = dict(one.static.values)
+        one.static.values[name] = "hunter2-secret"
         with pytest.raises(SourceUnauthorized) as caught:
             await one.tokens().credentials(SHOP)
-        one.kept.values = good
+        one.static.values = good
         granted = await one.tokens().credentials(SHOP)
     assert caught.value.reason == "SOURCE_UNAUTHORIZED"
     said = f"{caught.value} {caught.value.metadata} {caplog.text} {granted}"
@@ -179,7 +179,7 @@ async def test_a_secret_that_shopify_does_not_accept_is_the_merchants_to_renew_a
 async def products_of(
     platform: ShopifyPlatform, *, batch: int = 250, between: Callable[[], None] | None = None
 ) -> int:
-    """How many products a whole pass delivers; `between` its batches something happens."""
+    """Return the number of products of a full pass; `between` is called after each batch."""
     request = FetchRequest(shop=SHOP, max_batch_products=batch)
     count = 0
     async with aclosing(platform.fetch(request, on_wait=lambda _: None)) as events:

@@ -1,4 +1,4 @@
-"""A running store of the devstore, and the platform that reads it over a real socket."""
+"""A running WooCommerce store of the devstore, and the platform that reads it over a real socket."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from devstore.catalog.model import Platform as DevPlatform
 from devstore.server import RunningStore, serving
 from devstore.shop import Shop
 from devstore.spec import ShopSpec
-from tests.contract.woocommerce.reading import SHOP, KeyRing, keys, platform_at
+from tests.contract.woocommerce.read_pass import SHOP, FakeCredentials, credentials, platform_at
 
 KEY, SECRET = "ck_dev", "cs_dev"
 
 
 class Store:
-    """The store's truth and traffic."""
+    """A running store: its catalog and its requests."""
 
     def __init__(self, running: RunningStore) -> None:
         self.running = running
@@ -32,12 +32,12 @@ class Store:
     def catalog(self) -> Catalog:
         return self.running.catalog(SHOP.domain)
 
-    def live(self) -> set[str]:
-        """Ids of products that are not in the trash."""
+    def live_ids(self) -> set[str]:
+        """Return the ids of the products that are not in the trash."""
         return {str(product.id) for product in self.catalog.products() if product.status != "trash"}
 
     def stock(self) -> dict[str, int | None]:
-        """By item id."""
+        """Return the stock by item id."""
         return {item.item_id: item.stock for item in self.catalog.sellable_items()}
 
 
@@ -50,9 +50,14 @@ async def woo_store(
     options: Mapping[str, Any] | None = None,
     **spec: Any,
 ) -> AsyncIterator[tuple[Store, Platform]]:
-    """Without a directory for certificates over plain http; `options` of the platform."""
+    """Serve a store and yield it with the platform.
+
+    Args:
+        directory: For certificates; None: serve over plain http.
+        options: Arguments of the platform.
+    """
     shop = ShopSpec(platform=DevPlatform.WOOCOMMERCE, domain=SHOP.domain, key=KEY, secret=SECRET, **spec)
-    ring = KeyRing([keys(KEY, secret)])
+    ring = FakeCredentials([credentials(KEY, secret)])
     async with (
         serving([shop], tls_dir=directory, latency=latency) as running,
         platform_at(running.base_url(SHOP.domain), ring, ca=running.ca_file, **(options or {})) as platform,

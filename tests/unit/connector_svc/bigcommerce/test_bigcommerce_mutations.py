@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from connector_svc.domain.issue import SAMPLE_LENGTH
 from connector_svc.domain.product import Product, Variant
+from connector_svc.domain.records import SAMPLE_LENGTH
 from connector_svc.platforms.bigcommerce.record_salvage import RejectedRecord, decode_products
 from tests.unit.connector_svc.bigcommerce.sample_rows import PARSER, product_row, variant_row
 from tests.unit.connector_svc.mutation import campaign
+from tests.unit.connector_svc.mutation.independent_reader import check_amount, is_text, sent
 from tests.unit.connector_svc.mutation.mutator import encoded
-from tests.unit.connector_svc.mutation.reading import check_amount, is_text, sent
 
 VALID_ROWS = [
     product_row(

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from connector_svc.domain.issue import IssueReason
 from connector_svc.domain.product import InventoryPolicy, Product, ProductStatus, Variant
+from connector_svc.domain.records import IssueReason
 from connector_svc.platforms.bigcommerce.inventory import sum_locations
 from connector_svc.platforms.bigcommerce.parse import stock_levels
 from connector_svc.platforms.bigcommerce.record_salvage import ListedProduct, decode_products

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from connector_svc.domain.fetch import Wait, WaitReason
 from connector_svc.http.retry import retry_after
+from connector_svc.platforms.bigcommerce.platform import RATE_LIMIT_HEADERS
 from connector_svc.platforms.bigcommerce.rate_limiter import RateLimiter
 from tests.fakes.skipping_loop import skipping
 
@@ -98,7 +99,9 @@ async def test_malformed_headers_are_ignored() -> None:
 
 
 def test_the_client_waits_for_the_window_after_a_429_without_retry_after() -> None:
-    assert retry_after(rate_limit_headers(0, 12_500), NOW) == timedelta(seconds=12.5)
-    assert retry_after(rate_limit_headers(3, 12_500), NOW) is None
-    assert retry_after(rate_limit_headers(0, "soon"), NOW) is None
-    assert retry_after(rate_limit_headers(0, 12_500) | {"Retry-After": "2"}, NOW) == timedelta(seconds=2)
+    assert retry_after(rate_limit_headers(0, 12_500), NOW, RATE_LIMIT_HEADERS) == timedelta(seconds=12.5)
+    assert retry_after(rate_limit_headers(3, 12_500), NOW, RATE_LIMIT_HEADERS) is None
+    assert retry_after(rate_limit_headers(0, "soon"), NOW, RATE_LIMIT_HEADERS) is None
+    assert retry_after(rate_limit_headers(0, 12_500) | {"Retry-After": "2"}, NOW, RATE_LIMIT_HEADERS) == timedelta(
+        seconds=2
+    )

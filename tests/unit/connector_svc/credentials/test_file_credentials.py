@@ -25,7 +25,7 @@ consumer_secret = "cs_1\\n"
 
 
 class CredentialsFile:
-    """A file whose every writing has a later time, however fast a test is."""
+    """A file with a later modification time after each write, however fast the test is."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,7 +45,7 @@ def file(tmp_path: Path) -> CredentialsFile:
     return made
 
 
-async def test_each_shop_has_its_own_credentials_without_pasted_blanks(file: CredentialsFile) -> None:
+async def test_each_shop_has_its_own_credentials_without_pasted_whitespace(file: CredentialsFile) -> None:
     provider = FileCredentials(file.path)
     assert await provider.credentials(SHOPIFY) == {"access_token": Secret("shpat_1")}
     assert await provider.credentials(WOO) == {
@@ -54,14 +54,14 @@ async def test_each_shop_has_its_own_credentials_without_pasted_blanks(file: Cre
     }
 
 
-async def test_a_shop_that_is_not_there_is_told_so(file: CredentialsFile) -> None:
+async def test_a_shop_that_is_not_in_the_file_has_no_credentials(file: CredentialsFile) -> None:
     provider = FileCredentials(file.path)
     for shop in (Shop("shopify", "store.example"), Shop("magento", "demo.myshopify.com")):
         with pytest.raises(CredentialsNotFound):
             await provider.credentials(shop)
 
 
-async def test_a_changed_file_counts_at_once(file: CredentialsFile) -> None:
+async def test_a_changed_file_is_used_at_once(file: CredentialsFile) -> None:
     provider = FileCredentials(file.path)
     await provider.credentials(WOO)
     file.write(GOOD.replace("shpat_1", "shpat_2").replace("woocommerce", "other"))
@@ -82,7 +82,7 @@ async def test_a_changed_file_counts_at_once(file: CredentialsFile) -> None:
         b"\xff\xfe",
     ],
 )
-async def test_a_broken_file_leaves_the_last_good_one_in_force(
+async def test_a_broken_file_leaves_the_last_valid_content_in_use(
     file: CredentialsFile, broken: str | bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider = FileCredentials(file.path)
@@ -96,7 +96,7 @@ async def test_a_broken_file_leaves_the_last_good_one_in_force(
     assert await provider.credentials(SHOPIFY) == {"access_token": Secret("shpat_3")}
 
 
-async def test_a_file_that_is_gone_leaves_the_last_good_one_in_force(
+async def test_a_missing_file_leaves_the_last_valid_content_in_use(
     file: CredentialsFile, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider = FileCredentials(file.path)
@@ -105,7 +105,7 @@ async def test_a_file_that_is_gone_leaves_the_last_good_one_in_force(
     assert "No such file" in caplog.text
 
 
-def test_the_first_reading_must_succeed(file: CredentialsFile, tmp_path: Path) -> None:
+def test_the_first_load_must_succeed(file: CredentialsFile, tmp_path: Path) -> None:
     file.write("[")
     with pytest.raises(CredentialsFileInvalid, match=r"credentials\.toml"):
         FileCredentials(file.path)
@@ -113,7 +113,7 @@ def test_the_first_reading_must_succeed(file: CredentialsFile, tmp_path: Path) -
         FileCredentials(tmp_path / "missing.toml")
 
 
-def test_a_refresh_token_is_refused_since_a_file_cannot_store_its_successor(file: CredentialsFile) -> None:
+def test_a_refresh_token_is_rejected_because_a_file_cannot_store_its_successor(file: CredentialsFile) -> None:
     keys = 'client_id = "id"\nclient_secret = "hunter2"\nrefresh_token = "shprt_1"\n'
     file.write(f'[shopify."demo.myshopify.com"]\n{keys}')
     with pytest.raises(
@@ -124,7 +124,7 @@ def test_a_refresh_token_is_refused_since_a_file_cannot_store_its_successor(file
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
-def test_a_file_that_everyone_can_read_is_warned_of(
+def test_a_world_readable_file_is_warned_about(
     file: CredentialsFile, mode: int, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     file.write(GOOD, mode)
@@ -132,6 +132,6 @@ def test_a_file_that_everyone_can_read_is_warned_of(
     assert ("can be read by every user" in caplog.text) is warned
 
 
-def test_a_secret_shows_itself_in_no_text() -> None:
+def test_a_secret_is_never_shown_in_text() -> None:
     keys = {"access_token": Secret("shpat_1")}
     assert "shpat_1" not in f"{keys} {keys!r} {keys['access_token']}"

@@ -10,14 +10,14 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from connector_svc.credentials.first_of import FirstOf
+from connector_svc.credentials.providers import CredentialsChain
 from connector_svc.credentials.token_service import TokenServiceConfig, TokenServiceCredentials
 from connector_svc.domain.errors import CredentialsNotFound, TokenServiceUnavailable
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.platforms.base import Credentials, CredentialsProvider, Secret
-from tests.fakes.shop_server import ShopServer, World, serving, status
+from tests.fakes.shop_server import FakeEnvironment, ShopServer, serving, status
 from tests.waiting import settled
 
 SHOP = Shop("shopify", "demo.myshopify.com")
@@ -25,18 +25,18 @@ SHOP = Shop("shopify", "demo.myshopify.com")
 
 @dataclass(slots=True)
 class TokenService:
-    """Holds tokens, as the real one does, and counts what it was asked at once."""
+    """A fake Token Service; counts concurrent requests."""
 
     server: ShopServer
     tokens: dict[str, dict[str, str]] = field(default_factory=dict)
-    at_once: int = 0
-    most_at_once: int = 0
+    concurrent: int = 0
+    max_concurrent: int = 0
 
     async def answer(self, request: web.Request) -> web.Response:
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        await settled(lambda: self.at_once)
-        self.at_once -= 1
+        self.concurrent += 1
+        self.max_concurrent = max(self.max_concurrent, self.concurrent)
+        await settled(lambda: self.concurrent)
+        self.concurrent -= 1
         found = self.tokens.get(request.path)
         if found is None:
             return web.json_response({"error": "unknown"}, status=404)
@@ -70,21 +70,21 @@ async def provider(service: TokenService, clock: Clock) -> AsyncIterator[TokenSe
     config = TokenServiceConfig(
         base_url=URL(f"{service.server.url}/pre"),
         secret=Secret("s3cret"),
-        cached_shops=2,
+        max_cached_shops=2,
         retry=RetryPolicy(attempts=3),
     )
-    async with open_http(None, World().surroundings()) as http:
+    async with open_http(None, FakeEnvironment().dependencies()) as http:
         yield TokenServiceCredentials(config, http.services, clock=clock)
 
 
-async def test_the_token_of_a_shop_is_asked_for_with_our_secret(
+async def test_the_token_of_a_shop_is_requested_with_our_secret(
     provider: TokenServiceCredentials, service: TokenService
 ) -> None:
     assert await provider.credentials(SHOP) == {"access_token": Secret("shpat_1")}
     assert service.server.requests[0].headers["Authorization"] == "Bearer s3cret"
 
 
-async def test_every_key_that_the_service_gives_is_handed_on(
+async def test_every_key_of_the_answer_is_returned(
     provider: TokenServiceCredentials, service: TokenService
 ) -> None:
     service.tokens["/pre/api/v1/tokens/woocommerce/a.example"] = {"consumer_key": "ck", "consumer_secret": "cs"}
@@ -92,7 +92,7 @@ async def test_every_key_that_the_service_gives_is_handed_on(
     assert found == {"consumer_key": Secret("ck"), "consumer_secret": Secret("cs")}
 
 
-async def test_an_answer_is_remembered_for_five_minutes(
+async def test_an_answer_is_cached_for_five_minutes(
     provider: TokenServiceCredentials, service: TokenService, clock: Clock
 ) -> None:
     await provider.credentials(SHOP)
@@ -104,7 +104,7 @@ async def test_an_answer_is_remembered_for_five_minutes(
     assert len(service.server.requests) == 2
 
 
-async def test_a_refused_token_is_asked_for_anew_and_never_answered_from_memory(
+async def test_a_refused_token_is_requested_again_and_never_returned_from_the_cache(
     provider: TokenServiceCredentials, service: TokenService
 ) -> None:
     refused = await provider.credentials(SHOP)
@@ -115,7 +115,9 @@ async def test_a_refused_token_is_asked_for_anew_and_never_answered_from_memory(
     assert len(service.server.requests) == 3
 
 
-async def test_a_token_that_ends_is_asked_for_anew_a_minute_before(service: TokenService, clock: Clock) -> None:
+async def test_a_token_that_expires_is_requested_again_a_minute_before(
+    service: TokenService, clock: Clock
+) -> None:
     today = datetime(2026, 11, 20, 12, tzinfo=UTC)
     service.tokens["/pre/api/v1/tokens/shopify/demo.myshopify.com"] = {
         "access_token": "shpat_1",
@@ -123,7 +125,7 @@ async def test_a_token_that_ends_is_asked_for_anew_a_minute_before(service: Toke
         "expires_at": "2026-11-20T12:03:00Z",
     }
     config = TokenServiceConfig(base_url=URL(f"{service.server.url}/pre"))
-    async with open_http(None, World().surroundings()) as http:
+    async with open_http(None, FakeEnvironment().dependencies()) as http:
         provider = TokenServiceCredentials(config, http.services, clock=clock, now=lambda: today)
         found = await provider.credentials(SHOP)
         assert found["expires_at"] == Secret("2026-11-20T12:03:00+00:00")
@@ -135,7 +137,7 @@ async def test_a_token_that_ends_is_asked_for_anew_a_minute_before(service: Toke
         assert len(service.server.requests) == 2
 
 
-async def test_while_the_service_is_down_its_last_word_counts_unless_the_shop_refused_it(
+async def test_while_the_service_is_down_its_last_answer_is_returned_unless_the_shop_refused_it(
     provider: TokenServiceCredentials, service: TokenService, clock: Clock
 ) -> None:
     first = await provider.credentials(SHOP)
@@ -144,7 +146,7 @@ async def test_while_the_service_is_down_its_last_word_counts_unless_the_shop_re
     assert await provider.credentials(SHOP) == first
     asked = len(service.server.requests)
     assert await provider.credentials(SHOP) == first
-    assert len(service.server.requests) == asked, "not with every call of a pass"
+    assert len(service.server.requests) == asked, "the service is not asked by every call of a pass"
     with pytest.raises(TokenServiceUnavailable):
         await provider.credentials(SHOP, refused=first)
     service.server.answers(service.answer)
@@ -153,7 +155,9 @@ async def test_while_the_service_is_down_its_last_word_counts_unless_the_shop_re
     assert len(service.server.requests) > asked
 
 
-async def test_many_who_want_one_shop_ask_once(provider: TokenServiceCredentials, service: TokenService) -> None:
+async def test_concurrent_callers_for_one_shop_send_one_request(
+    provider: TokenServiceCredentials, service: TokenService
+) -> None:
     await asyncio.gather(*(provider.credentials(SHOP) for _ in range(20)))
     assert len(service.server.requests) == 1
 
@@ -161,17 +165,17 @@ async def test_many_who_want_one_shop_ask_once(provider: TokenServiceCredentials
 async def test_shops_do_not_wait_for_each_other(provider: TokenServiceCredentials, service: TokenService) -> None:
     shops = [Shop("shopify", f"{number}.myshopify.com") for number in range(4)]
     await asyncio.gather(*(provider.credentials(shop) for shop in shops), return_exceptions=True)
-    assert service.most_at_once > 1
+    assert service.max_concurrent > 1
 
 
-async def test_memory_is_bounded(provider: TokenServiceCredentials, service: TokenService) -> None:
+async def test_the_cache_is_bounded(provider: TokenServiceCredentials, service: TokenService) -> None:
     for name in "abca":
         service.tokens[f"/pre/api/v1/tokens/shopify/{name}"] = {"access_token": name}
         await provider.credentials(Shop("shopify", name))
     assert len(service.server.requests) == 4
 
 
-async def test_a_shop_that_the_service_does_not_know_is_told_so(provider: TokenServiceCredentials) -> None:
+async def test_a_shop_that_the_service_does_not_know_has_no_credentials(provider: TokenServiceCredentials) -> None:
     with pytest.raises(CredentialsNotFound):
         await provider.credentials(Shop("shopify", "unknown.myshopify.com"))
 
@@ -190,7 +194,7 @@ async def test_a_shop_that_the_service_does_not_know_is_told_so(provider: TokenS
         (200, json.dumps({"data": "shpat_9"}), 1),
     ],
 )
-async def test_a_service_that_does_not_answer_as_it_should_is_unavailable(
+async def test_a_service_with_unusable_answers_is_unavailable(
     provider: TokenServiceCredentials, service: TokenService, code: int, body: str, attempts: int
 ) -> None:
     service.server.answers(status(code, body))
@@ -201,7 +205,7 @@ async def test_a_service_that_does_not_answer_as_it_should_is_unavailable(
     assert "localhost" not in str(caught.value)
 
 
-async def test_a_service_that_asks_for_a_pause_is_quoted(
+async def test_retry_after_of_the_service_is_passed_on(
     provider: TokenServiceCredentials, service: TokenService
 ) -> None:
     service.server.answers(status(503, Retry_After="120"))
@@ -211,7 +215,7 @@ async def test_a_service_that_asks_for_a_pause_is_quoted(
 
 
 class Known(CredentialsProvider):
-    """Knows some shops."""
+    """Knows the given shops."""
 
     def __init__(self, **tokens: str) -> None:
         self.tokens = tokens
@@ -223,16 +227,16 @@ class Known(CredentialsProvider):
 
 
 async def test_the_first_provider_that_knows_a_shop_decides() -> None:
-    provider = FirstOf(Known(a="1"), Known(a="2", b="3"))
+    provider = CredentialsChain(Known(a="1"), Known(a="2", b="3"))
     assert await provider.credentials(Shop("x", "a")) == {"access_token": Secret("1")}
     assert await provider.credentials(Shop("x", "b")) == {"access_token": Secret("3")}
     with pytest.raises(CredentialsNotFound):
         await provider.credentials(Shop("x", "c"))
 
 
-async def test_a_provider_that_is_down_is_not_passed_over(
+async def test_a_provider_that_is_down_is_not_skipped(
     provider: TokenServiceCredentials, service: TokenService
 ) -> None:
     service.server.answers(status(500))
     with pytest.raises(TokenServiceUnavailable):
-        await FirstOf(Known(), provider, Known(**{SHOP.domain: "1"})).credentials(SHOP)
+        await CredentialsChain(Known(), provider, Known(**{SHOP.domain: "1"})).credentials(SHOP)

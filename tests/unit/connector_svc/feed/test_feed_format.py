@@ -14,10 +14,9 @@ from aiohttp import web
 
 from connector_svc.domain.fetch import Batch, End, FetchRequest
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import utc_now
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.dependencies import utc_now
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.feed import FeedPlatform
 from connector_svc.platforms.feed.csv_records import csv_records

@@ -13,13 +13,13 @@ import msgspec
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 
-from connector_svc.domain.issue import SAMPLE_LENGTH
+from connector_svc.domain.records import SAMPLE_LENGTH
 from connector_svc.platforms.feed.csv_records import InvalidHeader, csv_records
 from connector_svc.platforms.feed.file_reader import Record, ndjson_records, read_lines
 from connector_svc.platforms.feed.id_scan import read_ids, scan_records
 from connector_svc.platforms.feed.parse import RecordParser
 from connector_svc.platforms.feed.wire import FeedFile
-from connector_svc.rpc.products import fill_product
+from connector_svc.rpc.convert import fill_product
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.feed.files import build_file, product_line

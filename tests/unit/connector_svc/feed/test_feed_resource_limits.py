@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from connector_svc.domain.fetch import FetchRequest
-from connector_svc.domain.issue import IssueReason
+from connector_svc.domain.records import IssueReason
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.feed.batch_builder import BatchBuilder, Position
 from connector_svc.platforms.feed.csv_records import csv_records

@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from connector_svc.http.client import ShopClient, open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
 from tests import tls
-from tests.fakes.shop_server import SHOP, OpenClient, ShopServer, World, serving
+from tests.fakes.shop_server import SHOP, FakeEnvironment, OpenClient, ShopServer, serving
 
 
 @pytest.fixture
@@ -20,19 +19,19 @@ async def server() -> AsyncIterator[ShopServer]:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def env() -> FakeEnvironment:
+    return FakeEnvironment()
 
 
 @pytest.fixture
-def opened(server: ShopServer, world: World) -> OpenClient:
-    """Opens a client of SHOP, which is played by `server`."""
+def opened(server: ShopServer, env: FakeEnvironment) -> OpenClient:
+    """Opens a client of SHOP that calls `server`."""
 
     @asynccontextmanager
     async def open_client(prefix: str = "", config: HttpConfig | None = None) -> AsyncIterator[ShopClient]:
         endpoints = Endpoints.of({SHOP.domain: server.url + prefix})
         config = replace(config or HttpConfig(tls=tls.context()), endpoints=endpoints)
-        async with open_http(config, world.surroundings()) as http:
-            yield http.to_shop(SHOP, on_wait=world.waits.append)
+        async with open_http(config, env.dependencies()) as http:
+            yield http.to_shop(SHOP, on_wait=env.waits.append)
 
     return open_client

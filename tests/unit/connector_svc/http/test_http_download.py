@@ -1,4 +1,4 @@
-"""Files from a platform's file host, over real sockets."""
+"""Downloads from a platform's file host, over real sockets."""
 
 from __future__ import annotations
 
@@ -23,15 +23,13 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.fetch import Wait, WaitReason
 from connector_svc.domain.shop import Shop
-from connector_svc.http.caller import HttpDependencies
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.download import Downloader, DownloadLimits, file_address
-from connector_svc.http.endpoints import Endpoints
-from connector_svc.http.failures import AddressForbidden, HttpFailure, UnusableAnswer
-from connector_svc.http.hosts import Host, HostClass
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.connection_limits import ConnectionLimiter
+from connector_svc.http.dependencies import Host, HostClass, HttpDependencies
+from connector_svc.http.download import Downloader, DownloadTimeouts, resolve_file_url
+from connector_svc.http.failures import AddressForbidden, HttpFailure, UnusableResponse
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.slots import ConnectionSlots
 from tests.waiting import forever
 
 SHOP = Shop("shopify", "demo.myshopify.com")
@@ -46,13 +44,13 @@ Answer = Callable[["FileHost", web.Request], web.StreamResponse | None]
 
 @dataclass
 class FileHost:
-    """Serves one file, and what a test wants instead of it, once each."""
+    """Serves one file, after one response for each entry of `instead`."""
 
     body: bytes = BODY
     tag: str = '"1"'
     instead: list[Answer] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
-    """After so many bytes of the next answers the connection breaks."""
+    """After this many bytes of the next answers the connection breaks."""
     seen: list[CIMultiDict[str]] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     stay_silent: bool = False
@@ -122,19 +120,19 @@ async def failure_of(host: FileHost, **options: object) -> SourceFailure:
     return caught.value
 
 
-async def test_a_file_comes_in_pieces_and_its_address_is_sent_as_it_was_signed() -> None:
+async def test_a_file_is_streamed_and_its_signed_address_is_sent_unchanged() -> None:
     host = FileHost()
     assert await download(host) == BODY
     assert host.targets == ["/bucket/result.jsonl?Expires=1&Signature=a%2Bb%3D"]
 
 
-async def test_nothing_but_the_request_is_sent() -> None:
+async def test_only_the_necessary_headers_are_sent() -> None:
     host = FileHost()
     await download(host)
     assert {name.lower() for name in host.seen[0]} == {"host", "accept", "accept-encoding", "user-agent"}
 
 
-async def test_a_download_that_breaks_goes_on_at_the_byte_where_it_broke() -> None:
+async def test_a_broken_download_resumes_at_the_byte_where_it_broke() -> None:
     host = FileHost(cuts=[100_000, 300_000])
     waits: list[Wait] = []
     assert await download(host, on_wait=waits.append) == BODY
@@ -142,24 +140,24 @@ async def test_a_download_that_breaks_goes_on_at_the_byte_where_it_broke() -> No
     assert len(waits) == 2
 
 
-async def test_a_host_that_knows_no_ranges_gives_no_byte_twice() -> None:
+async def test_no_byte_is_yielded_twice_by_a_host_without_range_requests() -> None:
     host = FileHost(cuts=[100_000, 300_000], knows_ranges=False)
     assert await download(host) == BODY
     assert len(host.seen) == 3
 
 
-async def test_as_long_as_each_connection_brings_something_attempts_last() -> None:
+async def test_attempts_are_reset_by_each_connection_that_delivers_bytes() -> None:
     host = FileHost(cuts=[50_000] * 10)
     assert await download(host, attempts=2) == BODY
 
 
-async def test_connections_that_bring_nothing_end_it() -> None:
+async def test_connections_that_deliver_nothing_exhaust_the_attempts() -> None:
     host = FileHost(cuts=[0] * 10)
     assert isinstance(await failure_of(host, attempts=3), SourceUnreachable)
     assert len(host.seen) == 3
 
 
-async def test_a_host_that_is_busy_is_asked_again_when_it_says() -> None:
+async def test_a_busy_file_host_is_retried_at_the_time_of_retry_after() -> None:
     def busy(status: int, **headers: str) -> Answer:
         return lambda *_: web.Response(status=status, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
@@ -172,14 +170,14 @@ async def test_a_host_that_is_busy_is_asked_again_when_it_says() -> None:
     assert waits[1].until >= begin + timedelta(seconds=7)
 
 
-async def test_a_host_that_asks_for_a_longer_pause_than_we_wait_is_left() -> None:
+async def test_a_retry_after_above_the_limit_ends_the_download() -> None:
     host = FileHost(instead=[lambda *_: web.Response(status=429, headers={"Retry-After": "3600"})])
     failure = await failure_of(host)
     assert (failure.reason, failure.retry_after) == ("SOURCE_RATE_LIMITED", timedelta(hours=1))
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 416])
-async def test_a_file_that_is_not_there_is_not_asked_for_again(status: int) -> None:
+async def test_a_missing_file_is_not_retried(status: int) -> None:
     host = FileHost(instead=[lambda *_: web.Response(status=status, text="<Error/>")])
     assert isinstance(await failure_of(host), SourceResponseInvalid)
     assert len(host.seen) == 1
@@ -190,12 +188,12 @@ async def test_a_redirect_is_not_followed() -> None:
     assert isinstance(await failure_of(host), SourceRedirected)
 
 
-async def test_more_than_allowed_is_not_read_on() -> None:
+async def test_a_file_above_the_limit_is_not_read_further() -> None:
     assert isinstance(await failure_of(FileHost(), max_bytes=len(BODY) - 1), SourceResponseInvalid)
     assert await download(FileHost(), max_bytes=len(BODY)) == BODY
 
 
-async def test_two_files_are_never_glued_together() -> None:
+async def test_parts_of_two_files_are_never_joined() -> None:
     def replaced(host: FileHost, request: web.Request) -> None:
         host.tag, host.body = '"2"', bytes(len(BODY))
 
@@ -203,7 +201,7 @@ async def test_two_files_are_never_glued_together() -> None:
     assert isinstance(await failure_of(host), SourceResponseInvalid)
 
 
-async def test_a_rest_that_begins_elsewhere_is_refused() -> None:
+async def test_a_rest_that_starts_at_another_byte_is_rejected() -> None:
     def elsewhere(host: FileHost, request: web.Request) -> web.Response:
         headers = {"ETag": host.tag, "Content-Range": "bytes 7-8/9"}
         return web.Response(status=206, body=b"xx", headers=headers)
@@ -212,7 +210,7 @@ async def test_a_rest_that_begins_elsewhere_is_refused() -> None:
     assert isinstance(await failure_of(host), SourceResponseInvalid)
 
 
-async def test_packed_bytes_are_refused_since_nobody_asked_for_them() -> None:
+async def test_compressed_files_are_rejected_because_they_were_not_requested() -> None:
     def packed(host: FileHost, request: web.Request) -> web.Response:
         return web.Response(body=b"xx", headers={"Content-Encoding": "gzip"})
 
@@ -242,39 +240,41 @@ async def test_no_other_host_is_called(address: str) -> None:
     assert host.seen == []
 
 
-def test_a_file_beside_a_shop_is_read_only_where_the_operator_named_its_address() -> None:
+def test_a_file_next_to_a_shop_is_read_only_if_its_address_is_an_override() -> None:
     named = Endpoints.of({"demo.myshopify.com": "http://127.0.0.1:8443/demo"})
     base = named.base_url("demo.myshopify.com")
-    found = file_address("http://127.0.0.1:8443/_files/x?S=1", hosts=HOSTS, base_url=base, endpoints=named)
+    found = resolve_file_url("http://127.0.0.1:8443/_files/x?S=1", hosts=HOSTS, base_url=base, endpoints=named)
     assert str(found) == "http://127.0.0.1:8443/_files/x?S=1"
     with pytest.raises(AddressForbidden):
-        file_address("http://127.0.0.1:8444/x", hosts=HOSTS, base_url=base, endpoints=named)
+        resolve_file_url("http://127.0.0.1:8444/x", hosts=HOSTS, base_url=base, endpoints=named)
     own = URL("https://demo.myshopify.com")
     with pytest.raises(AddressForbidden):
-        file_address("https://demo.myshopify.com/x", hosts=HOSTS, base_url=own, endpoints=Endpoints())
+        resolve_file_url("https://demo.myshopify.com/x", hosts=HOSTS, base_url=own, endpoints=Endpoints())
 
 
-async def limited(host: FileHost, limits: DownloadLimits, world: HttpDependencies) -> HttpFailure:
+async def limited(host: FileHost, timeouts: DownloadTimeouts, dependencies: HttpDependencies) -> HttpFailure:
     async with serving(host) as url, aiohttp.ClientSession(auto_decompress=False) as session:
-        slots = ConnectionSlots(per_host=1, total=1, clock=world.clock)
-        downloader = Downloader(session, RetryPolicy(attempts=2), world, limits, slots=slots, user_agent="test")
+        limiter = ConnectionLimiter(per_host=1, total=1, clock=dependencies.clock)
+        downloader = Downloader(
+            session, RetryPolicy(attempts=2), dependencies, timeouts, limiter=limiter, user_agent="test"
+        )
         with pytest.raises(HttpFailure) as caught:
             async for _ in downloader.chunks(url, host=Host(name="a", host_class=HostClass.SHOP), max_bytes=LARGE):
                 pass
     return caught.value
 
 
-async def test_a_host_that_falls_silent_is_left() -> None:
+async def test_a_file_host_that_falls_silent_ends_the_download() -> None:
     host = FileHost(cuts=[10, 0, 0], stay_silent=True)
-    limits = DownloadLimits(silence=timedelta(milliseconds=50))
-    assert "broke off" in (await limited(host, limits, HttpDependencies(sleep=_at_once))).detail
+    timeouts = DownloadTimeouts(idle=timedelta(milliseconds=50))
+    assert "broke off" in (await limited(host, timeouts, HttpDependencies(sleep=_at_once))).detail
 
 
-async def test_a_file_that_takes_too_long_is_left() -> None:
+async def test_a_download_that_takes_too_long_ends() -> None:
     ticks = iter(range(10**6))
-    world = replace(HttpDependencies(sleep=_at_once), monotonic=lambda: float(next(ticks)))
-    failure = await limited(FileHost(), DownloadLimits(total=timedelta(seconds=1)), world)
-    assert isinstance(failure, UnusableAnswer)
+    dependencies = replace(HttpDependencies(sleep=_at_once), monotonic=lambda: float(next(ticks)))
+    failure = await limited(FileHost(), DownloadTimeouts(total=timedelta(seconds=1)), dependencies)
+    assert isinstance(failure, UnusableResponse)
 
 
 async def test_no_log_holds_the_signature(caplog: pytest.LogCaptureFixture) -> None:

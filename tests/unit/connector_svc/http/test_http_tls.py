@@ -15,10 +15,8 @@ from cryptography.x509.oid import NameOID
 
 from connector_svc.domain.errors import SourceUnreachable
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
-from connector_svc.http.trust import CaFileInvalid, trusted_roots
-from tests.fakes.shop_server import SHOP, World
+from connector_svc.http.config import CaFileInvalid, Endpoints, HttpConfig, create_tls_context
+from tests.fakes.shop_server import SHOP, FakeEnvironment
 
 
 @pytest.fixture
@@ -50,7 +48,7 @@ def certificate(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def port(certificate: Path) -> AsyncIterator[int]:
-    """Of a shop that speaks TLS with that certificate."""
+    """The port of a shop that uses this certificate."""
 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(text="{}")
@@ -66,38 +64,40 @@ async def port(certificate: Path) -> AsyncIterator[int]:
     await runner.cleanup()
 
 
-async def ask(base_url: str, tls: ssl.SSLContext, world: World) -> int:
+async def ask(base_url: str, tls: ssl.SSLContext, env: FakeEnvironment) -> int:
     config = HttpConfig(endpoints=Endpoints.of({SHOP.domain: base_url}), tls=tls)
-    async with open_http(config, world.surroundings()) as http:
+    async with open_http(config, env.dependencies()) as http:
         return (await http.to_shop(SHOP).request("GET", "/")).status
 
 
-async def test_a_private_ca_is_trusted_when_the_operator_names_it(
-    port: int, certificate: Path, world: World
+async def test_a_private_ca_is_trusted_if_it_is_configured(
+    port: int, certificate: Path, env: FakeEnvironment
 ) -> None:
-    assert await ask(f"https://127.0.0.1:{port}", trusted_roots(certificate), world) == 200
+    assert await ask(f"https://127.0.0.1:{port}", create_tls_context(certificate), env) == 200
 
 
-async def test_an_unknown_certificate_is_not_trusted_and_not_tried_again(port: int, world: World) -> None:
+async def test_an_untrusted_certificate_is_rejected_without_retry(port: int, env: FakeEnvironment) -> None:
     with pytest.raises(SourceUnreachable, match="certificate"):
-        await ask(f"https://127.0.0.1:{port}", trusted_roots(), world)
-    assert world.sleeps == []
+        await ask(f"https://127.0.0.1:{port}", create_tls_context(), env)
+    assert env.sleeps == []
 
 
-async def test_a_certificate_of_another_host_is_not_trusted(port: int, certificate: Path, world: World) -> None:
+async def test_a_certificate_of_another_host_is_rejected(
+    port: int, certificate: Path, env: FakeEnvironment
+) -> None:
     with pytest.raises(SourceUnreachable, match="certificate"):
-        await ask(f"https://localhost:{port}", trusted_roots(certificate), world)
+        await ask(f"https://localhost:{port}", create_tls_context(certificate), env)
 
 
-def test_the_systems_roots_stay_trusted_beside_the_operators(certificate: Path) -> None:
-    alone, both = trusted_roots(), trusted_roots(certificate)
+def test_the_systems_roots_stay_trusted_with_a_private_ca(certificate: Path) -> None:
+    alone, both = create_tls_context(), create_tls_context(certificate)
     assert len(both.get_ca_certs()) == len(alone.get_ca_certs()) + 1
 
 
-def test_a_ca_file_without_certificates_is_refused(tmp_path: Path) -> None:
+def test_a_ca_file_without_certificates_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     path.write_text("no certificate")
     with pytest.raises(CaFileInvalid, match=r"ca\.pem"):
-        trusted_roots(path)
+        create_tls_context(path)
     with pytest.raises(CaFileInvalid):
-        trusted_roots(tmp_path / "missing.pem")
+        create_tls_context(tmp_path / "missing.pem")

@@ -1,4 +1,4 @@
-"""Many mutated payloads, and the fewest mutations that show a fault."""
+"""Fuzzing campaign: many mutated payloads, and the fewest mutations that reproduce a failure."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from tests.thoroughness import cases
 from tests.unit.connector_svc.mutation.mutator import Mutation, mutated, mutations
 
 PAYLOADS = int(os.environ.get("CATALOGSYNC_MUTATED_PAYLOADS", cases(2_000, in_ci=10_000)))
-"""Of each parser."""
+"""Payloads per parser."""
 ROUNDS = 10
-"""Tests that share them, so that a failure names a tenth."""
+"""Tests that share the payloads, so that a failure narrows them down to a tenth."""
 NEIGHBOURS = 2
-"""Sound records on both sides of the mutated one."""
+"""Valid records around the mutated one."""
 
 Check = Callable[[list[Any], int], None]
-"""Puts a page through a parser; the number is the place of the mutated record. Raises AssertionError."""
+"""Parses a page and checks the result; the number is the index of the mutated record. Raises AssertionError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A mutated record between sound ones."""
+    """A mutated record among valid ones."""
 
     records: tuple[Any, ...]
-    place: int
+    index: int
     changes: tuple[Mutation, ...]
 
     def check(self, check: Check, changes: tuple[Mutation, ...]) -> Exception | None:
-        """What goes wrong with these changes."""
+        """Return the exception that these changes cause, if any."""
         page = list(self.records)
-        page[self.place] = mutated(page[self.place], changes)
+        page[self.index] = mutated(page[self.index], changes)
         try:
-            check(page, self.place)
+            check(page, self.index)
         except Exception as error:
             return error
         return None
 
 
 def run(round_number: int, genuine: Sequence[Any], check: Check) -> None:
-    """One round of payloads made of `genuine` records, whose ids grow."""
+    """Check one round of payloads made of `genuine` records, whose ids ascend."""
     for number in range(PAYLOADS // ROUNDS):
         page = _page(genuine, Random(f"{round_number}/{number}"))
         if page.check(check, page.changes) is not None:
@@ -53,13 +53,13 @@ def run(round_number: int, genuine: Sequence[Any], check: Check) -> None:
 def _page(genuine: Sequence[Any], random: Random) -> Page:
     start = random.randrange(len(genuine) - NEIGHBOURS)
     records = tuple(genuine[start : start + NEIGHBOURS + 1])
-    place = random.randrange(len(records))
-    return Page(records, place, mutations(records[place], random))
+    index = random.randrange(len(records))
+    return Page(records, index, mutations(records[index], random))
 
 
 def _fail(name: str, page: Page, check: Check) -> None:
     every = page.changes
     subsets = (some for size in range(len(every) + 1) for some in itertools.combinations(every, size))
-    changes, error = next((some, fault) for some in subsets if (fault := page.check(check, some)) is not None)
-    told = "\n".join(map(str, changes)) or "without any mutation"
-    raise AssertionError(f"{name}: record {page.place} of the page\n{told}") from error
+    changes, error = next((some, failure) for some in subsets if (failure := page.check(check, some)) is not None)
+    description = "\n".join(map(str, changes)) or "without any mutation"
+    raise AssertionError(f"{name}: record {page.index} of the page\n{description}") from error

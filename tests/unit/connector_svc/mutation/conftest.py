@@ -11,12 +11,12 @@ from devstore.catalog.model import Platform
 from devstore.server import serving
 from devstore.spec import ShopSpec
 
-MOST_VARIANTS = 4
+MAX_VARIANTS = 4
 
 
 @pytest.fixture(scope="session")
 async def shopify_nodes() -> list[Any]:
-    """Products as the devstore's Shopify answers our own query, long ones left out."""
+    """Products as the devstore's Shopify answers our own query, without those that have many variants."""
     spec = ShopSpec(platform=Platform.SHOPIFY, domain="mutated.myshopify.com", products=80)
     async with serving([spec], tls_dir=None, throttle=False) as store, ClientSession() as session:
         asked = {
@@ -26,6 +26,6 @@ async def shopify_nodes() -> list[Any]:
         headers = {"X-Shopify-Access-Token": spec.credentials["access_token"]}
         async with session.post(store.base_url(spec.domain) + PATH, json=asked, headers=headers) as reply:
             nodes = json.loads(await reply.read())["data"]["products"]["nodes"]
-    found = [node for node in nodes if len(node["variants"]["nodes"]) <= MOST_VARIANTS]
+    found = [node for node in nodes if len(node["variants"]["nodes"]) <= MAX_VARIANTS]
     assert len(found) > 20
     return found

@@ -1,4 +1,4 @@
-"""Breaks genuine records at random, the same way for the same seed."""
+"""Mutates genuine records at random, reproducibly by seed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 Path = tuple[str | int, ...]
 NOT_UTF8 = "\ue000not-utf-8\ue000"
-"""Stands for bytes that no decoder takes."""
+"""Placeholder for bytes that are not UTF-8."""
 
 
 def nested(depth: int) -> Any:
-    """Lists in lists."""
+    """Return lists nested `depth` levels deep."""
     value: Any = []
     for _ in range(depth):
         value = [value]
@@ -49,7 +49,7 @@ class Mutation:
         return f"{'.'.join(map(str, self.path))}: {self.kind} {shown if len(shown) < 60 else shown[:60] + '...'}"
 
     def apply(self, record: Any) -> Any:
-        """The record so changed; unchanged when an earlier mutation took the place away."""
+        """Return the changed record; unchanged if an earlier mutation removed the place."""
         if not self.path:
             return copy.deepcopy(self.value)
         holder = record
@@ -75,13 +75,13 @@ class Mutation:
 
 
 def paths_in(value: Any, above: Path = ()) -> list[Path]:
-    """All of them, the record's own among them."""
+    """Return all paths of a record, including its root."""
     below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [above] + [path for key, one in below for path in paths_in(one, (*above, key))]
 
 
 def mutations(record: Any, random: Random) -> tuple[Mutation, ...]:
-    """One to three; most are of a single value, for those find most."""
+    """Return one to three mutations; most change a single value, because these find most failures."""
     return tuple(_mutation(random, paths_in(record)) for _ in range(random.choice((1, 1, 1, 2, 3))))
 
 
@@ -92,7 +92,7 @@ def _mutation(random: Random, paths: list[Path]) -> Mutation:
 
 
 def mutated(record: Any, changes: tuple[Mutation, ...]) -> Any:
-    """A copy of `record` with all of `changes`."""
+    """Return a copy of `record` with all of `changes`."""
     record = copy.deepcopy(record)
     for change in changes:
         record = change.apply(record)
@@ -100,5 +100,5 @@ def mutated(record: Any, changes: tuple[Mutation, ...]) -> Any:
 
 
 def encoded(value: Any) -> bytes:
-    """JSON, with bytes that are no UTF-8 where NOT_UTF8 stands."""
+    """Encode as JSON, with bytes that are not UTF-8 in place of NOT_UTF8."""
     return json.dumps(value).encode().replace(json.dumps(NOT_UTF8)[1:-1].encode(), b"caf\xe9 \xff")

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a node of Shopify, it ends as a product that says what was sent, or as an issue."""
+"""A mutated Shopify node is either delivered as it was sent or reported as an issue."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 
-from connector_svc.domain.issue import SAMPLE_LENGTH
 from connector_svc.domain.product import Image, Product, Variant
+from connector_svc.domain.records import SAMPLE_LENGTH
 from connector_svc.platforms.base import HttpReply
-from connector_svc.platforms.shopify.answer import read_answer
-from connector_svc.platforms.shopify.nodes import Found, page_nodes, single_node
-from connector_svc.platforms.shopify.parse_variant import DEFAULT_TITLE
-from connector_svc.platforms.shopify.record import Record, record_of
+from connector_svc.platforms.shopify.graphql_response import decode_response
+from connector_svc.platforms.shopify.node_decoding import DecodedNode, decode_page, decode_product
+from connector_svc.platforms.shopify.parse import DEFAULT_TITLE, Record, to_record
 from tests.unit.connector_svc.mutation import campaign
+from tests.unit.connector_svc.mutation.independent_reader import check_amount, children, is_text, sent
 from tests.unit.connector_svc.mutation.mutator import encoded
-from tests.unit.connector_svc.mutation.reading import check_amount, children, is_text, sent
 
 
 def number(gid: Any) -> str:
@@ -28,17 +27,17 @@ def reply(data: Any) -> HttpReply:
     return HttpReply(status=200, headers={}, body=encoded({"data": data}))
 
 
-def read_page(nodes: list[Any]) -> tuple[list[Found], list[Any]]:
-    """What the real path makes of the page, and what a simple reading says was sent."""
+def read_page(nodes: list[Any]) -> tuple[list[DecodedNode], list[Any]]:
+    """Return the decoded page, and what was sent according to a simple decoder."""
     answer = reply({"products": {"nodes": nodes, "pageInfo": {"hasNextPage": False}}})
-    data = read_answer(answer).data
+    data = decode_response(answer).data
     assert data is not None
-    return page_nodes(data, ())[0], sent(answer.body)["data"]["products"]["nodes"]
+    return decode_page(data, ())[0], sent(answer.body)["data"]["products"]["nodes"]
 
 
 def check_record(record: Record, node: Any) -> None:
-    aside = [issue for issue in record.issues if issue.product_rejected]
-    assert len(aside) == (record.product is None)
+    rejected = [issue for issue in record.issues if issue.product_rejected]
+    assert len(rejected) == (record.product is None)
     for issue in record.issues:
         assert issue.message
         assert is_text(issue.sample + issue.field + issue.message)
@@ -59,7 +58,7 @@ def check_record(record: Record, node: Any) -> None:
 
 
 def check_one_of(variant: Variant, nodes: list[Any]) -> None:
-    """That it says what one of the nodes with its id says."""
+    """Check that the variant equals one of the nodes with its id."""
     for node in nodes[:-1]:
         with suppress(AssertionError):
             return check_variant(variant, node)
@@ -68,8 +67,8 @@ def check_one_of(variant: Variant, nodes: list[Any]) -> None:
 
 def check_product(product: Product, node: Any) -> None:
     assert node["id"] == f"gid://shopify/Product/{product.id}"
-    told = (product.title, product.handle, product.description_html, product.vendor, product.product_type)
-    assert told == tuple(node[name] for name in ("title", "handle", "descriptionHtml", "vendor", "productType"))
+    texts = (product.title, product.handle, product.description_html, product.vendor, product.product_type)
+    assert texts == tuple(node[name] for name in ("title", "handle", "descriptionHtml", "vendor", "productType"))
     assert product.url == (node["onlineStoreUrl"] or "")
     assert list(product.tags) == node["tags"]
     assert product.status.value == node["status"]
@@ -77,17 +76,19 @@ def check_product(product: Product, node: Any) -> None:
     assert product.updated_at == datetime.fromisoformat(node["updatedAt"])
     assert product.created_at == datetime.fromisoformat(node["createdAt"])
     options = [{"name": option.name, "values": list(option.values)} for option in product.options]
-    said = [{"name": one["name"], "values": one["values"]} for one in node["options"]]
-    assert options == said or (not options and said == [{"name": "Title", "values": [DEFAULT_TITLE]}])
+    sent_options = [{"name": one["name"], "values": one["values"]} for one in node["options"]]
+    assert options == sent_options or (
+        not options and sent_options == [{"name": "Title", "values": [DEFAULT_TITLE]}]
+    )
     media = {one["id"]: one for one in node["media"]["nodes"]}
     for image in product.images:
         check_image(image, media.values())
 
 
 def check_image(image: Image, media: Any) -> None:
-    said = [one for one in media if one.get("image") and one["image"]["url"] == image.url]
+    sent_media = [one for one in media if one.get("image") and one["image"]["url"] == image.url]
     assert image.url.startswith(("https://", "http://"))
-    assert any((one.get("alt") or "") == image.alt_text for one in said)
+    assert any((one.get("alt") or "") == image.alt_text for one in sent_media)
 
 
 def check_variant(variant: Variant, node: Any) -> None:
@@ -111,37 +112,37 @@ def check_variant(variant: Variant, node: Any) -> None:
         check_amount(variant.weight, node["inventoryItem"]["measurement"]["weight"]["value"])
 
 
-def check_page(nodes: list[Any], place: int) -> None:
-    found, said = read_page(nodes)
-    assert len(found) == len(nodes)
-    for index, (one, node) in enumerate(zip(found, said, strict=True)):
-        record = record_of(one)
+def check_page(nodes: list[Any], mutated_index: int) -> None:
+    decoded, sent_nodes = read_page(nodes)
+    assert len(decoded) == len(nodes)
+    for index, (one, node) in enumerate(zip(decoded, sent_nodes, strict=True)):
+        record = to_record(one)
         check_record(record, node)
-        if index != place:
+        if index != mutated_index:
             assert record.product is not None
             assert record.issues == ()
 
 
-def check_single(nodes: list[Any], place: int) -> None:
-    answer = reply({"product": nodes[place]})
-    data = read_answer(answer).data
+def check_single(nodes: list[Any], mutated_index: int) -> None:
+    answer = reply({"product": nodes[mutated_index]})
+    data = decode_response(answer).data
     assert data is not None
-    found = single_node(data, ())
+    decoded = decode_product(data, ())
     node = sent(answer.body)["data"]["product"]
-    assert (found is None) == (node is None)
-    if found is not None:
-        check_record(record_of(found), node)
+    assert (decoded is None) == (node is None)
+    if decoded is not None:
+        check_record(to_record(decoded), node)
 
 
 @pytest.mark.parametrize("round_number", range(campaign.ROUNDS))
-def test_a_mutated_node_stays_true_or_is_rejected_and_its_page_is_untouched(
+def test_a_mutated_node_is_delivered_truthfully_or_rejected_and_its_page_is_unaffected(
     round_number: int, shopify_nodes: list[Any]
 ) -> None:
     campaign.run(round_number, shopify_nodes, check_page)
 
 
 @pytest.mark.parametrize("round_number", range(campaign.ROUNDS))
-def test_a_mutated_product_that_is_read_alone_stays_true_or_is_rejected(
+def test_a_mutated_product_that_is_read_alone_is_delivered_truthfully_or_rejected(
     round_number: int, shopify_nodes: list[Any]
 ) -> None:
     campaign.run(round_number, shopify_nodes, check_single)

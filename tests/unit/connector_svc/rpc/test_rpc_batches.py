@@ -8,19 +8,18 @@ from datetime import UTC, datetime
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync_common.drain import Drain
-from catalogsync_common.redaction import redact
+from catalogsync_common.logs import redact
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector_svc.domain.errors import CheckpointExpired, CheckpointInvalid
-from connector_svc.domain.issue import IssueReason, RecordIssue
 from connector_svc.domain.product import Image, Product, Variant
+from connector_svc.domain.records import IssueReason, RecordIssue
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.lookup import Platforms
 from connector_svc.rpc.batches import PART_BYTES
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
-from connector_svc.rpc.requests import parse_fetch
-from connector_svc.rpc.stream_mark import StreamMark, decode_mark
+from connector_svc.rpc.requests import Platforms, parse_fetch
+from connector_svc.rpc.stream_checkpoint import StreamCheckpoint, decode_stream_checkpoint
 from tests.fakes.listed_platform import BEGAN, ListedPlatform
 
 SHOP = Shop("listed", "a.example")
@@ -45,7 +44,7 @@ def issue(product_id: str, *, rejected: bool = False, sample: str = "", text: st
 
 @dataclass(slots=True)
 class Received:
-    """What a client has after some messages; `stored` is what a resume goes on from."""
+    """What a client has received; a resume continues from one of `checkpoints`."""
 
     products: list[str] = field(default_factory=list)
     items: int = 0
@@ -75,14 +74,16 @@ async def read(
     *,
     batches: int | None = None,
     checkpoint: bytes = b"",
-    most: int = 5,
+    max_products: int = 5,
 ) -> Received:
-    """Reads into `into` until the end, or until so many batches came."""
+    """Read into `into` until the end, or until `batches` batches were received."""
     request = pb.FetchProductsRequest(
-        shop=pb.ShopRef(platform="listed", domain="a.example"), checkpoint=checkpoint, max_batch_products=most
+        shop=pb.ShopRef(platform="listed", domain="a.example"),
+        checkpoint=checkpoint,
+        max_batch_products=max_products,
     )
-    wanted = parse_fetch(request, Platforms([platform]))
-    stream = FetchStream(wanted, drain=Drain(), redact=redact, timing=StreamTiming())
+    parsed = parse_fetch(request, Platforms([platform]))
+    stream = FetchStream(parsed, drain=Drain(), redact=redact, timing=StreamTiming())
     messages = stream.messages()
     seen = 0
     async for message in messages:
@@ -94,13 +95,13 @@ async def read(
     return into
 
 
-async def assert_every_resume_completes(platform: ListedPlatform, *, most: int = 5) -> Received:
-    """The law: whatever message was stored last, going on from it gives the rest, once, and the same end."""
+async def assert_every_resume_completes(platform: ListedPlatform, *, max_products: int = 5) -> Received:
+    """Whichever message was stored last, a resume from it delivers the rest once, and the same end."""
     whole = await read(platform, Received())
     for stored in range(1, len(whole.sizes) + 1):
         part = await read(platform, Received(), batches=stored)
         platform.watermark = LATER
-        await read(platform, part, checkpoint=part.checkpoints[-1], most=most)
+        await read(platform, part, checkpoint=part.checkpoints[-1], max_products=max_products)
         platform.watermark = BEGAN
         assert Counter(part.products) == Counter(whole.products)
         assert Counter(part.issues) == Counter(whole.issues)
@@ -110,13 +111,13 @@ async def assert_every_resume_completes(platform: ListedPlatform, *, most: int =
     return whole
 
 
-async def test_a_batch_of_common_size_is_one_message() -> None:
+async def test_a_batch_of_usual_size_is_one_message() -> None:
     platform = ListedPlatform(products=[product(str(number), 10) for number in range(10)])
     whole = await assert_every_resume_completes(platform)
     assert len(whole.sizes) == 2
 
 
-async def test_a_large_batch_goes_out_in_parts_that_can_all_be_resumed_from() -> None:
+async def test_a_large_batch_is_sent_in_parts_that_can_all_be_resumed_from() -> None:
     platform = ListedPlatform(products=[product(str(number), 400) for number in range(12)])
     whole = await assert_every_resume_completes(platform)
     assert whole.products == [str(number) for number in range(12)]
@@ -124,13 +125,13 @@ async def test_a_large_batch_goes_out_in_parts_that_can_all_be_resumed_from() ->
     assert len(whole.sizes) > 3
 
 
-async def test_a_resume_may_ask_for_other_batches_than_those_it_was_cut_in() -> None:
+async def test_a_resume_may_request_another_batch_size() -> None:
     platform = ListedPlatform(products=[product(str(number), 400) for number in range(12)])
-    for most in (1, 2, 3, 250):
-        await assert_every_resume_completes(platform, most=most)
+    for max_products in (1, 2, 3, 250):
+        await assert_every_resume_completes(platform, max_products=max_products)
 
 
-async def test_a_product_above_a_part_has_a_message_of_its_own() -> None:
+async def test_a_product_larger_than_a_part_has_a_message_of_its_own() -> None:
     platform = ListedPlatform(products=[product("a", 1), product("b", 2000), product("c", 1)])
     whole = await assert_every_resume_completes(platform)
     assert whole.products == ["a", "b", "c"]
@@ -146,7 +147,7 @@ async def test_a_product_above_the_limit_is_rejected_and_counted_as_such() -> No
     )
 
 
-async def test_a_value_that_no_field_can_hold_costs_one_product_only() -> None:
+async def test_a_value_that_no_field_can_hold_rejects_only_its_product() -> None:
     wide = Product(id="wide", title="", images=(Image(url="u", width=2**40),))
     whole = await assert_every_resume_completes(ListedPlatform(products=[product("a"), wide, product("c")]))
     assert whole.products == ["a", "c"]
@@ -154,7 +155,7 @@ async def test_a_value_that_no_field_can_hold_costs_one_product_only() -> None:
     assert (whole.end.emitted_count, whole.end.set_aside_count) == (2, 1)
 
 
-async def test_many_issues_do_not_make_a_message_that_nobody_takes() -> None:
+async def test_many_issues_do_not_exceed_the_maximum_message_size() -> None:
     issues = [issue(str(number % 5), sample="ü" * 200, text="ü" * 500) for number in range(3_000)]
     issues += [issue("")]
     platform = ListedPlatform(products=[product(str(number)) for number in range(5)], issues=issues)
@@ -176,42 +177,53 @@ RECORDS = st.lists(
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(records=RECORDS, strangers=st.integers(0, 2), nameless=st.booleans())
-async def test_whatever_the_sizes_and_issues_every_resume_completes_the_pass(
-    records: Sequence[tuple[int, int, bool]], strangers: int, nameless: bool
+@given(records=RECORDS, unknown_ids=st.integers(0, 2), missing_id=st.booleans())
+async def test_every_resume_completes_the_pass_whatever_the_sizes_and_issues(
+    records: Sequence[tuple[int, int, bool]], unknown_ids: int, missing_id: bool
 ) -> None:
     products = [product(str(number), kib, items) for number, (kib, items, _) in enumerate(records)]
     issues = [issue(str(number)) for number, (_, _, faulty) in enumerate(records) if faulty]
-    issues += [issue(f"gone{number}", rejected=True) for number in range(strangers)]
-    issues += [issue("", rejected=True)] * nameless
+    issues += [issue(f"gone{number}", rejected=True) for number in range(unknown_ids)]
+    issues += [issue("", rejected=True)] * missing_id
     whole = await assert_every_resume_completes(ListedPlatform(products=products, issues=issues))
     assert whole.end is not None
     assert whole.end.emitted_count == len(whole.products) == len(set(whole.products))
     assert whole.end.emitted_item_count == whole.items
 
 
-MARK = StreamMark(
-    began=BEGAN, platform=b"\x00\xff{}", unsent=2, unsent_items=7, sent=frozenset({"a", "ü", "gid://x/1"})
+CHECKPOINT = StreamCheckpoint(
+    watermark=BEGAN,
+    platform=b"\x00\xff{}",
+    unsendable=2,
+    unsendable_items=7,
+    sent=frozenset({"a", "ü", "gid://x/1"}),
 )
 
 
-def test_a_mark_survives_the_way_to_the_caller_and_back() -> None:
-    assert decode_mark(SHOP, MARK.encode()) == MARK
-    assert decode_mark(SHOP, b"") is None
+def test_a_stream_checkpoint_is_decoded_as_it_was_encoded() -> None:
+    assert decode_stream_checkpoint(SHOP, CHECKPOINT.encode()) == CHECKPOINT
+    assert decode_stream_checkpoint(SHOP, b"") is None
 
 
 @pytest.mark.parametrize(
     "garbled",
-    [b"x", b"\xff" * 30, b"{}", MARK.encode()[:-1], MARK.encode() + b"x", replace(MARK, unsent=-1).encode()],
+    [
+        b"x",
+        b"\xff" * 30,
+        b"{}",
+        CHECKPOINT.encode()[:-1],
+        CHECKPOINT.encode() + b"x",
+        replace(CHECKPOINT, unsendable=-1).encode(),
+    ],
 )
-def test_what_is_no_mark_of_ours_is_refused(garbled: bytes) -> None:
+def test_a_garbled_stream_checkpoint_is_rejected(garbled: bytes) -> None:
     with pytest.raises(CheckpointInvalid):
-        decode_mark(SHOP, garbled)
+        decode_stream_checkpoint(SHOP, garbled)
 
 
-def test_a_mark_of_another_format_has_expired() -> None:
-    encoded = bytearray(MARK.encode())
+def test_a_stream_checkpoint_of_another_format_has_expired() -> None:
+    encoded = bytearray(CHECKPOINT.encode())
     assert encoded[1] == 1, "the format comes first"
     encoded[1] = 2
     with pytest.raises(CheckpointExpired):
-        decode_mark(SHOP, bytes(encoded))
+        decode_stream_checkpoint(SHOP, bytes(encoded))

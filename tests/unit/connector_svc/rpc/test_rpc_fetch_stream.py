@@ -7,25 +7,23 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync_common.drain import Drain
-from catalogsync_common.redaction import redact
+from catalogsync_common.logs import redact
 
 from connector_svc.domain.fetch import Batch, Wait, WaitReason
 from connector_svc.domain.product import Product
-from connector_svc.platforms.lookup import Platforms
-from connector_svc.rpc.fetch_stream import FetchStream, StreamExpired, StreamTiming
-from connector_svc.rpc.mailbox import Mailbox
-from connector_svc.rpc.requests import parse_fetch
+from connector_svc.rpc.fetch_stream import FetchStream, StreamBuffer, StreamExpired, StreamTiming
+from connector_svc.rpc.requests import Platforms, parse_fetch
 from tests.fakes.listed_platform import ListedPlatform
 from tests.waiting import turns
 
 
 def stream_of(platform: ListedPlatform) -> FetchStream:
     request = pb.FetchProductsRequest(shop=pb.ShopRef(platform="listed", domain="a.example"), max_batch_products=1)
-    wanted = parse_fetch(request, Platforms([platform]))
-    return FetchStream(wanted, drain=Drain(), redact=redact, timing=StreamTiming())
+    parsed = parse_fetch(request, Platforms([platform]))
+    return FetchStream(parsed, drain=Drain(), redact=redact, timing=StreamTiming())
 
 
-async def test_the_reader_is_one_batch_ahead_of_whoever_takes_them_and_no_more() -> None:
+async def test_the_reader_prefetches_exactly_one_batch() -> None:
     platform = ListedPlatform(products=[Product(id=str(number), title="") for number in range(9)])
     messages = stream_of(platform).messages()
     for taken in range(1, 6):
@@ -35,7 +33,7 @@ async def test_the_reader_is_one_batch_ahead_of_whoever_takes_them_and_no_more()
     await messages.aclose()
 
 
-async def test_closing_a_stream_waits_for_the_clean_up_of_its_reader() -> None:
+async def test_closing_a_stream_waits_for_the_cleanup_of_its_reader() -> None:
     async def forever(_: object) -> None:
         try:
             await asyncio.Event().wait()
@@ -53,7 +51,7 @@ async def test_closing_a_stream_waits_for_the_clean_up_of_its_reader() -> None:
 
 @dataclass
 class ManualClock:
-    """Seconds that pass when a test says so."""
+    """A clock in seconds that a test advances."""
 
     now: float = 0.0
 
@@ -62,9 +60,9 @@ class ManualClock:
 
 
 async def batches_until_expired(platform: ListedPlatform, *, start: float, each: float) -> int:
-    """How many batches a stream of max_age 10 s and max_expensive_age 100 s delivers.
+    """Return how many batches a stream of max_age 10 s and max_expensive_age 100 s delivers.
 
-    Its first batch comes after `start` seconds, the others after `each`.
+    Its first batch is read after `start` seconds, each further one after `each` seconds.
     """
     clock = ManualClock()
     checkpoints: list[bytes] = []
@@ -75,8 +73,8 @@ async def batches_until_expired(platform: ListedPlatform, *, start: float, each:
     platform.before_each = pass_time
     timing = StreamTiming(max_age=timedelta(seconds=10), max_expensive_age=timedelta(seconds=100))
     request = pb.FetchProductsRequest(shop=pb.ShopRef(platform="listed", domain="a.example"), max_batch_products=1)
-    wanted = parse_fetch(request, Platforms([platform]))
-    stream = FetchStream(wanted, drain=Drain(), redact=redact, timing=timing, monotonic=clock)
+    parsed = parse_fetch(request, Platforms([platform]))
+    stream = FetchStream(parsed, drain=Drain(), redact=redact, timing=timing, monotonic=clock)
 
     async def read() -> None:
         async for message in stream.messages():
@@ -96,7 +94,7 @@ async def test_the_age_of_a_stream_counts_from_its_first_batch_so_that_no_slow_s
     assert await batches_until_expired(platform, start=3600, each=1) in (10, 11)
 
 
-async def test_a_stream_whose_resume_is_expensive_lives_longer_but_not_for_ever() -> None:
+async def test_a_stream_whose_resume_is_expensive_lives_longer_but_not_forever() -> None:
     platform = ListedPlatform(products=many(), resume_is_expensive=True)
     assert await batches_until_expired(platform, start=3600, each=1) in (100, 101)
 
@@ -105,35 +103,35 @@ def wait(text: str) -> Wait:
     return Wait(reason=WaitReason.THROTTLED, until=datetime(2026, 11, 20, tzinfo=UTC), message=text)
 
 
-def test_a_wait_that_is_not_over_is_told_after_the_event_that_was_read_before_it() -> None:
-    """A platform's reader waits for its next page while its last one is on the way."""
-    mailbox, batch = Mailbox(), Batch(products=(), checkpoint=b"1")
+def test_a_wait_that_is_not_over_follows_the_event_that_was_read_before_it() -> None:
+    """A platform's reader waits for its next page while its last one is being sent."""
+    buffer, batch = StreamBuffer(), Batch(products=(), checkpoint=b"1")
     waiting = Wait(reason=WaitReason.THROTTLED, until=datetime.now(UTC) + timedelta(minutes=1))
-    mailbox.put_wait(waiting)
-    mailbox.put(batch)
-    assert [mailbox.take(), mailbox.take()] == [batch, waiting]
+    buffer.put_wait(waiting)
+    buffer.put(batch)
+    assert [buffer.take(), buffer.take()] == [batch, waiting]
 
 
-def test_a_wait_whose_time_is_past_is_over_when_the_next_event_comes() -> None:
-    mailbox = Mailbox()
-    mailbox.put_wait(wait("over"))
-    mailbox.put(Batch(products=(), checkpoint=b"1"))
-    mailbox.fail(RuntimeError("broke"))
-    mailbox.take()
+def test_a_wait_that_is_over_is_dropped_when_the_next_event_is_put() -> None:
+    buffer = StreamBuffer()
+    buffer.put_wait(wait("over"))
+    buffer.put(Batch(products=(), checkpoint=b"1"))
+    buffer.fail(RuntimeError("broke"))
+    buffer.take()
     with pytest.raises(RuntimeError, match="broke"):
-        mailbox.take()
+        buffer.take()
 
 
-def test_a_mailbox_gives_the_event_then_the_wait_after_it_then_the_failure() -> None:
-    mailbox, batch, failure = Mailbox(), Batch(products=(), checkpoint=b"1"), RuntimeError("broke")
-    mailbox.put_wait(wait("over"))
-    mailbox.put(batch)
-    mailbox.put_wait(wait("first"))
-    mailbox.put_wait(wait("second"))
-    mailbox.fail(failure)
-    mailbox.fail(RuntimeError("later"))
-    assert mailbox.take() is batch
-    assert mailbox.take() == wait("second")
+def test_a_buffer_returns_the_event_then_the_wait_then_the_failure() -> None:
+    buffer, batch, failure = StreamBuffer(), Batch(products=(), checkpoint=b"1"), RuntimeError("broke")
+    buffer.put_wait(wait("over"))
+    buffer.put(batch)
+    buffer.put_wait(wait("first"))
+    buffer.put_wait(wait("second"))
+    buffer.fail(failure)
+    buffer.fail(RuntimeError("later"))
+    assert buffer.take() is batch
+    assert buffer.take() == wait("second")
     for _ in range(2):
         with pytest.raises(RuntimeError, match="broke"):
-            mailbox.take()
+            buffer.take()

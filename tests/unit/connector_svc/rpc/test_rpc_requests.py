@@ -8,8 +8,7 @@ from catalogsync_common.failure import InvalidRequest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.lookup import Platforms
-from connector_svc.rpc.requests import parse_fetch, parse_shop
+from connector_svc.rpc.requests import Platforms, parse_fetch, parse_shop
 from tests.fakes.listed_platform import ListedPlatform
 
 PLATFORMS = Platforms([ListedPlatform(name="woo"), ListedPlatform(name="listed")])
@@ -19,7 +18,7 @@ def shop(domain: str = "a.example", platform: str = "listed") -> pb.ShopRef:
     return pb.ShopRef(platform=platform, domain=domain)
 
 
-def test_a_full_request_is_understood() -> None:
+def test_a_complete_request_is_parsed() -> None:
     after = Timestamp(seconds=1_700_000_000, nanos=5000)
     request = pb.FetchProductsRequest(
         shop=shop("A.Example."), updated_after=after, checkpoint=b"x", max_batch_products=7
@@ -31,10 +30,10 @@ def test_a_full_request_is_understood() -> None:
     assert (parsed.fetch.checkpoint, parsed.fetch.max_batch_products) == (b"x", 7)
 
 
-@pytest.mark.parametrize(("asked", "taken"), [(0, 250), (1, 1), (250, 250), (251, 250), (2**31 - 1, 250)])
-def test_batches_have_1_to_250_products(asked: int, taken: int) -> None:
-    request = pb.FetchProductsRequest(shop=shop(), max_batch_products=asked)
-    assert parse_fetch(request, PLATFORMS).fetch.max_batch_products == taken
+@pytest.mark.parametrize(("requested", "used"), [(0, 250), (1, 1), (250, 250), (251, 250), (2**31 - 1, 250)])
+def test_batches_have_1_to_250_products(requested: int, used: int) -> None:
+    request = pb.FetchProductsRequest(shop=shop(), max_batch_products=requested)
+    assert parse_fetch(request, PLATFORMS).fetch.max_batch_products == used
 
 
 def test_every_wrong_field_is_named_at_once() -> None:
@@ -50,7 +49,7 @@ def test_every_wrong_field_is_named_at_once() -> None:
     assert fields == ["shop.domain", "updated_after", "max_batch_products", "checkpoint"]
 
 
-def test_an_unknown_platform_is_told_with_those_there_are() -> None:
+def test_an_unknown_platform_is_reported_with_the_existing_ones() -> None:
     with pytest.raises(InvalidRequest, match=r"shop\.platform: must be one of: listed, woo"):
         parse_shop(shop(platform="magento"), PLATFORMS)
 
@@ -58,15 +57,13 @@ def test_an_unknown_platform_is_told_with_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("platform", "text"),
     [
-        ("LISTED", "shop.platform: must be written 'listed', in lower case and without blanks"),
-        ("listed ", "shop.platform: must be written 'listed', in lower case and without blanks"),
+        ("LISTED", "shop.platform: must be written 'listed', in lower case and without spaces"),
+        ("listed ", "shop.platform: must be written 'listed', in lower case and without spaces"),
         ("", "shop.platform: is required, one of: listed, woo"),
         ("magento", "shop.platform: must be one of: listed, woo"),
     ],
 )
-def test_a_wrong_platform_is_the_only_thing_that_is_named_and_its_true_cause_is_said(
-    platform: str, text: str
-) -> None:
+def test_a_wrong_platform_is_the_only_violation_and_its_true_cause_is_named(platform: str, text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_shop(shop(platform=platform), PLATFORMS)
     [violation] = caught.value.violations
@@ -74,7 +71,7 @@ def test_a_wrong_platform_is_the_only_thing_that_is_named_and_its_true_cause_is_
 
 
 @pytest.mark.parametrize("domain", ["https://key:secret@a.example", "a.example:80", "a.other"])
-def test_a_wrong_domain_is_told_by_an_example_for_people_and_never_repeated(domain: str) -> None:
+def test_a_wrong_domain_is_reported_with_an_example_and_never_quoted(domain: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_shop(shop(domain), PLATFORMS)
     [violation] = caught.value.violations
@@ -82,25 +79,25 @@ def test_a_wrong_domain_is_told_by_an_example_for_people_and_never_repeated(doma
     assert (violation.field, violation.description) == ("shop.domain", wanted)
 
 
-def asking_after(moment: datetime) -> pb.FetchProductsRequest:
+def request_after(moment: datetime) -> pb.FetchProductsRequest:
     stamp = Timestamp()
     stamp.FromDatetime(moment)
     return pb.FetchProductsRequest(shop=shop(), updated_after=stamp)
 
 
 @pytest.mark.parametrize("year", [1, 1969, 1999, 9999])
-def test_a_time_that_no_platform_can_be_asked_for_is_refused_by_its_name(year: int) -> None:
-    """WooCommerce's reader subtracts a second from it, and Shopify refuses it as a broken query of ours."""
+def test_a_time_that_no_platform_accepts_is_rejected_by_its_field(year: int) -> None:
+    """WooCommerce's reader subtracts a second from it, and Shopify rejects it as a malformed query."""
     with pytest.raises(InvalidRequest, match="2000-01-01T00:00:00Z until now") as caught:
-        parse_fetch(asking_after(datetime(year, 1, 1, tzinfo=UTC)), PLATFORMS)
+        parse_fetch(request_after(datetime(year, 1, 1, tzinfo=UTC)), PLATFORMS)
     assert [violation.field for violation in caught.value.violations] == ["updated_after"]
 
 
-def test_a_callers_clock_may_be_ahead_by_hours_and_not_by_days() -> None:
+def test_a_callers_clock_may_be_ahead_by_hours_but_not_by_days() -> None:
     moment = datetime.now(UTC) + timedelta(hours=12)
-    assert parse_fetch(asking_after(moment), PLATFORMS).fetch.updated_after == moment
+    assert parse_fetch(request_after(moment), PLATFORMS).fetch.updated_after == moment
     with pytest.raises(InvalidRequest, match="updated_after"):
-        parse_fetch(asking_after(moment + timedelta(days=1)), PLATFORMS)
+        parse_fetch(request_after(moment + timedelta(days=1)), PLATFORMS)
 
 
 def test_an_empty_request_names_both_fields_of_the_shop() -> None:
@@ -110,7 +107,7 @@ def test_an_empty_request_names_both_fields_of_the_shop() -> None:
 
 
 @pytest.mark.parametrize("nanos", [-1, 2**31 - 1])
-def test_a_timestamp_with_impossible_nanoseconds_is_refused(nanos: int) -> None:
+def test_a_timestamp_with_impossible_nanoseconds_is_rejected(nanos: int) -> None:
     request = pb.FetchProductsRequest(shop=shop(), updated_after=Timestamp(seconds=1, nanos=nanos))
     with pytest.raises(InvalidRequest, match="updated_after"):
         parse_fetch(request, PLATFORMS)
@@ -119,12 +116,12 @@ def test_a_timestamp_with_impossible_nanoseconds_is_refused(nanos: int) -> None:
 @pytest.mark.parametrize(
     "domain", ["a.example\n", " a.example", "a.example..", "a.example#x", "a.example/x", "ä.example", "", "."]
 )
-def test_a_domain_must_match_its_platforms_pattern_whole(domain: str) -> None:
+def test_the_whole_domain_must_match_the_pattern_of_its_platform(domain: str) -> None:
     with pytest.raises(InvalidRequest, match=r"shop\.domain"):
         parse_shop(shop(domain), PLATFORMS)
 
 
-def test_the_kelvin_sign_is_no_k() -> None:
-    """It becomes one in lower case, and would make two texts the same shop."""
+def test_the_kelvin_sign_is_not_a_k() -> None:
+    """In lower case it becomes one, and two texts would be the same shop."""
     with pytest.raises(InvalidRequest):
         parse_shop(shop("\u212a.example"), PLATFORMS)

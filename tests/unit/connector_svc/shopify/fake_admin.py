@@ -1,4 +1,4 @@
-"""A small Admin API over a real socket: it keeps products, and misbehaves as a test tells it."""
+"""A fake Admin API over a real socket: serves products and the faults that a test injects."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from tests.unit.connector_svc.shopify.nodes_json import Json
 
 DOMAIN = "demo.myshopify.com"
 Fault = Callable[[str, Json], web.Response | None]
-"""Given operation and variables: the reply to send instead, or None."""
+"""Called with operation and variables; returns the reply to send instead, or None."""
 
 
 def graphql(errors: list[Json] | None = None, data: Any = None, **extensions: Any) -> web.Response:
-    """A GraphQL reply with status 200."""
+    """Return a GraphQL reply with status 200."""
     body: Json = {"data": data, "extensions": extensions}
     return reply(body | ({"errors": errors} if errors else {}))
 
 
 def reply(body: Any) -> web.Response:
-    """Any JSON with the headers of Shopify."""
+    """Return a reply of any JSON with Shopify's headers."""
     headers = {"X-Shopify-API-Version": "2026-10", "Date": "Fri, 20 Nov 2026 10:00:00 GMT"}
     return web.json_response(body, headers=headers)
 
 
 def error(code: str, *path: str | int) -> Json:
-    """One entry of `errors`."""
+    """Return one entry of `errors`."""
     return {"message": code.lower(), "extensions": {"code": code}} | ({"path": list(path)} if path else {})
 
 
 @dataclass
 class FakeAdmin:
-    """The shop and its switches."""
+    """The shop and its faults."""
 
     products: list[Json] = field(default_factory=list)
-    """In the order of ids."""
+    """In id order."""
     token: str = "right"
     domain: str = DOMAIN
     scopes: tuple[str, ...] = ("read_products", "read_inventory")
@@ -52,46 +52,46 @@ class FakeAdmin:
     phantom_products: int = 0
     """Counted, never delivered."""
     faults: deque[Fault] = field(default_factory=deque)
-    """Each is asked once, then forgotten."""
-    standing_fault: Fault | None = None
-    """Asked each time."""
+    """Each is used for one request, in order."""
+    permanent_fault: Fault | None = None
+    """Used for every request without another fault."""
     on_reply: Callable[[str, Json, Json], None] | None = None
-    """May change a reply, and the shop."""
+    """Called with operation, variables and body; may change the body, and the shop."""
     cost: Json = field(default_factory=dict)
     calls: list[tuple[str, Json]] = field(default_factory=list)
     running: int = 0
-    most_running: int = 0
+    max_running: int = 0
 
     def count(self, operation: str) -> int:
-        """How often it was asked."""
+        """Return the number of calls of an operation."""
         return Counter(name for name, _ in self.calls)[operation]
 
     def sizes(self, operation: str) -> list[int]:
-        """The values of `first`."""
+        """Return the values of `first` in the calls of an operation."""
         return [variables["first"] for name, variables in self.calls if name == operation]
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        """The reply to one request."""
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Handle one request."""
         self.running += 1
-        self.most_running = max(self.most_running, self.running)
+        self.max_running = max(self.max_running, self.running)
         try:
-            return await self._answer(request)
+            return await self._handle(request)
         finally:
             self.running -= 1
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        asked = await request.json()
-        found = re.match(r"query (\w+)", asked["query"])
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        request_body = await request.json()
+        found = re.match(r"query (\w+)", request_body["query"])
         assert found
-        operation, variables = found[1], asked["variables"]
+        operation, variables = found[1], request_body["variables"]
         self.calls.append((operation, variables))
         await asyncio.sleep(0)
         if request.headers.get("X-Shopify-Access-Token") != self.token:
             return web.json_response({"errors": "[API] Invalid API key or access token"}, status=401)
-        fault = self.faults.popleft() if self.faults else self.standing_fault
-        instead = fault(operation, variables) if fault else None
-        if instead is not None:
-            return instead
+        fault = self.faults.popleft() if self.faults else self.permanent_fault
+        fault_reply = fault(operation, variables) if fault else None
+        if fault_reply is not None:
+            return fault_reply
         body: Json = {"data": getattr(self, f"_{operation.lower()}")(variables), "extensions": {"cost": self.cost}}
         body = deepcopy(body)
         if self.on_reply:
@@ -99,7 +99,7 @@ class FakeAdmin:
         headers = {"X-Shopify-API-Version": self.version, "Date": "Fri, 20 Nov 2026 10:00:00 GMT"}
         return web.json_response(body, headers=headers)
 
-    def _opening(self, variables: Json) -> Json:
+    def _passstart(self, variables: Json) -> Json:
         return {
             "shop": {
                 "id": "gid://shopify/Shop/77",
@@ -116,13 +116,13 @@ class FakeAdmin:
         }
 
     def _productcount(self, variables: Json) -> Json:
-        count = len(self._found(variables.get("query"))) + self.phantom_products
+        count = len(self._search(variables.get("query"))) + self.phantom_products
         return {
             "shop": {"currencyCode": self.currency},
             "productsCount": {"count": count, "precision": "EXACT"},
         }
 
-    def _nextids(self, variables: Json) -> Json:
+    def _productids(self, variables: Json) -> Json:
         page = self._productpage(variables)
         page["products"]["nodes"] = [{"id": node["id"]} for node in page["products"]["nodes"]]
         return page
@@ -133,12 +133,12 @@ class FakeAdmin:
     def _variantstock(self, variables: Json) -> Json:
         return {"productVariants": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}
 
-    def _destroyed(self, variables: Json) -> Json:
+    def _productdeletions(self, variables: Json) -> Json:
         return {"events": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}
 
     def _productpage(self, variables: Json) -> Json:
         after = int(variables["after"] or 0)
-        rest = [node for node in self._found(variables["query"]) if number(node) > after]
+        rest = [node for node in self._search(variables["query"]) if number(node) > after]
         page = rest[: variables["first"]]
         end = str(number(page[-1])) if page else None
         nodes = [self._with_variants(node, 250, 0) for node in page]
@@ -159,17 +159,17 @@ class FakeAdmin:
         info = {"hasNextPage": len(every) > end, "endCursor": str(end)}
         return node | {"variants": {"nodes": every[start:end], "pageInfo": info}}
 
-    def _found(self, query: str | None) -> list[Json]:
+    def _search(self, query: str | None) -> list[Json]:
         tests = re.findall(r"(\w+):(>=|<=|>)'?([^' ]+)'?", query or "")
-        return [node for node in self.products if all(_holds(node, *test) for test in tests)]
+        return [node for node in self.products if all(_matches(node, *test) for test in tests)]
 
 
 def number(node: Json) -> int:
-    """The number of a node's id."""
+    """Return the numeric id of a node."""
     return int(node["id"].rpartition("/")[2])
 
 
-def _holds(node: Json, name: str, op: str, value: str) -> bool:
+def _matches(node: Json, name: str, op: str, value: str) -> bool:
     if name == "id":
         if op == "<=":
             return number(node) <= int(value)
@@ -180,9 +180,9 @@ def _holds(node: Json, name: str, op: str, value: str) -> bool:
 
 @asynccontextmanager
 async def serving(admin: FakeAdmin) -> AsyncIterator[str]:
-    """The base URL of a server for `admin`."""
+    """Serve `admin` and yield its base URL."""
     app = web.Application()
-    app.router.add_post("/admin/api/2026-10/graphql.json", admin.answer)
+    app.router.add_post("/admin/api/2026-10/graphql.json", admin.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
@@ -194,10 +194,10 @@ async def serving(admin: FakeAdmin) -> AsyncIterator[str]:
 
 
 def html(text: str = "<html>Hello</html>", status: int = 200) -> web.Response:
-    """A web page."""
+    """Return a web page."""
     return web.Response(text=text, status=status, content_type="text/html")
 
 
 def status(code: int) -> web.Response:
-    """An HTTP error as Shopify writes it."""
+    """Return an HTTP error in Shopify's format."""
     return web.Response(text=json.dumps({"errors": "no"}), status=code, content_type="application/json")

@@ -1,4 +1,4 @@
-"""Product and variant nodes as the Admin API writes them."""
+"""Product, variant and media nodes in the format of the Admin API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Json = dict[str, Any]
 
 
 def variant_node(number: int, **changes: Any) -> Json:
-    """A sound variant."""
+    """Return a valid variant."""
     node: Json = {
         "id": f"gid://shopify/ProductVariant/{number}",
         "title": f"Size {number}",
@@ -30,7 +30,7 @@ def variant_node(number: int, **changes: Any) -> Json:
 
 
 def product_node(number: int, variants: int = 1, **changes: Any) -> Json:
-    """A sound product, whose variants are numbered from its own number times 10,000."""
+    """Return a valid product, whose variant ids start at its own id times 10,000."""
     nodes = [variant_node(number * 10_000 + n, position=n + 1) for n in range(variants)]
     node: Json = {
         "id": f"gid://shopify/Product/{number}",
@@ -53,6 +53,6 @@ def product_node(number: int, variants: int = 1, **changes: Any) -> Json:
 
 
 def image_node(number: int, **changes: Any) -> Json:
-    """An image of a product that is ready."""
+    """Return an image that Shopify has processed."""
     image = {"url": f"https://cdn.example/{number}.png", "width": 64, "height": 32}
     return {"id": f"gid://shopify/MediaImage/{number}", "alt": "front", "image": image} | changes

@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, Wait
-from connector_svc.domain.issue import RecordIssue
 from connector_svc.domain.product import Product
+from connector_svc.domain.records import RecordIssue
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
-from connector_svc.http.config import HttpConfig
-from connector_svc.http.endpoints import Endpoints
+from connector_svc.http.config import Endpoints, HttpConfig
+from connector_svc.http.response_body import BodyLimits
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.http.unpacking import BodyLimits
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.shopify import ShopifyPlatform
-from connector_svc.platforms.shopify.wanted import Wanted
+from connector_svc.platforms.shopify.read_strategy import ReadStrategy
 from tests import tls
 from tests.unit.connector_svc.shopify.fake_admin import DOMAIN, FakeAdmin, serving
 
@@ -26,21 +25,21 @@ SHOP = Shop("shopify", DOMAIN)
 
 
 class Tokens:
-    """Gives the first token until it is refused, then the next."""
+    """Provides the first token until it is refused, then the next."""
 
     def __init__(self, *tokens: str) -> None:
         self._tokens = tokens
-        self.asked: list[Credentials | None] = []
+        self.refused_credentials: list[Credentials | None] = []
 
     async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
-        self.asked.append(refused)
-        refusals = sum(1 for one in self.asked if one is not None)
+        self.refused_credentials.append(refused)
+        refusals = sum(1 for one in self.refused_credentials if one is not None)
         return {"access_token": Secret(self._tokens[min(refusals, len(self._tokens) - 1)])}
 
 
 @dataclass
-class Reading:
-    """All that a pass yielded."""
+class PassResult:
+    """The events that a pass yielded."""
 
     events: list[FetchEvent] = field(default_factory=list)
 
@@ -74,7 +73,7 @@ class Reading:
 
 
 @dataclass
-class ReadingShop:
+class ConnectedShop:
     """The platform, connected to a fake shop."""
 
     admin: FakeAdmin
@@ -82,14 +81,16 @@ class ReadingShop:
     tokens: Tokens
     waits: list[Wait] = field(default_factory=list)
 
-    async def read(self, *, checkpoint: bytes = b"", batch: int = 250, after: datetime | None = None) -> Reading:
-        """A whole pass."""
-        reading = Reading()
+    async def read(
+        self, *, checkpoint: bytes = b"", batch: int = 250, after: datetime | None = None
+    ) -> PassResult:
+        """Run a pass to its end."""
+        result = PassResult()
         request = FetchRequest(shop=SHOP, checkpoint=checkpoint, max_batch_products=batch, updated_after=after)
         async with aclosing(self.platform.fetch(request, on_wait=self.waits.append)) as events:
             async for event in events:
-                reading.events.append(event)
-        return reading
+                result.events.append(event)
+        return result
 
 
 @asynccontextmanager
@@ -98,9 +99,9 @@ async def reading(
     tokens: Sequence[str] = ("right",),
     *,
     max_body: int = 200_000,
-    wanted: Wanted = Wanted.AUTO,
-) -> AsyncIterator[ReadingShop]:
-    """A shop to read from."""
+    strategy: ReadStrategy = ReadStrategy.AUTO,
+) -> AsyncIterator[ConnectedShop]:
+    """Connect the platform to a fake shop."""
     async with serving(admin) as url:
         config = HttpConfig(
             endpoints=Endpoints.of({DOMAIN: url}),
@@ -110,6 +111,11 @@ async def reading(
         )
         async with open_http(config) as http:
             provider = Tokens(*tokens)
-            pause = timedelta(milliseconds=2)
-            platform = ShopifyPlatform(http, provider, lambda: datetime.now(UTC), pause=pause, wanted=wanted)
-            yield ReadingShop(admin, platform, provider)
+            platform = ShopifyPlatform(
+                http,
+                provider,
+                lambda: datetime.now(UTC),
+                retry_delay=timedelta(milliseconds=2),
+                strategy=strategy,
+            )
+            yield ConnectedShop(admin, platform, provider)

@@ -7,27 +7,27 @@ from typing import Any
 import msgspec
 import pytest
 
-from connector_svc.domain.issue import IssueReason
 from connector_svc.domain.product import InventoryPolicy, Product, ProductStatus, SelectedOption, Variant
-from connector_svc.platforms.shopify.nodes import page_nodes
-from connector_svc.platforms.shopify.record import Record, record_of
+from connector_svc.domain.records import IssueReason
+from connector_svc.platforms.shopify.node_decoding import decode_page
+from connector_svc.platforms.shopify.parse import Record, to_record
 from tests.unit.connector_svc.shopify.nodes_json import Json, image_node, product_node, variant_node
 
 
-def record_from(node: Any) -> Record:
+def parse_record(node: Any) -> Record:
     page = {"products": {"nodes": [node], "pageInfo": {"hasNextPage": False}}}
-    [found], _ = page_nodes(msgspec.Raw(msgspec.json.encode(page)), ())
-    return record_of(found)
+    [found], _ = decode_page(msgspec.Raw(msgspec.json.encode(page)), ())
+    return to_record(found)
 
 
-def product_from(node: Json) -> Product:
-    record = record_from(node)
+def parse_valid_product(node: Json) -> Product:
+    record = parse_record(node)
     assert record.product is not None
     return record.product
 
 
-def variant_from(**changes: Any) -> Variant:
-    [variant] = product_from(with_variants(variant_node(11, **changes))).variants
+def parse_valid_variant(**changes: Any) -> Variant:
+    [variant] = parse_valid_product(with_variants(variant_node(11, **changes))).variants
     return variant
 
 
@@ -37,8 +37,8 @@ def with_variants(*variants: Any, **changes: Any) -> Json:
     return product_node(1) | {"variants": nodes, "variantsCount": count} | changes
 
 
-def test_a_product_carries_every_field_that_shopify_tells() -> None:
-    product = product_from(product_node(1, onlineStoreUrl="https://demo.example/p", status="UNLISTED"))
+def test_a_product_has_every_field_that_shopify_delivers() -> None:
+    product = parse_valid_product(product_node(1, onlineStoreUrl="https://demo.example/p", status="UNLISTED"))
     assert (product.id, product.title, product.handle) == ("1", "Product 1", "product-1")
     assert (product.vendor, product.product_type, product.tags) == ("Maker", "Thing", ("a", "b"))
     assert product.status is ProductStatus.UNLISTED
@@ -49,8 +49,10 @@ def test_a_product_carries_every_field_that_shopify_tells() -> None:
     assert product.variants_complete
 
 
-def test_a_variant_carries_every_field_that_shopify_tells() -> None:
-    variant = variant_from(barcode="0012345678905", compareAtPrice="10.00", inventoryPolicy="CONTINUE", position=3)
+def test_a_variant_has_every_field_that_shopify_delivers() -> None:
+    variant = parse_valid_variant(
+        barcode="0012345678905", compareAtPrice="10.00", inventoryPolicy="CONTINUE", position=3
+    )
     assert (variant.id, variant.title, variant.sku) == ("11", "Size 11", "00000011")
     assert (variant.barcode, variant.position, variant.available) == ("0012345678905", 3, True)
     assert variant.inventory_policy is InventoryPolicy.CONTINUE
@@ -61,7 +63,7 @@ def test_a_variant_carries_every_field_that_shopify_tells() -> None:
 
 @pytest.mark.parametrize("text", ["7.30", "0.00", "20.00", "123456789012.345", "1000"])
 def test_a_price_keeps_each_digit(text: str) -> None:
-    variant = variant_from(price=text, compareAtPrice=text)
+    variant = parse_valid_variant(price=text, compareAtPrice=text)
     assert (str(variant.price), str(variant.compare_at_price)) == (text, text)
 
 
@@ -69,25 +71,25 @@ def test_a_price_keeps_each_digit(text: str) -> None:
 def test_a_weight_never_passes_through_a_float(text: str) -> None:
     raw = msgspec.json.encode(with_variants(variant_node(11))).replace(b'"value":0.5', b'"value":' + text.encode())
     page = b'{"products":{"nodes":[' + raw + b'],"pageInfo":{"hasNextPage":false}}}'
-    [found], _ = page_nodes(msgspec.Raw(page), ())
-    product = record_of(found).product
+    [found], _ = decode_page(msgspec.Raw(page), ())
+    product = to_record(found).product
     assert product is not None
     assert str(product.variants[0].weight) == text
 
 
 @pytest.mark.parametrize(
-    ("unit", "short"), [("GRAMS", "g"), ("KILOGRAMS", "kg"), ("OUNCES", "oz"), ("POUNDS", "lb")]
+    ("unit", "symbol"), [("GRAMS", "g"), ("KILOGRAMS", "kg"), ("OUNCES", "oz"), ("POUNDS", "lb")]
 )
-def test_weight_units_have_short_names(unit: str, short: str) -> None:
+def test_weight_units_have_short_names(unit: str, symbol: str) -> None:
     weight = {"tracked": True, "measurement": {"weight": {"value": 2, "unit": unit}}}
-    variant = variant_from(inventoryItem=weight)
-    assert (variant.weight, variant.weight_unit) == (Decimal(2), short)
+    variant = parse_valid_variant(inventoryItem=weight)
+    assert (variant.weight, variant.weight_unit) == (Decimal(2), symbol)
 
 
 @pytest.mark.parametrize("weight", [{"value": 2, "unit": "STONE"}, {"value": -1, "unit": "GRAMS"}])
-def test_a_variant_with_a_strange_weight_stays_without_it_and_tells(weight: Json) -> None:
+def test_a_variant_with_an_invalid_weight_is_kept_without_it_and_reported(weight: Json) -> None:
     item = {"tracked": True, "measurement": {"weight": weight}}
-    record = record_from(with_variants(variant_node(11, inventoryItem=item)))
+    record = parse_record(with_variants(variant_node(11, inventoryItem=item)))
     assert record.product is not None
     assert record.product.variants[0].weight is None
     assert record.product.variants_complete
@@ -95,25 +97,25 @@ def test_a_variant_with_a_strange_weight_stays_without_it_and_tells(weight: Json
 
 
 def test_stock_that_is_not_tracked_is_unknown_and_may_be_negative_otherwise() -> None:
-    assert variant_from(inventoryItem={"tracked": False, "measurement": None}).stock_quantity is None
-    assert variant_from(inventoryQuantity=-3).stock_quantity == -3
-    assert variant_from(inventoryQuantity=None).stock_quantity is None
+    assert parse_valid_variant(inventoryItem={"tracked": False, "measurement": None}).stock_quantity is None
+    assert parse_valid_variant(inventoryQuantity=-3).stock_quantity == -3
+    assert parse_valid_variant(inventoryQuantity=None).stock_quantity is None
 
 
-def test_the_made_up_option_of_a_plain_product_does_not_appear() -> None:
+def test_the_generated_option_of_a_product_without_options_is_removed() -> None:
     option = {"name": "Title", "value": "Default Title"}
     node = with_variants(
         variant_node(11, title="Default Title", selectedOptions=[option]),
         options=[{"name": "Title", "values": ["Default Title"]}],
     )
-    product = product_from(node)
+    product = parse_valid_product(node)
     assert (product.options, product.variants[0].title, product.variants[0].options) == ((), "", ())
 
 
-def test_a_variant_shows_its_own_image_by_the_products_list() -> None:
+def test_the_image_of_a_variant_comes_from_the_products_media() -> None:
     media = {"nodes": [image_node(5), image_node(6)], "pageInfo": {"hasNextPage": False}}
     own = {"nodes": [{"id": "gid://shopify/MediaImage/6"}]}
-    product = product_from(with_variants(variant_node(11, media=own), variant_node(12), media=media))
+    product = parse_valid_product(with_variants(variant_node(11, media=own), variant_node(12), media=media))
     first, second = product.variants
     assert [image.id for image in product.images] == ["5", "6"]
     assert first.image == product.images[1]
@@ -125,10 +127,10 @@ def test_a_variant_shows_its_own_image_by_the_products_list() -> None:
 def test_an_image_that_shopify_has_not_processed_is_left_out() -> None:
     media = {"nodes": [image_node(5, image=None)], "pageInfo": {"hasNextPage": False}}
     own = {"nodes": [{"id": "gid://shopify/MediaImage/5"}]}
-    record = record_from(with_variants(variant_node(11, media=own), media=media))
+    record = parse_record(with_variants(variant_node(11, media=own), media=media))
     assert record.product is not None
     assert (record.product.images, record.product.variants[0].image) == ((), None)
-    assert not record.needs_second_look
+    assert not record.needs_reread
     [issue] = record.issues
     assert (issue.product_id, issue.field, issue.sample) == ("1", "image", "gid://shopify/MediaImage/5")
     assert not issue.product_rejected
@@ -137,13 +139,13 @@ def test_an_image_that_shopify_has_not_processed_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("status", "available"), [("ACTIVE", True), ("UNLISTED", True), ("DRAFT", False), ("ARCHIVED", False)]
 )
-def test_what_is_not_offered_cannot_be_bought_whatever_its_stock(status: str, available: bool) -> None:
-    product = product_from(product_node(1, status=status))
+def test_a_product_that_is_not_sellable_is_unavailable_whatever_its_stock(status: str, available: bool) -> None:
+    product = parse_valid_product(product_node(1, status=status))
     assert [variant.available for variant in product.variants] == [available]
 
 
 def test_times_with_an_offset_become_utc() -> None:
-    product = product_from(product_node(1, updatedAt="2026-02-01T01:00:00+02:00"))
+    product = parse_valid_product(product_node(1, updatedAt="2026-02-01T01:00:00+02:00"))
     assert product.updated_at == datetime(2026, 1, 31, 23, tzinfo=UTC)
 
 
@@ -165,8 +167,8 @@ def test_times_with_an_offset_become_utc() -> None:
         ({"id": "gid://shopify/Product/11"}, IssueReason.MISSING_ID, "id", "gid://shopify/Product/11"),
     ],
 )
-def test_a_bad_variant_is_rejected_alone(changes: Json, reason: IssueReason, field: str, sample: str) -> None:
-    record = record_from(with_variants(variant_node(10), variant_node(11, **changes), variant_node(12)))
+def test_an_invalid_variant_is_rejected_alone(changes: Json, reason: IssueReason, field: str, sample: str) -> None:
+    record = parse_record(with_variants(variant_node(10), variant_node(11, **changes), variant_node(12)))
     assert record.product is not None
     assert [variant.id for variant in record.product.variants] == ["10", "12"]
     assert not record.product.variants_complete
@@ -189,29 +191,29 @@ def test_a_bad_variant_is_rejected_alone(changes: Json, reason: IssueReason, fie
         ({"createdAt": "0001-01-01T00:00:00+14:00"}, IssueReason.INVALID_FIELD, "updatedAt"),
     ],
 )
-def test_a_bad_product_is_rejected_whole(changes: Json, reason: IssueReason, field: str) -> None:
-    record = record_from(product_node(1) | changes)
+def test_an_invalid_product_is_rejected(changes: Json, reason: IssueReason, field: str) -> None:
+    record = parse_record(product_node(1) | changes)
     assert record.product is None
     [issue] = record.issues
     assert (issue.reason, issue.field, issue.product_rejected) == (reason, field, True)
 
 
-def test_one_bad_product_does_not_take_its_page_along() -> None:
+def test_one_invalid_product_does_not_lose_its_page() -> None:
     page = {
         "products": {
             "nodes": [product_node(1), product_node(2, title=7), None, product_node(3)],
             "pageInfo": {"hasNextPage": False},
         }
     }
-    found, _ = page_nodes(msgspec.Raw(msgspec.json.encode(page)), ())
-    records = [record_of(one) for one in found]
+    found, _ = decode_page(msgspec.Raw(msgspec.json.encode(page)), ())
+    records = [to_record(one) for one in found]
     assert [record.product is not None for record in records] == [True, False, False, True]
     assert records[1].issues[0].product_id == "2"
 
 
-def test_a_variant_that_comes_twice_stays_once() -> None:
-    record = record_from(with_variants(variant_node(11), variant_node(11, sku="other"), variantsCount=None))
+def test_a_duplicate_variant_is_kept_once() -> None:
+    record = parse_record(with_variants(variant_node(11), variant_node(11, sku="other"), variantsCount=None))
     assert record.product is not None
     assert [variant.sku for variant in record.product.variants] == ["00000011"]
     assert [issue.reason for issue in record.issues] == [IssueReason.DUPLICATE_ID]
-    assert record.received == 1
+    assert record.received_variants == 1

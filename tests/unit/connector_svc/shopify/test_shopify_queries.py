@@ -19,16 +19,16 @@ from graphql import (
 )
 from graphql.language import ArgumentNode, EnumValueNode, FragmentDefinitionNode
 
-from connector_svc.platforms.shopify.bulk_queries import RECENT
+from connector_svc.platforms.shopify.bulk_jobs import RECENT_BULK_JOBS
 from connector_svc.platforms.shopify.queries import (
-    DESTROYED,
+    EXISTING_PRODUCTS,
     INVENTORY_PROBE,
-    NEXT_IDS,
-    OPENING,
     PAGE_PRODUCTS,
+    PASS_START,
     PRODUCT_COUNT,
+    PRODUCT_DELETIONS,
+    PRODUCT_IDS,
     SINGLE_VARIANTS,
-    STILL_THERE,
     Query,
     product_page,
     products_by_id,
@@ -39,15 +39,15 @@ from devstore.shopify.query_cost import ChargeReader, requested_cost
 
 SCHEMA = Path(__file__).parents[4] / "devstore/shopify/admin_2026-10.graphql.gz"
 QUERIES = [
-    (OPENING, 0),
+    (PASS_START, 0),
     (INVENTORY_PROBE, 0),
     (PRODUCT_COUNT, 0),
-    (NEXT_IDS, 250),
+    (PRODUCT_IDS, 250),
     (product_page(inventory=True), PAGE_PRODUCTS),
     (product_page(inventory=False), PAGE_PRODUCTS),
-    (DESTROYED, 250),
-    (STILL_THERE, 0),
-    (RECENT, 10),
+    (PRODUCT_DELETIONS, 250),
+    (EXISTING_PRODUCTS, 0),
+    (RECENT_BULK_JOBS, 10),
     (variant_stock(inventory=True), 250),
     (variant_stock(inventory=False), 250),
     (products_by_id(inventory=True), 0),
@@ -66,7 +66,7 @@ def schema() -> GraphQLSchema:
 
 
 class Deprecated(Visitor):
-    """Gathers what a document uses that the schema is going to drop."""
+    """Collects the deprecated fields, arguments and enum values of a document."""
 
     def __init__(self, info: TypeInfo) -> None:
         super().__init__()
@@ -106,17 +106,17 @@ def test_a_query_uses_nothing_deprecated(schema: GraphQLSchema, query: Query, fi
     assert deprecated_in(schema, parse(query.text)) == []
 
 
-def test_the_walk_sees_what_is_deprecated(schema: GraphQLSchema) -> None:
+def test_deprecated_fields_are_found(schema: GraphQLSchema) -> None:
     document = parse("{ products(first: 1) { nodes { bodyHtml } } }")
     assert deprecated_in(schema, document) == ["bodyHtml"]
 
 
 @each_query
-def test_a_query_costs_what_we_foretell_and_never_more_than_shopify_allows(
+def test_a_query_costs_what_we_estimate_and_never_more_than_shopify_allows(
     schema: GraphQLSchema, query: Query, first: int
 ) -> None:
     document = parse(query.text)
     [operation] = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
     fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
     reader = ChargeReader(schema=schema, fragments=fragments, variables={"first": first}, operation=operation)
-    assert requested_cost(reader.read()) == query.cost_at(first) <= 1_000
+    assert requested_cost(reader.read()) == query.estimated_cost(first) <= 1_000

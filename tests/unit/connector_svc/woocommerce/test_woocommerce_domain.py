@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from catalogsync_common.failure import InvalidRequest
 
-from connector_svc.platforms.domains import canonical_domain
+from connector_svc.domain.shop import canonical_domain
 from connector_svc.platforms.woocommerce import WooCommercePlatform
 
 PATTERN = WooCommercePlatform.domain_pattern
@@ -21,7 +21,7 @@ PATTERN = WooCommercePlatform.domain_pattern
         ("1-2.shop4u.io", "1-2.shop4u.io"),
     ],
 )
-def test_host_names_are_taken(raw: str, canonical: str) -> None:
+def test_host_names_are_accepted(raw: str, canonical: str) -> None:
     assert canonical_domain(raw, PATTERN, "store.example") == canonical
 
 
@@ -46,6 +46,6 @@ def test_host_names_are_taken(raw: str, canonical: str) -> None:
         f"{'a' * 64}.example",
     ],
 )
-def test_anything_else_is_refused(raw: str) -> None:
+def test_anything_else_is_rejected(raw: str) -> None:
     with pytest.raises(InvalidRequest):
         canonical_domain(raw, PATTERN, "store.example")

@@ -1,0 +1,1 @@
+"""Draws docs/benchmarks.svg from the recorded results in bench/results."""

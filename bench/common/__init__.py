@@ -1,0 +1,1 @@
+"""What the benchmarks share: services and stores as processes, measurements, results and their tables."""

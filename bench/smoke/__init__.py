@@ -1,0 +1,1 @@
+"""Runs small benchmarks and compares their ratios with the recorded ones."""

@@ -1,1 +1,0 @@
-"""Crowds of watchers for the benchmarks, in processes of their own."""

@@ -1,1 +1,0 @@
-"""Ways to bring the same batches into `product` and `item`: ours, two that are common, and the limit."""

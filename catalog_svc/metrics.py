@@ -1,0 +1,131 @@
+"""Prometheus metrics of the catalog: syncs, batches, leases, watchers and the database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from catalog_svc.domain.source import SourceBatch
+from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, WaitReason
+
+_TRANSACTION_BUCKETS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_NO_ERROR: Final = ""
+
+
+class CatalogMetrics:
+    """`SyncMetrics` of one replica, with gauges of its watchers and its database.
+
+    Sums over all replicas describe the system. A run is identified by the sync and epoch of its lease: a run that
+    has lost its lease may overlap with the next one of its sync.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"catalog_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"catalog_{name}", text, labels, registry=registry)
+
+        self._ended = counter("syncs_ended", "Syncs that ended.", "platform", "mode", "state", "reason")
+        self._running = gauge("syncs_running", "Syncs that run on this replica.", "platform")
+        self._waiting = gauge("syncs_waiting", "Syncs that run on this replica and wait, by reason.", "reason")
+        self._waits = counter("sync_waits", "Waits of syncs.", "platform", "reason")
+        self._claims = counter("syncs_claimed", "Syncs claimed for their first attempt.", "platform")
+        self._takeovers = counter("syncs_taken_over", "Syncs claimed for a later attempt.", "platform")
+        self._lost = counter("leases_lost", "Writes refused because the lease of the sync was lost.")
+        self._batches = counter("batches_stored", "Batches committed.", "platform")
+        self._products = counter("products_stored", "Products in committed batches.", "platform")
+        self._items = counter("items_stored", "Items in committed batches.", "platform")
+        self._issues = counter("issues_stored", "Issues in committed batches.", "platform")
+        self._seconds = Histogram(
+            "catalog_batch_seconds",
+            "Time from the call that stores a batch to its commit, including retries.",
+            ["platform"],
+            buckets=_TRANSACTION_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self._database_failures = counter(
+            "database_failures", "Operations of syncs given up because the database was unavailable."
+        )
+        self._database_up = gauge("database_up", "Whether the last ping of the database succeeded.")
+        self._watchers = gauge("watchers", "Watchers of syncs on this replica.")
+        self._wait_reasons: dict[tuple[UUID, int], WaitReason] = {}
+        for reason in WaitReason:
+            self._waiting.labels(reason.value)
+
+    def read_watchers_from(self, count: Callable[[], int]) -> None:
+        """Call `count` for the number of watchers at each scrape."""
+        self._watchers.set_function(count)
+
+    def run_started(self, claimed: ClaimedSync) -> None:
+        platform = claimed.sync.shop.key.platform
+        first = claimed.sync.attempt_count <= 1
+        (self._claims if first else self._takeovers).labels(platform).inc()
+        self._running.labels(platform).inc()
+
+    def run_ended(self, claimed: ClaimedSync) -> None:
+        self._running.labels(claimed.sync.shop.key.platform).dec()
+        self.wait_ended(claimed.lease)
+
+    def wait_started(self, lease: Lease, platform: str, reason: WaitReason) -> None:
+        self._waits.labels(platform, reason.value).inc()
+        self.wait_ended(lease)
+        self._wait_reasons[lease.sync_id, lease.epoch] = reason
+        self._waiting.labels(reason.value).inc()
+
+    def wait_ended(self, lease: Lease) -> None:
+        reason = self._wait_reasons.pop((lease.sync_id, lease.epoch), None)
+        if reason is not None:
+            self._waiting.labels(reason.value).dec()
+
+    def batch_stored(self, platform: str, batch: SourceBatch, seconds: float) -> None:
+        self._batches.labels(platform).inc()
+        self._products.labels(platform).inc(len(batch.products))
+        self._items.labels(platform).inc(batch.item_count)
+        self._issues.labels(platform).inc(len(batch.issues))
+        self._seconds.labels(platform).observe(seconds)
+
+    def sync_ended(self, sync: Sync) -> None:
+        reason = sync.error.reason if sync.error else _NO_ERROR
+        self._ended.labels(sync.shop.key.platform, sync.mode.value, sync.state.value, reason).inc()
+
+    def lease_lost(self) -> None:
+        self._lost.inc()
+
+    def database_failed(self) -> None:
+        self._database_failures.inc()
+
+    def database_up(self, up: bool) -> None:
+        """Store whether the last ping succeeded."""
+        self._database_up.set(up)
+
+
+class NullSyncMetrics:
+    """`SyncMetrics` that count nothing, for tests."""
+
+    def run_started(self, claimed: ClaimedSync) -> None:
+        pass
+
+    def run_ended(self, claimed: ClaimedSync) -> None:
+        pass
+
+    def wait_started(self, lease: Lease, platform: str, reason: WaitReason) -> None:
+        pass
+
+    def wait_ended(self, lease: Lease) -> None:
+        pass
+
+    def batch_stored(self, platform: str, batch: SourceBatch, seconds: float) -> None:
+        pass
+
+    def sync_ended(self, sync: Sync) -> None:
+        pass
+
+    def lease_lost(self) -> None:
+        pass
+
+    def database_failed(self) -> None:
+        pass

@@ -1,1 +1,0 @@
-"""What the catalog counts, at its ports: syncs, batches, leases, watchers, the database."""

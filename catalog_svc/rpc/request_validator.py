@@ -1,0 +1,236 @@
+"""Validates requests and converts them to the domain; one error names all invalid fields of a request.
+
+A page token is opaque to clients: the position where the last page ended, bound to the filters of its list.
+Tokens are neither secret nor signed: anybody can write one. A decoded token is therefore validated as strictly as
+the fields of a request, so that a forged token can do no more than read a page at another position of the same
+list.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, TypeVar
+from uuid import UUID
+
+import msgspec
+from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync_common.failure import FieldViolation, InvalidRequest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from catalog_svc.domain.records import ItemFilter
+from catalog_svc.domain.schedule import ScheduleChange
+from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.sync import SyncMode, SyncState
+
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
+_PLATFORM = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_MAX_TEXT_CHARACTERS = 255
+_MAX_QUOTED_CHARACTERS = 60
+_MIN_INTERVAL, _MAX_INTERVAL = timedelta(minutes=1), timedelta(days=366)
+
+_MODES = {
+    pb.Sync.MODE_UNSPECIFIED: SyncMode.INCREMENTAL,
+    pb.Sync.MODE_FULL: SyncMode.FULL,
+    pb.Sync.MODE_INCREMENTAL: SyncMode.INCREMENTAL,
+}
+
+
+class RequestValidator:
+    """Validates the fields of one request.
+
+    Each method returns the converted value of a field. For an invalid field it adds a violation and returns a
+    placeholder; `raise_if_any` then raises all violations at once.
+    """
+
+    def __init__(self) -> None:
+        self._violations: list[FieldViolation] = []
+
+    def add_violation(self, field: str, description: str) -> None:
+        """Record that a field is invalid."""
+        self._violations.append(FieldViolation(field=field, description=description))
+
+    def raise_if_any(self) -> None:
+        """Raise InvalidRequest if there are violations."""
+        if self._violations:
+            raise InvalidRequest(*self._violations)
+
+    def shop(self, shop: pb.Shop) -> ShopKey:
+        """Return the shop's key in canonical form; whether the platform is supported is checked later."""
+        platform, domain = shop.platform.lower(), shop.domain.lower().removesuffix(".")
+        if not platform:
+            self.add_violation("shop.platform", "is required, such as 'shopify' or 'woocommerce'")
+        elif not _PLATFORM.fullmatch(platform):
+            self.add_violation(
+                "shop.platform", f"{_quoted(shop.platform)} is not the name of a platform, such as 'shopify'"
+            )
+        if not domain:
+            self.add_violation("shop.domain", "is required, such as 'demo.myshopify.com'")
+        elif not _HOST.fullmatch(domain):
+            self.add_violation(
+                "shop.domain", f"{_quoted(shop.domain)} is not a host name, such as 'demo.myshopify.com'"
+            )
+        return ShopKey(platform, domain)
+
+    def sync_id(self, value: str) -> UUID:
+        """Return a sync id, a UUID written as the server writes it."""
+        if not _UUID.fullmatch(value):
+            self.add_violation("sync_id", "must be the sync's id: a UUID in lower case with its four hyphens")
+            return UUID(int=0)
+        return UUID(value)
+
+    def request_id(self, value: str) -> str:
+        """Return a request_id, empty or well-formed."""
+        if value and not _REQUEST_ID.fullmatch(value):
+            self.add_violation(
+                "request_id", "must be at most 128 letters, digits, '.', '_', ':' or '-'; a UUID is best"
+            )
+        return value
+
+    def mode(self, value: pb.Sync.Mode.ValueType) -> SyncMode:
+        """Return the mode; unspecified means incremental where possible."""
+        if value not in _MODES:
+            self.add_violation("mode", "must be MODE_FULL or MODE_INCREMENTAL")
+        return _MODES.get(value, SyncMode.FULL)
+
+    def page_size(self, value: int, *, default: int, maximum: int) -> int:
+        """Return the page size: 0 becomes the default, a larger value the maximum."""
+        if value < 0:
+            self.add_violation("page_size", "must not be negative")
+        return min(value or default, maximum)
+
+    def revision(self, value: int) -> int:
+        """Return `after_revision`, at least 0."""
+        if value < 0:
+            self.add_violation("after_revision", "must not be negative")
+        return value
+
+    def text(self, field: str, value: str, *, required: bool = False) -> str:
+        """Return a text, not longer than a stored value can be."""
+        if required and not value:
+            self.add_violation(field, "is required")
+        if len(value) > _MAX_TEXT_CHARACTERS or "\0" in value:
+            self.add_violation(field, f"must be at most {_MAX_TEXT_CHARACTERS} characters, none of them NUL")
+        return value
+
+    def time(self, field: str, message: Timestamp) -> datetime | None:
+        """Return a time in UTC; None when the field is absent."""
+        if message == Timestamp():
+            return None
+        try:
+            return message.ToDatetime(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            self.add_violation(field, "is not a valid time")
+            return None
+
+    def states(self, values: Sequence[pb.Sync.State.ValueType]) -> tuple[SyncState, ...]:
+        """Return known states, each once."""
+        known: dict[SyncState, None] = {}
+        for value in values:
+            name = pb.Sync.State.Name(value).removeprefix("STATE_") if value in pb.Sync.State.values() else ""
+            if name in SyncState.__members__ and SyncState[name] is not SyncState.UNSPECIFIED:
+                known[SyncState[name]] = None
+            else:
+                self.add_violation("states", "must be states of a sync")
+        return tuple(known)
+
+    def interval(self, field: str, message: Duration) -> timedelta:
+        """Return an interval between syncs; zero is NEVER."""
+        try:
+            value = message.ToTimedelta()
+        except (ValueError, OverflowError):
+            value = timedelta()
+        if message != Duration() and not _MIN_INTERVAL <= value <= _MAX_INTERVAL:
+            self.add_violation(field, "must be zero (never), or at least a minute and at most a year")
+        return value
+
+    def schedule_change(self, request: pb.SetShopScheduleRequest) -> ScheduleChange:
+        """Return the change that SetShopSchedule requests."""
+        incremental = request.incremental_every if request.HasField("incremental_every") else None
+        full = request.full_every if request.HasField("full_every") else None
+        return ScheduleChange(
+            incremental_every=None if incremental is None else self.interval("incremental_every", incremental),
+            full_every=None if full is None else self.interval("full_every", full),
+            paused=request.paused if request.HasField("paused") else None,
+            reset=request.reset,
+        )
+
+    def item_filter(self, request: pb.ListItemsRequest) -> ItemFilter:
+        """Return the filters of ListItems."""
+        return ItemFilter(
+            sku=self.text("sku", request.sku),
+            product_id=self.text("product_id", request.product_id),
+            text=self.text("text", request.text),
+            updated_after=self.time("updated_after", request.updated_after),
+            include_deleted=request.include_deleted,
+        )
+
+
+def _quoted(value: str) -> str:
+    """Return a received text for an error message, without control characters."""
+    return repr(value if len(value) <= _MAX_QUOTED_CHARACTERS else f"{value[:_MAX_QUOTED_CHARACTERS]}…")
+
+
+P = TypeVar("P", bound=tuple[Any, ...])
+
+PositionText = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]*\Z")]
+"""A platform's id within a position, as PostgreSQL's text can hold it: without NUL."""
+PositionNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A number within a position, as PostgreSQL's bigint can hold it."""
+
+_VERSION: Final = 1
+"""Version of the token format. A token of another version is rejected; its client restarts at the first page."""
+
+
+class _Token(msgspec.Struct, frozen=True, array_like=True):
+    version: int
+    fingerprint: str
+    position: msgspec.Raw
+
+
+def encode_page_token(position: tuple[object, ...], *, filters: Mapping[str, object]) -> str:
+    """Return the token of the page after `position`; it is valid only for the same `filters`, names and values."""
+    token = _Token(_VERSION, _fingerprint(filters), msgspec.Raw(msgspec.json.encode(position)))
+    return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode().rstrip("=")
+
+
+def decode_page_token(token: str, *, filters: Mapping[str, object], kind: type[P]) -> P | None:
+    """Return the position of a token.
+
+    Args:
+        token: From the request; empty for the first page.
+        filters: Filters of the list, by name and value.
+        kind: Type of the position, a tuple.
+
+    Returns:
+        The position; None for the first page.
+
+    Raises:
+        InvalidRequest: The token is malformed, of another version, or of a list with other filters.
+    """
+    if not token:
+        return None
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        decoded = msgspec.json.decode(raw, type=_Token)
+        position: P = msgspec.json.decode(decoded.position, type=kind)
+    except (binascii.Error, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise InvalidRequest.of("page_token", "is not a token of this list") from error
+    if decoded.version != _VERSION:
+        raise InvalidRequest.of("page_token", "is from another release: start at the first page")
+    if decoded.fingerprint != _fingerprint(filters):
+        raise InvalidRequest.of("page_token", "belongs to a list with other filters")
+    return position
+
+
+def _fingerprint(filters: Mapping[str, object]) -> str:
+    """Hash of names and values, in the order of names: two releases with the same filters get the same hash."""
+    encoded = msgspec.json.encode(filters, order="deterministic")
+    return hashlib.blake2b(encoded, digest_size=8).hexdigest()

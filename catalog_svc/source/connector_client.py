@@ -1,0 +1,195 @@
+"""The client of connector_svc: fetching products, cancelling jobs, listing platforms, and mapping its errors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from datetime import timedelta
+from typing import Final
+
+import grpc
+from catalogsync.connector.v1 import connector_service_pb2 as pb
+from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
+from catalogsync_common.call_context import outgoing_metadata
+from catalogsync_common.status import read_failure
+
+from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
+from catalog_svc.domain.shop import PlatformInfo, ShopKey
+from catalog_svc.domain.source import SourceEvent, SourceRequest
+from catalog_svc.source import decode
+
+CONNECTOR_CHANNEL: Final = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": pb.DESCRIPTOR.services_by_name["ConnectorService"].full_name},
+    }
+)
+"""gRPC's service config: each pass goes to the next connector of those that are SERVING."""
+
+
+class ConnectorSource:
+    """A `ProductSource` over one channel.
+
+    The connector promises a message every 30 s. A stream without any message for `stall_timeout` is given up;
+    there is no total deadline, since a pass takes as long as the platform needs.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, *, stall_timeout: timedelta = timedelta(seconds=60)) -> None:
+        self._stub = ConnectorServiceStub(channel)
+        self._stall_timeout = stall_timeout.total_seconds()
+
+    async def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
+        """Yield the events of one pass. Raises SourceFailed."""
+        call = self._stub.FetchProducts(_to_proto(request), metadata=outgoing_metadata())
+        currency_code = ""
+        try:
+            while True:
+                message = await self._read(call)
+                if message is None:
+                    return
+                kind = message.WhichOneof("event")
+                if kind == "header":
+                    currency_code = message.header.currency_code
+                    yield decode.header(message.header)
+                elif kind == "batch":
+                    yield decode.batch(message.batch, currency_code=currency_code)
+                elif kind == "waiting":
+                    yield decode.waiting(message.waiting)
+                elif kind == "end":
+                    yield decode.end(message.end)
+        finally:
+            # Leaving the loop does not end the call: without this the connector would continue to read the shop.
+            call.cancel()
+
+    async def _read(
+        self, call: grpc.aio.UnaryStreamCall[pb.FetchProductsRequest, pb.FetchProductsResponse]
+    ) -> pb.FetchProductsResponse | None:
+        """Read the next message; None at the end of the stream."""
+        try:
+            async with asyncio.timeout(self._stall_timeout):
+                message = await call.read()
+        except TimeoutError:
+            raise ConnectorUnavailable(
+                f"connector_svc sent nothing for {self._stall_timeout:.0f} s; the sync retries"
+            ) from None
+        except grpc.aio.AioRpcError as error:
+            raise await to_source_failure(error, call) from error
+        return message if isinstance(message, pb.FetchProductsResponse) else None
+
+
+class ConnectorJobs:
+    """`PlatformJobs` over one channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout: timedelta = timedelta(seconds=30)) -> None:
+        self._stub = ConnectorServiceStub(channel)
+        self._timeout = timeout.total_seconds()
+
+    async def cancel_fetch(self, shop: ShopKey, checkpoint: bytes) -> bool:
+        """Cancel the platform's job for the pass of this checkpoint.
+
+        Returns:
+            Whether a job was cancelled.
+
+        Raises:
+            SourceFailed: The connector or the platform did not do it.
+        """
+        request = pb.AbandonFetchRequest(
+            shop=pb.ShopRef(platform=shop.platform, domain=shop.domain), checkpoint=checkpoint
+        )
+        try:
+            response = await self._stub.AbandonFetch(request, timeout=self._timeout, metadata=outgoing_metadata())
+        except grpc.aio.AioRpcError as error:
+            raise await to_source_failure(error) from error
+        return response.job_ended
+
+
+class ConnectorPlatforms:
+    """Platforms of the connector, cached without expiry.
+
+    For an unknown name the list is fetched again, at most once per `refresh_interval`.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        timeout: timedelta = timedelta(seconds=5),
+        refresh_interval: timedelta = timedelta(seconds=10),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stub = ConnectorServiceStub(channel)
+        self._timeout = timeout.total_seconds()
+        self._refresh_interval = refresh_interval.total_seconds()
+        self._monotonic = monotonic
+        self._platforms: Mapping[str, PlatformInfo] = {}
+        self._fetched_at: float | None = None
+
+    async def find(self, name: str) -> PlatformInfo | None:
+        """Return the platform; None when the connector does not support it. Raises ConnectorUnavailable."""
+        if name not in self._platforms and self._may_refresh():
+            await self._refresh()
+        return self._platforms.get(name)
+
+    async def names(self) -> list[str]:
+        """Return the names of all platforms. Raises ConnectorUnavailable."""
+        if not self._platforms:
+            await self._refresh()
+        return sorted(self._platforms)
+
+    def _may_refresh(self) -> bool:
+        return self._fetched_at is None or self._monotonic() - self._fetched_at >= self._refresh_interval
+
+    async def _refresh(self) -> None:
+        try:
+            response = await self._stub.ListPlatforms(
+                pb.ListPlatformsRequest(), timeout=self._timeout, metadata=outgoing_metadata()
+            )
+        except grpc.aio.AioRpcError as error:
+            raise await to_source_failure(error) from error
+        self._platforms = {
+            platform.name: PlatformInfo(
+                name=platform.name,
+                domain_pattern=platform.domain_pattern,
+                incremental=platform.capabilities.incremental,
+            )
+            for platform in response.platforms
+        }
+        self._fetched_at = self._monotonic()
+
+
+async def to_source_failure(error: grpc.aio.AioRpcError, call: grpc.aio.Call | None = None) -> SourceFailed:
+    """Map an error of a call to a failure of the catalog.
+
+    A reason of the connector keeps its message, metadata and retry delay. Without a reason the connection broke.
+    """
+    received = await read_failure(error, call)
+    if not received.reason:
+        if received.is_transient or received.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return ConnectorUnavailable()
+        return SourceFailed(
+            reason="INTERNAL",
+            message="connector_svc rejected the call; see the logs",
+            transient=False,
+            metadata={"code": received.code.name},
+        )
+    return SourceFailed(
+        reason=received.reason,
+        message=received.message,
+        transient=received.is_transient,
+        metadata=received.metadata,
+        retry_after=received.retry_after,
+    )
+
+
+def _to_proto(request: SourceRequest) -> pb.FetchProductsRequest:
+    message = pb.FetchProductsRequest(
+        shop=pb.ShopRef(platform=request.shop.platform, domain=request.shop.domain),
+        checkpoint=request.checkpoint,
+        max_batch_products=request.max_batch_products,
+        product_ids=request.product_ids,
+    )
+    if request.updated_after is not None:
+        message.updated_after.FromDatetime(request.updated_after)
+    return message

@@ -1,0 +1,185 @@
+"""Wires the use cases of catalog_svc to its stores, its connector client and its metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import uuid4
+
+import grpc
+from catalogsync_common.drain import Drain
+
+from catalog_svc.domain.schedule import ScheduleDefaults
+from catalog_svc.metrics import CatalogMetrics
+from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
+from catalog_svc.settings import CatalogSettings
+from catalog_svc.source.connector_client import ConnectorJobs, ConnectorPlatforms, ConnectorSource
+from catalog_svc.storage.batches import BatchStore
+from catalog_svc.storage.database import Database
+from catalog_svc.storage.items import ItemStore
+from catalog_svc.storage.leases import LeaseStore
+from catalog_svc.storage.retention import RetentionStore
+from catalog_svc.storage.shops import ScheduleStore, ShopStore
+from catalog_svc.storage.sweeps import SweepStore
+from catalog_svc.storage.sync_commands import SyncCommandStore
+from catalog_svc.storage.syncs import IssueStore, SyncStore
+from catalog_svc.usecases.ports import ProductSource
+from catalog_svc.usecases.read_catalog import ReadCatalog
+from catalog_svc.usecases.retention import Retention, RetentionPolicy
+from catalog_svc.usecases.scheduler import Scheduler, SchedulerConfig, SetSchedule
+from catalog_svc.usecases.sync_commands import ChangeSync, PlatformJobCleanup, StartSync
+from catalog_svc.usecases.sync_execution import SyncDependencies
+from catalog_svc.usecases.sync_hub import SyncHub
+from catalog_svc.usecases.sync_limits import RunConfig
+from catalog_svc.usecases.watch_pacing import WatchLimits
+from catalog_svc.usecases.watch_sync import WatchSync
+from catalog_svc.usecases.worker import SyncSupervisor, Worker
+
+_MAX_READ_AGE_HEARTBEATS = 3
+"""After this many heartbeats without a successful read of a sync its watchers get STORAGE_UNAVAILABLE."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replica:
+    """What the background loops of a replica run."""
+
+    hub: SyncHub
+    worker: Worker
+    cleanup: PlatformJobCleanup
+    scheduler: Scheduler
+    retention: Retention
+    drain: Drain
+
+
+def wire_replica(
+    settings: CatalogSettings, database: Database, connector: grpc.aio.Channel, metrics: CatalogMetrics
+) -> Replica:
+    """Wire the background loops of a replica; nothing runs yet.
+
+    Args:
+        settings: The settings of the replica.
+        database: Connections for syncs and leases.
+        connector: The channel to connector_svc.
+        metrics: Where syncs are counted.
+    """
+    drain, syncs = Drain(), SyncStore(database)
+    max_read_age = _MAX_READ_AGE_HEARTBEATS * settings.heartbeat_interval
+    hub = SyncHub(syncs, max_watchers=settings.max_watchers, max_read_age=max_read_age)
+    worker = _worker(settings, database, ConnectorSource(connector), hub, drain, metrics)
+    return Replica(
+        hub=hub,
+        worker=worker,
+        cleanup=PlatformJobCleanup(syncs=syncs, jobs=ConnectorJobs(connector), drain=drain),
+        scheduler=_scheduler(settings, database, worker, drain, metrics),
+        retention=Retention(records=RetentionStore(database), drain=drain, policy=_retention_policy(settings)),
+        drain=drain,
+    )
+
+
+def wire_servicer(
+    settings: CatalogSettings,
+    replica: Replica,
+    *,
+    writes: Database,
+    reads: Database,
+    connector: grpc.aio.Channel,
+    metrics: CatalogMetrics,
+) -> CatalogServicer:
+    """Wire the calls of CatalogService to a replica.
+
+    `reads` has connections of its own: twenty slow dashboards must not starve syncs and leases.
+    """
+    platforms, commands, wake = ConnectorPlatforms(connector), SyncCommandStore(writes), replica.worker.wake
+    schedules, defaults = ScheduleStore(writes), _schedule_defaults(settings)
+    watch_limits = WatchLimits(heartbeat_every=settings.heartbeat_interval)
+    read = _read_catalog(settings, reads, platforms)
+    use_cases = CatalogUseCases(
+        start=StartSync(
+            shops=ShopStore(writes), commands=commands, platforms=platforms, wake_worker=wake, metrics=metrics
+        ),
+        change=ChangeSync(
+            commands=commands,
+            publish=replica.hub.publish,
+            cancel_platform_job=replica.cleanup.start,
+            wake_worker=wake,
+            metrics=metrics,
+        ),
+        follow=WatchSync(hub=replica.hub, drain=replica.drain, limits=watch_limits),
+        read=read,
+        set_schedule=SetSchedule(read=read, schedules=schedules, defaults=defaults),
+        syncs=SyncStore(reads),
+        issues=IssueStore(reads),
+        overlap=settings.incremental_overlap,
+    )
+    return CatalogServicer(use_cases)
+
+
+def _read_catalog(settings: CatalogSettings, database: Database, platforms: ConnectorPlatforms) -> ReadCatalog:
+    return ReadCatalog(
+        shops=ShopStore(database),
+        syncs=SyncStore(database),
+        items=ItemStore(database),
+        schedules=ScheduleStore(database),
+        platforms=platforms,
+        defaults=_schedule_defaults(settings),
+    )
+
+
+def _worker(
+    settings: CatalogSettings,
+    database: Database,
+    source: ProductSource,
+    hub: SyncHub,
+    drain: Drain,
+    metrics: CatalogMetrics,
+) -> Worker:
+    ttl = settings.lease_ttl
+    leases = LeaseStore(database, owner=uuid4(), ttl=ttl)
+    dependencies = SyncDependencies(
+        leases=leases,
+        batches=BatchStore(database, ttl=ttl),
+        sweeps=SweepStore(database, ttl=ttl),
+        source=source,
+        hub=hub,
+        metrics=metrics,
+        config=RunConfig(
+            renew_interval=ttl / 3,
+            give_up_after=settings.give_up_after,
+            give_up_new_shop_after=settings.give_up_new_shop_after,
+            max_claims_without_progress=settings.max_claims_without_progress,
+        ),
+    )
+    return Worker(
+        leases=leases,
+        supervisor=SyncSupervisor(dependencies, drain=drain),
+        drain=drain,
+        max_running=settings.max_running_syncs,
+        max_per_platform=settings.max_running_per_platform,
+        metrics=metrics,
+    )
+
+
+def _scheduler(
+    settings: CatalogSettings, database: Database, worker: Worker, drain: Drain, metrics: CatalogMetrics
+) -> Scheduler:
+    return Scheduler(
+        schedules=ScheduleStore(database),
+        commands=SyncCommandStore(database),
+        drain=drain,
+        wake_worker=worker.wake,
+        defaults=_schedule_defaults(settings),
+        overlap=settings.incremental_overlap,
+        config=SchedulerConfig(),
+        metrics=metrics,
+    )
+
+
+def _schedule_defaults(settings: CatalogSettings) -> ScheduleDefaults:
+    return ScheduleDefaults(incremental_every=settings.incremental_every, full_every=settings.full_every)
+
+
+def _retention_policy(settings: CatalogSettings) -> RetentionPolicy:
+    return RetentionPolicy(
+        syncs=settings.sync_retention,
+        request_ids=settings.request_id_retention,
+        deleted_records=settings.deleted_record_retention,
+    )

@@ -1,0 +1,120 @@
+"""Shared by all commands: the options for addresses, token, time limit and JSON, and running a coroutine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import click
+from catalogsync_common.call_context import correlated
+
+from catalogsync_cli.errors import CallFailed, error_document, error_line
+from catalogsync_cli.exit_codes import ExitCode, exit_code_of_failure
+from catalogsync_cli.output import print_notice
+
+DEFAULT_CATALOG = "127.0.0.1:50051"
+DEFAULT_CONNECTOR = "127.0.0.1:50052"
+DEFAULT_TIMEOUT_SECONDS = 10.0
+CHECK_TIMEOUT_SECONDS = 60.0
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """The shared options, from the command line or else from the environment."""
+
+    catalog: str = DEFAULT_CATALOG
+    connector: str = DEFAULT_CONNECTOR
+    token: str = field(default="", repr=False)
+    timeout: float | None = None
+    """Seconds that one call may take; None: the default of the call."""
+    json: bool = False
+
+    @property
+    def catalog_hint(self) -> str:
+        """The option that a suggested command needs to reach the same catalog: " --catalog host:port" or ""."""
+        return "" if self.catalog == DEFAULT_CATALOG else f" --catalog {self.catalog}"
+
+
+def group_options(command: F) -> F:
+    """Add the shared options to the top-level command, with defaults and environment variables."""
+    return _with_options(command, hidden=False)
+
+
+def command_options(command: F) -> F:
+    """Add the shared options to a subcommand, so that they may also follow it."""
+    return _with_options(command, hidden=True)
+
+
+def current_options() -> Options:
+    """Return the options of the running command."""
+    options: Options | None = click.get_current_context().obj
+    return options or Options()
+
+
+def run(work: Coroutine[Any, Any, ExitCode], options: Options) -> ExitCode:
+    """Run a command's coroutine and return its exit code; print a failed call to standard error."""
+    try:
+        with correlated():
+            code = asyncio.run(work)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The buffered output has no reader; without this the interpreter prints an error when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.BROKEN_PIPE
+    except CallFailed as error:
+        failure = error.failure
+        if options.json:
+            print_notice(json.dumps(error_document(failure, hint=options.catalog_hint), ensure_ascii=False))
+        else:
+            print_notice(error_line(failure, hint=options.catalog_hint))
+        return exit_code_of_failure(failure)
+
+
+def _with_options(command: F, *, hidden: bool) -> F:
+    for decorate in reversed(_option_decorators(hidden=hidden)):
+        command = decorate(command)
+    return command
+
+
+def _option_decorators(*, hidden: bool) -> list[Callable[[F], F]]:
+    def option(name: str, env: str | None, text: str, **settings: Any) -> Callable[[F], F]:
+        # Only the top-level command reads the environment; in a subcommand it would override the top-level option.
+        settings = {"callback": _store_option, "hidden": hidden, **settings}
+        return click.option(name, envvar=None if hidden else env, expose_value=False, help=text, **settings)
+
+    catalog = f"Address of catalog_svc. [default: {DEFAULT_CATALOG}; env: CATALOGSYNC_CATALOG]"
+    connector = f"Address of connector_svc. [default: {DEFAULT_CONNECTOR}; env: CATALOGSYNC_CONNECTOR]"
+    token = "Bearer token to send; prefer the environment. [env: CATALOGSYNC_TOKEN]"
+    defaults = f"default: {DEFAULT_TIMEOUT_SECONDS:.0f}; check: {CHECK_TIMEOUT_SECONDS:.0f}"
+    timeout = f"Time limit of one call, in seconds. [{defaults}]"
+    return [
+        option("--catalog", "CATALOGSYNC_CATALOG", catalog, metavar="HOST:PORT"),
+        option("--connector", "CATALOGSYNC_CONNECTOR", connector, metavar="HOST:PORT"),
+        option("--token", "CATALOGSYNC_TOKEN", token, metavar="TOKEN", callback=_store_token),
+        option("--timeout", None, timeout, type=click.FloatRange(min=0, min_open=True)),
+        option("--json", None, "Print JSON, errors included.", is_flag=True, hidden=False),
+    ]
+
+
+def _store_option(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Store a given value; an option after the command overrides the top-level one and the environment."""
+    if value is None or value is False:
+        return
+    options: Options = ctx.obj or Options()
+    ctx.obj = replace(options, **{str(param.name): value})
+
+
+def _store_token(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    token = (value or "").strip()
+    # grpc would quote a value that it cannot send in its error message; ours must not contain the token.
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise click.BadParameter("the token contains characters that cannot be sent (it is not shown here)")
+    _store_option(ctx, param, token or None)

@@ -1,0 +1,85 @@
+"""Exit codes of the command line, and how call failures and sync states map to them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import grpc
+from catalogsync.catalog.v1.catalog_service_pb2 import Sync
+from catalogsync_common.status import ReceivedFailure
+
+
+class ExitCode(IntEnum):
+    """The exit code of a command. A code never changes its meaning."""
+
+    OK = 0
+    """Success; for a watched sync: SUCCEEDED."""
+    FAILED = 1
+    """The watched sync FAILED, or the shop cannot be read until its connection is fixed."""
+    USAGE = 2
+    """Invalid command line, or a request that the service rejected as invalid."""
+    NOT_FOUND = 3
+    """No such shop, sync or item."""
+    UNAVAILABLE = 4
+    """The service is unreachable, too slow or overloaded: try again later."""
+    CONFLICT = 5
+    """The shop has an active sync, or the state of the sync does not allow the operation."""
+    DENIED = 6
+    """The token is missing, invalid, or lacks the permission."""
+    CANCELLED = 7
+    """The watched sync was CANCELLED."""
+    INTERNAL = 70
+    """Internal error of the service or of this command, or not implemented by the service."""
+    INTERRUPTED = 130
+    """Ctrl-C. A watched sync continues."""
+    BROKEN_PIPE = 141
+    """The reader of the output closed the pipe (`| head`)."""
+
+
+HELP = """\b
+Exit codes:
+  0    success; for a watched sync: SUCCEEDED
+  1    the watched sync FAILED; `check`: the shop's connection must be fixed
+  2    invalid usage, or the service rejected the request as invalid
+  3    no such shop, sync or item
+  4    service unreachable, too slow or overloaded: try again later
+  5    conflict: the shop has an active sync, or the sync's state forbids it
+  6    the token is missing, invalid, or lacks the permission
+  7    the watched sync was CANCELLED
+  70   internal error, or not implemented by the service
+  130  Ctrl-C: stops watching only, the sync continues
+  141  the reader of the output closed the pipe"""
+
+_BY_STATUS_CODE = {
+    grpc.StatusCode.INVALID_ARGUMENT: ExitCode.USAGE,
+    grpc.StatusCode.OUT_OF_RANGE: ExitCode.USAGE,
+    grpc.StatusCode.NOT_FOUND: ExitCode.NOT_FOUND,
+    grpc.StatusCode.UNAVAILABLE: ExitCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: ExitCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ExitCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED: ExitCode.UNAVAILABLE,
+    grpc.StatusCode.ABORTED: ExitCode.CONFLICT,
+    grpc.StatusCode.ALREADY_EXISTS: ExitCode.CONFLICT,
+    grpc.StatusCode.FAILED_PRECONDITION: ExitCode.FAILED,
+    grpc.StatusCode.UNAUTHENTICATED: ExitCode.DENIED,
+    grpc.StatusCode.PERMISSION_DENIED: ExitCode.DENIED,
+}
+_STATE_CONFLICTS = frozenset({"SYNC_NOT_RESUMABLE", "SYNC_NOT_CANCELLABLE"})
+"""Reasons whose status code is FAILED_PRECONDITION, but which do not mean that the shop's connection is broken."""
+_BY_SYNC_STATE = {
+    Sync.STATE_SUCCEEDED: ExitCode.OK,
+    Sync.STATE_FAILED: ExitCode.FAILED,
+    Sync.STATE_CANCELLED: ExitCode.CANCELLED,
+}
+
+
+def exit_code_of_failure(failure: ReceivedFailure) -> ExitCode:
+    """Return the exit code for a failed call."""
+    if failure.reason in _STATE_CONFLICTS:
+        return ExitCode.CONFLICT
+    return _BY_STATUS_CODE.get(failure.code, ExitCode.INTERNAL)
+
+
+def exit_code_of_sync(sync: Sync) -> ExitCode:
+    """Return the exit code for a sync that was watched until it ended."""
+    return _BY_SYNC_STATE.get(sync.state, ExitCode.INTERNAL)

@@ -1,0 +1,160 @@
+"""Watches a sync until it ends, reconnecting whenever the WatchSync stream breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from catalogsync.catalog.v1.catalog_service_pb2 import Sync, WatchSyncResponse
+from catalogsync_common.status import ReceivedFailure, read_failure
+
+from catalogsync_cli.errors import CallFailed
+from catalogsync_cli.formatting import has_ended
+
+Stream = grpc.aio.UnaryStreamCall[Any, WatchSyncResponse]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryPolicy:
+    """Time limits and backoff of a watch."""
+
+    stall_seconds: float = 60.0
+    """Time without a message after which a stream counts as dead: two heartbeats, which come every 30 s."""
+    give_up_seconds: float = 300.0
+    """Time without a message over all attempts after which the last error is raised."""
+    initial_backoff_seconds: float = 0.5
+    """Upper bound of the first backoff; doubled after each attempt that brought no message."""
+    max_backoff_seconds: float = 15.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disconnect:
+    """A broken stream that will be opened again."""
+
+    failure: ReceivedFailure
+    backoff_seconds: float
+    """Time until the next attempt."""
+
+
+ConnectionCallback = Callable[[Disconnect | None], None]
+"""Called with a Disconnect when a stream broke, and with None when messages arrive again."""
+
+
+async def watch(
+    open_stream: Callable[[int], Stream],
+    *,
+    callee: str,
+    after_revision: int = 0,
+    on_connection: ConnectionCallback | None = None,
+    retry_policy: RetryPolicy,
+) -> AsyncGenerator[Sync, None]:
+    """Watch a sync until it ends; the terminal snapshot is never missed.
+
+    A stream that broke, expired, stalled or ended early is followed by another one, after a backoff with full
+    jitter but not sooner than the server asked for. Every call is cancelled when the generator is closed.
+
+    Args:
+        open_stream: makes one WatchSync call, given `after_revision`.
+        callee: name and address of the service, for error messages.
+
+    Yields:
+        Snapshots with growing revision, the terminal one last.
+
+    Raises:
+        CallFailed: the error is not transient, or no message arrived for `give_up_seconds`.
+    """
+    watcher = _Watcher(after_revision, callee=callee, retry_policy=retry_policy, on_connection=on_connection)
+    while True:
+        try:
+            async with aclosing(watcher.snapshots(open_stream)) as snapshots:
+                async for sync in snapshots:
+                    yield sync
+                    if has_ended(sync):
+                        return
+            failure = ReceivedFailure(code=grpc.StatusCode.UNAVAILABLE, message="the stream ended too early")
+        except CallFailed as error:
+            failure = error.failure
+        backoff = watcher.backoff_after(failure)
+        watcher.report_connection(Disconnect(failure=failure, backoff_seconds=backoff))
+        await asyncio.sleep(backoff)
+
+
+class _Watcher:
+    """State that outlives a single stream: the last revision, the attempts, the time of the last message."""
+
+    def __init__(
+        self,
+        revision: int,
+        *,
+        callee: str,
+        retry_policy: RetryPolicy,
+        on_connection: ConnectionCallback | None,
+    ) -> None:
+        self._revision = revision
+        self._callee = callee
+        self._retry_policy = retry_policy
+        self._attempts = 0
+        self._last_message_at = time.monotonic()
+        self._on_connection = on_connection
+        self._disconnected = False
+
+    async def snapshots(self, open_stream: Callable[[int], Stream]) -> AsyncGenerator[Sync, None]:
+        """Yield the snapshots of one stream that are new; a terminal one in any case."""
+        call = open_stream(self._revision)
+        try:
+            while (message := await _read(call, self._retry_policy.stall_seconds, self._callee)) is not None:
+                self._message_received()
+                sync = message.sync
+                if sync.revision > self._revision or has_ended(sync):
+                    self._revision = sync.revision
+                    yield sync
+        finally:
+            call.cancel()
+
+    def _message_received(self) -> None:
+        self._attempts = 0
+        self._last_message_at = time.monotonic()
+        if self._disconnected:
+            self.report_connection(None)
+
+    def report_connection(self, disconnect: Disconnect | None) -> None:
+        """Call the callback with a disconnect, or with None after a reconnect."""
+        self._disconnected = disconnect is not None
+        if self._on_connection is not None:
+            self._on_connection(disconnect)
+
+    def backoff_after(self, failure: ReceivedFailure) -> float:
+        """Return the seconds until the next attempt; raise CallFailed when there must be none."""
+        if failure.reason == "REVISION_IN_FUTURE" and self._revision > 0:
+            # The catalog was restored from a backup: the revisions that were seen no longer exist.
+            self._revision = 0
+            return 0.0
+        silence = time.monotonic() - self._last_message_at
+        policy = self._retry_policy
+        if not failure.is_transient or silence > policy.give_up_seconds:
+            raise CallFailed(failure)
+        ceiling = policy.initial_backoff_seconds * 2 ** min(self._attempts, 16)
+        self._attempts += 1
+        jittered = random.uniform(0, min(ceiling, policy.max_backoff_seconds))
+        requested = failure.retry_after.total_seconds() if failure.retry_after is not None else 0.0
+        return requested + jittered
+
+
+async def _read(call: Stream, stall_seconds: float, callee: str) -> WatchSyncResponse | None:
+    """Return the next message, or None when the stream ended with OK; raise CallFailed for any other end."""
+    try:
+        async with asyncio.timeout(stall_seconds):
+            message = await call.read()
+    except TimeoutError:
+        failure = ReceivedFailure(code=grpc.StatusCode.UNAVAILABLE, message=f"no message for {stall_seconds:g} s")
+    except grpc.aio.AioRpcError as error:
+        failure = await read_failure(error, call)
+    else:
+        return message if isinstance(message, WatchSyncResponse) else None
+    raise CallFailed.of(failure, callee=callee)

@@ -1,0 +1,102 @@
+"""The access log: one log line and one metrics update per call of a gRPC server."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from types import TracebackType
+from typing import Final, Protocol
+from uuid import uuid4
+
+import grpc
+from google.rpc import status_pb2
+
+from catalogsync_common.failure import Failure
+from catalogsync_common.status import STATUS_CODES, to_status
+
+LOGGER: Final = logging.getLogger(__name__)
+
+_DEBUG_PREFIXES: Final = ("/grpc.health.", "/grpc.reflection.")
+"""Methods logged at DEBUG, unless they break: probes call them every few seconds."""
+
+
+class CallMeter(Protocol):
+    """Counts calls."""
+
+    def call_started(self, method: str) -> None:
+        """A call of an existing method started."""
+        ...
+
+    def call_ended(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
+        """The same call ended, whichever side ended it."""
+        ...
+
+
+class InternalError(Failure):
+    """An unexpected exception, which is in the log under the same error_id."""
+
+    def __init__(self) -> None:
+        self.error_id = uuid4().hex
+        super().__init__(
+            f"Internal error {self.error_id}. Please report this id to support.",
+            metadata={"error_id": self.error_id},
+        )
+
+
+class AccessLogEntry:
+    """The access log entry of one call: a context manager that writes the line and updates `meter` at its end.
+
+    An entry never contains a request or response message.
+    """
+
+    def __init__(self, method: str, peer: str, correlation_id: str, meter: CallMeter | None = None) -> None:
+        self._method = method
+        self._meter = meter
+        self._started = monotonic()
+        self._fields: dict[str, object] = {"method": method, "peer": peer, "correlation_id": correlation_id}
+        self._code = grpc.StatusCode.OK
+        self._unexpected: BaseException | None = None
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Set the code with which the call ended, by itself or from outside."""
+        self._code = code
+
+    def set_error(self, error: BaseException) -> status_pb2.Status:
+        """Set the error that ended the call, and return the status to send.
+
+        An error that is not a Failure with a known reason becomes an InternalError, which reveals nothing of it.
+        """
+        if isinstance(error, Failure) and error.reason in STATUS_CODES and error.reason != "INTERNAL":
+            failure = error
+        else:
+            failure = InternalError()
+            self._unexpected = error
+            self._fields["error_id"] = failure.error_id
+        self._code = STATUS_CODES[failure.reason]
+        self._fields["reason"] = failure.reason
+        return to_status(failure)
+
+    def __enter__(self) -> AccessLogEntry:
+        if self._meter is not None:
+            self._meter.call_started(self._method)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        seconds = monotonic() - self._started
+        if self._meter is not None:
+            self._meter.call_ended(self._method, self._code, seconds)
+        LOGGER.log(
+            self._level(),
+            "%s %s",
+            self._method,
+            self._code.name,
+            exc_info=self._unexpected,
+            extra={**self._fields, "code": self._code.name, "duration_ms": round(seconds * 1000, 1)},
+        )
+
+    def _level(self) -> int:
+        if self._unexpected is not None:
+            return logging.ERROR
+        return logging.DEBUG if self._method.startswith(_DEBUG_PREFIXES) else logging.INFO

@@ -1,0 +1,120 @@
+"""SSRF guard: keeps the client out of internal networks, whatever a shop's DNS says.
+
+A name is resolved here, so that a forbidden address is never connected to. The peer is checked again before
+anything is sent, because the resolver is not asked about IP literals or pooled connections.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, TypeAlias
+
+from aiohttp import ClientRequest, ClientTimeout, TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
+from aiohttp.resolver import AsyncResolver
+from aiohttp.tracing import Trace
+
+from connector_svc.http.failures import AddressForbidden
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+_DNS_TIMEOUT_SECONDS: Final = 5.0
+"""Of one query to one name server."""
+_DNS_TRIES: Final = 2
+
+# `is_global` is not enough: Python calls all of these global although they lead inside, or embed an IPv4
+# address that does.
+_INTERNAL_THOUGH_GLOBAL: Final[tuple[Network, ...]] = tuple(
+    ip_network(text)
+    for text in (
+        "100.64.0.0/10",  # carrier-grade NAT
+        "192.0.0.0/24",
+        "2001::/32",  # Teredo
+        "2002::/16",  # 6to4
+        "3fff::/20",  # documentation
+        "192.88.99.0/24",  # 6to4 relays
+    )
+)
+_IPV6_GLOBAL_UNICAST: Final = ip_network("2000::/3")
+"""The only IPv6 block that was ever allocated; a shop's DNS has no reason to name an address outside of it."""
+
+
+def is_ip_literal(host: str) -> bool:
+    """Return whether `host` is an address instead of a name, in any form that the system would accept as one."""
+    if ":" in host or host.startswith("["):
+        return True
+    # getaddrinfo also accepts "2130706433", "0x7f.1" and "127.1": whatever ends in a number is an address.
+    last = host.rstrip(".").rpartition(".")[2]
+    return last.isdigit() or last.startswith("0x")
+
+
+def is_public(address: str, denied: Iterable[Network] = ()) -> bool:
+    """Return whether `address` is on the public internet and in none of the `denied` networks."""
+    ip = ip_address(address)
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    if not ip.is_global or ip.is_multicast or (isinstance(ip, IPv6Address) and ip not in _IPV6_GLOBAL_UNICAST):
+        return False
+    return not any(ip in network for network in (*_INTERNAL_THOUGH_GLOBAL, *denied))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddressGuard:
+    """Decides which address may be called for which host."""
+
+    is_exempt: Callable[[str, int], bool]
+    """Whether the operator configured the host and port, so that its address is not checked."""
+    denied: tuple[Network, ...] = ()
+
+    def allows(self, host: str, port: int, address: str) -> bool:
+        """Return whether `address` may be called for `host`."""
+        return self.is_exempt(host, port) or is_public(address, self.denied)
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves names to allowed addresses only."""
+
+    def __init__(self, guard: AddressGuard, inner: AbstractResolver | None = None) -> None:
+        self._guard = guard
+        # Not the system's getaddrinfo: it blocks a thread for as long as a name server stays silent, and a few
+        # shops with such a name would take all threads of the process.
+        self._inner = inner or AsyncResolver(timeout=_DNS_TIMEOUT_SECONDS, tries=_DNS_TRIES)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the allowed addresses of `host`. Raises AddressForbidden if it has some and none is allowed."""
+        results = await self._inner.resolve(host, port, family)
+        allowed = [result for result in results if self._guard.allows(host, port, result["host"])]
+        if results and not allowed:
+            raise AddressForbidden("the domain resolves to an internal address")
+        return allowed
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class GuardedConnector(TCPConnector):
+    """Rejects a connection by its peer address, before a byte of the request is sent."""
+
+    def __init__(self, guard: AddressGuard, resolver: GuardedResolver, **options: object) -> None:
+        super().__init__(resolver=resolver, **options)  # type: ignore[arg-type]
+        self._guard = guard
+
+    async def connect(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ASYNC109 - the base class has this parameter
+    ) -> Connection:
+        """Connect as the base class does. Raises AddressForbidden."""
+        connection = await super().connect(req, traces, timeout)
+        peer = connection.transport.get_extra_info("peername") if connection.transport else None
+        if not peer or not self._guard.allows(req.url.raw_host or "", req.url.port or 0, peer[0]):
+            connection.close()
+            raise AddressForbidden("the domain leads to an internal address")
+        return connection

@@ -1,1 +1,0 @@
-"""What the connector counts, at its ports: HTTP to hosts, and what platforms' readers yield."""
