@@ -138,8 +138,8 @@ _VARIANT_FIELDS = {
 def search_predicate(context: RequestContext, query: str | None, path: str) -> Predicate | None:
     """Return the predicate of a search; None when all rows match.
 
-    A term with an unknown field or an invalid value is ignored, so that a search for it alone matches all rows; only
-    the warnings in `extensions.search` of the reply show it.
+    A term with an unknown field or an invalid value is ignored, so that a search for it alone matches all rows;
+    only the warnings in `extensions.search` of the reply show it.
 
     Args:
         context: The request; warnings are added to it.
