@@ -1,1 +1,1 @@
-"""A store to sync from on a laptop: generated catalogs behind both platforms' real APIs, quirks included."""
+"""Simulated Shopify, WooCommerce, BigCommerce and feed shops: for the demo, the tests and the benchmarks."""

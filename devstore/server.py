@@ -1,4 +1,4 @@
-"""The devstore as a server, inside a test or as a process."""
+"""The devstore's HTTP server: start it with `serving`, inside a test or as a process."""
 
 from __future__ import annotations
 
@@ -12,58 +12,58 @@ from pathlib import Path
 from aiohttp import web
 
 from devstore.catalog.catalog import Catalog, now
-from devstore.control import Control
+from devstore.control_api import ControlApi
 from devstore.faults import FailNext, Fault
+from devstore.request_log import RequestLog
 from devstore.shop import Shop
+from devstore.shopify.api import ShopifyApi
 from devstore.shopify.bulk_jobs import BulkJobs
-from devstore.shopify.face import ShopifyFace
 from devstore.spec import ShopSpec
 from devstore.tls import TlsFiles, ensure_certificates
-from devstore.traffic import Traffic
 
-_CLOSE_WITHIN = 1.0
+_SHUTDOWN_TIMEOUT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningStore:
-    """A devstore that is listening. Shops are named by their domain; an unknown one is a KeyError."""
+    """A devstore that is listening. Its methods take the domain of a shop; an unknown domain raises KeyError."""
 
     url: str
     """Scheme, host and port."""
     ca_file: Path | None
-    """What a client must trust; None over plain http."""
+    """The certificate authority that a client must trust; None over plain http."""
     shops: Mapping[str, Shop]
 
     def base_url(self, domain: str) -> str:
-        """The address that stands for https://<domain> in the real world."""
+        """Return the base URL of the shop; a real shop has `https://<domain>`."""
         return f"{self.url}/{self.shops[domain].spec.domain}"
 
     def credentials(self, domain: str) -> dict[str, str]:
-        """The keys that open the shop, by the platform's names for them."""
+        """Return the valid credentials of the shop, named as the platform names them."""
         return self.shops[domain].spec.credentials
 
     def catalog(self, domain: str) -> Catalog:
-        """The shop's truth; change it while clients read."""
+        """Return the shop's catalog; it may be changed while clients read."""
         return self.shops[domain].catalog
 
-    def requests(self, domain: str) -> Traffic:
-        """What was asked of the shop so far."""
-        return self.shops[domain].traffic
+    def requests(self, domain: str) -> RequestLog:
+        """Return the counters and the latest requests of the shop."""
+        return self.shops[domain].requests
 
-    def shopify(self, domain: str) -> ShopifyFace:
-        """The face of a Shopify shop: its switches (`quirks`), its tokens (`oauth`) and its `bucket`."""
+    def shopify(self, domain: str) -> ShopifyApi:
+        """Return the API of a Shopify shop: its `quirks`, `oauth` (tokens) and `bucket` (rate limit)."""
         return self.shops[domain].shopify
 
     def bulk(self, domain: str) -> BulkJobs:
-        """The bulk operations of a Shopify shop, with their switches."""
+        """Return the bulk operations of a Shopify shop, with their `switches`."""
         return self.shops[domain].bulk
 
     def add_fault(self, domain: str, fault: Fault) -> None:
-        """Puts a fault in front of the shop, behind those already there."""
+        """Append a fault to the faults of the shop."""
         self.shops[domain].faults.append(fault)
 
     def clear_faults(self, domain: str) -> None:
-        """The shop behaves again."""
+        """Remove all faults of the shop."""
         self.shops[domain].faults.clear()
 
     def fail_next(
@@ -76,7 +76,7 @@ class RunningStore:
         headers: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> None:
-        """The next `times` API requests get this reply instead of the shop's."""
+        """Answer the next `times` API requests with this reply instead of the shop's."""
         fault = FailNext(times=times, status=status, body=body, headers=headers or {}, content_type=content_type)
         self.add_fault(domain, fault)
 
@@ -92,14 +92,20 @@ async def serving(
     latency: float = 0.0,
     clock: Callable[[], datetime] = now,
 ) -> AsyncIterator[RunningStore]:
-    """Serves the shops until the block ends; https if `tls_dir` is given, on a free port if `port` is 0.
+    """Serve the shops until the block ends.
 
-    `latency` seconds are added to each API reply; without `throttle` no query is ever too much; `clock`
-    dates changes of the catalogs.
+    Args:
+        shops: One spec per shop; two shops cannot share a domain.
+        tls_dir: Serve https with the certificates of this directory, created when missing; None: plain http.
+        host: The address to listen on.
+        port: 0 picks a free port.
+        throttle: Whether the platforms' rate limits are enforced.
+        latency: Seconds added to each API reply.
+        clock: Dates the changes of the catalogs.
     """
     running = _shops(shops, throttle=throttle, latency=latency, clock=clock)
     files = await asyncio.to_thread(ensure_certificates, tls_dir) if tls_dir else None
-    runner = web.AppRunner(_app(running), access_log=None, shutdown_timeout=_CLOSE_WITHIN)
+    runner = web.AppRunner(_app(running), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_SECONDS)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, ssl_context=files.server_context() if files else None)
@@ -136,7 +142,7 @@ def _app(shops: Mapping[str, Shop]) -> web.Application:
         return await shop.file(request, request.match_info["name"])
 
     app = web.Application()
-    Control(shops).attach(app)
+    ControlApi(shops).attach(app)
     app.router.add_get("/_files/{domain}/{name}", file)
     app.router.add_route("*", "/{domain}/{path:.*}", answer)
     return app

@@ -1,4 +1,4 @@
-"""One running shop: its truth, its face, its faults and its traffic."""
+"""One running shop: its catalog, its platform's API, its faults and its request log."""
 
 from __future__ import annotations
 
@@ -10,112 +10,120 @@ from typing import Protocol
 
 from aiohttp import web
 
-from devstore.bigcommerce.face import BigCommerceFace
+from devstore.bigcommerce.api import BigCommerceApi
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
-from devstore.faults import HONEST_REPLY, Fault
-from devstore.feed.face import FeedFace
-from devstore.feed.quirk import FeedQuirk
-from devstore.images import png
+from devstore.catalog.sample_data import png
+from devstore.faults import ORIGINAL_REPLY, Fault
+from devstore.feed.api import FeedApi
+from devstore.feed.quirks import FeedQuirk
+from devstore.request_log import RequestLog, RequestRecord
+from devstore.shopify.api import ShopifyApi
 from devstore.shopify.bulk_jobs import BulkJobs
-from devstore.shopify.face import ShopifyFace
 from devstore.spec import ShopSpec
-from devstore.traffic import Note, Traffic
-from devstore.woocommerce.face import WooCommerceFace
-from devstore.woocommerce.quirk import WooQuirk
+from devstore.woocommerce.api import WooCommerceApi
+from devstore.woocommerce.quirks import WooQuirk
 
-_SECRETS = {"consumer_key", "consumer_secret", "oauth_consumer_key", "oauth_signature"}
+_SECRET_PARAMS = {"consumer_key", "consumer_secret", "oauth_consumer_key", "oauth_signature"}
 
 
-class Face(Protocol):
+class PlatformApi(Protocol):
     """A platform's API over one catalog."""
 
-    async def answer(self, request: web.Request, path: str, site: str, note: Note) -> web.Response:
-        """The reply to a request for `path` below the shop's base URL `site`."""
+    async def answer(self, request: web.Request, path: str, site: str, record: RequestRecord) -> web.Response:
+        """Return the reply to a request.
+
+        Args:
+            request: The request; its own URL has the devstore's prefix.
+            path: The path below the shop's base URL.
+            site: The shop's base URL as the client sees it.
+            record: The entry of the request log; the API fills in the operation, points and throttling.
+        """
         ...
 
 
 class Shop:
-    """Answers everything below one domain's path prefix."""
+    """Serves all paths below the prefix of one domain."""
 
     def __init__(self, spec: ShopSpec, *, throttle: bool, latency: float, clock: Callable[[], datetime]) -> None:
         self.spec = spec
         self.catalog = Catalog(spec, clock=clock)
-        self.traffic = Traffic()
+        self.requests = RequestLog()
         self.faults: list[Fault] = []
+        """Asked in their order before each API request; the first that answers wins."""
         self.feed_quirks: set[FeedQuirk] = set(spec.feed_quirks)
-        """Of a feed; may be changed while it is read."""
+        """The quirks of a feed; may be changed while it is read."""
         self.woo_quirks: set[WooQuirk] = set(spec.woo_quirks)
-        """Of a WooCommerce shop; may be changed while it is read."""
-        self._latency = latency
-        self._face: Face
+        """The quirks of a WooCommerce shop; may be changed while it is read."""
+        self._latency_seconds = latency
+        self._api: PlatformApi
         if spec.platform is Platform.SHOPIFY:
-            self._face = ShopifyFace(self.catalog, throttle=throttle)
+            self._api = ShopifyApi(self.catalog, throttle=throttle)
         elif spec.platform is Platform.BIGCOMMERCE:
-            self._face = BigCommerceFace(self.catalog, throttle=throttle)
+            self._api = BigCommerceApi(self.catalog, throttle=throttle)
         elif spec.platform is Platform.FEED:
-            self._face = FeedFace(self.catalog, quirks=self.feed_quirks, clock=clock)
+            self._api = FeedApi(self.catalog, quirks=self.feed_quirks, clock=clock)
         else:
-            self._face = WooCommerceFace(self.catalog, quirks=self.woo_quirks, clock=clock)
+            self._api = WooCommerceApi(self.catalog, quirks=self.woo_quirks, clock=clock)
 
     async def answer(self, request: web.Request, path: str) -> web.StreamResponse:
+        """Return the reply to a request for `path`: an image, the reply of a fault, or the platform's reply."""
         if path.startswith("images/"):
             return self._image(path)
-        query = {name: value for name, value in request.query.items() if name not in _SECRETS}
-        note = Note(method=request.method, path=path, query=query)
+        query = {name: value for name, value in request.query.items() if name not in _SECRET_PARAMS}
+        record = RequestRecord(method=request.method, path=path, query=query)
         started = time.monotonic()
-        if self._latency:
-            await asyncio.sleep(self._latency)
+        if self._latency_seconds:
+            await asyncio.sleep(self._latency_seconds)
 
-        async def honest() -> web.Response:
-            return await self._face.answer(request, path, f"{request.url.origin()}/{self.spec.domain}", note)
+        async def original_reply() -> web.Response:
+            return await self._api.answer(request, path, f"{request.url.origin()}/{self.spec.domain}", record)
 
-        request[HONEST_REPLY] = honest
-        reply = await self._fault(request)
+        request[ORIGINAL_REPLY] = original_reply
+        reply = await self._reply_of_fault(request)
         if reply is not None:
-            note.faulted, note.operation = True, note.operation or "fault"
+            record.faulted, record.operation = True, record.operation or "fault"
         else:
-            reply = await honest()
-        note.status, note.seconds = reply.status, time.monotonic() - started
-        self.traffic.add(note)
+            reply = await original_reply()
+        record.status, record.seconds = reply.status, time.monotonic() - started
+        self.requests.add(record)
         return reply
 
     async def file(self, request: web.Request, name: str) -> web.StreamResponse:
-        """What a shop serves beside its API, without a key."""
-        if isinstance(self._face, ShopifyFace):
-            return await self._face.file(request, name)
+        """Return a file outside the shop's path, which needs no key: the result of a bulk operation."""
+        if isinstance(self._api, ShopifyApi):
+            return await self._api.file(request, name)
         return web.Response(status=404, text="no such file")
 
     @property
-    def shopify(self) -> ShopifyFace:
-        """The face of a Shopify shop, with its switches."""
-        assert isinstance(self._face, ShopifyFace)
-        return self._face
+    def shopify(self) -> ShopifyApi:
+        """The API of a Shopify shop, with its `quirks`."""
+        assert isinstance(self._api, ShopifyApi)
+        return self._api
 
     @property
-    def bigcommerce(self) -> BigCommerceFace:
-        """The face of a BigCommerce shop, with its `switches`."""
-        assert isinstance(self._face, BigCommerceFace)
-        return self._face
+    def bigcommerce(self) -> BigCommerceApi:
+        """The API of a BigCommerce shop, with its `switches`."""
+        assert isinstance(self._api, BigCommerceApi)
+        return self._api
 
     @property
-    def woocommerce(self) -> WooCommerceFace:
-        """The face of a WooCommerce shop."""
-        assert isinstance(self._face, WooCommerceFace)
-        return self._face
+    def woocommerce(self) -> WooCommerceApi:
+        """The API of a WooCommerce shop."""
+        assert isinstance(self._api, WooCommerceApi)
+        return self._api
 
     @property
     def bulk(self) -> BulkJobs:
         """The bulk operations of a Shopify shop."""
-        assert isinstance(self._face, ShopifyFace)
-        return self._face.bulk
+        return self.shopify.bulk
 
     async def close(self) -> None:
-        """Ends what works in the background."""
-        if isinstance(self._face, ShopifyFace):
-            await self._face.close()
+        """Cancel the background tasks."""
+        if isinstance(self._api, ShopifyApi):
+            await self._api.close()
 
-    async def _fault(self, request: web.Request) -> web.StreamResponse | None:
+    async def _reply_of_fault(self, request: web.Request) -> web.StreamResponse | None:
         for fault in self.faults:
             reply = await fault(request)
             if reply is not None:
@@ -126,6 +134,6 @@ class Shop:
         name, dot, suffix = path.removeprefix("images/").partition(".")
         if (dot + suffix) != ".png" or not name.isdecimal() or not self.catalog.has_image(int(name)):
             return web.Response(status=404, text="no such image")
-        self.traffic.images += 1
+        self.requests.images += 1
         headers = {"Cache-Control": "public, max-age=31536000"}
         return web.Response(body=png(int(name)), content_type="image/png", headers=headers)

@@ -1,4 +1,4 @@
-"""What one shop of the devstore is: its platform, domain, size and keys."""
+"""The specification of one shop: its platform, domain, size, seed and credentials."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from devstore.catalog.model import Platform
-from devstore.feed.quirk import FORMATS, FeedQuirk
-from devstore.woocommerce.quirk import WooQuirk
+from devstore.feed.quirks import FORMATS, FeedQuirk
+from devstore.woocommerce.quirks import WooQuirk
 
 
 class Plan(Enum):
-    """A Shopify plan, which decides the rate limit."""
+    """A Shopify plan; it decides the rate limit (https://shopify.dev/api/usage/rate-limits)."""
 
     STANDARD = "standard"
     """2,000 points, 100 restored per second."""
@@ -23,7 +23,7 @@ class Plan(Enum):
 
 WOO_VERSIONS = ("8.2", "10.3")
 WEIGHT_UNITS = ("kg", "g", "lbs", "oz")
-MOST_VARIANTS = {
+MAX_VARIANTS = {
     Platform.SHOPIFY: 2048,
     Platform.WOOCOMMERCE: 2048,
     Platform.BIGCOMMERCE: 600,
@@ -32,8 +32,8 @@ MOST_VARIANTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VariantShape:
-    """How many variants a generated product of several variants has: evenly spread, both ends included."""
+class VariantRange:
+    """The number of variants of a generated product with variants: uniformly distributed, both ends included."""
 
     least: int
     most: int
@@ -45,46 +45,46 @@ class VariantShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShopSpec:
-    """Everything that decides what a shop serves; the same spec and seed always serve the same catalog."""
+    """Everything that decides what a shop serves: equal specs always serve the same catalog."""
 
     platform: Platform
     domain: str
-    """The path prefix below which the shop answers, e.g. demo.myshopify.com."""
+    """The path prefix of the shop, for example demo.myshopify.com."""
     products: int = 100
-    variants: VariantShape | None = None
+    variants: VariantRange | None = None
     """None: 1-12 on Shopify and BigCommerce; 2-12 on WooCommerce, where every second product is variable."""
     seed: int = 7
     currency: str = ""
-    """"" means EUR on WooCommerce, USD elsewhere."""
-    specials: bool = True
-    """Whether the difficult products are among the first ones."""
+    """ISO 4217 code; "" means EUR on WooCommerce, USD elsewhere."""
+    edge_cases: bool = True
+    """Whether edge-case products are among the first ones."""
     plan: Plan = Plan.STANDARD
     version: str = "10.3"
-    """WooCommerce's version; 8.2 has no /wc/v3/variations."""
+    """The version of WooCommerce; 8.2 has no /wc/v3/variations."""
     simple: bool = True
-    """WooCommerce: whether every second product has no variations; otherwise only special ones have none."""
+    """WooCommerce: whether every second product has no variations; if off, only some edge cases have none."""
     weight_unit: str = "kg"
-    """WooCommerce: what the store weighs in, one of WEIGHT_UNITS."""
+    """WooCommerce: the store's unit of weight, one of WEIGHT_UNITS."""
     workers: int = 0
-    """WooCommerce: how many requests a cheap host works on at once; 0: any number, in no time."""
+    """WooCommerce: the number of PHP workers of a shared host; 0: no limit and no delay."""
     work_ms: int = 50
-    """WooCommerce: what one worker takes for a request, when there are `workers`."""
+    """WooCommerce: the milliseconds that one worker needs for a request, when there are `workers`."""
     woo_quirks: frozenset[WooQuirk] = frozenset()
-    """WooCommerce: what the host and plugins do from the start on."""
+    """WooCommerce: the initial quirks of the host and its plugins."""
     quota: int = 150
-    """BigCommerce: requests per window; 150 is Standard, 450 Pro."""
+    """BigCommerce: requests per window; 150 is the Standard plan, 450 the Pro plan."""
     quota_seconds: float = 30.0
-    """BigCommerce: how long a window is."""
+    """BigCommerce: the length of a window."""
     included_variants: int = 250
-    """BigCommerce: how many variants of a product come along with it; the others must be asked for."""
+    """BigCommerce: the maximum of variants that are included in their product; others need further requests."""
     locations: int = 2
     """BigCommerce: enabled locations that share the stock; the first is the default one. One more is disabled."""
     backorders: bool = False
-    """BigCommerce: whether the store takes backorders; then an oversold variant has a limit of them."""
+    """BigCommerce: whether backorders are taken; then variants that may be oversold have a backorder limit."""
     feed_format: str = "ndjson"
-    """Feed: how its files are written, one of FORMATS."""
+    """Feed: the format of its files, one of FORMATS."""
     feed_quirks: frozenset[FeedQuirk] = frozenset()
-    """Feed: what its publisher gets wrong from the start on."""
+    """Feed: the initial quirks of its publisher."""
     token: str = ""
     key: str = ""
     secret: str = ""
@@ -102,9 +102,9 @@ class ShopSpec:
             raise ValueError(f"weight_unit must be one of {', '.join(WEIGHT_UNITS)}, not {self.weight_unit!r}")
         if self.feed_format not in FORMATS:
             raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {self.feed_format!r}")
-        if self.shape.most > MOST_VARIANTS[self.platform]:
-            raise ValueError(f"variants must not be above {MOST_VARIANTS[self.platform]}")
-        if self.platform.sells_variants_only and self.shape.least < 1:
+        if self.variant_range.most > MAX_VARIANTS[self.platform]:
+            raise ValueError(f"variants must not be above {MAX_VARIANTS[self.platform]}")
+        if self.platform.sells_variants_only and self.variant_range.least < 1:
             raise ValueError(f"variants must be at least 1: a {self.platform.value} product always has a variant")
 
     @property
@@ -113,19 +113,19 @@ class ShopSpec:
         return f"{self.platform.value}:{self.domain}"
 
     @property
-    def shape(self) -> VariantShape:
-        """The variant shape that really counts."""
+    def variant_range(self) -> VariantRange:
+        """`variants`, or the platform's default."""
         least = 1 if self.platform.sells_variants_only else 2
-        return self.variants or VariantShape(least=least, most=12)
+        return self.variants or VariantRange(least=least, most=12)
 
     @property
     def currency_code(self) -> str:
-        """The currency that really counts."""
+        """`currency`, or the platform's default."""
         return self.currency or ("EUR" if self.platform is Platform.WOOCOMMERCE else "USD")
 
     @property
     def credentials(self) -> dict[str, str]:
-        """The keys that open the shop, named as the platform names them."""
+        """The valid credentials of the shop, named as the platform names them."""
         if self.platform is Platform.SHOPIFY:
             return {"access_token": self.token or f"shpat_devstore_{self.domain}"}
         if self.platform is Platform.BIGCOMMERCE:

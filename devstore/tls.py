@@ -1,4 +1,4 @@
-"""A certificate authority of the devstore's own, and a server certificate for this machine."""
+"""Create a certificate authority for the devstore and a server certificate for localhost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
-    """Where the certificates lie. A client trusts the store by `ca`."""
+    """Paths of the certificates. A client that trusts `ca` trusts the devstore."""
 
     ca: Path
     certificate: Path
@@ -36,15 +36,15 @@ class TlsFiles:
 
 
 def ensure_certificates(directory: Path) -> TlsFiles:
-    """The files of this directory, made when one is missing; the authority's key is not kept."""
+    """Return the files of `directory`; create all when one is missing. The authority's key is not saved."""
     files = TlsFiles(ca=directory / "ca.pem", certificate=directory / "server.pem", key=directory / "server.key")
     if not all(path.exists() for path in (files.ca, files.certificate, files.key)):
         directory.mkdir(parents=True, exist_ok=True)
-        _make(files)
+        _create(files)
     return files
 
 
-def _make(files: TlsFiles) -> None:
+def _create(files: TlsFiles) -> None:
     ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "catalogsync devstore CA")])
     ca = (

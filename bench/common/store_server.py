@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument("--generations", type=int, choices=(1, 2), default=1)
     args = parser.parse_args()
     # Products with unusual data are for tests; they would be noise here.
-    specs = [replace(parse_shop(shop, seed=SEED), specials=False) for shop in args.shop]
+    specs = [replace(parse_shop(shop, seed=SEED), edge_cases=False) for shop in args.shop]
     tls = ensure_certificates(args.tls_dir)
     asyncio.run(_serve(specs, tls, cache=args.cache, generation_count=args.generations))
 

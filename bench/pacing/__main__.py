@@ -30,10 +30,10 @@ from connector_svc.platforms.shopify.hydration import HydratedPages
 from connector_svc.platforms.shopify.pages import PageCursor, ProductPages
 from connector_svc.platforms.shopify.read_strategy import BulkPolicy
 from devstore.catalog.model import Platform
+from devstore.request_log import RequestLog
 from devstore.server import RunningStore, serving
-from devstore.shopify.bucket import Bucket
+from devstore.shopify.rate_limit import LeakyBucket
 from devstore.spec import ShopSpec
-from devstore.traffic import Traffic
 
 DOMAIN = "bench.myshopify.com"
 SHOP = Shop("shopify", DOMAIN)
@@ -75,7 +75,7 @@ class QueryCost:
 class QueryCostMeter:
     """Measures the query cost from its creation on, in the bucket and the traffic of a devstore shop."""
 
-    def __init__(self, bucket: Bucket, traffic: Traffic) -> None:
+    def __init__(self, bucket: LeakyBucket, traffic: RequestLog) -> None:
         self._bucket = bucket
         self._traffic = traffic
         self._began = time.monotonic()
@@ -117,7 +117,7 @@ class _StoreCredentials:
 
 @asynccontextmanager
 async def _running_shop(products: int, latency_seconds: float) -> AsyncIterator[tuple[RunningStore, OutboundHttp]]:
-    spec = ShopSpec(platform=Platform.SHOPIFY, domain=DOMAIN, products=products, specials=False)
+    spec = ShopSpec(platform=Platform.SHOPIFY, domain=DOMAIN, products=products, edge_cases=False)
     async with serving([spec], tls_dir=None, latency=latency_seconds) as store:
         config = HttpConfig(endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}))
         async with open_http(config) as http:

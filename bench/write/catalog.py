@@ -37,7 +37,7 @@ Batch: TypeAlias = Sequence[FullProduct]
 def generate(items: int) -> list[FullProduct]:
     """Return about `items` items, 1 to 12 per product, in the order of their ids; always the same ones."""
     # Products with unusual data are for tests; they would be noise here.
-    spec = replace(parse_shop(shop_spec("shopify", items), seed=SEED), specials=False)
+    spec = replace(parse_shop(shop_spec("shopify", items), seed=SEED), edge_cases=False)
     return [_full_product(spec, product) for product in Catalog(spec).products()]
 
 

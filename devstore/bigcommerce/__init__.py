@@ -1,1 +1,1 @@
-"""The BigCommerce face: V3 catalog and the store's own page over a shop's catalog."""
+"""The BigCommerce API: V3 catalog and inventory, and the V2 store resource, over a shop's catalog."""

@@ -8,7 +8,7 @@ _TYPE = "https://developer.bigcommerce.com/api-docs/getting-started/api-status-c
 
 
 class ApiError(Exception):
-    """Answers a request with this error."""
+    """An error reply of the V3 API."""
 
     def __init__(self, status: int, title: str) -> None:
         super().__init__(title)
@@ -17,30 +17,30 @@ class ApiError(Exception):
 
 
 def unauthorized() -> ApiError:
-    """No token, or one of another store."""
+    """Return the error for a missing or wrong token."""
     return ApiError(401, "Unauthorized")
 
 
 def forbidden() -> ApiError:
-    """A token without the scope that the resource needs."""
+    """Return the error for a token without the required scope."""
     return ApiError(403, "You don't have a required scope to access the endpoint")
 
 
 def not_found() -> ApiError:
-    """No such store, record or route."""
+    """Return the error for an unknown store, record or route."""
     return ApiError(404, "The requested resource was not found.")
 
 
 def invalid_filters(names: list[str]) -> ApiError:
-    """Parameters that the list does not know."""
+    """Return the error for parameters that the list does not support."""
     return ApiError(422, f"The filter(s): {', '.join(names)} are not valid filter parameter(s).")
 
 
 def invalid_value(name: str) -> ApiError:
-    """A parameter whose value is none."""
+    """Return the error for an invalid value of a parameter."""
     return ApiError(422, f"The value for {name} is not valid.")
 
 
 def too_many_requests() -> ApiError:
-    """The window's requests are used up."""
+    """Return the error for a request beyond the quota of the window."""
     return ApiError(429, "Too Many Requests")

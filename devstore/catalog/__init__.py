@@ -1,1 +1,1 @@
-"""What a shop sells, free of any platform's API: the generated, mutable catalog that both faces show."""
+"""The generated, mutable catalog of a shop, independent of the platforms' APIs that show it."""

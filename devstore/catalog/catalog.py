@@ -1,4 +1,4 @@
-"""The truth about one shop: what it sells now, in memory, changed by tests and shown by a face."""
+"""The current catalog of one shop, in memory: changed by tests, read by the platform's API."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ from functools import lru_cache
 from typing import TypeVar, Unpack, cast
 
 from devstore.catalog.generator import Generator
-from devstore.catalog.item import SellableItem, items_of
-from devstore.catalog.model import Kind, Platform, Product, ProductChanges, Variant, VariantChanges
-from devstore.catalog.row import Row
+from devstore.catalog.model import Kind, Platform, Product, ProductChanges, ProductRow, Variant, VariantChanges
+from devstore.catalog.sellable_item import SellableItem, items_of
 from devstore.spec import ShopSpec
 
 T = TypeVar("T")
 
-_BUILT_PRODUCTS = 2_048
-_VIEWS = 32
+_CACHED_PRODUCTS = 2_048
+_CACHED_VIEWS = 32
 
 
 def now() -> datetime:
-    """The clock of a shop: UTC, whole seconds, as platforms store their dates."""
+    """Return the current time in UTC and whole seconds, as platforms store their dates."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deletion:
-    """What is remembered of a product that is gone."""
+    """The log entry of a deleted product."""
 
     product_id: int
     title: str
@@ -37,18 +36,18 @@ class Deletion:
 
 
 class Catalog:
-    """Products are built when read and forgotten again, so 100,000 variants cost little until they are changed.
+    """The products of one shop, built when they are read: 100,000 variants need little memory until changed.
 
-    Changes move `updated` as the platform does: a variant's change moves the variant and its product (on
-    BigCommerce not the product), a product's change the product alone. With `touch=False` no date moves, as after
-    a write by SQL.
+    A change sets `updated` as the platform does: a change of a variant sets it on the variant and its product (on
+    BigCommerce not on the product), a change of a product on the product alone. With `touch=False` no date
+    changes, as after a write by SQL.
     """
 
     def __init__(self, spec: ShopSpec, *, clock: Callable[[], datetime] = now) -> None:
         self.spec = spec
         self.revision = 0
         self.deletions: list[Deletion] = []
-        """What was deleted, oldest first; a platform may keep a log of it."""
+        """The deleted products, oldest first; Shopify shows them as events."""
         self._clock = clock
         self._generator = Generator.of(spec)
         self._rows = {row.id: row for row in map(self._generator.row, range(spec.products))}
@@ -56,7 +55,7 @@ class Catalog:
         self._next_index = spec.products
         self._next_variant: dict[int, int] = {}
         self._stale_children: dict[int, tuple[int, ...]] = {}
-        self._build = lru_cache(_BUILT_PRODUCTS)(self._generator.product)
+        self._build = lru_cache(_CACHED_PRODUCTS)(self._generator.product)
         self._views: OrderedDict[Hashable, object] = OrderedDict()
 
     # -- reading
@@ -66,12 +65,12 @@ class Catalog:
         return self.spec.platform
 
     def __len__(self) -> int:
-        """How many products there are, trashed ones included."""
+        """The number of products, trashed ones included."""
         return len(self._rows)
 
     @property
     def listed_count(self) -> int:
-        """How many products a full sync meets: all but the trashed ones."""
+        """The number of products that a full sync reads: all but the trashed ones."""
         return sum(row.status != "trash" for row in self._rows.values())
 
     @property
@@ -80,12 +79,12 @@ class Catalog:
 
     @property
     def item_count(self) -> int:
-        """How many rows sellable_items() gives, without building a product."""
-        sold = [row for row in self._rows.values() if row.status != "trash"]
-        return sum(len(row.variant_ids) if row.kind is Kind.VARIABLE else 1 for row in sold)
+        """The number of `sellable_items`, counted without building a product."""
+        listed = [row for row in self._rows.values() if row.status != "trash"]
+        return sum(len(row.variant_ids) if row.kind is Kind.VARIABLE else 1 for row in listed)
 
-    def rows(self) -> Iterator[Row]:
-        """The index, in order of ids."""
+    def rows(self) -> Iterator[ProductRow]:
+        """Iterate over the index in order of ids."""
         return iter(self._rows.values())
 
     def product(self, product_id: int) -> Product | None:
@@ -95,14 +94,14 @@ class Catalog:
         return self._changed.get(product_id) or self._build(cast("int", index))
 
     def variant(self, variant_id: int) -> tuple[Product, Variant] | None:
-        """The variant together with its product."""
+        """Return the variant together with its product."""
         product = self.product(self._generator.ids.product_of_variant(variant_id))
         found = (variant for variant in (product.variants if product else ()) if variant.id == variant_id)
         variant = next(found, None)
         return (product, variant) if product and variant else None
 
     def as_generated(self, product_id: int) -> Product | None:
-        """The product before any change; None when it was added later."""
+        """Return the product before any change; None when it was added later."""
         index = cast("int", self._generator.ids.index_of_product(product_id))
         return self._build(index) if index < self.spec.products else None
 
@@ -111,20 +110,24 @@ class Catalog:
         return product is not None and any(image.id == image_id for image in product.images)
 
     def products(self) -> Iterator[Product]:
-        """Every product, trashed ones included, in order of ids."""
+        """Iterate over all products, trashed ones included, in order of ids."""
         return (product for row in list(self._rows) if (product := self.product(row)))
 
     def sellable_items(self) -> Iterator[SellableItem]:
-        """The rows that a complete sync ends up with."""
+        """Yield the items that a complete sync ends up with."""
         for product in self.products():
-            # A grouped product is sold under its own name, at the price of its cheapest part.
+            # A grouped product is an item of its own, at the price of its cheapest linked product.
             grouped = product.kind is Kind.GROUPED
             yield from items_of(
                 self.platform, replace(product, price=self.lowest_price(product)) if grouped else product
             )
 
     def lowest_price(self, product: Product) -> str:
-        """What a product shows as its price: its own, or the lowest of what it stands for; "" for none."""
+        """Return the price that a product shows: its own, or the lowest of its variants or linked products.
+
+        Returns:
+            The price as text; "" when none is set.
+        """
         if product.kind is Kind.GROUPED:
             linked = [found for i in product.linked if (found := self.product(i))]
             texts = [self.lowest_price(one) for one in linked if one.status == "publish"]
@@ -134,20 +137,29 @@ class Catalog:
             return product.price
         return min((text for text in texts if text), key=Decimal, default="")
 
-    def special(self, name: str) -> Product:
-        """The special product of that name; KeyError when this catalog has none."""
-        for index, special in ((2 * n + 1, s) for n, s in enumerate(self._generator.specials)):
+    def edge_case(self, name: str) -> Product:
+        """Return the edge-case product with this name.
+
+        Raises:
+            KeyError: The catalog has no edge case of this name, or the product was deleted.
+        """
+        for index, edge_case in ((2 * n + 1, case) for n, case in enumerate(self._generator.edge_cases)):
             product = self.product(self._generator.ids.product(index))
-            if special.name == name and product:
+            if edge_case.name == name and product:
                 return product
         raise KeyError(name)
 
-    def view(self, key: Hashable, build: Callable[[], T]) -> T:
-        """`build()`, remembered until the catalog changes: what makes a page cost no more than a page."""
+    def cached_view(self, key: Hashable, build: Callable[[], T]) -> T:
+        """Return `build()`, cached until the catalog changes, so that a page costs only its own rows.
+
+        Args:
+            key: Everything that `build` depends on besides the catalog.
+            build: Builds the view, for example a sorted list of ids.
+        """
         full_key = (self.revision, key)
         if full_key not in self._views:
             self._views[full_key] = build()
-            while len(self._views) > _VIEWS:
+            while len(self._views) > _CACHED_VIEWS:
                 self._views.popitem(last=False)
         self._views.move_to_end(full_key)
         return cast("T", self._views[full_key])
@@ -155,7 +167,7 @@ class Catalog:
     # -- changing
 
     def add_product(self, **fields: Unpack[ProductChanges]) -> Product:
-        """A new product, the newest by id, without images. On Shopify and BigCommerce it has one variant."""
+        """Add a product with the highest id and without images. Except on WooCommerce it gets one variant."""
         index, when = self._next_index, self._clock()
         self._next_index += 1
         variants = self.platform.sells_variants_only
@@ -169,34 +181,34 @@ class Catalog:
             created=when,
             updated=when,
         )
-        self._store(replace(product, **fields))
+        self._save(replace(product, **fields))
         if self.platform is Platform.SHOPIFY:
             default = (("Title", "Default Title"),)
             self.add_variant(product.id, title="Default Title", options=default, price="10.00", stock=0)
         elif variants:
             self.add_variant(product.id, title="", price="10.00", stock=0)
-        return self._must(product.id)
+        return self._require_product(product.id)
 
     def update_product(self, product_id: int, *, touch: bool = True, **changes: Unpack[ProductChanges]) -> Product:
-        product = replace(self._must(product_id), **changes)
-        return self._store(replace(product, updated=self._clock()) if touch else product)
+        product = replace(self._require_product(product_id), **changes)
+        return self._save(replace(product, updated=self._clock()) if touch else product)
 
     def trash_product(self, product_id: int) -> Product:
-        """WooCommerce's bin: listed only by status=trash, and its date of change moves."""
+        """Move a WooCommerce product to the trash: only status=trash lists it, and its `updated` changes."""
         return self.update_product(product_id, status="trash")
 
     def delete_product(self, product_id: int) -> None:
-        """Gone from every list."""
-        product = self._must(product_id)
+        """Delete a product with its variants; it is added to `deletions`."""
+        product = self._require_product(product_id)
         self.deletions.append(Deletion(product_id=product_id, title=product.title, at=self._clock()))
         del self._rows[product_id]
         self._changed.pop(product_id, None)
-        self._turn()
+        self._invalidate_views()
 
     def add_variant(self, product_id: int, **fields: Unpack[VariantChanges]) -> Variant:
-        """A new variant at the end of its product. Ids of deleted variants are not used again."""
-        product, when = self._must(product_id), self._clock()
-        variant_id = self._fresh_variant_id(product)
+        """Append a variant to a product. Ids of deleted variants are not used again."""
+        product, when = self._require_product(product_id), self._clock()
+        variant_id = self._unused_variant_id(product)
         variant = Variant(
             id=variant_id,
             product_id=product_id,
@@ -207,64 +219,68 @@ class Catalog:
             updated=when,
         )
         variant = replace(variant, **fields)
-        self._store(replace(product, variants=(*product.variants, variant), updated=when))
+        self._save(replace(product, variants=(*product.variants, variant), updated=when))
         return variant
 
     def update_variant(self, variant_id: int, *, touch: bool = True, **changes: Unpack[VariantChanges]) -> Variant:
-        product, variant = self._must_variant(variant_id)
+        product, variant = self._require_variant(variant_id)
         when = self._clock()
         changed = replace(variant, **changes)
         if touch and self.platform is Platform.BIGCOMMERCE:
-            # Its variants have no date, and their product's does not move.
+            # BigCommerce's variants have no date, and the date of their product does not change.
             changed = replace(changed, updated=when)
         elif touch:
             changed, product = replace(changed, updated=when), replace(product, updated=when)
         variants = tuple(changed if old.id == variant_id else old for old in product.variants)
-        self._store(replace(product, variants=variants))
+        self._save(replace(product, variants=variants))
         return changed
 
     def delete_variant(self, variant_id: int, *, touch: bool = True) -> None:
-        """With `touch=False` no date moves, and WooCommerce's cached list of children goes on naming it."""
-        product, _ = self._must_variant(variant_id)
-        self._fresh_variant_id(product)
-        named = self.stale_children(product.id)
+        """Delete a variant. With `touch=False` no date changes, and it is added to the `stale_children`."""
+        product, _ = self._require_variant(variant_id)
+        self._unused_variant_id(product)
+        stale = self.stale_children(product.id)
         variants = tuple(variant for variant in product.variants if variant.id != variant_id)
         updated = self._clock() if touch else product.updated
-        self._store(replace(product, variants=variants, updated=updated))
+        self._save(replace(product, variants=variants, updated=updated))
         if not touch:
-            self._stale_children[product.id] = (*named, variant_id)
+            self._stale_children[product.id] = (*stale, variant_id)
 
     def stale_children(self, product_id: int) -> tuple[int, ...]:
-        """Variants that were removed without a date since the product was last written to."""
+        """Return the variants that were deleted with `touch=False` since the product was last saved.
+
+        WooCommerce's cached list of children (WooQuirk.STALE_CHILDREN) still names them.
+        """
         return self._stale_children.get(product_id, ())
 
-    # -- inside
+    # -- helpers
 
-    def _store(self, product: Product) -> Product:
+    def _save(self, product: Product) -> Product:
         self._stale_children.pop(product.id, None)
         self._changed[product.id] = product
-        self._rows[product.id] = Row.of(product)
-        self._turn()
+        self._rows[product.id] = ProductRow.of(product)
+        self._invalidate_views()
         return product
 
-    def _turn(self) -> None:
+    def _invalidate_views(self) -> None:
         self.revision += 1
         self._views.clear()
 
-    def _fresh_variant_id(self, product: Product) -> int:
+    def _unused_variant_id(self, product: Product) -> int:
+        """Return the next variant id of a product, and reserve it."""
         index = cast("int", self._generator.ids.index_of_product(product.id))
         after_last = max((variant.id for variant in product.variants), default=-1) + 1
-        fresh = max(after_last, self._next_variant.get(product.id, self._generator.ids.variant(index, 0)))
-        self._next_variant[product.id] = fresh + 1
-        return fresh
+        unused = max(after_last, self._next_variant.get(product.id, self._generator.ids.variant(index, 0)))
+        self._next_variant[product.id] = unused + 1
+        return unused
 
-    def _must(self, product_id: int) -> Product:
+    def _require_product(self, product_id: int) -> Product:
         product = self.product(product_id)
         if product is None:
             raise KeyError(product_id)
         return product
 
-    def _must_variant(self, variant_id: int) -> tuple[Product, Variant]:
+    def _require_variant(self, variant_id: int) -> tuple[Product, Variant]:
         found = self.variant(variant_id)
         if found is None:
             raise KeyError(variant_id)

@@ -1,7 +1,8 @@
-"""Products and variants as the store keeps them; a face turns them into a platform's JSON."""
+"""Products and variants as a catalog holds them; a platform's API turns them into its JSON."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -9,7 +10,7 @@ from typing import TypedDict
 
 
 class Platform(Enum):
-    """Whose API a shop speaks."""
+    """The platform whose API a shop serves."""
 
     SHOPIFY = "shopify"
     """Admin GraphQL."""
@@ -22,26 +23,26 @@ class Platform(Enum):
 
     @property
     def sells_variants_only(self) -> bool:
-        """Whether every product has at least one variant, which is what is sold."""
+        """Whether every product has at least one variant, and only variants are sold."""
         return self is not Platform.WOOCOMMERCE
 
 
 class Kind(Enum):
-    """What a product is; Shopify knows only VARIABLE, where every product has at least one variant."""
+    """A kind of product, in WooCommerce's words; on the other platforms every product is VARIABLE."""
 
     SIMPLE = "simple"
-    """Sold as it is: the product is its own item."""
+    """Sold without variants: the product is its own item."""
     VARIABLE = "variable"
-    """Sold by its variants alone."""
+    """Sold only through its variants."""
     GROUPED = "grouped"
-    """A page that lists other products; nothing of its own to sell."""
+    """A page that lists other products and has nothing of its own to sell."""
     EXTERNAL = "external"
-    """Sold on somebody else's site."""
+    """Sold on another site."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """A picture; its colour follows from its id."""
+    """An image; its colours depend on its id (`sample_data.png`)."""
 
     id: int
     alt: str
@@ -49,26 +50,27 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What can be said of anything that is sold, product or variant. Money is text, exactly as stored."""
+    """The fields that everything sold has, product or variant. Money is text, exactly as stored."""
 
     sku: str = ""
     barcode: str = ""
     price: str = ""
-    """"" means that no price is set, which is not a price of zero."""
+    """"" means that no price is set, which differs from a price of zero."""
     compare_at: str = ""
-    """The struck-through price; WooCommerce shows it as regular_price and `price` as sale_price."""
+    """The price before a reduction; WooCommerce shows it as regular_price and `price` as sale_price."""
     stock: int | None = None
-    """None: the platform does not count it. May be negative."""
+    """None: stock is not tracked. May be negative."""
     shares_stock: bool = False
-    """The parent product counts the stock (WooCommerce's manage_stock "parent")."""
+    """Whether stock is tracked by the parent product (WooCommerce: manage_stock "parent")."""
     oversell: bool = False
+    """Whether the item may be sold when it is out of stock."""
     weight: str = ""
     weight_unit: str = "KILOGRAMS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant(Offer):
-    """One sellable form of a product."""
+    """A variant of a product (WooCommerce: a variation)."""
 
     id: int
     product_id: int
@@ -77,14 +79,14 @@ class Variant(Offer):
     """Pairs of option name and chosen value, in the product's option order."""
     image_id: int | None = None
     status: str = "publish"
-    """WooCommerce's own status of a variation: publish, or private when it is disabled."""
+    """publish, or private when the variant is disabled (WooCommerce) or cannot be purchased (BigCommerce)."""
     created: datetime
     updated: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product(Offer):
-    """A product with all its variants. The Offer fields count only where the product itself is sold."""
+    """A product with all its variants. The fields of Offer matter only where the product itself is sold."""
 
     id: int
     kind: Kind
@@ -106,7 +108,7 @@ class Product(Offer):
 
 
 class OfferChanges(TypedDict, total=False):
-    """The fields that products and variants share, each optional."""
+    """The fields of products and variants that may be changed."""
 
     sku: str
     barcode: str
@@ -122,7 +124,7 @@ class OfferChanges(TypedDict, total=False):
 
 
 class ProductChanges(OfferChanges, total=False):
-    """What may be changed in a product."""
+    """The fields of a product that may be changed."""
 
     kind: Kind
     handle: str
@@ -136,7 +138,33 @@ class ProductChanges(OfferChanges, total=False):
 
 
 class VariantChanges(OfferChanges, total=False):
-    """What may be changed in a variant."""
+    """The fields of a variant that may be changed."""
 
     options: tuple[tuple[str, str], ...]
     image_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductRow:
+    """A row of the catalog's index: what lists are sorted and filtered by, without building the product.
+
+    Times are whole seconds since the epoch.
+    """
+
+    id: int
+    kind: Kind
+    status: str
+    created: int
+    updated: int
+    variant_ids: Sequence[int]
+
+    @classmethod
+    def of(cls, product: Product) -> ProductRow:
+        return cls(
+            id=product.id,
+            kind=product.kind,
+            status=product.status,
+            created=int(product.created.timestamp()),
+            updated=int(product.updated.timestamp()),
+            variant_ids=tuple(variant.id for variant in product.variants),
+        )

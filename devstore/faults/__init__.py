@@ -1,16 +1,15 @@
-"""How a shop is made to misbehave: faults answer in its place, or do something to what it answers."""
+"""Faults that are injected into a shop: they answer in its place, or cut, slow down or falsify its replies."""
 
-from devstore.faults.aim import Aim
-from devstore.faults.fault import HONEST_REPLY, FailNext, Fault
-from devstore.faults.script import BadFault, FaultKind, ScriptedFault, read_fault
+from devstore.faults.fault import ORIGINAL_REPLY, FailNext, Fault, RequestMatcher
+from devstore.faults.scripted_fault import FaultKind, InvalidFault, ScriptedFault, parse_fault
 
 __all__ = [
-    "HONEST_REPLY",
-    "Aim",
-    "BadFault",
+    "ORIGINAL_REPLY",
+    "RequestMatcher",
+    "InvalidFault",
     "FailNext",
     "Fault",
     "FaultKind",
     "ScriptedFault",
-    "read_fault",
+    "parse_fault",
 ]

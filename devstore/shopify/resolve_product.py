@@ -1,4 +1,7 @@
-"""Fields of Product, ProductOption and MediaImage."""
+"""Resolvers of Product, ProductOption, MediaImage, ProductVariant and InventoryItem.
+
+The source of a ProductVariant and an InventoryItem is the pair (product, variant).
+"""
 
 from __future__ import annotations
 
@@ -8,43 +11,47 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from devstore.catalog.model import Image, Product, Variant
-from devstore.shopify.call import LARGEST_PAGE, LARGEST_PAGE_OF_ONE_PRODUCT, Call, Info, refused
-from devstore.shopify.gid import gid
-from devstore.shopify.lists import count
-from devstore.shopify.paging import Connection, page
-from devstore.shopify.time import to_text
-
-IMAGE_SIDE = 64
+from devstore.catalog.sample_data import IMAGE_SIDE_PIXELS
+from devstore.shopify.context import (
+    MAX_PAGE_SIZE,
+    MAX_PAGE_SIZE_OF_ONE_PRODUCT,
+    Info,
+    RequestContext,
+    client_error,
+)
+from devstore.shopify.listing import count
+from devstore.shopify.pagination import Connection, page
+from devstore.shopify.scalars import format_datetime, gid
 
 
 def variants(product: Product, info: Info, **args: Any) -> Connection:
-    """A product's variants, by position unless by id; 2,048 a page only where one product is the sole root."""
+    """Return a page of variants by position or id; up to 2,048 where one product is the only root field."""
     if args.get("sortKey") not in (None, "POSITION", "ID"):
-        raise refused(f"devstore does not sort variants by {args['sortKey']}")
-    call: Call = info.context
+        raise client_error(f"devstore does not sort variants by {args['sortKey']}")
+    context: RequestContext = info.context
     by_id = args.get("sortKey") == "ID"
-    held = product.variants
-    keys = [(v.id if by_id else position, v.id) for position, v in enumerate(held, 1)]
-    found = {v.id: v for v in held}
-    largest = LARGEST_PAGE_OF_ONE_PRODUCT if call.single_product else LARGEST_PAGE
-    return page(sorted(keys), lambda key: (product, found[key[1]]), args, largest=largest)
+    all_variants = product.variants
+    keys = [(v.id if by_id else position, v.id) for position, v in enumerate(all_variants, 1)]
+    found = {v.id: v for v in all_variants}
+    max_size = MAX_PAGE_SIZE_OF_ONE_PRODUCT if context.single_product else MAX_PAGE_SIZE
+    return page(sorted(keys), lambda key: (product, found[key[1]]), args, max_size=max_size)
 
 
 def media(product: Product, info: Info, **args: Any) -> Connection:
-    """A product's images by position; any search but media_type:IMAGE finds none."""
-    wanted = (args.get("query") or "media_type:IMAGE").upper()
-    images = product.images if wanted == "MEDIA_TYPE:IMAGE" else ()
+    """Return a page of a product's images by position; any search but media_type:IMAGE finds none."""
+    search = (args.get("query") or "media_type:IMAGE").upper()
+    images = product.images if search == "MEDIA_TYPE:IMAGE" else ()
     return images_page(images, args)
 
 
 def images_page(images: tuple[Image, ...], args: dict[str, Any]) -> Connection:
-    """Images as a connection."""
+    """Return a page of images."""
     keys = [(position, image.id) for position, image in enumerate(images, 1)]
     return page(keys, lambda key: images[int(key[0]) - 1], args)
 
 
 def options(product: Product, info: Info, **args: Any) -> list[dict[str, Any]]:
-    """The options with their values, the first so many if asked."""
+    """Return the options with their values, at most `first` of them."""
     return [
         {
             "id": gid("ProductOption", product.id + position),
@@ -68,24 +75,24 @@ def _option_values(option: dict[str, Any], info: Info) -> list[dict[str, Any]]:
 
 
 def _total_inventory(product: Product, info: Info) -> int:
-    call: Call = info.context
-    shown = call.catalog.as_generated(product.id) if call.quirks.totals_lag else product
-    return sum(variant.stock or 0 for variant in (shown or product).variants)
+    context: RequestContext = info.context
+    counted = context.catalog.as_generated(product.id) if context.quirks.totals_lag else product
+    return sum(variant.stock or 0 for variant in (counted or product).variants)
 
 
-def _plain(text: str) -> str:
+def _strip_html(text: str) -> str:
     return html.unescape(re.sub(r"<[^>]*>", "", text)).strip()
 
 
 def image_object(image: Image, info: Info) -> dict[str, Any]:
-    """An `Image`, with its absolute address."""
-    call: Call = info.context
+    """Return an Image with its absolute URL."""
+    context: RequestContext = info.context
     return {
         "id": gid("ImageSource", image.id),
-        "url": call.image_url(image.id),
+        "url": context.image_url(image.id),
         "altText": image.alt,
-        "width": IMAGE_SIDE,
-        "height": IMAGE_SIDE,
+        "width": IMAGE_SIDE_PIXELS,
+        "height": IMAGE_SIDE_PIXELS,
     }
 
 
@@ -93,7 +100,7 @@ def _preview(image: Image, info: Info) -> dict[str, Any]:
     return {"image": image_object(image, info), "status": "READY"}
 
 
-def _range(prices: list[str], currency: str) -> dict[str, Any]:
+def _price_range_of(prices: list[str], currency: str) -> dict[str, Any]:
     amounts = sorted(prices, key=float)
     ends = (amounts[0], amounts[-1]) if amounts else ("0.0", "0.0")
     return {
@@ -104,7 +111,7 @@ def _range(prices: list[str], currency: str) -> dict[str, Any]:
 
 def _price_range(product: Product, info: Info) -> dict[str, Any]:
     prices = [variant.price for variant in product.variants if variant.price]
-    return _range(prices, info.context.catalog.spec.currency_code)
+    return _price_range_of(prices, info.context.catalog.spec.currency_code)
 
 
 def _out_of_stock(variant: Variant) -> bool:
@@ -116,15 +123,15 @@ PRODUCT: Mapping[str, Callable[..., Any]] = {
     "legacyResourceId": lambda p, info: str(p.id),
     "title": lambda p, info: p.title,
     "handle": lambda p, info: p.handle,
-    "description": lambda p, info, truncateAt=None: _plain(p.description)[:truncateAt],
+    "description": lambda p, info, truncateAt=None: _strip_html(p.description)[:truncateAt],
     "descriptionHtml": lambda p, info: p.description,
     "vendor": lambda p, info: p.vendor,
     "productType": lambda p, info: p.product_type,
     "tags": lambda p, info: list(p.tags),
     "status": lambda p, info: p.status,
-    "createdAt": lambda p, info: to_text(p.created),
-    "updatedAt": lambda p, info: to_text(p.updated),
-    "publishedAt": lambda p, info: to_text(p.created) if p.status == "ACTIVE" else None,
+    "createdAt": lambda p, info: format_datetime(p.created),
+    "updatedAt": lambda p, info: format_datetime(p.updated),
+    "publishedAt": lambda p, info: format_datetime(p.created) if p.status == "ACTIVE" else None,
     "options": options,
     "variants": variants,
     "variantsCount": lambda p, info: count(len(p.variants), {}),
@@ -154,4 +161,90 @@ MEDIA: Mapping[str, Callable[..., Any]] = {
     "mimeType": lambda image, info: "image/png",
     "status": lambda image, info: "READY",
     "fileStatus": lambda image, info: "READY",
+}
+
+
+ProductAndVariant = tuple[Product, Variant]
+
+
+def _own_image(pair: ProductAndVariant) -> tuple[Image, ...]:
+    product, variant = pair
+    return tuple(image for image in product.images if image.id == variant.image_id)
+
+
+def _media(pair: ProductAndVariant, info: Info, **args: Any) -> Connection:
+    return images_page(_own_image(pair), args)
+
+
+def _image(pair: ProductAndVariant, info: Info, **_: Any) -> dict[str, Any] | None:
+    own = _own_image(pair)
+    return image_object(own[0], info) if own else None
+
+
+def _selected(pair: ProductAndVariant, info: Info) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in pair[1].options]
+
+
+def _display_name(pair: ProductAndVariant, info: Info) -> str:
+    return f"{pair[0].title} - {pair[1].title}"
+
+
+def _position(pair: ProductAndVariant, info: Info) -> int:
+    # Ids are compared, since comparing whole variants compares all their fields, 600 times for a large product.
+    return [variant.id for variant in pair[0].variants].index(pair[1].id) + 1
+
+
+def _available(pair: ProductAndVariant, info: Info) -> bool:
+    return pair[1].oversell or pair[1].stock is None or pair[1].stock > 0
+
+
+def _measurement(pair: ProductAndVariant, info: Info) -> dict[str, Any]:
+    variant = pair[1]
+    # The schema has Float here; nothing is calculated with it.
+    weight = {"value": float(variant.weight or 0), "unit": variant.weight_unit}
+    return {"id": gid("InventoryItemMeasurement", variant.id), "weight": weight}
+
+
+def _inventory_item(pair: ProductAndVariant, info: Info) -> ProductAndVariant:
+    context: RequestContext = info.context
+    has_products = {"read_products", "write_products"} & set(context.quirks.scopes)
+    if context.quirks.inventory_has_own_scope or not has_products:
+        context.require_scope("inventory", "inventoryItem")
+    return pair
+
+
+VARIANT: Mapping[str, Callable[..., Any]] = {
+    "id": lambda pair, info: gid("ProductVariant", pair[1].id),
+    "legacyResourceId": lambda pair, info: str(pair[1].id),
+    "product": lambda pair, info: pair[0],
+    "title": lambda pair, info: pair[1].title,
+    "displayName": _display_name,
+    "position": _position,
+    "sku": lambda pair, info: pair[1].sku or None,
+    "barcode": lambda pair, info: pair[1].barcode or None,
+    "price": lambda pair, info: pair[1].price or "0.00",
+    "compareAtPrice": lambda pair, info: pair[1].compare_at or None,
+    "inventoryQuantity": lambda pair, info: pair[1].stock or 0,
+    "sellableOnlineQuantity": lambda pair, info: pair[1].stock or 0,
+    "inventoryPolicy": lambda pair, info: "CONTINUE" if pair[1].oversell else "DENY",
+    "availableForSale": _available,
+    "taxable": lambda pair, info: True,
+    "selectedOptions": _selected,
+    "inventoryItem": _inventory_item,
+    "media": _media,
+    "image": _image,
+    "createdAt": lambda pair, info: format_datetime(pair[1].created),
+    "updatedAt": lambda pair, info: format_datetime(pair[1].updated),
+}
+
+INVENTORY_ITEM: Mapping[str, Callable[..., Any]] = {
+    "id": lambda pair, info: gid("InventoryItem", pair[1].id),
+    "legacyResourceId": lambda pair, info: str(pair[1].id),
+    "sku": lambda pair, info: pair[1].sku or None,
+    "tracked": lambda pair, info: pair[1].stock is not None,
+    "requiresShipping": lambda pair, info: True,
+    "measurement": _measurement,
+    "unitCost": lambda pair, info: None,
+    "createdAt": lambda pair, info: format_datetime(pair[1].created),
+    "updatedAt": lambda pair, info: format_datetime(pair[1].updated),
 }

@@ -1,27 +1,54 @@
-"""The genuine Admin API schema of 2026-10."""
+"""The genuine Admin API schema of 2026-10, and the resolvers of its fields."""
 
 from __future__ import annotations
 
 import functools
 import gzip
+from collections.abc import Callable, Mapping
 from importlib.resources import files
+from typing import Any
 
 from graphql import GraphQLObjectType, GraphQLSchema, build_schema
 
-from devstore.shopify.resolvers import RESOLVERS
+from devstore.shopify.resolve_product import INVENTORY_ITEM, MEDIA, OPTION, PRODUCT, VARIANT
+from devstore.shopify.resolve_root import BULK_MUTATION, BULK_ROOT, ROOT
 
 SCHEMA_FILE = files("devstore.shopify") / "admin_2026-10.graphql.gz"
-"""The one copy of the schema in this repository, gzipped SDL; tests of the connector read it as well."""
+"""The only copy of the schema in this repository, gzipped SDL; tests of the connector read it as well."""
+
+Resolver = Callable[..., Any]
+
+_CONNECTION: Mapping[str, Resolver] = {
+    "nodes": lambda connection, info: connection.nodes(),
+    "edges": lambda connection, info: connection.edges(),
+    "pageInfo": lambda connection, info: connection.page_info(),
+}
+
+RESOLVERS: Mapping[str, Mapping[str, Resolver]] = {
+    "QueryRoot": {**ROOT, **BULK_ROOT},
+    "Mutation": BULK_MUTATION,
+    "Product": PRODUCT,
+    "ProductVariant": VARIANT,
+    "InventoryItem": INVENTORY_ITEM,
+    "ProductOption": OPTION,
+    "MediaImage": MEDIA,
+    "ProductConnection": _CONNECTION,
+    "ProductVariantConnection": _CONNECTION,
+    "MediaConnection": _CONNECTION,
+    "EventConnection": _CONNECTION,
+    "BulkOperationConnection": _CONNECTION,
+}
+"""Resolvers by type and field; other fields are resolved by `context.resolve_default`."""
 
 
 def schema_text() -> str:
-    """The schema as Shopify publishes it, in SDL."""
+    """Return the schema as Shopify publishes it, in SDL."""
     return gzip.decompress(SCHEMA_FILE.read_bytes()).decode()
 
 
 @functools.cache
 def admin_schema() -> GraphQLSchema:
-    """The executable schema. Reading it takes about a second, so a process does it once."""
+    """Return the executable schema. It is cached, since building it takes about a second."""
     schema = build_schema(schema_text(), assume_valid=True)
     for type_name, resolvers in RESOLVERS.items():
         kind = schema.type_map[type_name]

@@ -1,1 +1,1 @@
-"""The WooCommerce face: REST wc/v3 as a real 8.2 answers, and as a 10.3 with its additional list."""
+"""The WooCommerce API: REST wc/v3 as WooCommerce 8.2 answers, and as 10.3 with its list of all variations."""

@@ -1,4 +1,4 @@
-"""The errors of the WordPress REST API, worded as recorded."""
+"""The error replies of the WordPress REST API, with the recorded wording."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BadValue:
-    """Why one parameter's value is refused."""
+class InvalidValue:
+    """Why the value of one parameter is invalid."""
 
     code: str
     message: str
@@ -17,7 +17,7 @@ class BadValue:
 
 
 class RestError(Exception):
-    """Answers a request with this error."""
+    """An error reply."""
 
     def __init__(self, status: int, code: str, message: str, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -29,22 +29,22 @@ def no_route() -> RestError:
     return RestError(404, "rest_no_route", "No route was found matching the URL and request method.")
 
 
-def invalid_params(bad: Mapping[str, BadValue]) -> RestError:
-    """All refused parameters of one request at once."""
+def invalid_params(invalid: Mapping[str, InvalidValue]) -> RestError:
+    """Return one error that names all invalid parameters of a request."""
     details = {
-        name: {"code": value.code, "message": value.message, "data": value.data} for name, value in bad.items()
+        name: {"code": value.code, "message": value.message, "data": value.data} for name, value in invalid.items()
     }
-    data = {"params": {name: value.message for name, value in bad.items()}, "details": details}
-    return RestError(400, "rest_invalid_param", f"Invalid parameter(s): {', '.join(bad)}", data)
+    data = {"params": {name: value.message for name, value in invalid.items()}, "details": details}
+    return RestError(400, "rest_invalid_param", f"Invalid parameter(s): {', '.join(invalid)}", data)
 
 
 def unauthorized(message: str) -> RestError:
-    """A key was given and is wrong."""
+    """Return the error for a wrong key or signature."""
     return RestError(401, "woocommerce_rest_authentication_error", message)
 
 
 def cannot_view(*, single: bool) -> RestError:
-    """No key was given; an unknown key counts as none."""
+    """Return the error for a missing or unknown key."""
     message = "Sorry, you cannot view this resource." if single else "Sorry, you cannot list resources."
     return RestError(401, "woocommerce_rest_cannot_view", message)
 

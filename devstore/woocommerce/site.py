@@ -1,4 +1,4 @@
-"""What the site tells about itself: index, currency, settings, status."""
+"""Resources about the site: API index, currency, settings and system status."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 from devstore.catalog.catalog import Catalog
 from devstore.spec import WEIGHT_UNITS
-from devstore.woocommerce.dates import SITE_OFFSET_HOURS, SITE_ZONE_NAME
 from devstore.woocommerce.errors import invalid_setting
-from devstore.woocommerce.parts import Json, link
+from devstore.woocommerce.json_fields import SITE_OFFSET_HOURS, SITE_ZONE_NAME, Json, links
 
 _NAMESPACES = (
     "oembed/1.0", "wc/v3", "wc-admin", "wc-analytics", "wc/store", "wc/store/v1", "wc/v1", "wc/v2",
@@ -26,7 +25,7 @@ _FULL_VERSIONS = {"8.2": "8.2.2", "10.3": "10.3.5"}
 
 
 def index(catalog: Catalog, site: str) -> Json:
-    """/wp-json/: what needs no key."""
+    """Return /wp-json/, which needs no key."""
     login = {"authorization": f"{site}/wp-admin/authorize-application.php"}
     return {
         "name": catalog.spec.domain.partition(".")[0].replace("-", " ").title(),
@@ -38,73 +37,73 @@ def index(catalog: Catalog, site: str) -> Json:
         "namespaces": list(_NAMESPACES),
         "authentication": {"application-passwords": {"endpoints": login}},
         "routes": {},
-        "_links": link(("help", "https://developer.wordpress.org/rest-api/")),
+        "_links": links(("help", "https://developer.wordpress.org/rest-api/")),
     }
 
 
 def namespace(site: str) -> Json:
-    """/wp-json/wc/v3."""
-    return {"namespace": "wc/v3", "routes": {}, "_links": link(("up", f"{site}/wp-json/"))}
+    """Return /wp-json/wc/v3, which needs no key."""
+    return {"namespace": "wc/v3", "routes": {}, "_links": links(("up", f"{site}/wp-json/"))}
 
 
 def currency(catalog: Catalog, site: str) -> Json:
-    """/data/currencies/current; its own `code` is no error."""
+    """Return /data/currencies/current; its `code` is the currency, not an error code."""
     code = catalog.spec.currency_code
     name, symbol = _CURRENCIES.get(code, (code, code))
     base = f"{site}/wp-json/wc/v3/data/currencies"
-    links = link(("self", f"{base}/{code}"), ("collection", base))
-    return {"code": code, "name": name, "symbol": symbol, "_links": links}
+    rest_links = links(("self", f"{base}/{code}"), ("collection", base))
+    return {"code": code, "name": name, "symbol": symbol, "_links": rest_links}
 
 
 def setting(catalog: Catalog, site: str, group: str, name: str) -> Json:
-    """/settings/<group>/<name>; only the currency and the unit of weight are there."""
+    """Return /settings/<group>/<name>; only the currency and the weight unit exist."""
     match group, name:
         case "general", "woocommerce_currency":
-            shown = _currency_setting(catalog)
+            resource = _currency_setting(catalog)
         case "products", "woocommerce_weight_unit":
-            shown = _weight_setting(catalog)
+            resource = _weight_setting(catalog)
         case _:
             raise invalid_setting()
     base = f"{site}/wp-json/wc/v3/settings/{group}"
     return {
         "id": name,
-        **shown,
+        **resource,
         "group_id": group,
-        "_links": link(("self", f"{base}/{name}"), ("collection", base)),
+        "_links": links(("self", f"{base}/{name}"), ("collection", base)),
     }
 
 
 def _currency_setting(catalog: Catalog) -> Json:
-    what = (
+    description = (
         "This controls what currency prices are listed at in the catalog "
         "and which currency gateways will take payments in."
     )
     return {
         "label": "Currency",
-        "description": what,
+        "description": description,
         "type": "select",
         "default": "USD",
         "options": {code: f"{title} ({symbol})" for code, (title, symbol) in _CURRENCIES.items()},
-        "tip": what,
+        "tip": description,
         "value": catalog.spec.currency_code,
     }
 
 
 def _weight_setting(catalog: Catalog) -> Json:
-    what = "This controls what unit you will define weights in."
+    description = "This controls what unit you will define weights in."
     return {
         "label": "Weight unit",
-        "description": what,
+        "description": description,
         "type": "select",
         "default": "kg",
         "options": {unit: unit for unit in WEIGHT_UNITS},
-        "tip": what,
+        "tip": description,
         "value": catalog.spec.weight_unit,
     }
 
 
 def status(catalog: Catalog, site: str) -> Json:
-    """/system_status, the parts that do not depend on the host."""
+    """Return /system_status without the parts that depend on the host."""
     return {
         "environment": {
             "home_url": site,
@@ -117,16 +116,16 @@ def status(catalog: Catalog, site: str) -> Json:
     }
 
 
-def pick(shown: Any, names: frozenset[str] | None) -> Any:
-    """Only the named fields; here, unlike in products, a name may reach into an object."""
-    if names is None or not isinstance(shown, dict):
-        return shown
+def select_fields(resource: Any, names: frozenset[str] | None) -> Any:
+    """Return only the named fields; unlike in products, a name may be a path such as `environment.version`."""
+    if names is None or not isinstance(resource, dict):
+        return resource
     picked: Json = {}
     for name in names:
         head, dot, rest = name.partition(".")
-        if head not in shown:
+        if head not in resource:
             continue
-        inner = pick(shown[head], frozenset({rest})) if dot else shown[head]
+        inner = select_fields(resource[head], frozenset({rest})) if dot else resource[head]
         merge = isinstance(inner, dict) and head in picked
         picked[head] = {**picked[head], **inner} if merge else inner
     return picked

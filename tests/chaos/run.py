@@ -15,7 +15,7 @@ from uuid import UUID
 import asyncpg
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 
-from devstore.mutator import Mutator
+from devstore.churn import CatalogMutator
 from tests.chaos import journal, oracle, timings
 from tests.chaos.nemesis import ALL, ZOMBIES, Limits, Nemesis
 from tests.chaos.system import ChaosSystem, Size, running_system
@@ -114,7 +114,7 @@ class _Run:
             limits=limits,
         )
         shops = system.store.shops
-        self._mutator = Mutator([shop.catalog for shop in shops.values()], Random(seed + 2))
+        self._mutator = CatalogMutator([shop.catalog for shop in shops.values()], Random(seed + 2))
         clients = Clients(system.stubs, self._notes, Random(seed + 3))
         self._drivers = [
             ShopDriver(

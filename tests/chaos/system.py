@@ -24,14 +24,14 @@ from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE
 from devstore import server as devstore
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore
-from devstore.spec import ShopSpec, VariantShape
+from devstore.spec import ShopSpec, VariantRange
 from tests.chaos import journal
 from tests.chaos.fault_proxy import HOST, FaultProxy
 from tests.chaos.instance import ROOT, Instance
 from tests.chaos.postgres import Postgres, running_postgres
 
 _READY = 90.0
-_SHAPE = VariantShape(least=2, most=4)
+_SHAPE = VariantRange(least=2, most=4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +69,7 @@ def shop_specs(products: int) -> list[ShopSpec]:
             platform=Platform.SHOPIFY,
             domain=f"{name}.myshopify.com",
             products=products,
-            specials=False,
+            edge_cases=False,
             variants=_SHAPE,
         )
         for name in ("one", "two")
@@ -79,7 +79,7 @@ def shop_specs(products: int) -> list[ShopSpec]:
             platform=Platform.WOOCOMMERCE,
             domain=f"{name}.example",
             products=products,
-            specials=False,
+            edge_cases=False,
             variants=_SHAPE,
             version=version,
         )

@@ -31,11 +31,11 @@ CONNECTOR = "catalogsync.connector.v1.ConnectorService"
 
 SHOPS = (
     "shopify:demo.myshopify.com:products=60",
-    "shopify:empty.myshopify.com:products=0,specials=off",
+    "shopify:empty.myshopify.com:products=0,edge_cases=off",
     "woocommerce:new.example:products=70,version=10.3",
     "woocommerce:old.example:products=70,version=8.2",
-    "woocommerce:empty.example:products=0,specials=off",
-    "woocommerce:locked.example:products=3,specials=off",
+    "woocommerce:empty.example:products=0,edge_cases=off",
+    "woocommerce:locked.example:products=3,edge_cases=off",
 )
 
 

@@ -95,7 +95,7 @@ async def _devstore(place: Path, family: ProcessGroup, *, products: int, latency
     await family.start(
         "devstore", "-m", "devstore", "--listen", "127.0.0.1:0", "--tls-dir", str(place / "tls"),
         "--no-throttle", "--latency-ms", str(latency_ms),
-        "--shop", f"shopify:{DOMAIN}:products={products},specials=off",
+        "--shop", f"shopify:{DOMAIN}:products={products},edge_cases=off",
         stdout=told,
     )  # fmt: skip
     async with asyncio.timeout(60):

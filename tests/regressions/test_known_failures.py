@@ -14,7 +14,7 @@ SHOPS = ("shopify", "woocommerce-8.2", "woocommerce-10.3")
 
 @pytest.mark.parametrize("platform", SHOPS)
 async def test_known_failure_06_a_change_of_only_a_variant_is_detected(opens: Opens, platform: str) -> None:
-    async with opens(platform, products=12, specials=False) as shop:
+    async with opens(platform, products=12, edge_cases=False) as shop:
         await shop.succeed()
         variant = next(product for product in shop.catalog.products() if len(product.variants) > 1).variants[0]
         shop.catalog.update_variant(variant.id, sku="00-NEW", price="12.30")
@@ -30,7 +30,7 @@ async def test_known_failure_06_a_change_of_only_a_variant_is_detected(opens: Op
 async def test_known_failure_16_a_variant_that_has_become_invalid_is_not_treated_as_deleted(
     opens: Opens, platform: str, mode: SyncMode
 ) -> None:
-    async with opens(platform, products=12, specials=False) as shop:
+    async with opens(platform, products=12, edge_cases=False) as shop:
         await shop.succeed()
         product = next(product for product in shop.catalog.products() if len(product.variants) > 1)
         invalid, sibling = product.variants[:2]

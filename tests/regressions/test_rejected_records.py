@@ -25,7 +25,7 @@ CASES = [
 async def test_an_invalid_record_is_reported_and_everything_else_is_stored(
     opens: Opens, platform: str, record: InvalidRecord
 ) -> None:
-    async with opens(platform, products=14, specials=False) as shop:
+    async with opens(platform, products=14, edge_cases=False) as shop:
         product = next(
             one for one in shop.catalog.products() if (len(one.variants) < 2) == record.of_simple_product
         )

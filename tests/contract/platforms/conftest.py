@@ -53,7 +53,7 @@ async def source(maker: HarnessMaker, scratch: Path) -> AsyncIterator[PlatformHa
 @pytest.fixture
 async def ordinary(maker: HarnessMaker, scratch: Path) -> AsyncIterator[PlatformHarness]:
     """A shop without difficult products: a read takes a tenth of the time."""
-    async with maker(products=60, scratch=scratch, specials=False) as harness:
+    async with maker(products=60, scratch=scratch, edge_cases=False) as harness:
         yield harness
 
 

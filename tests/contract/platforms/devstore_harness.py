@@ -238,13 +238,13 @@ class DevstoreMaker:
     feed_format: str = "ndjson"
 
     def __call__(
-        self, *, products: int, scratch: Path, specials: bool = True
+        self, *, products: int, scratch: Path, edge_cases: bool = True
     ) -> AbstractAsyncContextManager[PlatformHarness]:
         spec = ShopSpec(
             platform=self.face,
             domain=self.domain,
             products=products,
-            specials=specials,
+            edge_cases=edge_cases,
             version=self.version,
             feed_format=self.feed_format,
         )

@@ -96,8 +96,8 @@ class PlatformHarness(Protocol):
 
 
 class HarnessMaker(Protocol):
-    """Starts a shop with `products` products; `specials`: including the platform's difficult ones."""
+    """Starts a shop with `products` products; `edge_cases`: including the platform's difficult ones."""
 
     def __call__(
-        self, *, products: int, scratch: Path, specials: bool = True
+        self, *, products: int, scratch: Path, edge_cases: bool = True
     ) -> AbstractAsyncContextManager[PlatformHarness]: ...

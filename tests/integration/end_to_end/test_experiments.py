@@ -10,13 +10,13 @@ import pytest
 from catalog_svc.domain.sync import SyncMode, SyncState
 from devstore.catalog.model import Kind, Platform
 from devstore.faults import FailNext
-from devstore.shopify.replies import throttled
-from devstore.spec import VariantShape
+from devstore.shopify.api import throttled
+from devstore.spec import VariantRange
 from tests.integration.end_to_end.conftest import PLATFORMS, EndToEnd, Opens, StoreClock
 from tests.integration.end_to_end.faults import Truncated
 
 EXACT = {"sku": "00000134000", "price": "7.30", "weight": "0.5"}
-TEN_VARIANTS = {"variants": VariantShape(least=10, most=10), "specials": False}
+TEN_VARIANTS = {"variants": VariantRange(least=10, most=10), "edge_cases": False}
 
 
 def make_exact(shop: EndToEnd) -> str:
@@ -56,7 +56,7 @@ async def by_resume(shop: EndToEnd) -> str:
 async def test_leading_zeros_trailing_zeros_and_fractions_survive_every_path(
     opens: Opens, platform: str, path: Callable[[EndToEnd], Awaitable[str]]
 ) -> None:
-    async with opens(platform, products=12, specials=False) as shop:
+    async with opens(platform, products=12, edge_cases=False) as shop:
         item_id = await path(shop)
         row = await shop.item(item_id)
         # The devstore's WooCommerce has no weights.
@@ -68,7 +68,7 @@ async def test_leading_zeros_trailing_zeros_and_fractions_survive_every_path(
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_a_change_in_the_very_second_of_the_watermark_is_picked_up(opens: Opens, platform: str) -> None:
     clock = StoreClock()
-    async with opens(platform, products=12, specials=False, clock=clock) as shop:
+    async with opens(platform, products=12, edge_cases=False, clock=clock) as shop:
         watermark = (await shop.succeed()).shop.watermark
         assert watermark is not None
         clock.at = watermark
@@ -88,7 +88,7 @@ async def test_a_change_in_the_very_second_of_the_watermark_is_picked_up(opens: 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_a_truncated_body_with_status_200_loses_nothing(opens: Opens, platform: str) -> None:
-    async with opens(platform, products=40, specials=False) as shop:
+    async with opens(platform, products=40, edge_cases=False) as shop:
         await shop.succeed()
         # A feed is two replies: the manifest and the file.
         for number in (1, 2) if platform == "feed" else (1, 2, 3, 4):
@@ -104,7 +104,7 @@ async def test_a_truncated_body_with_status_200_loses_nothing(opens: Opens, plat
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_one_throttled_answer_fails_nothing(opens: Opens, platform: str) -> None:
-    async with opens(platform, products=20, specials=False) as shop:
+    async with opens(platform, products=20, edge_cases=False) as shop:
         status = {"maximumAvailable": 2000.0, "currentlyAvailable": 1990.0, "restoreRate": 100.0}
         throttling = FailNext(times=1, status=200, body=json.dumps(throttled(100, status)))
         if shop.catalog.platform is not Platform.SHOPIFY:
@@ -117,7 +117,7 @@ async def test_one_throttled_answer_fails_nothing(opens: Opens, platform: str) -
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_deleted_products_and_variants_leave_tombstones(opens: Opens, platform: str) -> None:
-    async with opens(platform, products=20, specials=False) as shop:
+    async with opens(platform, products=20, edge_cases=False) as shop:
         await shop.succeed()
         product, other = [p for p in shop.catalog.products() if len(p.variants) > 1][:2]
         shop.catalog.delete_product(product.id)
@@ -139,7 +139,7 @@ async def test_a_slow_shop_needs_few_calls(opens: Opens, platform: str, products
 
 
 async def test_an_incremental_bigcommerce_sync_stores_undated_stock_changes_and_deletions(opens: Opens) -> None:
-    async with opens("bigcommerce", products=25, specials=False) as shop:
+    async with opens("bigcommerce", products=25, edge_cases=False) as shop:
         await shop.succeed()
         rows = list(shop.catalog.rows())
         shop.catalog.update_variant(rows[3].variant_ids[0], stock=4711)
@@ -153,7 +153,7 @@ async def test_an_incremental_bigcommerce_sync_stores_undated_stock_changes_and_
 
 async def test_price_and_sku_changes_of_only_a_bigcommerce_variant_are_stored(opens: Opens) -> None:
     """BigCommerce updates the time of neither the variant nor its product."""
-    async with opens("bigcommerce", products=10, specials=False) as shop:
+    async with opens("bigcommerce", products=10, edge_cases=False) as shop:
         await shop.succeed()
         row = next(shop.catalog.rows())
         variant = str(shop.catalog.update_variant(row.variant_ids[0], price="987.65", sku="000042").id)

@@ -18,7 +18,7 @@ from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceRequest
 from catalog_svc.domain.sync import Sync, SyncMode, SyncState
 from catalog_svc.usecases.ports import ProductSource
 from devstore.catalog.catalog import Catalog
-from devstore.faults import Aim, FaultKind, ScriptedFault
+from devstore.faults import FaultKind, RequestMatcher, ScriptedFault
 from tests.integration.catalog_svc.conftest import CatalogWorld
 from tests.integration.end_to_end.conftest import EndToEnd, Opens
 from tests.thoroughness import cases
@@ -32,7 +32,7 @@ _DROPPED_ROWS_SHARE = 0.1
 
 def _start_null_nodes(shop: EndToEnd, seed: int) -> None:
     quirks = shop.store.shopify(shop.domain).quirks
-    quirks.dice.seed(seed)
+    quirks.random.seed(seed)
     quirks.null_nodes = _NULL_NODES_SHARE
 
 
@@ -41,8 +41,8 @@ def _stop_null_nodes(shop: EndToEnd) -> None:
 
 
 def _start_dropped_rows(shop: EndToEnd, seed: int) -> None:
-    aim = Aim(where="per_page", share=_DROPPED_ROWS_SHARE, seed=seed)
-    shop.store.add_fault(shop.domain, ScriptedFault(kind=FaultKind.DROPPED_ROWS, aim=aim))
+    matcher = RequestMatcher(where="per_page", share=_DROPPED_ROWS_SHARE, seed=seed)
+    shop.store.add_fault(shop.domain, ScriptedFault(kind=FaultKind.DROPPED_ROWS, matcher=matcher))
 
 
 def _stop_dropped_rows(shop: EndToEnd) -> None:
@@ -100,7 +100,7 @@ async def test_a_sync_from_incomplete_replies_ends_exact_or_failed(
 ) -> None:
     """A first and a second full sync with the fault, each followed by an incremental one without it."""
     rng = Random(seed)
-    async with opens(FAULTS[fault].platform, products=PRODUCTS, specials=False, seed=seed) as shop:
+    async with opens(FAULTS[fault].platform, products=PRODUCTS, edge_cases=False, seed=seed) as shop:
         for _ in range(2):
             await _check_sync(shop, FAULTS[fault], CHANGES[change], rng)
 

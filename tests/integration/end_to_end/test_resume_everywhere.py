@@ -10,7 +10,7 @@ from catalog_svc.domain.sync import SyncState
 from tests.integration.end_to_end.conftest import PLATFORMS, EndToEnd, Opens
 
 # Small batches of ordinary products; larger ones of all the difficult products of the platform.
-SHAPES = {"ordinary": (4, {"products": 15, "specials": False}), "difficult": (20, {"products": 45})}
+SHAPES = {"ordinary": (4, {"products": 15, "edge_cases": False}), "difficult": (20, {"products": 45})}
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -1,4 +1,4 @@
-"""One running devstore for all tests that only read, and a client that speaks to it over a real socket."""
+"""One running devstore for all tests that only read, and a client that uses a real socket."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHOPS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A reply, read to its end."""
+    """A reply with its whole body."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -43,7 +43,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """Speaks to the shops of one store with their right keys, unless told otherwise."""
+    """Sends requests to the shops of one store, by default with valid credentials."""
 
     store: RunningStore
     session: aiohttp.ClientSession
@@ -70,7 +70,7 @@ class Client:
         return await self.send("POST", url, json=body, headers={"X-Shopify-Access-Token": key})
 
     async def data(self, query: str, *, domain: str = "demo.myshopify.com", **variables: Any) -> Any:
-        """`data` of a reply that must not have errors."""
+        """Return `data` of a reply, which must not have errors."""
         body = (await self.graphql(query, domain=domain, **variables)).body
         assert "errors" not in body, body["errors"]
         return body["data"]
@@ -78,7 +78,7 @@ class Client:
     async def woo(
         self, path: str, *, domain: str = "old.example", method: str = "GET", headers: Any = None
     ) -> Reply:
-        """`path` is below /wp-json/ and brings its query."""
+        """Request `path`, which is below /wp-json/ and includes the query."""
         keys = self.store.credentials(domain)
         basic = aiohttp.encode_basic_auth(keys["consumer_key"], keys["consumer_secret"])
         chosen = {"Authorization": basic} if headers is None else headers
@@ -87,19 +87,19 @@ class Client:
 
 
 def recorded(name: str) -> Any:
-    """One recorded exchange of a real WooCommerce 8.2.2."""
+    """Return a recorded exchange of a real WooCommerce 8.2.2."""
     return json.loads((RECORDED / f"{name}.json").read_text())
 
 
 def client_session(store: RunningStore) -> aiohttp.ClientSession:
-    """A session that trusts this store's own authority and no other."""
+    """Return a session that trusts only the certificate authority of this store."""
     trust = ssl.create_default_context(cafile=str(store.ca_file)) if store.ca_file else True
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust))
 
 
 @pytest.fixture(scope="session")
 def tls_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates made once for all tests."""
+    """A directory for certificates that are created once for all tests."""
     return tmp_path_factory.mktemp("tls")
 
 

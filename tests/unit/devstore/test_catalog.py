@@ -1,19 +1,21 @@
-"""The truth: the same seed gives the same shop, and changes move dates as the platform moves them."""
+"""The catalog: the same seed gives the same products, and changes set dates as the platform does."""
 
 from __future__ import annotations
 
+import struct
+import zlib
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
 from devstore.catalog.catalog import Catalog
-from devstore.catalog.model import Kind, Platform
-from devstore.catalog.row import Row
-from devstore.spec import ShopSpec, VariantShape
+from devstore.catalog.model import Kind, Platform, ProductRow
+from devstore.catalog.sample_data import png
+from devstore.spec import ShopSpec, VariantRange
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-BOTH = [
+SPECS = [
     ShopSpec(platform=Platform.SHOPIFY, domain="demo.myshopify.com", products=80),
     ShopSpec(platform=Platform.WOOCOMMERCE, domain="store.example", products=80),
 ]
@@ -24,7 +26,7 @@ def catalog(platform: Platform, products: int = 60) -> Catalog:
     return Catalog(spec, clock=lambda: NOON)
 
 
-@pytest.mark.parametrize("spec", BOTH, ids=lambda spec: spec.platform.value)
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.platform.value)
 def test_the_same_spec_always_serves_the_same_catalog(spec: ShopSpec) -> None:
     assert list(Catalog(spec).products()) == list(Catalog(spec).products())
 
@@ -42,101 +44,110 @@ def test_another_seed_and_another_domain_serve_another_catalog() -> None:
     assert titles[0] != titles[2]
 
 
-@pytest.mark.parametrize("spec", BOTH, ids=lambda spec: spec.platform.value)
-def test_the_index_says_the_same_as_the_products(spec: ShopSpec) -> None:
-    truth = Catalog(spec)
-    rows = [(row.id, row.kind, row.status, row.updated, list(row.variant_ids)) for row in truth.rows()]
-    built = [Row.of(product) for product in truth.products()]
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.platform.value)
+def test_the_index_agrees_with_the_products(spec: ShopSpec) -> None:
+    shop_catalog = Catalog(spec)
+    rows = [(row.id, row.kind, row.status, row.updated, list(row.variant_ids)) for row in shop_catalog.rows()]
+    built = [ProductRow.of(product) for product in shop_catalog.products()]
     assert rows == [(row.id, row.kind, row.status, row.updated, list(row.variant_ids)) for row in built]
 
 
-@pytest.mark.parametrize("spec", BOTH, ids=lambda spec: spec.platform.value)
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.platform.value)
 def test_the_item_count_is_the_number_of_sellable_items(spec: ShopSpec) -> None:
-    truth = Catalog(spec)
-    items = list(truth.sellable_items())
-    assert truth.item_count == len(items) == len({item.item_id for item in items})
+    shop_catalog = Catalog(spec)
+    items = list(shop_catalog.sellable_items())
+    assert shop_catalog.item_count == len(items) == len({item.item_id for item in items})
 
 
-def test_an_empty_shop_is_a_shop() -> None:
-    truth = catalog(Platform.SHOPIFY, products=0)
-    assert (len(truth), list(truth.sellable_items())) == (0, [])
+def test_a_shop_may_be_empty() -> None:
+    shop_catalog = catalog(Platform.SHOPIFY, products=0)
+    assert (len(shop_catalog), list(shop_catalog.sellable_items())) == (0, [])
 
 
-def test_exact_variant_counts_can_be_asked_for() -> None:
-    shape = VariantShape(least=10, most=10)
-    spec = ShopSpec(platform=Platform.SHOPIFY, domain="x.example", products=9, variants=shape, specials=False)
+def test_an_exact_variant_count_can_be_requested() -> None:
+    shape = VariantRange(least=10, most=10)
+    spec = ShopSpec(platform=Platform.SHOPIFY, domain="x.example", products=9, variants=shape, edge_cases=False)
     assert {len(product.variants) for product in Catalog(spec).products()} == {10}
 
 
 @pytest.mark.parametrize(("name", "count"), [("variants-600", 600), ("variants-250", 250), ("variants-100", 100)])
-def test_shopify_shops_hold_products_of_many_variants(name: str, count: int) -> None:
-    product = catalog(Platform.SHOPIFY).special(name)
+def test_shopify_shops_have_products_with_many_variants(name: str, count: int) -> None:
+    product = catalog(Platform.SHOPIFY).edge_case(name)
     assert len({variant.options for variant in product.variants}) == count
 
 
-def test_woocommerce_shops_hold_every_awkward_product() -> None:
-    truth = catalog(Platform.WOOCOMMERCE)
-    assert len(truth.special("variations-130").variants) == 130
-    assert truth.special("variations-0").variants == ()
-    assert truth.special("grouped").kind is Kind.GROUPED
-    assert truth.special("no-price").price == ""
-    assert truth.special("duplicate-sku-1").sku == truth.special("duplicate-sku-2").sku
-    assert truth.special("parent-stock").variants[0].shares_stock
+def test_woocommerce_shops_have_every_edge_case() -> None:
+    shop_catalog = catalog(Platform.WOOCOMMERCE)
+    assert len(shop_catalog.edge_case("variations-130").variants) == 130
+    assert shop_catalog.edge_case("variations-0").variants == ()
+    assert shop_catalog.edge_case("grouped").kind is Kind.GROUPED
+    assert shop_catalog.edge_case("no-price").price == ""
+    assert shop_catalog.edge_case("duplicate-sku-1").sku == shop_catalog.edge_case("duplicate-sku-2").sku
+    assert shop_catalog.edge_case("parent-stock").variants[0].shares_stock
 
 
-def test_the_oracle_shows_what_the_platform_shows() -> None:
-    truth = catalog(Platform.WOOCOMMERCE)
-    items = {item.item_id: item for item in truth.sellable_items()}
-    heir = truth.special("inherited-sku")
-    shelf = truth.special("parent-stock")
-    assert items[str(heir.variants[0].id)].sku == heir.sku
-    assert items[str(shelf.variants[0].id)].stock == 17
-    assert items[str(truth.special("no-price").id)].price is None
-    assert items[str(truth.special("zero-price").id)].price == Decimal(0)
-    assert str(truth.special("trashed").id) not in items
-    grouped = truth.special("grouped")
-    assert items[str(grouped.id)].price == Decimal(truth.lowest_price(grouped))
+def test_the_oracle_agrees_with_the_platform() -> None:
+    shop_catalog = catalog(Platform.WOOCOMMERCE)
+    items = {item.item_id: item for item in shop_catalog.sellable_items()}
+    inherited = shop_catalog.edge_case("inherited-sku")
+    shared = shop_catalog.edge_case("parent-stock")
+    assert items[str(inherited.variants[0].id)].sku == inherited.sku
+    assert items[str(shared.variants[0].id)].stock == 17
+    assert items[str(shop_catalog.edge_case("no-price").id)].price is None
+    assert items[str(shop_catalog.edge_case("zero-price").id)].price == Decimal(0)
+    assert str(shop_catalog.edge_case("trashed").id) not in items
+    grouped = shop_catalog.edge_case("grouped")
+    assert items[str(grouped.id)].price == Decimal(shop_catalog.lowest_price(grouped))
 
 
-def test_a_variants_change_moves_the_variant_and_its_product() -> None:
-    truth = catalog(Platform.SHOPIFY)
-    first, second = truth.special("compare-at").variants
-    truth.update_variant(first.id, price="1.00")
-    product = truth.special("compare-at")
+def test_a_variant_change_updates_the_dates_of_the_variant_and_its_product() -> None:
+    shop_catalog = catalog(Platform.SHOPIFY)
+    first, second = shop_catalog.edge_case("compare-at").variants
+    shop_catalog.update_variant(first.id, price="1.00")
+    product = shop_catalog.edge_case("compare-at")
     assert product.updated == product.variants[0].updated == NOON
     assert product.variants[1] == second
 
 
-def test_a_products_change_moves_the_product_alone() -> None:
-    truth = catalog(Platform.WOOCOMMERCE)
-    before = truth.special("inherited-sku")
-    truth.update_product(before.id, title="Other")
-    after = truth.special("inherited-sku")
+def test_a_product_change_updates_the_date_of_the_product_alone() -> None:
+    shop_catalog = catalog(Platform.WOOCOMMERCE)
+    before = shop_catalog.edge_case("inherited-sku")
+    shop_catalog.update_product(before.id, title="Other")
+    after = shop_catalog.edge_case("inherited-sku")
     assert (after.updated, after.variants) == (NOON, before.variants)
 
 
-def test_a_write_past_the_platform_moves_no_date() -> None:
-    truth = catalog(Platform.WOOCOMMERCE)
-    before = truth.special("sale")
-    after = truth.update_product(before.id, touch=False, price="1")
+def test_a_write_by_sql_updates_no_date() -> None:
+    shop_catalog = catalog(Platform.WOOCOMMERCE)
+    before = shop_catalog.edge_case("sale")
+    after = shop_catalog.update_product(before.id, touch=False, price="1")
     assert (after.price, after.updated) == ("1", before.updated)
 
 
 def test_ids_of_deleted_variants_are_not_used_again() -> None:
-    truth = catalog(Platform.SHOPIFY)
-    product = truth.add_product(title="New")
-    added = truth.add_variant(product.id, sku="A")
-    truth.delete_variant(added.id)
-    again = truth.add_variant(product.id, sku="B")
+    shop_catalog = catalog(Platform.SHOPIFY)
+    product = shop_catalog.add_product(title="New")
+    added = shop_catalog.add_variant(product.id, sku="A")
+    shop_catalog.delete_variant(added.id)
+    again = shop_catalog.add_variant(product.id, sku="B")
     assert again.id > added.id
-    assert truth.variant(added.id) is None
+    assert shop_catalog.variant(added.id) is None
 
 
-def test_a_deleted_product_is_gone_with_its_variants() -> None:
-    truth = catalog(Platform.SHOPIFY)
-    product = truth.special("variants-100")
-    count = truth.variant_count
-    truth.delete_product(product.id)
-    assert truth.product(product.id) is None
-    assert truth.variant(product.variants[0].id) is None
-    assert truth.variant_count == count - 100
+def test_a_product_is_deleted_with_its_variants() -> None:
+    shop_catalog = catalog(Platform.SHOPIFY)
+    product = shop_catalog.edge_case("variants-100")
+    count = shop_catalog.variant_count
+    shop_catalog.delete_product(product.id)
+    assert shop_catalog.product(product.id) is None
+    assert shop_catalog.variant(product.variants[0].id) is None
+    assert shop_catalog.variant_count == count - 100
+
+
+def test_an_image_is_a_valid_png_that_depends_on_its_id() -> None:
+    image = png(7)
+    assert (image, image != png(8)) == (png(7), True)
+    width, height = struct.unpack(">II", image[16:24])
+    data = image[image.index(b"IDAT") + 4 : image.index(b"IEND") - 8]
+    assert len(zlib.decompress(data)) == height * (1 + width * 3)
+    assert len(image) < 300

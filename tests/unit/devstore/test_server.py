@@ -1,4 +1,4 @@
-"""A running devstore: many shops, changes while it runs, faults, counters, and the control face."""
+"""A running devstore: several shops, changes while it runs, faults, counters and the control API."""
 
 from __future__ import annotations
 
@@ -17,78 +17,78 @@ SHOP, STORE = "demo.myshopify.com", "new.example"
 
 
 @pytest.fixture
-async def own(tls_dir: Path) -> AsyncIterator[Client]:
+async def client(tls_dir: Path) -> AsyncIterator[Client]:
     """A client of a store that the test may change."""
     async with serving(SHOPS, tls_dir=tls_dir) as store, client_session(store) as session:
         yield Client(store=store, session=session)
 
 
-async def test_a_change_is_seen_by_the_next_request(own: Client) -> None:
-    product = own.catalog(SHOP).special("trailing-zeros")
-    own.catalog(SHOP).update_variant(product.variants[0].id, price="21.50")
+async def test_a_change_is_visible_to_the_next_request(client: Client) -> None:
+    product = client.catalog(SHOP).edge_case("trailing-zeros")
+    client.catalog(SHOP).update_variant(product.variants[0].id, price="21.50")
     query = f'{{productVariant(id: "gid://shopify/ProductVariant/{product.variants[0].id}"){{price}}}}'
-    assert (await own.data(query))["productVariant"] == {"price": "21.50"}
+    assert (await client.data(query))["productVariant"] == {"price": "21.50"}
 
 
-async def test_keyset_pages_survive_deletions_and_insertions(own: Client) -> None:
+async def test_keyset_pages_survive_deletions_and_insertions(client: Client) -> None:
     query = """query($after: String){products(first: 10, after: $after){
         nodes{id} pageInfo{hasNextPage endCursor}}}"""
-    before = [f"gid://shopify/Product/{product.id}" for product in own.catalog(SHOP).products()]
-    page = (await own.data(query))["products"]
-    own.catalog(SHOP).delete_product(next(own.catalog(SHOP).products()).id)
-    added = own.catalog(SHOP).add_product(title="New")
+    before = [f"gid://shopify/Product/{product.id}" for product in client.catalog(SHOP).products()]
+    page = (await client.data(query))["products"]
+    client.catalog(SHOP).delete_product(next(client.catalog(SHOP).products()).id)
+    added = client.catalog(SHOP).add_product(title="New")
     seen = [node["id"] for node in page["nodes"]]
     while page["pageInfo"]["hasNextPage"]:
-        page = (await own.data(query, after=page["pageInfo"]["endCursor"]))["products"]
+        page = (await client.data(query, after=page["pageInfo"]["endCursor"]))["products"]
         seen += [node["id"] for node in page["nodes"]]
     assert seen == [*before, f"gid://shopify/Product/{added.id}"]
 
 
-async def test_offset_pages_lose_a_row_when_one_is_trashed(own: Client) -> None:
+async def test_offset_pages_lose_a_row_when_one_is_trashed(client: Client) -> None:
     path = "wc/v3/products?per_page=10&orderby=id&order=asc&_fields=id&page="
-    first = [row["id"] for row in (await own.woo(path + "1", domain=STORE)).body]
-    expected = [row["id"] for row in (await own.woo(path + "2", domain=STORE)).body]
-    own.catalog(STORE).trash_product(first[0])
-    second = [row["id"] for row in (await own.woo(path + "2", domain=STORE)).body]
+    first = [row["id"] for row in (await client.woo(path + "1", domain=STORE)).body]
+    expected = [row["id"] for row in (await client.woo(path + "2", domain=STORE)).body]
+    client.catalog(STORE).trash_product(first[0])
+    second = [row["id"] for row in (await client.woo(path + "2", domain=STORE)).body]
     assert second == [*expected[1:], second[-1]]
     assert expected[0] not in second
 
 
-async def test_the_next_requests_can_be_made_to_fail(own: Client) -> None:
-    own.store.fail_next(
+async def test_the_next_requests_can_be_made_to_fail(client: Client) -> None:
+    client.store.fail_next(
         STORE, 2, status=503, body="<p>busy", content_type="text/html", headers={"Retry-After": "7"}
     )
-    replies = [await own.woo("wc/v3/products?per_page=1", domain=STORE) for _ in range(3)]
+    replies = [await client.woo("wc/v3/products?per_page=1", domain=STORE) for _ in range(3)]
     assert [reply.status for reply in replies] == [503, 503, 200]
     assert (replies[0].raw, replies[0].headers["Retry-After"]) == (b"<p>busy", "7")
-    assert (await own.graphql("{shop{name}}")).status == 200
+    assert (await client.graphql("{shop{name}}")).status == 200
 
 
-async def test_requests_are_counted_without_their_keys(own: Client) -> None:
-    keys = own.store.credentials(STORE)
-    await own.woo(f"wc/v3/products?per_page=1&consumer_secret={keys['consumer_secret']}", domain=STORE)
-    await own.graphql("query Sweep{products(first: 1){nodes{id}}}")
-    traffic = own.store.requests(STORE)
-    assert (traffic.calls, dict(traffic.by_operation)) == (1, {"products": 1})
-    assert traffic.recent[0].query == {"per_page": "1"}
-    assert dict(own.store.requests(SHOP).by_operation) == {"Sweep": 1}
-    assert own.store.requests(SHOP).points == 3
-    traffic.reset()
-    assert traffic.calls == 0
+async def test_requests_are_counted_without_their_keys(client: Client) -> None:
+    keys = client.store.credentials(STORE)
+    await client.woo(f"wc/v3/products?per_page=1&consumer_secret={keys['consumer_secret']}", domain=STORE)
+    await client.graphql("query Listing{products(first: 1){nodes{id}}}")
+    log = client.store.requests(STORE)
+    assert (log.calls, dict(log.by_operation)) == (1, {"products": 1})
+    assert log.recent[0].query == {"per_page": "1"}
+    assert dict(client.store.requests(SHOP).by_operation) == {"Listing": 1}
+    assert client.store.requests(SHOP).points == 3
+    log.reset()
+    assert log.calls == 0
 
 
-async def test_the_control_face_tells_truth_and_counters(own: Client) -> None:
-    await own.graphql("{shop{name}}")
-    lines = (await own.send("GET", f"{own.store.url}/_control/{SHOP}/truth")).raw.splitlines()
-    truth = list(own.catalog(SHOP).sellable_items())
-    assert [json.loads(line)["item_id"] for line in lines] == [item.item_id for item in truth]
-    assert json.loads(lines[0])["price"] == str(truth[0].price)
-    stats = (await own.send("GET", f"{own.store.url}/_control/{SHOP}/stats")).body
+async def test_the_control_api_serves_the_oracle_and_the_counters(client: Client) -> None:
+    await client.graphql("{shop{name}}")
+    lines = (await client.send("GET", f"{client.store.url}/_control/{SHOP}/truth")).raw.splitlines()
+    oracle = list(client.catalog(SHOP).sellable_items())
+    assert [json.loads(line)["item_id"] for line in lines] == [item.item_id for item in oracle]
+    assert json.loads(lines[0])["price"] == str(oracle[0].price)
+    stats = (await client.send("GET", f"{client.store.url}/_control/{SHOP}/stats")).body
     assert (stats["calls"], stats["products"]) == (1, 60)
 
 
-async def test_an_unknown_domain_is_not_found(own: Client) -> None:
-    assert (await own.send("GET", f"{own.store.url}/other.example/wp-json/")).status == 404
+async def test_an_unknown_domain_is_not_found(client: Client) -> None:
+    assert (await client.send("GET", f"{client.store.url}/other.example/wp-json/")).status == 404
 
 
 async def test_empty_shops_answer(tls_dir: Path) -> None:
@@ -111,7 +111,7 @@ async def test_two_shops_cannot_share_a_domain(tls_dir: Path) -> None:
             pass
 
 
-def test_certificates_are_made_once(tls_dir: Path) -> None:
+def test_certificates_are_created_once(tls_dir: Path) -> None:
     from devstore.tls import ensure_certificates
 
     first = ensure_certificates(tls_dir / "twice").ca.read_bytes()

@@ -19,7 +19,7 @@ from connector_svc.http.dependencies import utc_now
 from connector_svc.http.response_body import BodyLimits
 from connector_svc.platforms.base import Credentials, Secret
 from connector_svc.platforms.bigcommerce import BigCommercePlatform
-from devstore.bigcommerce.switches import Switches
+from devstore.bigcommerce.api import Switches
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving

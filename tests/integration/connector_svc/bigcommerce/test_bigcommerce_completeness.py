@@ -13,7 +13,7 @@ from aiohttp import web
 from connector_svc.domain.errors import SourceCurrencyChanged
 from connector_svc.domain.fetch import FetchRequest, Header
 from connector_svc.domain.records import IssueReason
-from devstore.faults import HONEST_REPLY
+from devstore.faults import ORIGINAL_REPLY
 from tests.integration.connector_svc.bigcommerce.bigcommerce_store import SHOP, START_TIME, OpenStore, StoreFactory
 
 
@@ -27,7 +27,7 @@ class TruncateReplies:
         if "include" not in request.query or self.times <= 0:
             return None
         self.times -= 1
-        reply = await request[HONEST_REPLY]()
+        reply = await request[ORIGINAL_REPLY]()
         assert isinstance(reply.body, bytes)
         return web.Response(body=reply.body[: len(reply.body) // 2], content_type="application/json")
 
@@ -70,7 +70,7 @@ class OmitFirstRow:
         if "include" not in request.query or self.times <= 0:
             return None
         self.times -= 1
-        reply = await request[HONEST_REPLY]()
+        reply = await request[ORIGINAL_REPLY]()
         assert isinstance(reply.body, bytes)
         body = json.loads(reply.body)
         return web.json_response(body | {"data": body["data"][1:]})
@@ -81,7 +81,7 @@ def ids_of(shop: OpenStore) -> list[str]:
 
 
 async def test_a_page_with_fewer_products_than_it_counts_is_requested_again(open_store: StoreFactory) -> None:
-    async with open_store(products=20, specials=False) as shop:
+    async with open_store(products=20, edge_cases=False) as shop:
         shop.store.add_fault(SHOP.domain, OmitFirstRow())
         found = await shop.fetch()
         assert sorted(found.products) == sorted(ids_of(shop))
@@ -92,7 +92,7 @@ async def test_a_page_with_fewer_products_than_it_counts_is_requested_again(open
 async def test_a_product_that_is_counted_and_never_listed_is_reported_and_nothing_is_deleted(
     open_store: StoreFactory, place: int
 ) -> None:
-    async with open_store(products=20, specials=False) as shop:
+    async with open_store(products=20, edge_cases=False) as shop:
         hidden = [row.id for row in shop.catalog.rows()][place]
         shop.switches.hidden_products = {hidden}
         full, incremental = await shop.fetch(), await shop.fetch(after=START_TIME)
@@ -108,7 +108,7 @@ async def test_a_product_that_is_counted_and_never_listed_is_reported_and_nothin
 
 
 async def test_a_resume_after_an_unlisted_product_counts_it_once(open_store: StoreFactory) -> None:
-    async with open_store(products=20, specials=False) as shop:
+    async with open_store(products=20, edge_cases=False) as shop:
         shop.switches.hidden_products = {[row.id for row in shop.catalog.rows()][7]}
         full = await shop.fetch(max_batch_products=2)
         for batch in full.batches[:-1]:
@@ -118,7 +118,7 @@ async def test_a_resume_after_an_unlisted_product_counts_it_once(open_store: Sto
 async def test_a_product_that_is_listed_only_without_its_variants_is_reported_by_id(
     open_store: StoreFactory,
 ) -> None:
-    async with open_store(products=20, specials=False) as shop:
+    async with open_store(products=20, edge_cases=False) as shop:
         bare = [row.id for row in shop.catalog.rows()][7]
         shop.switches.bare_products = {bare}
         found = await shop.fetch()
@@ -129,7 +129,7 @@ async def test_a_product_that_is_listed_only_without_its_variants_is_reported_by
 
 async def test_deletions_during_a_pass_do_not_hide_a_missing_product(open_store: StoreFactory) -> None:
     """The final count alone would not reveal a missing product: deleted products lower it."""
-    async with open_store(products=30, specials=False) as shop:
+    async with open_store(products=30, edge_cases=False) as shop:
         rows = [row.id for row in shop.catalog.rows()]
         shop.switches.hidden_products = {rows[20]}
         shop.store.add_fault(SHOP.domain, ChangeProductsDuringPass(shop, kept_ids=set(rows[10:])))
@@ -143,7 +143,7 @@ async def test_a_store_that_omits_random_rows_is_read_completely_or_reports_what
     open_store: StoreFactory, seed: int
 ) -> None:
     """Every list omits one row of ten, while other products are deleted and edited."""
-    async with open_store(products=40, specials=False, seed=seed) as shop:
+    async with open_store(products=40, edge_cases=False, seed=seed) as shop:
         rows = [row.id for row in shop.catalog.rows()]
         shop.switches.random.seed(seed)
         shop.switches.dropped_rows = 0.1
@@ -153,14 +153,14 @@ async def test_a_store_that_omits_random_rows_is_read_completely_or_reports_what
 
 
 async def test_a_truncated_reply_is_requested_again(open_store: StoreFactory) -> None:
-    async with open_store(products=20, specials=False) as shop:
+    async with open_store(products=20, edge_cases=False) as shop:
         shop.store.add_fault(SHOP.domain, TruncateReplies(2))
         assert sorted((await shop.fetch()).products) == sorted(ids_of(shop))
 
 
 async def test_a_404_for_the_variants_makes_their_product_incomplete(open_store: StoreFactory) -> None:
     """A 404 for the variants of one product does not mean that the store is missing."""
-    async with open_store(products=10, specials=False, included_variants=1) as shop:
+    async with open_store(products=10, edge_cases=False, included_variants=1) as shop:
         product = next(row for row in shop.catalog.rows() if len(row.variant_ids) > 1)
 
         async def not_found(request: web.Request) -> web.StreamResponse | None:
@@ -177,7 +177,7 @@ async def test_a_404_for_the_variants_makes_their_product_incomplete(open_store:
 async def test_products_by_id_are_complete_and_those_the_store_does_not_have_are_deleted(
     open_store: StoreFactory,
 ) -> None:
-    async with open_store(products=250, specials=False) as shop:
+    async with open_store(products=250, edge_cases=False) as shop:
         wanted = ids_of(shop)[::2]
         deleted = wanted[3:6]
         for number in deleted:
@@ -197,7 +197,7 @@ async def test_products_by_id_are_complete_and_those_the_store_does_not_have_are
 async def test_an_id_that_is_counted_and_not_returned_is_neither_read_nor_deleted(
     open_store: StoreFactory,
 ) -> None:
-    async with open_store(products=6, specials=False) as shop:
+    async with open_store(products=6, edge_cases=False) as shop:
         hidden, listed, deleted = ids_of(shop)[:3]
         shop.switches.hidden_products = {int(hidden)}
         shop.catalog.delete_product(int(deleted))
@@ -207,7 +207,7 @@ async def test_an_id_that_is_counted_and_not_returned_is_neither_read_nor_delete
 
 
 async def test_an_id_that_one_response_omits_is_requested_again(open_store: StoreFactory) -> None:
-    async with open_store(products=6, specials=False) as shop:
+    async with open_store(products=6, edge_cases=False) as shop:
         shop.store.add_fault(SHOP.domain, OmitFirstRow())
         found = await shop.fetch(ids=tuple(ids_of(shop)))
         assert sorted(found.products) == sorted(ids_of(shop))
@@ -215,7 +215,7 @@ async def test_an_id_that_one_response_omits_is_requested_again(open_store: Stor
 
 
 async def test_an_impossible_id_is_deleted_without_a_request(open_store: StoreFactory) -> None:
-    async with open_store(products=3, specials=False) as shop:
+    async with open_store(products=3, edge_cases=False) as shop:
         strange = ("x", "007", "-1", "1.5", "0", "9" * 30, "٣", "1,2")
         found = await shop.fetch(ids=(*strange, ids_of(shop)[0]))
         assert set(found.products) == {ids_of(shop)[0]}
@@ -226,14 +226,14 @@ async def test_an_impossible_id_is_deleted_without_a_request(open_store: StoreFa
 async def test_products_by_id_that_are_too_large_together_are_requested_in_halves(
     open_store: StoreFactory,
 ) -> None:
-    async with open_store(products=60, specials=False, max_body=64 * 1024) as shop:
+    async with open_store(products=60, edge_cases=False, max_body=64 * 1024) as shop:
         found = await shop.fetch(ids=tuple(ids_of(shop)))
         assert sorted(found.products) == sorted(ids_of(shop))
         assert found.deleted == set()
 
 
 async def test_a_currency_change_during_the_pass_fails_it(open_store: StoreFactory) -> None:
-    async with open_store(products=20, specials=False) as shop:
+    async with open_store(products=20, edge_cases=False) as shop:
         shop.store.add_fault(SHOP.domain, ChangeCurrencyDuringPass(shop))
         with pytest.raises(SourceCurrencyChanged) as caught:
             await shop.fetch()
@@ -243,7 +243,7 @@ async def test_a_currency_change_during_the_pass_fails_it(open_store: StoreFacto
 async def test_a_currency_change_before_a_resume_fails_it_after_the_header(
     open_store: StoreFactory,
 ) -> None:
-    async with open_store(products=20, specials=False) as shop:
+    async with open_store(products=20, edge_cases=False) as shop:
         checkpoint = (await shop.fetch(max_batch_products=5)).batches[0].checkpoint
         shop.switches.currency = "CAD"
         request = FetchRequest(shop=SHOP, checkpoint=checkpoint)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from connector_svc.domain.product import InventoryPolicy
-from devstore.faults import HONEST_REPLY
+from devstore.faults import ORIGINAL_REPLY
 from tests.integration.connector_svc.bigcommerce.bigcommerce_store import SHOP, START_TIME, OpenStore, StoreFactory
 
 SCOPE = "store_inventory_read_only"
@@ -24,7 +24,7 @@ class OmitHalfOfInventory:
         if "product_id:in" not in request.query or "inventory" not in request.path or self.times <= 0:
             return None
         self.times -= 1
-        reply = await request[HONEST_REPLY]()
+        reply = await request[ORIGINAL_REPLY]()
         assert isinstance(reply.body, bytes)
         body = json.loads(reply.body)
         return web.json_response(body | {"data": body["data"][::2]})
@@ -58,14 +58,14 @@ async def test_stock_is_summed_over_all_enabled_locations(open_store: StoreFacto
 
 
 async def test_an_item_in_stock_only_at_another_location_is_available(open_store: StoreFactory) -> None:
-    async with open_store(products=3, specials=False, locations=4) as shop:
+    async with open_store(products=3, edge_cases=False, locations=4) as shop:
         variant = shop.catalog.update_variant(next(shop.catalog.rows()).variant_ids[0], stock=3)
         found = (await shop.fetch()).variants[str(variant.id)]
         assert (found.stock_quantity, found.available) == (3, True)
 
 
 async def test_an_incremental_pass_reads_the_stock_of_all_locations(open_store: StoreFactory) -> None:
-    async with open_store(products=20, specials=False, locations=5) as shop:
+    async with open_store(products=20, edge_cases=False, locations=5) as shop:
         found = await shop.fetch(after=START_TIME)
         assert found.products == {}
         assert {number: level.stock_quantity for number, level in found.levels.items()} == total_stock(shop)
@@ -74,7 +74,7 @@ async def test_an_incremental_pass_reads_the_stock_of_all_locations(open_store: 
 async def test_without_the_scope_stock_is_that_of_the_default_location_with_a_note(
     open_store: StoreFactory,
 ) -> None:
-    async with open_store(products=20, specials=False, locations=2) as shop:
+    async with open_store(products=20, edge_cases=False, locations=2) as shop:
         shop.switches.inventory_scope = False
         full, incremental = await shop.fetch(), await shop.fetch(after=START_TIME)
         stock = {number: variant.stock_quantity for number, variant in full.variants.items()}
@@ -100,7 +100,7 @@ async def test_without_backorder_limits_the_inventory_policy_is_unspecified(open
 async def test_backorder_limits_set_the_inventory_policy(open_store: StoreFactory) -> None:
     async with open_store(products=40, backorders=True) as shop:
         found = await shop.fetch()
-        special = found.products[str(shop.catalog.special("on-backorder").id)]
+        special = found.products[str(shop.catalog.edge_case("on-backorder").id)]
         assert {(one.stock_quantity, one.inventory_policy, one.available) for one in special.variants} == {
             (0, InventoryPolicy.CONTINUE, True)
         }
@@ -110,7 +110,7 @@ async def test_backorder_limits_set_the_inventory_policy(open_store: StoreFactor
 
 
 async def test_a_stock_list_shorter_than_it_counts_is_requested_again(open_store: StoreFactory) -> None:
-    async with open_store(products=20, specials=False) as shop:
+    async with open_store(products=20, edge_cases=False) as shop:
         shop.store.add_fault(SHOP.domain, OmitHalfOfInventory(1))
         found = await shop.fetch()
         assert {number: variant.stock_quantity for number, variant in found.variants.items()} == total_stock(shop)
@@ -120,7 +120,7 @@ async def test_a_stock_list_shorter_than_it_counts_is_requested_again(open_store
 async def test_missing_stock_is_noted_and_an_incremental_pass_does_not_overwrite_it(
     open_store: StoreFactory,
 ) -> None:
-    async with open_store(products=20, specials=False) as shop:
+    async with open_store(products=20, edge_cases=False) as shop:
         shop.store.add_fault(SHOP.domain, OmitHalfOfInventory(100))
         full, incremental = await shop.fetch(), await shop.fetch(after=START_TIME)
         assert any("stock by location" in note for note in full.end.notes)
@@ -131,7 +131,7 @@ async def test_missing_stock_is_noted_and_an_incremental_pass_does_not_overwrite
 
 
 async def test_a_scope_revoked_during_a_pass_does_not_fail_it(open_store: StoreFactory) -> None:
-    async with open_store(products=300, specials=False) as shop:
+    async with open_store(products=300, edge_cases=False) as shop:
         shop.store.add_fault(SHOP.domain, RevokeInventoryScope(shop, replies=2))
         found = await shop.fetch()
         assert len(found.products) == 300
@@ -139,7 +139,7 @@ async def test_a_scope_revoked_during_a_pass_does_not_fail_it(open_store: StoreF
 
 
 async def test_stock_is_read_in_pages_of_a_thousand_items(open_store: StoreFactory) -> None:
-    async with open_store(products=250, specials=False, variants=None) as shop:
+    async with open_store(products=250, edge_cases=False, variants=None) as shop:
         await shop.fetch()
         items = shop.catalog.variant_count
         # One of them checks the scope.

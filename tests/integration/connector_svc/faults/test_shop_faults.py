@@ -14,22 +14,22 @@ import pytest
 
 from devstore.catalog.model import Platform
 from devstore.churn import churning
-from devstore.faults import Aim, FaultKind, ScriptedFault
+from devstore.faults import FaultKind, RequestMatcher, ScriptedFault
 from devstore.spec import ShopSpec
 from tests.integration.connector_svc.faults.resuming_reader import LONG_TIMEOUT, reading
 
 SPECS = {
-    "shopify": ShopSpec(platform=Platform.SHOPIFY, domain="demo.myshopify.com", products=50, specials=False),
+    "shopify": ShopSpec(platform=Platform.SHOPIFY, domain="demo.myshopify.com", products=50, edge_cases=False),
     "woocommerce-8.2": ShopSpec(
-        platform=Platform.WOOCOMMERCE, domain="old.example", products=50, version="8.2", specials=False
+        platform=Platform.WOOCOMMERCE, domain="old.example", products=50, version="8.2", edge_cases=False
     ),
     "woocommerce-10.3": ShopSpec(
-        platform=Platform.WOOCOMMERCE, domain="store.example", products=50, version="10.3", specials=False
+        platform=Platform.WOOCOMMERCE, domain="store.example", products=50, version="10.3", edge_cases=False
     ),
     "bigcommerce": ShopSpec(
-        platform=Platform.BIGCOMMERCE, domain="store-abc123.mybigcommerce.com", products=50, specials=False
+        platform=Platform.BIGCOMMERCE, domain="store-abc123.mybigcommerce.com", products=50, edge_cases=False
     ),
-    "feed": ShopSpec(platform=Platform.FEED, domain="feed.example", products=50, specials=False),
+    "feed": ShopSpec(platform=Platform.FEED, domain="feed.example", products=50, edge_cases=False),
 }
 WHERE = {Platform.FEED: "feeds/"}
 """Part of the path of requests for products."""
@@ -72,10 +72,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 async def test_an_occasional_fault_loses_no_row(spec: ShopSpec, name: str, certificates: Path) -> None:
     async with reading(spec, certificates, total_timeout=TIMEOUTS.get(name, LONG_TIMEOUT)) as reader:
-        fault = ScriptedFault(**FAULTS[name], aim=Aim(nth=frozenset({2, 4, 5})))
+        fault = ScriptedFault(**FAULTS[name], matcher=RequestMatcher(nth=frozenset({2, 4, 5})))
         reader.store.add_fault(spec.domain, fault)
         await reader.read(passes=8)
-        assert fault.met
+        assert fault.matched
         assert reader.end is not None, reader.failures
         assert reader.rows() == reader.expected()
         assert {failure.reason for failure in reader.failures} <= REASONS.get(name, {"SOURCE_UNREACHABLE"})
@@ -89,10 +89,10 @@ async def test_a_permanent_fault_is_a_clear_failure_and_never_an_empty_shop(
     caplog.set_level(logging.DEBUG)
     total_timeout = TIMEOUTS.get(name, LONG_TIMEOUT)
     async with reading(spec, certificates, total_timeout=total_timeout) as reader, asyncio.timeout(60):
-        fault = ScriptedFault(**FAULTS[name], aim=Aim(where=WHERE.get(spec.platform, "products")))
+        fault = ScriptedFault(**FAULTS[name], matcher=RequestMatcher(where=WHERE.get(spec.platform, "products")))
         reader.store.add_fault(spec.domain, fault)
         await reader.read()
-        assert fault.met
+        assert fault.matched
         if name == "wrong_type" and reader.end is not None:
             assert reader.rows() == reader.expected()
             return
@@ -110,7 +110,9 @@ async def test_a_shop_that_drops_a_row_of_every_page_is_read_whole_or_not_comple
 ) -> None:
     spec = SPECS[name]
     async with reading(spec, certificates, total_timeout=LONG_TIMEOUT) as reader:
-        reader.store.add_fault(spec.domain, ScriptedFault(kind=FaultKind.DROPPED_ROWS, aim=Aim(where="products")))
+        reader.store.add_fault(
+            spec.domain, ScriptedFault(kind=FaultKind.DROPPED_ROWS, matcher=RequestMatcher(where="products"))
+        )
         await reader.read()
         if reader.end is None:
             assert [failure.reason for failure in reader.failures] == ["SOURCE_COUNT_MISMATCH"]
@@ -126,7 +128,9 @@ async def test_a_shop_where_a_tenth_of_the_requests_fails_is_read_whole(
     kinds = (FaultKind.RESET_BEFORE, FaultKind.CUT, FaultKind.TRUNCATED, FaultKind.STATUS)
     async with reading(spec, certificates) as reader:
         for seed, kind in enumerate(kinds):
-            reader.store.add_fault(spec.domain, ScriptedFault(kind=kind, aim=Aim(share=0.1, seed=seed)))
+            reader.store.add_fault(
+                spec.domain, ScriptedFault(kind=kind, matcher=RequestMatcher(share=0.1, seed=seed))
+            )
         await reader.read(passes=30)
         assert reader.end is not None, reader.failures
         assert reader.rows() == reader.expected()

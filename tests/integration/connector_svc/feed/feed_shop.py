@@ -16,7 +16,7 @@ from connector_svc.platforms.base import Credentials, CredentialsProvider, Secre
 from connector_svc.platforms.feed import FeedPlatform
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
-from devstore.feed.quirk import FeedQuirk
+from devstore.feed.quirks import FeedQuirk
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
 from tests import tls

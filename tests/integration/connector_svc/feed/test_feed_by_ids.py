@@ -13,7 +13,7 @@ from connector_svc.platforms.feed.batch_builder import BatchBuilder, Position
 from connector_svc.platforms.feed.file_reader import Record
 from connector_svc.platforms.feed.id_scan import scan_records
 from connector_svc.platforms.feed.wire import FeedFile
-from devstore.feed.quirk import FORMATS, FeedQuirk
+from devstore.feed.quirks import FORMATS, FeedQuirk
 from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.feed.feed_shop import SHOP, feed_shop
 

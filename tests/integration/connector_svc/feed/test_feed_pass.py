@@ -20,7 +20,7 @@ from connector_svc.platforms.feed.client import MANIFEST_PATH
 from connector_svc.platforms.feed.errors import FeedCountMismatch, FeedInvalid, FeedNotTrusted, FeedStale
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
 from connector_svc.rpc.requests import StreamRequest
-from devstore.feed.quirk import FORMATS, FeedQuirk
+from devstore.feed.quirks import FORMATS, FeedQuirk
 from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.feed.feed_shop import SHOP, FeedShop, feed_shop
 

@@ -19,7 +19,7 @@ from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.shopify.bulk_jobs import BulkJobs
-from devstore.spec import Plan, ShopSpec, VariantShape
+from devstore.spec import Plan, ShopSpec, VariantRange
 from tests import tls
 from tests.contract.platforms.passes import Pass
 
@@ -98,8 +98,8 @@ class BulkShop:
 async def bulk_shop(
     products: int = 40,
     *,
-    specials: bool = True,
-    variants: VariantShape | None = None,
+    edge_cases: bool = True,
+    variants: VariantRange | None = None,
     policy: BulkPolicy = FAST_POLICY,
     strategy: ReadStrategy = ReadStrategy.AUTO,
     plan: Plan = Plan.STANDARD,
@@ -111,7 +111,7 @@ async def bulk_shop(
         platform=Platform.SHOPIFY,
         domain=DOMAIN,
         products=products,
-        specials=specials,
+        edge_cases=edge_cases,
         variants=variants,
         plan=plan,
     )

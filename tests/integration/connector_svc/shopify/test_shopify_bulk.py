@@ -13,9 +13,9 @@ import pytest
 from connector_svc.domain.errors import CheckpointInvalid
 from connector_svc.domain.fetch import WaitReason
 from connector_svc.platforms.shopify.read_strategy import BulkPolicy
-from devstore.faults import Aim, FaultKind, ScriptedFault
-from devstore.shopify.bulk_switches import BulkSwitches
-from devstore.spec import Plan, VariantShape
+from devstore.faults import FaultKind, RequestMatcher, ScriptedFault
+from devstore.shopify.quirks import BulkSwitches
+from devstore.spec import Plan, VariantRange
 from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.shopify.bulk_shop import DOMAIN, FAST_POLICY, SHOP, BulkShop, bulk_shop
 from tests.waiting import until
@@ -69,7 +69,9 @@ async def test_a_job_that_did_not_deliver_everything_is_noted_at_the_end(shop: B
 
 
 async def test_a_job_whose_start_was_not_answered_is_found_by_its_marker(shop: BulkShop) -> None:
-    shop.store.add_fault(DOMAIN, ScriptedFault(kind=FaultKind.TRUNCATED, aim=Aim(where="RunBulk", times=1)))
+    shop.store.add_fault(
+        DOMAIN, ScriptedFault(kind=FaultKind.TRUNCATED, matcher=RequestMatcher(where="RunBulk", times=1))
+    )
     found = await shop.fetch()
     assert found.header.strategy == "bulk"
     assert found.end.emitted_count == 40
@@ -237,7 +239,7 @@ async def test_a_file_host_without_range_requests_is_read_to_the_end(shop: BulkS
 
 
 async def test_the_result_is_read_from_shopifys_file_host_without_sending_the_token() -> None:
-    async with bulk_shop(20, specials=False, files_host="storage.googleapis.com") as shop:
+    async with bulk_shop(20, edge_cases=False, files_host="storage.googleapis.com") as shop:
         shop.jobs.switches.files_url = "https://storage.googleapis.com"
         found = await shop.fetch()
         assert (shop.jobs.downloads, shop.jobs.tokens_seen) == (1, 0)
@@ -262,21 +264,21 @@ async def test_an_empty_shop_is_complete() -> None:
 
 
 async def test_a_small_shop_and_an_incremental_pass_are_read_by_pages_and_the_header_says_why() -> None:
-    async with bulk_shop(10, specials=False, policy=BulkPolicy()) as shop:
+    async with bulk_shop(10, edge_cases=False, policy=BulkPolicy()) as shop:
         small = await shop.fetch()
     assert small.header.strategy != "bulk"
     assert "10 products" in small.header.strategy_reason
-    async with bulk_shop(10, specials=False) as shop:
+    async with bulk_shop(10, edge_cases=False) as shop:
         changed = await shop.fetch(after=datetime.now(UTC) - timedelta(days=1))
     assert changed.header.strategy != "bulk"
     assert "what changed" in changed.header.strategy_reason
 
 
 async def test_a_plan_with_many_points_reads_pages_where_others_run_a_job() -> None:
-    one = VariantShape(least=1, most=1)
+    one = VariantRange(least=1, most=1)
     policy = replace(FAST_POLICY, min_products=20, min_products_when_fast=100)
     for plan, is_bulk in ((Plan.STANDARD, True), (Plan.ADVANCED, True), (Plan.PLUS, False)):
-        async with bulk_shop(30, specials=False, variants=one, policy=policy, plan=plan) as shop:
+        async with bulk_shop(30, edge_cases=False, variants=one, policy=policy, plan=plan) as shop:
             assert ((await shop.fetch(batches=1)).header.strategy == "bulk") is is_bulk, plan
 
 

@@ -28,7 +28,7 @@ def listed(found: Pass) -> list[str]:
 
 
 async def test_a_deleted_product_is_reported_and_all_others_are_listed() -> None:
-    async with devstore(30, specials=False) as (store, platform):
+    async with devstore(30, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         deleted_id = ids_of(catalog)[3]
         catalog.delete_product(int(deleted_id))
@@ -40,14 +40,14 @@ async def test_a_deleted_product_is_reported_and_all_others_are_listed() -> None
 
 
 async def test_a_full_pass_lists_and_deletes_nothing_by_itself() -> None:
-    async with devstore(5, specials=False) as (store, platform):
+    async with devstore(5, edge_cases=False) as (store, platform):
         store.catalog(DOMAIN).delete_product(int(ids_of(store.catalog(DOMAIN))[0]))
         found = await fetch(platform)
     assert (deleted(found), listed(found), found.end.all_listed) == ([], [], False)
 
 
 async def test_a_large_shop_is_not_listed_but_deletions_confirmed_by_id_are_reported() -> None:
-    async with devstore(MAX_LISTED_PRODUCTS + 2, specials=False) as (store, platform):
+    async with devstore(MAX_LISTED_PRODUCTS + 2, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         products = catalog.products()
         deleted_id, existing = str(next(products).id), next(products).id
@@ -59,7 +59,7 @@ async def test_a_large_shop_is_not_listed_but_deletions_confirmed_by_id_are_repo
 
 async def test_an_event_is_not_trusted_while_the_product_still_exists() -> None:
     """microsoft/BCApps#9313: a product that still existed was deleted."""
-    async with devstore(30, specials=False) as (store, platform):
+    async with devstore(30, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         product = next(catalog.products())
         catalog.delete_product(product.id)
@@ -70,7 +70,7 @@ async def test_an_event_is_not_trusted_while_the_product_still_exists() -> None:
 
 
 async def test_an_event_and_one_null_are_not_enough_to_report_a_product_as_deleted() -> None:
-    async with devstore(MAX_LISTED_PRODUCTS + 2, specials=False) as (store, platform):
+    async with devstore(MAX_LISTED_PRODUCTS + 2, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         existing = next(catalog.products()).id
         catalog.deletions.append(
@@ -95,7 +95,7 @@ def false_event(catalog: Catalog, index: int) -> Deletion:
 
 
 async def test_events_before_the_window_are_not_reported_again() -> None:
-    async with devstore(10, specials=False) as (store, platform):
+    async with devstore(10, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         catalog.delete_product(int(ids_of(catalog)[0]))
         found = await fetch(platform, after=datetime.now(UTC) + timedelta(minutes=1))
@@ -103,7 +103,7 @@ async def test_events_before_the_window_are_not_reported_again() -> None:
 
 
 async def test_many_deletions_are_reported_page_by_page_and_a_pass_resumes_between_them() -> None:
-    async with devstore(620, specials=False) as (store, platform):
+    async with devstore(620, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         after = earlier()
         deleted_ids = ids_of(catalog)[:300]
@@ -129,7 +129,7 @@ async def test_a_listing_that_is_shorter_than_the_count_allows_no_conclusion() -
         empty = {"data": {"products": {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}}}
         return web.json_response(empty, headers={"X-Shopify-API-Version": "2026-10"})
 
-    async with devstore(10, specials=False) as (store, platform):
+    async with devstore(10, edge_cases=False) as (store, platform):
         store.add_fault(DOMAIN, list_nothing)
         found = await fetch(platform, after=earlier())
     assert (listed(found), found.end.all_listed) == ([], False)
@@ -143,7 +143,7 @@ async def test_a_shop_that_denies_access_to_events_is_still_listed() -> None:
         refusal = {"errors": [{"message": "no", "extensions": {"code": "ACCESS_DENIED"}}], "data": None}
         return web.json_response(refusal, headers={"X-Shopify-API-Version": "2026-10"})
 
-    async with devstore(10, specials=False) as (store, platform):
+    async with devstore(10, edge_cases=False) as (store, platform):
         store.add_fault(DOMAIN, deny_events)
         found = await fetch(platform, after=earlier())
     assert (len(listed(found)), found.end.all_listed) == (10, True)

@@ -19,7 +19,7 @@ from connector_svc.platforms.shopify import ShopifyPlatform
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
-from devstore.spec import ShopSpec, VariantShape
+from devstore.spec import ShopSpec, VariantRange
 from tests import tls
 
 DOMAIN = "demo.myshopify.com"
@@ -67,8 +67,8 @@ async def fetch(
 async def devstore(
     products: int,
     *,
-    variants: VariantShape | None = None,
-    specials: bool = True,
+    variants: VariantRange | None = None,
+    edge_cases: bool = True,
     throttle: bool = False,
 ) -> AsyncIterator[tuple[RunningStore, ShopifyPlatform]]:
     spec = ShopSpec(
@@ -76,7 +76,7 @@ async def devstore(
         domain=DOMAIN,
         products=products,
         variants=variants,
-        specials=specials,
+        edge_cases=edge_cases,
         currency="EUR",
     )
     async with serving([spec], tls_dir=None, throttle=throttle) as store:
@@ -103,7 +103,7 @@ def assert_equals_catalog(products: list[Product], catalog: Catalog) -> None:
 
 
 def special_product(products: list[Product], catalog: Catalog, name: str) -> Product:
-    product_id = str(catalog.special(name).id)
+    product_id = str(catalog.edge_case(name).id)
     return next(product for product in products if product.id == product_id)
 
 
@@ -165,14 +165,14 @@ async def test_an_empty_shop_is_complete() -> None:
 
 
 async def test_exactly_one_full_page_is_complete() -> None:
-    async with devstore(250, variants=VariantShape(least=1, most=1), specials=False) as (store, platform):
+    async with devstore(250, variants=VariantRange(least=1, most=1), edge_cases=False) as (store, platform):
         found = await fetch(platform)
         assert store.requests(DOMAIN).by_operation["ProductPage"] == 1
     assert (len(found.products), found.end.source_count) == (250, 250)
 
 
 async def test_a_pass_resumed_from_any_checkpoint_delivers_the_same_rest_and_end() -> None:
-    async with devstore(40, specials=False) as (_, platform):
+    async with devstore(40, edge_cases=False) as (_, platform):
         whole = await fetch(platform, batch=7)
         for index, batch in enumerate(whole.batches):
             rest = await fetch(platform, batch=7, checkpoint=batch.checkpoint)
@@ -182,7 +182,7 @@ async def test_a_pass_resumed_from_any_checkpoint_delivers_the_same_rest_and_end
 
 
 async def test_an_incremental_pass_delivers_what_changed_and_nothing_else() -> None:
-    async with devstore(30, specials=False) as (store, platform):
+    async with devstore(30, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         before = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
         changed = [product.id for product in catalog.products()][4:9:2]
@@ -194,7 +194,7 @@ async def test_an_incremental_pass_delivers_what_changed_and_nothing_else() -> N
 
 
 async def test_an_incremental_pass_resumes_within_its_window() -> None:
-    async with devstore(30, specials=False) as (store, platform):
+    async with devstore(30, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         after = datetime.now(UTC) - timedelta(minutes=1)
         for product in list(catalog.products())[3:20]:
@@ -207,7 +207,7 @@ async def test_an_incremental_pass_resumes_within_its_window() -> None:
 
 
 async def test_with_the_rate_limit_on_a_pass_waits_and_is_never_throttled() -> None:
-    async with devstore(60, specials=False, throttle=True) as (store, platform):
+    async with devstore(60, edge_cases=False, throttle=True) as (store, platform):
         waits: list[Wait] = []
         while not waits:
             found = await fetch(platform)

@@ -21,14 +21,14 @@ from connector_svc.platforms.shopify.pages import PageCursor, ProductPages
 from connector_svc.platforms.shopify.parse import Record
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
-from devstore.spec import ShopSpec, VariantShape
+from devstore.spec import ShopSpec, VariantRange
 from tests import tls
 from tests.waiting import settled
 
 DOMAIN = "demo.myshopify.com"
 SHOP = Shop("shopify", DOMAIN)
 RETRY_DELAY = timedelta(milliseconds=5)
-ONE_OR_TWO = VariantShape(least=1, most=2)
+ONE_OR_TWO = VariantRange(least=1, most=2)
 
 
 @dataclass
@@ -58,10 +58,10 @@ class DevstoreReader:
 
 @asynccontextmanager
 async def reading(
-    products: int, *, specials: bool = False, throttle: bool = False, variants: VariantShape | None = ONE_OR_TWO
+    products: int, *, edge_cases: bool = False, throttle: bool = False, variants: VariantRange | None = ONE_OR_TWO
 ) -> AsyncIterator[DevstoreReader]:
     spec = ShopSpec(
-        platform=Platform.SHOPIFY, domain=DOMAIN, products=products, specials=specials, variants=variants
+        platform=Platform.SHOPIFY, domain=DOMAIN, products=products, edge_cases=edge_cases, variants=variants
     )
     async with serving([spec], tls_dir=None, throttle=throttle) as store, http_to(store) as http:
         waits: list[Wait] = []
@@ -84,7 +84,7 @@ def flatten(pages: list[list[Record]]) -> list[Record]:
 
 
 async def test_pages_and_hydration_deliver_the_same_records_in_the_same_order() -> None:
-    async with reading(60, specials=True, variants=None) as shop:
+    async with reading(60, edge_cases=True, variants=None) as shop:
         paged = await shop.read(ProductPages, PageCursor(None), page_size=7)
         hydrated = await shop.read(HydratedPages, PageCursor(None), page_size=7)
         assert shop.count("ProductsById") == 9

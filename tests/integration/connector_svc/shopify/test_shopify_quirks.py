@@ -8,7 +8,7 @@ import pytest
 
 from connector_svc.domain.errors import SourceForbidden, SourceQueryRefused, SourceRedirected
 from connector_svc.platforms.shopify.queries import PRODUCT_IDS, deleted_between, updated_between
-from devstore.spec import VariantShape
+from devstore.spec import VariantRange
 from tests.integration.connector_svc.shopify.test_shopify_devstore import (
     DOMAIN,
     SHOP,
@@ -20,7 +20,7 @@ from tests.integration.connector_svc.shopify.test_shopify_hydration import readi
 
 
 async def test_scopes_are_checked_before_the_first_page() -> None:
-    async with devstore(5, specials=False) as (store, platform):
+    async with devstore(5, edge_cases=False) as (store, platform):
         store.shopify(DOMAIN).quirks.scopes = ("read_orders",)
         with pytest.raises(SourceForbidden) as caught:
             await fetch(platform)
@@ -29,7 +29,7 @@ async def test_scopes_are_checked_before_the_first_page() -> None:
 
 
 async def test_expired_cursors_in_any_listing_lose_nothing() -> None:
-    async with devstore(620, specials=False, variants=VariantShape(least=1, most=1)) as (store, platform):
+    async with devstore(620, edge_cases=False, variants=VariantRange(least=1, most=1)) as (store, platform):
         catalog = store.catalog(DOMAIN)
         after = datetime.now(UTC) - timedelta(minutes=5)
         for product in list(catalog.products())[:300]:
@@ -66,7 +66,7 @@ async def test_inventory_items_are_read_with_read_products_alone_unless_the_shop
 
 async def test_a_newer_api_version_is_reported_and_forbids_deletions() -> None:
     """airbyte#34333, PostHog PR #95585: the sunset of an API version changes data silently."""
-    async with devstore(5, specials=False) as (store, platform):
+    async with devstore(5, edge_cases=False) as (store, platform):
         store.shopify(DOMAIN).quirks.served_version = "2027-01"
         found = await fetch(platform)
     assert found.header.shop_info.served_api_version == "2027-01"
@@ -74,14 +74,14 @@ async def test_a_newer_api_version_is_reported_and_forbids_deletions() -> None:
 
 
 async def test_an_older_api_version_is_rejected() -> None:
-    async with devstore(5, specials=False) as (store, platform):
+    async with devstore(5, edge_cases=False) as (store, platform):
         store.shopify(DOMAIN).quirks.served_version = "2026-01"
         with pytest.raises(SourceQueryRefused, match="2026-01"):
             await fetch(platform)
 
 
 async def test_a_shop_with_another_domain_is_not_read() -> None:
-    async with devstore(5, specials=False) as (store, platform):
+    async with devstore(5, edge_cases=False) as (store, platform):
         store.shopify(DOMAIN).quirks.myshopify_domain = "renamed.myshopify.com"
         with pytest.raises(SourceRedirected) as caught:
             await platform.check(SHOP)
@@ -89,7 +89,7 @@ async def test_a_shop_with_another_domain_is_not_read() -> None:
 
 
 async def test_stock_comes_from_the_variants_while_shopifys_totals_lag() -> None:
-    async with devstore(5, specials=False) as (store, platform):
+    async with devstore(5, edge_cases=False) as (store, platform):
         catalog = store.catalog(DOMAIN)
         store.shopify(DOMAIN).quirks.totals_lag = True
         variant = next(catalog.products()).variants[0]

@@ -43,7 +43,7 @@ async def test_another_app_that_drains_the_bucket_slows_a_pass_and_never_fails_i
     async with reading(60, throttle=True) as shop:
         face = shop.store.shopify(DOMAIN)
         face.bucket.drain(2_000 - left)
-        face.quirks.other_app_takes = 5
+        face.quirks.other_app_spends = 5
         found = flatten(await shop.read(pages_type, PageCursor(None), page_size=20))
         assert shop.store.requests(DOMAIN).throttled > 0
     assert len(found) == 60

@@ -21,7 +21,7 @@ from tests.integration.connector_svc.shopify.bulk_shop import FAST_POLICY, bulk_
     ],
 )
 async def test_a_shop_is_read_as_configured(configured: ReadStrategy, policy: BulkPolicy, strategy: str) -> None:
-    async with bulk_shop(10, specials=False, policy=policy, strategy=configured) as shop:
+    async with bulk_shop(10, edge_cases=False, policy=policy, strategy=configured) as shop:
         found = await shop.fetch()
         assert found.header.strategy == strategy
         assert found.header.strategy_reason.startswith("the operator has configured it")
@@ -30,14 +30,14 @@ async def test_a_shop_is_read_as_configured(configured: ReadStrategy, policy: Bu
 
 
 async def test_an_incremental_pass_never_runs_a_bulk_job() -> None:
-    async with bulk_shop(10, specials=False, strategy=ReadStrategy.BULK) as shop:
+    async with bulk_shop(10, edge_cases=False, strategy=ReadStrategy.BULK) as shop:
         found = await shop.fetch(after=datetime.now(UTC) - timedelta(days=1))
         assert found.header.strategy != "bulk"
         assert shop.call_count("RunBulk") == 0
 
 
 async def test_a_refused_bulk_job_is_replaced() -> None:
-    async with bulk_shop(10, specials=False, strategy=ReadStrategy.BULK) as shop:
+    async with bulk_shop(10, edge_cases=False, strategy=ReadStrategy.BULK) as shop:
         shop.jobs.switches.refuses = "LIMIT_REACHED"
         found = await shop.fetch()
         assert found.header.strategy == "paging"

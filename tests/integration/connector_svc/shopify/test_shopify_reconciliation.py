@@ -12,17 +12,17 @@ from aiohttp import web
 from connector_svc.domain.errors import SourceCountMismatch
 from connector_svc.platforms.shopify.read_strategy import ReadStrategy
 from devstore.catalog.catalog import Catalog
-from devstore.spec import VariantShape
+from devstore.spec import VariantRange
 from tests.integration.connector_svc.shopify.bulk_shop import DOMAIN, NEVER_BULK, BulkShop, bulk_shop
 from tests.thoroughness import cases
 
-ONE = VariantShape(least=1, most=1)
+ONE = VariantRange(least=1, most=1)
 PRODUCTS = 300
 Change = Callable[[Catalog], None]
 
 
 def shop_read_by(strategy: ReadStrategy, products: int = PRODUCTS) -> AbstractAsyncContextManager[BulkShop]:
-    return bulk_shop(products, specials=False, variants=ONE, policy=NEVER_BULK, strategy=strategy)
+    return bulk_shop(products, edge_cases=False, variants=ONE, policy=NEVER_BULK, strategy=strategy)
 
 
 def delete_first(catalog: Catalog) -> None:
@@ -65,7 +65,7 @@ def ids_of(catalog: Catalog) -> set[str]:
 async def test_null_nodes_lose_no_product_while_others_are_deleted(seed: int) -> None:
     async with shop_read_by(ReadStrategy.IDS) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
-        quirks.dice.seed(seed)
+        quirks.random.seed(seed)
         quirks.null_nodes = 0.05
         change_before_each(shop, delete_first, b"ProductsById")
         found = await shop.fetch(batch=50)
@@ -77,7 +77,7 @@ async def test_null_nodes_lose_no_product_while_others_are_deleted(seed: int) ->
 async def test_null_nodes_lose_no_changed_product_while_others_are_edited(seed: int) -> None:
     async with shop_read_by(ReadStrategy.IDS) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
-        quirks.dice.seed(seed)
+        quirks.random.seed(seed)
         after = datetime.now(UTC) - timedelta(minutes=5)
         changed = [product.id for product in shop.catalog.products()][100:280]
         for product_id in changed:
@@ -92,7 +92,7 @@ async def test_null_nodes_lose_no_changed_product_while_others_are_edited(seed: 
 async def test_products_omitted_from_pages_are_read_by_id_or_the_pass_fails(seed: int) -> None:
     async with shop_read_by(ReadStrategy.PAGING) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
-        quirks.dice.seed(seed)
+        quirks.random.seed(seed)
         quirks.lost_rows = 0.002
         change_before_each(shop, delete_first, b"ProductPage")
         try:
@@ -141,7 +141,7 @@ async def test_a_resumed_pass_in_which_much_was_deleted_is_restarted() -> None:
 
 
 async def test_products_missing_from_a_bulk_file_are_found_while_others_are_deleted() -> None:
-    async with bulk_shop(PRODUCTS, specials=False, variants=ONE) as shop:
+    async with bulk_shop(PRODUCTS, edge_cases=False, variants=ONE) as shop:
         shop.jobs.switches.loses_every = 100
         begun = await shop.fetch(batches=1)
         for _ in range(cases(2, in_ci=5)):

@@ -26,7 +26,7 @@ def ids_of(shop: BulkShop) -> list[str]:
 
 
 async def test_requested_products_are_delivered_completely_and_nothing_else_is(shop: BulkShop) -> None:
-    large = str(shop.catalog.special("variants-600").id)
+    large = str(shop.catalog.edge_case("variants-600").id)
     requested = (large, ids_of(shop)[40], ids_of(shop)[3])
     found = await shop.fetch(ids=requested)
     expected = {product.id: product for product in (await shop.paged()).products}
@@ -49,7 +49,7 @@ async def test_a_product_is_not_reported_as_deleted_after_a_single_null(shop: Bu
     shop.store.shopify(DOMAIN).quirks.null_nodes = 0.1
     requested = tuple(ids_of(shop))
     for seed in range(5):
-        shop.store.shopify(DOMAIN).quirks.dice.seed(seed)
+        shop.store.shopify(DOMAIN).quirks.random.seed(seed)
         found = await shop.fetch(ids=requested)
         assert len(deleted(found)) <= 2
         assert {*found.ids, *deleted(found)} == set(requested)

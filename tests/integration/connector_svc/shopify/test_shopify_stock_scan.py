@@ -15,7 +15,7 @@ from connector_svc.platforms.shopify.stock_scan import (
     is_scan_due,
     undetected_change_notes,
 )
-from devstore.spec import VariantShape
+from devstore.spec import VariantRange
 from tests.contract.platforms.passes import Pass
 from tests.integration.connector_svc.shopify.bulk_shop import SHOP, bulk_shop
 
@@ -29,7 +29,7 @@ def levels(found: Pass) -> dict[str, StockLevel]:
 
 
 async def test_stock_that_changed_without_a_date_is_reported_with_the_price() -> None:
-    async with bulk_shop(30, specials=False) as shop:
+    async with bulk_shop(30, edge_cases=False) as shop:
         product = next(shop.catalog.products())
         variant = product.variants[0]
         shop.catalog.update_variant(
@@ -73,7 +73,7 @@ async def test_a_scan_reports_the_same_for_a_variant_as_its_product() -> None:
 
 
 async def test_a_scan_is_resumed_from_any_checkpoint() -> None:
-    async with bulk_shop(300, specials=False, variants=VariantShape(least=3, most=3)) as shop:
+    async with bulk_shop(300, edge_cases=False, variants=VariantRange(least=3, most=3)) as shop:
         after = earlier()
         whole = await shop.fetch(after=after)
         assert len(levels(whole)) == 900
@@ -84,7 +84,7 @@ async def test_a_scan_is_resumed_from_any_checkpoint() -> None:
 
 
 async def test_a_full_pass_does_not_scan() -> None:
-    async with bulk_shop(5, specials=False) as shop:
+    async with bulk_shop(5, edge_cases=False) as shop:
         assert levels(await shop.fetch()) == {}
         assert shop.call_count("VariantStock") == 0
 

@@ -69,7 +69,7 @@ class App:
 
 @asynccontextmanager
 async def app(products: int = 10) -> AsyncIterator[App]:
-    spec = ShopSpec(platform=Platform.SHOPIFY, domain=DOMAIN, products=products, specials=False)
+    spec = ShopSpec(platform=Platform.SHOPIFY, domain=DOMAIN, products=products, edge_cases=False)
     async with serving([spec], tls_dir=None, throttle=False) as store:
         store.shopify(DOMAIN).quirks.static_token_works = False
         retry = RetryPolicy(attempts=2, first_delay=timedelta(milliseconds=1))

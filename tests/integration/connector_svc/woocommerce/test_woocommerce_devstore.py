@@ -18,7 +18,7 @@ from connector_svc.platforms.base import Platform
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform as DevPlatform
 from devstore.server import RunningStore, serving
-from devstore.spec import ShopSpec, VariantShape
+from devstore.spec import ShopSpec, VariantRange
 from tests.contract.woocommerce.read_pass import SHOP, FakeCredentials, Pass, credentials, platform_at, read_pass
 
 VERSIONS = ["8.2", "10.3"]
@@ -66,7 +66,7 @@ async def test_all_items_are_read_with_their_values(tmp_path: Path, version: str
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_pass_over_an_empty_store_is_complete(tmp_path: Path, version: str) -> None:
-    async with _store(tmp_path, products=0, specials=False, version=version) as (_serving, platform):
+    async with _store(tmp_path, products=0, edge_cases=False, version=version) as (_serving, platform):
         seen = await read_pass(platform)
         info = await platform.check(SHOP)
     assert seen.batches == []
@@ -77,8 +77,8 @@ async def test_a_pass_over_an_empty_store_is_complete(tmp_path: Path, version: s
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_the_number_of_requests_is_small(tmp_path: Path, version: str) -> None:
     """1,000 variations in ten requests, 200 products in three, and those of the start and end of every pass."""
-    shape = VariantShape(least=10, most=10)
-    async with _store(tmp_path, products=200, variants=shape, specials=False, version=version) as (
+    shape = VariantRange(least=10, most=10)
+    async with _store(tmp_path, products=200, variants=shape, edge_cases=False, version=version) as (
         store,
         platform,
     ):
@@ -105,7 +105,7 @@ async def test_every_checkpoint_resumes_to_the_whole_catalog(tmp_path: Path, ver
 
 
 async def test_many_concurrent_writes_lose_no_product_that_stays(tmp_path: Path) -> None:
-    async with _store(tmp_path, products=700, specials=False) as (store, platform):
+    async with _store(tmp_path, products=700, edge_cases=False) as (store, platform):
         catalog = store.catalog(SHOP.domain)
         ids = [product.id for product in catalog.products()]
         received: list[str] = []
@@ -124,7 +124,7 @@ async def test_many_concurrent_writes_lose_no_product_that_stays(tmp_path: Path)
 
 async def test_a_product_restored_behind_the_cursor_is_read_by_its_id(tmp_path: Path) -> None:
     """Its id is lower than all that are still to be read, so no later page contains it."""
-    async with _store(tmp_path, products=900, specials=False) as (store, platform):
+    async with _store(tmp_path, products=900, edge_cases=False) as (store, platform):
         catalog = store.catalog(SHOP.domain)
         first = next(iter(catalog.products()))
         catalog.trash_product(first.id)
@@ -141,7 +141,7 @@ async def test_a_resumed_pass_that_saw_changes_lists_the_ids_that_belonged_to_ea
     tmp_path: Path,
 ) -> None:
     """Only the receiver knows which of these products it has; it requests the others by id."""
-    async with _store(tmp_path, products=400, specials=False) as (store, platform):
+    async with _store(tmp_path, products=400, edge_cases=False) as (store, platform):
         catalog = store.catalog(SHOP.domain)
         whole = await read_pass(platform, FetchRequest(shop=SHOP, max_batch_products=50))
         deleted_id, checkpoint = int(whole.products[70].id), whole.batches[2].checkpoint
@@ -174,7 +174,7 @@ async def test_a_pass_during_which_the_currency_changed_fails(tmp_path: Path, si
 
 
 async def test_a_pass_resumed_after_products_were_trashed_misses_nothing(tmp_path: Path) -> None:
-    async with _store(tmp_path, products=300, specials=False) as (store, platform):
+    async with _store(tmp_path, products=300, edge_cases=False) as (store, platform):
         catalog = store.catalog(SHOP.domain)
         first = await read_pass(platform, FetchRequest(shop=SHOP, max_batch_products=50))
         for product in first.products[:140]:
@@ -197,7 +197,7 @@ async def test_truncated_responses_are_retried_and_never_accepted(tmp_path: Path
 
 
 async def test_closing_a_pass_cancels_its_requests(tmp_path: Path) -> None:
-    async with _store(tmp_path, products=2_000, specials=False) as (store, platform):
+    async with _store(tmp_path, products=2_000, edge_cases=False) as (store, platform):
         events = platform.fetch(FetchRequest(shop=SHOP, max_batch_products=20), on_wait=lambda _wait: None)
         await anext(events)
         await anext(events)
@@ -209,7 +209,7 @@ async def test_closing_a_pass_cancels_its_requests(tmp_path: Path) -> None:
 
 
 async def test_an_incremental_pass_delivers_only_what_changed(tmp_path: Path) -> None:
-    async with _store(tmp_path, products=300, specials=False) as (store, platform):
+    async with _store(tmp_path, products=300, edge_cases=False) as (store, platform):
         catalog = store.catalog(SHOP.domain)
         full = await read_pass(platform)
         watermark = full.headers[0].watermark

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from connector_svc.domain.fetch import FetchRequest
 from devstore.catalog.catalog import Catalog
-from devstore.faults import Aim, FaultKind, ScriptedFault
+from devstore.faults import FaultKind, RequestMatcher, ScriptedFault
 from tests.contract.woocommerce.read_pass import SHOP, product_ids, read_pass
 from tests.integration.connector_svc.woocommerce.woo_store import Store, woo_store
 from tests.thoroughness import cases
@@ -32,7 +32,9 @@ CHANGES: dict[str, Change] = {"deleted": _delete, "edited": _edit}
 
 
 def _drop_rows(store: Store, share: float, seed: int) -> ScriptedFault:
-    fault = ScriptedFault(kind=FaultKind.DROPPED_ROWS, aim=Aim(where="per_page", share=share, seed=seed))
+    fault = ScriptedFault(
+        kind=FaultKind.DROPPED_ROWS, matcher=RequestMatcher(where="per_page", share=share, seed=seed)
+    )
     store.running.add_fault(SHOP.domain, fault)
     return fault
 
@@ -42,7 +44,7 @@ def _drop_rows(store: Store, share: float, seed: int) -> ScriptedFault:
 async def test_no_product_is_lost_to_dropped_rows_while_others_change(
     tmp_path: Path, change: str, seed: int
 ) -> None:
-    async with woo_store(tmp_path, products=900, specials=False, seed=seed) as (store, platform):
+    async with woo_store(tmp_path, products=900, edge_cases=False, seed=seed) as (store, platform):
         fault = _drop_rows(store, 0.1, seed)
         rng = Random(seed)
         request = FetchRequest(shop=SHOP, max_batch_products=40)
@@ -50,14 +52,14 @@ async def test_no_product_is_lost_to_dropped_rows_while_others_change(
         received = [product.id for product in seen.products]
         assert store.live_ids() <= set(received)
         assert len(received) == len(set(received))
-        assert fault.met > 0
+        assert fault.matched > 0
     assert all(product.variants_complete for product in seen.products)
     assert seen.issues == []
 
 
 @pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
 async def test_no_change_is_lost_to_dropped_rows_while_others_change(tmp_path: Path, seed: int) -> None:
-    async with woo_store(tmp_path, products=600, specials=False, seed=seed) as (store, platform):
+    async with woo_store(tmp_path, products=600, edge_cases=False, seed=seed) as (store, platform):
         watermark = (await read_pass(platform)).headers[0].watermark
         changed = [row.id for row in store.catalog.rows()][::2]
         for product_id in changed:
@@ -70,7 +72,7 @@ async def test_no_change_is_lost_to_dropped_rows_while_others_change(tmp_path: P
 
 
 async def test_a_resumed_pass_delivers_no_product_twice_that_was_created_while_it_ran(tmp_path: Path) -> None:
-    async with woo_store(tmp_path, products=220, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=220, edge_cases=False) as (store, platform):
         first, *_, last = [row.id for row in store.catalog.rows()]
         to_delete, to_add = [first], ["One", "Two", "Three"]
 
@@ -91,12 +93,12 @@ async def test_a_resumed_pass_delivers_no_product_twice_that_was_created_while_i
 
 
 async def test_rows_that_an_unchanged_store_drops_now_and_then_need_no_id_listing(tmp_path: Path) -> None:
-    async with woo_store(tmp_path, products=900, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=900, edge_cases=False) as (store, platform):
         fault = _drop_rows(store, 0.1, 4)
         seen = await read_pass(platform)
         requests = store.running.requests(SHOP.domain).recent
         assert {product.id for product in seen.products} == store.live_ids()
-        assert fault.met > 0
+        assert fault.matched > 0
     id_listings = [note for note in requests if note.query.get("_fields") == "id" and "offset" in note.query]
     assert id_listings == []
     assert (seen.end.source_count, seen.end.warnings) == (900, ())
@@ -104,7 +106,7 @@ async def test_rows_that_an_unchanged_store_drops_now_and_then_need_no_id_listin
 
 async def test_no_product_is_lost_where_every_list_lacks_a_row(tmp_path: Path) -> None:
     """No two responses lack the same row: a row in one is not missing because another lacks it."""
-    async with woo_store(tmp_path, products=250, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=250, edge_cases=False) as (store, platform):
         _drop_rows(store, 1.0, 1)
         seen = await read_pass(platform)
         assert {product.id for product in seen.products} == store.live_ids()

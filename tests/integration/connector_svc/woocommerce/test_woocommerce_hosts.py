@@ -15,8 +15,8 @@ from connector_svc.domain.errors import SourceFailure, SourceResponseInvalid, So
 from connector_svc.domain.fetch import Batch, FetchRequest
 from connector_svc.platforms.base import Platform
 from connector_svc.platforms.woocommerce.concurrency_limiter import MAX_CONCURRENT_CALLS
-from devstore.spec import VariantShape
-from devstore.woocommerce.quirk import WooQuirk
+from devstore.spec import VariantRange
+from devstore.woocommerce.quirks import WooQuirk
 from tests.contract.woocommerce.read_pass import SHOP, read_pass
 from tests.integration.connector_svc.woocommerce.woo_store import KEY, SECRET, Store, woo_store
 from tests.waiting import PATIENCE, settled, turns, until, within_patience
@@ -121,7 +121,7 @@ async def test_a_web_page_with_status_200_says_who_can_fix_the_store(tmp_path: P
 
 
 async def test_a_web_page_in_the_middle_fails_the_pass_and_loses_nothing(tmp_path: Path) -> None:
-    async with woo_store(tmp_path, products=250, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=250, edge_cases=False) as (store, platform):
         batches: list[Batch] = []
         with pytest.raises(SourceResponseInvalid):  # noqa: PT012 - the page must be sent between two batches
             async for event in platform.fetch(
@@ -159,7 +159,7 @@ async def test_concurrent_passes_share_the_limit_of_eight_calls(tmp_path: Path, 
         options=CONSTANT_LATENCY,
     ) as (store, platform):
         await asyncio.gather(read_pass(platform), read_pass(platform))
-        assert 2 <= store.shop.woocommerce.host.most_busy <= MAX_CONCURRENT_CALLS
+        assert 2 <= store.shop.woocommerce.host.peak_requests <= MAX_CONCURRENT_CALLS
 
 
 async def test_a_host_with_one_worker_is_read_without_errors(tmp_path: Path) -> None:
@@ -232,9 +232,9 @@ async def test_a_distant_host_receives_several_requests_at_a_time(tmp_path: Path
     async with woo_store(
         tmp_path,
         products=80,
-        variants=VariantShape(least=2, most=2),
+        variants=VariantRange(least=2, most=2),
         simple=False,
-        specials=False,
+        edge_cases=False,
         woo_quirks=frozenset({WooQuirk.NO_BULK_VARIATIONS}),
         options={"monotonic": trips.clock},
     ) as (store, platform):
@@ -250,9 +250,9 @@ async def test_a_distant_store_with_a_bulk_route_is_read_in_four_round_trips(tmp
     async with woo_store(
         tmp_path,
         products=100,
-        variants=VariantShape(least=5, most=5),
+        variants=VariantRange(least=5, most=5),
         simple=False,
-        specials=False,
+        edge_cases=False,
         options={"monotonic": trips.clock},
     ) as (store, platform):
         store.running.add_fault(SHOP.domain, trips)
@@ -281,7 +281,7 @@ async def test_a_slow_version_request_delays_the_first_product_and_no_request(tm
             elif request.path.endswith("/system_status"):
                 await within_patience(self.enough.wait())
 
-    async with woo_store(tmp_path, products=100, specials=False, options=CONSTANT_LATENCY) as (store, platform):
+    async with woo_store(tmp_path, products=100, edge_cases=False, options=CONSTANT_LATENCY) as (store, platform):
         store.running.add_fault(SHOP.domain, SlowVersion())
         await assert_reads_everything(store, platform)
 
@@ -289,7 +289,7 @@ async def test_a_slow_version_request_delays_the_first_product_and_no_request(tm
 async def test_the_configured_number_of_connections_limits_concurrent_calls(tmp_path: Path) -> None:
     trips = RoundTrips()
     options = {"connections_per_host": 2, "monotonic": trips.clock}
-    async with woo_store(tmp_path, options=options, products=80, specials=False) as (store, platform):
+    async with woo_store(tmp_path, options=options, products=80, edge_cases=False) as (store, platform):
         store.running.add_fault(SHOP.domain, trips)
         await read_pass(platform)
     assert max(trips.request_counts) == 2

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from connector_svc.domain.fetch import FetchRequest
 from devstore.catalog.model import Kind, Product
-from devstore.faults import Aim, FaultKind, ScriptedFault
-from devstore.woocommerce.quirk import WooQuirk
+from devstore.faults import FaultKind, RequestMatcher, ScriptedFault
+from devstore.woocommerce.quirks import WooQuirk
 from tests.contract.woocommerce.read_pass import SHOP, Pass, read_pass
 from tests.integration.connector_svc.woocommerce.test_woocommerce_stock_scan import incremental_request
 from tests.integration.connector_svc.woocommerce.woo_store import Store, woo_store
@@ -57,7 +57,7 @@ async def test_an_unknown_id_is_deleted_and_an_id_without_an_answer_is_not_repor
                 return web.json_response(body, status=403)
             return None
 
-    async with woo_store(tmp_path, products=60, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=60, edge_cases=False) as (store, platform):
         ids = [product.id for product in store.catalog.products()]
         alive, trashed, deleted, failing, forbidden = ids[:5]
         variation = _variable(store).variants[0].id
@@ -75,9 +75,9 @@ async def test_an_unknown_id_is_deleted_and_an_id_without_an_answer_is_not_repor
 async def test_a_product_that_the_list_leaves_out_is_read_alone_and_not_deleted(
     tmp_path: Path,
 ) -> None:
-    async with woo_store(tmp_path, products=60, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=60, edge_cases=False) as (store, platform):
         ids = [product.id for product in store.catalog.products()]
-        drops = ScriptedFault(kind=FaultKind.DROPPED_ROWS, aim=Aim(where="include"))
+        drops = ScriptedFault(kind=FaultKind.DROPPED_ROWS, matcher=RequestMatcher(where="include"))
         store.running.add_fault(SHOP.domain, drops)
         seen = await read_pass(platform, _request(*ids))
     assert {product.id for product in seen.products} == {str(key) for key in ids}

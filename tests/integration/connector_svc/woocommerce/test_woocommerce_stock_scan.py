@@ -13,7 +13,7 @@ from connector_svc.domain.errors import CheckpointInvalid, SourceResponseInvalid
 from connector_svc.domain.fetch import Batch, End, FetchRequest, Offer
 from connector_svc.platforms.base import Platform
 from devstore.catalog.model import Kind
-from devstore.woocommerce.quirk import WooQuirk
+from devstore.woocommerce.quirks import WooQuirk
 from tests.contract.woocommerce.read_pass import SHOP, Pass, read_pass
 from tests.integration.connector_svc.woocommerce.woo_store import Store, woo_store
 
@@ -65,8 +65,8 @@ async def test_stock_that_changed_without_a_modification_date_is_reported(tmp_pa
     async with woo_store(tmp_path, products=160, version=version) as (store, platform):
         request = await incremental_request(platform)
         simple = next(p for p in store.catalog.products() if p.kind is Kind.SIMPLE and p.stock)
-        parent = store.catalog.special("parent-stock")
-        plain = store.catalog.special("variations-130").variants[77]
+        parent = store.catalog.edge_case("parent-stock")
+        plain = store.catalog.edge_case("variations-130").variants[77]
         store.catalog.update_product(simple.id, touch=False, stock=4711)
         store.catalog.update_product(parent.id, touch=False, stock=4712)
         store.catalog.update_variant(plain.id, touch=False, stock=4713)
@@ -82,7 +82,7 @@ async def test_prices_that_changed_without_a_modification_date_are_reported(tmp_
     async with woo_store(tmp_path, products=160, version=version) as (store, platform):
         request = await incremental_request(platform)
         simple = next(p for p in store.catalog.products() if p.kind is Kind.SIMPLE and p.stock)
-        plain = store.catalog.special("variations-130").variants[77]
+        plain = store.catalog.edge_case("variations-130").variants[77]
         store.catalog.update_product(simple.id, touch=False, price="7.77", compare_at="9.99", sku="NEW-1")
         store.catalog.update_variant(plain.id, touch=False, price="8.88")
         seen = await read_pass(platform, request)
@@ -108,7 +108,7 @@ async def test_the_header_notes_what_an_incremental_pass_does_not_find(tmp_path:
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_stock_levels_equal_the_values_of_whole_products(tmp_path: Path, version: str) -> None:
     async with woo_store(tmp_path, products=160, version=version) as (store, platform):
-        disabled = store.catalog.special("disabled-variation").variants[0]
+        disabled = store.catalog.edge_case("disabled-variation").variants[0]
         store.catalog.update_variant(disabled.id, price="9.00", stock=5)
         full = await read_pass(platform)
         seen = await read_pass(platform, await incremental_request(platform))
@@ -148,7 +148,7 @@ async def test_a_full_pass_has_no_stock_scan(tmp_path: Path) -> None:
 
 
 async def test_trashed_products_are_reported_and_deleted_ones_are_not_listed(tmp_path: Path) -> None:
-    async with woo_store(tmp_path, products=120, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=120, edge_cases=False) as (store, platform):
         request = await incremental_request(platform)
         trashed, forced, *_ = (product.id for product in list(store.catalog.products())[10:])
         store.catalog.trash_product(trashed)
@@ -162,7 +162,7 @@ async def test_trashed_products_are_reported_and_deleted_ones_are_not_listed(tmp
 async def test_a_product_with_a_deleted_variation_is_delivered_without_it(tmp_path: Path) -> None:
     async with woo_store(tmp_path, products=40) as (store, platform):
         request = await incremental_request(platform)
-        parent = store.catalog.special("variations-130")
+        parent = store.catalog.edge_case("variations-130")
         store.catalog.delete_variant(parent.variants[5].id)
         seen = await read_pass(platform, request)
     (product,) = seen.products
@@ -210,7 +210,7 @@ async def test_the_stock_scan_requests_no_field_that_costs_the_store_queries(tmp
 async def test_stale_and_orphaned_variations_have_no_stock_level(tmp_path: Path, version: str) -> None:
     quirks = frozenset({WooQuirk.STALE_VARIATIONS})
     async with woo_store(tmp_path, products=120, version=version, woo_quirks=quirks) as (store, platform):
-        parent = store.catalog.special("inherited-sku")
+        parent = store.catalog.edge_case("inherited-sku")
         store.catalog.update_product(parent.id, kind=Kind.SIMPLE, price="5.00", stock=3)
         full = await read_pass(platform)
         assert full.items().keys() == store.stock().keys()
@@ -247,7 +247,7 @@ async def test_every_checkpoint_of_an_incremental_pass_resumes_to_the_same_end(
 async def test_trashing_many_products_during_the_stock_scan_loses_no_other_product(
     tmp_path: Path, version: str
 ) -> None:
-    async with woo_store(tmp_path, products=700, specials=False, version=version) as (store, platform):
+    async with woo_store(tmp_path, products=700, edge_cases=False, version=version) as (store, platform):
         request = await incremental_request(platform, max_batch_products=30)
         doomed = [product.id for product in store.catalog.products()][:400]
         seen = Pass()
@@ -268,7 +268,7 @@ async def test_trashing_many_products_during_the_stock_scan_loses_no_other_produ
 
 
 async def test_a_product_restored_behind_the_cursor_means_that_not_all_are_listed(tmp_path: Path) -> None:
-    async with woo_store(tmp_path, products=300, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=300, edge_cases=False) as (store, platform):
         first = next(iter(store.catalog.products()))
         store.catalog.trash_product(first.id)
         request = await incremental_request(platform, max_batch_products=30)
@@ -286,7 +286,7 @@ async def test_a_product_restored_behind_the_cursor_means_that_not_all_are_liste
 
 
 async def test_a_product_created_during_the_stock_scan_is_listed(tmp_path: Path) -> None:
-    async with woo_store(tmp_path, products=150, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=150, edge_cases=False) as (store, platform):
         request = await incremental_request(platform, max_batch_products=30)
         seen, added = Pass(), 0
         async for event in platform.fetch(request, on_wait=seen.waits.append):
@@ -300,7 +300,7 @@ async def test_a_product_created_during_the_stock_scan_is_listed(tmp_path: Path)
 
 
 async def test_a_stock_scan_with_truncated_responses_fails(tmp_path: Path) -> None:
-    async with woo_store(tmp_path, products=150, specials=False) as (store, platform):
+    async with woo_store(tmp_path, products=150, edge_cases=False) as (store, platform):
         request = await incremental_request(platform, max_batch_products=30)
         first = await first_batch(platform, request)
         store.running.fail_next(SHOP.domain, 9, status=200, body='[{"id": 4096, "images": [{"id": 2}]')

@@ -22,8 +22,7 @@ from connector_svc.platforms.feed.wire import FeedFile
 from connector_svc.rpc.convert import fill_product
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
-from devstore.feed.files import published
-from devstore.feed.lines import product_line
+from devstore.feed.files import build_file, product_line
 from devstore.spec import ShopSpec
 from tests.thoroughness import cases
 from tests.unit.connector_svc.mutation.mutator import encoded, mutated, mutations
@@ -89,7 +88,7 @@ def test_mutated_lines_of_ndjson_become_products_or_issues(part: int) -> None:
 
 @pytest.mark.parametrize("part", range(5))
 def test_mutated_rows_of_csv_become_products_or_issues(part: int) -> None:
-    body = published("full", LINES[:4], "csv", ()).body
+    body = build_file("full", LINES[:4], "csv", ()).body
     for number in range(PAYLOADS // 5):
         rng = random.Random(f"csv/{part}/{number}")
         text = bytearray(body)

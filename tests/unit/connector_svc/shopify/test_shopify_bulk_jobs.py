@@ -9,7 +9,7 @@ from graphql import parse, validate
 
 from connector_svc.platforms.shopify.bulk_jobs import BULK_JOB, CANCEL_BULK_JOB, RUN_BULK_JOB, bulk_products
 from connector_svc.platforms.shopify.queries import Query, product_page
-from devstore.shopify.bulk_rules import faults_of
+from devstore.shopify.bulk_query import bulk_query_errors
 from devstore.shopify.schema import admin_schema
 
 with_and_without_inventory = pytest.mark.parametrize("inventory", [True, False])
@@ -17,7 +17,7 @@ with_and_without_inventory = pytest.mark.parametrize("inventory", [True, False])
 
 @with_and_without_inventory
 def test_the_bulk_query_follows_the_rules_of_bulk_operations(inventory: bool) -> None:
-    assert faults_of(admin_schema(), bulk_products(inventory=inventory, marker="m")) == []
+    assert bulk_query_errors(admin_schema(), bulk_products(inventory=inventory, marker="m")) == []
 
 
 @pytest.mark.parametrize("query", [RUN_BULK_JOB, BULK_JOB, CANCEL_BULK_JOB], ids=lambda query: str(query.name))

@@ -35,8 +35,7 @@ from connector_svc.platforms.shopify.queries import (
     single_product,
     variant_stock,
 )
-from devstore.shopify.charges import ChargeReader
-from devstore.shopify.cost import requested_cost
+from devstore.shopify.query_cost import ChargeReader, requested_cost
 
 SCHEMA = Path(__file__).parents[4] / "devstore/shopify/admin_2026-10.graphql.gz"
 QUERIES = [

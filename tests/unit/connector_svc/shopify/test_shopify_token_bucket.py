@@ -6,7 +6,7 @@ import random
 
 from connector_svc.platforms.shopify.graphql_response import QueryCost, ThrottleStatus
 from connector_svc.platforms.shopify.rate_limiter import TokenBucket
-from devstore.shopify.bucket import LIMITS, Bucket
+from devstore.shopify.rate_limit import LIMITS, LeakyBucket
 from devstore.spec import Plan
 
 
@@ -76,13 +76,13 @@ class Clock:
 def test_no_call_finds_the_bucket_empty_whatever_the_order_of_responses() -> None:
     """Run 2,000 calls, up to four concurrently, against the devstore's bucket."""
     generator, clock = random.Random(7), Clock()
-    bucket = Bucket(LIMITS[Plan.STANDARD], clock=clock)
+    bucket = LeakyBucket(LIMITS[Plan.STANDARD], clock=clock)
     estimate = bucket_with(2000)
     in_flight: list[tuple[int, int]] = []
     for _ in range(2_000):
         if len(in_flight) == 4 or (in_flight and generator.random() < 0.5):
             requested, charged = in_flight.pop(generator.randrange(len(in_flight)))
-            bucket.give_back(requested - charged)
+            bucket.refund(requested - charged)
             left = bucket.status()["currentlyAvailable"]
             clock.now += generator.random() * 0.2
             estimate.settle(requested, cost(requested, charged, left), clock.now)

@@ -21,8 +21,8 @@ from connector_svc.platforms.woocommerce.auth import (
     sign_request,
     signature_base_string,
 )
+from devstore.woocommerce.auth import OAuthSignatures
 from devstore.woocommerce.errors import RestError
-from devstore.woocommerce.signature import Signatures
 
 SHOP = Shop("woocommerce", "store.example")
 OK = HttpReply(status=200, headers={}, body=b"[]")
@@ -195,9 +195,9 @@ def _signed_params(nonce: str = "n1", timestamp: int = int(NOW.timestamp()), sec
     return dict((*PARAMS, *oauth_params))
 
 
-def _rejection(params: dict[str, str], checker: Signatures | None = None) -> str:
+def _rejection(params: dict[str, str], checker: OAuthSignatures | None = None) -> str:
     """Return the error message of a store; empty: the store accepts the signature."""
-    checker = checker or Signatures(lambda: NOW)
+    checker = checker or OAuthSignatures(lambda: NOW)
     try:
         checker.check("GET", str(URL_OF_PRODUCTS), params, key="ck", secret="cs")
     except RestError as error:
@@ -222,7 +222,7 @@ def test_a_store_rejects_a_request_that_was_changed_after_signing(name: str) -> 
 
 
 def test_a_store_rejects_another_secret_an_old_timestamp_and_a_used_nonce() -> None:
-    checker = Signatures(lambda: NOW)
+    checker = OAuthSignatures(lambda: NOW)
     assert "does not match" in _rejection(_signed_params(secret="other"))
     assert _rejection(_signed_params(timestamp=int(NOW.timestamp()) - 1_000)) == "Invalid timestamp."
     assert _rejection(_signed_params(), checker) == ""
