@@ -31,8 +31,8 @@ _SLOW_STORE_LOADS = (
     ("woocommerce-8.2", "woocommerce-dashboard", "with the dashboard's only"),
     ("woocommerce-plain", "woocommerce-plain", "with none"),
 )
-_PEERS = ("dlt tuned", "dlt default", "old design")
-"""In the order of the bars. "old design with pauses" is not shown."""
+_PEERS = ("dlt tuned", "dlt default", "legacy services")
+"""In the order of the bars. "legacy services with pauses" is not shown."""
 
 
 class IncompleteResult(Exception):

@@ -1,7 +1,7 @@
 """A miniature of the legacy services: what cost them their time, and nothing else.
 
 The legacy services are the HTTP + NATS + Prisma + Redis services that this project replaces. In results, the chart
-and the table of docs/performance.md they are called the "old design".
+and the table of docs/performance.md they are called "legacy services".
 
 The miniature works row by row: an ORM get, then an add or an update, and a commit of its own for each product and
 each item; prices are floats; one call after the other. Where the legacy services called each other over HTTP and

@@ -70,7 +70,7 @@ def dlt(tuning: str) -> Peer:
     )
 
 
-def legacy(name: str = "old design", *, pause_seconds: float = 0.0, variations: str = "together") -> Peer:
+def legacy(name: str = "legacy services", *, pause_seconds: float = 0.0, variations: str = "together") -> Peer:
     """Return the legacy services in miniature, see `bench.peers.legacy`.
 
     Args:
@@ -94,7 +94,7 @@ def peers_of(kind: str, *, pauses: bool, smoke: bool) -> tuple[Peer, ...]:
         pauses: Whether to include the legacy services with their pauses.
         smoke: Only the peers that the ratios need.
     """
-    old = (legacy(), *([legacy("old design with pauses", pause_seconds=0.5)] if pauses else []))
+    old = (legacy(), *([legacy("legacy services with pauses", pause_seconds=0.5)] if pauses else []))
     if smoke:
         return {"shopify": old[:1], "woocommerce-10.3": (dlt("tuned"), *old[:1])}.get(kind, ())
     return {"shopify": old, "woocommerce-10.3": (dlt("default"), dlt("tuned"), *old)}.get(kind, ())

@@ -3,7 +3,7 @@
 For each shop and size the store fills its cache in a round that is not measured. Then every round starts new
 services on an empty database for each of our read strategies, and measures a first load, a re-sync with nothing
 changed and one with 1 % of the products changed. In the same rounds peers load the same shop into empty databases
-of the same PostgreSQL: dlt, as it comes and tuned, and a miniature of the legacy services ("old design"). Figures
+of the same PostgreSQL: dlt, with defaults and tuned, and a miniature of the legacy services. Figures
 are medians of the rounds; beyond 20,000 items peers run in one round only. At last all load a slow store:
 WooCommerce that takes 200 ms for each answer, where the number of calls decides, not the work.
 """

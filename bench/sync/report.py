@@ -15,9 +15,9 @@ Comparisons: TypeAlias = Mapping[str, Mapping[int, Comparison]]
 _PEER_RATIOS = {
     "woo_bulk_over_dlt": ("woocommerce-10.3", "woocommerce-bulk", "dlt default"),
     "woo_bulk_over_dlt_tuned": ("woocommerce-10.3", "woocommerce-bulk", "dlt tuned"),
-    "woo_bulk_over_old": ("woocommerce-10.3", "woocommerce-bulk", "old design"),
-    "shopify_paging_over_old": ("shopify", "shopify-paging", "old design"),
-    "shopify_bulk_over_old": ("shopify", "shopify-bulk", "old design"),
+    "woo_bulk_over_old": ("woocommerce-10.3", "woocommerce-bulk", "legacy services"),
+    "shopify_paging_over_old": ("shopify", "shopify-paging", "legacy services"),
+    "shopify_bulk_over_old": ("shopify", "shopify-bulk", "legacy services"),
 }
 """Kind of shop, our read strategy and the peer of each ratio."""
 _SLOW_STORE_RATIOS = {
@@ -27,11 +27,11 @@ _SLOW_STORE_RATIOS = {
 }
 """The same with the slow store, and the wanted ratio."""
 _TARGET_NAMES = {
-    "woo_bulk_over_dlt": "WooCommerce with bulk variations, 100k, over dlt as it comes",
-    "woo_bulk_over_dlt_tuned": "WooCommerce with bulk variations, 100k, over dlt tuned as far as we could",
-    "woo_bulk_over_old": "WooCommerce with bulk variations, 100k, over the old design",
-    "shopify_paging_over_old": "Shopify paging, 100k, over the old design",
-    "shopify_bulk_over_old": "Shopify bulk, 100k, over the old design",
+    "woo_bulk_over_dlt": "WooCommerce with bulk variations, 100k, over dlt with defaults",
+    "woo_bulk_over_dlt_tuned": "WooCommerce with bulk variations, 100k, over dlt tuned",
+    "woo_bulk_over_old": "WooCommerce with bulk variations, 100k, over the legacy services",
+    "shopify_paging_over_old": "Shopify paging, 100k, over the legacy services",
+    "shopify_bulk_over_old": "Shopify bulk, 100k, over the legacy services",
     "latency_plain_over_dlt": "2,000 variants at 200 ms, no bulk route at all, over dlt tuned",
     "latency_dashboard_over_dlt": "2,000 variants at 200 ms, no bulk route in wc/v3, over dlt tuned",
     "latency_bulk_over_dlt": "2,000 variants at 200 ms, bulk route, over dlt tuned",

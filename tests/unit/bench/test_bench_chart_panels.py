@@ -36,10 +36,10 @@ def test_first_loads_are_shown_at_the_largest_size_that_peers_have_loaded() -> N
             "catalogsync": 41000,
             "dlt tuned": 1300,
             "dlt default": 1000,
-            "old design": 900,
+            "legacy services": 900,
         },
-        "Shopify, bulk operation": {"catalogsync": 39000, "old design": 900},
-        "Shopify, pages": {"catalogsync": 36000, "old design": 900},
+        "Shopify, bulk operation": {"catalogsync": 39000, "legacy services": 900},
+        "Shopify, pages": {"catalogsync": 36000, "legacy services": 900},
     }
 
 
