@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -34,6 +35,17 @@ async def test_the_python_bff_watches_a_sync_until_it_ends(system: System) -> No
     assert code == 0, out
     states = [line for line in out.splitlines() if not line.startswith("note: ")]
     assert states[-1].startswith("STATE_SUCCEEDED")
+
+
+async def test_the_client_in_the_readme_watches_a_sync(system: System) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert "127.0.0.1:50051" in code
+    status, out = await run(system, sys.executable, "-c", code.replace("127.0.0.1:50051", system.catalog_address))
+    assert status == 0, out
+    state, items = out.splitlines()[-1].split()[:2]
+    assert state == "STATE_SUCCEEDED"
+    assert int(items) > 0
 
 
 async def test_the_python_bff_prints_why_a_sync_failed(system: System) -> None:
