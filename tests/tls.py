@@ -6,12 +6,12 @@ import ssl
 from pathlib import Path
 
 
-def context(ca_file: Path | None = None) -> ssl.SSLContext:
+def client_context(ca_file: Path | None = None) -> ssl.SSLContext:
     """Return a client context that trusts only the CA certificates in `ca_file`; without a file it trusts none.
 
     Loading the system's root certificates takes 20 ms, which tests against the devstore do not need.
     """
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if ca_file is not None:
-        made.load_verify_locations(cafile=ca_file)
-    return made
+        context.load_verify_locations(cafile=ca_file)
+    return context

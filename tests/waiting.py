@@ -1,6 +1,6 @@
-"""Waiting for what other tasks and processes do.
+"""Waits for what other tasks and processes do.
 
-A busy machine makes these waits longer and fails none of them. A test orders events with them, never with a sleep.
+A busy machine makes these waits longer but fails none of them. Tests order events with them, never with a sleep.
 """
 
 from __future__ import annotations
@@ -11,57 +11,72 @@ from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
-"""Seconds. It ends what hangs; whatever works needs a small part of it, on an overloaded machine too."""
+TIMEOUT_SECONDS = 60.0
+"""Ends waits that hang. A wait that works needs a small part of it, on an overloaded machine too."""
 
-_POLL = 0.01
-_SETTLING_POLL = 0.005
-_TURNS_TO_SETTLE = 20
+_POLL_INTERVAL_SECONDS = 0.01
+_STABLE_POLL_INTERVAL_SECONDS = 0.005
+_STABLE_POLLS = 20
 
 
-async def until(condition: Callable[[], object], *, seconds: float = PATIENCE) -> None:
-    """Return once `condition` holds. Raises TimeoutError."""
+async def until(condition: Callable[[], object], *, seconds: float = TIMEOUT_SECONDS) -> None:
+    """Return once `condition()` is true.
+
+    Raises:
+        TimeoutError: It was still false after `seconds`.
+    """
     async with asyncio.timeout(seconds):
         while not condition():
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(_POLL_INTERVAL_SECONDS)
 
 
-async def found(look: Callable[[], Awaitable[T | None]]) -> T:
-    """What `look` finds in the end. Raises TimeoutError."""
-    async with asyncio.timeout(PATIENCE):
-        while (seen := await look()) is None:
-            await asyncio.sleep(_POLL)
-    return seen
+async def until_found(find: Callable[[], Awaitable[T | None]]) -> T:
+    """Return the first result of `find` that is not None.
+
+    Raises:
+        TimeoutError: There was none within `TIMEOUT_SECONDS`.
+    """
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while (result := await find()) is None:
+            await asyncio.sleep(_POLL_INTERVAL_SECONDS)
+    return result
 
 
-async def within_patience(awaitable: Awaitable[T]) -> T:
-    """What `awaitable` returns. Raises TimeoutError when it hangs."""
-    async with asyncio.timeout(PATIENCE):
+async def within_timeout(awaitable: Awaitable[T]) -> T:
+    """Return the result of `awaitable`.
+
+    Raises:
+        TimeoutError: It took longer than `TIMEOUT_SECONDS`.
+    """
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         return await awaitable
 
 
-async def turns(count: int = 100) -> None:
-    """Let the tasks of this loop run `count` steps each. What needs no input from outside is done then."""
-    for _ in range(count):
+async def let_tasks_run(iterations: int = 100) -> None:
+    """Let the event loop run for so many iterations: tasks that need no input from outside are done afterwards."""
+    for _ in range(iterations):
         await asyncio.sleep(0)
 
 
 async def forever() -> NoReturn:
-    """Stay until cancelled."""
+    """Wait until cancelled."""
     await asyncio.Event().wait()
-    raise AssertionError("nobody sets the event")
+    raise AssertionError("the event is never set")
 
 
-async def settled(seen: Callable[[], T]) -> T:
-    """What `seen` returns once it stays the same: for what must not happen any more.
+async def until_stable(read: Callable[[], T]) -> T:
+    """Return the result of `read` once it no longer changes: shows that something stopped happening.
 
-    It counts turns of the loop, in each of which whatever is ready goes on. On a busy machine they take longer.
+    Counts polls instead of seconds. All ready tasks run between two polls, which takes longer on a busy machine.
+
+    Raises:
+        TimeoutError: The result still changed after `TIMEOUT_SECONDS`.
     """
-    last, same = seen(), 0
-    async with asyncio.timeout(PATIENCE):
-        while same < _TURNS_TO_SETTLE:
-            await asyncio.sleep(_SETTLING_POLL)
-            now = seen()
-            same = same + 1 if now == last else 0
-            last = now
+    last, unchanged = read(), 0
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while unchanged < _STABLE_POLLS:
+            await asyncio.sleep(_STABLE_POLL_INTERVAL_SECONDS)
+            current = read()
+            unchanged = unchanged + 1 if current == last else 0
+            last = current
     return last

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from tests.chaos.fault_proxy import HOST, FaultProxy
-from tests.waiting import within_patience
+from tests.waiting import within_timeout
 
 
 @asynccontextmanager
@@ -42,7 +42,7 @@ class Client:
         """What comes back; empty when the connection is gone."""
         try:
             self._writer.write(data)
-            return await within_patience(self._reader.read(1024))
+            return await within_timeout(self._reader.read(1024))
         except ConnectionError:
             return b""
 

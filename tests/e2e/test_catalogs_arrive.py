@@ -14,7 +14,7 @@ import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 
 from tests.e2e.conftest import System
-from tests.waiting import PATIENCE
+from tests.waiting import TIMEOUT_SECONDS
 
 FULL_SHOPS = [
     ("shopify", "demo.myshopify.com"),
@@ -95,7 +95,7 @@ async def test_a_cancelled_sync_ends_for_its_watchers_at_once(system: System) ->
     started = await system.start("woocommerce", "silent.example")
     watching = system.catalog.WatchSync(pb.WatchSyncRequest(sync_id=started.sync_id))
     states: list[pb.Sync.State.ValueType] = []
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         async for message in watching:
             states.append(message.sync.state)
             if message.sync.state == pb.Sync.STATE_RUNNING and states.count(pb.Sync.STATE_RUNNING) == 1:

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.conftest import free_port
 from tests.e2e.small_system import DOMAIN, SHOP, SmallSystem, small_system
-from tests.waiting import found
+from tests.waiting import until_found
 
 FETCH = "/catalogsync.connector.v1.ConnectorService/FetchProducts"
 WATCH = "/catalogsync.catalog.v1.CatalogService/WatchSync"
@@ -43,7 +43,7 @@ async def scrape_at_rest(address: str) -> Scrape:
         calls = sum(seen.value("grpc_calls_running", method=method) for method in (FETCH, WATCH))
         return None if calls + seen.value("catalog_syncs_running") + seen.value("catalog_watchers") else seen
 
-    return await found(rested)
+    return await until_found(rested)
 
 
 async def add_fault(system: SmallSystem, fault: dict[str, object]) -> None:

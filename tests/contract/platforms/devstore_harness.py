@@ -259,7 +259,7 @@ async def _running(spec: ShopSpec, scratch: Path, make: PlatformFactory | None) 
             store.bulk(spec.domain).switches.seconds = 0.0
         config = HttpConfig(
             endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}),
-            tls=tls.context(store.ca_file),
+            tls=tls.client_context(store.ca_file),
         )
         async with open_http(config, HttpDependencies(sleep=_at_once)) as http:
             yield DevstoreHarness(spec, store, http, clock, make)

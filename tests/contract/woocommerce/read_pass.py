@@ -54,7 +54,7 @@ async def platform_at(
     url: URL | str, ring: FakeCredentials, *, ca: Path | None = None, **options: Any
 ) -> AsyncIterator[Platform]:
     """Open the platform with its `options` and SHOP at `url`; retries have no delay."""
-    config = HttpConfig(endpoints=Endpoints.of({SHOP.domain: str(url)}), tls=tls.context(ca))
+    config = HttpConfig(endpoints=Endpoints.of({SHOP.domain: str(url)}), tls=tls.client_context(ca))
     async with open_http(config, HttpDependencies(sleep=_no_sleep)) as http:
         yield WooCommercePlatform(http, ring, lambda: datetime.now(UTC), **options)
 

@@ -30,8 +30,8 @@ from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.sync_limits import RunConfig
 from catalog_svc.usecases.worker import SyncSupervisor
 from tests.fakes.product_source import WATERMARK
-from tests.waiting import found
 from tests.waiting import until as until
+from tests.waiting import until_found
 
 SHOP = ShopKey("shopify", "demo.myshopify.com")
 HEADER = SourceHeader(
@@ -105,7 +105,7 @@ class CatalogWorld:
             claims = await self.leases.claim()
             return claims[0] if claims else None
 
-        return await found(claim)
+        return await until_found(claim)
 
     async def sync(self, source: ProductSource, mode: SyncMode = SyncMode.FULL, **config: Any) -> Sync:
         """Create a sync, run it to its end, and return it."""

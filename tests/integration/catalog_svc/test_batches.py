@@ -20,7 +20,7 @@ from catalog_svc.storage.database import Database
 from catalog_svc.storage.engine import open_engine
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
-from tests.waiting import PATIENCE
+from tests.waiting import TIMEOUT_SECONDS
 
 
 def batch(*products: pb.Product, checkpoint: bytes = b"1", currency_code: str = "EUR") -> SourceBatch:
@@ -203,7 +203,7 @@ async def test_no_statement_of_a_batch_outlives_the_lease(world: CatalogWorld) -
     await world.execute("CREATE TRIGGER slow BEFORE INSERT ON product FOR EACH ROW EXECUTE FUNCTION slow()")
     claimed = await started(world)
     store = BatchStore(Database(world.engine, attempts=1), ttl=timedelta(seconds=1))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         with pytest.raises(StorageUnavailable):
             await store.apply(
                 claimed.lease, claimed.sync.shop, batch(product("1")), full=True, items_per_second=None

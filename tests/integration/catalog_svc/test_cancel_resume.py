@@ -22,7 +22,7 @@ from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.usecases.sync_commands import ChangeSync
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
-from tests.waiting import within_patience
+from tests.waiting import within_timeout
 
 REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", transient=False)
 
@@ -71,7 +71,7 @@ async def test_a_cancel_on_the_same_replica_stops_the_run_at_once_and_keeps_stor
     created, _, task = await running(world)
     cancelled = await changes(world).cancel(created.sync_id)
     assert cancelled.state is SyncState.CANCELLED
-    await within_patience(task)
+    await within_timeout(task)
     sync = await world.syncs.get(created.sync_id)
     assert (sync.state, sync.progress.products.seen) == (SyncState.CANCELLED, 2)
     assert len(await world.rows("SELECT * FROM product")) == 2
@@ -83,7 +83,7 @@ async def test_a_cancel_on_another_replica_stops_the_run_at_the_next_poll(
     created, source, task = await running(world)
     polling = asyncio.create_task(world.hub.run(world.drain))
     await changes(CatalogWorld(engine)).cancel(created.sync_id)
-    await within_patience(task)
+    await within_timeout(task)
     assert source.closed
     polling.cancel()
     await asyncio.gather(polling, return_exceptions=True)
@@ -96,7 +96,7 @@ async def test_a_run_that_does_not_know_of_the_cancel_cannot_write(
     await CatalogWorld(engine).commands.cancel(created.sync_id)
     assert source.hold is not None
     source.hold.set()
-    await within_patience(task)
+    await within_timeout(task)
     assert len(await world.rows("SELECT * FROM product")) == 2
 
 
@@ -145,7 +145,7 @@ async def test_a_resumed_full_pass_deletes_nothing_that_its_parent_saw(world: Ca
 async def test_a_cancelled_sync_can_be_resumed_and_a_resumed_one_again(world: CatalogWorld) -> None:
     created, source, task = await running(world)
     await changes(world).cancel(created.sync_id)
-    await within_patience(task)
+    await within_timeout(task)
     source.hold = None
     source.failures = {4: [REVOKED]}
     first = await resume(world, created)

@@ -16,7 +16,7 @@ from catalogsync_common.channel import open_channel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.e2e.conftest import CATALOG, ROOT, free_port
-from tests.waiting import PATIENCE, within_patience
+from tests.waiting import TIMEOUT_SECONDS, within_timeout
 
 
 @asynccontextmanager
@@ -42,7 +42,7 @@ async def catalog(*arguments: str, **settings: str) -> AsyncIterator[asyncio.sub
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
     """Return the exit code and everything that the process wrote to stderr."""
-    _, err = await within_patience(process.communicate())
+    _, err = await within_timeout(process.communicate())
     assert process.returncode is not None
     return process.returncode, err.decode()
 
@@ -50,7 +50,7 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
 async def logged(process: asyncio.subprocess.Process, message: str) -> dict[str, Any]:
     """Return the first log line with that message."""
     assert process.stderr is not None
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while line := await process.stderr.readline():
             record: dict[str, Any] = json.loads(line)
             if message in record["message"]:
@@ -76,7 +76,7 @@ async def test_an_unmigrated_database_is_refused_until_the_migrate_command_was_r
         async with open_channel(f"127.0.0.1:{port}") as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             for service in ("", CATALOG):
-                answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
+                answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_SECONDS)
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
         serving.send_signal(signal.SIGTERM)
         code, err = await ended(serving)

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from catalog_svc.domain.errors import QueryTooExpensive, StorageCause, StorageUnavailable
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.engine import connection_replacer, open_engine
-from tests.waiting import found
+from tests.waiting import until_found
 
 
 @pytest.fixture
@@ -287,7 +287,7 @@ async def _until_active(engine: AsyncEngine, pid: int, *, active: bool) -> None:
             is_active = (await connection.execute(query, {"pid": pid})).scalar_one() == 1
         return True if is_active is active else None
 
-    await found(as_expected)
+    await until_found(as_expected)
 
 
 async def test_the_queries_of_a_read_see_one_snapshot(engine: AsyncEngine) -> None:
@@ -364,5 +364,5 @@ async def test_replaced_connections_are_closed_even_if_they_are_in_use(database_
             await first.commit()
             return True if count == 0 else None
 
-        await found(old_ones_are_gone)
+        await until_found(old_ones_are_gone)
     await engine.dispose()

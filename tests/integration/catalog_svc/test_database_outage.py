@@ -24,7 +24,7 @@ from catalog_svc.usecases.worker import Worker
 from tests.conftest import execute
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
-from tests.waiting import found, turns, until, within_patience
+from tests.waiting import let_tasks_run, until, until_found, within_timeout
 
 QUICK: dict[str, Any] = {"storage_retry_delay": timedelta(milliseconds=20), "items_per_transaction": 1}
 
@@ -102,8 +102,8 @@ async def test_an_end_that_others_see_before_its_run_gets_the_reply_is_still_the
         ended = await end(*args, **kwargs)
         with world.hub.subscribe(ended.sync_id, is_watcher=False) as subscription:
             await subscription.ended()
-        await within_patience(rejected.wait())
-        await turns()
+        await within_timeout(rejected.wait())
+        await let_tasks_run()
         return ended
 
     monkeypatch.setattr(world.leases, "end", late_reply)
@@ -149,7 +149,7 @@ async def test_a_sync_survives_connections_cut_all_the_time(world: CatalogWorld,
     terminating = asyncio.create_task(terminate_repeatedly())
     try:
         source = shop_of(60)
-        sync = await within_patience(world.sync(source, **QUICK))
+        sync = await within_timeout(world.sync(source, **QUICK))
     finally:
         terminating.cancel()
         await asyncio.gather(terminating, return_exceptions=True)
@@ -242,7 +242,7 @@ async def test_syncs_continue_when_a_read_only_database_accepts_writes_again(
         states = [(await world.syncs.get(sync.sync_id)).state for sync in (running, pending)]
         return True if all(state.ended for state in states) else None
 
-    await found(both_ended)
+    await until_found(both_ended)
     world.drain.start()
     await working
     for sync in (running, pending):

@@ -29,7 +29,7 @@ from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
-from tests.waiting import PATIENCE, settled
+from tests.waiting import TIMEOUT_SECONDS, until_stable
 
 SHOP = ShopKey("listed", "store.example")
 PRODUCTS = [Product(id=str(n), title="", variants=(Variant(id=f"{n}-1"),)) for n in range(600)]
@@ -154,12 +154,12 @@ async def test_a_sync_that_stored_nothing_has_no_job(world: CatalogWorld) -> Non
 async def test_a_draining_replica_does_not_wait_for_a_platform(world: CatalogWorld) -> None:
     jobs = Jobs(answers=[ConnectorUnavailable() for _ in range(100_000)])
     sync = await cancelled_sync(world)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         async with cleanup_running(world, jobs, timeout_seconds=3600) as cleanup:
             cleanup.start(sync)
             await until(lambda: bool(jobs.checkpoints))
     seen = len(jobs.checkpoints)
-    assert await settled(lambda: len(jobs.checkpoints)) == seen
+    assert await until_stable(lambda: len(jobs.checkpoints)) == seen
 
 
 async def test_a_repeated_cancel_keeps_the_job_of_the_sync_that_was_resumed_since(

@@ -19,7 +19,7 @@ from catalog_svc.storage.retention import RetentionStore
 from catalog_svc.usecases.retention import Retention, RetentionPolicy
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld, until
-from tests.waiting import within_patience
+from tests.waiting import within_timeout
 
 
 def retention(world: CatalogWorld, *, every: timedelta = timedelta(hours=1), **sizes: int) -> Retention:
@@ -233,7 +233,7 @@ async def test_the_loop_purges_soon_after_its_start_and_ends_with_the_drain(worl
         while remaining[0]:
             remaining[0] = len(await world.rows("SELECT 1 FROM idempotency_key"))
 
-    await within_patience(count())
+    await within_timeout(count())
     world.drain.start()
     await until(running.done)
     await running

@@ -25,7 +25,7 @@ from catalog_svc.usecases.scheduler import Scheduler, SchedulerConfig, SetSchedu
 from tests.fakes.known_platforms import KnownPlatforms
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld, until
-from tests.waiting import within_patience
+from tests.waiting import within_timeout
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 OFF = ScheduleDefaults()
@@ -404,7 +404,7 @@ async def test_the_loop_survives_an_unavailable_database_and_ends_with_the_drain
         running = asyncio.create_task(replica.scheduler.run())
         await until(lambda: replica.woken == 1)
     world.drain.start()
-    await within_patience(running)
+    await within_timeout(running)
     assert "the database is unavailable" in caplog.text
 
 

@@ -20,7 +20,7 @@ from catalog_svc.storage.schema import (
     migrate,
 )
 from catalog_svc.storage.tables import metadata
-from tests.waiting import found
+from tests.waiting import until_found
 
 
 async def test_migrations_create_the_tables_that_the_code_declares(database_url: str) -> None:
@@ -60,7 +60,7 @@ async def test_a_second_migration_waits_for_the_first_beyond_any_lock_timeout(em
             await first.commit()
             return True if count else None
 
-        await found(a_session_is_idle)
+        await until_found(a_session_is_idle)
         await first.execute(text("SELECT pg_advisory_unlock(5021977)"))
         await first.commit()
         assert await second != ""

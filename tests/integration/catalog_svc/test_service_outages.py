@@ -34,12 +34,12 @@ from connector_svc.domain.product import Product, Variant
 from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
-from tests.waiting import found
+from tests.waiting import until_found
 
 pytestmark = pytest.mark.timeout(240)
 
 PRODUCTS = [Product(id=str(n), title="", variants=(Variant(id=f"{n}-1"),)) for n in range(600)]
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -239,7 +239,7 @@ async def eventually(condition: Callable[[], object]) -> None:
         result = condition()
         return True if (await result if asyncio.iscoroutine(result) else result) else None
 
-    await found(holds)
+    await until_found(holds)
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ async def test_syncs_continue_after_the_database_was_read_only_for_a_while(world
     assert not any(watch.messages[-1].sync.HasField("end_time") for watch in watches)
 
     await world.set_read_only(False)
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         ends = await asyncio.gather(*watching)
     assert {end.state for end in ends} == {pb.Sync.STATE_SUCCEEDED}
     assert {end.progress.products.seen_count for end in ends} == {len(PRODUCTS)}
@@ -291,7 +291,7 @@ async def test_watchers_and_health_report_an_unreachable_database_and_its_return
     assert all(failure.retry_after for watch in watches for failure in watch.failures)
 
     world.proxy.accept()
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         ends = await asyncio.gather(*watching)
     assert {end.state for end in ends} == {pb.Sync.STATE_SUCCEEDED}
     await world.all_healthy(SERVING)
@@ -325,7 +325,7 @@ async def test_a_loop_that_cannot_go_on_makes_health_not_serving_and_ends_the_se
             await given_up.wait()
             health.append(await Replica(channel).health())
 
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         with pytest.raises(LoopFailed, match="'worker'"):
             await serve_until_given_up()
     assert health == [NOT_SERVING]
@@ -335,6 +335,6 @@ async def test_serve_returns_when_a_loop_cannot_go_on(engine: AsyncEngine, datab
     async with engine.begin() as connection:
         await connection.execute(text("ALTER TABLE sync RENAME COLUMN lease_until TO hidden"))
     policy = RestartPolicy(give_up_after=timedelta(), give_up_failures=2)
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         with pytest.raises(LoopFailed):
             await bootstrap.serve(without_connector(database_url), asyncio.Event(), restart_policy=policy)

@@ -22,7 +22,7 @@ from catalog_svc import bootstrap
 from catalog_svc.settings import CatalogSettings
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
-from tests.waiting import found
+from tests.waiting import until_found
 
 LIST = pb.ListItemsRequest(shop=pb.Shop(platform=SHOP.platform, domain=SHOP.domain))
 
@@ -61,7 +61,7 @@ async def until_waiting(world: CatalogWorld, count: int) -> None:
     async def as_many() -> bool | None:
         return True if await waiting_queries(world) == count else None
 
-    await found(as_many)
+    await until_found(as_many)
 
 
 async def test_a_read_that_takes_longer_than_its_caller_waits_fails_as_too_expensive(

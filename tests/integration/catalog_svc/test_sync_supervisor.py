@@ -13,7 +13,7 @@ from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
 from catalog_svc.domain.sync import SyncState, Waiting, WaitReason
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import HEADER, CatalogWorld, until
-from tests.waiting import within_patience
+from tests.waiting import within_timeout
 
 ITEMS = "SELECT item_id FROM item ORDER BY item_id"
 
@@ -141,7 +141,7 @@ async def test_a_drained_replica_hands_over_and_the_next_one_repeats_nothing(
     running = asyncio.create_task(world.supervisor(source).run(await world.claim()))
     await until(lambda: any(s.progress.products.seen for s in world.published))
     world.drain.start()
-    await within_patience(running)
+    await within_timeout(running)
 
     source.hold = None
     other = CatalogWorld(engine)
@@ -161,7 +161,7 @@ async def test_a_run_whose_lease_is_lost_stops_and_leaves_the_end_to_the_new_own
     await until(lambda: any(s.progress.products.seen for s in world.published))
     # As the claim of another replica does, at a moment when no renewal can come in between.
     await world.execute("UPDATE sync SET epoch = epoch + 1")
-    await within_patience(running)
+    await within_timeout(running)
     assert (await world.syncs.get(created.sync_id)).state is SyncState.RUNNING
 
 
@@ -177,7 +177,7 @@ async def test_a_frozen_replica_that_lost_its_lease_writes_nothing(
     other = CatalogWorld(engine)
     claimed = await other.claim()
     source.hold.set()
-    await within_patience(frozen)
+    await within_timeout(frozen)
     await other.supervisor(source).run(claimed)
     sync = await world.syncs.get(created.sync_id)
     assert (sync.state, sync.progress.products.seen) == (SyncState.SUCCEEDED, 6)

@@ -20,7 +20,7 @@ from catalog_svc.usecases.watch_pacing import WatchLimits, WatchPacing
 from catalog_svc.usecases.watch_sync import Snapshot, WatchSync
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
-from tests.waiting import until, within_patience
+from tests.waiting import until, within_timeout
 
 QUICK = WatchLimits(heartbeat_every=timedelta(milliseconds=100))
 QUICKLY = WatchPacing(min_interval=timedelta(milliseconds=10))
@@ -70,7 +70,7 @@ async def test_a_follower_on_another_replica_sees_growing_revisions_and_the_end(
     following = asyncio.create_task(follower.all(created.sync_id, 0))
     await until(lambda: follower.shown)
     await run_slowly(world, MemorySource([product(str(n)) for n in range(30)]))
-    snapshots = await within_patience(following)
+    snapshots = await within_timeout(following)
     news = [s.sync.revision for s in snapshots if not s.heartbeat]
     assert news == sorted(set(news))
     assert snapshots[0].sync.state is SyncState.PENDING
@@ -140,7 +140,7 @@ async def test_a_drain_ends_a_watch_at_once(world: CatalogWorld) -> None:
     await until(lambda: follower.shown)
     world.drain.start()
     with pytest.raises(ServerDraining):
-        await within_patience(following)
+        await within_timeout(following)
     await follower.stop()
 
 
@@ -150,7 +150,7 @@ async def test_an_old_watch_asks_its_client_to_come_again(engine: AsyncEngine) -
     follower = Follower(world, limits=limits)
     created = await world.create_sync()
     with pytest.raises(StreamExpired):
-        await within_patience(follower.all(created.sync_id, 0))
+        await within_timeout(follower.all(created.sync_id, 0))
     await follower.stop()
 
 
@@ -223,4 +223,4 @@ async def test_a_row_that_this_version_cannot_decode_hides_no_other_sync_from_it
             "UPDATE sync SET state = 'CANCELLED', ended_at = now(), revision = revision + 1 WHERE sync_id = :id",
             id=created.sync_id,
         )
-        assert (await within_patience(watching))[-1].sync.state is SyncState.CANCELLED
+        assert (await within_timeout(watching))[-1].sync.state is SyncState.CANCELLED

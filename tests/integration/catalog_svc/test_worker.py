@@ -17,7 +17,7 @@ from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.usecases.worker import Worker
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld, until
-from tests.waiting import settled, within_patience
+from tests.waiting import until_stable, within_timeout
 
 
 def worker(world: CatalogWorld, source: MemorySource, *, max_running: int, max_per_platform: int) -> Worker:
@@ -59,7 +59,7 @@ def empty_claim(world: CatalogWorld) -> asyncio.Event:
 
 async def stop(world: CatalogWorld, running: asyncio.Task[None]) -> None:
     world.drain.start()
-    await within_patience(running)
+    await within_timeout(running)
 
 
 async def test_one_platform_leaves_slots_free_for_the_others(world: CatalogWorld) -> None:
@@ -69,7 +69,7 @@ async def test_one_platform_leaves_slots_free_for_the_others(world: CatalogWorld
     source = blocked_source()
     running = asyncio.create_task(worker(world, source, max_running=3, max_per_platform=2).run())
     await until(lambda: len(source.requests) == 3)
-    await settled(lambda: len(source.requests))
+    await until_stable(lambda: len(source.requests))
     assert sorted(request.shop.platform for request in source.requests) == ["shopify", "shopify", "woocommerce"]
     await stop(world, running)
 
@@ -82,7 +82,7 @@ async def test_claiming_several_at_once_keeps_the_limit_of_each_platform(world: 
     source = blocked_source()
     running = asyncio.create_task(worker(world, source, max_running=8, max_per_platform=4).run())
     await until(lambda: len(source.requests) == 8)
-    await settled(lambda: len(source.requests))
+    await until_stable(lambda: len(source.requests))
     assert Counter(request.shop.platform for request in source.requests) == {"shopify": 4, "woocommerce": 4}
     await stop(world, running)
 
@@ -93,7 +93,7 @@ async def test_no_more_syncs_run_at_once_than_the_limit_and_all_run_in_the_end(w
     source = blocked_source()
     running = asyncio.create_task(worker(world, source, max_running=2, max_per_platform=2).run())
     await until(lambda: len(source.requests) == 2)
-    assert await settled(lambda: len(source.requests)) == 2
+    assert await until_stable(lambda: len(source.requests)) == 2
     assert source.hold is not None
     source.hold.set()
     await until(lambda: len(source.requests) == 5)
@@ -127,7 +127,7 @@ async def test_a_drain_hands_over_running_syncs_without_waiting_for_their_source
     running = asyncio.create_task(worker(world, source, max_running=1, max_per_platform=1).run())
     await until(lambda: len(source.requests) == 1)
     world.drain.start()
-    await within_patience(running)
+    await within_timeout(running)
     assert await CatalogWorld(world.engine).leases.claim() != []
 
 

@@ -20,7 +20,7 @@ from catalogsync_common.server import GrpcServer, Service, build_server
 from catalogsync_common.settings import ListenAddress
 from google.protobuf.wrappers_pb2 import StringValue
 
-from tests.waiting import PATIENCE, turns, until
+from tests.waiting import TIMEOUT_SECONDS, let_tasks_run, until
 
 SERVICE = "test.Probe"
 
@@ -80,12 +80,12 @@ class Running:
     async def raw(self, request: bytes, channel: grpc.aio.Channel | None = None) -> bytes:
         """Return the response of "unary_unary" to raw bytes."""
         call: Any = (channel or self.channel).unary_unary(f"/{SERVICE}/unary_unary")
-        response: bytes = await call(request, timeout=PATIENCE)
+        response: bytes = await call(request, timeout=TIMEOUT_SECONDS)
         return response
 
     async def error(self, kind: str, request: str = "", **options: Any) -> grpc.aio.AioRpcError:
         """Make a call that must fail, and return its error."""
-        options.setdefault("timeout", PATIENCE)
+        options.setdefault("timeout", TIMEOUT_SECONDS)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.call(kind, request, **options)
         return caught.value
@@ -149,7 +149,7 @@ class LogLines:
     async def call(self) -> dict[str, Any]:
         """Return the access log line of the only call; it is written just after the client has its response."""
         await until(self._calls)
-        await turns()
+        await let_tasks_run()
         (line,) = self._calls()
         return line
 

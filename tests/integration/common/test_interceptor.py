@@ -17,7 +17,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from google.rpc import status_pb2
 
 from tests.integration.common.conftest import SERVICE, Handlers, LogLines, Serve
-from tests.waiting import PATIENCE, forever, settled, until, within_patience
+from tests.waiting import TIMEOUT_SECONDS, forever, until, until_stable, within_timeout
 
 KINDS = ["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 SECRET = "postgresql://catalog:hunter2@10.0.0.5/catalog"
@@ -85,7 +85,7 @@ async def read_all(call: Any) -> None:
 @pytest.mark.parametrize("kind", ["unary_stream", "stream_stream"])
 async def test_a_stream_ended_by_a_failure_can_be_read_from_its_call(kind: str, serve: Serve) -> None:
     async with serve(raising(SyncNotFound)) as running:
-        call = running.open(kind, timeout=PATIENCE)
+        call = running.open(kind, timeout=TIMEOUT_SECONDS)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await read_all(call)
         assert (await read_failure(caught.value, call)).reason == "SYNC_NOT_FOUND"
@@ -129,7 +129,7 @@ async def test_a_cancelled_inner_task_is_an_error_and_not_a_hang(kind: str, serv
         yield await inner_cancelled()
 
     async with serve(Handlers(unary_unary=unary, unary_stream=stream)) as running:
-        error = await running.error(kind, timeout=PATIENCE)
+        error = await running.error(kind, timeout=TIMEOUT_SECONDS)
         assert error.code() is grpc.StatusCode.INTERNAL
 
 
@@ -213,7 +213,7 @@ async def test_the_deadline_reaches_the_handler_and_the_log(serve: Serve, logged
             error = await running.error("unary_unary", timeout=seconds)
             assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             seconds *= 2
-        await within_patience(ended.wait())
+        await within_timeout(ended.wait())
         await until(lambda: '"DEADLINE_EXCEEDED"' in logged.text)
 
 
@@ -244,10 +244,10 @@ async def test_a_stream_cleans_up_in_its_own_task_when_the_client_disconnects(
         for _ in range(reads):
             await call.read()
         await until(lambda: tasks)
-        await settled(lambda: sent)
+        await until_stable(lambda: sent)
         assert len(tasks) == 1
         call.cancel()
-        await within_patience(ended.wait())
+        await within_timeout(ended.wait())
         assert tasks[0] is tasks[1]
         line = await logged.call()
         assert (line["code"], line["level"]) == ("CANCELLED", "INFO")
@@ -345,7 +345,7 @@ async def test_the_resources_of_a_stream_that_is_not_read_are_released_after_the
     async with serve(Handlers(unary_stream=endless), write_timeout=timedelta(milliseconds=200)) as running:
         call = running.open("unary_stream")
         await call.read()
-        await within_patience(freed.wait())
+        await within_timeout(freed.wait())
 
         async def rest() -> None:
             while await call.read() is not grpc.aio.EOF:

@@ -18,7 +18,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.integration.common.conftest import SERVICE, Handlers, LogLines, Running, Serve
-from tests.waiting import PATIENCE, turns, until, within_patience
+from tests.waiting import TIMEOUT_SECONDS, let_tasks_run, until, within_timeout
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -40,7 +40,7 @@ def wait_for_drain(drain: list[Drain]) -> Handlers:
 
 async def health(running: Running, service: str) -> Any:
     stub = health_pb2_grpc.HealthStub(running.channel)
-    return (await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)).status
+    return (await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_SECONDS)).status
 
 
 async def test_health_lists_the_server_and_each_service(serve: Serve) -> None:
@@ -82,7 +82,7 @@ async def test_a_health_watch_sees_changes_and_does_not_delay_the_stop(serve: Se
         stopping = asyncio.create_task(running.server.stop(timedelta(hours=1)))
         assert (await watch.read()).status == NOT_SERVING
         assert await watch.code() is grpc.StatusCode.UNAVAILABLE
-        await within_patience(stopping)
+        await within_timeout(stopping)
 
 
 async def test_a_drain_ends_open_streams_with_a_reason_and_without_waiting_for_the_grace(serve: Serve) -> None:
@@ -95,7 +95,7 @@ async def test_a_drain_ends_open_streams_with_a_reason_and_without_waiting_for_t
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()
         received = await read_failure(caught.value, call)
-        await within_patience(stopping)
+        await within_timeout(stopping)
         assert (received.code, received.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING")
         assert received.retry_after is not None
 
@@ -111,7 +111,7 @@ async def test_a_running_call_may_finish_within_the_grace_and_new_ones_are_rejec
     async with serve(Handlers(unary_unary=slow)) as running:
         call = asyncio.create_task(running.call("unary_unary"))
         await entered.wait()
-        stopping = asyncio.create_task(running.server.stop(timedelta(seconds=PATIENCE)))
+        stopping = asyncio.create_task(running.server.stop(timedelta(seconds=TIMEOUT_SECONDS)))
         await until(lambda: running.drain.started)
         async with open_channel(f"127.0.0.1:{running.port}") as late:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -127,7 +127,7 @@ async def test_between_not_serving_and_the_drain_calls_are_still_answered(serve:
     async with serve(wait_for_drain(drains)) as running:
         drains.append(running.drain)
         settling = asyncio.create_task(running.server.stop(timedelta(), settle=timedelta(hours=1)))
-        await turns()
+        await let_tasks_run()
         assert await health(running, "") == NOT_SERVING
         assert await running.call("unary_unary", "still here") == ["still here"]
         assert not running.drain.started
@@ -188,7 +188,9 @@ async def test_a_request_above_4_mib_is_rejected_and_a_response_of_8_mib_arrives
 async def test_an_unreachable_server_is_a_transient_error_without_a_reason() -> None:
     async with open_channel("127.0.0.1:1") as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+            await health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS
+            )
     received = read_failure_now(caught.value)
     assert (received.code, received.reason) == (grpc.StatusCode.UNAVAILABLE, "")
     assert received.is_transient

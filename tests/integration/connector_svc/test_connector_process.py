@@ -26,7 +26,7 @@ from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
 from tests.fakes.shop_server import serving as serving_token_service
-from tests.waiting import PATIENCE
+from tests.waiting import TIMEOUT_SECONDS
 
 REPOSITORY = Path(__file__).parents[3]
 SHOPIFY = ShopSpec(platform=Platform.SHOPIFY, domain="demo.myshopify.com", products=40)
@@ -45,7 +45,7 @@ class Connector:
     async def stop(self) -> int:
         """Stop the process with SIGTERM; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return await self.process.wait()
 
 
@@ -70,7 +70,7 @@ async def running(scratch: Path, **settings: str) -> AsyncIterator[Connector]:
     port = asyncio.get_running_loop().create_future()
     reading = asyncio.create_task(read_log(process, log, port))
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             channel = open_channel(f"127.0.0.1:{await port}")
         async with channel:
             yield Connector(process, ConnectorServiceStub(channel), log)

@@ -19,9 +19,9 @@ from catalog_svc.domain.sync import Sync, SyncMode, SyncState
 from catalog_svc.usecases.ports import ProductSource
 from devstore.catalog.catalog import Catalog
 from devstore.faults import FaultKind, RequestMatcher, ScriptedFault
+from tests.case_counts import case_count
 from tests.integration.catalog_svc.conftest import CatalogWorld
 from tests.integration.end_to_end.conftest import EndToEnd, Opens
-from tests.thoroughness import cases
 
 PRODUCTS = 600
 _NULL_NODES_SHARE = 0.01
@@ -92,7 +92,7 @@ class _ChangingSource:
                 yield event
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("INCOMPLETE_REPLY_SEEDS", cases(1, in_ci=2)))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("INCOMPLETE_REPLY_SEEDS", case_count(1, in_ci=2)))))
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_sync_from_incomplete_replies_ends_exact_or_failed(

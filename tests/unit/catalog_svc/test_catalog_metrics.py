@@ -36,7 +36,7 @@ from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink, Outcome
 from tests.fakes.memory_leases import MemoryLeases
 from tests.fakes.memory_sync_commands import MemorySyncCommands, MemorySyncs
 from tests.fakes.product_source import MemorySource, product
-from tests.waiting import forever, turns, until
+from tests.waiting import forever, let_tasks_run, until
 
 COMMAND = StartSyncCommand(shop=ShopKey("shopify", "demo.myshopify.com"), mode=SyncMode.FULL, overlap=timedelta())
 FORBIDDEN = SourceFailed(reason="SOURCE_FORBIDDEN", message="", transient=False)
@@ -119,7 +119,7 @@ async def test_a_sync_waits_for_one_reason_at_a_time_and_for_none_after_its_run(
         assert counted.value("catalog_syncs_running", platform="shopify") == 1
 
     async def check_waiting() -> None:
-        await turns()
+        await let_tasks_run()
         assert counted.value("catalog_syncs_waiting", reason="THROTTLED") == 0
         assert counted.value("catalog_syncs_waiting", reason="CONNECTOR") == 1
 
@@ -204,7 +204,7 @@ async def test_an_end_that_others_see_before_its_own_run_is_counted_once_and_is_
             ended = await super().end(lease, state, error, notes=notes)
             hub.publish(ended)
             # Renewals are refused from now on as well.
-            await turns()
+            await let_tasks_run()
             return ended
 
     await counted.commands.start(COMMAND)

@@ -10,15 +10,15 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from catalog_svc.domain.sync import Lease
+from tests.case_counts import IN_CI, case_count
 from tests.fakes.memory_catalog import MemoryCatalog
 from tests.fakes.memory_state import SyncRow
-from tests.thoroughness import IN_CI, cases
 from tests.unit.catalog_svc.engine_machine import EngineMachine
 
 # Minutes of work for one CPU in CI, and many more on a busy machine.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 THOROUGH = settings(
-    max_examples=cases(200, in_ci=2_000),
+    max_examples=case_count(200, in_ci=2_000),
     stateful_step_count=40,
     derandomize=IN_CI,
     deadline=None,

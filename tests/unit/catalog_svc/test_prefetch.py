@@ -17,7 +17,7 @@ from catalog_svc.source import decode
 from catalog_svc.source.connector_client import ConnectorSource
 from catalog_svc.usecases.prefetch import Prefetch
 from tests.fakes.product_source import product
-from tests.waiting import PATIENCE, turns
+from tests.waiting import TIMEOUT_SECONDS, let_tasks_run
 
 
 def one_batch() -> SourceBatch:
@@ -35,8 +35,8 @@ async def four_batches_and_an_error_instead_of_a_cancel() -> AsyncGenerator[Sour
 
 async def test_a_source_that_loses_a_cancel_while_the_queue_is_full_ends() -> None:
     """Such a source once held its slot on the replica forever."""
-    async with asyncio.timeout(PATIENCE), Prefetch(four_batches_and_an_error_instead_of_a_cancel()):
-        await turns()
+    async with asyncio.timeout(TIMEOUT_SECONDS), Prefetch(four_batches_and_an_error_instead_of_a_cancel()):
+        await let_tasks_run()
 
 
 class _Call:
@@ -76,12 +76,12 @@ async def test_a_cancel_that_coincides_with_a_message_is_not_lost(steps: int) ->
             pass
 
     reading = asyncio.create_task(read())
-    await turns()
+    await let_tasks_run()
     call.messages.put_nowait(pb.FetchProductsResponse(batch=pb.ProductBatch()))
     for _ in range(steps):
         await asyncio.sleep(0)
     reading.cancel()
-    ended, _ = await asyncio.wait((reading,), timeout=PATIENCE)
+    ended, _ = await asyncio.wait((reading,), timeout=TIMEOUT_SECONDS)
     assert ended
     assert reading.cancelled()
 
@@ -91,7 +91,7 @@ async def test_a_cancel_inside_the_source_ends_the_stream_and_does_not_hang() ->
         yield one_batch()
         raise asyncio.CancelledError
 
-    async with Prefetch(source()) as events, asyncio.timeout(PATIENCE):
+    async with Prefetch(source()) as events, asyncio.timeout(TIMEOUT_SECONDS):
         assert await events.next() == one_batch()
         assert await events.next() is None
 

@@ -16,7 +16,7 @@ from catalogsync.catalog.v1.catalog_service_pb2 import Shop
 
 from tests.fakes.catalog_service import CatalogServer, FakeCatalog
 from tests.fakes.checking_connector import CheckingConnector, serve_connector
-from tests.waiting import PATIENCE, until
+from tests.waiting import TIMEOUT_SECONDS, until
 
 TOKEN = "s3cret-token-of-the-caller"
 
@@ -73,7 +73,7 @@ class CommandLine:
         if with_signal is not None:
             process.send_signal(with_signal)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 out, err = await process.communicate()
         except TimeoutError:
             process.kill()

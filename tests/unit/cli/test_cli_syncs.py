@@ -13,7 +13,7 @@ from google.rpc.status_pb2 import Status
 
 from tests.fakes.catalog_service import CatalogServer, FakeCatalog
 from tests.unit.cli.conftest import TOKEN, CommandLine, eventually
-from tests.waiting import turns
+from tests.waiting import let_tasks_run
 
 NAME = "shopify:demo.myshopify.com"
 
@@ -26,7 +26,7 @@ def run_to(state: Sync.State.ValueType, **last: Any) -> Any:
             items = RecordCounts(seen_count=done, created_count=done)
             progress = Progress(items=items, products=items, estimated_item_count=40)
             await catalog.change(sync_id, state=Sync.STATE_RUNNING, progress=progress)
-            await turns(20)
+            await let_tasks_run(20)
         await catalog.change(sync_id, state=state, **last)
 
     return execute

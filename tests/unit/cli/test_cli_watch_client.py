@@ -17,7 +17,7 @@ from catalogsync_cli.watch_client import Disconnect, RetryPolicy
 
 from tests.fakes.catalog_service import CatalogServer, FailureWithReason, FakeCatalog
 from tests.unit.cli.conftest import eventually
-from tests.waiting import PATIENCE
+from tests.waiting import TIMEOUT_SECONDS
 
 QUICK = RetryPolicy(stall_seconds=0.5, give_up_seconds=20, initial_backoff_seconds=0.05, max_backoff_seconds=0.2)
 
@@ -51,7 +51,7 @@ class Watching:
                 self.seen.append(sync)
 
     async def wait(self) -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await self.task
 
 

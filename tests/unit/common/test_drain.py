@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from catalogsync_common.drain import Drain, ServerDraining
 
-from tests.waiting import forever, turns
+from tests.waiting import forever, let_tasks_run
 
 
 async def test_a_wait_ends_when_the_drain_starts() -> None:
@@ -49,7 +49,7 @@ async def test_the_drain_ends_the_work_before_the_race_returns() -> None:
             ended.set()
 
     racing = asyncio.create_task(drain.race(work()))
-    await turns()
+    await let_tasks_run()
     drain.start()
     with pytest.raises(ServerDraining):
         await racing
@@ -66,7 +66,7 @@ async def test_cancelling_a_race_ends_the_work_too() -> None:
             ended.set()
 
     racing = asyncio.create_task(Drain().race(work()))
-    await turns()
+    await let_tasks_run()
     racing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await racing

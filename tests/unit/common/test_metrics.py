@@ -13,11 +13,11 @@ from catalogsync_common.server import ListenError
 from catalogsync_common.settings import ListenAddress
 from prometheus_client import CollectorRegistry, Counter
 
-from tests.waiting import PATIENCE
+from tests.waiting import TIMEOUT_SECONDS
 
 
 def read(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as reply:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_SECONDS) as reply:
         text: str = reply.read().decode()
         return text
 

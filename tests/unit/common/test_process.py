@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.waiting import PATIENCE
+from tests.waiting import TIMEOUT_SECONDS
 
 SERVICE = """
 import asyncio, sys
@@ -83,7 +83,7 @@ def test_the_first_signal_stops_the_service_gracefully(number: signal.Signals) -
         assert next_line(process) == "up"
         process.send_signal(number)
         assert next_line(process) == "stopped"
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT_SECONDS) == 0
 
 
 def test_the_second_signal_cancels_the_service_which_still_cleans_up() -> None:
@@ -93,7 +93,7 @@ def test_the_second_signal_cancels_the_service_which_still_cleans_up() -> None:
         assert next_line(process) == "stopping"
         process.send_signal(signal.SIGTERM)
         assert next_line(process) == "cleaned"
-        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+        assert process.wait(TIMEOUT_SECONDS) == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_the_second_signal_cancels_the_service_which_still_cleans_up() -> None:
 )
 def test_the_exit_code_says_why_the_process_ended(body: str, code: int, message: str) -> None:
     with service(body) as process:
-        _, errors = process.communicate(timeout=PATIENCE)
+        _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
         assert process.returncode == code
         assert message in errors
         assert ("Traceback" in errors) == ("Error" in message)
@@ -124,6 +124,6 @@ def test_a_stop_that_hangs_is_ended_by_its_deadline() -> None:
         assert next_line(process) == "up"
         process.send_signal(signal.SIGTERM)
         assert next_line(process) == "stopping"
-        assert process.wait(timeout=PATIENCE) == 1
+        assert process.wait(timeout=TIMEOUT_SECONDS) == 1
         assert process.stderr is not None
         assert "not stopped after" in process.stderr.read()

@@ -20,7 +20,7 @@ from devstore.catalog.model import Platform
 from devstore.faults import FaultKind, InvalidFault, RequestMatcher, ScriptedFault, parse_fault
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
-from tests.waiting import until, within_patience
+from tests.waiting import until, within_timeout
 
 SPEC = ShopSpec(platform=Platform.WOOCOMMERCE, domain="new.example", products=60)
 BROKEN = (aiohttp.ClientPayloadError, aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
@@ -122,7 +122,7 @@ async def test_a_store_with_a_hanging_request_shuts_down_quickly() -> None:
             request_task = asyncio.create_task(client.get())
             await until(lambda: hanging.matched)
         with pytest.raises(BROKEN):
-            await within_patience(request_task)
+            await within_timeout(request_task)
 
 
 async def test_a_truncated_reply_has_status_200_and_a_matching_length(client: FaultClient) -> None:

@@ -142,7 +142,7 @@ def store_factory(tls_dir: Path) -> StoreFactory:
         async with serving([spec], tls_dir=tls_dir, throttle=throttle, clock=StoreClock()) as store:
             config = HttpConfig(
                 endpoints=Endpoints.of({SHOP.domain: store.base_url(SHOP.domain)}),
-                tls=tls.context(store.ca_file),
+                tls=tls.client_context(store.ca_file),
                 body=BodyLimits(max_bytes=max_body),
             )
             credentials = FakeCredentials(spec.credentials["access_token"])

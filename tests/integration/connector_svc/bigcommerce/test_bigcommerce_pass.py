@@ -218,7 +218,7 @@ async def test_an_unknown_store_is_not_found(open_store: StoreFactory, tmp_path:
     async with open_store(products=1, edge_cases=False) as shop:
         other = Shop("bigcommerce", "store-zzz.mybigcommerce.com")
         endpoints = Endpoints.of({other.domain: shop.store.base_url(SHOP.domain)})
-        async with open_http(HttpConfig(endpoints=endpoints, tls=tls.context(shop.store.ca_file))) as http:
+        async with open_http(HttpConfig(endpoints=endpoints, tls=tls.client_context(shop.store.ca_file))) as http:
             with pytest.raises(SourceNotFound):
                 await BigCommercePlatform(http, shop.credentials, utc_now).check(other)
 

@@ -89,7 +89,7 @@ async def reading(
     async with serving([spec], tls_dir=certificates, throttle=False, latency=latency) as store:
         config = HttpConfig(
             endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}),
-            tls=tls.context(store.ca_file),
+            tls=tls.client_context(store.ca_file),
             total_timeout=total_timeout,
             retry=RetryPolicy(attempts=3),
         )

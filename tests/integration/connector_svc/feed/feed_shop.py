@@ -115,7 +115,9 @@ async def feed_shop(products: int = 30, fmt: str = "ndjson", *quirks: FeedQuirk)
         return ticks[0]
 
     async with serving([spec], tls_dir=None, clock=clock) as store:
-        config = HttpConfig(tls=tls.context(), endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)}))
+        config = HttpConfig(
+            tls=tls.client_context(), endpoints=Endpoints.of({spec.domain: store.base_url(spec.domain)})
+        )
         async with open_http(config, HttpDependencies(sleep=_no_sleep)) as http:
             credentials = FakeCredentials(dict(spec.credentials))
             yield FeedShop(store, FeedPlatform(http, credentials, lambda: datetime.now(UTC)), credentials, clock)

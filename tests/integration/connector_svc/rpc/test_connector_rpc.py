@@ -31,7 +31,7 @@ from connector_svc.rpc.fetch_stream import StreamTiming
 from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
-from tests.waiting import PATIENCE, until
+from tests.waiting import TIMEOUT_SECONDS, until
 
 SHOP = Shop("listed", "a.example")
 REF = pb.ShopRef(platform="listed", domain="a.example")
@@ -213,7 +213,7 @@ class Breaking(ListedPlatform):
 async def test_a_reader_that_breaks_its_contract_is_an_internal_error(how: str) -> None:
     platform = Breaking(products=PRODUCTS)
     platform.how = how
-    async with running(platform) as connector, asyncio.timeout(PATIENCE):
+    async with running(platform) as connector, asyncio.timeout(TIMEOUT_SECONDS):
         _, failure = await connector.failing(REQUEST)
     assert (failure.reason, failure.code) == ("INTERNAL", grpc.StatusCode.INTERNAL)
     assert "hunter2" not in failure.message

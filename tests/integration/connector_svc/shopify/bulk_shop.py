@@ -119,7 +119,8 @@ async def bulk_shop(
         store.bulk(DOMAIN).switches.seconds = 0.0
         addresses = {DOMAIN: store.base_url(DOMAIN)} | ({files_host: store.url} if files_host else {})
         async with open_http(
-            HttpConfig(tls=tls.context(), endpoints=Endpoints.of(addresses)), HttpDependencies(sleep=_no_sleep)
+            HttpConfig(tls=tls.client_context(), endpoints=Endpoints.of(addresses)),
+            HttpDependencies(sleep=_no_sleep),
         ) as http:
             keys = DevstoreCredentials(store.credentials(DOMAIN))
             delay = timedelta(milliseconds=5)

@@ -80,7 +80,7 @@ async def devstore(
         currency="EUR",
     )
     async with serving([spec], tls_dir=None, throttle=throttle) as store:
-        config = HttpConfig(tls=tls.context(), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}))
+        config = HttpConfig(tls=tls.client_context(), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}))
         async with open_http(config) as http:
             keys = DevstoreCredentials(store.credentials(DOMAIN))
             delay = timedelta(milliseconds=10)

@@ -23,7 +23,7 @@ from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec, VariantRange
 from tests import tls
-from tests.waiting import settled
+from tests.waiting import until_stable
 
 DOMAIN = "demo.myshopify.com"
 SHOP = Shop("shopify", DOMAIN)
@@ -76,7 +76,9 @@ async def reading(
 
 
 def http_to(store: RunningStore) -> AbstractAsyncContextManager[OutboundHttp]:
-    return open_http(HttpConfig(tls=tls.context(), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)})))
+    return open_http(
+        HttpConfig(tls=tls.client_context(), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}))
+    )
 
 
 def flatten(pages: list[list[Record]]) -> list[Record]:
@@ -153,7 +155,7 @@ async def test_at_most_three_pages_are_hydrated_concurrently() -> None:
         if b"ProductsById" in await request.read():
             running += 1
             highest = max(highest, running)
-            await settled(lambda: running)
+            await until_stable(lambda: running)
             running -= 1
 
     async with reading(80) as shop:
@@ -168,7 +170,7 @@ async def test_closing_the_generator_cancels_the_prefetches() -> None:
         reader = HydratedPages(shop.client, inventory=True, max_page_size=10, retry_delay=RETRY_DELAY)
         async with aclosing(reader.read_from(PageCursor(None))) as pages:
             assert len((await anext(pages)).records) == 10
-        assert await settled(lambda: shop.count("ProductsById")) < 8
+        assert await until_stable(lambda: shop.count("ProductsById")) < 8
 
 
 async def test_a_page_that_cannot_be_served_is_hydrated_in_halves() -> None:

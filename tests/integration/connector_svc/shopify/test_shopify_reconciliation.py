@@ -13,8 +13,8 @@ from connector_svc.domain.errors import SourceCountMismatch
 from connector_svc.platforms.shopify.read_strategy import ReadStrategy
 from devstore.catalog.catalog import Catalog
 from devstore.spec import VariantRange
+from tests.case_counts import case_count
 from tests.integration.connector_svc.shopify.bulk_shop import DOMAIN, NEVER_BULK, BulkShop, bulk_shop
-from tests.thoroughness import cases
 
 ONE = VariantRange(least=1, most=1)
 PRODUCTS = 300
@@ -61,7 +61,7 @@ def ids_of(catalog: Catalog) -> set[str]:
     return {str(product.id) for product in catalog.products()}
 
 
-@pytest.mark.parametrize("seed", range(cases(3, in_ci=10)))
+@pytest.mark.parametrize("seed", range(case_count(3, in_ci=10)))
 async def test_null_nodes_lose_no_product_while_others_are_deleted(seed: int) -> None:
     async with shop_read_by(ReadStrategy.IDS) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
@@ -73,7 +73,7 @@ async def test_null_nodes_lose_no_product_while_others_are_deleted(seed: int) ->
         assert len(found.ids) == len(set(found.ids)), "nothing was delivered twice"
 
 
-@pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
+@pytest.mark.parametrize("seed", range(case_count(2, in_ci=5)))
 async def test_null_nodes_lose_no_changed_product_while_others_are_edited(seed: int) -> None:
     async with shop_read_by(ReadStrategy.IDS) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
@@ -88,7 +88,7 @@ async def test_null_nodes_lose_no_changed_product_while_others_are_edited(seed: 
         assert set(map(str, changed)) & ids_of(shop.catalog) <= set(found.ids)
 
 
-@pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
+@pytest.mark.parametrize("seed", range(case_count(2, in_ci=5)))
 async def test_products_omitted_from_pages_are_read_by_id_or_the_pass_fails(seed: int) -> None:
     async with shop_read_by(ReadStrategy.PAGING) as shop:
         quirks = shop.store.shopify(DOMAIN).quirks
@@ -144,7 +144,7 @@ async def test_products_missing_from_a_bulk_file_are_found_while_others_are_dele
     async with bulk_shop(PRODUCTS, edge_cases=False, variants=ONE) as shop:
         shop.jobs.switches.loses_every = 100
         begun = await shop.fetch(batches=1)
-        for _ in range(cases(2, in_ci=5)):
+        for _ in range(case_count(2, in_ci=5)):
             delete_first(shop.catalog)
         rest = await shop.fetch(checkpoint=begun.batches[0].checkpoint)
         assert shop.call_count("ProductIds") > 0

@@ -74,7 +74,7 @@ async def app(products: int = 10) -> AsyncIterator[App]:
         store.shopify(DOMAIN).quirks.static_token_works = False
         retry = RetryPolicy(attempts=2, first_delay=timedelta(milliseconds=1))
         config = HttpConfig(
-            tls=tls.context(), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}), retry=retry
+            tls=tls.client_context(), endpoints=Endpoints.of({DOMAIN: store.base_url(DOMAIN)}), retry=retry
         )
         async with open_http(config) as http:
             oauth = store.shopify(DOMAIN).oauth

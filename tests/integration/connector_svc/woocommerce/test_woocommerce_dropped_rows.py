@@ -13,9 +13,9 @@ from aiohttp import web
 from connector_svc.domain.fetch import FetchRequest
 from devstore.catalog.catalog import Catalog
 from devstore.faults import FaultKind, RequestMatcher, ScriptedFault
+from tests.case_counts import case_count
 from tests.contract.woocommerce.read_pass import SHOP, product_ids, read_pass
 from tests.integration.connector_svc.woocommerce.woo_store import Store, woo_store
-from tests.thoroughness import cases
 
 Change = Callable[[Catalog, Random], None]
 
@@ -40,7 +40,7 @@ def _drop_rows(store: Store, share: float, seed: int) -> ScriptedFault:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("seed", range(cases(3, in_ci=10)))
+@pytest.mark.parametrize("seed", range(case_count(3, in_ci=10)))
 async def test_no_product_is_lost_to_dropped_rows_while_others_change(
     tmp_path: Path, change: str, seed: int
 ) -> None:
@@ -57,7 +57,7 @@ async def test_no_product_is_lost_to_dropped_rows_while_others_change(
     assert seen.issues == []
 
 
-@pytest.mark.parametrize("seed", range(cases(2, in_ci=5)))
+@pytest.mark.parametrize("seed", range(case_count(2, in_ci=5)))
 async def test_no_change_is_lost_to_dropped_rows_while_others_change(tmp_path: Path, seed: int) -> None:
     async with woo_store(tmp_path, products=600, edge_cases=False, seed=seed) as (store, platform):
         watermark = (await read_pass(platform)).headers[0].watermark

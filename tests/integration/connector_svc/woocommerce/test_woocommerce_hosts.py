@@ -19,7 +19,7 @@ from devstore.spec import VariantRange
 from devstore.woocommerce.quirks import WooQuirk
 from tests.contract.woocommerce.read_pass import SHOP, read_pass
 from tests.integration.connector_svc.woocommerce.woo_store import KEY, SECRET, Store, woo_store
-from tests.waiting import PATIENCE, settled, turns, until, within_patience
+from tests.waiting import TIMEOUT_SECONDS, let_tasks_run, until, until_stable, within_timeout
 
 CONSTANT_LATENCY = {"monotonic": lambda: 0.0}
 """Platform options with which no response is slow, however busy this machine is."""
@@ -184,7 +184,7 @@ class ThrottlingHost:
             self.throttled_path = request.path
         tries = self.paths.count(request.path) if request.path == self.throttled_path else 0
         if tries in (2, 3):
-            await settled(lambda: len(self.paths))
+            await until_stable(lambda: len(self.paths))
         return web.Response(status=429, headers={"Retry-After": "1"}) if tries in (1, 2, 3) else None
 
 
@@ -218,7 +218,7 @@ class RoundTrips:
         response: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(response)
         if len(self._waiting) == 1:
-            await settled(lambda: len(self._waiting))
+            await until_stable(lambda: len(self._waiting))
             self.request_counts.append(len(self._waiting))
             for other in self._waiting:
                 other.set_result(None)
@@ -279,7 +279,7 @@ async def test_a_slow_version_request_delays_the_first_product_and_no_request(tm
                 if self.list_requests == 2:
                     self.enough.set()
             elif request.path.endswith("/system_status"):
-                await within_patience(self.enough.wait())
+                await within_timeout(self.enough.wait())
 
     async with woo_store(tmp_path, products=100, edge_cases=False, options=CONSTANT_LATENCY) as (store, platform):
         store.running.add_fault(SHOP.domain, SlowVersion())
@@ -307,7 +307,7 @@ async def test_the_failure_of_the_store_info_takes_precedence(tmp_path: Path) ->
                 return web.Response(status=400, text="{}")
             if request.path.endswith("/currencies/current"):
                 await page_failed.wait()
-                await turns()
+                await let_tasks_run()
                 return web.json_response(
                     {"code": "woocommerce_rest_authentication_error", "message": "Consumer secret is invalid."},
                     status=401,
@@ -339,7 +339,7 @@ async def test_the_watermark_is_not_later_than_the_request_for_the_first_page(tm
         seen = await read_pass(platform)
     assert late.requested_at is not None
     assert seen.headers[0].watermark <= late.requested_at
-    assert seen.headers[0].watermark > began - timedelta(seconds=PATIENCE)
+    assert seen.headers[0].watermark > began - timedelta(seconds=TIMEOUT_SECONDS)
 
 
 async def test_a_redirect_to_the_store_itself_names_permalinks_as_the_cause(tmp_path: Path) -> None:

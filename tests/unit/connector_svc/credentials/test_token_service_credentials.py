@@ -18,7 +18,7 @@ from connector_svc.http.client import open_http
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.platforms.base import Credentials, CredentialsProvider, Secret
 from tests.fakes.shop_server import FakeEnvironment, ShopServer, serving, status
-from tests.waiting import settled
+from tests.waiting import until_stable
 
 SHOP = Shop("shopify", "demo.myshopify.com")
 
@@ -35,7 +35,7 @@ class TokenService:
     async def answer(self, request: web.Request) -> web.Response:
         self.concurrent += 1
         self.max_concurrent = max(self.max_concurrent, self.concurrent)
-        await settled(lambda: self.concurrent)
+        await until_stable(lambda: self.concurrent)
         self.concurrent -= 1
         found = self.tokens.get(request.path)
         if found is None:

@@ -92,7 +92,9 @@ async def host(tmp_path: Path) -> AsyncIterator[str]:
 
 async def test_the_example_published_on_a_static_host_is_read_completely(host: str) -> None:
     shop = Shop("feed", "shop.example")
-    async with open_http(HttpConfig(tls=tls.context(), endpoints=Endpoints.of({shop.domain: host}))) as http:
+    async with open_http(
+        HttpConfig(tls=tls.client_context(), endpoints=Endpoints.of({shop.domain: host}))
+    ) as http:
         platform = FeedPlatform(http, _Credentials(), utc_now)
         events = [event async for event in platform.fetch(FetchRequest(shop=shop), on_wait=lambda _: None)]
     [batch] = [event for event in events if isinstance(event, Batch)]

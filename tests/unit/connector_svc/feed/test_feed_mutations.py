@@ -24,10 +24,10 @@ from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.feed.files import build_file, product_line
 from devstore.spec import ShopSpec
-from tests.thoroughness import cases
+from tests.case_counts import case_count
 from tests.unit.connector_svc.mutation.mutator import encoded, mutated, mutations
 
-PAYLOADS = cases(2_000, in_ci=10_000)
+PAYLOADS = case_count(2_000, in_ci=10_000)
 PARSER = RecordParser()
 
 

@@ -30,7 +30,7 @@ def opened(server: ShopServer, env: FakeEnvironment) -> OpenClient:
     @asynccontextmanager
     async def open_client(prefix: str = "", config: HttpConfig | None = None) -> AsyncIterator[ShopClient]:
         endpoints = Endpoints.of({SHOP.domain: server.url + prefix})
-        config = replace(config or HttpConfig(tls=tls.context()), endpoints=endpoints)
+        config = replace(config or HttpConfig(tls=tls.client_context()), endpoints=endpoints)
         async with open_http(config, env.dependencies()) as http:
             yield http.to_shop(SHOP, on_wait=env.waits.append)
 

@@ -18,7 +18,7 @@ from connector_svc.http.config import HttpConfig
 from connector_svc.http.response_body import BodyLimits
 from connector_svc.http.retry import RetryPolicy
 from tests.fakes.shop_server import Handler, OpenClient, ShopServer, serving, status
-from tests.waiting import PATIENCE, turns
+from tests.waiting import TIMEOUT_SECONDS, let_tasks_run
 
 SECRET = "cs_0123456789abcdef"
 ONE_ATTEMPT = RetryPolicy(attempts=1)
@@ -248,12 +248,12 @@ async def test_a_slowly_dripping_reply_ends_with_the_timeout_of_the_attempt(
         await reply.prepare(request)
         while request.transport and not request.transport.is_closing():
             await reply.write(b" ")
-            await turns(20)
+            await let_tasks_run(20)
         return reply
 
     server.answers(drip)
     config = HttpConfig(total_timeout=timedelta(seconds=0.3), retry=ONE_ATTEMPT)
-    async with opened(config=config) as client, asyncio.timeout(PATIENCE):
+    async with opened(config=config) as client, asyncio.timeout(TIMEOUT_SECONDS):
         with pytest.raises(SourceUnreachable, match="no answer in time"):
             await client.request("GET", "/")
 

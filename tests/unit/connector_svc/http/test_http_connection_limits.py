@@ -21,7 +21,7 @@ from connector_svc.http.dependencies import Host, HostClass, HttpDependencies, N
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.platforms.base import HttpReply
 from tests.fakes.shop_server import FakeEnvironment, ShopServer
-from tests.waiting import PATIENCE, within_patience
+from tests.waiting import TIMEOUT_SECONDS, within_timeout
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 FILE = "/file"
@@ -47,7 +47,7 @@ class RequestBarrier:
         return web.Response(text="{}")
 
     async def wait_for(self, **wanted: int) -> None:
-        async with asyncio.timeout(PATIENCE), self.arrived:
+        async with asyncio.timeout(TIMEOUT_SECONDS), self.arrived:
             await self.arrived.wait_for(lambda: dict(self.waiting) == wanted)
 
 
@@ -185,4 +185,4 @@ async def test_a_cancelled_wait_releases_its_connection() -> None:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-    await within_patience(take())
+    await within_timeout(take())

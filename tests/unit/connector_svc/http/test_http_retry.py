@@ -14,7 +14,7 @@ from connector_svc.http.config import Endpoints, HttpConfig
 from connector_svc.http.response_body import BodyLimits
 from connector_svc.http.retry import RetryPolicy, retry_after
 from tests.fakes.shop_server import SHOP, FakeEnvironment, OpenClient, ShopServer, serving, status
-from tests.waiting import forever, settled
+from tests.waiting import forever, until_stable
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -221,7 +221,7 @@ async def test_no_shop_gets_more_concurrent_connections_than_allowed(
         nonlocal now, most
         now += 1
         most = max(most, now)
-        await settled(lambda: now)
+        await until_stable(lambda: now)
         now -= 1
         return web.Response()
 

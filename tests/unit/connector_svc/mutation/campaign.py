@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tests.thoroughness import cases
+from tests.case_counts import case_count
 from tests.unit.connector_svc.mutation.mutator import Mutation, mutated, mutations
 
-PAYLOADS = int(os.environ.get("CATALOGSYNC_MUTATED_PAYLOADS", cases(2_000, in_ci=10_000)))
+PAYLOADS = int(os.environ.get("CATALOGSYNC_MUTATED_PAYLOADS", case_count(2_000, in_ci=10_000)))
 """Payloads per parser."""
 ROUNDS = 10
 """Tests that share the payloads, so that a failure narrows them down to a tenth."""

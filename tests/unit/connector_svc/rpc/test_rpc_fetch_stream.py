@@ -14,7 +14,7 @@ from connector_svc.domain.product import Product
 from connector_svc.rpc.fetch_stream import FetchStream, StreamBuffer, StreamExpired, StreamTiming
 from connector_svc.rpc.requests import Platforms, parse_fetch
 from tests.fakes.listed_platform import ListedPlatform
-from tests.waiting import turns
+from tests.waiting import let_tasks_run
 
 
 def stream_of(platform: ListedPlatform) -> FetchStream:
@@ -28,7 +28,7 @@ async def test_the_reader_prefetches_exactly_one_batch() -> None:
     messages = stream_of(platform).messages()
     for taken in range(1, 6):
         await anext(messages)
-        await turns()
+        await let_tasks_run()
         assert len(platform.yielded) == taken + 1
     await messages.aclose()
 
@@ -38,13 +38,13 @@ async def test_closing_a_stream_waits_for_the_cleanup_of_its_reader() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            await turns()
+            await let_tasks_run()
 
     platform = ListedPlatform(products=[Product(id="1", title="")])
     messages = stream_of(platform).messages()
     await anext(messages)
     platform.before_each = forever
-    await turns()
+    await let_tasks_run()
     await messages.aclose()
     assert platform.closed == 1
 

@@ -105,7 +105,7 @@ async def reading(
     async with serving(admin) as url:
         config = HttpConfig(
             endpoints=Endpoints.of({DOMAIN: url}),
-            tls=tls.context(),
+            tls=tls.client_context(),
             body=BodyLimits(max_bytes=max_body),
             retry=RetryPolicy(attempts=2, first_delay=timedelta(milliseconds=1)),
         )

@@ -14,7 +14,7 @@ from connector_svc.platforms.woocommerce.variation_group import VariationGroup
 from connector_svc.platforms.woocommerce.variations import VariationReader
 from connector_svc.platforms.woocommerce.wire import ProductRow
 from tests.unit.connector_svc.woocommerce.fake_product_list import FakeProductList, make_client, row
-from tests.waiting import turns
+from tests.waiting import let_tasks_run
 
 
 def _page(rows: list[dict[str, Any]]) -> tuple[ListedProduct, ...]:
@@ -85,7 +85,7 @@ class SlowVariationReader(VariationReader):
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         self.requested_ids += [parent.id for parent in parents]
-        await turns(30 if len(self.requested_ids) == 1 else 10)
+        await let_tasks_run(30 if len(self.requested_ids) == 1 else 10)
         self.in_flight -= 1
         return {parent.id: VariationGroup() for parent in parents}
 

@@ -13,7 +13,7 @@ from connector_svc.domain.errors import SourceRedirected, SourceUnreachable
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.woocommerce.client import AddressForm, StoreStates
 from connector_svc.platforms.woocommerce.concurrency_limiter import MAX_CONCURRENT_CALLS, ConcurrencyLimiter
-from tests.waiting import turns, within_patience
+from tests.waiting import let_tasks_run, within_timeout
 
 
 @dataclass
@@ -219,7 +219,7 @@ async def test_no_call_starts_while_another_waits_for_its_retry() -> None:
     first = asyncio.create_task(retrying())
     await waiting.wait()
     others = [asyncio.create_task(other()) for _ in range(3)]
-    await turns()
+    await let_tasks_run()
     assert not any(task.done() for task in others)
     retried.set()
     await asyncio.gather(first, *others)
@@ -257,7 +257,7 @@ async def test_cancelled_calls_release_their_slots() -> None:
         False,
         False,
     ]
-    await within_patience(one())
+    await within_timeout(one())
 
 
 def test_store_states_are_shared_and_their_number_is_bounded() -> None:

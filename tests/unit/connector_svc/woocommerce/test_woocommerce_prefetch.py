@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from connector_svc.platforms.woocommerce.prefetch import Prefetch, background_task, gather_bounded, map_ordered
-from tests.waiting import forever, turns
+from tests.waiting import forever, let_tasks_run
 
 
 class _Source:
@@ -46,7 +46,7 @@ async def test_no_more_than_two_items_are_read_ahead() -> None:
     source = _Source(50)
     async with aclosing(Prefetch(source())) as items:
         assert await anext(items) == 0
-        await turns()
+        await let_tasks_run()
         assert source.produced == 3
     assert source.closed
 
@@ -75,10 +75,10 @@ async def test_a_cancelled_consumer_closes_the_source() -> None:
     async def read() -> None:
         async with aclosing(Prefetch(source())) as items:
             async for _item in items:
-                await turns(1)
+                await let_tasks_run(1)
 
     task = asyncio.create_task(read())
-    await turns()
+    await let_tasks_run()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -92,7 +92,7 @@ async def test_gather_bounded_keeps_its_limit_and_the_order() -> None:
         nonlocal running, max_running
         running += 1
         max_running = max(max_running, running)
-        await turns(5 - item)
+        await let_tasks_run(5 - item)
         running -= 1
         return item * 2
 
@@ -124,7 +124,7 @@ async def test_map_ordered_works_on_two_items_at_a_time_and_keeps_the_order() ->
         nonlocal running, max_running
         running += 1
         max_running = max(max_running, running)
-        await turns(2 if item % 2 else 4)
+        await let_tasks_run(2 if item % 2 else 4)
         running -= 1
         return item * 2
 
@@ -141,7 +141,7 @@ async def test_map_ordered_reads_no_more_items_than_may_be_pending() -> None:
     source = _Source(50)
     async with aclosing(map_ordered(source(), work, max_pending=2)) as results:
         assert await anext(results) == (0, 0)
-        await turns()
+        await let_tasks_run()
         assert source.produced == 3
 
 
@@ -149,7 +149,7 @@ async def test_map_ordered_raises_a_failure_after_the_items_before_it() -> None:
     async def work(item: int) -> int:
         if item == 1:
             raise ValueError("broken")
-        await turns(5)
+        await let_tasks_run(5)
         return item
 
     async with aclosing(map_ordered(_Source(5)(), work, max_pending=3)) as results:
@@ -177,7 +177,7 @@ async def test_closing_map_ordered_cancels_the_work() -> None:
     items = source()
     async with aclosing(items), aclosing(map_ordered(items, work, max_pending=2)) as results:
         assert await anext(results) == (0, 0)
-        await turns()
+        await let_tasks_run()
     assert sorted(cancelled) == [0, 1, 2]
     assert source.closed
 
