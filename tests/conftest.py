@@ -1,4 +1,4 @@
-"""What tests of several rooms share: a real PostgreSQL and databases on it."""
+"""Fixtures and helpers shared by all tests: a real PostgreSQL server and databases on it."""
 
 from __future__ import annotations
 
@@ -26,22 +26,25 @@ _MIN_FREE_BYTES: Final = 4 * 2**30
 
 
 def pytest_configure() -> None:
-    """A shell lets its background jobs ignore Ctrl-C, and so would every program that a test interrupts."""
+    """Restore the default SIGINT handler.
+
+    A shell makes its background jobs ignore SIGINT, and every program that a test starts would inherit that.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the longest tests."""
+    """Run the tests that are marked as long first."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")
 async def postgres_url() -> AsyncIterator[str]:
-    """A PostgreSQL server for this run of the tests, with a migrated database to copy from."""
-    with open_directory("postgres", within=_tmpfs()) as place:
-        async with embedded_postgres(place / "data") as url:
-            # The data need not survive a crash; each xdist worker has a server of its own.
+    """Yield the URL of a PostgreSQL server for this test run, with a migrated template database."""
+    with open_directory("postgres", within=_tmpfs()) as directory:
+        async with embedded_postgres(directory / "data") as url:
+            # The data need not survive a crash. Each xdist worker has its own server.
             for setting in ("fsync = off", "full_page_writes = off", "max_wal_size = '128MB'"):
                 await execute(url, f"ALTER SYSTEM SET {setting}")
             await execute(url, "SELECT pg_reload_conf()")
@@ -50,23 +53,23 @@ async def postgres_url() -> AsyncIterator[str]:
 
 
 def _tmpfs() -> Path | None:
-    """Return a tmpfs with 4 GiB free, where CREATE DATABASE takes a tenth of the time; None: there is none."""
+    """Return a writable tmpfs with 4 GiB free, where CREATE DATABASE takes a tenth of the time, or None."""
     try:
-        has_room = shutil.disk_usage(_SHM).free >= _MIN_FREE_BYTES
+        has_space = shutil.disk_usage(_SHM).free >= _MIN_FREE_BYTES
     except FileNotFoundError:
         return None
-    return _SHM if has_room and os.access(_SHM, os.W_OK) else None
+    return _SHM if has_space and os.access(_SHM, os.W_OK) else None
 
 
 @contextmanager
 def open_directory(name: str, *, within: Path | None = None) -> Iterator[Path]:
-    """A temporary directory that a PostgreSQL may live in.
+    """Yield a temporary directory that PostgreSQL can use as well, unlike `tmp_path`.
 
-    As root, PostgreSQL runs as another user, and pytest takes away everybody else's right to enter its own
-    temporary directories with each run that starts.
+    When the tests run as root, PostgreSQL runs as another user, and each pytest run that starts removes the
+    access of all other users to pytest's temporary directories.
     """
-    with TemporaryDirectory(prefix=f"catalogsync-{name}-", dir=within, ignore_cleanup_errors=True) as place:
-        yield Path(place)
+    with TemporaryDirectory(prefix=f"catalogsync-{name}-", dir=within, ignore_cleanup_errors=True) as path:
+        yield Path(path)
 
 
 async def _make_template(url: str) -> None:
@@ -78,14 +81,14 @@ async def _make_template(url: str) -> None:
 
 @pytest.fixture
 async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
-    """A new database without tables."""
+    """Yield the URL of a new database without tables."""
     async with _database(postgres_url, f"empty_{uuid4().hex}") as url:
         yield url
 
 
 @pytest.fixture
 async def database_url(postgres_url: str) -> AsyncIterator[str]:
-    """A new database with the schema of this version."""
+    """Yield the URL of a new database with the current schema."""
     async with _database(
         postgres_url, f"catalog_{uuid4().hex}", "TEMPLATE template_catalog STRATEGY file_copy"
     ) as url:
@@ -93,27 +96,27 @@ async def database_url(postgres_url: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _database(server: str, name: str, how: str = "") -> AsyncIterator[str]:
-    await execute(server, f"CREATE DATABASE {name} {how}")
-    yield with_database(server, name)
-    await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+async def _database(server_url: str, name: str, options: str = "") -> AsyncIterator[str]:
+    await execute(server_url, f"CREATE DATABASE {name} {options}")
+    yield with_database(server_url, name)
+    await execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """Connections to a database of this test's own."""
+    """Yield an engine connected to this test's own database."""
     engine = open_engine(database_url)
     yield engine
     await engine.dispose()
 
 
 def with_database(url: str, name: str) -> str:
-    """The same server, another database."""
+    """Return `url` with the database replaced by `name`."""
     return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 async def execute(url: str, statement: str) -> None:
-    """Run one statement outside of any transaction."""
+    """Execute one statement outside of a transaction."""
     engine = open_engine(url, pool_size=1)
     async with engine.connect() as connection:
         autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")

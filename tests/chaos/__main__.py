@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --minutes 3`: breaks the system for so long and tells what was wrong with it."""
+"""`python -m tests.chaos --minutes 3`: injects random faults for so long and prints all violations."""
 
 from __future__ import annotations
 
@@ -10,50 +10,56 @@ import sys
 import time
 from pathlib import Path
 
-from tests.chaos.run import Report, chaos
+from tests.chaos.run import Report, run_chaos
 from tests.conftest import open_directory
 
-_SHOWN = 40
+_MAX_PRINTED_VIOLATIONS = 40
 
 
 def main() -> int:
-    """1 when something was wrong; with --unfenced, 1 when nothing was."""
-    asked = _parser().parse_args()
-    # Connectors that are killed in the middle of a request are our own doing.
+    """Return 1 if there were violations; with --unfenced, 1 if there were none."""
+    options = _parser().parse_args()
+    # The devstore would log an error for each request of a connector that is killed.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-    with open_directory("chaos") as place:
+    with open_directory("chaos") as directory:
         try:
             report = asyncio.run(
-                chaos(place, seconds=asked.minutes * 60, seed=asked.seed, fenced=not asked.unfenced)
+                run_chaos(directory, seconds=options.minutes * 60, seed=options.seed, fenced=not options.unfenced)
             )
         finally:
-            if asked.keep:
-                shutil.copytree(place, asked.keep, ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
-    if asked.keep:
-        (asked.keep / "violations.txt").write_text("\n".join(report.violations))
-    _tell(report)
-    return int(bool(report.violations) is not asked.unfenced)
+            if options.keep:
+                ignored = shutil.ignore_patterns("data")
+                shutil.copytree(directory, options.keep, ignore=ignored, dirs_exist_ok=True)
+    if options.keep:
+        (options.keep / "violations.txt").write_text("\n".join(report.violations))
+    _print_report(report)
+    return int(bool(report.violations) is not options.unfenced)
 
 
-def _tell(report: Report) -> None:
-    for violation in report.violations[:_SHOWN]:
+def _print_report(report: Report) -> None:
+    for violation in report.violations[:_MAX_PRINTED_VIOLATIONS]:
         print(f"VIOLATION {violation}")
-    if len(report.violations) > _SHOWN:
-        print(f"... and {len(report.violations) - _SHOWN} more")
+    if len(report.violations) > _MAX_PRINTED_VIOLATIONS:
+        print(f"... and {len(report.violations) - _MAX_PRINTED_VIOLATIONS} more")
     for note in report.notes:
         print(f"NOTE {note}")
-    print(report.line())
+    print(report.summary_line())
     print(f"RESULT {report.as_json()}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="the same faults in the same order")
+    parser.add_argument("--minutes", type=float, default=1.0, help="how long faults are injected")
     parser.add_argument(
-        "--unfenced", action="store_true", help="negative control: the fence is off, and must be missed"
+        "--seed",
+        type=int,
+        default=int(time.time()),
+        help="the same seed gives the same faults in the same order",
     )
-    parser.add_argument("--keep", type=Path, help="copy the logs there")
+    parser.add_argument(
+        "--unfenced", action="store_true", help="negative control: without the fence, violations must be found"
+    )
+    parser.add_argument("--keep", type=Path, help="directory to copy the logs to")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""A process that is killed, frozen and started again, many times."""
+"""A service process that is killed, frozen and restarted many times."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from demo.processes import last_lines, process_environment
 from demo.stack import wait_until_serving
 from tests.chaos.fault_proxy import HOST
 
-_READY = 90.0
+_START_TIMEOUT_SECONDS = 90.0
 ROOT = Path(__file__).parents[2]
 
 
 class Instance:
-    """One service at one address, through all its lives."""
+    """One service at one address, across all its restarts."""
 
     def __init__(
         self,
@@ -35,17 +35,16 @@ class Instance:
         self._service = service
         self.port = port
         self.log = log
-        self.life = 0
-        """Grows with each start."""
+        self.start_count = 0
         self.up = False
-        """Serving, by its own health since its start, and neither frozen nor being stopped."""
-        self.deaths: list[str] = []
-        """Ends that nobody asked for."""
+        """Its health check succeeded since its last start, and it is neither frozen nor being stopped."""
+        self.violations: list[str] = []
+        """Exits that the test did not cause, and terminations that took too long."""
         self._command = tuple(command)
         self._settings = dict(settings)
         self._process: asyncio.subprocess.Process | None = None
-        self._watching: asyncio.Task[None] | None = None
-        self._ending = False
+        self._exit_watcher: asyncio.Task[None] | None = None
+        self._exit_expected = False
 
     @property
     def address(self) -> str:
@@ -54,17 +53,17 @@ class Instance:
 
     @property
     def identity(self) -> str:
-        """Of this life."""
-        return f"{self.name}#{self.life}"
+        """Name of the current process: another one after each start."""
+        return f"{self.name}#{self.start_count}"
 
     @property
-    def fallen(self) -> bool:
-        """Whether it ended though nobody asked it to."""
-        return self._process is not None and self._process.returncode is not None and not self._ending
+    def exited_unexpectedly(self) -> bool:
+        """Whether the process exited without a signal of the test."""
+        return self._process is not None and self._process.returncode is not None and not self._exit_expected
 
     async def start(self) -> None:
-        """A new life."""
-        self.life += 1
+        """Start a new process."""
+        self.start_count += 1
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -76,44 +75,50 @@ class Instance:
                 stderr=log,
                 start_new_session=True,
             )
-        # Not before the await: for whoever looks in between, the last life would have fallen by itself.
-        self._process, self._ending = process, False
-        self._watching = asyncio.create_task(self._watch(process))
+        # Set after the await: a task that runs meanwhile must not see the old process as exited unexpectedly.
+        self._process, self._exit_expected = process, False
+        self._exit_watcher = asyncio.create_task(self._watch_exit(process))
 
-    async def ready(self) -> None:
-        """When it serves, or has ended. Raises TimeoutError."""
+    async def wait_until_ready(self) -> None:
+        """Return when it serves or has exited.
+
+        Raises:
+            TimeoutError: It did neither within 90 seconds.
+        """
         serves = asyncio.create_task(wait_until_serving(self.address, self._service))
         try:
-            async with asyncio.timeout(_READY):
-                await asyncio.wait({serves, *filter(None, (self._watching,))}, return_when=asyncio.FIRST_COMPLETED)
-            self.up = serves.done() and not self._ending
+            async with asyncio.timeout(_START_TIMEOUT_SECONDS):
+                await asyncio.wait(
+                    {serves, *filter(None, (self._exit_watcher,))}, return_when=asyncio.FIRST_COMPLETED
+                )
+            self.up = serves.done() and not self._exit_expected
         finally:
             serves.cancel()
             await asyncio.gather(serves, return_exceptions=True)
 
     def signal(self, number: signal.Signals) -> float:
-        """Sends it; says when, by the wall clock."""
+        """Send the signal, and return the Unix time at which it was sent."""
         at = time.time()
         if self._process is not None and self._process.returncode is None:
-            self._ending = self._ending or number in (signal.SIGKILL, signal.SIGTERM)
-            self.up = number is signal.SIGCONT and not self._ending
+            self._exit_expected = self._exit_expected or number in (signal.SIGKILL, signal.SIGTERM)
+            self.up = number is signal.SIGCONT and not self._exit_expected
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, number)
         return at
 
-    async def ended(self) -> None:
-        """When the process of this life is gone."""
-        if self._watching is not None:
-            # Not awaited itself: whoever waits with a time-out would cancel it for all.
-            await asyncio.wait({self._watching})
+    async def wait_for_exit(self) -> None:
+        """Return when the current process has exited."""
+        if self._exit_watcher is not None:
+            # asyncio.wait() does not cancel the task when the caller's timeout expires; others wait for it, too.
+            await asyncio.wait({self._exit_watcher})
 
     async def stop(self) -> None:
-        """Ends it for good."""
+        """Kill the process."""
         self.signal(signal.SIGKILL)
-        await self.ended()
+        await self.wait_for_exit()
 
-    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+    async def _watch_exit(self, process: asyncio.subprocess.Process) -> None:
         code = await process.wait()
         self.up = False
-        if not self._ending:
-            self.deaths.append(f"{self.identity} ended with code {code}: {last_lines(self.log, 5)}")
+        if not self._exit_expected:
+            self.violations.append(f"{self.identity} exited with code {code}: {last_lines(self.log, 5)}")

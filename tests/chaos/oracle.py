@@ -1,4 +1,4 @@
-"""Says what is wrong with the tables, once everything has come to rest."""
+"""The oracle: checks the tables after the last sync, against the shops and against the journal."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from devstore.catalog.catalog import Catalog
 from tests.chaos import journal
 from tests.chaos.journal import Entry
 
-COMPARED = ("missing", "stale", "extra", "products_missing", "products_extra", "items_right")
-"""What is counted."""
+COMPARISON_COUNTS = ("missing", "stale", "extra", "products_missing", "products_extra", "items_correct")
+"""The keys of the counts that `compare_with_shop` returns."""
 _ITEMS = """
     SELECT item_id, i.product_id, sku, price, stock_quantity FROM item i JOIN shop s USING (merchant_id, shop_id)
     WHERE s.platform = $1 AND s.domain = $2 AND i.deleted_at IS NULL"""
@@ -27,10 +27,10 @@ _SYNCS = """
 _SEEN = "SELECT pass_id, sum(added)::bigint AS added FROM chaos_seen GROUP BY pass_id"
 
 
-async def against_truth(connection: asyncpg.Connection, catalog: Catalog) -> Counter[str]:
-    """How many items are missing, stale or extra; nothing where the tables say what the shop says."""
+async def compare_with_shop(connection: asyncpg.Connection, catalog: Catalog) -> Counter[str]:
+    """Count the items and products that are missing, stale or extra in the tables, and the correct items."""
     key = (catalog.spec.platform.value, catalog.spec.domain)
-    stored = {row["item_id"]: _facts(row) for row in await connection.fetch(_ITEMS, *key)}
+    stored = {row["item_id"]: _compared_fields(row) for row in await connection.fetch(_ITEMS, *key)}
     truth = {
         item.item_id: (item.product_id, item.sku, item.price, item.stock) for item in catalog.sellable_items()
     }
@@ -42,37 +42,37 @@ async def against_truth(connection: asyncpg.Connection, catalog: Catalog) -> Cou
         extra=len(stored.keys() - truth.keys()),
         products_missing=len(listed - products),
         products_extra=len(products - listed),
-        items_right=sum(stored[item] == truth[item] for item in truth.keys() & stored.keys()),
+        items_correct=sum(stored[item] == truth[item] for item in truth.keys() & stored.keys()),
     )
 
 
-def _facts(row: asyncpg.Record) -> tuple[str, str, Decimal | None, int | None]:
+def _compared_fields(row: asyncpg.Record) -> tuple[str, str, Decimal | None, int | None]:
     return row["product_id"], row["sku"], row["price"], row["stock_quantity"]
 
 
-async def of_syncs(connection: asyncpg.Connection, histories: Mapping[UUID, Sequence[Entry]]) -> list[str]:
-    """Books that do not balance, and syncs that were left active."""
+async def sync_violations(connection: asyncpg.Connection, histories: Mapping[UUID, Sequence[Entry]]) -> list[str]:
+    """Describe syncs that were left active, and syncs whose counts are inconsistent."""
     seen = {row["pass_id"]: row["added"] for row in await connection.fetch(_SEEN)}
-    found: list[str] = []
+    violations: list[str] = []
     for row in await connection.fetch(_SYNCS):
-        faults = _book(row, seen.get(row["pass_id"], 0))
-        if faults:
-            repeats = journal.repeats(histories[row["sync_id"]])
-            faults.append(f"of shop {row['shop_id']}, strategy {row['strategy']!r}; {repeats}")
-        found += [f"sync {row['sync_id']}: {fault}" for fault in faults]
-    return found
+        found = _row_violations(row, seen.get(row["pass_id"], 0))
+        if found:
+            recounted = journal.recounted_batches(histories[row["sync_id"]])
+            found.append(f"of shop {row['shop_id']}, strategy {row['strategy']!r}; {recounted}")
+        violations += [f"sync {row['sync_id']}: {violation}" for violation in found]
+    return violations
 
 
-def _book(row: asyncpg.Record, distinct: int) -> list[str]:
+def _row_violations(row: asyncpg.Record, distinct: int) -> list[str]:
     found = []
-    for what in ("products", "items"):
-        parts = [row[f"{what}_{part}"] for part in ("created", "updated", "unchanged")]
-        if row[f"{what}_seen"] != sum(parts):
-            found.append(f"{row[f'{what}_seen']} {what} seen are not {'+'.join(map(str, parts))}")
+    for kind in ("products", "items"):
+        parts = [row[f"{kind}_{part}"] for part in ("created", "updated", "unchanged")]
+        if row[f"{kind}_seen"] != sum(parts):
+            found.append(f"{row[f'{kind}_seen']} {kind} seen are not {'+'.join(map(str, parts))}")
     if row["state"] in ("PENDING", "RUNNING"):
         found.append(f"left {row['state']} at epoch {row['epoch']}")
-    # Both platforms are read in the order of ids, so that no pass meets a product twice.
-    met = row["products_seen"] + row["products_set_aside"]
-    if row["mode"] == "FULL" and row["last_of_pass"] and met != distinct:
-        found.append(f"{met} products met, {distinct} distinct ({row['state']})")
+    # Both platforms are read in the order of ids, so that no pass sees a product twice.
+    counted = row["products_seen"] + row["products_set_aside"]
+    if row["mode"] == "FULL" and row["last_of_pass"] and counted != distinct:
+        found.append(f"{counted} products counted, {distinct} distinct ({row['state']})")
     return found

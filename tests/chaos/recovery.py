@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.recovery`: breaks one thing at a time and tells how soon a sync goes on."""
+"""`python -m tests.chaos.recovery`: measures how soon a sync continues after one kind of failure at a time."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ from tests.chaos import journal, timings
 from tests.chaos.fault_proxy import HOST
 from tests.chaos.instance import Instance
 from tests.chaos.journal import Entry
-from tests.chaos.system import ChaosSystem, Size, free_port, running_system
-from tests.chaos.workload import Clients, Notes
+from tests.chaos.system import ChaosSystem, SystemConfig, free_port, running_system
+from tests.chaos.workload import Clients, Observations
 from tests.conftest import open_directory
 
 SHOPIFY, WOOCOMMERCE = "one.myshopify.com", "new.example"
-Figures: TypeAlias = dict[str, Any]
-_SYNC_WITHIN = 1_200.0
+Measurements: TypeAlias = dict[str, Any]
+_SYNC_TIMEOUT_SECONDS = 1_200.0
+_QUIET_WINDOW_SECONDS = 6
 
 
 class TokenService:
-    """Gives the devstore's tokens while it is up, and 503 while it is down."""
+    """Returns the devstore's tokens while it is up, and 503 while it is down."""
 
     def __init__(self) -> None:
         self.up = False
-        self.refused = 0
+        self.refused_count = 0
         self.port = free_port()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[TokenService]:
-        """Serves while the block lasts."""
+        """Serve while the block runs."""
         app = web.Application()
         app.router.add_get("/api/v1/tokens/shopify/{domain}", self._token)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -55,50 +56,55 @@ class TokenService:
 
     async def _token(self, request: web.Request) -> web.Response:
         if not self.up:
-            self.refused += 1
+            self.refused_count += 1
             return web.Response(status=503)
         return web.json_response({"data": {"access_token": f"shpat_devstore_{request.match_info['domain']}"}})
 
 
-class Scene:
-    """One system, and the sync that is broken."""
+class Experiment:
+    """A running system, in which one sync at a time is disturbed."""
 
     def __init__(self, system: ChaosSystem, connection: asyncpg.Connection) -> None:
         self.system = system
-        self.notes = Notes()
-        self._clients = Clients(system.stubs, self.notes, Random(1))
+        self.observations = Observations()
+        self._clients = Clients(system.stubs, self.observations, Random(1))
         self._connection = connection
 
     async def reconnect(self) -> None:
-        """After a crash of PostgreSQL, ours is gone too."""
+        """Open a new connection: a crash of PostgreSQL ends this one, too."""
         self._connection = await self.system.postgres.connect()
 
     async def close(self) -> None:
-        """Ends our connection."""
+        """Close the connection to the database."""
         await self._connection.close()
 
-    async def sync(self, domain: str, trouble: Callable[[str], Awaitable[None]] | None = None) -> pb.Sync:
-        """A full sync, in trouble once its first batch is stored, as its watcher sees it end."""
+    async def sync(self, domain: str, disturb: Callable[[str], Awaitable[None]] | None = None) -> pb.Sync:
+        """Run a full sync and return it in its final state, as a watcher sees it.
+
+        Args:
+            domain: Of the shop.
+            disturb: Called with the sync id once the first batch is stored.
+        """
         shop = pb.Shop(platform=self.system.store.shops[domain].spec.platform.value, domain=domain)
         started = await self._clients.start(shop, pb.Sync.MODE_FULL, allow_mass_delete=True)
-        async with asyncio.timeout(_SYNC_WITHIN):
+        async with asyncio.timeout(_SYNC_TIMEOUT_SECONDS):
             watching = asyncio.create_task(self._clients.watch(started.sync_id))
-            if trouble is not None:
+            if disturb is not None:
                 await self.batches_after(started.sync_id, 0)
-                await trouble(started.sync_id)
+                await disturb(started.sync_id)
             return await watching
 
     async def cancel(self, sync_id: str) -> None:
-        """Ends it."""
+        """Cancel the sync."""
         await self._clients.cancel(sync_id)
 
     async def history(self, sync_id: str) -> list[Entry]:
-        """Everything that happened to its row so far."""
+        """Return the journal of the sync so far."""
         histories = await journal.read(self._connection)
         return next((entries for key, entries in histories.items() if str(key) == sync_id), [])
 
     async def batches_after(self, sync_id: str, count: int) -> int:
-        """How many it has stored, as soon as these are more than `count`, or as many as there will be."""
+        """Return the number of stored batches as soon as it exceeds `count` or the sync has ended."""
         while True:
             entries = await self.history(sync_id)
             if entries and (entries[-1].next_seq > count or entries[-1].ended):
@@ -106,163 +112,172 @@ class Scene:
             await asyncio.sleep(0.02)
 
     async def owner(self, sync_id: str) -> Instance | None:
-        """Who works on it; None when it has ended."""
+        """Return the replica that runs the sync; None when it has ended."""
         entries = await self.history(sync_id)
         if entries[-1].ended:
             return None
         claim = next(entry for entry in entries if entry.epoch == entries[-1].epoch)
-        identity = self.system.writers.of(claim)
-        return next(one for one in self.system.catalogs if one.identity == identity)
+        identity = self.system.connections.writer(claim)
+        return next(replica for replica in self.system.catalogs if replica.identity == identity)
 
     def pages(self, domain: str) -> int:
-        """How many pages of products the store was asked for since the last call."""
+        """Return the number of requests for pages of products since the last call."""
         traffic = self.system.store.requests(domain)
         pages = sum(
-            note.operation in {"ProductPage", "ProductsById"}
-            or (note.operation == "products" and note.query.get("per_page") == "100")
-            for note in traffic.recent
+            request.operation in {"ProductPage", "ProductsById"}
+            or (request.operation == "products" and request.query.get("per_page") == "100")
+            for request in traffic.recent
         )
         traffic.reset()
         return pages
 
-    async def claimed_after(self, losses: Sequence[tuple[str, float]]) -> list[float]:
-        """Seconds from each loss of a replica to the next claim of what it held."""
+    async def seconds_until_claimed(self, losses: Sequence[tuple[str, float]]) -> list[float]:
+        """Return the seconds from each loss of a replica to the next claim of its sync."""
         histories = await journal.read(self._connection)
-        return [one.seconds for one in timings.takeovers(histories, self.system.writers, losses)]
+        return [takeover.seconds for takeover in timings.takeovers(histories, self.system.connections, losses)]
 
     async def snapshot_ages(self) -> list[float]:
-        """Seconds from each transaction to the watcher that heard of it."""
-        return timings.of_snapshots(await journal.read(self._connection), self.notes.snapshots)
+        """Return the seconds from each transaction to the arrival of its snapshot at the watcher."""
+        return timings.snapshot_ages(await journal.read(self._connection), self.observations.snapshots)
 
-    async def stored_after(self, moments: Sequence[float]) -> list[float]:
-        """Seconds from each moment to the next stored batch."""
-        return timings.until_written(await journal.read(self._connection), moments)
+    async def seconds_until_stored(self, moments: Sequence[float]) -> list[float]:
+        """Return the seconds from each moment (a Unix time) to the next stored batch."""
+        return timings.seconds_until_stored(await journal.read(self._connection), moments)
 
 
 @asynccontextmanager
-async def scene(size: Size) -> AsyncIterator[Scene]:
-    """A system of its own."""
-    with open_directory("recovery") as place:
-        async with running_system(place, size, Random(1)) as system:
-            scene = Scene(system, await system.postgres.connect())
+async def running_experiment(config: SystemConfig) -> AsyncIterator[Experiment]:
+    """Yield an experiment with its own system."""
+    with open_directory("recovery") as directory:
+        async with running_system(directory, config, Random(1)) as system:
+            experiment = Experiment(system, await system.postgres.connect())
             try:
-                yield scene
+                yield experiment
             finally:
-                await scene.close()
+                await experiment.close()
 
 
-async def deaths(scene: Scene, number: signal.Signals, times: int) -> Figures:
-    """The owner dies after one stored batch after the other: how soon another one goes on, what is read again."""
-    figures: Figures = {}
+async def measure_takeovers(experiment: Experiment, number: signal.Signals, times: int) -> Measurements:
+    """Signal the owner after each stored batch: how soon another replica claims the sync, what is read twice."""
+    measurements: Measurements = {}
     for domain in (SHOPIFY, WOOCOMMERCE):
-        scene.pages(domain)
-        await _succeeded(scene.sync(domain))
-        needed = scene.pages(domain)
+        experiment.pages(domain)
+        await _succeeded(experiment.sync(domain))
+        needed = experiment.pages(domain)
         losses: list[tuple[str, float]] = []
 
-        async def die(sync_id: str, losses: list[tuple[str, float]] = losses) -> None:
+        async def signal_owners(sync_id: str, losses: list[tuple[str, float]] = losses) -> None:
             stored = 0
             while len(losses) < times:
-                stored = await scene.batches_after(sync_id, stored)
-                victim = await scene.owner(sync_id)
-                if victim is None:
+                stored = await experiment.batches_after(sync_id, stored)
+                owner = await experiment.owner(sync_id)
+                if owner is None:
                     return
-                losses.append((victim.identity, victim.signal(number)))
-                await victim.ended()
-                await victim.start()
-                await victim.ready()
+                losses.append((owner.identity, owner.signal(number)))
+                await owner.wait_for_exit()
+                await owner.start()
+                await owner.wait_until_ready()
 
-        await _succeeded(scene.sync(domain, die))
-        again = scene.pages(domain) - needed
-        figures[domain] = {
-            "deaths": len(losses),
-            "until_claimed": timings.summary(await scene.claimed_after(losses)),
+        await _succeeded(experiment.sync(domain, signal_owners))
+        again = experiment.pages(domain) - needed
+        measurements[domain] = {
+            "exits": len(losses),
+            "until_claimed": timings.summary(await experiment.seconds_until_claimed(losses)),
             "pages": needed,
             "pages_read_again": again,
-            "read_again_per_death": round(again / len(losses), 2),
+            "read_again_per_exit": round(again / len(losses), 2),
         }
-    return figures
+    return measurements
 
 
-async def cancels(scene: Scene, times: int) -> Figures:
-    """How soon CancelSync answers, and how soon the shop is left in peace."""
-    answered, quiet = [], []
-    requests = scene.system.store.requests(SHOPIFY)
+async def measure_cancels(experiment: Experiment, times: int) -> Measurements:
+    """Cancel syncs: how soon CancelSync answers, and when the shop receives the last request."""
+    answer_seconds, last_request_seconds = [], []
+    requests = experiment.system.store.requests(SHOPIFY)
 
     async def cancel(sync_id: str) -> None:
-        began = time.monotonic()
-        await scene.cancel(sync_id)
-        answered.append(time.monotonic() - began)
-        calls, last = requests.calls, began
-        while time.monotonic() < began + 6:
+        start = time.monotonic()
+        await experiment.cancel(sync_id)
+        answer_seconds.append(time.monotonic() - start)
+        calls, last = requests.calls, start
+        while time.monotonic() < start + _QUIET_WINDOW_SECONDS:
             if requests.calls != calls:
                 calls, last = requests.calls, time.monotonic()
             await asyncio.sleep(0.01)
-        quiet.append(last - began)
+        last_request_seconds.append(last - start)
 
     for _ in range(times):
-        end = await scene.sync(SHOPIFY, cancel)
+        end = await experiment.sync(SHOPIFY, cancel)
         if end.state != pb.Sync.STATE_CANCELLED:
             raise RuntimeError(f"not cancelled: {end}")
-    return {"until_answered": timings.summary(answered), "until_last_request": timings.summary(quiet)}
+    return {
+        "until_answered": timings.summary(answer_seconds),
+        "until_last_request": timings.summary(last_request_seconds),
+    }
 
 
-async def database_restarts(scene: Scene, times: int, away: float) -> Figures:
-    """PostgreSQL crashes in the middle of a sync and comes back."""
-    returns: list[float] = []
+async def measure_database_restarts(experiment: Experiment, times: int, outage_seconds: float) -> Measurements:
+    """Crash PostgreSQL during a sync and restart it."""
+    recoveries: list[float] = []
 
     async def crash(sync_id: str) -> None:
         stored = 0
         for _ in range(times):
-            stored = await scene.batches_after(sync_id, stored)
-            await scene.system.postgres.crash()
-            await asyncio.sleep(away)
-            await scene.system.postgres.start()
-            returns.append(time.time())
-            await scene.reconnect()
+            stored = await experiment.batches_after(sync_id, stored)
+            await experiment.system.postgres.crash()
+            await asyncio.sleep(outage_seconds)
+            await experiment.system.postgres.start()
+            recoveries.append(time.time())
+            await experiment.reconnect()
 
-    sync = await _succeeded(scene.sync(SHOPIFY, crash))
+    sync = await _succeeded(experiment.sync(SHOPIFY, crash))
     return {
-        "times": len(returns),
-        "away_seconds": away,
-        "until_stored": timings.summary(await scene.stored_after(returns)),
+        "times": len(recoveries),
+        "outage_seconds": outage_seconds,
+        "until_stored": timings.summary(await experiment.seconds_until_stored(recoveries)),
         "attempts": sync.attempt_count,
     }
 
 
-async def connector_away(scene: Scene, away: float) -> Figures:
-    """All connectors are gone for a while."""
-    returns: list[float] = []
+async def measure_connector_outage(experiment: Experiment, outage_seconds: float) -> Measurements:
+    """Stop all connectors during a sync and restart them."""
+    recoveries: list[float] = []
 
-    async def leave(sync_id: str) -> None:
-        for one in scene.system.connectors:
-            await one.stop()
-        await asyncio.sleep(away)
-        for one in scene.system.connectors:
-            await one.start()
-            await one.ready()
-        returns.append(time.time())
+    async def stop_connectors(sync_id: str) -> None:
+        for connector in experiment.system.connectors:
+            await connector.stop()
+        await asyncio.sleep(outage_seconds)
+        for connector in experiment.system.connectors:
+            await connector.start()
+            await connector.wait_until_ready()
+        recoveries.append(time.time())
 
-    sync = await _succeeded(scene.sync(WOOCOMMERCE, leave))
+    sync = await _succeeded(experiment.sync(WOOCOMMERCE, stop_connectors))
     return {
-        "away_seconds": away,
-        "until_stored": timings.summary(await scene.stored_after(returns)),
+        "outage_seconds": outage_seconds,
+        "until_stored": timings.summary(await experiment.seconds_until_stored(recoveries)),
         "attempts": sync.attempt_count,
     }
 
 
-async def token_service_down(scene: Scene, service: TokenService, away: float) -> Figures:
-    """Nobody gives tokens when a sync begins."""
+async def measure_token_service_outage(
+    experiment: Experiment, service: TokenService, outage_seconds: float
+) -> Measurements:
+    """Start a sync while the token service is down."""
     service.up = False
 
-    async def come_back() -> None:
-        await asyncio.sleep(away)
+    async def recover() -> None:
+        await asyncio.sleep(outage_seconds)
         service.up = True
 
-    coming = asyncio.create_task(come_back())
-    sync = await _succeeded(scene.sync(SHOPIFY))
-    await coming
-    return {"away_seconds": away, "refused_tokens": service.refused, "attempts": sync.attempt_count}
+    recovering = asyncio.create_task(recover())
+    sync = await _succeeded(experiment.sync(SHOPIFY))
+    await recovering
+    return {
+        "outage_seconds": outage_seconds,
+        "refused_tokens": service.refused_count,
+        "attempts": sync.attempt_count,
+    }
 
 
 async def _succeeded(syncing: Awaitable[pb.Sync]) -> pb.Sync:
@@ -272,42 +287,49 @@ async def _succeeded(syncing: Awaitable[pb.Sync]) -> pb.Sync:
     return sync
 
 
-async def measured(asked: argparse.Namespace) -> AsyncGenerator[tuple[str, Figures], None]:
-    """One scene after the other."""
-    small = Size(products=asked.products, latency=0.5, catalogs=2, connectors=1)
-    async with scene(small) as on:
-        yield "kill", await deaths(on, signal.SIGKILL, asked.times)
-        yield "handover", await deaths(on, signal.SIGTERM, asked.times)
-        yield "database_restart", await database_restarts(on, asked.times, away=3)
-        yield "connector_away", await connector_away(on, asked.away)
-        yield "snapshot_age", timings.summary(await on.snapshot_ages())
-    # With the default lease, so that what is measured is not its end.
-    async with scene(replace(small, lease_ttl=30)) as on:
-        yield "cancel", await cancels(on, asked.times)
+async def measure_all(options: argparse.Namespace) -> AsyncGenerator[tuple[str, Measurements], None]:
+    """Yield the name and the measurements of one failure after another."""
+    config = SystemConfig(
+        products_per_shop=options.products, store_latency_seconds=0.5, catalog_count=2, connector_count=1
+    )
+    async with running_experiment(config) as experiment:
+        yield "kill", await measure_takeovers(experiment, signal.SIGKILL, options.times)
+        yield "handover", await measure_takeovers(experiment, signal.SIGTERM, options.times)
+        yield "database_restart", await measure_database_restarts(experiment, options.times, outage_seconds=3)
+        yield "connector_outage", await measure_connector_outage(experiment, options.away)
+        yield "snapshot_age", timings.summary(await experiment.snapshot_ages())
+    # With the default lease TTL, so that the measurement is not the expiry of a short lease.
+    async with running_experiment(replace(config, lease_ttl_seconds=30)) as experiment:
+        yield "cancel", await measure_cancels(experiment, options.times)
     service = TokenService()
-    small = replace(small, token_service=f"http://{HOST}:{service.port}")
-    async with service.listening(), scene(small) as on:
-        yield "token_service_down", await token_service_down(on, service, asked.token_service_away)
+    config = replace(config, token_service_url=f"http://{HOST}:{service.port}")
+    async with service.listening(), running_experiment(config) as experiment:
+        outage = await measure_token_service_outage(experiment, service, options.token_service_away)
+        yield "token_service_outage", outage
 
 
-async def _tell(asked: argparse.Namespace) -> None:
-    figures: Figures = {}
-    async with aclosing(measured(asked)) as measuring:
-        async for name, figure in measuring:
-            print(f"{name}: {json.dumps(figure)}", flush=True)
-            figures[name] = figure
-    print(f"RESULT {json.dumps(figures)}")
+async def _print_measurements(options: argparse.Namespace) -> None:
+    results: Measurements = {}
+    async with aclosing(measure_all(options)) as measuring:
+        async for name, measurements in measuring:
+            print(f"{name}: {json.dumps(measurements)}", flush=True)
+            results[name] = measurements
+    print(f"RESULT {json.dumps(results)}")
 
 
 def main() -> int:
-    """0 when every sync succeeded; a RuntimeError tells of one that did not."""
+    """Return 0.
+
+    Raises:
+        RuntimeError: A sync did not succeed.
+    """
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.recovery", description=__doc__)
-    parser.add_argument("--products", type=int, default=5_000)
-    parser.add_argument("--times", type=int, default=10, help="how often a sync is broken in the same way")
+    parser.add_argument("--products", type=int, default=5_000, help="products of each shop")
+    parser.add_argument("--times", type=int, default=10, help="how often a sync is disturbed in the same way")
     parser.add_argument("--away", type=float, default=60, help="seconds without a connector")
     parser.add_argument("--token-service-away", type=float, default=600, help="seconds without a token service")
-    asyncio.run(_tell(parser.parse_args()))
+    asyncio.run(_print_measurements(parser.parse_args()))
     return 0
 
 

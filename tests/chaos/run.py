@@ -1,4 +1,4 @@
-"""One chaos run, from the first process to the verdict."""
+"""One chaos run: faults and syncs at the same time, then a check of the tables, the journal and the clients."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 
 from devstore.churn import CatalogMutator
 from tests.chaos import journal, oracle, timings
-from tests.chaos.nemesis import ALL, ZOMBIES, Limits, Nemesis
-from tests.chaos.system import ChaosSystem, Size, running_system
-from tests.chaos.workload import Clients, Notes, ShopDriver
+from tests.chaos.nemesis import ALL_FAULTS, ZOMBIE_FAULTS, FaultLimits, Nemesis
+from tests.chaos.system import ChaosSystem, SystemConfig, running_system
+from tests.chaos.workload import Clients, Observations, ShopDriver
 
-_SETTLE = 150.0
-"""Seconds that syncs may take to end once nothing is broken any more."""
-_RACES = frozenset({"CANCELLED", "MASS_DELETE_BLOCKED", "SOURCE_COUNT_MISMATCH"})
-"""Reasons for which a sync may rightly not succeed while somebody changes catalogs and cancels."""
+_SETTLE_TIMEOUT_SECONDS = 150.0
+"""For the syncs to end after the last fault."""
+_EXPECTED_REASONS = frozenset({"CANCELLED", "MASS_DELETE_BLOCKED", "SOURCE_COUNT_MISMATCH"})
+"""Reasons for which a sync may fail while the catalogs change and syncs are cancelled."""
 
 
 @dataclass(kw_only=True)
 class Report:
-    """What happened, and what was wrong."""
+    """What happened, and all violations. Durations are in seconds."""
 
     seed: int
     fenced: bool
@@ -37,21 +37,22 @@ class Report:
     counts: Counter[str] = field(default_factory=Counter)
     failed_syncs: Counter[str] = field(default_factory=Counter)
     takeovers: list[float] = field(default_factory=list)
-    clear_takeovers: list[float] = field(default_factory=list)
-    """Those during which the database could be reached."""
+    takeovers_with_database: list[float] = field(default_factory=list)
+    """Those during which the database was reachable."""
     handovers: list[float] = field(default_factory=list)
-    """From SIGTERM to the next claim, while the database could be reached."""
-    database_returns: list[float] = field(default_factory=list)
-    """From a PostgreSQL that takes connections again to the next stored batch."""
-    snapshots: list[float] = field(default_factory=list)
-    """From a transaction to the watcher that hears of it."""
+    """From SIGTERM to the next claim, while the database was reachable."""
+    database_recoveries: list[float] = field(default_factory=list)
+    """From the moment PostgreSQL accepted connections again to the next stored batch."""
+    snapshot_ages: list[float] = field(default_factory=list)
+    """From a transaction to the arrival of its snapshot at a watcher."""
     truth: Counter[str] = field(default_factory=Counter)
+    """Differences between the tables and the shops."""
     violations: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """Slow takeovers that a missing database may explain."""
+    """Slow takeovers that an unreachable database may explain."""
 
     def as_json(self) -> str:
-        """One line."""
+        """Return the report as one line of JSON."""
         return json.dumps(
             {
                 "seed": self.seed,
@@ -60,50 +61,60 @@ class Report:
                 **dict(sorted(self.counts.items())),
                 "failed_syncs": dict(self.failed_syncs),
                 "takeovers": timings.summary(self.takeovers),
-                "takeovers_with_database": timings.summary(self.clear_takeovers),
+                "takeovers_with_database": timings.summary(self.takeovers_with_database),
                 "handovers": timings.summary(self.handovers),
-                "writing_after_database_return": timings.summary(self.database_returns),
-                "snapshot_age": timings.summary(self.snapshots),
-                "truth": {name: self.truth[name] for name in oracle.COMPARED},
+                "writing_after_database_return": timings.summary(self.database_recoveries),
+                "snapshot_age": timings.summary(self.snapshot_ages),
+                "truth": {name: self.truth[name] for name in oracle.COMPARISON_COUNTS},
                 "violations": len(self.violations),
             }
         )
 
-    def line(self) -> str:
-        """For people."""
-        took, counts = timings.summary(self.takeovers), self.counts
+    def summary_line(self) -> str:
+        """Return the most important counts as one line of text."""
+        takeovers, counts = timings.summary(self.takeovers), self.counts
         kills = counts["kill"] + counts["connector_kill"]
         return (
             f"chaos: {kills} kills, {counts['stop']} stops, {counts['pg_crash']} PostgreSQL crashes, "
             f"{counts['connection_faults']} connection faults; {counts['syncs']} syncs, "
             f"{counts['batches']} batches, "
-            f"{took['count']} takeovers (p50 {took['p50']} s, p99 {took['p99']} s); "
+            f"{takeovers['count']} takeovers (p50 {takeovers['p50']} s, p99 {takeovers['p99']} s); "
             f"{len(self.violations)} violations"
         )
 
 
-async def chaos(
-    place: Path, *, seconds: float, seed: int, fenced: bool = True, size: Size | None = None
+async def run_chaos(
+    directory: Path, *, seconds: float, seed: int, fenced: bool = True, config: SystemConfig | None = None
 ) -> Report:
-    """Breaks the system for so long, lets it come to rest, and judges."""
-    size = size or Size(fenced=fenced)
-    report = Report(seed=seed, fenced=size.fenced, seconds=seconds)
-    async with running_system(place, size, Random(seed)) as system:
-        run = _Run(system, report, seed, Limits(lease_ttl=size.lease_ttl))
+    """Inject faults, let the syncs end, and check everything.
+
+    Args:
+        directory: For all files of the system.
+        seconds: How long faults are injected.
+        seed: Of all random choices.
+        fenced: False: without the fence of the batches, as a negative control.
+        config: Of the system; replaces `fenced`.
+    """
+    config = config or SystemConfig(fenced=fenced)
+    report = Report(seed=seed, fenced=config.fenced, seconds=seconds)
+    async with running_system(directory, config, Random(seed)) as system:
+        run = _Run(system, report, seed, FaultLimits(lease_ttl_seconds=config.lease_ttl_seconds))
         try:
-            await run.storm(seconds, ALL if size.fenced else ZOMBIES)
+            await run.inject_faults(seconds, ALL_FAULTS if config.fenced else ZOMBIE_FAULTS)
             settled = await run.settle()
-            await run.judge(truth=settled)
+            await run.check(compare_tables=settled)
         finally:
-            await run.abandon()
+            await run.cancel_drivers()
     return report
 
 
 class _Run:
-    def __init__(self, system: ChaosSystem, report: Report, seed: int, limits: Limits) -> None:
+    """The nemesis, the load and the checks of one run."""
+
+    def __init__(self, system: ChaosSystem, report: Report, seed: int, limits: FaultLimits) -> None:
         self._system = system
         self._report = report
-        self._notes = Notes()
+        self._observations = Observations()
         self._limits = limits
         self._nemesis = Nemesis(
             catalogs=system.catalogs,
@@ -115,21 +126,21 @@ class _Run:
         )
         shops = system.store.shops
         self._mutator = CatalogMutator([shop.catalog for shop in shops.values()], Random(seed + 2))
-        clients = Clients(system.stubs, self._notes, Random(seed + 3))
+        clients = Clients(system.stubs, self._observations, Random(seed + 3))
         self._drivers = [
             ShopDriver(
                 pb.Shop(platform=shop.spec.platform.value, domain=domain),
                 clients,
-                self._notes,
+                self._observations,
                 Random(seed + 4 + n),
             )
             for n, (domain, shop) in enumerate(shops.items())
         ]
-        self._driving: list[asyncio.Task[None]] = []
+        self._driver_tasks: list[asyncio.Task[None]] = []
 
-    async def storm(self, seconds: float, weights: dict[str, int]) -> None:
-        """Faults, changes and syncs, all at once; then no more faults and changes."""
-        self._driving = [asyncio.create_task(driver.run()) for driver in self._drivers]
+    async def inject_faults(self, seconds: float, weights: dict[str, int]) -> None:
+        """Inject faults while the catalogs change and are synced; then stop the faults and the changes."""
+        self._driver_tasks = [asyncio.create_task(driver.run()) for driver in self._drivers]
         mutating = asyncio.create_task(self._mutator.run(0.05))
         try:
             await self._nemesis.run(seconds, weights)
@@ -138,86 +149,101 @@ class _Run:
             await mutating
 
     async def settle(self) -> bool:
-        """Lets the syncs end and runs one more of each shop. False: they did not end in time."""
+        """Let the syncs end and run a last full sync of each shop.
+
+        Returns:
+            False if they did not end in time.
+        """
         for driver in self._drivers:
             driver.stop()
         try:
-            async with asyncio.timeout(_SETTLE):
-                await asyncio.gather(*self._driving)
-                self._report.failed_syncs = Counter(self._notes.failed)
-                lasts = await asyncio.gather(*(driver.once(pb.Sync.MODE_FULL) for driver in self._drivers))
+            async with asyncio.timeout(_SETTLE_TIMEOUT_SECONDS):
+                await asyncio.gather(*self._driver_tasks)
+                self._report.failed_syncs = Counter(self._observations.failed_syncs)
+                last_syncs = await asyncio.gather(
+                    *(driver.run_sync(pb.Sync.MODE_FULL) for driver in self._drivers)
+                )
         except TimeoutError:
-            self._report.violations.append(f"syncs had not ended {_SETTLE:.0f} s after the last fault")
+            self._report.violations.append(
+                f"syncs had not ended {_SETTLE_TIMEOUT_SECONDS:.0f} s after the last fault"
+            )
             return False
         self._report.violations += [
             f"the last sync of {sync.shop.domain} ended {pb.Sync.State.Name(sync.state)}: {sync.error.message}"
-            for sync in lasts
+            for sync in last_syncs
             if sync.state != pb.Sync.STATE_SUCCEEDED
         ]
         return True
 
-    async def abandon(self) -> None:
-        """Ends what still drives, when a run was cut short."""
-        for task in self._driving:
+    async def cancel_drivers(self) -> None:
+        """Cancel the drivers that still run when a run is interrupted."""
+        for task in self._driver_tasks:
             task.cancel()
-        await asyncio.gather(*self._driving, return_exceptions=True)
+        await asyncio.gather(*self._driver_tasks, return_exceptions=True)
 
-    async def judge(self, *, truth: bool) -> None:
-        """Fills the report."""
+    async def check(self, *, compare_tables: bool) -> None:
+        """Fill the report."""
         report, system = self._report, self._system
         connection = await system.postgres.connect()
         try:
             histories = await journal.read(connection)
-            report.violations += journal.faults(histories, system.writers)
-            report.violations += await oracle.of_syncs(connection, histories)
-            if truth:
-                await self._compare(connection)
+            report.violations += journal.violations(histories, system.connections)
+            report.violations += await oracle.sync_violations(connection, histories)
+            if compare_tables:
+                await self._compare_tables(connection)
         finally:
             await connection.close()
-        report.violations += self._notes.faults
-        report.violations += [death for one in (*system.catalogs, *system.connectors) for death in one.deaths]
+        report.violations += self._observations.violations
+        report.violations += [
+            violation for instance in (*system.catalogs, *system.connectors) for violation in instance.violations
+        ]
         report.violations += [
             f"{count} syncs failed: {reason}"
             for reason, count in report.failed_syncs.items()
-            if reason not in _RACES
+            if reason not in _EXPECTED_REASONS
         ]
-        report.counts += self._nemesis.counts + self._notes.counts + self._mutator.counts
+        report.counts += self._nemesis.counts + self._observations.counts + self._mutator.counts
         report.counts["connection_faults"] = sum(
             report.counts[name] for name in ("drop", "cut", "half_open", "slow")
         )
         report.counts["batches"] = sum(entries[-1].next_seq for entries in histories.values())
-        self._time(histories)
+        self._add_timings(histories)
 
-    async def _compare(self, connection: asyncpg.Connection) -> None:
+    async def _compare_tables(self, connection: asyncpg.Connection) -> None:
         for domain, shop in self._system.store.shops.items():
-            differences = await oracle.against_truth(connection, shop.catalog)
+            differences = await oracle.compare_with_shop(connection, shop.catalog)
             self._report.truth += differences
-            wrong = {name: count for name, count in differences.items() if count and name != "items_right"}
+            wrong = {name: count for name, count in differences.items() if count and name != "items_correct"}
             if wrong:
-                self._report.violations.append(f"{domain} differs from its store: {wrong}")
+                self._report.violations.append(f"{domain} differs from its shop: {wrong}")
 
-    def _time(self, histories: Mapping[UUID, Sequence[journal.Entry]]) -> None:
-        report, nemesis, writers = self._report, self._nemesis, self._system.writers
+    def _add_timings(self, histories: Mapping[UUID, Sequence[journal.Entry]]) -> None:
+        report, nemesis, connections = self._report, self._nemesis, self._system.connections
         sudden = [(loss.identity, loss.at) for loss in nemesis.losses if loss.kind != "term"]
-        asked = [(loss.identity, loss.at) for loss in nemesis.losses if loss.kind == "term"]
+        terminated = [(loss.identity, loss.at) for loss in nemesis.losses if loss.kind == "term"]
         report.handovers = [
-            one.seconds for one in timings.takeovers(histories, writers, asked) if not self._in_storm(one)
+            handover.seconds
+            for handover in timings.takeovers(histories, connections, terminated)
+            if not self._during_disturbance(handover)
         ]
-        report.database_returns = timings.until_written(histories, nemesis.database_returns)
-        report.snapshots = timings.of_snapshots(histories, self._notes.snapshots)
-        for takeover in timings.takeovers(histories, writers, sudden):
+        report.database_recoveries = timings.seconds_until_stored(histories, nemesis.database_recoveries)
+        report.snapshot_ages = timings.snapshot_ages(histories, self._observations.snapshots)
+        for takeover in timings.takeovers(histories, connections, sudden):
             report.takeovers.append(takeover.seconds)
-            if self._in_storm(takeover):
-                report.notes += [_told(takeover)] if takeover.seconds > self._limits.longest_takeover else []
-                continue
-            report.clear_takeovers.append(takeover.seconds)
-            if takeover.seconds > self._limits.longest_takeover:
-                report.violations.append(_told(takeover))
+            slow = [_describe(takeover)] if takeover.seconds > self._limits.max_takeover_seconds else []
+            if self._during_disturbance(takeover):
+                report.notes += slow
+            else:
+                report.takeovers_with_database.append(takeover.seconds)
+                report.violations += slow
 
-    def _in_storm(self, takeover: timings.Takeover) -> bool:
-        return any(began < takeover.taken and ended > takeover.lost for began, ended in self._nemesis.storms)
+    def _during_disturbance(self, takeover: timings.Takeover) -> bool:
+        return any(
+            start < takeover.claimed_at and end > takeover.lost_at
+            for start, end in self._nemesis.database_disturbances
+        )
 
 
-def _told(takeover: timings.Takeover) -> str:
-    at = datetime.fromtimestamp(takeover.lost, UTC).strftime("%H:%M:%S")
-    return f"sync {takeover.sync_id} waited {takeover.seconds:.1f} s after {takeover.loser} was lost at {at}"
+def _describe(takeover: timings.Takeover) -> str:
+    at = datetime.fromtimestamp(takeover.lost_at, UTC).strftime("%H:%M:%S")
+    return f"sync {takeover.sync_id} waited {takeover.seconds:.1f} s after {takeover.lost_owner} was lost at {at}"

@@ -1,4 +1,4 @@
-"""What is broken: processes, PostgreSQL, and the proxies between them and before the devstore, which is ours."""
+"""The system under test: service processes, PostgreSQL, the devstore, and fault proxies between them."""
 
 from __future__ import annotations
 
@@ -30,47 +30,48 @@ from tests.chaos.fault_proxy import HOST, FaultProxy
 from tests.chaos.instance import ROOT, Instance
 from tests.chaos.postgres import Postgres, running_postgres
 
-_READY = 90.0
-_SHAPE = VariantRange(least=2, most=4)
+_START_TIMEOUT_SECONDS = 90.0
+_VARIANTS_PER_PRODUCT = VariantRange(least=2, most=4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Size:
-    """How large."""
+class SystemConfig:
+    """Size and settings of the system."""
 
-    catalogs: int = 3
-    connectors: int = 2
-    products: int = 800
-    latency: float = 0.15
-    """Seconds that the devstore takes for each reply."""
-    lease_ttl: float = 2.0
+    catalog_count: int = 3
+    connector_count: int = 2
+    products_per_shop: int = 800
+    store_latency_seconds: float = 0.15
+    """Added by the devstore to each reply."""
+    lease_ttl_seconds: float = 2.0
     fenced: bool = True
-    token_service: str = ""
-    """Its URL, if tokens come from one instead of a file."""
+    token_service_url: str = ""
+    """Empty: the credentials come from a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChaosSystem:
-    """What is broken, and what is looked at."""
+    """The running system."""
 
     catalogs: Sequence[Instance]
     connectors: Sequence[Instance]
     postgres: Postgres
     proxies: dict[str, FaultProxy]
     stubs: dict[str, CatalogServiceStub]
+    """By the name of the replica; these connections use no proxy."""
     store: RunningStore
-    writers: journal.Writers
+    connections: journal.ConnectionRegistry
 
 
 def shop_specs(products: int) -> list[ShopSpec]:
-    """Two shops of each platform."""
+    """Return two Shopify and two WooCommerce shops with so many products each."""
     shopify = [
         ShopSpec(
             platform=Platform.SHOPIFY,
             domain=f"{name}.myshopify.com",
             products=products,
             edge_cases=False,
-            variants=_SHAPE,
+            variants=_VARIANTS_PER_PRODUCT,
         )
         for name in ("one", "two")
     ]
@@ -80,7 +81,7 @@ def shop_specs(products: int) -> list[ShopSpec]:
             domain=f"{name}.example",
             products=products,
             edge_cases=False,
-            variants=_SHAPE,
+            variants=_VARIANTS_PER_PRODUCT,
             version=version,
         )
         for name, version in (("new", "10.3"), ("old", "8.2"))
@@ -89,43 +90,41 @@ def shop_specs(products: int) -> list[ShopSpec]:
 
 
 @asynccontextmanager
-async def running_system(place: Path, plan: Size, random: Random) -> AsyncIterator[ChaosSystem]:
-    """Everything up and answering; all of it ended with the block."""
+async def running_system(directory: Path, config: SystemConfig, random: Random) -> AsyncIterator[ChaosSystem]:
+    """Yield the system when all its services are ready; stop all of them at the end."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
             devstore.serving(
-                shop_specs(plan.products), tls_dir=place / "tls", throttle=False, latency=plan.latency
+                shop_specs(config.products_per_shop),
+                tls_dir=directory / "tls",
+                throttle=False,
+                latency=config.store_latency_seconds,
             )
         )
-        postgres = await stack.enter_async_context(running_postgres(place / "postgres", free_port()))
+        postgres = await stack.enter_async_context(running_postgres(directory / "postgres", free_port()))
         await _prepare_database(postgres)
-        writers = journal.Writers()
+        connections = journal.ConnectionRegistry()
         proxies: dict[str, FaultProxy] = {}
         store_port = URL(store.url).port or 0
         proxies["store"] = FaultProxy(lambda: [store_port], random=random)
         await stack.enter_async_context(proxies["store"].listening())
         connectors = [
-            _connector(place, f"connector-{n}", plan, store, proxies["store"]) for n in range(plan.connectors)
+            _connector(directory, f"connector-{n}", config, store, proxies["store"])
+            for n in range(config.connector_count)
         ]
-        live = partial(_ports, connectors)
-        proxies["connector"] = await stack.enter_async_context(FaultProxy(live, random=random).listening())
+        ports = partial(_ports_in_use, connectors)
+        proxies["connector"] = await stack.enter_async_context(FaultProxy(ports, random=random).listening())
         catalogs: list[Instance] = []
-        for n in range(plan.catalogs):
-            # Each replica has a way to PostgreSQL of its own, which tells whose a connection is.
-            note = partial(_note, catalogs, n, writers)
-            proxy = FaultProxy(lambda: [postgres.port], random=random, on_link=note)
+        for n in range(config.catalog_count):
+            # Each replica has its own proxy to PostgreSQL, which registers the connections of this replica.
+            register = partial(_register_connection, catalogs, n, connections)
+            proxy = FaultProxy(lambda: [postgres.port], random=random, on_connect=register)
             await stack.enter_async_context(proxy.listening())
             proxies[f"postgres-{n}"] = proxy
-            catalogs.append(
-                _catalog(place, f"catalog-{n}", plan, postgres.url_at(proxy.address), proxies["connector"])
-            )
+            url = postgres.url_at(proxy.address)
+            catalogs.append(_catalog(directory, f"catalog-{n}", config, url, proxies["connector"]))
+        await _start(stack, (*connectors, *catalogs))
         stubs: dict[str, CatalogServiceStub] = {}
-        for instance in (*connectors, *catalogs):
-            stack.push_async_callback(instance.stop)
-            await instance.start()
-        async with asyncio.timeout(_READY):
-            for instance in (*connectors, *catalogs):
-                await instance.ready()
         for instance in catalogs:
             channel = await stack.enter_async_context(open_channel(instance.address))
             stubs[instance.name] = CatalogServiceStub(channel)
@@ -136,16 +135,27 @@ async def running_system(place: Path, plan: Size, random: Random) -> AsyncIterat
             proxies=proxies,
             stubs=stubs,
             store=store,
-            writers=writers,
+            connections=connections,
         )
 
 
-def _ports(instances: Sequence[Instance]) -> list[int]:
+async def _start(stack: AsyncExitStack, instances: Sequence[Instance]) -> None:
+    for instance in instances:
+        stack.push_async_callback(instance.stop)
+        await instance.start()
+    async with asyncio.timeout(_START_TIMEOUT_SECONDS):
+        for instance in instances:
+            await instance.wait_until_ready()
+
+
+def _ports_in_use(instances: Sequence[Instance]) -> list[int]:
     return [instance.port for instance in instances if instance.up]
 
 
-def _note(catalogs: Sequence[Instance], number: int, writers: journal.Writers, port: int) -> None:
-    writers.opened(port, catalogs[number].identity, time.time())
+def _register_connection(
+    catalogs: Sequence[Instance], number: int, connections: journal.ConnectionRegistry, port: int
+) -> None:
+    connections.register(port, catalogs[number].identity, time.time())
 
 
 async def _prepare_database(postgres: Postgres) -> None:
@@ -154,9 +164,9 @@ async def _prepare_database(postgres: Postgres) -> None:
         env=process_environment(os.environ, {"CATALOG_DATABASE_URL": postgres.url}),
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    _, said = await process.communicate()
+    _, stderr = await process.communicate()
     if process.returncode != 0:
-        raise RuntimeError(f"the migration failed:\n{said.decode()}")
+        raise RuntimeError(f"the migration failed:\n{stderr.decode()}")
     connection = await postgres.connect()
     try:
         await journal.install(connection)
@@ -164,44 +174,48 @@ async def _prepare_database(postgres: Postgres) -> None:
         await connection.close()
 
 
-def _connector(place: Path, name: str, plan: Size, store: RunningStore, way: FaultProxy) -> Instance:
+def _connector(
+    directory: Path, name: str, config: SystemConfig, store: RunningStore, store_proxy: FaultProxy
+) -> Instance:
     port = free_port()
     tables = []
     for shop in store.shops.values():
         keys = [f"{key} = {json.dumps(value)}" for key, value in shop.spec.credentials.items()]
         tables.append("\n".join([f"[{shop.spec.platform.value}.{json.dumps(shop.spec.domain)}]", *keys, ""]))
-    file = place / "credentials.toml"
+    file = directory / "credentials.toml"
     file.write_text("\n".join(tables))
     file.chmod(0o600)
     settings = {
         "CONNECTOR_LISTEN_ADDRESS": f"{HOST}:{port}",
-        "CONNECTOR_CREDENTIALS_FILE": "" if plan.token_service else str(file),
-        "CONNECTOR_TOKEN_SERVICE_URL": plan.token_service,
+        "CONNECTOR_CREDENTIALS_FILE": "" if config.token_service_url else str(file),
+        "CONNECTOR_TOKEN_SERVICE_URL": config.token_service_url,
         "CONNECTOR_CA_FILE": str(store.ca_file),
         "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps(
-            {domain: f"https://{way.address}/{domain}" for domain in store.shops}
+            {domain: f"https://{store_proxy.address}/{domain}" for domain in store.shops}
         ),
     }
-    return Instance(name, CONNECTOR_SERVICE, port, ("-m", "connector_svc"), settings, place / f"{name}.log")
+    return Instance(name, CONNECTOR_SERVICE, port, ("-m", "connector_svc"), settings, directory / f"{name}.log")
 
 
-def _catalog(place: Path, name: str, plan: Size, url: str, connector: FaultProxy) -> Instance:
+def _catalog(
+    directory: Path, name: str, config: SystemConfig, database_url: str, connector_proxy: FaultProxy
+) -> Instance:
     port = free_port()
     settings = {
         "CATALOG_LISTEN_ADDRESS": f"{HOST}:{port}",
-        "CATALOG_DATABASE_URL": url,
-        "CATALOG_CONNECTOR_ADDRESS": connector.address,
-        "CATALOG_LEASE_TTL": f"{plan.lease_ttl}s",
+        "CATALOG_DATABASE_URL": database_url,
+        "CATALOG_CONNECTOR_ADDRESS": connector_proxy.address,
+        "CATALOG_LEASE_TTL": f"{config.lease_ttl_seconds}s",
         "CATALOG_GIVE_UP_AFTER": "10m",
-        # Replicas die of us here, many times a minute, and not of a batch.
+        # Replicas are killed by the test many times a minute, not by a batch that they cannot process.
         "CATALOG_MAX_CLAIMS_WITHOUT_PROGRESS": "50",
     }
-    command = ("-m", "catalog_svc") if plan.fenced else ("-m", "tests.chaos.unfenced")
-    return Instance(name, CATALOG_SERVICE, port, command, settings, place / f"{name}.log")
+    command = ("-m", "catalog_svc") if config.fenced else ("-m", "tests.chaos.unfenced")
+    return Instance(name, CATALOG_SERVICE, port, command, settings, directory / f"{name}.log")
 
 
 def free_port() -> int:
-    """A port that nobody uses right now."""
+    """Return a port that is currently unused."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The proxy breaks what it says it breaks, and nothing else."""
+"""The fault proxy injects exactly the faults that it is asked for."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.waiting import within_timeout
 
 
 @asynccontextmanager
-async def echo(sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> AsyncIterator[FaultProxy]:
-    """A proxy before a server that says what it hears."""
+async def echo_proxy(sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> AsyncIterator[FaultProxy]:
+    """Yield a proxy in front of an echo server."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(1024):
                 writer.write(data)
@@ -24,7 +24,7 @@ async def echo(sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> A
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_server(answer, HOST, 0)
+    server = await asyncio.start_server(echo, HOST, 0)
     port = server.sockets[0].getsockname()[1]
     async with FaultProxy(lambda: [port], random=Random(1), sleep=sleep).listening() as proxy:
         yield proxy
@@ -38,8 +38,8 @@ class Client:
         self._reader = reader
         self._writer = writer
 
-    async def ask(self, data: bytes) -> bytes:
-        """What comes back; empty when the connection is gone."""
+    async def send(self, data: bytes) -> bytes:
+        """Return the reply; empty when the connection is closed."""
         try:
             self._writer.write(data)
             return await within_timeout(self._reader.read(1024))
@@ -49,42 +49,42 @@ class Client:
 
 @asynccontextmanager
 async def connected(proxy: FaultProxy) -> AsyncIterator[Client]:
-    """A connection that works."""
+    """Yield a connection that works."""
     host, _, port = proxy.address.partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     client = Client(reader, writer)
     try:
-        assert await client.ask(b"hello") == b"hello"
+        assert await client.send(b"hello") == b"hello"
         yield client
     finally:
         writer.transport.abort()
         await asyncio.sleep(0)
 
 
-async def test_a_dropped_connection_is_gone_and_a_new_one_works() -> None:
-    async with echo() as proxy, connected(proxy) as client:
+async def test_a_dropped_connection_is_closed_and_a_new_one_works() -> None:
+    async with echo_proxy() as proxy, connected(proxy) as client:
         assert proxy.drop() == 1
-        assert await client.ask(b"again") == b""
+        assert await client.send(b"again") == b""
         async with connected(proxy):
             pass
 
 
-async def test_a_cut_connection_says_no_more_than_it_may() -> None:
-    async with echo() as proxy, connected(proxy) as client:
-        # There and back count alike. The reset may overtake what was said before it.
+async def test_a_cut_connection_forwards_no_more_bytes_than_its_limit() -> None:
+    async with echo_proxy() as proxy, connected(proxy) as client:
+        # Both directions count. The reset may overtake the bytes that were forwarded before it.
         proxy.cut_after(8 + 3)
-        assert await client.ask(b"12345678") in (b"123", b"")
-        assert await client.ask(b"x") == b""
+        assert await client.send(b"12345678") in (b"123", b"")
+        assert await client.send(b"x") == b""
 
 
 async def test_a_half_open_connection_is_silent_until_it_is_reset() -> None:
-    async with echo() as proxy, connected(proxy) as client:
-        proxy.half_open(linger=3600)
-        asking = asyncio.create_task(client.ask(b"anybody?"))
+    async with echo_proxy() as proxy, connected(proxy) as client:
+        proxy.half_open(reset_after_seconds=3600)
+        sending = asyncio.create_task(client.send(b"anybody?"))
         async with connected(proxy):
-            assert not asking.done()
-        proxy.half_open(linger=0.05)
-        assert await asking == b""
+            assert not sending.done()
+        proxy.half_open(reset_after_seconds=0.05)
+        assert await sending == b""
 
 
 async def test_latency_delays_every_chunk() -> None:
@@ -93,7 +93,7 @@ async def test_latency_delays_every_chunk() -> None:
     async def sleep(seconds: float) -> None:
         delays.append(seconds)
 
-    async with echo(sleep) as proxy, connected(proxy) as client:
-        proxy.latency = 0.1
-        assert await client.ask(b"slow") == b"slow"
-    assert delays == [0.1, 0.1], "there and back"
+    async with echo_proxy(sleep) as proxy, connected(proxy) as client:
+        proxy.latency_seconds = 0.1
+        assert await client.send(b"slow") == b"slow"
+    assert delays == [0.1, 0.1], "request and reply"

@@ -1,4 +1,4 @@
-"""How long things took, by the journal's clock and ours: both are the machine's."""
+"""Durations from the journal and from the clients. Both use the clock of this machine."""
 
 from __future__ import annotations
 
@@ -9,70 +9,91 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-from tests.chaos.journal import Entry, Writers
+from tests.chaos.journal import ConnectionRegistry, Entry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Takeover:
-    """A sync that went on in other hands. Unix times."""
+    """A sync that was claimed again after its owner was lost. Times are Unix times."""
 
     sync_id: UUID
-    loser: str
-    lost: float
-    taken: float
+    lost_owner: str
+    lost_at: float
+    claimed_at: float
 
     @property
     def seconds(self) -> float:
-        """For so long nobody worked on it."""
-        return self.taken - self.lost
+        """How long the sync was not worked on."""
+        return self.claimed_at - self.lost_at
 
 
 def takeovers(
-    histories: Mapping[UUID, Sequence[Entry]], writers: Writers, losses: Iterable[tuple[str, float]]
+    histories: Mapping[UUID, Sequence[Entry]],
+    connections: ConnectionRegistry,
+    losses: Iterable[tuple[str, float]],
 ) -> list[Takeover]:
-    """For each life that held a sync when it was lost: the next claim of that sync, by then from its last word.
+    """Return the next claim of each sync whose owner was lost.
 
-    A frozen replica may come back before anybody takes over, and go on.
+    A frozen replica may resume and continue before any other one claims its sync: the takeover is then timed
+    from the last entry before the claim.
+
+    Args:
+        histories: The entries of each sync.
+        connections: Who wrote which entry.
+        losses: Identities of lost replica processes, and the Unix times of the losses.
     """
-    owners = _owners(histories, writers)
+    owners = _owners(histories, connections)
     losses = list(losses)
     found = []
     for sync_id, entries in histories.items():
-        for loser, lost in losses:
-            before = [entry for entry in entries if entry.at <= lost]
-            if not before or before[-1].owner is None or owners.get(before[-1].owner) != loser:
+        for identity, lost_at in losses:
+            before = [entry for entry in entries if entry.at <= lost_at]
+            if not before or before[-1].owner is None or owners.get(before[-1].owner) != identity:
                 continue
-            claim = next((e for e in entries if e.at > lost and e.epoch > before[-1].epoch and not e.ended), None)
+            claim = next(
+                (e for e in entries if e.at > lost_at and e.epoch > before[-1].epoch and not e.ended), None
+            )
             if claim is not None:
                 last = max(entry.at for entry in entries if entry.at < claim.at)
-                found.append(Takeover(sync_id=sync_id, loser=loser, lost=max(lost, last), taken=claim.at))
+                found.append(
+                    Takeover(sync_id=sync_id, lost_owner=identity, lost_at=max(lost_at, last), claimed_at=claim.at)
+                )
     return found
 
 
-def until_written(histories: Mapping[UUID, Sequence[Entry]], moments: Iterable[float]) -> list[float]:
-    """Seconds from each moment to the next batch that anybody stored."""
+def seconds_until_stored(histories: Mapping[UUID, Sequence[Entry]], moments: Iterable[float]) -> list[float]:
+    """Return the seconds from each moment (a Unix time) to the next stored batch of any sync."""
     stored = sorted(
         after.at
         for entries in histories.values()
         for before, after in pairwise(entries)
         if after.next_seq > before.next_seq
     )
-    places = [(moment, bisect_right(stored, moment)) for moment in moments]
-    return [stored[place] - moment for moment, place in places if place < len(stored)]
+    positions = [(moment, bisect_right(stored, moment)) for moment in moments]
+    return [stored[position] - moment for moment, position in positions if position < len(stored)]
 
 
-def of_snapshots(histories: Mapping[UUID, Sequence[Entry]], seen: Iterable[tuple[str, int, float]]) -> list[float]:
-    """Seconds from the transaction that made a revision to its arrival at a watcher: (sync, revision, when)."""
-    # The fence of the next batch comes later and has the same revision.
-    made: dict[tuple[str, int], float] = {}
+def snapshot_ages(
+    histories: Mapping[UUID, Sequence[Entry]], snapshots: Iterable[tuple[str, int, float]]
+) -> list[float]:
+    """Return the seconds from the transaction of each revision to its arrival at a watcher.
+
+    Args:
+        histories: The entries of each sync.
+        snapshots: Sync id, revision and Unix time of arrival of what the watchers received.
+    """
+    # Only the first entry of a revision counts: the fence of the next batch is written later without a new one.
+    written: dict[tuple[str, int], float] = {}
     for sync_id, entries in histories.items():
         for entry in entries:
-            made.setdefault((str(sync_id), entry.revision), entry.at)
-    return [at - made[sync_id, revision] for sync_id, revision, at in seen if (sync_id, revision) in made]
+            written.setdefault((str(sync_id), entry.revision), entry.at)
+    return [
+        at - written[sync_id, revision] for sync_id, revision, at in snapshots if (sync_id, revision) in written
+    ]
 
 
 def summary(seconds: Sequence[float]) -> dict[str, Any]:
-    """Count and percentiles (nearest rank), in seconds."""
+    """Return the count and the percentiles (nearest rank) in seconds."""
     ordered = sorted(seconds)
     if not ordered:
         return {"count": 0, "p50": None, "p99": None, "max": None}
@@ -83,11 +104,14 @@ def summary(seconds: Sequence[float]) -> dict[str, Any]:
     return {"count": len(ordered), **{name: round(value, 2) for name, value in ranks.items()}}
 
 
-def _owners(histories: Mapping[UUID, Sequence[Entry]], writers: Writers) -> dict[UUID, str]:
-    """Which life each owner's id was of: that of whoever wrote its claim."""
+def _owners(histories: Mapping[UUID, Sequence[Entry]], connections: ConnectionRegistry) -> dict[UUID, str]:
+    """Return the process identity behind each owner id: the process that wrote its claim."""
     return {
         after.owner: identity
         for entries in histories.values()
         for before, after in pairwise(entries)
-        if after.epoch > before.epoch and after.owner and not after.ended and (identity := writers.of(after))
+        if after.epoch > before.epoch
+        and after.owner
+        and not after.ended
+        and (identity := connections.writer(after))
     }

@@ -1,4 +1,4 @@
-"""catalog_svc with the fence of its batches switched off: what the chaos run must find fault with."""
+"""catalog_svc without the fence of its batches: the negative control, in which a run must find violations."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ from sqlalchemy import text
 from catalog_svc.__main__ import main
 from catalog_svc.storage import batches
 
-_OPEN = {
+_ALWAYS_TRUE = {
     "epoch = :epoch": "CAST(:epoch AS bigint) IS NOT NULL",
     "next_seq = :next_seq": "CAST(:next_seq AS bigint) IS NOT NULL",
 }
-"""Conditions of the fence, and what holds for anybody and any batch."""
+"""The conditions of the fence, and replacements that every writer and every batch fulfils."""
 
 
-def switch_off() -> None:
-    """Takes the fence out. Raises RuntimeError when it is not as it was, so that the control stays one."""
+def disable_fence() -> None:
+    """Replace the conditions of the fence.
+
+    Raises:
+        RuntimeError: The fence has other conditions than expected, and would not be disabled.
+    """
     statement = str(batches._FENCE)
-    for condition, anything in _OPEN.items():
+    for condition, replacement in _ALWAYS_TRUE.items():
         if statement.count(condition) != 1:
-            raise RuntimeError(f"the fence has no {condition!r}: tests/chaos/unfenced.py must follow it")
-        statement = statement.replace(condition, anything)
+            raise RuntimeError(f"the fence has no {condition!r}: update tests/chaos/unfenced.py")
+        statement = statement.replace(condition, replacement)
     batches._FENCE = text(statement)
 
 
 if __name__ == "__main__":
-    switch_off()
+    disable_fence()
     sys.exit(main())

@@ -14,7 +14,7 @@ _RESUMED: Final = node_ids(
 _KILLED: Final = (
     *_RESUMED,
     *node_ids("e2e/test_takeover", "another_replica_goes_on"),
-    *node_ids("chaos/test_chaos", "whatever_dies_the_tables_end_up_as_the_shops_are"),
+    *node_ids("chaos/test_chaos", "after_random_faults_the_tables_equal_the_shops"),
 )
 _EXACT: Final = node_ids(_END_TO_END, "leading_zeros_trailing_zeros_and_fractions_survive_every_path")
 _DELETED: Final = node_ids(_END_TO_END, "deleted_products_and_variants_leave_tombstones")
