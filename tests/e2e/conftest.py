@@ -1,4 +1,4 @@
-"""The whole system as real processes: devstore, connector_svc, catalog_svc with its PostgreSQL; and bad shops."""
+"""The whole system as real processes (devstore, connector_svc, catalog_svc with PostgreSQL), and broken shops."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SHOPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """What tests talk to."""
+    """The running services and their clients."""
 
     catalog_address: str
     connector_address: str
@@ -52,82 +52,84 @@ class System:
     logs: Path
 
     async def start(self, platform: str, domain: str, **more: Any) -> pb.Sync:
-        """A new full sync."""
+        """Start a full sync and return it."""
         request = pb.StartSyncRequest(
             shop=pb.Shop(platform=platform, domain=domain), mode=pb.Sync.MODE_FULL, **more
         )
         return (await self.catalog.StartSync(request)).sync
 
     async def watch(self, sync_id: str, after_revision: int = 0) -> list[pb.WatchSyncResponse]:
-        """Every message of a watch that ends by itself."""
+        """Return all messages of a watch, which ends when the sync ends."""
         request = pb.WatchSyncRequest(sync_id=sync_id, after_revision=after_revision)
         async with asyncio.timeout(60):
             return [message async for message in self.catalog.WatchSync(request)]
 
     async def sync(self, platform: str, domain: str) -> pb.Sync:
-        """A full sync, as it ended."""
+        """Run a full sync and return it in its final state."""
         started = await self.start(platform, domain)
         return (await self.watch(started.sync_id))[-1].sync
 
     async def items(self, platform: str, domain: str, **filters: Any) -> list[pb.Item]:
-        """All items, page by page."""
-        found: list[pb.Item] = []
+        """Return all items, read page by page."""
+        items: list[pb.Item] = []
         token = ""
         while True:
             request = pb.ListItemsRequest(
                 shop=pb.Shop(platform=platform, domain=domain), page_size=100, page_token=token, **filters
             )
             page = await self.catalog.ListItems(request)
-            found.extend(page.items)
+            items.extend(page.items)
             token = page.next_page_token
             if not token:
-                return found
+                return items
 
 
 @pytest.fixture(scope="session")
 async def system() -> AsyncIterator[System]:
-    """One system for all tests of this run."""
-    with open_directory("system") as place:
-        async with running_system(place) as running:
+    """Yield one system for all tests of this run."""
+    with open_directory("system") as directory:
+        async with running_system(directory) as running:
             yield running
 
 
 @asynccontextmanager
-async def running_system(place: Path) -> AsyncIterator[System]:
-    """The system, with everything it writes in `place`."""
-    logs = place / "logs"
+async def running_system(directory: Path) -> AsyncIterator[System]:
+    """Yield the system, which writes all its files to `directory`."""
+    logs = directory / "logs"
     logs.mkdir()
-    async with bad_shops() as bad, ProcessGroup(directory=ROOT, logs=logs) as family:
-        answer = place / "devstore.json"
+    async with broken_shops() as broken, ProcessGroup(directory=ROOT, logs=logs) as processes:
+        ready_file = directory / "devstore.json"
         arguments = [part for shop in SHOPS for part in ("--shop", shop)]
-        await family.start(
-            "devstore", "-m", "devstore", "--listen", "127.0.0.1:0", "--tls-dir", str(place / "tls"),
-            "--no-throttle", *arguments, stdout=answer,
+        await processes.start(
+            "devstore", "-m", "devstore", "--listen", "127.0.0.1:0", "--tls-dir", str(directory / "tls"),
+            "--no-throttle", *arguments, stdout=ready_file,
         )  # fmt: skip
         async with asyncio.timeout(60):
-            told = json.loads(await family.supervise(read_first_line(answer)))
+            store = json.loads(await processes.supervise(read_first_line(ready_file)))
         connector, catalog = (f"127.0.0.1:{free_port()}" for _ in range(2))
-        await family.start(
-            "connector_svc", "-m", "connector_svc", settings=_connector(place, connector, told, bad)
-        )
-        await family.start("catalog_svc", "-m", "catalog_svc", settings=_catalog(place, catalog, connector))
+        settings = _connector_settings(directory, connector, store, broken)
+        await processes.start("connector_svc", "-m", "connector_svc", settings=settings)
+        settings = _catalog_settings(directory, catalog, connector)
+        await processes.start("catalog_svc", "-m", "catalog_svc", settings=settings)
         async with asyncio.timeout(60):
-            await family.supervise(wait_until_serving(connector, CONNECTOR))
-            await family.supervise(wait_until_serving(catalog, CATALOG))
+            await processes.supervise(wait_until_serving(connector, CONNECTOR))
+            await processes.supervise(wait_until_serving(catalog, CATALOG))
         async with open_channel(catalog) as to_catalog, open_channel(connector) as to_connector:
             yield System(
                 catalog_address=catalog,
                 connector_address=connector,
                 catalog=CatalogServiceStub(to_catalog),
                 connector=ConnectorServiceStub(to_connector),
-                devstore=told["listening"],
-                ca_file=Path(told["ca_file"]),
+                devstore=store["listening"],
+                ca_file=Path(store["ca_file"]),
                 logs=logs,
             )
 
 
-def _connector(place: Path, address: str, told: dict[str, Any], bad: dict[str, str]) -> dict[str, str]:
-    shops = {name.partition(":")[2]: shop for name, shop in told["shops"].items()}
+def _connector_settings(
+    directory: Path, address: str, store: dict[str, Any], broken: dict[str, str]
+) -> dict[str, str]:
+    shops = {name.partition(":")[2]: shop for name, shop in store["shops"].items()}
     credentials = {
         ("shopify" if "access_token" in shop["credentials"] else "woocommerce", domain): shop["credentials"]
         for domain, shop in shops.items()
@@ -135,10 +137,10 @@ def _connector(place: Path, address: str, told: dict[str, Any], bad: dict[str, s
     wrong = {"consumer_key": "ck_devstore_locked.example", "consumer_secret": "cs_wrong"}
     credentials["woocommerce", "locked.example"] = wrong
     credentials["shopify", "revoked.myshopify.com"] = {"access_token": "shpat_revoked"}
-    for domain in bad:
+    for domain in broken:
         platform = "shopify" if domain.endswith(".myshopify.com") else "woocommerce"
         credentials.setdefault((platform, domain), {"access_token": "shpat_x"} if platform == "shopify" else wrong)
-    file = place / "credentials.toml"
+    file = directory / "credentials.toml"
     file.write_text(_toml(credentials))
     file.chmod(0o600)
     overrides = {domain: shop["base_url"] for domain, shop in shops.items()}
@@ -146,18 +148,18 @@ def _connector(place: Path, address: str, told: dict[str, Any], bad: dict[str, s
     return {
         "CONNECTOR_LISTEN_ADDRESS": address,
         "CONNECTOR_CREDENTIALS_FILE": str(file),
-        "CONNECTOR_CA_FILE": told["ca_file"],
-        "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps(overrides | bad),
+        "CONNECTOR_CA_FILE": store["ca_file"],
+        "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps(overrides | broken),
         "CONNECTOR_HTTP_TIMEOUT": "1s",
         "CONNECTOR_HTTP_ATTEMPTS": "2",
     }
 
 
-def _catalog(place: Path, address: str, connector: str) -> dict[str, str]:
+def _catalog_settings(directory: Path, address: str, connector: str) -> dict[str, str]:
     return {
         "CATALOG_LISTEN_ADDRESS": address,
         "CATALOG_CONNECTOR_ADDRESS": connector,
-        "CATALOG_DATA_DIR": str(place / "postgres"),
+        "CATALOG_DATA_DIR": str(directory / "postgres"),
         "CATALOG_GIVE_UP_AFTER": "2s",
         "CATALOG_GIVE_UP_NEW_SHOP_AFTER": "2s",
     }
@@ -172,8 +174,8 @@ def _toml(credentials: dict[tuple[str, str], dict[str, str]]) -> str:
 
 
 @asynccontextmanager
-async def bad_shops() -> AsyncIterator[dict[str, str]]:
-    """Domains of shops that answer wrongly, and where they do."""
+async def broken_shops() -> AsyncIterator[dict[str, str]]:
+    """Yield the domains of shops that send no usable reply, with their base URLs."""
 
     async def html(request: web.Request) -> web.Response:
         return web.Response(text="<html><body>Checking your browser</body></html>", content_type="text/html")
@@ -207,7 +209,7 @@ async def bad_shops() -> AsyncIterator[dict[str, str]]:
 
 
 def free_port() -> int:
-    """A port that nobody uses right now."""
+    """Return a port that is currently unused."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -215,7 +217,7 @@ def free_port() -> int:
 
 
 def details(error: grpc.aio.AioRpcError) -> dict[str, Any]:
-    """The typed details of an error, by their message name."""
+    """Return the typed details of an error by their message name."""
     from google.rpc import error_details_pb2, status_pb2
 
     raw = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
@@ -229,5 +231,5 @@ def details(error: grpc.aio.AioRpcError) -> dict[str, Any]:
 
 
 def clean_environment() -> dict[str, str]:
-    """For tools that tests run."""
+    """Return the environment for the tools that tests run, without a proxy for 127.0.0.1."""
     return {**os.environ, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}

@@ -1,4 +1,4 @@
-"""A system of one test's own, whose processes may die: a slow devstore, a connector, any number of catalogs."""
+"""A system for one test, which may kill its processes: a slow devstore, connectors and catalog replicas."""
 
 from __future__ import annotations
 
@@ -25,86 +25,89 @@ SHOP = pb.Shop(platform="shopify", domain=DOMAIN)
 
 @dataclass(kw_only=True)
 class SmallSystem:
-    """Processes by name; each may be started again under another name."""
+    """Processes by name. A service is restarted under another name."""
 
-    place: Path
-    family: ProcessGroup
+    directory: Path
+    processes: ProcessGroup
     items: int
-    """What the shop sells."""
+    """Number of items of the shop."""
     connector: str
+    """The connector's host and port."""
     store: str
     """The devstore's scheme, host and port."""
     _settings: dict[str, str]
     _catalogs: dict[str, str] = field(default_factory=dict)
 
     async def start_connector(self, name: str, **settings: str) -> None:
-        """connector_svc, always at the same address."""
+        """Start connector_svc, at the same address each time unless LISTEN_ADDRESS is set."""
         environment = {f"CONNECTOR_{key}": value for key, value in settings.items()}
-        await self.family.start(name, "-m", "connector_svc", settings={**self._settings, **environment})
+        await self.processes.start(name, "-m", "connector_svc", settings={**self._settings, **environment})
         async with asyncio.timeout(60):
             await wait_until_serving(self.connector, CONNECTOR)
 
     async def start_catalog(self, name: str, **settings: str) -> None:
-        """A replica; all of them share one embedded PostgreSQL."""
+        """Start a replica of catalog_svc. All replicas share one embedded PostgreSQL."""
         address = f"127.0.0.1:{free_port()}"
         self._catalogs[name] = address
         environment = {
             "CATALOG_LISTEN_ADDRESS": address,
             "CATALOG_CONNECTOR_ADDRESS": self.connector,
-            "CATALOG_DATA_DIR": str(self.place / "postgres"),
+            "CATALOG_DATA_DIR": str(self.directory / "postgres"),
             "CATALOG_LEASE_TTL": "2s",
             **{f"CATALOG_{key}": value for key, value in settings.items()},
         }
-        await self.family.start(name, "-m", "catalog_svc", settings=environment)
+        await self.processes.start(name, "-m", "catalog_svc", settings=environment)
         async with asyncio.timeout(60):
             await wait_until_serving(address, CATALOG)
 
     @asynccontextmanager
     async def stub(self, name: str) -> AsyncIterator[CatalogServiceStub]:
-        """Of the replica of that name."""
+        """Yield a client of the replica `name`."""
         async with open_channel(self._catalogs[name]) as channel:
             yield CatalogServiceStub(channel)
 
 
 @asynccontextmanager
 async def small_system(*, products: int, latency_ms: int) -> AsyncIterator[SmallSystem]:
-    """With the devstore running and no service yet."""
-    with open_directory("small") as place:
-        (place / "logs").mkdir()
-        async with ProcessGroup(directory=ROOT, logs=place / "logs") as family:
-            store = await _devstore(place, family, products=products, latency_ms=latency_ms)
+    """Yield a system whose devstore runs, and whose services are not started."""
+    with open_directory("small") as directory:
+        (directory / "logs").mkdir()
+        async with ProcessGroup(directory=ROOT, logs=directory / "logs") as processes:
+            store = await _start_devstore(directory, processes, products=products, latency_ms=latency_ms)
             shop = store["shops"][f"shopify:{DOMAIN}"]
             connector = f"127.0.0.1:{free_port()}"
             yield SmallSystem(
-                place=place,
-                family=family,
+                directory=directory,
+                processes=processes,
                 items=shop["items"],
                 connector=connector,
                 store=store["listening"],
                 _settings={
                     "CONNECTOR_LISTEN_ADDRESS": connector,
-                    "CONNECTOR_CREDENTIALS_FILE": str(_credentials(place, shop)),
+                    "CONNECTOR_CREDENTIALS_FILE": str(_write_credentials(directory, shop)),
                     "CONNECTOR_CA_FILE": store["ca_file"],
                     "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps({DOMAIN: shop["base_url"]}),
                 },
             )
 
 
-async def _devstore(place: Path, family: ProcessGroup, *, products: int, latency_ms: int) -> dict[str, Any]:
-    told = place / "devstore.json"
-    await family.start(
-        "devstore", "-m", "devstore", "--listen", "127.0.0.1:0", "--tls-dir", str(place / "tls"),
+async def _start_devstore(
+    directory: Path, processes: ProcessGroup, *, products: int, latency_ms: int
+) -> dict[str, Any]:
+    ready_file = directory / "devstore.json"
+    await processes.start(
+        "devstore", "-m", "devstore", "--listen", "127.0.0.1:0", "--tls-dir", str(directory / "tls"),
         "--no-throttle", "--latency-ms", str(latency_ms),
         "--shop", f"shopify:{DOMAIN}:products={products},edge_cases=off",
-        stdout=told,
+        stdout=ready_file,
     )  # fmt: skip
     async with asyncio.timeout(60):
-        store: dict[str, Any] = json.loads(await read_first_line(told))
+        store: dict[str, Any] = json.loads(await read_first_line(ready_file))
     return store
 
 
-def _credentials(place: Path, shop: Mapping[str, Any]) -> Path:
-    file = place / "credentials.toml"
+def _write_credentials(directory: Path, shop: Mapping[str, Any]) -> Path:
+    file = directory / "credentials.toml"
     file.write_text(f'[shopify."{DOMAIN}"]\naccess_token = "{shop["credentials"]["access_token"]}"\n')
     file.chmod(0o600)
     return file

@@ -1,4 +1,4 @@
-"""Every example runs as documented."""
+"""The examples and the client in the README run as documented."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ async def test_the_python_bff_watches_the_sync_that_is_already_running(system: S
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="needs Node's npm")
 async def test_the_node_bff_watches_a_sync_with_the_protos_alone(system: System, tmp_path: Path) -> None:
-    """Runs in a copy, so that no file is left in the repository."""
-    place = tmp_path / "examples/node-bff"
-    shutil.copytree(ROOT / "examples/node-bff", place, ignore=shutil.ignore_patterns("node_modules"))
+    """Run in a copy, so that no file is left in the repository."""
+    directory = tmp_path / "examples/node-bff"
+    shutil.copytree(ROOT / "examples/node-bff", directory, ignore=shutil.ignore_patterns("node_modules"))
     (tmp_path / "protos").symlink_to(ROOT / "protos")
-    code, out = await run(system, "npm", "ci", "--no-audit", "--no-fund", cwd=place)
+    code, out = await run(system, "npm", "ci", "--no-audit", "--no-fund", cwd=directory)
     assert code == 0, out
-    code, out = await run(system, "node", "index.js", "shopify:demo.myshopify.com", cwd=place)
+    code, out = await run(system, "node", "index.js", "shopify:demo.myshopify.com", cwd=directory)
     assert code == 0, out
     assert out.splitlines()[-1].startswith("SUCCEEDED")
-    code, out = await run(system, "node", "index.js", "amazon:demo.example", cwd=place)
+    code, out = await run(system, "node", "index.js", "amazon:demo.example", cwd=directory)
     assert (code, "shop.platform" in out) == (2, True)

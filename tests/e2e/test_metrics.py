@@ -1,4 +1,4 @@
-"""What Prometheus scrapes from real processes."""
+"""The metrics that real processes expose to Prometheus."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ WATCH = "/catalogsync.catalog.v1.CatalogService/WatchSync"
 
 
 class Scrape:
-    """One answer of /metrics."""
+    """One reply of /metrics."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of the samples that have these labels."""
-        found = [s.value for s in self._samples if s.name == name and labels.items() <= s.labels.items()]
-        return sum(found)
+        """Return the sum of the samples that have these labels."""
+        return sum(s.value for s in self._samples if s.name == name and labels.items() <= s.labels.items())
 
 
 async def scrape(address: str) -> Scrape:
@@ -35,15 +34,16 @@ async def scrape(address: str) -> Scrape:
         return Scrape(await reply.text())
 
 
-async def scrape_at_rest(address: str) -> Scrape:
-    """Once nothing runs there any more: a watcher hears of the end a moment before the run is over."""
+async def scrape_when_idle(address: str) -> Scrape:
+    """Return the metrics once no call and no sync runs: watchers see a sync's end shortly before its run ends."""
 
-    async def rested() -> Scrape | None:
-        seen = await scrape(address)
-        calls = sum(seen.value("grpc_calls_running", method=method) for method in (FETCH, WATCH))
-        return None if calls + seen.value("catalog_syncs_running") + seen.value("catalog_watchers") else seen
+    async def idle() -> Scrape | None:
+        reply = await scrape(address)
+        calls = sum(reply.value("grpc_calls_running", method=method) for method in (FETCH, WATCH))
+        running = calls + reply.value("catalog_syncs_running") + reply.value("catalog_watchers")
+        return None if running else reply
 
-    return await until_found(rested)
+    return await until_found(idle)
 
 
 async def add_fault(system: SmallSystem, fault: dict[str, object]) -> None:
@@ -52,29 +52,29 @@ async def add_fault(system: SmallSystem, fault: dict[str, object]) -> None:
         assert reply.status == 201
 
 
-async def test_a_sync_is_counted_from_the_shop_to_the_table_and_nobody_is_named() -> None:
+async def test_the_metrics_of_both_services_count_a_sync_and_contain_no_shop_and_no_credential() -> None:
     at_connector, at_catalog = (f"127.0.0.1:{free_port()}" for _ in range(2))
     async with small_system(products=300, latency_ms=300) as system:
         await system.start_connector("connector", METRICS_ADDRESS=at_connector)
         await system.start_catalog("catalog", METRICS_ADDRESS=at_catalog)
         throttle = {"kind": "status", "status": 429, "retry_after": 2, "where": "products(", "times": 1}
         await add_fault(system, throttle)
-        during: list[tuple[Scrape, Scrape]] = []
+        scrapes: list[tuple[Scrape, Scrape]] = []
         async with system.stub("catalog") as stub, asyncio.timeout(60):
             started = await stub.StartSync(pb.StartSyncRequest(shop=SHOP, mode=pb.Sync.MODE_FULL))
             watch = stub.WatchSync(pb.WatchSyncRequest(sync_id=started.sync.sync_id))
             async for message in watch:
                 last = message.sync
-                if last.waiting.reason == pb.Waiting.REASON_THROTTLED and not during:
-                    during.append((await scrape(at_connector), await scrape(at_catalog)))
+                if last.waiting.reason == pb.Waiting.REASON_THROTTLED and not scrapes:
+                    scrapes.append((await scrape(at_connector), await scrape(at_catalog)))
         assert last.state == pb.Sync.STATE_SUCCEEDED
-        connector, catalog = await scrape_at_rest(at_connector), await scrape_at_rest(at_catalog)
-    [(connector_then, catalog_then)] = during
-    assert connector_then.value("connector_streams", platform="shopify") == 1
-    assert connector_then.value("grpc_calls_running", method=FETCH) == 1
-    assert catalog_then.value("catalog_syncs_running", platform="shopify") == 1
-    assert catalog_then.value("catalog_syncs_waiting", reason="THROTTLED") == 1
-    assert catalog_then.value("catalog_watchers") == 1
+        connector, catalog = await scrape_when_idle(at_connector), await scrape_when_idle(at_catalog)
+    [(connector_waiting, catalog_waiting)] = scrapes
+    assert connector_waiting.value("connector_streams", platform="shopify") == 1
+    assert connector_waiting.value("grpc_calls_running", method=FETCH) == 1
+    assert catalog_waiting.value("catalog_syncs_running", platform="shopify") == 1
+    assert catalog_waiting.value("catalog_syncs_waiting", reason="THROTTLED") == 1
+    assert catalog_waiting.value("catalog_watchers") == 1
 
     shop = {"platform": "shopify", "host_class": "shop"}
     assert connector.value("connector_streams") == 0
@@ -100,33 +100,33 @@ async def test_a_sync_is_counted_from_the_shop_to_the_table_and_nobody_is_named(
         assert catalog.value(gauge) == 0
     assert catalog.value("catalog_database_up") == 1
     assert catalog.value("grpc_calls_total", method=WATCH, code="OK") == 1
-    for answer in (connector, catalog):
-        assert DOMAIN not in answer.text
-        assert "shpat_" not in answer.text
-        assert answer.value("process_resident_memory_bytes") > 0
+    for reply in (connector, catalog):
+        assert DOMAIN not in reply.text
+        assert "shpat_" not in reply.text
+        assert reply.value("process_resident_memory_bytes") > 0
 
 
-async def test_a_takeover_is_counted_by_whoever_took_over() -> None:
-    at = {name: f"127.0.0.1:{free_port()}" for name in ("one", "two")}
+async def test_a_takeover_is_counted_by_the_replica_that_took_over() -> None:
+    addresses = {name: f"127.0.0.1:{free_port()}" for name in ("one", "two")}
     async with small_system(products=1000, latency_ms=500) as system:
         await system.start_connector("connector")
-        for name, address in at.items():
+        for name, address in addresses.items():
             await system.start_catalog(name, METRICS_ADDRESS=address)
         async with system.stub("one") as stub, asyncio.timeout(60):
             started = await stub.StartSync(pb.StartSyncRequest(shop=SHOP, mode=pb.Sync.MODE_FULL))
             async for message in stub.WatchSync(pb.WatchSyncRequest(sync_id=started.sync.sync_id)):
                 if message.sync.progress.items.seen_count:
                     break
-        [runs] = [n for n, a in at.items() if (await scrape(a)).value("catalog_syncs_running")]
-        [survives] = at.keys() - {runs}
-        assert (await scrape(at[runs])).value("catalog_syncs_claimed_total") == 1
-        assert (await scrape(at[survives])).value("catalog_syncs_claimed_total") == 0
-        system.family.kill_one(runs)
-        async with system.stub(survives) as stub, asyncio.timeout(60):
+        [owner] = [n for n, a in addresses.items() if (await scrape(a)).value("catalog_syncs_running")]
+        [other] = addresses.keys() - {owner}
+        assert (await scrape(addresses[owner])).value("catalog_syncs_claimed_total") == 1
+        assert (await scrape(addresses[other])).value("catalog_syncs_claimed_total") == 0
+        system.processes.kill_one(owner)
+        async with system.stub(other) as stub, asyncio.timeout(60):
             async for message in stub.WatchSync(pb.WatchSyncRequest(sync_id=started.sync.sync_id)):
                 last = message.sync
         assert last.state == pb.Sync.STATE_SUCCEEDED
-        counted = await scrape_at_rest(at[survives])
+        counted = await scrape_when_idle(addresses[other])
     assert counted.value("catalog_syncs_taken_over_total", platform="shopify") == 1
     assert counted.value("catalog_syncs_claimed_total") == 0
     assert counted.value("catalog_syncs_ended_total", state="SUCCEEDED") == 1

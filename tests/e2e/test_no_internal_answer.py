@@ -1,7 +1,7 @@
-"""No input makes the catalog answer INTERNAL, and what is wrong is named.
+"""No input makes the catalog answer INTERNAL, and INVALID_REQUEST names the invalid fields.
 
-Every field of every request that the contract has is filled with values that no caller should send, one at a time
-and then several at once, from a fixed seed. A new RPC or field is covered without a change here.
+Every field of every request of the API gets invalid or extreme values, first one field at a time and then several
+at once, chosen by a fixed seed. New RPCs and fields are covered without a change here.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tests.e2e.conftest import CATALOG, System, details
 
 SEED = 20_261_129
-COMBINATIONS = 40
-"""Of each method."""
+COMBINATIONS_PER_METHOD = 40
 
-# A shop that nobody has credentials for: a start that turns out to be valid disturbs no other test.
+# A shop without credentials: a StartSync that turns out to be valid affects no other test.
 SHOP = pb.Shop(platform="shopify", domain="bad-inputs.myshopify.com")
 SYNC_ID = "01a225a7-d61c-77e2-ad50-6dfcdfdafb22"
 VALID: dict[str, Any] = {"shop": SHOP, "sync_id": SYNC_ID, "item_id": "1"}
@@ -45,7 +44,7 @@ TEXTS = (
     "null",
     "7",
     "../../etc/passwd",
-    # Other strings that UUID() reads as a valid id.
+    # Other strings that UUID() accepts.
     "01a225a7d61c77e2ad506dfcdfdafb22----",
     SYNC_ID.upper(),
     f"{{{SYNC_ID[:-2]}",
@@ -70,7 +69,7 @@ def methods() -> list[Any]:
 
 
 def bad_values(field: Any) -> Sequence[Any]:
-    """Values of the field's type that no caller should send."""
+    """Return invalid and extreme values of the field's type."""
     if field.message_type is not None:
         name = field.message_type.full_name
         if name == Timestamp.DESCRIPTOR.full_name:
@@ -94,33 +93,33 @@ def bad_values(field: Any) -> Sequence[Any]:
 
 
 def request(method: Any, **changes: Any) -> Message:
-    """A request that is valid but for the changes."""
-    kind = GetMessageClass(method.input_type)
+    """Return a request that is valid except for the changed fields."""
+    message_class = GetMessageClass(method.input_type)
     fields = {name: value for name, value in VALID.items() if name in method.input_type.fields_by_name}
     for name, value in changes.items():
         repeated = method.input_type.fields_by_name[name].is_repeated
         fields[name] = [value] if repeated else value
-    return kind(**fields)
+    return message_class(**fields)
 
 
 def one_bad_field(method: Any) -> Iterator[tuple[str, bytes]]:
-    """Requests with one bad field: its name and the request."""
+    """Yield the name of the bad field and the serialized request."""
     for field in method.input_type.fields:
         for value in bad_values(field):
             yield field.name, request(method, **{field.name: value}).SerializeToString()
 
 
 def several_bad_fields(method: Any) -> Iterator[bytes]:
-    dice = random.Random(f"{SEED} {method.name}")
+    rng = random.Random(f"{SEED} {method.name}")
     fields = list(method.input_type.fields)
-    for _ in range(COMBINATIONS):
-        chosen = dice.sample(fields, dice.randint(1, len(fields)))
-        changes = {field.name: dice.choice(bad_values(field)) for field in chosen}
+    for _ in range(COMBINATIONS_PER_METHOD):
+        chosen = rng.sample(fields, rng.randint(1, len(fields)))
+        changes = {field.name: rng.choice(bad_values(field)) for field in chosen}
         yield request(method, **changes).SerializeToString()
 
 
 def raw_bytes(method: Any) -> Iterator[bytes]:
-    """What is no message of the request's type at all, or holds text that is not UTF-8."""
+    """Yield bytes that are no message of the request's type, or that contain text that is not UTF-8."""
     yield from (b"\xff" * 20, b"\x0a\xff\xff\xff\xff\x0f", b"\x0b" * 50)
     for field in method.input_type.fields:
         if field.type == field.TYPE_STRING:
@@ -129,8 +128,8 @@ def raw_bytes(method: Any) -> Iterator[bytes]:
             yield head + bytes([len(INVALID_UTF8)]) + INVALID_UTF8
 
 
-async def answer(channel: grpc.aio.Channel, method: Any, raw: bytes) -> grpc.aio.AioRpcError | None:
-    """The error of a call; None: it was answered."""
+async def call_error(channel: grpc.aio.Channel, method: Any, raw: bytes) -> grpc.aio.AioRpcError | None:
+    """Return the error of a call; None: it succeeded."""
     call: Any = channel.unary_unary(f"/{CATALOG}/{method.name}")
     try:
         await call(raw, timeout=30)
@@ -139,8 +138,8 @@ async def answer(channel: grpc.aio.Channel, method: Any, raw: bytes) -> grpc.aio
     return None
 
 
-def violated(error: grpc.aio.AioRpcError) -> set[str]:
-    """The fields that an INVALID_REQUEST names; empty for every other answer."""
+def violated_fields(error: grpc.aio.AioRpcError) -> set[str]:
+    """Return the fields that an INVALID_REQUEST error names; empty for every other error."""
     found = details(error)
     if found["ErrorInfo"].reason != "INVALID_REQUEST":
         return set()
@@ -148,7 +147,7 @@ def violated(error: grpc.aio.AioRpcError) -> set[str]:
 
 
 def assert_expected(error: grpc.aio.AioRpcError, raw: bytes) -> None:
-    """Every error has a reason of ours and a code that is the caller's to mend."""
+    """Assert that the error has a code that the caller can act on, and names the fields of an invalid request."""
     allowed = (
         grpc.StatusCode.INVALID_ARGUMENT,
         grpc.StatusCode.NOT_FOUND,
@@ -160,40 +159,40 @@ def assert_expected(error: grpc.aio.AioRpcError, raw: bytes) -> None:
         error.code() is grpc.StatusCode.INVALID_ARGUMENT
         and details(error)["ErrorInfo"].reason == "INVALID_REQUEST"
     ):
-        assert violated(error), (error.details(), raw[:200])
+        assert violated_fields(error), (error.details(), raw[:200])
 
 
 @pytest.mark.parametrize("method", methods(), ids=lambda method: method.name)
-async def test_a_bad_field_is_never_an_internal_error_and_is_named(system: System, method: Any) -> None:
+async def test_a_bad_field_is_named_and_never_an_internal_error(system: System, method: Any) -> None:
     async with open_channel(system.catalog_address) as channel:
-        refused = 0
+        invalid_count = 0
         for name, raw in one_bad_field(method):
-            error = await answer(channel, method, raw)
+            error = await call_error(channel, method, raw)
             if error is None:
                 continue
             assert_expected(error, raw)
-            named = violated(error)
+            named = violated_fields(error)
             assert all(field.partition(".")[0] == name for field in named), (name, named, raw[:200])
-            refused += bool(named)
-        assert refused > 0
+            invalid_count += bool(named)
+        assert invalid_count > 0
 
 
 @pytest.mark.parametrize("method", methods(), ids=lambda method: method.name)
 async def test_several_bad_fields_at_once_are_never_an_internal_error(system: System, method: Any) -> None:
     async with open_channel(system.catalog_address) as channel:
         for raw in several_bad_fields(method):
-            error = await answer(channel, method, raw)
+            error = await call_error(channel, method, raw)
             if error is not None:
                 assert_expected(error, raw)
 
 
 @pytest.mark.parametrize("method", methods(), ids=lambda method: method.name)
-async def test_what_is_no_request_is_called_so(system: System, method: Any) -> None:
+async def test_bytes_that_are_no_request_are_an_invalid_argument(system: System, method: Any) -> None:
     async with open_channel(system.catalog_address) as channel:
         for raw in raw_bytes(method):
-            error = await answer(channel, method, raw)
+            error = await call_error(channel, method, raw)
             assert error is not None, raw
-            assert (error.code(), violated(error)) == (grpc.StatusCode.INVALID_ARGUMENT, {"request"}), raw
+            assert (error.code(), violated_fields(error)) == (grpc.StatusCode.INVALID_ARGUMENT, {"request"}), raw
 
 
 @pytest.mark.parametrize(
@@ -205,7 +204,7 @@ async def test_what_is_no_request_is_called_so(system: System, method: Any) -> N
         "".join(chr(0x0660 + int(c)) if c.isdigit() else c for c in SYNC_ID),
     ],
 )
-async def test_a_sync_id_is_taken_only_as_the_server_writes_it(system: System, sync_id: str) -> None:
+async def test_a_sync_id_is_accepted_only_in_canonical_form(system: System, sync_id: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await system.catalog.GetSync(pb.GetSyncRequest(sync_id=sync_id))
-    assert violated(caught.value) == {"sync_id"}
+    assert violated_fields(caught.value) == {"sync_id"}

@@ -1,4 +1,4 @@
-"""What a sync needs may go away and come back: it says that it waits, and goes on by itself."""
+"""A sync waits during an outage of a service that it needs, reports that, and continues by itself."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from tests.e2e.conftest import free_port
 from tests.e2e.small_system import DOMAIN, SHOP, small_system
 
 
-async def test_a_connector_that_is_away_is_waited_for_andand_used_again_after_its_return() -> None:
+async def test_a_sync_waits_for_an_unavailable_connector_and_continues_after_its_restart() -> None:
     async with small_system(products=750, latency_ms=1000) as system:
         await system.start_connector("connector")
         await system.start_catalog("catalog", LEASE_TTL="15s")
         async with system.stub("catalog") as stub:
             sync = (await stub.StartSync(pb.StartSyncRequest(shop=SHOP, mode=pb.Sync.MODE_FULL))).sync
-            returning: asyncio.Task[None] | None = None
-            waited = asyncio.Event()
+            restarting: asyncio.Task[None] | None = None
+            wait_reported = asyncio.Event()
 
-            async def come_back() -> None:
-                await waited.wait()
-                await system.start_connector("connector again")
+            async def restart() -> None:
+                await wait_reported.wait()
+                await system.start_connector("restarted connector")
 
             async with asyncio.timeout(150):
                 async for message in stub.WatchSync(pb.WatchSyncRequest(sync_id=sync.sync_id)):
                     sync = message.sync
-                    if returning is None and sync.progress.items.seen_count:
-                        system.family.kill_one("connector")
-                        returning = asyncio.create_task(come_back())
+                    if restarting is None and sync.progress.items.seen_count:
+                        system.processes.kill_one("connector")
+                        restarting = asyncio.create_task(restart())
                     if sync.waiting.reason == pb.Waiting.REASON_CONNECTOR:
-                        waited.set()
-            assert returning is not None
-            await returning
+                        wait_reported.set()
+            assert restarting is not None
+            await restarting
     assert sync.state == pb.Sync.STATE_SUCCEEDED
     assert (sync.attempt_count, sync.progress.items.created_count) == (1, system.items)
 
 
-async def test_a_token_service_that_is_down_is_waited_for() -> None:
+async def test_a_sync_waits_for_an_unavailable_token_service() -> None:
     up = asyncio.Event()
 
     async def token(request: web.Request) -> web.Response:

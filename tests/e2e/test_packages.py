@@ -1,4 +1,4 @@
-"""The four distributions install into fresh environments, as wheels and with pip from the checkout, and work."""
+"""The four distributions work in new environments, installed from wheels and with pip from the checkout."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ import catalog_svc.__main__, connector_svc.__main__
 
 FIND = "import importlib.util, sys; print([name for name in sys.argv[1:] if importlib.util.find_spec(name)])"
 
-OUR_MODULES = """
+INSTALLED_MODULES = """
 import importlib.metadata
 ours = [dist for dist in importlib.metadata.distributions() if dist.name.startswith("catalogsync")]
 print(sorted({file.parts[0] for dist in ours for file in dist.files if file.suffix == ".py"}))
@@ -51,7 +51,7 @@ SERVER_LIBRARIES = ("sqlalchemy", "asyncpg", "aiohttp", "pydantic", "prometheus_
 CLI_MODULES = ["catalogsync", "catalogsync_cli", "catalogsync_common"]
 SERVER_MODULES = ["catalog_svc", "catalogsync", "catalogsync_common", "connector_svc"]
 REPOSITORY_ONLY = ("cli", "common", "demo", "devstore", "servicekit", "bench", "tests", "gen")
-"""Directories of the repository, now or formerly, that must not become importable modules of an installation."""
+"""Present and former directories of the repository that an installation must not make importable."""
 
 
 @pytest.fixture(scope="module")
@@ -143,17 +143,17 @@ def _check_cli(environment: Environment) -> None:
     catalogsync = environment.bin / "catalogsync"
     assert "Commands:" in _run(catalogsync, "--help")
     assert _run(catalogsync, "--version").startswith("catalogsync, version ")
-    # A call that nothing answers: the gRPC client, its service config and the error texts are all there.
+    # A call to an unused port shows that the gRPC client, its service config and the error texts are installed.
     unreachable = ("--catalog", "127.0.0.1:1", "--timeout", "1")
     assert "does not answer" in _run(catalogsync, *unreachable, "sync", "list", exit_code=4)
     assert environment.importable(SERVER_LIBRARIES) == "[]"
-    assert environment.python(OUR_MODULES).strip() == repr(CLI_MODULES)
+    assert environment.python(INSTALLED_MODULES).strip() == repr(CLI_MODULES)
 
 
 def _check_server(environment: Environment) -> None:
     environment.python(USE_SERVICES)
     assert environment.importable(REPOSITORY_ONLY) == "[]"
-    assert environment.python(OUR_MODULES).strip() == repr(SERVER_MODULES)
+    assert environment.python(INSTALLED_MODULES).strip() == repr(SERVER_MODULES)
 
 
 def _run(*command: object, cwd: Path | None = None, exit_code: int = 0) -> str:

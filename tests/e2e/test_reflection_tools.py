@@ -1,4 +1,4 @@
-"""An operator without our stubs reaches everything through reflection, with a tool that pip installs."""
+"""`buf curl`, which pip installs, calls the services through gRPC reflection, without the stubs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUF = Path(sys.executable).with_name("buf")
 
 
 async def buf_curl(address: str, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error."""
+    """Run `buf curl` and return its exit code, standard output and standard error."""
     process = await asyncio.create_subprocess_exec(
         BUF,
         "curl",
@@ -45,14 +45,14 @@ async def test_services_and_methods_are_listed(system: System) -> None:
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
-async def test_a_message_is_described(system: System, version: str) -> None:
-    question = json.dumps({"fileContainingSymbol": "catalogsync.catalog.v1.Sync"})
+async def test_reflection_describes_a_message(system: System, version: str) -> None:
+    request = json.dumps({"fileContainingSymbol": "catalogsync.catalog.v1.Sync"})
     code, out, err = await buf_curl(
         system.catalog_address,
         "--reflect-protocol",
         f"grpc-{version}",
         "-d",
-        question,
+        request,
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     )
     assert code == 0, err
@@ -65,8 +65,8 @@ async def test_a_message_is_described(system: System, version: str) -> None:
 
 
 async def test_a_sync_is_started_and_watched_to_its_end(system: System) -> None:
-    order = json.dumps({"shop": {"platform": "shopify", "domain": "demo.myshopify.com"}, "mode": "MODE_FULL"})
-    code, out, err = await buf_curl(system.catalog_address, "-d", order, f"/{CATALOG}/StartSync")
+    request = json.dumps({"shop": {"platform": "shopify", "domain": "demo.myshopify.com"}, "mode": "MODE_FULL"})
+    code, out, err = await buf_curl(system.catalog_address, "-d", request, f"/{CATALOG}/StartSync")
     assert code == 0, err
     sync = json.loads(out)["sync"]
     assert sync["state"] == "STATE_PENDING"
@@ -86,5 +86,5 @@ async def test_a_sync_is_started_and_watched_to_its_end(system: System) -> None:
 async def test_an_error_is_readable_without_decoding_details(system: System) -> None:
     request = json.dumps({"syncId": "00000000-0000-0000-0000-000000000000"})
     code, _, err = await buf_curl(system.catalog_address, "-d", request, f"/{CATALOG}/GetSync")
-    assert code == 5 * 8  # eight times the gRPC code
+    assert code == 5 * 8  # buf exits with eight times the gRPC code
     assert "does not exist" in err

@@ -13,7 +13,7 @@ _RESUMED: Final = node_ids(
 )
 _KILLED: Final = (
     *_RESUMED,
-    *node_ids("e2e/test_takeover", "another_replica_goes_on"),
+    *node_ids("e2e/test_replicas", "another_replica_takes_over_and_no_item_is_lost_or_duplicated"),
     *node_ids("chaos/test_chaos", "after_random_faults_the_tables_equal_the_shops"),
 )
 _EXACT: Final = node_ids(_END_TO_END, "leading_zeros_trailing_zeros_and_fractions_survive_every_path")
@@ -93,7 +93,7 @@ EXPERIMENTS: Final = (
             "unit/connector_svc/shopify/test_shopify_variant_drain",
             "a_long_product_is_drained_to_its_last_variant",
         )
-        + node_ids("e2e/test_catalogs_arrive", "a_product_with_more_variants_than_a_page_arrives_whole"),
+        + node_ids("e2e/test_catalog_sync", "a_product_with_more_variants_than_a_page_is_complete"),
     ),
     Entry(
         "experiment-progress",

@@ -65,7 +65,7 @@ KNOWN_FAILURES: Final = (
         + node_ids(_BULK, "variants_that_a_job_silently_omits_are_read_alone")
         + node_ids("contract/woocommerce/test_woocommerce_catalog", "a_product_with_130_variations_is_complete")
         + node_ids(_BIGCOMMERCE, "variants_that_are_not_included_are_requested")
-        + node_ids("e2e/test_catalogs_arrive", "a_product_with_more_variants_than_a_page_arrives_whole"),
+        + node_ids("e2e/test_catalog_sync", "a_product_with_more_variants_than_a_page_is_complete"),
     ),
     Entry(
         "failure-05",
@@ -90,7 +90,7 @@ KNOWN_FAILURES: Final = (
         "Rows of variants lack the product id",
         "Every item has its product's id.",
         node_ids(_PASS, "every_item_has_its_product_price_sku_and_stock")
-        + node_ids("e2e/test_catalogs_arrive", "items_are_found_by_sku_product_text_and_id"),
+        + node_ids("e2e/test_catalog_sync", "items_are_found_by_sku_product_text_and_id"),
     ),
     Entry(
         "failure-08",

@@ -1,4 +1,4 @@
-"""A shop that cannot be read ends its sync with a reason that its merchant can act on; nothing stored is lost."""
+"""A sync of a shop that cannot be read fails with a reason that the merchant can act on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.e2e.conftest import System
         ("shopify", "stranger.myshopify.com", "CREDENTIALS_NOT_FOUND"),
     ],
 )
-async def test_the_sync_fails_with_a_reason_and_a_sentence(
+async def test_the_sync_fails_with_a_reason_and_a_message_without_secrets(
     system: System, platform: str, domain: str, reason: str
 ) -> None:
     sync = await system.sync(platform, domain)
@@ -39,7 +39,7 @@ async def test_the_sync_fails_with_a_reason_and_a_sentence(
         assert secret not in sync.error.message
 
 
-async def test_no_credential_is_in_any_log(system: System) -> None:
+async def test_no_log_contains_a_credential(system: System) -> None:
     for log in system.logs.glob("*_svc.log"):
         text = log.read_text()
         for secret in ("shpat_devstore", "shpat_revoked", "ck_devstore", "cs_devstore", "cs_wrong"):

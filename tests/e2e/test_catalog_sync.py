@@ -1,4 +1,4 @@
-"""A shop's catalog lands in PostgreSQL complete and exact while clients watch."""
+"""Syncs store a shop's catalog completely and exactly while clients watch, and the stored items can be queried."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EMPTY_SHOPS = [("shopify", "empty.myshopify.com"), ("woocommerce", "empty.exampl
 
 
 async def truth(system: System, domain: str) -> dict[str, dict[str, Any]]:
-    """What the devstore sells, by item id."""
+    """Return the items that the devstore sells, by item id."""
     trusted = ssl.create_default_context(cafile=system.ca_file)
     url = f"{system.devstore}/_control/{domain}/truth"
     async with aiohttp.ClientSession() as session, session.get(url, ssl=trusted) as reply:
@@ -34,7 +34,7 @@ async def truth(system: System, domain: str) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("platform", "domain"), FULL_SHOPS)
-async def test_every_item_arrives_once_with_its_price_stock_and_sku(
+async def test_every_item_is_stored_once_with_its_price_stock_and_sku(
     system: System, platform: str, domain: str
 ) -> None:
     sync = await system.sync(platform, domain)
@@ -46,13 +46,15 @@ async def test_every_item_arrives_once_with_its_price_stock_and_sku(
         row = expected[item.item_id]
         price = Decimal(item.price.amount) if item.HasField("price") else None
         stock = item.stock_quantity if item.HasField("stock_quantity") else None
-        wanted = None if row["price"] is None else Decimal(row["price"])
-        assert (item.item_id, price, stock, item.sku) == (item.item_id, wanted, row["stock"], row["sku"])
+        expected_price = None if row["price"] is None else Decimal(row["price"])
+        assert (item.item_id, price, stock, item.sku) == (item.item_id, expected_price, row["stock"], row["sku"])
         assert item.product_id == row["product_id"]
 
 
 @pytest.mark.parametrize(("platform", "domain"), EMPTY_SHOPS)
-async def test_a_shop_without_products_is_complete_at_zero(system: System, platform: str, domain: str) -> None:
+async def test_a_sync_of_a_shop_without_products_succeeds_with_zero_items(
+    system: System, platform: str, domain: str
+) -> None:
     sync = await system.sync(platform, domain)
     assert (sync.state, sync.progress.items.seen_count) == (pb.Sync.STATE_SUCCEEDED, 0)
 
@@ -65,7 +67,7 @@ async def test_a_shop_without_products_is_complete_at_zero(system: System, platf
         ("woocommerce", "old.example", 130),
     ],
 )
-async def test_a_product_with_more_variants_than_a_page_arrives_whole(
+async def test_a_product_with_more_variants_than_a_page_is_complete(
     system: System, platform: str, domain: str, variants: int
 ) -> None:
     await system.sync(platform, domain)
@@ -81,7 +83,7 @@ async def test_a_second_sync_finds_everything_unchanged(system: System) -> None:
     assert (products.created_count, products.updated_count) == (0, 0)
 
 
-async def test_watchers_see_growing_revisions_and_all_of_them_the_same_end(system: System) -> None:
+async def test_all_watchers_see_increasing_revisions_and_the_same_final_revision(system: System) -> None:
     started = await system.start("shopify", "demo.myshopify.com")
     watches = await asyncio.gather(*(system.watch(started.sync_id) for _ in range(5)))
     for messages in watches:
@@ -150,7 +152,7 @@ async def test_syncs_are_listed_newest_first_across_pages(system: System) -> Non
     assert len(set(listed)) == len(listed) >= 3
 
 
-async def test_one_correlation_id_joins_the_logs_of_both_services(system: System) -> None:
+async def test_the_logs_of_both_services_contain_the_correlation_id(system: System) -> None:
     request = pb.StartSyncRequest(shop=pb.Shop(platform="shopify", domain="empty.myshopify.com"))
     call = system.catalog.StartSync(request, metadata=(("x-correlation-id", "merchant-42"),))
     sync = (await call).sync

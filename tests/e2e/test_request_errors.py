@@ -1,4 +1,4 @@
-"""Whatever a caller gets wrong has a code, a reason and the field's name; never UNKNOWN."""
+"""Each wrong request fails with a code, a reason and the names of invalid fields; never with UNKNOWN."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.e2e.conftest import System, details
 SHOP = {"platform": "shopify", "domain": "demo.myshopify.com"}
 
 
-async def refused(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str, dict[str, Any]]:
-    """Code, reason and details of a refused call."""
+async def rejected(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str, dict[str, Any]]:
+    """Return the code, reason and details of the error that the call must fail with."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     found = details(caught.value)
@@ -52,14 +52,14 @@ async def first_message(call: Any) -> Any:
         ({"platform": "woocommerce", "domain": "https://a.example"}, "shop.domain"),
     ],
 )
-async def test_a_wrong_shop_is_refused_by_name_in_both_services(
+async def test_both_services_reject_an_invalid_shop_and_name_the_field(
     system: System, shop: dict[str, str], field: str
 ) -> None:
     for call in (
         system.catalog.StartSync(pb.StartSyncRequest(shop=pb.Shop(**shop))),
         system.connector.CheckShop(connector_pb.CheckShopRequest(shop=connector_pb.ShopRef(**shop))),
     ):
-        code, reason, found = await refused(call)
+        code, reason, found = await rejected(call)
         assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
         assert field in {violation.field for violation in found["BadRequest"].field_violations}
 
@@ -79,7 +79,7 @@ async def test_a_wrong_shop_is_refused_by_name_in_both_services(
         ({"platform": "shopify", "domain": "a\u202eb"}, "shop.domain: 'a\\u202eb' is not a host name"),
     ],
 )
-async def test_a_wrong_shop_is_told_what_is_wrong_whether_it_is_started_or_asked_for(
+async def test_all_methods_describe_an_invalid_shop_in_the_same_way(
     system: System, shop: dict[str, str], message: str
 ) -> None:
     for call in (
@@ -101,73 +101,73 @@ async def test_the_case_of_a_platform_does_not_matter(system: System) -> None:
     assert (status.shop.platform, status.shop.domain) == ("shopify", "empty.myshopify.com")
 
 
-async def test_an_unknown_sync_is_not_found_whatever_is_asked_of_it(system: System) -> None:
+async def test_each_method_reports_an_unknown_sync_as_not_found(system: System) -> None:
     sync_id = str(uuid4())
     for call in (
         system.catalog.GetSync(pb.GetSyncRequest(sync_id=sync_id)),
         first_message(system.catalog.WatchSync(pb.WatchSyncRequest(sync_id=sync_id))),
         system.catalog.ListSyncIssues(pb.ListSyncIssuesRequest(sync_id=sync_id)),
     ):
-        code, reason, found = await refused(call)
+        code, reason, found = await rejected(call)
         assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "SYNC_NOT_FOUND")
         assert found["ResourceInfo"].resource_name == sync_id
 
 
 async def test_an_unknown_shop_or_item_is_not_found(system: System) -> None:
-    never = pb.Shop(platform="shopify", domain="never.myshopify.com")
-    assert (await refused(system.catalog.GetStatus(pb.GetStatusRequest(shop=never))))[1] == "SHOP_NOT_FOUND"
-    assert (await refused(system.catalog.ListItems(pb.ListItemsRequest(shop=never))))[1] == "SHOP_NOT_FOUND"
+    unknown = pb.Shop(platform="shopify", domain="never.myshopify.com")
+    assert (await rejected(system.catalog.GetStatus(pb.GetStatusRequest(shop=unknown))))[1] == "SHOP_NOT_FOUND"
+    assert (await rejected(system.catalog.ListItems(pb.ListItemsRequest(shop=unknown))))[1] == "SHOP_NOT_FOUND"
     await system.sync("shopify", "empty.myshopify.com")
     empty = pb.Shop(platform="shopify", domain="empty.myshopify.com")
-    code, reason, _ = await refused(system.catalog.GetItem(pb.GetItemRequest(shop=empty, item_id="4711")))
+    code, reason, _ = await rejected(system.catalog.GetItem(pb.GetItemRequest(shop=empty, item_id="4711")))
     assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "ITEM_NOT_FOUND")
 
 
-async def test_malformed_fields_are_named_all_at_once(system: System) -> None:
+async def test_all_invalid_fields_are_named_in_one_error(system: System) -> None:
     request = pb.ListItemsRequest(shop=pb.Shop(platform="?", domain="?"), page_size=-1, sku="x" * 1000)
-    _, _, found = await refused(system.catalog.ListItems(request))
+    _, _, found = await rejected(system.catalog.ListItems(request))
     fields = {violation.field for violation in found["BadRequest"].field_violations}
     assert fields == {"shop.platform", "shop.domain", "page_size", "sku"}
 
 
 @pytest.mark.parametrize("token", ["x", "%%%", base64.urlsafe_b64encode(b'["f", [1]]').decode(), "é"])
-async def test_a_page_token_that_is_not_ours_is_refused(system: System, token: str) -> None:
+async def test_an_invalid_page_token_is_rejected(system: System, token: str) -> None:
     await system.sync("shopify", "empty.myshopify.com")
     shop = pb.Shop(platform="shopify", domain="empty.myshopify.com")
     for call in (
         system.catalog.ListItems(pb.ListItemsRequest(shop=shop, page_token=token)),
         system.catalog.ListSyncs(pb.ListSyncsRequest(page_token=token)),
     ):
-        code, reason, found = await refused(call)
+        code, reason, found = await rejected(call)
         assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
         assert [v.field for v in found["BadRequest"].field_violations] == ["page_token"]
 
 
-async def test_a_page_token_of_another_list_is_refused(system: System) -> None:
+async def test_a_page_token_of_another_query_is_rejected(system: System) -> None:
     await system.sync("woocommerce", "new.example")
     shop = pb.Shop(platform="woocommerce", domain="new.example")
     page = await system.catalog.ListItems(pb.ListItemsRequest(shop=shop, page_size=1))
     other = pb.ListItemsRequest(shop=shop, page_size=1, page_token=page.next_page_token, text="x")
-    assert (await refused(system.catalog.ListItems(other)))[1] == "INVALID_REQUEST"
+    assert (await rejected(system.catalog.ListItems(other)))[1] == "INVALID_REQUEST"
 
 
-async def test_negative_numbers_and_malformed_ids_are_refused(system: System) -> None:
-    backwards = pb.WatchSyncRequest(sync_id=str(uuid4()), after_revision=-1)
-    spaced = pb.StartSyncRequest(shop=pb.Shop(**SHOP), request_id="a b")
+async def test_negative_numbers_and_malformed_ids_are_rejected(system: System) -> None:
+    negative = pb.WatchSyncRequest(sync_id=str(uuid4()), after_revision=-1)
+    with_space = pb.StartSyncRequest(shop=pb.Shop(**SHOP), request_id="a b")
     for call, field in (
         (system.catalog.ListSyncs(pb.ListSyncsRequest(page_size=-5)), "page_size"),
         (system.catalog.GetSync(pb.GetSyncRequest(sync_id="7")), "sync_id"),
         (system.catalog.GetSync(pb.GetSyncRequest()), "sync_id"),
-        (first_message(system.catalog.WatchSync(backwards)), "after_revision"),
-        (system.catalog.StartSync(spaced), "request_id"),
+        (first_message(system.catalog.WatchSync(negative)), "after_revision"),
+        (system.catalog.StartSync(with_space), "request_id"),
     ):
-        code, reason, found = await refused(call)
+        code, reason, found = await rejected(call)
         assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
         assert [v.field for v in found["BadRequest"].field_violations] == [field]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "fields"),
+    ("intervals", "fields"),
     [
         ({"incremental_every": Duration(seconds=-60)}, {"incremental_every"}),
         ({"full_every": Duration(nanos=-1)}, {"full_every"}),
@@ -175,20 +175,20 @@ async def test_negative_numbers_and_malformed_ids_are_refused(system: System) ->
         ({"incremental_every": Duration(seconds=1, nanos=-1), "full_every": Duration(seconds=2**62)}, None),
     ],
 )
-async def test_an_interval_that_cannot_be_meant_is_refused_by_name(
-    system: System, wrong: dict[str, Any], fields: set[str] | None
+async def test_an_interval_out_of_range_is_rejected_and_named(
+    system: System, intervals: dict[str, Any], fields: set[str] | None
 ) -> None:
-    request = pb.SetShopScheduleRequest(shop=pb.Shop(**SHOP), **wrong)
-    code, reason, found = await refused(system.catalog.SetShopSchedule(request))
+    request = pb.SetShopScheduleRequest(shop=pb.Shop(**SHOP), **intervals)
+    code, reason, found = await rejected(system.catalog.SetShopSchedule(request))
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     named = {violation.field for violation in found["BadRequest"].field_violations}
     assert named == (fields or {"incremental_every", "full_every"})
 
 
-async def test_a_schedule_is_told_by_its_answer_and_by_the_status(system: System) -> None:
-    never = pb.Shop(platform="shopify", domain="never.myshopify.com")
-    unknown = pb.SetShopScheduleRequest(shop=never, paused=True)
-    assert (await refused(system.catalog.SetShopSchedule(unknown)))[1] == "SHOP_NOT_FOUND"
+async def test_set_shop_schedule_and_get_status_return_the_schedule(system: System) -> None:
+    unknown = pb.Shop(platform="shopify", domain="never.myshopify.com")
+    pause = pb.SetShopScheduleRequest(shop=unknown, paused=True)
+    assert (await rejected(system.catalog.SetShopSchedule(pause)))[1] == "SHOP_NOT_FOUND"
     await system.sync("shopify", "empty.myshopify.com")
     shop = pb.Shop(platform="shopify", domain="empty.myshopify.com")
     request = pb.SetShopScheduleRequest(shop=shop, full_every=Duration(seconds=86_400))
@@ -201,18 +201,18 @@ async def test_a_schedule_is_told_by_its_answer_and_by_the_status(system: System
     assert not reset.schedule.HasField("next_due_time")
 
 
-async def test_a_request_id_used_for_something_else_is_refused(system: System) -> None:
+async def test_a_request_id_of_another_request_is_rejected(system: System) -> None:
     request_id = str(uuid4())
     first = await system.start("shopify", "empty.myshopify.com", request_id=request_id)
     assert (await system.start("shopify", "empty.myshopify.com", request_id=request_id)).sync_id == first.sync_id
-    code, reason, _ = await refused(system.start("shopify", "demo.myshopify.com", request_id=request_id))
+    code, reason, _ = await rejected(system.start("shopify", "demo.myshopify.com", request_id=request_id))
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED")
     await system.watch(first.sync_id)
 
 
-async def test_a_second_start_names_the_running_sync(system: System) -> None:
+async def test_the_error_of_a_second_start_names_the_running_sync(system: System) -> None:
     first = await system.start("woocommerce", "silent.example")
-    code, reason, found = await refused(system.start("woocommerce", "silent.example"))
+    code, reason, found = await rejected(system.start("woocommerce", "silent.example"))
     assert (code, reason) == (grpc.StatusCode.ABORTED, "SYNC_ALREADY_RUNNING")
     assert found["ErrorInfo"].metadata["sync_id"] == found["ResourceInfo"].resource_name == first.sync_id
     await system.watch(first.sync_id)
@@ -220,20 +220,20 @@ async def test_a_second_start_names_the_running_sync(system: System) -> None:
 
 async def test_an_ended_sync_is_neither_cancelled_nor_resumed(system: System) -> None:
     sync = await system.sync("shopify", "empty.myshopify.com")
-    code, reason, found = await refused(system.catalog.CancelSync(pb.CancelSyncRequest(sync_id=sync.sync_id)))
+    code, reason, found = await rejected(system.catalog.CancelSync(pb.CancelSyncRequest(sync_id=sync.sync_id)))
     assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SYNC_NOT_CANCELLABLE")
     assert found["ErrorInfo"].metadata["state"] == "SUCCEEDED"
-    code, reason, _ = await refused(system.catalog.ResumeSync(pb.ResumeSyncRequest(sync_id=sync.sync_id)))
+    code, reason, _ = await rejected(system.catalog.ResumeSync(pb.ResumeSyncRequest(sync_id=sync.sync_id)))
     assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SYNC_NOT_RESUMABLE")
     for call in (
         system.catalog.CancelSync(pb.CancelSyncRequest(sync_id=str(uuid4()))),
         system.catalog.ResumeSync(pb.ResumeSyncRequest(sync_id=str(uuid4()))),
     ):
-        assert (await refused(call))[1] == "SYNC_NOT_FOUND"
+        assert (await rejected(call))[1] == "SYNC_NOT_FOUND"
 
 
 async def test_a_revision_from_another_database_is_out_of_range(system: System) -> None:
     sync = await system.sync("shopify", "empty.myshopify.com")
     call = system.catalog.WatchSync(pb.WatchSyncRequest(sync_id=sync.sync_id, after_revision=10_000))
-    code, reason, _ = await refused(first_message(call))
+    code, reason, _ = await rejected(first_message(call))
     assert (code, reason) == (grpc.StatusCode.OUT_OF_RANGE, "REVISION_IN_FUTURE")
