@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --minutes 3`: injects random faults for so long and prints all violations."""
+"""`python -m tests.chaos --minutes 3`: injects random faults for so long and prints the violations."""
 
 from __future__ import annotations
 
