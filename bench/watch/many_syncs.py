@@ -27,6 +27,9 @@ _ACTIVE_SHARE = 10
 _ACTIVE_INTERVAL_SECONDS = 1.0
 _WAITING_INTERVAL_SECONDS = 20.0
 _TICK_SECONDS = 0.05
+_END_STEPS = 50
+_END_SECONDS = 10.0
+"""Syncs of different shops do not end together."""
 
 _INSERT_SHOPS = """
     INSERT INTO shop (merchant_id, shop_id, platform, domain, currency_code)
@@ -61,10 +64,13 @@ class OtherReplicas:
         self._database_url = database_url
 
     async def end(self) -> None:
-        """End all syncs as SUCCEEDED."""
+        """End all syncs as SUCCEEDED, one after the other over ten seconds."""
         connection = await asyncpg.connect(_plain(self._database_url))
+        size = -(-len(self.sync_ids) // _END_STEPS)
         try:
-            await connection.execute(_END, self.sync_ids)
+            for start in range(0, len(self.sync_ids), size):
+                await connection.execute(_END, self.sync_ids[start : start + size])
+                await asyncio.sleep(_END_SECONDS / _END_STEPS)
         finally:
             await connection.close()
 

@@ -188,6 +188,7 @@ class SyncHub:
         self._watchers = 0
         self._local_syncs = 0
         self._local_counted_at = float("-inf")
+        self._published_at = float("-inf")
         self._is_reading = True
         self._wakeups = WakeupQueue()
 
@@ -198,9 +199,10 @@ class SyncHub:
 
     def publish(self, sync: Sync) -> None:
         """Deliver a snapshot that this replica wrote, if anybody watches the sync and it is newer."""
+        self._published_at = asyncio.get_running_loop().time()
         topic = self._topics.get(sync.sync_id)
         if topic is not None:
-            topic.published_at = asyncio.get_running_loop().time()
+            topic.published_at = self._published_at
             self._offer(topic, sync, read_at=topic.published_at)
 
     @contextmanager
@@ -253,14 +255,18 @@ class SyncHub:
     def interval_seconds(self, topic: _Topic) -> float:
         """Return the interval between two snapshots to a subscriber of `topic`."""
         now = asyncio.get_running_loop().time()
+        is_busy = now - self._published_at <= _LOCAL_SECONDS
         if now - topic.published_at > _LOCAL_SECONDS:
-            return self._pacing.interval_seconds(watchers=self._watchers)
+            return self._pacing.interval_seconds(watchers=self._watchers, is_busy=is_busy)
         if now - self._local_counted_at > _LOCAL_COUNT_MAX_AGE_SECONDS:
             local = (each for each in self._topics.values() if now - each.published_at <= _LOCAL_SECONDS)
             self._local_syncs = sum(each.watchers > 0 for each in local)
             self._local_counted_at = now
         return self._pacing.interval_seconds(
-            watchers=self._watchers, local_syncs=max(1, self._local_syncs), sync_watchers=topic.watchers
+            watchers=self._watchers,
+            is_busy=is_busy,
+            local_syncs=max(1, self._local_syncs),
+            sync_watchers=topic.watchers,
         )
 
     def schedule(self, topic: _Topic, wakeup: asyncio.Future[None], *, not_before: float) -> None:
@@ -269,7 +275,9 @@ class SyncHub:
         if topic.has_ended:
             self._wakeups.add(wakeup)
             return
-        spread = self._pacing.spread_seconds(self.interval_seconds(topic))
+        spread = self._pacing.spread_seconds(
+            self.interval_seconds(topic), sync_watchers=topic.watchers, watchers=self._watchers
+        )
         earliest = asyncio.get_running_loop().time() + random.uniform(0, spread)
         self._wakeups.add(wakeup, due_at=max(not_before, earliest))
 

@@ -19,34 +19,45 @@ _TIMER_RESOLUTION_SECONDS: Final = 0.01
 class WatchPacing:
     """The interval between two snapshots to one watcher, which grows with the number of watchers on the replica.
 
-    A delivered snapshot costs the replica 60 to 150 µs of CPU, most of it in grpc.aio. A sync that runs on this
-    replica writes up to 15 revisions per second and needs the same CPU, so its watchers are paced more slowly than
-    the watchers of syncs that run elsewhere. With few watchers both intervals are `min_interval`.
+    A delivered snapshot costs the replica 60 to 250 µs of CPU, most of it in grpc.aio, and a sync that runs on
+    this replica needs the same CPU. So deliveries are fewer while a sync runs here, and fewest to the watchers of
+    that sync, which writes up to 15 revisions per second. With few watchers every interval is `min_interval`.
     """
 
     min_interval: timedelta = timedelta(milliseconds=250)
     """A progress bar gains nothing from more than four updates per second."""
     max_interval: timedelta = timedelta(seconds=20)
-    local_deliveries_per_second: float = 400
-    """To all watchers of syncs that run on this replica, in equal shares per sync."""
     deliveries_per_second: float = 10_000
     """To all watchers of the replica."""
+    busy_deliveries_per_second: float = 1_000
+    """To all watchers of the replica while a sync runs on it."""
+    local_deliveries_per_second: float = 200
+    """To all watchers of syncs that run on this replica, in equal shares per sync."""
 
-    def interval_seconds(self, *, watchers: int, local_syncs: int = 0, sync_watchers: int = 0) -> float:
-        """Return the interval for one watcher.
+    def interval_seconds(
+        self, *, watchers: int, is_busy: bool = False, local_syncs: int = 0, sync_watchers: int = 0
+    ) -> float:
+        """Return the interval between two snapshots to one watcher.
 
         Args:
             watchers: All watchers on the replica.
+            is_busy: Whether a sync runs on this replica.
             local_syncs: Watched syncs that run on this replica; 0 for a watcher of a sync that runs elsewhere.
             sync_watchers: Watchers of the same sync, if it runs on this replica.
         """
+        rate = self.busy_deliveries_per_second if is_busy else self.deliveries_per_second
         local = sync_watchers * local_syncs / self.local_deliveries_per_second
-        fair = max(watchers / self.deliveries_per_second, local)
-        return min(self.max_interval.total_seconds(), max(self.min_interval.total_seconds(), fair))
+        return min(
+            self.max_interval.total_seconds(), max(self.min_interval.total_seconds(), watchers / rate, local)
+        )
 
-    def spread_seconds(self, interval_seconds: float) -> float:
-        """Return over how many seconds the deliveries of one snapshot are spread; 0 with few watchers."""
-        return interval_seconds - self.min_interval.total_seconds()
+    def spread_seconds(self, interval_seconds: float, *, sync_watchers: int, watchers: int) -> float:
+        """Return over how many seconds the deliveries of one snapshot are spread.
+
+        Each sync has the share of its watchers in the interval: a sync with few watchers delivers at once, however
+        many watchers other syncs have.
+        """
+        return (interval_seconds - self.min_interval.total_seconds()) * sync_watchers / max(1, watchers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +66,7 @@ class WatchLimits:
 
     heartbeat_every: timedelta = timedelta(seconds=10)
     """With few watchers. The contract promises a message every 30 s; a third of that tolerates a slow network."""
-    heartbeats_per_second: float = 300
+    heartbeats_per_second: float = 200
     """To all watchers of the replica: more would slow a sync that runs beside them."""
     max_silence: timedelta = timedelta(seconds=25)
     """The longest interval between two heartbeats, however many watchers there are."""
