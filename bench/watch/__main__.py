@@ -11,8 +11,8 @@ Of each it measures the memory of catalog_svc per watcher, the age of a snapshot
 `update_time`), and for how long a watcher did not know of a change. Then a first load of 100,000 WooCommerce items
 runs on the replica of the watchers as fast as this machine can: watched by 5,000, and beside 5,000 watchers of
 other syncs, each compared with the same load without watchers. Watchers take as much CPU as what serves them; on a
-machine with few CPUs they would take it from the sync, which nobody's browser does. So they run with the lowest
-priority, and once with normal priority for comparison.
+machine with few CPUs they would take it from the sync, which browsers on other machines do not. So they run with
+the lowest priority, and once with normal priority for comparison.
 """
 
 from __future__ import annotations

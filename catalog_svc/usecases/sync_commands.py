@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 _HEARTBEAT_INTERVAL_SECONDS = 5.0
 _ACTIVE = (SyncState.PENDING, SyncState.RUNNING)
 _MAX_CLEANUPS = 100
-"""At once. A job that is not cancelled costs nobody anything but the platform."""
+"""At the same time. A job that is not cancelled costs only the platform."""
 
 
 class StartSync:

@@ -271,15 +271,21 @@ class SyncHub:
 
     def schedule(self, topic: _Topic, wakeup: asyncio.Future[None], *, not_before: float) -> None:
         """Wake a subscriber when it may receive the latest snapshot: at once if the sync has ended."""
+        self._schedule(topic, wakeup, not_before, self._spread_seconds(topic))
+
+    def _schedule(
+        self, topic: _Topic, wakeup: asyncio.Future[None], not_before: float, spread_seconds: float
+    ) -> None:
         topic.scheduled.add(wakeup)
         if topic.has_ended:
             self._wakeups.add(wakeup)
             return
-        spread = self._pacing.spread_seconds(
-            self.interval_seconds(topic), sync_watchers=topic.watchers, watchers=self._watchers
-        )
-        earliest = asyncio.get_running_loop().time() + random.uniform(0, spread)
+        earliest = asyncio.get_running_loop().time() + random.uniform(0, spread_seconds)
         self._wakeups.add(wakeup, due_at=max(not_before, earliest))
+
+    def _spread_seconds(self, topic: _Topic) -> float:
+        interval = self.interval_seconds(topic)
+        return self._pacing.spread_seconds(interval, sync_watchers=topic.watchers, watchers=self._watchers)
 
     async def read(self, topic: _Topic) -> Sync:
         """Return the latest snapshot after one read, shared by all who ask while it runs.
@@ -304,8 +310,9 @@ class SyncHub:
             for wakeup in topic.scheduled:
                 self._wakeups.add(wakeup)
         idle, topic.idle = topic.idle, {}
+        spread = self._spread_seconds(topic)  # Once: a sync may have thousands of watchers.
         for wakeup, not_before in idle.items():
-            self.schedule(topic, wakeup, not_before=not_before)
+            self._schedule(topic, wakeup, not_before, spread)
 
     async def _poll(self) -> None:
         watched = [sync_id for sync_id, topic in self._topics.items() if not topic.has_ended]
