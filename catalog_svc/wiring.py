@@ -18,7 +18,9 @@ from catalog_svc.storage.database import Database
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.retention import RetentionStore
-from catalog_svc.storage.shops import ScheduleStore, ShopStore
+from catalog_svc.storage.schedules import ScheduleStore
+from catalog_svc.storage.shops import ShopStore
+from catalog_svc.storage.status import StatusStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.syncs import IssueStore, SyncStore
@@ -70,7 +72,9 @@ def wire_replica(
         worker=worker,
         cleanup=PlatformJobCleanup(syncs=syncs, jobs=ConnectorJobs(connector), drain=drain),
         scheduler=_scheduler(settings, database, worker, drain, metrics),
-        retention=Retention(records=RetentionStore(database), drain=drain, policy=_retention_policy(settings)),
+        retention=Retention(
+            records=RetentionStore(database, owner=uuid4()), drain=drain, policy=_retention_policy(settings)
+        ),
         drain=drain,
     )
 
@@ -116,9 +120,8 @@ def wire_servicer(
 def _read_catalog(settings: CatalogSettings, database: Database, platforms: ConnectorPlatforms) -> ReadCatalog:
     return ReadCatalog(
         shops=ShopStore(database),
-        syncs=SyncStore(database),
         items=ItemStore(database),
-        schedules=ScheduleStore(database),
+        statuses=StatusStore(database),
         platforms=platforms,
         defaults=_schedule_defaults(settings),
     )

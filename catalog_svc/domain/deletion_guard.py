@@ -31,13 +31,6 @@ def max_deletions(stored: int) -> int:
     return min(small, large)
 
 
-def min_stored_for(deletions: int) -> int:
-    """Return the number of live items from which on so many deletions are allowed: counting more is not needed."""
-    if deletions <= ALWAYS_ALLOWED:
-        return 0
-    return 2 * deletions if deletions <= _LARGE_ALLOWED else deletions * 100 // _LARGE_SHARE_PERCENT
-
-
 def check_deletion_guard(*, would_delete: int, stored: int, deleted: int = 0) -> None:
     """Raise if a pass would delete too many items.
 

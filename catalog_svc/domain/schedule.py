@@ -40,6 +40,8 @@ class StoredSchedule:
     incremental_due_at: datetime | None = None
     """UTC, the database's clock; None: never."""
     full_due_at: datetime | None = None
+    not_before: datetime | None = None
+    """No sync is due earlier: the shop is broken, or was being synced when it was due."""
 
     def effective(self, defaults: ScheduleDefaults) -> ShopSchedule:
         """Return the schedule in effect: the shop's own intervals, else the defaults."""
@@ -55,8 +57,11 @@ class StoredSchedule:
 
     @property
     def next_due_at(self) -> datetime | None:
-        """The earlier of the two due times; None: there is none."""
-        return min((due for due in (self.incremental_due_at, self.full_due_at) if due is not None), default=None)
+        """The earlier of the two due times, but not before `not_before`; None: there is none."""
+        due_times = [due for due in (self.incremental_due_at, self.full_due_at) if due is not None]
+        if not due_times:
+            return None
+        return max(min(due_times), self.not_before) if self.not_before else min(due_times)
 
     def planned(self, defaults: ScheduleDefaults, now: datetime) -> StoredSchedule:
         """Return the schedule with due times that fit the intervals.
@@ -86,7 +91,8 @@ class StoredSchedule:
         A full sync replaces the incremental one that is due.
         """
         effective = self.effective(defaults)
-        scheduled = replace(self, incremental_due_at=_next_due_time(effective.incremental_every, now))
+        due_at = _next_due_time(effective.incremental_every, now)
+        scheduled = replace(self, incremental_due_at=due_at, not_before=None)
         if mode is SyncMode.FULL:
             scheduled = replace(scheduled, full_due_at=_next_due_time(effective.full_every, now))
         return scheduled
@@ -104,12 +110,6 @@ class ShopSchedule:
     paused: bool
     next_due_at: datetime | None
     """UTC; None: never, or paused."""
-
-    def not_before(self, earliest: datetime) -> ShopSchedule:
-        """Return the same schedule with no sync due before `earliest`."""
-        if self.next_due_at is None or self.next_due_at >= earliest:
-            return self
-        return replace(self, next_due_at=earliest)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

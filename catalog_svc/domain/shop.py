@@ -23,9 +23,10 @@ class ShopKey:
 class Shop:
     """A registered shop."""
 
-    merchant_id: UUID
     shop_id: UUID
     key: ShopKey
+    merchant_id: str = ""
+    """The id that the caller gives to the owner of the shop; empty: none. One merchant may own many shops."""
     platform_shop_id: str = ""
     """Empty until the first sync has read it, like currency_code and display_name."""
     currency_code: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from catalog_svc.domain.schedule import RETRY_BROKEN_INTERVAL, ShopSchedule
+from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import Sync, SyncError
 
@@ -69,13 +69,6 @@ class LatestSyncs:
     def connection_error(self) -> SyncError | None:
         """Error of the last finished sync; None when it did not fail."""
         return self.last_finished.error if self.last_finished else None
-
-    def schedule(self, planned: ShopSchedule) -> ShopSchedule:
-        """Return the schedule in effect: `planned` with a later due time when the connection is broken."""
-        ended_at = self.last_finished.ended_at if self.last_finished else None
-        if self.connection is not ConnectionState.BROKEN or ended_at is None:
-            return planned
-        return planned.not_before(ended_at + RETRY_BROKEN_INTERVAL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

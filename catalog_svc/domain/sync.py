@@ -97,11 +97,18 @@ class Sync:
     """Limitations of the sync, one English sentence each."""
 
 
+@dataclass(frozen=True, slots=True)
+class SyncPosition:
+    """The last sync of a page, after which the next page begins."""
+
+    created_at: datetime
+    sync_id: UUID
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
     """The right to write for a sync: valid while the stored epoch and sequence number are these."""
 
-    merchant_id: UUID
     shop_id: UUID
     sync_id: UUID
     epoch: int
@@ -148,8 +155,10 @@ class StartSyncCommand:
     overlap: timedelta
     """How far before the watermark an incremental pass begins."""
     trigger: SyncTrigger = SyncTrigger.REQUEST
+    principal: str = ""
+    """The caller; empty while callers are not authenticated."""
     request_id: str = ""
-    """Idempotency key; empty: the request cannot be repeated."""
+    """Idempotency key of the principal; empty: the request cannot be repeated."""
     allow_mass_delete: bool = False
     correlation_id: str = ""
 

@@ -110,7 +110,7 @@ def shop(value: Shop) -> pb.Shop:
         platform=value.key.platform,
         domain=value.key.domain,
         shop_id=str(value.shop_id),
-        merchant_id=str(value.merchant_id),
+        merchant_id=value.merchant_id,
         platform_shop_id=value.platform_shop_id,
         currency_code=value.currency_code,
         display_name=value.display_name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServic
 from catalogsync_common.call_context import correlation_id
 
 from catalog_svc.domain.records import ItemPosition
-from catalog_svc.domain.sync import StartSyncCommand
+from catalog_svc.domain.sync import StartSyncCommand, SyncPosition
 from catalog_svc.rpc import convert
 from catalog_svc.rpc.convert import SnapshotMessages
 from catalog_svc.rpc.request_validator import (
@@ -99,12 +99,15 @@ class CatalogServicer(CatalogServiceServicer):
         limit = validator.page_size(request.page_size, default=50, maximum=500)
         validator.raise_if_any()
         filters = {"list": "syncs", "shop": key and str(key), "states": [state.value for state in states]}
-        position = decode_page_token(request.page_token, filters=filters, kind=tuple[UUID])
+        position = decode_page_token(request.page_token, filters=filters, kind=tuple[datetime, UUID])
         shop = await self._use.read.shop(key) if key else None
         syncs = await self._use.syncs.page(
-            shop=shop, states=states, before=position[0] if position else None, limit=limit + 1
+            shop=shop, states=states, before=SyncPosition(*position) if position else None, limit=limit + 1
         )
-        more = encode_page_token((syncs[limit - 1].sync_id,), filters=filters) if len(syncs) > limit else ""
+        more = ""
+        if len(syncs) > limit:
+            last = syncs[limit - 1]
+            more = encode_page_token((last.created_at, last.sync_id), filters=filters)
         return pb.ListSyncsResponse(syncs=[convert.sync(s) for s in syncs[:limit]], next_page_token=more)
 
     async def CancelSync(self, request: pb.CancelSyncRequest, context: Context) -> pb.CancelSyncResponse:

@@ -1,62 +1,61 @@
-"""Stores one batch in one transaction: fence, products, items, issues, seen ids, checkpoint and progress."""
+"""Stores one batch in one transaction: write lock, products, items, issues, seen ids, checkpoint, progress."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_deletion_guard, min_stored_for
+from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_deletion_guard
 from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.records import IncomingProduct, RecordIssue, count_rejected_products
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import Lease, RecordCounts, Sync
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.fence import applied_row, fence, fence_values, pass_fence
-from catalog_svc.storage.items import count_items, write_stock
+from catalog_svc.storage.fence import (
+    CatalogChange,
+    FencedWrite,
+    applied_row,
+    count_change,
+    fence_values,
+    pass_fence,
+)
+from catalog_svc.storage.items import write_stock
 from catalog_svc.storage.products import ProductWriter
 from catalog_svc.storage.shops import ShopScope
 from catalog_svc.storage.syncs import SYNC_COLUMNS, to_sync
 
-# No later statement of the transaction may outlive the lease: while a process is frozen in the middle of a COPY,
-# the server waits for more data and keeps the lock of the sync's row.
-_FENCE = fence(
-    returning="""issue_count, pass_id, items_deleted, allow_mass_delete,
-        set_config('statement_timeout', :statement_bound, true)"""
-)
-
 # A wait that has not ended stays: the source prefetches, and waits for its next page while this batch is stored.
 _UPDATE_PROGRESS = text(f"""
-    UPDATE sync SET revision = revision + 1, updated_at = clock_timestamp(), checkpoint = :checkpoint,
-        progressed_at = clock_timestamp(),
-        lease_until = clock_timestamp() + :ttl, claims_without_progress = 0,
-        waiting_reason = CASE WHEN waiting_until > clock_timestamp() THEN waiting_reason END,
+    UPDATE sync SET revision = revision + 1, updated_at = statement_timestamp(), checkpoint = :checkpoint,
+        progressed_at = statement_timestamp(), claims_without_progress = 0,
+        waiting_reason = CASE WHEN waiting_until > :now THEN waiting_reason END,
         items_per_second = :items_per_second, issue_count = issue_count + :issue_count,
         products_seen = products_seen + :products_seen, products_created = products_created + :products_created,
         products_updated = products_updated + :products_updated,
         products_unchanged = products_unchanged + :products_unchanged,
         products_deleted = products_deleted + :products_deleted,
-        products_set_aside = products_set_aside + :products_set_aside,
+        products_rejected = products_rejected + :products_rejected,
         items_seen = items_seen + :items_seen, items_created = items_created + :items_created,
         items_updated = items_updated + :items_updated, items_unchanged = items_unchanged + :items_unchanged,
-        items_deleted = items_deleted + :items_deleted, items_set_aside = items_set_aside + :items_set_aside,
+        items_deleted = items_deleted + :items_deleted, items_rejected = items_rejected + :items_rejected,
         products_checked = products_checked + :products_checked
-    WHERE merchant_id = :merchant_id AND sync_id = :sync_id
+    WHERE shop_id = :shop_id AND sync_id = :sync_id
     RETURNING {SYNC_COLUMNS}""")
 
 _INSERT_SEEN = text("""
-    INSERT INTO sync_seen (merchant_id, pass_id, product_id)
-    SELECT CAST(:merchant_id AS uuid), CAST(:pass_id AS uuid), unnest(CAST(:product_ids AS text[]))
+    INSERT INTO sync_seen (shop_id, pass_id, product_id)
+    SELECT CAST(:shop_id AS uuid), CAST(:pass_id AS uuid), unnest(CAST(:product_ids AS text[]))
     ON CONFLICT DO NOTHING""")
 
 _INSERT_ISSUES = text("""
-    INSERT INTO sync_issue (merchant_id, sync_id, number, reason, product_id, item_id, field, message, sample,
-                            product_set_aside)
-    SELECT CAST(:merchant_id AS uuid), CAST(:sync_id AS uuid), :first + n - 1,
+    INSERT INTO sync_issue (shop_id, sync_id, pass_id, number, reason, product_id, item_id, field, message, sample,
+                            product_rejected)
+    SELECT CAST(:shop_id AS uuid), CAST(:sync_id AS uuid), CAST(:pass_id AS uuid), :first + n - 1,
         reason, product_id, item_id, field, message, sample, rejected
     FROM unnest(CAST(:reasons AS text[]), CAST(:product_ids AS text[]), CAST(:item_ids AS text[]),
                 CAST(:fields AS text[]), CAST(:messages AS text[]), CAST(:samples AS text[]),
@@ -83,7 +82,7 @@ class BatchStore:
     async def apply(
         self, lease: Lease, shop: Shop, batch: SourceBatch, *, full: bool, items_per_second: float | None
     ) -> tuple[Lease, Sync]:
-        """Store a batch and renew the lease.
+        """Store a batch.
 
         The ids of the batch's products, of its rejected products and of those that are only listed are kept for
         the end of the pass.
@@ -107,32 +106,34 @@ class BatchStore:
         return replace(lease, next_seq=lease.next_seq + 1), sync
 
     async def _apply(self, connection: AsyncConnection, write: _BatchWrite) -> Sync:
-        statement_bound = f"{max(1, round(self._ttl.total_seconds() * 1000))}ms"
-        fenced = await pass_fence(connection, _FENCE, write.lease, {"statement_bound": statement_bound})
+        fenced = await pass_fence(connection, write.lease, ttl=self._ttl)
         if fenced is None:
             return await _already_applied(connection, write)
         products = _distinct(write.batch.products)
         scope = ShopScope.of(write.lease)
-        written = await ProductWriter(connection, scope).write(products, write.batch.deleted_product_ids)
-        items = written.items + await write_stock(connection, scope, write.batch.stock_levels)
+        writer = ProductWriter(connection, scope, feed_position=fenced.feed_position)
+        written = await writer.write(products, write.batch.deleted_product_ids)
+        stock = await write_stock(connection, scope, write.batch.stock_levels, feed_position=fenced.feed_position)
+        items = written.items + stock
         if not fenced.allow_mass_delete:
-            await _check_deletions(connection, scope, fenced.items_deleted, written.items.deleted)
-        key = fence_values(write.lease)
+            _check_deletions(fenced, items)
+        key = {**fence_values(write.lease), "pass_id": fenced.pass_id}
         seen = _seen_ids(products, write.batch)
         if seen:
-            await connection.execute(_INSERT_SEEN, {**key, "pass_id": fenced.pass_id, "product_ids": seen})
+            await connection.execute(_INSERT_SEEN, {**key, "product_ids": seen})
         issues = write.batch.issues + written.rejected
         await _store_issues(connection, key, issues, first=fenced.issue_count + 1)
         values = {
             **key,
             **_count_values("products", written.products, rejected=count_rejected_products(issues)),
             **_count_values("items", items, rejected=_count_rejected_items(issues)),
-            "ttl": self._ttl,
+            "now": datetime.now(UTC),
             "checkpoint": write.batch.checkpoint,
             "items_per_second": write.items_per_second,
             "products_checked": 0 if write.full else len(write.batch.listed_product_ids),
             "issue_count": len(issues),
         }
+        await count_change(connection, write.lease.shop_id, written.change + CatalogChange(changed=stock.seen > 0))
         row = await connection.execute(_UPDATE_PROGRESS, values)
         return to_sync(row.mappings().one(), write.shop)
 
@@ -145,12 +146,11 @@ async def _already_applied(connection: AsyncConnection, write: _BatchWrite) -> S
     return to_sync(row, write.shop)
 
 
-async def _check_deletions(connection: AsyncConnection, scope: ShopScope, deleted: int, would_delete: int) -> None:
+def _check_deletions(fenced: FencedWrite, items: RecordCounts) -> None:
     """Apply the deletion guard to what the pass has deleted before and what this batch would delete."""
-    together = deleted + would_delete
-    if would_delete and together > ALWAYS_ALLOWED:
-        live = await count_items(connection, scope, at_most=min_stored_for(together))
-        check_deletion_guard(would_delete=would_delete, deleted=deleted, stored=live + together)
+    if items.deleted and fenced.items_deleted + items.deleted > ALWAYS_ALLOWED:
+        stored = fenced.item_count + items.created + fenced.items_deleted
+        check_deletion_guard(would_delete=items.deleted, deleted=fenced.items_deleted, stored=stored)
 
 
 def _distinct(products: Sequence[IncomingProduct]) -> list[IncomingProduct]:
@@ -193,5 +193,5 @@ def _count_values(kind: str, counts: RecordCounts, *, rejected: int) -> dict[str
         f"{kind}_updated": counts.updated,
         f"{kind}_unchanged": counts.unchanged,
         f"{kind}_deleted": counts.deleted,
-        f"{kind}_set_aside": counts.rejected + rejected,
+        f"{kind}_rejected": counts.rejected + rejected,
     }

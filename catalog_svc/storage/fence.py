@@ -1,53 +1,116 @@
-"""The fence of a sync's writes: no write of a worker that has lost its lease, and no write twice.
+"""The write lock of a shop, and the fence of a sync's writes.
 
-Every transaction that stores a batch or marks deletions begins with the fence, an update of the sync's row that
-takes effect only under the lease's `epoch` (the fencing token: each claim adds one) and `next_seq` (the number of
-the write: each write adds one). It changes one row, or the transaction has no right to write:
+`shop_state` has one row per shop. Each transaction that writes products or items of the shop, whatever its cause,
+first updates this row, and so waits for every other writer of the shop to commit:
 
-* It takes the row's lock, so that a takeover is strictly before or after the write.
-* `next_seq` makes a write unrepeatable even for its own writer, after a commit whose answer got lost.
+* It hands out `feed_position`: the rows that a transaction changes get the position after the stored one, and the
+  same transaction stores it. Positions are in the order of commits, without gaps.
+* It counts the products and items of the shop, so that a status is one row.
 
-No clock takes part in this: the epoch alone decides.
+A sync adds the fence: the update takes effect only under the lease's `epoch` (the fencing token: each claim
+installs a higher one) and `next_seq` (the number of the write: each fenced write adds one). It changes one row, or
+the transaction has no right to write: no write of a worker that has lost its lease, and no write twice, not even
+by its own writer after a commit whose answer got lost. No clock takes part in this: the epoch alone decides.
+
+The lock is in the shard of the rows that it protects: were it elsewhere, a takeover could see the lock of a
+transaction that was committed there only, and take unchanged products for missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
+from uuid import UUID
 
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.sync import Lease
 from catalog_svc.storage.syncs import SYNC_COLUMNS
 
-OWNED: Final = "merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND state = 'RUNNING'"
+OWNED: Final = "shop_id = :shop_id AND sync_id = :sync_id AND epoch = :epoch AND state = 'RUNNING'"
 """Condition on the sync's row: the lease of `lease_values` is the current one."""
 
-_SELECT_APPLIED: Final = text(f"""
+_HOLDS_LEASE: Final = "shop_id = :shop_id AND active_sync_id = :sync_id AND epoch = :epoch"
+"""Condition on the shop's row: the same."""
+
+# The snapshot of the sync's row may be older than the lock, but its columns change in fenced writes only: if there
+# was one meanwhile, `next_seq` differs.
+_FENCE = text(f"""
+    WITH locked AS (
+        UPDATE shop_state SET next_seq = next_seq + 1
+        WHERE {_HOLDS_LEASE} AND next_seq = :next_seq
+        RETURNING feed_position, item_count)
+    SELECT locked.feed_position, locked.item_count, sync.pass_id, sync.issue_count, sync.items_deleted,
+        sync.allow_mass_delete
+    FROM locked, sync WHERE sync.shop_id = :shop_id AND sync.sync_id = :sync_id""")
+
+_SELECT_APPLIED = text(f"""
     SELECT {SYNC_COLUMNS} FROM sync
-    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND next_seq = :next_seq + 1
-      AND state = 'RUNNING'""")
+    WHERE {OWNED} AND EXISTS (
+        SELECT FROM shop_state AS shop
+        WHERE shop.shop_id = :shop_id AND shop.epoch = :epoch AND shop.next_seq = :next_seq + 1)""")
+
+_LOCK = text(f"SELECT shop_id FROM shop_state WHERE {_HOLDS_LEASE} FOR UPDATE")
 
 
-def fence(*, also_set: str = "", returning: str) -> TextClause:
-    """Return the fence statement, for the parameters of `fence_values`.
-
-    Args:
-        also_set: Further assignments to the sync's row, beginning with a comma.
-        returning: Columns that the statement returns.
-    """
+def _update_counters(more: str = "") -> TextClause:
     return text(f"""
-    UPDATE sync SET next_seq = next_seq + 1{also_set}
-    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND next_seq = :next_seq
-      AND state = 'RUNNING'
-    RETURNING {returning}""")
+    UPDATE shop_state SET feed_position = feed_position + 1, product_count = product_count + :products,
+        item_count = item_count + :items, item_with_image_count = item_with_image_count + :items_with_image,
+        updated_at = statement_timestamp(){more}
+    WHERE shop_id = :shop_id""")
+
+
+_UPDATE_COUNTERS: Final = _update_counters()
+_UPDATE_COUNTERS_AND_TOMBSTONES: Final = _update_counters(
+    ", oldest_tombstone_at = least(oldest_tombstone_at, statement_timestamp())"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FencedWrite:
+    """A transaction that holds the write lock of its shop, and what the sync and the shop were before it."""
+
+    feed_position: int
+    """Position of the rows that this transaction changes."""
+    item_count: int
+    """Items of the shop that are not deleted."""
+    pass_id: UUID
+    issue_count: int
+    items_deleted: int
+    """Items that the sync has deleted."""
+    allow_mass_delete: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogChange:
+    """By how much a transaction changes the counters of its shop."""
+
+    products: int = 0
+    items: int = 0
+    items_with_image: int = 0
+    deleted: bool = False
+    """Whether rows became tombstones."""
+    changed: bool = False
+    """Whether any row was written."""
+
+    def __add__(self, other: CatalogChange) -> CatalogChange:
+        return CatalogChange(
+            products=self.products + other.products,
+            items=self.items + other.items,
+            items_with_image=self.items_with_image + other.items_with_image,
+            deleted=self.deleted or other.deleted,
+            changed=self.changed or other.changed,
+        )
 
 
 def lease_values(lease: Lease) -> dict[str, object]:
     """Return the parameters of `OWNED`."""
-    return {"merchant_id": lease.merchant_id, "sync_id": lease.sync_id, "epoch": lease.epoch}
+    return {"shop_id": lease.shop_id, "sync_id": lease.sync_id, "epoch": lease.epoch}
 
 
 def fence_values(lease: Lease) -> dict[str, object]:
@@ -55,11 +118,44 @@ def fence_values(lease: Lease) -> dict[str, object]:
     return {**lease_values(lease), "next_seq": lease.next_seq}
 
 
-async def pass_fence(
-    connection: AsyncConnection, statement: TextClause, lease: Lease, values: Mapping[str, object]
-) -> Row[Any] | None:
-    """Execute a fence statement. Return its row; None when this write must not take place, see `applied_row`."""
-    return (await connection.execute(statement, {**fence_values(lease), **values})).first()
+async def pass_fence(connection: AsyncConnection, lease: Lease, *, ttl: timedelta) -> FencedWrite | None:
+    """Lock the shop for a write of the lease; None when this write must not take place, see `applied_row`.
+
+    No statement of the transaction may outlast the lease: while a process is frozen in the middle of a COPY, the
+    server waits for more data and keeps the lock, for which the next owner waits.
+    """
+    milliseconds = max(1, round(ttl.total_seconds() * 1000))
+    await connection.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
+    row = (await connection.execute(_FENCE, fence_values(lease))).first()
+    if row is None:
+        return None
+    return FencedWrite(
+        feed_position=row.feed_position + 1,
+        item_count=row.item_count,
+        pass_id=row.pass_id,
+        issue_count=row.issue_count,
+        items_deleted=row.items_deleted,
+        allow_mass_delete=row.allow_mass_delete,
+    )
+
+
+async def lock_shop(connection: AsyncConnection, lease: Lease) -> None:
+    """Lock the shop for a write that takes no part in the numbering of writes. Raises LeaseLost."""
+    if (await connection.execute(_LOCK, lease_values(lease))).first() is None:
+        raise LeaseLost
+
+
+async def count_change(connection: AsyncConnection, shop_id: UUID, change: CatalogChange) -> None:
+    """Store the shop's position and counters after a write; without effect if it changed nothing."""
+    if not change.changed:
+        return
+    values = {
+        "shop_id": shop_id,
+        "products": change.products,
+        "items": change.items,
+        "items_with_image": change.items_with_image,
+    }
+    await connection.execute(_UPDATE_COUNTERS_AND_TOMBSTONES if change.deleted else _UPDATE_COUNTERS, values)
 
 
 async def applied_row(connection: AsyncConnection, lease: Lease) -> Mapping[Any, Any]:

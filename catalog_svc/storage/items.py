@@ -1,4 +1,4 @@
-"""Stored items: reading and counting them, and updating their stock and offers without their products."""
+"""Stored items: reading them, and updating their stock and offers without their products."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog_svc.domain.records import Item, ItemFilter, ItemPosition
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import StockLevel
-from catalog_svc.domain.status import CatalogCounts
 from catalog_svc.domain.sync import RecordCounts
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.shops import Row, ShopScope
@@ -28,7 +27,6 @@ _SELECT = select(
     item,
     product,
     and_(
-        product.c.merchant_id == item.c.merchant_id,
         product.c.shop_id == item.c.shop_id,
         product.c.product_id == item.c.product_id,
     ),
@@ -47,9 +45,9 @@ _UPDATE_STOCK = text("""
         sku = CASE WHEN level.offered THEN level.sku ELSE item.sku END,
         price = CASE WHEN level.offered THEN level.price ELSE item.price END,
         compare_at_price = CASE WHEN level.offered THEN level.compare_at_price ELSE item.compare_at_price END,
-        updated_at = clock_timestamp()
+        feed_position = :feed_position, updated_at = statement_timestamp()
     FROM level
-    WHERE item.merchant_id = :merchant_id AND item.shop_id = :shop_id AND item.item_id = level.item_id
+    WHERE item.shop_id = :shop_id AND item.item_id = level.item_id
       AND item.deleted_at IS NULL
       AND ((item.stock_quantity, item.available) IS DISTINCT FROM (level.stock_quantity, level.available)
         OR level.offered
@@ -61,12 +59,12 @@ _UPDATE_STOCK = text("""
 # state of that read would be taken for unchanged.
 _CLEAR_HASH = text("""
     UPDATE product SET content_hash = ''
-    WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[]))
+    WHERE shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[]))
       AND content_hash <> ''""")
 
 
 class ItemStore:
-    """Items of the catalog, and their counts by shop."""
+    """Items of the catalog."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -85,20 +83,6 @@ class ItemStore:
             )
         return await self._select(query.order_by(item.c.product_id, item.c.item_id).limit(limit))
 
-    async def counts(self, shop: Shop) -> CatalogCounts:
-        """Return how many products and items of the shop are stored and not deleted."""
-        items = select(func.count(), func.count().filter(item.c.image_url != "")).where(
-            _of_shop(item, shop), item.c.deleted_at.is_(None)
-        )
-        products = select(func.count()).where(_of_shop(product, shop), product.c.deleted_at.is_(None))
-
-        async def read(connection: AsyncConnection) -> CatalogCounts:
-            item_count, with_image = (await connection.execute(items)).one()
-            product_count = (await connection.execute(products)).scalar_one()
-            return CatalogCounts(products=product_count, items=item_count, items_with_image=with_image)
-
-        return await self._database.read(read)
-
     async def _select(self, query: Select[Any]) -> list[Item]:
         async def read(connection: AsyncConnection) -> list[Item]:
             return [_to_item(row) for row in (await connection.execute(query)).mappings()]
@@ -106,25 +90,22 @@ class ItemStore:
         return await self._database.read(read)
 
 
-async def count_items(connection: AsyncConnection, scope: ShopScope, *, at_most: int | None = None) -> int:
-    """Return how many items of the shop are not deleted, as the caller's transaction sees them.
+async def write_stock(
+    connection: AsyncConnection, scope: ShopScope, levels: Sequence[StockLevel], *, feed_position: int
+) -> RecordCounts:
+    """Update stored items to these levels, the last level of each item; write and count only what differs.
 
     Args:
-        connection: The caller's transaction.
+        connection: The caller's transaction, which holds the shop's write lock.
         scope: The shop.
-        at_most: Where counting stops; None: all items are counted.
+        levels: The levels, in the order in which they were read.
+        feed_position: The position of the rows that change.
     """
-    live = select(item.c.item_id).where(_of_shop(item, scope), item.c.deleted_at.is_(None))
-    query = select(func.count()).select_from(live.limit(at_most).subquery())
-    return (await connection.execute(query)).scalar_one()
-
-
-async def write_stock(connection: AsyncConnection, scope: ShopScope, levels: Sequence[StockLevel]) -> RecordCounts:
-    """Update stored items to these levels, the last level of each item; write and count only what differs."""
     if not levels:
         return RecordCounts()
     distinct = list({level.item_id: level for level in levels}.values())
-    updated = list((await connection.execute(_UPDATE_STOCK, {**scope.values, **_columns(distinct)})).scalars())
+    values = {**scope.values, **_columns(distinct), "feed_position": feed_position}
+    updated = list((await connection.execute(_UPDATE_STOCK, values)).scalars())
     if updated:
         await connection.execute(_CLEAR_HASH, {**scope.values, "product_ids": list(set(updated))})
     return RecordCounts(seen=len(updated), updated=len(updated))
@@ -144,7 +125,7 @@ def _columns(levels: Sequence[StockLevel]) -> dict[str, list[object]]:
 
 
 def _of_shop(table: Table, shop: Shop | ShopScope) -> ColumnElement[bool]:
-    return and_(table.c.merchant_id == shop.merchant_id, table.c.shop_id == shop.shop_id)
+    return table.c.shop_id == shop.shop_id
 
 
 def _conditions(which: ItemFilter) -> list[ColumnElement[bool]]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import TextClause, text
@@ -20,63 +22,54 @@ from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceHeader
 from catalog_svc.domain.sync import ClaimedSync, Lease, StartedPass, Sync, SyncError, SyncMode, SyncState, Waiting
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.fence import OWNED, lease_values
-from catalog_svc.storage.shops import OF_SHOP, SHOP_COLUMNS, Row, ShopScope, to_shop, update_profile
+from catalog_svc.storage.ended_syncs import close_sync
+from catalog_svc.storage.fence import OWNED, lease_values, lock_shop
+from catalog_svc.storage.shops import STATE_COLUMNS, Row, load_shops, load_state, update_profile, with_state
+from catalog_svc.storage.sync_queue import QueuedClaim, claim_queued, release_lease, renew_lease
 from catalog_svc.storage.syncs import SYNC_COLUMNS, merged_notes, to_sync
 
 _log = logging.getLogger(__name__)
 
-_CLAIMABLE = """sync.state IN ('PENDING', 'RUNNING')
-          AND (sync.lease_until IS NULL OR sync.lease_until < clock_timestamp())"""
+_BUSY_DELAY: Final = timedelta(milliseconds=500)
+"""How soon a claim is tried again whose shop another transaction has locked."""
 
-# Syncs that people started come before those of the schedule, the oldest first. Rows that another transaction has
-# locked are skipped: a claim waits neither for another replica's claim nor for a batch whose owner is late.
-_CLAIM = text(f"""
-    WITH claimable AS (
-        SELECT sync.merchant_id, sync.sync_id FROM sync
-        JOIN shop ON shop.merchant_id = sync.merchant_id AND shop.shop_id = sync.shop_id
-        WHERE {_CLAIMABLE}
-          AND sync.mode = ANY(CAST(:modes AS text[]))
-          AND shop.platform <> ALL(CAST(:without_platforms AS text[]))
-        ORDER BY sync.trigger = 'SCHEDULE', sync.sync_id
-        LIMIT :limit FOR UPDATE OF sync SKIP LOCKED)
-    UPDATE sync SET epoch = epoch + 1, owner = :owner, state = 'RUNNING', revision = revision + 1,
-        attempt_count = attempt_count + 1,
-        started_at = coalesce(started_at, clock_timestamp()),
-        progressed_at = coalesce(progressed_at, clock_timestamp()), updated_at = clock_timestamp(),
-        lease_until = clock_timestamp() + :ttl
-    FROM claimable, shop
-    WHERE sync.merchant_id = claimable.merchant_id AND sync.sync_id = claimable.sync_id
-      AND shop.merchant_id = sync.merchant_id AND shop.shop_id = sync.shop_id
-    RETURNING {SYNC_COLUMNS}, {SHOP_COLUMNS}, clock_timestamp() - progressed_at AS since_progress""")
+_KNOWN_MODES: Final = [mode.value for mode in SyncMode if mode is not SyncMode.UNSPECIFIED]
 
-_KNOWN_MODES = [mode.value for mode in SyncMode if mode is not SyncMode.UNSPECIFIED]
+# Repeatable, since the answer to a commit may get lost. Skips a row that the last owner's batch has locked:
+# a claim waits for nobody.
+_LOCK_SHOP = text(f"""
+    SELECT {STATE_COLUMNS}, next_seq FROM shop_state
+    WHERE shop_id = :shop_id AND active_sync_id = :sync_id AND epoch <= :epoch FOR UPDATE SKIP LOCKED""")
 
-_SELECT_SHOP = text(f"""
-    SELECT merchant_id, shop_id, {SHOP_COLUMNS} FROM shop WHERE {OF_SHOP}""")
+_INSTALL_EPOCH = text("UPDATE shop_state SET epoch = :epoch WHERE shop_id = :shop_id")
+
+_SINCE_PROGRESS = "clock_timestamp() - progressed_at AS since_progress"
+
+# `least` ignores NULL: the time of the first claim stays.
+_START_ATTEMPT = text("""
+    UPDATE sync SET epoch = :epoch, state = 'RUNNING', revision = revision + 1, attempt_count = attempt_count + 1,
+        started_at = least(started_at, statement_timestamp()),
+        progressed_at = least(progressed_at, statement_timestamp()), updated_at = statement_timestamp()
+    WHERE shop_id = :shop_id AND sync_id = :sync_id AND epoch < :epoch""")
+
+_SELECT_SYNC = text(f"SELECT {SYNC_COLUMNS}, {_SINCE_PROGRESS} FROM sync WHERE {OWNED}")
+
+_SELECT_STATE = text(f"SELECT {STATE_COLUMNS}, next_seq FROM shop_state WHERE shop_id = :shop_id")
 
 # An attempt that ended in order does not count as one without progress if its owner dies afterwards.
 _RESET_ATTEMPT = """
-        claims_without_progress = greatest(0, claims_without_progress - (begun_epoch = epoch)::integer),
-        begun_epoch = 0"""
+        claims_without_progress = greatest(0, claims_without_progress - (started_epoch = epoch)::integer),
+        started_epoch = 0"""
 
-_REACQUIRE = text(f"""
-    UPDATE sync SET lease_until = clock_timestamp() + :ttl, {_RESET_ATTEMPT} WHERE {OWNED}
-    RETURNING {SYNC_COLUMNS}, clock_timestamp() - progressed_at AS since_progress""")
-
-_RENEW = text(f"UPDATE sync SET lease_until = clock_timestamp() + :ttl WHERE {OWNED}")
-
-_RELEASE = text(f"""
-    UPDATE sync SET lease_until = clock_timestamp(), owner = NULL, {_RESET_ATTEMPT}
-    WHERE {OWNED}""")
+_RESET = text(f"UPDATE sync SET {_RESET_ATTEMPT} WHERE {OWNED}")
 
 _BEGIN = text(f"""
-    UPDATE sync SET revision = revision + 1, updated_at = clock_timestamp(), strategy = :strategy,
+    UPDATE sync SET revision = revision + 1, updated_at = statement_timestamp(), strategy = :strategy,
         served_api_version = :served_api_version, watermark = coalesce(watermark, :watermark),
         estimated_product_count = coalesce(:estimated_product_count, estimated_product_count),
         estimated_item_count = coalesce(:estimated_item_count, estimated_item_count),
-        waiting_reason = NULL, begun_epoch = epoch, notes = {merged_notes("notes")},
-        claims_without_progress = claims_without_progress + (begun_epoch <> epoch)::integer
+        waiting_reason = NULL, started_epoch = epoch, notes = {merged_notes("notes")},
+        claims_without_progress = claims_without_progress + (started_epoch <> epoch)::integer
     WHERE {OWNED} RETURNING {SYNC_COLUMNS}""")
 
 # A pass over a shop whose currency has changed starts again from the beginning, however far it was: it will read
@@ -84,18 +77,18 @@ _BEGIN = text(f"""
 _RESTART = text(f"""
     UPDATE sync SET mode = 'FULL', checkpoint = '', updated_after = NULL, watermark = :watermark,
         products_seen = 0, products_created = 0, products_updated = 0, products_unchanged = 0,
-        products_set_aside = 0, products_checked = 0,
-        items_seen = 0, items_created = 0, items_updated = 0, items_unchanged = 0, items_set_aside = 0,
+        products_rejected = 0, products_checked = 0,
+        items_seen = 0, items_created = 0, items_updated = 0, items_unchanged = 0, items_rejected = 0,
         notes = {merged_notes("notes")}
-    WHERE merchant_id = :merchant_id AND sync_id = :sync_id
+    WHERE shop_id = :shop_id AND sync_id = :sync_id
     RETURNING {SYNC_COLUMNS}""")
 
-_DELETE_SEEN = text("DELETE FROM sync_seen WHERE merchant_id = :merchant_id AND pass_id = :pass_id")
+_DELETE_SEEN = text("DELETE FROM sync_seen WHERE shop_id = :shop_id AND pass_id = :pass_id")
 
 # Until a full sync has succeeded, the shop's prices are in two currencies: the next sync must be a full one, too.
-_RESET_WATERMARKS = text(f"UPDATE shop SET watermark = NULL, full_watermark = NULL WHERE {OF_SHOP}")
+_RESET_WATERMARKS = text("UPDATE shop_state SET watermark = NULL, full_watermark = NULL WHERE shop_id = :shop_id")
 
-_SET_WAITING = """revision = revision + 1, updated_at = clock_timestamp(), waiting_reason = :reason,
+_SET_WAITING = """revision = revision + 1, updated_at = statement_timestamp(), waiting_reason = :reason,
         waiting_until = :until, waiting_message = :message, waiting_done_count = :done_count,
         waiting_total_count = :total_count, items_per_second = NULL"""
 
@@ -104,22 +97,15 @@ _WAIT = text(f"UPDATE sync SET {_SET_WAITING} WHERE {OWNED} RETURNING {SYNC_COLU
 _PAUSE = text(f"UPDATE sync SET {_SET_WAITING}, {_RESET_ATTEMPT} WHERE {OWNED} RETURNING {SYNC_COLUMNS}")
 
 _END = text(f"""
-    UPDATE sync SET state = :state, revision = revision + 1, updated_at = clock_timestamp(),
-        ended_at = clock_timestamp(), lease_until = NULL, owner = NULL, waiting_reason = NULL,
+    UPDATE sync SET state = :state, revision = revision + 1, updated_at = statement_timestamp(),
+        ended_at = statement_timestamp(), waiting_reason = NULL,
         items_per_second = NULL, error_reason = :error_reason, error_message = :error_message,
         error_metadata = CAST(:error_metadata AS jsonb), notes = {merged_notes("notes")}
     WHERE {OWNED} RETURNING {SYNC_COLUMNS}""")
 
-_ADVANCE_WATERMARK = text(f"""
-    UPDATE shop SET watermark = greatest(watermark, :watermark), notes = CAST(:notes AS text[]),
-        full_watermark = CASE WHEN :full THEN greatest(full_watermark, :watermark) ELSE full_watermark END,
-        updated_at = clock_timestamp()
-    WHERE {OF_SHOP}
-    RETURNING merchant_id, shop_id, {SHOP_COLUMNS}""")
-
 _SELECT_ENDED = text(f"""
     SELECT {SYNC_COLUMNS} FROM sync
-    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND epoch = :epoch AND state = :state""")
+    WHERE shop_id = :shop_id AND sync_id = :sync_id AND epoch = :epoch AND state = :state""")
 
 
 class LeaseStore:
@@ -135,25 +121,43 @@ class LeaseStore:
 
         Never waits for a locked row. A sync of a mode that this release does not know is left to newer releases.
         """
-        values = {
-            "limit": limit,
-            "without_platforms": list(without_platforms),
-            "modes": _KNOWN_MODES,
-            "owner": self._owner,
-            "ttl": self._ttl,
-        }
 
-        async def work(connection: AsyncConnection) -> list[Row]:
-            return list((await connection.execute(_CLAIM, values)).mappings())
+        async def take(connection: AsyncConnection) -> list[QueuedClaim]:
+            return await claim_queued(
+                connection,
+                limit=limit,
+                without_platforms=without_platforms,
+                modes=_KNOWN_MODES,
+                owner=self._owner,
+                ttl=self._ttl,
+            )
 
-        return [claimed for row in await self._database.write(work) if (claimed := _decoded(row)) is not None]
+        claimed = [await self._install(queued) for queued in await self._database.write(take)]
+        return [sync for sync in claimed if sync is not None]
+
+    async def _install(self, queued: QueuedClaim) -> ClaimedSync | None:
+        """Make the claim the shop's current one, in a transaction of its own.
+
+        Returns None if the sync has ended meanwhile, if another transaction has locked the shop (the sync is then
+        claimable again soon), or if its row cannot be decoded, which must not hide the other claims: it stays
+        leased, so that the next claim skips it.
+        """
+
+        async def work(connection: AsyncConnection) -> ClaimedSync | None:
+            state = await _install_epoch(connection, queued)
+            if state is None:
+                await release_lease(connection, queued, delay=_BUSY_DELAY)
+                return None
+            row = (await connection.execute(_SELECT_SYNC, queued.values)).mappings().one()
+            return _decoded(row, with_state(queued.shop, state), state["next_seq"])
+
+        return await self._database.write(work)
 
     async def renew(self, lease: Lease) -> None:
         """Extend the lease by another TTL from now. Raises LeaseLost."""
 
         async def work(connection: AsyncConnection) -> None:
-            result = await connection.execute(_RENEW, {**lease_values(lease), "ttl": self._ttl})
-            if result.rowcount == 0:
+            if not await renew_lease(connection, lease, ttl=self._ttl):
                 raise LeaseLost
 
         await self._database.write(work)
@@ -165,8 +169,15 @@ class LeaseStore:
         """
 
         async def work(connection: AsyncConnection) -> ClaimedSync:
-            row = await _owned_row(connection, _REACQUIRE, {**lease_values(lease), "ttl": self._ttl})
-            return _to_claimed(row, await _select_shop(connection, row))
+            await lock_shop(connection, lease)
+            if not await renew_lease(connection, lease, ttl=self._ttl):
+                raise LeaseLost
+            values = lease_values(lease)
+            await connection.execute(_RESET, values)
+            row = await _owned_row(connection, _SELECT_SYNC, values)
+            state = (await connection.execute(_SELECT_STATE, values)).mappings().one()
+            shop = (await load_shops(connection, [lease.shop_id]))[lease.shop_id]
+            return _to_claimed(row, with_state(shop, state), state["next_seq"])
 
         return await self._database.write(work)
 
@@ -174,7 +185,8 @@ class LeaseStore:
         """Let another replica continue at once; without effect when the lease is lost already."""
 
         async def work(connection: AsyncConnection) -> None:
-            await connection.execute(_RELEASE, lease_values(lease))
+            await connection.execute(_RESET, lease_values(lease))
+            await release_lease(connection, lease)
 
         await self._database.write(work)
 
@@ -193,11 +205,13 @@ class LeaseStore:
         }
 
         async def work(connection: AsyncConnection) -> StartedPass:
+            await lock_shop(connection, lease)
             row = await _owned_row(connection, _BEGIN, {**lease_values(lease), **values})
-            stored_currency = (await _select_shop(connection, row)).currency_code
+            shop = (await load_shops(connection, [lease.shop_id]))[lease.shop_id]
+            stored_currency = shop.currency_code
             if restart or (stored_currency and stored_currency != header.profile.currency_code):
                 row = await _restart(connection, row, header, stored_currency)
-            shop = await update_profile(connection, ShopScope.of(lease), header.profile)
+            shop = await load_state(connection, await update_profile(connection, shop, header.profile))
             return StartedPass(
                 sync=to_sync(row, shop), checkpoint=row["checkpoint"], updated_after=row["updated_after"]
             )
@@ -250,15 +264,33 @@ class LeaseStore:
         }
 
         async def work(connection: AsyncConnection) -> Sync:
-            row = (await connection.execute(_END, values)).mappings().first()
-            if row is None:
-                # The lease is lost, or an earlier attempt was committed and its answer got lost.
-                row = (await connection.execute(_SELECT_ENDED, values)).mappings().first()
-            if row is None:
-                raise LeaseLost
-            return to_sync(row, await _shop_after(connection, lease, row, state))
+            shop = (await load_shops(connection, [lease.shop_id]))[lease.shop_id]
+            try:
+                await lock_shop(connection, lease)
+            except LeaseLost:
+                return await _already_ended(connection, shop, values)
+            row = await _owned_row(connection, _END, values)
+            sync = to_sync(row, shop)
+            await close_sync(connection, sync, row)
+            return replace(sync, shop=await load_state(connection, shop))
 
         return await self._database.write(work)
+
+
+async def _install_epoch(connection: AsyncConnection, queued: QueuedClaim) -> Row | None:
+    """Install the epoch of a claim; return the shop's state, of `STATE_COLUMNS` with next_seq, or None."""
+    values = queued.values
+    state = (await connection.execute(_LOCK_SHOP, values)).mappings().first()
+    if state is not None:
+        await connection.execute(_INSTALL_EPOCH, values)
+        await connection.execute(_START_ATTEMPT, values)
+    return state
+
+
+async def _already_ended(connection: AsyncConnection, shop: Shop, values: Mapping[str, object]) -> Sync:
+    """Return the sync if an earlier attempt ended it and its answer got lost. Raises LeaseLost if not."""
+    row = await _owned_row(connection, _SELECT_ENDED, values)
+    return to_sync(row, await load_state(connection, shop))
 
 
 async def _owned_row(connection: AsyncConnection, statement: TextClause, values: Mapping[str, object]) -> Row:
@@ -269,66 +301,38 @@ async def _owned_row(connection: AsyncConnection, statement: TextClause, values:
     return row
 
 
-async def _select_shop(connection: AsyncConnection, row: Row) -> Shop:
-    values = {"merchant_id": row["merchant_id"], "shop_id": row["shop_id"]}
-    return to_shop((await connection.execute(_SELECT_SHOP, values)).mappings().one())
-
-
-async def _shop_after(connection: AsyncConnection, lease: Lease, row: Row, state: SyncState) -> Shop:
-    """Return the shop after the sync's end, with its watermark advanced if the sync has succeeded."""
-    if state is not SyncState.SUCCEEDED or row["watermark"] is None:
-        return await _select_shop(connection, row)
-    values = {
-        **ShopScope.of(lease).values,
-        "watermark": row["watermark"],
-        "notes": row["notes"],
-        "full": row["mode"] == SyncMode.FULL.value,
-    }
-    return to_shop((await connection.execute(_ADVANCE_WATERMARK, values)).mappings().one())
-
-
 async def _restart(connection: AsyncConnection, row: Row, header: SourceHeader, stored_currency: str) -> Row:
     """Turn the pass into a full one from the beginning and return the sync's row.
 
     A full pass that is at its beginning stays as it is.
     """
-    key = {"merchant_id": row["merchant_id"], "shop_id": row["shop_id"]}
+    key = {"shop_id": row["shop_id"], "sync_id": row["sync_id"], "pass_id": row["pass_id"]}
     await connection.execute(_RESET_WATERMARKS, key)
     if row["mode"] == SyncMode.FULL.value and not row["checkpoint"]:
         return row
-    await connection.execute(_DELETE_SEEN, {"merchant_id": row["merchant_id"], "pass_id": row["pass_id"]})
+    await connection.execute(_DELETE_SEEN, key)
     currency = header.profile.currency_code
     change = f" from {stored_currency} to {currency}" if stored_currency != currency else ""
     values = {
-        "merchant_id": row["merchant_id"],
-        "sync_id": row["sync_id"],
+        **key,
         "watermark": header.watermark,
         "notes": [f"The shop's currency changed{change}: all products were read again."],
     }
     return (await connection.execute(_RESTART, values)).mappings().one()
 
 
-def _decoded(row: Row) -> ClaimedSync | None:
-    """Return the claimed sync; None when its row cannot be decoded, which must not hide the other claims.
-
-    It stays leased, so that the next claim skips it.
-    """
+def _decoded(row: Row, shop: Shop, next_seq: int) -> ClaimedSync | None:
+    """Return the claimed sync; None when its row cannot be decoded."""
     try:
-        return _to_claimed(row, to_shop(row))
+        return _to_claimed(row, shop, next_seq)
     except (ValueError, TypeError, KeyError):
         _log.exception("a claimed sync cannot be decoded", extra={"sync_id": str(row["sync_id"])})
         return None
 
 
-def _to_claimed(row: Row, shop: Shop) -> ClaimedSync:
+def _to_claimed(row: Row, shop: Shop, next_seq: int) -> ClaimedSync:
     return ClaimedSync(
-        lease=Lease(
-            merchant_id=row["merchant_id"],
-            shop_id=row["shop_id"],
-            sync_id=row["sync_id"],
-            epoch=row["epoch"],
-            next_seq=row["next_seq"],
-        ),
+        lease=Lease(shop_id=row["shop_id"], sync_id=row["sync_id"], epoch=row["epoch"], next_seq=next_seq),
         sync=to_sync(row, shop),
         checkpoint=row["checkpoint"],
         updated_after=row["updated_after"],

@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import asyncpg
-from sqlalchemy import TextClause, text
+from sqlalchemy import CursorResult, TextClause, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.records import IncomingProduct, ItemRecord, ProductRecord, RecordIssue, RecordRejected
 from catalog_svc.domain.sync import RecordCounts
+from catalog_svc.storage.fence import CatalogChange
+from catalog_svc.storage.record_columns import ITEM_COLUMNS, PRODUCT_COLUMNS, RecordColumn
 from catalog_svc.storage.shops import ShopScope
-from catalog_svc.storage.tables import ITEM_COLUMNS, PRODUCT_COLUMNS, RecordColumn
 
 _PRODUCTS_PER_SLICE: Final = 30
 """Products that are unpacked at a time. They take a millisecond, after which other tasks of the process run."""
@@ -55,8 +56,8 @@ def _insert(table: str, columns: Sequence[RecordColumn], stage: str) -> TextClau
     names = ", ".join(column.name for column in columns)
     values = ", ".join(_staged_value(column) for column in columns)
     return text(f"""
-    INSERT INTO {table} (merchant_id, shop_id, {names})
-    SELECT CAST(:merchant_id AS uuid), CAST(:shop_id AS uuid), {values}
+    INSERT INTO {table} (shop_id, {names}, feed_position)
+    SELECT CAST(:shop_id AS uuid), {values}, CAST(:feed_position AS bigint)
     FROM {stage} AS stage""")
 
 
@@ -67,8 +68,9 @@ def _staged_value(column: RecordColumn) -> str:
 def _on_conflict_update(columns: Sequence[RecordColumn]) -> str:
     assignments = ", ".join(f"{column.name} = excluded.{column.name}" for column in columns[1:])
     return f"""
-    ON CONFLICT (merchant_id, shop_id, {columns[0].name}) DO UPDATE
-    SET {assignments}, updated_at = clock_timestamp(), deleted_at = NULL"""
+    ON CONFLICT (shop_id, {columns[0].name}) DO UPDATE
+    SET {assignments}, feed_position = excluded.feed_position, updated_at = excluded.updated_at,
+        deleted_at = NULL"""
 
 
 def _compared_values(source: str, columns: Sequence[RecordColumn], *, staged: bool) -> str:
@@ -101,30 +103,53 @@ COMPARE_ITEMS: Final = text(f"""
            count(*) FILTER (WHERE item.item_id IS NULL OR item.deleted_at IS NOT NULL) AS created,
            count(*) FILTER (WHERE item.item_id IS NOT NULL AND item.deleted_at IS NULL
                AND {_compared_values("item", ITEM_COLUMNS, staged=False)}
-                   IS NOT DISTINCT FROM {_compared_values("stage", ITEM_COLUMNS, staged=True)}) AS unchanged
+                   IS NOT DISTINCT FROM {_compared_values("stage", ITEM_COLUMNS, staged=True)}) AS unchanged,
+           count(*) FILTER (WHERE stage.image_url <> '')
+               - count(*) FILTER (WHERE item.deleted_at IS NULL AND item.image_url <> '') AS with_image
     FROM {STAGE_ITEM} AS stage
-    LEFT JOIN item ON item.merchant_id = :merchant_id AND item.shop_id = :shop_id
-        AND item.item_id = stage.item_id""")
+    LEFT JOIN item ON item.shop_id = :shop_id AND item.item_id = stage.item_id""")
+
+_ITEM_FIELDS_OF_PRODUCT: Final = ("title", "status", "url", "vendor", "product_type")
+"""Columns of the product that clients read as fields of its items."""
+
+# Before UPSERT_PRODUCTS. A change of these columns is a change of the product's items, also of those that are the
+# same in themselves.
+_SELECT_PRODUCTS_WITH_CHANGED_ITEM_FIELDS: Final = text(f"""
+    SELECT stage.product_id FROM {STAGE_PRODUCT} AS stage
+    JOIN product ON product.shop_id = :shop_id AND product.product_id = stage.product_id
+    WHERE ({", ".join(f"stage.{name}" for name in _ITEM_FIELDS_OF_PRODUCT)})
+        IS DISTINCT FROM ({", ".join(f"product.{name}" for name in _ITEM_FIELDS_OF_PRODUCT)})""")
+
+_UPDATE_ITEM_POSITIONS: Final = text("""
+    UPDATE item SET feed_position = :feed_position, updated_at = statement_timestamp()
+    WHERE shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[])) AND deleted_at IS NULL
+      AND feed_position < :feed_position""")
+
+
+def _delete_items(condition: str) -> TextClause:
+    """UPDATE that turns live items into tombstones and returns how many, and how many of them had an image."""
+    return text(f"""
+    WITH deleted AS (
+        UPDATE item SET deleted_at = statement_timestamp(), updated_at = statement_timestamp(),
+            feed_position = :feed_position
+        WHERE shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[])) AND deleted_at IS NULL
+          {condition}
+        RETURNING image_url)
+    SELECT count(*) AS items, count(*) FILTER (WHERE image_url <> '') AS items_with_image FROM deleted""")
+
 
 # After UPSERT_ITEMS: an item that moved to another product has moved already.
-_DELETE_REMOVED_ITEMS: Final = text("""
-    UPDATE item SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()
-    WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[]))
-      AND deleted_at IS NULL AND item_id <> ALL(CAST(:item_ids AS text[]))""")
+_DELETE_REMOVED_ITEMS: Final = _delete_items("AND item_id <> ALL(CAST(:item_ids AS text[]))")
+_DELETE_ITEMS: Final = _delete_items("")
 
 _SELECT_STORED: Final = text("""
     SELECT product_id, content_hash, deleted_at IS NOT NULL AS deleted FROM product
-    WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[]))""")
+    WHERE shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[]))""")
 
 _DELETE_PRODUCTS: Final = text("""
-    UPDATE product SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()
-    WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[]))
-      AND deleted_at IS NULL""")
-
-_DELETE_ITEMS: Final = text("""
-    UPDATE item SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()
-    WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[]))
-      AND deleted_at IS NULL""")
+    UPDATE product SET deleted_at = statement_timestamp(), updated_at = statement_timestamp(),
+        feed_position = :feed_position
+    WHERE shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[])) AND deleted_at IS NULL""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,8 +158,18 @@ class WriteResult:
 
     products: RecordCounts
     items: RecordCounts
+    change: CatalogChange
+    """What it changes in the counters of the shop."""
     rejected: tuple[RecordIssue, ...] = ()
     """Issues of products that cannot be stored as they came: what is stored of them stays."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeletedItems:
+    """Items that became tombstones."""
+
+    items: int = 0
+    items_with_image: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +187,12 @@ class _StoredProduct:
 
 
 class ProductWriter:
-    """Writes products of one shop within the caller's transaction."""
+    """Writes products of one shop within the caller's transaction, which holds the shop's write lock."""
 
-    def __init__(self, connection: AsyncConnection, scope: ShopScope) -> None:
+    def __init__(self, connection: AsyncConnection, scope: ShopScope, *, feed_position: int) -> None:
+        """Create a writer whose rows get this position."""
         self._connection = connection
-        self._scope = scope
+        self._values: dict[str, object] = {**scope.values, "feed_position": feed_position}
 
     async def write(self, products: Sequence[IncomingProduct], deleted: Sequence[str]) -> WriteResult:
         """Store these products and their items, and mark others as deleted.
@@ -171,8 +207,9 @@ class ProductWriter:
         unpacked = await _unpack(changed)
         accepted = unpacked.accepted
         created = sum(_is_new(stored.get(p.product_id)) for p in accepted)
-        items = await self._write_changed(unpacked, stored) if accepted else RecordCounts()
-        products_deleted, items_deleted = await self._delete(deleted)
+        items, images = await self._write_changed(unpacked, stored) if accepted else (RecordCounts(), 0)
+        products_deleted, items_deleted = await self.delete(deleted)
+        items += RecordCounts(seen=unchanged_items, unchanged=unchanged_items, deleted=items_deleted.items)
         return WriteResult(
             products=RecordCounts(
                 seen=len(products) - len(unpacked.rejected),
@@ -181,28 +218,51 @@ class ProductWriter:
                 unchanged=len(products) - len(changed),
                 deleted=products_deleted,
             ),
-            items=items + RecordCounts(seen=unchanged_items, unchanged=unchanged_items, deleted=items_deleted),
+            items=items,
+            change=CatalogChange(
+                products=created - products_deleted,
+                items=items.created - items.deleted,
+                items_with_image=images - items_deleted.items_with_image,
+                deleted=bool(products_deleted or items.deleted),
+                changed=bool(accepted or products_deleted or items.deleted),
+            ),
             rejected=tuple(unpacked.rejected),
         )
+
+    async def delete(self, product_ids: Sequence[str]) -> tuple[int, DeletedItems]:
+        """Mark these products and their items as deleted; return how many of each were not before."""
+        if not product_ids:
+            return 0, DeletedItems()
+        values = {**self._values, "product_ids": list(product_ids)}
+        items = await self._delete_items(_DELETE_ITEMS, values)
+        products = (await self._connection.execute(_DELETE_PRODUCTS, values)).rowcount
+        return products, items
 
     async def _select_stored(self, products: Sequence[IncomingProduct]) -> dict[str, _StoredProduct]:
         if not products:
             return {}
-        values = {**self._scope.values, "product_ids": [p.product_id for p in products]}
+        values = {**self._values, "product_ids": [p.product_id for p in products]}
         rows = await self._connection.execute(_SELECT_STORED, values)
         return {row.product_id: _StoredProduct(row.content_hash, row.deleted) for row in rows}
 
-    async def _write_changed(self, unpacked: _Unpacked, stored: dict[str, _StoredProduct]) -> RecordCounts:
+    async def _write_changed(
+        self, unpacked: _Unpacked, stored: dict[str, _StoredProduct]
+    ) -> tuple[RecordCounts, int]:
+        """Store these products; return the counts of their items, and how many more items have an image now."""
         items = unpacked.items
         await self._stage(unpacked.products, items)
         known = [p for p in unpacked.accepted if p.product_id in stored]
         if not known and await self._insert_all_as_new():
-            return RecordCounts(seen=len(items), created=len(items))
-        counts = await self._compare_items()
-        await self._connection.execute(UPSERT_PRODUCTS, self._scope.values)
-        await self._connection.execute(UPSERT_ITEMS, self._scope.values)
-        received = [item.item_id for item in items]
-        return counts + RecordCounts(deleted=await self._delete_removed_items(known, received))
+            counts = RecordCounts(seen=len(items), created=len(items))
+            return counts, sum(item.image_url != "" for item in items)
+        counts, images = await self._compare_items()
+        renamed = list((await self._execute(_SELECT_PRODUCTS_WITH_CHANGED_ITEM_FIELDS)).scalars()) if known else []
+        await self._execute(UPSERT_PRODUCTS)
+        await self._execute(UPSERT_ITEMS)
+        if renamed:
+            await self._execute(_UPDATE_ITEM_POSITIONS, product_ids=renamed)
+        removed = await self._delete_removed_items(known, [item.item_id for item in items])
+        return counts + RecordCounts(deleted=removed.items), images - removed.items_with_image
 
     async def _stage(self, products: list[ProductRecord], items: list[ItemRecord]) -> None:
         for statement in CREATE_STAGING_TABLES:
@@ -219,37 +279,36 @@ class ProductWriter:
         """
         try:
             async with self._connection.begin_nested():
-                await self._connection.execute(INSERT_PRODUCTS, self._scope.values)
-                await self._connection.execute(INSERT_ITEMS, self._scope.values)
+                await self._execute(INSERT_PRODUCTS)
+                await self._execute(INSERT_ITEMS)
         except IntegrityError:
             return False
         return True
 
-    async def _compare_items(self) -> RecordCounts:
-        row = (await self._connection.execute(COMPARE_ITEMS, self._scope.values)).one()
-        return RecordCounts(
+    async def _compare_items(self) -> tuple[RecordCounts, int]:
+        row = (await self._execute(COMPARE_ITEMS)).one()
+        counts = RecordCounts(
             seen=row.seen,
             created=row.created,
             updated=row.seen - row.created - row.unchanged,
             unchanged=row.unchanged,
         )
+        return counts, row.with_image
 
-    async def _delete_removed_items(self, known: Sequence[IncomingProduct], received: list[str]) -> int:
+    async def _delete_removed_items(self, known: Sequence[IncomingProduct], received: list[str]) -> DeletedItems:
         """Mark items as deleted that are missing in a product whose variants came complete."""
         complete = [p.product_id for p in known if p.variants_complete]
         if not complete:
-            return 0
-        values = {**self._scope.values, "product_ids": complete, "item_ids": received}
-        return (await self._connection.execute(_DELETE_REMOVED_ITEMS, values)).rowcount
+            return DeletedItems()
+        values = {**self._values, "product_ids": complete, "item_ids": received}
+        return await self._delete_items(_DELETE_REMOVED_ITEMS, values)
 
-    async def _delete(self, product_ids: Sequence[str]) -> tuple[int, int]:
-        """Mark these products and their items as deleted; return how many of each were not before."""
-        if not product_ids:
-            return 0, 0
-        values = {**self._scope.values, "product_ids": list(product_ids)}
-        items = (await self._connection.execute(_DELETE_ITEMS, values)).rowcount
-        products = (await self._connection.execute(_DELETE_PRODUCTS, values)).rowcount
-        return products, items
+    async def _delete_items(self, statement: TextClause, values: Mapping[str, object]) -> DeletedItems:
+        row = (await self._connection.execute(statement, dict(values))).one()
+        return DeletedItems(items=row.items, items_with_image=row.items_with_image)
+
+    async def _execute(self, statement: TextClause, **more: object) -> CursorResult[Any]:
+        return await self._connection.execute(statement, {**self._values, **more})
 
 
 async def _unpack(changed: Sequence[IncomingProduct]) -> _Unpacked:

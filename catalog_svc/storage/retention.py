@@ -1,152 +1,154 @@
 """Retention: deletes rows past their retention period, few at a time, each time in a transaction of its own.
 
-Every statement repeats the condition under which rows may be deleted, so that a row that is live again by then
-stays.
+The work of one replica, which holds the lease "retention". It finds by index what is to be deleted: a round with
+nothing to do takes a few queries, however many shops there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.shop import Shop
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.shops import OF_SHOP, SHOP_COLUMNS, ShopScope, to_shop
+from catalog_svc.storage.partitions import create_partitions, drop_partitions
 
-_SELECT_SHOPS = text(f"""
-    SELECT merchant_id, shop_id, {SHOP_COLUMNS} FROM shop WHERE shop_id > :after ORDER BY shop_id LIMIT :limit""")
+_LOOP: Final = "retention"
 
-_CUTOFF = "clock_timestamp() - CAST(:older_than AS interval)"
+_ACQUIRE = text("""
+    INSERT INTO loop_lease (name, owner, lease_until) VALUES (:name, :owner, clock_timestamp() + :ttl)
+    ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until
+    WHERE loop_lease.owner = excluded.owner OR loop_lease.lease_until < clock_timestamp()""")
 
-_DELETE_REQUESTS = text(f"""
-    DELETE FROM idempotency_key
-    WHERE merchant_id = :merchant_id AND (method, request_id) IN (
-        SELECT method, request_id FROM idempotency_key
-        WHERE merchant_id = :merchant_id AND created_at < {_CUTOFF} LIMIT :limit)""")
+_DELETE_REQUESTS = text("""
+    DELETE FROM idempotency_key WHERE (principal, method, request_id) IN (
+        SELECT principal, method, request_id FROM idempotency_key
+        WHERE created_at < clock_timestamp() - CAST(:older_than AS interval) LIMIT :limit)""")
 
-# A sync stays as long as a request that may be repeated refers to it.
-_SELECT_OLD_SYNCS = text(f"""
-    SELECT sync_id FROM sync
-    WHERE {OF_SHOP} AND state NOT IN ('PENDING', 'RUNNING') AND ended_at < {_CUTOFF}
-      AND sync_id NOT IN (SELECT sync_id FROM sync WHERE {OF_SHOP} ORDER BY sync_id DESC LIMIT :keep_latest)
-      AND sync_id IS DISTINCT FROM (
-          SELECT sync_id FROM sync WHERE {OF_SHOP} AND state = 'SUCCEEDED' ORDER BY sync_id DESC LIMIT 1)
-      AND NOT EXISTS (
-          SELECT FROM idempotency_key AS request
-          WHERE request.merchant_id = :merchant_id AND request.sync_id = sync.sync_id)
-    ORDER BY sync_id LIMIT :limit""")
+_SELECT_OBSOLETE = text("SELECT shop_id, pass_id FROM obsolete_pass ORDER BY shop_id, pass_id LIMIT 1")
 
-# A resumed sync shares its parent's pass: the seen ids are needed as long as one of the two is stored.
 _DELETE_SEEN = text("""
-    DELETE FROM sync_seen
-    WHERE merchant_id = :merchant_id AND (pass_id, product_id) IN (
-        SELECT pass_id, product_id FROM sync_seen
-        WHERE merchant_id = :merchant_id AND pass_id IN (
-            SELECT pass_id FROM sync WHERE merchant_id = :merchant_id AND sync_id = ANY(:sync_ids)
-            EXCEPT
-            SELECT pass_id FROM sync WHERE merchant_id = :merchant_id AND sync_id <> ALL(:sync_ids))
-        LIMIT :limit)""")
+    DELETE FROM sync_seen WHERE shop_id = :shop_id AND pass_id = :pass_id AND product_id IN (
+        SELECT product_id FROM sync_seen WHERE shop_id = :shop_id AND pass_id = :pass_id LIMIT :limit)""")
 
-# Only the shop's latest sync can be resumed, and only if it did not succeed: no other pass needs its seen ids.
-_DELETE_UNRESUMABLE_SEEN = text(f"""
-    DELETE FROM sync_seen
-    WHERE merchant_id = :merchant_id AND (pass_id, product_id) IN (
-        SELECT pass_id, product_id FROM sync_seen
-        WHERE merchant_id = :merchant_id AND pass_id IN (
-            SELECT pass_id FROM sync WHERE {OF_SHOP}
-            EXCEPT
-            SELECT pass_id FROM sync WHERE {OF_SHOP} AND state IN ('PENDING', 'RUNNING')
-            EXCEPT
-            SELECT pass_id FROM (
-                SELECT pass_id, state FROM sync WHERE {OF_SHOP} ORDER BY created_at DESC, sync_id DESC LIMIT 1
-            ) AS latest WHERE state <> 'SUCCEEDED')
-        LIMIT :limit)""")
+_DELETE_OBSOLETE = text("DELETE FROM obsolete_pass WHERE shop_id = :shop_id AND pass_id = :pass_id")
 
-_DELETE_ISSUES = text("""
-    DELETE FROM sync_issue
-    WHERE merchant_id = :merchant_id AND (sync_id, number) IN (
-        SELECT sync_id, number FROM sync_issue
-        WHERE merchant_id = :merchant_id AND sync_id = ANY(:sync_ids) LIMIT :limit)""")
+_CUTOFF = "statement_timestamp() - CAST(:older_than AS interval)"
 
-_DELETE_SYNCS = text("DELETE FROM sync WHERE merchant_id = :merchant_id AND sync_id = ANY(:sync_ids)")
+_SELECT_SHOP_WITH_TOMBSTONES = text(f"""
+    SELECT shop_id FROM shop_state WHERE oldest_tombstone_at < {_CUTOFF} ORDER BY oldest_tombstone_at LIMIT 1""")
 
+_LOCK_SHOP = text("SELECT feed_floor FROM shop_state WHERE shop_id = :shop_id FOR UPDATE")
+
+# Every statement repeats the condition under which rows may be deleted: a row that is live again by then stays.
 _DELETE_ITEMS = text(f"""
-    DELETE FROM item WHERE {OF_SHOP} AND deleted_at < {_CUTOFF} AND item_id IN (
-        SELECT item_id FROM item WHERE {OF_SHOP} AND deleted_at < {_CUTOFF} LIMIT :limit)""")
+    WITH deleted AS (
+        DELETE FROM item WHERE shop_id = :shop_id AND deleted_at < {_CUTOFF} AND item_id IN (
+            SELECT item_id FROM item WHERE shop_id = :shop_id AND deleted_at < {_CUTOFF} LIMIT :limit)
+        RETURNING feed_position)
+    SELECT count(*) AS deleted_count, max(feed_position) AS position FROM deleted""")
 
 _WITHOUT_ITEMS = """NOT EXISTS (
-          SELECT FROM item WHERE item.merchant_id = :merchant_id AND item.shop_id = :shop_id
-              AND item.product_id = product.product_id)"""
+          SELECT FROM item WHERE item.shop_id = :shop_id AND item.product_id = product.product_id)"""
 
 _DELETE_PRODUCTS = text(f"""
-    DELETE FROM product
-    WHERE {OF_SHOP} AND deleted_at < {_CUTOFF} AND {_WITHOUT_ITEMS} AND product_id IN (
-        SELECT product_id FROM product
-        WHERE {OF_SHOP} AND deleted_at < {_CUTOFF} AND {_WITHOUT_ITEMS} LIMIT :limit)""")
+    WITH deleted AS (
+        DELETE FROM product
+        WHERE shop_id = :shop_id AND deleted_at < {_CUTOFF} AND {_WITHOUT_ITEMS} AND product_id IN (
+            SELECT product_id FROM product
+            WHERE shop_id = :shop_id AND deleted_at < {_CUTOFF} AND {_WITHOUT_ITEMS} LIMIT :limit)
+        RETURNING feed_position)
+    SELECT count(*) AS deleted_count, max(feed_position) AS position FROM deleted""")
+
+_RAISE_FLOOR = text("""
+    UPDATE shop_state SET feed_floor = greatest(feed_floor, :position) WHERE shop_id = :shop_id""")
+
+_SELECT_OLDEST_TOMBSTONE = text("""
+    SELECT least(
+        (SELECT min(deleted_at) FROM item WHERE shop_id = :shop_id AND deleted_at IS NOT NULL),
+        (SELECT min(deleted_at) FROM product WHERE shop_id = :shop_id AND deleted_at IS NOT NULL))""")
+
+_SET_OLDEST_TOMBSTONE = text("UPDATE shop_state SET oldest_tombstone_at = :oldest WHERE shop_id = :shop_id")
 
 
 class RetentionStore:
-    """Purges, shop by shop. Each `purge_` method returns how many rows it deleted, 0 when nothing was left."""
+    """Purges of one replica, the `owner`. Each `purge_` method returns how many rows it deleted, 0 when none."""
 
-    def __init__(self, database: Database, *, rows_per_purge: int = 5_000, syncs_per_purge: int = 500) -> None:
+    def __init__(self, database: Database, *, owner: UUID, rows_per_purge: int = 5_000) -> None:
         self._database = database
+        self._owner = owner
         self._rows_per_purge = rows_per_purge
-        self._syncs_per_purge = syncs_per_purge
 
-    async def shops(self, *, after: UUID | None, limit: int) -> list[Shop]:
-        """Return up to `limit` shops by shop id, above `after`; None: from the first one."""
-        values = {"after": after or UUID(int=0), "limit": limit}
+    async def acquire(self, *, ttl: timedelta) -> bool:
+        """Take or extend the right to purge, for `ttl`; return whether this replica has it, and no other one."""
+        values = {"name": _LOOP, "owner": self._owner, "ttl": ttl}
 
-        async def read(connection: AsyncConnection) -> list[Shop]:
-            return [to_shop(row) for row in (await connection.execute(_SELECT_SHOPS, values)).mappings()]
-
-        return await self._database.read(read)
-
-    async def purge_requests(self, shop: Shop, *, older_than: timedelta) -> int:
-        """Delete idempotency keys; a request with the same request_id is then a new request."""
-        return await self._delete(_DELETE_REQUESTS, shop, older_than=older_than)
-
-    async def purge_syncs(self, shop: Shop, *, older_than: timedelta, keep_latest: int) -> int:
-        """Delete ended syncs, after their seen ids and issues.
-
-        The `keep_latest` newest syncs and the last successful one stay.
-        """
-        values = {"older_than": older_than, "keep_latest": keep_latest, "limit": self._syncs_per_purge}
-        old = await self._select_old_syncs(shop, **values)
-        if not old:
-            return 0
-        for statement in (_DELETE_SEEN, _DELETE_ISSUES):
-            rows = await self._delete(statement, shop, sync_ids=old)
-            if rows:
-                return rows
-        return await self._delete(_DELETE_SYNCS, shop, sync_ids=old)
-
-    async def purge_seen(self, shop: Shop) -> int:
-        """Delete the seen ids of passes that cannot be resumed any more."""
-        return await self._delete(_DELETE_UNRESUMABLE_SEEN, shop)
-
-    async def purge_items(self, shop: Shop, *, older_than: timedelta) -> int:
-        """Delete tombstones of items: items that the platform no longer has."""
-        return await self._delete(_DELETE_ITEMS, shop, older_than=older_than)
-
-    async def purge_products(self, shop: Shop, *, older_than: timedelta) -> int:
-        """Delete tombstones of products of which no item is left."""
-        return await self._delete(_DELETE_PRODUCTS, shop, older_than=older_than)
-
-    async def _select_old_syncs(self, shop: Shop, **values: object) -> Sequence[UUID]:
-        async def read(connection: AsyncConnection) -> Sequence[UUID]:
-            bound = {**ShopScope.of(shop).values, **values}
-            return (await connection.execute(_SELECT_OLD_SYNCS, bound)).scalars().all()
-
-        return await self._database.read(read)
-
-    async def _delete(self, statement: TextClause, shop: Shop, **values: object) -> int:
-        async def work(connection: AsyncConnection) -> int:
-            bound = {**ShopScope.of(shop).values, "limit": self._rows_per_purge, **values}
-            return (await connection.execute(statement, bound)).rowcount
+        async def work(connection: AsyncConnection) -> bool:
+            return (await connection.execute(_ACQUIRE, values)).rowcount == 1
 
         return await self._database.write(work)
+
+    async def create_partitions(self) -> None:
+        """Create the partitions of the coming months."""
+        await self._database.write(create_partitions)
+
+    async def drop_partitions(self, *, older_than: timedelta) -> int:
+        """Drop the partitions all of whose syncs ended before `older_than` ago; return how many."""
+        return await self._database.write(lambda connection: drop_partitions(connection, older_than=older_than))
+
+    async def purge_requests(self, *, older_than: timedelta) -> int:
+        """Delete idempotency keys; a request with the same request_id is then a new request."""
+        values = {"older_than": older_than, "limit": self._rows_per_purge}
+
+        async def work(connection: AsyncConnection) -> int:
+            return (await connection.execute(_DELETE_REQUESTS, values)).rowcount
+
+        return await self._database.write(work)
+
+    async def purge_seen(self) -> int:
+        """Delete seen ids of passes that cannot be resumed any more."""
+
+        async def work(connection: AsyncConnection) -> int:
+            row = (await connection.execute(_SELECT_OBSOLETE)).mappings().first()
+            if row is None:
+                return 0
+            values = {**row, "limit": self._rows_per_purge}
+            deleted = (await connection.execute(_DELETE_SEEN, values)).rowcount
+            if deleted < self._rows_per_purge:
+                deleted += (await connection.execute(_DELETE_OBSOLETE, values)).rowcount
+            return deleted
+
+        return await self._database.write(work)
+
+    async def purge_deleted(self, *, older_than: timedelta) -> int:
+        """Delete tombstones of items and products of one shop; the feed of the shop then begins after them."""
+
+        async def work(connection: AsyncConnection) -> int:
+            found = await connection.execute(_SELECT_SHOP_WITH_TOMBSTONES, {"older_than": older_than})
+            shop_id: UUID | None = found.scalar()
+            if shop_id is None:
+                return 0
+            values = {"shop_id": shop_id, "older_than": older_than, "limit": self._rows_per_purge}
+            return await _purge_tombstones(connection, values)
+
+        return await self._database.write(work)
+
+
+async def _purge_tombstones(connection: AsyncConnection, values: Mapping[str, Any]) -> int:
+    """Delete some tombstones, items before their products; return how many, at least 1."""
+    await connection.execute(_LOCK_SHOP, values)
+    deleted: Sequence[Any] = [
+        (await connection.execute(statement, values)).one() for statement in (_DELETE_ITEMS, _DELETE_PRODUCTS)
+    ]
+    positions = [row.position for row in deleted if row.position is not None]
+    if positions:
+        await connection.execute(_RAISE_FLOOR, {**values, "position": max(positions)})
+    count: int = sum(row.deleted_count for row in deleted)
+    if count < values["limit"]:
+        oldest = (await connection.execute(_SELECT_OLDEST_TOMBSTONE, values)).scalar()
+        await connection.execute(_SET_OLDEST_TOMBSTONE, {**values, "oldest": oldest})
+    return max(1, count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -15,16 +15,12 @@ from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import MissingProduct
 from catalog_svc.domain.sync import Lease, Sync
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.fence import OWNED, applied_row, fence, fence_values, lease_values, pass_fence
-from catalog_svc.storage.items import count_items
+from catalog_svc.storage.fence import OWNED, CatalogChange, applied_row, count_change, lease_values, pass_fence
+from catalog_svc.storage.products import ProductWriter
 from catalog_svc.storage.shops import Row, ShopScope
 from catalog_svc.storage.syncs import SYNC_COLUMNS, to_sync
 
 _PRODUCTS_PER_TRANSACTION: Final = 2_000
-
-_FENCE = fence(
-    also_set=", lease_until = clock_timestamp() + :ttl, claims_without_progress = 0", returning="pass_id"
-)
 
 _SELECT_PASS = text(f"SELECT pass_id FROM sync WHERE {OWNED}")
 
@@ -32,9 +28,9 @@ _SELECT_PASS = text(f"SELECT pass_id FROM sync WHERE {OWNED}")
 _NO_NESTED_LOOPS = text("SET LOCAL enable_nestloop = off")
 
 _MISSING = """
-    FROM product WHERE product.merchant_id = :merchant_id AND product.shop_id = :shop_id
+    FROM product WHERE product.shop_id = :shop_id
       AND product.deleted_at IS NULL
-      AND NOT EXISTS (SELECT FROM sync_seen AS seen WHERE seen.merchant_id = :merchant_id
+      AND NOT EXISTS (SELECT FROM sync_seen AS seen WHERE seen.shop_id = :shop_id
                       AND seen.pass_id = :pass_id AND seen.product_id = product.product_id)"""
 
 _MISSING_PAGE = text(f"""
@@ -43,51 +39,37 @@ _MISSING_PAGE = text(f"""
         ORDER BY product.product_id LIMIT :limit)
     SELECT product_id, (
         SELECT count(*) FROM item
-        WHERE item.merchant_id = :merchant_id AND item.shop_id = :shop_id
+        WHERE item.shop_id = :shop_id
           AND item.product_id = missing.product_id AND item.deleted_at IS NULL) AS item_count
     FROM missing ORDER BY product_id""")
 
 _UNSTORED_PAGE = text("""
     SELECT seen.product_id FROM sync_seen AS seen
-    WHERE seen.merchant_id = :merchant_id AND seen.pass_id = :pass_id AND seen.product_id > :after
-      AND NOT EXISTS (SELECT FROM product WHERE product.merchant_id = :merchant_id AND product.shop_id = :shop_id
+    WHERE seen.shop_id = :shop_id AND seen.pass_id = :pass_id AND seen.product_id > :after
+      AND NOT EXISTS (SELECT FROM product WHERE product.shop_id = :shop_id
                       AND product.product_id = seen.product_id AND product.deleted_at IS NULL)
-      AND NOT EXISTS (SELECT FROM sync_issue AS issue
-                      JOIN sync ON sync.merchant_id = issue.merchant_id AND sync.sync_id = issue.sync_id
-                      WHERE issue.merchant_id = :merchant_id AND sync.shop_id = :shop_id
-                      AND sync.pass_id = :pass_id AND issue.product_id = seen.product_id
-                      AND issue.product_set_aside)
+      AND NOT EXISTS (SELECT FROM sync_issue AS issue WHERE issue.shop_id = :shop_id
+                      AND issue.pass_id = :pass_id AND issue.product_id = seen.product_id
+                      AND issue.product_rejected)
     ORDER BY seen.product_id LIMIT :limit""")
 
-_MARK_PRODUCTS = text(f"""
-    UPDATE product SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()
-    WHERE merchant_id = :merchant_id AND shop_id = :shop_id
-      AND product_id IN (SELECT product.product_id {_MISSING} ORDER BY product.product_id LIMIT :limit)
-    RETURNING product_id""")
-
-_MARK_ITEMS = text("""
-    UPDATE item SET deleted_at = clock_timestamp(), updated_at = clock_timestamp()
-    WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND product_id = ANY(:product_ids)
-      AND deleted_at IS NULL""")
+_SELECT_MISSING = text(f"SELECT product.product_id {_MISSING} ORDER BY product.product_id LIMIT :limit")
 
 _UPDATE_PROGRESS = text(f"""
-    UPDATE sync SET revision = revision + 1, updated_at = clock_timestamp(),
+    UPDATE sync SET revision = revision + 1, updated_at = statement_timestamp(), claims_without_progress = 0,
         products_deleted = products_deleted + :products, items_deleted = items_deleted + :items
-    WHERE merchant_id = :merchant_id AND sync_id = :sync_id
+    WHERE shop_id = :shop_id AND sync_id = :sync_id
     RETURNING {SYNC_COLUMNS}""")
 
-_DELETE_SEEN = text("""
-    DELETE FROM sync_seen
-    WHERE merchant_id = :merchant_id AND pass_id = (
-        SELECT pass_id FROM sync WHERE merchant_id = :merchant_id AND sync_id = :sync_id)""")
+_SELECT_LIVE_ITEMS = text("SELECT item_count FROM shop_state WHERE shop_id = :shop_id")
 
-# The rule of autovacuum with its usual settings; autovacuum itself looks once a minute.
-_HAS_OUTGROWN_STATISTICS = text("""
-    SELECT EXISTS (
-        SELECT FROM pg_class, sync
-        WHERE pg_class.oid = CAST('item' AS regclass)
-          AND sync.merchant_id = :merchant_id AND sync.sync_id = :sync_id
-          AND sync.items_created > 50 + 0.1 * greatest(pg_class.reltuples, 0))""")
+_DELETE_SEEN = text("DELETE FROM sync_seen WHERE shop_id = :shop_id AND pass_id = :pass_id")
+
+_DELETE_OBSOLETE = text("DELETE FROM obsolete_pass WHERE shop_id = :shop_id AND pass_id = :pass_id")
+
+_SELECT_SYNC = text("SELECT pass_id, items_created FROM sync WHERE shop_id = :shop_id AND sync_id = :sync_id")
+
+_SELECT_STATISTICS = text("SELECT reltuples FROM pg_class WHERE oid = CAST('item' AS regclass)")
 
 _ANALYZE = text("ANALYZE (SKIP_LOCKED) item, product")
 
@@ -117,7 +99,11 @@ class SweepStore:
 
     async def live_items(self, lease: Lease) -> int:
         """Return how many items of the shop are not deleted."""
-        return await self._database.write(lambda connection: count_items(connection, ShopScope.of(lease)))
+
+        async def work(connection: AsyncConnection) -> int:
+            return int((await connection.execute(_SELECT_LIVE_ITEMS, lease_values(lease))).scalar_one())
+
+        return await self._database.write(work)
 
     async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:
         """Mark up to 2,000 products that the pass did not see as deleted, with their items.
@@ -137,9 +123,11 @@ class SweepStore:
         """Delete the seen ids of the pass, which nothing needs any more, and update the planner's statistics."""
 
         async def work(connection: AsyncConnection) -> None:
-            key = {"merchant_id": lease.merchant_id, "sync_id": lease.sync_id}
+            sync = (await connection.execute(_SELECT_SYNC, lease_values(lease))).one()
+            key = {"shop_id": lease.shop_id, "pass_id": sync.pass_id}
             await connection.execute(_DELETE_SEEN, key)
-            await _analyze_if_grown(connection, key)
+            await connection.execute(_DELETE_OBSOLETE, key)
+            await _analyze_if_grown(connection, created=sync.items_created)
 
         await self._database.write(work)
 
@@ -150,32 +138,48 @@ class SweepStore:
             if pass_id is None:
                 raise LeaseLost
             await connection.execute(_NO_NESTED_LOOPS)
-            values = {**key, "shop_id": lease.shop_id, "pass_id": pass_id, "after": after, "limit": limit}
+            values = {**key, "pass_id": pass_id, "after": after, "limit": limit}
             page = await connection.execute(statement, values)
             return page.mappings().all()
 
         return await self._database.write(work)
 
     async def _step(self, connection: AsyncConnection, lease: Lease, shop: Shop) -> Sync | None:
-        fenced = await pass_fence(connection, _FENCE, lease, {"ttl": self._ttl})
+        fenced = await pass_fence(connection, lease, ttl=self._ttl)
         if fenced is None:
             return to_sync(await applied_row(connection, lease), shop)
         await connection.execute(_NO_NESTED_LOOPS)
-        values = {**ShopScope.of(lease).values, "pass_id": fenced.pass_id, "limit": _PRODUCTS_PER_TRANSACTION}
-        product_ids = list((await connection.execute(_MARK_PRODUCTS, values)).scalars())
-        if not product_ids:
+        key = lease_values(lease)
+        values = {**key, "pass_id": fenced.pass_id, "limit": _PRODUCTS_PER_TRANSACTION}
+        missing = list((await connection.execute(_SELECT_MISSING, values)).scalars())
+        if not missing:
             return None
-        items = (await connection.execute(_MARK_ITEMS, {**values, "product_ids": product_ids})).rowcount
-        counts = {"products": len(product_ids), "items": items}
-        row = await connection.execute(_UPDATE_PROGRESS, {**fence_values(lease), **counts})
+        writer = ProductWriter(connection, ShopScope.of(lease), feed_position=fenced.feed_position)
+        products, items = await writer.delete(missing)
+        change = CatalogChange(
+            products=-products,
+            items=-items.items,
+            items_with_image=-items.items_with_image,
+            deleted=True,
+            changed=True,
+        )
+        await count_change(connection, lease.shop_id, change)
+        counts = {"products": products, "items": items.items}
+        row = await connection.execute(_UPDATE_PROGRESS, {**key, **counts})
         return to_sync(row.mappings().one(), shop)
 
 
-async def _analyze_if_grown(connection: AsyncConnection, key: Mapping[str, object]) -> None:
-    """Analyze `item` and `product` if this sync has made them another size than PostgreSQL's planner knows.
+async def _analyze_if_grown(connection: AsyncConnection, *, created: int) -> None:
+    """Analyze `item` and `product` if a sync has made them another size than PostgreSQL's planner knows.
 
     Until then the planner would read the whole shop for each batch of the next sync: 260 ms instead of 35 ms at
     100,000 items. Without the right to analyze, PostgreSQL only warns.
+
+    Args:
+        connection: The caller's transaction.
+        created: Items that the sync has created.
     """
-    if (await connection.execute(_HAS_OUTGROWN_STATISTICS, dict(key))).scalar_one():
+    known = (await connection.execute(_SELECT_STATISTICS)).scalar_one()
+    # The rule of autovacuum with its usual settings; autovacuum itself looks once a minute.
+    if created > 50 + 0.1 * max(known, 0):
         await connection.execute(_ANALYZE)

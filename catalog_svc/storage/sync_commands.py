@@ -1,95 +1,104 @@
 """Commands for syncs: start, cancel, resume. One active sync per shop, and one sync per request_id.
 
-A repeated request, one with a request_id that was used before, answers with the sync that the first one created
-(idempotency key). The key is saved in the transaction that creates the sync.
+Each command holds the write lock of its shop (see `catalog_svc.storage.fence`), so that commands, and the ends of
+syncs, happen one after the other. A repeated request, one with a request_id that was used before, answers with the
+sync that the first one created (idempotency key). The key is saved in the transaction that creates the sync.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from uuid_utils.compat import uuid7
 
-from catalog_svc.domain.errors import (
-    RequestIdReused,
-    StorageCause,
-    StorageUnavailable,
-    SyncAlreadyRunning,
-    SyncNotCancellable,
-    SyncNotResumable,
-)
+from catalog_svc.domain.errors import RequestIdReused, SyncAlreadyRunning, SyncNotCancellable, SyncNotResumable
+from catalog_svc.domain.ids import sync_id_of
+from catalog_svc.domain.schedule import ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.shops import ShopScope, register_shop
+from catalog_svc.storage.ended_syncs import INSERT_OBSOLETE_PASS, close_sync
+from catalog_svc.storage.shops import STATE_COLUMNS, Row, register_shop, with_state
+from catalog_svc.storage.sync_queue import enqueue
 from catalog_svc.storage.syncs import SYNC_COLUMNS, find_sync, to_sync
+from catalog_svc.storage.tables import SYNC_COUNTS
 
-_MAX_ATTEMPTS: Final = 10
-"""Attempts that find an active sync which has ended a moment later: one is rare, so many are a fault."""
-
-_COUNTS: Final = ("seen", "created", "updated", "unchanged", "deleted", "set_aside")
 _INHERITED_COLUMNS: Final = (
-    *(f"{kind}_{count}" for kind in ("products", "items") for count in _COUNTS),
+    *(f"{kind}_{count}" for kind in ("products", "items") for count in SYNC_COUNTS),
     "issue_count",
     "estimated_product_count",
     "estimated_item_count",
 )
 """Columns whose values a resumed sync takes over from its parent."""
 
-# The partial unique index decides the race between two starts, not a SELECT.
+_SELECT_STATE = f"""
+    SELECT epoch, active_sync_id, last_sync_number, open_pass_id, {STATE_COLUMNS}
+    FROM shop_state WHERE shop_id = :shop_id"""
+
+_READ_SHOP = text(_SELECT_STATE)
+_LOCK_SHOP = text(f"{_SELECT_STATE} FOR UPDATE")
+_TRY_LOCK_SHOP = text(f"{_SELECT_STATE} FOR UPDATE SKIP LOCKED")
+
+_OPEN = text("""
+    UPDATE shop_state SET last_sync_number = last_sync_number + 1, active_sync_id = :sync_id,
+        open_pass_id = :pass_id, updated_at = statement_timestamp()
+    WHERE shop_id = :shop_id""")
+
+_VOID_LEASE = text("UPDATE shop_state SET epoch = epoch + 1 WHERE shop_id = :shop_id")
+
 _INSERT = text(f"""
-    INSERT INTO sync (merchant_id, sync_id, shop_id, state, mode, trigger, allow_mass_delete, correlation_id,
-                      updated_after, pass_id)
-    VALUES (:merchant_id, :sync_id, :shop_id, 'PENDING', :mode, :trigger, :allow_mass_delete, :correlation_id,
-            :updated_after, :sync_id)
-    ON CONFLICT (merchant_id, shop_id) WHERE state IN ('PENDING', 'RUNNING') DO NOTHING
+    INSERT INTO sync (shop_id, sync_id, state, mode, trigger, allow_mass_delete, correlation_id, updated_after,
+                      pass_id)
+    VALUES (:shop_id, :sync_id, 'PENDING', :mode, :trigger, :allow_mass_delete, :correlation_id, :updated_after,
+            :pass_id)
     RETURNING {SYNC_COLUMNS}""")
 
-_SELECT_ACTIVE = text("""
-    SELECT sync_id FROM sync
-    WHERE merchant_id = :merchant_id AND shop_id = :shop_id AND state IN ('PENDING', 'RUNNING')""")
-
 _CANCEL = text(f"""
-    UPDATE sync SET state = 'CANCELLED', epoch = epoch + 1, revision = revision + 1, lease_until = NULL,
-        owner = NULL, updated_at = clock_timestamp(), ended_at = clock_timestamp(), waiting_reason = NULL,
+    UPDATE sync SET state = 'CANCELLED', epoch = epoch + 1, revision = revision + 1,
+        updated_at = statement_timestamp(), ended_at = statement_timestamp(), waiting_reason = NULL,
         items_per_second = NULL
-    WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND state IN ('PENDING', 'RUNNING')
+    WHERE shop_id = :shop_id AND sync_id = :sync_id
     RETURNING {SYNC_COLUMNS}""")
 
 # Continues where the parent stopped: with its checkpoint, its counts and its pass.
 _RESUME = text(f"""
-    INSERT INTO sync (merchant_id, sync_id, shop_id, state, mode, trigger, allow_mass_delete, correlation_id,
+    INSERT INTO sync (shop_id, sync_id, state, mode, trigger, allow_mass_delete, correlation_id,
         updated_after, pass_id, parent_sync_id, checkpoint, watermark, {", ".join(_INHERITED_COLUMNS)})
-    SELECT merchant_id, :new_id, shop_id, 'PENDING', mode, 'RESUME', allow_mass_delete, :correlation_id,
+    SELECT shop_id, :new_id, 'PENDING', mode, 'RESUME', allow_mass_delete, :correlation_id,
         updated_after, pass_id, sync_id, checkpoint, watermark, {", ".join(_INHERITED_COLUMNS)}
-    FROM sync WHERE merchant_id = :merchant_id AND sync_id = :sync_id AND state IN ('FAILED', 'CANCELLED')
-    ON CONFLICT (merchant_id, shop_id) WHERE state IN ('PENDING', 'RUNNING') DO NOTHING
+    FROM sync WHERE shop_id = :shop_id AND sync_id = :sync_id
     RETURNING {SYNC_COLUMNS}""")
 
-_SELECT_RESUMABILITY = text("""
-    SELECT parent.checkpoint = '' AS empty, EXISTS (
-        SELECT FROM sync AS later WHERE later.merchant_id = parent.merchant_id AND later.shop_id = parent.shop_id
-            AND later.sync_id <> parent.sync_id AND later.created_at >= parent.created_at) AS superseded
-    FROM sync AS parent WHERE parent.merchant_id = :merchant_id AND parent.sync_id = :sync_id""")
+_SELECT_PARENT = text(
+    "SELECT pass_id, checkpoint = '' AS empty FROM sync WHERE shop_id = :shop_id AND sync_id = :sync_id"
+)
 
 _SELECT_KEY = text("""
-    SELECT sync_id, request_hash FROM idempotency_key WHERE request_id = :request_id AND method = :method""")
+    SELECT sync_id, request_hash FROM idempotency_key
+    WHERE principal = :principal AND method = :method AND request_id = :request_id""")
 
 _INSERT_KEY = text("""
-    INSERT INTO idempotency_key (merchant_id, method, request_id, request_hash, sync_id)
-    VALUES (:merchant_id, :method, :request_id, :request_hash, :sync_id)""")
+    INSERT INTO idempotency_key (principal, method, request_id, request_hash, shop_id, sync_id)
+    VALUES (:principal, :method, :request_id, :request_hash, :shop_id, :sync_id)
+    ON CONFLICT (principal, method, request_id) DO NOTHING""")
+
+_TAKE_TURN = text("""
+    UPDATE shop_schedule SET incremental_due_at = :incremental_due_at, full_due_at = :full_due_at,
+        not_before = NULL, updated_at = clock_timestamp()
+    WHERE shop_id = :shop_id AND next_due_at = :due_at AND next_due_at <= clock_timestamp()""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IdempotencyKey:
     """Identifies a request that may be repeated."""
 
+    principal: str
+    """The caller: the ids of different callers do not meet."""
     method: str
     request_id: str
     """Empty: the request cannot be repeated."""
@@ -100,6 +109,41 @@ class IdempotencyKey:
     def request_hash(self) -> bytes:
         """Hash of the parameters, 16 bytes."""
         return hashlib.blake2b("\n".join(self.parameters).encode(), digest_size=16).digest()
+
+    @property
+    def values(self) -> dict[str, object]:
+        """The key as statement parameters."""
+        return {
+            "principal": self.principal,
+            "method": self.method,
+            "request_id": self.request_id,
+            "request_hash": self.request_hash,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _LockedShop:
+    """A shop whose write lock the transaction holds: no other transaction starts or ends a sync of it."""
+
+    shop: Shop
+    epoch: int
+    active_sync_id: UUID | None
+    last_sync_number: int
+    open_pass_id: UUID | None
+
+    @property
+    def next_sync_id(self) -> UUID:
+        return sync_id_of(self.shop.shop_id, self.last_sync_number + 1)
+
+    def mode_of(self, command: StartSyncCommand) -> SyncMode:
+        """Return the mode of the sync that the command starts: without a watermark all products are read."""
+        incremental = command.mode is SyncMode.INCREMENTAL and self.shop.watermark is not None
+        return SyncMode.INCREMENTAL if incremental else SyncMode.FULL
+
+    def check_no_active_sync(self) -> None:
+        """Raise SyncAlreadyRunning if the shop has an active sync."""
+        if self.active_sync_id is not None:
+            raise SyncAlreadyRunning(self.shop.key, self.active_sync_id)
 
 
 class SyncCommandStore:
@@ -116,11 +160,54 @@ class SyncCommandStore:
             RequestIdReused: The request_id was used with other parameters.
         """
         key = IdempotencyKey(
+            principal=command.principal,
             method="StartSync",
             request_id=command.request_id,
             parameters=(str(command.shop), command.mode.value, str(command.allow_mass_delete)),
         )
-        return await self._get_or_create(key, lambda connection: _start(connection, command, key))
+
+        async def work(connection: AsyncConnection) -> Sync:
+            locked = await _lock_idle_shop(connection, await register_shop(connection, command.shop))
+            earlier = await _find_by_key(connection, key)
+            if earlier is not None:
+                return earlier
+            sync = await _create(connection, locked, command)
+            await _save_key(connection, key, sync)
+            return sync
+
+        return await self._database.write(work)
+
+    async def start_due(
+        self, due: ScheduledShop, command: StartSyncCommand, plan_next: Callable[[SyncMode], StoredSchedule]
+    ) -> Sync | None:
+        """Start the sync that is due and store the next due times, in one transaction.
+
+        Args:
+            due: The shop with its schedule as it was read.
+            command: What to start.
+            plan_next: Returns the schedule with the next due times, after a start of a sync of this mode.
+
+        Returns:
+            The new PENDING sync; None if another replica has started it, or the schedule was changed.
+
+        Raises:
+            SyncAlreadyRunning: The shop has an active sync; its schedule is as it was.
+        """
+
+        async def work(connection: AsyncConnection) -> Sync | None:
+            locked = await _lock_idle_shop(connection, due.shop)
+            following = plan_next(locked.mode_of(command))
+            values = {
+                "shop_id": due.shop.shop_id,
+                "due_at": due.schedule.next_due_at,
+                "incremental_due_at": following.incremental_due_at,
+                "full_due_at": following.full_due_at,
+            }
+            if (await connection.execute(_TAKE_TURN, values)).rowcount == 0:
+                return None
+            return await _create(connection, locked, command)
+
+        return await self._database.write(work)
 
     async def cancel(self, sync_id: UUID) -> Sync:
         """End the sync on whatever replica it runs: its lease is void from now on. Repeating the call changes
@@ -130,9 +217,21 @@ class SyncCommandStore:
             SyncNotFound: There is no such sync.
             SyncNotCancellable: The sync has succeeded or failed.
         """
-        return await self._database.write(lambda connection: _cancel(connection, sync_id))
 
-    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
+        async def work(connection: AsyncConnection) -> Sync:
+            sync = await find_sync(connection, sync_id)
+            locked = await _lock_shop(connection, sync.shop)
+            if locked.active_sync_id == sync_id:
+                return await _cancel(connection, locked, sync_id)
+            # The sync has ended, perhaps a moment ago.
+            sync = await find_sync(connection, sync_id)
+            if sync.state is SyncState.CANCELLED:
+                return sync
+            raise SyncNotCancellable(sync_id, sync.state.value)
+
+        return await self._database.write(work)
+
+    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str, principal: str = "") -> Sync:
         """Return a new PENDING sync that continues where this one stopped.
 
         Raises:
@@ -141,51 +240,57 @@ class SyncCommandStore:
             SyncAlreadyRunning: The shop has an active sync.
             RequestIdReused: The request_id was used with other parameters.
         """
-        key = IdempotencyKey(method="ResumeSync", request_id=request_id, parameters=(str(sync_id),))
-        return await self._get_or_create(key, lambda connection: _resume(connection, sync_id, key, correlation_id))
+        key = IdempotencyKey(
+            principal=principal, method="ResumeSync", request_id=request_id, parameters=(str(sync_id),)
+        )
 
-    async def _get_or_create(
-        self, key: IdempotencyKey, create: Callable[[AsyncConnection], Awaitable[Sync | None]]
-    ) -> Sync:
-        """Return the sync of the key, or what `create` returns; retry while that is None.
+        async def work(connection: AsyncConnection) -> Sync:
+            locked = await _lock_shop(connection, (await find_sync(connection, sync_id)).shop)
+            earlier = await _find_by_key(connection, key)
+            if earlier is not None:
+                return earlier
+            sync = await _resume(connection, locked, await find_sync(connection, sync_id), correlation_id)
+            await _save_key(connection, key, sync)
+            return sync
 
-        Raises StorageUnavailable when it stays None.
-        """
-        for _ in range(_MAX_ATTEMPTS):
-            sync = await self._database.write(
-                lambda connection: _get_or_create(connection, key, lambda: create(connection))
-            )
-            if sync is not None:
-                return sync
-        raise StorageUnavailable(cause=StorageCause.CONFLICT)
+        return await self._database.write(work)
 
 
-async def _get_or_create(
-    connection: AsyncConnection, key: IdempotencyKey, create: Callable[[], Awaitable[Sync | None]]
-) -> Sync | None:
-    """Return the sync that the same request created before, or else what `create` returns.
+async def _lock_shop(connection: AsyncConnection, shop: Shop) -> _LockedShop:
+    """Take the shop's write lock: starts, cancels and ends of its syncs happen one after the other."""
+    row = (await connection.execute(_LOCK_SHOP, {"shop_id": shop.shop_id})).mappings().one()
+    return _to_locked(shop, row)
 
-    Raises RequestIdReused.
+
+async def _lock_idle_shop(connection: AsyncConnection, shop: Shop) -> _LockedShop:
+    """Take the shop's write lock if no sync is active; do not wait for the batch of one that is.
+
+    The result of a shop with an active sync says so, without the lock.
     """
-    earlier = await _find_by_key(connection, key)
-    if earlier is not None:
-        return earlier
-    try:
-        return await create()
-    except (SyncAlreadyRunning, SyncNotResumable):
-        # The active sync may be that of this very request, sent twice at once: it is committed by now.
-        earlier = await _find_by_key(connection, key)
-        if earlier is None:
-            raise
-        return earlier
+    values = {"shop_id": shop.shop_id}
+    row = (await connection.execute(_TRY_LOCK_SHOP, values)).mappings().first()
+    if row is None:
+        row = (await connection.execute(_READ_SHOP, values)).mappings().one()
+        if row["active_sync_id"] is None:
+            return await _lock_shop(connection, shop)
+    return _to_locked(shop, row)
+
+
+def _to_locked(shop: Shop, row: Row) -> _LockedShop:
+    return _LockedShop(
+        with_state(shop, row),
+        epoch=row["epoch"],
+        active_sync_id=row["active_sync_id"],
+        last_sync_number=row["last_sync_number"],
+        open_pass_id=row["open_pass_id"],
+    )
 
 
 async def _find_by_key(connection: AsyncConnection, key: IdempotencyKey) -> Sync | None:
     """Return the sync that the same request created before. Raises RequestIdReused when it was another request."""
     if not key.request_id:
         return None
-    values = {"request_id": key.request_id, "method": key.method}
-    row = (await connection.execute(_SELECT_KEY, values)).first()
+    row = (await connection.execute(_SELECT_KEY, key.values)).first()
     if row is None:
         return None
     if row.request_hash != key.request_hash:
@@ -194,83 +299,84 @@ async def _find_by_key(connection: AsyncConnection, key: IdempotencyKey) -> Sync
     return await find_sync(connection, sync_id)
 
 
-async def _save_key(connection: AsyncConnection, key: IdempotencyKey, *, merchant_id: UUID, sync_id: UUID) -> None:
-    """Save which sync the request created, in the transaction that creates it."""
+async def _save_key(connection: AsyncConnection, key: IdempotencyKey, sync: Sync) -> None:
+    """Save which sync the request created, in the transaction that creates it.
+
+    Raises RequestIdReused when a request for another shop has used the id at the same time.
+    """
     if key.request_id:
-        values = {"method": key.method, "request_id": key.request_id, "request_hash": key.request_hash}
-        await connection.execute(_INSERT_KEY, {**values, "merchant_id": merchant_id, "sync_id": sync_id})
+        values = {**key.values, "shop_id": sync.shop.shop_id, "sync_id": sync.sync_id}
+        if (await connection.execute(_INSERT_KEY, values)).rowcount == 0:
+            raise RequestIdReused(key.request_id)
 
 
-async def _start(connection: AsyncConnection, command: StartSyncCommand, key: IdempotencyKey) -> Sync | None:
-    """Create the sync; None when the sync that prevented it has ended since: try again."""
-    shop = await register_shop(connection, command.shop)
-    row = (await connection.execute(_INSERT, _start_values(command, shop))).mappings().first()
-    if row is None:
-        await _check_no_active_sync(connection, shop)
-        return None
-    await _save_key(connection, key, merchant_id=shop.merchant_id, sync_id=row["sync_id"])
-    return to_sync(row, shop)
-
-
-def _start_values(command: StartSyncCommand, shop: Shop) -> dict[str, object]:
-    incremental = command.mode is SyncMode.INCREMENTAL and shop.watermark is not None
-    return {
-        **ShopScope.of(shop).values,
-        "sync_id": uuid7(),
-        "mode": (SyncMode.INCREMENTAL if incremental else SyncMode.FULL).value,
+async def _create(connection: AsyncConnection, locked: _LockedShop, command: StartSyncCommand) -> Sync:
+    """Create a PENDING sync that begins a pass. Raises SyncAlreadyRunning."""
+    locked.check_no_active_sync()
+    shop, sync_id = locked.shop, locked.next_sync_id
+    mode = locked.mode_of(command)
+    incremental = mode is SyncMode.INCREMENTAL
+    values = {
+        "shop_id": shop.shop_id,
+        "sync_id": sync_id,
+        "pass_id": sync_id,
+        "mode": mode.value,
         "trigger": command.trigger.value,
         "allow_mass_delete": command.allow_mass_delete,
         "correlation_id": command.correlation_id,
         "updated_after": shop.watermark - command.overlap if incremental and shop.watermark else None,
     }
+    if locked.open_pass_id is not None:
+        # Only the latest sync can be resumed.
+        await connection.execute(INSERT_OBSOLETE_PASS, {**values, "pass_id": locked.open_pass_id})
+    sync = to_sync((await connection.execute(_INSERT, values)).mappings().one(), shop)
+    await _open(connection, locked, sync, pass_id=sync_id)
+    return sync
 
 
-async def _check_no_active_sync(connection: AsyncConnection, shop: Shop) -> None:
-    """Raise SyncAlreadyRunning if the shop has an active sync."""
-    active = (await connection.execute(_SELECT_ACTIVE, ShopScope.of(shop).values)).scalar()
-    if active is not None:
-        raise SyncAlreadyRunning(shop.key, active)
+async def _open(connection: AsyncConnection, locked: _LockedShop, sync: Sync, *, pass_id: UUID) -> None:
+    """Make a new sync the shop's active one, and queue it."""
+    values = {"shop_id": sync.shop.shop_id, "sync_id": sync.sync_id, "pass_id": pass_id}
+    await connection.execute(_OPEN, values)
+    await enqueue(connection, sync, epoch=locked.epoch)
 
 
-async def _cancel(connection: AsyncConnection, sync_id: UUID) -> Sync:
-    sync = await find_sync(connection, sync_id)
-    values = {"merchant_id": sync.shop.merchant_id, "sync_id": sync_id}
-    row = (await connection.execute(_CANCEL, values)).mappings().first()
-    if row is not None:
-        return to_sync(row, sync.shop)
-    # The sync has ended, perhaps a moment ago.
-    sync = await find_sync(connection, sync_id)
-    if sync.state is SyncState.CANCELLED:
-        return sync
-    raise SyncNotCancellable(sync_id, sync.state.value)
+async def _cancel(connection: AsyncConnection, locked: _LockedShop, sync_id: UUID) -> Sync:
+    values = {"shop_id": locked.shop.shop_id, "sync_id": sync_id}
+    await connection.execute(_VOID_LEASE, values)
+    row = (await connection.execute(_CANCEL, values)).mappings().one()
+    sync = to_sync(row, locked.shop)
+    await close_sync(connection, sync, row)
+    return sync
 
 
-async def _resume(
-    connection: AsyncConnection, sync_id: UUID, key: IdempotencyKey, correlation_id: str
-) -> Sync | None:
-    """Create the resuming sync; None when the sync that prevented it has ended since: try again."""
-    parent = await find_sync(connection, sync_id)
-    parent_key = {"merchant_id": parent.shop.merchant_id, "sync_id": sync_id}
-    await _check_resumable(connection, parent, parent_key)
-    values = {**parent_key, "new_id": uuid7(), "correlation_id": correlation_id}
-    row = (await connection.execute(_RESUME, values)).mappings().first()
-    if row is None:
-        await _check_no_active_sync(connection, parent.shop)
-        return None
-    await _save_key(connection, key, merchant_id=parent.shop.merchant_id, sync_id=row["sync_id"])
-    return to_sync(row, parent.shop)
+async def _resume(connection: AsyncConnection, locked: _LockedShop, parent: Sync, correlation_id: str) -> Sync:
+    """Create the resuming sync. Raises SyncAlreadyRunning, SyncNotResumable."""
+    pass_id = await _check_resumable(connection, locked, parent)
+    values = {
+        "shop_id": locked.shop.shop_id,
+        "sync_id": parent.sync_id,
+        "new_id": locked.next_sync_id,
+        "correlation_id": correlation_id,
+    }
+    sync = to_sync((await connection.execute(_RESUME, values)).mappings().one(), locked.shop)
+    await _open(connection, locked, sync, pass_id=pass_id)
+    return sync
 
 
-async def _check_resumable(connection: AsyncConnection, parent: Sync, parent_key: Mapping[str, object]) -> None:
-    """Raise SyncAlreadyRunning or SyncNotResumable unless the sync can be resumed."""
-    state = parent.state.value
+async def _check_resumable(connection: AsyncConnection, locked: _LockedShop, parent: Sync) -> UUID:
+    """Return the id of the pass to continue. Raises SyncAlreadyRunning or SyncNotResumable."""
+    state, shop = parent.state.value, locked.shop.key
     if not parent.state.ended:
-        raise SyncAlreadyRunning(parent.shop.key, parent.sync_id)
+        raise SyncAlreadyRunning(shop, parent.sync_id)
     if parent.state is SyncState.SUCCEEDED:
-        raise SyncNotResumable(parent.sync_id, state, "it has succeeded", shop=parent.shop.key)
-    found = (await connection.execute(_SELECT_RESUMABILITY, dict(parent_key))).one()
-    if found.empty:
-        raise SyncNotResumable(parent.sync_id, state, "it stored nothing", shop=parent.shop.key)
-    if found.superseded:
+        raise SyncNotResumable(parent.sync_id, state, "it has succeeded", shop=shop)
+    values = {"shop_id": locked.shop.shop_id, "sync_id": parent.sync_id}
+    found = (await connection.execute(_SELECT_PARENT, values)).first()
+    if found is not None and found.empty:
+        raise SyncNotResumable(parent.sync_id, state, "it stored nothing", shop=shop)
+    if found is None or parent.sync_id != sync_id_of(locked.shop.shop_id, locked.last_sync_number):
         # The end of its pass would take products for missing that a later sync has found.
-        raise SyncNotResumable(parent.sync_id, state, "a later sync of the shop was started", shop=parent.shop.key)
+        raise SyncNotResumable(parent.sync_id, state, "a later sync of the shop was started", shop=shop)
+    pass_id: UUID = found.pass_id
+    return pass_id

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import Final, TypeVar
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import SyncNotFound
+from catalog_svc.domain.ids import shop_id_of
 from catalog_svc.domain.records import RecordIssue, SyncIssue
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.status import LatestSyncs
 from catalog_svc.domain.sync import (
-    ACTIVE_STATES,
-    ENDED_STATES,
     Progress,
     RecordCounts,
     Sync,
     SyncError,
     SyncMode,
+    SyncPosition,
     SyncState,
     SyncTrigger,
     Waiting,
     WaitReason,
 )
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.shops import SHOP_COLUMNS, Row, ShopScope, to_shop
+from catalog_svc.storage.shops import STATE_COLUMNS, Row, ShopScope, load_shops, with_state
 from catalog_svc.storage.tables import sync
 
 _log = logging.getLogger(__name__)
@@ -42,29 +42,63 @@ statement."""
 
 _MAX_NOTES: Final = 20
 
-_SELECT = f"""
-    SELECT {SYNC_COLUMNS}, {SHOP_COLUMNS} FROM sync
-    JOIN shop ON shop.merchant_id = sync.merchant_id AND shop.shop_id = sync.shop_id"""
+_SELECT_ACTIVE = f"""
+    SELECT {SYNC_COLUMNS}, {STATE_COLUMNS}
+    FROM sync JOIN shop_state ON shop_state.shop_id = sync.shop_id"""
 
-_SELECT_BY_IDS = text(f"{_SELECT} WHERE sync.sync_id = ANY(:sync_ids)")
+_SELECT_ENDED = f"""
+    SELECT {SYNC_COLUMNS}, {STATE_COLUMNS}
+    FROM sync_history AS sync JOIN shop_state ON shop_state.shop_id = sync.shop_id"""
 
-_SELECT_REVISIONS = text("SELECT sync_id, revision FROM sync WHERE sync_id = ANY(:sync_ids)")
+_IN_IDS = """(sync.shop_id, sync.sync_id) IN (
+        SELECT shop_id, sync_id FROM unnest(CAST(:shop_ids AS uuid[]), CAST(:sync_ids AS uuid[]))
+            AS wanted (shop_id, sync_id))"""
 
-_SELECT_CHECKPOINT = text("SELECT checkpoint FROM sync WHERE sync_id = :sync_id")
+_SELECT_BY_IDS = (text(f"{_SELECT_ACTIVE} WHERE {_IN_IDS}"), text(f"{_SELECT_ENDED} WHERE {_IN_IDS}"))
 
-# Sync ids are UUIDs of version 7: their order is the order of creation.
-_PAGE = f"""{_SELECT}
-    WHERE (CAST(:before AS uuid) IS NULL OR sync.sync_id < :before)
-      AND (CAST(:states AS text[]) IS NULL OR sync.state = ANY(CAST(:states AS text[])))"""
-_PAGE_END = " ORDER BY sync.sync_id DESC LIMIT :limit"
-_PAGE_OF_ALL = text(_PAGE + _PAGE_END)
-_PAGE_OF_SHOP = text(f"{_PAGE} AND sync.merchant_id = :merchant_id AND sync.shop_id = :shop_id {_PAGE_END}")
+_SELECT_REVISIONS = (
+    text(f"SELECT sync.sync_id, sync.revision FROM sync WHERE {_IN_IDS}"),
+    text(f"SELECT sync.sync_id, sync.revision FROM sync_history AS sync WHERE {_IN_IDS}"),
+)
+
+_SELECT_CHECKPOINT = text("""
+    SELECT checkpoint FROM sync WHERE shop_id = :shop_id AND sync_id = :sync_id
+    UNION ALL
+    SELECT checkpoint FROM sync_history WHERE shop_id = :shop_id AND sync_id = :sync_id""")
+
+_SELECT_LATEST = text(f"""{_SELECT_ACTIVE}
+    WHERE sync.shop_id = :shop_id AND shop_state.shop_id = :shop_id
+      AND sync.sync_id IN (shop_state.active_sync_id, shop_state.last_ended_sync_id)""")
+
+_IN_STATES = "(CAST(:states AS text[]) IS NULL OR sync.state = ANY(CAST(:states AS text[])))"
+
+
+def _page(condition: str, order: str) -> TextClause:
+    """A page of the active and the ended syncs together."""
+    parts = (
+        f"({select} WHERE {condition} AND {_IN_STATES} ORDER BY {order.format('sync.')} LIMIT :limit)"
+        for select in (_SELECT_ACTIVE, _SELECT_ENDED)
+    )
+    return text(f"{' UNION ALL '.join(parts)} ORDER BY {order.format('')} LIMIT :limit")
+
+
+# The ids of a shop's syncs are in the order of their creation; those of different shops are not.
+_PAGE_OF_SHOP = _page(
+    """sync.shop_id = :shop_id AND shop_state.shop_id = :shop_id
+          AND (CAST(:before_id AS uuid) IS NULL OR sync.sync_id < :before_id)""",
+    "{0}sync_id DESC",
+)
+_PAGE_OF_ALL = _page(
+    """(CAST(:before_id AS uuid) IS NULL
+               OR (sync.created_at, sync.sync_id)
+                  < (CAST(:before_time AS timestamptz), CAST(:before_id AS uuid)))""",
+    "{0}created_at DESC, {0}sync_id DESC",
+)
 
 _PAGE_OF_ISSUES = text("""
-    SELECT issue.* FROM sync_issue AS issue
-    JOIN sync ON sync.merchant_id = issue.merchant_id AND sync.sync_id = issue.sync_id
-    WHERE sync.sync_id = :sync_id AND issue.number > :after
-    ORDER BY issue.number LIMIT :limit""")
+    SELECT * FROM sync_issue
+    WHERE shop_id = :shop_id AND sync_id = :sync_id AND number > :after
+    ORDER BY number LIMIT :limit""")
 
 
 class SyncStore:
@@ -78,28 +112,24 @@ class SyncStore:
         return await self._database.read(lambda connection: find_sync(connection, sync_id))
 
     async def get_many(self, sync_ids: Collection[UUID]) -> list[Sync]:
-        """Return those syncs that exist and can be decoded, in any order, by one query."""
-
-        async def read(connection: AsyncConnection) -> list[Sync]:
-            rows = (await connection.execute(_SELECT_BY_IDS, {"sync_ids": list(sync_ids)})).mappings()
-            return _decodable(rows)
-
-        return await self._database.read(read)
+        """Return those syncs that exist and can be decoded, in any order."""
+        return await self._database.read(lambda connection: _find_syncs(connection, sync_ids))
 
     async def revisions(self, sync_ids: Collection[UUID]) -> dict[UUID, int]:
-        """Return the revisions of those that exist, by one query."""
+        """Return the revisions of those that exist."""
 
         async def read(connection: AsyncConnection) -> dict[UUID, int]:
-            rows = await connection.execute(_SELECT_REVISIONS, {"sync_ids": list(sync_ids)})
-            return {row.sync_id: row.revision for row in rows}
+            rows = await _in_both_tables(connection, _SELECT_REVISIONS, sync_ids)
+            return {row["sync_id"]: row["revision"] for row in rows}
 
         return await self._database.read(read)
 
     async def checkpoint(self, sync_id: UUID) -> bytes:
         """Return the checkpoint of the last stored batch; empty when none was stored. Raises SyncNotFound."""
+        values = {"shop_id": shop_id_of(sync_id), "sync_id": sync_id}
 
         async def read(connection: AsyncConnection) -> bytes:
-            found: bytes | None = (await connection.execute(_SELECT_CHECKPOINT, {"sync_id": sync_id})).scalar()
+            found: bytes | None = (await connection.execute(_SELECT_CHECKPOINT, values)).scalar()
             if found is None:
                 raise SyncNotFound(sync_id)
             return found
@@ -108,23 +138,10 @@ class SyncStore:
 
     async def latest(self, shop: Shop) -> LatestSyncs:
         """Return the shop's active and its last finished sync, both as of one moment."""
-        values = {**ShopScope.of(shop).values, "before": None, "limit": 1}
-
-        async def newest(connection: AsyncConnection, states: Collection[SyncState]) -> Sync | None:
-            bound = {**values, "states": [state.value for state in states]}
-            row = (await connection.execute(_PAGE_OF_SHOP, bound)).mappings().first()
-            return to_sync(row, to_shop(row)) if row is not None else None
-
-        async def read(connection: AsyncConnection) -> LatestSyncs:
-            return LatestSyncs(
-                active=await newest(connection, ACTIVE_STATES),
-                last_finished=await newest(connection, ENDED_STATES),
-            )
-
-        return await self._database.read(read)
+        return await self._database.read(lambda connection: latest_syncs(connection, shop))
 
     async def page(
-        self, *, shop: Shop | None, states: Sequence[SyncState], before: UUID | None, limit: int
+        self, *, shop: Shop | None, states: Sequence[SyncState], before: SyncPosition | None, limit: int
     ) -> list[Sync]:
         """Return a page of syncs, the newest first.
 
@@ -135,7 +152,8 @@ class SyncStore:
             limit: Maximum number of syncs.
         """
         values: dict[str, object] = {
-            "before": before,
+            "before_id": before.sync_id if before else None,
+            "before_time": before.created_at if before else None,
             "states": [state.value for state in states] or None,
             "limit": limit,
         }
@@ -144,7 +162,7 @@ class SyncStore:
 
         async def read(connection: AsyncConnection) -> list[Sync]:
             rows = (await connection.execute(_PAGE_OF_ALL if shop is None else _PAGE_OF_SHOP, values)).mappings()
-            return [to_sync(row, to_shop(row)) for row in rows]
+            return await _with_shops(connection, rows.all())
 
         return await self._database.read(read)
 
@@ -157,10 +175,10 @@ class IssueStore:
 
     async def page(self, sync_id: UUID, *, after: int, limit: int) -> list[SyncIssue]:
         """Return up to `limit` issues with a number above `after`, in order. Raises SyncNotFound."""
+        values = {"shop_id": shop_id_of(sync_id), "sync_id": sync_id, "after": after, "limit": limit}
 
         async def read(connection: AsyncConnection) -> list[SyncIssue]:
             await find_sync(connection, sync_id)
-            values = {"sync_id": sync_id, "after": after, "limit": limit}
             rows = (await connection.execute(_PAGE_OF_ISSUES, values)).mappings()
             return [_to_issue(row) for row in rows]
 
@@ -169,10 +187,64 @@ class IssueStore:
 
 async def find_sync(connection: AsyncConnection, sync_id: UUID) -> Sync:
     """Return the sync. Raises SyncNotFound."""
-    row = (await connection.execute(_SELECT_BY_IDS, {"sync_ids": [sync_id]})).mappings().first()
-    if row is None:
+    rows = await _in_both_tables(connection, _SELECT_BY_IDS, [sync_id])
+    if not rows:
         raise SyncNotFound(sync_id)
-    return to_sync(row, to_shop(row))
+    return (await _with_shops(connection, rows))[0]
+
+
+async def latest_syncs(connection: AsyncConnection, shop: Shop) -> LatestSyncs:
+    """Return the shop's active and its last finished sync."""
+    rows = (await connection.execute(_SELECT_LATEST, ShopScope.of(shop).values)).mappings()
+    syncs = [to_sync(row, with_state(shop, row)) for row in rows]
+    return LatestSyncs(
+        active=next((sync for sync in syncs if not sync.state.ended), None),
+        last_finished=next((sync for sync in syncs if sync.state.ended), None),
+    )
+
+
+async def _find_syncs(connection: AsyncConnection, sync_ids: Collection[UUID]) -> list[Sync]:
+    rows = await _in_both_tables(connection, _SELECT_BY_IDS, sync_ids)
+    return await _with_shops(connection, rows, skip_undecodable=True)
+
+
+async def _in_both_tables(
+    connection: AsyncConnection, statements: tuple[TextClause, TextClause], sync_ids: Collection[UUID]
+) -> list[Row]:
+    """Return the rows of the first statement, and those of the second one for ids that the first did not find."""
+    found: list[Row] = []
+    missing = set(sync_ids)
+    for statement in statements:
+        ids = list(missing)
+        if ids:
+            values = {"sync_ids": ids, "shop_ids": [shop_id_of(sync_id) for sync_id in ids]}
+            rows = (await connection.execute(statement, values)).mappings().all()
+            found += rows
+            missing -= {row["sync_id"] for row in rows}
+    return found
+
+
+async def _with_shops(
+    connection: AsyncConnection, rows: Sequence[Row], *, skip_undecodable: bool = False
+) -> list[Sync]:
+    """Convert rows of `SYNC_COLUMNS` and `STATE_COLUMNS`, in their order.
+
+    Args:
+        connection: Where the shops are read.
+        rows: The rows.
+        skip_undecodable: Whether a row that this release cannot decode is logged and left out: it must not hide
+            the others from a replica's watchers.
+    """
+    shops = await load_shops(connection, {row["shop_id"] for row in rows})
+    found: list[Sync] = []
+    for row in rows:
+        try:
+            found.append(to_sync(row, with_state(shops[row["shop_id"]], row)))
+        except (ValueError, KeyError, TypeError):
+            if not skip_undecodable:
+                raise
+            _log.exception("cannot decode a sync", extra={"sync_id": str(row["sync_id"])})
+    return found
 
 
 def merged_notes(column: str) -> str:
@@ -184,17 +256,6 @@ def merged_notes(column: str) -> str:
         SELECT note FROM unnest(CAST(:notes AS text[])) WITH ORDINALITY AS more (note, place)
         WHERE note <> ALL({column}) ORDER BY place
     ))[1 : {_MAX_NOTES}]"""
-
-
-def _decodable(rows: Iterable[Row]) -> list[Sync]:
-    """Convert rows. A row that this release cannot decode must not hide the others from a replica's watchers."""
-    found: list[Sync] = []
-    for row in rows:
-        try:
-            found.append(to_sync(row, to_shop(row)))
-        except (ValueError, KeyError, TypeError):
-            _log.exception("cannot decode a sync", extra={"sync_id": str(row["sync_id"])})
-    return found
 
 
 def to_sync(row: Row, shop: Shop) -> Sync:
@@ -254,7 +315,7 @@ def _to_counts(row: Row, kind: str) -> RecordCounts:
         updated=row[f"{kind}_updated"],
         unchanged=row[f"{kind}_unchanged"],
         deleted=row[f"{kind}_deleted"],
-        rejected=row[f"{kind}_set_aside"],
+        rejected=row[f"{kind}_rejected"],
     )
 
 
@@ -288,7 +349,7 @@ def _to_issue(row: Row) -> SyncIssue:
             field=row["field"],
             message=row["message"],
             sample=row["sample"],
-            product_rejected=row["product_set_aside"],
+            product_rejected=row["product_rejected"],
         ),
         created_at=row["created_at"],
     )

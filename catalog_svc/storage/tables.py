@@ -1,119 +1,50 @@
 """The tables of the catalog.
 
-`merchant_id` leads every key, and one transaction touches one merchant, so that the same schema runs on Citus;
-`shop` is the small directory that would be a reference table there.
+The shop is the tenant: `shop_id` leads every key, one transaction writes for one shop, and no statement touches
+tables of both groups, so that the same schema runs on Citus:
 
-The columns of `product` and `item` come from the fields of `ProductRecord` and `ItemRecord`:
+| Group | Tables |
+|---|---|
+| shop: what the transactions of one shop write; distributed by shop_id | shop_state, sync, sync_history, |
+| | sync_issue, sync_seen, obsolete_pass, product, item |
+| directory: small, read across shops; local to the coordinator | shop, shop_schedule, sync_queue, |
+| | idempotency_key, loop_lease, schema_compatibility |
 
-| Field | Column | Staging column (filled by COPY) |
-|---|---|---|
-| PlatformId | text | text |
-| str | text DEFAULT '' | text |
-| bytes | bytea | bytea |
-| bool | boolean | boolean |
-| int | integer | integer |
-| Int64 | bigint | bigint |
-| datetime | timestamptz | timestamptz |
-| list[str] | text[] | text[] |
-| DecimalDigits | numeric | text |
-| JsonText | jsonb | text |
-
-A field that may be None is a column that may be NULL. Numbers are staged as text since that is what COPY takes
-fastest, and PostgreSQL reads a number from text faster than asyncpg encodes one. `numeric` has no precision, so
-that the platform's own trailing zeros stay.
+`shop_state` is the write lock of a shop (see `catalog_svc.storage.fence`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from types import NoneType
-from typing import Any, Final, NamedTuple, get_args, get_type_hints
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Computed,
     DateTime,
     Double,
+    Identity,
     Index,
     Integer,
     Interval,
     LargeBinary,
     MetaData,
-    Numeric,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
-from sqlalchemy.types import TypeEngine
 
-from catalog_svc.domain.records import DecimalDigits, Int64, ItemRecord, JsonText, PlatformId, ProductRecord
+from catalog_svc.storage.record_columns import ITEM_COLUMNS, PRODUCT_COLUMNS, RecordColumn
 
 metadata = MetaData()
 
 _NOW = text("clock_timestamp()")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RecordColumn:
-    """One column of `product` or `item` that is filled from a record of the source."""
-
-    name: str
-    type: TypeEngine[Any]
-    nullable: bool
-    server_default: str | None
-    staging_type: str
-    """Type of the column in the staging table."""
-    cast_to: str | None
-    """Type to which the staged value is cast when it is stored; None: the types are the same."""
-
-    def to_column(self) -> Column[object]:
-        """Return a new column of the table."""
-        return Column(self.name, self.type, nullable=self.nullable, server_default=self.server_default)
-
-
-_RECORD_TYPES: Final[dict[object, tuple[TypeEngine[Any], str]]] = {
-    PlatformId: (Text(), "text"),
-    str: (Text(), "text"),
-    bytes: (LargeBinary(), "bytea"),
-    bool: (Boolean(), "boolean"),
-    int: (Integer(), "integer"),
-    Int64: (BigInteger(), "bigint"),
-    datetime: (DateTime(timezone=True), "timestamptz"),
-    list[str]: (ARRAY(Text), "text[]"),
-    DecimalDigits: (Numeric(), "text"),
-    JsonText: (JSONB(), "text"),
-}
-"""Type of the column and of the staging column, by the type of the field."""
-_CASTS: Final[dict[object, str]] = {DecimalDigits: "numeric", JsonText: "jsonb"}
-
-
-def _record_columns(record: type[NamedTuple]) -> tuple[RecordColumn, ...]:
-    columns: list[RecordColumn] = []
-    for name, hint in get_type_hints(record, include_extras=True).items():
-        nullable = NoneType in get_args(hint)
-        field_type = next(part for part in get_args(hint) if part is not NoneType) if nullable else hint
-        column_type, staging_type = _RECORD_TYPES[field_type]
-        columns.append(
-            RecordColumn(
-                name=name,
-                type=column_type,
-                nullable=nullable,
-                server_default="" if field_type is str else None,
-                staging_type=staging_type,
-                cast_to=_CASTS.get(field_type),
-            )
-        )
-    return tuple(columns)
-
-
-PRODUCT_COLUMNS: Final = _record_columns(ProductRecord)
-ITEM_COLUMNS: Final = _record_columns(ItemRecord)
 
 
 def _record_table(name: str, columns: Sequence[RecordColumn], *indexes: Index) -> Table:
@@ -121,23 +52,28 @@ def _record_table(name: str, columns: Sequence[RecordColumn], *indexes: Index) -
     return Table(
         name,
         metadata,
-        Column("merchant_id", UUID, nullable=False),
         Column("shop_id", UUID, nullable=False),
         *(column.to_column() for column in columns),
+        # The position of the write that stored the row's last change; see `shop_state`.
+        _count("feed_position"),
         _time("created_at", required=True),
         _time("updated_at", required=True),
         _time("deleted_at"),
-        PrimaryKeyConstraint("merchant_id", "shop_id", columns[0].name, name=f"{name}_pkey"),
+        PrimaryKeyConstraint("shop_id", columns[0].name, name=f"{name}_pkey"),
         *indexes,
         # Finds old tombstones without reading the whole shop: 0.6 ms instead of 180 ms for 300,000 items.
-        Index(
-            f"{name}_deleted",
-            "merchant_id",
-            "shop_id",
-            "deleted_at",
-            postgresql_where=text("deleted_at IS NOT NULL"),
-        ),
+        Index(f"{name}_deleted", "shop_id", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+        # With the default of 20 % autovacuum would wait for 200 million dead rows at a billion.
+        postgresql_with={
+            "fillfactor": "90",
+            "autovacuum_vacuum_scale_factor": "0.02",
+            "autovacuum_analyze_scale_factor": "0.02",
+        },
     )
+
+
+def _id(name: str, *, required: bool = True) -> Column[object]:
+    return Column(name, UUID, nullable=not required)
 
 
 def _time(name: str, *, required: bool = False) -> Column[object]:
@@ -156,41 +92,126 @@ def _count(name: str) -> Column[object]:
     return Column(name, BigInteger, nullable=False, server_default="0")
 
 
+def _flag(name: str) -> Column[object]:
+    return Column(name, Boolean, nullable=False, server_default=text("false"))
+
+
+_HOT_ROWS: Final = {
+    "fillfactor": "70",
+    "autovacuum_vacuum_scale_factor": "0.02",
+    "autovacuum_vacuum_threshold": "200",
+}
+"""Storage parameters of small tables whose rows change many times a second: room for HOT updates."""
+
 shop = Table(
     "shop",
     metadata,
-    Column("merchant_id", UUID, nullable=False),
-    Column("shop_id", UUID, nullable=False),
+    _id("shop_id"),
     Column("platform", Text, nullable=False),
     Column("domain", Text, nullable=False),
+    # The id that the caller gives to the owner of the shop; empty: none.
+    _text("merchant_id"),
     _text("platform_shop_id"),
     _text("currency_code"),
     _text("display_name"),
+    # Health of the connection, from the last sync that ended; empty: none has.
+    _text("connection_state"),
+    _text("connection_reason"),
+    _text("connection_message"),
+    _time("created_at", required=True),
+    _time("updated_at", required=True),
+    PrimaryKeyConstraint("shop_id", name="shop_pkey"),
+    UniqueConstraint("platform", "domain", name="shop_platform_domain_key"),
+    Index("shop_by_merchant", "merchant_id", "shop_id", postgresql_where=text("merchant_id <> ''")),
+    Index(
+        "shop_by_platform_shop_id",
+        "platform",
+        "platform_shop_id",
+        postgresql_where=text("platform_shop_id <> ''"),
+    ),
+)
+
+shop_state = Table(
+    "shop_state",
+    metadata,
+    _id("shop_id"),
+    # The fencing token: each claim of a sync of the shop installs a higher one, and nothing ever lowers it.
+    _count("epoch"),
+    # The number of the next fenced write.
+    _count("next_seq"),
+    # The position of the last write that changed products or items: in the order of commits, without gaps.
+    _count("feed_position"),
+    # Changes at or below this position may have been purged, deletions with them.
+    _count("feed_floor"),
+    # Distinguishes this history of positions from that of another registration of the shop.
+    Column("incarnation", UUID, nullable=False, server_default=text("gen_random_uuid()")),
+    # Products and items that are stored and not deleted.
+    _count("product_count"),
+    _count("item_count"),
+    _count("item_with_image_count"),
+    # Nothing that is deleted was deleted earlier; NULL: nothing is.
+    _time("oldest_tombstone_at"),
     _time("watermark"),
     _time("full_watermark"),
     _notes(),
-    _time("created_at", required=True),
+    # The number of the last created sync; see `catalog_svc.domain.ids`.
+    _count("last_sync_number"),
+    _id("active_sync_id", required=False),
+    _id("last_ended_sync_id", required=False),
+    # The pass whose seen ids a resumed sync would need.
+    _id("open_pass_id", required=False),
+    # Scheduled syncs that changed nothing and whose rows were deleted.
+    _count("unchanged_sync_count"),
     _time("updated_at", required=True),
-    PrimaryKeyConstraint("merchant_id", "shop_id", name="shop_pkey"),
-    UniqueConstraint("platform", "domain", name="shop_platform_domain_key"),
+    PrimaryKeyConstraint("shop_id", name="shop_state_pkey"),
+    Index(
+        "shop_state_tombstones",
+        "oldest_tombstone_at",
+        postgresql_where=text("oldest_tombstone_at IS NOT NULL"),
+    ),
+    postgresql_with=_HOT_ROWS,
 )
 
 shop_schedule = Table(
     "shop_schedule",
     metadata,
-    Column("merchant_id", UUID, nullable=False),
-    Column("shop_id", UUID, nullable=False),
+    _id("shop_id"),
+    Column("platform", Text, nullable=False),
     # NULL: the default of the settings. Zero: never.
-    Column("incremental_every", Interval),
-    Column("full_every", Interval),
-    Column("paused", Boolean, nullable=False, server_default=text("false")),
+    Column("incremental_interval", Interval),
+    Column("full_interval", Interval),
+    _flag("paused"),
     _time("incremental_due_at"),
     _time("full_due_at"),
-    # Until then one replica has the sole right to start the syncs that are due.
-    _time("taken_until"),
+    # No sync is due before: the shop is broken, or is being synced.
+    _time("not_before"),
+    Column(
+        "next_due_at",
+        DateTime(timezone=True),
+        Computed(
+            "CASE WHEN NOT paused AND coalesce(incremental_due_at, full_due_at) IS NOT NULL"
+            " THEN greatest(least(incremental_due_at, full_due_at), not_before) END",
+            persisted=True,
+        ),
+    ),
+    # The defaults under which the due times were planned; NULL: they were not yet.
+    Column("planned_incremental_interval", Interval),
+    Column("planned_full_interval", Interval),
     _time("created_at", required=True),
     _time("updated_at", required=True),
-    PrimaryKeyConstraint("merchant_id", "shop_id", name="shop_schedule_pkey"),
+    PrimaryKeyConstraint("shop_id", name="shop_schedule_pkey"),
+    Index(
+        "shop_schedule_due",
+        "platform",
+        "next_due_at",
+        postgresql_where=text("next_due_at IS NOT NULL"),
+    ),
+    Index(
+        "shop_schedule_unplanned",
+        "shop_id",
+        postgresql_where=text("planned_full_interval IS NULL"),
+    ),
+    postgresql_with=_HOT_ROWS,
 )
 
 product = _record_table("product", PRODUCT_COLUMNS)
@@ -198,106 +219,140 @@ product = _record_table("product", PRODUCT_COLUMNS)
 item = _record_table(
     "item",
     ITEM_COLUMNS,
-    Index("item_by_product", "merchant_id", "shop_id", "product_id", "item_id"),
-    Index("item_by_sku", "merchant_id", "shop_id", "sku", postgresql_where=text("sku <> ''")),
+    Index("item_by_product", "shop_id", "product_id", "item_id"),
+    Index("item_by_sku", "shop_id", "sku", postgresql_where=text("sku <> ''")),
+    # All rows of a batch have one position: the index takes a sixth of the space by deduplication.
+    Index("item_by_position", "shop_id", "feed_position"),
 )
 
+sync_queue = Table(
+    "sync_queue",
+    metadata,
+    # One active sync per shop.
+    _id("shop_id"),
+    _id("sync_id"),
+    Column("queue_number", BigInteger, Identity(always=True), nullable=False),
+    Column("platform", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    # 0: started by people, 1: by the schedule.
+    Column("priority", SmallInteger, nullable=False),
+    # The epoch of the last claim; see `shop_state.epoch`, which decides.
+    Column("epoch", BigInteger, nullable=False),
+    # The replica that holds the lease, for people who read the table; never used for safety.
+    _id("owner", required=False),
+    # By the database's clock; NULL: never claimed. Not indexed, so that renewals stay HOT updates.
+    _time("lease_until"),
+    _time("created_at", required=True),
+    PrimaryKeyConstraint("shop_id", name="sync_queue_pkey"),
+    Index("sync_queue_order", "platform", "priority", "queue_number"),
+    postgresql_with=_HOT_ROWS,
+)
+
+
+SYNC_COUNTS: Final = ("seen", "created", "updated", "unchanged", "deleted", "rejected")
+"""Endings of the columns that count a sync's products and items."""
+
+
+def _sync_columns() -> list[Column[object]]:
+    """The columns of a sync, active or ended."""
+    return [
+        _id("shop_id"),
+        _id("sync_id"),
+        Column("state", Text, nullable=False),
+        Column("mode", Text, nullable=False),
+        Column("trigger", Text, nullable=False),
+        _flag("allow_mass_delete"),
+        _id("parent_sync_id", required=False),
+        # The sync that started the pass: this one, or the first one of a chain of resumed syncs.
+        _id("pass_id"),
+        _text("correlation_id"),
+        Column("revision", BigInteger, nullable=False, server_default="1"),
+        # The epoch of the last claim: `shop_state.epoch` while the sync runs.
+        _count("epoch"),
+        # When something was last stored: the retry policy measures from here, across all takeovers.
+        _time("progressed_at"),
+        # Attempts that received their source's header and stored nothing: a batch may be what ends them. Each
+        # counts once.
+        Column("claims_without_progress", Integer, nullable=False, server_default="0"),
+        _count("started_epoch"),
+        Column("attempt_count", Integer, nullable=False, server_default="0"),
+        Column("checkpoint", LargeBinary, nullable=False, server_default=text("'\\x'")),
+        _time("updated_after"),
+        _time("watermark"),
+        *(_count(f"{kind}_{count}") for kind in ("products", "items") for count in SYNC_COUNTS),
+        _count("products_checked"),
+        _count("issue_count"),
+        Column("estimated_product_count", BigInteger),
+        Column("estimated_item_count", BigInteger),
+        Column("items_per_second", Double),
+        _text("strategy"),
+        _text("served_api_version"),
+        _notes(),
+        Column("waiting_reason", Text),
+        _time("waiting_until"),
+        _text("waiting_message"),
+        Column("waiting_done_count", BigInteger),
+        Column("waiting_total_count", BigInteger),
+        Column("error_reason", Text),
+        _text("error_message"),
+        Column("error_metadata", JSONB, nullable=False, server_default=text("'{}'")),
+        _time("created_at", required=True),
+        _time("updated_at", required=True),
+        _time("started_at"),
+    ]
+
+
+# The active sync of each shop and its last few ended ones; older ones are in `sync_history`.
 sync = Table(
     "sync",
     metadata,
-    Column("merchant_id", UUID, nullable=False),
-    Column("sync_id", UUID, nullable=False),
-    Column("shop_id", UUID, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("mode", Text, nullable=False),
-    Column("trigger", Text, nullable=False),
-    Column("allow_mass_delete", Boolean, nullable=False, server_default=text("false")),
-    Column("parent_sync_id", UUID),
-    # The sync that started the pass: this one, or the first one of a chain of resumed syncs.
-    Column("pass_id", UUID, nullable=False),
-    _text("correlation_id"),
-    Column("revision", BigInteger, nullable=False, server_default="1"),
-    # The fencing token: each claim adds one, nothing ever lowers it.
-    _count("epoch"),
-    # The replica that holds the lease, for people who read the table; never used for safety.
-    Column("owner", UUID),
-    # By the database's clock. Not indexed, so that renewals stay HOT updates.
-    _time("lease_until"),
-    # When something was last stored: the retry policy measures from here, across all takeovers.
-    _time("progressed_at"),
-    _count("next_seq"),
-    # Attempts that received their source's header and stored nothing: a batch may be what ends them. Each counts
-    # once.
-    Column("claims_without_progress", Integer, nullable=False, server_default="0"),
-    _count("begun_epoch"),
-    Column("attempt_count", Integer, nullable=False, server_default="0"),
-    Column("checkpoint", LargeBinary, nullable=False, server_default=text("'\\x'")),
-    _time("updated_after"),
-    _time("watermark"),
-    _count("products_seen"),
-    _count("products_created"),
-    _count("products_updated"),
-    _count("products_unchanged"),
-    _count("products_deleted"),
-    _count("products_set_aside"),
-    _count("items_seen"),
-    _count("items_created"),
-    _count("items_updated"),
-    _count("items_unchanged"),
-    _count("items_deleted"),
-    _count("items_set_aside"),
-    _count("products_checked"),
-    _count("issue_count"),
-    Column("estimated_product_count", BigInteger),
-    Column("estimated_item_count", BigInteger),
-    Column("items_per_second", Double),
-    _text("strategy"),
-    _text("served_api_version"),
-    _notes(),
-    Column("waiting_reason", Text),
-    _time("waiting_until"),
-    _text("waiting_message"),
-    Column("waiting_done_count", BigInteger),
-    Column("waiting_total_count", BigInteger),
-    Column("error_reason", Text),
-    _text("error_message"),
-    Column("error_metadata", JSONB, nullable=False, server_default=text("'{}'")),
-    _time("created_at", required=True),
-    _time("updated_at", required=True),
-    _time("started_at"),
+    *_sync_columns(),
     _time("ended_at"),
-    PrimaryKeyConstraint("merchant_id", "sync_id", name="sync_pkey"),
-    Index(
-        "sync_one_active_per_shop",
-        "merchant_id",
-        "shop_id",
-        unique=True,
-        postgresql_where=text("state IN ('PENDING', 'RUNNING')"),
-    ),
-    Index("sync_active", "state", postgresql_where=text("state IN ('PENDING', 'RUNNING')")),
-    Index("sync_by_id", "sync_id"),
-    Index("sync_by_shop", "merchant_id", "shop_id", "sync_id"),
-    postgresql_with={
-        "fillfactor": "70",
-        "autovacuum_vacuum_scale_factor": "0.02",
-        "autovacuum_vacuum_threshold": "200",
-    },
+    PrimaryKeyConstraint("shop_id", "sync_id", name="sync_pkey"),
+    Index("sync_by_time", "created_at", "sync_id"),
+    Index("sync_by_state", "state", "created_at", "sync_id"),
+    postgresql_with=_HOT_ROWS,
+)
+
+# Partitioned by month, and dropped by partition.
+sync_history = Table(
+    "sync_history",
+    metadata,
+    *_sync_columns(),
+    _time("ended_at", required=True),
+    PrimaryKeyConstraint("shop_id", "sync_id", "ended_at", name="sync_history_pkey"),
+    Index("sync_history_of_shop_by_state", "shop_id", "state", "sync_id"),
+    Index("sync_history_by_time", "created_at", "sync_id"),
+    Index("sync_history_by_state", "state", "created_at", "sync_id"),
+    postgresql_partition_by="RANGE (ended_at)",
 )
 
 sync_seen = Table(
     "sync_seen",
     metadata,
-    Column("merchant_id", UUID, nullable=False),
-    Column("pass_id", UUID, nullable=False),
+    _id("shop_id"),
+    _id("pass_id"),
     Column("product_id", Text, nullable=False),
-    PrimaryKeyConstraint("merchant_id", "pass_id", "product_id", name="sync_seen_pkey"),
+    PrimaryKeyConstraint("shop_id", "pass_id", "product_id", name="sync_seen_pkey"),
 )
 
+# Passes whose seen ids nobody needs any more.
+obsolete_pass = Table(
+    "obsolete_pass",
+    metadata,
+    _id("shop_id"),
+    _id("pass_id"),
+    _time("created_at", required=True),
+    PrimaryKeyConstraint("shop_id", "pass_id", name="obsolete_pass_pkey"),
+)
+
+# Partitioned by month, and dropped by partition.
 sync_issue = Table(
     "sync_issue",
     metadata,
-    Column("merchant_id", UUID, nullable=False),
-    Column("sync_id", UUID, nullable=False),
+    _id("shop_id"),
+    _id("sync_id"),
+    _id("pass_id"),
     Column("number", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     _text("product_id"),
@@ -305,22 +360,36 @@ sync_issue = Table(
     _text("field"),
     _text("message"),
     _text("sample"),
-    Column("product_set_aside", Boolean, nullable=False),
+    Column("product_rejected", Boolean, nullable=False),
     _time("created_at", required=True),
-    PrimaryKeyConstraint("merchant_id", "sync_id", "number", name="sync_issue_pkey"),
+    PrimaryKeyConstraint("shop_id", "sync_id", "number", "created_at", name="sync_issue_pkey"),
+    postgresql_partition_by="RANGE (created_at)",
 )
 
 idempotency_key = Table(
     "idempotency_key",
     metadata,
-    Column("merchant_id", UUID, nullable=False),
+    # The caller; empty while callers are not authenticated.
+    Column("principal", Text, nullable=False),
     Column("method", Text, nullable=False),
     Column("request_id", Text, nullable=False),
     Column("request_hash", LargeBinary, nullable=False),
-    Column("sync_id", UUID, nullable=False),
+    _id("shop_id"),
+    _id("sync_id"),
     _time("created_at", required=True),
-    PrimaryKeyConstraint("merchant_id", "method", "request_id", name="idempotency_key_pkey"),
-    Index("idempotency_by_request", "request_id"),
+    PrimaryKeyConstraint("principal", "method", "request_id", name="idempotency_key_pkey"),
+    Index("idempotency_key_by_time", "created_at"),
+    Index("idempotency_key_by_shop", "shop_id"),
+)
+
+# The right to run a loop that only one replica runs.
+loop_lease = Table(
+    "loop_lease",
+    metadata,
+    Column("name", Text, nullable=False),
+    _id("owner", required=False),
+    Column("lease_until", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("name", name="loop_lease_pkey"),
 )
 
 schema_compatibility = Table(

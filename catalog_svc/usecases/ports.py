@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
@@ -11,7 +11,7 @@ from catalog_svc.domain.records import Item, ItemFilter, ItemPosition, SyncIssue
 from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey
 from catalog_svc.domain.source import MissingProduct, SourceBatch, SourceEvent, SourceHeader, SourceRequest
-from catalog_svc.domain.status import CatalogCounts, LatestSyncs
+from catalog_svc.domain.status import LatestSyncs, ShopStatus
 from catalog_svc.domain.sync import (
     ClaimedSync,
     Lease,
@@ -19,6 +19,8 @@ from catalog_svc.domain.sync import (
     StartSyncCommand,
     Sync,
     SyncError,
+    SyncMode,
+    SyncPosition,
     SyncState,
     Waiting,
     WaitReason,
@@ -30,6 +32,14 @@ class Shops(Protocol):
 
     async def find(self, key: ShopKey) -> Shop | None:
         """Return the shop; None if no sync of it was ever started."""
+        ...
+
+
+class Statuses(Protocol):
+    """Statuses of shops."""
+
+    async def get(self, shop: Shop, defaults: ScheduleDefaults) -> ShopStatus:
+        """Return the status of a registered shop, all of it as of one moment."""
         ...
 
 
@@ -54,7 +64,25 @@ class SyncCommands(Protocol):
         """
         ...
 
-    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
+    async def start_due(
+        self, due: ScheduledShop, command: StartSyncCommand, plan_next: Callable[[SyncMode], StoredSchedule]
+    ) -> Sync | None:
+        """Create the sync that is due, and store the next due times, in one transaction.
+
+        Args:
+            due: The shop with its schedule as it was read.
+            command: What to start.
+            plan_next: Returns the schedule with the next due times, after a start of a sync of this mode.
+
+        Returns:
+            The PENDING sync; None if another replica has created it, or the schedule was changed.
+
+        Raises:
+            SyncAlreadyRunning: the shop has an active sync; its schedule is as it was.
+        """
+        ...
+
+    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str, principal: str = "") -> Sync:
         """Create a sync that continues from the checkpoint of an ended one.
 
         Raises:
@@ -75,28 +103,31 @@ class Schedules(Protocol):
         """Store the change and return the schedule after it."""
         ...
 
-    async def unplanned(self, defaults: ScheduleDefaults, *, limit: int) -> list[ScheduledShop]:
-        """Return up to `limit` shops whose due times do not fit the intervals in effect for them."""
+    async def set_defaults(self, defaults: ScheduleDefaults) -> int:
+        """Let schedules that were planned under other defaults be planned again; return how many those are."""
         ...
 
-    async def due(self, *, most_per_platform: int) -> list[ScheduledShop]:
-        """Return the shops that are due, the longest due first.
+    async def unplanned(self, *, limit: int) -> list[ScheduledShop]:
+        """Return up to `limit` shops whose due times were not planned yet under the present defaults."""
+        ...
+
+    async def due(self, *, most_per_platform: int, limit: int) -> list[ScheduledShop]:
+        """Return up to `limit` shops that are due, the longest due first.
 
         Args:
             most_per_platform: Upper bound for each platform; each scheduled sync of the platform that is still
                 PENDING counts against it.
+            limit: Upper bound for all platforms together.
         """
         ...
 
-    async def take(self, shop: Shop, *, hold: timedelta) -> bool:
-        """Claim the right to start the shop's due sync, for `hold` or until the next due time is planned.
-
-        Returns:
-            Whether this caller holds the claim, and no other one.
-        """
+    async def postpone(self, shop: Shop, *, delay: timedelta) -> None:
+        """Let no sync of the shop be due before `delay` has passed."""
         ...
 
-    async def plan(self, shop: Shop, *, old: StoredSchedule, new: StoredSchedule) -> None:
+    async def plan(
+        self, shop: Shop, *, old: StoredSchedule, new: StoredSchedule, defaults: ScheduleDefaults
+    ) -> None:
         """Store the due times of `new`, unless they have changed since `old` was read."""
         ...
 
@@ -125,7 +156,7 @@ class Syncs(Protocol):
         ...
 
     async def page(
-        self, *, shop: Shop | None, states: Sequence[SyncState], before: UUID | None, limit: int
+        self, *, shop: Shop | None, states: Sequence[SyncState], before: SyncPosition | None, limit: int
     ) -> list[Sync]:
         """Return up to `limit` syncs older than `before`, newest first.
 
@@ -169,8 +200,6 @@ class Items(Protocol):
     async def page(self, shop: Shop, which: ItemFilter, *, after: ItemPosition | None, limit: int) -> list[Item]:
         """Return up to `limit` items above `after`, ordered by product id and item id."""
         ...
-
-    async def counts(self, shop: Shop) -> CatalogCounts: ...
 
 
 class Leases(Protocol):
@@ -304,21 +333,27 @@ class PurgeableRecords(Protocol):
     Each `purge_...` deletes a bounded number of rows and returns how many; 0: none is left.
     """
 
-    async def shops(self, *, after: UUID | None, limit: int) -> list[Shop]:
-        """Return up to `limit` shops with ids above `after`, ordered by id."""
+    async def acquire(self, *, ttl: timedelta) -> bool:
+        """Take or extend the right to purge, for `ttl`; return whether this replica has it, and no other one."""
         ...
 
-    async def purge_requests(self, shop: Shop, *, older_than: timedelta) -> int: ...
+    async def create_partitions(self) -> None:
+        """Create the partitions of the coming months."""
+        ...
 
-    async def purge_syncs(self, shop: Shop, *, older_than: timedelta, keep_latest: int) -> int: ...
+    async def drop_partitions(self, *, older_than: timedelta) -> int:
+        """Drop the partitions all of whose syncs ended longer ago; return how many."""
+        ...
 
-    async def purge_seen(self, shop: Shop) -> int:
+    async def purge_requests(self, *, older_than: timedelta) -> int: ...
+
+    async def purge_seen(self) -> int:
         """Delete the product ids that were listed by passes which cannot be resumed any more."""
         ...
 
-    async def purge_items(self, shop: Shop, *, older_than: timedelta) -> int: ...
-
-    async def purge_products(self, shop: Shop, *, older_than: timedelta) -> int: ...
+    async def purge_deleted(self, *, older_than: timedelta) -> int:
+        """Delete items and products that the platforms deleted longer ago."""
+        ...
 
 
 class SyncMetrics(Protocol):

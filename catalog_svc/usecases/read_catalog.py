@@ -6,10 +6,10 @@ from contextlib import suppress
 
 from catalog_svc.domain.errors import ItemNotFound, ShopNotFound, SourceFailed
 from catalog_svc.domain.records import Item, ItemFilter, ItemPosition
-from catalog_svc.domain.schedule import ScheduleDefaults, ShopSchedule
+from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import ShopStatus
-from catalog_svc.usecases.ports import Items, Platforms, Schedules, Shops, Syncs
+from catalog_svc.usecases.ports import Items, Platforms, Shops, Statuses
 from catalog_svc.usecases.sync_commands import check_supported
 
 
@@ -20,17 +20,15 @@ class ReadCatalog:
         self,
         *,
         shops: Shops,
-        syncs: Syncs,
         items: Items,
-        schedules: Schedules,
+        statuses: Statuses,
         platforms: Platforms,
         defaults: ScheduleDefaults,
     ) -> None:
         self._shops = shops
         self._platforms = platforms
-        self._syncs = syncs
         self._items = items
-        self._schedules = schedules
+        self._statuses = statuses
         self._defaults = defaults
 
     async def shop(self, key: ShopKey) -> Shop:
@@ -54,22 +52,7 @@ class ReadCatalog:
         Raises:
             ShopNotFound: no sync of it was ever started.
         """
-        shop = await self.shop(key)
-        syncs = await self._syncs.latest(shop)
-        planned = (await self._schedules.get(shop)).effective(self._defaults)
-        return ShopStatus(
-            shop=shop, counts=await self._items.counts(shop), syncs=syncs, schedule=syncs.schedule(planned)
-        )
-
-    async def schedule(self, key: ShopKey) -> ShopSchedule:
-        """Return the schedule in effect for the shop, without counting its items.
-
-        Raises:
-            ShopNotFound: no sync of it was ever started.
-        """
-        shop = await self.shop(key)
-        planned = (await self._schedules.get(shop)).effective(self._defaults)
-        return (await self._syncs.latest(shop)).schedule(planned)
+        return await self._statuses.get(await self.shop(key), self._defaults)
 
     async def item(self, key: ShopKey, item_id: str) -> Item:
         """Return one item, deleted or not.

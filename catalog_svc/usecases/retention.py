@@ -8,17 +8,18 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
+from functools import partial
 
 from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import StorageUnavailable
-from catalog_svc.domain.shop import Shop
 from catalog_svc.usecases.ports import PurgeableRecords
 
 _log = logging.getLogger(__name__)
-_SHOPS_PER_PAGE = 200
+
+_LEASE_TTL = timedelta(minutes=5)
+"""Another replica purges when the one that did has not extended its lease for so long."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,9 +27,8 @@ class RetentionPolicy:
     """How long records are kept."""
 
     syncs: timedelta = timedelta(days=30)
-    """Ended syncs and their issues; each shop's latest and its last successful one are always kept."""
-    latest_syncs: int = 20
-    """How many of each shop's latest syncs are always kept."""
+    """Ended syncs and their issues, at least; they are dropped by the month. Each shop's last few syncs are always
+    kept."""
     request_ids: timedelta = timedelta(days=7)
     """The contract promises 7 days."""
     deleted_records: timedelta = timedelta(days=90)
@@ -36,7 +36,7 @@ class RetentionPolicy:
 
 
 class Retention:
-    """The purge loop of one replica; other replicas may purge at the same time."""
+    """The purge loop of one replica; of all replicas only the one with the lease purges."""
 
     def __init__(
         self,
@@ -67,43 +67,49 @@ class Retention:
             delay = self._interval_seconds * random.uniform(0.7, 1.3)
 
     async def purge(self, heartbeat: Heartbeat = no_heartbeat) -> None:
-        """Purge the records of all shops once; an unexpected error of one shop is logged.
+        """Purge old records once, unless another replica does; an unexpected error of one kind is logged.
 
         Raises:
             StorageUnavailable: the database is unavailable.
             ServerDraining: the drain has started.
         """
-        purged, after = 0, UUID(int=0)
-        while shops := await self._records.shops(after=after, limit=_SHOPS_PER_PAGE):
-            for shop in shops:
-                try:
-                    purged += await self._purge_shop(shop)
-                except (StorageUnavailable, ServerDraining):
-                    raise
-                except Exception:
-                    _log.exception("cannot purge the old records of a shop", extra={"shop": str(shop.key)})
-                heartbeat()
-            after = shops[-1].shop_id
-        if purged:
-            _log.info("old records purged", extra={"rows": purged})
-
-    async def _purge_shop(self, shop: Shop) -> int:
         policy, records = self._policy, self._records
-        # Requests first, since they keep their syncs; items before the products that they belong to.
-        steps: tuple[Callable[[], Awaitable[int]], ...] = (
-            lambda: records.purge_requests(shop, older_than=policy.request_ids),
-            lambda: records.purge_syncs(shop, older_than=policy.syncs, keep_latest=policy.latest_syncs),
-            lambda: records.purge_seen(shop),
-            lambda: records.purge_items(shop, older_than=policy.deleted_records),
-            lambda: records.purge_products(shop, older_than=policy.deleted_records),
-        )
-        return sum([await self._repeat(step) for step in steps])
+        steps: dict[str, Callable[[], Awaitable[int]]] = {
+            "requests": lambda: records.purge_requests(older_than=policy.request_ids),
+            "seen ids": records.purge_seen,
+            "deleted items and products": lambda: records.purge_deleted(older_than=policy.deleted_records),
+        }
+        if not await records.acquire(ttl=_LEASE_TTL):
+            return
+        await self._guarded("partitions", self._change_partitions)
+        for name, step in steps.items():
+            await self._guarded(name, partial(self._repeat, step, heartbeat))
 
-    async def _repeat(self, step: Callable[[], Awaitable[int]]) -> int:
-        """Call `step` until it has deleted nothing, and return how many rows it has deleted."""
+    async def _guarded(self, name: str, step: Callable[[], Awaitable[int]]) -> None:
+        """Run a step, so that its unexpected error keeps no other one from running."""
+        try:
+            purged = await step()
+        except (StorageUnavailable, ServerDraining):
+            raise
+        except Exception:
+            _log.exception("cannot purge old records", extra={"kind": name})
+        else:
+            if purged:
+                _log.info("old records purged", extra={"kind": name, "count": purged})
+
+    async def _change_partitions(self) -> int:
+        await self._records.create_partitions()
+        # A sync stays as long as a request that may be repeated refers to it.
+        return await self._records.drop_partitions(older_than=max(self._policy.syncs, self._policy.request_ids))
+
+    async def _repeat(self, step: Callable[[], Awaitable[int]], heartbeat: Heartbeat) -> int:
+        """Call `step` until it has deleted nothing, or the lease is lost; return how many rows it has deleted."""
         purged = 0
         while rows := await step():
             purged += rows
+            heartbeat()
             if self._drain.started:
                 raise ServerDraining
+            if not await self._records.acquire(ttl=_LEASE_TTL):
+                break
         return purged

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,8 +16,14 @@ from catalogsync_common.call_context import correlated, correlation_id
 from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
-from catalog_svc.domain.errors import RequestIdReused, StorageUnavailable, SyncAlreadyRunning
-from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, ShopSchedule
+from catalog_svc.domain.errors import StorageUnavailable, SyncAlreadyRunning
+from catalog_svc.domain.schedule import (
+    ScheduleChange,
+    ScheduleDefaults,
+    ScheduledShop,
+    ShopSchedule,
+    StoredSchedule,
+)
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncTrigger
 from catalog_svc.usecases.ports import Schedules, SyncCommands, SyncMetrics
@@ -42,9 +47,8 @@ class SetSchedule:
         Raises:
             ShopNotFound: no sync of the shop was ever started.
         """
-        shop = await self._read.shop(key)
-        await self._schedules.change(shop, change, self._defaults)
-        return await self._read.schedule(key)
+        schedule = await self._schedules.change(await self._read.shop(key), change, self._defaults)
+        return schedule.effective(self._defaults)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,15 +56,15 @@ class SchedulerConfig:
     """Configuration of a scheduler."""
 
     poll_interval: timedelta = timedelta(seconds=5)
-    plan_interval: timedelta = timedelta(minutes=1)
-    """How soon new shops and changed defaults are noticed."""
-    plan_batch_size: int = 200
-    """Shops planned at a time."""
-    max_pending_per_platform: int = 20
-    """Scheduled syncs of one platform that may wait for a worker, so that requested syncs do not wait long behind
-    them, and a platform at its limit delays no other one."""
-    hold: timedelta = timedelta(minutes=1)
-    """After which a due sync is started again if its replica died while starting it, or met an active sync."""
+    batch_size: int = 200
+    """Shops that are planned or started at a time."""
+    concurrency: int = 4
+    """Transactions at the same time: each waits for the database most of its time."""
+    max_pending_per_platform: int = 500
+    """Scheduled syncs of one platform that may wait for a worker. Requested syncs are claimed first anyway, and a
+    platform at its limit delays no other one."""
+    busy_delay: timedelta = timedelta(minutes=1)
+    """After which a due sync is tried again whose shop has an active sync."""
 
 
 class Scheduler:
@@ -86,86 +90,109 @@ class Scheduler:
         self._overlap = overlap
         self._config = config
         self._metrics = metrics
-        self._plan_at = time.monotonic()
+        self._has_set_defaults = False
 
     async def run(self, heartbeat: Heartbeat = no_heartbeat) -> None:
         """Poll until the drain."""
         while True:
             try:
                 await self._drain.race(self._sleep())
-                await self.tick()
+                # As long as there is a whole batch, more shops are due.
+                while await self._drain.race(self.tick()) >= self._config.batch_size:
+                    heartbeat()
             except ServerDraining:
                 return
             except StorageUnavailable:
                 _log.warning("cannot look for due syncs: the database is unavailable")
             heartbeat()
 
-    async def tick(self) -> None:
-        """Plan due times if it is time for that, and start the syncs that are due.
+    async def tick(self) -> int:
+        """Plan shops that have no due times yet, start up to a batch of due syncs, and return how many.
 
         An unexpected error of one shop is logged and holds up no other shop.
 
         Raises:
             StorageUnavailable: the database is unavailable.
         """
-        if time.monotonic() >= self._plan_at:
-            await self._plan()
-        for due in await self._schedules.due(most_per_platform=self._config.max_pending_per_platform):
-            if self._drain.started:
-                return
-            try:
-                await self._start(due)
-            except StorageUnavailable:
-                raise
-            except Exception:
-                _log.exception("cannot start a scheduled sync", extra={"shop": str(due.shop.key)})
+        if not self._has_set_defaults:
+            await self._schedules.set_defaults(self._defaults)
+            self._has_set_defaults = True
+        await self._plan()
+        due = await self._schedules.due(
+            most_per_platform=self._config.max_pending_per_platform, limit=self._config.batch_size
+        )
+        return sum(await self._for_each(due, self._start))
 
     async def _plan(self) -> None:
-        unplanned = await self._schedules.unplanned(self._defaults, limit=self._config.plan_batch_size)
-        for shop in unplanned:
-            planned = shop.schedule.planned(self._defaults, shop.now)
-            await self._schedules.plan(shop.shop, old=shop.schedule, new=planned)
-        if len(unplanned) < self._config.plan_batch_size:
-            self._plan_at = time.monotonic() + self._config.plan_interval.total_seconds()
+        while unplanned := await self._schedules.unplanned(limit=self._config.batch_size):
+            planned = sum(await self._for_each(unplanned, self._plan_shop))
+            if planned < len(unplanned):
+                return
 
-    async def _start(self, due: ScheduledShop) -> None:
+    async def _plan_shop(self, shop: ScheduledShop) -> bool:
+        planned = shop.schedule.planned(self._defaults, shop.now)
+        await self._schedules.plan(shop.shop, old=shop.schedule, new=planned, defaults=self._defaults)
+        return True
+
+    async def _for_each(
+        self, shops: Sequence[ScheduledShop], work: Callable[[ScheduledShop], Awaitable[bool]]
+    ) -> list[bool]:
+        """Return the results of `work`, some shops at a time; False for a shop with an unexpected error.
+
+        Raises:
+            StorageUnavailable: the database is unavailable.
+        """
+        remaining, results = iter(shops), list[bool]()
+
+        async def work_off() -> None:
+            for shop in remaining:
+                if self._drain.started:
+                    return
+                try:
+                    results.append(await work(shop))
+                except StorageUnavailable:
+                    raise
+                except Exception:
+                    _log.exception("cannot start a scheduled sync", extra={"shop": str(shop.shop.key)})
+                    results.append(False)
+
+        workers = (work_off() for _ in range(self._config.concurrency))
+        for outcome in await asyncio.gather(*workers, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+        return results
+
+    async def _start(self, due: ScheduledShop) -> bool:
+        """Start the sync of a due shop; return whether this replica did."""
         mode = due.schedule.due(due.now)
-        if mode is None or not await self._schedules.take(due.shop, hold=self._config.hold):
-            return
+        if mode is None:
+            return False
         context = {"shop": str(due.shop.key), "mode": mode.value}
         try:
             sync = await self._create_sync(due, mode)
         except SyncAlreadyRunning:
-            # Another sync was started first. The shop stays due until that sync has ended.
-            return
-        except RequestIdReused:
-            # A caller has used this request_id for something else: skip this sync; the next one has another id.
-            _log.warning("a scheduled sync is skipped: its request_id is in use", extra=context)
-            await self._plan_next(due, mode)
-            return
-        await self._plan_next(due, sync.mode)
-        _log.info("sync scheduled", extra={**context, "sync_id": str(sync.sync_id), "mode": sync.mode.value})
-
-    async def _plan_next(self, due: ScheduledShop, mode: SyncMode) -> None:
-        following = due.schedule.after_start(mode, self._defaults, due.now)
-        await self._schedules.plan(due.shop, old=due.schedule, new=following)
-
-    async def _create_sync(self, due: ScheduledShop, mode: SyncMode) -> Sync:
-        due_at = due.schedule.full_due_at if mode is SyncMode.FULL else due.schedule.incremental_due_at
-        with correlated(), count_database_failures(self._metrics):
-            sync = await self._commands.start(
-                StartSyncCommand(
-                    shop=due.shop.key,
-                    mode=mode,
-                    overlap=self._overlap,
-                    trigger=SyncTrigger.SCHEDULE,
-                    # One due time is one sync, also when a replica dies before it has planned the next one.
-                    request_id=f"schedule:{due.shop.shop_id}:{mode.value}:{due_at:%Y%m%dT%H%M%S.%f}",
-                    correlation_id=correlation_id.get(),
-                )
-            )
+            # The shop stays due until that sync has ended.
+            await self._schedules.postpone(due.shop, delay=self._config.busy_delay)
+            return False
+        if sync is None:
+            return False
         self._wake_worker()
-        return sync
+        _log.info("sync scheduled", extra={**context, "sync_id": str(sync.sync_id), "mode": sync.mode.value})
+        return True
+
+    async def _create_sync(self, due: ScheduledShop, mode: SyncMode) -> Sync | None:
+        def plan_next(started: SyncMode) -> StoredSchedule:
+            return due.schedule.after_start(started, self._defaults, due.now)
+
+        with correlated(), count_database_failures(self._metrics):
+            command = StartSyncCommand(
+                shop=due.shop.key,
+                mode=mode,
+                overlap=self._overlap,
+                trigger=SyncTrigger.SCHEDULE,
+                correlation_id=correlation_id.get(),
+            )
+            return await self._commands.start_due(due, command, plan_next)
 
     async def _sleep(self) -> None:
         await asyncio.sleep(self._config.poll_interval.total_seconds() * random.uniform(0.7, 1.3))

@@ -1,0 +1,43 @@
+"""The status of a shop: counters of its state row, its latest syncs and its schedule, as of one moment."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from catalog_svc.domain.schedule import ScheduleDefaults
+from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.status import CatalogCounts, ShopStatus
+from catalog_svc.storage.database import Database
+from catalog_svc.storage.schedules import find_schedule
+from catalog_svc.storage.shops import STATE_COLUMNS, with_state
+from catalog_svc.storage.syncs import latest_syncs
+
+_SELECT_STATE = text(f"""
+    SELECT product_count, item_count, item_with_image_count, {STATE_COLUMNS}
+    FROM shop_state WHERE shop_id = :shop_id""")
+
+
+class StatusStore:
+    """Reads the status of shops: a few rows, whatever the size of the shop."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, shop: Shop, defaults: ScheduleDefaults) -> ShopStatus:
+        """Return the status of a registered shop, all of it from one snapshot of the database."""
+
+        async def read(connection: AsyncConnection) -> ShopStatus:
+            state = (await connection.execute(_SELECT_STATE, {"shop_id": shop.shop_id})).mappings().one()
+            return ShopStatus(
+                shop=with_state(shop, state),
+                counts=CatalogCounts(
+                    products=state["product_count"],
+                    items=state["item_count"],
+                    items_with_image=state["item_with_image_count"],
+                ),
+                syncs=await latest_syncs(connection, shop),
+                schedule=(await find_schedule(connection, shop)).effective(defaults),
+            )
+
+        return await self._database.read(read)
