@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.errors import StorageCause
 from catalog_svc.storage.database import cause_of
+from catalog_svc.storage.partitions import create_partitions
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ async def migrate(
             await connection.execute(text("SET statement_timeout = 0"))
             await connection.commit()
             await connection.run_sync(_upgrade)
+            await create_partitions(connection)
             await connection.commit()
         except DBAPIError as error:
             if cause_of(error) is StorageCause.LOCKED:

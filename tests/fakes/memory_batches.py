@@ -67,7 +67,6 @@ class MemoryBatches:
                 row.with_visible_change(now, progress=progress, waiting=unexpired),
                 next_seq=row.next_seq + 1,
                 checkpoint=batch.checkpoint,
-                lease_until=now + self._catalog.ttl,
                 progressed_at=now,
                 claims_without_progress=0,
             )
@@ -127,9 +126,7 @@ class MemorySweeps:
     def _step(self, state: State, row: SyncRow, shop_id: UUID) -> Sync | None:
         missing_ids = _missing(state, row, shop_id)
         now = self._catalog.now
-        row = replace(
-            row, next_seq=row.next_seq + 1, lease_until=now + self._catalog.ttl, claims_without_progress=0
-        )
+        row = replace(row, next_seq=row.next_seq + 1, claims_without_progress=0)
         if not missing_ids:
             state.save(row)
             return None

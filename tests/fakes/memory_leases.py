@@ -157,7 +157,6 @@ class MemoryLeases:
         shop = row.sync.shop
         return ClaimedSync(
             lease=Lease(
-                merchant_id=shop.merchant_id,
                 shop_id=shop.shop_id,
                 sync_id=row.sync.sync_id,
                 epoch=row.epoch,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
-
-from uuid_utils.compat import uuid7
 
 from catalog_svc.domain.errors import (
     RequestIdReused,
@@ -14,6 +13,8 @@ from catalog_svc.domain.errors import (
     SyncNotCancellable,
     SyncNotResumable,
 )
+from catalog_svc.domain.ids import new_shop_id, sync_id_of
+from catalog_svc.domain.schedule import ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import LatestSyncs
 from catalog_svc.domain.sync import (
@@ -22,6 +23,7 @@ from catalog_svc.domain.sync import (
     StartSyncCommand,
     Sync,
     SyncMode,
+    SyncPosition,
     SyncState,
     SyncTrigger,
 )
@@ -44,7 +46,7 @@ class MemorySyncCommands:
                 return earlier
             shop = _register(state, command.shop)
             _check_no_active_sync(state, shop)
-            new_row = self._new_row(command, shop)
+            new_row = self._new_row(command, shop, state)
             _save_key(state, "StartSync", command.request_id, parameters, new_row.sync.sync_id)
             return state.save(new_row)
 
@@ -63,7 +65,15 @@ class MemorySyncCommands:
 
         return await self._link.transaction(work)
 
-    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
+    async def start_due(
+        self, due: ScheduledShop, command: StartSyncCommand, plan_next: Callable[[SyncMode], StoredSchedule]
+    ) -> Sync | None:
+        # The memory catalog has no schedules.
+        return await self.start(command)
+
+    async def resume(
+        self, sync_id: UUID, *, request_id: str, correlation_id: str, principal: str = ""
+    ) -> Sync:
         parameters = (str(sync_id),)
 
         def work(state: State) -> Sync:
@@ -73,15 +83,15 @@ class MemorySyncCommands:
             parent = state.row(sync_id)
             _check_resumable(state, parent)
             _check_no_active_sync(state, parent.sync.shop)
-            new_row = self._resuming_row(parent, correlation_id)
+            new_row = self._resuming_row(parent, correlation_id, state)
             _save_key(state, "ResumeSync", request_id, parameters, new_row.sync.sync_id)
             return state.save(new_row)
 
         return await self._link.transaction(work)
 
-    def _new_row(self, command: StartSyncCommand, shop: Shop) -> SyncRow:
+    def _new_row(self, command: StartSyncCommand, shop: Shop, state: State) -> SyncRow:
         incremental = command.mode is SyncMode.INCREMENTAL and shop.watermark is not None
-        sync_id, now = uuid7(), self._link.catalog.now
+        sync_id, now = _next_id(state, shop), self._link.catalog.now
         updated_after = shop.watermark - command.overlap if incremental and shop.watermark else None
         sync = Sync(
             sync_id=sync_id,
@@ -96,17 +106,20 @@ class MemorySyncCommands:
             updated_after=updated_after,
             correlation_id=command.correlation_id,
         )
+        epoch, next_seq = _fence_of(state, shop)
         return SyncRow(
             sync=sync,
             pass_id=sync_id,
+            epoch=epoch,
+            next_seq=next_seq,
             updated_after=updated_after,
             allow_mass_delete=command.allow_mass_delete,
         )
 
-    def _resuming_row(self, parent: SyncRow, correlation_id: str) -> SyncRow:
+    def _resuming_row(self, parent: SyncRow, correlation_id: str, state: State) -> SyncRow:
         old, now = parent.sync, self._link.catalog.now
         sync = Sync(
-            sync_id=uuid7(),
+            sync_id=_next_id(state, old.shop),
             shop=old.shop,
             state=SyncState.PENDING,
             mode=old.mode,
@@ -119,9 +132,12 @@ class MemorySyncCommands:
             updated_after=old.updated_after,
             correlation_id=correlation_id,
         )
+        epoch, next_seq = _fence_of(state, old.shop)
         return SyncRow(
             sync=sync,
             pass_id=parent.pass_id,
+            epoch=epoch,
+            next_seq=next_seq,
             checkpoint=parent.checkpoint,
             updated_after=parent.updated_after,
             watermark=parent.watermark,
@@ -165,13 +181,13 @@ class MemorySyncs:
         return await self._link.transaction(work)
 
     async def page(
-        self, *, shop: Shop | None, states: Sequence[SyncState], before: UUID | None, limit: int
+        self, *, shop: Shop | None, states: Sequence[SyncState], before: SyncPosition | None, limit: int
     ) -> list[Sync]:
         def work(state: State) -> list[Sync]:
             rows = state.of_shop(shop.shop_id) if shop else list(state.syncs.values())
             found = [row.sync for row in rows if not states or row.sync.state in states]
-            older = [sync for sync in found if before is None or sync.sync_id < before]
-            newest = sorted(older, key=lambda sync: sync.sync_id, reverse=True)[:limit]
+            older = [sync for sync in found if before is None or _position(sync) < _position(before)]
+            newest = sorted(older, key=_position, reverse=True)[:limit]
             return [state.sync(sync.sync_id) for sync in newest]
 
         return await self._link.transaction(work)
@@ -193,8 +209,22 @@ def _save_key(state: State, method: str, request_id: str, parameters: tuple[str,
 
 def _register(state: State, key: ShopKey) -> Shop:
     if key not in state.shops:
-        state.shops[key] = Shop(merchant_id=uuid7(), shop_id=uuid7(), key=key)
+        state.shops[key] = Shop(shop_id=new_shop_id(), key=key)
     return state.shops[key]
+
+
+def _position(sync: Sync | SyncPosition) -> tuple[datetime, UUID]:
+    return sync.created_at, sync.sync_id
+
+
+def _fence_of(state: State, shop: Shop) -> tuple[int, int]:
+    """Return the epoch and the number of the next write, which belong to the shop: each sync continues them."""
+    rows = state.of_shop(shop.shop_id)
+    return (rows[-1].epoch, rows[-1].next_seq) if rows else (0, 0)
+
+
+def _next_id(state: State, shop: Shop) -> UUID:
+    return sync_id_of(shop.shop_id, len(state.of_shop(shop.shop_id)) + 1)
 
 
 def _check_no_active_sync(state: State, shop: Shop) -> None:

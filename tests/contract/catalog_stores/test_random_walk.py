@@ -22,7 +22,7 @@ _FAILED = SyncError(reason="SOURCE_UNAUTHORIZED", message="connect the shop agai
 
 @dataclass(kw_only=True, slots=True)
 class Model:
-    """The latest sync of the shop, and all products stored so far."""
+    """The latest sync of the shop, the shop's fence, and all products stored so far."""
 
     sync_id: UUID | None = None
     state: SyncState = SyncState.FAILED
@@ -39,7 +39,6 @@ class Model:
 
     def begin(self, sync: Sync) -> None:
         self.sync_id, self.state, self.revision, self.claimable = sync.sync_id, sync.state, 1, True
-        self.epoch = self.next_seq = 0
 
     def owns(self, lease: Lease) -> bool:
         running = self.state is SyncState.RUNNING
@@ -117,7 +116,7 @@ class Walk:
                 return
             after, _ = await writing
         self.model.next_seq, self.model.revision = self.model.next_seq + 1, self.model.revision + 1
-        self.model.seen, self.model.claimable = self.model.seen + 1, False
+        self.model.seen += 1
         self.model.stored.add(str(self._product))
         if self.random.random() < 0.8:
             self.leases[index] = replica, claimed, after

@@ -48,7 +48,7 @@ async def test_renewing_keeps_a_lease_beyond_its_ttl(engine: AsyncEngine) -> Non
     await world.expire_lease(created.sync_id)
     await world.leases.renew(claimed.lease)
     assert await world.leases.claim() == []
-    (left,) = await world.rows("SELECT lease_until - clock_timestamp() AS time FROM sync")
+    (left,) = await world.rows("SELECT lease_until - clock_timestamp() AS time FROM sync_queue")
     assert timedelta(minutes=4) < left["time"] <= timedelta(minutes=5)
 
 
@@ -104,25 +104,27 @@ async def test_renewals_are_hot_updates(world: CatalogWorld) -> None:
         await world.leases.renew(claimed.lease)
     await world.execute("SELECT pg_stat_force_next_flush()")
     (row,) = await world.rows(
-        "SELECT n_tup_upd AS all, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE relname = 'sync'"
+        "SELECT n_tup_upd AS all, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE relname = 'sync_queue'"
     )
     assert row["all"] >= 50
     assert row["hot"] >= row["all"] - 5
 
 
-async def test_a_claim_skips_a_sync_whose_row_is_locked(world: CatalogWorld, engine: AsyncEngine) -> None:
-    """A batch that takes longer than the lease keeps its row locked: a claim must not wait for that."""
+async def test_a_claim_skips_a_sync_whose_shop_is_locked(world: CatalogWorld, engine: AsyncEngine) -> None:
+    """A batch that takes longer than the lease keeps its shop locked: a claim must not wait for that."""
     late = await world.create_sync()
     await world.claim()
     await world.expire_lease(late.sync_id)
     free = await world.create_sync(ShopKey("shopify", "free.myshopify.com"))
     async with engine.connect() as batch:
-        await batch.execute(text("UPDATE sync SET next_seq = next_seq WHERE sync_id = :id"), {"id": late.sync_id})
+        lock = text("UPDATE shop_state SET next_seq = next_seq WHERE active_sync_id = :id")
+        await batch.execute(lock, {"id": late.sync_id})
         claimed = await world.leases.claim(limit=20)
         # A claim that waited would have waited for this transaction, which ends only now.
         assert (await batch.execute(text("SELECT 1"))).scalar_one() == 1
         await batch.rollback()
     assert [one.sync.sync_id for one in claimed] == [free.sync_id]
+    await world.expire_lease(late.sync_id)
     assert [one.sync.sync_id for one in await world.leases.claim(limit=20)] == [late.sync_id]
 
 
@@ -161,7 +163,7 @@ async def test_a_sync_that_a_newer_release_started_is_run_when_only_its_trigger_
 
 async def test_a_sync_with_the_mode_of_a_newer_release_is_not_claimed(world: CatalogWorld) -> None:
     await world.create_sync()
-    await world.execute("UPDATE sync SET mode = 'DELTA'")
+    await world.execute("UPDATE sync_queue SET mode = 'DELTA'")
     assert await world.leases.claim() == []
 
 
