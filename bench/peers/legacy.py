@@ -30,7 +30,7 @@ from bench.peers.clients import LegacyShopifyPages, woocommerce_pages
 from bench.peers.job import Job, listing_params, run
 from catalog_svc.storage import tables
 
-_KEYS = {"merchant_id": UUID(int=1), "shop_id": UUID(int=2)}
+_KEYS = {"shop_id": UUID(int=2)}
 _metadata = MetaData()
 
 

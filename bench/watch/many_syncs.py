@@ -31,17 +31,26 @@ _END_STEPS = 50
 _END_SECONDS = 10.0
 """Syncs of different shops do not end together."""
 
+# The last ten hexadecimal digits of an id are the number of the sync within its shop; see catalog_svc.domain.ids.
 _INSERT_SHOPS = """
-    INSERT INTO shop (merchant_id, shop_id, platform, domain, currency_code)
-    SELECT gen_random_uuid(), gen_random_uuid(), 'shopify', 'watched-' || n || '.myshopify.com', 'EUR'
+    INSERT INTO shop (shop_id, platform, domain, currency_code)
+    SELECT CAST(left(CAST(gen_random_uuid() AS text), 26) || '0000000000' AS uuid), 'shopify',
+        'watched-' || n || '.myshopify.com', 'EUR'
     FROM generate_series(1, $1) AS n"""
 
-_INSERT_SYNCS = """
-    INSERT INTO sync (merchant_id, sync_id, shop_id, state, mode, trigger, pass_id, epoch, begun_epoch,
-        attempt_count, lease_until, started_at, progressed_at)
-    SELECT merchant_id, id, shop_id, 'RUNNING', 'FULL', 'REQUEST', id, 1, 1, 1,
-        clock_timestamp() + interval '1 day', clock_timestamp(), clock_timestamp()
-    FROM (SELECT *, gen_random_uuid() AS id FROM shop WHERE domain LIKE 'watched-%') AS new
+_WATCHED = """(
+        SELECT shop_id, CAST(left(CAST(shop_id AS text), 26) || '0000000001' AS uuid) AS sync_id FROM shop
+        WHERE domain LIKE 'watched-%')"""
+
+_INSERT_STATES = f"""
+    INSERT INTO shop_state (shop_id, epoch, last_sync_number, active_sync_id)
+    SELECT shop_id, 1, 1, sync_id FROM {_WATCHED} AS watched"""
+
+_INSERT_SYNCS = f"""
+    INSERT INTO sync (shop_id, sync_id, state, mode, trigger, pass_id, epoch, started_epoch, attempt_count,
+        started_at, progressed_at)
+    SELECT shop_id, sync_id, 'RUNNING', 'FULL', 'REQUEST', sync_id, 1, 1, 1, clock_timestamp(), clock_timestamp()
+    FROM {_WATCHED} AS watched
     RETURNING sync_id"""
 
 _ADVANCE = """
@@ -81,6 +90,7 @@ async def other_replicas(place: Path, cluster: Cluster, count: int) -> AsyncIter
     connection = await asyncpg.connect(_plain(cluster.database_url))
     try:
         await connection.execute(_INSERT_SHOPS, count)
+        await connection.execute(_INSERT_STATES)
         sync_ids = [str(row["sync_id"]) for row in await connection.fetch(_INSERT_SYNCS)]
     finally:
         await connection.close()

@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import NullPool, Row, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
-from uuid_utils.compat import uuid7
 
 from bench.common import machine
 from bench.common.stack import postmaster_pid
+from catalog_svc.domain.ids import new_shop_id
 from catalog_svc.domain.records import ItemRecord, ProductRecord
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import open_engine
@@ -106,7 +106,7 @@ class Server:
         name = f"bench_{self._database_count}"
         await _execute(self._url, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
         try:
-            scope = ShopScope(merchant_id=uuid7(), shop_id=uuid7())
+            scope = ShopScope(shop_id=new_shop_id())
             yield Database(url=_with_database(self._url, name), postmaster_pid=self._pid, scope=scope)
         finally:
             await _execute(self._url, f"DROP DATABASE {name} WITH (FORCE)")

@@ -53,9 +53,9 @@ _VOID_LEASE = text("UPDATE shop_state SET epoch = epoch + 1 WHERE shop_id = :sho
 
 _INSERT = text(f"""
     INSERT INTO sync (shop_id, sync_id, state, mode, trigger, allow_mass_delete, correlation_id, updated_after,
-                      pass_id)
+                      pass_id, epoch)
     VALUES (:shop_id, :sync_id, 'PENDING', :mode, :trigger, :allow_mass_delete, :correlation_id, :updated_after,
-            :pass_id)
+            :pass_id, :epoch)
     RETURNING {SYNC_COLUMNS}""")
 
 _CANCEL = text(f"""
@@ -68,9 +68,9 @@ _CANCEL = text(f"""
 # Continues where the parent stopped: with its checkpoint, its counts and its pass.
 _RESUME = text(f"""
     INSERT INTO sync (shop_id, sync_id, state, mode, trigger, allow_mass_delete, correlation_id,
-        updated_after, pass_id, parent_sync_id, checkpoint, watermark, {", ".join(_INHERITED_COLUMNS)})
+        updated_after, pass_id, epoch, parent_sync_id, checkpoint, watermark, {", ".join(_INHERITED_COLUMNS)})
     SELECT shop_id, :new_id, 'PENDING', mode, 'RESUME', allow_mass_delete, :correlation_id,
-        updated_after, pass_id, sync_id, checkpoint, watermark, {", ".join(_INHERITED_COLUMNS)}
+        updated_after, pass_id, :epoch, sync_id, checkpoint, watermark, {", ".join(_INHERITED_COLUMNS)}
     FROM sync WHERE shop_id = :shop_id AND sync_id = :sync_id
     RETURNING {SYNC_COLUMNS}""")
 
@@ -320,6 +320,7 @@ async def _create(connection: AsyncConnection, locked: _LockedShop, command: Sta
         "shop_id": shop.shop_id,
         "sync_id": sync_id,
         "pass_id": sync_id,
+        "epoch": locked.epoch,
         "mode": mode.value,
         "trigger": command.trigger.value,
         "allow_mass_delete": command.allow_mass_delete,
@@ -357,6 +358,7 @@ async def _resume(connection: AsyncConnection, locked: _LockedShop, parent: Sync
         "shop_id": locked.shop.shop_id,
         "sync_id": parent.sync_id,
         "new_id": locked.next_sync_id,
+        "epoch": locked.epoch,
         "correlation_id": correlation_id,
     }
     sync = to_sync((await connection.execute(_RESUME, values)).mappings().one(), locked.shop)

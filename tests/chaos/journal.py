@@ -18,19 +18,31 @@ CREATE TABLE chaos_journal (
     products_created bigint NOT NULL, products_rejected bigint NOT NULL);
 CREATE TABLE chaos_seen (txid bigint NOT NULL, pass_id uuid NOT NULL, added bigint NOT NULL);
 
+CREATE FUNCTION chaos_record(row sync, seq bigint) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO chaos_journal (at, txid, port, sync_id, state, mode, epoch, owner, revision, next_seq,
+                               checkpoint, products_seen, products_created, products_rejected)
+    SELECT extract(epoch FROM clock_timestamp()), txid_current(), inet_client_port(), row.sync_id, row.state,
+        row.mode, row.epoch, (SELECT owner FROM sync_queue WHERE sync_queue.sync_id = row.sync_id), row.revision,
+        seq, md5(row.checkpoint), row.products_seen, row.products_created, row.products_rejected;
+$$;
+
 CREATE FUNCTION chaos_record_sync() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    IF TG_OP = 'INSERT' OR (OLD.state, OLD.epoch, OLD.revision, OLD.next_seq, OLD.owner)
-                           IS DISTINCT FROM (NEW.state, NEW.epoch, NEW.revision, NEW.next_seq, NEW.owner) THEN
-        INSERT INTO chaos_journal (at, txid, port, sync_id, state, mode, epoch, owner, revision, next_seq,
-                                   checkpoint, products_seen, products_created, products_rejected)
-        VALUES (extract(epoch FROM clock_timestamp()), txid_current(), inet_client_port(), NEW.sync_id, NEW.state,
-                NEW.mode, NEW.epoch, NEW.owner, NEW.revision, NEW.next_seq, md5(NEW.checkpoint),
-                NEW.products_seen, NEW.products_created, NEW.products_set_aside);
+    IF TG_OP = 'INSERT'
+        OR (OLD.state, OLD.epoch, OLD.revision) IS DISTINCT FROM (NEW.state, NEW.epoch, NEW.revision) THEN
+        PERFORM chaos_record(NEW, (SELECT next_seq FROM shop_state WHERE shop_id = NEW.shop_id));
     END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER chaos_record_sync AFTER INSERT OR UPDATE ON sync
     FOR EACH ROW EXECUTE FUNCTION chaos_record_sync();
+
+CREATE FUNCTION chaos_record_fence() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM chaos_record(sync, NEW.next_seq) FROM sync
+    WHERE sync.shop_id = NEW.shop_id AND sync.sync_id = NEW.active_sync_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER chaos_record_fence AFTER UPDATE ON shop_state
+    FOR EACH ROW WHEN (OLD.next_seq <> NEW.next_seq) EXECUTE FUNCTION chaos_record_fence();
 
 CREATE FUNCTION chaos_count_seen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     INSERT INTO chaos_seen (txid, pass_id, added)
@@ -104,7 +116,7 @@ async def install(connection: asyncpg.Connection) -> None:
 async def read(connection: asyncpg.Connection) -> dict[UUID, list[Entry]]:
     """Return the history of each sync in commit order."""
     histories: defaultdict[UUID, list[Entry]] = defaultdict(list)
-    # `n` is drawn while the sync's row is locked, so that its order is the commit order.
+    # `n` is drawn while the row of the sync or of its shop is locked, so that its order is the commit order.
     for row in await connection.fetch(_ENTRIES):
         values = {name: row[name] for name in Entry.__dataclass_fields__}
         histories[row["sync_id"]].append(Entry(**values))
@@ -127,7 +139,10 @@ def violations(histories: Mapping[UUID, Sequence[Entry]], connections: Connectio
 def _transition_violations(entries: Sequence[Entry]) -> list[str]:
     found = []
     for before, after in pairwise(entries):
-        for name in ("epoch", "revision", "next_seq"):
+        # A claim that found the shop locked has used an epoch.
+        if after.epoch < before.epoch:
+            found.append(f"epoch went from {before.epoch} to {after.epoch}")
+        for name in ("revision", "next_seq"):
             old, new = getattr(before, name), getattr(after, name)
             if new - old not in (0, 1):
                 found.append(f"{name} went from {old} to {new}")
@@ -164,8 +179,9 @@ def _batch_violations(entries: Sequence[Entry]) -> list[str]:
             )
         checkpoints[after.checkpoint] = after.next_seq
     fenced = sum(after.next_seq > before.next_seq for before, after in transactions)
-    if fenced != entries[-1].next_seq:
-        found.append(f"{fenced} fenced transactions were stored, next_seq is {entries[-1].next_seq}")
+    expected = entries[-1].next_seq - entries[0].next_seq
+    if fenced != expected:
+        found.append(f"{fenced} fenced transactions were stored, next_seq went up by {expected}")
     return found
 
 

@@ -16,14 +16,24 @@ from tests.chaos.journal import Entry
 COMPARISON_COUNTS = ("missing", "stale", "extra", "products_missing", "products_extra", "items_correct")
 """The keys of the counts that `compare_with_shop` returns."""
 _ITEMS = """
-    SELECT item_id, i.product_id, sku, price, stock_quantity FROM item i JOIN shop s USING (merchant_id, shop_id)
+    SELECT item_id, i.product_id, sku, price, stock_quantity FROM item i JOIN shop s USING (shop_id)
     WHERE s.platform = $1 AND s.domain = $2 AND i.deleted_at IS NULL"""
 _PRODUCTS = """
-    SELECT product_id FROM product p JOIN shop s USING (merchant_id, shop_id)
+    SELECT product_id FROM product p JOIN shop s USING (shop_id)
     WHERE s.platform = $1 AND s.domain = $2 AND p.deleted_at IS NULL"""
 _SYNCS = """
-    SELECT *, NOT EXISTS (SELECT FROM sync child WHERE child.parent_sync_id = sync.sync_id) AS last_of_pass
-    FROM sync"""
+    WITH every AS (SELECT * FROM sync UNION ALL SELECT * FROM sync_history)
+    SELECT *, NOT EXISTS (SELECT FROM every child WHERE child.parent_sync_id = every.sync_id) AS last_of_pass
+    FROM every"""
+_COUNTERS = """
+    SELECT shop_id, feed_position, ARRAY[product_count, item_count, item_with_image_count] AS counters, ARRAY[
+        (SELECT count(*) FROM product p WHERE p.shop_id = s.shop_id AND deleted_at IS NULL),
+        (SELECT count(*) FROM item i WHERE i.shop_id = s.shop_id AND deleted_at IS NULL),
+        (SELECT count(*) FROM item i WHERE i.shop_id = s.shop_id AND deleted_at IS NULL AND image_url <> '')
+    ] AS counted,
+    greatest((SELECT max(feed_position) FROM product p WHERE p.shop_id = s.shop_id),
+             (SELECT max(feed_position) FROM item i WHERE i.shop_id = s.shop_id), 0) AS last_position
+    FROM shop_state s"""
 _SEEN = "SELECT pass_id, sum(added)::bigint AS added FROM chaos_seen GROUP BY pass_id"
 
 
@@ -63,6 +73,22 @@ async def sync_violations(connection: asyncpg.Connection, histories: Mapping[UUI
     return violations
 
 
+async def counter_violations(connection: asyncpg.Connection) -> list[str]:
+    """Describe shops whose counters or whose position differ from the rows of their tables."""
+    violations: list[str] = []
+    for row in await connection.fetch(_COUNTERS):
+        if row["counters"] != row["counted"]:
+            violations.append(
+                f"shop {row['shop_id']}: counts {row['counters']} products, items, items with image;"
+                f" stored are {row['counted']}"
+            )
+        if row["feed_position"] < row["last_position"]:
+            violations.append(
+                f"shop {row['shop_id']}: is at position {row['feed_position']}, a row has {row['last_position']}"
+            )
+    return violations
+
+
 def _row_violations(row: asyncpg.Record, distinct: int) -> list[str]:
     found = []
     for kind in ("products", "items"):
@@ -72,7 +98,7 @@ def _row_violations(row: asyncpg.Record, distinct: int) -> list[str]:
     if row["state"] in ("PENDING", "RUNNING"):
         found.append(f"left {row['state']} at epoch {row['epoch']}")
     # Both platforms are read in the order of ids, so that no pass sees a product twice.
-    counted = row["products_seen"] + row["products_set_aside"]
+    counted = row["products_seen"] + row["products_rejected"]
     if row["mode"] == "FULL" and row["last_of_pass"] and counted != distinct:
         found.append(f"{counted} products counted, {distinct} distinct ({row['state']})")
     return found

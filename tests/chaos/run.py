@@ -189,6 +189,7 @@ class _Run:
             histories = await journal.read(connection)
             report.violations += journal.violations(histories, system.connections)
             report.violations += await oracle.sync_violations(connection, histories)
+            report.violations += await oracle.counter_violations(connection)
             if compare_tables:
                 await self._compare_tables(connection)
         finally:

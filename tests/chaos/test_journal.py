@@ -49,7 +49,7 @@ VIOLATIONS = [
     ((CREATED, CLAIMED, replace(FENCED, port=12), replace(STORED, port=12)), "written by second#1 while first#1"),
     ((CREATED, CLAIMED, FENCED, STORED, FENCED_AGAIN, replace(FENCED_AGAIN, revision=4, products_seen=18)),
      "batches 1 and 2 end at the same checkpoint"),
-    ((CREATED, replace(CLAIMED, epoch=2)), "epoch went from 0 to 2"),
+    ((CREATED, replace(CLAIMED, epoch=2), replace(CLAIMED, revision=3)), "epoch went from 2 to 1"),
     ((*VALID, replace(ENDED, txid=8, state="RUNNING", revision=7)), "changed after it was SUCCEEDED"),
     ((CREATED, CLAIMED, FENCED, replace(STORED, revision=4)), "revision went from 2 to 4"),
     ((CREATED, CLAIMED, FENCED, replace(STORED, revision=2)), "changed the revision from 2 to 2"),

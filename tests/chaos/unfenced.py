@@ -7,7 +7,7 @@ import sys
 from sqlalchemy import text
 
 from catalog_svc.__main__ import main
-from catalog_svc.storage import batches
+from catalog_svc.storage import fence
 
 _ALWAYS_TRUE = {
     "epoch = :epoch": "CAST(:epoch AS bigint) IS NOT NULL",
@@ -22,12 +22,12 @@ def disable_fence() -> None:
     Raises:
         RuntimeError: The fence has other conditions than expected, and would not be disabled.
     """
-    statement = str(batches._FENCE)
+    statement = str(fence._FENCE)
     for condition, replacement in _ALWAYS_TRUE.items():
         if statement.count(condition) != 1:
             raise RuntimeError(f"the fence has no {condition!r}: update tests/chaos/unfenced.py")
         statement = statement.replace(condition, replacement)
-    batches._FENCE = text(statement)
+    fence._FENCE = text(statement)
 
 
 if __name__ == "__main__":

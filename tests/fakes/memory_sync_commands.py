@@ -71,9 +71,7 @@ class MemorySyncCommands:
         # The memory catalog has no schedules.
         return await self.start(command)
 
-    async def resume(
-        self, sync_id: UUID, *, request_id: str, correlation_id: str, principal: str = ""
-    ) -> Sync:
+    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str, principal: str = "") -> Sync:
         parameters = (str(sync_id),)
 
         def work(state: State) -> Sync:

@@ -55,7 +55,7 @@ async def check_issue(shop: EndToEnd, product: Product, record: InvalidRecord) -
     item_known = not (record.missing_id or record.is_product)
     assert issue["product_id"] == (str(product.id) if product_known else "")
     assert issue["item_id"] == (str(product.variants[0].id) if item_known else "")
-    assert issue["product_set_aside"] == (record.is_product and not record.is_stored)
+    assert issue["product_rejected"] == (record.is_product and not record.is_stored)
     assert issue["message"]
     assert issue["sample"].startswith(record.sample)
     assert len(issue["sample"]) <= 200

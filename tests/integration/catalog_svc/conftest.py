@@ -126,7 +126,8 @@ class CatalogWorld:
     async def expire_lease(self, sync_id: UUID) -> None:
         """Expire the lease, as if its owner had not renewed it for longer than the TTL."""
         await self.execute(
-            "UPDATE sync_queue SET lease_until = clock_timestamp() - interval '1 s' WHERE sync_id = :id", id=sync_id
+            "UPDATE sync_queue SET lease_until = clock_timestamp() - interval '1 s' WHERE sync_id = :id",
+            id=sync_id,
         )
 
 

@@ -158,7 +158,9 @@ async def test_products_checkpoint_and_progress_are_one_transaction(world: Catal
     await world.execute("ALTER TABLE sync ADD CONSTRAINT never_progresses CHECK (products_seen = 0)")
     with pytest.raises(IntegrityError):
         await apply(world, claimed.lease, claimed, batch(product("0"), product("1")))
-    (row,) = await world.rows("SELECT next_seq, checkpoint, products_seen, feed_position, item_count FROM sync, shop_state")
+    (row,) = await world.rows(
+        "SELECT next_seq, checkpoint, products_seen, feed_position, item_count FROM sync, shop_state"
+    )
     assert tuple(row.values()) == (0, b"", 0, 0, 0)
     assert await world.rows("SELECT * FROM product") == []
 

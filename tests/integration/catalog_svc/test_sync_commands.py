@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from catalog_svc.domain.errors import RequestIdReused, StorageCause, StorageUnavailable, SyncAlreadyRunning
+from catalog_svc.domain.errors import RequestIdReused, SyncAlreadyRunning
+from catalog_svc.domain.ids import shop_id_of
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncMode, SyncState
 from tests.fakes.product_source import WATERMARK, MemorySource, product
@@ -66,14 +69,37 @@ async def test_a_later_incremental_sync_reads_from_the_watermark_minus_the_overl
     assert (WATERMARK - request.updated_after).total_seconds() == 300
 
 
-async def test_a_start_that_always_conflicts_with_a_vanished_sync_ends_with_an_error(
-    world: CatalogWorld,
-) -> None:
-    """Otherwise the call would retry for ever, with a transaction each time."""
-    await world.execute(
-        "CREATE FUNCTION no_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
+async def test_the_request_ids_of_two_callers_do_not_meet(world: CatalogWorld) -> None:
+    """Otherwise a caller could find out which ids another one has used, and block them."""
+    other = ShopKey("shopify", "other.myshopify.com")
+    first = await world.create_sync(request_id="r-1", principal="a")
+    second = await world.create_sync(shop=other, request_id="r-1", principal="b")
+    assert first.sync_id != second.sync_id
+    assert (await world.create_sync(request_id="r-1", principal="a")).sync_id == first.sync_id
+
+
+async def test_one_request_id_for_two_shops_at_once_starts_one_sync(world: CatalogWorld) -> None:
+    shops = [ShopKey("shopify", f"{n}.myshopify.com") for n in range(4)]
+    results = await asyncio.gather(
+        *(world.create_sync(shop=shop, request_id="r-1") for shop in shops), return_exceptions=True
     )
-    await world.execute("CREATE TRIGGER no_row BEFORE INSERT ON sync FOR EACH ROW EXECUTE FUNCTION no_row()")
-    with pytest.raises(StorageUnavailable) as caught:
-        await world.create_sync()
-    assert caught.value.cause is StorageCause.CONFLICT
+    assert sorted(type(result).__name__ for result in results) == [*["RequestIdReused"] * 3, "Sync"]
+    assert len(await world.rows("SELECT * FROM sync")) == 1
+
+
+async def test_a_start_does_not_wait_for_the_batch_of_the_active_sync(
+    world: CatalogWorld, engine: AsyncEngine
+) -> None:
+    first = await world.create_sync()
+    async with engine.connect() as batch:
+        await batch.execute(text("UPDATE shop_state SET next_seq = next_seq"))
+        with pytest.raises(SyncAlreadyRunning) as rejected:
+            await world.create_sync()
+        # A start that waited would have waited for this transaction, which ends only now.
+        await batch.rollback()
+    assert rejected.value.metadata["sync_id"] == str(first.sync_id)
+
+
+async def test_the_id_of_a_sync_tells_its_shop(world: CatalogWorld) -> None:
+    sync = await world.create_sync()
+    assert shop_id_of(sync.sync_id) == sync.shop.shop_id

@@ -160,7 +160,7 @@ async def test_a_run_whose_lease_is_lost_stops_and_leaves_the_end_to_the_new_own
     running = asyncio.create_task(world.supervisor(source, renew_interval=renewals).run(await world.claim()))
     await until(lambda: any(s.progress.products.seen for s in world.published))
     # As the claim of another replica does, at a moment when no renewal can come in between.
-    await world.execute("UPDATE sync SET epoch = epoch + 1")
+    await world.execute("UPDATE sync_queue SET epoch = epoch + 1")
     await within_timeout(running)
     assert (await world.syncs.get(created.sync_id)).state is SyncState.RUNNING
 
@@ -227,6 +227,6 @@ async def test_small_batches_that_are_queued_are_stored_in_one_transaction(world
     """Below 500 rows a transaction's fixed cost dominates."""
     source = MemorySource(products(40), batch_size=1)
     sync = await world.sync(source)
-    (row,) = await world.rows("SELECT next_seq FROM sync")
+    (row,) = await world.rows("SELECT next_seq FROM shop_state")
     assert sync.progress.products.seen == 40
     assert row["next_seq"] < 40

@@ -159,11 +159,13 @@ async def test_a_claim_that_fails_does_not_end_the_runs_and_the_loop_can_be_star
     running = asyncio.create_task(restarted.run())
     await until(lambda: len(source.requests) == 1)
     await world.execute(REFUSE_CLAIMS)
-    await world.execute("CREATE TRIGGER refuse BEFORE UPDATE OF epoch ON sync EXECUTE FUNCTION refuse_claims()")
+    await world.execute(
+        "CREATE TRIGGER refuse BEFORE UPDATE OF epoch ON sync_queue EXECUTE FUNCTION refuse_claims()"
+    )
     await world.create_sync(shop=ShopKey("shopify", "other.myshopify.com"))
     with pytest.raises(DBAPIError):
         await running
-    await world.execute("DROP TRIGGER refuse ON sync")
+    await world.execute("DROP TRIGGER refuse ON sync_queue")
     again = asyncio.create_task(restarted.run())
     await until(lambda: len(source.requests) == 2)
     assert source.hold is not None

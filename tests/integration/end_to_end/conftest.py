@@ -37,7 +37,7 @@ PLATFORMS: dict[str, dict[str, Any]] = {
 }
 REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", transient=False)
 _ROWS = """
-    SELECT (to_jsonb({table}) - ARRAY['merchant_id', 'shop_id', 'created_at', 'updated_at'])::text AS row
+    SELECT (to_jsonb({table}) - ARRAY['shop_id', 'feed_position', 'created_at', 'updated_at'])::text AS row
     FROM {table}"""
 
 

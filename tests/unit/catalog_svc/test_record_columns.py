@@ -22,15 +22,16 @@ from catalog_svc.storage.products import (
     staging_columns,
     versioned_name,
 )
-from catalog_svc.storage.tables import ITEM_COLUMNS, PRODUCT_COLUMNS, RecordColumn, item, product
+from catalog_svc.storage.record_columns import ITEM_COLUMNS, PRODUCT_COLUMNS, RecordColumn
+from catalog_svc.storage.tables import item, product
 
 _DIALECT = make_url("postgresql+asyncpg://").get_dialect()()
 RECORDS = [
     pytest.param(ProductRecord._fields, PRODUCT_COLUMNS, product, id="product"),
     pytest.param(ItemRecord._fields, ITEM_COLUMNS, item, id="item"),
 ]
-KEY = ("merchant_id", "shop_id")
-BOOKKEEPING = ("created_at", "updated_at", "deleted_at")
+KEY = ("shop_id",)
+BOOKKEEPING = ("feed_position", "created_at", "updated_at", "deleted_at")
 """Columns that the database fills, not the source."""
 
 
@@ -72,7 +73,7 @@ def test_a_staging_table_has_exactly_the_fields_of_its_record(
 def test_an_upsert_inserts_every_field_and_updates_every_field_but_the_id(
     fields: tuple[str, ...], insert: str, upsert: str
 ) -> None:
-    assert f"({', '.join((*KEY, *fields))})" in insert
+    assert f"({', '.join((*KEY, *fields, 'feed_position'))})" in insert
     assert upsert.startswith(insert)
     updated = [part.split(" = ")[0].strip() for part in upsert.split("SET ")[1].split(",") if "excluded." in part]
     assert tuple(name for name in updated if name in fields) == fields[1:]
