@@ -7,7 +7,6 @@ import time
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from catalog_svc.domain import ids
 from catalog_svc.domain.errors import SyncNotResumable
 from catalog_svc.domain.sync import SyncState
 from tests.contract.catalog_stores.conftest import PostgresStores
@@ -48,4 +47,4 @@ async def test_the_latest_sync_is_the_one_that_ended_last_whatever_the_clocks_of
 
 def set_clock_back(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time_ns
-    monkeypatch.setattr(ids.time, "time_ns", lambda: now() - _TWO_SECONDS_NS)
+    monkeypatch.setattr(time, "time_ns", lambda: now() - _TWO_SECONDS_NS)

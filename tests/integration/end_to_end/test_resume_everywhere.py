@@ -38,5 +38,5 @@ async def test_resuming_from_every_checkpoint_ends_with_the_same_tables(
 
 async def _batches(shop: EndToEnd) -> int:
     """Return the number of transactions of the last sync, without the one that found nothing to sweep."""
-    rows = await shop.world.rows("SELECT next_seq FROM sync ORDER BY sync_id DESC LIMIT 1")
+    rows = await shop.world.rows("SELECT next_seq FROM shop_state")
     return int(rows[0]["next_seq"]) - 1

@@ -80,9 +80,10 @@ def test_an_upsert_inserts_every_field_and_updates_every_field_but_the_id(
 
 
 def test_an_item_is_compared_by_every_field_but_its_id() -> None:
+    unchanged = COMPARE_ITEMS.text[: COMPARE_ITEMS.text.index("AS unchanged")]
     for name in ItemRecord._fields[1:]:
         for source in ("item", "stage"):
-            assert len(re.findall(rf"\b{source}\.{name}\b", COMPARE_ITEMS.text)) == 1, name
+            assert len(re.findall(rf"\b{source}\.{name}\b", unchanged)) == 1, name
 
 
 def test_the_name_of_a_staging_table_changes_with_its_columns() -> None:
