@@ -95,14 +95,14 @@ class ConnectorJobs:
         Raises:
             SourceFailed: The connector or the platform did not do it.
         """
-        request = pb.AbandonFetchRequest(
+        request = pb.CancelFetchRequest(
             shop=pb.ShopRef(platform=shop.platform, domain=shop.domain), checkpoint=checkpoint
         )
         try:
-            response = await self._stub.AbandonFetch(request, timeout=self._timeout, metadata=outgoing_metadata())
+            response = await self._stub.CancelFetch(request, timeout=self._timeout, metadata=outgoing_metadata())
         except grpc.aio.AioRpcError as error:
             raise await to_source_failure(error) from error
-        return response.job_ended
+        return response.job_cancelled
 
 
 class ConnectorPlatforms:

@@ -17,6 +17,7 @@ from functools import partial
 import msgspec
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
+from catalogsync.types.v1 import product_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -30,7 +31,8 @@ _PLAIN_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,30})?")
 _MAX_NUMBER_CHARACTERS = 60
 
 _STATUS = {
-    number: name.removeprefix("STATUS_").replace("UNSPECIFIED", "") for name, number in pb.Product.Status.items()
+    number: name.removeprefix("PRODUCT_STATUS_").replace("UNSPECIFIED", "")
+    for name, number in product_pb2.ProductStatus.items()
 }
 _CONTINUE = pb.Variant.INVENTORY_POLICY_CONTINUE
 
@@ -41,13 +43,13 @@ def header(message: pb.FetchHeader) -> SourceHeader:
         profile=ShopProfile(
             currency_code=message.currency_code,
             platform_shop_id=message.platform_shop_id,
-            display_name=message.shop_name,
+            display_name=message.display_name,
         ),
         watermark=to_datetime(message.watermark_time),
         strategy=message.strategy,
         served_api_version=message.served_api_version,
         estimated_product_count=_optional_count(message, "estimated_product_count"),
-        estimated_item_count=_optional_count(message, "estimated_item_count"),
+        estimated_item_count=_optional_count(message, "estimated_variant_count"),
         notes=tuple(map(_storable, message.notes)),
     )
 
@@ -77,7 +79,7 @@ def waiting(message: pb.Waiting) -> Waiting:
     known = name in WaitReason.__members__ and name != WaitReason.UNSPECIFIED.name
     return Waiting(
         reason=WaitReason[name] if known else WaitReason.CONNECTOR,
-        until=to_datetime(message.until_time),
+        until=to_datetime(message.resume_time),
         message=message.message,
         done_count=_optional_count(message, "done_count"),
         total_count=_optional_count(message, "total_count"),
@@ -89,7 +91,7 @@ def end(message: pb.FetchEnd) -> SourceEnd:
     return SourceEnd(
         source_count=message.source_count,
         emitted_count=message.emitted_count,
-        rejected_count=message.set_aside_count,
+        rejected_count=message.rejected_count,
         warnings=tuple(map(_storable, message.warnings)),
         all_listed=message.all_listed,
         absence_proven=message.absence_proven,
@@ -119,7 +121,7 @@ def _issue(issue: pb.RecordIssue) -> RecordIssue:
         field=_storable(issue.field),
         message=_storable(issue.message),
         sample=_storable(issue.sample),
-        product_rejected=issue.product_set_aside,
+        product_rejected=issue.product_rejected,
     )
 
 
@@ -135,7 +137,10 @@ def _stock_level(level: pb.StockLevel, issues: list[RecordIssue]) -> StockLevel:
 
 def _offer(level: pb.StockLevel, issues: list[RecordIssue]) -> Offer | None:
     try:
-        price, compare_at_price = parse_decimal(level.offer.price), parse_decimal(level.offer.compare_at_price)
+        price, compare_at_price = (
+            parse_decimal(level.offer.price_amount),
+            parse_decimal(level.offer.compare_at_price_amount),
+        )
     except ValueError as error:
         issues.append(
             RecordIssue(
@@ -233,8 +238,11 @@ def _normalized(text: str) -> str:
 def _rejection(product: pb.Product) -> RecordIssue:
     """Return an issue that names the field that cannot be stored; called only after unpacking has failed."""
     for variant in product.variants:
-        for field in ("price", "compare_at_price", "weight"):
-            text = getattr(variant, field)
+        for field, text in (
+            ("price", variant.price_amount),
+            ("compare_at_price", variant.compare_at_price_amount),
+            ("weight", variant.weight),
+        ):
             try:
                 parse_decimal(text)
             except ValueError:
@@ -296,8 +304,8 @@ def _item(variant: pb.Variant, product_id: str, currency_code: str, fallback_ima
         variant.sku,
         variant.barcode,
         currency_code,
-        parse_decimal(variant.price),
-        parse_decimal(variant.compare_at_price),
+        parse_decimal(variant.price_amount),
+        parse_decimal(variant.compare_at_price_amount),
         stock if stock or variant.HasField("stock_quantity") else None,
         variant.available,
         variant.inventory_policy == _CONTINUE,

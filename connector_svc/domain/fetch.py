@@ -50,7 +50,7 @@ class Header:
     """The platform's clock when the pass began; the checkpoint keeps it through resumes."""
     resumed: bool = False
     estimated_product_count: int | None = None
-    estimated_item_count: int | None = None
+    estimated_variant_count: int | None = None
     notes: tuple[str, ...] = ()
     """What this pass cannot see; each is a sentence for people."""
     resume_is_expensive: bool = False
@@ -131,7 +131,7 @@ class End:
     """Products, as the platform counts them when the pass ends; without those created meanwhile where possible."""
     emitted_count: int
     rejected_count: int
-    emitted_item_count: int
+    emitted_variant_count: int
     warnings: tuple[str, ...] = field(default=())
     """Whatever makes it unsafe to conclude that an absent product was deleted."""
     all_listed: bool = False

@@ -29,11 +29,11 @@ class ShopInfo:
     """ISO 4217."""
     platform_shop_id: str = ""
     """The platform's own id of the store."""
-    shop_name: str = ""
+    display_name: str = ""
     served_api_version: str = ""
     """The API version that answered."""
     product_count: int | None = None
-    item_count: int | None = None
+    variant_count: int | None = None
     granted_scopes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What is limited or could work better, for an operator."""

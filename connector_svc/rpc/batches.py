@@ -93,7 +93,7 @@ class BatchWriter:
         return replace(
             end,
             emitted_count=end.emitted_count - self._checkpoint.unsendable,
-            emitted_item_count=end.emitted_item_count - self._checkpoint.unsendable_items,
+            emitted_variant_count=end.emitted_variant_count - self._checkpoint.unsendable_items,
             rejected_count=end.rejected_count + self._checkpoint.unsendable,
         )
 

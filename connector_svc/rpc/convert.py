@@ -13,6 +13,7 @@ from typing import Final
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
+from catalogsync.types.v1 import product_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.fetch import End, Header, Offer, StockLevel, Wait, WaitReason
@@ -40,9 +41,9 @@ def header_message(header: Header) -> pb.FetchProductsResponse:
     message = pb.FetchHeader(
         currency_code=shop_info.currency_code,
         platform_shop_id=shop_info.platform_shop_id,
-        shop_name=shop_info.shop_name,
+        display_name=shop_info.display_name,
         estimated_product_count=header.estimated_product_count,
-        estimated_item_count=header.estimated_item_count,
+        estimated_variant_count=header.estimated_variant_count,
         strategy=header.strategy,
         strategy_reason=header.strategy_reason,
         served_api_version=shop_info.served_api_version,
@@ -61,7 +62,7 @@ def waiting_message(wait: Wait) -> pb.FetchProductsResponse:
         done_count=wait.done_count,
         total_count=wait.total_count,
     )
-    fill_time(message.until_time, wait.until)
+    fill_time(message.resume_time, wait.until)
     return pb.FetchProductsResponse(waiting=message)
 
 
@@ -76,8 +77,8 @@ def end_message(end: End) -> pb.FetchProductsResponse:
         end=pb.FetchEnd(
             source_count=end.source_count,
             emitted_count=end.emitted_count,
-            set_aside_count=end.rejected_count,
-            emitted_item_count=end.emitted_item_count,
+            rejected_count=end.rejected_count,
+            emitted_variant_count=end.emitted_variant_count,
             warnings=end.warnings,
             all_listed=end.all_listed,
             notes=[note[:MAX_TEXT] for note in end.notes],
@@ -95,7 +96,7 @@ def issue_message(issue: RecordIssue, redact: Callable[[str], str]) -> pb.Record
         field=issue.field[:MAX_SAMPLE],
         message=redact(issue.message[:SAMPLE_LENGTH])[:MAX_TEXT],
         sample=redact(issue.sample[:SAMPLE_LENGTH])[:MAX_SAMPLE],
-        product_set_aside=issue.product_rejected,
+        product_rejected=issue.product_rejected,
     )
 
 
@@ -113,8 +114,8 @@ def stock_level_message(level: StockLevel) -> pb.StockLevel:
 def _offer_message(offer: Offer) -> pb.Offer:
     return pb.Offer(
         sku=offer.sku,
-        price=None if offer.price is None else str(offer.price),
-        compare_at_price=None if offer.compare_at_price is None else str(offer.compare_at_price),
+        price_amount=None if offer.price is None else _digits(offer.price),
+        compare_at_price_amount=None if offer.compare_at_price is None else _digits(offer.compare_at_price),
     )
 
 
@@ -123,10 +124,10 @@ def shop_info_message(shop_info: ShopInfo) -> pb.CheckShopResponse:
     return pb.CheckShopResponse(
         currency_code=shop_info.currency_code,
         platform_shop_id=shop_info.platform_shop_id,
-        shop_name=shop_info.shop_name,
+        display_name=shop_info.display_name,
         served_api_version=shop_info.served_api_version,
         product_count=shop_info.product_count,
-        item_count=shop_info.item_count,
+        variant_count=shop_info.variant_count,
         granted_scopes=shop_info.granted_scopes,
         notes=shop_info.notes,
     )
@@ -148,8 +149,8 @@ def platform_message(platform: Platform) -> pb.Platform:
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-_STATUS: Final[Mapping[ProductStatus, pb.Product.Status.ValueType]] = {
-    status: pb.Product.Status.Value(f"STATUS_{status.name}") for status in ProductStatus
+_STATUS: Final[Mapping[ProductStatus, product_pb2.ProductStatus.ValueType]] = {
+    status: product_pb2.ProductStatus.Value(f"PRODUCT_STATUS_{status.name}") for status in ProductStatus
 }
 _POLICY: Final[Mapping[InventoryPolicy, pb.Variant.InventoryPolicy.ValueType]] = {
     policy: pb.Variant.InventoryPolicy.Value(f"INVENTORY_POLICY_{policy.name}") for policy in InventoryPolicy
@@ -195,9 +196,9 @@ def fill_variant(out: pb.Variant, variant: Variant) -> None:
     if variant.barcode:
         out.barcode = variant.barcode
     if variant.price is not None:
-        out.price = _digits(variant.price)
+        out.price_amount = _digits(variant.price)
     if variant.compare_at_price is not None:
-        out.compare_at_price = _digits(variant.compare_at_price)
+        out.compare_at_price_amount = _digits(variant.compare_at_price)
     if variant.stock_quantity is not None:
         out.stock_quantity = variant.stock_quantity
     out.inventory_policy = _POLICY[variant.inventory_policy]

@@ -130,7 +130,7 @@ def parse_fetch(request: pb.FetchProductsRequest, platforms: Platforms) -> Strea
     )
 
 
-def parse_cancel(request: pb.AbandonFetchRequest, platforms: Platforms) -> CancelRequest:
+def parse_cancel(request: pb.CancelFetchRequest, platforms: Platforms) -> CancelRequest:
     """Return the pass whose job is to be cancelled. Raises InvalidRequest."""
     violations = _Violations()
     target = violations.check(lambda: parse_shop(request.shop, platforms))

@@ -42,13 +42,13 @@ class ConnectorServicer(ConnectorServiceServicer):
             async for message in messages:
                 yield message
 
-    async def AbandonFetch(
-        self, request: pb.AbandonFetchRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> pb.AbandonFetchResponse:
+    async def CancelFetch(
+        self, request: pb.CancelFetchRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.CancelFetchResponse:
         parsed = parse_cancel(request, self._platforms)
         checkpoint = decode_stream_checkpoint(parsed.shop, parsed.checkpoint)
         cancelling = parsed.platform.cancel_job(parsed.shop, checkpoint.platform if checkpoint else b"")
-        return pb.AbandonFetchResponse(job_ended=await self._drain.race(cancelling))
+        return pb.CancelFetchResponse(job_cancelled=await self._drain.race(cancelling))
 
     async def CheckShop(
         self, request: pb.CheckShopRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -36,10 +36,10 @@ class CheckingConnector(ConnectorServiceServicer):
     ) -> AsyncIterator[connector.FetchProductsResponse]:
         raise FailureWithReason("NOT_IMPLEMENTED", "no streams here")
 
-    async def AbandonFetch(
-        self, request: connector.AbandonFetchRequest, context: Any
-    ) -> connector.AbandonFetchResponse:
-        return connector.AbandonFetchResponse()
+    async def CancelFetch(
+        self, request: connector.CancelFetchRequest, context: Any
+    ) -> connector.CancelFetchResponse:
+        return connector.CancelFetchResponse()
 
     async def ListPlatforms(
         self, request: connector.ListPlatformsRequest, context: Any

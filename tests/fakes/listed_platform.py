@@ -52,7 +52,7 @@ class ListedPlatform:
     """The platform's own checkpoints of passes whose job was to be cancelled."""
 
     async def check(self, shop: Shop) -> ShopInfo:
-        return ShopInfo(currency_code="EUR", shop_name="Shop", product_count=len(self.products))
+        return ShopInfo(currency_code="EUR", display_name="Shop", product_count=len(self.products))
 
     async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
         self.requests.append(request)
@@ -115,5 +115,5 @@ class ListedPlatform:
             source_count=counts.emitted + counts.rejected,
             emitted_count=counts.emitted,
             rejected_count=counts.rejected,
-            emitted_item_count=counts.emitted_items,
+            emitted_variant_count=counts.emitted_items,
         )

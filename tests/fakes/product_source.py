@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
+from catalogsync.types.v1 import product_pb2
 
 from catalog_svc.domain.shop import ShopProfile
 from catalog_svc.domain.source import SourceBatch, SourceEnd, SourceEvent, SourceHeader, SourceRequest
@@ -24,10 +25,10 @@ def product(
     return pb.Product(
         id=product_id,
         title=title,
-        status=pb.Product.STATUS_ACTIVE,
+        status=product_pb2.PRODUCT_STATUS_ACTIVE,
         variants_complete=True,
         variants=[
-            pb.Variant(id=f"{product_id}-{n}", position=n, price=price, available=True, **variant)
+            pb.Variant(id=f"{product_id}-{n}", position=n, price_amount=price, available=True, **variant)
             for n in range(1, items + 1)
         ],
     )
@@ -152,7 +153,7 @@ class MemorySource:
         return decode.batch(message, currency_code=self.currency_code)
 
     def _end(self) -> SourceEnd:
-        rejected = sum(issue.product_set_aside for issue in self.issues)
+        rejected = sum(issue.product_rejected for issue in self.issues)
         counted = len(self.products) + rejected
         return SourceEnd(
             source_count=counted if self.announced is None else self.announced,

@@ -49,11 +49,11 @@ async def _check(shop: ShopName, options: Options) -> ExitCode:
 def _check_fields(shop: ShopName, response: CheckShopResponse) -> list[tuple[str, str]]:
     return [
         ("Shop", f"{shop} can be read"),
-        ("Name", response.shop_name),
+        ("Name", response.display_name),
         ("Platform's id", response.platform_shop_id),
         ("Currency", response.currency_code),
         ("Products", f"{response.product_count:,}" if response.HasField("product_count") else ""),
-        ("Items", f"{response.item_count:,}" if response.HasField("item_count") else ""),
+        ("Items", f"{response.variant_count:,}" if response.HasField("variant_count") else ""),
         ("API version", response.served_api_version),
         ("Permissions", ", ".join(response.granted_scopes)),
         *(("Note", note) for note in response.notes),

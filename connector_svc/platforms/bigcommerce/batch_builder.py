@@ -127,7 +127,7 @@ class BatchBuilder:
             source_count=counts.emitted + counts.rejected if incremental else total,
             emitted_count=counts.emitted,
             rejected_count=counts.rejected,
-            emitted_item_count=counts.emitted_items,
+            emitted_variant_count=counts.emitted_items,
             warnings=warnings,
             all_listed=incremental and not warnings,
             notes=(*warnings, *self._notes()),

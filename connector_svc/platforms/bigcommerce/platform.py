@@ -90,7 +90,7 @@ class BigCommercePlatform:
         shop_info = (await read_store_info(client)).shop_info
         products, items = await count_products(client), await count_variants(client)
         notes = (UNDATED_CHANGES_NOTE, *shop_info.notes)
-        return dataclasses.replace(shop_info, product_count=products.total, item_count=items.total, notes=notes)
+        return dataclasses.replace(shop_info, product_count=products.total, variant_count=items.total, notes=notes)
 
     async def fetch(self, request: FetchRequest, *, on_wait: WaitReporter) -> AsyncGenerator[FetchEvent, None]:
         """See `Platform.fetch`. At most two pages are in memory: the one being consumed and the next."""
@@ -240,7 +240,7 @@ class PassReader:
             watermark=position.watermark,
             resumed=is_resumed,
             estimated_product_count=None if incremental else position.estimated_products,
-            estimated_item_count=None if incremental else position.estimated_items,
+            estimated_variant_count=None if incremental else position.estimated_items,
             notes=((UNDATED_CHANGES_NOTE,) if incremental else ()) + shop_info.notes,
         )
 

@@ -76,7 +76,7 @@ async def read_store_info(client: StoreClient) -> StoreInfo:
     shop_info = ShopInfo(
         currency_code=row.currency,
         platform_shop_id=client.store_hash,
-        shop_name=row.name,
+        display_name=row.name,
         served_api_version=API_VERSION,
         notes=(() if inventory_readable else (_DEFAULT_LOCATION_NOTE,)) + (() if unit else (_NO_WEIGHTS_NOTE,)),
     )

@@ -135,13 +135,13 @@ class PassReader:
     def _header(self, manifest: Manifest, position: Position, reason: str, scan: FileScan) -> Header:
         requested = len(self._request.product_ids)
         return Header(
-            shop_info=replace(shop_info_of(manifest), product_count=None, item_count=None),
+            shop_info=replace(shop_info_of(manifest), product_count=None, variant_count=None),
             strategy="delta file" if position.delta else "full file",
             strategy_reason=reason,
             watermark=position.generated_at,
             resumed=bool(self._request.checkpoint),
             estimated_product_count=requested or scan.products,
-            estimated_item_count=None if requested else position.file.item_count,
+            estimated_variant_count=None if requested else position.file.item_count,
             resume_is_expensive=True,
         )
 
@@ -155,7 +155,7 @@ class PassReader:
             source_count=read if self._request.product_ids else scan.products,
             emitted_count=counts.emitted,
             rejected_count=counts.rejected,
-            emitted_item_count=counts.emitted_items,
+            emitted_variant_count=counts.emitted_items,
             warnings=warnings,
             all_listed=builder.lists_all_products,
             # A record without an id could be any product.
@@ -197,10 +197,10 @@ def shop_info_of(manifest: Manifest) -> ShopInfo:
     """Return what a manifest says about its shop."""
     return ShopInfo(
         currency_code=manifest.currency,
-        shop_name=manifest.shop_name,
+        display_name=manifest.shop_name,
         served_api_version=FORMAT,
         product_count=manifest.full.product_count,
-        item_count=manifest.full.item_count,
+        variant_count=manifest.full.item_count,
         notes=() if manifest.deltas else ("No delta files: an incremental sync reads the whole feed.",),
     )
 

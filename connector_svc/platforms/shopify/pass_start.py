@@ -53,10 +53,10 @@ async def read_pass_start(client: ShopifyClient, *, search: str | None = None) -
     shop_info = ShopInfo(
         currency_code=data.shop.currency_code,
         platform_shop_id=numeric_id(data.shop.id, "Shop"),
-        shop_name=data.shop.name,
+        display_name=data.shop.name,
         served_api_version=client.served_version,
         product_count=data.products_count.count if data.products_count else None,
-        item_count=data.product_variants_count.count if data.product_variants_count else None,
+        variant_count=data.product_variants_count.count if data.product_variants_count else None,
         granted_scopes=scopes,
         notes=client.warnings + (() if can_read_inventory else (_NO_INVENTORY_NOTE,)),
     )

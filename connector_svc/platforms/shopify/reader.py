@@ -203,7 +203,7 @@ class Reader:
 
     async def _stock_changes(self, builder: BatchBuilder, start: PassStart) -> AsyncGenerator[Batch, None]:
         """Yield stock and prices of variants whose product's date may not have moved."""
-        if not is_scan_due(self._request, builder.position.watermark, start.shop_info.item_count):
+        if not is_scan_due(self._request, builder.position.watermark, start.shop_info.variant_count):
             return
         scan = StockScan(self._client, builder, inventory=start.can_read_inventory, retry_delay=self._retry_delay)
         async with aclosing(scan.batches()) as batches:
@@ -280,7 +280,7 @@ class Reader:
         return Position(
             watermark=start.platform_time or self._clock(),
             estimated_products=start.shop_info.product_count,
-            estimated_items=start.shop_info.item_count if is_full else None,
+            estimated_items=start.shop_info.variant_count if is_full else None,
             currency=start.shop_info.currency_code,
         )
 
@@ -300,9 +300,9 @@ class Reader:
             watermark=position.watermark,
             resumed=is_resumed,
             estimated_product_count=position.estimated_products,
-            estimated_item_count=position.estimated_items,
+            estimated_variant_count=position.estimated_items,
             resume_is_expensive=bool(position.bulk_job_id),
-            notes=undetected_change_notes(self._request, start.shop_info.item_count),
+            notes=undetected_change_notes(self._request, start.shop_info.variant_count),
         )
 
     def _end(self, builder: BatchBuilder, count: int) -> End:
@@ -312,7 +312,7 @@ class Reader:
             source_count=count,
             emitted_count=counts.emitted,
             rejected_count=counts.rejected,
-            emitted_item_count=counts.emitted_items,
+            emitted_variant_count=counts.emitted_items,
             warnings=builder.position.warnings,
             all_listed=deletions is not None and deletions.all_listed,
             notes=builder.position.notes,

@@ -93,7 +93,7 @@ def build_end(position: Position, source_count: int, *warnings: str, unlisted_co
         source_count=source_count,
         emitted_count=position.counts.emitted,
         rejected_count=position.counts.rejected,
-        emitted_item_count=position.counts.emitted_items,
+        emitted_variant_count=position.counts.emitted_items,
         warnings=warnings,
         notes=notes,
     )

@@ -94,7 +94,7 @@ class PassReader:
             source_count=position.received_count,
             emitted_count=position.counts.emitted,
             rejected_count=position.counts.rejected,
-            emitted_item_count=position.counts.emitted_items,
+            emitted_variant_count=position.counts.emitted_items,
         )
 
     async def _read_full(self, shop_name: str, stored: Position | None) -> AsyncGenerator[FetchEvent, None]:
@@ -189,7 +189,7 @@ class PassReader:
             watermark=position.watermark,
             resumed=resumed,
             estimated_product_count=position.estimated_products,
-            estimated_item_count=position.estimated_items,
+            estimated_variant_count=position.estimated_items,
             notes=notes,
         )
 

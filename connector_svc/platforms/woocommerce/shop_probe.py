@@ -141,7 +141,7 @@ async def read_store_info(client: StoreClient, shop_name: str) -> StoreInfo:
     info = ShopInfo(
         currency_code=currency,
         platform_shop_id=client.shop.domain,
-        shop_name=shop_name,
+        display_name=shop_name,
         served_api_version=f"{_API_VERSION}, WooCommerce {version}" if version else _API_VERSION,
         notes=tuple(notes),
     )

@@ -86,7 +86,7 @@ class StockScan:
             source_count=products_end.source_count,
             emitted_count=position.counts.emitted,
             rejected_count=position.counts.rejected,
-            emitted_item_count=position.counts.emitted_items,
+            emitted_variant_count=position.counts.emitted_items,
             warnings=products_end.warnings,
             notes=products_end.notes if all_listed else (*products_end.notes, _NOT_ALL_LISTED),
             all_listed=all_listed,

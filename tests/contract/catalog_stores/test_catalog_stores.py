@@ -132,11 +132,11 @@ async def test_an_invalid_price_rejects_its_product_and_nothing_else(
 async def test_a_product_with_several_issues_is_rejected_once(replica: Replica) -> None:
     claimed = await started_sync(replica)
     issues = [
-        pb.RecordIssue(product_id="1", field="title", product_set_aside=True),
-        pb.RecordIssue(product_id="1", field="price", product_set_aside=True),
-        pb.RecordIssue(product_id="2", product_set_aside=True),
-        pb.RecordIssue(field="id", product_set_aside=True),
-        pb.RecordIssue(field="id", product_set_aside=True),
+        pb.RecordIssue(product_id="1", field="title", product_rejected=True),
+        pb.RecordIssue(product_id="1", field="price", product_rejected=True),
+        pb.RecordIssue(product_id="2", product_rejected=True),
+        pb.RecordIssue(field="id", product_rejected=True),
+        pb.RecordIssue(field="id", product_rejected=True),
     ]
     await apply(replica, claimed, batch(issues=issues))
     progress = (await replica.syncs.get(claimed.sync.sync_id)).progress
@@ -190,7 +190,7 @@ async def test_an_item_that_arrives_with_another_product_moves_to_it(stores: Sto
     await full_sync(replica, product("1", items=2))
     claimed = await started_sync(replica)
     new = product("3")
-    new.variants.append(pb.Variant(id="1-2", position=2, price="5.00"))
+    new.variants.append(pb.Variant(id="1-2", position=2, price_amount="5.00"))
     lease = await apply(replica, claimed, batch(product("2"), new))
     second = await sweep_and_succeed(replica, claimed, await apply(replica, claimed, batch(product("1")), lease))
     counts = second.progress.items
@@ -210,7 +210,7 @@ async def test_rejected_records_are_counted_and_treated_as_present(stores: Store
     await full_sync(replica, product("1"), product("2"))
     claimed = await started_sync(replica)
     rejected = pb.RecordIssue(
-        reason=issue_reason_pb2.ISSUE_REASON_INVALID_PRICE, product_id="2", product_set_aside=True
+        reason=issue_reason_pb2.ISSUE_REASON_INVALID_PRICE, product_id="2", product_rejected=True
     )
     lease = await apply(replica, claimed, batch(product("1"), issues=[rejected]))
     sync = await sweep_and_succeed(replica, claimed, lease)
@@ -242,8 +242,12 @@ async def test_an_offer_that_arrives_with_the_stock_is_stored_digit_for_digit(
     await full_sync(replica, product("1", items=3, price="7.3", sku="007"))
     claimed = await started_sync(replica, SyncMode.INCREMENTAL)
     levels = [
-        pb.StockLevel(product_id="1", variant_id="1-1", available=True, offer=pb.Offer(sku="007", price="7.30")),
-        pb.StockLevel(product_id="1", variant_id="1-2", available=True, offer=pb.Offer(sku="007", price="7.3")),
+        pb.StockLevel(
+            product_id="1", variant_id="1-1", available=True, offer=pb.Offer(sku="007", price_amount="7.30")
+        ),
+        pb.StockLevel(
+            product_id="1", variant_id="1-2", available=True, offer=pb.Offer(sku="007", price_amount="7.3")
+        ),
         pb.StockLevel(product_id="1", variant_id="1-3", available=True),
     ]
     lease = await apply(replica, claimed, batch(stock_levels=levels))

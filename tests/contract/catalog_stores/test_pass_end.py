@@ -81,7 +81,7 @@ async def test_listed_ids_that_the_catalog_lacks_or_holds_as_deleted_are_unstore
 async def test_a_product_that_the_pass_rejected_is_not_unstored(replica: Replica) -> None:
     claimed = await started_sync(replica)
     rejected = pb.RecordIssue(
-        reason=issue_reason_pb2.ISSUE_REASON_INVALID_PRICE, product_id="2", product_set_aside=True
+        reason=issue_reason_pb2.ISSUE_REASON_INVALID_PRICE, product_id="2", product_rejected=True
     )
     lease = await apply(replica, claimed, batch(product("1"), issues=[rejected], listed_product_ids=["3"]))
     assert await replica.sweeps.unstored(lease, after="", limit=10) == ["3"]

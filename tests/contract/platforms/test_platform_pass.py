@@ -45,7 +45,7 @@ async def test_the_counts_of_the_end_are_correct(source: PlatformHarness) -> Non
     assert found.end.emitted_count == len(found.ids)
     assert found.end.rejected_count == rejected
     assert found.end.emitted_count + rejected == found.end.source_count
-    assert found.end.emitted_item_count == sum(len(product.variants) for product in found.products)
+    assert found.end.emitted_variant_count == sum(len(product.variants) for product in found.products)
 
 
 async def test_every_item_has_its_product_price_sku_and_stock(source: PlatformHarness) -> None:
@@ -96,7 +96,7 @@ async def test_an_empty_shop_has_a_header_and_an_end_of_zeros(empty: PlatformHar
     assert found.header.shop_info.currency_code == empty.expected().currency
     assert found.ids == []
     counts = (found.end.source_count, found.end.emitted_count, found.end.rejected_count)
-    assert (*counts, found.end.emitted_item_count) == (0, 0, 0, 0)
+    assert (*counts, found.end.emitted_variant_count) == (0, 0, 0, 0)
     assert found.end.warnings == ()
 
 

@@ -101,7 +101,7 @@ async def test_every_product_and_item_is_delivered_once_with_price_stock_and_sku
         )
         assert got == (expected.sku, *expected_values), key
     assert by_route.issues == []
-    assert (by_route.end.source_count, by_route.end.emitted_item_count) == (PRODUCT_COUNT, 201)
+    assert (by_route.end.source_count, by_route.end.emitted_variant_count) == (PRODUCT_COUNT, 201)
     assert (by_route.end.warnings, by_route.end.notes) == ((), ())
 
 
@@ -137,7 +137,7 @@ async def test_an_empty_probe_with_a_count_keeps_the_official_route(tls: TlsFile
     store = Store105()
     seen = await _read(store, tls)
     assert "wc/v3/variations" in seen.headers[0].strategy_reason
-    assert seen.headers[0].estimated_item_count == 60 - 12 + 156
+    assert seen.headers[0].estimated_variant_count == 60 - 12 + 156
     assert seen.headers[0].shop_info.served_api_version == "wc/v3, WooCommerce 10.5.0"
     assert {path for _, path, _ in store.requests if path.endswith("variations")} == {"/wp-json/wc/v3/variations"}
 

@@ -59,7 +59,7 @@ async def test_every_product_and_item_is_delivered_exactly_once(by_route: Pass) 
 
 async def test_the_end_counts_what_was_delivered(by_route: Pass) -> None:
     assert (by_route.end.source_count, by_route.end.emitted_count) == (PRODUCT_COUNT, PRODUCT_COUNT)
-    assert (by_route.end.rejected_count, by_route.end.emitted_item_count) == (0, 201)
+    assert (by_route.end.rejected_count, by_route.end.emitted_variant_count) == (0, 201)
     assert by_route.end.warnings == ()
 
 
@@ -156,10 +156,10 @@ async def test_times_are_utc_and_may_be_missing(seen: Pass) -> None:
 
 async def test_the_header_has_name_currency_and_estimates(seen: Pass) -> None:
     (header,) = seen.headers
-    assert (header.shop_info.currency_code, header.shop_info.shop_name) == ("EUR", "Woo Lab small")
+    assert (header.shop_info.currency_code, header.shop_info.display_name) == ("EUR", "Woo Lab small")
     assert header.estimated_product_count == PRODUCT_COUNT
     # 153 of live products, and three stale ones.
-    assert header.estimated_item_count == 60 - 12 + 156
+    assert header.estimated_variant_count == 60 - 12 + 156
     assert not header.resumed
 
 

@@ -40,7 +40,9 @@ async def apply(
 
 
 async def test_prices_weights_and_skus_are_stored_digit_for_digit(world: CatalogWorld) -> None:
-    exact = product("1", price="7.30", sku="00000134000", compare_at_price="9.00", weight="0.50", weight_unit="kg")
+    exact = product(
+        "1", price="7.30", sku="00000134000", compare_at_price_amount="9.00", weight="0.50", weight_unit="kg"
+    )
     await world.sync(MemorySource([exact]))
     (row,) = await world.rows(
         "SELECT price::text AS p, compare_at_price::text AS c, weight::text AS w, sku FROM item"
@@ -70,7 +72,7 @@ async def test_of_a_changed_product_only_the_changed_items_are_rewritten(world: 
     await world.sync(MemorySource([product("1", items=3)]))
     before = {r["item_id"]: r["xmin"] for r in await world.rows("SELECT item_id, xmin::text FROM item")}
     changed = product("1", items=3)
-    changed.variants[1].price = "11.00"
+    changed.variants[1].price_amount = "11.00"
     second = await world.sync(MemorySource([changed]))
     after = {r["item_id"]: r["xmin"] for r in await world.rows("SELECT item_id, xmin::text FROM item")}
     assert {item for item in before if before[item] != after[item]} == {"1-2"}

@@ -68,7 +68,7 @@ async def test_a_missing_product_that_is_rejected_when_it_is_read_is_not_deleted
     await synced(world, shop_of(1, 2, 3))
     source = shop_of(1, 3)
     rejected = pb.RecordIssue(
-        reason=issue_reason_pb2.ISSUE_REASON_INVALID_PRICE, product_id="0002", product_set_aside=True
+        reason=issue_reason_pb2.ISSUE_REASON_INVALID_PRICE, product_id="0002", product_rejected=True
     )
     source.by_id_issues = [rejected]
     sync = await synced(world, source)

@@ -115,7 +115,7 @@ async def test_a_rejected_product_is_not_deleted(world: CatalogWorld) -> None:
     source = shop_of(1)
     source.issues = [
         pb.RecordIssue(
-            reason=issue_reason_pb2.ISSUE_REASON_INVALID_PRICE, product_id="0002", product_set_aside=True
+            reason=issue_reason_pb2.ISSUE_REASON_INVALID_PRICE, product_id="0002", product_rejected=True
         )
     ]
     sync = await full(world, source)

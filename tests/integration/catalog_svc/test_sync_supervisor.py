@@ -89,8 +89,10 @@ async def test_a_lasting_failure_ends_the_sync_when_the_retry_policy_is_exhauste
 
 async def test_the_connectors_waits_are_shown_until_the_batch_after_them(world: CatalogWorld) -> None:
     source = MemorySource(products(4))
-    until_time = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
-    source.waits = {2: Waiting(reason=WaitReason.PLATFORM_JOB, until=until_time, done_count=812, total_count=1456)}
+    resume_time = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
+    source.waits = {
+        2: Waiting(reason=WaitReason.PLATFORM_JOB, until=resume_time, done_count=812, total_count=1456)
+    }
     sync = await world.sync(source)
     (waiting,) = [s.waiting for s in world.published if s.waiting]
     assert (waiting.reason, waiting.done_count, waiting.total_count) == (WaitReason.PLATFORM_JOB, 812, 1456)
@@ -116,7 +118,7 @@ async def test_rejected_records_are_reported_with_everything_needed_to_correct_t
             field="price",
             message="not a decimal",
             sample="abc",
-            product_set_aside=True,
+            product_rejected=True,
         ),
         pb.RecordIssue(
             reason=issue_reason_pb2.ISSUE_REASON_INVALID_FIELD, product_id="000", variant_id="000-7", field="stock"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
+from catalogsync.types.v1 import product_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,14 +27,14 @@ def shirt(**variant: Any) -> pb.Product:
         id="1",
         title="Shirt",
         images=[pb.Image(url="https://a.example/1.png")],
-        variants=[pb.Variant(id="11", sku="007", price="7.30", **variant)],
+        variants=[pb.Variant(id="11", sku="007", price_amount="7.30", **variant)],
     )
 
 
 def test_absent_values_stay_absent_and_zero_stays_zero() -> None:
     _, (bare,) = incoming(shirt()).unpack()
     assert (bare.stock_quantity, bare.compare_at_price, bare.weight, bare.source_updated_at) == (None,) * 4
-    _, (zero,) = incoming(shirt(stock_quantity=0, compare_at_price="0.00", weight="0")).unpack()
+    _, (zero,) = incoming(shirt(stock_quantity=0, compare_at_price_amount="0.00", weight="0")).unpack()
     assert (zero.stock_quantity, zero.compare_at_price, zero.weight) == (0, "0.00", "0")
 
 
@@ -56,6 +57,62 @@ def test_the_hash_covers_everything_that_is_stored() -> None:
     for change in ({"barcode": "4"}, {"available": True}, {"position": 2}, {"weight": "1"}, {"stock_quantity": 0}):
         assert incoming(shirt(**change)).content_hash != before, change
     assert incoming(shirt(), "USD").content_hash != before
+
+
+def test_the_hash_of_a_product_does_not_depend_on_the_release() -> None:
+    """A field with another number changes the hash of every product: each shop would be written again once."""
+    time = Timestamp(seconds=1_767_225_599, nanos=5_000)
+    image = pb.Image(id="5", url="https://a.example/1.png", alt_text="front", width=64, height=48)
+    variant = pb.Variant(
+        id="11",
+        title="L",
+        sku="007",
+        barcode="40",
+        price_amount="7.30",
+        compare_at_price_amount="9.00",
+        stock_quantity=-2,
+        available=True,
+        image=image,
+        inventory_policy=pb.Variant.INVENTORY_POLICY_CONTINUE,
+        weight="0.5",
+        weight_unit="kg",
+        options=[pb.SelectedOption(name="Size", value="L")],
+        position=3,
+        create_time=time,
+        update_time=time,
+    )
+    product = pb.Product(
+        id="1",
+        title="Shirt",
+        handle="shirt",
+        description_html="<p>",
+        vendor="Acme",
+        product_type="Knit",
+        tags=["a", "b"],
+        status=product_pb2.PRODUCT_STATUS_UNLISTED,
+        url="https://a.example/shirt",
+        options=[pb.ProductOption(name="Size", values=["S", "L"])],
+        images=[image],
+        create_time=time,
+        update_time=time,
+        variants=[variant],
+        variants_complete=True,
+    )
+    assert incoming(product).content_hash.hex() == "8827d10951527b4b4c37ddc87f076507"
+
+
+def test_every_status_is_stored_by_its_name_in_the_contract() -> None:
+    """Clients filter by the stored text: a release that wrote another one would split a shop's products."""
+    stored = {
+        incoming(pb.Product(id="1", status=status)).unpack()[0].status
+        for status in product_pb2.ProductStatus.values()
+    }
+    assert stored == {"", "ACTIVE", "DRAFT", "ARCHIVED", "UNLISTED", "PRIVATE"}
+
+
+def test_a_status_of_a_later_release_is_stored_as_none() -> None:
+    record, _ = incoming(pb.Product.FromString(b"\x0a\x011\x40\x63")).unpack()
+    assert record.status == ""
 
 
 def test_a_wait_with_an_unknown_reason_is_still_a_wait() -> None:
@@ -121,8 +178,8 @@ def test_a_text_that_is_not_an_exact_decimal_number_is_rejected(text: str) -> No
 @pytest.mark.parametrize(
     ("variant", "reason", "field"),
     [
-        ({"price": "NaN"}, "INVALID_PRICE", "price"),
-        ({"compare_at_price": "1_0"}, "INVALID_PRICE", "compare_at_price"),
+        ({"price_amount": "NaN"}, "INVALID_PRICE", "price"),
+        ({"compare_at_price_amount": "1_0"}, "INVALID_PRICE", "compare_at_price"),
         ({"weight": "heavy"}, "INVALID_FIELD", "weight"),
         ({"update_time": Timestamp(seconds=10**17)}, "INVALID_FIELD", "update_time"),
     ],
@@ -130,7 +187,7 @@ def test_a_text_that_is_not_an_exact_decimal_number_is_rejected(text: str) -> No
 def test_a_product_that_cannot_be_stored_names_the_invalid_field(
     variant: dict[str, Any], reason: str, field: str
 ) -> None:
-    sent = pb.Product(id="1", variants=[pb.Variant(**{"id": "11", "price": "7.30", **variant})])
+    sent = pb.Product(id="1", variants=[pb.Variant(**{"id": "11", "price_amount": "7.30", **variant})])
     with pytest.raises(RecordRejected) as caught:
         incoming(sent).unpack()
     issue = caught.value.issue
@@ -138,7 +195,7 @@ def test_a_product_that_cannot_be_stored_names_the_invalid_field(
 
 
 def test_an_offer_with_an_invalid_price_is_left_out_and_reported() -> None:
-    level = pb.StockLevel(product_id="1", variant_id="1-1", available=True, offer=pb.Offer(price="NaN"))
+    level = pb.StockLevel(product_id="1", variant_id="1-1", available=True, offer=pb.Offer(price_amount="NaN"))
     batch = decode.batch(pb.ProductBatch(stock_levels=[level]), currency_code="EUR")
     assert (batch.stock_levels[0].available, batch.stock_levels[0].offer) == (True, None)
     (issue,) = batch.issues

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from catalogsync.errors.v1 import issue_reason_pb2 as _issue_reason_pb2
+from catalogsync.types.v1 import product_pb2 as _product_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -78,7 +79,7 @@ class FetchProductsRequest(_message.Message):
     def product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these products, whatever their dates, at most 250; empty for all that updated_after selects. Not allowed
         together with updated_after or checkpoint: after an interruption request the missing products again. Each id has
-        one of four results: its product is in a batch; an issue with product_set_aside names it; it is in
+        one of four results: its product is in a batch; an issue with product_rejected names it; it is in
         deleted_product_ids, since the platform was asked twice and does not have it; or it is in none of these, since the
         platform did not say: keep what is stored of it.
         """
@@ -152,39 +153,39 @@ Global___FetchProductsResponse: _TypeAlias = FetchProductsResponse  # noqa: Y015
 
 @_typing.final
 class FetchHeader(_message.Message):
-    """How the products are read and what is known beforehand."""
+    """What is known before the first batch, and how the products are read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
     PLATFORM_SHOP_ID_FIELD_NUMBER: _builtins.int
-    SHOP_NAME_FIELD_NUMBER: _builtins.int
-    ESTIMATED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
-    ESTIMATED_ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    SERVED_API_VERSION_FIELD_NUMBER: _builtins.int
     STRATEGY_FIELD_NUMBER: _builtins.int
     STRATEGY_REASON_FIELD_NUMBER: _builtins.int
-    SERVED_API_VERSION_FIELD_NUMBER: _builtins.int
-    WATERMARK_TIME_FIELD_NUMBER: _builtins.int
     RESUMED_FIELD_NUMBER: _builtins.int
+    WATERMARK_TIME_FIELD_NUMBER: _builtins.int
+    ESTIMATED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    ESTIMATED_VARIANT_COUNT_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     currency_code: _builtins.str
-    """ISO 4217 code of all prices of the shop."""
+    """ISO 4217 code of the shop's currency. All prices of the stream are amounts of it."""
     platform_shop_id: _builtins.str
     """The platform's id of the shop; empty if it has none."""
-    shop_name: _builtins.str
+    display_name: _builtins.str
     """The shop's name as the merchant entered it."""
-    estimated_product_count: _builtins.int
-    """The platform's estimate of the products of the whole read."""
-    estimated_item_count: _builtins.int
-    """The platform's estimate of the variants of the whole read."""
+    served_api_version: _builtins.str
+    """The API version that the platform serves, as the platform names it."""
     strategy: _builtins.str
     """How the products are read: "paging", "hydration" (ids first, products by their ids), "bulk", "file"."""
     strategy_reason: _builtins.str
     """Why the strategy was chosen."""
-    served_api_version: _builtins.str
-    """The API version that the platform serves, as the platform names it."""
     resumed: _builtins.bool
     """Whether the read continues from the request's checkpoint."""
+    estimated_product_count: _builtins.int
+    """The platform's estimate of the products of the whole read."""
+    estimated_variant_count: _builtins.int
+    """The platform's estimate of the variants of the whole read."""
     @_builtins.property
     def watermark_time(self) -> _timestamp_pb2.Timestamp:
         """The platform's clock when the read began (also after a resume): the next incremental read covers later changes."""
@@ -200,43 +201,43 @@ class FetchHeader(_message.Message):
         *,
         currency_code: _builtins.str = ...,
         platform_shop_id: _builtins.str = ...,
-        shop_name: _builtins.str = ...,
-        estimated_product_count: _builtins.int | None = ...,
-        estimated_item_count: _builtins.int | None = ...,
+        display_name: _builtins.str = ...,
+        served_api_version: _builtins.str = ...,
         strategy: _builtins.str = ...,
         strategy_reason: _builtins.str = ...,
-        served_api_version: _builtins.str = ...,
-        watermark_time: _timestamp_pb2.Timestamp | None = ...,
         resumed: _builtins.bool = ...,
+        watermark_time: _timestamp_pb2.Timestamp | None = ...,
+        estimated_product_count: _builtins.int | None = ...,
+        estimated_variant_count: _builtins.int | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_item_count", b"_estimated_item_count", "_estimated_product_count", b"_estimated_product_count", "estimated_item_count", b"estimated_item_count", "estimated_product_count", b"estimated_product_count", "watermark_time", b"watermark_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_product_count", b"_estimated_product_count", "_estimated_variant_count", b"_estimated_variant_count", "estimated_product_count", b"estimated_product_count", "estimated_variant_count", b"estimated_variant_count", "watermark_time", b"watermark_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_item_count", b"_estimated_item_count", "_estimated_product_count", b"_estimated_product_count", "currency_code", b"currency_code", "estimated_item_count", b"estimated_item_count", "estimated_product_count", b"estimated_product_count", "notes", b"notes", "platform_shop_id", b"platform_shop_id", "resumed", b"resumed", "served_api_version", b"served_api_version", "shop_name", b"shop_name", "strategy", b"strategy", "strategy_reason", b"strategy_reason", "watermark_time", b"watermark_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_product_count", b"_estimated_product_count", "_estimated_variant_count", b"_estimated_variant_count", "currency_code", b"currency_code", "display_name", b"display_name", "estimated_product_count", b"estimated_product_count", "estimated_variant_count", b"estimated_variant_count", "notes", b"notes", "platform_shop_id", b"platform_shop_id", "resumed", b"resumed", "served_api_version", b"served_api_version", "strategy", b"strategy", "strategy_reason", b"strategy_reason", "watermark_time", b"watermark_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__estimated_item_count: _TypeAlias = _typing.Literal["estimated_item_count"]  # noqa: Y015
-    _WhichOneofArgType__estimated_item_count: _TypeAlias = _typing.Literal["_estimated_item_count", b"_estimated_item_count"]  # noqa: Y015
     _WhichOneofReturnType__estimated_product_count: _TypeAlias = _typing.Literal["estimated_product_count"]  # noqa: Y015
     _WhichOneofArgType__estimated_product_count: _TypeAlias = _typing.Literal["_estimated_product_count", b"_estimated_product_count"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_item_count) -> _WhichOneofReturnType__estimated_item_count | None: ...
+    _WhichOneofReturnType__estimated_variant_count: _TypeAlias = _typing.Literal["estimated_variant_count"]  # noqa: Y015
+    _WhichOneofArgType__estimated_variant_count: _TypeAlias = _typing.Literal["_estimated_variant_count", b"_estimated_variant_count"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_product_count) -> _WhichOneofReturnType__estimated_product_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_variant_count) -> _WhichOneofReturnType__estimated_variant_count | None: ...
 
 Global___FetchHeader: _TypeAlias = FetchHeader  # noqa: Y015
 
 @_typing.final
 class ProductBatch(_message.Message):
-    """Whole products."""
+    """Whole products and other records, with the checkpoint that continues after them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PRODUCTS_FIELD_NUMBER: _builtins.int
     ISSUES_FIELD_NUMBER: _builtins.int
-    CHECKPOINT_FIELD_NUMBER: _builtins.int
-    DELETED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     STOCK_LEVELS_FIELD_NUMBER: _builtins.int
+    DELETED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     LISTED_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
     """Opaque; continues after this batch."""
     @_builtins.property
@@ -245,17 +246,17 @@ class ProductBatch(_message.Message):
 
     @_builtins.property
     def issues(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordIssue]:
-        """Records that were rejected since the last batch."""
-
-    @_builtins.property
-    def deleted_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Products that the platform reports as deleted."""
+        """Records and fields that were rejected since the last batch."""
 
     @_builtins.property
     def stock_levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___StockLevel]:
         """Stock of variants whose product need not have changed, from a scan of all variants: some platforms do not date a
         change of stock or of a variant. A level of a variant that the receiver does not have is not an error.
         """
+
+    @_builtins.property
+    def deleted_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Products that the platform reports as deleted."""
 
     @_builtins.property
     def listed_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -266,10 +267,10 @@ class ProductBatch(_message.Message):
         *,
         products: _abc.Iterable[Global___Product] | None = ...,
         issues: _abc.Iterable[Global___RecordIssue] | None = ...,
-        checkpoint: _builtins.bytes = ...,
-        deleted_product_ids: _abc.Iterable[_builtins.str] | None = ...,
         stock_levels: _abc.Iterable[Global___StockLevel] | None = ...,
+        deleted_product_ids: _abc.Iterable[_builtins.str] | None = ...,
         listed_product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        checkpoint: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -278,85 +279,6 @@ class ProductBatch(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProductBatch: _TypeAlias = ProductBatch  # noqa: Y015
-
-@_typing.final
-class StockLevel(_message.Message):
-    """The stock of a variant, with its offer if the read included it."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PRODUCT_ID_FIELD_NUMBER: _builtins.int
-    VARIANT_ID_FIELD_NUMBER: _builtins.int
-    STOCK_QUANTITY_FIELD_NUMBER: _builtins.int
-    AVAILABLE_FIELD_NUMBER: _builtins.int
-    OFFER_FIELD_NUMBER: _builtins.int
-    product_id: _builtins.str
-    """The product of the variant."""
-    variant_id: _builtins.str
-    """The variant; the product's id for a product without variants."""
-    stock_quantity: _builtins.int
-    """May be negative. Absent if stock is not tracked."""
-    available: _builtins.bool
-    """Whether it can be bought now, according to the platform."""
-    @_builtins.property
-    def offer(self) -> Global___Offer:
-        """Absent if it was not read."""
-
-    def __init__(
-        self,
-        *,
-        product_id: _builtins.str = ...,
-        variant_id: _builtins.str = ...,
-        stock_quantity: _builtins.int | None = ...,
-        available: _builtins.bool = ...,
-        offer: Global___Offer | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "offer", b"offer", "stock_quantity", b"stock_quantity"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "available", b"available", "offer", b"offer", "product_id", b"product_id", "stock_quantity", b"stock_quantity", "variant_id", b"variant_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__stock_quantity: _TypeAlias = _typing.Literal["stock_quantity"]  # noqa: Y015
-    _WhichOneofArgType__stock_quantity: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__stock_quantity) -> _WhichOneofReturnType__stock_quantity | None: ...
-
-Global___StockLevel: _TypeAlias = StockLevel  # noqa: Y015
-
-@_typing.final
-class Offer(_message.Message):
-    """The SKU and the prices of a variant."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SKU_FIELD_NUMBER: _builtins.int
-    PRICE_FIELD_NUMBER: _builtins.int
-    COMPARE_AT_PRICE_FIELD_NUMBER: _builtins.int
-    sku: _builtins.str
-    """As the platform stores it; empty if there is none."""
-    price: _builtins.str
-    """A decimal in the shop's currency. Absent if there is no price."""
-    compare_at_price: _builtins.str
-    """The price before a discount."""
-    def __init__(
-        self,
-        *,
-        sku: _builtins.str = ...,
-        price: _builtins.str | None = ...,
-        compare_at_price: _builtins.str | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_compare_at_price", b"_compare_at_price", "_price", b"_price", "compare_at_price", b"compare_at_price", "price", b"price"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compare_at_price", b"_compare_at_price", "_price", b"_price", "compare_at_price", b"compare_at_price", "price", b"price", "sku", b"sku"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__compare_at_price: _TypeAlias = _typing.Literal["compare_at_price"]  # noqa: Y015
-    _WhichOneofArgType__compare_at_price: _TypeAlias = _typing.Literal["_compare_at_price", b"_compare_at_price"]  # noqa: Y015
-    _WhichOneofReturnType__price: _TypeAlias = _typing.Literal["price"]  # noqa: Y015
-    _WhichOneofArgType__price: _TypeAlias = _typing.Literal["_price", b"_price"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__compare_at_price) -> _WhichOneofReturnType__compare_at_price | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__price) -> _WhichOneofReturnType__price | None: ...
-
-Global___Offer: _TypeAlias = Offer  # noqa: Y015
 
 @_typing.final
 class Waiting(_message.Message):
@@ -382,7 +304,7 @@ class Waiting(_message.Message):
         """The Token Service does not answer; the connector tries again."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
-        """What the connector waits for."""
+        """What the connector waits for. Values may be added."""
 
     REASON_UNSPECIFIED: Waiting.Reason.ValueType  # 0
     """Never sent."""
@@ -396,7 +318,7 @@ class Waiting(_message.Message):
     """The Token Service does not answer; the connector tries again."""
 
     REASON_FIELD_NUMBER: _builtins.int
-    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    RESUME_TIME_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     DONE_COUNT_FIELD_NUMBER: _builtins.int
     TOTAL_COUNT_FIELD_NUMBER: _builtins.int
@@ -409,21 +331,21 @@ class Waiting(_message.Message):
     total_count: _builtins.int
     """What the platform's job has to process."""
     @_builtins.property
-    def until_time(self) -> _timestamp_pb2.Timestamp:
-        """When it continues or retries."""
+    def resume_time(self) -> _timestamp_pb2.Timestamp:
+        """When the connector continues or retries."""
 
     def __init__(
         self,
         *,
         reason: Global___Waiting.Reason.ValueType = ...,
-        until_time: _timestamp_pb2.Timestamp | None = ...,
+        resume_time: _timestamp_pb2.Timestamp | None = ...,
         message: _builtins.str = ...,
         done_count: _builtins.int | None = ...,
         total_count: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_done_count", b"_done_count", "_total_count", b"_total_count", "done_count", b"done_count", "total_count", b"total_count", "until_time", b"until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_done_count", b"_done_count", "_total_count", b"_total_count", "done_count", b"done_count", "resume_time", b"resume_time", "total_count", b"total_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_done_count", b"_done_count", "_total_count", b"_total_count", "done_count", b"done_count", "message", b"message", "reason", b"reason", "total_count", b"total_count", "until_time", b"until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_done_count", b"_done_count", "_total_count", b"_total_count", "done_count", b"done_count", "message", b"message", "reason", b"reason", "resume_time", b"resume_time", "total_count", b"total_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__done_count: _TypeAlias = _typing.Literal["done_count"]  # noqa: Y015
     _WhichOneofArgType__done_count: _TypeAlias = _typing.Literal["_done_count", b"_done_count"]  # noqa: Y015
@@ -463,21 +385,21 @@ class FetchEnd(_message.Message):
 
     SOURCE_COUNT_FIELD_NUMBER: _builtins.int
     EMITTED_COUNT_FIELD_NUMBER: _builtins.int
-    SET_ASIDE_COUNT_FIELD_NUMBER: _builtins.int
-    EMITTED_ITEM_COUNT_FIELD_NUMBER: _builtins.int
-    WARNINGS_FIELD_NUMBER: _builtins.int
+    REJECTED_COUNT_FIELD_NUMBER: _builtins.int
+    EMITTED_VARIANT_COUNT_FIELD_NUMBER: _builtins.int
     ALL_LISTED_FIELD_NUMBER: _builtins.int
-    NOTES_FIELD_NUMBER: _builtins.int
     ABSENCE_PROVEN_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     source_count: _builtins.int
     """Products that the platform counts at the end of the read, without those created while it ran if the platform can
     tell. More may have been emitted if products were created or deleted meanwhile, but never fewer.
     """
     emitted_count: _builtins.int
     """Products in batches."""
-    set_aside_count: _builtins.int
-    """Products that were rejected. emitted_count + set_aside_count >= source_count, or the read would have failed."""
-    emitted_item_count: _builtins.int
+    rejected_count: _builtins.int
+    """Products that were rejected. emitted_count + rejected_count >= source_count, or the read would have failed."""
+    emitted_variant_count: _builtins.int
     """Variants in batches."""
     all_listed: _builtins.bool
     """Whether an incremental read listed every product of the shop in listed_product_ids. Then a product that it did not
@@ -489,7 +411,7 @@ class FetchEnd(_message.Message):
     """
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Why an absent product must not be treated as deleted. Empty if it may be."""
+        """Why an absent product must not be treated as deleted, one sentence each. Empty if it may be."""
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -500,16 +422,16 @@ class FetchEnd(_message.Message):
         *,
         source_count: _builtins.int = ...,
         emitted_count: _builtins.int = ...,
-        set_aside_count: _builtins.int = ...,
-        emitted_item_count: _builtins.int = ...,
-        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        rejected_count: _builtins.int = ...,
+        emitted_variant_count: _builtins.int = ...,
         all_listed: _builtins.bool = ...,
-        notes: _abc.Iterable[_builtins.str] | None = ...,
         absence_proven: _builtins.bool = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absence_proven", b"absence_proven", "all_listed", b"all_listed", "emitted_count", b"emitted_count", "emitted_item_count", b"emitted_item_count", "notes", b"notes", "set_aside_count", b"set_aside_count", "source_count", b"source_count", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absence_proven", b"absence_proven", "all_listed", b"all_listed", "emitted_count", b"emitted_count", "emitted_variant_count", b"emitted_variant_count", "notes", b"notes", "rejected_count", b"rejected_count", "source_count", b"source_count", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -517,44 +439,13 @@ Global___FetchEnd: _TypeAlias = FetchEnd  # noqa: Y015
 
 @_typing.final
 class Product(_message.Message):
-    """A product with all its variants."""
+    """A product with all its variants.
+
+    The catalog recognizes an unchanged product by a hash of this message: a field that gets another number, here or in a
+    message of a field, makes every product look changed once.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
-
-    class _Status:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Product._Status.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        STATUS_UNSPECIFIED: Product._Status.ValueType  # 0
-        """Never sent."""
-        STATUS_ACTIVE: Product._Status.ValueType  # 1
-        """On sale."""
-        STATUS_DRAFT: Product._Status.ValueType  # 2
-        """Not published yet."""
-        STATUS_ARCHIVED: Product._Status.ValueType  # 3
-        """Archived, no longer sold."""
-        STATUS_UNLISTED: Product._Status.ValueType  # 4
-        """On sale only through its direct link."""
-        STATUS_PRIVATE: Product._Status.ValueType  # 5
-        """Visible only to the staff of the shop."""
-
-    class Status(_Status, metaclass=_StatusEnumTypeWrapper):
-        """The publication status of the product."""
-
-    STATUS_UNSPECIFIED: Product.Status.ValueType  # 0
-    """Never sent."""
-    STATUS_ACTIVE: Product.Status.ValueType  # 1
-    """On sale."""
-    STATUS_DRAFT: Product.Status.ValueType  # 2
-    """Not published yet."""
-    STATUS_ARCHIVED: Product.Status.ValueType  # 3
-    """Archived, no longer sold."""
-    STATUS_UNLISTED: Product.Status.ValueType  # 4
-    """On sale only through its direct link."""
-    STATUS_PRIVATE: Product.Status.ValueType  # 5
-    """Visible only to the staff of the shop."""
 
     ID_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
@@ -585,8 +476,8 @@ class Product(_message.Message):
     """The brand, where the platform has one."""
     product_type: _builtins.str
     """The merchant's product type, or the platform's ("simple", "variable", "external")."""
-    status: Global___Product.Status.ValueType
-    """The publication status of the product."""
+    status: _product_pb2.ProductStatus.ValueType
+    """Its publication status."""
     url: _builtins.str
     """The product's page in the shop; empty if there is none."""
     variants_complete: _builtins.bool
@@ -625,7 +516,7 @@ class Product(_message.Message):
         vendor: _builtins.str = ...,
         product_type: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
-        status: Global___Product.Status.ValueType = ...,
+        status: _product_pb2.ProductStatus.ValueType = ...,
         url: _builtins.str = ...,
         options: _abc.Iterable[Global___ProductOption] | None = ...,
         images: _abc.Iterable[Global___Image] | None = ...,
@@ -641,134 +532,6 @@ class Product(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Product: _TypeAlias = Product  # noqa: Y015
-
-@_typing.final
-class Variant(_message.Message):
-    """A variant that can be bought."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    class _InventoryPolicy:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _InventoryPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Variant._InventoryPolicy.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        INVENTORY_POLICY_UNSPECIFIED: Variant._InventoryPolicy.ValueType  # 0
-        """The platform did not say."""
-        INVENTORY_POLICY_DENY: Variant._InventoryPolicy.ValueType  # 1
-        """Not sold beyond its stock."""
-        INVENTORY_POLICY_CONTINUE: Variant._InventoryPolicy.ValueType  # 2
-        """Sold beyond its stock."""
-
-    class InventoryPolicy(_InventoryPolicy, metaclass=_InventoryPolicyEnumTypeWrapper):
-        """Whether it may be sold beyond its stock."""
-
-    INVENTORY_POLICY_UNSPECIFIED: Variant.InventoryPolicy.ValueType  # 0
-    """The platform did not say."""
-    INVENTORY_POLICY_DENY: Variant.InventoryPolicy.ValueType  # 1
-    """Not sold beyond its stock."""
-    INVENTORY_POLICY_CONTINUE: Variant.InventoryPolicy.ValueType  # 2
-    """Sold beyond its stock."""
-
-    ID_FIELD_NUMBER: _builtins.int
-    TITLE_FIELD_NUMBER: _builtins.int
-    SKU_FIELD_NUMBER: _builtins.int
-    BARCODE_FIELD_NUMBER: _builtins.int
-    PRICE_FIELD_NUMBER: _builtins.int
-    COMPARE_AT_PRICE_FIELD_NUMBER: _builtins.int
-    STOCK_QUANTITY_FIELD_NUMBER: _builtins.int
-    INVENTORY_POLICY_FIELD_NUMBER: _builtins.int
-    AVAILABLE_FIELD_NUMBER: _builtins.int
-    OPTIONS_FIELD_NUMBER: _builtins.int
-    IMAGE_FIELD_NUMBER: _builtins.int
-    WEIGHT_FIELD_NUMBER: _builtins.int
-    WEIGHT_UNIT_FIELD_NUMBER: _builtins.int
-    POSITION_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    UPDATE_TIME_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
-    """The platform's id, unique within the shop."""
-    title: _builtins.str
-    """The part that distinguishes variants of a product: "Large / Red". Empty for a single variant."""
-    sku: _builtins.str
-    """As the platform stores it, including leading zeros; empty if there is none. Not unique."""
-    barcode: _builtins.str
-    """As the platform stores it; empty if there is none."""
-    price: _builtins.str
-    """A decimal in the shop's currency, as the platform writes it: "7.30". Absent if there is no price."""
-    compare_at_price: _builtins.str
-    """The price before a discount."""
-    stock_quantity: _builtins.int
-    """May be negative. Absent if stock is not tracked."""
-    inventory_policy: Global___Variant.InventoryPolicy.ValueType
-    """Whether it may be sold beyond its stock."""
-    available: _builtins.bool
-    """Whether it can be bought now, according to the platform."""
-    weight: _builtins.str
-    """A decimal: "0.5". Absent if unknown."""
-    weight_unit: _builtins.str
-    """"g", "kg", "oz", "lb"; empty if there is no weight."""
-    position: _builtins.int
-    """Its position among the variants of the product, from 1."""
-    @_builtins.property
-    def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___SelectedOption]:
-        """Its values of the product's options."""
-
-    @_builtins.property
-    def image(self) -> Global___Image:
-        """Its own image; if absent, the first image of the product applies."""
-
-    @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was created on the platform."""
-
-    @_builtins.property
-    def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When it last changed on the platform."""
-
-    def __init__(
-        self,
-        *,
-        id: _builtins.str = ...,
-        title: _builtins.str = ...,
-        sku: _builtins.str = ...,
-        barcode: _builtins.str = ...,
-        price: _builtins.str | None = ...,
-        compare_at_price: _builtins.str | None = ...,
-        stock_quantity: _builtins.int | None = ...,
-        inventory_policy: Global___Variant.InventoryPolicy.ValueType = ...,
-        available: _builtins.bool = ...,
-        options: _abc.Iterable[Global___SelectedOption] | None = ...,
-        image: Global___Image | None = ...,
-        weight: _builtins.str | None = ...,
-        weight_unit: _builtins.str = ...,
-        position: _builtins.int = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-        update_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_compare_at_price", b"_compare_at_price", "_price", b"_price", "_stock_quantity", b"_stock_quantity", "_weight", b"_weight", "compare_at_price", b"compare_at_price", "create_time", b"create_time", "image", b"image", "price", b"price", "stock_quantity", b"stock_quantity", "update_time", b"update_time", "weight", b"weight"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compare_at_price", b"_compare_at_price", "_price", b"_price", "_stock_quantity", b"_stock_quantity", "_weight", b"_weight", "available", b"available", "barcode", b"barcode", "compare_at_price", b"compare_at_price", "create_time", b"create_time", "id", b"id", "image", b"image", "inventory_policy", b"inventory_policy", "options", b"options", "position", b"position", "price", b"price", "sku", b"sku", "stock_quantity", b"stock_quantity", "title", b"title", "update_time", b"update_time", "weight", b"weight", "weight_unit", b"weight_unit"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__compare_at_price: _TypeAlias = _typing.Literal["compare_at_price"]  # noqa: Y015
-    _WhichOneofArgType__compare_at_price: _TypeAlias = _typing.Literal["_compare_at_price", b"_compare_at_price"]  # noqa: Y015
-    _WhichOneofReturnType__price: _TypeAlias = _typing.Literal["price"]  # noqa: Y015
-    _WhichOneofArgType__price: _TypeAlias = _typing.Literal["_price", b"_price"]  # noqa: Y015
-    _WhichOneofReturnType__stock_quantity: _TypeAlias = _typing.Literal["stock_quantity"]  # noqa: Y015
-    _WhichOneofArgType__stock_quantity: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity"]  # noqa: Y015
-    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
-    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__compare_at_price) -> _WhichOneofReturnType__compare_at_price | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__price) -> _WhichOneofReturnType__price | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__stock_quantity) -> _WhichOneofReturnType__stock_quantity | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
-
-Global___Variant: _TypeAlias = Variant  # noqa: Y015
 
 @_typing.final
 class ProductOption(_message.Message):
@@ -797,32 +560,6 @@ class ProductOption(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProductOption: _TypeAlias = ProductOption  # noqa: Y015
-
-@_typing.final
-class SelectedOption(_message.Message):
-    """A variant's value of an option."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    VALUE_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """"Size"."""
-    value: _builtins.str
-    """"M"."""
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        value: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SelectedOption: _TypeAlias = SelectedOption  # noqa: Y015
 
 @_typing.final
 class Image(_message.Message):
@@ -863,6 +600,241 @@ class Image(_message.Message):
 Global___Image: _TypeAlias = Image  # noqa: Y015
 
 @_typing.final
+class Variant(_message.Message):
+    """A variant that can be bought."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _InventoryPolicy:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _InventoryPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Variant._InventoryPolicy.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        INVENTORY_POLICY_UNSPECIFIED: Variant._InventoryPolicy.ValueType  # 0
+        """The platform did not say."""
+        INVENTORY_POLICY_DENY: Variant._InventoryPolicy.ValueType  # 1
+        """Not sold beyond its stock."""
+        INVENTORY_POLICY_CONTINUE: Variant._InventoryPolicy.ValueType  # 2
+        """Sold beyond its stock."""
+
+    class InventoryPolicy(_InventoryPolicy, metaclass=_InventoryPolicyEnumTypeWrapper):
+        """Whether it may be sold beyond its stock. Values may be added; treat an unknown one as UNSPECIFIED."""
+
+    INVENTORY_POLICY_UNSPECIFIED: Variant.InventoryPolicy.ValueType  # 0
+    """The platform did not say."""
+    INVENTORY_POLICY_DENY: Variant.InventoryPolicy.ValueType  # 1
+    """Not sold beyond its stock."""
+    INVENTORY_POLICY_CONTINUE: Variant.InventoryPolicy.ValueType  # 2
+    """Sold beyond its stock."""
+
+    ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    SKU_FIELD_NUMBER: _builtins.int
+    BARCODE_FIELD_NUMBER: _builtins.int
+    PRICE_AMOUNT_FIELD_NUMBER: _builtins.int
+    COMPARE_AT_PRICE_AMOUNT_FIELD_NUMBER: _builtins.int
+    STOCK_QUANTITY_FIELD_NUMBER: _builtins.int
+    INVENTORY_POLICY_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    WEIGHT_UNIT_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The platform's id, unique within the shop."""
+    title: _builtins.str
+    """The part that distinguishes variants of a product: "Large / Red". Empty for a single variant."""
+    sku: _builtins.str
+    """As the platform stores it, including leading zeros; empty if there is none. Not unique."""
+    barcode: _builtins.str
+    """As the platform stores it; empty if there is none."""
+    price_amount: _builtins.str
+    """An amount of FetchHeader.currency_code: a decimal as the platform writes it, never with an exponent: "7.30". Absent
+    if there is no price.
+    """
+    compare_at_price_amount: _builtins.str
+    """The price before a discount, like price_amount."""
+    stock_quantity: _builtins.int
+    """May be negative. Absent if stock is not tracked."""
+    inventory_policy: Global___Variant.InventoryPolicy.ValueType
+    """Whether it may be sold beyond its stock."""
+    available: _builtins.bool
+    """Whether it can be bought now, according to the platform."""
+    weight: _builtins.str
+    """A decimal: "0.5". Absent if unknown."""
+    weight_unit: _builtins.str
+    """"g", "kg", "oz", "lb"; empty if there is no weight."""
+    position: _builtins.int
+    """Its position among the variants of the product, from 1."""
+    @_builtins.property
+    def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___SelectedOption]:
+        """Its values of the product's options."""
+
+    @_builtins.property
+    def image(self) -> Global___Image:
+        """Its own image; if absent, the first image of the product applies."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was created on the platform."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last changed on the platform."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        sku: _builtins.str = ...,
+        barcode: _builtins.str = ...,
+        price_amount: _builtins.str | None = ...,
+        compare_at_price_amount: _builtins.str | None = ...,
+        stock_quantity: _builtins.int | None = ...,
+        inventory_policy: Global___Variant.InventoryPolicy.ValueType = ...,
+        available: _builtins.bool = ...,
+        options: _abc.Iterable[Global___SelectedOption] | None = ...,
+        image: Global___Image | None = ...,
+        weight: _builtins.str | None = ...,
+        weight_unit: _builtins.str = ...,
+        position: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compare_at_price_amount", b"_compare_at_price_amount", "_price_amount", b"_price_amount", "_stock_quantity", b"_stock_quantity", "_weight", b"_weight", "compare_at_price_amount", b"compare_at_price_amount", "create_time", b"create_time", "image", b"image", "price_amount", b"price_amount", "stock_quantity", b"stock_quantity", "update_time", b"update_time", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compare_at_price_amount", b"_compare_at_price_amount", "_price_amount", b"_price_amount", "_stock_quantity", b"_stock_quantity", "_weight", b"_weight", "available", b"available", "barcode", b"barcode", "compare_at_price_amount", b"compare_at_price_amount", "create_time", b"create_time", "id", b"id", "image", b"image", "inventory_policy", b"inventory_policy", "options", b"options", "position", b"position", "price_amount", b"price_amount", "sku", b"sku", "stock_quantity", b"stock_quantity", "title", b"title", "update_time", b"update_time", "weight", b"weight", "weight_unit", b"weight_unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__compare_at_price_amount: _TypeAlias = _typing.Literal["compare_at_price_amount"]  # noqa: Y015
+    _WhichOneofArgType__compare_at_price_amount: _TypeAlias = _typing.Literal["_compare_at_price_amount", b"_compare_at_price_amount"]  # noqa: Y015
+    _WhichOneofReturnType__price_amount: _TypeAlias = _typing.Literal["price_amount"]  # noqa: Y015
+    _WhichOneofArgType__price_amount: _TypeAlias = _typing.Literal["_price_amount", b"_price_amount"]  # noqa: Y015
+    _WhichOneofReturnType__stock_quantity: _TypeAlias = _typing.Literal["stock_quantity"]  # noqa: Y015
+    _WhichOneofArgType__stock_quantity: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__compare_at_price_amount) -> _WhichOneofReturnType__compare_at_price_amount | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_amount) -> _WhichOneofReturnType__price_amount | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stock_quantity) -> _WhichOneofReturnType__stock_quantity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___Variant: _TypeAlias = Variant  # noqa: Y015
+
+@_typing.final
+class SelectedOption(_message.Message):
+    """A variant's value of an option."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"Size"."""
+    value: _builtins.str
+    """"M"."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SelectedOption: _TypeAlias = SelectedOption  # noqa: Y015
+
+@_typing.final
+class StockLevel(_message.Message):
+    """The stock of a variant, read without its product; with SKU and prices if the read included them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    VARIANT_ID_FIELD_NUMBER: _builtins.int
+    STOCK_QUANTITY_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    OFFER_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """The product of the variant."""
+    variant_id: _builtins.str
+    """The variant; the product's id for a product without variants."""
+    stock_quantity: _builtins.int
+    """May be negative. Absent if stock is not tracked."""
+    available: _builtins.bool
+    """Whether it can be bought now, according to the platform."""
+    @_builtins.property
+    def offer(self) -> Global___Offer:
+        """Its SKU and prices; absent if they were not read."""
+
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        variant_id: _builtins.str = ...,
+        stock_quantity: _builtins.int | None = ...,
+        available: _builtins.bool = ...,
+        offer: Global___Offer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "offer", b"offer", "stock_quantity", b"stock_quantity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "available", b"available", "offer", b"offer", "product_id", b"product_id", "stock_quantity", b"stock_quantity", "variant_id", b"variant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__stock_quantity: _TypeAlias = _typing.Literal["stock_quantity"]  # noqa: Y015
+    _WhichOneofArgType__stock_quantity: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stock_quantity) -> _WhichOneofReturnType__stock_quantity | None: ...
+
+Global___StockLevel: _TypeAlias = StockLevel  # noqa: Y015
+
+@_typing.final
+class Offer(_message.Message):
+    """The SKU and the prices of a variant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKU_FIELD_NUMBER: _builtins.int
+    PRICE_AMOUNT_FIELD_NUMBER: _builtins.int
+    COMPARE_AT_PRICE_AMOUNT_FIELD_NUMBER: _builtins.int
+    sku: _builtins.str
+    """As the platform stores it; empty if there is none."""
+    price_amount: _builtins.str
+    """Like Variant.price_amount. Absent if there is no price."""
+    compare_at_price_amount: _builtins.str
+    """The price before a discount, like price_amount."""
+    def __init__(
+        self,
+        *,
+        sku: _builtins.str = ...,
+        price_amount: _builtins.str | None = ...,
+        compare_at_price_amount: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compare_at_price_amount", b"_compare_at_price_amount", "_price_amount", b"_price_amount", "compare_at_price_amount", b"compare_at_price_amount", "price_amount", b"price_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compare_at_price_amount", b"_compare_at_price_amount", "_price_amount", b"_price_amount", "compare_at_price_amount", b"compare_at_price_amount", "price_amount", b"price_amount", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__compare_at_price_amount: _TypeAlias = _typing.Literal["compare_at_price_amount"]  # noqa: Y015
+    _WhichOneofArgType__compare_at_price_amount: _TypeAlias = _typing.Literal["_compare_at_price_amount", b"_compare_at_price_amount"]  # noqa: Y015
+    _WhichOneofReturnType__price_amount: _TypeAlias = _typing.Literal["price_amount"]  # noqa: Y015
+    _WhichOneofArgType__price_amount: _TypeAlias = _typing.Literal["_price_amount", b"_price_amount"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__compare_at_price_amount) -> _WhichOneofReturnType__compare_at_price_amount | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_amount) -> _WhichOneofReturnType__price_amount | None: ...
+
+Global___Offer: _TypeAlias = Offer  # noqa: Y015
+
+@_typing.final
 class RecordIssue(_message.Message):
     """A record that was rejected, or an invalid field of a record that was delivered."""
 
@@ -871,46 +843,46 @@ class RecordIssue(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
     VARIANT_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_REJECTED_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
-    PRODUCT_SET_ASIDE_FIELD_NUMBER: _builtins.int
     reason: _issue_reason_pb2.IssueReason.ValueType
     """What is wrong."""
     product_id: _builtins.str
     """The product; empty if it has no id."""
     variant_id: _builtins.str
     """The variant; empty if the issue concerns the product itself."""
+    product_rejected: _builtins.bool
+    """Whether the whole product was rejected. If false, it was delivered without the variant or the field."""
     field: _builtins.str
     """The platform's name of the invalid field: "price"."""
     message: _builtins.str
     """For people."""
     sample: _builtins.str
     """The invalid value, truncated to 200 characters and redacted."""
-    product_set_aside: _builtins.bool
-    """Whether the whole product was rejected. If false, it was delivered without the variant or the field."""
     def __init__(
         self,
         *,
         reason: _issue_reason_pb2.IssueReason.ValueType = ...,
         product_id: _builtins.str = ...,
         variant_id: _builtins.str = ...,
+        product_rejected: _builtins.bool = ...,
         field: _builtins.str = ...,
         message: _builtins.str = ...,
         sample: _builtins.str = ...,
-        product_set_aside: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "message", b"message", "product_id", b"product_id", "product_set_aside", b"product_set_aside", "reason", b"reason", "sample", b"sample", "variant_id", b"variant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "message", b"message", "product_id", b"product_id", "product_rejected", b"product_rejected", "reason", b"reason", "sample", b"sample", "variant_id", b"variant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordIssue: _TypeAlias = RecordIssue  # noqa: Y015
 
 @_typing.final
-class AbandonFetchRequest(_message.Message):
-    """The read that will not be continued."""
+class CancelFetchRequest(_message.Message):
+    """The read whose job is to be cancelled."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -934,29 +906,29 @@ class AbandonFetchRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___AbandonFetchRequest: _TypeAlias = AbandonFetchRequest  # noqa: Y015
+Global___CancelFetchRequest: _TypeAlias = CancelFetchRequest  # noqa: Y015
 
 @_typing.final
-class AbandonFetchResponse(_message.Message):
-    """The result of AbandonFetch."""
+class CancelFetchResponse(_message.Message):
+    """The result of CancelFetch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    JOB_ENDED_FIELD_NUMBER: _builtins.int
-    job_ended: _builtins.bool
+    JOB_CANCELLED_FIELD_NUMBER: _builtins.int
+    job_cancelled: _builtins.bool
     """Whether a job of the platform was cancelled."""
     def __init__(
         self,
         *,
-        job_ended: _builtins.bool = ...,
+        job_cancelled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_ended", b"job_ended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_cancelled", b"job_cancelled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___AbandonFetchResponse: _TypeAlias = AbandonFetchResponse  # noqa: Y015
+Global___CancelFetchResponse: _TypeAlias = CancelFetchResponse  # noqa: Y015
 
 @_typing.final
 class CheckShopRequest(_message.Message):
@@ -990,24 +962,24 @@ class CheckShopResponse(_message.Message):
 
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
     PLATFORM_SHOP_ID_FIELD_NUMBER: _builtins.int
-    SHOP_NAME_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     SERVED_API_VERSION_FIELD_NUMBER: _builtins.int
     PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
-    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    VARIANT_COUNT_FIELD_NUMBER: _builtins.int
     GRANTED_SCOPES_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     currency_code: _builtins.str
-    """ISO 4217 code of its prices."""
+    """ISO 4217 code of the shop's currency."""
     platform_shop_id: _builtins.str
     """The platform's id of the shop; empty if it has none."""
-    shop_name: _builtins.str
+    display_name: _builtins.str
     """The shop's name as the merchant entered it."""
     served_api_version: _builtins.str
-    """The API version that the platform serves."""
+    """The API version that the platform serves, as the platform names it."""
     product_count: _builtins.int
-    """The platform's count of products."""
-    item_count: _builtins.int
-    """The platform's count of variants."""
+    """The platform's count of products; absent if it gives none."""
+    variant_count: _builtins.int
+    """The platform's count of variants; absent if it gives none."""
     @_builtins.property
     def granted_scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The permissions of the credentials, if the platform lists them."""
@@ -1021,25 +993,25 @@ class CheckShopResponse(_message.Message):
         *,
         currency_code: _builtins.str = ...,
         platform_shop_id: _builtins.str = ...,
-        shop_name: _builtins.str = ...,
+        display_name: _builtins.str = ...,
         served_api_version: _builtins.str = ...,
         product_count: _builtins.int | None = ...,
-        item_count: _builtins.int | None = ...,
+        variant_count: _builtins.int | None = ...,
         granted_scopes: _abc.Iterable[_builtins.str] | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_item_count", b"_item_count", "_product_count", b"_product_count", "item_count", b"item_count", "product_count", b"product_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_product_count", b"_product_count", "_variant_count", b"_variant_count", "product_count", b"product_count", "variant_count", b"variant_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_item_count", b"_item_count", "_product_count", b"_product_count", "currency_code", b"currency_code", "granted_scopes", b"granted_scopes", "item_count", b"item_count", "notes", b"notes", "platform_shop_id", b"platform_shop_id", "product_count", b"product_count", "served_api_version", b"served_api_version", "shop_name", b"shop_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_product_count", b"_product_count", "_variant_count", b"_variant_count", "currency_code", b"currency_code", "display_name", b"display_name", "granted_scopes", b"granted_scopes", "notes", b"notes", "platform_shop_id", b"platform_shop_id", "product_count", b"product_count", "served_api_version", b"served_api_version", "variant_count", b"variant_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__item_count: _TypeAlias = _typing.Literal["item_count"]  # noqa: Y015
-    _WhichOneofArgType__item_count: _TypeAlias = _typing.Literal["_item_count", b"_item_count"]  # noqa: Y015
     _WhichOneofReturnType__product_count: _TypeAlias = _typing.Literal["product_count"]  # noqa: Y015
     _WhichOneofArgType__product_count: _TypeAlias = _typing.Literal["_product_count", b"_product_count"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__item_count) -> _WhichOneofReturnType__item_count | None: ...
+    _WhichOneofReturnType__variant_count: _TypeAlias = _typing.Literal["variant_count"]  # noqa: Y015
+    _WhichOneofArgType__variant_count: _TypeAlias = _typing.Literal["_variant_count", b"_variant_count"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__product_count) -> _WhichOneofReturnType__product_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__variant_count) -> _WhichOneofReturnType__variant_count | None: ...
 
 Global___CheckShopResponse: _TypeAlias = CheckShopResponse  # noqa: Y015
 
@@ -1099,7 +1071,7 @@ class Platform(_message.Message):
     display_name: _builtins.str
     """For people: "Shopify"."""
     domain_pattern: _builtins.str
-    """An RE2 expression that a domain matches whole."""
+    """An RE2 expression; a domain of the platform matches it from start to end."""
     @_builtins.property
     def capabilities(self) -> Global___PlatformCapabilities:
         """What its connector supports."""

@@ -41,10 +41,10 @@ class ConnectorServiceStub:
                 request_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.FetchProductsRequest.SerializeToString,
                 response_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.FetchProductsResponse.FromString,
                 _registered_method=True)
-        self.AbandonFetch = channel.unary_unary(
-                '/catalogsync.connector.v1.ConnectorService/AbandonFetch',
-                request_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.AbandonFetchRequest.SerializeToString,
-                response_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.AbandonFetchResponse.FromString,
+        self.CancelFetch = channel.unary_unary(
+                '/catalogsync.connector.v1.ConnectorService/CancelFetch',
+                request_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.CancelFetchRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.CancelFetchResponse.FromString,
                 _registered_method=True)
         self.CheckShop = channel.unary_unary(
                 '/catalogsync.connector.v1.ConnectorService/CheckShop',
@@ -83,7 +83,7 @@ class ConnectorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def AbandonFetch(self, request, context):
+    def CancelFetch(self, request, context):
         """Cancels the job that the platform runs for a read that will not be continued: the bulk job that the checkpoint
         names, if this service started it. Best effort: a job that has ended or was never started is no error. A read that
         is continued nevertheless uses another strategy for the rest.
@@ -117,10 +117,10 @@ def add_ConnectorServiceServicer_to_server(servicer, server):
                     request_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.FetchProductsRequest.FromString,
                     response_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.FetchProductsResponse.SerializeToString,
             ),
-            'AbandonFetch': grpc.unary_unary_rpc_method_handler(
-                    servicer.AbandonFetch,
-                    request_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.AbandonFetchRequest.FromString,
-                    response_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.AbandonFetchResponse.SerializeToString,
+            'CancelFetch': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelFetch,
+                    request_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.CancelFetchRequest.FromString,
+                    response_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.CancelFetchResponse.SerializeToString,
             ),
             'CheckShop': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckShop,
@@ -173,7 +173,7 @@ class ConnectorService:
             _registered_method=True)
 
     @staticmethod
-    def AbandonFetch(request,
+    def CancelFetch(request,
             target,
             options=(),
             channel_credentials=None,
@@ -186,9 +186,9 @@ class ConnectorService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/catalogsync.connector.v1.ConnectorService/AbandonFetch',
-            catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.AbandonFetchRequest.SerializeToString,
-            catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.AbandonFetchResponse.FromString,
+            '/catalogsync.connector.v1.ConnectorService/CancelFetch',
+            catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.CancelFetchRequest.SerializeToString,
+            catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.CancelFetchResponse.FromString,
             options,
             channel_credentials,
             insecure,

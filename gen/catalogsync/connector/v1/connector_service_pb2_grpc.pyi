@@ -34,7 +34,7 @@ class ConnectorServiceStub:
     CHECKPOINT_EXPIRED; retry from the last checkpoint after: SOURCE_UNREACHABLE, SOURCE_RATE_LIMITED,
     TOKEN_SERVICE_UNAVAILABLE, SERVER_DRAINING, STREAM_EXPIRED.
     """
-    AbandonFetch: _aio.UnaryUnaryMultiCallable[_connector_service_pb2.AbandonFetchRequest, _connector_service_pb2.AbandonFetchResponse]
+    CancelFetch: _aio.UnaryUnaryMultiCallable[_connector_service_pb2.CancelFetchRequest, _connector_service_pb2.CancelFetchResponse]
     """Cancels the job that the platform runs for a read that will not be continued: the bulk job that the checkpoint
     names, if this service started it. Best effort: a job that has ended or was never started is no error. A read that
     is continued nevertheless uses another strategy for the rest.
@@ -76,11 +76,11 @@ class ConnectorServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def AbandonFetch(
+    def CancelFetch(
         self,
-        request: _connector_service_pb2.AbandonFetchRequest,
-        context: _aio.ServicerContext[_connector_service_pb2.AbandonFetchRequest, _abc.Awaitable[_connector_service_pb2.AbandonFetchResponse]],
-    ) -> _abc.Awaitable[_connector_service_pb2.AbandonFetchResponse]:
+        request: _connector_service_pb2.CancelFetchRequest,
+        context: _aio.ServicerContext[_connector_service_pb2.CancelFetchRequest, _abc.Awaitable[_connector_service_pb2.CancelFetchResponse]],
+    ) -> _abc.Awaitable[_connector_service_pb2.CancelFetchResponse]:
         """Cancels the job that the platform runs for a read that will not be continued: the bulk job that the checkpoint
         names, if this service started it. Best effort: a job that has ended or was never started is no error. A read that
         is continued nevertheless uses another strategy for the rest.

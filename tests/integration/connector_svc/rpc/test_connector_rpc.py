@@ -139,7 +139,7 @@ async def test_waits_are_reported_at_once_and_silence_is_broken_by_heartbeats() 
     assert [kind for kind in kinds() if kind != "heartbeat"] == ["header", "waiting", "batch", "end"]
     waiting = messages[kinds().index("waiting")].waiting
     assert (waiting.done_count, waiting.total_count, waiting.message) == (812, 1456, "bulk job RUNNING")
-    assert waiting.until_time.ToDatetime(UTC) == wait.until
+    assert waiting.resume_time.ToDatetime(UTC) == wait.until
 
 
 async def test_a_wait_that_is_over_is_not_reported() -> None:
@@ -249,10 +249,10 @@ async def test_the_job_of_a_pass_is_cancelled_by_the_platforms_own_checkpoint() 
     async with running(platform) as connector:
         stream = connector.stub.FetchProducts(pb.FetchProductsRequest(shop=REF, max_batch_products=3))
         [checkpoint, *_] = [m.batch.checkpoint async for m in stream if m.HasField("batch")]
-        request = pb.AbandonFetchRequest(shop=REF, checkpoint=checkpoint)
-        answers = [(await connector.stub.AbandonFetch(request)).job_ended for _ in range(2)]
+        request = pb.CancelFetchRequest(shop=REF, checkpoint=checkpoint)
+        answers = [(await connector.stub.CancelFetch(request)).job_cancelled for _ in range(2)]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await connector.stub.AbandonFetch(pb.AbandonFetchRequest(shop=REF))
+            await connector.stub.CancelFetch(pb.CancelFetchRequest(shop=REF))
     assert answers == [True, False]
     [first, second] = platform.cancelled_checkpoints
     assert first == second
@@ -267,7 +267,7 @@ async def test_check_shop_returns_shop_info_and_failures() -> None:
 
     async with running(ListedPlatform(products=PRODUCTS)) as connector:
         info = await connector.stub.CheckShop(pb.CheckShopRequest(shop=REF))
-    assert info == pb.CheckShopResponse(currency_code="EUR", shop_name="Shop", product_count=8)
+    assert info == pb.CheckShopResponse(currency_code="EUR", display_name="Shop", product_count=8)
     async with running(Refusing()) as connector:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await connector.stub.CheckShop(pb.CheckShopRequest(shop=REF))

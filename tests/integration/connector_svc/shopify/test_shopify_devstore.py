@@ -122,7 +122,7 @@ async def test_a_full_pass_with_difficult_products_equals_the_stores_catalog() -
     assert len(special_product(found.products, catalog, "variants-250").variants) == 250
     assert [issue for batch in found.batches for issue in batch.issues] == []
     assert (found.end.source_count, found.end.emitted_count, found.end.rejected_count) == (60, 60, 0)
-    assert found.end.emitted_item_count == len(expected_items) == found.header.estimated_item_count
+    assert found.end.emitted_variant_count == len(expected_items) == found.header.estimated_variant_count
     assert found.end.warnings == ()
     assert found.header.shop_info.currency_code == "EUR"
     assert found.header.shop_info.served_api_version == "2026-10"
@@ -221,7 +221,7 @@ async def test_with_the_rate_limit_on_a_pass_waits_and_is_never_throttled() -> N
 async def test_a_check_returns_counts_scopes_and_version() -> None:
     async with devstore(20) as (store, platform):
         shop_info = await platform.check(SHOP)
-        assert shop_info.item_count == store.catalog(DOMAIN).variant_count
+        assert shop_info.variant_count == store.catalog(DOMAIN).variant_count
     assert shop_info.product_count == 20
     assert shop_info.granted_scopes == ("read_inventory", "read_products")
     assert (shop_info.served_api_version, shop_info.notes) == ("2026-10", ())

@@ -59,7 +59,7 @@ async def test_all_items_are_read_with_their_values(tmp_path: Path, version: str
         expected = _expected_items(store.catalog(SHOP.domain))
     assert _received_items(seen) == expected
     assert seen.issues == []
-    assert seen.end.emitted_item_count == len(expected)
+    assert seen.end.emitted_variant_count == len(expected)
     assert max(len(product.variants) for product in seen.products) == 130
     assert all(product.variants_complete for product in seen.products)
 
@@ -70,7 +70,7 @@ async def test_a_pass_over_an_empty_store_is_complete(tmp_path: Path, version: s
         seen = await read_pass(platform)
         info = await platform.check(SHOP)
     assert seen.batches == []
-    assert (seen.end.source_count, seen.end.emitted_count, seen.end.emitted_item_count) == (0, 0, 0)
+    assert (seen.end.source_count, seen.end.emitted_count, seen.end.emitted_variant_count) == (0, 0, 0)
     assert info.product_count == 0
 
 

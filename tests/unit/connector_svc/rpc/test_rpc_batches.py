@@ -143,7 +143,7 @@ async def test_a_product_above_the_limit_is_rejected_and_counted_as_such() -> No
     assert whole.products == ["a", "c"]
     assert [identifier for identifier, _ in whole.issues] == ["big"]
     assert whole.end == pb.FetchEnd(
-        source_count=3, emitted_count=2, set_aside_count=1, emitted_item_count=whole.items
+        source_count=3, emitted_count=2, rejected_count=1, emitted_variant_count=whole.items
     )
 
 
@@ -152,7 +152,7 @@ async def test_a_value_that_no_field_can_hold_rejects_only_its_product() -> None
     whole = await assert_every_resume_completes(ListedPlatform(products=[product("a"), wide, product("c")]))
     assert whole.products == ["a", "c"]
     assert whole.end is not None
-    assert (whole.end.emitted_count, whole.end.set_aside_count) == (2, 1)
+    assert (whole.end.emitted_count, whole.end.rejected_count) == (2, 1)
 
 
 async def test_many_issues_do_not_exceed_the_maximum_message_size() -> None:
@@ -188,7 +188,7 @@ async def test_every_resume_completes_the_pass_whatever_the_sizes_and_issues(
     whole = await assert_every_resume_completes(ListedPlatform(products=products, issues=issues))
     assert whole.end is not None
     assert whole.end.emitted_count == len(whole.products) == len(set(whole.products))
-    assert whole.end.emitted_item_count == whole.items
+    assert whole.end.emitted_variant_count == whole.items
 
 
 CHECKPOINT = StreamCheckpoint(

@@ -32,14 +32,14 @@ def shop_of(count: int, variants: int = 1) -> FakeAdmin:
 async def test_the_header_has_the_shop_info_and_the_platforms_time() -> None:
     async with reading(shop_of(3, 2)) as shop:
         header = (await shop.read()).header
-    assert (header.shop_info.currency_code, header.shop_info.platform_shop_id, header.shop_info.shop_name) == (
+    assert (header.shop_info.currency_code, header.shop_info.platform_shop_id, header.shop_info.display_name) == (
         "EUR",
         "77",
         "Demo",
     )
     assert header.shop_info.served_api_version == "2026-10"
     assert header.shop_info.granted_scopes == ("read_inventory", "read_products")
-    assert (header.estimated_product_count, header.estimated_item_count) == (3, 6)
+    assert (header.estimated_product_count, header.estimated_variant_count) == (3, 6)
     assert header.watermark == NOON
     assert (header.strategy, header.resumed) == ("paging", False)
 
@@ -48,7 +48,7 @@ async def test_an_empty_shop_has_a_header_and_an_end() -> None:
     async with reading(FakeAdmin()) as shop:
         found = await shop.read()
     assert len(found.events) == 2
-    assert (found.end.source_count, found.end.emitted_count, found.end.emitted_item_count) == (0, 0, 0)
+    assert (found.end.source_count, found.end.emitted_count, found.end.emitted_variant_count) == (0, 0, 0)
 
 
 async def test_every_product_is_delivered_once_in_id_order() -> None:
@@ -56,7 +56,7 @@ async def test_every_product_is_delivered_once_in_id_order() -> None:
         found = await shop.read(batch=5)
     assert found.ids == [str(number) for number in range(1, 24)]
     assert [len(batch.products) for batch in found.batches] == [5, 5, 5, 5, 3]
-    assert (found.end.source_count, found.end.emitted_count, found.end.emitted_item_count) == (23, 23, 46)
+    assert (found.end.source_count, found.end.emitted_count, found.end.emitted_variant_count) == (23, 23, 46)
     assert found.end.warnings == ()
 
 
