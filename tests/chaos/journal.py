@@ -18,12 +18,12 @@ CREATE TABLE chaos_journal (
     products_created bigint NOT NULL, products_rejected bigint NOT NULL);
 CREATE TABLE chaos_seen (txid bigint NOT NULL, pass_id uuid NOT NULL, added bigint NOT NULL);
 
-CREATE FUNCTION chaos_record(row sync, seq bigint) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION chaos_record(entry sync, seq bigint) RETURNS void LANGUAGE sql AS $$
     INSERT INTO chaos_journal (at, txid, port, sync_id, state, mode, epoch, owner, revision, next_seq,
                                checkpoint, products_seen, products_created, products_rejected)
-    SELECT extract(epoch FROM clock_timestamp()), txid_current(), inet_client_port(), row.sync_id, row.state,
-        row.mode, row.epoch, (SELECT owner FROM sync_queue WHERE sync_queue.sync_id = row.sync_id), row.revision,
-        seq, md5(row.checkpoint), row.products_seen, row.products_created, row.products_rejected;
+    SELECT extract(epoch FROM clock_timestamp()), txid_current(), inet_client_port(), entry.sync_id, entry.state,
+        entry.mode, entry.epoch, (SELECT owner FROM sync_queue WHERE sync_queue.sync_id = entry.sync_id), entry.revision,
+        seq, md5(entry.checkpoint), entry.products_seen, entry.products_created, entry.products_rejected;
 $$;
 
 CREATE FUNCTION chaos_record_sync() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
