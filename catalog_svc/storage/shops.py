@@ -19,7 +19,7 @@ from catalog_svc.domain.schedule import (
     ScheduledShop,
     StoredSchedule,
 )
-from catalog_svc.domain.shop import Shop, ShopKey, ShopProfile
+from catalog_svc.domain.shop import Shop, ShopKey, ShopProfile, ShopRef
 from catalog_svc.domain.status import NEEDS_ACTION
 from catalog_svc.domain.sync import Lease
 from catalog_svc.storage.database import Database
@@ -36,6 +36,7 @@ OF_SHOP: Final = "merchant_id = :merchant_id AND shop_id = :shop_id"
 _SELECT_BY_KEY = text(
     f"SELECT merchant_id, shop_id, {SHOP_COLUMNS} FROM shop WHERE platform = :platform AND domain = :domain"
 )
+_SELECT_BY_ID = text(f"SELECT merchant_id, shop_id, {SHOP_COLUMNS} FROM shop WHERE shop_id = :shop_id")
 
 _INSERT = text("""
     INSERT INTO shop (merchant_id, shop_id, platform, domain) VALUES (:merchant_id, :shop_id, :platform, :domain)
@@ -67,19 +68,22 @@ class ShopScope:
 
 
 class ShopStore:
-    """Registered shops by platform and domain."""
+    """Registered shops by id, or by platform and domain."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, key: ShopKey) -> Shop | None:
-        """Return the shop; None when no sync of it was ever started."""
-        return await self._database.read(lambda connection: find_shop(connection, key))
+    async def find(self, ref: ShopRef) -> Shop | None:
+        """Return the shop; None when it is not registered."""
+        return await self._database.read(lambda connection: find_shop(connection, ref))
 
 
-async def find_shop(connection: AsyncConnection, key: ShopKey) -> Shop | None:
+async def find_shop(connection: AsyncConnection, ref: ShopRef) -> Shop | None:
     """Return the registered shop; None when there is none."""
-    result = await connection.execute(_SELECT_BY_KEY, {"platform": key.platform, "domain": key.domain})
+    if isinstance(ref, ShopKey):
+        result = await connection.execute(_SELECT_BY_KEY, {"platform": ref.platform, "domain": ref.domain})
+    else:
+        result = await connection.execute(_SELECT_BY_ID, {"shop_id": ref})
     row = result.mappings().first()
     return to_shop(row) if row else None
 

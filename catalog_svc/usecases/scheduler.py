@@ -19,7 +19,7 @@ from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import RequestIdReused, StorageUnavailable, SyncAlreadyRunning
 from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, ShopSchedule
-from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.shop import ShopRef
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncTrigger
 from catalog_svc.usecases.ports import Schedules, SyncCommands, SyncMetrics
 from catalog_svc.usecases.read_catalog import ReadCatalog
@@ -36,15 +36,15 @@ class SetSchedule:
         self._schedules = schedules
         self._defaults = defaults
 
-    async def __call__(self, key: ShopKey, change: ScheduleChange) -> ShopSchedule:
+    async def __call__(self, ref: ShopRef, change: ScheduleChange) -> ShopSchedule:
         """Store the change and return the schedule that is in effect after it.
 
         Raises:
-            ShopNotFound: no sync of the shop was ever started.
+            ShopNotFound: the shop is not registered.
         """
-        shop = await self._read.shop(key)
+        shop = await self._read.shop(ref)
         await self._schedules.change(shop, change, self._defaults)
-        return await self._read.schedule(key)
+        return await self._read.schedule(ref)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
