@@ -36,7 +36,6 @@ from catalog_svc.domain.sync import RecordCounts, Sync, SyncError, SyncState, Wa
 from catalog_svc.rpc import convert
 from catalog_svc.usecases.watch_sync import ReconnectReason, Snapshot
 
-
 # Names without prefix, as they are stored. A name that a newer release has stored becomes UNSPECIFIED.
 _ERROR_REASONS: Final = {
     name.removeprefix("ERROR_REASON_"): reason for name, reason in error_reason_pb2.ErrorReason.items()

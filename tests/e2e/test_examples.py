@@ -61,7 +61,7 @@ async def test_the_python_bff_watches_the_sync_that_is_already_running(system: S
     shop = {"platform": "woocommerce", "domain": "silent.example"}
     from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 
-    newest = await system.catalog.ListSyncs(pb.ListSyncsRequest(shop=pb.Shop(**shop), page_size=1))
+    newest = await system.catalog.ListSyncs(pb.ListSyncsRequest(shop=pb.ShopRef(**shop), page_size=1))
     assert newest.syncs[0].sync_id == running.sync_id
 
 

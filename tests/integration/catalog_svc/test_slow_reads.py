@@ -24,7 +24,7 @@ from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
 from tests.waiting import until_found
 
-LIST = pb.ListItemsRequest(shop=pb.Shop(platform=SHOP.platform, domain=SHOP.domain))
+LIST = pb.ListItemsRequest(shop=pb.ShopRef(platform=SHOP.platform, domain=SHOP.domain))
 
 
 @asynccontextmanager

@@ -89,8 +89,8 @@ async def test_a_lasting_failure_ends_the_sync_when_the_retry_policy_is_exhauste
 
 async def test_the_connectors_waits_are_shown_until_the_batch_after_them(world: CatalogWorld) -> None:
     source = MemorySource(products(4))
-    until_time = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
-    source.waits = {2: Waiting(reason=WaitReason.PLATFORM_JOB, until=until_time, done_count=812, total_count=1456)}
+    until_end = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
+    source.waits = {2: Waiting(reason=WaitReason.PLATFORM_JOB, until=until_end, done_count=812, total_count=1456)}
     sync = await world.sync(source)
     (waiting,) = [s.waiting for s in world.published if s.waiting]
     assert (waiting.reason, waiting.done_count, waiting.total_count) == (WaitReason.PLATFORM_JOB, 812, 1456)
