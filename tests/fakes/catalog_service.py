@@ -90,6 +90,7 @@ class FakeCatalog(CatalogServiceServicer):
             "state": catalog.Sync.STATE_PENDING,
             "mode": catalog.Sync.MODE_FULL,
             "attempt_count": 1,
+            "progress": catalog.Progress(),
             **fields,
         }
         sync = catalog.Sync(sync_id=str(uuid4()), shop=shop, revision=1, correlation_id="c0ffee", **fields)
