@@ -167,7 +167,7 @@ class QueryTooExpensive(StorageUnavailable):
     reason = "QUERY_TOO_EXPENSIVE"
 
     def __init__(self) -> None:
-        super().__init__("query too expensive: narrow the filter", cause=StorageCause.TOO_SLOW)
+        super().__init__("the query takes too long; narrow its filter", cause=StorageCause.TOO_SLOW)
 
 
 class SyncNotCancellable(Failure):

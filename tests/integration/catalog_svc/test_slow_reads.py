@@ -74,7 +74,7 @@ async def test_a_read_that_takes_longer_than_its_caller_waits_fails_as_too_expen
     failure = read_failure_now(caught.value)
     assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUERY_TOO_EXPENSIVE")
     assert failure.retry_after is None
-    assert failure.message == "query too expensive: narrow the filter"
+    assert failure.message == "the query takes too long; narrow its filter"
 
 
 async def test_the_query_of_a_cancelled_call_ends(world: CatalogWorld, database_url: str) -> None:

@@ -327,8 +327,8 @@ class Progress(_message.Message):
     items.seen_count, or is absent.
     """
     checked_product_count: _builtins.int
-    """Products of which an incremental sync compared only the id, the stock or the price, without reading the whole
-    product. They are not counted in products.seen_count.
+    """Products of which an incremental sync compared only the id, the stock or the price. A product that it also read
+    whole counts in products.seen_count too.
     """
     issue_count: _builtins.int
     """The number of issues in ListSyncIssues."""
