@@ -98,7 +98,12 @@ def wire_servicer(
     read = _read_catalog(settings, reads, platforms)
     use_cases = CatalogUseCases(
         start=StartSync(
-            shops=ShopStore(writes), commands=commands, platforms=platforms, wake_worker=wake, metrics=metrics
+            shops=ShopStore(writes),
+            commands=commands,
+            platforms=platforms,
+            wake_worker=wake,
+            overlap=settings.incremental_overlap,
+            metrics=metrics,
         ),
         change=ChangeSync(
             commands=commands,
@@ -112,7 +117,6 @@ def wire_servicer(
         set_schedule=SetSchedule(read=read, schedules=schedules, defaults=defaults),
         syncs=SyncStore(reads),
         issues=IssueStore(reads),
-        overlap=settings.incremental_overlap,
     )
     return CatalogServicer(use_cases)
 

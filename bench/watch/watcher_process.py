@@ -34,28 +34,37 @@ class _Watchers:
         self.arrivals = Arrivals()
 
     async def watch(self, stub: CatalogServiceStub, sync_id: str) -> None:
-        """Watch one sync to the end of the stream."""
+        """Watch one sync to its end."""
         arrivals: list[Arrival] = []
         try:
-            async for response in stub.WatchSync(pb.WatchSyncRequest(sync_id=sync_id)):
-                # PostgreSQL dates the snapshots with the clock of this machine.
-                now = time.time()
-                if not response.heartbeat:
-                    sync = response.sync
-                    arrivals.append(
-                        Arrival(
-                            revision=sync.revision,
-                            written_at=sync.update_time.ToNanoseconds() / 1e9,
-                            arrived_at=now,
-                            is_terminal=sync.state in _ENDED,
-                        )
-                    )
-                if self._not_attached and len(arrivals) == 1:
-                    self._count_attached()
+            while await self._watch_once(stub, sync_id, arrivals):
+                pass
             self.arrivals.add(sync_id, arrivals)
         except grpc.aio.AioRpcError as error:
             self.arrivals.failures.append(f"{error.code().name}: {error.details()}")
             self.attached.set()
+
+    async def _watch_once(self, stub: CatalogServiceStub, sync_id: str, arrivals: list[Arrival]) -> bool:
+        """Watch to the end of one stream; return whether its last message asks to call again."""
+        must_reconnect = False
+        after = arrivals[-1].revision if arrivals else 0
+        async for response in stub.WatchSync(pb.WatchSyncRequest(sync_id=sync_id, after_revision=after)):
+            # PostgreSQL dates the snapshots with the clock of this machine.
+            now = time.time()
+            must_reconnect = response.reconnect_reason != pb.WatchSyncResponse.RECONNECT_REASON_UNSPECIFIED
+            if not response.heartbeat:
+                sync = response.sync
+                arrivals.append(
+                    Arrival(
+                        revision=sync.revision,
+                        written_at=sync.update_time.ToNanoseconds() / 1e9,
+                        arrived_at=now,
+                        is_terminal=sync.state in _ENDED,
+                    )
+                )
+            if self._not_attached and len(arrivals) == 1:
+                self._count_attached()
+        return must_reconnect
 
     def _count_attached(self) -> None:
         self._not_attached -= 1

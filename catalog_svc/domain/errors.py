@@ -6,7 +6,7 @@
     ├── ShopNotFound, SyncNotFound, ItemNotFound
     ├── SyncAlreadyRunning
     ├── RevisionInFuture
-    ├── TooManyWatchers, StreamExpired
+    ├── TooManyWatchers
     ├── StorageUnavailable
     │   └── QueryTooExpensive
     ├── SyncNotCancellable, SyncNotResumable
@@ -26,7 +26,7 @@ from uuid import UUID
 
 from catalogsync_common.failure import Failure, Resource
 
-from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.shop import ShopKey, ShopRef
 
 SYNC_TYPE = "catalogsync.catalog.v1.Sync"
 SHOP_TYPE = "catalogsync.catalog.v1.Shop"
@@ -46,16 +46,17 @@ class RequestIdReused(Failure):
 
 
 class ShopNotFound(Failure):
-    """No sync of this shop was ever started."""
+    """The shop is not registered: no sync of it was ever started."""
 
     reason = "SHOP_NOT_FOUND"
 
-    def __init__(self, key: ShopKey) -> None:
-        super().__init__(
-            f"shop {key} is unknown: no sync of it was ever started",
-            metadata={"platform": key.platform, "domain": key.domain},
-            resource=Resource(type=SHOP_TYPE, name=str(key)),
-        )
+    def __init__(self, ref: ShopRef) -> None:
+        if isinstance(ref, ShopKey):
+            message = f"shop {ref} is unknown: no sync of it was ever started"
+            metadata = {"platform": ref.platform, "domain": ref.domain}
+        else:
+            message, metadata = f"there is no shop with the id {ref}", {"shop_id": str(ref)}
+        super().__init__(message, metadata=metadata, resource=Resource(type=SHOP_TYPE, name=str(ref)))
 
 
 class SyncNotFound(Failure):
@@ -124,15 +125,6 @@ class TooManyWatchers(Failure):
         )
 
 
-class StreamExpired(Failure):
-    """A watch reached its maximum duration."""
-
-    reason = "STREAM_EXPIRED"
-
-    def __init__(self) -> None:
-        super().__init__("this watch reached its maximum duration; watch again with the last revision")
-
-
 class StorageCause(Enum):
     """Why the database failed. Operators find the cause in the log; callers learn only that it is unavailable."""
 
@@ -175,7 +167,7 @@ class QueryTooExpensive(StorageUnavailable):
     reason = "QUERY_TOO_EXPENSIVE"
 
     def __init__(self) -> None:
-        super().__init__("query too expensive: narrow the filter", cause=StorageCause.TOO_SLOW)
+        super().__init__("the query takes too long; narrow its filter", cause=StorageCause.TOO_SLOW)
 
 
 class SyncNotCancellable(Failure):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
 class ShopKey:
-    """The key of a shop in requests."""
+    """The key of a shop on its platform."""
 
     platform: str
     domain: str
@@ -17,6 +18,10 @@ class ShopKey:
 
     def __str__(self) -> str:
         return f"{self.platform}:{self.domain}"
+
+
+ShopRef: TypeAlias = UUID | ShopKey
+"""How a request names a shop: by its id, or by its key."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

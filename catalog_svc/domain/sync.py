@@ -217,9 +217,9 @@ class Progress:
 
     def _share_done(self) -> float | None:
         if self.estimated_item_count:
-            return min(1.0, self.items.seen / self.estimated_item_count)
+            return min(1.0, (self.items.seen + self.items.rejected) / self.estimated_item_count)
         if self.estimated_product_count:
-            return min(1.0, self.products.seen / self.estimated_product_count)
+            return min(1.0, (self.products.seen + self.products.rejected) / self.estimated_product_count)
         return None
 
 

@@ -7,7 +7,7 @@
 | ShopStatus | GetStatusResponse, with ConnectionHealth | status |
 | ShopSchedule | ShopSchedule | schedule |
 | SyncIssue | SyncIssue | issue |
-| Item | Item, with ItemOption, Money | item |
+| Item | Item, with ItemOption, Money, ProductStatus | item |
 | Snapshot | WatchSyncResponse, once for all watchers of a sync | SnapshotMessages |
 """
 
@@ -20,7 +20,8 @@ from typing import Final
 from uuid import UUID
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
-from catalogsync.errors.v1 import issue_reason_pb2
+from catalogsync.errors.v1 import error_reason_pb2, issue_reason_pb2
+from catalogsync.types.v1 import product_pb2
 from catalogsync_common.failure import Failure
 from catalogsync_common.status import to_status
 from google.protobuf.duration_pb2 import Duration
@@ -33,7 +34,18 @@ from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.status import LatestSyncs, ShopStatus
 from catalog_svc.domain.sync import RecordCounts, Sync, SyncError, SyncState, Waiting
 from catalog_svc.rpc import convert
-from catalog_svc.usecases.watch_sync import Snapshot
+from catalog_svc.usecases.watch_sync import ReconnectReason, Snapshot
+
+# Names without prefix, as they are stored. A name that a newer release has stored becomes UNSPECIFIED.
+_ERROR_REASONS: Final = {
+    name.removeprefix("ERROR_REASON_"): reason for name, reason in error_reason_pb2.ErrorReason.items()
+}
+_ISSUE_REASONS: Final = {
+    name.removeprefix("ISSUE_REASON_"): reason for name, reason in issue_reason_pb2.IssueReason.items()
+}
+_PRODUCT_STATUSES: Final = {
+    name.removeprefix("PRODUCT_STATUS_"): status for name, status in product_pb2.ProductStatus.items()
+}
 
 
 def sync(value: Sync) -> pb.Sync:
@@ -84,14 +96,14 @@ def _counts(value: RecordCounts) -> pb.RecordCounts:
         updated_count=value.updated,
         unchanged_count=value.unchanged,
         deleted_count=value.deleted,
-        set_aside_count=value.rejected,
+        rejected_count=value.rejected,
     )
 
 
 def _waiting(value: Waiting) -> pb.Waiting:
     return pb.Waiting(
         reason=pb.Waiting.Reason.Value(f"REASON_{value.reason.value}"),
-        until_time=_time(value.until),
+        resume_time=_time(value.until),
         message=value.message,
         done_count=value.done_count,
         total_count=value.total_count,
@@ -139,7 +151,7 @@ def _connection(value: LatestSyncs) -> pb.ConnectionHealth:
     error = value.connection_error
     return pb.ConnectionHealth(
         state=pb.ConnectionHealth.State.Value(f"STATE_{value.connection.value}"),
-        reason=error.reason if error else "",
+        reason=_ERROR_REASONS.get(error.reason if error else "", error_reason_pb2.ERROR_REASON_UNSPECIFIED),
         message=error.message if error else "",
     )
 
@@ -147,8 +159,8 @@ def _connection(value: LatestSyncs) -> pb.ConnectionHealth:
 def schedule(value: ShopSchedule) -> pb.ShopSchedule:
     """Convert the schedule in effect."""
     return pb.ShopSchedule(
-        incremental_every=_duration(value.incremental_every),
-        full_every=_duration(value.full_every),
+        incremental_interval=_duration(value.incremental_every),
+        full_interval=_duration(value.full_every),
         paused=value.paused,
         incremental_is_default=value.incremental_is_default,
         full_is_default=value.full_is_default,
@@ -160,22 +172,15 @@ def issue(value: SyncIssue) -> pb.SyncIssue:
     """Convert an issue: a rejected record, or a fault within a stored one."""
     return pb.SyncIssue(
         number=value.number,
-        reason=_issue_reason(value.issue.reason),
+        reason=_ISSUE_REASONS.get(value.issue.reason, issue_reason_pb2.ISSUE_REASON_UNSPECIFIED),
         product_id=value.issue.product_id,
         item_id=value.issue.item_id,
         field=value.issue.field,
         message=value.issue.message,
         sample=value.issue.sample,
-        product_set_aside=value.issue.product_rejected,
+        product_rejected=value.issue.product_rejected,
         create_time=_time(value.created_at),
     )
-
-
-def _issue_reason(reason: str) -> issue_reason_pb2.IssueReason.ValueType:
-    """Return the reason's enum value; UNSPECIFIED for one that a newer release has stored."""
-    name = f"ISSUE_REASON_{reason}"
-    known = name in issue_reason_pb2.IssueReason.keys()  # noqa: SIM118
-    return issue_reason_pb2.IssueReason.Value(name if known else "ISSUE_REASON_UNSPECIFIED")
 
 
 def item(value: Item) -> pb.Item:
@@ -197,7 +202,7 @@ def item(value: Item) -> pb.Item:
         image_url=value.image_url,
         weight=format(value.weight, "f") if value.weight is not None else "",
         weight_unit=value.weight_unit,
-        product_status=value.product_status,
+        product_status=_PRODUCT_STATUSES.get(value.product_status, product_pb2.PRODUCT_STATUS_UNSPECIFIED),
         product_url=value.product_url,
         vendor=value.vendor,
         product_type=value.product_type,
@@ -208,8 +213,8 @@ def item(value: Item) -> pb.Item:
     )
 
 
-def _money(amount: Decimal | None, currency_code: str) -> pb.Money | None:
-    return None if amount is None else pb.Money(amount=format(amount, "f"), currency_code=currency_code)
+def _money(amount: Decimal | None, currency_code: str) -> product_pb2.Money | None:
+    return None if amount is None else product_pb2.Money(amount=format(amount, "f"), currency_code=currency_code)
 
 
 def _duration(value: timedelta) -> Duration:
@@ -234,18 +239,29 @@ class SnapshotMessages:
     """Remembers the latest message of each sync that is watched. Its messages are shared: do not change them."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[UUID, bool], tuple[Sync, pb.WatchSyncResponse]] = OrderedDict()
+        self._kept: OrderedDict[tuple[UUID, bool, ReconnectReason | None], tuple[Sync, pb.WatchSyncResponse]] = (
+            OrderedDict()
+        )
 
     def of(self, snapshot: Snapshot) -> pb.WatchSyncResponse:
         """The message for one watcher."""
-        key = (snapshot.sync.sync_id, snapshot.heartbeat)
+        key = (snapshot.sync.sync_id, snapshot.heartbeat, snapshot.reconnect)
         kept = self._kept.get(key)
         # The very object, not an equal one: comparing costs as much as converting.
         if kept is not None and kept[0] is snapshot.sync:
             return kept[1]
-        message = pb.WatchSyncResponse(sync=convert.sync(snapshot.sync), heartbeat=snapshot.heartbeat)
+        message = pb.WatchSyncResponse(
+            sync=convert.sync(snapshot.sync),
+            heartbeat=snapshot.heartbeat,
+            reconnect_reason=_reconnect_reason(snapshot.reconnect),
+        )
         self._kept[key] = (snapshot.sync, message)
         self._kept.move_to_end(key)
         if len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
         return message
+
+
+def _reconnect_reason(reason: ReconnectReason | None) -> pb.WatchSyncResponse.ReconnectReason.ValueType:
+    name = f"RECONNECT_REASON_{reason.value if reason else 'UNSPECIFIED'}"
+    return pb.WatchSyncResponse.ReconnectReason.Value(name)

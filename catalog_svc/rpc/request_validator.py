@@ -25,12 +25,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from catalog_svc.domain.records import ItemFilter
 from catalog_svc.domain.schedule import ScheduleChange
-from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.shop import ShopKey, ShopRef
 from catalog_svc.domain.sync import SyncMode, SyncState
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 _PLATFORM = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_TEXT_CHARACTERS = 255
 _MAX_QUOTED_CHARACTERS = 60
@@ -62,8 +61,20 @@ class RequestValidator:
         if self._violations:
             raise InvalidRequest(*self._violations)
 
-    def shop(self, shop: pb.Shop) -> ShopKey:
-        """Return the shop's key in canonical form; whether the platform is supported is checked later."""
+    def shop(self, shop: pb.ShopRef) -> ShopRef:
+        """Return the shop's id, or its key in canonical form; whether the shop can be synced is checked later."""
+        has_key = bool(shop.platform or shop.domain)
+        if shop.shop_id and has_key:
+            self.add_violation("shop", "must have either shop_id, or platform and domain, not both")
+        elif not (shop.shop_id or has_key):
+            self.add_violation("shop", "is required: either shop_id, or platform and domain")
+        elif has_key:
+            return self._shop_key(shop)
+        else:
+            return self._uuid("shop.shop_id", shop.shop_id)
+        return UUID(int=0)
+
+    def _shop_key(self, shop: pb.ShopRef) -> ShopKey:
         platform, domain = shop.platform.lower(), shop.domain.lower().removesuffix(".")
         if not platform:
             self.add_violation("shop.platform", "is required, such as 'shopify' or 'woocommerce'")
@@ -81,18 +92,19 @@ class RequestValidator:
 
     def sync_id(self, value: str) -> UUID:
         """Return a sync id, a UUID written as the server writes it."""
+        return self._uuid("sync_id", value)
+
+    def _uuid(self, field: str, value: str) -> UUID:
         if not _UUID.fullmatch(value):
-            self.add_violation("sync_id", "must be the sync's id: a UUID in lower case with its four hyphens")
+            self.add_violation(field, "must be an id of the server: a UUID in lower case with its four hyphens")
             return UUID(int=0)
         return UUID(value)
 
     def request_id(self, value: str) -> str:
-        """Return a request_id, empty or well-formed."""
-        if value and not _REQUEST_ID.fullmatch(value):
-            self.add_violation(
-                "request_id", "must be at most 128 letters, digits, '.', '_', ':' or '-'; a UUID is best"
-            )
-        return value
+        """Return a request_id: empty, or a UUID in lower case, whatever case the caller has written."""
+        if value and not _UUID.fullmatch(value.lower()):
+            self.add_violation("request_id", "must be a UUID with its four hyphens")
+        return value.lower()
 
     def mode(self, value: pb.Sync.Mode.ValueType) -> SyncMode:
         """Return the mode; unspecified means incremental where possible."""
@@ -153,11 +165,11 @@ class RequestValidator:
 
     def schedule_change(self, request: pb.SetShopScheduleRequest) -> ScheduleChange:
         """Return the change that SetShopSchedule requests."""
-        incremental = request.incremental_every if request.HasField("incremental_every") else None
-        full = request.full_every if request.HasField("full_every") else None
+        incremental = request.incremental_interval if request.HasField("incremental_interval") else None
+        full = request.full_interval if request.HasField("full_interval") else None
         return ScheduleChange(
-            incremental_every=None if incremental is None else self.interval("incremental_every", incremental),
-            full_every=None if full is None else self.interval("full_every", full),
+            incremental_every=None if incremental is None else self.interval("incremental_interval", incremental),
+            full_every=None if full is None else self.interval("full_interval", full),
             paused=request.paused if request.HasField("paused") else None,
             reset=request.reset,
         )

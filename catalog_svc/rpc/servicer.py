@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServic
 from catalogsync_common.call_context import correlation_id
 
 from catalog_svc.domain.records import ItemPosition
-from catalog_svc.domain.sync import StartSyncCommand, SyncPosition
+from catalog_svc.domain.sync import SyncPosition
 from catalog_svc.rpc import convert
 from catalog_svc.rpc.convert import SnapshotMessages
 from catalog_svc.rpc.request_validator import (
@@ -45,8 +45,6 @@ class CatalogUseCases:
     set_schedule: SetSchedule
     syncs: Syncs
     issues: Issues
-    overlap: timedelta
-    """How far before the watermark an incremental pass begins."""
 
 
 class CatalogServicer(CatalogServiceServicer):
@@ -58,16 +56,18 @@ class CatalogServicer(CatalogServiceServicer):
 
     async def StartSync(self, request: pb.StartSyncRequest, context: Context) -> pb.StartSyncResponse:
         validator = RequestValidator()
-        command = StartSyncCommand(
-            shop=validator.shop(request.shop),
-            mode=validator.mode(request.mode),
-            overlap=self._use.overlap,
-            request_id=validator.request_id(request.request_id),
+        shop = validator.shop(request.shop)
+        mode = validator.mode(request.mode)
+        request_id = validator.request_id(request.request_id)
+        validator.raise_if_any()
+        started = await self._use.start(
+            shop,
+            mode,
+            request_id=request_id,
             allow_mass_delete=request.allow_mass_delete,
             correlation_id=correlation_id.get(),
         )
-        validator.raise_if_any()
-        return pb.StartSyncResponse(sync=convert.sync(await self._use.start(command)))
+        return pb.StartSyncResponse(sync=convert.sync(started))
 
     async def WatchSync(
         self, request: pb.WatchSyncRequest, context: Context
@@ -82,9 +82,9 @@ class CatalogServicer(CatalogServiceServicer):
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         validator = RequestValidator()
-        key = validator.shop(request.shop)
+        ref = validator.shop(request.shop)
         validator.raise_if_any()
-        return convert.status(await self._use.read.status(key))
+        return convert.status(await self._use.read.status(ref))
 
     async def GetSync(self, request: pb.GetSyncRequest, context: Context) -> pb.GetSyncResponse:
         validator = RequestValidator()
@@ -94,13 +94,13 @@ class CatalogServicer(CatalogServiceServicer):
 
     async def ListSyncs(self, request: pb.ListSyncsRequest, context: Context) -> pb.ListSyncsResponse:
         validator = RequestValidator()
-        key = validator.shop(request.shop) if request.HasField("shop") else None
+        ref = validator.shop(request.shop) if request.HasField("shop") else None
         states = validator.states(request.states)
         limit = validator.page_size(request.page_size, default=50, maximum=500)
         validator.raise_if_any()
-        filters = {"list": "syncs", "shop": key and str(key), "states": [state.value for state in states]}
+        filters = {"list": "syncs", "shop": ref and str(ref), "states": [state.value for state in states]}
         position = decode_page_token(request.page_token, filters=filters, kind=tuple[datetime, UUID])
-        shop = await self._use.read.shop(key) if key else None
+        shop = await self._use.read.shop(ref) if ref else None
         syncs = await self._use.syncs.page(
             shop=shop, states=states, before=SyncPosition(*position) if position else None, limit=limit + 1
         )
@@ -130,10 +130,10 @@ class CatalogServicer(CatalogServiceServicer):
         self, request: pb.SetShopScheduleRequest, context: Context
     ) -> pb.SetShopScheduleResponse:
         validator = RequestValidator()
-        key = validator.shop(request.shop)
+        ref = validator.shop(request.shop)
         change = validator.schedule_change(request)
         validator.raise_if_any()
-        return pb.SetShopScheduleResponse(schedule=convert.schedule(await self._use.set_schedule(key, change)))
+        return pb.SetShopScheduleResponse(schedule=convert.schedule(await self._use.set_schedule(ref, change)))
 
     async def ListSyncIssues(
         self, request: pb.ListSyncIssuesRequest, context: Context
@@ -150,21 +150,21 @@ class CatalogServicer(CatalogServiceServicer):
 
     async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
         validator = RequestValidator()
-        key = validator.shop(request.shop)
+        ref = validator.shop(request.shop)
         item_id = validator.text("item_id", request.item_id, required=True)
         validator.raise_if_any()
-        return pb.GetItemResponse(item=convert.item(await self._use.read.item(key, item_id)))
+        return pb.GetItemResponse(item=convert.item(await self._use.read.item(ref, item_id)))
 
     async def ListItems(self, request: pb.ListItemsRequest, context: Context) -> pb.ListItemsResponse:
         validator = RequestValidator()
-        key = validator.shop(request.shop)
+        ref = validator.shop(request.shop)
         which = validator.item_filter(request)
         limit = validator.page_size(request.page_size, default=100, maximum=1000)
         validator.raise_if_any()
-        filters = {"list": "items", "shop": str(key), **which.named()}
+        filters = {"list": "items", "shop": str(ref), **which.named()}
         position = decode_page_token(request.page_token, filters=filters, kind=tuple[PositionText, PositionText])
         items = await self._use.read.items(
-            key, which, after=ItemPosition(*position) if position else None, limit=limit + 1
+            ref, which, after=ItemPosition(*position) if position else None, limit=limit + 1
         )
         more = ""
         if len(items) > limit:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.ids import new_shop_id
-from catalog_svc.domain.shop import Shop, ShopKey, ShopProfile
+from catalog_svc.domain.shop import Shop, ShopKey, ShopProfile, ShopRef
 from catalog_svc.domain.sync import Lease
 from catalog_svc.storage.database import Database
 
@@ -68,19 +68,19 @@ class ShopScope:
 
 
 class ShopStore:
-    """Registered shops by platform and domain."""
+    """Registered shops by id, or by platform and domain."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, key: ShopKey) -> Shop | None:
-        """Return the shop; None when no sync of it was ever started."""
-        return await self._database.read(lambda connection: find_shop(connection, key))
+    async def find(self, ref: ShopRef) -> Shop | None:
+        """Return the shop; None when it is not registered."""
+        return await self._database.read(lambda connection: find_shop(connection, ref))
 
 
-async def find_shop(connection: AsyncConnection, key: ShopKey) -> Shop | None:
+async def find_shop(connection: AsyncConnection, ref: ShopRef) -> Shop | None:
     """Return the registered shop with its state; None when there is none."""
-    shop = await _find_entry(connection, key)
+    shop = await _find_entry(connection, ref)
     return None if shop is None else await load_state(connection, shop)
 
 
@@ -128,8 +128,11 @@ async def update_profile(connection: AsyncConnection, shop: Shop, profile: ShopP
     )
 
 
-async def _find_entry(connection: AsyncConnection, key: ShopKey) -> Shop | None:
-    result = await connection.execute(_SELECT_BY_KEY, {"platform": key.platform, "domain": key.domain})
+async def _find_entry(connection: AsyncConnection, ref: ShopRef) -> Shop | None:
+    if isinstance(ref, ShopKey):
+        result = await connection.execute(_SELECT_BY_KEY, {"platform": ref.platform, "domain": ref.domain})
+    else:
+        result = await connection.execute(_SELECT_BY_IDS, {"shop_ids": [ref]})
     row = result.mappings().first()
     return to_shop(row) if row else None
 

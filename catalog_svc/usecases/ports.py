@@ -9,7 +9,7 @@ from uuid import UUID
 
 from catalog_svc.domain.records import Item, ItemFilter, ItemPosition, SyncIssue
 from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, StoredSchedule
-from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey
+from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey, ShopRef
 from catalog_svc.domain.source import MissingProduct, SourceBatch, SourceEvent, SourceHeader, SourceRequest
 from catalog_svc.domain.status import LatestSyncs, ShopStatus
 from catalog_svc.domain.sync import (
@@ -30,8 +30,8 @@ from catalog_svc.domain.sync import (
 class Shops(Protocol):
     """Registered shops."""
 
-    async def find(self, key: ShopKey) -> Shop | None:
-        """Return the shop; None if no sync of it was ever started."""
+    async def find(self, ref: ShopRef) -> Shop | None:
+        """Return the shop; None if it is not registered."""
         ...
 
 

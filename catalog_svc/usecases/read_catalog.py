@@ -7,7 +7,7 @@ from contextlib import suppress
 from catalog_svc.domain.errors import ItemNotFound, ShopNotFound, SourceFailed
 from catalog_svc.domain.records import Item, ItemFilter, ItemPosition
 from catalog_svc.domain.schedule import ScheduleDefaults
-from catalog_svc.domain.shop import Shop, ShopKey
+from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
 from catalog_svc.domain.status import ShopStatus
 from catalog_svc.usecases.ports import Items, Platforms, Shops, Statuses
 from catalog_svc.usecases.sync_commands import check_supported
@@ -31,47 +31,49 @@ class ReadCatalog:
         self._statuses = statuses
         self._defaults = defaults
 
-    async def shop(self, key: ShopKey) -> Shop:
+    async def shop(self, ref: ShopRef) -> Shop:
         """Return the registered shop.
 
         Raises:
-            ShopNotFound: no sync of it was ever started.
-            InvalidRequest: and none can be, since its platform or domain is not supported.
+            ShopNotFound: the shop is not registered.
+            InvalidRequest: and it cannot be, since its platform or domain is not supported.
         """
-        shop = await self._shops.find(key)
+        shop = await self._shops.find(ref)
         if shop is not None:
             return shop
-        # Without the connector nobody knows which platforms there are; that the shop is unknown is certain.
-        with suppress(SourceFailed):
-            await check_supported(self._platforms, key)
-        raise ShopNotFound(key)
+        if isinstance(ref, ShopKey):
+            # Without the connector nobody knows which platforms there are; that the shop is unknown is certain.
+            with suppress(SourceFailed):
+                await check_supported(self._platforms, ref)
+        raise ShopNotFound(ref)
 
-    async def status(self, key: ShopKey) -> ShopStatus:
+    async def status(self, ref: ShopRef) -> ShopStatus:
         """Return the shop with its counts, its latest syncs and its schedule, for a dashboard.
 
         Raises:
-            ShopNotFound: no sync of it was ever started.
+            ShopNotFound: the shop is not registered.
         """
-        return await self._statuses.get(await self.shop(key), self._defaults)
+        return await self._statuses.get(await self.shop(ref), self._defaults)
 
-    async def item(self, key: ShopKey, item_id: str) -> Item:
+    async def item(self, ref: ShopRef, item_id: str) -> Item:
         """Return one item, deleted or not.
 
         Raises:
-            ShopNotFound: no sync of the shop was ever started.
+            ShopNotFound: the shop is not registered.
             ItemNotFound: the shop has no such item.
         """
-        item = await self._items.get(await self.shop(key), item_id)
+        shop = await self.shop(ref)
+        item = await self._items.get(shop, item_id)
         if item is None:
-            raise ItemNotFound(key, item_id)
+            raise ItemNotFound(shop.key, item_id)
         return item
 
     async def items(
-        self, key: ShopKey, which: ItemFilter, *, after: ItemPosition | None, limit: int
+        self, ref: ShopRef, which: ItemFilter, *, after: ItemPosition | None, limit: int
     ) -> list[Item]:
         """Return up to `limit` items above `after`, ordered by product id and item id.
 
         Raises:
-            ShopNotFound: no sync of the shop was ever started.
+            ShopNotFound: the shop is not registered.
         """
-        return await self._items.page(await self.shop(key), which, after=after, limit=limit)
+        return await self._items.page(await self.shop(ref), which, after=after, limit=limit)

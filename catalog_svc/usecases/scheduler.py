@@ -24,7 +24,7 @@ from catalog_svc.domain.schedule import (
     ShopSchedule,
     StoredSchedule,
 )
-from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.shop import ShopRef
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncTrigger
 from catalog_svc.usecases.ports import Schedules, SyncCommands, SyncMetrics
 from catalog_svc.usecases.read_catalog import ReadCatalog
@@ -41,13 +41,13 @@ class SetSchedule:
         self._schedules = schedules
         self._defaults = defaults
 
-    async def __call__(self, key: ShopKey, change: ScheduleChange) -> ShopSchedule:
+    async def __call__(self, ref: ShopRef, change: ScheduleChange) -> ShopSchedule:
         """Store the change and return the schedule that is in effect after it.
 
         Raises:
-            ShopNotFound: no sync of the shop was ever started.
+            ShopNotFound: the shop is not registered.
         """
-        schedule = await self._schedules.change(await self._read.shop(key), change, self._defaults)
+        schedule = await self._schedules.change(await self._read.shop(ref), change, self._defaults)
         return schedule.effective(self._defaults)
 
 

@@ -14,9 +14,9 @@ from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.failure import InvalidRequest
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
-from catalog_svc.domain.errors import SourceFailed, StorageUnavailable
-from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncState, SyncTrigger
+from catalog_svc.domain.errors import ShopNotFound, SourceFailed, StorageUnavailable
+from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
+from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState, SyncTrigger
 from catalog_svc.usecases.ports import PlatformJobs, Platforms, Shops, SyncCommands, SyncMetrics, Syncs
 
 _log = logging.getLogger(__name__)
@@ -37,30 +37,69 @@ class StartSync:
         commands: SyncCommands,
         platforms: Platforms,
         wake_worker: Callable[[], None],
+        overlap: timedelta,
         metrics: SyncMetrics,
     ) -> None:
+        """Create the use case.
+
+        Args:
+            shops: The registered shops.
+            commands: Where syncs are created.
+            platforms: The platforms that the connector supports.
+            wake_worker: Called after a sync was created.
+            overlap: How far before the watermark an incremental pass begins.
+            metrics: Where failures of the database are counted.
+        """
         self._shops = shops
         self._commands = commands
         self._platforms = platforms
         self._wake_worker = wake_worker
+        self._overlap = overlap
         self._metrics = metrics
 
-    async def __call__(self, command: StartSyncCommand) -> Sync:
+    async def __call__(
+        self,
+        shop: ShopRef,
+        mode: SyncMode,
+        *,
+        request_id: str = "",
+        allow_mass_delete: bool = False,
+        correlation_id: str = "",
+    ) -> Sync:
         """Create a PENDING sync, or return the one that the same request_id created before.
 
+        A shop that is named by its key is registered if it is unknown.
+
         Raises:
+            ShopNotFound: there is no shop with this id.
             InvalidRequest: no connector supports the platform or the domain.
             SyncAlreadyRunning: the shop has an active sync.
             RequestIdReused: the request_id came before with other parameters.
             ConnectorUnavailable: the shop is new, and the connector that must check it does not answer.
         """
-        if await self._shops.find(command.shop) is None:
-            # A registered shop was checked when it was new: its syncs start while the connector is unavailable.
-            await check_supported(self._platforms, command.shop)
+        command = StartSyncCommand(
+            shop=await self._key_of(shop),
+            mode=mode,
+            overlap=self._overlap,
+            request_id=request_id,
+            allow_mass_delete=allow_mass_delete,
+            correlation_id=correlation_id,
+        )
         with count_database_failures(self._metrics):
             sync = await self._commands.start(command)
         self._wake_worker()
         return sync
+
+    async def _key_of(self, ref: ShopRef) -> ShopKey:
+        """Return the key of a registered shop, or of one that can be registered."""
+        shop = await self._shops.find(ref)
+        if shop is not None:
+            # It was checked when it was new: its syncs start while the connector is unavailable.
+            return shop.key
+        if not isinstance(ref, ShopKey):
+            raise ShopNotFound(ref)
+        await check_supported(self._platforms, ref)
+        return ref
 
 
 async def check_supported(platforms: Platforms, shop: ShopKey) -> None:

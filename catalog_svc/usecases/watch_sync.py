@@ -6,14 +6,24 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from enum import Enum
 from uuid import UUID
 
 from catalogsync_common.drain import Drain, ServerDraining
 
-from catalog_svc.domain.errors import RevisionInFuture, StreamExpired
+from catalog_svc.domain.errors import RevisionInFuture
 from catalog_svc.domain.sync import Sync
 from catalog_svc.usecases.sync_hub import Subscription, SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits
+
+
+class ReconnectReason(Enum):
+    """Why a watch ends although the sync has not ended; the names are those of the contract."""
+
+    STREAM_EXPIRED = "STREAM_EXPIRED"
+    """The watch reached its maximum age."""
+    SERVER_DRAINING = "SERVER_DRAINING"
+    """The replica shuts down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +32,12 @@ class Snapshot:
 
     sync: Sync
     heartbeat: bool
+    reconnect: ReconnectReason | None = None
+    """Set in the last snapshot of a watch that ends before the sync: its client watches again."""
 
 
 class WatchSync:
-    """Yields snapshots of a sync until it has ended, as often as the hub delivers them."""
+    """Yields snapshots of a sync until it has ended, or until the client must watch again."""
 
     def __init__(
         self,
@@ -41,7 +53,7 @@ class WatchSync:
         self._monotonic = monotonic
 
     async def __call__(self, sync_id: UUID, after_revision: int) -> AsyncGenerator[Snapshot, None]:
-        """Yield snapshots above `after_revision`, heartbeats, and last the terminal snapshot.
+        """Yield snapshots above `after_revision`, heartbeats, and last the terminal snapshot or one to reconnect.
 
         All watchers of a sync get the same `Sync` objects. A heartbeat proves that the hub read the sync lately.
 
@@ -49,21 +61,24 @@ class WatchSync:
             SyncNotFound: There is no such sync.
             RevisionInFuture: The sync never had `after_revision`.
             TooManyWatchers: The replica has as many watchers as it accepts.
-            StreamExpired: The watch reached its maximum age; the client watches again.
-            ServerDraining: The replica shuts down; the client watches again on another one.
+            ServerDraining: The replica was shutting down already when the watch began.
             StorageUnavailable: The hub has not read the sync lately.
         """
+        if self._drain.started:
+            # An error, not a reconnect reason: the client backs off instead of calling this replica at once again.
+            raise ServerDraining
         # Watchers that reconnected together, after a replica went down, must not all expire together.
         expires_at = self._monotonic() + random.uniform(0.8, 1) * self._limits.max_age.total_seconds()
         with self._hub.subscribe(sync_id) as subscription:
             sync = await self._first(subscription, sync_id, after_revision)
             yield Snapshot(sync, heartbeat=sync.revision == after_revision and not sync.state.ended)
-            while not sync.state.ended:
+            reconnect = None
+            while not sync.state.ended and reconnect is None:
                 newer = await self._next(subscription, sync.revision)
-                yield Snapshot(newer or sync, heartbeat=newer is None)
                 sync = newer or sync
-                if self._monotonic() >= expires_at and not sync.state.ended:
-                    raise StreamExpired
+                if not sync.state.ended:
+                    reconnect = self._reconnect_reason(expires_at)
+                yield Snapshot(sync, heartbeat=newer is None, reconnect=reconnect)
 
     async def _first(self, subscription: Subscription, sync_id: UUID, after_revision: int) -> Sync:
         sync = await subscription.current()
@@ -78,7 +93,9 @@ class WatchSync:
         """Return the next snapshot, or None when a heartbeat is due."""
         # Jitter: watchers that got the same snapshot together must not all get their heartbeats together.
         timeout = self._limits.heartbeat_seconds(self._hub.watcher_count) * random.uniform(0.7, 1)
-        newer = None if self._drain.started else await subscription.next_after(revision, timeout_seconds=timeout)
-        if newer is None and self._drain.started:
-            raise ServerDraining
-        return newer
+        return None if self._drain.started else await subscription.next_after(revision, timeout_seconds=timeout)
+
+    def _reconnect_reason(self, expires_at: float) -> ReconnectReason | None:
+        if self._drain.started:
+            return ReconnectReason.SERVER_DRAINING
+        return ReconnectReason.STREAM_EXPIRED if self._monotonic() >= expires_at else None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import TypeVar
+from itertools import count
+from typing import Final, TypeVar
 
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as catalog
@@ -23,6 +26,10 @@ from catalogsync_cli.watch_client import ConnectionCallback, RetryPolicy, Stream
 
 TRequest = TypeVar("TRequest")
 TResponse = TypeVar("TResponse")
+
+_START_ATTEMPTS: Final = 4
+_START_RETRY_POLICY: Final = RetryPolicy(initial_backoff_seconds=0.2, max_backoff_seconds=2.0)
+"""Of calls that start a sync. gRPC does not repeat them: it does not know whether they have a request_id."""
 
 
 class _Caller:
@@ -45,14 +52,29 @@ class _Caller:
         request: TRequest,
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        max_attempts: int = 1,
     ) -> TResponse:
-        """Return the response, within `timeout_seconds` unless the options set another time limit."""
+        """Return the response.
+
+        Args:
+            method: the method of the stub.
+            request: its request.
+            timeout_seconds: the time limit of all attempts, unless the options set another one.
+            max_attempts: how often to call before UNAVAILABLE is raised. The call must be idempotent.
+        """
         seconds = self._timeout or timeout_seconds
-        try:
-            return await method(request, timeout=seconds, metadata=self.metadata)
-        except grpc.aio.AioRpcError as error:
-            failure = await read_failure(error)
-            raise CallFailed.of(failure, callee=self.callee, timeout=seconds) from None
+        deadline = time.monotonic() + seconds
+        for attempts in count():
+            try:
+                return await method(request, timeout=deadline - time.monotonic(), metadata=self.metadata)
+            except grpc.aio.AioRpcError as error:
+                failure = await read_failure(error)
+            backoff = _START_RETRY_POLICY.backoff_seconds(failure, attempts=attempts)
+            is_last = attempts + 1 >= max_attempts or time.monotonic() + backoff >= deadline
+            if is_last or failure.code is not grpc.StatusCode.UNAVAILABLE:
+                break
+            await asyncio.sleep(backoff)
+        raise CallFailed.of(failure, callee=self.callee, timeout=seconds)
 
 
 class CatalogClient:
@@ -70,16 +92,28 @@ class CatalogClient:
         request_id: str,
         allow_mass_delete: bool = False,
     ) -> catalog.Sync:
-        """Start a sync. Repeated calls with the same request_id return the same sync."""
+        """Start a sync; the call is repeated while the service is unavailable.
+
+        Args:
+            shop: the shop; it is registered if it is unknown.
+            mode: which products to read.
+            request_id: a UUID: repeated calls with the same one return the same sync.
+            allow_mass_delete: whether the sync may delete more than the deletion guard allows.
+        """
         request = catalog.StartSyncRequest(
             shop=shop.for_catalog(), mode=mode, request_id=request_id, allow_mass_delete=allow_mass_delete
         )
-        return (await self._caller.call(self._stub.StartSync, request)).sync
+        return (await self._caller.call(self._stub.StartSync, request, max_attempts=_START_ATTEMPTS)).sync
 
     async def resume_sync(self, sync_id: str, *, request_id: str) -> catalog.Sync:
-        """Start a sync that resumes an ended one; repeated calls with the same request_id return the same sync."""
+        """Start a sync that resumes an ended one; the call is repeated while the service is unavailable.
+
+        Args:
+            sync_id: the ended sync.
+            request_id: a UUID: repeated calls with the same one return the same sync.
+        """
         request = catalog.ResumeSyncRequest(sync_id=sync_id, request_id=request_id)
-        return (await self._caller.call(self._stub.ResumeSync, request)).sync
+        return (await self._caller.call(self._stub.ResumeSync, request, max_attempts=_START_ATTEMPTS)).sync
 
     async def cancel_sync(self, sync_id: str) -> catalog.Sync:
         """Cancel a sync."""

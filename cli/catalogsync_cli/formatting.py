@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync, Waiting
+from catalogsync_common.status import without_reason
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import ErrorInfo
 
@@ -61,11 +62,11 @@ def has_ended(sync: Sync) -> bool:
 def progress_extent(sync: Sync) -> ProgressExtent:
     """Return items when the platform estimates items, else products, else items without a total."""
     progress = sync.progress
-    items = progress.items.seen_count + progress.items.set_aside_count
+    items = progress.items.seen_count + progress.items.rejected_count
     if progress.HasField("estimated_item_count"):
         return ProgressExtent(items, progress.estimated_item_count, "items")
     if progress.HasField("estimated_product_count"):
-        products = progress.products.seen_count + progress.products.set_aside_count
+        products = progress.products.seen_count + progress.products.rejected_count
         return ProgressExtent(products, progress.estimated_product_count, "products")
     return ProgressExtent(items, None, "items")
 
@@ -95,7 +96,7 @@ def counts_text(sync: Sync) -> str:
         f"{items.unchanged_count:,} unchanged",
     ]
     parts += [f"{items.deleted_count:,} deleted"] if items.deleted_count else []
-    parts += [f"{items.set_aside_count:,} rejected"] if items.set_aside_count else []
+    parts += [f"{items.rejected_count:,} rejected"] if items.rejected_count else []
     parts += [plural(sync.progress.issue_count, "issue")] if sync.progress.issue_count else []
     checked = sync.progress.checked_product_count
     parts += [f"{plural(checked, 'product')} checked"] if checked else []
@@ -150,9 +151,9 @@ def _job_text(waiting: Waiting) -> str:
 
 
 def _remaining_text(waiting: Waiting, now: datetime) -> str:
-    if not waiting.HasField("until_time"):
+    if not waiting.HasField("resume_time"):
         return ""
-    seconds = (to_datetime(waiting.until_time) - now).total_seconds()
+    seconds = (to_datetime(waiting.resume_time) - now).total_seconds()
     if seconds <= 0:
         return ""
     return f", {seconds:.1f} s" if seconds < 60 else f", {duration_text(timedelta(seconds=seconds))}"
@@ -173,7 +174,7 @@ def nothing_changed(sync: Sync) -> bool:
         sync.state == Sync.STATE_SUCCEEDED
         and sync.mode == Sync.MODE_INCREMENTAL
         and not any(each.created_count or each.updated_count or each.deleted_count for each in counts)
-        and not any(each.set_aside_count for each in counts)
+        and not any(each.rejected_count for each in counts)
     )
 
 
@@ -190,11 +191,11 @@ def outcome_text(sync: Sync) -> str:
 
 
 def _nothing_changed_text(sync: Sync) -> str:
-    """Return "nothing changed since 2026-11-29 04:53:26Z (1,200 products checked) in 0.9 s"."""
+    """Return "nothing changed since 2026-11-29 04:53:26Z (2 items of 1 product compared, 9 products checked)"."""
     progress = sync.progress
     seen, checked = progress.items.seen_count, progress.checked_product_count
     details = []
-    if seen:
+    if seen or not checked:
         details.append(f"{plural(seen, 'item')} of {plural(progress.products.seen_count, 'product')} compared")
     if checked:
         details.append(f"{plural(checked, 'product')} checked")
@@ -202,14 +203,13 @@ def _nothing_changed_text(sync: Sync) -> str:
         details.append(plural(progress.issue_count, "issue"))
     known = sync.HasField("changes_since_time")
     since = f"{to_datetime(sync.changes_since_time):%Y-%m-%d %H:%M:%SZ}" if known else "the last complete sync"
-    in_brackets = f" ({', '.join(details)})" if details else ""
-    return f"nothing changed since {since}{in_brackets}{_elapsed_text(sync)}"
+    return f"nothing changed since {since} ({', '.join(details)}){_elapsed_text(sync)}"
 
 
 def error_text(sync: Sync) -> str:
     """Return the message and reason of a failed sync: "the shop is gone (SOURCE_NOT_FOUND)"."""
-    message = sanitize(sync.error.message) or "no message"
     reason = error_reason(sync)
+    message = sanitize(without_reason(sync.error.message, reason)) or "no message"
     return f"{message} ({reason})" if reason else message
 
 

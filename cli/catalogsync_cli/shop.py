@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import click
-from catalogsync.catalog.v1.catalog_service_pb2 import Shop
-from catalogsync.connector.v1.connector_service_pb2 import ShopRef
+from catalogsync.catalog.v1 import catalog_service_pb2 as catalog
+from catalogsync.connector.v1 import connector_service_pb2 as connector
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class ShopName:
         return f"{self.platform}:{self.domain}"
 
     @classmethod
-    def of(cls, shop: Shop) -> ShopName:
+    def of(cls, shop: catalog.Shop) -> ShopName:
         """Return the name of a shop from a response of the catalog."""
         return cls(shop.platform, shop.domain)
 
@@ -40,13 +40,13 @@ class ShopName:
             )
         return cls(platform, domain)
 
-    def for_catalog(self) -> Shop:
+    def for_catalog(self) -> catalog.ShopRef:
         """Return the shop as CatalogService takes it."""
-        return Shop(platform=self.platform, domain=self.domain)
+        return catalog.ShopRef(platform=self.platform, domain=self.domain)
 
-    def for_connector(self) -> ShopRef:
+    def for_connector(self) -> connector.ShopRef:
         """Return the shop as ConnectorService takes it."""
-        return ShopRef(platform=self.platform, domain=self.domain)
+        return connector.ShopRef(platform=self.platform, domain=self.domain)
 
 
 class ShopParam(click.ParamType[ShopName]):

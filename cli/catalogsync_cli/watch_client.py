@@ -32,6 +32,17 @@ class RetryPolicy:
     """Upper bound of the first backoff; doubled after each attempt that brought no message."""
     max_backoff_seconds: float = 15.0
 
+    def backoff_seconds(self, failure: ReceivedFailure, *, attempts: int) -> float:
+        """Return the time until the next attempt: what the server asked for, and full jitter.
+
+        Args:
+            failure: the error of the last attempt.
+            attempts: how many attempts had failed in a row before it.
+        """
+        ceiling = min(self.initial_backoff_seconds * 2 ** min(attempts, 16), self.max_backoff_seconds)
+        requested = failure.retry_after.total_seconds() if failure.retry_after is not None else 0.0
+        return requested + random.uniform(0, ceiling)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Disconnect:
@@ -56,8 +67,9 @@ async def watch(
 ) -> AsyncGenerator[Sync, None]:
     """Watch a sync until it ends; the terminal snapshot is never missed.
 
-    A stream that broke, expired, stalled or ended early is followed by another one, after a backoff with full
-    jitter but not sooner than the server asked for. Every call is cancelled when the generator is closed.
+    A stream whose last message has a reconnect_reason (it reached its maximum age, or its replica drains) is
+    followed by another one at once. A stream that broke or stalled is followed by another one after a backoff with
+    full jitter, but not sooner than the server asked for. Every call is cancelled when the generator is closed.
 
     Args:
         open_stream: makes one WatchSync call, given `after_revision`.
@@ -77,6 +89,8 @@ async def watch(
                     yield sync
                     if has_ended(sync):
                         return
+            if watcher.must_reconnect:
+                continue
             failure = ReceivedFailure(code=grpc.StatusCode.UNAVAILABLE, message="the stream ended too early")
         except CallFailed as error:
             failure = error.failure
@@ -103,13 +117,17 @@ class _Watcher:
         self._last_message_at = time.monotonic()
         self._on_connection = on_connection
         self._disconnected = False
+        self.must_reconnect = False
+        """Whether the last message of the current stream announced its end."""
 
     async def snapshots(self, open_stream: Callable[[int], Stream]) -> AsyncGenerator[Sync, None]:
         """Yield the snapshots of one stream that are new; a terminal one in any case."""
+        self.must_reconnect = False
         call = open_stream(self._revision)
         try:
             while (message := await _read(call, self._retry_policy.stall_seconds, self._callee)) is not None:
                 self._message_received()
+                self.must_reconnect = message.reconnect_reason != WatchSyncResponse.RECONNECT_REASON_UNSPECIFIED
                 sync = message.sync
                 if sync.revision > self._revision or has_ended(sync):
                     self._revision = sync.revision
@@ -136,14 +154,10 @@ class _Watcher:
             self._revision = 0
             return 0.0
         silence = time.monotonic() - self._last_message_at
-        policy = self._retry_policy
-        if not failure.is_transient or silence > policy.give_up_seconds:
+        if not failure.is_transient or silence > self._retry_policy.give_up_seconds:
             raise CallFailed(failure)
-        ceiling = policy.initial_backoff_seconds * 2 ** min(self._attempts, 16)
         self._attempts += 1
-        jittered = random.uniform(0, min(ceiling, policy.max_backoff_seconds))
-        requested = failure.retry_after.total_seconds() if failure.retry_after is not None else 0.0
-        return requested + jittered
+        return self._retry_policy.backoff_seconds(failure, attempts=self._attempts - 1)
 
 
 async def _read(call: Stream, stall_seconds: float, callee: str) -> WatchSyncResponse | None:

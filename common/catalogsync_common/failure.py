@@ -34,8 +34,8 @@ class Failure(Exception):
     """An expected error with a stable reason.
 
     Subclasses set `reason` (a name of `catalogsync.errors.v1.ErrorReason` without prefix) and build the message.
-    The message is sent to callers: it must be understandable without the details, and contain no secret, driver
-    text or internal host.
+    The message is sent to callers, after the reason: it must be understandable without the details, and contain no
+    secret, driver text or internal host.
     """
 
     reason: str = "INTERNAL"

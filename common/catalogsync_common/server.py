@@ -3,7 +3,7 @@
 A process stops in this order, and `GrpcServer.stop` does the first four steps:
 1. health answers NOT_SERVING, so that load balancers and clients choose another replica;
 2. a settle delay, until they have noticed (0 in development, 3-5 s where endpoints propagate);
-3. the drain starts: long streams end with SERVER_DRAINING, workers claim no new work;
+3. the drain starts: long streams end and tell their clients to call again, workers claim no new work;
 4. the server rejects new calls and waits for running ones, at most for the grace period;
 5. the process closes what its handlers used: workers, channels, the database.
 """
@@ -51,7 +51,7 @@ _OPTIONS: Final = (
     # Without these, a thousand watchers that reconnect at once are answered CANCELLED.
     ("grpc.server.max_pending_requests", 10_000),
     ("grpc.server.max_pending_requests_hard_limit", 20_000),
-    # Connections move to new replicas. A running stream continues until its own end (STREAM_EXPIRED):
+    # Connections move to new replicas. A running stream continues until its own maximum age:
     # max_connection_age_grace_ms is not set, since a stream that reads a large file may take hours.
     ("grpc.max_connection_age_ms", 30 * 60_000),
     ("grpc.max_connection_idle_ms", 15 * 60_000),

@@ -1,6 +1,8 @@
 """Maps failures to gRPC statuses with error details, and received errors back to failures.
 
-Every error has a `google.rpc.ErrorInfo`; a `RetryInfo` exactly where calling again is right.
+Every error has a `google.rpc.ErrorInfo`; a `RetryInfo` exactly where calling again is right. The message text of
+a status begins with its reason, for people who see no details; clients of ours read it without the reason, which
+they have from the details (`without_reason`).
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ STATUS_CODES: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "SHOP_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
         "SYNC_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
         "ITEM_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
-        "SYNC_ALREADY_RUNNING": grpc.StatusCode.ABORTED,
+        "SYNC_ALREADY_RUNNING": grpc.StatusCode.ALREADY_EXISTS,
         "SYNC_NOT_RESUMABLE": grpc.StatusCode.FAILED_PRECONDITION,
         "SYNC_NOT_CANCELLABLE": grpc.StatusCode.FAILED_PRECONDITION,
         "REVISION_IN_FUTURE": grpc.StatusCode.OUT_OF_RANGE,
@@ -99,7 +101,8 @@ def to_status(failure: Failure) -> status_pb2.Status:
     info = error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=_bounded_metadata(failure))
     violations = _bounded_violations(failure)
     while True:
-        status = status_pb2.Status(code=code, message=_cut(failure.message, _MAX_MESSAGE_BYTES))
+        message = _cut(f"{failure.reason}: {failure.message}", _MAX_MESSAGE_BYTES)
+        status = status_pb2.Status(code=code, message=message)
         status.details.add().Pack(info)
         _pack_retry(status, failure)
         if violations:
@@ -111,6 +114,11 @@ def to_status(failure: Failure) -> status_pb2.Status:
             violations.pop()
         else:
             del info.metadata[max(info.metadata, key=lambda key: len(key) + len(info.metadata[key]))]
+
+
+def without_reason(message: str, reason: str) -> str:
+    """Return the message text of a status without the reason that it begins with."""
+    return message.removeprefix(f"{reason}: ") if reason else message
 
 
 def _bounded_metadata(failure: Failure) -> dict[str, str]:
@@ -163,7 +171,7 @@ class ReceivedFailure:
 
     code: grpc.StatusCode
     message: str
-    """Understandable without the details."""
+    """Without the reason that the message text of the status begins with."""
     reason: str = ""
     """A name of `ErrorReason` without prefix; empty if the error is not from our services (network, proxy)."""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -210,10 +218,11 @@ def _received_failure(code: grpc.StatusCode, details: str, trailers: grpc.aio.Me
         _unpack(detail.type_url, detail.value, info)
         _unpack(detail.type_url, detail.value, retry)
     from_our_service = info.domain == DOMAIN
+    reason = info.reason if from_our_service else ""
     return ReceivedFailure(
         code=code,
-        message=status.message or details,
-        reason=info.reason if from_our_service else "",
+        message=without_reason(status.message or details, reason),
+        reason=reason,
         metadata=dict(info.metadata) if from_our_service else {},
         retry_after=retry.retry_delay.ToTimedelta() if retry.HasField("retry_delay") else None,
     )

@@ -74,20 +74,24 @@ async function startSync(client, shop) {
   }
 }
 
-/** Watches a sync until it ends and returns it, calling again whenever the stream breaks. */
+/** Watches a sync until it ends and returns it, calling again whenever the stream ends before the sync. */
 async function watchSync(client, syncId) {
   let seen = "0";
   for (let attempt = 0; ; attempt++) {
     const stream = client.WatchSync({ sync_id: syncId, after_revision: seen });
     const watchdog = setTimeout(() => stream.cancel(), STALL_MS);
+    let mustReconnect = false;
     try {
-      for await (const { sync, heartbeat } of stream) {
+      for await (const { sync, heartbeat, reconnect_reason: reason } of stream) {
         watchdog.refresh();
         attempt = 0;
         seen = sync.revision;
         if (!heartbeat) console.log(lineOf(sync));
         if (ENDED.includes(sync.state)) return sync;
+        // Set in the last message of a stream that reached its maximum age, or whose replica shuts down.
+        mustReconnect = reason !== "RECONNECT_REASON_UNSPECIFIED";
       }
+      if (!mustReconnect) await sleep(backoffMs({}, attempt));
     } catch (error) {
       if (!isRetryable(error) || attempt === 10) throw error;
       console.log(`stream broke (${error.details}): continuing after revision ${seen}`);
@@ -99,26 +103,37 @@ async function watchSync(client, syncId) {
   }
 }
 
-/** Returns whether the sync has created, updated or deleted any record. */
-function hasChanged({ products, items }) {
-  const fields = ["created_count", "updated_count", "deleted_count"];
-  return [products, items].some((counts) => fields.some((field) => Number(counts?.[field] ?? 0) > 0));
+/** Returns a count of the sync, of products and items together. */
+function sumOf({ products, items }, field) {
+  return Number(products?.[field] ?? 0) + Number(items?.[field] ?? 0);
+}
+
+/** Returns whether the sync has created, updated, deleted or rejected any record. */
+function hasChanged(progress) {
+  const fields = ["created_count", "updated_count", "deleted_count", "rejected_count"];
+  return fields.some((field) => sumOf(progress, field) > 0);
 }
 
 function countOf({ state, mode, progress, changes_since_time: since }) {
-  const { items, estimated_item_count: total } = progress;
+  const { products, items } = progress;
+  const succeeded = state === "STATE_SUCCEEDED";
+  // What a sync that SUCCEEDED has read is all that there is, whatever was estimated.
+  const total = succeeded ? 0 : Number(progress.estimated_item_count ?? 0);
   if (mode !== "MODE_INCREMENTAL") return `${items?.seen_count ?? 0}${total ? ` of about ${total}` : ""} items read`;
-  if (state !== "STATE_SUCCEEDED" || hasChanged(progress)) return `${items?.seen_count ?? 0} changed items read`;
-  return `nothing changed since ${new Date(Number(since.seconds) * 1000).toISOString()}`;
+  if (!succeeded || hasChanged(progress)) return `${items?.seen_count ?? 0} changed items read`;
+  const time = new Date(Number(since.seconds) * 1000).toISOString();
+  return `nothing changed since ${time}, ${products?.seen_count ?? 0} products compared`;
 }
 
 function lineOf(sync) {
   const { state, progress, waiting, error, notes } = sync;
   const parts = [state.replace("STATE_", "").padEnd(9), countOf(sync)];
+  const rejected = sumOf(progress, "rejected_count");
+  if (rejected) parts.push(`${rejected} records rejected`);
   if (Number(progress.checked_product_count)) parts.push(`${progress.checked_product_count} products checked`);
   if (progress.items_per_second) parts.push(`${Math.round(progress.items_per_second)}/s`);
   if (waiting) parts.push(`waiting: ${waiting.message || waiting.reason.replace("REASON_", "")}`);
-  if (error) parts.push(error.message);
+  if (error) parts.push(error.message); // Begins with the reason.
   if (ENDED.includes(state)) parts.push(...notes.map((note) => `note: ${note}`));
   return parts.join("  ");
 }
@@ -138,7 +153,7 @@ async function main([shopName]) {
 main(process.argv.slice(2)).then(
   (code) => (process.exitCode = code),
   (error) => {
-    console.error(error.details || error.message);
+    console.error(error.details || error.message); // An error of the service begins with its reason.
     process.exit(2);
   },
 );

@@ -13,6 +13,7 @@ import random
 import sys
 from collections.abc import AsyncIterator
 from importlib.resources import files
+from itertools import count
 from uuid import uuid4
 
 import grpc
@@ -22,6 +23,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 ENDED = (pb.Sync.STATE_SUCCEEDED, pb.Sync.STATE_FAILED, pb.Sync.STATE_CANCELLED)
 RETRYABLE_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+MAX_START_ATTEMPTS = 5
 STALL_SECONDS = 60.0  # Two heartbeats: the server sends one at least every 30 s.
 CHANNEL_OPTIONS = (
     # A connection to a dead or frozen replica is dropped after 40 s, and calls go to another replica.
@@ -33,24 +35,31 @@ CHANNEL_OPTIONS = (
 )
 
 
-async def start(catalog: CatalogServiceStub, shop: pb.Shop) -> str:
+async def start(catalog: CatalogServiceStub, shop: pb.ShopRef) -> str:
     """Start a sync and return its id, or the id of the sync that is already running."""
+    # The request_id makes repeated calls start one sync. gRPC does not see that, so the service config does not
+    # repeat StartSync.
     request = pb.StartSyncRequest(shop=shop, request_id=str(uuid4()))
-    try:
-        return (await catalog.StartSync(request)).sync.sync_id
-    except grpc.aio.AioRpcError as error:
-        info = error_info(error)
-        if info.reason != "SYNC_ALREADY_RUNNING":
-            raise
-        return str(info.metadata["sync_id"])
+    for attempt in count(1):
+        try:
+            return (await catalog.StartSync(request)).sync.sync_id
+        except grpc.aio.AioRpcError as error:
+            info = error_info(error)
+            if info.reason == "SYNC_ALREADY_RUNNING":
+                return str(info.metadata["sync_id"])
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or attempt == MAX_START_ATTEMPTS:
+                raise
+        await asyncio.sleep(random.uniform(0, 0.5 * 2**attempt))
+    raise AssertionError("unreachable")
 
 
 async def watch(
     catalog: CatalogServiceStub, sync_id: str, *, stall_seconds: float = STALL_SECONDS
 ) -> AsyncIterator[pb.Sync]:
-    """Yield snapshots up to the terminal one; if a stream breaks or stalls, call again with the last revision."""
+    """Yield snapshots up to the terminal one; if a stream ends before it, call again with the last revision."""
     revision = 0
     while True:
+        reconnect = False
         call = catalog.WatchSync(pb.WatchSyncRequest(sync_id=sync_id, after_revision=revision))
         try:
             while isinstance(message := await read(call, stall_seconds), pb.WatchSyncResponse):
@@ -59,6 +68,8 @@ async def watch(
                     yield message.sync
                 if message.sync.state in ENDED:
                     return
+                # Set in the last message of a stream that reached its maximum age, or whose replica shuts down.
+                reconnect = message.reconnect_reason != pb.WatchSyncResponse.RECONNECT_REASON_UNSPECIFIED
         except grpc.aio.AioRpcError as error:
             if error.code() not in RETRYABLE_CODES:
                 raise
@@ -66,7 +77,8 @@ async def watch(
             pass
         finally:
             call.cancel()
-        await asyncio.sleep(random.uniform(0.2, 2))
+        if not reconnect:
+            await asyncio.sleep(random.uniform(0.2, 2))
 
 
 async def read(
@@ -92,17 +104,22 @@ def line(sync: pb.Sync) -> str:
     progress = sync.progress
     counts = (progress.products, progress.items)
     changed = sum(each.created_count + each.updated_count + each.deleted_count for each in counts)
+    rejected = sum(each.rejected_count for each in counts)
     incremental = sync.mode == pb.Sync.MODE_INCREMENTAL
-    if incremental and not changed and sync.state == pb.Sync.STATE_SUCCEEDED:
-        text = f"nothing changed since {sync.changes_since_time.ToDatetime():%Y-%m-%d %H:%M:%SZ}"
+    succeeded = sync.state == pb.Sync.STATE_SUCCEEDED
+    if incremental and succeeded and not changed and not rejected:
+        since = f"{sync.changes_since_time.ToDatetime():%Y-%m-%d %H:%M:%SZ}"
+        text = f"nothing changed since {since}, {progress.products.seen_count} products compared"
     elif incremental:
         text = f"{progress.items.seen_count} changed items read"
     else:
-        of = f" of about {progress.estimated_item_count}" if progress.estimated_item_count else ""
-        text = f"{progress.items.seen_count}{of} items read"
-    checked = f", {progress.checked_product_count} products checked" if progress.checked_product_count else ""
-    waiting = f", waiting: {sync.waiting.message}" if sync.HasField("waiting") else ""
-    return f"{pb.Sync.State.Name(sync.state)}: {text}{checked}{waiting}"
+        # What a sync that SUCCEEDED has read is all that there is, whatever was estimated.
+        estimate = 0 if succeeded else progress.estimated_item_count
+        text = f"{progress.items.seen_count}{f' of about {estimate}' if estimate else ''} items read"
+    text += f", {rejected} records rejected" if rejected else ""
+    text += f", {progress.checked_product_count} products checked" if progress.checked_product_count else ""
+    text += f", waiting: {sync.waiting.message}" if sync.HasField("waiting") else ""
+    return f"{pb.Sync.State.Name(sync.state)}: {text}"
 
 
 async def main(shop_name: str) -> int:
@@ -111,13 +128,13 @@ async def main(shop_name: str) -> int:
     address = os.environ.get("CATALOG_ADDRESS", "127.0.0.1:50051")
     async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         catalog = CatalogServiceStub(channel)
-        sync_id = await start(catalog, pb.Shop(platform=platform, domain=domain))
+        sync_id = await start(catalog, pb.ShopRef(platform=platform, domain=domain))
         async for sync in watch(catalog, sync_id):
             print(line(sync), flush=True)
     for note in sync.notes:
         print(f"note: {note}")
     if sync.HasField("error"):
-        print(sync.error.message, file=sys.stderr)
+        print(sync.error.message, file=sys.stderr)  # Begins with the reason.
     return 0 if sync.state == pb.Sync.STATE_SUCCEEDED else 1
 
 

@@ -22,8 +22,9 @@ CREATE FUNCTION chaos_record(entry sync, seq bigint) RETURNS void LANGUAGE sql A
     INSERT INTO chaos_journal (at, txid, port, sync_id, state, mode, epoch, owner, revision, next_seq,
                                checkpoint, products_seen, products_created, products_rejected)
     SELECT extract(epoch FROM clock_timestamp()), txid_current(), inet_client_port(), entry.sync_id, entry.state,
-        entry.mode, entry.epoch, (SELECT owner FROM sync_queue WHERE sync_queue.sync_id = entry.sync_id), entry.revision,
-        seq, md5(entry.checkpoint), entry.products_seen, entry.products_created, entry.products_rejected;
+        entry.mode, entry.epoch, (SELECT owner FROM sync_queue WHERE sync_queue.sync_id = entry.sync_id),
+        entry.revision, seq, md5(entry.checkpoint), entry.products_seen, entry.products_created,
+        entry.products_rejected;
 $$;
 
 CREATE FUNCTION chaos_record_sync() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

@@ -85,7 +85,7 @@ class Experiment:
             domain: Of the shop.
             disturb: Called with the sync id once the first batch is stored.
         """
-        shop = pb.Shop(platform=self.system.store.shops[domain].spec.platform.value, domain=domain)
+        shop = pb.ShopRef(platform=self.system.store.shops[domain].spec.platform.value, domain=domain)
         started = await self._clients.start(shop, pb.Sync.MODE_FULL, allow_mass_delete=True)
         async with asyncio.timeout(_SYNC_TIMEOUT_SECONDS):
             watching = asyncio.create_task(self._clients.watch(started.sync_id))

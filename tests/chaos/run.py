@@ -129,7 +129,7 @@ class _Run:
         clients = Clients(system.stubs, self._observations, Random(seed + 3))
         self._drivers = [
             ShopDriver(
-                pb.Shop(platform=shop.spec.platform.value, domain=domain),
+                pb.ShopRef(platform=shop.spec.platform.value, domain=domain),
                 clients,
                 self._observations,
                 Random(seed + 4 + n),

@@ -49,7 +49,7 @@ class Clients:
         """Return the stub of a random replica, whether it is up or not."""
         return self._random.choice(list(self._stubs.values()))
 
-    async def start(self, shop: pb.Shop, mode: pb.Sync.Mode.ValueType, *, allow_mass_delete: bool) -> pb.Sync:
+    async def start(self, shop: pb.ShopRef, mode: pb.Sync.Mode.ValueType, *, allow_mass_delete: bool) -> pb.Sync:
         """Start a sync of the shop and return it; if one is already running, return that one."""
         request = pb.StartSyncRequest(
             shop=shop, mode=mode, request_id=str(uuid4()), allow_mass_delete=allow_mass_delete
@@ -90,9 +90,10 @@ class Clients:
         return (await self._call(lambda stub: stub.GetSync(request, timeout=_CALL_TIMEOUT_SECONDS))).sync
 
     async def watch(self, sync_id: str) -> pb.Sync:
-        """Watch the sync, on another replica after each error, and return it in its final state."""
+        """Watch the sync, on another replica after each end of a stream, and return it in its final state."""
         seen_revision = 0
         while True:
+            must_reconnect = False
             request = pb.WatchSyncRequest(sync_id=sync_id, after_revision=seen_revision)
             call = self.random_stub().WatchSync(request)
             self._observations.counts["watches"] += 1
@@ -100,10 +101,12 @@ class Clients:
                 while True:
                     message = await asyncio.wait_for(call.read(), _MAX_SILENCE_SECONDS)
                     if not isinstance(message, pb.WatchSyncResponse):
-                        self._observations.violations.append(
-                            f"watch of {sync_id} ended OK at revision {seen_revision}, before the sync ended"
-                        )
+                        if not must_reconnect:
+                            self._observations.violations.append(
+                                f"watch of {sync_id} ended OK at revision {seen_revision}, before the sync ended"
+                            )
                         break
+                    must_reconnect = bool(message.reconnect_reason)
                     self._check_order(sync_id, seen_revision, message)
                     if message.sync.revision > seen_revision:
                         seen_revision = message.sync.revision
@@ -116,7 +119,8 @@ class Clients:
                 self._check_error("WatchSync", await read_failure(error, call))
             finally:
                 call.cancel()
-            await asyncio.sleep(self._random.uniform(0.05, 0.3))
+            if not must_reconnect:
+                await asyncio.sleep(self._random.uniform(0.05, 0.3))
 
     def _check_order(self, sync_id: str, seen_revision: int, message: pb.WatchSyncResponse) -> None:
         revision = message.sync.revision
@@ -158,7 +162,7 @@ class ExpectedRejection(Exception):
 class ShopDriver:
     """Syncs one shop again and again, with two watchers of each sync."""
 
-    def __init__(self, shop: pb.Shop, clients: Clients, observations: Observations, random: Random) -> None:
+    def __init__(self, shop: pb.ShopRef, clients: Clients, observations: Observations, random: Random) -> None:
         self.shop = shop
         self._clients = clients
         self._observations = observations

@@ -54,7 +54,7 @@ class System:
     async def start(self, platform: str, domain: str, **more: Any) -> pb.Sync:
         """Start a full sync and return it."""
         request = pb.StartSyncRequest(
-            shop=pb.Shop(platform=platform, domain=domain), mode=pb.Sync.MODE_FULL, **more
+            shop=pb.ShopRef(platform=platform, domain=domain), mode=pb.Sync.MODE_FULL, **more
         )
         return (await self.catalog.StartSync(request)).sync
 
@@ -75,7 +75,7 @@ class System:
         token = ""
         while True:
             request = pb.ListItemsRequest(
-                shop=pb.Shop(platform=platform, domain=domain), page_size=100, page_token=token, **filters
+                shop=pb.ShopRef(platform=platform, domain=domain), page_size=100, page_token=token, **filters
             )
             page = await self.catalog.ListItems(request)
             items.extend(page.items)

@@ -20,7 +20,7 @@ from tests.conftest import open_directory
 from tests.e2e.conftest import CATALOG, CONNECTOR, ROOT, free_port
 
 DOMAIN = "demo.myshopify.com"
-SHOP = pb.Shop(platform="shopify", domain=DOMAIN)
+SHOP = pb.ShopRef(platform="shopify", domain=DOMAIN)
 
 
 @dataclass(kw_only=True)

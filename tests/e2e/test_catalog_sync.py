@@ -110,7 +110,7 @@ async def test_a_cancelled_sync_ends_for_its_watchers_at_once(system: System) ->
 
 async def test_the_status_of_a_shop_agrees_with_its_items(system: System) -> None:
     sync = await system.sync("woocommerce", "old.example")
-    shop = pb.Shop(platform="woocommerce", domain="OLD.example.")
+    shop = pb.ShopRef(platform="woocommerce", domain="OLD.example.")
     status = await system.catalog.GetStatus(pb.GetStatusRequest(shop=shop))
     items = await system.items("woocommerce", "old.example")
     assert status.item_count == len(items)
@@ -131,7 +131,7 @@ async def test_items_are_found_by_sku_product_text_and_id(system: System) -> Non
     assert {i.product_id for i in of_product} == {one.product_id}
     by_text = await system.items("woocommerce", "new.example", text=one.product_title[:8].upper())
     assert one.item_id in {i.item_id for i in by_text}
-    shop = pb.Shop(platform="woocommerce", domain="new.example")
+    shop = pb.ShopRef(platform="woocommerce", domain="new.example")
     got = await system.catalog.GetItem(pb.GetItemRequest(shop=shop, item_id=one.item_id))
     assert got.item == one
 
@@ -139,7 +139,7 @@ async def test_items_are_found_by_sku_product_text_and_id(system: System) -> Non
 async def test_syncs_are_listed_newest_first_across_pages(system: System) -> None:
     for _ in range(3):
         await system.sync("shopify", "empty.myshopify.com")
-    shop = pb.Shop(platform="shopify", domain="empty.myshopify.com")
+    shop = pb.ShopRef(platform="shopify", domain="empty.myshopify.com")
     listed: list[str] = []
     token = ""
     while True:
@@ -153,7 +153,7 @@ async def test_syncs_are_listed_newest_first_across_pages(system: System) -> Non
 
 
 async def test_the_logs_of_both_services_contain_the_correlation_id(system: System) -> None:
-    request = pb.StartSyncRequest(shop=pb.Shop(platform="shopify", domain="empty.myshopify.com"))
+    request = pb.StartSyncRequest(shop=pb.ShopRef(platform="shopify", domain="empty.myshopify.com"))
     call = system.catalog.StartSync(request, metadata=(("x-correlation-id", "merchant-42"),))
     sync = (await call).sync
     assert sync.correlation_id == "merchant-42"

@@ -25,7 +25,7 @@ SEED = 20_261_129
 COMBINATIONS_PER_METHOD = 40
 
 # A shop without credentials: a StartSync that turns out to be valid affects no other test.
-SHOP = pb.Shop(platform="shopify", domain="bad-inputs.myshopify.com")
+SHOP = pb.ShopRef(platform="shopify", domain="bad-inputs.myshopify.com")
 SYNC_ID = "01a225a7-d61c-77e2-ad50-6dfcdfdafb22"
 VALID: dict[str, Any] = {"shop": SHOP, "sync_id": SYNC_ID, "item_id": "1"}
 
@@ -76,10 +76,12 @@ def bad_values(field: Any) -> Sequence[Any]:
             return TIMES
         if name == Duration.DESCRIPTOR.full_name:
             return DURATIONS
-        if name == pb.Shop.DESCRIPTOR.full_name:
-            platforms = [pb.Shop(platform=text, domain=SHOP.domain) for text in TEXTS]
-            domains = [pb.Shop(platform=SHOP.platform, domain=text) for text in TEXTS]
-            return [pb.Shop(), *platforms, *domains]
+        if name == pb.ShopRef.DESCRIPTOR.full_name:
+            platforms = [pb.ShopRef(platform=text, domain=SHOP.domain) for text in TEXTS]
+            domains = [pb.ShopRef(platform=SHOP.platform, domain=text) for text in TEXTS]
+            ids = [pb.ShopRef(shop_id=text) for text in (*TEXTS, SYNC_ID)]
+            both = pb.ShopRef(shop_id=SYNC_ID, platform=SHOP.platform, domain=SHOP.domain)
+            return [pb.ShopRef(), both, *ids, *platforms, *domains]
         raise AssertionError(f"no bad values for a {name}: add some")
     if field.enum_type is not None:
         return ENUMS
@@ -151,7 +153,7 @@ def assert_expected(error: grpc.aio.AioRpcError, raw: bytes) -> None:
     allowed = (
         grpc.StatusCode.INVALID_ARGUMENT,
         grpc.StatusCode.NOT_FOUND,
-        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.ALREADY_EXISTS,
         grpc.StatusCode.FAILED_PRECONDITION,
     )
     assert error.code() in allowed, (error.code(), error.details(), raw[:200])

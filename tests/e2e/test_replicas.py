@@ -7,6 +7,7 @@ import os
 import signal
 from collections import Counter
 
+import grpc
 import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
@@ -29,12 +30,20 @@ async def item_counts(stub: CatalogServiceStub) -> Counter[str]:
             return counts
 
 
+async def last_message(stub: CatalogServiceStub, sync_id: str) -> pb.WatchSyncResponse:
+    """Watch one stream to its end with OK and return its last message."""
+    async for message in stub.WatchSync(pb.WatchSyncRequest(sync_id=sync_id)):
+        last = message
+    return last
+
+
 async def sync_with_signal(system: SmallSystem, number: signal.Signals) -> pb.Sync:
     """Signal the replica of a sync after its first batch, and watch its end at another one."""
     async with system.stub("first") as first, system.stub("second") as second:
         # The first replica creates the sync and claims it at once; the second one polls.
         started = await first.StartSync(pb.StartSyncRequest(shop=SHOP, mode=pb.Sync.MODE_FULL))
         last, signalled = started.sync, False
+        watching = asyncio.create_task(last_message(first, last.sync_id))
         async with asyncio.timeout(90):
             async for message in second.WatchSync(pb.WatchSyncRequest(sync_id=last.sync_id)):
                 assert message.sync.revision >= last.revision
@@ -43,6 +52,12 @@ async def sync_with_signal(system: SmallSystem, number: signal.Signals) -> pb.Sy
                     signalled = True
                     os.kill(system.processes.pids["first"], number)
         counts = await item_counts(second)
+        (of_first,) = await asyncio.gather(watching, return_exceptions=True)
+    if number is signal.SIGTERM:
+        assert isinstance(of_first, pb.WatchSyncResponse), of_first
+        assert of_first.reconnect_reason == pb.WatchSyncResponse.RECONNECT_REASON_SERVER_DRAINING
+    else:
+        assert isinstance(of_first, grpc.aio.AioRpcError)
     assert last.state == pb.Sync.STATE_SUCCEEDED, last.error.message
     assert (len(counts), max(counts.values())) == (system.items, 1)
     return last

@@ -24,7 +24,7 @@ async def rejected(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str, dict[str
         await call
     found = details(caught.value)
     assert found["ErrorInfo"].domain == "catalogsync"
-    assert caught.value.details()
+    assert (caught.value.details() or "").startswith(f"{found['ErrorInfo'].reason}: ")
     return caught.value.code(), found["ErrorInfo"].reason, found
 
 
@@ -56,7 +56,7 @@ async def test_both_services_reject_an_invalid_shop_and_name_the_field(
     system: System, shop: dict[str, str], field: str
 ) -> None:
     for call in (
-        system.catalog.StartSync(pb.StartSyncRequest(shop=pb.Shop(**shop))),
+        system.catalog.StartSync(pb.StartSyncRequest(shop=pb.ShopRef(**shop))),
         system.connector.CheckShop(connector_pb.CheckShopRequest(shop=connector_pb.ShopRef(**shop))),
     ):
         code, reason, found = await rejected(call)
@@ -83,20 +83,78 @@ async def test_all_methods_describe_an_invalid_shop_in_the_same_way(
     system: System, shop: dict[str, str], message: str
 ) -> None:
     for call in (
-        system.catalog.StartSync(pb.StartSyncRequest(shop=pb.Shop(**shop))),
-        system.catalog.GetStatus(pb.GetStatusRequest(shop=pb.Shop(**shop))),
-        system.catalog.ListItems(pb.ListItemsRequest(shop=pb.Shop(**shop))),
+        system.catalog.StartSync(pb.StartSyncRequest(shop=pb.ShopRef(**shop))),
+        system.catalog.GetStatus(pb.GetStatusRequest(shop=pb.ShopRef(**shop))),
+        system.catalog.ListItems(pb.ListItemsRequest(shop=pb.ShopRef(**shop))),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert (caught.value.details() or "").startswith(message)
+        assert (caught.value.details() or "").startswith(f"INVALID_REQUEST: {message}")
+
+
+NO_SHOP_ID = "01a225a7-d61c-77e2-ad50-6dfcdfdafb22"
+
+
+@pytest.mark.parametrize(
+    ("shop", "field"),
+    [
+        ({}, "shop"),
+        ({"shop_id": NO_SHOP_ID, **SHOP}, "shop"),
+        ({"shop_id": NO_SHOP_ID, "platform": "shopify"}, "shop"),
+        ({"shop_id": "demo"}, "shop.shop_id"),
+        ({"shop_id": NO_SHOP_ID.upper()}, "shop.shop_id"),
+    ],
+)
+async def test_a_shop_is_named_by_its_id_or_by_platform_and_domain(
+    system: System, shop: dict[str, str], field: str
+) -> None:
+    ref = pb.ShopRef(**shop)
+    for call in (
+        system.catalog.StartSync(pb.StartSyncRequest(shop=ref)),
+        system.catalog.GetStatus(pb.GetStatusRequest(shop=ref)),
+        system.catalog.ListSyncs(pb.ListSyncsRequest(shop=ref)),
+        system.catalog.SetShopSchedule(pb.SetShopScheduleRequest(shop=ref)),
+        system.catalog.GetItem(pb.GetItemRequest(shop=ref, item_id="1")),
+        system.catalog.ListItems(pb.ListItemsRequest(shop=ref)),
+    ):
+        code, reason, found = await rejected(call)
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+        assert [violation.field for violation in found["BadRequest"].field_violations] == [field]
+
+
+async def test_an_unknown_shop_id_is_not_found_and_registers_nothing(system: System) -> None:
+    ref = pb.ShopRef(shop_id=NO_SHOP_ID)
+    for call in (
+        system.catalog.StartSync(pb.StartSyncRequest(shop=ref)),
+        system.catalog.GetStatus(pb.GetStatusRequest(shop=ref)),
+        system.catalog.ListSyncs(pb.ListSyncsRequest(shop=ref)),
+        system.catalog.SetShopSchedule(pb.SetShopScheduleRequest(shop=ref)),
+    ):
+        code, reason, found = await rejected(call)
+        assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "SHOP_NOT_FOUND")
+        assert dict(found["ErrorInfo"].metadata) == {"shop_id": NO_SHOP_ID}
+
+
+async def test_a_registered_shop_is_read_and_synced_by_its_id(system: System) -> None:
+    shop = (await system.sync("woocommerce", "new.example")).shop
+    ref = pb.ShopRef(shop_id=shop.shop_id)
+    status = await system.catalog.GetStatus(pb.GetStatusRequest(shop=ref))
+    assert (status.shop.platform, status.shop.domain) == ("woocommerce", "new.example")
+    page = await system.catalog.ListItems(pb.ListItemsRequest(shop=ref, page_size=1))
+    item = await system.catalog.GetItem(pb.GetItemRequest(shop=ref, item_id=page.items[0].item_id))
+    assert item.item == page.items[0]
+    started = (await system.catalog.StartSync(pb.StartSyncRequest(shop=ref, mode=pb.Sync.MODE_FULL))).sync
+    assert started.shop.shop_id == shop.shop_id
+    await system.watch(started.sync_id)
+    listed = await system.catalog.ListSyncs(pb.ListSyncsRequest(shop=ref, page_size=1))
+    assert listed.syncs[0].sync_id == started.sync_id
 
 
 async def test_the_case_of_a_platform_does_not_matter(system: System) -> None:
     await system.sync("shopify", "empty.myshopify.com")
     status = await system.catalog.GetStatus(
-        pb.GetStatusRequest(shop=pb.Shop(platform="SHOPIFY", domain="Empty.MyShopify.com."))
+        pb.GetStatusRequest(shop=pb.ShopRef(platform="SHOPIFY", domain="Empty.MyShopify.com."))
     )
     assert (status.shop.platform, status.shop.domain) == ("shopify", "empty.myshopify.com")
 
@@ -114,17 +172,17 @@ async def test_each_method_reports_an_unknown_sync_as_not_found(system: System) 
 
 
 async def test_an_unknown_shop_or_item_is_not_found(system: System) -> None:
-    unknown = pb.Shop(platform="shopify", domain="never.myshopify.com")
+    unknown = pb.ShopRef(platform="shopify", domain="never.myshopify.com")
     assert (await rejected(system.catalog.GetStatus(pb.GetStatusRequest(shop=unknown))))[1] == "SHOP_NOT_FOUND"
     assert (await rejected(system.catalog.ListItems(pb.ListItemsRequest(shop=unknown))))[1] == "SHOP_NOT_FOUND"
     await system.sync("shopify", "empty.myshopify.com")
-    empty = pb.Shop(platform="shopify", domain="empty.myshopify.com")
+    empty = pb.ShopRef(platform="shopify", domain="empty.myshopify.com")
     code, reason, _ = await rejected(system.catalog.GetItem(pb.GetItemRequest(shop=empty, item_id="4711")))
     assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "ITEM_NOT_FOUND")
 
 
 async def test_all_invalid_fields_are_named_in_one_error(system: System) -> None:
-    request = pb.ListItemsRequest(shop=pb.Shop(platform="?", domain="?"), page_size=-1, sku="x" * 1000)
+    request = pb.ListItemsRequest(shop=pb.ShopRef(platform="?", domain="?"), page_size=-1, sku="x" * 1000)
     _, _, found = await rejected(system.catalog.ListItems(request))
     fields = {violation.field for violation in found["BadRequest"].field_violations}
     assert fields == {"shop.platform", "shop.domain", "page_size", "sku"}
@@ -133,7 +191,7 @@ async def test_all_invalid_fields_are_named_in_one_error(system: System) -> None
 @pytest.mark.parametrize("token", ["x", "%%%", base64.urlsafe_b64encode(b'["f", [1]]').decode(), "é"])
 async def test_an_invalid_page_token_is_rejected(system: System, token: str) -> None:
     await system.sync("shopify", "empty.myshopify.com")
-    shop = pb.Shop(platform="shopify", domain="empty.myshopify.com")
+    shop = pb.ShopRef(platform="shopify", domain="empty.myshopify.com")
     for call in (
         system.catalog.ListItems(pb.ListItemsRequest(shop=shop, page_token=token)),
         system.catalog.ListSyncs(pb.ListSyncsRequest(page_token=token)),
@@ -145,7 +203,7 @@ async def test_an_invalid_page_token_is_rejected(system: System, token: str) -> 
 
 async def test_a_page_token_of_another_query_is_rejected(system: System) -> None:
     await system.sync("woocommerce", "new.example")
-    shop = pb.Shop(platform="woocommerce", domain="new.example")
+    shop = pb.ShopRef(platform="woocommerce", domain="new.example")
     page = await system.catalog.ListItems(pb.ListItemsRequest(shop=shop, page_size=1))
     other = pb.ListItemsRequest(shop=shop, page_size=1, page_token=page.next_page_token, text="x")
     assert (await rejected(system.catalog.ListItems(other)))[1] == "INVALID_REQUEST"
@@ -153,13 +211,15 @@ async def test_a_page_token_of_another_query_is_rejected(system: System) -> None
 
 async def test_negative_numbers_and_malformed_ids_are_rejected(system: System) -> None:
     negative = pb.WatchSyncRequest(sync_id=str(uuid4()), after_revision=-1)
-    with_space = pb.StartSyncRequest(shop=pb.Shop(**SHOP), request_id="a b")
+    no_uuid = pb.StartSyncRequest(shop=pb.ShopRef(**SHOP), request_id="order-4711")
+    no_uuid_either = pb.ResumeSyncRequest(sync_id=str(uuid4()), request_id=uuid4().hex)
     for call, field in (
         (system.catalog.ListSyncs(pb.ListSyncsRequest(page_size=-5)), "page_size"),
         (system.catalog.GetSync(pb.GetSyncRequest(sync_id="7")), "sync_id"),
         (system.catalog.GetSync(pb.GetSyncRequest()), "sync_id"),
         (first_message(system.catalog.WatchSync(negative)), "after_revision"),
-        (system.catalog.StartSync(with_space), "request_id"),
+        (system.catalog.StartSync(no_uuid), "request_id"),
+        (system.catalog.ResumeSync(no_uuid_either), "request_id"),
     ):
         code, reason, found = await rejected(call)
         assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
@@ -169,32 +229,32 @@ async def test_negative_numbers_and_malformed_ids_are_rejected(system: System) -
 @pytest.mark.parametrize(
     ("intervals", "fields"),
     [
-        ({"incremental_every": Duration(seconds=-60)}, {"incremental_every"}),
-        ({"full_every": Duration(nanos=-1)}, {"full_every"}),
-        ({"incremental_every": Duration(seconds=59), "full_every": Duration(seconds=367 * 86_400)}, None),
-        ({"incremental_every": Duration(seconds=1, nanos=-1), "full_every": Duration(seconds=2**62)}, None),
+        ({"incremental_interval": Duration(seconds=-60)}, {"incremental_interval"}),
+        ({"full_interval": Duration(nanos=-1)}, {"full_interval"}),
+        ({"incremental_interval": Duration(seconds=59), "full_interval": Duration(seconds=367 * 86_400)}, None),
+        ({"incremental_interval": Duration(seconds=1, nanos=-1), "full_interval": Duration(seconds=2**62)}, None),
     ],
 )
 async def test_an_interval_out_of_range_is_rejected_and_named(
     system: System, intervals: dict[str, Any], fields: set[str] | None
 ) -> None:
-    request = pb.SetShopScheduleRequest(shop=pb.Shop(**SHOP), **intervals)
+    request = pb.SetShopScheduleRequest(shop=pb.ShopRef(**SHOP), **intervals)
     code, reason, found = await rejected(system.catalog.SetShopSchedule(request))
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     named = {violation.field for violation in found["BadRequest"].field_violations}
-    assert named == (fields or {"incremental_every", "full_every"})
+    assert named == (fields or {"incremental_interval", "full_interval"})
 
 
 async def test_set_shop_schedule_and_get_status_return_the_schedule(system: System) -> None:
-    unknown = pb.Shop(platform="shopify", domain="never.myshopify.com")
+    unknown = pb.ShopRef(platform="shopify", domain="never.myshopify.com")
     pause = pb.SetShopScheduleRequest(shop=unknown, paused=True)
     assert (await rejected(system.catalog.SetShopSchedule(pause)))[1] == "SHOP_NOT_FOUND"
     await system.sync("shopify", "empty.myshopify.com")
-    shop = pb.Shop(platform="shopify", domain="empty.myshopify.com")
-    request = pb.SetShopScheduleRequest(shop=shop, full_every=Duration(seconds=86_400))
+    shop = pb.ShopRef(platform="shopify", domain="empty.myshopify.com")
+    request = pb.SetShopScheduleRequest(shop=shop, full_interval=Duration(seconds=86_400))
     schedule = (await system.catalog.SetShopSchedule(request)).schedule
-    assert (schedule.full_every.seconds, schedule.full_is_default) == (86_400, False)
-    assert (schedule.incremental_every.seconds, schedule.incremental_is_default) == (0, True)
+    assert (schedule.full_interval.seconds, schedule.full_is_default) == (86_400, False)
+    assert (schedule.incremental_interval.seconds, schedule.incremental_is_default) == (0, True)
     assert schedule.HasField("next_due_time")
     assert (await system.catalog.GetStatus(pb.GetStatusRequest(shop=shop))).schedule == schedule
     reset = await system.catalog.SetShopSchedule(pb.SetShopScheduleRequest(shop=shop, reset=True))
@@ -204,7 +264,8 @@ async def test_set_shop_schedule_and_get_status_return_the_schedule(system: Syst
 async def test_a_request_id_of_another_request_is_rejected(system: System) -> None:
     request_id = str(uuid4())
     first = await system.start("shopify", "empty.myshopify.com", request_id=request_id)
-    assert (await system.start("shopify", "empty.myshopify.com", request_id=request_id)).sync_id == first.sync_id
+    for same in (request_id, request_id.upper()):
+        assert (await system.start("shopify", "empty.myshopify.com", request_id=same)).sync_id == first.sync_id
     code, reason, _ = await rejected(system.start("shopify", "demo.myshopify.com", request_id=request_id))
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED")
     await system.watch(first.sync_id)
@@ -213,7 +274,7 @@ async def test_a_request_id_of_another_request_is_rejected(system: System) -> No
 async def test_the_error_of_a_second_start_names_the_running_sync(system: System) -> None:
     first = await system.start("woocommerce", "silent.example")
     code, reason, found = await rejected(system.start("woocommerce", "silent.example"))
-    assert (code, reason) == (grpc.StatusCode.ABORTED, "SYNC_ALREADY_RUNNING")
+    assert (code, reason) == (grpc.StatusCode.ALREADY_EXISTS, "SYNC_ALREADY_RUNNING")
     assert found["ErrorInfo"].metadata["sync_id"] == found["ResourceInfo"].resource_name == first.sync_id
     await system.watch(first.sync_id)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.errors.v1.error_reason_pb2 import ErrorReason
 
 from tests.e2e.conftest import System
 
@@ -31,8 +32,9 @@ async def test_the_sync_fails_with_a_reason_and_a_message_without_secrets(
 ) -> None:
     sync = await system.sync(platform, domain)
     assert sync.state == pb.Sync.STATE_FAILED
-    status = await system.catalog.GetStatus(pb.GetStatusRequest(shop=pb.Shop(platform=platform, domain=domain)))
-    assert status.connection.reason == reason
+    status = await system.catalog.GetStatus(pb.GetStatusRequest(shop=pb.ShopRef(platform=platform, domain=domain)))
+    assert ErrorReason.Name(status.connection.reason) == f"ERROR_REASON_{reason}"
+    assert sync.error.message.startswith(f"{reason}: ")
     assert domain in sync.error.message
     assert len(sync.error.message) > 40
     for secret in ("shpat_", "ck_", "cs_", "127.0.0.1"):

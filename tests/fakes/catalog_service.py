@@ -21,6 +21,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 ENDED = (catalog.Sync.STATE_SUCCEEDED, catalog.Sync.STATE_FAILED, catalog.Sync.STATE_CANCELLED)
 Context = Any
+ShopName = catalog.Shop | catalog.ShopRef
 R = TypeVar("R")
 
 
@@ -51,7 +52,9 @@ class FakeCatalog(CatalogServiceServicer):
         self.cancels_next_watch = False
         """Whether the next watch ends with CANCELLED."""
         self.ends_next_watch = False
-        """Whether the next watch ends with OK after its first message."""
+        """Whether the next watch ends with OK after its first message, without a reason."""
+        self.reconnects: list[catalog.WatchSyncResponse.ReconnectReason.ValueType] = []
+        """Why the next watches end with OK after their first message."""
         self.watcher_count = 0
         self._by_request: dict[str, tuple[catalog.StartSyncRequest, str]] = {}
         self._changed = asyncio.Condition()
@@ -87,6 +90,7 @@ class FakeCatalog(CatalogServiceServicer):
             "state": catalog.Sync.STATE_PENDING,
             "mode": catalog.Sync.MODE_FULL,
             "attempt_count": 1,
+            "progress": catalog.Progress(),
             **fields,
         }
         sync = catalog.Sync(sync_id=str(uuid4()), shop=shop, revision=1, correlation_id="c0ffee", **fields)
@@ -102,7 +106,7 @@ class FakeCatalog(CatalogServiceServicer):
                 raise FailureWithReason("REQUEST_ID_REUSED", "the request_id was used before")
             return catalog.StartSyncResponse(sync=self.syncs[sync_id])
         self._raise_if_active(request.shop)
-        sync = self.add_sync(request.shop, mode=request.mode or catalog.Sync.MODE_FULL)
+        sync = self.add_sync(_registered(request.shop), mode=request.mode or catalog.Sync.MODE_FULL)
         self._by_request[request.request_id] = (request, sync.sync_id)
         if self.execute is not None:
             task = asyncio.ensure_future(self.execute(self, sync.sync_id))
@@ -133,8 +137,10 @@ class FakeCatalog(CatalogServiceServicer):
             if self.stalled:
                 await asyncio.Event().wait()
             sync = self._sync(request.sync_id)
-            yield catalog.WatchSyncResponse(sync=sync, heartbeat=sync.revision == seen)
-            if sync.state in ENDED or self.ends_next_watch:
+            none = catalog.WatchSyncResponse.RECONNECT_REASON_UNSPECIFIED
+            reconnect = self.reconnects.pop(0) if self.reconnects else none
+            yield catalog.WatchSyncResponse(sync=sync, heartbeat=sync.revision == seen, reconnect_reason=reconnect)
+            if sync.state in ENDED or reconnect or self.ends_next_watch:
                 self.ends_next_watch = False
                 return
             seen = sync.revision
@@ -146,7 +152,7 @@ class FakeCatalog(CatalogServiceServicer):
         self._record("GetStatus", request, context)
         items = [item for item in self._items(request.shop) if not item.HasField("delete_time")]
         response = catalog.GetStatusResponse(
-            shop=request.shop,
+            shop=_registered(request.shop),
             product_count=len({item.product_id for item in items}),
             item_count=len(items),
             item_with_image_count=sum(bool(item.image_url) for item in items),
@@ -193,11 +199,11 @@ class FakeCatalog(CatalogServiceServicer):
         if request.reset:
             self.schedules.pop(_key(request.shop), None)
         schedule = self._schedule(request.shop)
-        for name in ("incremental_every", "full_every"):
+        for name in ("incremental_interval", "full_interval"):
             if request.HasField(name):
                 getattr(schedule, name).CopyFrom(getattr(request, name))
-        schedule.incremental_is_default &= not request.HasField("incremental_every")
-        schedule.full_is_default &= not request.HasField("full_every")
+        schedule.incremental_is_default &= not request.HasField("incremental_interval")
+        schedule.full_is_default &= not request.HasField("full_interval")
         if request.HasField("paused"):
             schedule.paused = request.paused
         self.schedules[_key(request.shop)] = schedule
@@ -237,10 +243,10 @@ class FakeCatalog(CatalogServiceServicer):
             )
         return self.syncs[sync_id]
 
-    def _of_shop(self, shop: catalog.Shop) -> list[catalog.Sync]:
+    def _of_shop(self, shop: ShopName) -> list[catalog.Sync]:
         return [sync for sync in self.syncs.values() if _key(sync.shop) == _key(shop)]
 
-    def _items(self, shop: catalog.Shop) -> list[catalog.Item]:
+    def _items(self, shop: ShopName) -> list[catalog.Item]:
         if "." not in shop.domain:
             raise InvalidRequest.of("shop.domain", "a host name")
         if _key(shop) not in self.items:
@@ -248,11 +254,11 @@ class FakeCatalog(CatalogServiceServicer):
             raise FailureWithReason("SHOP_NOT_FOUND", f"shop {_key(shop)} was never synced", metadata=metadata)
         return self.items[_key(shop)]
 
-    def _schedule(self, shop: catalog.Shop) -> catalog.ShopSchedule:
+    def _schedule(self, shop: ShopName) -> catalog.ShopSchedule:
         unset = catalog.ShopSchedule(incremental_is_default=True, full_is_default=True)
         return self.schedules.get(_key(shop), unset)
 
-    def _raise_if_active(self, shop: catalog.Shop) -> None:
+    def _raise_if_active(self, shop: ShopName) -> None:
         for sync in self._of_shop(shop):
             if sync.state not in ENDED:
                 raise FailureWithReason(
@@ -299,7 +305,11 @@ def timestamp(seconds: float) -> Timestamp:
     return stamp
 
 
-def _key(shop: catalog.Shop) -> str:
+def _registered(shop: catalog.ShopRef) -> catalog.Shop:
+    return catalog.Shop(platform=shop.platform, domain=shop.domain)
+
+
+def _key(shop: ShopName) -> str:
     return f"{shop.platform}:{shop.domain}"
 
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import click
-from catalogsync.catalog.v1.catalog_service_pb2 import Item, ListItemsRequest, Money
+from catalogsync.catalog.v1.catalog_service_pb2 import Item, ListItemsRequest
+from catalogsync.types.v1.product_pb2 import Money, ProductStatus
 
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
 from catalogsync_cli.exit_codes import ExitCode
+from catalogsync_cli.formatting import enum_name
 from catalogsync_cli.output import LIMIT, Listing, make_console, print_fields, print_json, time_text
 from catalogsync_cli.shop import SHOP, ShopName
 
@@ -83,7 +85,7 @@ async def _item(shop: ShopName, item_id: str, options: Options) -> ExitCode:
 def item_row(found: Item) -> tuple[str, ...]:
     """Return the cells of an item below ITEM_COLUMNS."""
     title = f"{found.product_title} / {found.title}" if found.title else found.product_title
-    status = "DELETED" if found.HasField("delete_time") else found.product_status
+    status = "DELETED" if found.HasField("delete_time") else _status_text(found)
     return (
         found.item_id,
         found.product_id,
@@ -113,7 +115,7 @@ def _item_fields(found: Item) -> list[tuple[str, str]]:
 
 
 def _product_fields(found: Item) -> Iterator[tuple[str, str]]:
-    yield "Status", found.product_status
+    yield "Status", _status_text(found)
     yield "Vendor", found.vendor
     yield "Type", found.product_type
     yield "Image", found.image_url
@@ -122,6 +124,10 @@ def _product_fields(found: Item) -> Iterator[tuple[str, str]]:
     yield "First stored", time_text(found, "create_time")
     yield "Last changed", time_text(found, "update_time")
     yield "Deleted", time_text(found, "delete_time")
+
+
+def _status_text(found: Item) -> str:
+    return enum_name(ProductStatus.Name, found.product_status, "PRODUCT_STATUS_") if found.product_status else ""
 
 
 def _stock_text(found: Item) -> str:

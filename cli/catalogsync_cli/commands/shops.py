@@ -12,6 +12,7 @@ from catalogsync.catalog.v1.catalog_service_pb2 import (
     ShopSchedule,
 )
 from catalogsync.connector.v1.connector_service_pb2 import CheckShopResponse, Platform
+from catalogsync.errors.v1.error_reason_pb2 import ErrorReason
 from catalogsync_common.duration import format_duration, parse_duration
 from google.protobuf.duration_pb2 import Duration
 
@@ -108,13 +109,13 @@ async def _status(shop: ShopName, options: Options) -> ExitCode:
 def status_fields(response: GetStatusResponse) -> list[tuple[str, str]]:
     """Return the status of a shop as names and values."""
     shop = response.shop
-    analysed = f", {response.analysed_item_count:,} analysed" if response.HasField("analysed_item_count") else ""
+    analyzed = f", {response.analyzed_item_count:,} analyzed" if response.HasField("analyzed_item_count") else ""
     return [
         ("Shop", str(ShopName.of(shop))),
         ("Name", shop.display_name),
         ("Currency", shop.currency_code),
         ("Products", f"{response.product_count:,}"),
-        ("Items", f"{response.item_count:,}, {response.item_with_image_count:,} with an image{analysed}"),
+        ("Items", f"{response.item_count:,}, {response.item_with_image_count:,} with an image{analyzed}"),
         ("Up to date as of", time_text(response, "fresh_as_of_time") or "no complete sync yet"),
         ("Last full read as of", time_text(response, "full_as_of_time") or "no full sync yet"),
         *(("Note", note) for note in response.notes),
@@ -142,7 +143,8 @@ def _connection_text(connection: ConnectionHealth) -> str:
     if connection.state == ConnectionHealth.STATE_UNSPECIFIED:
         return "unknown until the first sync has ended"
     state = enum_name(ConnectionHealth.State.Name, connection.state, "STATE_")
-    message = f"{connection.message} [{connection.reason}]" if connection.reason else connection.message
+    reason = enum_name(ErrorReason.Name, connection.reason, "ERROR_REASON_") if connection.reason else ""
+    message = f"{connection.message} [{reason}]" if reason else connection.message
     return f"{state}: {message}" if message else state
 
 
@@ -190,8 +192,8 @@ def schedule(
         raise click.UsageError("--pause and --resume exclude each other")
     request = SetShopScheduleRequest(
         shop=shop.for_catalog(),
-        incremental_every=_to_proto(incremental_every),
-        full_every=_to_proto(full_every),
+        incremental_interval=_to_proto(incremental_every),
+        full_interval=_to_proto(full_every),
         paused=pause if pause or resume else None,
         reset=reset,
     )
@@ -214,8 +216,8 @@ async def _schedule(shop: ShopName, request: SetShopScheduleRequest | None, opti
 
 def _schedule_fields(schedule: ShopSchedule) -> list[tuple[str, str]]:
     return [
-        ("Incremental", _interval_text(schedule.incremental_every, is_default=schedule.incremental_is_default)),
-        ("Full", _interval_text(schedule.full_every, is_default=schedule.full_is_default)),
+        ("Incremental", _interval_text(schedule.incremental_interval, is_default=schedule.incremental_is_default)),
+        ("Full", _interval_text(schedule.full_interval, is_default=schedule.full_is_default)),
         ("Next sync due", "paused" if schedule.paused else time_text(schedule, "next_due_time")),
     ]
 

@@ -277,7 +277,7 @@ def _issue_row(issue: SyncIssue) -> tuple[str, ...]:
     return (
         str(issue.number),
         enum_name(IssueReason.Name, issue.reason, "ISSUE_REASON_"),
-        f"{issue.product_id} (rejected)" if issue.product_set_aside else issue.product_id,
+        f"{issue.product_id} (rejected)" if issue.product_rejected else issue.product_id,
         issue.item_id,
         issue.field,
         issue.message,

@@ -252,7 +252,7 @@ async def test_a_read_is_limited_to_the_remaining_time_of_its_caller(server: Asy
     with pytest.raises(QueryTooExpensive) as caught:
         await Database(server, remaining=lambda: 0.2).read(work)
     shown = to_status(caught.value)
-    assert shown.message == "query too expensive: narrow the filter"
+    assert shown.message == "QUERY_TOO_EXPENSIVE: the query takes too long; narrow its filter"
 
 
 async def test_a_read_with_a_distant_deadline_has_the_session_timeout(server: AsyncEngine) -> None:

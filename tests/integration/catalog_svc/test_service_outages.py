@@ -66,7 +66,7 @@ class Replica:
         self._health = health_pb2_grpc.HealthStub(channel)
 
     async def start(self, domain: str) -> str:
-        request = pb.StartSyncRequest(shop=pb.Shop(platform="listed", domain=domain), mode=pb.Sync.MODE_FULL)
+        request = pb.StartSyncRequest(shop=pb.ShopRef(platform="listed", domain=domain), mode=pb.Sync.MODE_FULL)
         return (await self.catalog.StartSync(request, timeout=10)).sync.sync_id
 
     async def sync(self, sync_id: str) -> pb.Sync:
@@ -79,7 +79,7 @@ class Replica:
 
 @dataclass
 class Watch:
-    """Watches a sync on one replica to its end, and calls again when the call ends UNAVAILABLE, as clients do."""
+    """Watches a sync on one replica to its end, and calls again when the call ends before it, as clients do."""
 
     replica: Replica
     sync_id: str
@@ -96,7 +96,8 @@ class Watch:
                 async for message in call:
                     self.messages.append(message)
                     revision = message.sync.revision
-                return self.messages[-1].sync
+                if not self.messages[-1].reconnect_reason:
+                    return self.messages[-1].sync
             except grpc.aio.AioRpcError as error:
                 failure = await read_failure(error, call)
                 assert failure.code is grpc.StatusCode.UNAVAILABLE, failure

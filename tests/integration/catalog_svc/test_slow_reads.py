@@ -24,7 +24,7 @@ from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
 from tests.waiting import until_found
 
-LIST = pb.ListItemsRequest(shop=pb.Shop(platform=SHOP.platform, domain=SHOP.domain))
+LIST = pb.ListItemsRequest(shop=pb.ShopRef(platform=SHOP.platform, domain=SHOP.domain))
 
 
 @asynccontextmanager
@@ -74,7 +74,7 @@ async def test_a_read_that_takes_longer_than_its_caller_waits_fails_as_too_expen
     failure = read_failure_now(caught.value)
     assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUERY_TOO_EXPENSIVE")
     assert failure.retry_after is None
-    assert failure.message == "query too expensive: narrow the filter"
+    assert failure.message == "the query takes too long; narrow its filter"
 
 
 async def test_the_query_of_a_cancelled_call_ends(world: CatalogWorld, database_url: str) -> None:

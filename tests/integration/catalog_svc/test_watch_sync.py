@@ -12,12 +12,12 @@ import pytest
 from catalogsync_common.drain import ServerDraining
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from catalog_svc.domain.errors import RevisionInFuture, StreamExpired, SyncNotFound, TooManyWatchers
+from catalog_svc.domain.errors import RevisionInFuture, SyncNotFound, TooManyWatchers
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync, SyncState
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits, WatchPacing
-from catalog_svc.usecases.watch_sync import Snapshot, WatchSync
+from catalog_svc.usecases.watch_sync import ReconnectReason, Snapshot, WatchSync
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 from tests.waiting import until, within_timeout
@@ -132,25 +132,42 @@ async def test_more_followers_than_allowed_are_turned_away(world: CatalogWorld, 
             await follower.all(created.sync_id, 0)
 
 
-async def test_a_drain_ends_a_watch_at_once(world: CatalogWorld) -> None:
+async def test_a_drain_ends_a_watch_at_once_with_a_reason_to_reconnect(world: CatalogWorld) -> None:
     hour = timedelta(hours=1)
     follower = Follower(world, limits=WatchLimits(heartbeat_every=hour, max_silence=hour))
     created = await world.create_sync()
     following = asyncio.create_task(follower.all(created.sync_id, 0))
     await until(lambda: follower.shown)
     world.drain.start()
+    first, last = await within_timeout(following)
+    assert first == Snapshot(created, heartbeat=False)
+    assert last == Snapshot(created, heartbeat=True, reconnect=ReconnectReason.SERVER_DRAINING)
+    # An error and no reason to reconnect at once: the client would call in a tight loop until the replica is gone.
     with pytest.raises(ServerDraining):
-        await within_timeout(following)
+        await follower.all(created.sync_id, 0)
     await follower.stop()
 
 
-async def test_an_old_watch_asks_its_client_to_come_again(engine: AsyncEngine) -> None:
+async def test_a_watch_at_its_maximum_age_ends_with_a_reason_to_reconnect(engine: AsyncEngine) -> None:
     world = CatalogWorld(engine)
     limits = WatchLimits(heartbeat_every=timedelta(milliseconds=20), max_age=timedelta(milliseconds=50))
     follower = Follower(world, limits=limits)
     created = await world.create_sync()
-    with pytest.raises(StreamExpired):
-        await within_timeout(follower.all(created.sync_id, 0))
+    *before, last = await within_timeout(follower.all(created.sync_id, 0))
+    assert {snapshot.reconnect for snapshot in before} == {None}
+    assert last == Snapshot(created, heartbeat=True, reconnect=ReconnectReason.STREAM_EXPIRED)
+    await follower.stop()
+
+
+async def test_the_terminal_snapshot_of_an_old_watch_asks_nobody_to_reconnect(world: CatalogWorld) -> None:
+    hour = timedelta(hours=1)
+    follower = Follower(world, limits=WatchLimits(heartbeat_every=hour, max_silence=hour, max_age=timedelta()))
+    created = await world.create_sync()
+    following = asyncio.create_task(follower.all(created.sync_id, 0))
+    await until(lambda: follower.shown)
+    await world.commands.cancel(created.sync_id)
+    last = (await within_timeout(following))[-1]
+    assert (last.sync.state, last.reconnect) == (SyncState.CANCELLED, None)
     await follower.stop()
 
 

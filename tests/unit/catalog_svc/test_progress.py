@@ -45,6 +45,13 @@ def test_products_are_used_where_the_platform_does_not_count_variants() -> None:
     assert left == timedelta(seconds=4)
 
 
+def test_rejected_records_count_as_done_since_the_platform_counts_them() -> None:
+    all_read = Progress(
+        items=RecordCounts(seen=900, rejected=100), estimated_item_count=1000, items_per_second=100.0
+    )
+    assert all_read.remaining() == timedelta(0)
+
+
 def test_a_wrong_estimate_never_gives_a_negative_time() -> None:
     left = progress(2000, estimated_item_count=1000, items_per_second=100.0).remaining()
     assert left == timedelta(0)

@@ -157,6 +157,7 @@ def test_every_error_reason_of_the_contract_maps_to_the_exit_code_of_its_status_
         grpc.StatusCode.UNAVAILABLE: {4},
         grpc.StatusCode.RESOURCE_EXHAUSTED: {4},
         grpc.StatusCode.ABORTED: {5},
+        grpc.StatusCode.ALREADY_EXISTS: {5},
         grpc.StatusCode.UNAUTHENTICATED: {6},
         grpc.StatusCode.PERMISSION_DENIED: {6},
         grpc.StatusCode.FAILED_PRECONDITION: {1, 5},

@@ -32,7 +32,7 @@ def summary_text(sync: Sync) -> str:
 def waiting(reason: Waiting.Reason.ValueType, *, seconds: float | None = None, **fields: Any) -> Waiting:
     message = Waiting(reason=reason, **fields)
     if seconds is not None:
-        message.until_time.FromDatetime(NOW + timedelta(seconds=seconds))
+        message.resume_time.FromDatetime(NOW + timedelta(seconds=seconds))
     return message
 
 
@@ -87,7 +87,7 @@ def test_an_unknown_state_is_shown_by_its_number_and_counts_as_not_ended() -> No
             "30 of 60 products (50 %)",
         ),
         (
-            Progress(items=RecordCounts(seen_count=8, set_aside_count=2), estimated_item_count=10),
+            Progress(items=RecordCounts(seen_count=8, rejected_count=2), estimated_item_count=10),
             "10 of 10 items (100 %)",
         ),
         (Progress(items=RecordCounts(seen_count=8101), estimated_item_count=8100), "8,101 items"),
@@ -115,7 +115,7 @@ def test_the_time_left_is_never_negative() -> None:
 def test_rare_counts_are_omitted_when_zero() -> None:
     items = RecordCounts(created_count=4000, unchanged_count=10)
     assert counts_text(Sync(progress=Progress(items=items))) == "4,000 created, 0 updated, 10 unchanged"
-    items.deleted_count, items.set_aside_count = 3, 2
+    items.deleted_count, items.rejected_count = 3, 2
     assert counts_text(Sync(progress=Progress(items=items, issue_count=1))).endswith(
         "3 deleted, 2 rejected, 1 issue"
     )
@@ -133,11 +133,12 @@ def test_the_summary_contains_counts_duration_and_average_rate() -> None:
     )
 
 
-def test_the_summary_of_a_failed_sync_contains_message_and_reason() -> None:
+def test_the_summary_of_a_failed_sync_contains_message_and_reason_once() -> None:
     sync = Sync(shop=SHOP, state=Sync.STATE_FAILED)
-    sync.error.message = "The shop is gone."
+    sync.error.message = "SOURCE_NOT_FOUND: The shop is gone."
     sync.error.details.add().Pack(ErrorInfo(reason="SOURCE_NOT_FOUND", domain="catalogsync"))
-    assert summary_text(sync).endswith("The shop is gone. (SOURCE_NOT_FOUND)")
+    assert summary_text(sync).endswith(". The shop is gone. (SOURCE_NOT_FOUND)")
+    assert summary_text(sync).count("SOURCE_NOT_FOUND") == 1
 
 
 def test_control_characters_are_removed() -> None:
@@ -162,7 +163,8 @@ def test_an_incremental_sync_without_changes_shows_nothing_changed() -> None:
     sync.end_time.FromDatetime(NOW + timedelta(seconds=0.9))
     assert progress_text(sync) == "nothing changed"
     assert summary_text(sync) == (
-        "shopify:demo.myshopify.com SUCCEEDED: nothing changed since the last complete sync in 0.9 s"
+        "shopify:demo.myshopify.com SUCCEEDED: "
+        "nothing changed since the last complete sync (0 items of 0 products compared) in 0.9 s"
     )
     sync.changes_since_time.FromDatetime(NOW)
     sync.progress.checked_product_count = 1200
@@ -193,7 +195,7 @@ def test_the_summary_is_followed_by_the_notes() -> None:
         ended(Sync.MODE_INCREMENTAL, items=RecordCounts(deleted_count=1)),
         ended(Sync.MODE_INCREMENTAL, items=RecordCounts(updated_count=1)),
         ended(Sync.MODE_INCREMENTAL, products=RecordCounts(updated_count=1)),
-        ended(Sync.MODE_INCREMENTAL, products=RecordCounts(set_aside_count=1)),
+        ended(Sync.MODE_INCREMENTAL, products=RecordCounts(rejected_count=1)),
     ],
 )
 def test_nothing_changed_is_shown_only_for_an_incremental_sync_without_changes(sync: Sync) -> None:

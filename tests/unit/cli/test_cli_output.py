@@ -144,10 +144,10 @@ async def test_json_has_the_same_keys_in_the_same_order_for_every_row(
         "items",
         "estimatedProductCount",
         "estimatedItemCount",
+        "checkedProductCount",
+        "issueCount",
         "itemsPerSecond",
         "estimatedEndTime",
-        "issueCount",
-        "checkedProductCount",
     ]
     assert list(busy["progress"]["items"])[:4] == ["seenCount", "createdCount", "updatedCount", "unchangedCount"]
 

@@ -22,7 +22,7 @@ async def test_a_schedule_is_set_and_shown(catalog: FakeCatalog, run: CommandLin
         assert text in result.out
     assert "default" not in result.out
     stored = catalog.schedules[NAME]
-    assert (stored.incremental_every.seconds, stored.full_every.seconds) == (900, 129_600)
+    assert (stored.incremental_interval.seconds, stored.full_interval.seconds) == (900, 129_600)
 
 
 async def test_options_that_are_not_given_are_not_sent(catalog: FakeCatalog, run: CommandLine) -> None:
@@ -31,16 +31,16 @@ async def test_options_that_are_not_given_are_not_sent(catalog: FakeCatalog, run
     assert "paused" in result.out
     _, request, _ = catalog.requests[-1]
     assert [field.name for field, _ in request.ListFields()] == ["shop", "paused"]
-    assert catalog.schedules[NAME].incremental_every.seconds == 900
+    assert catalog.schedules[NAME].incremental_interval.seconds == 900
     resumed = (await run("schedule", NAME, "--resume", "--json")).documents[0]
-    assert (resumed["paused"], resumed["incrementalEvery"]) == (False, "900s")
+    assert (resumed["paused"], resumed["incrementalInterval"]) == (False, "900s")
 
 
 async def test_never_is_zero_and_reset_returns_to_the_defaults(catalog: FakeCatalog, run: CommandLine) -> None:
     result = await run("schedule", NAME, "--full-every", "never")
     assert result.out.splitlines()[2].split() == ["Full", "on", "request", "only"]
     _, request, _ = catalog.requests[-1]
-    assert (request.HasField("full_every"), request.full_every.seconds) == (True, 0)
+    assert (request.HasField("full_interval"), request.full_interval.seconds) == (True, 0)
     assert "on request only (default)" in (await run("schedule", NAME, "--reset")).out
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from catalogsync.catalog.v1.catalog_service_pb2 import Item, ItemOption, Money, Shop, Sync
+from catalogsync.catalog.v1.catalog_service_pb2 import Item, ItemOption, Shop, Sync
 from catalogsync.connector.v1.connector_service_pb2 import CheckShopResponse, Platform, PlatformCapabilities
+from catalogsync.types.v1.product_pb2 import PRODUCT_STATUS_DRAFT, Money
 
 from tests.fakes.catalog_service import FakeCatalog, timestamp
 from tests.fakes.checking_connector import CheckingConnector
@@ -23,6 +24,7 @@ def items(catalog: FakeCatalog) -> list[Item]:
             title="M / Red",
             sku=f"SKU-{number}",
             price=Money(amount="7.30", currency_code="USD"),
+            product_status=PRODUCT_STATUS_DRAFT,
             update_time=timestamp(1_700_000_000 + number),
         )
         for number in range(2500)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from catalogsync.errors.v1 import issue_reason_pb2
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from tests.fakes.catalog_service import CatalogServer, FakeCatalog
+from tests.fakes.catalog_service import CatalogServer, FailureWithReason, FakeCatalog
 from tests.unit.cli.conftest import TOKEN, CommandLine, eventually
 from tests.waiting import let_tasks_run
 
@@ -63,6 +64,27 @@ async def test_start_with_the_same_request_id_returns_the_same_sync(
     assert len(catalog.syncs) == 1
 
 
+@pytest.mark.parametrize("command", ["start", "resume"])
+async def test_a_start_is_repeated_with_the_same_request_id_while_the_service_is_unavailable(
+    catalog: FakeCatalog, run: CommandLine, shop: Shop, command: str
+) -> None:
+    """gRPC does not repeat it: its service config cannot see whether a call has a request_id."""
+    argument = NAME if command == "start" else catalog.add_sync(shop, state=Sync.STATE_FAILED).sync_id
+    method = "StartSync" if command == "start" else "ResumeSync"
+    unavailable = FailureWithReason("STORAGE_UNAVAILABLE", retry_after=timedelta(milliseconds=10))
+    catalog.errors[method] = [unavailable, unavailable]
+    assert (await run("sync", command, argument)).code == 0
+    sent = [request.request_id for name, request, _ in catalog.requests if name == method]
+    assert (len(sent), len(set(sent))) == (3, 1)
+
+
+async def test_a_start_gives_up_after_four_attempts(catalog: FakeCatalog, run: CommandLine) -> None:
+    unavailable = FailureWithReason("STORAGE_UNAVAILABLE", retry_after=timedelta(milliseconds=10))
+    catalog.errors["StartSync"] = [unavailable] * 9
+    assert (await run("sync", "start", NAME)).code == 4
+    assert len(catalog.requests) == 4
+
+
 @pytest.mark.parametrize(
     ("state", "code"),
     [(Sync.STATE_SUCCEEDED, 0), (Sync.STATE_FAILED, 1), (Sync.STATE_CANCELLED, 7)],
@@ -100,17 +122,17 @@ async def test_start_with_watch_does_not_watch_an_active_sync_with_other_paramet
 
 
 async def test_a_failed_sync_shows_its_message_and_reason(catalog: FakeCatalog, run: CommandLine) -> None:
-    error = Status(code=9, message="The shop refuses the credentials: connect it again.")
+    error = Status(code=9, message="SOURCE_UNAUTHORIZED: The shop refuses the credentials: connect it again.")
     error.details.add().Pack(ErrorInfo(reason="SOURCE_UNAUTHORIZED", domain="catalogsync"))
     catalog.execute = run_to(Sync.STATE_FAILED, error=error)
     result = await run("sync", "start", NAME, "--watch")
-    assert "connect it again. (SOURCE_UNAUTHORIZED)" in result.out
+    assert ". The shop refuses the credentials: connect it again. (SOURCE_UNAUTHORIZED)" in result.out
     shown = await run("sync", "watch", next(iter(catalog.syncs)), "--json")
     assert shown.documents[-1]["error"]["details"][0]["reason"] == "SOURCE_UNAUTHORIZED"
 
 
 async def test_the_next_step_for_a_failed_sync_contains_the_shop(catalog: FakeCatalog, run: CommandLine) -> None:
-    error = Status(code=9, message="500 of 600 items would be deleted.")
+    error = Status(code=9, message="MASS_DELETE_BLOCKED: 500 of 600 items would be deleted.")
     error.details.add().Pack(ErrorInfo(reason="MASS_DELETE_BLOCKED", domain="catalogsync"))
     catalog.execute = run_to(Sync.STATE_FAILED, error=error)
     result = await run("sync", "start", NAME, "--watch")

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
-from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
+from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync, WatchSyncResponse
 from catalogsync_cli.client import CatalogClient, open_catalog
 from catalogsync_cli.command import Options
 from catalogsync_cli.errors import CallFailed
@@ -173,6 +174,27 @@ async def test_a_stream_that_ends_with_ok_too_early_is_opened_again(
     await catalog.change(sync.sync_id, state=Sync.STATE_CANCELLED)
     await watching.wait()
     assert watching.seen[-1].state == Sync.STATE_CANCELLED
+
+
+async def test_a_stream_that_ends_with_a_reason_to_reconnect_is_opened_again_at_once_and_is_no_failure(
+    catalog: FakeCatalog, client: CatalogClient, shop: Shop
+) -> None:
+    sync = catalog.add_sync(shop)
+    later: Any = 77
+    catalog.reconnects = [
+        WatchSyncResponse.RECONNECT_REASON_STREAM_EXPIRED,
+        WatchSyncResponse.RECONNECT_REASON_SERVER_DRAINING,
+        later,
+    ]
+    # A backoff would take the test's whole time limit.
+    patient = RetryPolicy(initial_backoff_seconds=10_000, max_backoff_seconds=10_000)
+    watching = Watching(client, sync, retry_policy=patient)
+    await eventually(lambda: len(watch_requests(catalog)) == 4)
+    await catalog.change(sync.sync_id, state=Sync.STATE_SUCCEEDED)
+    await watching.wait()
+    assert watching.revisions == [1, 2]
+    assert watch_requests(catalog) == [0, 1, 1, 1]
+    assert watching.connections == []
 
 
 async def test_after_a_restore_from_backup_the_watch_starts_at_the_current_revision(

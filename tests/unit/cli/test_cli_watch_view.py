@@ -90,7 +90,7 @@ def test_on_a_terminal_every_sync_has_a_bar_with_counts_rate_and_waiting_reason(
     first.progress.items.seen_count, first.progress.estimated_item_count = 500, 1000
     first.progress.items_per_second = 1203
     first.waiting.reason = Waiting.REASON_THROTTLED
-    first.waiting.until_time.FromDatetime(clock.now + timedelta(seconds=2.1))
+    first.waiting.resume_time.FromDatetime(clock.now + timedelta(seconds=2.1))
     with view:
         view.update(first)
         view.update(sync_of("b.example", 1, state=Sync.STATE_PENDING))

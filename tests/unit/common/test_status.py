@@ -76,6 +76,11 @@ def test_exactly_the_reasons_documented_as_retryable_have_a_delay() -> None:
 
 
 @pytest.mark.parametrize("reason", sorted(STATUS_CODES))
+def test_the_message_text_begins_with_the_reason_for_people_who_see_no_details(reason: str) -> None:
+    assert to_status(failure_of(reason)).message == f"{reason}: It failed."
+
+
+@pytest.mark.parametrize("reason", sorted(STATUS_CODES))
 def test_a_failure_of_any_reason_survives_a_round_trip(reason: str) -> None:
     sent = failure_of(reason, metadata={"sync_id": "7"})
     code = STATUS_CODES[reason]

@@ -3,7 +3,9 @@
 isort:skip_file
 """
 
+from catalogsync.errors.v1 import error_reason_pb2 as _error_reason_pb2
 from catalogsync.errors.v1 import issue_reason_pb2 as _issue_reason_pb2
+from catalogsync.types.v1 import product_pb2 as _product_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -24,42 +26,72 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class Shop(_message.Message):
-    """A store on a platform. Requests need platform and domain; the server fills in the rest."""
+class ShopRef(_message.Message):
+    """Names a shop in a request: by shop_id alone, or by platform and domain."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SHOP_ID_FIELD_NUMBER: _builtins.int
     PLATFORM_FIELD_NUMBER: _builtins.int
     DOMAIN_FIELD_NUMBER: _builtins.int
-    SHOP_ID_FIELD_NUMBER: _builtins.int
-    MERCHANT_ID_FIELD_NUMBER: _builtins.int
-    PLATFORM_SHOP_ID_FIELD_NUMBER: _builtins.int
-    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
-    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
-    platform: _builtins.str
-    """"shopify", "woocommerce"."""
-    domain: _builtins.str
-    """The store's host name: "demo.myshopify.com". Case and a trailing dot are ignored."""
     shop_id: _builtins.str
-    """Assigned by catalog_svc, a UUID."""
-    merchant_id: _builtins.str
-    """The merchant that owns the shop, a UUID."""
-    platform_shop_id: _builtins.str
-    """The platform's id of the shop; empty until the first sync has read it."""
-    currency_code: _builtins.str
-    """ISO 4217 code of its prices; empty until the first sync has read it."""
-    display_name: _builtins.str
-    """The shop's name as the merchant entered it."""
+    """The id of a registered shop: Shop.shop_id, a UUID. Empty if platform and domain are set."""
+    platform: _builtins.str
+    """"shopify", "woocommerce", "bigcommerce", "feed". Case is ignored. Empty if shop_id is set."""
+    domain: _builtins.str
+    """The store's host name: "demo.myshopify.com". Case and a trailing dot are ignored. Empty if shop_id is set."""
     def __init__(
         self,
         *,
+        shop_id: _builtins.str = ...,
         platform: _builtins.str = ...,
         domain: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "platform", b"platform", "shop_id", b"shop_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShopRef: _TypeAlias = ShopRef  # noqa: Y015
+
+@_typing.final
+class Shop(_message.Message):
+    """A registered store on a platform. Only in responses; requests name a shop by ShopRef."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_ID_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    PLATFORM_SHOP_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    shop_id: _builtins.str
+    """Assigned by catalog_svc, a UUID; never changes."""
+    platform: _builtins.str
+    """The name of the platform, in lower case: "shopify"."""
+    domain: _builtins.str
+    """The store's host name, in lower case and without a trailing dot: "demo.myshopify.com"."""
+    merchant_id: _builtins.str
+    """The merchant that owns the shop, as the caller named it; empty if none was given."""
+    platform_shop_id: _builtins.str
+    """The platform's id of the shop; empty until the first sync has read it."""
+    display_name: _builtins.str
+    """The shop's name as the merchant entered it; empty until the first sync has read it."""
+    currency_code: _builtins.str
+    """ISO 4217 code of its prices; empty until the first sync has read it."""
+    def __init__(
+        self,
+        *,
         shop_id: _builtins.str = ...,
+        platform: _builtins.str = ...,
+        domain: _builtins.str = ...,
         merchant_id: _builtins.str = ...,
         platform_shop_id: _builtins.str = ...,
-        currency_code: _builtins.str = ...,
         display_name: _builtins.str = ...,
+        currency_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -164,36 +196,36 @@ class Sync(_message.Message):
     SHOP_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    CHANGES_SINCE_TIME_FIELD_NUMBER: _builtins.int
+    PARENT_SYNC_ID_FIELD_NUMBER: _builtins.int
     ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    SERVED_API_VERSION_FIELD_NUMBER: _builtins.int
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
-    PARENT_SYNC_ID_FIELD_NUMBER: _builtins.int
-    TRIGGER_FIELD_NUMBER: _builtins.int
-    STRATEGY_FIELD_NUMBER: _builtins.int
-    SERVED_API_VERSION_FIELD_NUMBER: _builtins.int
-    CORRELATION_ID_FIELD_NUMBER: _builtins.int
-    NOTES_FIELD_NUMBER: _builtins.int
-    CHANGES_SINCE_TIME_FIELD_NUMBER: _builtins.int
     sync_id: _builtins.str
     """Assigned by catalog_svc, a UUID."""
     state: Global___Sync.State.ValueType
     """The state of the sync."""
     mode: Global___Sync.Mode.ValueType
     """The mode in effect; may differ from the requested one."""
-    revision: _builtins.int
-    """Increases with every change of this message. WatchSync resumes from it."""
-    attempt_count: _builtins.int
-    """How many times a replica claimed it: 1, plus 1 for each takeover."""
-    parent_sync_id: _builtins.str
-    """The sync that this one resumes; empty if it resumes none."""
     trigger: Global___Sync.Trigger.ValueType
     """What started it."""
+    revision: _builtins.int
+    """Increases with every change of this message. WatchSync resumes from it."""
+    parent_sync_id: _builtins.str
+    """The sync that this one resumes; empty if it resumes none."""
+    attempt_count: _builtins.int
+    """How many times a replica claimed it: 1, plus 1 for each takeover."""
     strategy: _builtins.str
     """The read strategy of the connector: "paging". Empty until the read began."""
     served_api_version: _builtins.str
@@ -214,7 +246,15 @@ class Sync(_message.Message):
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """Set when FAILED: code, a message for people, and the details that an RPC error has."""
+        """Set when FAILED: what an RPC error has, that is a code, a message that begins with the reason, and details."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the sync could not read or decide, one sentence each. A sync with notes may have succeeded."""
+
+    @_builtins.property
+    def changes_since_time(self) -> _timestamp_pb2.Timestamp:
+        """An INCREMENTAL sync reads changes after this time; absent for a FULL one."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -232,14 +272,6 @@ class Sync(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When this message last changed."""
 
-    @_builtins.property
-    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the sync could not read or decide, one sentence each. A sync with notes may have succeeded."""
-
-    @_builtins.property
-    def changes_since_time(self) -> _timestamp_pb2.Timestamp:
-        """An INCREMENTAL sync reads changes after this time; absent for a FULL one."""
-
     def __init__(
         self,
         *,
@@ -247,22 +279,22 @@ class Sync(_message.Message):
         shop: Global___Shop | None = ...,
         state: Global___Sync.State.ValueType = ...,
         mode: Global___Sync.Mode.ValueType = ...,
+        trigger: Global___Sync.Trigger.ValueType = ...,
         revision: _builtins.int = ...,
         progress: Global___Progress | None = ...,
         waiting: Global___Waiting | None = ...,
         error: _status_pb2.Status | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+        changes_since_time: _timestamp_pb2.Timestamp | None = ...,
+        parent_sync_id: _builtins.str = ...,
         attempt_count: _builtins.int = ...,
+        strategy: _builtins.str = ...,
+        served_api_version: _builtins.str = ...,
+        correlation_id: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
-        parent_sync_id: _builtins.str = ...,
-        trigger: Global___Sync.Trigger.ValueType = ...,
-        strategy: _builtins.str = ...,
-        served_api_version: _builtins.str = ...,
-        correlation_id: _builtins.str = ...,
-        notes: _abc.Iterable[_builtins.str] | None = ...,
-        changes_since_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changes_since_time", b"changes_since_time", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "shop", b"shop", "start_time", b"start_time", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -282,24 +314,26 @@ class Progress(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     ESTIMATED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
     ESTIMATED_ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    CHECKED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    ISSUE_COUNT_FIELD_NUMBER: _builtins.int
     ITEMS_PER_SECOND_FIELD_NUMBER: _builtins.int
     ESTIMATED_END_TIME_FIELD_NUMBER: _builtins.int
-    ISSUE_COUNT_FIELD_NUMBER: _builtins.int
-    CHECKED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
     estimated_product_count: _builtins.int
-    """The platform's estimate for the whole read. Once the sync has SUCCEEDED it equals
+    """The platform's estimate for the whole read, rejected records included. Once the sync has SUCCEEDED it equals
     products.seen_count, or is absent.
     """
     estimated_item_count: _builtins.int
-    """The platform's estimate for the whole read. Once the sync has SUCCEEDED it equals
+    """The platform's estimate for the whole read, rejected records included. Once the sync has SUCCEEDED it equals
     items.seen_count, or is absent.
     """
-    items_per_second: _builtins.float
-    """Over the last seconds; absent without progress."""
+    checked_product_count: _builtins.int
+    """Products of which an incremental sync compared only the id, the stock or the price. A product that it also read
+    whole counts in products.seen_count too.
+    """
     issue_count: _builtins.int
     """The number of issues in ListSyncIssues."""
-    checked_product_count: _builtins.int
-    """Products whose id, stock or price an incremental sync compared without reading the whole product."""
+    items_per_second: _builtins.float
+    """Over the last seconds; absent without progress."""
     @_builtins.property
     def products(self) -> Global___RecordCounts:
         """Products."""
@@ -319,10 +353,10 @@ class Progress(_message.Message):
         items: Global___RecordCounts | None = ...,
         estimated_product_count: _builtins.int | None = ...,
         estimated_item_count: _builtins.int | None = ...,
+        checked_product_count: _builtins.int = ...,
+        issue_count: _builtins.int = ...,
         items_per_second: _builtins.float | None = ...,
         estimated_end_time: _timestamp_pb2.Timestamp | None = ...,
-        issue_count: _builtins.int = ...,
-        checked_product_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_item_count", b"_estimated_item_count", "_estimated_product_count", b"_estimated_product_count", "_items_per_second", b"_items_per_second", "estimated_end_time", b"estimated_end_time", "estimated_item_count", b"estimated_item_count", "estimated_product_count", b"estimated_product_count", "items", b"items", "items_per_second", b"items_per_second", "products", b"products"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -354,7 +388,7 @@ class RecordCounts(_message.Message):
     UPDATED_COUNT_FIELD_NUMBER: _builtins.int
     UNCHANGED_COUNT_FIELD_NUMBER: _builtins.int
     DELETED_COUNT_FIELD_NUMBER: _builtins.int
-    SET_ASIDE_COUNT_FIELD_NUMBER: _builtins.int
+    REJECTED_COUNT_FIELD_NUMBER: _builtins.int
     seen_count: _builtins.int
     """Received from the platform, and stored or unchanged."""
     created_count: _builtins.int
@@ -365,7 +399,7 @@ class RecordCounts(_message.Message):
     """Identical to the stored record."""
     deleted_count: _builtins.int
     """Marked as deleted."""
-    set_aside_count: _builtins.int
+    rejected_count: _builtins.int
     """Rejected, not stored; see ListSyncIssues."""
     def __init__(
         self,
@@ -375,11 +409,11 @@ class RecordCounts(_message.Message):
         updated_count: _builtins.int = ...,
         unchanged_count: _builtins.int = ...,
         deleted_count: _builtins.int = ...,
-        set_aside_count: _builtins.int = ...,
+        rejected_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_count", b"created_count", "deleted_count", b"deleted_count", "seen_count", b"seen_count", "set_aside_count", b"set_aside_count", "unchanged_count", b"unchanged_count", "updated_count", b"updated_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_count", b"created_count", "deleted_count", b"deleted_count", "rejected_count", b"rejected_count", "seen_count", b"seen_count", "unchanged_count", b"unchanged_count", "updated_count", b"updated_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -431,7 +465,7 @@ class Waiting(_message.Message):
     """The database did not store the last batch in time; a smaller one is tried."""
 
     REASON_FIELD_NUMBER: _builtins.int
-    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    RESUME_TIME_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     DONE_COUNT_FIELD_NUMBER: _builtins.int
     TOTAL_COUNT_FIELD_NUMBER: _builtins.int
@@ -444,21 +478,21 @@ class Waiting(_message.Message):
     total_count: _builtins.int
     """What the platform's job has to process."""
     @_builtins.property
-    def until_time(self) -> _timestamp_pb2.Timestamp:
+    def resume_time(self) -> _timestamp_pb2.Timestamp:
         """When it continues or retries."""
 
     def __init__(
         self,
         *,
         reason: Global___Waiting.Reason.ValueType = ...,
-        until_time: _timestamp_pb2.Timestamp | None = ...,
+        resume_time: _timestamp_pb2.Timestamp | None = ...,
         message: _builtins.str = ...,
         done_count: _builtins.int | None = ...,
         total_count: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_done_count", b"_done_count", "_total_count", b"_total_count", "done_count", b"done_count", "total_count", b"total_count", "until_time", b"until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_done_count", b"_done_count", "_total_count", b"_total_count", "done_count", b"done_count", "resume_time", b"resume_time", "total_count", b"total_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_done_count", b"_done_count", "_total_count", b"_total_count", "done_count", b"done_count", "message", b"message", "reason", b"reason", "total_count", b"total_count", "until_time", b"until_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_done_count", b"_done_count", "_total_count", b"_total_count", "done_count", b"done_count", "message", b"message", "reason", b"reason", "resume_time", b"resume_time", "total_count", b"total_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__done_count: _TypeAlias = _typing.Literal["done_count"]  # noqa: Y015
     _WhichOneofArgType__done_count: _TypeAlias = _typing.Literal["_done_count", b"_done_count"]  # noqa: Y015
@@ -472,188 +506,6 @@ class Waiting(_message.Message):
 Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
 
 @_typing.final
-class Money(_message.Message):
-    """An exact amount of money."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    AMOUNT_FIELD_NUMBER: _builtins.int
-    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
-    amount: _builtins.str
-    """A decimal as the platform writes it: "7.30"."""
-    currency_code: _builtins.str
-    """ISO 4217."""
-    def __init__(
-        self,
-        *,
-        amount: _builtins.str = ...,
-        currency_code: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "currency_code", b"currency_code"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Money: _TypeAlias = Money  # noqa: Y015
-
-@_typing.final
-class Item(_message.Message):
-    """A variant that can be bought, with data of its product."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ITEM_ID_FIELD_NUMBER: _builtins.int
-    PRODUCT_ID_FIELD_NUMBER: _builtins.int
-    PRODUCT_TITLE_FIELD_NUMBER: _builtins.int
-    TITLE_FIELD_NUMBER: _builtins.int
-    SKU_FIELD_NUMBER: _builtins.int
-    BARCODE_FIELD_NUMBER: _builtins.int
-    PRICE_FIELD_NUMBER: _builtins.int
-    COMPARE_AT_PRICE_FIELD_NUMBER: _builtins.int
-    STOCK_QUANTITY_FIELD_NUMBER: _builtins.int
-    AVAILABLE_FIELD_NUMBER: _builtins.int
-    SELLABLE_WITHOUT_STOCK_FIELD_NUMBER: _builtins.int
-    OPTIONS_FIELD_NUMBER: _builtins.int
-    IMAGE_URL_FIELD_NUMBER: _builtins.int
-    WEIGHT_FIELD_NUMBER: _builtins.int
-    WEIGHT_UNIT_FIELD_NUMBER: _builtins.int
-    PRODUCT_STATUS_FIELD_NUMBER: _builtins.int
-    VENDOR_FIELD_NUMBER: _builtins.int
-    PRODUCT_TYPE_FIELD_NUMBER: _builtins.int
-    PRODUCT_URL_FIELD_NUMBER: _builtins.int
-    SOURCE_UPDATE_TIME_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    UPDATE_TIME_FIELD_NUMBER: _builtins.int
-    DELETE_TIME_FIELD_NUMBER: _builtins.int
-    POSITION_FIELD_NUMBER: _builtins.int
-    item_id: _builtins.str
-    """The platform's id of the variant, or of the product if it has no variants."""
-    product_id: _builtins.str
-    """The platform's id of the product."""
-    product_title: _builtins.str
-    """The product's."""
-    title: _builtins.str
-    """The part that distinguishes variants of a product; empty for a single variant."""
-    sku: _builtins.str
-    """As the platform stores it; empty if there is none. Not unique."""
-    barcode: _builtins.str
-    """Empty if there is none."""
-    stock_quantity: _builtins.int
-    """May be negative. Absent if stock is not tracked."""
-    available: _builtins.bool
-    """Whether it can be bought now, according to the platform."""
-    sellable_without_stock: _builtins.bool
-    """Whether it may be sold beyond its stock."""
-    image_url: _builtins.str
-    """Its own image or the product's first image; empty if there is none."""
-    weight: _builtins.str
-    """A decimal; empty if unknown."""
-    weight_unit: _builtins.str
-    """"g", "kg", "oz", "lb"."""
-    product_status: _builtins.str
-    """The product's: "ACTIVE", "DRAFT", "ARCHIVED", "UNLISTED", "PRIVATE"."""
-    vendor: _builtins.str
-    """The product's."""
-    product_type: _builtins.str
-    """The product's."""
-    product_url: _builtins.str
-    """The product's page in the shop; empty if there is none."""
-    position: _builtins.int
-    """Its position among the variants of the product, from 1."""
-    @_builtins.property
-    def price(self) -> Global___Money:
-        """Absent if there is no price."""
-
-    @_builtins.property
-    def compare_at_price(self) -> Global___Money:
-        """The price before a discount."""
-
-    @_builtins.property
-    def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemOption]:
-        """"Size": "M"."""
-
-    @_builtins.property
-    def source_update_time(self) -> _timestamp_pb2.Timestamp:
-        """When it or its product last changed on the platform."""
-
-    @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was first stored."""
-
-    @_builtins.property
-    def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When a change was last stored."""
-
-    @_builtins.property
-    def delete_time(self) -> _timestamp_pb2.Timestamp:
-        """When the sync found that the platform no longer has it; absent if it exists."""
-
-    def __init__(
-        self,
-        *,
-        item_id: _builtins.str = ...,
-        product_id: _builtins.str = ...,
-        product_title: _builtins.str = ...,
-        title: _builtins.str = ...,
-        sku: _builtins.str = ...,
-        barcode: _builtins.str = ...,
-        price: Global___Money | None = ...,
-        compare_at_price: Global___Money | None = ...,
-        stock_quantity: _builtins.int | None = ...,
-        available: _builtins.bool = ...,
-        sellable_without_stock: _builtins.bool = ...,
-        options: _abc.Iterable[Global___ItemOption] | None = ...,
-        image_url: _builtins.str = ...,
-        weight: _builtins.str = ...,
-        weight_unit: _builtins.str = ...,
-        product_status: _builtins.str = ...,
-        vendor: _builtins.str = ...,
-        product_type: _builtins.str = ...,
-        product_url: _builtins.str = ...,
-        source_update_time: _timestamp_pb2.Timestamp | None = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-        update_time: _timestamp_pb2.Timestamp | None = ...,
-        delete_time: _timestamp_pb2.Timestamp | None = ...,
-        position: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "compare_at_price", b"compare_at_price", "create_time", b"create_time", "delete_time", b"delete_time", "price", b"price", "source_update_time", b"source_update_time", "stock_quantity", b"stock_quantity", "update_time", b"update_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "available", b"available", "barcode", b"barcode", "compare_at_price", b"compare_at_price", "create_time", b"create_time", "delete_time", b"delete_time", "image_url", b"image_url", "item_id", b"item_id", "options", b"options", "position", b"position", "price", b"price", "product_id", b"product_id", "product_status", b"product_status", "product_title", b"product_title", "product_type", b"product_type", "product_url", b"product_url", "sellable_without_stock", b"sellable_without_stock", "sku", b"sku", "source_update_time", b"source_update_time", "stock_quantity", b"stock_quantity", "title", b"title", "update_time", b"update_time", "vendor", b"vendor", "weight", b"weight", "weight_unit", b"weight_unit"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__stock_quantity: _TypeAlias = _typing.Literal["stock_quantity"]  # noqa: Y015
-    _WhichOneofArgType__stock_quantity: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__stock_quantity) -> _WhichOneofReturnType__stock_quantity | None: ...
-
-Global___Item: _TypeAlias = Item  # noqa: Y015
-
-@_typing.final
-class ItemOption(_message.Message):
-    """A variant's value of an option."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    VALUE_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """"Size"."""
-    value: _builtins.str
-    """"M"."""
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        value: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ItemOption: _TypeAlias = ItemOption  # noqa: Y015
-
-@_typing.final
 class SyncIssue(_message.Message):
     """A record that was rejected, or an invalid field of a record that was stored."""
 
@@ -663,10 +515,10 @@ class SyncIssue(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
     ITEM_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_REJECTED_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
-    PRODUCT_SET_ASIDE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Its number within the sync, from 1."""
@@ -676,14 +528,14 @@ class SyncIssue(_message.Message):
     """The platform's id; empty if it has none."""
     item_id: _builtins.str
     """The platform's id; empty if the issue concerns the product itself."""
+    product_rejected: _builtins.bool
+    """Whether the whole product was rejected."""
     field: _builtins.str
     """The platform's name of the invalid field."""
     message: _builtins.str
     """For people."""
     sample: _builtins.str
     """The invalid value, truncated and redacted."""
-    product_set_aside: _builtins.bool
-    """Whether the whole product was rejected."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was recorded."""
@@ -695,15 +547,15 @@ class SyncIssue(_message.Message):
         reason: _issue_reason_pb2.IssueReason.ValueType = ...,
         product_id: _builtins.str = ...,
         item_id: _builtins.str = ...,
+        product_rejected: _builtins.bool = ...,
         field: _builtins.str = ...,
         message: _builtins.str = ...,
         sample: _builtins.str = ...,
-        product_set_aside: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "field", b"field", "item_id", b"item_id", "message", b"message", "number", b"number", "product_id", b"product_id", "product_set_aside", b"product_set_aside", "reason", b"reason", "sample", b"sample"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "field", b"field", "item_id", b"item_id", "message", b"message", "number", b"number", "product_id", b"product_id", "product_rejected", b"product_rejected", "reason", b"reason", "sample", b"sample"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -747,15 +599,15 @@ class ConnectionHealth(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     state: Global___ConnectionHealth.State.ValueType
     """The health of the connection."""
-    reason: _builtins.str
-    """The ErrorReason of the last failure, without prefix; empty when healthy."""
+    reason: _error_reason_pb2.ErrorReason.ValueType
+    """The reason of the last failure; unspecified when healthy, or when a newer release has stored a new reason."""
     message: _builtins.str
-    """For people; empty when healthy."""
+    """For people, without the reason; empty when healthy."""
     def __init__(
         self,
         *,
         state: Global___ConnectionHealth.State.ValueType = ...,
-        reason: _builtins.str = ...,
+        reason: _error_reason_pb2.ErrorReason.ValueType = ...,
         message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -772,24 +624,24 @@ class ShopSchedule(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    INCREMENTAL_EVERY_FIELD_NUMBER: _builtins.int
-    FULL_EVERY_FIELD_NUMBER: _builtins.int
-    PAUSED_FIELD_NUMBER: _builtins.int
+    INCREMENTAL_INTERVAL_FIELD_NUMBER: _builtins.int
+    FULL_INTERVAL_FIELD_NUMBER: _builtins.int
     INCREMENTAL_IS_DEFAULT_FIELD_NUMBER: _builtins.int
     FULL_IS_DEFAULT_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
     NEXT_DUE_TIME_FIELD_NUMBER: _builtins.int
+    incremental_is_default: _builtins.bool
+    """Whether incremental_interval is the server's default, not the shop's own."""
+    full_is_default: _builtins.bool
+    """Whether full_interval is the server's default, not the shop's own."""
     paused: _builtins.bool
     """Whether the schedule is paused."""
-    incremental_is_default: _builtins.bool
-    """Whether incremental_every is the server's default, not the shop's own."""
-    full_is_default: _builtins.bool
-    """Whether full_every is the server's default, not the shop's own."""
     @_builtins.property
-    def incremental_every(self) -> _duration_pb2.Duration:
+    def incremental_interval(self) -> _duration_pb2.Duration:
         """The longest time between two incremental syncs; zero: never."""
 
     @_builtins.property
-    def full_every(self) -> _duration_pb2.Duration:
+    def full_interval(self) -> _duration_pb2.Duration:
         """The longest time between two full syncs; zero: never."""
 
     @_builtins.property
@@ -799,20 +651,176 @@ class ShopSchedule(_message.Message):
     def __init__(
         self,
         *,
-        incremental_every: _duration_pb2.Duration | None = ...,
-        full_every: _duration_pb2.Duration | None = ...,
-        paused: _builtins.bool = ...,
+        incremental_interval: _duration_pb2.Duration | None = ...,
+        full_interval: _duration_pb2.Duration | None = ...,
         incremental_is_default: _builtins.bool = ...,
         full_is_default: _builtins.bool = ...,
+        paused: _builtins.bool = ...,
         next_due_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["full_every", b"full_every", "incremental_every", b"incremental_every", "next_due_time", b"next_due_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["full_interval", b"full_interval", "incremental_interval", b"incremental_interval", "next_due_time", b"next_due_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["full_every", b"full_every", "full_is_default", b"full_is_default", "incremental_every", b"incremental_every", "incremental_is_default", b"incremental_is_default", "next_due_time", b"next_due_time", "paused", b"paused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["full_interval", b"full_interval", "full_is_default", b"full_is_default", "incremental_interval", b"incremental_interval", "incremental_is_default", b"incremental_is_default", "next_due_time", b"next_due_time", "paused", b"paused"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ShopSchedule: _TypeAlias = ShopSchedule  # noqa: Y015
+
+@_typing.final
+class Item(_message.Message):
+    """A variant that can be bought, with data of its product."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    PRODUCT_TITLE_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    SKU_FIELD_NUMBER: _builtins.int
+    BARCODE_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    COMPARE_AT_PRICE_FIELD_NUMBER: _builtins.int
+    STOCK_QUANTITY_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    SELLABLE_WITHOUT_STOCK_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    WEIGHT_UNIT_FIELD_NUMBER: _builtins.int
+    IMAGE_URL_FIELD_NUMBER: _builtins.int
+    PRODUCT_STATUS_FIELD_NUMBER: _builtins.int
+    VENDOR_FIELD_NUMBER: _builtins.int
+    PRODUCT_TYPE_FIELD_NUMBER: _builtins.int
+    PRODUCT_URL_FIELD_NUMBER: _builtins.int
+    SOURCE_UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """The platform's id of the variant, or of the product if it has no variants."""
+    product_id: _builtins.str
+    """The platform's id of the product."""
+    position: _builtins.int
+    """Its position among the variants of the product, from 1."""
+    product_title: _builtins.str
+    """The product's."""
+    title: _builtins.str
+    """The part that distinguishes variants of a product; empty for a single variant."""
+    sku: _builtins.str
+    """As the platform stores it; empty if there is none. Not unique."""
+    barcode: _builtins.str
+    """Empty if there is none."""
+    stock_quantity: _builtins.int
+    """May be negative. Absent if stock is not tracked."""
+    available: _builtins.bool
+    """Whether it can be bought now, according to the platform."""
+    sellable_without_stock: _builtins.bool
+    """Whether it may be sold beyond its stock."""
+    weight: _builtins.str
+    """A decimal; empty if unknown."""
+    weight_unit: _builtins.str
+    """"g", "kg", "oz", "lb"."""
+    image_url: _builtins.str
+    """Its own image or the product's first image; empty if there is none."""
+    product_status: _product_pb2.ProductStatus.ValueType
+    """The product's."""
+    vendor: _builtins.str
+    """The product's."""
+    product_type: _builtins.str
+    """The product's."""
+    product_url: _builtins.str
+    """The product's page in the shop; empty if there is none."""
+    @_builtins.property
+    def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemOption]:
+        """"Size": "M"."""
+
+    @_builtins.property
+    def price(self) -> _product_pb2.Money:
+        """Absent if there is no price."""
+
+    @_builtins.property
+    def compare_at_price(self) -> _product_pb2.Money:
+        """The price before a discount; absent if there is none."""
+
+    @_builtins.property
+    def source_update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it or its product last changed on the platform."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was first stored."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When a change was last stored."""
+
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """When the sync found that the platform no longer has it; absent if it exists."""
+
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+        product_title: _builtins.str = ...,
+        title: _builtins.str = ...,
+        options: _abc.Iterable[Global___ItemOption] | None = ...,
+        sku: _builtins.str = ...,
+        barcode: _builtins.str = ...,
+        price: _product_pb2.Money | None = ...,
+        compare_at_price: _product_pb2.Money | None = ...,
+        stock_quantity: _builtins.int | None = ...,
+        available: _builtins.bool = ...,
+        sellable_without_stock: _builtins.bool = ...,
+        weight: _builtins.str = ...,
+        weight_unit: _builtins.str = ...,
+        image_url: _builtins.str = ...,
+        product_status: _product_pb2.ProductStatus.ValueType = ...,
+        vendor: _builtins.str = ...,
+        product_type: _builtins.str = ...,
+        product_url: _builtins.str = ...,
+        source_update_time: _timestamp_pb2.Timestamp | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "compare_at_price", b"compare_at_price", "create_time", b"create_time", "delete_time", b"delete_time", "price", b"price", "source_update_time", b"source_update_time", "stock_quantity", b"stock_quantity", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "available", b"available", "barcode", b"barcode", "compare_at_price", b"compare_at_price", "create_time", b"create_time", "delete_time", b"delete_time", "image_url", b"image_url", "item_id", b"item_id", "options", b"options", "position", b"position", "price", b"price", "product_id", b"product_id", "product_status", b"product_status", "product_title", b"product_title", "product_type", b"product_type", "product_url", b"product_url", "sellable_without_stock", b"sellable_without_stock", "sku", b"sku", "source_update_time", b"source_update_time", "stock_quantity", b"stock_quantity", "title", b"title", "update_time", b"update_time", "vendor", b"vendor", "weight", b"weight", "weight_unit", b"weight_unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__stock_quantity: _TypeAlias = _typing.Literal["stock_quantity"]  # noqa: Y015
+    _WhichOneofArgType__stock_quantity: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stock_quantity) -> _WhichOneofReturnType__stock_quantity | None: ...
+
+Global___Item: _TypeAlias = Item  # noqa: Y015
+
+@_typing.final
+class ItemOption(_message.Message):
+    """A variant's value of an option."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"Size"."""
+    value: _builtins.str
+    """"M"."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemOption: _TypeAlias = ItemOption  # noqa: Y015
 
 @_typing.final
 class StartSyncRequest(_message.Message):
@@ -822,25 +830,25 @@ class StartSyncRequest(_message.Message):
 
     SHOP_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
     ALLOW_MASS_DELETE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     mode: Global___Sync.Mode.ValueType
     """Which products to read."""
-    request_id: _builtins.str
-    """A UUID chosen by the caller that makes the call idempotent."""
     allow_mass_delete: _builtins.bool
     """Whether this sync may delete more than the deletion guard allows."""
+    request_id: _builtins.str
+    """A UUID chosen by the caller that makes the call idempotent. Case is ignored."""
     @_builtins.property
-    def shop(self) -> Global___Shop:
-        """platform and domain."""
+    def shop(self) -> Global___ShopRef:
+        """By platform and domain an unknown shop is registered; an unknown shop_id is SHOP_NOT_FOUND."""
 
     def __init__(
         self,
         *,
-        shop: Global___Shop | None = ...,
+        shop: Global___ShopRef | None = ...,
         mode: Global___Sync.Mode.ValueType = ...,
-        request_id: _builtins.str = ...,
         allow_mass_delete: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -906,10 +914,36 @@ class WatchSyncResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _ReconnectReason:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ReconnectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[WatchSyncResponse._ReconnectReason.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        RECONNECT_REASON_UNSPECIFIED: WatchSyncResponse._ReconnectReason.ValueType  # 0
+        """The stream continues, or the sync has ended."""
+        RECONNECT_REASON_STREAM_EXPIRED: WatchSyncResponse._ReconnectReason.ValueType  # 1
+        """The stream reached its maximum age."""
+        RECONNECT_REASON_SERVER_DRAINING: WatchSyncResponse._ReconnectReason.ValueType  # 2
+        """The replica is shutting down; another one answers the next call."""
+
+    class ReconnectReason(_ReconnectReason, metaclass=_ReconnectReasonEnumTypeWrapper):
+        """Why the stream ends although the sync has not ended. Values may be added; treat an unknown one as these."""
+
+    RECONNECT_REASON_UNSPECIFIED: WatchSyncResponse.ReconnectReason.ValueType  # 0
+    """The stream continues, or the sync has ended."""
+    RECONNECT_REASON_STREAM_EXPIRED: WatchSyncResponse.ReconnectReason.ValueType  # 1
+    """The stream reached its maximum age."""
+    RECONNECT_REASON_SERVER_DRAINING: WatchSyncResponse.ReconnectReason.ValueType  # 2
+    """The replica is shutting down; another one answers the next call."""
+
     SYNC_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    RECONNECT_REASON_FIELD_NUMBER: _builtins.int
     heartbeat: _builtins.bool
     """Whether the revision is the one sent before."""
+    reconnect_reason: Global___WatchSyncResponse.ReconnectReason.ValueType
+    """Set in the last message of a stream that ends before the sync: call again with after_revision = sync.revision."""
     @_builtins.property
     def sync(self) -> Global___Sync:
         """The whole sync."""
@@ -919,124 +953,15 @@ class WatchSyncResponse(_message.Message):
         *,
         sync: Global___Sync | None = ...,
         heartbeat: _builtins.bool = ...,
+        reconnect_reason: Global___WatchSyncResponse.ReconnectReason.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sync", b"sync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "sync", b"sync"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "reconnect_reason", b"reconnect_reason", "sync", b"sync"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchSyncResponse: _TypeAlias = WatchSyncResponse  # noqa: Y015
-
-@_typing.final
-class GetStatusRequest(_message.Message):
-    """The shop."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SHOP_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def shop(self) -> Global___Shop:
-        """platform and domain."""
-
-    def __init__(
-        self,
-        *,
-        shop: Global___Shop | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetStatusRequest: _TypeAlias = GetStatusRequest  # noqa: Y015
-
-@_typing.final
-class GetStatusResponse(_message.Message):
-    """The status of a shop."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SHOP_FIELD_NUMBER: _builtins.int
-    PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
-    ITEM_COUNT_FIELD_NUMBER: _builtins.int
-    ITEM_WITH_IMAGE_COUNT_FIELD_NUMBER: _builtins.int
-    ANALYSED_ITEM_COUNT_FIELD_NUMBER: _builtins.int
-    LAST_FINISHED_SYNC_FIELD_NUMBER: _builtins.int
-    ACTIVE_SYNC_FIELD_NUMBER: _builtins.int
-    FRESH_AS_OF_TIME_FIELD_NUMBER: _builtins.int
-    CONNECTION_FIELD_NUMBER: _builtins.int
-    SCHEDULE_FIELD_NUMBER: _builtins.int
-    FULL_AS_OF_TIME_FIELD_NUMBER: _builtins.int
-    NOTES_FIELD_NUMBER: _builtins.int
-    product_count: _builtins.int
-    """Stored products that are not deleted."""
-    item_count: _builtins.int
-    """Stored items that are not deleted."""
-    item_with_image_count: _builtins.int
-    """Those of them with an image of their own or of their product."""
-    analysed_item_count: _builtins.int
-    """Those of them that were analysed in their current form; absent while the catalog does not analyse."""
-    @_builtins.property
-    def shop(self) -> Global___Shop:
-        """The whole shop."""
-
-    @_builtins.property
-    def last_finished_sync(self) -> Global___Sync:
-        """The last sync that ended, in whatever state."""
-
-    @_builtins.property
-    def active_sync(self) -> Global___Sync:
-        """The sync that has not ended."""
-
-    @_builtins.property
-    def fresh_as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """The catalog holds every change that the platform had reported by this time; absent before the first complete
-        sync. Changes that the platform does not report are listed in `notes` and are as of full_as_of_time.
-        """
-
-    @_builtins.property
-    def connection(self) -> Global___ConnectionHealth:
-        """The health of the connection."""
-
-    @_builtins.property
-    def schedule(self) -> Global___ShopSchedule:
-        """How often the shop is synced automatically."""
-
-    @_builtins.property
-    def full_as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """The whole catalog was read and compared as of this time; absent before the first full sync."""
-
-    @_builtins.property
-    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the last successful sync could not read or decide. See Sync.notes."""
-
-    def __init__(
-        self,
-        *,
-        shop: Global___Shop | None = ...,
-        product_count: _builtins.int = ...,
-        item_count: _builtins.int = ...,
-        item_with_image_count: _builtins.int = ...,
-        analysed_item_count: _builtins.int | None = ...,
-        last_finished_sync: Global___Sync | None = ...,
-        active_sync: Global___Sync | None = ...,
-        fresh_as_of_time: _timestamp_pb2.Timestamp | None = ...,
-        connection: Global___ConnectionHealth | None = ...,
-        schedule: Global___ShopSchedule | None = ...,
-        full_as_of_time: _timestamp_pb2.Timestamp | None = ...,
-        notes: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_analysed_item_count", b"_analysed_item_count", "active_sync", b"active_sync", "analysed_item_count", b"analysed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "last_finished_sync", b"last_finished_sync", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_analysed_item_count", b"_analysed_item_count", "active_sync", b"active_sync", "analysed_item_count", b"analysed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "item_count", b"item_count", "item_with_image_count", b"item_with_image_count", "last_finished_sync", b"last_finished_sync", "notes", b"notes", "product_count", b"product_count", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__analysed_item_count: _TypeAlias = _typing.Literal["analysed_item_count"]  # noqa: Y015
-    _WhichOneofArgType__analysed_item_count: _TypeAlias = _typing.Literal["_analysed_item_count", b"_analysed_item_count"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__analysed_item_count) -> _WhichOneofReturnType__analysed_item_count | None: ...
-
-Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
 
 @_typing.final
 class GetSyncRequest(_message.Message):
@@ -1099,8 +1024,8 @@ class ListSyncsRequest(_message.Message):
     page_token: _builtins.str
     """next_page_token of the previous page, with the same filters."""
     @_builtins.property
-    def shop(self) -> Global___Shop:
-        """platform and domain; absent for all shops."""
+    def shop(self) -> Global___ShopRef:
+        """Absent for all shops."""
 
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___Sync.State.ValueType]:
@@ -1109,7 +1034,7 @@ class ListSyncsRequest(_message.Message):
     def __init__(
         self,
         *,
-        shop: Global___Shop | None = ...,
+        shop: Global___ShopRef | None = ...,
         states: _abc.Iterable[Global___Sync.State.ValueType] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
@@ -1207,7 +1132,7 @@ class ResumeSyncRequest(_message.Message):
     sync_id: _builtins.str
     """A UUID."""
     request_id: _builtins.str
-    """A UUID chosen by the caller that makes the call idempotent."""
+    """A UUID chosen by the caller that makes the call idempotent. Case is ignored."""
     def __init__(
         self,
         *,
@@ -1245,76 +1170,6 @@ class ResumeSyncResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResumeSyncResponse: _TypeAlias = ResumeSyncResponse  # noqa: Y015
-
-@_typing.final
-class SetShopScheduleRequest(_message.Message):
-    """What to change in a shop's schedule."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SHOP_FIELD_NUMBER: _builtins.int
-    INCREMENTAL_EVERY_FIELD_NUMBER: _builtins.int
-    FULL_EVERY_FIELD_NUMBER: _builtins.int
-    PAUSED_FIELD_NUMBER: _builtins.int
-    RESET_FIELD_NUMBER: _builtins.int
-    paused: _builtins.bool
-    """Whether the schedule is paused. Absent: unchanged."""
-    reset: _builtins.bool
-    """Resets the absent fields to the server's defaults (and paused to false) instead of leaving them unchanged."""
-    @_builtins.property
-    def shop(self) -> Global___Shop:
-        """platform and domain."""
-
-    @_builtins.property
-    def incremental_every(self) -> _duration_pb2.Duration:
-        """Zero for never, otherwise a minute to a year. Absent: unchanged."""
-
-    @_builtins.property
-    def full_every(self) -> _duration_pb2.Duration:
-        """Zero for never, otherwise a minute to a year. Absent: unchanged."""
-
-    def __init__(
-        self,
-        *,
-        shop: Global___Shop | None = ...,
-        incremental_every: _duration_pb2.Duration | None = ...,
-        full_every: _duration_pb2.Duration | None = ...,
-        paused: _builtins.bool | None = ...,
-        reset: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "full_every", b"full_every", "incremental_every", b"incremental_every", "paused", b"paused", "shop", b"shop"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "full_every", b"full_every", "incremental_every", b"incremental_every", "paused", b"paused", "reset", b"reset", "shop", b"shop"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__paused: _TypeAlias = _typing.Literal["paused"]  # noqa: Y015
-    _WhichOneofArgType__paused: _TypeAlias = _typing.Literal["_paused", b"_paused"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__paused) -> _WhichOneofReturnType__paused | None: ...
-
-Global___SetShopScheduleRequest: _TypeAlias = SetShopScheduleRequest  # noqa: Y015
-
-@_typing.final
-class SetShopScheduleResponse(_message.Message):
-    """The schedule in effect."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SCHEDULE_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def schedule(self) -> Global___ShopSchedule:
-        """Its current state."""
-
-    def __init__(
-        self,
-        *,
-        schedule: Global___ShopSchedule | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SetShopScheduleResponse: _TypeAlias = SetShopScheduleResponse  # noqa: Y015
 
 @_typing.final
 class ListSyncIssuesRequest(_message.Message):
@@ -1375,6 +1230,186 @@ class ListSyncIssuesResponse(_message.Message):
 Global___ListSyncIssuesResponse: _TypeAlias = ListSyncIssuesResponse  # noqa: Y015
 
 @_typing.final
+class GetStatusRequest(_message.Message):
+    """The shop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """A registered shop."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatusRequest: _TypeAlias = GetStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetStatusResponse(_message.Message):
+    """The status of a shop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    ITEM_WITH_IMAGE_COUNT_FIELD_NUMBER: _builtins.int
+    ANALYZED_ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    FRESH_AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    FULL_AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    LAST_FINISHED_SYNC_FIELD_NUMBER: _builtins.int
+    ACTIVE_SYNC_FIELD_NUMBER: _builtins.int
+    CONNECTION_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    product_count: _builtins.int
+    """Stored products that are not deleted."""
+    item_count: _builtins.int
+    """Stored items that are not deleted."""
+    item_with_image_count: _builtins.int
+    """Those of them with an image of their own or of their product."""
+    analyzed_item_count: _builtins.int
+    """Those of them that were analyzed in their current form; absent while the catalog does not analyze."""
+    @_builtins.property
+    def shop(self) -> Global___Shop:
+        """The whole shop."""
+
+    @_builtins.property
+    def fresh_as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """The catalog holds every change that the platform had reported by this time; absent before the first complete
+        sync. Changes that the platform does not report are listed in `notes` and are as of full_as_of_time.
+        """
+
+    @_builtins.property
+    def full_as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """The whole catalog was read and compared as of this time; absent before the first full sync."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the last successful sync could not read or decide. See Sync.notes."""
+
+    @_builtins.property
+    def last_finished_sync(self) -> Global___Sync:
+        """The last sync that ended, in whatever state."""
+
+    @_builtins.property
+    def active_sync(self) -> Global___Sync:
+        """The sync that has not ended."""
+
+    @_builtins.property
+    def connection(self) -> Global___ConnectionHealth:
+        """The health of the connection."""
+
+    @_builtins.property
+    def schedule(self) -> Global___ShopSchedule:
+        """How often the shop is synced automatically."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___Shop | None = ...,
+        product_count: _builtins.int = ...,
+        item_count: _builtins.int = ...,
+        item_with_image_count: _builtins.int = ...,
+        analyzed_item_count: _builtins.int | None = ...,
+        fresh_as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        full_as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+        last_finished_sync: Global___Sync | None = ...,
+        active_sync: Global___Sync | None = ...,
+        connection: Global___ConnectionHealth | None = ...,
+        schedule: Global___ShopSchedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_analyzed_item_count", b"_analyzed_item_count", "active_sync", b"active_sync", "analyzed_item_count", b"analyzed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "last_finished_sync", b"last_finished_sync", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_analyzed_item_count", b"_analyzed_item_count", "active_sync", b"active_sync", "analyzed_item_count", b"analyzed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "item_count", b"item_count", "item_with_image_count", b"item_with_image_count", "last_finished_sync", b"last_finished_sync", "notes", b"notes", "product_count", b"product_count", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__analyzed_item_count: _TypeAlias = _typing.Literal["analyzed_item_count"]  # noqa: Y015
+    _WhichOneofArgType__analyzed_item_count: _TypeAlias = _typing.Literal["_analyzed_item_count", b"_analyzed_item_count"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__analyzed_item_count) -> _WhichOneofReturnType__analyzed_item_count | None: ...
+
+Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class SetShopScheduleRequest(_message.Message):
+    """What to change in a shop's schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    INCREMENTAL_INTERVAL_FIELD_NUMBER: _builtins.int
+    FULL_INTERVAL_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    RESET_FIELD_NUMBER: _builtins.int
+    paused: _builtins.bool
+    """Whether the schedule is paused. Absent: unchanged."""
+    reset: _builtins.bool
+    """Resets the absent fields to the server's defaults (and paused to false) instead of leaving them unchanged."""
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """A registered shop."""
+
+    @_builtins.property
+    def incremental_interval(self) -> _duration_pb2.Duration:
+        """Zero for never, otherwise a minute to a year. Absent: unchanged."""
+
+    @_builtins.property
+    def full_interval(self) -> _duration_pb2.Duration:
+        """Zero for never, otherwise a minute to a year. Absent: unchanged."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+        incremental_interval: _duration_pb2.Duration | None = ...,
+        full_interval: _duration_pb2.Duration | None = ...,
+        paused: _builtins.bool | None = ...,
+        reset: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "full_interval", b"full_interval", "incremental_interval", b"incremental_interval", "paused", b"paused", "shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "full_interval", b"full_interval", "incremental_interval", b"incremental_interval", "paused", b"paused", "reset", b"reset", "shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__paused: _TypeAlias = _typing.Literal["paused"]  # noqa: Y015
+    _WhichOneofArgType__paused: _TypeAlias = _typing.Literal["_paused", b"_paused"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__paused) -> _WhichOneofReturnType__paused | None: ...
+
+Global___SetShopScheduleRequest: _TypeAlias = SetShopScheduleRequest  # noqa: Y015
+
+@_typing.final
+class SetShopScheduleResponse(_message.Message):
+    """The schedule in effect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> Global___ShopSchedule:
+        """Its current state."""
+
+    def __init__(
+        self,
+        *,
+        schedule: Global___ShopSchedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetShopScheduleResponse: _TypeAlias = SetShopScheduleResponse  # noqa: Y015
+
+@_typing.final
 class GetItemRequest(_message.Message):
     """The item."""
 
@@ -1385,13 +1420,13 @@ class GetItemRequest(_message.Message):
     item_id: _builtins.str
     """The platform's id."""
     @_builtins.property
-    def shop(self) -> Global___Shop:
-        """platform and domain."""
+    def shop(self) -> Global___ShopRef:
+        """A registered shop."""
 
     def __init__(
         self,
         *,
-        shop: Global___Shop | None = ...,
+        shop: Global___ShopRef | None = ...,
         item_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
@@ -1453,8 +1488,8 @@ class ListItemsRequest(_message.Message):
     page_token: _builtins.str
     """next_page_token of the previous page, with the same filters."""
     @_builtins.property
-    def shop(self) -> Global___Shop:
-        """platform and domain."""
+    def shop(self) -> Global___ShopRef:
+        """A registered shop."""
 
     @_builtins.property
     def updated_after(self) -> _timestamp_pb2.Timestamp:
@@ -1463,7 +1498,7 @@ class ListItemsRequest(_message.Message):
     def __init__(
         self,
         *,
-        shop: Global___Shop | None = ...,
+        shop: Global___ShopRef | None = ...,
         sku: _builtins.str = ...,
         product_id: _builtins.str = ...,
         text: _builtins.str = ...,

@@ -28,9 +28,13 @@ if _version_not_supported:
 class CatalogServiceStub:
     """Stores the product catalogs of merchants' shops: starts syncs, streams their progress and serves the stored catalog.
 
-    Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an invalid field and with
-    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC lists its further
-    errors. Reasons: catalogsync.errors.v1.ErrorReason.
+    The message text of every error begins with its reason ("SYNC_NOT_FOUND: ..."); its details are listed in
+    catalogsync.errors.v1.ErrorReason. Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an
+    invalid field and with STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC
+    lists its further errors.
+
+    Reads, WatchSync, CancelSync and SetShopSchedule are idempotent: repeat them freely. StartSync and ResumeSync are
+    idempotent only with a request_id: always send one, and repeat the call with the same one.
     """
 
     def __init__(self, channel):
@@ -48,11 +52,6 @@ class CatalogServiceStub:
                 '/catalogsync.catalog.v1.CatalogService/WatchSync',
                 request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchSyncRequest.SerializeToString,
                 response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchSyncResponse.FromString,
-                _registered_method=True)
-        self.GetStatus = channel.unary_unary(
-                '/catalogsync.catalog.v1.CatalogService/GetStatus',
-                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusRequest.SerializeToString,
-                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
         self.GetSync = channel.unary_unary(
                 '/catalogsync.catalog.v1.CatalogService/GetSync',
@@ -74,15 +73,20 @@ class CatalogServiceStub:
                 request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ResumeSyncRequest.SerializeToString,
                 response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ResumeSyncResponse.FromString,
                 _registered_method=True)
-        self.SetShopSchedule = channel.unary_unary(
-                '/catalogsync.catalog.v1.CatalogService/SetShopSchedule',
-                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleRequest.SerializeToString,
-                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleResponse.FromString,
-                _registered_method=True)
         self.ListSyncIssues = channel.unary_unary(
                 '/catalogsync.catalog.v1.CatalogService/ListSyncIssues',
                 request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListSyncIssuesRequest.SerializeToString,
                 response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListSyncIssuesResponse.FromString,
+                _registered_method=True)
+        self.GetStatus = channel.unary_unary(
+                '/catalogsync.catalog.v1.CatalogService/GetStatus',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusResponse.FromString,
+                _registered_method=True)
+        self.SetShopSchedule = channel.unary_unary(
+                '/catalogsync.catalog.v1.CatalogService/SetShopSchedule',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleResponse.FromString,
                 _registered_method=True)
         self.GetItem = channel.unary_unary(
                 '/catalogsync.catalog.v1.CatalogService/GetItem',
@@ -99,18 +103,22 @@ class CatalogServiceStub:
 class CatalogServiceServicer:
     """Stores the product catalogs of merchants' shops: starts syncs, streams their progress and serves the stored catalog.
 
-    Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an invalid field and with
-    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC lists its further
-    errors. Reasons: catalogsync.errors.v1.ErrorReason.
+    The message text of every error begins with its reason ("SYNC_NOT_FOUND: ..."); its details are listed in
+    catalogsync.errors.v1.ErrorReason. Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an
+    invalid field and with STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC
+    lists its further errors.
+
+    Reads, WatchSync, CancelSync and SetShopSchedule are idempotent: repeat them freely. StartSync and ResumeSync are
+    idempotent only with a request_id: always send one, and repeat the call with the same one.
     """
 
     def StartSync(self, request, context):
-        """Creates a sync of a shop and returns it immediately, PENDING; a replica claims and runs it. An unknown shop is
-        registered; its first sync is FULL whatever mode was requested.
+        """Creates a sync of a shop and returns it immediately, PENDING; a replica claims and runs it. A shop that is named by
+        platform and domain is registered if it is unknown; its first sync is FULL whatever mode was requested.
 
         With a request_id the call is idempotent for 7 days: it returns the same sync in its current state.
-        Errors: SYNC_ALREADY_RUNNING (with the id of the running sync), REQUEST_ID_REUSED, CONNECTOR_UNAVAILABLE (only
-        for an unknown shop whose platform cannot be looked up).
+        Errors: SYNC_ALREADY_RUNNING (ALREADY_EXISTS, with the id of the running sync), REQUEST_ID_REUSED, SHOP_NOT_FOUND
+        (only for an unknown shop_id), CONNECTOR_UNAVAILABLE (only for an unknown shop whose platform cannot be looked up).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,20 +131,13 @@ class CatalogServiceServicer:
         otherwise a heartbeat is sent.
         2. The revision never decreases; a message with an unchanged revision is a heartbeat.
         3. Intermediate revisions may be skipped; the terminal one (SUCCEEDED, FAILED, CANCELLED) never is.
-        4. The stream ends with OK only after the terminal snapshot. After any other end (including a CANCELLED status
-        that the client did not cause) call again with after_revision = the last revision received.
+        4. The watch is complete only after the terminal snapshot. After any other end call again with
+        after_revision = the last revision received: immediately if the stream ended with OK after a message with a
+        reconnect_reason, otherwise (an error, or a CANCELLED status that the client did not cause) with backoff.
         5. A message is sent at least every 30 s; treat a stream that is silent for longer as broken.
 
-        Errors: SYNC_NOT_FOUND, REVISION_IN_FUTURE; call again after: TOO_MANY_WATCHERS, SERVER_DRAINING,
-        STREAM_EXPIRED.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetStatus(self, request, context):
-        """Returns what a dashboard shows of a shop: counts, last and active sync, freshness, health of the connection.
-        Errors: SHOP_NOT_FOUND.
+        Errors: SYNC_NOT_FOUND, REVISION_IN_FUTURE; call again with backoff after TOO_MANY_WATCHERS, SERVER_DRAINING (the
+        replica was draining already when the call arrived) and STREAM_EXPIRED (the client read no message for too long).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,7 +151,7 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSyncs(self, request, context):
-        """Lists the syncs of one shop or of all shops, newest first.
+        """Lists the syncs of one shop or of all shops, newest first. Errors: SHOP_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,8 +167,25 @@ class CatalogServiceServicer:
 
     def ResumeSync(self, request, context):
         """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent and continues its
-        counts. Only the latest sync of a shop can be resumed, and only if it has stored something. Errors:
-        SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE, SYNC_ALREADY_RUNNING, REQUEST_ID_REUSED.
+        counts. Only the latest sync of a shop can be resumed, and only if it has stored something.
+
+        With a request_id the call is idempotent for 7 days, as StartSync is. Errors: SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE,
+        SYNC_ALREADY_RUNNING (ALREADY_EXISTS, with the id of the running sync), REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSyncIssues(self, request, context):
+        """Lists the records that a sync rejected, in the order in which they were read. Errors: SYNC_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatus(self, request, context):
+        """Returns what a dashboard shows of a shop: counts, last and active sync, freshness, health of the connection.
+        Errors: SHOP_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,13 +194,6 @@ class CatalogServiceServicer:
     def SetShopSchedule(self, request, context):
         """Sets how often a shop is synced automatically. Absent fields stay unchanged, so the call is idempotent. Returns
         the schedule in effect, as GetStatus does. Errors: SHOP_NOT_FOUND.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListSyncIssues(self, request, context):
-        """Lists the records that a sync rejected, in the order in which they were read. Errors: SYNC_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -215,11 +226,6 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchSyncRequest.FromString,
                     response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchSyncResponse.SerializeToString,
             ),
-            'GetStatus': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetStatus,
-                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusRequest.FromString,
-                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusResponse.SerializeToString,
-            ),
             'GetSync': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSync,
                     request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetSyncRequest.FromString,
@@ -240,15 +246,20 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ResumeSyncRequest.FromString,
                     response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ResumeSyncResponse.SerializeToString,
             ),
-            'SetShopSchedule': grpc.unary_unary_rpc_method_handler(
-                    servicer.SetShopSchedule,
-                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleRequest.FromString,
-                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleResponse.SerializeToString,
-            ),
             'ListSyncIssues': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSyncIssues,
                     request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListSyncIssuesRequest.FromString,
                     response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListSyncIssuesResponse.SerializeToString,
+            ),
+            'GetStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatus,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'SetShopSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetShopSchedule,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleResponse.SerializeToString,
             ),
             'GetItem': grpc.unary_unary_rpc_method_handler(
                     servicer.GetItem,
@@ -271,9 +282,13 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 class CatalogService:
     """Stores the product catalogs of merchants' shops: starts syncs, streams their progress and serves the stored catalog.
 
-    Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an invalid field and with
-    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC lists its further
-    errors. Reasons: catalogsync.errors.v1.ErrorReason.
+    The message text of every error begins with its reason ("SYNC_NOT_FOUND: ..."); its details are listed in
+    catalogsync.errors.v1.ErrorReason. Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an
+    invalid field and with STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC
+    lists its further errors.
+
+    Reads, WatchSync, CancelSync and SetShopSchedule are idempotent: repeat them freely. StartSync and ResumeSync are
+    idempotent only with a request_id: always send one, and repeat the call with the same one.
     """
 
     @staticmethod
@@ -320,33 +335,6 @@ class CatalogService:
             '/catalogsync.catalog.v1.CatalogService/WatchSync',
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchSyncRequest.SerializeToString,
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchSyncResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetStatus(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/catalogsync.catalog.v1.CatalogService/GetStatus',
-            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusRequest.SerializeToString,
-            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -466,33 +454,6 @@ class CatalogService:
             _registered_method=True)
 
     @staticmethod
-    def SetShopSchedule(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/catalogsync.catalog.v1.CatalogService/SetShopSchedule',
-            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleRequest.SerializeToString,
-            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
     def ListSyncIssues(request,
             target,
             options=(),
@@ -509,6 +470,60 @@ class CatalogService:
             '/catalogsync.catalog.v1.CatalogService/ListSyncIssues',
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListSyncIssuesRequest.SerializeToString,
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListSyncIssuesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/GetStatus',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetShopSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/SetShopSchedule',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleResponse.FromString,
             options,
             channel_credentials,
             insecure,

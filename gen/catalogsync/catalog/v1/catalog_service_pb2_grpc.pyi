@@ -15,19 +15,23 @@ GRPC_VERSION: str
 class CatalogServiceStub:
     """Stores the product catalogs of merchants' shops: starts syncs, streams their progress and serves the stored catalog.
 
-    Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an invalid field and with
-    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC lists its further
-    errors. Reasons: catalogsync.errors.v1.ErrorReason.
+    The message text of every error begins with its reason ("SYNC_NOT_FOUND: ..."); its details are listed in
+    catalogsync.errors.v1.ErrorReason. Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an
+    invalid field and with STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC
+    lists its further errors.
+
+    Reads, WatchSync, CancelSync and SetShopSchedule are idempotent: repeat them freely. StartSync and ResumeSync are
+    idempotent only with a request_id: always send one, and repeat the call with the same one.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartSync: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.StartSyncRequest, _catalog_service_pb2.StartSyncResponse]
-    """Creates a sync of a shop and returns it immediately, PENDING; a replica claims and runs it. An unknown shop is
-    registered; its first sync is FULL whatever mode was requested.
+    """Creates a sync of a shop and returns it immediately, PENDING; a replica claims and runs it. A shop that is named by
+    platform and domain is registered if it is unknown; its first sync is FULL whatever mode was requested.
 
     With a request_id the call is idempotent for 7 days: it returns the same sync in its current state.
-    Errors: SYNC_ALREADY_RUNNING (with the id of the running sync), REQUEST_ID_REUSED, CONNECTOR_UNAVAILABLE (only
-    for an unknown shop whose platform cannot be looked up).
+    Errors: SYNC_ALREADY_RUNNING (ALREADY_EXISTS, with the id of the running sync), REQUEST_ID_REUSED, SHOP_NOT_FOUND
+    (only for an unknown shop_id), CONNECTOR_UNAVAILABLE (only for an unknown shop whose platform cannot be looked up).
     """
     WatchSync: _aio.UnaryStreamMultiCallable[_catalog_service_pb2.WatchSyncRequest, _catalog_service_pb2.WatchSyncResponse]
     """Streams snapshots of a sync until it ends. Each message holds the whole sync.
@@ -36,36 +40,39 @@ class CatalogServiceStub:
        otherwise a heartbeat is sent.
     2. The revision never decreases; a message with an unchanged revision is a heartbeat.
     3. Intermediate revisions may be skipped; the terminal one (SUCCEEDED, FAILED, CANCELLED) never is.
-    4. The stream ends with OK only after the terminal snapshot. After any other end (including a CANCELLED status
-       that the client did not cause) call again with after_revision = the last revision received.
+    4. The watch is complete only after the terminal snapshot. After any other end call again with
+       after_revision = the last revision received: immediately if the stream ended with OK after a message with a
+       reconnect_reason, otherwise (an error, or a CANCELLED status that the client did not cause) with backoff.
     5. A message is sent at least every 30 s; treat a stream that is silent for longer as broken.
 
-    Errors: SYNC_NOT_FOUND, REVISION_IN_FUTURE; call again after: TOO_MANY_WATCHERS, SERVER_DRAINING,
-    STREAM_EXPIRED.
-    """
-    GetStatus: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetStatusRequest, _catalog_service_pb2.GetStatusResponse]
-    """Returns what a dashboard shows of a shop: counts, last and active sync, freshness, health of the connection.
-    Errors: SHOP_NOT_FOUND.
+    Errors: SYNC_NOT_FOUND, REVISION_IN_FUTURE; call again with backoff after TOO_MANY_WATCHERS, SERVER_DRAINING (the
+    replica was draining already when the call arrived) and STREAM_EXPIRED (the client read no message for too long).
     """
     GetSync: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetSyncRequest, _catalog_service_pb2.GetSyncResponse]
     """Returns one sync. Errors: SYNC_NOT_FOUND."""
     ListSyncs: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListSyncsRequest, _catalog_service_pb2.ListSyncsResponse]
-    """Lists the syncs of one shop or of all shops, newest first."""
+    """Lists the syncs of one shop or of all shops, newest first. Errors: SHOP_NOT_FOUND."""
     CancelSync: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CancelSyncRequest, _catalog_service_pb2.CancelSyncResponse]
     """Cancels a sync on whatever replica it runs; the work stops within two seconds. Returns immediately; stored data
     stays. Cancelling a CANCELLED sync changes nothing. Errors: SYNC_NOT_FOUND, SYNC_NOT_CANCELLABLE.
     """
     ResumeSync: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ResumeSyncRequest, _catalog_service_pb2.ResumeSyncResponse]
     """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent and continues its
-    counts. Only the latest sync of a shop can be resumed, and only if it has stored something. Errors:
-    SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE, SYNC_ALREADY_RUNNING, REQUEST_ID_REUSED.
+    counts. Only the latest sync of a shop can be resumed, and only if it has stored something.
+
+    With a request_id the call is idempotent for 7 days, as StartSync is. Errors: SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE,
+    SYNC_ALREADY_RUNNING (ALREADY_EXISTS, with the id of the running sync), REQUEST_ID_REUSED.
+    """
+    ListSyncIssues: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListSyncIssuesRequest, _catalog_service_pb2.ListSyncIssuesResponse]
+    """Lists the records that a sync rejected, in the order in which they were read. Errors: SYNC_NOT_FOUND."""
+    GetStatus: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetStatusRequest, _catalog_service_pb2.GetStatusResponse]
+    """Returns what a dashboard shows of a shop: counts, last and active sync, freshness, health of the connection.
+    Errors: SHOP_NOT_FOUND.
     """
     SetShopSchedule: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.SetShopScheduleRequest, _catalog_service_pb2.SetShopScheduleResponse]
     """Sets how often a shop is synced automatically. Absent fields stay unchanged, so the call is idempotent. Returns
     the schedule in effect, as GetStatus does. Errors: SHOP_NOT_FOUND.
     """
-    ListSyncIssues: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListSyncIssuesRequest, _catalog_service_pb2.ListSyncIssuesResponse]
-    """Lists the records that a sync rejected, in the order in which they were read. Errors: SYNC_NOT_FOUND."""
     GetItem: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetItemRequest, _catalog_service_pb2.GetItemResponse]
     """Returns one item, also if it is deleted. Errors: SHOP_NOT_FOUND, ITEM_NOT_FOUND."""
     ListItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListItemsRequest, _catalog_service_pb2.ListItemsResponse]
@@ -74,9 +81,13 @@ class CatalogServiceStub:
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Stores the product catalogs of merchants' shops: starts syncs, streams their progress and serves the stored catalog.
 
-    Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an invalid field and with
-    STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC lists its further
-    errors. Reasons: catalogsync.errors.v1.ErrorReason.
+    The message text of every error begins with its reason ("SYNC_NOT_FOUND: ..."); its details are listed in
+    catalogsync.errors.v1.ErrorReason. Every RPC fails with INVALID_REQUEST (INVALID_ARGUMENT with `BadRequest`) for an
+    invalid field and with STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC
+    lists its further errors.
+
+    Reads, WatchSync, CancelSync and SetShopSchedule are idempotent: repeat them freely. StartSync and ResumeSync are
+    idempotent only with a request_id: always send one, and repeat the call with the same one.
     """
 
     @_abc_1.abstractmethod
@@ -85,12 +96,12 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.StartSyncRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.StartSyncRequest, _abc.Awaitable[_catalog_service_pb2.StartSyncResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.StartSyncResponse]:
-        """Creates a sync of a shop and returns it immediately, PENDING; a replica claims and runs it. An unknown shop is
-        registered; its first sync is FULL whatever mode was requested.
+        """Creates a sync of a shop and returns it immediately, PENDING; a replica claims and runs it. A shop that is named by
+        platform and domain is registered if it is unknown; its first sync is FULL whatever mode was requested.
 
         With a request_id the call is idempotent for 7 days: it returns the same sync in its current state.
-        Errors: SYNC_ALREADY_RUNNING (with the id of the running sync), REQUEST_ID_REUSED, CONNECTOR_UNAVAILABLE (only
-        for an unknown shop whose platform cannot be looked up).
+        Errors: SYNC_ALREADY_RUNNING (ALREADY_EXISTS, with the id of the running sync), REQUEST_ID_REUSED, SHOP_NOT_FOUND
+        (only for an unknown shop_id), CONNECTOR_UNAVAILABLE (only for an unknown shop whose platform cannot be looked up).
         """
 
     @_abc_1.abstractmethod
@@ -105,22 +116,13 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
            otherwise a heartbeat is sent.
         2. The revision never decreases; a message with an unchanged revision is a heartbeat.
         3. Intermediate revisions may be skipped; the terminal one (SUCCEEDED, FAILED, CANCELLED) never is.
-        4. The stream ends with OK only after the terminal snapshot. After any other end (including a CANCELLED status
-           that the client did not cause) call again with after_revision = the last revision received.
+        4. The watch is complete only after the terminal snapshot. After any other end call again with
+           after_revision = the last revision received: immediately if the stream ended with OK after a message with a
+           reconnect_reason, otherwise (an error, or a CANCELLED status that the client did not cause) with backoff.
         5. A message is sent at least every 30 s; treat a stream that is silent for longer as broken.
 
-        Errors: SYNC_NOT_FOUND, REVISION_IN_FUTURE; call again after: TOO_MANY_WATCHERS, SERVER_DRAINING,
-        STREAM_EXPIRED.
-        """
-
-    @_abc_1.abstractmethod
-    def GetStatus(
-        self,
-        request: _catalog_service_pb2.GetStatusRequest,
-        context: _aio.ServicerContext[_catalog_service_pb2.GetStatusRequest, _abc.Awaitable[_catalog_service_pb2.GetStatusResponse]],
-    ) -> _abc.Awaitable[_catalog_service_pb2.GetStatusResponse]:
-        """Returns what a dashboard shows of a shop: counts, last and active sync, freshness, health of the connection.
-        Errors: SHOP_NOT_FOUND.
+        Errors: SYNC_NOT_FOUND, REVISION_IN_FUTURE; call again with backoff after TOO_MANY_WATCHERS, SERVER_DRAINING (the
+        replica was draining already when the call arrived) and STREAM_EXPIRED (the client read no message for too long).
         """
 
     @_abc_1.abstractmethod
@@ -137,7 +139,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ListSyncsRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.ListSyncsRequest, _abc.Awaitable[_catalog_service_pb2.ListSyncsResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.ListSyncsResponse]:
-        """Lists the syncs of one shop or of all shops, newest first."""
+        """Lists the syncs of one shop or of all shops, newest first. Errors: SHOP_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def CancelSync(
@@ -156,8 +158,28 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_catalog_service_pb2.ResumeSyncRequest, _abc.Awaitable[_catalog_service_pb2.ResumeSyncResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.ResumeSyncResponse]:
         """Continues a FAILED or CANCELLED sync from its checkpoint, as a new sync that names its parent and continues its
-        counts. Only the latest sync of a shop can be resumed, and only if it has stored something. Errors:
-        SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE, SYNC_ALREADY_RUNNING, REQUEST_ID_REUSED.
+        counts. Only the latest sync of a shop can be resumed, and only if it has stored something.
+
+        With a request_id the call is idempotent for 7 days, as StartSync is. Errors: SYNC_NOT_FOUND, SYNC_NOT_RESUMABLE,
+        SYNC_ALREADY_RUNNING (ALREADY_EXISTS, with the id of the running sync), REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSyncIssues(
+        self,
+        request: _catalog_service_pb2.ListSyncIssuesRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.ListSyncIssuesRequest, _abc.Awaitable[_catalog_service_pb2.ListSyncIssuesResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.ListSyncIssuesResponse]:
+        """Lists the records that a sync rejected, in the order in which they were read. Errors: SYNC_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def GetStatus(
+        self,
+        request: _catalog_service_pb2.GetStatusRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.GetStatusRequest, _abc.Awaitable[_catalog_service_pb2.GetStatusResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.GetStatusResponse]:
+        """Returns what a dashboard shows of a shop: counts, last and active sync, freshness, health of the connection.
+        Errors: SHOP_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -169,14 +191,6 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sets how often a shop is synced automatically. Absent fields stay unchanged, so the call is idempotent. Returns
         the schedule in effect, as GetStatus does. Errors: SHOP_NOT_FOUND.
         """
-
-    @_abc_1.abstractmethod
-    def ListSyncIssues(
-        self,
-        request: _catalog_service_pb2.ListSyncIssuesRequest,
-        context: _aio.ServicerContext[_catalog_service_pb2.ListSyncIssuesRequest, _abc.Awaitable[_catalog_service_pb2.ListSyncIssuesResponse]],
-    ) -> _abc.Awaitable[_catalog_service_pb2.ListSyncIssuesResponse]:
-        """Lists the records that a sync rejected, in the order in which they were read. Errors: SYNC_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def GetItem(

@@ -33,13 +33,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 11
     """PERMISSION_DENIED. The caller lacks the permission."""
     ERROR_REASON_SHOP_NOT_FOUND: _ErrorReason.ValueType  # 20
-    """NOT_FOUND. No sync of this shop was ever started. Metadata: platform, domain."""
+    """NOT_FOUND. The shop is not registered: no sync of it was ever started. Metadata: shop_id, or platform and domain."""
     ERROR_REASON_SYNC_NOT_FOUND: _ErrorReason.ValueType  # 21
     """NOT_FOUND. Metadata: sync_id."""
     ERROR_REASON_ITEM_NOT_FOUND: _ErrorReason.ValueType  # 22
     """NOT_FOUND. Metadata: item_id."""
     ERROR_REASON_SYNC_ALREADY_RUNNING: _ErrorReason.ValueType  # 30
-    """ABORTED. The shop has an active sync; `ResourceInfo` and metadata sync_id name it. Watch that sync."""
+    """ALREADY_EXISTS. The shop has an active sync; `ResourceInfo` and metadata sync_id name it. Watch that sync."""
     ERROR_REASON_SYNC_NOT_RESUMABLE: _ErrorReason.ValueType  # 31
     """FAILED_PRECONDITION. Only a FAILED or CANCELLED sync with a checkpoint can be resumed. Metadata: sync_id, state."""
     ERROR_REASON_SYNC_NOT_CANCELLABLE: _ErrorReason.ValueType  # 32
@@ -51,9 +51,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 40
     """RESOURCE_EXHAUSTED, retry. This replica has as many watchers as it accepts."""
     ERROR_REASON_SERVER_DRAINING: _ErrorReason.ValueType  # 41
-    """UNAVAILABLE, retry. The replica is shutting down; call another one."""
+    """UNAVAILABLE, retry. The replica is shutting down; call another one. A WatchSync stream that is open by then ends
+    with OK instead, after a message with a reconnect_reason.
+    """
     ERROR_REASON_STREAM_EXPIRED: _ErrorReason.ValueType  # 42
-    """UNAVAILABLE, retry. The stream reached its maximum age; call again with the last revision or checkpoint."""
+    """UNAVAILABLE, retry. The client read no message for too long, or a FetchProducts stream reached its maximum age:
+    call again with the last revision or checkpoint. A WatchSync stream at its maximum age ends with OK instead.
+    """
     ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 43
     """UNAVAILABLE, retry. The database is unavailable."""
     ERROR_REASON_CONNECTOR_UNAVAILABLE: _ErrorReason.ValueType  # 44
@@ -92,11 +96,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED. The received products do not match the platform's count. Metadata: expected, received."""
     ERROR_REASON_SYNC_STALLED: _ErrorReason.ValueType  # 74
     """ABORTED. Repeated attempts stored nothing."""
-    ERROR_REASON_SOURCE_CURRENCY_CHANGED: _ErrorReason.ValueType  # 76
+    ERROR_REASON_SOURCE_CURRENCY_CHANGED: _ErrorReason.ValueType  # 75
     """UNAVAILABLE, retry. The shop's currency changed during the read; all products are read again. Metadata:
     expected, received.
     """
-    ERROR_REASON_MASS_DELETE_BLOCKED: _ErrorReason.ValueType  # 75
+    ERROR_REASON_MASS_DELETE_BLOCKED: _ErrorReason.ValueType  # 76
     """FAILED_PRECONDITION. The sync would delete more than the deletion guard allows; check the shop, then start
     a sync with allow_mass_delete. Metadata: would_delete, deleted (by the same sync before), stored (when it began).
     """
@@ -107,8 +111,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call or a sync failed. It is sent as `google.rpc.ErrorInfo` with the domain "catalogsync" and the value's name
-    without its prefix as reason, e.g. "SYNC_NOT_FOUND". Later releases may add reasons: handle an unknown one by its
-    status code. An error carries `RetryInfo` exactly if the call should be retried.
+    without its prefix as reason, e.g. "SYNC_NOT_FOUND". The message text begins with the same name ("SYNC_NOT_FOUND: sync
+    ... does not exist") for people who do not see the details; programs read `ErrorInfo`. Later releases may add reasons:
+    handle an unknown one by its status code. An error carries `RetryInfo` exactly if the call should be retried.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -122,13 +127,13 @@ ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 10
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 11
 """PERMISSION_DENIED. The caller lacks the permission."""
 ERROR_REASON_SHOP_NOT_FOUND: ErrorReason.ValueType  # 20
-"""NOT_FOUND. No sync of this shop was ever started. Metadata: platform, domain."""
+"""NOT_FOUND. The shop is not registered: no sync of it was ever started. Metadata: shop_id, or platform and domain."""
 ERROR_REASON_SYNC_NOT_FOUND: ErrorReason.ValueType  # 21
 """NOT_FOUND. Metadata: sync_id."""
 ERROR_REASON_ITEM_NOT_FOUND: ErrorReason.ValueType  # 22
 """NOT_FOUND. Metadata: item_id."""
 ERROR_REASON_SYNC_ALREADY_RUNNING: ErrorReason.ValueType  # 30
-"""ABORTED. The shop has an active sync; `ResourceInfo` and metadata sync_id name it. Watch that sync."""
+"""ALREADY_EXISTS. The shop has an active sync; `ResourceInfo` and metadata sync_id name it. Watch that sync."""
 ERROR_REASON_SYNC_NOT_RESUMABLE: ErrorReason.ValueType  # 31
 """FAILED_PRECONDITION. Only a FAILED or CANCELLED sync with a checkpoint can be resumed. Metadata: sync_id, state."""
 ERROR_REASON_SYNC_NOT_CANCELLABLE: ErrorReason.ValueType  # 32
@@ -140,9 +145,13 @@ again with 0. Metadata: sync_id, revision.
 ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 40
 """RESOURCE_EXHAUSTED, retry. This replica has as many watchers as it accepts."""
 ERROR_REASON_SERVER_DRAINING: ErrorReason.ValueType  # 41
-"""UNAVAILABLE, retry. The replica is shutting down; call another one."""
+"""UNAVAILABLE, retry. The replica is shutting down; call another one. A WatchSync stream that is open by then ends
+with OK instead, after a message with a reconnect_reason.
+"""
 ERROR_REASON_STREAM_EXPIRED: ErrorReason.ValueType  # 42
-"""UNAVAILABLE, retry. The stream reached its maximum age; call again with the last revision or checkpoint."""
+"""UNAVAILABLE, retry. The client read no message for too long, or a FetchProducts stream reached its maximum age:
+call again with the last revision or checkpoint. A WatchSync stream at its maximum age ends with OK instead.
+"""
 ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 43
 """UNAVAILABLE, retry. The database is unavailable."""
 ERROR_REASON_CONNECTOR_UNAVAILABLE: ErrorReason.ValueType  # 44
@@ -181,11 +190,11 @@ ERROR_REASON_SOURCE_COUNT_MISMATCH: ErrorReason.ValueType  # 73
 """ABORTED. The received products do not match the platform's count. Metadata: expected, received."""
 ERROR_REASON_SYNC_STALLED: ErrorReason.ValueType  # 74
 """ABORTED. Repeated attempts stored nothing."""
-ERROR_REASON_SOURCE_CURRENCY_CHANGED: ErrorReason.ValueType  # 76
+ERROR_REASON_SOURCE_CURRENCY_CHANGED: ErrorReason.ValueType  # 75
 """UNAVAILABLE, retry. The shop's currency changed during the read; all products are read again. Metadata:
 expected, received.
 """
-ERROR_REASON_MASS_DELETE_BLOCKED: ErrorReason.ValueType  # 75
+ERROR_REASON_MASS_DELETE_BLOCKED: ErrorReason.ValueType  # 76
 """FAILED_PRECONDITION. The sync would delete more than the deletion guard allows; check the shop, then start
 a sync with allow_mass_delete. Metadata: would_delete, deleted (by the same sync before), stored (when it began).
 """
