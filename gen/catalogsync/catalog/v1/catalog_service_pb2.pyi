@@ -9,6 +9,7 @@ from catalogsync.types.v1 import product_pb2 as _product_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -79,7 +80,9 @@ class Shop(_message.Message):
     platform_shop_id: _builtins.str
     """The platform's id of the shop; empty until the first sync has read it."""
     display_name: _builtins.str
-    """The shop's name as the merchant entered it; empty until the first sync has read it."""
+    """The name that the caller has given to the shop, else its name on the platform; empty until the first sync has read
+    that.
+    """
     currency_code: _builtins.str
     """ISO 4217 code of its prices; empty until the first sync has read it."""
     def __init__(
@@ -100,6 +103,62 @@ class Shop(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Shop: _TypeAlias = Shop  # noqa: Y015
+
+@_typing.final
+class ShopDetails(_message.Message):
+    """A shop with what is known about its connection and its schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    CONNECTION_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    SAME_STORE_SHOP_IDS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shop(self) -> Global___Shop:
+        """The shop."""
+
+    @_builtins.property
+    def connection(self) -> Global___ConnectionHealth:
+        """The health of the connection."""
+
+    @_builtins.property
+    def schedule(self) -> Global___ShopSchedule:
+        """How often the shop is synced automatically."""
+
+    @_builtins.property
+    def same_store_shop_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other registered shops that are the same store on the platform, under other domains: the platform gives both the
+        same platform_shop_id. Each is synced and counted on its own; delete those that are not needed.
+        """
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was registered."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When its merchant, its name or its connection last changed."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___Shop | None = ...,
+        connection: Global___ConnectionHealth | None = ...,
+        schedule: Global___ShopSchedule | None = ...,
+        same_store_shop_ids: _abc.Iterable[_builtins.str] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "create_time", b"create_time", "schedule", b"schedule", "shop", b"shop", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "create_time", b"create_time", "same_store_shop_ids", b"same_store_shop_ids", "schedule", b"schedule", "shop", b"shop", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShopDetails: _TypeAlias = ShopDetails  # noqa: Y015
 
 @_typing.final
 class Sync(_message.Message):
@@ -212,6 +271,7 @@ class Sync(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    QUEUE_POSITION_FIELD_NUMBER: _builtins.int
     sync_id: _builtins.str
     """Assigned by catalog_svc, a UUID."""
     state: Global___Sync.State.ValueType
@@ -232,6 +292,10 @@ class Sync(_message.Message):
     """The API version that the platform serves. Empty until the read began."""
     correlation_id: _builtins.str
     """Identifies the sync in the logs of all services."""
+    queue_position: _builtins.int
+    """Only while PENDING: how many syncs of the same platform are claimed before this one, at most 1000 (which then means
+    "or more"); as of the moment when it was read, without a new revision.
+    """
     @_builtins.property
     def shop(self) -> Global___Shop:
         """The shop."""
@@ -295,12 +359,15 @@ class Sync(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        queue_position: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["changes_since_time", b"changes_since_time", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "shop", b"shop", "start_time", b"start_time", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_queue_position", b"_queue_position", "changes_since_time", b"changes_since_time", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "queue_position", b"queue_position", "shop", b"shop", "start_time", b"start_time", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "changes_since_time", b"changes_since_time", "correlation_id", b"correlation_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "mode", b"mode", "notes", b"notes", "parent_sync_id", b"parent_sync_id", "progress", b"progress", "revision", b"revision", "served_api_version", b"served_api_version", "shop", b"shop", "start_time", b"start_time", "state", b"state", "strategy", b"strategy", "sync_id", b"sync_id", "trigger", b"trigger", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queue_position", b"_queue_position", "attempt_count", b"attempt_count", "changes_since_time", b"changes_since_time", "correlation_id", b"correlation_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "mode", b"mode", "notes", b"notes", "parent_sync_id", b"parent_sync_id", "progress", b"progress", "queue_position", b"queue_position", "revision", b"revision", "served_api_version", b"served_api_version", "shop", b"shop", "start_time", b"start_time", "state", b"state", "strategy", b"strategy", "sync_id", b"sync_id", "trigger", b"trigger", "update_time", b"update_time", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__queue_position: _TypeAlias = _typing.Literal["queue_position"]  # noqa: Y015
+    _WhichOneofArgType__queue_position: _TypeAlias = _typing.Literal["_queue_position", b"_queue_position"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queue_position) -> _WhichOneofReturnType__queue_position | None: ...
 
 Global___Sync: _TypeAlias = Sync  # noqa: Y015
 
@@ -667,6 +734,176 @@ class ShopSchedule(_message.Message):
 Global___ShopSchedule: _TypeAlias = ShopSchedule  # noqa: Y015
 
 @_typing.final
+class Product(_message.Message):
+    """A product with all its items."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    HANDLE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_HTML_FIELD_NUMBER: _builtins.int
+    VENDOR_FIELD_NUMBER: _builtins.int
+    PRODUCT_TYPE_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    SOURCE_CREATE_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """The platform's id."""
+    title: _builtins.str
+    """As shown to buyers."""
+    handle: _builtins.str
+    """The name in URLs."""
+    description_html: _builtins.str
+    """HTML, as the platform returns it."""
+    vendor: _builtins.str
+    """The brand, where the platform has one."""
+    product_type: _builtins.str
+    """The merchant's product type, or the platform's."""
+    status: _product_pb2.ProductStatus.ValueType
+    """Its publication status."""
+    url: _builtins.str
+    """Its page in the shop; empty if there is none."""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The merchant's tags."""
+
+    @_builtins.property
+    def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProductOption]:
+        """The options in which its items differ."""
+
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProductImage]:
+        """In the merchant's order."""
+
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
+        """All its items, in the platform's order; deleted ones only if the product is deleted."""
+
+    @_builtins.property
+    def source_create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was created on the platform."""
+
+    @_builtins.property
+    def source_update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last changed on the platform."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was first stored."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When a change was last stored."""
+
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """When the sync found that the platform no longer has it; absent if it exists."""
+
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        handle: _builtins.str = ...,
+        description_html: _builtins.str = ...,
+        vendor: _builtins.str = ...,
+        product_type: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        status: _product_pb2.ProductStatus.ValueType = ...,
+        url: _builtins.str = ...,
+        options: _abc.Iterable[Global___ProductOption] | None = ...,
+        images: _abc.Iterable[Global___ProductImage] | None = ...,
+        items: _abc.Iterable[Global___Item] | None = ...,
+        source_create_time: _timestamp_pb2.Timestamp | None = ...,
+        source_update_time: _timestamp_pb2.Timestamp | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "source_create_time", b"source_create_time", "source_update_time", b"source_update_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "description_html", b"description_html", "handle", b"handle", "images", b"images", "items", b"items", "options", b"options", "product_id", b"product_id", "product_type", b"product_type", "source_create_time", b"source_create_time", "source_update_time", b"source_update_time", "status", b"status", "tags", b"tags", "title", b"title", "update_time", b"update_time", "url", b"url", "vendor", b"vendor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Product: _TypeAlias = Product  # noqa: Y015
+
+@_typing.final
+class ProductOption(_message.Message):
+    """An option in which the items of a product differ."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"Size"."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"S", "M", "L", in the merchant's order."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProductOption: _TypeAlias = ProductOption  # noqa: Y015
+
+@_typing.final
+class ProductImage(_message.Message):
+    """An image of a product."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    ALT_TEXT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    image_id: _builtins.str
+    """The platform's id; empty if it has none."""
+    url: _builtins.str
+    """An absolute URL."""
+    alt_text: _builtins.str
+    """The alternative text."""
+    width: _builtins.int
+    """In pixels; 0 if unknown."""
+    height: _builtins.int
+    """In pixels; 0 if unknown."""
+    def __init__(
+        self,
+        *,
+        image_id: _builtins.str = ...,
+        url: _builtins.str = ...,
+        alt_text: _builtins.str = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alt_text", b"alt_text", "height", b"height", "image_id", b"image_id", "url", b"url", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProductImage: _TypeAlias = ProductImage  # noqa: Y015
+
+@_typing.final
 class Item(_message.Message):
     """A variant that can be bought, with data of its product."""
 
@@ -696,6 +933,7 @@ class Item(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     DELETE_TIME_FIELD_NUMBER: _builtins.int
+    FEED_POSITION_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """The platform's id of the variant, or of the product if it has no variants."""
     product_id: _builtins.str
@@ -730,6 +968,10 @@ class Item(_message.Message):
     """The product's."""
     product_url: _builtins.str
     """The product's page in the shop; empty if there is none."""
+    feed_position: _builtins.int
+    """The position of its last change, or of a change of its product: in the order in which changes of the shop were
+    stored. Items that changed in one transaction share a position.
+    """
     @_builtins.property
     def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemOption]:
         """"Size": "M"."""
@@ -785,10 +1027,11 @@ class Item(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         delete_time: _timestamp_pb2.Timestamp | None = ...,
+        feed_position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "compare_at_price", b"compare_at_price", "create_time", b"create_time", "delete_time", b"delete_time", "price", b"price", "source_update_time", b"source_update_time", "stock_quantity", b"stock_quantity", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "available", b"available", "barcode", b"barcode", "compare_at_price", b"compare_at_price", "create_time", b"create_time", "delete_time", b"delete_time", "image_url", b"image_url", "item_id", b"item_id", "options", b"options", "position", b"position", "price", b"price", "product_id", b"product_id", "product_status", b"product_status", "product_title", b"product_title", "product_type", b"product_type", "product_url", b"product_url", "sellable_without_stock", b"sellable_without_stock", "sku", b"sku", "source_update_time", b"source_update_time", "stock_quantity", b"stock_quantity", "title", b"title", "update_time", b"update_time", "vendor", b"vendor", "weight", b"weight", "weight_unit", b"weight_unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "available", b"available", "barcode", b"barcode", "compare_at_price", b"compare_at_price", "create_time", b"create_time", "delete_time", b"delete_time", "feed_position", b"feed_position", "image_url", b"image_url", "item_id", b"item_id", "options", b"options", "position", b"position", "price", b"price", "product_id", b"product_id", "product_status", b"product_status", "product_title", b"product_title", "product_type", b"product_type", "product_url", b"product_url", "sellable_without_stock", b"sellable_without_stock", "sku", b"sku", "source_update_time", b"source_update_time", "stock_quantity", b"stock_quantity", "title", b"title", "update_time", b"update_time", "vendor", b"vendor", "weight", b"weight", "weight_unit", b"weight_unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__stock_quantity: _TypeAlias = _typing.Literal["stock_quantity"]  # noqa: Y015
     _WhichOneofArgType__stock_quantity: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity"]  # noqa: Y015
@@ -1340,74 +1583,501 @@ class GetStatusResponse(_message.Message):
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
 
 @_typing.final
-class SetShopScheduleRequest(_message.Message):
-    """What to change in a shop's schedule."""
+class RegisterShopRequest(_message.Message):
+    """The shop to register."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    platform: _builtins.str
+    """The name of the platform: "shopify", "woocommerce", "bigcommerce", "feed". Case is ignored."""
+    domain: _builtins.str
+    """The store's host name: "demo.myshopify.com". Case and a trailing dot are ignored."""
+    merchant_id: _builtins.str
+    """The caller's id of the merchant that owns the shop, at most 255 characters. One merchant may own many shops."""
+    display_name: _builtins.str
+    """The caller's name of the shop, at most 255 characters; empty: its name on the platform."""
+    def __init__(
+        self,
+        *,
+        platform: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        merchant_id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "domain", b"domain", "merchant_id", b"merchant_id", "platform", b"platform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterShopRequest: _TypeAlias = RegisterShopRequest  # noqa: Y015
+
+@_typing.final
+class RegisterShopResponse(_message.Message):
+    """The registered shop."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SHOP_FIELD_NUMBER: _builtins.int
-    INCREMENTAL_INTERVAL_FIELD_NUMBER: _builtins.int
-    FULL_INTERVAL_FIELD_NUMBER: _builtins.int
-    PAUSED_FIELD_NUMBER: _builtins.int
-    RESET_FIELD_NUMBER: _builtins.int
-    paused: _builtins.bool
-    """Whether the schedule is paused. Absent: unchanged."""
-    reset: _builtins.bool
-    """Resets the absent fields to the server's defaults (and paused to false) instead of leaving them unchanged."""
     @_builtins.property
-    def shop(self) -> Global___ShopRef:
-        """A registered shop."""
-
-    @_builtins.property
-    def incremental_interval(self) -> _duration_pb2.Duration:
-        """Zero for never, otherwise a minute to a year. Absent: unchanged."""
-
-    @_builtins.property
-    def full_interval(self) -> _duration_pb2.Duration:
-        """Zero for never, otherwise a minute to a year. Absent: unchanged."""
-
-    def __init__(
-        self,
-        *,
-        shop: Global___ShopRef | None = ...,
-        incremental_interval: _duration_pb2.Duration | None = ...,
-        full_interval: _duration_pb2.Duration | None = ...,
-        paused: _builtins.bool | None = ...,
-        reset: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "full_interval", b"full_interval", "incremental_interval", b"incremental_interval", "paused", b"paused", "shop", b"shop"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused", b"_paused", "full_interval", b"full_interval", "incremental_interval", b"incremental_interval", "paused", b"paused", "reset", b"reset", "shop", b"shop"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__paused: _TypeAlias = _typing.Literal["paused"]  # noqa: Y015
-    _WhichOneofArgType__paused: _TypeAlias = _typing.Literal["_paused", b"_paused"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__paused) -> _WhichOneofReturnType__paused | None: ...
-
-Global___SetShopScheduleRequest: _TypeAlias = SetShopScheduleRequest  # noqa: Y015
-
-@_typing.final
-class SetShopScheduleResponse(_message.Message):
-    """The schedule in effect."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SCHEDULE_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def schedule(self) -> Global___ShopSchedule:
+    def shop(self) -> Global___ShopDetails:
         """Its current state."""
 
     def __init__(
         self,
         *,
-        schedule: Global___ShopSchedule | None = ...,
+        shop: Global___ShopDetails | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SetShopScheduleResponse: _TypeAlias = SetShopScheduleResponse  # noqa: Y015
+Global___RegisterShopResponse: _TypeAlias = RegisterShopResponse  # noqa: Y015
+
+@_typing.final
+class GetShopRequest(_message.Message):
+    """The shop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """A registered shop."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetShopRequest: _TypeAlias = GetShopRequest  # noqa: Y015
+
+@_typing.final
+class GetShopResponse(_message.Message):
+    """The shop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shop(self) -> Global___ShopDetails:
+        """Its current state."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopDetails | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetShopResponse: _TypeAlias = GetShopResponse  # noqa: Y015
+
+@_typing.final
+class ListShopsRequest(_message.Message):
+    """The shops to list. All filters apply together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    CONNECTION_STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    merchant_id: _builtins.str
+    """Only shops of this merchant."""
+    platform: _builtins.str
+    """Only shops on this platform."""
+    connection_state: Global___ConnectionHealth.State.ValueType
+    """Only shops whose connection is in this state; unspecified: in any."""
+    page_size: _builtins.int
+    """At most 500; 0 means 50."""
+    page_token: _builtins.str
+    """next_page_token of the previous page, with the same filters."""
+    def __init__(
+        self,
+        *,
+        merchant_id: _builtins.str = ...,
+        platform: _builtins.str = ...,
+        connection_state: Global___ConnectionHealth.State.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_state", b"connection_state", "merchant_id", b"merchant_id", "page_size", b"page_size", "page_token", b"page_token", "platform", b"platform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListShopsRequest: _TypeAlias = ListShopsRequest  # noqa: Y015
+
+@_typing.final
+class ListShopsResponse(_message.Message):
+    """A page of shops."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def shops(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShopDetails]:
+        """By shop_id."""
+
+    def __init__(
+        self,
+        *,
+        shops: _abc.Iterable[Global___ShopDetails] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "shops", b"shops"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListShopsResponse: _TypeAlias = ListShopsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateShopRequest(_message.Message):
+    """What to change of a shop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """A registered shop."""
+
+    @_builtins.property
+    def update(self) -> Global___ShopUpdate:
+        """The new values of the fields that update_mask names."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields to change: "merchant_id", "display_name", "incremental_interval", "full_interval", "paused". A field that
+        is named here and absent in `update` is reset: to no merchant, the platform's name, the server's default interval,
+        not paused.
+        """
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+        update: Global___ShopUpdate | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop", "update", b"update", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop", "update", b"update", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateShopRequest: _TypeAlias = UpdateShopRequest  # noqa: Y015
+
+@_typing.final
+class ShopUpdate(_message.Message):
+    """Values that the caller decides about a shop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    INCREMENTAL_INTERVAL_FIELD_NUMBER: _builtins.int
+    FULL_INTERVAL_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    merchant_id: _builtins.str
+    """The caller's id of the merchant that owns the shop, at most 255 characters."""
+    display_name: _builtins.str
+    """The caller's name of the shop, at most 255 characters."""
+    paused: _builtins.bool
+    """Whether automatic syncs are paused."""
+    @_builtins.property
+    def incremental_interval(self) -> _duration_pb2.Duration:
+        """The longest time between two incremental syncs: zero for never, otherwise a minute to a year."""
+
+    @_builtins.property
+    def full_interval(self) -> _duration_pb2.Duration:
+        """The longest time between two full syncs: zero for never, otherwise a minute to a year."""
+
+    def __init__(
+        self,
+        *,
+        merchant_id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        incremental_interval: _duration_pb2.Duration | None = ...,
+        full_interval: _duration_pb2.Duration | None = ...,
+        paused: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["full_interval", b"full_interval", "incremental_interval", b"incremental_interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "full_interval", b"full_interval", "incremental_interval", b"incremental_interval", "merchant_id", b"merchant_id", "paused", b"paused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShopUpdate: _TypeAlias = ShopUpdate  # noqa: Y015
+
+@_typing.final
+class UpdateShopResponse(_message.Message):
+    """The changed shop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shop(self) -> Global___ShopDetails:
+        """Its current state."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopDetails | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateShopResponse: _TypeAlias = UpdateShopResponse  # noqa: Y015
+
+@_typing.final
+class DeleteShopRequest(_message.Message):
+    """The shop to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """A registered shop, or one whose deletion has begun."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteShopRequest: _TypeAlias = DeleteShopRequest  # noqa: Y015
+
+@_typing.final
+class DeleteShopResponse(_message.Message):
+    """The deletion of the shop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deletion(self) -> Global___ShopDeletion:
+        """Its progress."""
+
+    def __init__(
+        self,
+        *,
+        deletion: Global___ShopDeletion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deletion", b"deletion"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deletion", b"deletion"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteShopResponse: _TypeAlias = DeleteShopResponse  # noqa: Y015
+
+@_typing.final
+class ShopDeletion(_message.Message):
+    """The deletion of a shop, and what was deleted so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    SYNC_COUNT_FIELD_NUMBER: _builtins.int
+    ISSUE_COUNT_FIELD_NUMBER: _builtins.int
+    product_count: _builtins.int
+    """Products, deleted ones included."""
+    item_count: _builtins.int
+    """Items, deleted ones included."""
+    sync_count: _builtins.int
+    """Syncs."""
+    issue_count: _builtins.int
+    """Issues of syncs."""
+    @_builtins.property
+    def shop(self) -> Global___Shop:
+        """The shop."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was requested."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last row was deleted; absent while the deletion runs."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___Shop | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        product_count: _builtins.int = ...,
+        item_count: _builtins.int = ...,
+        sync_count: _builtins.int = ...,
+        issue_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "shop", b"shop", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "issue_count", b"issue_count", "item_count", b"item_count", "product_count", b"product_count", "shop", b"shop", "start_time", b"start_time", "sync_count", b"sync_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShopDeletion: _TypeAlias = ShopDeletion  # noqa: Y015
+
+@_typing.final
+class GetProductRequest(_message.Message):
+    """The product."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """The platform's id."""
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """A registered shop."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+        product_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_id", b"product_id", "shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProductRequest: _TypeAlias = GetProductRequest  # noqa: Y015
+
+@_typing.final
+class GetProductResponse(_message.Message):
+    """The product."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def product(self) -> Global___Product:
+        """The product, also if it is deleted."""
+
+    def __init__(
+        self,
+        *,
+        product: Global___Product | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProductResponse: _TypeAlias = GetProductResponse  # noqa: Y015
+
+@_typing.final
+class ListProductsRequest(_message.Message):
+    """The products to list. All filters apply together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    INCLUDE_DELETED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """A part of the title, at least 3 characters; case is ignored."""
+    include_deleted: _builtins.bool
+    """Whether deleted products are included."""
+    page_size: _builtins.int
+    """At most 250; 0 means 50. A page also ends at about 1 MiB, but has at least one product."""
+    page_token: _builtins.str
+    """next_page_token of the previous page, with the same filters."""
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """A registered shop."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+        text: _builtins.str = ...,
+        include_deleted: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_deleted", b"include_deleted", "page_size", b"page_size", "page_token", b"page_token", "shop", b"shop", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProductsRequest: _TypeAlias = ListProductsRequest  # noqa: Y015
+
+@_typing.final
+class ListProductsResponse(_message.Message):
+    """A page of products."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def products(self) -> _containers.RepeatedCompositeFieldContainer[Global___Product]:
+        """By product id."""
+
+    def __init__(
+        self,
+        *,
+        products: _abc.Iterable[Global___Product] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "products", b"products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProductsResponse: _TypeAlias = ListProductsResponse  # noqa: Y015
 
 @_typing.final
 class GetItemRequest(_message.Message):
@@ -1471,7 +2141,8 @@ class ListItemsRequest(_message.Message):
     SKU_FIELD_NUMBER: _builtins.int
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
-    UPDATED_AFTER_FIELD_NUMBER: _builtins.int
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     INCLUDE_DELETED_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
@@ -1480,7 +2151,16 @@ class ListItemsRequest(_message.Message):
     product_id: _builtins.str
     """Only items of this product."""
     text: _builtins.str
-    """A part of the item's or product's title; case is ignored."""
+    """A part of the item's or product's title, at least 3 characters; case is ignored."""
+    after_position: _builtins.int
+    """Only items that changed after this position, for incremental readers; then items are ordered by feed_position, and
+    include_deleted should be set. Begin without it, and continue with the `position` of the last page: no change is
+    missed, whatever is written while the pages are read.
+    """
+    incarnation: _builtins.str
+    """The `incarnation` that came with after_position. If the shop has another one by now (it was registered again, or the
+    database was restored), the call fails with POSITION_EXPIRED.
+    """
     include_deleted: _builtins.bool
     """Whether deleted items are included."""
     page_size: _builtins.int
@@ -1491,10 +2171,6 @@ class ListItemsRequest(_message.Message):
     def shop(self) -> Global___ShopRef:
         """A registered shop."""
 
-    @_builtins.property
-    def updated_after(self) -> _timestamp_pb2.Timestamp:
-        """Only items that were stored or deleted after this time, for incremental readers."""
-
     def __init__(
         self,
         *,
@@ -1502,14 +2178,15 @@ class ListItemsRequest(_message.Message):
         sku: _builtins.str = ...,
         product_id: _builtins.str = ...,
         text: _builtins.str = ...,
-        updated_after: _timestamp_pb2.Timestamp | None = ...,
+        after_position: _builtins.int = ...,
+        incarnation: _builtins.str = ...,
         include_deleted: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop", "updated_after", b"updated_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_deleted", b"include_deleted", "page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id", "shop", b"shop", "sku", b"sku", "text", b"text", "updated_after", b"updated_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "incarnation", b"incarnation", "include_deleted", b"include_deleted", "page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id", "shop", b"shop", "sku", b"sku", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1523,21 +2200,31 @@ class ListItemsResponse(_message.Message):
 
     ITEMS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    position: _builtins.int
+    """Only on the last page: the next after_position. For a list without after_position it is the shop's position when
+    the first page was read, so that changes made meanwhile are listed next time.
+    """
+    incarnation: _builtins.str
+    """The incarnation of the shop's positions."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
-        """By product id and item id."""
+        """By product id and item id; with after_position by feed_position and item id."""
 
     def __init__(
         self,
         *,
         items: _abc.Iterable[Global___Item] | None = ...,
         next_page_token: _builtins.str = ...,
+        position: _builtins.int = ...,
+        incarnation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "items", b"items", "next_page_token", b"next_page_token", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

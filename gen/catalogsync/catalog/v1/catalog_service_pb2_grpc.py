@@ -33,7 +33,7 @@ class CatalogServiceStub:
     invalid field and with STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC
     lists its further errors.
 
-    Reads, WatchSync, CancelSync and SetShopSchedule are idempotent: repeat them freely. StartSync and ResumeSync are
+    Reads, WatchSync, CancelSync and the RPCs about shops are idempotent: repeat them freely. StartSync and ResumeSync are
     idempotent only with a request_id: always send one, and repeat the call with the same one.
     """
 
@@ -43,6 +43,31 @@ class CatalogServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.RegisterShop = channel.unary_unary(
+                '/catalogsync.catalog.v1.CatalogService/RegisterShop',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.RegisterShopRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.RegisterShopResponse.FromString,
+                _registered_method=True)
+        self.GetShop = channel.unary_unary(
+                '/catalogsync.catalog.v1.CatalogService/GetShop',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetShopRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetShopResponse.FromString,
+                _registered_method=True)
+        self.ListShops = channel.unary_unary(
+                '/catalogsync.catalog.v1.CatalogService/ListShops',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListShopsRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListShopsResponse.FromString,
+                _registered_method=True)
+        self.UpdateShop = channel.unary_unary(
+                '/catalogsync.catalog.v1.CatalogService/UpdateShop',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.UpdateShopRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.UpdateShopResponse.FromString,
+                _registered_method=True)
+        self.DeleteShop = channel.unary_unary(
+                '/catalogsync.catalog.v1.CatalogService/DeleteShop',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.DeleteShopRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.DeleteShopResponse.FromString,
+                _registered_method=True)
         self.StartSync = channel.unary_unary(
                 '/catalogsync.catalog.v1.CatalogService/StartSync',
                 request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.StartSyncRequest.SerializeToString,
@@ -83,10 +108,15 @@ class CatalogServiceStub:
                 request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
-        self.SetShopSchedule = channel.unary_unary(
-                '/catalogsync.catalog.v1.CatalogService/SetShopSchedule',
-                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleRequest.SerializeToString,
-                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleResponse.FromString,
+        self.GetProduct = channel.unary_unary(
+                '/catalogsync.catalog.v1.CatalogService/GetProduct',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductResponse.FromString,
+                _registered_method=True)
+        self.ListProducts = channel.unary_unary(
+                '/catalogsync.catalog.v1.CatalogService/ListProducts',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListProductsRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListProductsResponse.FromString,
                 _registered_method=True)
         self.GetItem = channel.unary_unary(
                 '/catalogsync.catalog.v1.CatalogService/GetItem',
@@ -108,9 +138,50 @@ class CatalogServiceServicer:
     invalid field and with STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC
     lists its further errors.
 
-    Reads, WatchSync, CancelSync and SetShopSchedule are idempotent: repeat them freely. StartSync and ResumeSync are
+    Reads, WatchSync, CancelSync and the RPCs about shops are idempotent: repeat them freely. StartSync and ResumeSync are
     idempotent only with a request_id: always send one, and repeat the call with the same one.
     """
+
+    def RegisterShop(self, request, context):
+        """Registers a shop; nothing is read from its platform yet. A shop that is registered already is returned as it is, if
+        merchant_id is empty or the shop's. Errors: SHOP_ALREADY_REGISTERED (ALREADY_EXISTS, with the id of the shop: it
+        belongs to another merchant), SHOP_BEING_DELETED, CONNECTOR_UNAVAILABLE (the platform cannot be looked up).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetShop(self, request, context):
+        """Returns one shop. Errors: SHOP_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListShops(self, request, context):
+        """Lists shops by shop_id, filtered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateShop(self, request, context):
+        """Changes what the caller decides about a shop: its merchant, its name, how often it is synced automatically. Returns
+        the shop after the change. Errors: SHOP_NOT_FOUND, SHOP_BEING_DELETED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteShop(self, request, context):
+        """Deletes a shop: cancels its active sync, and deletes every row that is stored of it, in the background and within
+        minutes. Returns immediately; call it again to see the progress, up to a week after the end. From the first call on
+        the shop can neither be read nor synced. Registering it again, after the end, registers a new shop.
+        Errors: SHOP_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def StartSync(self, request, context):
         """Creates a sync of a shop and returns it immediately, PENDING; a replica claims and runs it. A shop that is named by
@@ -191,9 +262,16 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def SetShopSchedule(self, request, context):
-        """Sets how often a shop is synced automatically. Absent fields stay unchanged, so the call is idempotent. Returns
-        the schedule in effect, as GetStatus does. Errors: SHOP_NOT_FOUND.
+    def GetProduct(self, request, context):
+        """Returns one product with all its items, also if it is deleted. Errors: SHOP_NOT_FOUND, PRODUCT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProducts(self, request, context):
+        """Lists the products of a shop, filtered, each with all its items. Errors: SHOP_NOT_FOUND, POSITION_EXPIRED,
+        TEXT_SEARCH_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -207,7 +285,7 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListItems(self, request, context):
-        """Lists the items of a shop by id, filtered. Errors: SHOP_NOT_FOUND.
+        """Lists the items of a shop, filtered. Errors: SHOP_NOT_FOUND, POSITION_EXPIRED, TEXT_SEARCH_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -216,6 +294,31 @@ class CatalogServiceServicer:
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'RegisterShop': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterShop,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.RegisterShopRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.RegisterShopResponse.SerializeToString,
+            ),
+            'GetShop': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetShop,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetShopRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetShopResponse.SerializeToString,
+            ),
+            'ListShops': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShops,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListShopsRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListShopsResponse.SerializeToString,
+            ),
+            'UpdateShop': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateShop,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.UpdateShopRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.UpdateShopResponse.SerializeToString,
+            ),
+            'DeleteShop': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteShop,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.DeleteShopRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.DeleteShopResponse.SerializeToString,
+            ),
             'StartSync': grpc.unary_unary_rpc_method_handler(
                     servicer.StartSync,
                     request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.StartSyncRequest.FromString,
@@ -256,10 +359,15 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusRequest.FromString,
                     response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusResponse.SerializeToString,
             ),
-            'SetShopSchedule': grpc.unary_unary_rpc_method_handler(
-                    servicer.SetShopSchedule,
-                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleRequest.FromString,
-                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleResponse.SerializeToString,
+            'GetProduct': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProduct,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductResponse.SerializeToString,
+            ),
+            'ListProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProducts,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListProductsRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListProductsResponse.SerializeToString,
             ),
             'GetItem': grpc.unary_unary_rpc_method_handler(
                     servicer.GetItem,
@@ -287,9 +395,144 @@ class CatalogService:
     invalid field and with STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC
     lists its further errors.
 
-    Reads, WatchSync, CancelSync and SetShopSchedule are idempotent: repeat them freely. StartSync and ResumeSync are
+    Reads, WatchSync, CancelSync and the RPCs about shops are idempotent: repeat them freely. StartSync and ResumeSync are
     idempotent only with a request_id: always send one, and repeat the call with the same one.
     """
+
+    @staticmethod
+    def RegisterShop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/RegisterShop',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.RegisterShopRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.RegisterShopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetShop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/GetShop',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetShopRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetShopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListShops(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/ListShops',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListShopsRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListShopsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateShop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/UpdateShop',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.UpdateShopRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.UpdateShopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteShop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/DeleteShop',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.DeleteShopRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.DeleteShopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def StartSync(request,
@@ -508,7 +751,7 @@ class CatalogService:
             _registered_method=True)
 
     @staticmethod
-    def SetShopSchedule(request,
+    def GetProduct(request,
             target,
             options=(),
             channel_credentials=None,
@@ -521,9 +764,36 @@ class CatalogService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/catalogsync.catalog.v1.CatalogService/SetShopSchedule',
-            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleRequest.SerializeToString,
-            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.SetShopScheduleResponse.FromString,
+            '/catalogsync.catalog.v1.CatalogService/GetProduct',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/ListProducts',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListProductsRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListProductsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,11 +20,30 @@ class CatalogServiceStub:
     invalid field and with STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC
     lists its further errors.
 
-    Reads, WatchSync, CancelSync and SetShopSchedule are idempotent: repeat them freely. StartSync and ResumeSync are
+    Reads, WatchSync, CancelSync and the RPCs about shops are idempotent: repeat them freely. StartSync and ResumeSync are
     idempotent only with a request_id: always send one, and repeat the call with the same one.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    RegisterShop: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.RegisterShopRequest, _catalog_service_pb2.RegisterShopResponse]
+    """Registers a shop; nothing is read from its platform yet. A shop that is registered already is returned as it is, if
+    merchant_id is empty or the shop's. Errors: SHOP_ALREADY_REGISTERED (ALREADY_EXISTS, with the id of the shop: it
+    belongs to another merchant), SHOP_BEING_DELETED, CONNECTOR_UNAVAILABLE (the platform cannot be looked up).
+    """
+    GetShop: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetShopRequest, _catalog_service_pb2.GetShopResponse]
+    """Returns one shop. Errors: SHOP_NOT_FOUND."""
+    ListShops: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListShopsRequest, _catalog_service_pb2.ListShopsResponse]
+    """Lists shops by shop_id, filtered."""
+    UpdateShop: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdateShopRequest, _catalog_service_pb2.UpdateShopResponse]
+    """Changes what the caller decides about a shop: its merchant, its name, how often it is synced automatically. Returns
+    the shop after the change. Errors: SHOP_NOT_FOUND, SHOP_BEING_DELETED.
+    """
+    DeleteShop: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.DeleteShopRequest, _catalog_service_pb2.DeleteShopResponse]
+    """Deletes a shop: cancels its active sync, and deletes every row that is stored of it, in the background and within
+    minutes. Returns immediately; call it again to see the progress, up to a week after the end. From the first call on
+    the shop can neither be read nor synced. Registering it again, after the end, registers a new shop.
+    Errors: SHOP_NOT_FOUND.
+    """
     StartSync: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.StartSyncRequest, _catalog_service_pb2.StartSyncResponse]
     """Creates a sync of a shop and returns it immediately, PENDING; a replica claims and runs it. A shop that is named by
     platform and domain is registered if it is unknown; its first sync is FULL whatever mode was requested.
@@ -69,14 +88,16 @@ class CatalogServiceStub:
     """Returns what a dashboard shows of a shop: counts, last and active sync, freshness, health of the connection.
     Errors: SHOP_NOT_FOUND.
     """
-    SetShopSchedule: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.SetShopScheduleRequest, _catalog_service_pb2.SetShopScheduleResponse]
-    """Sets how often a shop is synced automatically. Absent fields stay unchanged, so the call is idempotent. Returns
-    the schedule in effect, as GetStatus does. Errors: SHOP_NOT_FOUND.
+    GetProduct: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetProductRequest, _catalog_service_pb2.GetProductResponse]
+    """Returns one product with all its items, also if it is deleted. Errors: SHOP_NOT_FOUND, PRODUCT_NOT_FOUND."""
+    ListProducts: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListProductsRequest, _catalog_service_pb2.ListProductsResponse]
+    """Lists the products of a shop, filtered, each with all its items. Errors: SHOP_NOT_FOUND, POSITION_EXPIRED,
+    TEXT_SEARCH_UNAVAILABLE.
     """
     GetItem: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetItemRequest, _catalog_service_pb2.GetItemResponse]
     """Returns one item, also if it is deleted. Errors: SHOP_NOT_FOUND, ITEM_NOT_FOUND."""
     ListItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListItemsRequest, _catalog_service_pb2.ListItemsResponse]
-    """Lists the items of a shop by id, filtered. Errors: SHOP_NOT_FOUND."""
+    """Lists the items of a shop, filtered. Errors: SHOP_NOT_FOUND, POSITION_EXPIRED, TEXT_SEARCH_UNAVAILABLE."""
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Stores the product catalogs of merchants' shops: starts syncs, streams their progress and serves the stored catalog.
@@ -86,9 +107,58 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     invalid field and with STORAGE_UNAVAILABLE (UNAVAILABLE with `RetryInfo`) while the database is unavailable. Each RPC
     lists its further errors.
 
-    Reads, WatchSync, CancelSync and SetShopSchedule are idempotent: repeat them freely. StartSync and ResumeSync are
+    Reads, WatchSync, CancelSync and the RPCs about shops are idempotent: repeat them freely. StartSync and ResumeSync are
     idempotent only with a request_id: always send one, and repeat the call with the same one.
     """
+
+    @_abc_1.abstractmethod
+    def RegisterShop(
+        self,
+        request: _catalog_service_pb2.RegisterShopRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.RegisterShopRequest, _abc.Awaitable[_catalog_service_pb2.RegisterShopResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.RegisterShopResponse]:
+        """Registers a shop; nothing is read from its platform yet. A shop that is registered already is returned as it is, if
+        merchant_id is empty or the shop's. Errors: SHOP_ALREADY_REGISTERED (ALREADY_EXISTS, with the id of the shop: it
+        belongs to another merchant), SHOP_BEING_DELETED, CONNECTOR_UNAVAILABLE (the platform cannot be looked up).
+        """
+
+    @_abc_1.abstractmethod
+    def GetShop(
+        self,
+        request: _catalog_service_pb2.GetShopRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.GetShopRequest, _abc.Awaitable[_catalog_service_pb2.GetShopResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.GetShopResponse]:
+        """Returns one shop. Errors: SHOP_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListShops(
+        self,
+        request: _catalog_service_pb2.ListShopsRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.ListShopsRequest, _abc.Awaitable[_catalog_service_pb2.ListShopsResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.ListShopsResponse]:
+        """Lists shops by shop_id, filtered."""
+
+    @_abc_1.abstractmethod
+    def UpdateShop(
+        self,
+        request: _catalog_service_pb2.UpdateShopRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.UpdateShopRequest, _abc.Awaitable[_catalog_service_pb2.UpdateShopResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.UpdateShopResponse]:
+        """Changes what the caller decides about a shop: its merchant, its name, how often it is synced automatically. Returns
+        the shop after the change. Errors: SHOP_NOT_FOUND, SHOP_BEING_DELETED.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteShop(
+        self,
+        request: _catalog_service_pb2.DeleteShopRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.DeleteShopRequest, _abc.Awaitable[_catalog_service_pb2.DeleteShopResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.DeleteShopResponse]:
+        """Deletes a shop: cancels its active sync, and deletes every row that is stored of it, in the background and within
+        minutes. Returns immediately; call it again to see the progress, up to a week after the end. From the first call on
+        the shop can neither be read nor synced. Registering it again, after the end, registers a new shop.
+        Errors: SHOP_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def StartSync(
@@ -183,13 +253,21 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def SetShopSchedule(
+    def GetProduct(
         self,
-        request: _catalog_service_pb2.SetShopScheduleRequest,
-        context: _aio.ServicerContext[_catalog_service_pb2.SetShopScheduleRequest, _abc.Awaitable[_catalog_service_pb2.SetShopScheduleResponse]],
-    ) -> _abc.Awaitable[_catalog_service_pb2.SetShopScheduleResponse]:
-        """Sets how often a shop is synced automatically. Absent fields stay unchanged, so the call is idempotent. Returns
-        the schedule in effect, as GetStatus does. Errors: SHOP_NOT_FOUND.
+        request: _catalog_service_pb2.GetProductRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.GetProductRequest, _abc.Awaitable[_catalog_service_pb2.GetProductResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.GetProductResponse]:
+        """Returns one product with all its items, also if it is deleted. Errors: SHOP_NOT_FOUND, PRODUCT_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListProducts(
+        self,
+        request: _catalog_service_pb2.ListProductsRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.ListProductsRequest, _abc.Awaitable[_catalog_service_pb2.ListProductsResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.ListProductsResponse]:
+        """Lists the products of a shop, filtered, each with all its items. Errors: SHOP_NOT_FOUND, POSITION_EXPIRED,
+        TEXT_SEARCH_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -206,6 +284,6 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ListItemsRequest,
         context: _aio.ServicerContext[_catalog_service_pb2.ListItemsRequest, _abc.Awaitable[_catalog_service_pb2.ListItemsResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.ListItemsResponse]:
-        """Lists the items of a shop by id, filtered. Errors: SHOP_NOT_FOUND."""
+        """Lists the items of a shop, filtered. Errors: SHOP_NOT_FOUND, POSITION_EXPIRED, TEXT_SEARCH_UNAVAILABLE."""
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _aio.Server) -> None: ...

@@ -38,6 +38,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. Metadata: sync_id."""
     ERROR_REASON_ITEM_NOT_FOUND: _ErrorReason.ValueType  # 22
     """NOT_FOUND. Metadata: item_id."""
+    ERROR_REASON_PRODUCT_NOT_FOUND: _ErrorReason.ValueType  # 23
+    """NOT_FOUND. Metadata: product_id."""
     ERROR_REASON_SYNC_ALREADY_RUNNING: _ErrorReason.ValueType  # 30
     """ALREADY_EXISTS. The shop has an active sync; `ResourceInfo` and metadata sync_id name it. Watch that sync."""
     ERROR_REASON_SYNC_NOT_RESUMABLE: _ErrorReason.ValueType  # 31
@@ -47,6 +49,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REVISION_IN_FUTURE: _ErrorReason.ValueType  # 33
     """OUT_OF_RANGE. after_revision is above the sync's revision (another database, or a restored backup): watch
     again with 0. Metadata: sync_id, revision.
+    """
+    ERROR_REASON_SHOP_ALREADY_REGISTERED: _ErrorReason.ValueType  # 34
+    """ALREADY_EXISTS. The shop is registered for another merchant; `ResourceInfo` and metadata shop_id name it."""
+    ERROR_REASON_SHOP_BEING_DELETED: _ErrorReason.ValueType  # 35
+    """FAILED_PRECONDITION. The shop is being deleted; DeleteShop shows the progress. Metadata: shop_id."""
+    ERROR_REASON_POSITION_EXPIRED: _ErrorReason.ValueType  # 36
+    """OUT_OF_RANGE. Changes after this position may be gone, or the position is of another incarnation of the shop: list
+    again without a position, and drop what is not listed. Metadata: position, floor, incarnation.
+    """
+    ERROR_REASON_TEXT_SEARCH_UNAVAILABLE: _ErrorReason.ValueType  # 37
+    """FAILED_PRECONDITION. The database has no trigram extension (pg_trgm), so that a text search would read the whole
+    shop: install it and run migrate, or filter otherwise.
     """
     ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 40
     """RESOURCE_EXHAUSTED, retry. This replica has as many watchers as it accepts."""
@@ -132,6 +146,8 @@ ERROR_REASON_SYNC_NOT_FOUND: ErrorReason.ValueType  # 21
 """NOT_FOUND. Metadata: sync_id."""
 ERROR_REASON_ITEM_NOT_FOUND: ErrorReason.ValueType  # 22
 """NOT_FOUND. Metadata: item_id."""
+ERROR_REASON_PRODUCT_NOT_FOUND: ErrorReason.ValueType  # 23
+"""NOT_FOUND. Metadata: product_id."""
 ERROR_REASON_SYNC_ALREADY_RUNNING: ErrorReason.ValueType  # 30
 """ALREADY_EXISTS. The shop has an active sync; `ResourceInfo` and metadata sync_id name it. Watch that sync."""
 ERROR_REASON_SYNC_NOT_RESUMABLE: ErrorReason.ValueType  # 31
@@ -141,6 +157,18 @@ ERROR_REASON_SYNC_NOT_CANCELLABLE: ErrorReason.ValueType  # 32
 ERROR_REASON_REVISION_IN_FUTURE: ErrorReason.ValueType  # 33
 """OUT_OF_RANGE. after_revision is above the sync's revision (another database, or a restored backup): watch
 again with 0. Metadata: sync_id, revision.
+"""
+ERROR_REASON_SHOP_ALREADY_REGISTERED: ErrorReason.ValueType  # 34
+"""ALREADY_EXISTS. The shop is registered for another merchant; `ResourceInfo` and metadata shop_id name it."""
+ERROR_REASON_SHOP_BEING_DELETED: ErrorReason.ValueType  # 35
+"""FAILED_PRECONDITION. The shop is being deleted; DeleteShop shows the progress. Metadata: shop_id."""
+ERROR_REASON_POSITION_EXPIRED: ErrorReason.ValueType  # 36
+"""OUT_OF_RANGE. Changes after this position may be gone, or the position is of another incarnation of the shop: list
+again without a position, and drop what is not listed. Metadata: position, floor, incarnation.
+"""
+ERROR_REASON_TEXT_SEARCH_UNAVAILABLE: ErrorReason.ValueType  # 37
+"""FAILED_PRECONDITION. The database has no trigram extension (pg_trgm), so that a text search would read the whole
+shop: install it and run migrate, or filter otherwise.
 """
 ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 40
 """RESOURCE_EXHAUSTED, retry. This replica has as many watchers as it accepts."""
