@@ -199,6 +199,7 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
         Loop(name="job_cleanup", run=replica.cleanup.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="scheduler", run=replica.scheduler.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
         Loop(name="retention", run=replica.retention.run, heartbeat_timeout=timedelta(hours=2)),
+        Loop(name="shop_purge", run=replica.shop_purge.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
         Loop(
             name="readiness",
             run=lambda beat: watch_readiness(

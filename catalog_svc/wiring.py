@@ -19,6 +19,8 @@ from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.retention import RetentionStore
 from catalog_svc.storage.schedules import ScheduleStore
+from catalog_svc.storage.shop_deletions import ShopDeletionStore
+from catalog_svc.storage.shop_directory import ShopDirectoryStore
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.status import StatusStore
 from catalog_svc.storage.sweeps import SweepStore
@@ -27,7 +29,9 @@ from catalog_svc.storage.syncs import IssueStore, SyncStore
 from catalog_svc.usecases.ports import ProductSource
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.retention import Retention, RetentionPolicy
-from catalog_svc.usecases.scheduler import Scheduler, SchedulerConfig, SetSchedule
+from catalog_svc.usecases.scheduler import Scheduler, SchedulerConfig
+from catalog_svc.usecases.shop_purge import ShopPurge
+from catalog_svc.usecases.shops import DeleteShop, ManageShops
 from catalog_svc.usecases.sync_commands import ChangeSync, PlatformJobCleanup, StartSync
 from catalog_svc.usecases.sync_execution import SyncDependencies
 from catalog_svc.usecases.sync_hub import SyncHub
@@ -49,6 +53,7 @@ class Replica:
     cleanup: PlatformJobCleanup
     scheduler: Scheduler
     retention: Retention
+    shop_purge: ShopPurge
     drain: Drain
 
 
@@ -75,6 +80,7 @@ def wire_replica(
         retention=Retention(
             records=RetentionStore(database, owner=uuid4()), drain=drain, policy=_retention_policy(settings)
         ),
+        shop_purge=ShopPurge(deletions=ShopDeletionStore(database, owner=uuid4()), drain=drain),
         drain=drain,
     )
 
@@ -93,12 +99,12 @@ def wire_servicer(
     `reads` has connections of its own: twenty slow dashboards must not starve syncs and leases.
     """
     platforms, commands, wake = ConnectorPlatforms(connector), SyncCommandStore(writes), replica.worker.wake
-    schedules, defaults = ScheduleStore(writes), _schedule_defaults(settings)
+    shops = ShopStore(writes)
     watch_limits = WatchLimits(heartbeat_every=settings.heartbeat_interval)
     read = _read_catalog(settings, reads, platforms)
     use_cases = CatalogUseCases(
         start=StartSync(
-            shops=ShopStore(writes),
+            shops=shops,
             commands=commands,
             platforms=platforms,
             wake_worker=wake,
@@ -114,7 +120,22 @@ def wire_servicer(
         ),
         follow=WatchSync(hub=replica.hub, drain=replica.drain, limits=watch_limits),
         read=read,
-        set_schedule=SetSchedule(read=read, schedules=schedules, defaults=defaults),
+        shops=ManageShops(
+            shops=shops,
+            directory=ShopDirectoryStore(writes),
+            read_directory=ShopDirectoryStore(reads),
+            platforms=platforms,
+            read=read,
+            defaults=_schedule_defaults(settings),
+        ),
+        delete_shop=DeleteShop(
+            shops=shops,
+            deletions=ShopDeletionStore(writes, owner=uuid4()),
+            read=read,
+            cancel_platform_job=lambda cancelled: replica.cleanup.start(cancelled.sync, cancelled.checkpoint),
+            wake_purge=replica.shop_purge.wake,
+            metrics=metrics,
+        ),
         syncs=SyncStore(reads),
         issues=IssueStore(reads),
     )

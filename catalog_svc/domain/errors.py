@@ -4,6 +4,7 @@
     ├── InvalidRequest (catalogsync_common)
     ├── RequestIdReused
     ├── ShopNotFound, SyncNotFound, ItemNotFound
+    ├── ShopAlreadyRegistered, ShopBeingDeleted
     ├── SyncAlreadyRunning
     ├── RevisionInFuture
     ├── TooManyWatchers
@@ -26,7 +27,7 @@ from uuid import UUID
 
 from catalogsync_common.failure import Failure, Resource
 
-from catalog_svc.domain.shop import ShopKey, ShopRef
+from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
 
 SYNC_TYPE = "catalogsync.catalog.v1.Sync"
 SHOP_TYPE = "catalogsync.catalog.v1.Shop"
@@ -46,17 +47,44 @@ class RequestIdReused(Failure):
 
 
 class ShopNotFound(Failure):
-    """The shop is not registered: no sync of it was ever started."""
+    """The shop is not registered, or was deleted."""
 
     reason = "SHOP_NOT_FOUND"
 
     def __init__(self, ref: ShopRef) -> None:
         if isinstance(ref, ShopKey):
-            message = f"shop {ref} is unknown: no sync of it was ever started"
+            message = f"shop {ref} is not registered: register it, or start a sync of it"
             metadata = {"platform": ref.platform, "domain": ref.domain}
         else:
             message, metadata = f"there is no shop with the id {ref}", {"shop_id": str(ref)}
         super().__init__(message, metadata=metadata, resource=Resource(type=SHOP_TYPE, name=str(ref)))
+
+
+class ShopAlreadyRegistered(Failure):
+    """The shop is registered, and not for the merchant of the call."""
+
+    reason = "SHOP_ALREADY_REGISTERED"
+
+    def __init__(self, shop: Shop) -> None:
+        owner = "for another merchant" if shop.merchant_id else "without a merchant; UpdateShop sets one"
+        super().__init__(
+            f"shop {shop.key} is registered already, {owner}",
+            metadata={"shop_id": str(shop.shop_id)},
+            resource=Resource(type=SHOP_TYPE, name=str(shop.shop_id)),
+        )
+
+
+class ShopBeingDeleted(Failure):
+    """The shop is being deleted: it can be registered again after the end."""
+
+    reason = "SHOP_BEING_DELETED"
+
+    def __init__(self, shop_id: UUID) -> None:
+        super().__init__(
+            f"shop {shop_id} is being deleted; DeleteShop shows the progress",
+            metadata={"shop_id": str(shop_id)},
+            resource=Resource(type=SHOP_TYPE, name=str(shop_id)),
+        )
 
 
 class SyncNotFound(Failure):

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.shop import Shop, ShopChange, ShopField
 from catalog_svc.domain.sync import SyncMode
 
 NEVER = timedelta()
@@ -63,6 +63,17 @@ class StoredSchedule:
             return None
         return max(min(due_times), self.not_before) if self.not_before else min(due_times)
 
+    def changed(self, change: ShopChange) -> StoredSchedule:
+        """Return the schedule with the fields of the change; its due times stay as they are."""
+        changed, fields = self, change.fields
+        if ShopField.INCREMENTAL_INTERVAL in fields:
+            changed = replace(changed, incremental_every=change.incremental_every)
+        if ShopField.FULL_INTERVAL in fields:
+            changed = replace(changed, full_every=change.full_every)
+        if ShopField.PAUSED in fields:
+            changed = replace(changed, paused=change.paused)
+        return changed
+
     def planned(self, defaults: ScheduleDefaults, now: datetime) -> StoredSchedule:
         """Return the schedule with due times that fit the intervals.
 
@@ -110,16 +121,6 @@ class ShopSchedule:
     paused: bool
     next_due_at: datetime | None
     """UTC; None: never, or paused."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ScheduleChange:
-    """A change of a schedule; None leaves a value as it is, or with `reset` sets it to the default."""
-
-    incremental_every: timedelta | None = None
-    full_every: timedelta | None = None
-    paused: bool | None = None
-    reset: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

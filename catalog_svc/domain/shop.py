@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TypeAlias
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final, TypeAlias
 from uuid import UUID
 
 
@@ -19,6 +21,8 @@ class ShopKey:
     def __str__(self) -> str:
         return f"{self.platform}:{self.domain}"
 
+
+_MAX_NAMED_DOMAINS: Final = 3
 
 ShopRef: TypeAlias = UUID | ShopKey
 """How a request names a shop: by its id, or by its key."""
@@ -36,12 +40,20 @@ class Shop:
     """Empty until the first sync has read it, like currency_code and display_name."""
     currency_code: str = ""
     display_name: str = ""
+    """Its name on the platform."""
+    caller_name: str = ""
+    """The name that the caller has given to the shop; empty: none."""
     watermark: datetime | None = None
     """UTC, the platform's clock: the catalog holds every change that the platform had reported by then."""
     full_watermark: datetime | None = None
     """UTC, the platform's clock: the whole catalog was read and compared as it was then."""
     notes: tuple[str, ...] = ()
     """Limitations of the last successful sync, one English sentence each."""
+
+    @property
+    def name(self) -> str:
+        """The caller's name, else the platform's."""
+        return self.caller_name or self.display_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +63,55 @@ class ShopProfile:
     currency_code: str
     platform_shop_id: str
     display_name: str
+
+
+class ShopField(Enum):
+    """What a caller decides about a shop; the values are the paths of the contract's field mask."""
+
+    MERCHANT_ID = "merchant_id"
+    DISPLAY_NAME = "display_name"
+    INCREMENTAL_INTERVAL = "incremental_interval"
+    FULL_INTERVAL = "full_interval"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShopChange:
+    """A change of some fields of a shop; the other fields stay as they are, whatever their value here."""
+
+    fields: frozenset[ShopField]
+    merchant_id: str = ""
+    display_name: str = ""
+    """Empty: the platform's name."""
+    incremental_every: timedelta | None = None
+    """None: the server's default. Zero: no scheduled syncs."""
+    full_every: timedelta | None = None
+    paused: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShopDeletion:
+    """The deletion of a shop, and how many rows of it are deleted so far."""
+
+    shop: Shop
+    """What is known of the shop after the deletion: its ids, its key and its merchant."""
+    started_at: datetime
+    ended_at: datetime | None = None
+    """When the last row was deleted; None while the deletion runs."""
+    products: int = 0
+    items: int = 0
+    syncs: int = 0
+    issues: int = 0
+
+
+def same_store_note(domains: Sequence[str]) -> str:
+    """Return the note of a sync whose shop is the same store as these other registered shops."""
+    named, more = ", ".join(domains[:_MAX_NAMED_DOMAINS]), len(domains) - _MAX_NAMED_DOMAINS
+    others = f"{named} and {more} more" if more > 0 else named
+    return (
+        f"The shop is the same store as {others}: its products are synced and counted once for each domain. "
+        "Delete the shops that are not needed."
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
+from uuid import UUID
 
 from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop
-from catalog_svc.domain.sync import Sync, SyncError
+from catalog_svc.domain.sync import Sync
 
 
 class ConnectionState(Enum):
@@ -40,6 +42,16 @@ NEEDS_ACTION = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectionHealth:
+    """Health of a shop's connection, and why it is not healthy."""
+
+    state: ConnectionState = ConnectionState.UNSPECIFIED
+    reason: str = ""
+    """Reason of the last failure; empty when healthy."""
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogCounts:
     """Numbers of products and items that are stored and not deleted."""
 
@@ -56,19 +68,15 @@ class LatestSyncs:
     last_finished: Sync | None = None
 
     @property
-    def connection(self) -> ConnectionState:
-        """Health of the connection."""
+    def connection(self) -> ConnectionHealth:
+        """Health of the connection: a sync that was cancelled counts as one that did not fail."""
         if self.last_finished is None:
-            return ConnectionState.UNSPECIFIED
-        error = self.connection_error
+            return ConnectionHealth()
+        error = self.last_finished.error
         if error is None:
-            return ConnectionState.HEALTHY
-        return ConnectionState.BROKEN if error.reason in NEEDS_ACTION else ConnectionState.FAILING
-
-    @property
-    def connection_error(self) -> SyncError | None:
-        """Error of the last finished sync; None when it did not fail."""
-        return self.last_finished.error if self.last_finished else None
+            return ConnectionHealth(state=ConnectionState.HEALTHY)
+        state = ConnectionState.BROKEN if error.reason in NEEDS_ACTION else ConnectionState.FAILING
+        return ConnectionHealth(state=state, reason=error.reason, message=error.message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,3 +88,29 @@ class ShopStatus:
     syncs: LatestSyncs
     schedule: ShopSchedule
     """The schedule in effect."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShopDetails:
+    """A shop with its connection and its schedule."""
+
+    shop: Shop
+    connection: ConnectionHealth
+    schedule: ShopSchedule
+    """The schedule in effect."""
+    same_store_shop_ids: tuple[UUID, ...]
+    """Other registered shops with the same platform_shop_id on the same platform."""
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShopFilter:
+    """Conditions of a list of shops; all apply together."""
+
+    merchant_id: str = ""
+    """Empty: any, or none."""
+    platform: str = ""
+    """Empty: any."""
+    connection: ConnectionState | None = None
+    """None: any."""

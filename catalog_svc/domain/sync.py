@@ -135,6 +135,15 @@ class ClaimedSync:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CancelledSync:
+    """A sync that was cancelled because its shop is deleted: it is not stored any more."""
+
+    sync: Sync
+    checkpoint: bytes
+    """Names the platform's job, if there is one; empty: nothing was stored."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StartedPass:
     """A sync whose source has sent its header, and what its pass must read."""
 

@@ -4,6 +4,8 @@
 |---|---|---|
 | Sync | Sync, with Progress, RecordCounts, Waiting, google.rpc.Status | sync |
 | Shop | Shop | shop |
+| ShopDetails | ShopDetails, with ConnectionHealth, ShopSchedule | shop_details |
+| ShopDeletion | ShopDeletion | shop_deletion |
 | ShopStatus | GetStatusResponse, with ConnectionHealth | status |
 | ShopSchedule | ShopSchedule | schedule |
 | SyncIssue | SyncIssue | issue |
@@ -30,8 +32,8 @@ from google.rpc import status_pb2
 
 from catalog_svc.domain.records import Item, SyncIssue
 from catalog_svc.domain.schedule import ShopSchedule
-from catalog_svc.domain.shop import Shop
-from catalog_svc.domain.status import LatestSyncs, ShopStatus
+from catalog_svc.domain.shop import Shop, ShopDeletion
+from catalog_svc.domain.status import ConnectionHealth, ShopDetails, ShopStatus
 from catalog_svc.domain.sync import RecordCounts, Sync, SyncError, SyncState, Waiting
 from catalog_svc.rpc import convert
 from catalog_svc.usecases.watch_sync import ReconnectReason, Snapshot
@@ -125,7 +127,32 @@ def shop(value: Shop) -> pb.Shop:
         merchant_id=value.merchant_id,
         platform_shop_id=value.platform_shop_id,
         currency_code=value.currency_code,
-        display_name=value.display_name,
+        display_name=value.name,
+    )
+
+
+def shop_details(value: ShopDetails) -> pb.ShopDetails:
+    """Convert a shop with its connection and its schedule."""
+    return pb.ShopDetails(
+        shop=shop(value.shop),
+        connection=_connection(value.connection),
+        schedule=schedule(value.schedule),
+        same_store_shop_ids=[str(shop_id) for shop_id in value.same_store_shop_ids],
+        create_time=_time(value.created_at),
+        update_time=_time(value.updated_at),
+    )
+
+
+def shop_deletion(value: ShopDeletion) -> pb.ShopDeletion:
+    """Convert the deletion of a shop."""
+    return pb.ShopDeletion(
+        shop=shop(value.shop),
+        start_time=_time(value.started_at),
+        end_time=_time(value.ended_at),
+        product_count=value.products,
+        item_count=value.items,
+        sync_count=value.syncs,
+        issue_count=value.issues,
     )
 
 
@@ -140,19 +167,18 @@ def status(value: ShopStatus) -> pb.GetStatusResponse:
         last_finished_sync=sync(finished) if finished else None,
         active_sync=sync(active) if active else None,
         fresh_as_of_time=_time(value.shop.watermark),
-        connection=_connection(value.syncs),
+        connection=_connection(value.syncs.connection),
         schedule=schedule(value.schedule),
         full_as_of_time=_time(value.shop.full_watermark),
         notes=value.shop.notes,
     )
 
 
-def _connection(value: LatestSyncs) -> pb.ConnectionHealth:
-    error = value.connection_error
+def _connection(value: ConnectionHealth) -> pb.ConnectionHealth:
     return pb.ConnectionHealth(
-        state=pb.ConnectionHealth.State.Value(f"STATE_{value.connection.value}"),
-        reason=_ERROR_REASONS.get(error.reason if error else "", error_reason_pb2.ERROR_REASON_UNSPECIFIED),
-        message=error.message if error else "",
+        state=pb.ConnectionHealth.State.Value(f"STATE_{value.state.value}"),
+        reason=_ERROR_REASONS.get(value.reason, error_reason_pb2.ERROR_REASON_UNSPECIFIED),
+        message=value.message,
     )
 
 

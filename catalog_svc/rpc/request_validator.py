@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
@@ -21,11 +22,12 @@ import msgspec
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync_common.failure import FieldViolation, InvalidRequest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from catalog_svc.domain.records import ItemFilter
-from catalog_svc.domain.schedule import ScheduleChange
-from catalog_svc.domain.shop import ShopKey, ShopRef
+from catalog_svc.domain.shop import ShopChange, ShopField, ShopKey, ShopRef
+from catalog_svc.domain.status import ConnectionState, ShopFilter
 from catalog_svc.domain.sync import SyncMode, SyncState
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
@@ -39,6 +41,14 @@ _MODES = {
     pb.Sync.MODE_UNSPECIFIED: SyncMode.INCREMENTAL,
     pb.Sync.MODE_FULL: SyncMode.FULL,
     pb.Sync.MODE_INCREMENTAL: SyncMode.INCREMENTAL,
+}
+
+_SHOP_FIELDS = {field.value: field for field in ShopField}
+_SHOP_FIELD_NAMES = ", ".join(_SHOP_FIELDS)
+_CONNECTION_STATES = {
+    pb.ConnectionHealth.State.Value(f"STATE_{state.value}"): state
+    for state in ConnectionState
+    if state is not ConnectionState.UNSPECIFIED
 }
 
 
@@ -69,26 +79,36 @@ class RequestValidator:
         elif not (shop.shop_id or has_key):
             self.add_violation("shop", "is required: either shop_id, or platform and domain")
         elif has_key:
-            return self._shop_key(shop)
+            return self.shop_key(shop.platform, shop.domain, prefix="shop.")
         else:
             return self._uuid("shop.shop_id", shop.shop_id)
         return UUID(int=0)
 
-    def _shop_key(self, shop: pb.ShopRef) -> ShopKey:
-        platform, domain = shop.platform.lower(), shop.domain.lower().removesuffix(".")
-        if not platform:
-            self.add_violation("shop.platform", "is required, such as 'shopify' or 'woocommerce'")
-        elif not _PLATFORM.fullmatch(platform):
-            self.add_violation(
-                "shop.platform", f"{_quoted(shop.platform)} is not the name of a platform, such as 'shopify'"
-            )
+    def shop_key(self, platform: str, domain: str, *, prefix: str = "") -> ShopKey:
+        """Return the key of a shop in canonical form; whether it is supported is checked later.
+
+        Args:
+            platform: The name of the platform.
+            domain: The host name.
+            prefix: What precedes `platform` and `domain` in the names of the request's fields.
+        """
+        return ShopKey(self._platform(f"{prefix}platform", platform), self._domain(f"{prefix}domain", domain))
+
+    def _platform(self, field: str, value: str) -> str:
+        name = value.lower()
+        if not name:
+            self.add_violation(field, "is required, such as 'shopify' or 'woocommerce'")
+        elif not _PLATFORM.fullmatch(name):
+            self.add_violation(field, f"{_quoted(value)} is not the name of a platform, such as 'shopify'")
+        return name
+
+    def _domain(self, field: str, value: str) -> str:
+        domain = value.lower().removesuffix(".")
         if not domain:
-            self.add_violation("shop.domain", "is required, such as 'demo.myshopify.com'")
+            self.add_violation(field, "is required, such as 'demo.myshopify.com'")
         elif not _HOST.fullmatch(domain):
-            self.add_violation(
-                "shop.domain", f"{_quoted(shop.domain)} is not a host name, such as 'demo.myshopify.com'"
-            )
-        return ShopKey(platform, domain)
+            self.add_violation(field, f"{_quoted(value)} is not a host name, such as 'demo.myshopify.com'")
+        return domain
 
     def sync_id(self, value: str) -> UUID:
         """Return a sync id, a UUID written as the server writes it."""
@@ -163,16 +183,43 @@ class RequestValidator:
             self.add_violation(field, "must be zero (never), or at least a minute and at most a year")
         return value
 
-    def schedule_change(self, request: pb.SetShopScheduleRequest) -> ScheduleChange:
-        """Return the change that SetShopSchedule requests."""
-        incremental = request.incremental_interval if request.HasField("incremental_interval") else None
-        full = request.full_interval if request.HasField("full_interval") else None
-        return ScheduleChange(
-            incremental_every=None if incremental is None else self.interval("incremental_interval", incremental),
-            full_every=None if full is None else self.interval("full_interval", full),
-            paused=request.paused if request.HasField("paused") else None,
-            reset=request.reset,
+    def shop_change(self, update: pb.ShopUpdate, mask: FieldMask) -> ShopChange:
+        """Return the fields that UpdateShop changes; fields that the mask does not name are ignored."""
+        if not mask.paths:
+            self.add_violation("update_mask", f"is required: {_SHOP_FIELD_NAMES}")
+        for path in mask.paths:
+            if path not in _SHOP_FIELDS:
+                self.add_violation("update_mask", f"{_quoted(path)} is not one of {_SHOP_FIELD_NAMES}")
+        fields = frozenset(_SHOP_FIELDS[path] for path in mask.paths if path in _SHOP_FIELDS)
+
+        incremental = update.incremental_interval if update.HasField("incremental_interval") else None
+        full = update.full_interval if update.HasField("full_interval") else None
+        change = ShopChange(fields=fields)
+        if ShopField.MERCHANT_ID in fields:
+            change = replace(change, merchant_id=self.text("update.merchant_id", update.merchant_id))
+        if ShopField.DISPLAY_NAME in fields:
+            change = replace(change, display_name=self.text("update.display_name", update.display_name))
+        if ShopField.INCREMENTAL_INTERVAL in fields and incremental is not None:
+            every = self.interval("update.incremental_interval", incremental)
+            change = replace(change, incremental_every=every)
+        if ShopField.FULL_INTERVAL in fields and full is not None:
+            change = replace(change, full_every=self.interval("update.full_interval", full))
+        return replace(change, paused=update.paused)
+
+    def shop_filter(self, request: pb.ListShopsRequest) -> ShopFilter:
+        """Return the filters of ListShops."""
+        return ShopFilter(
+            merchant_id=self.text("merchant_id", request.merchant_id),
+            platform=self._platform("platform", request.platform) if request.platform else "",
+            connection=self._connection_state(request.connection_state),
         )
+
+    def _connection_state(self, value: pb.ConnectionHealth.State.ValueType) -> ConnectionState | None:
+        if value == pb.ConnectionHealth.STATE_UNSPECIFIED:
+            return None
+        if value not in _CONNECTION_STATES:
+            self.add_violation("connection_state", "must be a state of a connection")
+        return _CONNECTION_STATES.get(value)
 
     def item_filter(self, request: pb.ListItemsRequest) -> ItemFilter:
         """Return the filters of ListItems."""

@@ -27,7 +27,7 @@ from catalog_svc.rpc.request_validator import (
 )
 from catalog_svc.usecases.ports import Issues, Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
-from catalog_svc.usecases.scheduler import SetSchedule
+from catalog_svc.usecases.shops import DeleteShop, ManageShops
 from catalog_svc.usecases.sync_commands import ChangeSync, StartSync
 from catalog_svc.usecases.watch_sync import WatchSync
 
@@ -42,7 +42,8 @@ class CatalogUseCases:
     change: ChangeSync
     follow: WatchSync
     read: ReadCatalog
-    set_schedule: SetSchedule
+    shops: ManageShops
+    delete_shop: DeleteShop
     syncs: Syncs
     issues: Issues
 
@@ -53,6 +54,53 @@ class CatalogServicer(CatalogServiceServicer):
     def __init__(self, use_cases: CatalogUseCases) -> None:
         self._use = use_cases
         self._messages = SnapshotMessages()
+
+    async def RegisterShop(self, request: pb.RegisterShopRequest, context: Context) -> pb.RegisterShopResponse:
+        validator = RequestValidator()
+        key = validator.shop_key(request.platform, request.domain)
+        merchant_id = validator.text("merchant_id", request.merchant_id)
+        display_name = validator.text("display_name", request.display_name)
+        validator.raise_if_any()
+        registered = await self._use.shops.register(key, merchant_id=merchant_id, display_name=display_name)
+        return pb.RegisterShopResponse(shop=convert.shop_details(registered))
+
+    async def GetShop(self, request: pb.GetShopRequest, context: Context) -> pb.GetShopResponse:
+        validator = RequestValidator()
+        ref = validator.shop(request.shop)
+        validator.raise_if_any()
+        return pb.GetShopResponse(shop=convert.shop_details(await self._use.shops.get(ref)))
+
+    async def ListShops(self, request: pb.ListShopsRequest, context: Context) -> pb.ListShopsResponse:
+        validator = RequestValidator()
+        which = validator.shop_filter(request)
+        limit = validator.page_size(request.page_size, default=50, maximum=500)
+        validator.raise_if_any()
+        connection = which.connection.value if which.connection else None
+        filters = {
+            "list": "shops",
+            "merchant_id": which.merchant_id,
+            "platform": which.platform,
+            "connection_state": connection,
+        }
+        position = decode_page_token(request.page_token, filters=filters, kind=tuple[UUID])
+        shops = await self._use.shops.page(which, after=position[0] if position else None, limit=limit + 1)
+        more = encode_page_token((shops[limit - 1].shop.shop_id,), filters=filters) if len(shops) > limit else ""
+        return pb.ListShopsResponse(shops=[convert.shop_details(s) for s in shops[:limit]], next_page_token=more)
+
+    async def UpdateShop(self, request: pb.UpdateShopRequest, context: Context) -> pb.UpdateShopResponse:
+        validator = RequestValidator()
+        ref = validator.shop(request.shop)
+        if not request.HasField("update"):
+            validator.add_violation("update", "is required")
+        change = validator.shop_change(request.update, request.update_mask)
+        validator.raise_if_any()
+        return pb.UpdateShopResponse(shop=convert.shop_details(await self._use.shops.update(ref, change)))
+
+    async def DeleteShop(self, request: pb.DeleteShopRequest, context: Context) -> pb.DeleteShopResponse:
+        validator = RequestValidator()
+        ref = validator.shop(request.shop)
+        validator.raise_if_any()
+        return pb.DeleteShopResponse(deletion=convert.shop_deletion(await self._use.delete_shop(ref)))
 
     async def StartSync(self, request: pb.StartSyncRequest, context: Context) -> pb.StartSyncResponse:
         validator = RequestValidator()
@@ -125,15 +173,6 @@ class CatalogServicer(CatalogServiceServicer):
             sync_id, request_id=request_id, correlation_id=correlation_id.get()
         )
         return pb.ResumeSyncResponse(sync=convert.sync(resumed))
-
-    async def SetShopSchedule(
-        self, request: pb.SetShopScheduleRequest, context: Context
-    ) -> pb.SetShopScheduleResponse:
-        validator = RequestValidator()
-        ref = validator.shop(request.shop)
-        change = validator.schedule_change(request)
-        validator.raise_if_any()
-        return pb.SetShopScheduleResponse(schedule=convert.schedule(await self._use.set_schedule(ref, change)))
 
     async def ListSyncIssues(
         self, request: pb.ListSyncIssuesRequest, context: Context

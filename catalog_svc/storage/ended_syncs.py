@@ -93,15 +93,15 @@ async def close_sync(connection: AsyncConnection, sync: Sync, row: Row) -> None:
 
 
 async def _update_connection(connection: AsyncConnection, sync: Sync) -> None:
-    state = LatestSyncs(last_finished=sync).connection
+    health = LatestSyncs(last_finished=sync).connection
     values: dict[str, object] = {
         "shop_id": sync.shop.shop_id,
-        "state": state.value,
-        "reason": sync.error.reason if sync.error else "",
-        "message": sync.error.message if sync.error else "",
+        "state": health.state.value,
+        "reason": health.reason,
+        "message": health.message,
     }
     await connection.execute(_UPDATE_CONNECTION, values)
-    if state is ConnectionState.BROKEN:
+    if health.state is ConnectionState.BROKEN:
         await connection.execute(_POSTPONE_BROKEN, {**values, "delay": RETRY_BROKEN_INTERVAL})
     else:
         await connection.execute(_RESET_NOT_BEFORE, values)

@@ -18,13 +18,22 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.shop import Shop
+from catalog_svc.domain.shop import Shop, same_store_note
 from catalog_svc.domain.source import SourceHeader
 from catalog_svc.domain.sync import ClaimedSync, Lease, StartedPass, Sync, SyncError, SyncMode, SyncState, Waiting
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.ended_syncs import close_sync
 from catalog_svc.storage.fence import OWNED, lease_values, lock_shop
-from catalog_svc.storage.shops import STATE_COLUMNS, Row, load_shops, load_state, update_profile, with_state
+from catalog_svc.storage.shops import (
+    STATE_COLUMNS,
+    Row,
+    find_shop,
+    load_shops,
+    load_state,
+    same_store_domains,
+    update_profile,
+    with_state,
+)
 from catalog_svc.storage.sync_queue import QueuedClaim, claim_queued, release_lease, renew_lease
 from catalog_svc.storage.syncs import SYNC_COLUMNS, merged_notes, to_sync
 
@@ -196,7 +205,6 @@ class LeaseStore:
         A currency other than the stored one, or `restart`, turns the pass into a full one from the beginning.
         """
         values = {
-            "notes": list(dict.fromkeys(header.notes)),
             "strategy": header.strategy,
             "served_api_version": header.served_api_version,
             "watermark": header.watermark,
@@ -206,8 +214,9 @@ class LeaseStore:
 
         async def work(connection: AsyncConnection) -> StartedPass:
             await lock_shop(connection, lease)
-            row = await _owned_row(connection, _BEGIN, {**lease_values(lease), **values})
             shop = (await load_shops(connection, [lease.shop_id]))[lease.shop_id]
+            notes = await _notes_of_header(connection, shop, header)
+            row = await _owned_row(connection, _BEGIN, {**lease_values(lease), **values, "notes": notes})
             stored_currency = shop.currency_code
             if restart or (stored_currency and stored_currency != header.profile.currency_code):
                 row = await _restart(connection, row, header, stored_currency)
@@ -264,11 +273,11 @@ class LeaseStore:
         }
 
         async def work(connection: AsyncConnection) -> Sync:
-            shop = (await load_shops(connection, [lease.shop_id]))[lease.shop_id]
             try:
                 await lock_shop(connection, lease)
             except LeaseLost:
-                return await _already_ended(connection, shop, values)
+                return await _already_ended(connection, lease, values)
+            shop = (await load_shops(connection, [lease.shop_id]))[lease.shop_id]
             row = await _owned_row(connection, _END, values)
             sync = to_sync(row, shop)
             await close_sync(connection, sync, row)
@@ -287,10 +296,20 @@ async def _install_epoch(connection: AsyncConnection, queued: QueuedClaim) -> Ro
     return state
 
 
-async def _already_ended(connection: AsyncConnection, shop: Shop, values: Mapping[str, object]) -> Sync:
+async def _already_ended(connection: AsyncConnection, lease: Lease, values: Mapping[str, object]) -> Sync:
     """Return the sync if an earlier attempt ended it and its answer got lost. Raises LeaseLost if not."""
     row = await _owned_row(connection, _SELECT_ENDED, values)
-    return to_sync(row, await load_state(connection, shop))
+    shop = await find_shop(connection, lease.shop_id)
+    if shop is None:
+        # The shop was deleted since.
+        raise LeaseLost
+    return to_sync(row, shop)
+
+
+async def _notes_of_header(connection: AsyncConnection, shop: Shop, header: SourceHeader) -> list[str]:
+    """Return the header's notes, each once, and what its profile says about other shops."""
+    domains = await same_store_domains(connection, shop, header.profile.platform_shop_id)
+    return list(dict.fromkeys((*header.notes, *([same_store_note(domains)] if domains else []))))
 
 
 async def _owned_row(connection: AsyncConnection, statement: TextClause, values: Mapping[str, object]) -> Row:

@@ -11,23 +11,24 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.loop_leases import LoopLease
 from catalog_svc.storage.partitions import create_partitions, drop_partitions
 
 _LOOP: Final = "retention"
-
-_ACQUIRE = text("""
-    INSERT INTO loop_lease (name, owner, lease_until) VALUES (:name, :owner, clock_timestamp() + :ttl)
-    ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until
-    WHERE loop_lease.owner = excluded.owner OR loop_lease.lease_until < clock_timestamp()""")
 
 _DELETE_REQUESTS = text("""
     DELETE FROM idempotency_key WHERE (principal, method, request_id) IN (
         SELECT principal, method, request_id FROM idempotency_key
         WHERE created_at < clock_timestamp() - CAST(:older_than AS interval) LIMIT :limit)""")
+
+_DELETE_DELETIONS = text("""
+    DELETE FROM shop_deletion WHERE shop_id IN (
+        SELECT shop_id FROM shop_deletion
+        WHERE ended_at < clock_timestamp() - CAST(:older_than AS interval) LIMIT :limit)""")
 
 _SELECT_OBSOLETE = text("SELECT shop_id, pass_id FROM obsolete_pass ORDER BY shop_id, pass_id LIMIT 1")
 
@@ -42,7 +43,7 @@ _CUTOFF = "statement_timestamp() - CAST(:older_than AS interval)"
 _SELECT_SHOP_WITH_TOMBSTONES = text(f"""
     SELECT shop_id FROM shop_state WHERE oldest_tombstone_at < {_CUTOFF} ORDER BY oldest_tombstone_at LIMIT 1""")
 
-_LOCK_SHOP = text("SELECT feed_floor FROM shop_state WHERE shop_id = :shop_id FOR UPDATE")
+_LOCK_SHOP = text("SELECT feed_floor FROM shop_state WHERE shop_id = :shop_id AND NOT deleting FOR UPDATE")
 
 # Every statement repeats the condition under which rows may be deleted: a row that is live again by then stays.
 _DELETE_ITEMS = text(f"""
@@ -80,17 +81,12 @@ class RetentionStore:
 
     def __init__(self, database: Database, *, owner: UUID, rows_per_purge: int = 5_000) -> None:
         self._database = database
-        self._owner = owner
+        self._lease = LoopLease(database, name=_LOOP, owner=owner)
         self._rows_per_purge = rows_per_purge
 
     async def acquire(self, *, ttl: timedelta) -> bool:
         """Take or extend the right to purge, for `ttl`; return whether this replica has it, and no other one."""
-        values = {"name": _LOOP, "owner": self._owner, "ttl": ttl}
-
-        async def work(connection: AsyncConnection) -> bool:
-            return (await connection.execute(_ACQUIRE, values)).rowcount == 1
-
-        return await self._database.write(work)
+        return await self._lease.acquire(ttl=ttl)
 
     async def create_partitions(self) -> None:
         """Create the partitions of the coming months."""
@@ -102,12 +98,11 @@ class RetentionStore:
 
     async def purge_requests(self, *, older_than: timedelta) -> int:
         """Delete idempotency keys; a request with the same request_id is then a new request."""
-        values = {"older_than": older_than, "limit": self._rows_per_purge}
+        return await self._delete(_DELETE_REQUESTS, older_than)
 
-        async def work(connection: AsyncConnection) -> int:
-            return (await connection.execute(_DELETE_REQUESTS, values)).rowcount
-
-        return await self._database.write(work)
+    async def purge_deletions(self, *, older_than: timedelta) -> int:
+        """Delete the reports of deletions of shops that ended before `older_than` ago."""
+        return await self._delete(_DELETE_DELETIONS, older_than)
 
     async def purge_seen(self) -> int:
         """Delete seen ids of passes that cannot be resumed any more."""
@@ -137,10 +132,20 @@ class RetentionStore:
 
         return await self._database.write(work)
 
+    async def _delete(self, statement: TextClause, older_than: timedelta) -> int:
+        values = {"older_than": older_than, "limit": self._rows_per_purge}
+
+        async def work(connection: AsyncConnection) -> int:
+            return (await connection.execute(statement, values)).rowcount
+
+        return await self._database.write(work)
+
 
 async def _purge_tombstones(connection: AsyncConnection, values: Mapping[str, Any]) -> int:
     """Delete some tombstones, items before their products; return how many, at least 1."""
-    await connection.execute(_LOCK_SHOP, values)
+    if (await connection.execute(_LOCK_SHOP, values)).first() is None:
+        # The shop is being deleted, with its tombstones.
+        return 1
     deleted: Sequence[Any] = [
         (await connection.execute(statement, values)).one() for statement in (_DELETE_ITEMS, _DELETE_PRODUCTS)
     ]

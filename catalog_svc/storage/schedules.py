@@ -8,17 +8,18 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, StoredSchedule
+from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.shops import SHOP_COLUMNS, Row, to_shop
 
-_COLUMNS: Final = """schedule.incremental_interval, schedule.full_interval, schedule.incremental_due_at,
+SCHEDULE_COLUMNS: Final = """schedule.incremental_interval, schedule.full_interval, schedule.incremental_due_at,
     schedule.full_due_at, schedule.not_before, schedule.paused"""
+"""The columns that `to_schedule` reads."""
 
-_SELECT_SCHEDULED = f"SELECT {SHOP_COLUMNS}, {_COLUMNS}, clock_timestamp() AS now"
+_SELECT_SCHEDULED = f"SELECT {SHOP_COLUMNS}, {SCHEDULE_COLUMNS}, clock_timestamp() AS now"
 
-_SELECT = text(f"SELECT {_COLUMNS} FROM shop_schedule AS schedule WHERE schedule.shop_id = :shop_id")
+_SELECT = text(f"SELECT {SCHEDULE_COLUMNS} FROM shop_schedule AS schedule WHERE schedule.shop_id = :shop_id")
 
 _SELECT_UNPLANNED = text(f"""{_SELECT_SCHEDULED}
     FROM shop_schedule AS schedule JOIN shop ON shop.shop_id = schedule.shop_id
@@ -67,47 +68,12 @@ _UPDATE_DUE_TIMES = text("""
       AND incremental_due_at IS NOT DISTINCT FROM CAST(:old_incremental_due_at AS timestamptz)
       AND full_due_at IS NOT DISTINCT FROM CAST(:old_full_due_at AS timestamptz)""")
 
-_UPDATE_INTERVALS = text(f"""
-    UPDATE shop_schedule AS schedule SET
-        incremental_interval = CASE WHEN CAST(:incremental_interval AS interval) IS NULL AND NOT :reset
-            THEN incremental_interval ELSE CAST(:incremental_interval AS interval) END,
-        full_interval = CASE WHEN CAST(:full_interval AS interval) IS NULL AND NOT :reset
-            THEN full_interval ELSE CAST(:full_interval AS interval) END,
-        paused = CASE WHEN CAST(:paused AS boolean) IS NULL AND NOT :reset
-            THEN paused ELSE coalesce(CAST(:paused AS boolean), false) END,
-        updated_at = clock_timestamp()
-    WHERE schedule.shop_id = :shop_id
-    RETURNING {_COLUMNS}, clock_timestamp() AS now""")
-
 
 class ScheduleStore:
     """Schedules by shop."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def get(self, shop: Shop) -> StoredSchedule:
-        """Return the shop's schedule."""
-        return await self._database.read(lambda connection: find_schedule(connection, shop))
-
-    async def change(self, shop: Shop, change: ScheduleChange, defaults: ScheduleDefaults) -> StoredSchedule:
-        """Apply the change and return the schedule after it, with due times that fit its intervals."""
-        values = {
-            "shop_id": shop.shop_id,
-            "incremental_interval": change.incremental_every,
-            "full_interval": change.full_every,
-            "paused": change.paused,
-            "reset": change.reset,
-        }
-
-        async def work(connection: AsyncConnection) -> StoredSchedule:
-            row = (await connection.execute(_UPDATE_INTERVALS, values)).mappings().one()
-            old = _to_schedule(row)
-            new = old.planned(defaults, row["now"])
-            await connection.execute(_UPDATE_DUE_TIMES, _due_times(shop, old, new, defaults))
-            return new
-
-        return await self._database.write(work)
 
     async def set_defaults(self, defaults: ScheduleDefaults) -> int:
         """Let schedules that were planned under other defaults be planned again; return how many those are."""
@@ -164,7 +130,7 @@ class ScheduleStore:
 async def find_schedule(connection: AsyncConnection, shop: Shop) -> StoredSchedule:
     """Return the shop's schedule."""
     row = (await connection.execute(_SELECT, {"shop_id": shop.shop_id})).mappings().one()
-    return _to_schedule(row)
+    return to_schedule(row)
 
 
 def _due_times(
@@ -182,10 +148,11 @@ def _due_times(
 
 
 def _to_scheduled(row: Row) -> ScheduledShop:
-    return ScheduledShop(shop=to_shop(row), schedule=_to_schedule(row), now=row["now"])
+    return ScheduledShop(shop=to_shop(row), schedule=to_schedule(row), now=row["now"])
 
 
-def _to_schedule(row: Row) -> StoredSchedule:
+def to_schedule(row: Row) -> StoredSchedule:
+    """Convert a row of `SCHEDULE_COLUMNS`."""
     return StoredSchedule(
         incremental_every=row["incremental_interval"],
         full_every=row["full_interval"],

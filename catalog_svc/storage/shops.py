@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from catalog_svc.domain.errors import ShopBeingDeleted
 from catalog_svc.domain.ids import new_shop_id
 from catalog_svc.domain.shop import Shop, ShopKey, ShopProfile, ShopRef
 from catalog_svc.domain.sync import Lease
@@ -18,7 +19,7 @@ from catalog_svc.storage.database import Database
 Row: TypeAlias = Mapping[Any, Any]
 
 SHOP_COLUMNS: Final = """shop.shop_id, shop.merchant_id, shop.platform, shop.domain, shop.platform_shop_id,
-    shop.currency_code, shop.display_name"""
+    shop.currency_code, shop.display_name, shop.caller_name"""
 """The columns that `to_shop` reads."""
 
 STATE_COLUMNS: Final = """shop_state.watermark AS shop_watermark, shop_state.full_watermark AS shop_full_watermark,
@@ -34,8 +35,15 @@ _SELECT_BY_IDS = text(f"SELECT {SHOP_COLUMNS} FROM shop WHERE shop_id = ANY(:sho
 
 _SELECT_STATE = text(f"SELECT {STATE_COLUMNS} FROM shop_state WHERE shop_id = :shop_id")
 
+_SELECT_DELETING_BY_KEY = text("""
+    SELECT shop_id FROM shop_deletion
+    WHERE platform = :platform AND domain = :domain AND ended_at IS NULL ORDER BY started_at DESC LIMIT 1""")
+
+_SELECT_DELETING_BY_ID = text("SELECT shop_id FROM shop_deletion WHERE shop_id = :shop_id AND ended_at IS NULL")
+
 _INSERT = text("""
-    INSERT INTO shop (shop_id, platform, domain) VALUES (:shop_id, :platform, :domain)
+    INSERT INTO shop (shop_id, platform, domain, merchant_id, caller_name)
+    VALUES (:shop_id, :platform, :domain, :merchant_id, :caller_name)
     ON CONFLICT (platform, domain) DO NOTHING""")
 
 _INSERT_STATE = text("INSERT INTO shop_state (shop_id) VALUES (:shop_id)")
@@ -48,6 +56,12 @@ _UPDATE_PROFILE = text("""
     WHERE shop_id = :shop_id
       AND (currency_code, platform_shop_id, display_name)
           IS DISTINCT FROM (:currency_code, :platform_shop_id, :display_name)""")
+
+_SELECT_SAME_STORE = text("""
+    SELECT domain FROM shop
+    WHERE platform = :platform AND platform_shop_id = :platform_shop_id AND platform_shop_id <> ''
+      AND shop_id <> :shop_id
+    ORDER BY domain""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,14 +88,22 @@ class ShopStore:
         self._database = database
 
     async def find(self, ref: ShopRef) -> Shop | None:
-        """Return the shop; None when it is not registered."""
+        """Return the shop; None when it is not registered, or is being deleted."""
         return await self._database.read(lambda connection: find_shop(connection, ref))
+
+    async def find_deleting(self, ref: ShopRef) -> UUID | None:
+        """Return the id of the shop if it is being deleted; None if it is not."""
+        return await self._database.read(lambda connection: _find_deleting(connection, ref))
 
 
 async def find_shop(connection: AsyncConnection, ref: ShopRef) -> Shop | None:
     """Return the registered shop with its state; None when there is none."""
-    shop = await _find_entry(connection, ref)
-    return None if shop is None else await load_state(connection, shop)
+    shop = await find_entry(connection, ref)
+    if shop is None:
+        return None
+    row = (await connection.execute(_SELECT_STATE, {"shop_id": shop.shop_id})).mappings().first()
+    # Outside of a snapshot, a deletion may have ended since.
+    return None if row is None else with_state(shop, row)
 
 
 async def load_state(connection: AsyncConnection, shop: Shop) -> Shop:
@@ -96,17 +118,36 @@ async def load_shops(connection: AsyncConnection, shop_ids: Collection[UUID]) ->
     return {row["shop_id"]: to_shop(row) for row in rows}
 
 
-async def register_shop(connection: AsyncConnection, key: ShopKey) -> Shop:
-    """Return the directory's entry of the shop, which is registered now if it was not."""
-    shop = await _find_entry(connection, key)
+async def register_shop(
+    connection: AsyncConnection, key: ShopKey, *, merchant_id: str = "", caller_name: str = ""
+) -> Shop:
+    """Return the directory's entry of the shop, which is registered now if it was not.
+
+    Args:
+        connection: The transaction.
+        key: The key of the shop.
+        merchant_id: The merchant of a new shop; a registered one keeps its own.
+        caller_name: The caller's name of a new shop.
+
+    Raises:
+        ShopBeingDeleted: A shop with this key is being deleted.
+    """
+    shop = await find_entry(connection, key)
     if shop is not None:
         return shop
     values = {"shop_id": new_shop_id(), "platform": key.platform, "domain": key.domain}
-    if (await connection.execute(_INSERT, values)).rowcount:
+    # A deletion removes the entry and adds its own row in one transaction: one of the two is always visible.
+    deleting = await _find_deleting(connection, key)
+    if deleting is not None:
+        raise ShopBeingDeleted(deleting)
+    inserted = await connection.execute(
+        _INSERT, {**values, "merchant_id": merchant_id, "caller_name": caller_name}
+    )
+    if inserted.rowcount:
         await connection.execute(_INSERT_STATE, values)
         await connection.execute(_INSERT_SCHEDULE, values)
     # Another transaction may have been first: read the row that won.
-    shop = await _find_entry(connection, key)
+    shop = await find_entry(connection, key)
     assert shop is not None
     return shop
 
@@ -128,13 +169,30 @@ async def update_profile(connection: AsyncConnection, shop: Shop, profile: ShopP
     )
 
 
-async def _find_entry(connection: AsyncConnection, ref: ShopRef) -> Shop | None:
+async def same_store_domains(connection: AsyncConnection, shop: Shop, platform_shop_id: str) -> list[str]:
+    """Return the domains of the other registered shops that have this id on the shop's platform."""
+    values = {"shop_id": shop.shop_id, "platform": shop.key.platform, "platform_shop_id": platform_shop_id}
+    return list((await connection.execute(_SELECT_SAME_STORE, values)).scalars())
+
+
+async def find_entry(connection: AsyncConnection, ref: ShopRef) -> Shop | None:
+    """Return the directory's entry of the shop, without its state; None when there is none."""
     if isinstance(ref, ShopKey):
         result = await connection.execute(_SELECT_BY_KEY, {"platform": ref.platform, "domain": ref.domain})
     else:
         result = await connection.execute(_SELECT_BY_IDS, {"shop_ids": [ref]})
     row = result.mappings().first()
     return to_shop(row) if row else None
+
+
+async def _find_deleting(connection: AsyncConnection, ref: ShopRef) -> UUID | None:
+    if isinstance(ref, ShopKey):
+        values: dict[str, object] = {"platform": ref.platform, "domain": ref.domain}
+        result = await connection.execute(_SELECT_DELETING_BY_KEY, values)
+    else:
+        result = await connection.execute(_SELECT_DELETING_BY_ID, {"shop_id": ref})
+    found: UUID | None = result.scalar()
+    return found
 
 
 def to_shop(row: Row) -> Shop:
@@ -146,6 +204,7 @@ def to_shop(row: Row) -> Shop:
         platform_shop_id=row["platform_shop_id"],
         currency_code=row["currency_code"],
         display_name=row["display_name"],
+        caller_name=row["caller_name"],
     )
 
 

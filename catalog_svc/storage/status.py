@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from catalog_svc.domain.errors import ShopNotFound
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.status import CatalogCounts, ShopStatus
@@ -15,7 +16,7 @@ from catalog_svc.storage.syncs import latest_syncs
 
 _SELECT_STATE = text(f"""
     SELECT product_count, item_count, item_with_image_count, {STATE_COLUMNS}
-    FROM shop_state WHERE shop_id = :shop_id""")
+    FROM shop_state WHERE shop_id = :shop_id AND NOT deleting""")
 
 
 class StatusStore:
@@ -25,10 +26,16 @@ class StatusStore:
         self._database = database
 
     async def get(self, shop: Shop, defaults: ScheduleDefaults) -> ShopStatus:
-        """Return the status of a registered shop, all of it from one snapshot of the database."""
+        """Return the status of a registered shop, all of it from one snapshot of the database.
+
+        Raises:
+            ShopNotFound: The shop was deleted since it was found.
+        """
 
         async def read(connection: AsyncConnection) -> ShopStatus:
-            state = (await connection.execute(_SELECT_STATE, {"shop_id": shop.shop_id})).mappings().one()
+            state = (await connection.execute(_SELECT_STATE, {"shop_id": shop.shop_id})).mappings().first()
+            if state is None:
+                raise ShopNotFound(shop.key)
             return ShopStatus(
                 shop=with_state(shop, state),
                 counts=CatalogCounts(

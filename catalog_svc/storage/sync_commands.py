@@ -16,7 +16,14 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.errors import RequestIdReused, SyncAlreadyRunning, SyncNotCancellable, SyncNotResumable
+from catalog_svc.domain.errors import (
+    RequestIdReused,
+    ShopBeingDeleted,
+    SyncAlreadyRunning,
+    SyncNotCancellable,
+    SyncNotFound,
+    SyncNotResumable,
+)
 from catalog_svc.domain.ids import sync_id_of
 from catalog_svc.domain.schedule import ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import Shop
@@ -37,7 +44,7 @@ _INHERITED_COLUMNS: Final = (
 """Columns whose values a resumed sync takes over from its parent."""
 
 _SELECT_STATE = f"""
-    SELECT epoch, active_sync_id, last_sync_number, open_pass_id, {STATE_COLUMNS}
+    SELECT deleting, epoch, active_sync_id, last_sync_number, open_pass_id, {STATE_COLUMNS}
     FROM shop_state WHERE shop_id = :shop_id"""
 
 _READ_SHOP = text(_SELECT_STATE)
@@ -156,6 +163,7 @@ class SyncCommandStore:
         """Return the new PENDING sync, or the one that the same request_id started before.
 
         Raises:
+            ShopBeingDeleted: The shop is being deleted.
             SyncAlreadyRunning: The shop has an active sync.
             RequestIdReused: The request_id was used with other parameters.
         """
@@ -188,14 +196,18 @@ class SyncCommandStore:
             plan_next: Returns the schedule with the next due times, after a start of a sync of this mode.
 
         Returns:
-            The new PENDING sync; None if another replica has started it, or the schedule was changed.
+            The new PENDING sync; None if another replica has started it, the schedule was changed or the shop
+            was deleted.
 
         Raises:
             SyncAlreadyRunning: The shop has an active sync; its schedule is as it was.
         """
 
         async def work(connection: AsyncConnection) -> Sync | None:
-            locked = await _lock_idle_shop(connection, due.shop)
+            try:
+                locked = await _lock_idle_shop(connection, due.shop)
+            except ShopBeingDeleted:
+                return None
             following = plan_next(locked.mode_of(command))
             values = {
                 "shop_id": due.shop.shop_id,
@@ -219,8 +231,7 @@ class SyncCommandStore:
         """
 
         async def work(connection: AsyncConnection) -> Sync:
-            sync = await find_sync(connection, sync_id)
-            locked = await _lock_shop(connection, sync.shop)
+            locked = await _lock_shop_of(connection, sync_id)
             if locked.active_sync_id == sync_id:
                 return await _cancel(connection, locked, sync_id)
             # The sync has ended, perhaps a moment ago.
@@ -245,7 +256,7 @@ class SyncCommandStore:
         )
 
         async def work(connection: AsyncConnection) -> Sync:
-            locked = await _lock_shop(connection, (await find_sync(connection, sync_id)).shop)
+            locked = await _lock_shop_of(connection, sync_id)
             earlier = await _find_by_key(connection, key)
             if earlier is not None:
                 return earlier
@@ -257,26 +268,41 @@ class SyncCommandStore:
 
 
 async def _lock_shop(connection: AsyncConnection, shop: Shop) -> _LockedShop:
-    """Take the shop's write lock: starts, cancels and ends of its syncs happen one after the other."""
-    row = (await connection.execute(_LOCK_SHOP, {"shop_id": shop.shop_id})).mappings().one()
+    """Take the shop's write lock: starts, cancels and ends of its syncs happen one after the other.
+
+    Raises ShopBeingDeleted.
+    """
+    row = (await connection.execute(_LOCK_SHOP, {"shop_id": shop.shop_id})).mappings().first()
     return _to_locked(shop, row)
+
+
+async def _lock_shop_of(connection: AsyncConnection, sync_id: UUID) -> _LockedShop:
+    """Take the write lock of the sync's shop. Raises SyncNotFound."""
+    shop = (await find_sync(connection, sync_id)).shop
+    try:
+        return await _lock_shop(connection, shop)
+    except ShopBeingDeleted:
+        raise SyncNotFound(sync_id) from None
 
 
 async def _lock_idle_shop(connection: AsyncConnection, shop: Shop) -> _LockedShop:
     """Take the shop's write lock if no sync is active; do not wait for the batch of one that is.
 
-    The result of a shop with an active sync says so, without the lock.
+    The result of a shop with an active sync says so, without the lock. Raises ShopBeingDeleted.
     """
     values = {"shop_id": shop.shop_id}
     row = (await connection.execute(_TRY_LOCK_SHOP, values)).mappings().first()
     if row is None:
-        row = (await connection.execute(_READ_SHOP, values)).mappings().one()
-        if row["active_sync_id"] is None:
+        row = (await connection.execute(_READ_SHOP, values)).mappings().first()
+        if row is None or row["active_sync_id"] is None:
             return await _lock_shop(connection, shop)
     return _to_locked(shop, row)
 
 
-def _to_locked(shop: Shop, row: Row) -> _LockedShop:
+def _to_locked(shop: Shop, row: Row | None) -> _LockedShop:
+    """Convert a row of `_SELECT_STATE`; None is the row of a deleted shop. Raises ShopBeingDeleted."""
+    if row is None or row["deleting"]:
+        raise ShopBeingDeleted(shop.shop_id)
     return _LockedShop(
         with_state(shop, row),
         epoch=row["epoch"],

@@ -42,13 +42,11 @@ statement."""
 
 _MAX_NOTES: Final = 20
 
-_SELECT_ACTIVE = f"""
-    SELECT {SYNC_COLUMNS}, {STATE_COLUMNS}
-    FROM sync JOIN shop_state ON shop_state.shop_id = sync.shop_id"""
+# The syncs of a shop that is being deleted do not exist for readers.
+_JOIN_STATE = "JOIN shop_state ON shop_state.shop_id = sync.shop_id AND NOT shop_state.deleting"
 
-_SELECT_ENDED = f"""
-    SELECT {SYNC_COLUMNS}, {STATE_COLUMNS}
-    FROM sync_history AS sync JOIN shop_state ON shop_state.shop_id = sync.shop_id"""
+_SELECT_ACTIVE = f"SELECT {SYNC_COLUMNS}, {STATE_COLUMNS} FROM sync {_JOIN_STATE}"
+_SELECT_ENDED = f"SELECT {SYNC_COLUMNS}, {STATE_COLUMNS} FROM sync_history AS sync {_JOIN_STATE}"
 
 _IN_IDS = """(sync.shop_id, sync.sync_id) IN (
         SELECT shop_id, sync_id FROM unnest(CAST(:shop_ids AS uuid[]), CAST(:sync_ids AS uuid[]))
@@ -116,7 +114,10 @@ class SyncStore:
         return await self._database.read(lambda connection: _find_syncs(connection, sync_ids))
 
     async def revisions(self, sync_ids: Collection[UUID]) -> dict[UUID, int]:
-        """Return the revisions of those that exist."""
+        """Return the revisions of those that exist.
+
+        The deletion of a shop begins with its active sync: that one is no longer among them.
+        """
 
         async def read(connection: AsyncConnection) -> dict[UUID, int]:
             rows = await _in_both_tables(connection, _SELECT_REVISIONS, sync_ids)
@@ -188,9 +189,10 @@ class IssueStore:
 async def find_sync(connection: AsyncConnection, sync_id: UUID) -> Sync:
     """Return the sync. Raises SyncNotFound."""
     rows = await _in_both_tables(connection, _SELECT_BY_IDS, [sync_id])
-    if not rows:
+    found = await _with_shops(connection, rows)
+    if not found:
         raise SyncNotFound(sync_id)
-    return (await _with_shops(connection, rows))[0]
+    return found[0]
 
 
 async def latest_syncs(connection: AsyncConnection, shop: Shop) -> LatestSyncs:
@@ -227,7 +229,7 @@ async def _in_both_tables(
 async def _with_shops(
     connection: AsyncConnection, rows: Sequence[Row], *, skip_undecodable: bool = False
 ) -> list[Sync]:
-    """Convert rows of `SYNC_COLUMNS` and `STATE_COLUMNS`, in their order.
+    """Convert rows of `SYNC_COLUMNS` and `STATE_COLUMNS`, in their order; leave out those of deleted shops.
 
     Args:
         connection: Where the shops are read.
@@ -238,8 +240,12 @@ async def _with_shops(
     shops = await load_shops(connection, {row["shop_id"] for row in rows})
     found: list[Sync] = []
     for row in rows:
+        # Outside of a snapshot, the shop may have been deleted since its syncs were read.
+        shop = shops.get(row["shop_id"])
+        if shop is None:
+            continue
         try:
-            found.append(to_sync(row, with_state(shops[row["shop_id"]], row)))
+            found.append(to_sync(row, with_state(shop, row)))
         except (ValueError, KeyError, TypeError):
             if not skip_undecodable:
                 raise

@@ -7,7 +7,7 @@ tables of both groups, so that the same schema runs on Citus:
 |---|---|
 | shop: what the transactions of one shop write; distributed by shop_id | shop_state, sync, sync_history, |
 | | sync_issue, sync_seen, obsolete_pass, product, item |
-| directory: small, read across shops; local to the coordinator | shop, shop_schedule, sync_queue, |
+| directory: small, read across shops; local to the coordinator | shop, shop_deletion, shop_schedule, sync_queue, |
 | | idempotency_key, loop_lease, schema_compatibility |
 
 `shop_state` is the write lock of a shop (see `catalog_svc.storage.fence`).
@@ -113,7 +113,10 @@ shop = Table(
     _text("merchant_id"),
     _text("platform_shop_id"),
     _text("currency_code"),
+    # The name of the shop on its platform.
     _text("display_name"),
+    # The name that the caller gives to the shop; empty: none.
+    _text("caller_name"),
     # Health of the connection, from the last sync that ended; empty: none has.
     _text("connection_state"),
     _text("connection_reason"),
@@ -123,6 +126,8 @@ shop = Table(
     PrimaryKeyConstraint("shop_id", name="shop_pkey"),
     UniqueConstraint("platform", "domain", name="shop_platform_domain_key"),
     Index("shop_by_merchant", "merchant_id", "shop_id", postgresql_where=text("merchant_id <> ''")),
+    Index("shop_by_platform", "platform", "shop_id"),
+    Index("shop_by_connection", "connection_state", "shop_id", postgresql_where=text("connection_state <> ''")),
     Index(
         "shop_by_platform_shop_id",
         "platform",
@@ -131,10 +136,33 @@ shop = Table(
     ),
 )
 
+# Deletions of shops: DeleteShop moves the row of `shop` here, where it stays for a week after the end.
+shop_deletion = Table(
+    "shop_deletion",
+    metadata,
+    _id("shop_id"),
+    Column("platform", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    _text("merchant_id"),
+    # Rows that are deleted so far; see `shop_deletions`.
+    _count("product_count"),
+    _count("item_count"),
+    _count("sync_count"),
+    _count("issue_count"),
+    _time("started_at", required=True),
+    _time("ended_at"),
+    PrimaryKeyConstraint("shop_id", name="shop_deletion_pkey"),
+    Index("shop_deletion_by_key", "platform", "domain", "started_at"),
+    Index("shop_deletion_active", "started_at", postgresql_where=text("ended_at IS NULL")),
+    Index("shop_deletion_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+)
+
 shop_state = Table(
     "shop_state",
     metadata,
     _id("shop_id"),
+    # Set by DeleteShop: nothing of the shop is read or written any more, its rows are purged.
+    _flag("deleting"),
     # The fencing token: each claim of a sync of the shop installs a higher one, and nothing ever lowers it.
     _count("epoch"),
     # The number of the next fenced write.

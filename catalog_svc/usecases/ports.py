@@ -8,11 +8,12 @@ from typing import Protocol
 from uuid import UUID
 
 from catalog_svc.domain.records import Item, ItemFilter, ItemPosition, SyncIssue
-from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, StoredSchedule
-from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey, ShopRef
+from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop, StoredSchedule
+from catalog_svc.domain.shop import PlatformInfo, Shop, ShopChange, ShopDeletion, ShopKey, ShopRef
 from catalog_svc.domain.source import MissingProduct, SourceBatch, SourceEvent, SourceHeader, SourceRequest
-from catalog_svc.domain.status import LatestSyncs, ShopStatus
+from catalog_svc.domain.status import LatestSyncs, ShopDetails, ShopFilter, ShopStatus
 from catalog_svc.domain.sync import (
+    CancelledSync,
     ClaimedSync,
     Lease,
     StartedPass,
@@ -31,7 +32,76 @@ class Shops(Protocol):
     """Registered shops."""
 
     async def find(self, ref: ShopRef) -> Shop | None:
-        """Return the shop; None if it is not registered."""
+        """Return the shop; None if it is not registered, or is being deleted."""
+        ...
+
+    async def find_deleting(self, ref: ShopRef) -> UUID | None:
+        """Return the id of the shop if it is being deleted; None if it is not."""
+        ...
+
+
+class ShopDirectory(Protocol):
+    """Registered shops with their connections and schedules; `defaults` are the intervals of shops without own."""
+
+    async def get(self, ref: ShopRef, defaults: ScheduleDefaults) -> ShopDetails | None:
+        """Return the shop; None if it is not registered, or is being deleted."""
+        ...
+
+    async def page(
+        self, which: ShopFilter, *, after: UUID | None, limit: int, defaults: ScheduleDefaults
+    ) -> list[ShopDetails]:
+        """Return up to `limit` shops with ids above `after`, in order; None: from the first."""
+        ...
+
+    async def register(
+        self, key: ShopKey, *, merchant_id: str, caller_name: str, defaults: ScheduleDefaults
+    ) -> ShopDetails:
+        """Register the shop, or return it as it is if it is registered and `merchant_id` is its merchant or empty.
+
+        Raises:
+            ShopAlreadyRegistered: the shop is registered, and not for this merchant.
+            ShopBeingDeleted: the shop is being deleted.
+        """
+        ...
+
+    async def update(self, shop: Shop, change: ShopChange, defaults: ScheduleDefaults) -> ShopDetails:
+        """Change the fields of the shop and return it. Raises ShopBeingDeleted."""
+        ...
+
+
+class ShopDeletions(Protocol):
+    """Deletions of shops."""
+
+    async def find(self, ref: ShopRef) -> ShopDeletion | None:
+        """Return the latest deletion of the shop, running or ended; None if there is none."""
+        ...
+
+    async def begin(self, shop: Shop) -> tuple[ShopDeletion, CancelledSync | None]:
+        """Mark the shop as being deleted: from now on it is neither read nor written.
+
+        Returns:
+            The deletion, also if it has begun before, and the active sync of the shop if this call has cancelled
+            it.
+
+        Raises:
+            ShopNotFound: there is neither the shop nor a deletion of it.
+        """
+        ...
+
+    async def active(self, *, limit: int) -> list[ShopDeletion]:
+        """Return up to `limit` deletions that have not ended, the oldest first."""
+        ...
+
+    async def acquire(self, *, ttl: timedelta) -> bool:
+        """Take or extend the right to purge, for `ttl`; return whether this replica has it, and no other one."""
+        ...
+
+    async def release(self) -> None:
+        """Let another replica purge at once."""
+        ...
+
+    async def purge(self, shop_id: UUID) -> bool:
+        """Delete a bounded number of the shop's rows, and count them; return whether the deletion goes on."""
         ...
 
 
@@ -39,7 +109,7 @@ class Statuses(Protocol):
     """Statuses of shops."""
 
     async def get(self, shop: Shop, defaults: ScheduleDefaults) -> ShopStatus:
-        """Return the status of a registered shop, all of it as of one moment."""
+        """Return the status of a registered shop, all of it as of one moment. Raises ShopNotFound."""
         ...
 
 
@@ -50,6 +120,7 @@ class SyncCommands(Protocol):
         """Create a PENDING sync, or return the one that the same request_id created before.
 
         Raises:
+            ShopBeingDeleted: the shop is being deleted.
             SyncAlreadyRunning: the shop has an active sync.
             RequestIdReused: the request_id came before with other parameters.
         """
@@ -75,7 +146,8 @@ class SyncCommands(Protocol):
             plan_next: Returns the schedule with the next due times, after a start of a sync of this mode.
 
         Returns:
-            The PENDING sync; None if another replica has created it, or the schedule was changed.
+            The PENDING sync; None if another replica has created it, the schedule was changed or the shop was
+            deleted.
 
         Raises:
             SyncAlreadyRunning: the shop has an active sync; its schedule is as it was.
@@ -96,12 +168,6 @@ class SyncCommands(Protocol):
 
 class Schedules(Protocol):
     """When shops are synced without a request, and which are due."""
-
-    async def get(self, shop: Shop) -> StoredSchedule: ...
-
-    async def change(self, shop: Shop, change: ScheduleChange, defaults: ScheduleDefaults) -> StoredSchedule:
-        """Store the change and return the schedule after it."""
-        ...
 
     async def set_defaults(self, defaults: ScheduleDefaults) -> int:
         """Let schedules that were planned under other defaults be planned again; return how many those are."""
@@ -346,6 +412,10 @@ class PurgeableRecords(Protocol):
         ...
 
     async def purge_requests(self, *, older_than: timedelta) -> int: ...
+
+    async def purge_deletions(self, *, older_than: timedelta) -> int:
+        """Delete the reports of deletions of shops that ended longer ago."""
+        ...
 
     async def purge_seen(self) -> int:
         """Delete the product ids that were listed by passes which cannot be resumed any more."""

@@ -33,6 +33,8 @@ class RetentionPolicy:
     """The contract promises 7 days."""
     deleted_records: timedelta = timedelta(days=90)
     """Items and products that the platform has deleted."""
+    shop_deletions: timedelta = timedelta(days=7)
+    """Reports of deletions of shops, from the end of the deletion. The contract promises a week."""
 
 
 class Retention:
@@ -76,6 +78,7 @@ class Retention:
         policy, records = self._policy, self._records
         steps: dict[str, Callable[[], Awaitable[int]]] = {
             "requests": lambda: records.purge_requests(older_than=policy.request_ids),
+            "deletions of shops": lambda: records.purge_deletions(older_than=policy.shop_deletions),
             "seen ids": records.purge_seen,
             "deleted items and products": lambda: records.purge_deleted(older_than=policy.deleted_records),
         }

@@ -1,4 +1,4 @@
-"""Schedules: changes a shop's schedule, and starts the syncs that are due.
+"""Scheduler: starts the syncs that are due.
 
 Each replica runs a scheduler; the database decides which of them starts a due sync.
 """
@@ -17,38 +17,12 @@ from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import StorageUnavailable, SyncAlreadyRunning
-from catalog_svc.domain.schedule import (
-    ScheduleChange,
-    ScheduleDefaults,
-    ScheduledShop,
-    ShopSchedule,
-    StoredSchedule,
-)
-from catalog_svc.domain.shop import ShopRef
+from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncTrigger
 from catalog_svc.usecases.ports import Schedules, SyncCommands, SyncMetrics
-from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.sync_commands import count_database_failures
 
 _log = logging.getLogger(__name__)
-
-
-class SetSchedule:
-    """Changes the schedule of a registered shop."""
-
-    def __init__(self, *, read: ReadCatalog, schedules: Schedules, defaults: ScheduleDefaults) -> None:
-        self._read = read
-        self._schedules = schedules
-        self._defaults = defaults
-
-    async def __call__(self, ref: ShopRef, change: ScheduleChange) -> ShopSchedule:
-        """Store the change and return the schedule that is in effect after it.
-
-        Raises:
-            ShopNotFound: the shop is not registered.
-        """
-        schedule = await self._schedules.change(await self._read.shop(ref), change, self._defaults)
-        return schedule.effective(self._defaults)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.failure import InvalidRequest
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
-from catalog_svc.domain.errors import ShopNotFound, SourceFailed, StorageUnavailable
+from catalog_svc.domain.errors import ShopBeingDeleted, ShopNotFound, SourceFailed, StorageUnavailable
 from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState, SyncTrigger
 from catalog_svc.usecases.ports import PlatformJobs, Platforms, Shops, SyncCommands, SyncMetrics, Syncs
@@ -72,6 +72,7 @@ class StartSync:
 
         Raises:
             ShopNotFound: there is no shop with this id.
+            ShopBeingDeleted: the shop is being deleted.
             InvalidRequest: no connector supports the platform or the domain.
             SyncAlreadyRunning: the shop has an active sync.
             RequestIdReused: the request_id came before with other parameters.
@@ -96,14 +97,27 @@ class StartSync:
         if shop is not None:
             # It was checked when it was new: its syncs start while the connector is unavailable.
             return shop.key
+        await check_not_deleting(self._shops, ref)
         if not isinstance(ref, ShopKey):
             raise ShopNotFound(ref)
         await check_supported(self._platforms, ref)
         return ref
 
 
-async def check_supported(platforms: Platforms, shop: ShopKey) -> None:
+async def check_not_deleting(shops: Shops, ref: ShopRef) -> None:
+    """Raise ShopBeingDeleted if the shop, which was not found, is being deleted."""
+    deleting = await shops.find_deleting(ref)
+    if deleting is not None:
+        raise ShopBeingDeleted(deleting)
+
+
+async def check_supported(platforms: Platforms, shop: ShopKey, *, field_prefix: str = "shop.") -> None:
     """Check the shop's platform and domain against what the connector supports.
+
+    Args:
+        platforms: What the connector supports.
+        shop: The shop.
+        field_prefix: What precedes `platform` and `domain` in the names of the request's fields.
 
     Raises:
         InvalidRequest: no connector reads this platform, or its shops have other domains.
@@ -113,9 +127,10 @@ async def check_supported(platforms: Platforms, shop: ShopKey) -> None:
     if platform is None:
         names = ", ".join(await platforms.names())
         problem = f"{shop.platform!r} is not supported; supported platforms: {names}"
-        raise InvalidRequest.of("shop.platform", problem)
+        raise InvalidRequest.of(f"{field_prefix}platform", problem)
     if not re.fullmatch(platform.domain_pattern, shop.domain):
-        raise InvalidRequest.of("shop.domain", f"{shop.domain!r} is not a domain of a {platform.name} shop")
+        problem = f"{shop.domain!r} is not a domain of a {platform.name} shop"
+        raise InvalidRequest.of(f"{field_prefix}domain", problem)
 
 
 class ChangeSync:
@@ -199,12 +214,17 @@ class PlatformJobCleanup:
         self._retry_delay_seconds = retry_delay.total_seconds()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, sync: Sync) -> None:
-        """Start to cancel the platform job of this sync, and return at once."""
+    def start(self, sync: Sync, checkpoint: bytes | None = None) -> None:
+        """Start to cancel the platform job of this sync, and return at once.
+
+        Args:
+            sync: The cancelled sync.
+            checkpoint: Its checkpoint, which names the job; None: the stored one.
+        """
         if self._drain.started or len(self._tasks) >= _MAX_CLEANUPS:
             _log.warning("the platform job may keep running", extra={"sync_id": str(sync.sync_id)})
             return
-        task = asyncio.create_task(self._clean_up(sync))
+        task = asyncio.create_task(self._clean_up(sync, checkpoint))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -220,22 +240,23 @@ class PlatformJobCleanup:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _clean_up(self, sync: Sync) -> None:
+    async def _clean_up(self, sync: Sync, checkpoint: bytes | None) -> None:
         context = {"sync_id": str(sync.sync_id), "shop": str(sync.shop.key)}
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                if await self._cancel_job(sync):
+                if await self._cancel_job(sync, checkpoint):
                     _log.info("the platform job was cancelled", extra=context)
         except (TimeoutError, SourceFailed) as problem:
             _log.warning("the platform job may keep running", extra={**context, "problem": str(problem)})
         except Exception:
             _log.exception("the platform job may keep running", extra=context)
 
-    async def _cancel_job(self, sync: Sync) -> bool:
+    async def _cancel_job(self, sync: Sync, checkpoint: bytes | None) -> bool:
         """Retry until the cancel is answered; return whether there was a job that nobody needs any more."""
         while True:
             try:
-                checkpoint = await self._syncs.checkpoint(sync.sync_id)
+                if checkpoint is None:
+                    checkpoint = await self._syncs.checkpoint(sync.sync_id)
                 if await self._is_resumed(sync.shop):
                     _log.info("the platform job is kept for the resumed sync", extra={"shop": str(sync.shop.key)})
                     return False

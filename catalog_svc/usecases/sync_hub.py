@@ -26,7 +26,7 @@ from uuid import UUID
 from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
-from catalog_svc.domain.errors import StorageUnavailable, TooManyWatchers
+from catalog_svc.domain.errors import StorageUnavailable, SyncNotFound, TooManyWatchers
 from catalog_svc.domain.sync import Sync
 from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.watch_pacing import WakeupQueue, WatchPacing
@@ -52,6 +52,7 @@ class Subscription:
         It does not delay the next snapshot. Raises SyncNotFound, StorageUnavailable.
         """
         latest = self._topic.latest
+        self._topic.raise_if_gone()
         if latest is None or (self._hub.is_stale(self._topic) and not latest.state.ended):
             return await self.refresh()
         return latest
@@ -64,22 +65,25 @@ class Subscription:
         return await self._hub.read(self._topic)
 
     async def ended(self) -> Sync:
-        """Return the terminal snapshot, once there is one."""
+        """Return the terminal snapshot, once there is one. Raises SyncNotFound when the sync's shop is deleted."""
         await self._topic.ended.wait()
+        self._topic.raise_if_gone()
         assert self._topic.latest is not None
         return self._topic.latest
 
     async def next_after(self, revision: int, *, timeout_seconds: float) -> Sync | None:
         """Return the newest snapshot above `revision` when this subscriber's interval has passed.
 
-        Returns None after `timeout_seconds` without one, or as soon as the hub closes. Raises StorageUnavailable
-        instead of returning None when the hub has not read the sync lately.
+        Returns None after `timeout_seconds` without one, or as soon as the hub closes. Raises SyncNotFound as soon
+        as the sync's shop is deleted, and StorageUnavailable instead of returning None when the hub has not read
+        the sync lately.
         """
         topic = self._topic
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await self._next_turn(revision)
         newest = topic.latest
+        topic.raise_if_gone()
         if topic.closed:
             return None
         if newest is None or newest.revision <= revision:
@@ -92,7 +96,7 @@ class Subscription:
 
     async def _next_turn(self, revision: int) -> None:
         topic = self._topic
-        if topic.closed:
+        if topic.closed or topic.gone:
             return
         wakeup = asyncio.get_running_loop().create_future()
         if topic.latest is not None and topic.latest.revision > revision:
@@ -117,6 +121,9 @@ class _Topic:
         self.published_at = float("-inf")
         """Event-loop time at which this replica last wrote the sync."""
         self.ended = asyncio.Event()
+        """Set also when the sync is gone."""
+        self.gone = False
+        """Whether the sync is not stored any more, before it has ended: its shop is deleted."""
         self.closed = False
         self.subscribers = 0
         self.watchers = 0
@@ -144,9 +151,23 @@ class _Topic:
             self.ended.set()
         return True
 
+    def set_gone(self) -> None:
+        """Wake all subscribers, who get SyncNotFound."""
+        self.gone = True
+        self.ended.set()
+        self._wake_all()
+
+    def raise_if_gone(self) -> None:
+        """Raise SyncNotFound if the sync is gone."""
+        if self.gone:
+            raise SyncNotFound(self.sync_id)
+
     def close(self) -> None:
         """Wake all subscribers; nothing more is delivered."""
         self.closed = True
+        self._wake_all()
+
+    def _wake_all(self) -> None:
         for wakeup in (*self.idle, *self.scheduled):
             if not wakeup.done():
                 wakeup.set_result(None)
@@ -320,11 +341,14 @@ class SyncHub:
             return
         began = asyncio.get_running_loop().time()
         changed: list[UUID] = []
-        for sync_id, revision in (await self._syncs.revisions(watched)).items():
-            topic = self._topics.get(sync_id)
+        revisions = await self._syncs.revisions(watched)
+        for sync_id in watched:
+            topic, revision = self._topics.get(sync_id), revisions.get(sync_id)
             if topic is None:
                 continue
-            if topic.latest is None or revision > topic.latest.revision:
+            if revision is None:
+                topic.set_gone()
+            elif topic.latest is None or revision > topic.latest.revision:
                 changed.append(sync_id)
             else:
                 topic.read_at = max(topic.read_at, began)

@@ -17,7 +17,7 @@ from catalogsync_common.call_context import correlated
 from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
-from catalog_svc.domain.errors import LeaseLost, StorageUnavailable
+from catalog_svc.domain.errors import LeaseLost, StorageUnavailable, SyncNotFound
 from catalog_svc.domain.sync import ClaimedSync, Lease
 from catalog_svc.usecases.ports import Leases, SyncMetrics
 from catalog_svc.usecases.sync_commands import count_database_failures
@@ -192,11 +192,15 @@ class SyncSupervisor:
             await asyncio.gather(running, *watching, return_exceptions=True)
 
     async def _ended_by_others(self, execution: SyncExecution) -> None:
-        """Raise LeaseLost when the sync was ended by others, on any replica."""
-        with self._hub.subscribe(execution.lease.sync_id, is_watcher=False) as subscription:
-            ended = await subscription.ended()
+        """Raise LeaseLost when the sync was ended by others, on any replica, or its shop was deleted."""
+        sync_id = execution.lease.sync_id
+        with self._hub.subscribe(sync_id, is_watcher=False) as subscription:
+            try:
+                outcome = (await subscription.ended()).state.value
+            except SyncNotFound:
+                outcome = "its shop is deleted"
         if not execution.is_ending:
-            _log.info("sync was ended: %s", ended.state.value, extra={"sync_id": str(ended.sync_id)})
+            _log.info("sync was ended: %s", outcome, extra={"sync_id": str(sync_id)})
             raise LeaseLost
 
     async def _keep_lease(self, lease: Lease, execution: SyncExecution) -> None:

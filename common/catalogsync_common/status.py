@@ -40,6 +40,8 @@ STATUS_CODES: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "SYNC_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
         "ITEM_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
         "SYNC_ALREADY_RUNNING": grpc.StatusCode.ALREADY_EXISTS,
+        "SHOP_ALREADY_REGISTERED": grpc.StatusCode.ALREADY_EXISTS,
+        "SHOP_BEING_DELETED": grpc.StatusCode.FAILED_PRECONDITION,
         "SYNC_NOT_RESUMABLE": grpc.StatusCode.FAILED_PRECONDITION,
         "SYNC_NOT_CANCELLABLE": grpc.StatusCode.FAILED_PRECONDITION,
         "REVISION_IN_FUTURE": grpc.StatusCode.OUT_OF_RANGE,

@@ -21,6 +21,7 @@ _STATEMENTS: Final = (
         platform_shop_id TEXT DEFAULT '' NOT NULL,
         currency_code TEXT DEFAULT '' NOT NULL,
         display_name TEXT DEFAULT '' NOT NULL,
+        caller_name TEXT DEFAULT '' NOT NULL,
         connection_state TEXT DEFAULT '' NOT NULL,
         connection_reason TEXT DEFAULT '' NOT NULL,
         connection_message TEXT DEFAULT '' NOT NULL,
@@ -34,11 +35,42 @@ _STATEMENTS: Final = (
     CREATE INDEX shop_by_merchant ON shop (merchant_id, shop_id) WHERE merchant_id <> ''
     """,
     r"""
+    CREATE INDEX shop_by_platform ON shop (platform, shop_id)
+    """,
+    r"""
+    CREATE INDEX shop_by_connection ON shop (connection_state, shop_id) WHERE connection_state <> ''
+    """,
+    r"""
     CREATE INDEX shop_by_platform_shop_id ON shop (platform, platform_shop_id) WHERE platform_shop_id <> ''
+    """,
+    r"""
+    CREATE TABLE shop_deletion (
+        shop_id UUID NOT NULL,
+        platform TEXT NOT NULL,
+        domain TEXT NOT NULL,
+        merchant_id TEXT DEFAULT '' NOT NULL,
+        product_count BIGINT DEFAULT '0' NOT NULL,
+        item_count BIGINT DEFAULT '0' NOT NULL,
+        sync_count BIGINT DEFAULT '0' NOT NULL,
+        issue_count BIGINT DEFAULT '0' NOT NULL,
+        started_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+        ended_at timestamptz,
+        CONSTRAINT shop_deletion_pkey PRIMARY KEY (shop_id)
+    )
+    """,
+    r"""
+    CREATE INDEX shop_deletion_by_key ON shop_deletion (platform, domain, started_at)
+    """,
+    r"""
+    CREATE INDEX shop_deletion_active ON shop_deletion (started_at) WHERE ended_at IS NULL
+    """,
+    r"""
+    CREATE INDEX shop_deletion_ended ON shop_deletion (ended_at) WHERE ended_at IS NOT NULL
     """,
     r"""
     CREATE TABLE shop_state (
         shop_id UUID NOT NULL,
+        deleting BOOLEAN DEFAULT false NOT NULL,
         epoch BIGINT DEFAULT '0' NOT NULL,
         next_seq BIGINT DEFAULT '0' NOT NULL,
         feed_position BIGINT DEFAULT '0' NOT NULL,
