@@ -53,7 +53,7 @@ class ShopNotFound(Failure):
 
     def __init__(self, ref: ShopRef) -> None:
         if isinstance(ref, ShopKey):
-            message = f"shop {ref} is not registered: register it, or start a sync of it"
+            message = f"shop {ref} is not registered"
             metadata = {"platform": ref.platform, "domain": ref.domain}
         else:
             message, metadata = f"there is no shop with the id {ref}", {"shop_id": str(ref)}

@@ -28,7 +28,7 @@ _DELETE_REQUESTS = text("""
 _DELETE_DELETIONS = text("""
     DELETE FROM shop_deletion WHERE shop_id IN (
         SELECT shop_id FROM shop_deletion
-        WHERE ended_at < clock_timestamp() - CAST(:older_than AS interval) LIMIT :limit)""")
+        WHERE ended_at < statement_timestamp() - CAST(:older_than AS interval) LIMIT :limit)""")
 
 _SELECT_OBSOLETE = text("SELECT shop_id, pass_id FROM obsolete_pass ORDER BY shop_id, pass_id LIMIT 1")
 

@@ -4,9 +4,10 @@ The marking transaction holds the shop's write lock (see `fence`). It sets `shop
 epoch, deletes the active sync and the last ended ones, and moves the shop's entry of the directory to
 `shop_deletion`: from its commit on nothing of the shop is found, started, claimed or written.
 
-The purge deletes from one table after the other, in the order of the table's key, so that no chunk passes the dead
-rows of the chunks before it. Each chunk is a transaction that holds the write lock and adds what it deletes to
-`shop_deletion`: the counts are exact, whatever replica continues, and if two do.
+The purge deletes from one table after the other, in the order of the table's key, so that no chunk passes the
+dead rows of the chunks before it. Each chunk is a transaction that holds the write lock and adds what it deletes
+to the counters of `shop_state`, on the same node: the counts are exact, whatever replica continues, and if two do.
+The last transaction moves the counters to `shop_deletion` and deletes `shop_state`.
 """
 
 from __future__ import annotations
@@ -42,15 +43,15 @@ _SELECT_BY_KEY = text(f"""
     SELECT {_COLUMNS} FROM shop_deletion
     WHERE platform = :platform AND domain = :domain ORDER BY started_at DESC LIMIT 1""")
 
-_SELECT_ACTIVE = text(f"""
-    SELECT {_COLUMNS} FROM shop_deletion WHERE ended_at IS NULL ORDER BY started_at LIMIT :limit""")
+_SELECT_ACTIVE = text("""
+    SELECT shop_id FROM shop_deletion WHERE ended_at IS NULL ORDER BY started_at LIMIT :limit""")
 
 _LOCK = text("SELECT deleting FROM shop_state WHERE shop_id = :shop_id FOR UPDATE")
 
 # Without `oldest_tombstone_at` retention, which counts nothing, leaves the rows to the purge.
 _MARK = text("""
     UPDATE shop_state SET deleting = true, epoch = epoch + 1, active_sync_id = NULL, open_pass_id = NULL,
-        oldest_tombstone_at = NULL, updated_at = statement_timestamp()
+        oldest_tombstone_at = NULL, purged_sync_count = :sync_count, updated_at = statement_timestamp()
     WHERE shop_id = :shop_id""")
 
 _DELETE_SYNCS = text(f"DELETE FROM sync WHERE shop_id = :shop_id RETURNING {SYNC_COLUMNS}")
@@ -63,9 +64,14 @@ _DELETE_ENTRY = text("DELETE FROM shop WHERE shop_id = :shop_id RETURNING platfo
 _DELETE_SCHEDULE = text("DELETE FROM shop_schedule WHERE shop_id = :shop_id")
 
 _INSERT = text(f"""
-    INSERT INTO shop_deletion (shop_id, platform, domain, merchant_id, sync_count)
-    VALUES (:shop_id, :platform, :domain, :merchant_id, :sync_count)
+    INSERT INTO shop_deletion (shop_id, platform, domain, merchant_id)
+    VALUES (:shop_id, :platform, :domain, :merchant_id)
     RETURNING {_COLUMNS}""")
+
+_COUNTERS: Final = """purged_product_count AS product_count, purged_item_count AS item_count,
+    purged_sync_count AS sync_count, purged_issue_count AS issue_count"""
+
+_SELECT_COUNTERS = text(f"SELECT {_COUNTERS} FROM shop_state WHERE shop_id = :shop_id")
 
 _DELETE_KEYS = text("""
     DELETE FROM idempotency_key WHERE (principal, method, request_id) IN (
@@ -74,7 +80,9 @@ _DELETE_KEYS = text("""
 _DELETE_STATE = text("DELETE FROM shop_state WHERE shop_id = :shop_id")
 
 _END = text("""
-    UPDATE shop_deletion SET ended_at = clock_timestamp() WHERE shop_id = :shop_id AND ended_at IS NULL""")
+    UPDATE shop_deletion SET product_count = :product_count, item_count = :item_count, sync_count = :sync_count,
+        issue_count = :issue_count, ended_at = clock_timestamp()
+    WHERE shop_id = :shop_id""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +107,7 @@ class _PurgedTable:
     """The key of the last row of the next chunk."""
     delete: TextClause
     count: TextClause | None
-    """Adds the number of deleted rows to the report; None: they are not in the report."""
+    """Adds the number of deleted rows to its counter; None: they are not counted."""
 
     @classmethod
     def of(cls, name: str, *keys: _Key, counter: str = "") -> _PurgedTable:
@@ -116,7 +124,7 @@ class _PurgedTable:
                 SELECT {columns} FROM {name} WHERE {remaining} ORDER BY {columns} LIMIT :limit) AS chunk
             ORDER BY {descending} LIMIT 1"""),
             text(f"DELETE FROM {name} WHERE {remaining} AND ({columns}) <= ({last})"),
-            text(f"UPDATE shop_deletion SET {counter} = {counter} + :deleted WHERE shop_id = :shop_id")
+            text(f"UPDATE shop_state SET {counter} = {counter} + :deleted WHERE shop_id = :shop_id")
             if counter
             else None,
         )
@@ -142,12 +150,12 @@ def _id_key(column: str) -> _Key:
 _NUMBER: Final = _Key(column="number", type="bigint", first=0)
 
 PURGED_TABLES: Final = (
-    _PurgedTable.of("item", _text_key("item_id"), counter="item_count"),
-    _PurgedTable.of("product", _text_key("product_id"), counter="product_count"),
+    _PurgedTable.of("item", _text_key("item_id"), counter="purged_item_count"),
+    _PurgedTable.of("product", _text_key("product_id"), counter="purged_product_count"),
     _PurgedTable.of("sync_seen", _id_key("pass_id"), _text_key("product_id")),
     _PurgedTable.of("obsolete_pass", _id_key("pass_id")),
-    _PurgedTable.of("sync_issue", _id_key("sync_id"), _NUMBER, counter="issue_count"),
-    _PurgedTable.of("sync_history", _id_key("sync_id"), counter="sync_count"),
+    _PurgedTable.of("sync_issue", _id_key("sync_id"), _NUMBER, counter="purged_issue_count"),
+    _PurgedTable.of("sync_history", _id_key("sync_id"), counter="purged_sync_count"),
 )
 """The tables that a shop may have many rows in; the marking transaction deletes those of the others."""
 
@@ -183,7 +191,7 @@ class ShopDeletionStore:
             else:
                 result = await connection.execute(_SELECT_BY_ID, {"shop_id": ref})
             row = result.mappings().first()
-            return None if row is None else _to_deletion(row)
+            return None if row is None else await _with_counters(connection, row)
 
         return await self._database.read(read)
 
@@ -198,12 +206,11 @@ class ShopDeletionStore:
         """
         return await self._database.write(lambda connection: _begin(connection, shop))
 
-    async def active(self, *, limit: int) -> list[ShopDeletion]:
-        """Return up to `limit` deletions that have not ended, the oldest first."""
+    async def active(self, *, limit: int) -> list[UUID]:
+        """Return the ids of up to `limit` shops whose deletion has not ended, the oldest first."""
 
-        async def read(connection: AsyncConnection) -> list[ShopDeletion]:
-            rows = (await connection.execute(_SELECT_ACTIVE, {"limit": limit})).mappings()
-            return [_to_deletion(row) for row in rows]
+        async def read(connection: AsyncConnection) -> list[UUID]:
+            return list((await connection.execute(_SELECT_ACTIVE, {"limit": limit})).scalars())
 
         return await self._database.read(read)
 
@@ -229,14 +236,14 @@ class ShopDeletionStore:
         values = {"shop_id": shop_id, "limit": self._rows_per_chunk}
         if (await connection.execute(_LOCK, values)).first() is None:
             # Another replica has deleted the last row.
-            await connection.execute(_END, values)
             return None
         if position.table < len(PURGED_TABLES):
             return await _purge_chunk(connection, values, position)
         if (await connection.execute(_DELETE_KEYS, values)).rowcount >= self._rows_per_chunk:
             return position
+        counters = (await connection.execute(_SELECT_COUNTERS, values)).mappings().one()
         await connection.execute(_DELETE_STATE, values)
-        await connection.execute(_END, values)
+        await connection.execute(_END, {**values, **counters})
         return None
 
 
@@ -247,16 +254,24 @@ async def _begin(connection: AsyncConnection, shop: Shop) -> tuple[ShopDeletion,
         row = (await connection.execute(_SELECT_BY_ID, values)).mappings().first()
         if row is None:
             raise ShopNotFound(shop.key)
-        return _to_deletion(row), None
-    await connection.execute(_MARK, values)
+        return await _with_counters(connection, row), None
     syncs = (await connection.execute(_DELETE_SYNCS, values)).mappings().all()
+    await connection.execute(_MARK, {**values, "sync_count": len(syncs)})
     await connection.execute(_DELETE_QUEUED, values)
     entry = (await connection.execute(_DELETE_ENTRY, values)).mappings().one()
     await connection.execute(_DELETE_SCHEDULE, values)
-    inserted = await connection.execute(_INSERT, {**values, **entry, "sync_count": len(syncs)})
-    deletion = _to_deletion(inserted.mappings().one())
+    inserted = (await connection.execute(_INSERT, {**values, **entry})).mappings().one()
+    deletion = await _with_counters(connection, inserted)
     active = next((row for row in syncs if row["ended_at"] is None), None)
     return deletion, None if active is None else _to_cancelled(active, shop, deletion)
+
+
+async def _with_counters(connection: AsyncConnection, row: Row) -> ShopDeletion:
+    """Convert a row of `_COLUMNS`; while the deletion runs, its counters are those of the shop's state."""
+    if row["ended_at"] is None:
+        counters = (await connection.execute(_SELECT_COUNTERS, {"shop_id": row["shop_id"]})).mappings().first()
+        return _to_deletion({**row, **(counters or {})})
+    return _to_deletion(row)
 
 
 async def _purge_chunk(connection: AsyncConnection, values: Mapping[str, Any], position: _Position) -> _Position:

@@ -144,7 +144,7 @@ shop_deletion = Table(
     Column("platform", Text, nullable=False),
     Column("domain", Text, nullable=False),
     _text("merchant_id"),
-    # Rows that are deleted so far; see `shop_deletions`.
+    # Rows that were deleted, once the deletion has ended.
     _count("product_count"),
     _count("item_count"),
     _count("sync_count"),
@@ -161,8 +161,12 @@ shop_state = Table(
     "shop_state",
     metadata,
     _id("shop_id"),
-    # Set by DeleteShop: nothing of the shop is read or written any more, its rows are purged.
+    # Set by DeleteShop: nothing of the shop is read or written any more, its rows are purged, and counted here.
     _flag("deleting"),
+    _count("purged_product_count"),
+    _count("purged_item_count"),
+    _count("purged_sync_count"),
+    _count("purged_issue_count"),
     # The fencing token: each claim of a sync of the shop installs a higher one, and nothing ever lowers it.
     _count("epoch"),
     # The number of the next fenced write.

@@ -88,8 +88,8 @@ class ShopDeletions(Protocol):
         """
         ...
 
-    async def active(self, *, limit: int) -> list[ShopDeletion]:
-        """Return up to `limit` deletions that have not ended, the oldest first."""
+    async def active(self, *, limit: int) -> list[UUID]:
+        """Return the ids of up to `limit` shops whose deletion has not ended, the oldest first."""
         ...
 
     async def acquire(self, *, ttl: timedelta) -> bool:

@@ -66,20 +66,20 @@ class ShopPurge:
             StorageUnavailable: the database is unavailable.
             ServerDraining: the drain has started.
         """
-        failed: set[UUID] = set()
+        finished: set[UUID] = set()
         while True:
-            active = [each.shop.shop_id for each in await self._deletions.active(limit=_MAX_SHOPS)]
-            shop_ids = [shop_id for shop_id in active if shop_id not in failed]
+            active = await self._deletions.active(limit=_MAX_SHOPS)
+            shop_ids = [shop_id for shop_id in active if shop_id not in finished]
             if not shop_ids:
                 return
             for shop_id in shop_ids:
                 if not await self._deletions.acquire(ttl=_LEASE_TTL):
                     return
                 if not await self._purge_turn(shop_id, heartbeat):
-                    failed.add(shop_id)
+                    finished.add(shop_id)
 
     async def _purge_turn(self, shop_id: UUID, heartbeat: Heartbeat) -> bool:
-        """Purge some chunks of a shop; return False after an unexpected error."""
+        """Purge some chunks of a shop; return whether it needs another turn: not after an unexpected error."""
         for _ in range(_CHUNKS_PER_TURN):
             if self._drain.started:
                 raise ServerDraining
@@ -93,7 +93,7 @@ class ShopPurge:
             heartbeat()
             if not goes_on:
                 await self._log_end(shop_id)
-                break
+                return False
         return True
 
     async def _log_end(self, shop_id: UUID) -> None:

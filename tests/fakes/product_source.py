@@ -41,6 +41,8 @@ class MemorySource:
         self.products = list(products)
         self.batch_size = batch_size
         self.currency_code = "EUR"
+        self.platform_shop_id = "4711"
+        self.display_name = "Demo"
         self.issues: list[pb.RecordIssue] = []
         """Delivered with the first batch."""
         self.failures: dict[int, list[Exception]] = {}
@@ -135,7 +137,11 @@ class MemorySource:
 
     def _header(self) -> SourceHeader:
         return SourceHeader(
-            profile=ShopProfile(currency_code=self.currency_code, platform_shop_id="4711", display_name="Demo"),
+            profile=ShopProfile(
+                currency_code=self.currency_code,
+                platform_shop_id=self.platform_shop_id,
+                display_name=self.display_name,
+            ),
             watermark=WATERMARK,
             strategy="paging",
             served_api_version="2026-10",

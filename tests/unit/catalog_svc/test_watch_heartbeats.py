@@ -149,15 +149,17 @@ async def test_watchers_of_a_sync_that_runs_on_this_replica_are_told_too() -> No
 
 
 @skipping
-async def test_a_sync_that_was_purged_is_not_found_instead_of_an_endless_heartbeat() -> None:
+async def test_a_sync_that_is_deleted_with_its_shop_is_not_found_at_once_instead_of_an_endless_heartbeat() -> None:
     catalog = MemoryCatalog()
     sync = await pending(catalog)
     async with replica(catalog) as one:
         watching = asyncio.create_task(one.watch(sync))
         await asyncio.sleep(5)
         del catalog.state.syncs[sync.sync_id]
-        with pytest.raises(StorageUnavailable):
+        deleted_at = asyncio.get_running_loop().time()
+        with pytest.raises(SyncNotFound):
             await watching
+        assert asyncio.get_running_loop().time() - deleted_at < 1
         with pytest.raises(SyncNotFound):
             await one.watch(sync)
 

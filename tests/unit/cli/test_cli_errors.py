@@ -31,7 +31,7 @@ def line(failure: Failure) -> str:
     [
         (
             ShopNotFound(SHOP),
-            f"Error: shop {SHOP} is unknown: no sync of it was ever started [SHOP_NOT_FOUND]; "
+            f"Error: shop {SHOP} is not registered [SHOP_NOT_FOUND]; "
             f"start its first sync: catalogsync sync start {SHOP}",
         ),
         (

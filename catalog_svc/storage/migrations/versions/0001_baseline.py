@@ -71,6 +71,10 @@ _STATEMENTS: Final = (
     CREATE TABLE shop_state (
         shop_id UUID NOT NULL,
         deleting BOOLEAN DEFAULT false NOT NULL,
+        purged_product_count BIGINT DEFAULT '0' NOT NULL,
+        purged_item_count BIGINT DEFAULT '0' NOT NULL,
+        purged_sync_count BIGINT DEFAULT '0' NOT NULL,
+        purged_issue_count BIGINT DEFAULT '0' NOT NULL,
         epoch BIGINT DEFAULT '0' NOT NULL,
         next_seq BIGINT DEFAULT '0' NOT NULL,
         feed_position BIGINT DEFAULT '0' NOT NULL,

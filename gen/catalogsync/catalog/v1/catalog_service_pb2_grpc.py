@@ -145,7 +145,7 @@ class CatalogServiceServicer:
     def RegisterShop(self, request, context):
         """Registers a shop; nothing is read from its platform yet. A shop that is registered already is returned as it is, if
         merchant_id is empty or the shop's. Errors: SHOP_ALREADY_REGISTERED (ALREADY_EXISTS, with the id of the shop: it
-        belongs to another merchant), SHOP_BEING_DELETED, CONNECTOR_UNAVAILABLE (the platform cannot be looked up).
+        belongs to another merchant, or to none), SHOP_BEING_DELETED, CONNECTOR_UNAVAILABLE (the platform cannot be looked up).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,7 +189,8 @@ class CatalogServiceServicer:
 
         With a request_id the call is idempotent for 7 days: it returns the same sync in its current state.
         Errors: SYNC_ALREADY_RUNNING (ALREADY_EXISTS, with the id of the running sync), REQUEST_ID_REUSED, SHOP_NOT_FOUND
-        (only for an unknown shop_id), CONNECTOR_UNAVAILABLE (only for an unknown shop whose platform cannot be looked up).
+        (only for an unknown shop_id), SHOP_BEING_DELETED, CONNECTOR_UNAVAILABLE (only for an unknown shop whose platform
+        cannot be looked up).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -28,7 +28,7 @@ class CatalogServiceStub:
     RegisterShop: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.RegisterShopRequest, _catalog_service_pb2.RegisterShopResponse]
     """Registers a shop; nothing is read from its platform yet. A shop that is registered already is returned as it is, if
     merchant_id is empty or the shop's. Errors: SHOP_ALREADY_REGISTERED (ALREADY_EXISTS, with the id of the shop: it
-    belongs to another merchant), SHOP_BEING_DELETED, CONNECTOR_UNAVAILABLE (the platform cannot be looked up).
+    belongs to another merchant, or to none), SHOP_BEING_DELETED, CONNECTOR_UNAVAILABLE (the platform cannot be looked up).
     """
     GetShop: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetShopRequest, _catalog_service_pb2.GetShopResponse]
     """Returns one shop. Errors: SHOP_NOT_FOUND."""
@@ -50,7 +50,8 @@ class CatalogServiceStub:
 
     With a request_id the call is idempotent for 7 days: it returns the same sync in its current state.
     Errors: SYNC_ALREADY_RUNNING (ALREADY_EXISTS, with the id of the running sync), REQUEST_ID_REUSED, SHOP_NOT_FOUND
-    (only for an unknown shop_id), CONNECTOR_UNAVAILABLE (only for an unknown shop whose platform cannot be looked up).
+    (only for an unknown shop_id), SHOP_BEING_DELETED, CONNECTOR_UNAVAILABLE (only for an unknown shop whose platform
+    cannot be looked up).
     """
     WatchSync: _aio.UnaryStreamMultiCallable[_catalog_service_pb2.WatchSyncRequest, _catalog_service_pb2.WatchSyncResponse]
     """Streams snapshots of a sync until it ends. Each message holds the whole sync.
@@ -119,7 +120,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_catalog_service_pb2.RegisterShopResponse]:
         """Registers a shop; nothing is read from its platform yet. A shop that is registered already is returned as it is, if
         merchant_id is empty or the shop's. Errors: SHOP_ALREADY_REGISTERED (ALREADY_EXISTS, with the id of the shop: it
-        belongs to another merchant), SHOP_BEING_DELETED, CONNECTOR_UNAVAILABLE (the platform cannot be looked up).
+        belongs to another merchant, or to none), SHOP_BEING_DELETED, CONNECTOR_UNAVAILABLE (the platform cannot be looked up).
         """
 
     @_abc_1.abstractmethod
@@ -171,7 +172,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
 
         With a request_id the call is idempotent for 7 days: it returns the same sync in its current state.
         Errors: SYNC_ALREADY_RUNNING (ALREADY_EXISTS, with the id of the running sync), REQUEST_ID_REUSED, SHOP_NOT_FOUND
-        (only for an unknown shop_id), CONNECTOR_UNAVAILABLE (only for an unknown shop whose platform cannot be looked up).
+        (only for an unknown shop_id), SHOP_BEING_DELETED, CONNECTOR_UNAVAILABLE (only for an unknown shop whose platform
+        cannot be looked up).
         """
 
     @_abc_1.abstractmethod

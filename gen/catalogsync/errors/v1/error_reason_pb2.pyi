@@ -33,7 +33,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 11
     """PERMISSION_DENIED. The caller lacks the permission."""
     ERROR_REASON_SHOP_NOT_FOUND: _ErrorReason.ValueType  # 20
-    """NOT_FOUND. The shop is not registered: no sync of it was ever started. Metadata: shop_id, or platform and domain."""
+    """NOT_FOUND. The shop is not registered, or was deleted. Metadata: shop_id, or platform and domain."""
     ERROR_REASON_SYNC_NOT_FOUND: _ErrorReason.ValueType  # 21
     """NOT_FOUND. Metadata: sync_id."""
     ERROR_REASON_ITEM_NOT_FOUND: _ErrorReason.ValueType  # 22
@@ -51,7 +51,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     again with 0. Metadata: sync_id, revision.
     """
     ERROR_REASON_SHOP_ALREADY_REGISTERED: _ErrorReason.ValueType  # 34
-    """ALREADY_EXISTS. The shop is registered for another merchant; `ResourceInfo` and metadata shop_id name it."""
+    """ALREADY_EXISTS. The shop is registered, and not for this merchant; `ResourceInfo` and metadata shop_id name it."""
     ERROR_REASON_SHOP_BEING_DELETED: _ErrorReason.ValueType  # 35
     """FAILED_PRECONDITION. The shop is being deleted; DeleteShop shows the progress. Metadata: shop_id."""
     ERROR_REASON_POSITION_EXPIRED: _ErrorReason.ValueType  # 36
@@ -141,7 +141,7 @@ ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 10
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 11
 """PERMISSION_DENIED. The caller lacks the permission."""
 ERROR_REASON_SHOP_NOT_FOUND: ErrorReason.ValueType  # 20
-"""NOT_FOUND. The shop is not registered: no sync of it was ever started. Metadata: shop_id, or platform and domain."""
+"""NOT_FOUND. The shop is not registered, or was deleted. Metadata: shop_id, or platform and domain."""
 ERROR_REASON_SYNC_NOT_FOUND: ErrorReason.ValueType  # 21
 """NOT_FOUND. Metadata: sync_id."""
 ERROR_REASON_ITEM_NOT_FOUND: ErrorReason.ValueType  # 22
@@ -159,7 +159,7 @@ ERROR_REASON_REVISION_IN_FUTURE: ErrorReason.ValueType  # 33
 again with 0. Metadata: sync_id, revision.
 """
 ERROR_REASON_SHOP_ALREADY_REGISTERED: ErrorReason.ValueType  # 34
-"""ALREADY_EXISTS. The shop is registered for another merchant; `ResourceInfo` and metadata shop_id name it."""
+"""ALREADY_EXISTS. The shop is registered, and not for this merchant; `ResourceInfo` and metadata shop_id name it."""
 ERROR_REASON_SHOP_BEING_DELETED: ErrorReason.ValueType  # 35
 """FAILED_PRECONDITION. The shop is being deleted; DeleteShop shows the progress. Metadata: shop_id."""
 ERROR_REASON_POSITION_EXPIRED: ErrorReason.ValueType  # 36
