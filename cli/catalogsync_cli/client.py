@@ -130,9 +130,25 @@ class CatalogClient:
         request = catalog.GetStatusRequest(shop=shop.for_catalog())
         return await self._caller.call(self._stub.GetStatus, request)
 
-    async def set_schedule(self, request: catalog.SetShopScheduleRequest) -> catalog.ShopSchedule:
-        """Change the schedule of a shop; may be repeated."""
-        return (await self._caller.call(self._stub.SetShopSchedule, request)).schedule
+    async def register_shop(self, request: catalog.RegisterShopRequest) -> catalog.ShopDetails:
+        """Register a shop, or return the registered one; may be repeated."""
+        return (await self._caller.call(self._stub.RegisterShop, request)).shop
+
+    async def get_shop(self, shop: catalog.ShopRef) -> catalog.ShopDetails:
+        """Return a shop with its connection and its schedule."""
+        return (await self._caller.call(self._stub.GetShop, catalog.GetShopRequest(shop=shop))).shop
+
+    async def list_shops(self, request: catalog.ListShopsRequest) -> catalog.ListShopsResponse:
+        """Return one page of shops."""
+        return await self._caller.call(self._stub.ListShops, request)
+
+    async def update_shop(self, request: catalog.UpdateShopRequest) -> catalog.ShopDetails:
+        """Change a shop and return it; may be repeated."""
+        return (await self._caller.call(self._stub.UpdateShop, request)).shop
+
+    async def delete_shop(self, shop: catalog.ShopRef) -> catalog.ShopDeletion:
+        """Begin the deletion of a shop, or return the one that has begun."""
+        return (await self._caller.call(self._stub.DeleteShop, catalog.DeleteShopRequest(shop=shop))).deletion
 
     async def get_item(self, shop: ShopName, item_id: str) -> catalog.Item:
         """Return one item, deleted or not."""

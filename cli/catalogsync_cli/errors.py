@@ -115,6 +115,10 @@ _NEXT_STEPS: Mapping[str, Callable[[_Arguments, str], str]] = {
     "UNAUTHENTICATED": lambda args, hint: "set a valid token in CATALOGSYNC_TOKEN or with --token",
     "PERMISSION_DENIED": lambda args, hint: "use a token with this permission",
     "SHOP_NOT_FOUND": lambda args, hint: f"start its first sync: catalogsync{hint} sync start {args.shop}",
+    "SHOP_ALREADY_REGISTERED": lambda args, hint: f"show it: catalogsync{hint} shops show {args['shop_id']}",
+    "SHOP_BEING_DELETED": lambda args, hint: (
+        f"wait for the end: catalogsync{hint} shops delete {args['shop_id']} --yes --wait"
+    ),
     "CREDENTIALS_NOT_FOUND": lambda args, hint: (
         "give connector_svc the shop's credentials: in the file of CONNECTOR_CREDENTIALS_FILE, or in the Token "
         "Service of CONNECTOR_TOKEN_SERVICE_URL; see docs/operations.md"

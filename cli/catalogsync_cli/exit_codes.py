@@ -64,7 +64,7 @@ _BY_STATUS_CODE = {
     grpc.StatusCode.UNAUTHENTICATED: ExitCode.DENIED,
     grpc.StatusCode.PERMISSION_DENIED: ExitCode.DENIED,
 }
-_STATE_CONFLICTS = frozenset({"SYNC_NOT_RESUMABLE", "SYNC_NOT_CANCELLABLE"})
+_STATE_CONFLICTS = frozenset({"SHOP_BEING_DELETED", "SYNC_NOT_RESUMABLE", "SYNC_NOT_CANCELLABLE"})
 """Reasons whose status code is FAILED_PRECONDITION, but which do not mean that the shop's connection is broken."""
 _BY_SYNC_STATE = {
     Sync.STATE_SUCCEEDED: ExitCode.OK,

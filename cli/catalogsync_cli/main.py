@@ -11,7 +11,8 @@ import click
 
 from catalogsync_cli.command import group_options
 from catalogsync_cli.commands.items import item, items
-from catalogsync_cli.commands.shops import check, platforms, schedule, status
+from catalogsync_cli.commands.manage_shops import schedule, shops
+from catalogsync_cli.commands.shops import check, platforms, status
 from catalogsync_cli.commands.syncs import sync
 from catalogsync_cli.exit_codes import HELP, ExitCode
 from catalogsync_cli.output import print_notice
@@ -36,7 +37,7 @@ def catalogsync() -> None:
     """Sync product catalogs from e-commerce platforms and show stored items."""
 
 
-for _command in (check, platforms, sync, schedule, status, items, item):
+for _command in (check, platforms, shops, sync, schedule, status, items, item):
     catalogsync.add_command(_command)
 
 

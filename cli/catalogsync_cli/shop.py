@@ -1,12 +1,16 @@
-"""The name of a shop on the command line: `platform:domain`."""
+"""The name of a shop on the command line: `platform:domain`, or the id of a registered shop."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 import click
 from catalogsync.catalog.v1 import catalog_service_pb2 as catalog
 from catalogsync.connector.v1 import connector_service_pb2 as connector
+
+_SHOP_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +69,27 @@ class ShopParam(click.ParamType[ShopName]):
 
 
 SHOP = ShopParam()
+
+
+class ShopRefParam(click.ParamType[catalog.ShopRef]):
+    """A click parameter type for registered shops: `platform:domain`, or the id."""
+
+    name = "shop"
+
+    def convert(
+        self, value: str | catalog.ShopRef, param: click.Parameter | None, ctx: click.Context | None
+    ) -> catalog.ShopRef:
+        """Return the parsed reference, or fail with a usage error."""
+        if isinstance(value, catalog.ShopRef):
+            return value
+        if _SHOP_ID.fullmatch(value.strip().lower()):
+            return catalog.ShopRef(shop_id=value.strip().lower())
+        return SHOP.convert(value, param, ctx).for_catalog()
+
+
+SHOP_REF = ShopRefParam()
+
+
+def ref_text(ref: catalog.ShopRef) -> str:
+    """Return a reference as it is written on the command line."""
+    return ref.shop_id or f"{ref.platform}:{ref.domain}"

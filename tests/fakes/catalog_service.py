@@ -41,6 +41,12 @@ class FakeCatalog(CatalogServiceServicer):
         self.items: dict[str, list[catalog.Item]] = {}
         self.issues: dict[str, list[catalog.SyncIssue]] = {}
         self.schedules: dict[str, catalog.ShopSchedule] = {}
+        self.shops: dict[str, catalog.Shop] = {}
+        """By name; a shop of which a test has stored items is registered when it is first named."""
+        self.connections: dict[str, catalog.ConnectionHealth] = {}
+        """By name of the shop."""
+        self.deletions: dict[str, catalog.ShopDeletion] = {}
+        """By id of the shop."""
         self.requests: list[tuple[str, Any, dict[str, str]]] = []
         """Every call: method, request, metadata."""
         self.errors: dict[str, list[BaseException]] = {}
@@ -97,6 +103,15 @@ class FakeCatalog(CatalogServiceServicer):
         sync.create_time.GetCurrentTime()
         self.syncs[sync.sync_id] = sync
         return sync
+
+    def register(self, shop: ShopName, **fields: str) -> catalog.Shop:
+        """Store a shop with a new id, and return it."""
+        registered = catalog.Shop(
+            shop_id=str(uuid4()), platform=shop.platform, domain=shop.domain, **cast("Any", fields)
+        )
+        self.shops[_key(shop)] = registered
+        self.items.setdefault(_key(shop), [])
+        return registered
 
     async def StartSync(self, request: catalog.StartSyncRequest, context: Context) -> catalog.StartSyncResponse:
         self._record("StartSync", request, context)
@@ -191,23 +206,82 @@ class FakeCatalog(CatalogServiceServicer):
         self._raise_if_active(parent.shop)
         return catalog.ResumeSyncResponse(sync=self.add_sync(parent.shop, parent_sync_id=parent.sync_id))
 
-    async def SetShopSchedule(
-        self, request: catalog.SetShopScheduleRequest, context: Context
-    ) -> catalog.SetShopScheduleResponse:
-        self._record("SetShopSchedule", request, context)
-        self._items(request.shop)
-        if request.reset:
-            self.schedules.pop(_key(request.shop), None)
-        schedule = self._schedule(request.shop)
-        for name in ("incremental_interval", "full_interval"):
-            if request.HasField(name):
-                getattr(schedule, name).CopyFrom(getattr(request, name))
-        schedule.incremental_is_default &= not request.HasField("incremental_interval")
-        schedule.full_is_default &= not request.HasField("full_interval")
-        if request.HasField("paused"):
-            schedule.paused = request.paused
-        self.schedules[_key(request.shop)] = schedule
-        return catalog.SetShopScheduleResponse(schedule=schedule)
+    async def RegisterShop(
+        self, request: catalog.RegisterShopRequest, context: Context
+    ) -> catalog.RegisterShopResponse:
+        self._record("RegisterShop", request, context)
+        shop = catalog.ShopRef(platform=request.platform, domain=request.domain)
+        known = self.shops.get(_key(shop))
+        if known is None:
+            known = self.register(shop, merchant_id=request.merchant_id, display_name=request.display_name)
+        elif request.merchant_id not in ("", known.merchant_id):
+            raise FailureWithReason(
+                "SHOP_ALREADY_REGISTERED", "the shop is registered", metadata={"shop_id": known.shop_id}
+            )
+        return catalog.RegisterShopResponse(shop=self._details(known))
+
+    async def GetShop(self, request: catalog.GetShopRequest, context: Context) -> catalog.GetShopResponse:
+        self._record("GetShop", request, context)
+        return catalog.GetShopResponse(shop=self._details(self._shop(request.shop)))
+
+    async def ListShops(self, request: catalog.ListShopsRequest, context: Context) -> catalog.ListShopsResponse:
+        self._record("ListShops", request, context)
+        wanted = (request.merchant_id, request.platform, request.connection_state)
+        found = [
+            details
+            for details in map(self._details, self.shops.values())
+            if all(
+                not value or value == stored
+                for value, stored in zip(
+                    wanted,
+                    (details.shop.merchant_id, details.shop.platform, details.connection.state),
+                    strict=True,
+                )
+            )
+        ]
+        found.sort(key=lambda details: details.shop.shop_id)
+        page, token = _page(found, request.page_size or 50, request.page_token)
+        return catalog.ListShopsResponse(shops=page, next_page_token=token)
+
+    async def UpdateShop(self, request: catalog.UpdateShopRequest, context: Context) -> catalog.UpdateShopResponse:
+        self._record("UpdateShop", request, context)
+        shop, update, paths = self._shop(request.shop), request.update, request.update_mask.paths
+        schedule = self._schedule(shop)
+        for path in paths:
+            if path in ("merchant_id", "display_name"):
+                setattr(shop, path, getattr(update, path))
+            elif path == "paused":
+                schedule.paused = update.paused
+            else:
+                getattr(schedule, path).CopyFrom(getattr(update, path))
+                is_default = not update.HasField(cast("Any", path))
+                setattr(schedule, f"{path.removesuffix('_interval')}_is_default", is_default)
+        self.schedules[_key(shop)] = schedule
+        return catalog.UpdateShopResponse(shop=self._details(shop))
+
+    async def DeleteShop(self, request: catalog.DeleteShopRequest, context: Context) -> catalog.DeleteShopResponse:
+        """Mark the shop; the next call for its id deletes what is stored, and ends the deletion."""
+        self._record("DeleteShop", request, context)
+        deletion = self.deletions.get(request.shop.shop_id)
+        if deletion is None:
+            shop = self._shop(request.shop)
+            del self.shops[_key(shop)]
+            deletion = catalog.ShopDeletion(shop=shop)
+            deletion.start_time.GetCurrentTime()
+            self.deletions[shop.shop_id] = deletion
+        elif not deletion.HasField("end_time"):
+            self._purge(deletion)
+        return catalog.DeleteShopResponse(deletion=deletion)
+
+    def _purge(self, deletion: catalog.ShopDeletion) -> None:
+        items = self.items.pop(_key(deletion.shop), [])
+        syncs = self._of_shop(deletion.shop)
+        for sync in syncs:
+            deletion.issue_count += len(self.issues.pop(sync.sync_id, []))
+            del self.syncs[sync.sync_id]
+        deletion.item_count, deletion.sync_count = len(items), len(syncs)
+        deletion.product_count = len({item.product_id for item in items})
+        deletion.end_time.GetCurrentTime()
 
     async def ListSyncIssues(
         self, request: catalog.ListSyncIssuesRequest, context: Context
@@ -253,6 +327,23 @@ class FakeCatalog(CatalogServiceServicer):
             metadata = {"platform": shop.platform, "domain": shop.domain}
             raise FailureWithReason("SHOP_NOT_FOUND", f"shop {_key(shop)} was never synced", metadata=metadata)
         return self.items[_key(shop)]
+
+    def _shop(self, ref: catalog.ShopRef) -> catalog.Shop:
+        if not ref.shop_id:
+            self._items(ref)
+            return self.shops.get(_key(ref)) or self.register(ref)
+        found = [shop for shop in self.shops.values() if shop.shop_id == ref.shop_id]
+        if not found:
+            metadata = {"shop_id": ref.shop_id}
+            raise FailureWithReason("SHOP_NOT_FOUND", f"there is no shop {ref.shop_id}", metadata=metadata)
+        return found[0]
+
+    def _details(self, shop: catalog.Shop) -> catalog.ShopDetails:
+        details = catalog.ShopDetails(
+            shop=shop, connection=self.connections.get(_key(shop)), schedule=self._schedule(shop)
+        )
+        details.create_time.CopyFrom(timestamp(1_700_000_000))
+        return details
 
     def _schedule(self, shop: ShopName) -> catalog.ShopSchedule:
         unset = catalog.ShopSchedule(incremental_is_default=True, full_is_default=True)

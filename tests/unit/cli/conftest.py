@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,12 +54,26 @@ class CommandLine:
         }
 
     async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
+        return await self._start(arguments, environment)
+
+    async def answer(self, text: str, *arguments: str) -> Result:
+        """Run a command that reads `text` from its standard input, and then its end."""
+        process = await self._start(arguments, {}, stdin=asyncio.subprocess.PIPE)
+        assert process.stdin is not None
+        process.stdin.write(text.encode())
+        process.stdin.close()
+        return await self.wait(process)
+
+    async def _start(
+        self, arguments: Sequence[str], environment: Mapping[str, str], *, stdin: int | None = None
+    ) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "catalogsync_cli",
             *arguments,
             env={**self._environment, **environment},
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -30,17 +30,27 @@ async def test_options_that_are_not_given_are_not_sent(catalog: FakeCatalog, run
     result = await run("schedule", NAME, "--pause")
     assert "paused" in result.out
     _, request, _ = catalog.requests[-1]
-    assert [field.name for field, _ in request.ListFields()] == ["shop", "paused"]
+    assert list(request.update_mask.paths) == ["paused"]
     assert catalog.schedules[NAME].incremental_interval.seconds == 900
     resumed = (await run("schedule", NAME, "--resume", "--json")).documents[0]
     assert (resumed["paused"], resumed["incrementalInterval"]) == (False, "900s")
+
+
+async def test_reset_returns_everything_to_the_defaults_but_what_is_given(
+    catalog: FakeCatalog, run: CommandLine
+) -> None:
+    await run("schedule", NAME, "--incremental-every", "15m", "--full-every", "36h", "--pause")
+    result = await run("schedule", NAME, "--reset", "--full-every", "12h")
+    assert "every 12h" in result.out
+    assert "on request only (default)" in result.out
+    assert catalog.schedules[NAME].paused is False
 
 
 async def test_never_is_zero_and_reset_returns_to_the_defaults(catalog: FakeCatalog, run: CommandLine) -> None:
     result = await run("schedule", NAME, "--full-every", "never")
     assert result.out.splitlines()[2].split() == ["Full", "on", "request", "only"]
     _, request, _ = catalog.requests[-1]
-    assert (request.HasField("full_interval"), request.full_interval.seconds) == (True, 0)
+    assert (request.update.HasField("full_interval"), request.update.full_interval.seconds) == (True, 0)
     assert "on request only (default)" in (await run("schedule", NAME, "--reset")).out
 
 
@@ -49,7 +59,7 @@ async def test_without_options_the_schedule_is_shown_and_not_changed(
 ) -> None:
     result = await run("schedule", NAME)
     assert (result.code, result.out.count("on request only (default)")) == (0, 2)
-    assert [method for method, _, _ in catalog.requests] == ["GetStatus"]
+    assert [method for method, _, _ in catalog.requests] == ["GetShop"]
 
 
 async def test_status_shows_the_schedule_and_the_next_due_time(catalog: FakeCatalog, run: CommandLine) -> None:

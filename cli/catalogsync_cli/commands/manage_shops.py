@@ -1,0 +1,284 @@
+"""The commands `shops register|list|show|update|delete`, and `schedule`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+import click
+from catalogsync.catalog.v1.catalog_service_pb2 import (
+    ConnectionHealth,
+    ListShopsRequest,
+    RegisterShopRequest,
+    ShopDeletion,
+    ShopDetails,
+    ShopRef,
+    ShopUpdate,
+    UpdateShopRequest,
+)
+from catalogsync_common.duration import parse_duration
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from catalogsync_cli.client import open_catalog
+from catalogsync_cli.command import Options, command_options, current_options, run
+from catalogsync_cli.commands.shop_fields import (
+    connection_state,
+    deletion_fields,
+    details_fields,
+    next_sync_text,
+    schedule_fields,
+)
+from catalogsync_cli.exit_codes import ExitCode
+from catalogsync_cli.output import LIMIT, Listing, make_console, print_fields, print_json, print_notice
+from catalogsync_cli.shop import SHOP, SHOP_REF, ShopName, ref_text
+
+_MAX_PAGE_SIZE = 500
+_POLL_INTERVAL_SECONDS: Final = 1.0
+_STATES = {
+    name.removeprefix("STATE_").lower(): number for name, number in ConnectionHealth.State.items() if number
+}
+_SHOP_COLUMNS = ("SHOP ID", "SHOP", "NAME", "MERCHANT", "CONNECTION", "NEXT SYNC")
+_SCHEDULE_FIELDS = ("incremental_interval", "full_interval", "paused")
+
+
+@click.group()
+def shops() -> None:
+    """Register, list, show, update and delete shops.
+
+    SHOP is written platform:domain; show, update and delete also take the shop's id.
+    """
+
+
+@shops.command()
+@click.argument("shop", type=SHOP)
+@click.option("--merchant", default="", metavar="ID", help="Your id of the merchant that owns the shop.")
+@click.option(
+    "--name", default="", metavar="TEXT", help="Your name of the shop. [default: its name on the platform]"
+)
+@command_options
+def register(shop: ShopName, merchant: str, name: str) -> ExitCode:
+    """Register SHOP without starting a sync.
+
+    A registered shop stays as it is; it is an error if it is not registered for this merchant.
+    """
+    request = RegisterShopRequest(
+        platform=shop.platform, domain=shop.domain, merchant_id=merchant, display_name=name
+    )
+
+    async def work(options: Options) -> ExitCode:
+        async with open_catalog(options) as client:
+            return _print_details(await client.register_shop(request), options)
+
+    return run(work(current_options()), current_options())
+
+
+@shops.command(name="list")
+@click.option("--merchant", default="", metavar="ID", help="List only shops of this merchant.")
+@click.option("--platform", default="", metavar="NAME", help="List only shops on this platform.")
+@click.option(
+    "--state",
+    type=click.Choice(tuple(_STATES), case_sensitive=False),
+    help="List only shops whose connection is in this state.",
+)
+@click.option("--limit", type=LIMIT, default=50, show_default=True, help="Maximum number of shops to list.")
+@command_options
+def list_(merchant: str, platform: str, state: str | None, limit: int) -> ExitCode:
+    """List registered shops that match all filters."""
+    request = ListShopsRequest(
+        merchant_id=merchant,
+        platform=platform,
+        connection_state=_STATES[state] if state else ConnectionHealth.STATE_UNSPECIFIED,
+    )
+    return run(_list(request, limit, current_options()), current_options())
+
+
+async def _list(request: ListShopsRequest, limit: int, options: Options) -> ExitCode:
+    async with open_catalog(options) as client:
+
+        async def fetch(size: int, token: str) -> tuple[Sequence[ShopDetails], str]:
+            request.page_size, request.page_token = size, token
+            page = await client.list_shops(request)
+            return page.shops, page.next_page_token
+
+        listing = Listing(fetch=fetch, max_page_size=_MAX_PAGE_SIZE, columns=_SHOP_COLUMNS, row=_shop_row)
+        return await listing.print(limit, as_json=options.json)
+
+
+def _shop_row(details: ShopDetails) -> tuple[str, ...]:
+    shop = details.shop
+    return (
+        shop.shop_id,
+        str(ShopName.of(shop)),
+        shop.display_name,
+        shop.merchant_id,
+        connection_state(details.connection),
+        next_sync_text(details.schedule),
+    )
+
+
+@shops.command()
+@click.argument("shop", type=SHOP_REF)
+@command_options
+def show(shop: ShopRef) -> ExitCode:
+    """Show SHOP with its connection, its schedule, and other domains of the same store."""
+
+    async def work(options: Options) -> ExitCode:
+        async with open_catalog(options) as client:
+            return _print_details(await client.get_shop(shop), options)
+
+    return run(work(current_options()), current_options())
+
+
+@shops.command()
+@click.argument("shop", type=SHOP_REF)
+@click.option("--merchant", metavar="ID", help='Set your id of the merchant that owns the shop; "": none.')
+@click.option("--name", metavar="TEXT", help='Set your name of the shop; "": its name on the platform.')
+@command_options
+def update(shop: ShopRef, merchant: str | None, name: str | None) -> ExitCode:
+    """Change the merchant or the name of SHOP.
+
+    What is not given stays unchanged. The schedule is changed by the command schedule.
+    """
+    given = {"merchant_id": merchant, "display_name": name}
+    paths = [path for path, value in given.items() if value is not None]
+    if not paths:
+        raise click.UsageError("give --merchant or --name")
+    request = UpdateShopRequest(
+        shop=shop,
+        update=ShopUpdate(merchant_id=merchant or "", display_name=name or ""),
+        update_mask=FieldMask(paths=paths),
+    )
+
+    async def work(options: Options) -> ExitCode:
+        async with open_catalog(options) as client:
+            return _print_details(await client.update_shop(request), options)
+
+    return run(work(current_options()), current_options())
+
+
+def _print_details(details: ShopDetails, options: Options) -> ExitCode:
+    if options.json:
+        print_json(details)
+    else:
+        print_fields(make_console(), details_fields(details))
+    return ExitCode.OK
+
+
+@shops.command()
+@click.argument("shop", type=SHOP_REF)
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--wait", is_flag=True, help="Wait until the last row is deleted.")
+@command_options
+def delete(shop: ShopRef, yes: bool, wait: bool) -> ExitCode:
+    """Delete SHOP, its syncs and everything that is stored of it.
+
+    Cancels its active sync. Prints what is deleted so far; repeat the command to see the progress, up to a week
+    after the end.
+    """
+    if not yes:
+        question = f"Delete {ref_text(shop)} and everything that is stored of it?"
+        click.confirm(question, abort=True, err=True)
+    return run(_delete(shop, wait, current_options()), current_options())
+
+
+async def _delete(shop: ShopRef, wait: bool, options: Options) -> ExitCode:
+    async with open_catalog(options) as client:
+        deletion = await client.delete_shop(shop)
+        # By its id: after the end another shop may be registered under the same name.
+        by_id = ShopRef(shop_id=deletion.shop.shop_id)
+        while wait and not deletion.HasField("end_time"):
+            await asyncio.sleep(_POLL_INTERVAL_SECONDS)
+            deletion = await client.delete_shop(by_id)
+    _print_deletion(deletion, options)
+    return ExitCode.OK
+
+
+def _print_deletion(deletion: ShopDeletion, options: Options) -> None:
+    if options.json:
+        print_json(deletion)
+        return
+    print_fields(make_console(), deletion_fields(deletion))
+    if not deletion.HasField("end_time"):
+        command = f"catalogsync{options.catalog_hint} shops delete {deletion.shop.shop_id} --yes"
+        print_notice(f"Show the progress: {command}")
+
+
+class IntervalParam(click.ParamType[timedelta]):
+    """A click parameter type for durations such as 15m, or "never"."""
+
+    name = "interval"
+
+    def convert(
+        self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Return the parsed duration, zero for "never", or fail with a usage error."""
+        try:
+            return parse_duration("0" if value == "never" else value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}, or never", param, ctx)
+
+
+INTERVAL = IntervalParam()
+
+
+@click.command()
+@click.argument("shop", type=SHOP)
+@click.option(
+    "--incremental-every", type=INTERVAL, metavar="15m", help='Set the incremental interval; "never" disables it.'
+)
+@click.option("--full-every", type=INTERVAL, metavar="24h", help='Set the full interval; "never" disables it.')
+@click.option("--pause", is_flag=True, help="Pause scheduled syncs.")
+@click.option("--resume", is_flag=True, help="Resume scheduled syncs.")
+@click.option("--reset", is_flag=True, help="Reset what is not given here to the server's defaults.")
+@command_options
+def schedule(
+    shop: ShopName,
+    incremental_every: timedelta | None,
+    full_every: timedelta | None,
+    pause: bool,
+    resume: bool,
+    reset: bool,
+) -> ExitCode:
+    """Show or change the schedule of SHOP.
+
+    Shows the schedule if no option is given. Settings that are not given stay unchanged.
+    """
+    if pause and resume:
+        raise click.UsageError("--pause and --resume exclude each other")
+    given = {
+        "incremental_interval": incremental_every is not None,
+        "full_interval": full_every is not None,
+        "paused": pause or resume,
+    }
+    request = UpdateShopRequest(
+        shop=shop.for_catalog(),
+        update=ShopUpdate(
+            incremental_interval=_to_proto(incremental_every), full_interval=_to_proto(full_every), paused=pause
+        ),
+        update_mask=FieldMask(paths=[path for path in _SCHEDULE_FIELDS if reset or given[path]]),
+    )
+    return run(_schedule(shop, request, current_options()), current_options())
+
+
+async def _schedule(shop: ShopName, request: UpdateShopRequest, options: Options) -> ExitCode:
+    async with open_catalog(options) as client:
+        if request.update_mask.paths:
+            details = await client.update_shop(request)
+        else:
+            details = await client.get_shop(request.shop)
+    if options.json:
+        print_json(details.schedule)
+    else:
+        print_fields(make_console(), [("Shop", str(shop)), *schedule_fields(details.schedule)])
+    return ExitCode.OK
+
+
+def _to_proto(value: timedelta | None) -> Duration | None:
+    if value is None:
+        return None
+    duration = Duration()
+    duration.FromTimedelta(value)
+    return duration
