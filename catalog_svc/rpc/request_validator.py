@@ -204,7 +204,7 @@ class RequestValidator:
             change = replace(change, incremental_every=every)
         if ShopField.FULL_INTERVAL in fields and full is not None:
             change = replace(change, full_every=self.interval("update.full_interval", full))
-        return replace(change, paused=update.paused)
+        return replace(change, paused=update.paused and ShopField.PAUSED in fields)
 
     def shop_filter(self, request: pb.ListShopsRequest) -> ShopFilter:
         """Return the filters of ListShops."""

@@ -15,6 +15,7 @@ import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync_common.channel import open_channel
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -27,7 +28,17 @@ COMBINATIONS_PER_METHOD = 40
 # A shop without credentials: a StartSync that turns out to be valid affects no other test.
 SHOP = pb.ShopRef(platform="shopify", domain="bad-inputs.myshopify.com")
 SYNC_ID = "01a225a7-d61c-77e2-ad50-6dfcdfdafb22"
-VALID: dict[str, Any] = {"shop": SHOP, "sync_id": SYNC_ID, "item_id": "1"}
+CHANGEABLE = ("merchant_id", "display_name", "incremental_interval", "full_interval", "paused")
+VALID: dict[str, Any] = {
+    "shop": SHOP,
+    "platform": SHOP.platform,
+    "domain": SHOP.domain,
+    "sync_id": SYNC_ID,
+    "item_id": "1",
+    "product_id": "1",
+    "update": pb.ShopUpdate(),
+    "update_mask": FieldMask(paths=CHANGEABLE),
+}
 
 TEXTS = (
     "\0",
@@ -82,6 +93,11 @@ def bad_values(field: Any) -> Sequence[Any]:
             ids = [pb.ShopRef(shop_id=text) for text in (*TEXTS, SYNC_ID)]
             both = pb.ShopRef(shop_id=SYNC_ID, platform=SHOP.platform, domain=SHOP.domain)
             return [pb.ShopRef(), both, *ids, *platforms, *domains]
+        if name == FieldMask.DESCRIPTOR.full_name:
+            return [FieldMask(), *(FieldMask(paths=["paused", text]) for text in TEXTS)]
+        if name == pb.ShopUpdate.DESCRIPTOR.full_name:
+            texts = [pb.ShopUpdate(merchant_id=text, display_name=text) for text in TEXTS]
+            return [*texts, *(pb.ShopUpdate(full_interval=interval) for interval in DURATIONS)]
         raise AssertionError(f"no bad values for a {name}: add some")
     if field.enum_type is not None:
         return ENUMS

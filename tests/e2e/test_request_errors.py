@@ -12,6 +12,7 @@ import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.connector.v1 import connector_service_pb2 as connector_pb
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from tests.e2e.conftest import System, details
 
@@ -26,6 +27,13 @@ async def rejected(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str, dict[str
     assert found["ErrorInfo"].domain == "catalogsync"
     assert (caught.value.details() or "").startswith(f"{found['ErrorInfo'].reason}: ")
     return caught.value.code(), found["ErrorInfo"].reason, found
+
+
+def update(shop: pb.ShopRef, **values: Any) -> pb.UpdateShopRequest:
+    """Return a request that changes these fields."""
+    return pb.UpdateShopRequest(
+        shop=shop, update=pb.ShopUpdate(**values), update_mask=FieldMask(paths=list(values))
+    )
 
 
 async def first_message(call: Any) -> Any:
@@ -114,7 +122,9 @@ async def test_a_shop_is_named_by_its_id_or_by_platform_and_domain(
         system.catalog.StartSync(pb.StartSyncRequest(shop=ref)),
         system.catalog.GetStatus(pb.GetStatusRequest(shop=ref)),
         system.catalog.ListSyncs(pb.ListSyncsRequest(shop=ref)),
-        system.catalog.SetShopSchedule(pb.SetShopScheduleRequest(shop=ref)),
+        system.catalog.GetShop(pb.GetShopRequest(shop=ref)),
+        system.catalog.UpdateShop(update(ref, paused=True)),
+        system.catalog.DeleteShop(pb.DeleteShopRequest(shop=ref)),
         system.catalog.GetItem(pb.GetItemRequest(shop=ref, item_id="1")),
         system.catalog.ListItems(pb.ListItemsRequest(shop=ref)),
     ):
@@ -129,7 +139,9 @@ async def test_an_unknown_shop_id_is_not_found_and_registers_nothing(system: Sys
         system.catalog.StartSync(pb.StartSyncRequest(shop=ref)),
         system.catalog.GetStatus(pb.GetStatusRequest(shop=ref)),
         system.catalog.ListSyncs(pb.ListSyncsRequest(shop=ref)),
-        system.catalog.SetShopSchedule(pb.SetShopScheduleRequest(shop=ref)),
+        system.catalog.GetShop(pb.GetShopRequest(shop=ref)),
+        system.catalog.UpdateShop(update(ref, paused=True)),
+        system.catalog.DeleteShop(pb.DeleteShopRequest(shop=ref)),
     ):
         code, reason, found = await rejected(call)
         assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "SHOP_NOT_FOUND")
@@ -229,8 +241,8 @@ async def test_negative_numbers_and_malformed_ids_are_rejected(system: System) -
 @pytest.mark.parametrize(
     ("intervals", "fields"),
     [
-        ({"incremental_interval": Duration(seconds=-60)}, {"incremental_interval"}),
-        ({"full_interval": Duration(nanos=-1)}, {"full_interval"}),
+        ({"incremental_interval": Duration(seconds=-60)}, {"update.incremental_interval"}),
+        ({"full_interval": Duration(nanos=-1)}, {"update.full_interval"}),
         ({"incremental_interval": Duration(seconds=59), "full_interval": Duration(seconds=367 * 86_400)}, None),
         ({"incremental_interval": Duration(seconds=1, nanos=-1), "full_interval": Duration(seconds=2**62)}, None),
     ],
@@ -238,27 +250,46 @@ async def test_negative_numbers_and_malformed_ids_are_rejected(system: System) -
 async def test_an_interval_out_of_range_is_rejected_and_named(
     system: System, intervals: dict[str, Any], fields: set[str] | None
 ) -> None:
-    request = pb.SetShopScheduleRequest(shop=pb.ShopRef(**SHOP), **intervals)
-    code, reason, found = await rejected(system.catalog.SetShopSchedule(request))
+    code, reason, found = await rejected(system.catalog.UpdateShop(update(pb.ShopRef(**SHOP), **intervals)))
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     named = {violation.field for violation in found["BadRequest"].field_violations}
-    assert named == (fields or {"incremental_interval", "full_interval"})
+    assert named == (fields or {"update.incremental_interval", "update.full_interval"})
 
 
-async def test_set_shop_schedule_and_get_status_return_the_schedule(system: System) -> None:
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"update_mask": FieldMask(paths=["paused", "domain"])}, ["update_mask"]),
+        ({"update_mask": FieldMask(paths=["incremental_interval.seconds"])}, ["update_mask"]),
+        ({"update_mask": FieldMask(paths=["*"])}, ["update_mask"]),
+        ({"update_mask": None}, ["update_mask"]),
+        ({"update": None}, ["update"]),
+        ({"update": pb.ShopUpdate(merchant_id="x" * 256)}, ["update.merchant_id"]),
+    ],
+)
+async def test_an_update_names_fields_that_can_be_changed(
+    system: System, fields: dict[str, Any], names: list[str]
+) -> None:
+    valid = {"update": pb.ShopUpdate(), "update_mask": FieldMask(paths=["merchant_id"])}
+    request = pb.UpdateShopRequest(shop=pb.ShopRef(**SHOP), **(valid | fields))
+    code, reason, found = await rejected(system.catalog.UpdateShop(request))
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert [violation.field for violation in found["BadRequest"].field_violations] == names
+
+
+async def test_update_shop_and_get_status_return_the_schedule(system: System) -> None:
     unknown = pb.ShopRef(platform="shopify", domain="never.myshopify.com")
-    pause = pb.SetShopScheduleRequest(shop=unknown, paused=True)
-    assert (await rejected(system.catalog.SetShopSchedule(pause)))[1] == "SHOP_NOT_FOUND"
+    assert (await rejected(system.catalog.UpdateShop(update(unknown, paused=True))))[1] == "SHOP_NOT_FOUND"
     await system.sync("shopify", "empty.myshopify.com")
     shop = pb.ShopRef(platform="shopify", domain="empty.myshopify.com")
-    request = pb.SetShopScheduleRequest(shop=shop, full_interval=Duration(seconds=86_400))
-    schedule = (await system.catalog.SetShopSchedule(request)).schedule
+    request = update(shop, full_interval=Duration(seconds=86_400))
+    schedule = (await system.catalog.UpdateShop(request)).shop.schedule
     assert (schedule.full_interval.seconds, schedule.full_is_default) == (86_400, False)
     assert (schedule.incremental_interval.seconds, schedule.incremental_is_default) == (0, True)
     assert schedule.HasField("next_due_time")
     assert (await system.catalog.GetStatus(pb.GetStatusRequest(shop=shop))).schedule == schedule
-    reset = await system.catalog.SetShopSchedule(pb.SetShopScheduleRequest(shop=shop, reset=True))
-    assert not reset.schedule.HasField("next_due_time")
+    reset = await system.catalog.UpdateShop(update(shop, full_interval=None))
+    assert not reset.shop.schedule.HasField("next_due_time")
 
 
 async def test_a_request_id_of_another_request_is_rejected(system: System) -> None:
