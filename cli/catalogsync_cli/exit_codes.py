@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 4
     """The service is unreachable, too slow or overloaded: try again later."""
     CONFLICT = 5
-    """The shop has an active sync, or the state of the sync does not allow the operation."""
+    """The state of the shop or of the sync forbids it: an active sync, a running deletion, another merchant."""
     DENIED = 6
     """The token is missing, invalid, or lacks the permission."""
     CANCELLED = 7
@@ -43,7 +43,7 @@ Exit codes:
   2    invalid usage, or the service rejected the request as invalid
   3    no such shop, sync or item
   4    service unreachable, too slow or overloaded: try again later
-  5    conflict: the shop has an active sync, or the sync's state forbids it
+  5    conflict: the state of the shop or of the sync forbids it
   6    the token is missing, invalid, or lacks the permission
   7    the watched sync was CANCELLED
   70   internal error, or not implemented by the service
