@@ -49,14 +49,16 @@ class Rule(Enum):
     SHOP_ID_CHANGED = "an UPDATE of shop_id"
 
 
-IMMUTABLE: Final = frozenset({"count", "lower", "max", "min", "unnest"})
+IMMUTABLE: Final = frozenset({"count", "like_escape", "lower", "max", "min", "unnest"})
 STABLE: Final = frozenset({"current_setting", "now", "statement_timestamp", "transaction_timestamp"})
 VOLATILE: Final = frozenset(
     {"clock_timestamp", "gen_random_uuid", "nextval", "random", "set_config", "setval", "timeofday"}
 )
 """Functions by their volatility in `pg_proc`, the worst of their variants."""
 
-_NOT_IMMUTABLE_TYPES: Final = frozenset({"date", "interval", "regclass", "time", "timetz", "timestamp", "timestamptz"})
+_NOT_IMMUTABLE_TYPES: Final = frozenset(
+    {"date", "interval", "regclass", "time", "timetz", "timestamp", "timestamptz"}
+)
 """Casts from text to these types depend on settings of the session."""
 
 

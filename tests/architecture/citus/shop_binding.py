@@ -1,8 +1,8 @@
 """Whether a statement reaches the rows of one shop only, by the equality of `shop_id` that Citus routes by.
 
-A shop's table is bound where it stands: by `shop_id = $n` in the WHERE of the same query or in the ON of its join,
-or by equality with the shop_id of a table that is bound there. Citus does not see through the condition of an outer
-query, so it does not count here; neither do `= ANY`, `IN` and OR.
+A shop's table is bound where it stands: by `shop_id = $n` in the WHERE of the same query or in the ON of its
+join, or by equality with the shop_id of a table that is bound there. Citus does not see through the condition of
+an outer query, so it does not count here; neither do `= ANY`, `IN` and OR.
 """
 
 from __future__ import annotations
@@ -76,9 +76,7 @@ class _Analysis:
                         changed = True
                         if parameter is not None and tables[alias] in SHOP_TABLES:
                             self.parameters.add(parameter)
-        self.unbound += [
-            table for alias, table in tables.items() if table in SHOP_TABLES and alias not in bound
-        ]
+        self.unbound += [table for alias, table in tables.items() if table in SHOP_TABLES and alias not in bound]
 
     def _insert(self, query: ast.InsertStmt, ctes: Mapping[str, object]) -> None:
         if query.relation.relname not in SHOP_TABLES:
@@ -182,7 +180,7 @@ def _inserted(query: ast.InsertStmt) -> Iterator[object]:
 
 
 def _is_read(value: object, query: ast.InsertStmt, ctes: Mapping[str, object]) -> bool:
-    """Whether the value is the shop_id of a shop's row that the INSERT reads, whose table is bound where it stands."""
+    """Whether the value is the shop_id of a row that the INSERT reads; that row's table is checked itself."""
     if column_name(value) != "shop_id" or not isinstance(query.selectStmt, ast.SelectStmt):
         return False
     names = [
