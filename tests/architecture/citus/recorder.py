@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import Connection, TextClause, event
 from sqlalchemy.engine import ExecutionContext
@@ -16,6 +16,8 @@ from tests.architecture.citus.rules import CheckedStatement, check
 from tests.architecture.citus.sql_tree import SHOP_TABLES
 
 S = TypeVar("S")
+LOCKED_TABLES: Final = frozenset({"product", "item"})
+"""The catalog of a shop: its rows are written under the shop's write lock only."""
 checked = cache(check)
 
 
@@ -57,6 +59,27 @@ class Transaction:
     def written(self) -> frozenset[str]:
         """Tables of shops that it writes."""
         return frozenset().union(*(one.written for one in self.executed))
+
+    @property
+    def shops(self) -> frozenset[object]:
+        """The ids of the shops whose rows it touches."""
+        return frozenset().union(*(one.shops for one in self.executed))
+
+    @property
+    def touched_before_lock(self) -> frozenset[str]:
+        """Tables of a shop that it writes before it locks or creates the shop's row in `shop_state`.
+
+        A writer of the catalog must not read the catalog before that either.
+        """
+        touched: frozenset[str] = frozenset()
+        for one in self.executed:
+            tables = one.checked.tables
+            if "shop_state" in tables.written | tables.locked:
+                break
+            touched |= one.written
+            if self.written & LOCKED_TABLES:
+                touched |= tables.named & LOCKED_TABLES
+        return touched
 
 
 class Recorder:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.tables import __doc__ as tables_doc
 from catalog_svc.storage.tables import metadata
-from tests.architecture.citus.recorder import Executed, Recorder, Transaction
+from tests.architecture.citus.recorder import LOCKED_TABLES, Executed, Recorder
 from tests.architecture.citus.rules import IMMUTABLE, STABLE, VOLATILE, Rule
 from tests.architecture.citus.scenario import Scenario
 from tests.architecture.citus.sources import (
@@ -87,8 +87,6 @@ WITHOUT_LOCK: Final = {
 }
 """Transactions that write rows of a shop without its write lock, and which rows. None writes products or items."""
 
-LOCKED_TABLES: Final = frozenset({"product", "item"})
-
 
 @pytest.fixture(scope="module")
 async def recorder(postgres_url: str) -> AsyncIterator[Recorder]:
@@ -135,9 +133,9 @@ async def test_cross_shop_statements_only_read(recorder: Recorder) -> None:
 
 async def test_each_transaction_that_writes_for_a_shop_touches_one_shop(recorder: Recorder) -> None:
     writing = [transaction for transaction in recorder.transactions if transaction.written]
-    assert len({shop for one in writing for shop in shops_of(one)}) > 1
+    assert len({shop for one in writing for shop in one.shops}) > 1
     for transaction in writing:
-        assert len(shops_of(transaction)) == 1, transaction.step
+        assert len(transaction.shops) == 1, transaction.step
         for one in transaction.executed:
             assert Rule.NOT_BOUND not in one.checked.rules, (transaction.step, name_of(one))
 
@@ -146,7 +144,7 @@ async def test_writers_lock_the_shop_before_they_touch_its_rows(recorder: Record
     early = {
         transaction.step: sorted(rows)
         for transaction in recorder.transactions
-        if (rows := written_before_lock(transaction))
+        if (rows := transaction.touched_before_lock)
     }
     assert early.keys() == WITHOUT_LOCK.keys(), early
     assert not [step for step, tables in early.items() if LOCKED_TABLES & set(tables)]
@@ -191,27 +189,6 @@ async def test_the_volatility_of_functions_is_that_of_postgresql(engine: AsyncEn
         stored = {row.proname: row.volatility for row in await connection.execute(query)}
     known = {name: level for level, names in enumerate((IMMUTABLE, STABLE, VOLATILE)) for name in names}
     assert {name: stored[name] for name in known} == known
-
-
-def shops_of(transaction: Transaction) -> set[object]:
-    """Return the ids of the shops whose rows the transaction touches."""
-    return {shop for one in transaction.executed for shop in one.shops}
-
-
-def written_before_lock(transaction: Transaction) -> set[str]:
-    """Return the tables of a shop that a transaction writes before it locks or creates the shop's row.
-
-    Before that, a writer of products or items must not read them either.
-    """
-    early: set[str] = set()
-    for one in transaction.executed:
-        tables = one.checked.tables
-        if "shop_state" in tables.written | tables.locked:
-            break
-        early |= one.written
-        if transaction.written & LOCKED_TABLES:
-            early |= tables.named & LOCKED_TABLES
-    return early
 
 
 def store_methods() -> set[str]:
