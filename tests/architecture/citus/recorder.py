@@ -61,6 +61,11 @@ class Transaction:
         return frozenset().union(*(one.written for one in self.executed))
 
     @property
+    def named(self) -> frozenset[str]:
+        """All tables that it reads or writes."""
+        return frozenset().union(*(one.checked.tables.named for one in self.executed))
+
+    @property
     def shops(self) -> frozenset[object]:
         """The ids of the shops whose rows it touches."""
         return frozenset().union(*(one.shops for one in self.executed))

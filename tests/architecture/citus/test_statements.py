@@ -150,6 +150,16 @@ async def test_writers_lock_the_shop_before_they_touch_its_rows(recorder: Record
     assert not [step for step, tables in early.items() if LOCKED_TABLES & set(tables)]
 
 
+async def test_what_writes_the_catalog_commits_on_one_node(recorder: Recorder) -> None:
+    writers = [transaction for transaction in recorder.transactions if transaction.written & LOCKED_TABLES]
+    assert {transaction.step for transaction in writers} == {
+        "BatchStore.apply",
+        "RetentionStore.purge_deleted",
+        "SweepStore.step",
+    }
+    assert [transaction.step for transaction in writers if transaction.named & DIRECTORY_TABLES] == []
+
+
 async def test_everything_in_the_source_was_executed(recorder: Recorder) -> None:
     executed = {id(one.statement) for one in recorder.executed}
     missing = {name for name, constant in constants().items() if id(constant) not in executed}
