@@ -11,11 +11,12 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.partitions import create_partitions, drop_partitions
+from catalog_svc.storage.shops import Row
 
 _LOOP: Final = "retention"
 
@@ -111,12 +112,12 @@ class RetentionStore:
 
     async def purge_seen(self) -> int:
         """Delete seen ids of passes that cannot be resumed any more."""
+        found = await self._find(_SELECT_OBSOLETE)
+        if found is None:
+            return 0
+        values = {**found, "limit": self._rows_per_purge}
 
         async def work(connection: AsyncConnection) -> int:
-            row = (await connection.execute(_SELECT_OBSOLETE)).mappings().first()
-            if row is None:
-                return 0
-            values = {**row, "limit": self._rows_per_purge}
             deleted = (await connection.execute(_DELETE_SEEN, values)).rowcount
             if deleted < self._rows_per_purge:
                 deleted += (await connection.execute(_DELETE_OBSOLETE, values)).rowcount
@@ -126,16 +127,19 @@ class RetentionStore:
 
     async def purge_deleted(self, *, older_than: timedelta) -> int:
         """Delete tombstones of items and products of one shop; the feed of the shop then begins after them."""
+        found = await self._find(_SELECT_SHOP_WITH_TOMBSTONES, older_than=older_than)
+        if found is None:
+            return 0
+        values = {**found, "older_than": older_than, "limit": self._rows_per_purge}
+        return await self._database.write(lambda connection: _purge_tombstones(connection, values))
 
-        async def work(connection: AsyncConnection) -> int:
-            found = await connection.execute(_SELECT_SHOP_WITH_TOMBSTONES, {"older_than": older_than})
-            shop_id: UUID | None = found.scalar()
-            if shop_id is None:
-                return 0
-            values = {"shop_id": shop_id, "older_than": older_than, "limit": self._rows_per_purge}
-            return await _purge_tombstones(connection, values)
+    async def _find(self, query: TextClause, **values: object) -> Row | None:
+        """Return the first row, in a transaction of its own: one that writes touches one shop only."""
 
-        return await self._database.write(work)
+        async def work(connection: AsyncConnection) -> Row | None:
+            return (await connection.execute(query, values)).mappings().first()
+
+        return await self._database.read(work)
 
 
 async def _purge_tombstones(connection: AsyncConnection, values: Mapping[str, Any]) -> int:

@@ -1,7 +1,8 @@
 """The tables of the catalog.
 
 The shop is the tenant: `shop_id` leads every key, one transaction writes for one shop, and no statement touches
-tables of both groups, so that the same schema runs on Citus:
+tables of both groups. These are the rules under which Citus can distribute the schema; `tests/architecture/citus`
+checks them:
 
 | Group | Tables |
 |---|---|
