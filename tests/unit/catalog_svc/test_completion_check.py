@@ -17,7 +17,7 @@ from catalog_svc.usecases.reconciliation import check_complete
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 SYNC = Sync(
     sync_id=UUID(int=1),
-    shop=Shop(merchant_id=UUID(int=2), shop_id=UUID(int=3), key=ShopKey("shopify", "a.myshopify.com")),
+    shop=Shop(merchant_id="m-2", shop_id=UUID(int=3), key=ShopKey("shopify", "a.myshopify.com")),
     state=SyncState.RUNNING,
     mode=SyncMode.FULL,
     trigger=SyncTrigger.REQUEST,

@@ -13,7 +13,7 @@ from catalog_svc.domain.sync import Progress, RecordCounts, Sync, SyncMode, Sync
 from catalog_svc.rpc import convert
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-SHOP = Shop(merchant_id=UUID(int=1), shop_id=UUID(int=2), key=ShopKey("woocommerce", "store.example"))
+SHOP = Shop(merchant_id="m-1", shop_id=UUID(int=2), key=ShopKey("woocommerce", "store.example"))
 PROGRESS = Progress(
     products=RecordCounts(seen=2996, created=2996),
     items=RecordCounts(seen=3996, created=3990, unchanged=6, rejected=2),

@@ -30,7 +30,7 @@ NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
 
 def running(revision: int, state: SyncState = SyncState.RUNNING) -> Sync:
-    shop = Shop(key=ShopKey("shopify", "demo.myshopify.com"), shop_id=uuid4(), merchant_id=uuid4())
+    shop = Shop(key=ShopKey("shopify", "demo.myshopify.com"), shop_id=uuid4(), merchant_id="m-1")
     return Sync(
         sync_id=uuid4(),
         shop=shop,
