@@ -4,32 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from catalog_svc.domain.errors import ShopNotFound, StorageUnavailable
-from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, ShopSchedule
+from catalog_svc.domain.errors import ShopNotFound, SourceFailed, StorageUnavailable, SyncAlreadyRunning
+from catalog_svc.domain.schedule import (
+    ScheduleChange,
+    ScheduleDefaults,
+    ScheduledShop,
+    ShopSchedule,
+    StoredSchedule,
+)
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
+from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState, SyncTrigger
 from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.shops import ScheduleStore
+from catalog_svc.storage.schedules import ScheduleStore
+from catalog_svc.storage.status import StatusStore
+from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.scheduler import Scheduler, SchedulerConfig, SetSchedule
 from tests.fakes.known_platforms import KnownPlatforms
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld, until
-from tests.waiting import within_timeout
+from tests.waiting import forever, within_timeout
+
+T = TypeVar("T")
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 OFF = ScheduleDefaults()
 BOTH = ScheduleDefaults(incremental_every=HOUR, full_every=DAY)
+DAILY = ScheduleDefaults(full_every=DAY)
+REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", transient=False)
 
 
 class Replica:
@@ -41,29 +54,31 @@ class Replica:
         defaults: ScheduleDefaults = OFF,
         *,
         store: type[ScheduleStore] = ScheduleStore,
+        commands: SyncCommandStore | None = None,
+        loop: type[Scheduler] = Scheduler,
         **config: Any,
     ) -> None:
         self.world = world
-        self.schedules = store(Database(world.engine))
+        database = Database(world.engine)
+        self.schedules = store(database)
         self.woken = 0
         read = ReadCatalog(
             shops=world.shops,
-            syncs=world.syncs,
             items=world.items,
-            schedules=self.schedules,
+            statuses=StatusStore(database),
             platforms=KnownPlatforms(),
             defaults=defaults,
         )
         self.status = read.status
         self.set = SetSchedule(read=read, schedules=self.schedules, defaults=defaults)
-        self.scheduler = Scheduler(
+        self.scheduler = loop(
             schedules=self.schedules,
-            commands=world.commands,
+            commands=commands or world.commands,
             drain=world.drain,
             wake_worker=self._wake,
             defaults=defaults,
             overlap=5 * MINUTE,
-            config=SchedulerConfig(**({"plan_interval": timedelta()} | config)),
+            config=SchedulerConfig(**config),
             metrics=NullSyncMetrics(),
         )
 
@@ -71,18 +86,13 @@ class Replica:
         self.woken += 1
 
     async def tick(self) -> list[Sync]:
-        """Return the syncs that this tick started."""
+        """Return the syncs that this tick started, in the order of their starts."""
         before = {sync.sync_id for sync in await self._syncs()}
         await self.scheduler.tick()
-        return [sync for sync in await self._syncs() if sync.sync_id not in before]
+        return [sync for sync in reversed(await self._syncs()) if sync.sync_id not in before]
 
     async def _syncs(self) -> list[Sync]:
         return await self.world.syncs.page(shop=None, states=(), before=None, limit=500)
-
-
-REFUSE_SYNCS = """
-    CREATE FUNCTION refuse_syncs() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN RAISE EXCEPTION 'not this shop'; END $$"""
 
 
 async def synced(world: CatalogWorld) -> None:
@@ -90,10 +100,38 @@ async def synced(world: CatalogWorld) -> None:
     assert (await world.sync(MemorySource([product("1")]))).state is SyncState.SUCCEEDED
 
 
-async def make_due(world: CatalogWorld, *kinds: str, ago: str = "1 s") -> None:
-    """Make these kinds of syncs due for all shops."""
+async def run_claimed(world: CatalogWorld, source: MemorySource | None = None) -> None:
+    """Run the one claimable sync to its end."""
+    await world.supervisor(source or MemorySource([product("1")])).run(await world.claim())
+
+
+async def register(world: CatalogWorld, *shops: ShopKey) -> None:
+    """Register shops without an active sync."""
+    for shop in shops:
+        created = await world.create_sync(shop)
+        await world.commands.cancel(created.sync_id)
+
+
+def shopify(count: int) -> list[ShopKey]:
+    return [ShopKey("shopify", f"s{n}.myshopify.com") for n in range(count)]
+
+
+async def make_due(world: CatalogWorld, *kinds: str, ago: str = "1 s", platform: str = "%") -> None:
+    """Make these kinds of syncs due for all shops of the platform."""
     for kind in kinds:
-        await world.execute(f"UPDATE shop_schedule SET {kind}_due_at = clock_timestamp() - interval '{ago}'")
+        await world.execute(
+            f"""UPDATE shop_schedule SET {kind}_due_at = clock_timestamp() - interval '{ago}'
+                WHERE platform LIKE :platform""",
+            platform=platform,
+        )
+
+
+async def make_longest_due(world: CatalogWorld, *shops: ShopKey) -> None:
+    await world.execute(
+        """UPDATE shop_schedule SET full_due_at = full_due_at - interval '1 h' FROM shop
+           WHERE shop.shop_id = shop_schedule.shop_id AND shop.domain = ANY(:domains)""",
+        domains=[shop.domain for shop in shops],
+    )
 
 
 async def stored(world: CatalogWorld) -> Mapping[Any, Any]:
@@ -105,7 +143,8 @@ async def test_without_a_schedule_no_sync_starts(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world)
     assert await replica.tick() == []
-    assert await world.rows("SELECT 1 FROM shop_schedule") == []
+    row = await stored(world)
+    assert (row["incremental_due_at"], row["full_due_at"], row["next_due_at"]) == (None, None, None)
     schedule = (await replica.status(SHOP)).schedule
     assert schedule == ShopSchedule(
         incremental_every=timedelta(),
@@ -133,7 +172,7 @@ async def test_a_due_shop_gets_a_sync_and_its_next_due_time(world: CatalogWorld)
     assert replica.woken == 1
     row = await stored(world)
     assert timedelta(minutes=13) < row["incremental_due_at"] - row["now"] <= 15 * MINUTE
-    await world.supervisor(MemorySource([product("1")])).run(await world.claim())
+    await run_claimed(world)
     assert await replica.tick() == []
 
 
@@ -149,16 +188,42 @@ async def test_a_due_full_sync_counts_as_an_incremental_one_too(world: CatalogWo
     assert row["full_due_at"] > row["now"] + 20 * HOUR
 
 
-async def test_the_first_sync_of_a_shop_is_its_due_full_sync(world: CatalogWorld) -> None:
-    created = await world.create_sync()
-    await world.commands.cancel(created.sync_id)
+async def test_the_incremental_turn_of_a_shop_without_watermark_is_a_full_sync_and_its_full_turn(
+    world: CatalogWorld,
+) -> None:
+    await register(world, SHOP)
     replica = Replica(world, BOTH)
     await replica.tick()
+    await world.execute("UPDATE shop_schedule SET full_due_at = clock_timestamp() + interval '1 min'")
     await make_due(world, "incremental")
     (sync,) = await replica.tick()
     assert sync.mode is SyncMode.FULL
     row = await stored(world)
+    assert row["incremental_due_at"] > row["now"] + 50 * MINUTE
     assert row["full_due_at"] > row["now"] + 20 * HOUR
+
+
+async def test_an_incremental_turn_keeps_the_due_time_of_the_full_one(world: CatalogWorld) -> None:
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.tick()
+    await make_due(world, "incremental")
+    full_due_at = (await stored(world))["full_due_at"]
+    (sync,) = await replica.tick()
+    assert sync.mode is SyncMode.INCREMENTAL
+    assert (await stored(world))["full_due_at"] == full_due_at
+
+
+async def test_scheduled_turns_store_no_idempotency_keys(world: CatalogWorld) -> None:
+    """Three million rows a day at 100,000 shops, which nobody would ever look up."""
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.tick()
+    for _ in range(3):
+        await make_due(world, "incremental")
+        assert len(await replica.tick()) == 1
+        await run_claimed(world)
+    assert await world.rows("SELECT 1 FROM idempotency_key") == []
 
 
 async def test_the_schedule_of_a_shop_overrides_the_default_and_can_be_reset(world: CatalogWorld) -> None:
@@ -182,6 +247,7 @@ async def test_a_change_keeps_the_fields_that_it_does_not_name(world: CatalogWor
     await replica.set(SHOP, ScheduleChange(incremental_every=HOUR, paused=True))
     after = await replica.set(SHOP, ScheduleChange(full_every=DAY))
     assert (after.incremental_every, after.full_every, after.paused) == (HOUR, DAY, True)
+    assert (await replica.status(SHOP)).schedule == after
 
 
 async def test_a_paused_shop_is_not_synced_until_its_pause_ends(world: CatalogWorld) -> None:
@@ -200,12 +266,11 @@ async def test_an_unknown_shop_has_no_schedule(world: CatalogWorld) -> None:
         await Replica(world).set(SHOP, ScheduleChange(full_every=DAY))
 
 
-async def test_shops_under_a_default_are_spread_over_its_interval(world: CatalogWorld) -> None:
-    for n in range(60):
-        await world.create_sync(ShopKey("shopify", f"s{n}.myshopify.com"))
-    replica = Replica(world, ScheduleDefaults(incremental_every=HOUR), plan_batch_size=25)
-    for _ in range(3):
-        await replica.tick()
+async def test_shops_under_a_default_are_planned_by_one_tick_and_spread_over_its_interval(
+    world: CatalogWorld,
+) -> None:
+    await register(world, *shopify(60))
+    await Replica(world, ScheduleDefaults(incremental_every=HOUR), batch_size=25).scheduler.tick()
     rows = await world.rows("SELECT incremental_due_at - clock_timestamp() AS left FROM shop_schedule")
     minutes = sorted(row["left"] / MINUTE for row in rows)
     assert len(minutes) == 60
@@ -215,10 +280,18 @@ async def test_shops_under_a_default_are_spread_over_its_interval(world: Catalog
         assert sum(15 * quarter <= m < 15 * quarter + 15 for m in minutes) >= 3
 
 
+async def test_a_shop_that_is_registered_later_is_planned_too(world: CatalogWorld) -> None:
+    replica = Replica(world, BOTH)
+    await replica.tick()
+    await synced(world)
+    await replica.tick()
+    row = await stored(world)
+    assert (row["planned_incremental_interval"], row["planned_full_interval"]) == (HOUR, DAY)
+    assert row["next_due_at"] is not None
+
+
 async def test_due_times_that_coincide_are_spread_again(world: CatalogWorld) -> None:
-    for n in range(15):
-        created = await world.create_sync(ShopKey("shopify", f"s{n}.myshopify.com"))
-        await world.commands.cancel(created.sync_id)
+    await register(world, *shopify(15))
     replica = Replica(world, ScheduleDefaults(incremental_every=HOUR))
     await replica.tick()
     await make_due(world, "incremental")
@@ -241,146 +314,242 @@ async def test_a_changed_default_takes_effect_before_the_old_due_time(world: Cat
     assert (row["incremental_due_at"], row["full_due_at"]) == (None, None)
 
 
-async def test_a_shop_with_an_active_sync_stays_due_and_gets_no_second_sync(world: CatalogWorld) -> None:
+async def test_a_restart_under_the_same_defaults_keeps_the_due_times(world: CatalogWorld) -> None:
+    await synced(world)
+    await Replica(world, BOTH).tick()
+    before = await stored(world)
+    await Replica(world, BOTH).tick()
+    after = await stored(world)
+    assert (after["incremental_due_at"], after["full_due_at"]) == (
+        before["incremental_due_at"],
+        before["full_due_at"],
+    )
+
+
+async def test_a_shop_with_an_active_sync_is_postponed_and_gets_no_second_sync(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
     await replica.tick()
     active = await world.create_sync()
     await make_due(world, "incremental")
-    due = (await stored(world))["incremental_due_at"]
+    due_at = (await stored(world))["incremental_due_at"]
     assert await replica.tick() == []
-    assert (await stored(world))["incremental_due_at"] == due
+    row = await stored(world)
+    assert row["incremental_due_at"] == due_at
+    assert row["now"] < row["next_due_at"] <= row["now"] + MINUTE
+    # The end of that sync makes the shop due again.
     await world.commands.cancel(active.sync_id)
     assert len(await replica.tick()) == 1
 
 
-async def test_a_due_sync_that_met_another_sync_is_held_and_then_started(world: CatalogWorld) -> None:
+async def test_a_shop_whose_active_sync_stores_a_batch_does_not_hold_up_the_scheduler(world: CatalogWorld) -> None:
+    """The batch holds the shop's write lock."""
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.tick()
+    await world.create_sync()
+    await make_due(world, "incremental")
+    async with world.engine.begin() as batch:
+        await batch.exec_driver_sql("SELECT 1 FROM shop_state FOR UPDATE")
+        assert await within_timeout(replica.tick()) == []
+    assert (await stored(world))["not_before"] is not None
+
+
+async def test_a_start_for_a_shop_with_an_active_sync_leaves_its_schedule_as_it_was(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
     await replica.tick()
     await make_due(world, "incremental")
-    rivals: list[Sync] = []
+    (due,) = await replica.schedules.due(most_per_platform=5, limit=5)
+    await world.create_sync()
+    before = await stored(world)
 
-    class Overtaken(ScheduleStore):
-        async def take(self, *args: Any, **kwargs: Any) -> bool:
-            rivals.append(await world.create_sync())
-            return await super().take(*args, **kwargs)
+    def never_planned(_mode: SyncMode) -> StoredSchedule:
+        return StoredSchedule()
 
-    overtaken = Replica(world, BOTH, store=Overtaken)
-    assert await overtaken.tick() == rivals
-    assert (overtaken.woken, (await stored(world))["taken_until"] is None) == (0, False)
-    await world.commands.cancel(rivals[0].sync_id)
-    assert await replica.tick() == []
-    await world.execute("UPDATE shop_schedule SET taken_until = clock_timestamp()")
-    assert len(await replica.tick()) == 1
+    command = StartSyncCommand(shop=SHOP, mode=SyncMode.FULL, overlap=MINUTE, trigger=SyncTrigger.SCHEDULE)
+    with pytest.raises(SyncAlreadyRunning):
+        await world.commands.start_due(due, command, never_planned)
+    assert {**await stored(world), "now": None} == {**before, "now": None}
 
 
-async def test_of_two_replicas_that_see_the_same_due_sync_one_starts_it(
+async def test_of_many_replicas_that_see_the_same_due_shops_each_shop_is_started_by_one(
     world: CatalogWorld, engine: AsyncEngine
 ) -> None:
-    await synced(world)
-    both_have_seen = asyncio.Barrier(2)
+    replica_count, shop_count = 4, 6
+    await register(world, *shopify(shop_count))
+    await Replica(world, DAILY).tick()
+    all_have_seen = asyncio.Barrier(replica_count)
 
     class Racing(ScheduleStore):
-        async def due(self, *, most_per_platform: int) -> list[ScheduledShop]:
-            seen = await super().due(most_per_platform=most_per_platform)
-            await both_have_seen.wait()
-            assert len(seen) == 1
+        async def due(self, *, most_per_platform: int, limit: int) -> list[ScheduledShop]:
+            seen = await super().due(most_per_platform=most_per_platform, limit=limit)
+            assert len(seen) == shop_count
+            await all_have_seen.wait()
             return seen
 
-    await Replica(world, BOTH).tick()
-    replicas = [Replica(w, BOTH, store=Racing) for w in (world, CatalogWorld(engine))]
-    for round_ in range(3):
-        await make_due(world, "incremental")
+    replicas = [Replica(CatalogWorld(engine), DAILY, store=Racing) for _ in range(replica_count)]
+    for round_ in range(1, 4):
+        await make_due(world, "full")
         await asyncio.gather(*(replica.scheduler.tick() for replica in replicas))
-        assert sum(replica.woken for replica in replicas) == round_ + 1
-        await world.supervisor(MemorySource([product("1")])).run(await world.claim())
+        assert sum(replica.woken for replica in replicas) == round_ * shop_count
+        active = await world.rows("SELECT sync_id, shop_id FROM sync WHERE state = 'PENDING'")
+        assert len(active) == len({row["shop_id"] for row in active}) == shop_count
+        for row in active:
+            await world.commands.cancel(row["sync_id"])
+    rows = await world.rows("SELECT last_sync_number FROM shop_state")
+    assert {row["last_sync_number"] for row in rows} == {1 + 3}
 
 
-async def test_a_replica_that_dies_after_creating_a_sync_causes_no_second_one(world: CatalogWorld) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        ScheduleChange(paused=True),
+        ScheduleChange(full_every=timedelta()),
+        ScheduleChange(incremental_every=2 * HOUR),
+    ],
+    ids=["pause", "no full syncs", "another interval"],
+)
+async def test_a_schedule_that_is_changed_after_it_was_read_is_not_overwritten(
+    world: CatalogWorld, change: ScheduleChange
+) -> None:
     await synced(world)
-    other = Replica(world, BOTH)
-    await other.tick()
+    await Replica(world, BOTH).tick()
     await make_due(world, "incremental")
+    user = Replica(world, BOTH)
+    changed: list[ShopSchedule] = []
 
-    class Dying(ScheduleStore):
-        async def plan(self, *args: Any, **kwargs: Any) -> None:
-            raise StorageUnavailable
+    class ReadsBeforeTheChange(ScheduleStore):
+        async def due(self, *, most_per_platform: int, limit: int) -> list[ScheduledShop]:
+            seen = await super().due(most_per_platform=most_per_platform, limit=limit)
+            changed.append(await user.set(SHOP, change))
+            return seen
 
-    with pytest.raises(StorageUnavailable):
-        await Replica(world, BOTH, store=Dying).tick()
-    await world.supervisor(MemorySource([product("1")])).run(await world.claim())
-    await world.execute("UPDATE shop_schedule SET taken_until = clock_timestamp()")
-    assert await other.tick() == []
-    row = await stored(world)
-    assert row["incremental_due_at"] > row["now"]
-
-
-async def test_a_shop_whose_connection_is_broken_is_tried_once_a_day_only(world: CatalogWorld) -> None:
-    await synced(world)
-    replica = Replica(world, BOTH)
-    await replica.tick()
-    failed = await world.create_sync()
-    await world.execute(
-        """UPDATE sync SET state = 'FAILED', ended_at = clock_timestamp() - interval '23 h',
-               error_reason = 'SOURCE_UNAUTHORIZED' WHERE sync_id = :id""",
-        id=failed.sync_id,
-    )
-    await make_due(world, "incremental")
+    replica = Replica(world, BOTH, store=ReadsBeforeTheChange)
     assert await replica.tick() == []
-    next_due_at = (await replica.status(SHOP)).schedule.next_due_at
-    assert next_due_at is not None
-    (row,) = await world.rows("SELECT ended_at FROM sync WHERE sync_id = :id", id=failed.sync_id)
-    assert next_due_at == row["ended_at"] + DAY
-    await world.execute(
-        "UPDATE sync SET ended_at = ended_at - interval '2 h' WHERE sync_id = :id", id=failed.sync_id
-    )
-    assert len(await replica.tick()) == 1
+    assert (await replica.status(SHOP)).schedule == changed[0]
+    assert len(await user.tick()) == (0 if change.paused else 1)
 
 
-@pytest.mark.parametrize("reason", ["SOURCE_UNREACHABLE", None])
-async def test_a_transient_failure_keeps_the_schedule(world: CatalogWorld, reason: str | None) -> None:
+async def test_a_broken_shop_is_tried_again_a_day_after_its_failure_only(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
     await replica.tick()
-    failed = await world.create_sync()
-    await world.execute(
-        """UPDATE sync SET state = 'FAILED', ended_at = clock_timestamp(), error_reason = :reason
-           WHERE sync_id = :id""",
-        id=failed.sync_id,
-        reason=reason,
-    )
     await make_due(world, "incremental")
+    (sync,) = await replica.tick()
+    source = MemorySource([product("1")])
+    source.failures = {0: [REVOKED]}
+    await run_claimed(world, source)
+    (ended,) = await world.rows("SELECT ended_at FROM sync WHERE sync_id = :id", id=sync.sync_id)
+    row = await stored(world)
+    assert timedelta() <= row["next_due_at"] - ended["ended_at"] - DAY < MINUTE
+    assert (await replica.status(SHOP)).schedule.next_due_at == row["next_due_at"]
+    await make_due(world, "incremental", "full")
+    assert await replica.tick() == []
+    await world.execute("UPDATE shop_schedule SET not_before = clock_timestamp()")
     assert len(await replica.tick()) == 1
 
 
-async def test_the_number_of_pending_scheduled_syncs_is_bounded(world: CatalogWorld) -> None:
-    for n in range(7):
-        created = await world.create_sync(ShopKey("shopify", f"s{n}.myshopify.com"))
-        await world.commands.cancel(created.sync_id)
-    replica = Replica(world, ScheduleDefaults(full_every=DAY), max_pending_per_platform=3)
+@pytest.mark.parametrize("ends", ["success", "transient failure", "cancel"])
+async def test_a_shop_is_due_again_at_once_when_a_later_sync_shows_that_it_is_not_broken(
+    world: CatalogWorld, ends: str
+) -> None:
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.tick()
+    source = MemorySource([product("1")])
+    source.failures = {0: [REVOKED]}
+    await world.sync(source)
+    await make_due(world, "incremental")
+    assert (await stored(world))["not_before"] is not None
+    requested = await world.create_sync()
+    if ends == "cancel":
+        await world.commands.cancel(requested.sync_id)
+    else:
+        unreachable = SourceFailed(reason="SOURCE_UNREACHABLE", message="no answer", transient=False)
+        source.failures = {0: [unreachable]} if ends == "transient failure" else {}
+        await run_claimed(world, source)
+    assert (await stored(world))["not_before"] is None
+    assert len(await replica.tick()) == 1
+
+
+async def test_a_transient_failure_keeps_the_schedule(world: CatalogWorld) -> None:
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.tick()
+    before = await stored(world)
+    source = MemorySource([product("1")])
+    source.failures = {0: [SourceFailed(reason="SOURCE_UNREACHABLE", message="no answer", transient=False)]}
+    assert (await world.sync(source)).state is SyncState.FAILED
+    assert (await stored(world))["next_due_at"] == before["next_due_at"]
+
+
+async def test_the_number_of_scheduled_syncs_that_wait_for_a_worker_is_bounded(world: CatalogWorld) -> None:
+    await register(world, *shopify(7))
+    replica = Replica(world, DAILY, max_pending_per_platform=3)
     await replica.tick()
     await make_due(world, "full")
+    # A requested sync is no scheduled one.
     await world.create_sync(ShopKey("shopify", "created.myshopify.com"))
     assert len(await replica.tick()) == 3
     assert await replica.tick() == []
-    await world.execute("UPDATE sync SET state = 'RUNNING' WHERE trigger = 'SCHEDULE'")
+    assert len(await world.leases.claim(limit=4)) == 4
     assert len(await replica.tick()) == 3
 
 
 async def test_the_longest_due_shops_come_first(world: CatalogWorld) -> None:
-    for n in range(4):
-        created = await world.create_sync(ShopKey("shopify", f"s{n}.myshopify.com"))
-        await world.commands.cancel(created.sync_id)
-    replica = Replica(world, ScheduleDefaults(full_every=DAY), max_pending_per_platform=1)
+    await register(world, *shopify(4))
+    replica = Replica(world, DAILY, max_pending_per_platform=2, concurrency=1)
     await replica.tick()
     await world.execute(
         """UPDATE shop_schedule SET full_due_at = clock_timestamp()
                - CAST(substr(shop.domain, 2, 1) AS integer) * interval '1 s' - interval '1 s'
            FROM shop WHERE shop.shop_id = shop_schedule.shop_id"""
     )
-    (sync,) = await replica.tick()
-    assert sync.shop.key.domain == "s3.myshopify.com"
+    started = await replica.tick()
+    assert [sync.shop.key.domain for sync in started] == ["s3.myshopify.com", "s2.myshopify.com"]
+
+
+async def test_a_platform_whose_scheduled_syncs_are_pending_delays_no_other_platform(world: CatalogWorld) -> None:
+    await register(world, *shopify(3), *(ShopKey("woocommerce", f"w{number}.example") for number in range(4)))
+    replica = Replica(world, DAILY, max_pending_per_platform=2)
+    await replica.tick()
+    await make_due(world, "full")
+    await make_due(world, "full", ago="1 h", platform="woocommerce")
+    started = await replica.tick()
+    assert Counter(sync.shop.key.platform for sync in started) == {"woocommerce": 2, "shopify": 2}
+    # No worker claims the WooCommerce syncs: their platform is at its limit.
+    for sync in started:
+        if sync.shop.key.platform == "shopify":
+            await world.commands.cancel(sync.sync_id)
+    (last,) = await replica.tick()
+    assert last.shop.key.platform == "shopify"
+
+
+async def test_a_backlog_of_many_batches_is_worked_off_without_waiting_for_the_next_poll(
+    world: CatalogWorld,
+) -> None:
+    shops = shopify(11)
+    await register(world, *shops)
+    # The first batch is whole though one of its syncs cannot be started.
+    await world.create_sync(shops[0])
+    await Replica(world, DAILY).tick()
+    await make_due(world, "full")
+    await make_longest_due(world, shops[0])
+    polled = False
+
+    class PollsOnce(Scheduler):
+        async def _sleep(self) -> None:
+            nonlocal polled
+            if polled:
+                await forever()
+            polled = True
+
+    replica = Replica(world, DAILY, loop=PollsOnce, batch_size=3)
+    running = asyncio.create_task(replica.scheduler.run())
+    await until(lambda: replica.woken == 10)
+    world.drain.start()
+    await within_timeout(running)
 
 
 async def test_the_loop_survives_an_unavailable_database_and_ends_with_the_drain(
@@ -393,11 +562,11 @@ async def test_the_loop_survives_an_unavailable_database_and_ends_with_the_drain
     class UnavailableOnce(ScheduleStore):
         calls = 0
 
-        async def due(self, *, most_per_platform: int) -> list[ScheduledShop]:
+        async def due(self, *, most_per_platform: int, limit: int) -> list[ScheduledShop]:
             self.calls += 1
             if self.calls == 1:
                 raise StorageUnavailable
-            return await super().due(most_per_platform=most_per_platform)
+            return await super().due(most_per_platform=most_per_platform, limit=limit)
 
     replica = Replica(world, BOTH, store=UnavailableOnce, poll_interval=timedelta(milliseconds=10))
     with caplog.at_level(logging.WARNING):
@@ -408,57 +577,94 @@ async def test_the_loop_survives_an_unavailable_database_and_ends_with_the_drain
     assert "the database is unavailable" in caplog.text
 
 
-async def test_a_platform_whose_scheduled_syncs_are_pending_delays_no_other_platform(world: CatalogWorld) -> None:
-    for number in range(4):
-        await world.create_sync(shop=ShopKey("woocommerce", f"w{number}.example"))
-    for number in range(3):
-        await world.create_sync(shop=ShopKey("shopify", f"s{number}.myshopify.com"))
-    await world.execute("UPDATE sync SET state = 'SUCCEEDED', ended_at = clock_timestamp()")
-    replica = Replica(world, ScheduleDefaults(full_every=DAY), max_pending_per_platform=2)
-    await replica.tick()
+async def test_a_drain_in_the_middle_of_a_batch_starts_no_further_sync(world: CatalogWorld) -> None:
+    await register(world, *shopify(5))
+    await Replica(world, DAILY).tick()
     await make_due(world, "full")
-    await world.execute(
-        "UPDATE shop_schedule SET full_due_at = full_due_at - interval '1 h' FROM shop"
-        " WHERE shop.shop_id = shop_schedule.shop_id AND platform = 'woocommerce'"
-    )
-    started = await replica.tick()
-    assert Counter(sync.shop.key.platform for sync in started) == {"woocommerce": 2, "shopify": 2}
-    # No worker claims the WooCommerce syncs: their platform is at its limit.
-    await world.execute(
-        "UPDATE sync SET state = 'SUCCEEDED', ended_at = clock_timestamp() FROM shop"
-        " WHERE shop.shop_id = sync.shop_id AND platform = 'shopify' AND state = 'PENDING'"
-    )
-    (last,) = await replica.tick()
-    assert last.shop.key.platform == "shopify"
+
+    class DrainsDuringAStart(SyncCommandStore):
+        async def start_due(self, *arguments: Any) -> Sync | None:
+            world.drain.start()
+            return await super().start_due(*arguments)
+
+    commands = DrainsDuringAStart(Database(world.engine))
+    replica = Replica(world, DAILY, commands=commands, concurrency=1, poll_interval=timedelta())
+    await within_timeout(replica.scheduler.run())
+    assert len(await world.rows("SELECT 1 FROM sync WHERE trigger = 'SCHEDULE'")) == 1
 
 
-@pytest.mark.parametrize("fails", ["request_id", "unexpectedly"])
-async def test_a_shop_whose_due_sync_cannot_be_started_delays_no_other_shop(
-    world: CatalogWorld, caplog: pytest.LogCaptureFixture, fails: str
+async def test_a_start_that_finds_the_database_unavailable_keeps_its_turn(world: CatalogWorld) -> None:
+    await synced(world)
+    await Replica(world, BOTH).tick()
+    await make_due(world, "incremental")
+    before = await stored(world)
+
+    class Unavailable(SyncCommandStore):
+        async def start_due(self, *arguments: Any) -> Sync | None:
+            raise StorageUnavailable
+
+    with pytest.raises(StorageUnavailable):
+        await Replica(world, BOTH, commands=Unavailable(Database(world.engine))).tick()
+    assert (await stored(world))["next_due_at"] == before["next_due_at"]
+    assert len(await Replica(world, BOTH).tick()) == 1
+
+
+async def test_a_start_whose_answer_got_lost_is_not_repeated(world: CatalogWorld) -> None:
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.tick()
+    await make_due(world, "incremental")
+
+    class LosesAnswers(Database):
+        async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+            await super().write(work)
+            return await super().write(work)
+
+    retrying = Replica(world, BOTH, commands=SyncCommandStore(LosesAnswers(world.engine)))
+    assert len(await retrying.tick()) == 1
+    row = await stored(world)
+    assert row["next_due_at"] > row["now"] + 50 * MINUTE
+    assert await replica.tick() == []
+
+
+async def refuse_syncs(world: CatalogWorld, *shops: ShopKey) -> None:
+    """Let every start of a sync of these shops fail with an error that nobody expects."""
+    await world.execute(
+        """CREATE FUNCTION refuse_sync() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               IF EXISTS (SELECT FROM shop JOIN refused USING (domain) WHERE shop_id = NEW.shop_id) THEN
+                   RAISE EXCEPTION 'not this shop';
+               END IF;
+               RETURN NEW;
+           END $$"""
+    )
+    await world.execute(
+        "CREATE TABLE refused AS SELECT unnest(CAST(:domains AS text[])) AS domain",
+        domains=[s.domain for s in shops],
+    )
+    await world.execute(
+        "CREATE TRIGGER refuse_sync BEFORE INSERT ON sync FOR EACH ROW EXECUTE FUNCTION refuse_sync()"
+    )
+
+
+async def test_shops_whose_due_syncs_cannot_be_started_delay_no_other_shop(
+    world: CatalogWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shops = [ShopKey("shopify", f"{name}.myshopify.com") for name in ("first", "second")]
-    for shop in shops:
-        await world.create_sync(shop=shop)
-    await world.execute("UPDATE sync SET state = 'SUCCEEDED', ended_at = clock_timestamp()")
-    replica = Replica(world, ScheduleDefaults(full_every=DAY))
+    """Not even when they alone fill a batch."""
+    *refused, other = shops = shopify(3)
+    await register(world, *shops)
+    replica = Replica(world, DAILY, batch_size=2)
     await replica.tick()
     await make_due(world, "full")
-    first = (await replica.schedules.due(most_per_platform=20))[0]
-    if fails == "request_id":
-        due_at = f"{first.schedule.full_due_at:%Y%m%dT%H%M%S.%f}"
-        taken = f"schedule:{first.shop.shop_id}:FULL:{due_at}"
-        await world.create_sync(shop=ShopKey("shopify", "other.myshopify.com"), request_id=taken)
-    else:
-        await world.execute(REFUSE_SYNCS)
-        await world.execute(
-            "CREATE TRIGGER refuse BEFORE INSERT ON sync FOR EACH ROW"
-            f" WHEN (NEW.shop_id = '{first.shop.shop_id}') EXECUTE FUNCTION refuse_syncs()"
-        )
+    await make_longest_due(world, *refused)
+    await refuse_syncs(world, *refused)
+    assert await replica.tick() == []
+    assert "cannot start a scheduled sync" in caplog.text
     (started,) = await replica.tick()
-    assert started.shop.key != first.shop.key
-    assert "cannot start" in caplog.text or "is skipped" in caplog.text
-    rows = await world.rows("SELECT full_due_at > clock_timestamp() AS later FROM shop_schedule")
-    assert all(row["later"] for row in rows) is (fails == "request_id")
+    assert started.shop.key == other
+    # They are not given up.
+    await world.execute("DELETE FROM refused")
+    await world.execute("UPDATE shop_schedule SET not_before = clock_timestamp() WHERE not_before IS NOT NULL")
+    assert {sync.shop.key for sync in await replica.tick()} == set(refused)
 
 
 async def test_a_scheduled_sync_reads_from_the_overlap_and_deletes_no_more_than_the_deletion_guard_allows(
@@ -473,6 +679,16 @@ async def test_a_scheduled_sync_reads_from_the_overlap_and_deletes_no_more_than_
     assert (row["updated_after"], row["allow_mass_delete"]) == (WATERMARK - 5 * MINUTE, False)
 
 
+async def test_a_requested_sync_is_claimed_before_scheduled_ones_that_wait_longer(world: CatalogWorld) -> None:
+    await register(world, *shopify(2))
+    replica = Replica(world, DAILY)
+    await replica.tick()
+    await make_due(world, "full")
+    assert len(await replica.tick()) == 2
+    requested = await world.create_sync(ShopKey("shopify", "requested.myshopify.com"))
+    assert (await world.claim()).sync.sync_id == requested.sync_id
+
+
 async def test_a_schedule_is_changed_without_counting_items(world: CatalogWorld, engine: AsyncEngine) -> None:
     """A count takes half a second for each 300,000 items."""
     await synced(world)
@@ -485,3 +701,31 @@ async def test_a_schedule_is_changed_without_counting_items(world: CatalogWorld,
     await Replica(world, BOTH).set(SHOP, ScheduleChange(paused=True))
     assert statements
     assert not [statement for statement in statements if " item" in statement or "count(" in statement]
+
+
+async def test_the_due_shops_are_found_by_index_however_many_others_there_are(world: CatalogWorld) -> None:
+    """With 100,000 shops, of which 20,000 are broken, the query must read the few that are due."""
+    await synced(world)
+    await world.execute(
+        """INSERT INTO shop (shop_id, platform, domain)
+           SELECT gen_random_uuid(), 'shopify', 's' || n || '.myshopify.com' FROM generate_series(1, 5000) AS n"""
+    )
+    await world.execute(
+        """INSERT INTO shop_schedule (shop_id, platform, full_due_at, not_before)
+           SELECT shop_id, platform, clock_timestamp() - interval '1 h', clock_timestamp() + interval '1 day'
+           FROM shop WHERE domain LIKE 's%.myshopify.com'"""
+    )
+    await world.execute("ANALYZE shop_schedule, shop")
+    await world.execute("UPDATE shop_schedule SET full_due_at = clock_timestamp() WHERE not_before IS NULL")
+    plans: list[str] = []
+
+    @event.listens_for(world.engine.sync_engine, "before_cursor_execute")
+    def explain(connection: Connection, _cursor: object, statement: str, values: Any, *_: object) -> None:
+        if "WITH RECURSIVE planned" in statement and not statement.startswith("EXPLAIN"):
+            plans.append("\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", values).scalars()))
+
+    (due,) = await ScheduleStore(Database(world.engine)).due(most_per_platform=20, limit=20)
+    assert due.shop.key == SHOP
+    (plan,) = plans
+    assert "Seq Scan on shop" not in plan
+    assert re.search(r"Index Cond: .*next_due_at <= statement_timestamp", plan)
