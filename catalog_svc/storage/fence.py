@@ -66,8 +66,9 @@ def _update_counters(more: str = "") -> TextClause:
 
 
 _UPDATE_COUNTERS: Final = _update_counters()
+# Not later than the statements of this transaction that deleted.
 _UPDATE_COUNTERS_AND_TOMBSTONES: Final = _update_counters(
-    ", oldest_tombstone_at = least(oldest_tombstone_at, statement_timestamp())"
+    ", oldest_tombstone_at = least(oldest_tombstone_at, transaction_timestamp())"
 )
 
 
