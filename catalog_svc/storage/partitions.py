@@ -26,6 +26,8 @@ _MIN_AGES: Final = {"sync_history": timedelta(), "sync_issue": _LONGEST_SYNC}
 _MONTHS_AHEAD: Final = 2
 _HOUR: Final = timedelta(hours=1)
 
+_SELECT_TODAY = text("SELECT CAST(statement_timestamp() AT TIME ZONE 'UTC' AS date)")
+
 # Until a partition is added or dropped, whoever needs the table waits behind the statement that waits for it.
 _SET_LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '2s'")
 
@@ -37,7 +39,7 @@ _SELECT_PARTITIONS = text("""
 
 async def create_partitions(connection: AsyncConnection) -> None:
     """Create the partitions of this month and the next two, if they do not exist."""
-    today = (await connection.execute(text("SELECT current_date"))).scalar_one()
+    today = (await connection.execute(_SELECT_TODAY)).scalar_one()
     for table in PARTITIONED_TABLES:
         found = await _partitions(connection, table)
         for start, end in _months(today, 1 + _MONTHS_AHEAD):
