@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.errors import StorageCause
 from catalog_svc.storage.database import cause_of
+from catalog_svc.storage.pooler import MigrationThroughPooler, goes_through_pooler
 
 _log = logging.getLogger(__name__)
 
@@ -83,8 +84,11 @@ async def migrate(
         changed
             stayed locked for `table_lock_timeout`: a longer wait would block all later users of the table.
         SchemaTooNew: A newer release has migrated the database to a schema that this one cannot run on.
+        MigrationThroughPooler: The engine's connections are not sessions of their own.
     """
     async with engine.connect() as connection:
+        if await goes_through_pooler(connection):
+            raise MigrationThroughPooler
         await _lock(connection, advisory_lock_timeout)
         try:
             milliseconds = round(table_lock_timeout.total_seconds() * 1000)

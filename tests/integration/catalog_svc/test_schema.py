@@ -23,6 +23,12 @@ from catalog_svc.storage.tables import metadata
 from tests.waiting import until_found
 
 
+@pytest.fixture
+def database_url(direct_database_url: str) -> str:
+    """Return the URL of a new database; `migrate` never goes through a pooler."""
+    return direct_database_url
+
+
 async def test_migrations_create_the_tables_that_the_code_declares(database_url: str) -> None:
     engine = open_engine(database_url)
 
