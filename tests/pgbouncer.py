@@ -38,6 +38,14 @@ auth_file = {directory}/users.txt
 server_login_retry = 0.1
 """
 
+# Ends with this process, also when that is killed: then the standard input of the shell ends.
+_SCRIPT: Final = """
+exec 3<&0
+"$0" "$1" & pid=$!
+(cat <&3; kill -KILL $pid) >/dev/null 2>&1 &
+wait $pid
+"""
+
 
 def find_pgbouncer() -> str | None:
     """Return the path of PgBouncer, or None if it is not installed."""
@@ -76,8 +84,12 @@ async def run_pgbouncer(program: str, server_url: str) -> AsyncIterator[URL]:
         )
         with (directory / "log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
+                "sh",
+                "-c",
+                _SCRIPT,
                 program,
                 str(configuration),
+                stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 user=user,
@@ -88,9 +100,7 @@ async def run_pgbouncer(program: str, server_url: str) -> AsyncIterator[URL]:
             assert process.returncode is None, (directory / "log").read_text()
             yield server.set(port=_PORT, query={**server.query, "host": str(directory)})
         finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+            await process.communicate()
 
 
 def _user(server_directory: Path) -> int | None:
