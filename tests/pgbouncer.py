@@ -9,11 +9,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, TypeAlias
 
 from sqlalchemy.engine import URL, make_url
 
 from tests.waiting import until
+
+_User: TypeAlias = tuple[int, int]
+"""Ids of a user and of its group."""
 
 SERVER_CONNECTIONS: Final = 5
 """Server connections of a database and user: fewer than clients, so that transactions of one client change between
@@ -69,7 +72,7 @@ async def run_pgbouncer(program: str, server_url: str) -> AsyncIterator[URL]:
         The URL of the same database through PgBouncer.
     """
     server = make_url(server_url)
-    user = _user(Path(str(server.query["host"])))
+    user = _owner(Path(str(server.query["host"])))
     with _directory(user) as directory:
         (directory / "users.txt").write_text(f'"{server.username}" ""\n')
         configuration = directory / "pgbouncer.ini"
@@ -84,6 +87,7 @@ async def run_pgbouncer(program: str, server_url: str) -> AsyncIterator[URL]:
         )
         with (directory / "log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
+                *_as_user(user),
                 "sh",
                 "-c",
                 _SCRIPT,
@@ -92,7 +96,6 @@ async def run_pgbouncer(program: str, server_url: str) -> AsyncIterator[URL]:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                user=user,
             )
         try:
             socket = directory / f".s.PGSQL.{_PORT}"
@@ -100,17 +103,25 @@ async def run_pgbouncer(program: str, server_url: str) -> AsyncIterator[URL]:
             assert process.returncode is None, (directory / "log").read_text()
             yield server.set(port=_PORT, query={**server.query, "host": str(directory)})
         finally:
-            await process.communicate()
+            assert process.stdin is not None
+            process.stdin.close()
+            await process.wait()
 
 
-def _user(server_directory: Path) -> int | None:
+def _owner(server_directory: Path) -> _User | None:
     """Return the user to run as: PgBouncer refuses root, and only the server's user can reach its socket."""
-    return server_directory.stat().st_uid if os.geteuid() == 0 else None
+    found = server_directory.stat()
+    return (found.st_uid, found.st_gid) if os.geteuid() == 0 else None
+
+
+def _as_user(user: _User | None) -> tuple[str, ...]:
+    """Return the command prefix that changes the user; `user=` of subprocesses crashes gRPC's fork handlers."""
+    return () if user is None else ("setpriv", f"--reuid={user[0]}", f"--regid={user[1]}", "--clear-groups")
 
 
 @contextmanager
-def _directory(user: int | None) -> Iterator[Path]:
+def _directory(user: _User | None) -> Iterator[Path]:
     with TemporaryDirectory(prefix=_DIRECTORY_PREFIX, ignore_cleanup_errors=True) as path:
         if user is not None:
-            os.chown(path, user, -1)
+            os.chown(path, *user)
         yield Path(path)
