@@ -41,10 +41,11 @@ test-pgbouncer: $(BIN)/.synced ## Run the tests of the catalog's database throug
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --pgbouncer \
 	  tests/integration/catalog_svc tests/contract/catalog_stores
 
-check: $(BIN)/.synced .venv-bench/.synced $(GOOGLE_PROTOS)/.synced ## Lint, format, types, contracts, stale generated code and chart
+check: $(BIN)/.synced .venv-bench/.synced $(GOOGLE_PROTOS)/.synced ## Lint, format, types, migrations, contracts, stale generated code and chart
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(BIN)/python -m tests.lint_migrations
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
 	@$(MAKE) --no-print-directory breaking

@@ -157,6 +157,8 @@ async def _min_compatible(engine: AsyncEngine) -> str:
 
 def _upgrade(connection: Connection) -> None:
     found = _current(connection)
+    # Alembic can leave its transactions, for CREATE INDEX CONCURRENTLY, but not one that was begun outside.
+    connection.commit()
     # With the migrations of a newer release, which Alembic does not know, there is nothing to do.
     if found is None or found < _head():
         config = _alembic_config()

@@ -26,12 +26,17 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=now, nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=now, nullable=False),
         sa.PrimaryKeyConstraint("merchant_id", "shop_id", name="shop_schedule_pkey"),
+        if_not_exists=True,
     )
-    for table in ("item", "product"):
-        op.create_index(
-            f"{table}_deleted",
-            table,
-            ["merchant_id", "shop_id", "deleted_at"],
-            unique=False,
-            postgresql_where=sa.text("deleted_at IS NOT NULL"),
-        )
+    # Outside of the transaction, which would block all writes until the index is complete.
+    with op.get_context().autocommit_block():
+        for table in ("item", "product"):
+            op.create_index(
+                f"{table}_deleted",
+                table,
+                ["merchant_id", "shop_id", "deleted_at"],
+                unique=False,
+                postgresql_where=sa.text("deleted_at IS NOT NULL"),
+                postgresql_concurrently=True,
+                if_not_exists=True,
+            )
