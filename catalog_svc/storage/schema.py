@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from catalog_svc.domain.errors import StorageCause
 from catalog_svc.storage.database import cause_of
 from catalog_svc.storage.partitions import create_partitions
+from catalog_svc.storage.pooler import MigrationThroughPooler, goes_through_pooler
 
 _log = logging.getLogger(__name__)
 
@@ -84,8 +85,11 @@ async def migrate(
         changed
             stayed locked for `table_lock_timeout`: a longer wait would block all later users of the table.
         SchemaTooNew: A newer release has migrated the database to a schema that this one cannot run on.
+        MigrationThroughPooler: The engine's connections are not sessions of their own.
     """
     async with engine.connect() as connection:
+        if await goes_through_pooler(connection):
+            raise MigrationThroughPooler
         await _lock(connection, advisory_lock_timeout)
         try:
             milliseconds = round(table_lock_timeout.total_seconds() * 1000)
@@ -155,6 +159,8 @@ async def _min_compatible(engine: AsyncEngine) -> str:
 
 def _upgrade(connection: Connection) -> None:
     found = _current(connection)
+    # Alembic can leave its transactions, for CREATE INDEX CONCURRENTLY, but not one that was begun outside.
+    connection.commit()
     # With the migrations of a newer release, which Alembic does not know, there is nothing to do.
     if found is None or found < _head():
         config = _alembic_config()

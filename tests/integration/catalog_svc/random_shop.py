@@ -6,6 +6,7 @@ from datetime import timedelta
 from random import Random
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
+from catalogsync.types.v1 import product_pb2
 
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import ClaimedSync, Lease, SyncState
@@ -92,7 +93,7 @@ class RandomShop:
             id=product_id,
             title=chance.choice(["Shirt", "Hat"]),
             vendor=chance.choice(["", "Acme"]),
-            status=pb.Product.STATUS_ACTIVE,
+            status=product_pb2.PRODUCT_STATUS_ACTIVE,
             variants_complete=chance.random() < 0.8,
             images=images,
             # Any item may be in any product: items move, and two products of a batch may name the same one.
@@ -104,12 +105,12 @@ class RandomShop:
         price = _INVALID_PRICE if chance.random() < 0.03 else chance.choice(_PRICES)
         image = pb.Image(id="2", url="https://images.example/item") if chance.random() < 0.4 else None
         return pb.Variant(
-            id=item_id, price=price, available=True, image=image, stock_quantity=chance.randint(0, 1)
+            id=item_id, price_amount=price, available=True, image=image, stock_quantity=chance.randint(0, 1)
         )
 
     def _level(self, item_id: str) -> pb.StockLevel:
         chance = self._random
-        offer = pb.Offer(sku="", price=chance.choice(_PRICES)) if chance.random() < 0.5 else None
+        offer = pb.Offer(sku="", price_amount=chance.choice(_PRICES)) if chance.random() < 0.5 else None
         return pb.StockLevel(
             variant_id=item_id, stock_quantity=chance.randint(0, 2), available=chance.random() < 0.8, offer=offer
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -11,6 +13,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from catalog_svc.storage import schema
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.partitions import PARTITIONED_TABLES
 from catalog_svc.storage.schema import (
@@ -22,6 +25,12 @@ from catalog_svc.storage.schema import (
 )
 from catalog_svc.storage.tables import metadata
 from tests.waiting import until_found
+
+
+@pytest.fixture
+def database_url(direct_database_url: str) -> str:
+    """Return the URL of a new database; `migrate` never goes through a pooler."""
+    return direct_database_url
 
 
 async def test_migrations_create_the_tables_that_the_code_declares(database_url: str) -> None:
@@ -139,6 +148,36 @@ async def test_a_table_in_use_blocks_a_migration_with_an_error_that_says_what_to
             await migrate(engine, table_lock_timeout=timedelta(milliseconds=100))
         await user.rollback()
     assert await migrate(engine) == "0001"
+    await engine.dispose()
+
+
+_CONCURRENT_INDEX = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9000"
+down_revision = "{head}"
+
+
+def upgrade() -> None:
+    with op.get_context().autocommit_block():
+        op.create_index("item_by_title", "item", ["title"], postgresql_concurrently=True, if_not_exists=True)
+"""
+
+
+async def test_a_migration_builds_an_index_without_blocking_writers(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CREATE INDEX CONCURRENTLY runs outside of a transaction; `migrate` must leave its own."""
+    engine = open_engine(database_url)
+    directory = tmp_path / "migrations"
+    shutil.copytree(schema._MIGRATIONS, directory)
+    (directory / "versions" / "9000_index.py").write_text(_CONCURRENT_INDEX.format(head=await migrate(engine)))
+    monkeypatch.setattr(schema, "_MIGRATIONS", directory)
+    assert await migrate(engine) == "9000"
+    query = text("SELECT indisvalid FROM pg_index WHERE indexrelid = 'item_by_title'::regclass")
+    async with engine.connect() as connection:
+        assert (await connection.execute(query)).scalar_one()
     await engine.dispose()
 
 
