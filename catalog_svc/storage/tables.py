@@ -33,7 +33,6 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
-    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -236,7 +235,7 @@ sync_queue = Table(
     Column("platform", Text, nullable=False),
     Column("mode", Text, nullable=False),
     # 0: started by people, 1: by the schedule.
-    Column("priority", SmallInteger, nullable=False),
+    Column("priority", Integer, nullable=False),
     # The epoch of the last claim; see `shop_state.epoch`, which decides.
     Column("epoch", BigInteger, nullable=False),
     # The replica that holds the lease, for people who read the table; never used for safety.

@@ -164,7 +164,7 @@ _STATEMENTS: Final = (
         queue_number BIGINT GENERATED ALWAYS AS IDENTITY,
         platform TEXT NOT NULL,
         mode TEXT NOT NULL,
-        priority SMALLINT NOT NULL,
+        priority INTEGER NOT NULL,
         epoch BIGINT NOT NULL,
         owner UUID,
         lease_until timestamptz,
