@@ -52,6 +52,18 @@ class SchemaOutdated(SettingsError):
         )
 
 
+class SchemaNotMigratable(SettingsError):
+    """The database has a schema from before the baseline."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            (
+                f"{_SETTING}: the schema {found} is of a preview release, and cannot be migrated: create a new "
+                "database, run `python -m catalog_svc migrate` and sync the shops again",
+            )
+        )
+
+
 class SchemaTooNew(SettingsError):
     """The database was migrated to a schema on which this release cannot run any more."""
 
@@ -164,6 +176,9 @@ def _upgrade(connection: Connection) -> None:
     # With the migrations of a newer release, which Alembic does not know, there is nothing to do.
     if found is None or found < _head():
         config = _alembic_config()
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        if found is not None and found not in known:
+            raise SchemaNotMigratable(found)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

@@ -18,6 +18,7 @@ from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.partitions import PARTITIONED_TABLES
 from catalog_svc.storage.schema import (
     MigrationBlocked,
+    SchemaNotMigratable,
     SchemaOutdated,
     SchemaTooNew,
     check_schema,
@@ -107,6 +108,14 @@ async def test_a_catalog_refuses_to_start_on_an_old_schema_and_says_what_to_run(
     await engine.dispose()
 
 
+async def test_the_schema_of_a_preview_release_is_refused_with_what_to_do(database_url: str) -> None:
+    engine = open_engine(database_url)
+    await set_schema(engine, version="0004")
+    with pytest.raises(SchemaNotMigratable, match=r"the schema 0004 is of a preview release.*new database"):
+        await migrate(engine)
+    await engine.dispose()
+
+
 async def test_an_older_release_starts_on_a_newer_schema_that_is_compatible_with_it(database_url: str) -> None:
     """A replica that restarts while a newer release is rolled out, or a rollback to an older release."""
     engine = open_engine(database_url)
@@ -147,7 +156,7 @@ async def test_a_table_in_use_blocks_a_migration_with_an_error_that_says_what_to
         with pytest.raises(MigrationBlocked, match=r"is in use; run `python -m catalog_svc migrate` again"):
             await migrate(engine, table_lock_timeout=timedelta(milliseconds=100))
         await user.rollback()
-    assert await migrate(engine) == "0001"
+    assert await migrate(engine) == "0010"
     await engine.dispose()
 
 
