@@ -28,6 +28,17 @@ _HOUR: Final = timedelta(hours=1)
 
 _SELECT_TODAY = text("SELECT CAST(statement_timestamp() AT TIME ZONE 'UTC' AS date)")
 
+_SELECT_NOW = text("SELECT clock_timestamp()")
+
+_SELECT_OLDEST = tuple(
+    text(f"SELECT min({column}) FROM {table}_default") for table, column in _TIME_COLUMNS.items()
+)
+
+# At most one hour's rows, and at least the oldest one.
+_DELETE_UNPARTITIONED = tuple(
+    text(f"DELETE FROM {table}_default WHERE {column} <= :before") for table, column in _TIME_COLUMNS.items()
+)
+
 # Until a partition is added or dropped, whoever needs the table waits behind the statement that waits for it.
 _SET_LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '2s'")
 
@@ -52,7 +63,7 @@ async def create_partitions(connection: AsyncConnection) -> None:
 
 async def drop_partitions(connection: AsyncConnection, *, older_than: timedelta) -> int:
     """Drop the partitions of months all of whose syncs ended before `older_than` ago; return how many."""
-    now: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
+    now: datetime = (await connection.execute(_SELECT_NOW)).scalar_one()
     dropped = 0
     for table in PARTITIONED_TABLES:
         cutoff = now - older_than - _MIN_AGES[table]
@@ -70,17 +81,16 @@ async def purge_unpartitioned(connection: AsyncConnection, *, older_than: timede
 
     Returns how many; 0: none is left.
     """
+    now: datetime = (await connection.execute(_SELECT_NOW)).scalar_one()
     deleted = 0
-    for table, column in _TIME_COLUMNS.items():
-        values = {"older_than": older_than + _MIN_AGES[table], "window": _HOUR}
-        result = await connection.execute(
-            text(f"""
-                DELETE FROM {table}_default
-                WHERE {column} < statement_timestamp() - CAST(:older_than AS interval)
-                  AND {column} <= (SELECT min({column}) FROM {table}_default) + CAST(:window AS interval)"""),
-            values,
-        )
-        deleted += result.rowcount
+    for table, select_oldest, delete in zip(
+        PARTITIONED_TABLES, _SELECT_OLDEST, _DELETE_UNPARTITIONED, strict=True
+    ):
+        oldest: datetime | None = (await connection.execute(select_oldest)).scalar()
+        cutoff = now - older_than - _MIN_AGES[table]
+        if oldest is not None and oldest < cutoff:
+            before = min(oldest + _HOUR, cutoff)
+            deleted += (await connection.execute(delete, {"before": before})).rowcount
     return deleted
 
 

@@ -33,6 +33,7 @@ from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
+from catalog_svc.storage.pooler import check_pooler, pooled_options
 from catalog_svc.storage.readiness import wait_until_ready
 from catalog_svc.storage.retention import RetentionStore
 from catalog_svc.storage.schedules import ScheduleStore
@@ -101,6 +102,7 @@ class Scenario:
             await self._commands_of(shop)
             await self._reads(shop, first)
             await self._schedule(shop)
+        await self._pooled_load(SHOPS[0])
         await self._purge()
         with self.recorder.step("check_schema"):
             await self._outside_execute("UPDATE alembic_version SET version_num = '9999'")
@@ -126,6 +128,20 @@ class Scenario:
         assert await self._leases.end(lease, SyncState.SUCCEEDED) == ended
         assert (await self._start(shop, request_id=f"load {shop}")).sync_id == sync.sync_id
         return ended
+
+    async def _pooled_load(self, shop: ShopKey) -> None:
+        """A batch as a replica stores it that reaches the database through a pooler."""
+        pooled = self._engine.execution_options(**pooled_options(True))
+        with self.recorder.step("check_pooler"):
+            await check_pooler(pooled, pooled=True)
+        await self._start(shop)
+        claimed = await self._claim()
+        await self._leases.begin(claimed.lease, DOLLARS)
+        batches = self.recorder.observed(BatchStore(Database(pooled), ttl=_TTL))
+        lease, _ = await batches.apply(
+            claimed.lease, claimed.sync.shop, batch(product("9")), full=True, items_per_second=None
+        )
+        await self._leases.end(lease, SyncState.FAILED, REVOKED)
 
     async def _changes(self, shop: ShopKey) -> None:
         """An incremental sync with products that are new, changed, deleted and unchanged, and new stock."""
@@ -234,6 +250,11 @@ class Scenario:
             "UPDATE product SET deleted_at = now() - interval '1 year' WHERE deleted_at < now()"
         )
         await self._outside_execute("UPDATE shop_state SET oldest_tombstone_at = now() - interval '1 year'")
+        for table, column in (("sync_history", "ended_at"), ("sync_issue", "created_at")):
+            await self._outside_execute(
+                f"UPDATE {table} SET {column} = '2019-06-01' WHERE (shop_id, sync_id) ="
+                f" (SELECT shop_id, sync_id FROM {table} LIMIT 1)"
+            )
         await self._outside_execute(
             "CREATE TABLE sync_issue_2020_01 PARTITION OF sync_issue"
             " FOR VALUES FROM ('2020-01-01') TO ('2020-02-01')"
@@ -241,6 +262,7 @@ class Scenario:
         assert await self._retention.acquire(ttl=_TTL)
         assert await self._retention.drop_partitions(older_than=_TTL) == 1
         await self._retention.create_partitions()
+        assert await self._retention.purge_unpartitioned(older_than=timedelta()) == 2
         assert await self._retention.purge_requests(older_than=timedelta())
         for _ in range(2):
             assert await self._retention.purge_seen()
