@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -26,7 +26,8 @@ from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector_client import CONNECTOR_CHANNEL
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import embedded_postgres
-from catalog_svc.storage.engine import connection_replacer, open_engine
+from catalog_svc.storage.engine import DATABASE_URL, MIGRATE_DATABASE_URL, connection_replacer, open_engine
+from catalog_svc.storage.pooler import check_pooler
 from catalog_svc.storage.readiness import wait_until_ready, watch_readiness
 from catalog_svc.storage.schema import check_schema
 from catalog_svc.storage.schema import migrate as migrate_schema
@@ -60,11 +61,27 @@ async def serve(
 
 
 async def migrate(settings: CatalogSettings) -> str:
-    """Migrate the schema to the version of this release, and return that version."""
-    async with _database_url(settings) as url:
-        engine = open_engine(url, pool_size=2, command_timeout=None)
+    """Migrate the schema to the version of this release, and return that version.
+
+    Raises:
+        SettingsError: a setting is wrong, or the database was not ready in time.
+        MigrationThroughPooler: the URL leads to a connection pooler.
+        MigrationBlocked: another migration, or a user of a table, did not end in time.
+        SchemaTooNew: a newer release has migrated the database.
+    """
+    direct = settings.migrate_database_url.get_secret_value()
+    setting = MIGRATE_DATABASE_URL if direct else DATABASE_URL
+    async with nullcontext(direct) if direct else _database_url(settings) as url:
+        engine = open_engine(
+            url,
+            pool_size=2,
+            command_timeout=None,
+            # Without start-up parameters a pooler accepts the connection, and `migrate_schema` says what is wrong.
+            pooled=settings.database_pooled and not direct,
+            setting=setting,
+        )
         try:
-            await wait_until_ready(engine, settings.database_startup_timeout)
+            await wait_until_ready(engine, settings.database_startup_timeout, setting=setting)
             return await migrate_schema(engine)
         finally:
             await engine.dispose()
@@ -239,6 +256,7 @@ async def _database_url(settings: CatalogSettings) -> AsyncIterator[str]:
 async def _prepare_schema(engine: AsyncEngine, settings: CatalogSettings) -> None:
     """Migrate an embedded database, which only this process uses; only check one that its operator migrates."""
     if settings.database_url.get_secret_value():
+        await check_pooler(engine, pooled=settings.database_pooled)
         await check_schema(engine)
     else:
         await migrate_schema(engine)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
@@ -19,10 +19,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import open_engine
+from catalog_svc.storage.pooler import ROLE_SETTINGS
 from catalog_svc.storage.schema import migrate
+from tests.pgbouncer import find_pgbouncer, is_pooled, run_pgbouncer
 
 _SHM: Final = Path("/dev/shm")
 _MIN_FREE_BYTES: Final = 4 * 2**30
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pgbouncer",
+        action="store_true",
+        help="reach the databases of the tests through a PgBouncer (transaction mode)",
+    )
 
 
 def pytest_configure() -> None:
@@ -34,9 +44,17 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests that are marked as long first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the tests that are marked as long first; with --pgbouncer, skip those that need a session."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    if not config.getoption("pgbouncer"):
+        return
+    installed = find_pgbouncer() is not None
+    for item in items:
+        if not installed:
+            item.add_marker(pytest.mark.skip(reason="PgBouncer is not installed (apt-get install pgbouncer)"))
+        elif marker := item.get_closest_marker("needs_session"):
+            item.add_marker(pytest.mark.skip(reason=f"not behind PgBouncer: {marker.args[0]}"))
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +68,18 @@ async def postgres_url() -> AsyncIterator[str]:
             await execute(url, "SELECT pg_reload_conf()")
             await _make_template(url)
             yield url
+
+
+@pytest.fixture(scope="session")
+async def pgbouncer_url(postgres_url: str) -> AsyncIterator[str]:
+    """Yield the URL of the server of `postgres_url` through a PgBouncer in transaction mode."""
+    program = find_pgbouncer()
+    if program is None:
+        pytest.skip("PgBouncer is not installed (apt-get install pgbouncer)")
+    for name, value in ROLE_SETTINGS.items():
+        await execute(postgres_url, f"ALTER ROLE postgres SET {name} = '{value}'")
+    async with run_pgbouncer(program, postgres_url) as url:
+        yield url.render_as_string(hide_password=False)
 
 
 def _tmpfs() -> Path | None:
@@ -87,12 +117,21 @@ async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def database_url(postgres_url: str) -> AsyncIterator[str]:
-    """Yield the URL of a new database with the current schema."""
+async def direct_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """Yield the URL of a new database with the current schema, never through PgBouncer."""
     async with _database(
         postgres_url, f"catalog_{uuid4().hex}", "TEMPLATE template_catalog STRATEGY file_copy"
     ) as url:
         yield url
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, direct_database_url: str) -> str:
+    """Return the URL of a new database with the current schema; with --pgbouncer it leads through PgBouncer."""
+    if not request.config.getoption("pgbouncer"):
+        return direct_database_url
+    pgbouncer_url: str = request.getfixturevalue("pgbouncer_url")
+    return with_database(pgbouncer_url, make_url(direct_database_url).database or "")
 
 
 @asynccontextmanager
@@ -105,9 +144,14 @@ async def _database(server_url: str, name: str, options: str = "") -> AsyncItera
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """Yield an engine connected to this test's own database."""
-    engine = open_engine(database_url)
+    engine = open_test_engine(database_url)
     yield engine
     await engine.dispose()
+
+
+def open_test_engine(url: str, **options: Any) -> AsyncEngine:
+    """Open an engine with the options of `open_engine`, for a pooler if the URL leads through one."""
+    return open_engine(url, pooled=is_pooled(url), **options)
 
 
 def with_database(url: str, name: str) -> str:

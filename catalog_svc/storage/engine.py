@@ -14,13 +14,17 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from catalog_svc.storage.pooler import POOLER_ARGUMENTS, POOLER_SESSION_SETTINGS, pooled_options
+
 STATEMENT_TIMEOUT: Final = timedelta(seconds=30)
 """Statement timeout of a session. Single transactions set a shorter one."""
 
-_POOLER_SETTINGS: Final = {"application_name": "catalog_svc", "timezone": "UTC"}
-"""Session settings that a pooler applies to each server connection that it gives to a transaction."""
+DATABASE_URL: Final = "CATALOG_DATABASE_URL"
+MIGRATE_DATABASE_URL: Final = "CATALOG_MIGRATE_DATABASE_URL"
+"""Names of the settings that hold URLs, for error messages."""
+
 _SESSION_SETTINGS: Final = {
-    **_POOLER_SETTINGS,
+    **POOLER_SESSION_SETTINGS,
     "statement_timeout": f"{STATEMENT_TIMEOUT.total_seconds():.0f}s",
     "lock_timeout": "10s",
     "client_connection_check_interval": "5s",
@@ -30,14 +34,6 @@ _SESSION_SETTINGS: Final = {
     # A cached generic plan of a join with a staging table becomes a nested loop, which is 60 times slower.
     "plan_cache_mode": "force_custom_plan",
 }
-
-_POOLER_ARGUMENTS: Final[Mapping[str, Any]] = {
-    "statement_cache_size": 0,
-    "prepared_statement_cache_size": 0,
-    "prepared_statement_name_func": lambda: "",
-}
-"""Driver arguments behind a pooler: a statement prepared by name stays on one server connection, and the next
-transaction gets another one."""
 
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _DSN_OPTIONS: Final = frozenset(
@@ -67,6 +63,7 @@ def open_engine(
     command_timeout: float | None = 35,
     max_idle_in_transaction: timedelta = timedelta(seconds=10),
     pooled: bool = False,
+    setting: str = DATABASE_URL,
 ) -> AsyncEngine:
     """Return an engine; it connects at the first use.
 
@@ -80,13 +77,17 @@ def open_engine(
         max_idle_in_transaction: After this time without a statement the server ends a transaction: a process that
             is frozen within one must not hold its row locks for ever, since the next owner waits for them.
         pooled: Whether a pooler in transaction mode, such as PgBouncer, is in between. Then no statement is
-            prepared by name, and the session sets no timeouts: the database role must have them.
+            prepared by name, temporary tables end with their transaction, and the session sets no timeouts: the
+            database role must have them.
+        setting: Name of the setting that holds the URL, for error messages.
 
     Raises:
-        SettingsError: The URL is malformed, or has an unknown option.
+        SettingsError: The URL is malformed, or has an unknown option, or one that a pooler does not support.
     """
-    url = _parse_url(database_url)
-    session = _POOLER_SETTINGS if pooled else _session_settings(max_idle_in_transaction)
+    url = _parse_url(database_url, setting)
+    if pooled and "options" in url.query:
+        raise _url_error(setting, "a connection pooler does not support 'options': use ALTER ROLE ... SET instead")
+    session = POOLER_SESSION_SETTINGS if pooled else _session_settings(max_idle_in_transaction)
     native_options = {name: value for name, value in url.query.items() if name in _NATIVE_OPTIONS}
     # No pool_pre_ping: it costs three round trips before each transaction. `Database` retries a transaction whose
     # connection is lost, and the first such error makes the pool replace all of its connections.
@@ -99,9 +100,10 @@ def open_engine(
         # The fence, the claims and the counts rely on this level; a role or a database may have another default.
         isolation_level="READ COMMITTED",
         hide_parameters=True,
+        execution_options=pooled_options(pooled),
         connect_args={
             **_connect_arguments(url.query, session, command_timeout),
-            **(_POOLER_ARGUMENTS if pooled else {}),
+            **(POOLER_ARGUMENTS if pooled else {}),
         },
     )
 
@@ -151,25 +153,25 @@ def _connect_arguments(
     return arguments
 
 
-def _parse_url(database_url: str) -> URL:
+def _parse_url(database_url: str, setting: str) -> URL:
     """Return the URL, validated. No error message quotes it, since it holds a password."""
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError):
-        raise _url_error("expected postgresql://user:password@host:port/name") from None
+        raise _url_error(setting, "expected postgresql://user:password@host:port/name") from None
     if url.drivername.partition("+")[0] not in ("postgresql", "postgres"):
-        raise _url_error("expected a URL that begins with postgresql://")
+        raise _url_error(setting, "expected a URL that begins with postgresql://")
     for name, value in url.query.items():
         if name not in _URL_OPTIONS:
             raise _url_error(
-                f"has the unknown option {name!r}; known options are {', '.join(sorted(_URL_OPTIONS))}"
+                setting, f"has the unknown option {name!r}; known options are {', '.join(sorted(_URL_OPTIONS))}"
             )
         if name == "sslmode" and value not in _SSL_MODES:
-            raise _url_error(f"sslmode must be one of {', '.join(_SSL_MODES)}")
+            raise _url_error(setting, f"sslmode must be one of {', '.join(_SSL_MODES)}")
         if name == "connect_timeout" and not str(value).isdecimal():
-            raise _url_error("connect_timeout must be a number of seconds")
+            raise _url_error(setting, "connect_timeout must be a number of seconds")
     return url
 
 
-def _url_error(problem: str) -> SettingsError:
-    return SettingsError((f"CATALOG_DATABASE_URL: {problem}",))
+def _url_error(setting: str, problem: str) -> SettingsError:
+    return SettingsError((f"{setting}: {problem}",))

@@ -21,9 +21,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -66,8 +67,9 @@ def _update_counters(more: str = "") -> TextClause:
 
 
 _UPDATE_COUNTERS: Final = _update_counters()
+# Not later than the statements of this transaction that deleted.
 _UPDATE_COUNTERS_AND_TOMBSTONES: Final = _update_counters(
-    ", oldest_tombstone_at = least(oldest_tombstone_at, statement_timestamp())"
+    ", oldest_tombstone_at = least(oldest_tombstone_at, transaction_timestamp())"
 )
 
 
@@ -121,14 +123,15 @@ def fence_values(lease: Lease) -> dict[str, object]:
 async def pass_fence(connection: AsyncConnection, lease: Lease, *, ttl: timedelta) -> FencedWrite | None:
     """Lock the shop for a write of the lease; None when this write must not take place, see `applied_row`.
 
-    No statement of the transaction may outlast the lease: while a process is frozen in the middle of a COPY, the
-    server waits for more data and keeps the lock, for which the next owner waits.
+    No later statement of the transaction may outlast the lease: while a process is frozen in the middle of a COPY,
+    the server waits for more data and keeps the lock, for which the next owner waits.
     """
-    milliseconds = max(1, round(ttl.total_seconds() * 1000))
-    await connection.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
     row = (await connection.execute(_FENCE, fence_values(lease))).first()
     if row is None:
         return None
+    driver = cast("asyncpg.Connection", (await connection.get_raw_connection()).driver_connection)
+    # A third of the time that a prepared statement takes.
+    await driver.execute(f"SET LOCAL statement_timeout = {max(1, round(ttl.total_seconds() * 1000))}")
     return FencedWrite(
         feed_position=row.feed_position + 1,
         item_count=row.item_count,

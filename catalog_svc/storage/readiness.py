@@ -22,6 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import StorageCause
 from catalog_svc.storage.database import DATABASE_ERRORS, cause_of, describe, detail_of
+from catalog_svc.storage.engine import DATABASE_URL
+from catalog_svc.storage.pooler import UNSUPPORTED_PARAMETER, PoolerFound
 
 _log = logging.getLogger(__name__)
 
@@ -44,9 +46,9 @@ _CAUSE_TEXTS: Final = {
 class DatabaseUnavailable(SettingsError):
     """The database was not ready when the service started."""
 
-    def __init__(self, max_wait: timedelta, problem: str) -> None:
+    def __init__(self, max_wait: timedelta, problem: str, *, setting: str = DATABASE_URL) -> None:
         waited = f"{max_wait.total_seconds():.0f} s"
-        super().__init__((f"CATALOG_DATABASE_URL: the database was not ready within {waited}: {problem}",))
+        super().__init__((f"{setting}: the database was not ready within {waited}: {problem}",))
 
 
 class _State(Enum):
@@ -58,14 +60,25 @@ class _State(Enum):
 
 
 async def wait_until_ready(
-    engine: AsyncEngine, max_wait: timedelta, prepare: Callable[[], Awaitable[None]] | None = None
+    engine: AsyncEngine,
+    max_wait: timedelta,
+    prepare: Callable[[], Awaitable[None]] | None = None,
+    *,
+    setting: str = DATABASE_URL,
 ) -> None:
     """Return once the database answers and `prepare` has succeeded; retry every second until then.
 
     The database may start after this process, or fail in between.
 
+    Args:
+        engine: Connections to the database.
+        max_wait: When to give up.
+        prepare: Called once the database answers; repeated when the database fails in it.
+        setting: Name of the setting that holds the URL, for error messages.
+
     Raises:
         DatabaseUnavailable: It was not ready within `max_wait`; the message names the cause.
+        PoolerFound: A pooler refuses the engine's start-up parameters.
         SettingsError: Raised by `prepare`.
     """
     problem = "no answer"
@@ -81,11 +94,13 @@ async def wait_until_ready(
                     cause = cause_of(error)
                     if cause is None:
                         raise
+                    if UNSUPPORTED_PARAMETER in detail_of(error):
+                        raise PoolerFound from error
                     problem = f"{_CAUSE_TEXTS.get(cause, cause.value)}: {detail_of(error)}"
                     _log.warning("the database is not ready yet", extra=describe(error))
                 await asyncio.sleep(1)
     except TimeoutError:
-        raise DatabaseUnavailable(max_wait, problem) from None
+        raise DatabaseUnavailable(max_wait, problem, setting=setting) from None
 
 
 async def watch_readiness(

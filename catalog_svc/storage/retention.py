@@ -16,19 +16,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.loop_leases import LoopLease
-from catalog_svc.storage.partitions import create_partitions, drop_partitions
+from catalog_svc.storage.partitions import create_partitions, drop_partitions, purge_unpartitioned
+from catalog_svc.storage.shops import Row
 
 _LOOP: Final = "retention"
 
-_DELETE_REQUESTS = text("""
+# A volatile function such as clock_timestamp() would be no index condition.
+_CUTOFF = "statement_timestamp() - CAST(:older_than AS interval)"
+
+_DELETE_REQUESTS = text(f"""
     DELETE FROM idempotency_key WHERE (principal, method, request_id) IN (
         SELECT principal, method, request_id FROM idempotency_key
-        WHERE created_at < clock_timestamp() - CAST(:older_than AS interval) LIMIT :limit)""")
+        WHERE created_at < {_CUTOFF} LIMIT :limit)""")
 
-_DELETE_DELETIONS = text("""
+_DELETE_DELETIONS = text(f"""
     DELETE FROM shop_deletion WHERE shop_id IN (
-        SELECT shop_id FROM shop_deletion
-        WHERE ended_at < statement_timestamp() - CAST(:older_than AS interval) LIMIT :limit)""")
+        SELECT shop_id FROM shop_deletion WHERE ended_at < {_CUTOFF} LIMIT :limit)""")
 
 _SELECT_OBSOLETE = text("SELECT shop_id, pass_id FROM obsolete_pass ORDER BY shop_id, pass_id LIMIT 1")
 
@@ -37,8 +40,6 @@ _DELETE_SEEN = text("""
         SELECT product_id FROM sync_seen WHERE shop_id = :shop_id AND pass_id = :pass_id LIMIT :limit)""")
 
 _DELETE_OBSOLETE = text("DELETE FROM obsolete_pass WHERE shop_id = :shop_id AND pass_id = :pass_id")
-
-_CUTOFF = "statement_timestamp() - CAST(:older_than AS interval)"
 
 _SELECT_SHOP_WITH_TOMBSTONES = text(f"""
     SELECT shop_id FROM shop_state WHERE oldest_tombstone_at < {_CUTOFF} ORDER BY oldest_tombstone_at LIMIT 1""")
@@ -68,10 +69,13 @@ _DELETE_PRODUCTS = text(f"""
 _RAISE_FLOOR = text("""
     UPDATE shop_state SET feed_floor = greatest(feed_floor, :position) WHERE shop_id = :shop_id""")
 
-_SELECT_OLDEST_TOMBSTONE = text("""
+# A product that still has items waits for them: were it counted, the shop would be selected again and again.
+_SELECT_OLDEST_TOMBSTONE = text(f"""
     SELECT least(
-        (SELECT min(deleted_at) FROM item WHERE shop_id = :shop_id AND deleted_at IS NOT NULL),
-        (SELECT min(deleted_at) FROM product WHERE shop_id = :shop_id AND deleted_at IS NOT NULL))""")
+        (SELECT deleted_at FROM item WHERE shop_id = :shop_id AND deleted_at IS NOT NULL
+         ORDER BY deleted_at LIMIT 1),
+        (SELECT deleted_at FROM product WHERE shop_id = :shop_id AND deleted_at IS NOT NULL AND {_WITHOUT_ITEMS}
+         ORDER BY deleted_at LIMIT 1))""")
 
 _SET_OLDEST_TOMBSTONE = text("UPDATE shop_state SET oldest_tombstone_at = :oldest WHERE shop_id = :shop_id")
 
@@ -96,6 +100,12 @@ class RetentionStore:
         """Drop the partitions all of whose syncs ended before `older_than` ago; return how many."""
         return await self._database.write(lambda connection: drop_partitions(connection, older_than=older_than))
 
+    async def purge_unpartitioned(self, *, older_than: timedelta) -> int:
+        """Delete old syncs and issues of months without a partition."""
+        return await self._database.write(
+            lambda connection: purge_unpartitioned(connection, older_than=older_than)
+        )
+
     async def purge_requests(self, *, older_than: timedelta) -> int:
         """Delete idempotency keys; a request with the same request_id is then a new request."""
         return await self._delete(_DELETE_REQUESTS, older_than)
@@ -106,12 +116,12 @@ class RetentionStore:
 
     async def purge_seen(self) -> int:
         """Delete seen ids of passes that cannot be resumed any more."""
+        found = await self._find(_SELECT_OBSOLETE)
+        if found is None:
+            return 0
+        values = {**found, "limit": self._rows_per_purge}
 
         async def work(connection: AsyncConnection) -> int:
-            row = (await connection.execute(_SELECT_OBSOLETE)).mappings().first()
-            if row is None:
-                return 0
-            values = {**row, "limit": self._rows_per_purge}
             deleted = (await connection.execute(_DELETE_SEEN, values)).rowcount
             if deleted < self._rows_per_purge:
                 deleted += (await connection.execute(_DELETE_OBSOLETE, values)).rowcount
@@ -121,16 +131,19 @@ class RetentionStore:
 
     async def purge_deleted(self, *, older_than: timedelta) -> int:
         """Delete tombstones of items and products of one shop; the feed of the shop then begins after them."""
+        found = await self._find(_SELECT_SHOP_WITH_TOMBSTONES, older_than=older_than)
+        if found is None:
+            return 0
+        values = {**found, "older_than": older_than, "limit": self._rows_per_purge}
+        return await self._database.write(lambda connection: _purge_tombstones(connection, values))
 
-        async def work(connection: AsyncConnection) -> int:
-            found = await connection.execute(_SELECT_SHOP_WITH_TOMBSTONES, {"older_than": older_than})
-            shop_id: UUID | None = found.scalar()
-            if shop_id is None:
-                return 0
-            values = {"shop_id": shop_id, "older_than": older_than, "limit": self._rows_per_purge}
-            return await _purge_tombstones(connection, values)
+    async def _find(self, query: TextClause, **values: object) -> Row | None:
+        """Return the first row, in a transaction of its own: one that writes touches one shop only."""
 
-        return await self._database.write(work)
+        async def work(connection: AsyncConnection) -> Row | None:
+            return (await connection.execute(query, values)).mappings().first()
+
+        return await self._database.read(work)
 
     async def _delete(self, statement: TextClause, older_than: timedelta) -> int:
         values = {"older_than": older_than, "limit": self._rows_per_purge}

@@ -32,7 +32,9 @@ _RESET_PLANNED = text("""
       AND (planned_incremental_interval, planned_full_interval) IS DISTINCT FROM (:incremental, :full)""")
 
 # A loose index scan for the platforms, and one index scan for each: the shops that are due longest. No more than
-# `most_per_platform` scheduled syncs of a platform wait for a worker at a time.
+# `most_per_platform` scheduled syncs of a platform wait for a worker at a time. A volatile function such as
+# clock_timestamp() would be no index condition: the scan would read all shops of a platform. Without LIMIT 1 the
+# planner would read all shops for the join.
 _SELECT_DUE = text(f"""
     WITH RECURSIVE planned (platform) AS (
         SELECT min(platform) FROM shop_schedule WHERE next_due_at IS NOT NULL
@@ -48,13 +50,13 @@ _SELECT_DUE = text(f"""
                 LIMIT :most_per_platform) AS waiting) AS places
         FROM planned WHERE platform IS NOT NULL),
     due AS (
-        SELECT first.shop_id FROM free CROSS JOIN LATERAL (
-            SELECT schedule.shop_id FROM shop_schedule AS schedule
-            WHERE schedule.platform = free.platform AND schedule.next_due_at <= clock_timestamp()
+        SELECT first.* FROM free CROSS JOIN LATERAL (
+            SELECT schedule.shop_id, schedule.next_due_at, {SCHEDULE_COLUMNS} FROM shop_schedule AS schedule
+            WHERE schedule.platform = free.platform AND schedule.next_due_at <= statement_timestamp()
             ORDER BY schedule.next_due_at LIMIT greatest(0, least(free.places, :limit))) AS first)
     {_SELECT_SCHEDULED}
-    FROM due JOIN shop_schedule AS schedule ON schedule.shop_id = due.shop_id
-    JOIN shop ON shop.shop_id = due.shop_id
+    FROM due AS schedule
+    CROSS JOIN LATERAL (SELECT * FROM shop WHERE shop.shop_id = schedule.shop_id LIMIT 1) AS shop
     ORDER BY schedule.next_due_at LIMIT :limit""")
 
 _POSTPONE = text("""

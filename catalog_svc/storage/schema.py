@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from catalog_svc.domain.errors import StorageCause
 from catalog_svc.storage.database import cause_of
 from catalog_svc.storage.partitions import create_partitions
+from catalog_svc.storage.pooler import MigrationThroughPooler, goes_through_pooler
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,18 @@ class SchemaOutdated(SettingsError):
         present = f"the schema is {found}" if found else "there is no schema yet"
         super().__init__(
             (f"{_SETTING}: {present}, this release needs {needed}: run `python -m catalog_svc migrate`",)
+        )
+
+
+class SchemaNotMigratable(SettingsError):
+    """The database has a schema from before the baseline."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            (
+                f"{_SETTING}: the schema {found} is of a preview release, and cannot be migrated: create a new "
+                "database, run `python -m catalog_svc migrate` and sync the shops again",
+            )
         )
 
 
@@ -84,8 +97,11 @@ async def migrate(
         changed
             stayed locked for `table_lock_timeout`: a longer wait would block all later users of the table.
         SchemaTooNew: A newer release has migrated the database to a schema that this one cannot run on.
+        MigrationThroughPooler: The engine's connections are not sessions of their own.
     """
     async with engine.connect() as connection:
+        if await goes_through_pooler(connection):
+            raise MigrationThroughPooler
         await _lock(connection, advisory_lock_timeout)
         try:
             milliseconds = round(table_lock_timeout.total_seconds() * 1000)
@@ -155,9 +171,14 @@ async def _min_compatible(engine: AsyncEngine) -> str:
 
 def _upgrade(connection: Connection) -> None:
     found = _current(connection)
+    # Alembic can leave its transactions, for CREATE INDEX CONCURRENTLY, but not one that was begun outside.
+    connection.commit()
     # With the migrations of a newer release, which Alembic does not know, there is nothing to do.
     if found is None or found < _head():
         config = _alembic_config()
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        if found is not None and found not in known:
+            raise SchemaNotMigratable(found)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

@@ -94,10 +94,14 @@ _INSERT_KEY = text("""
     VALUES (:principal, :method, :request_id, :request_hash, :shop_id, :sync_id)
     ON CONFLICT (principal, method, request_id) DO NOTHING""")
 
+# Only if the schedule is still the one that was read: its due times may fit other intervals by now.
 _TAKE_TURN = text("""
     UPDATE shop_schedule SET incremental_due_at = :incremental_due_at, full_due_at = :full_due_at,
         not_before = NULL, updated_at = clock_timestamp()
-    WHERE shop_id = :shop_id AND next_due_at = :due_at AND next_due_at <= clock_timestamp()""")
+    WHERE shop_id = :shop_id AND next_due_at = :due_at AND next_due_at <= clock_timestamp()
+      AND (incremental_due_at, full_due_at, incremental_interval, full_interval) IS NOT DISTINCT FROM
+          (CAST(:old_incremental_due_at AS timestamptz), CAST(:old_full_due_at AS timestamptz),
+           CAST(:incremental_interval AS interval), CAST(:full_interval AS interval))""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,6 +216,10 @@ class SyncCommandStore:
             values = {
                 "shop_id": due.shop.shop_id,
                 "due_at": due.schedule.next_due_at,
+                "old_incremental_due_at": due.schedule.incremental_due_at,
+                "old_full_due_at": due.schedule.full_due_at,
+                "incremental_interval": due.schedule.incremental_every,
+                "full_interval": due.schedule.full_every,
                 "incremental_due_at": following.incremental_due_at,
                 "full_due_at": following.full_due_at,
             }

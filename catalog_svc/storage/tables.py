@@ -1,7 +1,8 @@
 """The tables of the catalog.
 
 The shop is the tenant: `shop_id` leads every key, one transaction writes for one shop, and no statement touches
-tables of both groups, so that the same schema runs on Citus:
+tables of both groups. These are the rules under which Citus can distribute the schema; `tests/architecture/citus`
+checks them:
 
 | Group | Tables |
 |---|---|
@@ -32,7 +33,6 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
-    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -267,7 +267,7 @@ sync_queue = Table(
     Column("platform", Text, nullable=False),
     Column("mode", Text, nullable=False),
     # 0: started by people, 1: by the schedule.
-    Column("priority", SmallInteger, nullable=False),
+    Column("priority", Integer, nullable=False),
     # The epoch of the last claim; see `shop_state.epoch`, which decides.
     Column("epoch", BigInteger, nullable=False),
     # The replica that holds the lease, for people who read the table; never used for safety.

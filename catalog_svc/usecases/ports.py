@@ -411,6 +411,10 @@ class PurgeableRecords(Protocol):
         """Drop the partitions all of whose syncs ended longer ago; return how many."""
         ...
 
+    async def purge_unpartitioned(self, *, older_than: timedelta) -> int:
+        """Delete old syncs and issues that are in no partition of their own month."""
+        ...
+
     async def purge_requests(self, *, older_than: timedelta) -> int: ...
 
     async def purge_deletions(self, *, older_than: timedelta) -> int:

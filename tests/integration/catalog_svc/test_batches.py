@@ -17,7 +17,7 @@ from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, SyncState
 from catalog_svc.source import decode
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.engine import open_engine
+from tests.conftest import open_test_engine
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 from tests.waiting import TIMEOUT_SECONDS
@@ -227,7 +227,7 @@ async def test_staging_tables_that_another_release_left_on_a_connection_do_no_ha
     database_url: str,
 ) -> None:
     """A pooler keeps the server connection, and with it the temporary tables, across an upgrade."""
-    engine = open_engine(database_url, pool_size=1, max_overflow=0)
+    engine = open_test_engine(database_url, pool_size=1, max_overflow=0)
     async with engine.begin() as connection:
         for name in ("stage_item", "stage_product"):
             await connection.execute(text(f"CREATE TEMPORARY TABLE {name} (item_id text) ON COMMIT DELETE ROWS"))

@@ -16,12 +16,15 @@ from catalogsync_common.channel import open_channel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.e2e.conftest import CATALOG, ROOT, free_port
+from tests.pgbouncer import is_pooled
 from tests.waiting import TIMEOUT_SECONDS, within_timeout
 
 
 @asynccontextmanager
 async def catalog(*arguments: str, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `python -m catalog_svc`; it is killed when the context ends."""
+    if is_pooled(settings.get("DATABASE_URL", "postgresql://")):
+        settings.setdefault("DATABASE_POOLED", "1")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CATALOG_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from catalog_svc.domain.errors import QueryTooExpensive, StorageCause, StorageUnavailable
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.engine import connection_replacer, open_engine
+from tests.conftest import open_test_engine
 from tests.waiting import until_found
 
 
@@ -215,9 +216,10 @@ async def test_a_copy_that_is_too_slow_is_classified_like_any_statement(server: 
     assert caught.value.cause is StorageCause.TOO_SLOW
 
 
+@pytest.mark.needs_session("it reports a failed login as its own error")
 async def test_a_wrong_database_name_is_distinguished_from_an_unreachable_server(database_url: str) -> None:
     missing = make_url(database_url).set(database="no_such_database").render_as_string(hide_password=False)
-    engine = open_engine(missing)
+    engine = open_test_engine(missing)
 
     async def work(connection: AsyncConnection) -> None:
         raise AssertionError("there is no connection")
@@ -320,6 +322,7 @@ async def test_writes_are_read_committed_whatever_the_default_of_the_database(
     assert await Database(engine).read(level) == "repeatable read"
 
 
+@pytest.mark.needs_session("its server connections outlive those of the client")
 async def test_a_write_succeeds_once_a_read_only_database_is_writable_again(
     engine: AsyncEngine, database_url: str
 ) -> None:
@@ -346,9 +349,10 @@ async def test_a_write_succeeds_once_a_read_only_database_is_writable_again(
     assert attempts == 3
 
 
+@pytest.mark.needs_session("its server connections outlive those of the client")
 async def test_replaced_connections_are_closed_even_if_they_are_in_use(database_url: str) -> None:
     """Engine.dispose lost connections in use: a replica kept them open to the old primary after a failover."""
-    engine = open_engine(database_url, pool_size=2)
+    engine = open_test_engine(database_url, pool_size=2)
     replace_all = connection_replacer(engine)
     pid = text("SELECT pg_backend_pid()")
     async with engine.connect() as used, engine.connect() as other:

@@ -212,6 +212,7 @@ async def test_an_outage_after_the_end_of_a_sync_does_not_change_its_result(
     assert not [message for message in logged if "lease lost" in message]
 
 
+@pytest.mark.needs_session("its server connections outlive those of the client")
 async def test_syncs_continue_when_a_read_only_database_accepts_writes_again(
     world: CatalogWorld, database_url: str, postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

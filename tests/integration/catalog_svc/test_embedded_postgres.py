@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import psutil
 import pytest
 
@@ -107,6 +108,25 @@ async def test_a_server_that_another_process_uses_continues() -> None:
             assert server.is_running()
             second.kill()
             await until(lambda: not server.is_running())
+
+
+async def test_an_empty_list_of_users_does_not_prevent_the_start() -> None:
+    """A process leaves it when it is killed while it writes the list."""
+    with open_directory("watchdog") as directory:
+        data = directory / "data"
+        for _ in range(2):
+            async with user(data) as started:
+                assert server_of(data).is_running()
+                started.kill()
+                await until(lambda: watchdogs_of(data) == [])
+            (data / ".handle_pids.json").write_text("")
+
+
+async def test_it_has_the_extension_for_text_search(empty_database_url: str) -> None:
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute("CREATE EXTENSION pg_trgm")
+    assert await connection.fetchval("SELECT show_trgm('cat')") == ["  c", " ca", "at ", "cat"]
+    await connection.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

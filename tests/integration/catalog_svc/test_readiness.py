@@ -12,10 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.readiness import Readiness, watch_readiness
-from tests.conftest import execute
+from tests.conftest import execute, open_test_engine
 from tests.integration.catalog_svc.conftest import until
+from tests.pgbouncer import is_pooled
 
 _PING_INTERVAL = timedelta(milliseconds=50)
 
@@ -42,7 +42,7 @@ async def test_a_database_outage_and_its_end_are_reported_once_each(
     async def report(serving: bool) -> None:
         reported.append(serving)
 
-    drain, pings = Drain(), open_engine(database_url, pool_size=1, max_overflow=0)
+    drain, pings = Drain(), open_test_engine(database_url, pool_size=1, max_overflow=0)
     with caplog.at_level(logging.INFO):
         watching = asyncio.create_task(watch_readiness(pings, report, drain, interval=_PING_INTERVAL))
         await until(lambda: reported == [True])
@@ -58,7 +58,9 @@ async def test_a_database_outage_and_its_end_are_reported_once_each(
     await pings.dispose()
     failures = [record for record in caplog.records if record.getMessage() == "database ping failed"]
     assert len(failures) >= 3
-    assert f'database "{name}" is not currently accepting connections' in failures[-1].__dict__["detail"]
+    refused = f'database "{name}" is not currently accepting connections'
+    expected = "server login has been failing" if is_pooled(database_url) else refused
+    assert expected in failures[-1].__dict__["detail"]
 
 
 async def test_a_read_only_database_is_serving_and_its_end_is_detected(
@@ -72,7 +74,7 @@ async def test_a_read_only_database_is_serving_and_its_end_is_detected(
         reported.append(serving)
 
     await execute(postgres_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    drain, pings = Drain(), open_engine(database_url, pool_size=1, max_overflow=0)
+    drain, pings = Drain(), open_test_engine(database_url, pool_size=1, max_overflow=0)
     with caplog.at_level(logging.INFO):
         watching = asyncio.create_task(
             watch_readiness(pings, report, drain, on_read_only=reconnected.set, interval=_PING_INTERVAL)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections import Counter
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,99 +9,41 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from catalog_svc.domain.errors import ShopNotFound, StorageUnavailable
-from catalog_svc.domain.schedule import ScheduleChange, ScheduleDefaults, ScheduledShop, ShopSchedule
-from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.sync import Sync, SyncMode, SyncState, SyncTrigger
-from catalog_svc.metrics import NullSyncMetrics
-from catalog_svc.storage.database import Database
-from catalog_svc.storage.shops import ScheduleStore
-from catalog_svc.usecases.read_catalog import ReadCatalog
-from catalog_svc.usecases.scheduler import Scheduler, SchedulerConfig, SetSchedule
-from tests.fakes.known_platforms import KnownPlatforms
-from tests.fakes.product_source import WATERMARK, MemorySource, product
-from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld, until
+from catalog_svc.domain.errors import ShopNotFound, SyncAlreadyRunning
+from catalog_svc.domain.schedule import (
+    ScheduleDefaults,
+    ScheduledShop,
+    ShopSchedule,
+    StoredSchedule,
+)
+from catalog_svc.domain.shop import ShopChange
+from catalog_svc.domain.sync import StartSyncCommand, SyncMode, SyncState, SyncTrigger
+from catalog_svc.storage.schedules import ScheduleStore
+from tests.fakes.product_source import WATERMARK
+from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
+from tests.integration.catalog_svc.scheduling import (
+    BOTH,
+    DAY,
+    HOUR,
+    MINUTE,
+    OFF,
+    Replica,
+    make_due,
+    register,
+    run_claimed,
+    schedule_change,
+    stored,
+    synced,
+)
 from tests.waiting import within_timeout
-
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-OFF = ScheduleDefaults()
-BOTH = ScheduleDefaults(incremental_every=HOUR, full_every=DAY)
-
-
-class Replica:
-    """One replica's scheduler over the world's database."""
-
-    def __init__(
-        self,
-        world: CatalogWorld,
-        defaults: ScheduleDefaults = OFF,
-        *,
-        store: type[ScheduleStore] = ScheduleStore,
-        **config: Any,
-    ) -> None:
-        self.world = world
-        self.schedules = store(Database(world.engine))
-        self.woken = 0
-        read = ReadCatalog(
-            shops=world.shops,
-            syncs=world.syncs,
-            items=world.items,
-            schedules=self.schedules,
-            platforms=KnownPlatforms(),
-            defaults=defaults,
-        )
-        self.status = read.status
-        self.set = SetSchedule(read=read, schedules=self.schedules, defaults=defaults)
-        self.scheduler = Scheduler(
-            schedules=self.schedules,
-            commands=world.commands,
-            drain=world.drain,
-            wake_worker=self._wake,
-            defaults=defaults,
-            overlap=5 * MINUTE,
-            config=SchedulerConfig(**({"plan_interval": timedelta()} | config)),
-            metrics=NullSyncMetrics(),
-        )
-
-    def _wake(self) -> None:
-        self.woken += 1
-
-    async def tick(self) -> list[Sync]:
-        """Return the syncs that this tick started."""
-        before = {sync.sync_id for sync in await self._syncs()}
-        await self.scheduler.tick()
-        return [sync for sync in await self._syncs() if sync.sync_id not in before]
-
-    async def _syncs(self) -> list[Sync]:
-        return await self.world.syncs.page(shop=None, states=(), before=None, limit=500)
-
-
-REFUSE_SYNCS = """
-    CREATE FUNCTION refuse_syncs() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN RAISE EXCEPTION 'not this shop'; END $$"""
-
-
-async def synced(world: CatalogWorld) -> None:
-    """Register the shop and sync it completely."""
-    assert (await world.sync(MemorySource([product("1")]))).state is SyncState.SUCCEEDED
-
-
-async def make_due(world: CatalogWorld, *kinds: str, ago: str = "1 s") -> None:
-    """Make these kinds of syncs due for all shops."""
-    for kind in kinds:
-        await world.execute(f"UPDATE shop_schedule SET {kind}_due_at = clock_timestamp() - interval '{ago}'")
-
-
-async def stored(world: CatalogWorld) -> Mapping[Any, Any]:
-    (row,) = await world.rows("SELECT *, clock_timestamp() AS now FROM shop_schedule")
-    return row
 
 
 async def test_without_a_schedule_no_sync_starts(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world)
     assert await replica.tick() == []
-    assert await world.rows("SELECT 1 FROM shop_schedule") == []
+    row = await stored(world)
+    assert (row["incremental_due_at"], row["full_due_at"], row["next_due_at"]) == (None, None, None)
     schedule = (await replica.status(SHOP)).schedule
     assert schedule == ShopSchedule(
         incremental_every=timedelta(),
@@ -120,7 +58,7 @@ async def test_without_a_schedule_no_sync_starts(world: CatalogWorld) -> None:
 async def test_a_due_shop_gets_a_sync_and_its_next_due_time(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world)
-    await replica.set(SHOP, ScheduleChange(incremental_every=15 * MINUTE))
+    await replica.set(SHOP, schedule_change(incremental_every=15 * MINUTE))
     assert await replica.tick() == []
     await make_due(world, "incremental")
     (sync,) = await replica.tick()
@@ -133,7 +71,7 @@ async def test_a_due_shop_gets_a_sync_and_its_next_due_time(world: CatalogWorld)
     assert replica.woken == 1
     row = await stored(world)
     assert timedelta(minutes=13) < row["incremental_due_at"] - row["now"] <= 15 * MINUTE
-    await world.supervisor(MemorySource([product("1")])).run(await world.claim())
+    await run_claimed(world)
     assert await replica.tick() == []
 
 
@@ -149,84 +87,92 @@ async def test_a_due_full_sync_counts_as_an_incremental_one_too(world: CatalogWo
     assert row["full_due_at"] > row["now"] + 20 * HOUR
 
 
-async def test_the_first_sync_of_a_shop_is_its_due_full_sync(world: CatalogWorld) -> None:
-    created = await world.create_sync()
-    await world.commands.cancel(created.sync_id)
+async def test_the_incremental_turn_of_a_shop_without_watermark_is_a_full_sync_and_its_full_turn(
+    world: CatalogWorld,
+) -> None:
+    await register(world, SHOP)
     replica = Replica(world, BOTH)
     await replica.tick()
+    await world.execute("UPDATE shop_schedule SET full_due_at = clock_timestamp() + interval '1 min'")
     await make_due(world, "incremental")
     (sync,) = await replica.tick()
     assert sync.mode is SyncMode.FULL
     row = await stored(world)
+    assert row["incremental_due_at"] > row["now"] + 50 * MINUTE
     assert row["full_due_at"] > row["now"] + 20 * HOUR
+
+
+async def test_an_incremental_turn_keeps_the_due_time_of_the_full_one(world: CatalogWorld) -> None:
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.tick()
+    await make_due(world, "incremental")
+    full_due_at = (await stored(world))["full_due_at"]
+    (sync,) = await replica.tick()
+    assert sync.mode is SyncMode.INCREMENTAL
+    assert (await stored(world))["full_due_at"] == full_due_at
+
+
+async def test_scheduled_turns_store_no_idempotency_keys(world: CatalogWorld) -> None:
+    """Three million rows a day at 100,000 shops, which nobody would ever look up."""
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.tick()
+    for _ in range(3):
+        await make_due(world, "incremental")
+        assert len(await replica.tick()) == 1
+        await run_claimed(world)
+    assert await world.rows("SELECT 1 FROM idempotency_key") == []
 
 
 async def test_the_schedule_of_a_shop_overrides_the_default_and_can_be_reset(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
-    own = await replica.set(SHOP, ScheduleChange(incremental_every=5 * MINUTE))
+    own = await replica.set(SHOP, schedule_change(incremental_every=5 * MINUTE))
     assert (own.incremental_every, own.incremental_is_default) == (5 * MINUTE, False)
     assert (own.full_every, own.full_is_default) == (DAY, True)
     assert own.next_due_at is not None
     assert own.next_due_at <= datetime.now(UTC) + 6 * MINUTE
-    never = await replica.set(SHOP, ScheduleChange(incremental_every=timedelta(), full_every=timedelta()))
+    never = await replica.set(SHOP, schedule_change(incremental_every=timedelta(), full_every=timedelta()))
     assert never.next_due_at is None
     assert await replica.tick() == []
-    back = await replica.set(SHOP, ScheduleChange(reset=True, paused=True))
+    back = await replica.set(SHOP, schedule_change(reset=True, paused=True))
     assert (back.incremental_every, back.incremental_is_default, back.paused) == (HOUR, True, True)
 
 
 async def test_a_change_keeps_the_fields_that_it_does_not_name(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world)
-    await replica.set(SHOP, ScheduleChange(incremental_every=HOUR, paused=True))
-    after = await replica.set(SHOP, ScheduleChange(full_every=DAY))
+    await replica.set(SHOP, schedule_change(incremental_every=HOUR, paused=True))
+    after = await replica.set(SHOP, schedule_change(full_every=DAY))
     assert (after.incremental_every, after.full_every, after.paused) == (HOUR, DAY, True)
+    assert (await replica.status(SHOP)).schedule == after
 
 
 async def test_a_paused_shop_is_not_synced_until_its_pause_ends(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
-    paused = await replica.set(SHOP, ScheduleChange(paused=True))
+    paused = await replica.set(SHOP, schedule_change(paused=True))
     assert paused.next_due_at is None
     await make_due(world, "incremental")
     assert await replica.tick() == []
-    await replica.set(SHOP, ScheduleChange(paused=False))
+    await replica.set(SHOP, schedule_change(paused=False))
     assert len(await replica.tick()) == 1
 
 
 async def test_an_unknown_shop_has_no_schedule(world: CatalogWorld) -> None:
     with pytest.raises(ShopNotFound):
-        await Replica(world).set(SHOP, ScheduleChange(full_every=DAY))
+        await Replica(world).set(SHOP, schedule_change(full_every=DAY))
 
 
-async def test_shops_under_a_default_are_spread_over_its_interval(world: CatalogWorld) -> None:
-    for n in range(60):
-        await world.create_sync(ShopKey("shopify", f"s{n}.myshopify.com"))
-    replica = Replica(world, ScheduleDefaults(incremental_every=HOUR), plan_batch_size=25)
-    for _ in range(3):
-        await replica.tick()
-    rows = await world.rows("SELECT incremental_due_at - clock_timestamp() AS left FROM shop_schedule")
-    minutes = sorted(row["left"] / MINUTE for row in rows)
-    assert len(minutes) == 60
-    assert -1 < minutes[0] < 15
-    assert 45 < minutes[-1] <= 60
-    for quarter in range(4):
-        assert sum(15 * quarter <= m < 15 * quarter + 15 for m in minutes) >= 3
-
-
-async def test_due_times_that_coincide_are_spread_again(world: CatalogWorld) -> None:
-    for n in range(15):
-        created = await world.create_sync(ShopKey("shopify", f"s{n}.myshopify.com"))
-        await world.commands.cancel(created.sync_id)
-    replica = Replica(world, ScheduleDefaults(incremental_every=HOUR))
+async def test_a_shop_that_is_registered_later_is_planned_too(world: CatalogWorld) -> None:
+    replica = Replica(world, BOTH)
     await replica.tick()
-    await make_due(world, "incremental")
-    assert len(await replica.tick()) == 15
-    rows = await world.rows("SELECT incremental_due_at - clock_timestamp() AS left FROM shop_schedule")
-    left = [row["left"] for row in rows]
-    assert max(left) <= HOUR
-    assert max(left) - min(left) > MINUTE
+    await synced(world)
+    await replica.tick()
+    row = await stored(world)
+    assert (row["planned_incremental_interval"], row["planned_full_interval"]) == (HOUR, DAY)
+    assert row["next_due_at"] is not None
 
 
 async def test_a_changed_default_takes_effect_before_the_old_due_time(world: CatalogWorld) -> None:
@@ -241,224 +187,93 @@ async def test_a_changed_default_takes_effect_before_the_old_due_time(world: Cat
     assert (row["incremental_due_at"], row["full_due_at"]) == (None, None)
 
 
-async def test_a_shop_with_an_active_sync_stays_due_and_gets_no_second_sync(world: CatalogWorld) -> None:
+async def test_a_restart_under_the_same_defaults_keeps_the_due_times(world: CatalogWorld) -> None:
+    await synced(world)
+    await Replica(world, BOTH).tick()
+    before = await stored(world)
+    await Replica(world, BOTH).tick()
+    after = await stored(world)
+    assert (after["incremental_due_at"], after["full_due_at"]) == (
+        before["incremental_due_at"],
+        before["full_due_at"],
+    )
+
+
+async def test_a_shop_with_an_active_sync_is_postponed_and_gets_no_second_sync(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
     await replica.tick()
     active = await world.create_sync()
     await make_due(world, "incremental")
-    due = (await stored(world))["incremental_due_at"]
+    due_at = (await stored(world))["incremental_due_at"]
     assert await replica.tick() == []
-    assert (await stored(world))["incremental_due_at"] == due
+    row = await stored(world)
+    assert row["incremental_due_at"] == due_at
+    assert row["now"] < row["next_due_at"] <= row["now"] + MINUTE
+    # The end of that sync makes the shop due again.
     await world.commands.cancel(active.sync_id)
     assert len(await replica.tick()) == 1
 
 
-async def test_a_due_sync_that_met_another_sync_is_held_and_then_started(world: CatalogWorld) -> None:
+async def test_a_shop_whose_active_sync_stores_a_batch_does_not_hold_up_the_scheduler(world: CatalogWorld) -> None:
+    """The batch holds the shop's write lock."""
+    await synced(world)
+    replica = Replica(world, BOTH)
+    await replica.tick()
+    await world.create_sync()
+    await make_due(world, "incremental")
+    async with world.engine.begin() as batch:
+        await batch.exec_driver_sql("SELECT 1 FROM shop_state FOR UPDATE")
+        assert await within_timeout(replica.tick()) == []
+    assert (await stored(world))["not_before"] is not None
+
+
+async def test_a_start_for_a_shop_with_an_active_sync_leaves_its_schedule_as_it_was(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world, BOTH)
     await replica.tick()
     await make_due(world, "incremental")
-    rivals: list[Sync] = []
+    (due,) = await replica.schedules.due(most_per_platform=5, limit=5)
+    await world.create_sync()
+    before = await stored(world)
 
-    class Overtaken(ScheduleStore):
-        async def take(self, *args: Any, **kwargs: Any) -> bool:
-            rivals.append(await world.create_sync())
-            return await super().take(*args, **kwargs)
+    def never_planned(_mode: SyncMode) -> StoredSchedule:
+        return StoredSchedule()
 
-    overtaken = Replica(world, BOTH, store=Overtaken)
-    assert await overtaken.tick() == rivals
-    assert (overtaken.woken, (await stored(world))["taken_until"] is None) == (0, False)
-    await world.commands.cancel(rivals[0].sync_id)
-    assert await replica.tick() == []
-    await world.execute("UPDATE shop_schedule SET taken_until = clock_timestamp()")
-    assert len(await replica.tick()) == 1
+    command = StartSyncCommand(shop=SHOP, mode=SyncMode.FULL, overlap=MINUTE, trigger=SyncTrigger.SCHEDULE)
+    with pytest.raises(SyncAlreadyRunning):
+        await world.commands.start_due(due, command, never_planned)
+    assert {**await stored(world), "now": None} == {**before, "now": None}
 
 
-async def test_of_two_replicas_that_see_the_same_due_sync_one_starts_it(
-    world: CatalogWorld, engine: AsyncEngine
+@pytest.mark.parametrize(
+    "change",
+    [
+        schedule_change(paused=True),
+        schedule_change(full_every=timedelta()),
+        schedule_change(incremental_every=2 * HOUR),
+    ],
+    ids=["pause", "no full syncs", "another interval"],
+)
+async def test_a_schedule_that_is_changed_after_it_was_read_is_not_overwritten(
+    world: CatalogWorld, change: ShopChange
 ) -> None:
     await synced(world)
-    both_have_seen = asyncio.Barrier(2)
+    await Replica(world, BOTH).tick()
+    await make_due(world, "incremental")
+    user = Replica(world, BOTH)
+    changed: list[ShopSchedule] = []
 
-    class Racing(ScheduleStore):
-        async def due(self, *, most_per_platform: int) -> list[ScheduledShop]:
-            seen = await super().due(most_per_platform=most_per_platform)
-            await both_have_seen.wait()
-            assert len(seen) == 1
+    class ReadsBeforeTheChange(ScheduleStore):
+        async def due(self, *, most_per_platform: int, limit: int) -> list[ScheduledShop]:
+            seen = await super().due(most_per_platform=most_per_platform, limit=limit)
+            changed.append(await user.set(SHOP, change))
             return seen
 
-    await Replica(world, BOTH).tick()
-    replicas = [Replica(w, BOTH, store=Racing) for w in (world, CatalogWorld(engine))]
-    for round_ in range(3):
-        await make_due(world, "incremental")
-        await asyncio.gather(*(replica.scheduler.tick() for replica in replicas))
-        assert sum(replica.woken for replica in replicas) == round_ + 1
-        await world.supervisor(MemorySource([product("1")])).run(await world.claim())
-
-
-async def test_a_replica_that_dies_after_creating_a_sync_causes_no_second_one(world: CatalogWorld) -> None:
-    await synced(world)
-    other = Replica(world, BOTH)
-    await other.tick()
-    await make_due(world, "incremental")
-
-    class Dying(ScheduleStore):
-        async def plan(self, *args: Any, **kwargs: Any) -> None:
-            raise StorageUnavailable
-
-    with pytest.raises(StorageUnavailable):
-        await Replica(world, BOTH, store=Dying).tick()
-    await world.supervisor(MemorySource([product("1")])).run(await world.claim())
-    await world.execute("UPDATE shop_schedule SET taken_until = clock_timestamp()")
-    assert await other.tick() == []
-    row = await stored(world)
-    assert row["incremental_due_at"] > row["now"]
-
-
-async def test_a_shop_whose_connection_is_broken_is_tried_once_a_day_only(world: CatalogWorld) -> None:
-    await synced(world)
-    replica = Replica(world, BOTH)
-    await replica.tick()
-    failed = await world.create_sync()
-    await world.execute(
-        """UPDATE sync SET state = 'FAILED', ended_at = clock_timestamp() - interval '23 h',
-               error_reason = 'SOURCE_UNAUTHORIZED' WHERE sync_id = :id""",
-        id=failed.sync_id,
-    )
-    await make_due(world, "incremental")
+    replica = Replica(world, BOTH, store=ReadsBeforeTheChange)
     assert await replica.tick() == []
-    next_due_at = (await replica.status(SHOP)).schedule.next_due_at
-    assert next_due_at is not None
-    (row,) = await world.rows("SELECT ended_at FROM sync WHERE sync_id = :id", id=failed.sync_id)
-    assert next_due_at == row["ended_at"] + DAY
-    await world.execute(
-        "UPDATE sync SET ended_at = ended_at - interval '2 h' WHERE sync_id = :id", id=failed.sync_id
-    )
-    assert len(await replica.tick()) == 1
-
-
-@pytest.mark.parametrize("reason", ["SOURCE_UNREACHABLE", None])
-async def test_a_transient_failure_keeps_the_schedule(world: CatalogWorld, reason: str | None) -> None:
-    await synced(world)
-    replica = Replica(world, BOTH)
-    await replica.tick()
-    failed = await world.create_sync()
-    await world.execute(
-        """UPDATE sync SET state = 'FAILED', ended_at = clock_timestamp(), error_reason = :reason
-           WHERE sync_id = :id""",
-        id=failed.sync_id,
-        reason=reason,
-    )
-    await make_due(world, "incremental")
-    assert len(await replica.tick()) == 1
-
-
-async def test_the_number_of_pending_scheduled_syncs_is_bounded(world: CatalogWorld) -> None:
-    for n in range(7):
-        created = await world.create_sync(ShopKey("shopify", f"s{n}.myshopify.com"))
-        await world.commands.cancel(created.sync_id)
-    replica = Replica(world, ScheduleDefaults(full_every=DAY), max_pending_per_platform=3)
-    await replica.tick()
-    await make_due(world, "full")
-    await world.create_sync(ShopKey("shopify", "created.myshopify.com"))
-    assert len(await replica.tick()) == 3
-    assert await replica.tick() == []
-    await world.execute("UPDATE sync SET state = 'RUNNING' WHERE trigger = 'SCHEDULE'")
-    assert len(await replica.tick()) == 3
-
-
-async def test_the_longest_due_shops_come_first(world: CatalogWorld) -> None:
-    for n in range(4):
-        created = await world.create_sync(ShopKey("shopify", f"s{n}.myshopify.com"))
-        await world.commands.cancel(created.sync_id)
-    replica = Replica(world, ScheduleDefaults(full_every=DAY), max_pending_per_platform=1)
-    await replica.tick()
-    await world.execute(
-        """UPDATE shop_schedule SET full_due_at = clock_timestamp()
-               - CAST(substr(shop.domain, 2, 1) AS integer) * interval '1 s' - interval '1 s'
-           FROM shop WHERE shop.shop_id = shop_schedule.shop_id"""
-    )
-    (sync,) = await replica.tick()
-    assert sync.shop.key.domain == "s3.myshopify.com"
-
-
-async def test_the_loop_survives_an_unavailable_database_and_ends_with_the_drain(
-    world: CatalogWorld, caplog: pytest.LogCaptureFixture
-) -> None:
-    await synced(world)
-    await Replica(world, BOTH).tick()
-    await make_due(world, "incremental")
-
-    class UnavailableOnce(ScheduleStore):
-        calls = 0
-
-        async def due(self, *, most_per_platform: int) -> list[ScheduledShop]:
-            self.calls += 1
-            if self.calls == 1:
-                raise StorageUnavailable
-            return await super().due(most_per_platform=most_per_platform)
-
-    replica = Replica(world, BOTH, store=UnavailableOnce, poll_interval=timedelta(milliseconds=10))
-    with caplog.at_level(logging.WARNING):
-        running = asyncio.create_task(replica.scheduler.run())
-        await until(lambda: replica.woken == 1)
-    world.drain.start()
-    await within_timeout(running)
-    assert "the database is unavailable" in caplog.text
-
-
-async def test_a_platform_whose_scheduled_syncs_are_pending_delays_no_other_platform(world: CatalogWorld) -> None:
-    for number in range(4):
-        await world.create_sync(shop=ShopKey("woocommerce", f"w{number}.example"))
-    for number in range(3):
-        await world.create_sync(shop=ShopKey("shopify", f"s{number}.myshopify.com"))
-    await world.execute("UPDATE sync SET state = 'SUCCEEDED', ended_at = clock_timestamp()")
-    replica = Replica(world, ScheduleDefaults(full_every=DAY), max_pending_per_platform=2)
-    await replica.tick()
-    await make_due(world, "full")
-    await world.execute(
-        "UPDATE shop_schedule SET full_due_at = full_due_at - interval '1 h' FROM shop"
-        " WHERE shop.shop_id = shop_schedule.shop_id AND platform = 'woocommerce'"
-    )
-    started = await replica.tick()
-    assert Counter(sync.shop.key.platform for sync in started) == {"woocommerce": 2, "shopify": 2}
-    # No worker claims the WooCommerce syncs: their platform is at its limit.
-    await world.execute(
-        "UPDATE sync SET state = 'SUCCEEDED', ended_at = clock_timestamp() FROM shop"
-        " WHERE shop.shop_id = sync.shop_id AND platform = 'shopify' AND state = 'PENDING'"
-    )
-    (last,) = await replica.tick()
-    assert last.shop.key.platform == "shopify"
-
-
-@pytest.mark.parametrize("fails", ["request_id", "unexpectedly"])
-async def test_a_shop_whose_due_sync_cannot_be_started_delays_no_other_shop(
-    world: CatalogWorld, caplog: pytest.LogCaptureFixture, fails: str
-) -> None:
-    shops = [ShopKey("shopify", f"{name}.myshopify.com") for name in ("first", "second")]
-    for shop in shops:
-        await world.create_sync(shop=shop)
-    await world.execute("UPDATE sync SET state = 'SUCCEEDED', ended_at = clock_timestamp()")
-    replica = Replica(world, ScheduleDefaults(full_every=DAY))
-    await replica.tick()
-    await make_due(world, "full")
-    first = (await replica.schedules.due(most_per_platform=20))[0]
-    if fails == "request_id":
-        due_at = f"{first.schedule.full_due_at:%Y%m%dT%H%M%S.%f}"
-        taken = f"schedule:{first.shop.shop_id}:FULL:{due_at}"
-        await world.create_sync(shop=ShopKey("shopify", "other.myshopify.com"), request_id=taken)
-    else:
-        await world.execute(REFUSE_SYNCS)
-        await world.execute(
-            "CREATE TRIGGER refuse BEFORE INSERT ON sync FOR EACH ROW"
-            f" WHEN (NEW.shop_id = '{first.shop.shop_id}') EXECUTE FUNCTION refuse_syncs()"
-        )
-    (started,) = await replica.tick()
-    assert started.shop.key != first.shop.key
-    assert "cannot start" in caplog.text or "is skipped" in caplog.text
-    rows = await world.rows("SELECT full_due_at > clock_timestamp() AS later FROM shop_schedule")
-    assert all(row["later"] for row in rows) is (fails == "request_id")
+    assert (await replica.status(SHOP)).schedule == changed[0]
+    assert len(await user.tick()) == (0 if change.paused else 1)
 
 
 async def test_a_scheduled_sync_reads_from_the_overlap_and_deletes_no_more_than_the_deletion_guard_allows(
@@ -482,6 +297,6 @@ async def test_a_schedule_is_changed_without_counting_items(world: CatalogWorld,
         statements.append(arguments[2])
 
     event.listen(engine.sync_engine, "before_cursor_execute", record)
-    await Replica(world, BOTH).set(SHOP, ScheduleChange(paused=True))
+    await Replica(world, BOTH).set(SHOP, schedule_change(paused=True))
     assert statements
     assert not [statement for statement in statements if " item" in statement or "count(" in statement]

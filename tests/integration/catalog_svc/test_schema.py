@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -11,10 +13,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from catalog_svc.storage import schema
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.partitions import PARTITIONED_TABLES
 from catalog_svc.storage.schema import (
     MigrationBlocked,
+    SchemaNotMigratable,
     SchemaOutdated,
     SchemaTooNew,
     check_schema,
@@ -22,6 +26,12 @@ from catalog_svc.storage.schema import (
 )
 from catalog_svc.storage.tables import metadata
 from tests.waiting import until_found
+
+
+@pytest.fixture
+def database_url(direct_database_url: str) -> str:
+    """Return the URL of a new database; `migrate` never goes through a pooler."""
+    return direct_database_url
 
 
 async def test_migrations_create_the_tables_that_the_code_declares(database_url: str) -> None:
@@ -98,6 +108,14 @@ async def test_a_catalog_refuses_to_start_on_an_old_schema_and_says_what_to_run(
     await engine.dispose()
 
 
+async def test_the_schema_of_a_preview_release_is_refused_with_what_to_do(database_url: str) -> None:
+    engine = open_engine(database_url)
+    await set_schema(engine, version="0004")
+    with pytest.raises(SchemaNotMigratable, match=r"the schema 0004 is of a preview release.*new database"):
+        await migrate(engine)
+    await engine.dispose()
+
+
 async def test_an_older_release_starts_on_a_newer_schema_that_is_compatible_with_it(database_url: str) -> None:
     """A replica that restarts while a newer release is rolled out, or a rollback to an older release."""
     engine = open_engine(database_url)
@@ -138,7 +156,37 @@ async def test_a_table_in_use_blocks_a_migration_with_an_error_that_says_what_to
         with pytest.raises(MigrationBlocked, match=r"is in use; run `python -m catalog_svc migrate` again"):
             await migrate(engine, table_lock_timeout=timedelta(milliseconds=100))
         await user.rollback()
-    assert await migrate(engine) == "0001"
+    assert await migrate(engine) == "0010"
+    await engine.dispose()
+
+
+_CONCURRENT_INDEX = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9000"
+down_revision = "{head}"
+
+
+def upgrade() -> None:
+    with op.get_context().autocommit_block():
+        op.create_index("item_by_title", "item", ["title"], postgresql_concurrently=True, if_not_exists=True)
+"""
+
+
+async def test_a_migration_builds_an_index_without_blocking_writers(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CREATE INDEX CONCURRENTLY runs outside of a transaction; `migrate` must leave its own."""
+    engine = open_engine(database_url)
+    directory = tmp_path / "migrations"
+    shutil.copytree(schema._MIGRATIONS, directory)
+    (directory / "versions" / "9000_index.py").write_text(_CONCURRENT_INDEX.format(head=await migrate(engine)))
+    monkeypatch.setattr(schema, "_MIGRATIONS", directory)
+    assert await migrate(engine) == "9000"
+    query = text("SELECT indisvalid FROM pg_index WHERE indexrelid = 'item_by_title'::regclass")
+    async with engine.connect() as connection:
+        assert (await connection.execute(query)).scalar_one()
     await engine.dispose()
 
 

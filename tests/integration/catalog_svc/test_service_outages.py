@@ -34,6 +34,7 @@ from connector_svc.domain.product import Product, Variant
 from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
+from tests.pgbouncer import is_pooled
 from tests.waiting import until_found
 
 pytestmark = pytest.mark.timeout(240)
@@ -156,9 +157,10 @@ class DatabaseProxy:
 class World:
     """Two replicas that reach one database through a proxy, and the database itself."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, direct_database_url: str) -> None:
         self._url = make_url(database_url)
-        self._engine = open_engine(database_url, pool_size=2)
+        self._pooled = is_pooled(database_url)
+        self._engine = open_engine(direct_database_url, pool_size=2)
         directory, port = self._url.query["host"], self._url.port or 5432
         self.proxy = DatabaseProxy(Path(str(directory)) / f".s.PGSQL.{port}")
         self.platform = BlockedPlatform()
@@ -190,6 +192,7 @@ class World:
         url = self._url.set(host="127.0.0.1", port=self.proxy.port, query={})
         return CatalogSettings(
             database_url=SecretStr(url.render_as_string(hide_password=False)),
+            database_pooled=self._pooled,
             listen_address=ListenAddress("127.0.0.1:0"),
             connector_address=connector,
             max_running_syncs=1,
@@ -244,8 +247,8 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
-    async with World(database_url).running() as world:
+async def world(database_url: str, direct_database_url: str) -> AsyncIterator[World]:
+    async with World(database_url, direct_database_url).running() as world:
         yield world
 
 
@@ -302,6 +305,7 @@ def without_connector(database_url: str) -> CatalogSettings:
     """Return the settings of one replica whose connector does not exist."""
     return CatalogSettings(
         database_url=SecretStr(database_url),
+        database_pooled=is_pooled(database_url),
         listen_address=ListenAddress("127.0.0.1:0"),
         connector_address="127.0.0.1:1",
     )

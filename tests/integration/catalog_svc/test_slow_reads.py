@@ -22,6 +22,7 @@ from catalog_svc import bootstrap
 from catalog_svc.settings import CatalogSettings
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
+from tests.pgbouncer import is_pooled
 from tests.waiting import until_found
 
 LIST = pb.ListItemsRequest(shop=pb.ShopRef(platform=SHOP.platform, domain=SHOP.domain))
@@ -31,6 +32,7 @@ LIST = pb.ListItemsRequest(shop=pb.ShopRef(platform=SHOP.platform, domain=SHOP.d
 async def service(database_url: str) -> AsyncIterator[grpc.aio.Channel]:
     settings = CatalogSettings(
         database_url=SecretStr(database_url),
+        database_pooled=is_pooled(database_url),
         listen_address=ListenAddress("127.0.0.1:0"),
         connector_address="127.0.0.1:1",
         stop_grace=timedelta(seconds=1),

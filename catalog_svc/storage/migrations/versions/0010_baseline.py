@@ -1,4 +1,4 @@
-"""The baseline: all tables of the first schema that releases depend on."""
+"""The baseline: all tables of the first schema that releases depend on; earlier ones cannot be migrated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from alembic import op
 
-revision = "0001"
+revision = "0010"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -200,7 +200,7 @@ _STATEMENTS: Final = (
         queue_number BIGINT GENERATED ALWAYS AS IDENTITY,
         platform TEXT NOT NULL,
         mode TEXT NOT NULL,
-        priority SMALLINT NOT NULL,
+        priority INTEGER NOT NULL,
         epoch BIGINT NOT NULL,
         owner UUID,
         lease_until timestamptz,
@@ -403,7 +403,7 @@ _STATEMENTS: Final = (
     "CREATE TABLE sync_history_default PARTITION OF sync_history DEFAULT",
     "CREATE TABLE sync_issue_default PARTITION OF sync_issue DEFAULT",
     # A later migration that takes away what an older release reads or writes updates it.
-    "INSERT INTO schema_compatibility (min_compatible) VALUES ('0001')",
+    "INSERT INTO schema_compatibility (min_compatible) VALUES ('0010')",
 )
 
 

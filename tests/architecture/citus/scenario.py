@@ -1,0 +1,337 @@
+"""A scenario in which the stores execute each of their statements, for two shops."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from catalog_svc.domain.errors import SyncAlreadyRunning
+from catalog_svc.domain.records import ItemFilter, ItemPosition, RecordIssue
+from catalog_svc.domain.schedule import ScheduleDefaults
+from catalog_svc.domain.shop import ShopChange, ShopField, ShopKey
+from catalog_svc.domain.source import Offer, SourceBatch, StockLevel
+from catalog_svc.domain.status import ConnectionState, ShopFilter
+from catalog_svc.domain.sync import (
+    ClaimedSync,
+    Lease,
+    StartSyncCommand,
+    Sync,
+    SyncMode,
+    SyncPosition,
+    SyncState,
+    Waiting,
+    WaitReason,
+)
+from catalog_svc.storage.batches import BatchStore
+from catalog_svc.storage.database import Database
+from catalog_svc.storage.items import ItemStore
+from catalog_svc.storage.leases import LeaseStore
+from catalog_svc.storage.pooler import check_pooler, pooled_options
+from catalog_svc.storage.readiness import wait_until_ready
+from catalog_svc.storage.retention import RetentionStore
+from catalog_svc.storage.schedules import ScheduleStore
+from catalog_svc.storage.schema import check_schema, migrate
+from catalog_svc.storage.shop_deletions import ShopDeletionStore
+from catalog_svc.storage.shop_directory import ShopDirectoryStore
+from catalog_svc.storage.shops import ShopStore
+from catalog_svc.storage.status import StatusStore
+from catalog_svc.storage.sweeps import SweepStore
+from catalog_svc.storage.sync_commands import SyncCommandStore
+from catalog_svc.storage.syncs import IssueStore, SyncStore
+from tests.architecture.citus.recorder import Recorder
+from tests.contract.catalog_stores.conftest import HEADER, batch
+from tests.contract.catalog_stores.steps import DOLLARS, REVOKED
+from tests.fakes.product_source import product
+
+SHOPS: Final = (ShopKey("shopify", "demo.myshopify.com"), ShopKey("woocommerce", "shop.example.com"))
+_TTL: Final = timedelta(minutes=5)
+_DEFAULTS: Final = ScheduleDefaults(incremental_every=timedelta(minutes=15), full_every=timedelta(days=1))
+_WAITING: Final = Waiting(reason=WaitReason.THROTTLED, until=datetime(2026, 11, 1, tzinfo=UTC))
+_REJECTED: Final = RecordIssue(
+    reason="MISSING_ID", product_id="5", item_id="", field="id", message="", sample="", product_rejected=True
+)
+_MANY_ITEMS: Final = 60
+"""So many that the statistics of the tables must be renewed."""
+_MORE_THAN_KEPT: Final = 7
+"""More ended syncs than `sync` keeps of a shop."""
+
+
+class Scenario:
+    """The stores of one replica; `recorder` records what they execute, and not what the scenario itself does."""
+
+    def __init__(self, engine: AsyncEngine, outside: AsyncEngine) -> None:
+        """Create the stores.
+
+        Args:
+            engine: Connections of the replica, to an empty database.
+            outside: Other connections to the same database.
+        """
+        self.recorder = Recorder()
+        self.recorder.attach(engine)
+        self._engine = engine
+        self._outside = outside
+        database = Database(engine, remaining=lambda: 60.0)
+        observed = self.recorder.observed
+        self._shops = observed(ShopStore(database))
+        self._directory = observed(ShopDirectoryStore(database))
+        self._deletions = observed(ShopDeletionStore(database, owner=uuid4(), rows_per_chunk=2))
+        self._commands = observed(SyncCommandStore(database))
+        self._leases = observed(LeaseStore(database, owner=uuid4(), ttl=_TTL))
+        self._batches = observed(BatchStore(database, ttl=_TTL))
+        self._sweeps = observed(SweepStore(database, ttl=_TTL))
+        self._syncs = observed(SyncStore(database))
+        self._issues = observed(IssueStore(database))
+        self._items = observed(ItemStore(database))
+        self._status = observed(StatusStore(database))
+        self._schedules = observed(ScheduleStore(database))
+        self._retention = observed(RetentionStore(database, owner=uuid4()))
+
+    async def run(self) -> None:
+        """Run the scenario."""
+        with self.recorder.step("migrate"):
+            await migrate(self._engine)
+            await wait_until_ready(self._engine, timedelta(minutes=1))
+        for shop in SHOPS:
+            first = await self._first_load(shop)
+            await self._changes(shop)
+            await self._sweep(shop)
+            await self._new_currency(shop)
+            await self._commands_of(shop)
+            await self._reads(shop, first)
+            await self._schedule(shop)
+            await self._directory_of(shop)
+        await self._pooled_load(SHOPS[0])
+        await self._purge()
+        for shop in SHOPS:
+            await self._delete(shop)
+        assert await self._retention.purge_deletions(older_than=timedelta()) == len(SHOPS)
+        with self.recorder.step("check_schema"):
+            await self._outside_execute("UPDATE alembic_version SET version_num = '9999'")
+            await check_schema(self._engine)
+
+    async def _first_load(self, shop: ShopKey) -> Sync:
+        sync = await self._start(shop, request_id=f"load {shop}")
+        with pytest.raises(SyncAlreadyRunning):
+            await self._start(shop)
+        claimed = await self._claim()
+        await self._leases.wait(claimed.lease, claimed.sync.shop, _WAITING)
+        await self._leases.begin(claimed.lease, HEADER)
+        first = replace(batch(product("1"), product("2", items=2)), issues=(_REJECTED,))
+        lease = await self._apply(claimed, first)
+        assert await self._apply(claimed, first) == lease
+        await self._leases.pause(lease, claimed.sync.shop, _WAITING)
+        await self._leases.release(lease)
+        claimed = await self._claim()
+        await self._leases.renew(claimed.lease)
+        claimed = await self._leases.reacquire(claimed.lease)
+        lease = await self._apply(claimed, batch(product("3", items=_MANY_ITEMS), checkpoint=b"2"))
+        ended = await self._succeed(claimed, lease)
+        assert await self._leases.end(lease, SyncState.SUCCEEDED) == ended
+        assert (await self._start(shop, request_id=f"load {shop}")).sync_id == sync.sync_id
+        return ended
+
+    async def _pooled_load(self, shop: ShopKey) -> None:
+        """A batch as a replica stores it that reaches the database through a pooler."""
+        pooled = self._engine.execution_options(**pooled_options(True))
+        with self.recorder.step("check_pooler"):
+            await check_pooler(pooled, pooled=True)
+        await self._start(shop)
+        claimed = await self._claim()
+        await self._leases.begin(claimed.lease, DOLLARS)
+        batches = self.recorder.observed(BatchStore(Database(pooled), ttl=_TTL))
+        lease, _ = await batches.apply(
+            claimed.lease, claimed.sync.shop, batch(product("9")), full=True, items_per_second=None
+        )
+        await self._leases.end(lease, SyncState.FAILED, REVOKED)
+
+    async def _changes(self, shop: ShopKey) -> None:
+        """An incremental sync with products that are new, changed, deleted and unchanged, and new stock."""
+        await self._start(shop, mode=SyncMode.INCREMENTAL)
+        claimed = await self._claim()
+        await self._leases.begin(claimed.lease, HEADER)
+        changed = batch(
+            product("2", title="Blouse"), product("4", items=2), product("1"), deleted_product_ids=["1"]
+        )
+        lease = await self._apply(claimed, changed)
+        offer = Offer(sku="S", price="7.30", compare_at_price=None)
+        stock = StockLevel(item_id="4-1", stock_quantity=7, available=True, offer=offer)
+        only_stock = replace(batch(listed_product_ids=["9"], checkpoint=b"2"), stock_levels=(stock,))
+        lease = await self._apply(replace(claimed, lease=lease), only_stock)
+        await self._succeed(claimed, lease)
+
+    async def _sweep(self, shop: ShopKey) -> None:
+        """A full sync that finds products missing."""
+        await self._start(shop, allow_mass_delete=True)
+        claimed = await self._claim()
+        await self._leases.begin(claimed.lease, HEADER)
+        lease = await self._apply(claimed, batch(product("2", title="Blouse")))
+        assert await self._sweeps.missing(lease, after="", limit=10)
+        assert await self._sweeps.live_items(lease)
+        assert await self._sweeps.step(lease, claimed.sync.shop) == await self._sweeps.step(
+            lease, claimed.sync.shop
+        )
+        await self._succeed(claimed, replace(lease, next_seq=lease.next_seq + 1))
+
+    async def _new_currency(self, shop: ShopKey) -> None:
+        """A sync that starts again because of another currency, fails, and is resumed."""
+        failed = await self._start(shop)
+        claimed = await self._claim()
+        await self._leases.begin(claimed.lease, HEADER)
+        lease = await self._apply(claimed, batch(product("2", items=3)))
+        assert (await self._leases.begin(lease, DOLLARS)).checkpoint == b""
+        lease = await self._apply(replace(claimed, lease=lease), batch(product("2", items=4)))
+        await self._leases.end(lease, SyncState.FAILED, REVOKED)
+        request = {"request_id": str(failed.sync_id), "correlation_id": ""}
+        resumed = await self._commands.resume(failed.sync_id, **request)
+        assert await self._commands.resume(failed.sync_id, **request) == resumed
+        await self._commands.cancel(resumed.sync_id)
+
+    async def _commands_of(self, shop: ShopKey) -> None:
+        """More syncs than the shop keeps, and a start while another transaction holds the write lock."""
+        for _ in range(_MORE_THAN_KEPT):
+            sync = await self._start(shop)
+            async with self._locked_shops():
+                with pytest.raises(SyncAlreadyRunning):
+                    await self._start(shop)
+                assert await self._leases.claim(without_platforms=[shop.platform]) == []
+            assert (await self._commands.cancel(sync.sync_id)).state is SyncState.CANCELLED
+        assert (await self._commands.cancel(sync.sync_id)).state is SyncState.CANCELLED
+
+    async def _reads(self, key: ShopKey, first: Sync) -> None:
+        shop = await self._shops.find(key)
+        assert shop is not None
+        latest = (await self._syncs.latest(shop)).last_finished
+        assert latest is not None
+        ids = [first.sync_id, latest.sync_id]
+        assert (await self._syncs.get(first.sync_id)).sync_id == first.sync_id
+        assert {sync.sync_id for sync in await self._syncs.get_many(ids)} == set(ids)
+        assert (await self._syncs.revisions(ids)).keys() == set(ids)
+        assert await self._syncs.checkpoint(first.sync_id)
+        before = SyncPosition(created_at=latest.created_at, sync_id=latest.sync_id)
+        for which in (shop, None):
+            assert await self._syncs.page(shop=which, states=[SyncState.SUCCEEDED], before=before, limit=9)
+        assert await self._issues.page(first.sync_id, after=0, limit=9)
+        assert await self._items.get(shop, "2-1")
+        everything = ItemFilter(
+            sku="S", product_id="4", text="Shirt", updated_after=first.created_at, include_deleted=True
+        )
+        assert await self._items.page(shop, everything, after=ItemPosition("4", ""), limit=9)
+        assert await self._items.page(shop, ItemFilter(), after=None, limit=9)
+        assert (await self._status.get(shop, _DEFAULTS)).counts.items
+
+    async def _schedule(self, key: ShopKey) -> None:
+        shop = await self._shops.find(key)
+        assert shop is not None
+        await self._schedules.set_defaults(_DEFAULTS)
+        (unplanned,) = await self._schedules.unplanned(limit=9)
+        planned = unplanned.schedule.planned(_DEFAULTS, unplanned.now)
+        await self._schedules.plan(shop, old=unplanned.schedule, new=planned, defaults=_DEFAULTS)
+        await self._schedules.postpone(shop, delay=timedelta(hours=1))
+        await self._outside_execute(
+            "UPDATE shop_schedule SET full_due_at = now() - interval '1 h', not_before = NULL"
+            " WHERE platform = :platform",
+            platform=key.platform,
+        )
+        (due,) = await self._schedules.due(most_per_platform=9, limit=9)
+        command = StartSyncCommand(shop=key, mode=SyncMode.FULL, overlap=timedelta())
+        sync = await self._commands.start_due(
+            due, command, lambda mode: due.schedule.after_start(mode, _DEFAULTS, due.now)
+        )
+        assert sync is not None
+        await self._commands.cancel(sync.sync_id)
+
+    async def _directory_of(self, key: ShopKey) -> None:
+        shop = await self._shops.find(key)
+        assert shop is not None
+        details = await self._directory.register(key, merchant_id="", caller_name="", defaults=_DEFAULTS)
+        assert await self._directory.get(shop.shop_id, _DEFAULTS) == details
+        await self._directory.update(shop, ShopChange(fields=frozenset(ShopField), merchant_id="acme"), _DEFAULTS)
+        which = ShopFilter(merchant_id="acme", platform=key.platform, connection=ConnectionState.HEALTHY)
+        assert await self._directory.page(which, after=None, limit=9, defaults=_DEFAULTS)
+
+    async def _delete(self, key: ShopKey) -> None:
+        """The deletion of a shop that has rows in all tables."""
+        await self._start(key, request_id=str(uuid4()))
+        shop = await self._shops.find(key)
+        assert shop is not None
+        begun, cancelled = await self._deletions.begin(shop)
+        assert cancelled is not None
+        assert (await self._deletions.begin(shop))[0] == begun
+        assert (
+            await self._shops.find_deleting(key) == await self._shops.find_deleting(shop.shop_id) == shop.shop_id
+        )
+        assert await self._deletions.active(limit=9) == [shop.shop_id]
+        assert await self._deletions.acquire(ttl=_TTL)
+        while await self._deletions.purge(shop.shop_id):
+            assert await self._deletions.find(key)
+        await self._deletions.release()
+        assert await self._deletions.find(shop.shop_id)
+
+    async def _purge(self) -> None:
+        """Retention, of rows that are old enough now."""
+        await self._outside_execute(
+            "UPDATE item SET deleted_at = now() - interval '1 year' WHERE deleted_at < now()"
+        )
+        await self._outside_execute(
+            "UPDATE product SET deleted_at = now() - interval '1 year' WHERE deleted_at < now()"
+        )
+        await self._outside_execute("UPDATE shop_state SET oldest_tombstone_at = now() - interval '1 year'")
+        for table, column in (("sync_history", "ended_at"), ("sync_issue", "created_at")):
+            await self._outside_execute(
+                f"UPDATE {table} SET {column} = '2019-06-01' WHERE (shop_id, sync_id) ="
+                f" (SELECT shop_id, sync_id FROM {table} LIMIT 1)"
+            )
+        await self._outside_execute(
+            "CREATE TABLE sync_issue_2020_01 PARTITION OF sync_issue"
+            " FOR VALUES FROM ('2020-01-01') TO ('2020-02-01')"
+        )
+        assert await self._retention.acquire(ttl=_TTL)
+        assert await self._retention.drop_partitions(older_than=_TTL) == 1
+        await self._retention.create_partitions()
+        assert await self._retention.purge_unpartitioned(older_than=timedelta()) == 2
+        assert await self._retention.purge_requests(older_than=timedelta())
+        for _ in range(2):
+            assert await self._retention.purge_seen()
+        for _ in SHOPS:
+            assert await self._retention.purge_deleted(older_than=timedelta(days=90))
+
+    async def _start(self, shop: ShopKey, *, mode: SyncMode = SyncMode.FULL, **more: Any) -> Sync:
+        return await self._commands.start(StartSyncCommand(shop=shop, mode=mode, overlap=timedelta(), **more))
+
+    async def _claim(self) -> ClaimedSync:
+        (claimed,) = await self._leases.claim(limit=2)
+        return claimed
+
+    async def _apply(self, claimed: ClaimedSync, what: SourceBatch) -> Lease:
+        full = claimed.sync.mode is SyncMode.FULL
+        lease, _ = await self._batches.apply(
+            claimed.lease, claimed.sync.shop, what, full=full, items_per_second=1.0
+        )
+        return lease
+
+    async def _succeed(self, claimed: ClaimedSync, lease: Lease) -> Sync:
+        """End the pass and the sync."""
+        await self._sweeps.unstored(lease, after="", limit=10)
+        lease, _ = await self._sweeps.step(lease, claimed.sync.shop)
+        ended = await self._leases.end(lease, SyncState.SUCCEEDED)
+        await self._sweeps.finalize(lease)
+        return ended
+
+    @asynccontextmanager
+    async def _locked_shops(self) -> AsyncIterator[AsyncConnection]:
+        """Hold the write locks of all shops."""
+        async with self._outside.begin() as connection:
+            await connection.execute(text("SELECT FROM shop_state FOR UPDATE"))
+            yield connection
+
+    async def _outside_execute(self, statement: str, **values: object) -> None:
+        async with self._outside.begin() as connection:
+            await connection.execute(text(statement), values)

@@ -1,0 +1,224 @@
+"""catalog_svc could run on Citus: every statement that it executes keeps the rules, and every transaction too.
+
+A scenario calls all methods of all stores over a real PostgreSQL, and everything that they execute is recorded;
+nothing that stands in the source may be missing from the record.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from catalog_svc.storage.engine import open_engine
+from catalog_svc.storage.tables import __doc__ as tables_doc
+from catalog_svc.storage.tables import metadata
+from tests.architecture.citus.recorder import LOCKED_TABLES, Executed, Recorder
+from tests.architecture.citus.rules import IMMUTABLE, STABLE, VOLATILE, Rule
+from tests.architecture.citus.scenario import Scenario
+from tests.architecture.citus.sources import (
+    built_in_functions,
+    constants,
+    users_of_core,
+    users_of_driver,
+    users_of_text,
+)
+from tests.architecture.citus.sql_tree import DIRECTORY_TABLES, SHOP_TABLES
+from tests.conftest import execute, with_database
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """A rule that a statement breaks on purpose."""
+
+    rule: Rule
+    frequency: str
+    why: str
+
+
+EXEMPTIONS: Final = {
+    "syncs._SELECT_REVISIONS[0]": Exemption(
+        Rule.NOT_BOUND,
+        "3.3/s on a replica with watchers",
+        "the hub asks for the revisions of all watched syncs at once; on Citus a fan-out to all shards",
+    ),
+    "syncs._SELECT_REVISIONS[1]": Exemption(
+        Rule.NOT_BOUND, "after the one above, for watched syncs that have ended long ago", "as above"
+    ),
+    "syncs._SELECT_BY_IDS[0]": Exemption(
+        Rule.NOT_BOUND, "after a poll that found new revisions", "the hub reads all changed syncs at once"
+    ),
+    "syncs._SELECT_BY_IDS[1]": Exemption(Rule.NOT_BOUND, "as above", "as above"),
+    "syncs._PAGE_OF_ALL": Exemption(
+        Rule.NOT_BOUND, "on request: ListSyncs without a shop", "one page from an index by time on every shard"
+    ),
+    "retention._SELECT_OBSOLETE": Exemption(
+        Rule.NOT_BOUND, "once per round, and once per 5,000 seen ids; one replica", "finds the next shop to purge"
+    ),
+    "retention._SELECT_SHOP_WITH_TOMBSTONES": Exemption(
+        Rule.NOT_BOUND,
+        "once per round, and once per 5,000 tombstones; one replica",
+        "finds the next shop to purge",
+    ),
+    **{
+        f"partitions.{name}[{number}]": Exemption(
+            Rule.UNKNOWN_TABLE,
+            "once per round; one replica",
+            "a partition by its own name: rows of months without one, which are deleted by time for all shops",
+        )
+        for name in ("_SELECT_OLDEST", "_DELETE_UNPARTITIONED")
+        for number in range(2)
+    },
+    "sweeps._SELECT_STATISTICS": Exemption(
+        Rule.PG_CLASS,
+        "once per succeeded sync",
+        "on Citus it always finds 0 rows, so that each sync that creates more than 50 items analyses the tables",
+    ),
+}
+"""Statements that break a rule on purpose, by their name."""
+
+NOT_EXECUTABLE: Final = {"tables._NOW": "the default of columns"}
+"""Constants that are no statements, and what they are."""
+
+WITHOUT_LOCK: Final = {
+    "LeaseStore.wait": "the sync's own row, under the condition of its epoch",
+    "LeaseStore.pause": "the sync's own row, under the condition of its epoch",
+    "LeaseStore.release": "the sync's own row, under the condition of its epoch",
+    "SweepStore.finalize": "seen ids of a pass that has ended",
+    "RetentionStore.purge_seen": "seen ids of a pass that nobody can resume",
+}
+"""Transactions that write rows of a shop without its write lock, and which rows. None writes products or items."""
+
+
+@pytest.fixture(scope="module")
+async def recorder(postgres_url: str) -> AsyncIterator[Recorder]:
+    """Yield what the scenario executed, on a database of its own."""
+    name = f"citus_{uuid4().hex}"
+    await execute(postgres_url, f"CREATE DATABASE {name}")
+    url = with_database(postgres_url, name)
+    engine, outside = open_engine(url), open_engine(url, pool_size=1)
+    try:
+        scenario = Scenario(engine, outside)
+        await scenario.run()
+        yield scenario.recorder
+    finally:
+        await engine.dispose()
+        await outside.dispose()
+        await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def name_of(executed: Executed) -> str:
+    """Return the name of the constant, or the beginning of the statement."""
+    names = [name for name, constant in constants().items() if constant is executed.statement]
+    return names[0] if names else " ".join(executed.sql.split())[:80]
+
+
+def broken(recorder: Recorder) -> dict[str, set[Rule]]:
+    """Return the rules that the executed statements break, by their name."""
+    return {name_of(one): one.checked.rules for one in recorder.executed if one.checked.rules}
+
+
+async def test_every_statement_keeps_the_rules_of_citus(recorder: Recorder) -> None:
+    found = broken(recorder)
+    unexpected = {name: rules for name, rules in found.items() if name not in EXEMPTIONS}
+    assert unexpected == {}
+    # An exemption that is not needed any more must go.
+    assert found == {name: {exemption.rule} for name, exemption in EXEMPTIONS.items()}
+
+
+async def test_cross_shop_statements_only_read(recorder: Recorder) -> None:
+    cross_shop = [one for one in recorder.executed if Rule.NOT_BOUND in one.checked.rules]
+    assert cross_shop
+    for one in cross_shop:
+        assert not one.checked.tables.written | one.checked.tables.locked, name_of(one)
+
+
+async def test_each_transaction_that_writes_for_a_shop_touches_one_shop(recorder: Recorder) -> None:
+    writing = [transaction for transaction in recorder.transactions if transaction.written]
+    assert len({shop for one in writing for shop in one.shops}) > 1
+    for transaction in writing:
+        assert len(transaction.shops) == 1, transaction.step
+        for one in transaction.executed:
+            assert Rule.NOT_BOUND not in one.checked.rules, (transaction.step, name_of(one))
+
+
+async def test_writers_lock_the_shop_before_they_touch_its_rows(recorder: Recorder) -> None:
+    early = {
+        transaction.step: sorted(rows)
+        for transaction in recorder.transactions
+        if (rows := transaction.touched_before_lock)
+    }
+    assert early.keys() == WITHOUT_LOCK.keys(), early
+    assert not [step for step, tables in early.items() if LOCKED_TABLES & set(tables)]
+
+
+async def test_what_writes_the_catalog_commits_on_one_node(recorder: Recorder) -> None:
+    writers = [transaction for transaction in recorder.transactions if transaction.written & LOCKED_TABLES]
+    assert {transaction.step for transaction in writers} == {
+        "BatchStore.apply",
+        "RetentionStore.purge_deleted",
+        "ShopDeletionStore.purge",
+        "SweepStore.step",
+    }
+    assert [transaction.step for transaction in writers if transaction.named & DIRECTORY_TABLES] == []
+
+
+async def test_everything_in_the_source_was_executed(recorder: Recorder) -> None:
+    executed = {id(one.statement) for one in recorder.executed}
+    missing = {name for name, constant in constants().items() if id(constant) not in executed}
+    assert missing == NOT_EXECUTABLE.keys()
+    texts = [one.statement.text for one in recorder.executed if one.statement is not None]
+    patterns = built_in_functions()
+    assert patterns
+    assert [place for place, pattern in patterns.items() if not any(map(pattern.fullmatch, texts))] == []
+
+
+async def test_every_method_of_every_store_was_called(recorder: Recorder) -> None:
+    assert sorted(store_methods() - recorder.called) == []
+
+
+def test_statements_are_made_where_the_record_looks() -> None:
+    assert {file.partition("/")[0] for file in users_of_text() | users_of_core()} == {"storage"}
+    assert users_of_core() == {"storage/items.py"}
+    # COPY into the staging tables, which belong to no shop; SET LOCAL; the process id of the server.
+    assert users_of_driver() == {"storage/products.py", "storage/fence.py", "storage/pooler.py"}
+
+
+def test_each_table_is_in_one_group() -> None:
+    assert set(metadata.tables) == SHOP_TABLES | DIRECTORY_TABLES
+    assert not SHOP_TABLES & DIRECTORY_TABLES
+    shop, directory = (tables_doc or "").split("| directory:")
+    assert [name for name in SHOP_TABLES if name not in shop] == []
+    assert [name for name in DIRECTORY_TABLES if name not in directory] == []
+    assert [name for name in SHOP_TABLES if "shop_id" not in metadata.tables[name].primary_key.columns] == []
+
+
+async def test_the_volatility_of_functions_is_that_of_postgresql(engine: AsyncEngine) -> None:
+    query = text(
+        "SELECT proname, max(CASE provolatile WHEN 'i' THEN 0 WHEN 's' THEN 1 ELSE 2 END) AS volatility"
+        " FROM pg_proc WHERE pronamespace = CAST('pg_catalog' AS regnamespace) GROUP BY proname"
+    )
+    async with engine.connect() as connection:
+        stored = {row.proname: row.volatility for row in await connection.execute(query)}
+    known = {name: level for level, names in enumerate((IMMUTABLE, STABLE, VOLATILE)) for name in names}
+    assert {name: stored[name] for name in known} == known
+
+
+def store_methods() -> set[str]:
+    """Return the public methods of the stores, as "Store.method"."""
+    modules = {name.partition(".")[0] for name in constants()} | {"items"}
+    return set(_methods(modules))
+
+
+def _methods(modules: Iterable[str]) -> Iterable[str]:
+    for module in modules:
+        for name, store in vars(importlib.import_module(f"catalog_svc.storage.{module}")).items():
+            if inspect.isclass(store) and name.endswith("Store"):
+                yield from (f"{name}.{method}" for method in vars(store) if not method.startswith("_"))
