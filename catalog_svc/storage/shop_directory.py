@@ -63,7 +63,7 @@ _PAGES: Final = {
 _LOCK = text(f"""
     SELECT {SHOP_COLUMNS}, {SCHEDULE_COLUMNS}, clock_timestamp() AS now
     FROM shop JOIN shop_schedule AS schedule ON schedule.shop_id = shop.shop_id
-    WHERE shop.shop_id = :shop_id FOR UPDATE OF shop, schedule""")
+    WHERE shop.shop_id = :shop_id FOR UPDATE""")
 
 _UPDATE_SHOP = text("""
     UPDATE shop SET merchant_id = :merchant_id, caller_name = :caller_name, updated_at = clock_timestamp()
