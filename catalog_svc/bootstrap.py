@@ -65,7 +65,7 @@ async def migrate(settings: CatalogSettings) -> str:
         engine = open_engine(url, pool_size=2, command_timeout=None)
         try:
             await wait_until_ready(engine, settings.database_startup_timeout)
-            return await migrate_schema(engine)
+            return await migrate_schema(engine, text_search=settings.text_search)
         finally:
             await engine.dispose()
 
@@ -240,4 +240,4 @@ async def _prepare_schema(engine: AsyncEngine, settings: CatalogSettings) -> Non
     if settings.database_url.get_secret_value():
         await check_schema(engine)
     else:
-        await migrate_schema(engine)
+        await migrate_schema(engine, text_search=settings.text_search)

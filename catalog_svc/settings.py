@@ -28,6 +28,8 @@ class CatalogSettings(ServiceSettings):
     """Connections for calls that read, and no more of them under load."""
     database_pooled: bool = False
     """Whether the database is reached through a pooler in transaction mode, such as PgBouncer."""
+    text_search: bool = True
+    """Whether `migrate` creates the indexes for text search, if the database has the extensions, or drops them."""
     max_running_syncs: int = Field(default=8, ge=1, le=500)
     max_running_per_platform: int = Field(default=6, ge=1, le=500)
     max_watchers: int = Field(default=10_000, ge=1)
