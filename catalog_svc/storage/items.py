@@ -8,7 +8,7 @@ A page reads little more than its own rows, whatever the size of the shop, since
 | by position and item | item_by_position; items of one position, which one batch has written, are sorted |
 | the same of deleted items | item_deleted_by_product, item_deleted_by_position |
 | of a sku | item_by_sku |
-| of a text | one of the above; if the text is rare, the trigram indexes, see `_TEXT_WINDOW` |
+| of a text | one of the above; if the text is rare, the trigram indexes, see `TEXT_WINDOW` |
 
 Deleted items have indexes of their own, so that a list of the others does not read through them: a shop that has
 replaced its catalog has more deleted items than others. A list of both merges two scans.
@@ -32,7 +32,7 @@ from catalog_svc.storage.shops import Row, ShopScope
 from catalog_svc.storage.tables import item
 from catalog_svc.storage.text_search import like_pattern, require_text_search
 
-_TEXT_WINDOW: Final = 5_000
+TEXT_WINDOW: Final = 5_000
 """Items, in the order of the list, in which a text is searched first. A page of a frequent text is complete with
 them; for a rarer one the trigram indexes find all of its matches, which are few enough to be sorted."""
 
@@ -44,7 +44,11 @@ ITEM_COLUMNS: Final = f"""{_COLUMNS}, product.title AS product_title, product.st
         product.url AS product_url, product.vendor, product.product_type"""
 """The columns that `to_item` reads."""
 
-JOIN_PRODUCT: Final = "JOIN product ON product.shop_id = :shop_id AND product.product_id = item.product_id"
+# OFFSET keeps the subquery as it is: one look-up by key for each item. As a plain join the planner would sometimes
+# read all products of the shop.
+JOIN_PRODUCT: Final = """CROSS JOIN LATERAL (
+        SELECT title, status, url, vendor, product_type FROM product
+        WHERE product.shop_id = :shop_id AND product.product_id = item.product_id OFFSET 0) AS product"""
 
 _SELECT_FEED = text("SELECT feed_position, feed_floor, incarnation FROM shop_state WHERE shop_id = :shop_id")
 
@@ -105,8 +109,9 @@ class _Shape:
 class ItemStore:
     """Items of the catalog."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, text_window: int = TEXT_WINDOW) -> None:
         self._database = database
+        self._text_window = text_window
 
     async def get(self, shop: Shop, item_id: str) -> Item | None:
         """Return the item, deleted or not; None when there never was one."""
@@ -135,12 +140,13 @@ class ItemStore:
             TextSearchUnavailable: The filter has a text, and the database has no trigram indexes.
         """
         shape, values = _Shape.of(which, after), _values(shop, which, after, limit)
+        window = max(self._text_window, limit)
 
         async def read(connection: AsyncConnection) -> tuple[Feed, Sequence[Item]]:
             feed = await select_feed(connection, shop)
             if which.text:
                 await require_text_search(connection)
-                return feed, await _search(connection, shape, values)
+                return feed, await _search(connection, shape, values, window=window)
             rows = (await connection.execute(_page(shape), values)).mappings()
             return feed, [to_item(row) for row in rows]
 
@@ -163,9 +169,10 @@ def _values(shop: Shop, which: ItemFilter, after: ItemCursor | None, limit: int)
     return values | {"sku": which.sku, "product_id": which.product_id, "pattern": like_pattern(which.text)}
 
 
-async def _search(connection: AsyncConnection, shape: _Shape, values: Mapping[str, Any]) -> list[Item]:
+async def _search(
+    connection: AsyncConnection, shape: _Shape, values: Mapping[str, Any], *, window: int
+) -> list[Item]:
     """Return a page of items that contain a text."""
-    window = max(_TEXT_WINDOW, values["limit"])
     rows = (await connection.execute(_search_window(shape), {**values, "window": window})).mappings().all()
     found = [to_item(row) for row in rows if row["item_id"] is not None]
     if len(found) == values["limit"] or rows[0]["examined"] < window:
@@ -213,7 +220,9 @@ def _search_index(shape: _Shape) -> TextClause:
         WHERE {shape.conditions} AND {state} AND item.title ILIKE :pattern
         UNION
         SELECT {keys} FROM product
-        JOIN item ON item.product_id = product.product_id AND {shape.conditions} AND {state}
+        CROSS JOIN LATERAL (
+            SELECT {keys} FROM item
+            WHERE item.product_id = product.product_id AND {shape.conditions} AND {state} OFFSET 0) AS item
         WHERE product.shop_id = :shop_id AND product.title ILIKE :pattern"""
         for state in shape.states
     )
@@ -221,7 +230,9 @@ def _search_index(shape: _Shape) -> TextClause:
     WITH match AS MATERIALIZED ({matches}),
     page AS MATERIALIZED (SELECT item_id FROM match ORDER BY {shape.order("match")} LIMIT :limit)
     SELECT {ITEM_COLUMNS} FROM page
-    JOIN item ON item.shop_id = :shop_id AND item.item_id = page.item_id {JOIN_PRODUCT}
+    CROSS JOIN LATERAL (
+        SELECT {_COLUMNS} FROM item
+        WHERE item.shop_id = :shop_id AND item.item_id = page.item_id OFFSET 0) AS item {JOIN_PRODUCT}
     ORDER BY {shape.order("item")}""")
 
 

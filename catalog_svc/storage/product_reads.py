@@ -19,15 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog_svc.domain.catalog_reads import Feed, Item, Product, ProductFilter
 from catalog_svc.domain.shop import Shop
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.items import ITEM_COLUMNS, JOIN_PRODUCT, select_feed, to_item
+from catalog_svc.storage.items import ITEM_COLUMNS, JOIN_PRODUCT, TEXT_WINDOW, select_feed, to_item
 from catalog_svc.storage.shops import Row, ShopScope
 from catalog_svc.storage.text_search import like_pattern, require_text_search
 
 _MAX_PAGE_BYTES: Final = 1_048_576
 """Estimated size of the messages of a page, after which it ends."""
-_TEXT_WINDOW: Final = 5_000
-"""Products in which a text is searched first, as for items."""
-
 _SIZE: Final = """octet_length(product.description_html) + 4 * pg_column_size(product.images) + 500
         + greatest(product.item_count, 1) * (octet_length(product.title) + octet_length(product.url) + 400)"""
 """Estimate of the bytes of a product and its items as messages."""
@@ -74,8 +71,9 @@ class _Shape:
 class ProductStore:
     """Products of the catalog."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, text_window: int = TEXT_WINDOW) -> None:
         self._database = database
+        self._text_window = text_window
 
     async def get(self, shop: Shop, product_id: str) -> Product | None:
         """Return the product, deleted or not; None when there never was one."""
@@ -107,12 +105,13 @@ class ProductStore:
         """
         shape = _Shape(continued=bool(after), include_deleted=which.include_deleted)
         values = {**ShopScope.of(shop).values, "after": after, "limit": limit + 1}
+        values |= {"window": max(self._text_window, limit + 1), "pattern": like_pattern(which.text)}
 
         async def read(connection: AsyncConnection) -> tuple[Feed, Sequence[Product], bool]:
             feed = await select_feed(connection, shop)
             if which.text:
                 await require_text_search(connection)
-                sizes = await _search(connection, shape, {**values, "pattern": like_pattern(which.text)})
+                sizes = await _search(connection, shape, values)
             else:
                 sizes = (await connection.execute(_page(shape), values)).mappings().all()
             product_ids = _fitting(sizes[:limit])
@@ -164,9 +163,9 @@ def _search_index(shape: _Shape) -> TextClause:
 
 async def _search(connection: AsyncConnection, shape: _Shape, values: Mapping[str, Any]) -> Sequence[Row]:
     """Return ids and sizes of products that contain a text."""
-    rows = (await connection.execute(_search_window(shape), {**values, "window": _TEXT_WINDOW})).mappings().all()
+    rows = (await connection.execute(_search_window(shape), values)).mappings().all()
     found = [row for row in rows if row["product_id"] is not None]
-    if len(found) == values["limit"] or rows[0]["examined"] < _TEXT_WINDOW:
+    if len(found) == values["limit"] or rows[0]["examined"] < values["window"]:
         return found
     return (await connection.execute(_search_index(shape), values)).mappings().all()
 
