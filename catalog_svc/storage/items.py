@@ -6,8 +6,8 @@ A page reads little more than its own rows, whatever the size of the shop, since
 |---|---|
 | by product and item | item_by_product |
 | by position and item | item_by_position; items of one position, which one batch has written, are sorted |
-| the same of deleted items | item_deleted_by_product, item_deleted_by_position |
-| of a sku | item_by_sku |
+| of a sku, by product and item | item_by_sku |
+| the same of deleted items | item_deleted_by_product, item_deleted_by_position, item_deleted_by_sku |
 | of a text | one of the above; if the text is rare, the trigram indexes, see `TEXT_WINDOW` |
 
 Deleted items have indexes of their own, so that a list of the others does not read through them: a shop that has

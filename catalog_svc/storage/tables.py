@@ -231,7 +231,22 @@ item = _record_table(
     Index("item_by_product", "shop_id", "product_id", "item_id", postgresql_where=_LIVE),
     Index("item_deleted_by_product", "shop_id", "product_id", "item_id", postgresql_where=_DELETED),
     # In the order of lists: a sku may be that of many items, "N/A" for instance.
-    Index("item_by_sku", "shop_id", "sku", "product_id", "item_id", postgresql_where=text("sku <> ''")),
+    Index(
+        "item_by_sku",
+        "shop_id",
+        "sku",
+        "product_id",
+        "item_id",
+        postgresql_where=text("sku <> '' AND deleted_at IS NULL"),
+    ),
+    Index(
+        "item_deleted_by_sku",
+        "shop_id",
+        "sku",
+        "product_id",
+        "item_id",
+        postgresql_where=text("sku <> '' AND deleted_at IS NOT NULL"),
+    ),
     # All rows of a batch have one position: the index takes a sixth of the space by deduplication.
     Index("item_by_position", "shop_id", "feed_position", postgresql_where=_LIVE),
     Index("item_deleted_by_position", "shop_id", "feed_position", postgresql_where=_DELETED),

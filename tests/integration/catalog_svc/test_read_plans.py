@@ -49,9 +49,9 @@ WINDOW: Final = 2_500
 """Smaller than in production, so that it is a small part of the shop."""
 FEW_ROWS: Final = 5 * LIMIT
 """Of the page, its products and its deleted items."""
-ROWS_OF_POSITIONS: Final = 4 * 250 * ITEMS_PER_PRODUCT
+ROWS_OF_POSITIONS: Final = 8 * 250 * ITEMS_PER_PRODUCT
 """Items of a position are sorted by their id: those of the first and of the last position of a page are all read,
-of live and of deleted items."""
+of live and of deleted items, in an index and in the table."""
 MATCHES: Final = {"shirt": 0, "No. 7301": 50, "winter": ITEMS // 10 + ITEMS // 100, "zzzqqq": 0, "xxl": 0}
 """By text, the items that the trigram indexes may find: of the frequent texts none is looked up there."""
 

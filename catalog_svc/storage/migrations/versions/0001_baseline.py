@@ -155,7 +155,7 @@ _STATEMENTS: Final = (
     CREATE INDEX item_by_product ON item (shop_id, product_id, item_id) WHERE deleted_at IS NULL
     """,
     r"""
-    CREATE INDEX item_by_sku ON item (shop_id, sku, product_id, item_id) WHERE sku <> ''
+    CREATE INDEX item_by_sku ON item (shop_id, sku, product_id, item_id) WHERE sku <> '' AND deleted_at IS NULL
     """,
     r"""
     CREATE INDEX item_deleted ON item (shop_id, deleted_at) WHERE deleted_at IS NOT NULL
@@ -165,6 +165,10 @@ _STATEMENTS: Final = (
     """,
     r"""
     CREATE INDEX item_deleted_by_product ON item (shop_id, product_id, item_id) WHERE deleted_at IS NOT NULL
+    """,
+    r"""
+    CREATE INDEX item_deleted_by_sku ON item (shop_id, sku, product_id, item_id)
+    WHERE sku <> '' AND deleted_at IS NOT NULL
     """,
     r"""
     CREATE TABLE sync_queue (
