@@ -27,7 +27,7 @@ COMBINATIONS_PER_METHOD = 40
 # A shop without credentials: a StartSync that turns out to be valid affects no other test.
 SHOP = pb.ShopRef(platform="shopify", domain="bad-inputs.myshopify.com")
 SYNC_ID = "01a225a7-d61c-77e2-ad50-6dfcdfdafb22"
-VALID: dict[str, Any] = {"shop": SHOP, "sync_id": SYNC_ID, "item_id": "1"}
+VALID: dict[str, Any] = {"shop": SHOP, "sync_id": SYNC_ID, "item_id": "1", "product_id": "1"}
 
 TEXTS = (
     "\0",
