@@ -160,7 +160,7 @@ def test_every_error_reason_of_the_contract_maps_to_the_exit_code_of_its_status_
         grpc.StatusCode.ALREADY_EXISTS: {5},
         grpc.StatusCode.UNAUTHENTICATED: {6},
         grpc.StatusCode.PERMISSION_DENIED: {6},
-        grpc.StatusCode.FAILED_PRECONDITION: {1, 5},
+        grpc.StatusCode.FAILED_PRECONDITION: {1, 5, 70},
         grpc.StatusCode.OUT_OF_RANGE: {2},
         grpc.StatusCode.INTERNAL: {70},
         grpc.StatusCode.UNIMPLEMENTED: {70},
