@@ -56,6 +56,7 @@ _SELECT_BY_ID = text(f"""
     SELECT {ITEM_COLUMNS} FROM item {JOIN_PRODUCT}
     WHERE item.shop_id = :shop_id AND item.item_id = :item_id""")
 
+_KEYS: Final = "item.feed_position, item.product_id, item.item_id"
 _LIVE: Final = "item.deleted_at IS NULL"
 _DELETED: Final = "item.deleted_at IS NOT NULL"
 _MATCHES: Final = "(item.title ILIKE :pattern OR product.title ILIKE :pattern)"
@@ -212,28 +213,46 @@ def _search_window(shape: _Shape) -> TextClause:
 
 @lru_cache
 def _search_index(shape: _Shape) -> TextClause:
-    """The first of all matches, which the trigram indexes find: those of items, and those of products."""
-    keys = "item.feed_position, item.product_id, item.item_id"
+    """The first of all matches, which the trigram indexes find: those of items, and those of products.
+
+    What the indexes find is materialized: with a limit in sight, the planner would rather read the shop in order
+    and expect to meet enough matches soon.
+    """
+    from_product = (
+        "" if shape.by_position or not shape.continued else "AND product.product_id >= :after_product_id"
+    )
+    states = " OR ".join(shape.states)
     matches = " UNION ".join(
-        f"""
-        SELECT {keys} FROM item
-        WHERE {shape.conditions} AND {state} AND item.title ILIKE :pattern
-        UNION
-        SELECT {keys} FROM product
-        CROSS JOIN LATERAL (
-            SELECT {keys} FROM item
-            WHERE item.product_id = product.product_id AND {shape.conditions} AND {state} OFFSET 0) AS item
-        WHERE product.shop_id = :shop_id AND product.title ILIKE :pattern"""
+        f"""(SELECT {_KEYS} FROM matching_item AS item WHERE {state} ORDER BY {shape.order("item")} LIMIT :limit)
+        UNION ({_items_of_products(shape, state)})"""
         for state in shape.states
     )
     return text(f"""
-    WITH match AS MATERIALIZED ({matches}),
-    page AS MATERIALIZED (SELECT item_id FROM match ORDER BY {shape.order("match")} LIMIT :limit)
+    WITH matching_item AS MATERIALIZED (
+        SELECT {_KEYS}, item.deleted_at FROM item
+        WHERE {shape.conditions} AND ({states}) AND item.title ILIKE :pattern),
+    matching_product AS MATERIALIZED (
+        SELECT product.product_id FROM product
+        WHERE product.shop_id = :shop_id AND product.title ILIKE :pattern {from_product}),
+    page AS MATERIALIZED (
+        SELECT match.item_id FROM ({matches}) AS match ORDER BY {shape.order("match")} LIMIT :limit)
     SELECT {ITEM_COLUMNS} FROM page
     CROSS JOIN LATERAL (
         SELECT {_COLUMNS} FROM item
         WHERE item.shop_id = :shop_id AND item.item_id = page.item_id OFFSET 0) AS item {JOIN_PRODUCT}
     ORDER BY {shape.order("item")}""")
+
+
+def _items_of_products(shape: _Shape, state: str) -> str:
+    """The first items of the products that match; by product, those of no more products than the page needs."""
+    products = "matching_product" if shape.by_position else "(SELECT * FROM matching_product ORDER BY product_id)"
+    order = shape.order("item") if shape.by_position else "product.product_id, item.item_id"
+    return f"""
+        SELECT {_KEYS} FROM {products} AS product
+        CROSS JOIN LATERAL (
+            SELECT {_KEYS} FROM item
+            WHERE item.product_id = product.product_id AND {shape.conditions} AND {state} OFFSET 0) AS item
+        ORDER BY {order} LIMIT :limit"""
 
 
 def to_item(row: Row) -> Item:

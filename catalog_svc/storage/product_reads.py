@@ -29,6 +29,10 @@ _SIZE: Final = """octet_length(product.description_html) + 4 * pg_column_size(pr
         + greatest(product.item_count, 1) * (octet_length(product.title) + octet_length(product.url) + 400)"""
 """Estimate of the bytes of a product and its items as messages."""
 
+_JOIN_SIZE: Final = f"""LEFT JOIN LATERAL (
+        SELECT {_SIZE} AS bytes FROM product
+        WHERE product.shop_id = :shop_id AND product.product_id = match.product_id OFFSET 0) AS product ON true"""
+
 _COLUMNS: Final = """product.product_id, product.title, product.handle, product.description_html, product.vendor,
     product.product_type, product.tags, product.status, product.url, product.options, product.images,
     product.source_created_at, product.source_updated_at, product.created_at, product.updated_at,
@@ -143,22 +147,23 @@ def _search_window(shape: _Shape) -> TextClause:
     """The matches within the next products; at least one row, with their number as `examined`."""
     return text(f"""
     WITH candidate AS MATERIALIZED (
-        SELECT product.product_id, product.title, {_SIZE} AS bytes FROM product
+        SELECT product.product_id, product.title FROM product
         WHERE {shape.conditions} ORDER BY product.product_id LIMIT :window),
     match AS (
-        SELECT product_id, bytes FROM candidate WHERE title ILIKE :pattern ORDER BY product_id LIMIT :limit)
-    SELECT total.examined, match.* FROM (SELECT count(*) AS examined FROM candidate) AS total
-    LEFT JOIN match ON true ORDER BY match.product_id""")
+        SELECT product_id FROM candidate WHERE title ILIKE :pattern ORDER BY product_id LIMIT :limit)
+    SELECT total.examined, match.product_id, product.bytes
+    FROM (SELECT count(*) AS examined FROM candidate) AS total
+    LEFT JOIN match ON true {_JOIN_SIZE} ORDER BY match.product_id""")
 
 
 @lru_cache
 def _search_index(shape: _Shape) -> TextClause:
     """The first of all matches, which the trigram index finds."""
     return text(f"""
-    WITH match AS MATERIALIZED (
-        SELECT product.product_id, {_SIZE} AS bytes FROM product
-        WHERE {shape.conditions} AND product.title ILIKE :pattern)
-    SELECT product_id, bytes FROM match ORDER BY product_id LIMIT :limit""")
+    WITH found AS MATERIALIZED (
+        SELECT product.product_id FROM product WHERE {shape.conditions} AND product.title ILIKE :pattern),
+    match AS MATERIALIZED (SELECT product_id FROM found ORDER BY product_id LIMIT :limit)
+    SELECT match.product_id, product.bytes FROM match {_JOIN_SIZE} ORDER BY match.product_id""")
 
 
 async def _search(connection: AsyncConnection, shape: _Shape, values: Mapping[str, Any]) -> Sequence[Row]:
