@@ -82,7 +82,7 @@ async def migrate(settings: CatalogSettings) -> str:
         )
         try:
             await wait_until_ready(engine, settings.database_startup_timeout, setting=setting)
-            return await migrate_schema(engine)
+            return await migrate_schema(engine, text_search=settings.text_search)
         finally:
             await engine.dispose()
 
@@ -259,4 +259,4 @@ async def _prepare_schema(engine: AsyncEngine, settings: CatalogSettings) -> Non
         await check_pooler(engine, pooled=settings.database_pooled)
         await check_schema(engine)
     else:
-        await migrate_schema(engine)
+        await migrate_schema(engine, text_search=settings.text_search)

@@ -17,6 +17,7 @@ from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
+from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.retention import RetentionStore
 from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.storage.shop_deletions import ShopDeletionStore
@@ -146,6 +147,7 @@ def _read_catalog(settings: CatalogSettings, database: Database, platforms: Conn
     return ReadCatalog(
         shops=ShopStore(database),
         items=ItemStore(database),
+        products=ProductStore(database),
         statuses=StatusStore(database),
         platforms=platforms,
         defaults=_schedule_defaults(settings),

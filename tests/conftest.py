@@ -119,9 +119,15 @@ async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def direct_database_url(postgres_url: str) -> AsyncIterator[str]:
     """Yield the URL of a new database with the current schema, never through PgBouncer."""
-    async with _database(
-        postgres_url, f"catalog_{uuid4().hex}", "TEMPLATE template_catalog STRATEGY file_copy"
-    ) as url:
+    async with new_database(postgres_url) as url:
+        yield url
+
+
+@asynccontextmanager
+async def new_database(server_url: str) -> AsyncIterator[str]:
+    """Create a database with the current schema, yield its URL, and drop it."""
+    options = "TEMPLATE template_catalog STRATEGY file_copy"
+    async with _database(server_url, f"catalog_{uuid4().hex}", options) as url:
         yield url
 
 

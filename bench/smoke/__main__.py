@@ -16,7 +16,7 @@ from bench.common.results import BenchmarkResult, InvalidResult, provenance
 from bench.common.runner import BenchmarkProcessFailed, benchmark_command, run_benchmark, run_until_interrupted
 from bench.smoke.ratios import RECORDED_FILE, RatioCheck, RecordedRatios, check_ratios
 
-BENCHMARKS = ("write", "sync", "shops")
+BENCHMARKS = ("write", "sync", "read", "shops")
 """The benchmarks that are fast enough for CI."""
 # One small run takes about 30 s on an idle machine.
 TIMEOUT_SECONDS = 240.0

@@ -3,10 +3,11 @@
     Failure
     ├── InvalidRequest (catalogsync_common)
     ├── RequestIdReused
-    ├── ShopNotFound, SyncNotFound, ItemNotFound
+    ├── ShopNotFound, SyncNotFound, ProductNotFound, ItemNotFound
     ├── ShopAlreadyRegistered, ShopBeingDeleted
     ├── SyncAlreadyRunning
-    ├── RevisionInFuture
+    ├── RevisionInFuture, PositionExpired
+    ├── TextSearchUnavailable
     ├── TooManyWatchers
     ├── StorageUnavailable
     │   └── QueryTooExpensive
@@ -31,6 +32,7 @@ from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
 
 SYNC_TYPE = "catalogsync.catalog.v1.Sync"
 SHOP_TYPE = "catalogsync.catalog.v1.Shop"
+PRODUCT_TYPE = "catalogsync.catalog.v1.Product"
 ITEM_TYPE = "catalogsync.catalog.v1.Item"
 
 
@@ -100,6 +102,19 @@ class SyncNotFound(Failure):
         )
 
 
+class ProductNotFound(Failure):
+    """The shop has no such product."""
+
+    reason = "PRODUCT_NOT_FOUND"
+
+    def __init__(self, key: ShopKey, product_id: str) -> None:
+        super().__init__(
+            f"shop {key} has no product {product_id!r}",
+            metadata={"product_id": product_id},
+            resource=Resource(type=PRODUCT_TYPE, name=product_id),
+        )
+
+
 class ItemNotFound(Failure):
     """The shop has no such item."""
 
@@ -140,6 +155,28 @@ class RevisionInFuture(Failure):
                 "after_revision": str(after_revision),
             },
         )
+
+
+class PositionExpired(Failure):
+    """Changes after the client's position may be gone, or the position is of another incarnation of the shop."""
+
+    reason = "POSITION_EXPIRED"
+
+    def __init__(self, *, position: int, floor: int, incarnation: UUID) -> None:
+        super().__init__(
+            f"the position or page is not within the changes that the shop still has, from {floor} to {position}; "
+            "list again without a position, and drop what is not listed",
+            metadata={"position": str(position), "floor": str(floor), "incarnation": str(incarnation)},
+        )
+
+
+class TextSearchUnavailable(Failure):
+    """The database has no index for text search."""
+
+    reason = "TEXT_SEARCH_UNAVAILABLE"
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(f"the database cannot search texts: {missing}; filter otherwise")
 
 
 class TooManyWatchers(Failure):

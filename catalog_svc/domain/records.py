@@ -1,4 +1,4 @@
-"""Records of the catalog: products and items as they are stored and read, and what is wrong with some of them.
+"""Records of the catalog: products and items as they are stored, and what is wrong with some of them.
 
 `ProductRecord` and `ItemRecord` declare the columns of the catalog's tables, once: the tables, the staging tables
 of the bulk writer and its statements derive their column lists from these fields (see
@@ -9,9 +9,8 @@ of the bulk writer and its statements derive their column lists from these field
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, NamedTuple, TypeAlias
 
 PlatformId: TypeAlias = Annotated[str, "platform id"]
@@ -84,62 +83,6 @@ class IncomingProduct:
     """Whether all variants came: stored items of the product that are missing here are then deleted."""
     unpack: Callable[[], tuple[ProductRecord, list[ItemRecord]]]
     """Raises RecordRejected for a product that cannot be stored as it came."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Item:
-    """An item as it is read: a variant with fields of its product."""
-
-    item_id: str
-    product_id: str
-    position: int
-    title: str
-    sku: str
-    barcode: str
-    currency_code: str
-    price: Decimal | None
-    compare_at_price: Decimal | None
-    stock_quantity: int | None
-    available: bool
-    sellable_without_stock: bool
-    options: tuple[tuple[str, str], ...]
-    image_url: str
-    weight: Decimal | None
-    weight_unit: str
-    source_updated_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
-    deleted_at: datetime | None
-    product_title: str
-    product_status: str
-    product_url: str
-    vendor: str
-    product_type: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ItemFilter:
-    """Conditions of a list of items; an item must meet all of them."""
-
-    sku: str = ""
-    product_id: str = ""
-    text: str = ""
-    updated_after: datetime | None = None
-    include_deleted: bool = False
-
-    def named(self) -> dict[str, object]:
-        """Return the conditions that are set, by name, without those left at their default."""
-        return {
-            field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class ItemPosition:
-    """The last item of a page, after which the next page begins."""
-
-    product_id: str
-    item_id: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

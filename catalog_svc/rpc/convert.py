@@ -1,4 +1,6 @@
-"""Converts the domain to messages of CatalogService: one function per message, parts after their whole.
+"""Converts shops and syncs to messages of CatalogService: one function per message, parts after their whole.
+
+Items and products are in `catalog_svc.rpc.convert_catalog`.
 
 | Domain | Message | Function |
 |---|---|---|
@@ -9,33 +11,30 @@
 | ShopStatus | GetStatusResponse, with ConnectionHealth | status |
 | ShopSchedule | ShopSchedule | schedule |
 | SyncIssue | SyncIssue | issue |
-| Item | Item, with ItemOption, Money, ProductStatus | item |
 | Snapshot | WatchSyncResponse, once for all watchers of a sync | SnapshotMessages |
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from datetime import datetime, timedelta
-from decimal import Decimal
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.errors.v1 import error_reason_pb2, issue_reason_pb2
-from catalogsync.types.v1 import product_pb2
 from catalogsync_common.failure import Failure
 from catalogsync_common.status import to_status
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 
-from catalog_svc.domain.records import Item, SyncIssue
+from catalog_svc.domain.records import SyncIssue
 from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop, ShopDeletion
 from catalog_svc.domain.status import ConnectionHealth, ShopDetails, ShopStatus
 from catalog_svc.domain.sync import RecordCounts, Sync, SyncError, SyncState, Waiting
 from catalog_svc.rpc import convert
+from catalog_svc.rpc.convert_catalog import to_timestamp as _time
 from catalog_svc.usecases.watch_sync import ReconnectReason, Snapshot
 
 # Names without prefix, as they are stored. A name that a newer release has stored becomes UNSPECIFIED.
@@ -44,9 +43,6 @@ _ERROR_REASONS: Final = {
 }
 _ISSUE_REASONS: Final = {
     name.removeprefix("ISSUE_REASON_"): reason for name, reason in issue_reason_pb2.IssueReason.items()
-}
-_PRODUCT_STATUSES: Final = {
-    name.removeprefix("PRODUCT_STATUS_"): status for name, status in product_pb2.ProductStatus.items()
 }
 
 
@@ -209,52 +205,10 @@ def issue(value: SyncIssue) -> pb.SyncIssue:
     )
 
 
-def item(value: Item) -> pb.Item:
-    """Convert an item with the fields of its product."""
-    return pb.Item(
-        item_id=value.item_id,
-        product_id=value.product_id,
-        position=value.position,
-        title=value.title,
-        product_title=value.product_title,
-        sku=value.sku,
-        barcode=value.barcode,
-        price=_money(value.price, value.currency_code),
-        compare_at_price=_money(value.compare_at_price, value.currency_code),
-        stock_quantity=value.stock_quantity,
-        available=value.available,
-        sellable_without_stock=value.sellable_without_stock,
-        options=[pb.ItemOption(name=name, value=option) for name, option in value.options],
-        image_url=value.image_url,
-        weight=format(value.weight, "f") if value.weight is not None else "",
-        weight_unit=value.weight_unit,
-        product_status=_PRODUCT_STATUSES.get(value.product_status, product_pb2.PRODUCT_STATUS_UNSPECIFIED),
-        product_url=value.product_url,
-        vendor=value.vendor,
-        product_type=value.product_type,
-        source_update_time=_time(value.source_updated_at),
-        create_time=_time(value.created_at),
-        update_time=_time(value.updated_at),
-        delete_time=_time(value.deleted_at),
-    )
-
-
-def _money(amount: Decimal | None, currency_code: str) -> product_pb2.Money | None:
-    return None if amount is None else product_pb2.Money(amount=format(amount, "f"), currency_code=currency_code)
-
-
 def _duration(value: timedelta) -> Duration:
     duration = Duration()
     duration.FromTimedelta(value)
     return duration
-
-
-def _time(value: datetime | None) -> Timestamp | None:
-    if value is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(value)
-    return stamp
 
 
 _MOST_KEPT: Final = 1_000

@@ -14,7 +14,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
@@ -23,9 +23,8 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync_common.failure import FieldViolation, InvalidRequest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from catalog_svc.domain.records import ItemFilter
+from catalog_svc.domain.catalog_reads import ItemFilter, ProductFilter
 from catalog_svc.domain.shop import ShopChange, ShopField, ShopKey, ShopRef
 from catalog_svc.domain.status import ConnectionState, ShopFilter
 from catalog_svc.domain.sync import SyncMode, SyncState
@@ -35,6 +34,8 @@ _PLATFORM = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_TEXT_CHARACTERS = 255
 _MAX_QUOTED_CHARACTERS = 60
+_MIN_SEARCH_CHARACTERS, _MIN_SEARCH_LETTERS = 3, 2
+"""Every text with that many has a trigram, so that an index can find it."""
 _MIN_INTERVAL, _MAX_INTERVAL = timedelta(minutes=1), timedelta(days=366)
 
 _MODES = {
@@ -152,16 +153,6 @@ class RequestValidator:
             self.add_violation(field, f"must be at most {_MAX_TEXT_CHARACTERS} characters, none of them NUL")
         return value
 
-    def time(self, field: str, message: Timestamp) -> datetime | None:
-        """Return a time in UTC; None when the field is absent."""
-        if message == Timestamp():
-            return None
-        try:
-            return message.ToDatetime(tzinfo=UTC)
-        except (ValueError, OverflowError):
-            self.add_violation(field, "is not a valid time")
-            return None
-
     def states(self, values: Sequence[pb.Sync.State.ValueType]) -> tuple[SyncState, ...]:
         """Return known states, each once."""
         known: dict[SyncState, None] = {}
@@ -221,15 +212,32 @@ class RequestValidator:
             self.add_violation("connection_state", "must be a state of a connection")
         return _CONNECTION_STATES.get(value)
 
+    def search_text(self, value: str) -> str:
+        """Return a text to search for: empty, or long enough for a trigram index."""
+        searchable = len(value) >= _MIN_SEARCH_CHARACTERS and sum(map(str.isalnum, value)) >= _MIN_SEARCH_LETTERS
+        if value and not searchable:
+            self.add_violation(
+                "text",
+                f"must have at least {_MIN_SEARCH_CHARACTERS} characters, "
+                f"of which {_MIN_SEARCH_LETTERS} are letters or digits",
+            )
+        return self.text("text", value)
+
     def item_filter(self, request: pb.ListItemsRequest) -> ItemFilter:
         """Return the filters of ListItems."""
+        if request.after_position < 0:
+            self.add_violation("after_position", "must not be negative")
         return ItemFilter(
             sku=self.text("sku", request.sku),
             product_id=self.text("product_id", request.product_id),
-            text=self.text("text", request.text),
-            updated_after=self.time("updated_after", request.updated_after),
+            text=self.search_text(request.text),
+            after_position=request.after_position,
             include_deleted=request.include_deleted,
         )
+
+    def product_filter(self, request: pb.ListProductsRequest) -> ProductFilter:
+        """Return the filters of ListProducts."""
+        return ProductFilter(text=self.search_text(request.text), include_deleted=request.include_deleted)
 
 
 def _quoted(value: str) -> str:

@@ -14,13 +14,11 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
 from catalogsync_common.call_context import correlation_id
 
-from catalog_svc.domain.records import ItemPosition
 from catalog_svc.domain.sync import SyncPosition
-from catalog_svc.rpc import convert
+from catalog_svc.rpc import catalog_pages, convert, convert_catalog
 from catalog_svc.rpc.convert import SnapshotMessages
 from catalog_svc.rpc.request_validator import (
     PositionNumber,
-    PositionText,
     RequestValidator,
     decode_page_token,
     encode_page_token,
@@ -187,26 +185,40 @@ class CatalogServicer(CatalogServiceServicer):
         more = encode_page_token((issues[limit - 1].number,), filters=filters) if len(issues) > limit else ""
         return pb.ListSyncIssuesResponse(issues=[convert.issue(i) for i in issues[:limit]], next_page_token=more)
 
+    async def GetProduct(self, request: pb.GetProductRequest, context: Context) -> pb.GetProductResponse:
+        validator = RequestValidator()
+        ref = validator.shop(request.shop)
+        product_id = validator.text("product_id", request.product_id, required=True)
+        validator.raise_if_any()
+        product = await self._use.read.product(ref, product_id)
+        return pb.GetProductResponse(product=convert_catalog.product(product))
+
+    async def ListProducts(self, request: pb.ListProductsRequest, context: Context) -> pb.ListProductsResponse:
+        validator = RequestValidator()
+        ref = validator.shop(request.shop)
+        which = validator.product_filter(request)
+        limit = validator.page_size(request.page_size, default=50, maximum=250)
+        validator.raise_if_any()
+        filters = catalog_pages.product_filters(ref, which)
+        after = catalog_pages.product_cursor(request.page_token, filters)
+        page = await self._use.read.products(ref, which, after=after, limit=limit)
+        return catalog_pages.product_page(page, filters)
+
     async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
         validator = RequestValidator()
         ref = validator.shop(request.shop)
         item_id = validator.text("item_id", request.item_id, required=True)
         validator.raise_if_any()
-        return pb.GetItemResponse(item=convert.item(await self._use.read.item(ref, item_id)))
+        return pb.GetItemResponse(item=convert_catalog.item(await self._use.read.item(ref, item_id)))
 
     async def ListItems(self, request: pb.ListItemsRequest, context: Context) -> pb.ListItemsResponse:
         validator = RequestValidator()
         ref = validator.shop(request.shop)
         which = validator.item_filter(request)
+        incarnation = validator.text("incarnation", request.incarnation)
         limit = validator.page_size(request.page_size, default=100, maximum=1000)
         validator.raise_if_any()
-        filters = {"list": "items", "shop": str(ref), **which.named()}
-        position = decode_page_token(request.page_token, filters=filters, kind=tuple[PositionText, PositionText])
-        items = await self._use.read.items(
-            ref, which, after=ItemPosition(*position) if position else None, limit=limit + 1
-        )
-        more = ""
-        if len(items) > limit:
-            last = items[limit - 1]
-            more = encode_page_token((last.product_id, last.item_id), filters=filters)
-        return pb.ListItemsResponse(items=[convert.item(i) for i in items[:limit]], next_page_token=more)
+        filters = catalog_pages.item_filters(ref, which)
+        after = catalog_pages.item_cursor(request.page_token, filters)
+        page = await self._use.read.items(ref, which, incarnation=incarnation, after=after, limit=limit)
+        return catalog_pages.item_page(page, filters)

@@ -24,9 +24,9 @@ from catalog_svc.storage.fence import (
     fence_values,
     pass_fence,
 )
-from catalog_svc.storage.items import write_stock
 from catalog_svc.storage.products import ProductWriter
 from catalog_svc.storage.shops import ShopScope
+from catalog_svc.storage.stock import write_stock
 from catalog_svc.storage.syncs import SYNC_COLUMNS, to_sync
 
 # A wait that has not ended stays: the source prefetches, and waits for its next page while this batch is stored.

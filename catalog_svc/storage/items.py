@@ -1,155 +1,262 @@
-"""Stored items: reading them, and updating their stock and offers without their products."""
+"""Stored items as clients read them: one by its id, and pages by product or by position.
+
+A page reads little more than its own rows, whatever the size of the shop, since an index has them in its order:
+
+| List | Index |
+|---|---|
+| by product and item | item_by_product |
+| by position and item | item_by_position; items of one position, which one batch has written, are sorted |
+| of a sku, by product and item | item_by_sku |
+| the same of deleted items | item_deleted_by_product, item_deleted_by_position, item_deleted_by_sku |
+| of a text | one of the above; if the text is rare, the trigram indexes, see `TEXT_WINDOW` |
+
+Deleted items have indexes of their own, so that a list of the others does not read through them: a shop that has
+replaced its catalog has more deleted items than others. A list of both merges two scans.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select, text, tuple_
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.records import Item, ItemFilter, ItemPosition
+from catalog_svc.domain.catalog_reads import Feed, Item, ItemCursor, ItemFilter
+from catalog_svc.domain.errors import ShopNotFound
 from catalog_svc.domain.shop import Shop
-from catalog_svc.domain.source import StockLevel
-from catalog_svc.domain.sync import RecordCounts
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.shops import Row, ShopScope
-from catalog_svc.storage.tables import item, product
+from catalog_svc.storage.tables import item
+from catalog_svc.storage.text_search import like_pattern, require_text_search
 
-_SELECT = select(
-    item,
-    product.c.title.label("product_title"),
-    product.c.status.label("product_status"),
-    product.c.url.label("product_url"),
-    product.c.vendor,
-    product.c.product_type,
-).join_from(
-    item,
-    product,
-    and_(
-        product.c.shop_id == item.c.shop_id,
-        product.c.product_id == item.c.product_id,
-    ),
-)
+TEXT_WINDOW: Final = 5_000
+"""Items, in the order of the list, in which a text is searched first. A page of a frequent text is complete with
+them; for a rarer one the trigram indexes find all of its matches, which are few enough to be sorted."""
 
-# Prices are compared as texts: 7.3 and 7.30 are equal numbers, and what the platform wrote is what we keep.
-_UPDATE_STOCK = text("""
-    WITH level AS (
-        SELECT item_id, stock_quantity, available, offered, sku, CAST(price AS numeric) AS price,
-            CAST(compare_at_price AS numeric) AS compare_at_price
-        FROM unnest(CAST(:item_ids AS text[]), CAST(:quantities AS bigint[]), CAST(:availables AS boolean[]),
-                    CAST(:offered AS boolean[]), CAST(:skus AS text[]), CAST(:prices AS text[]),
-                    CAST(:compare_at_prices AS text[]))
-             AS level (item_id, stock_quantity, available, offered, sku, price, compare_at_price))
-    UPDATE item SET stock_quantity = level.stock_quantity, available = level.available,
-        sku = CASE WHEN level.offered THEN level.sku ELSE item.sku END,
-        price = CASE WHEN level.offered THEN level.price ELSE item.price END,
-        compare_at_price = CASE WHEN level.offered THEN level.compare_at_price ELSE item.compare_at_price END,
-        feed_position = :feed_position, updated_at = statement_timestamp()
-    FROM level
-    WHERE item.shop_id = :shop_id AND item.item_id = level.item_id
-      AND item.deleted_at IS NULL
-      AND ((item.stock_quantity, item.available) IS DISTINCT FROM (level.stock_quantity, level.available)
-        OR level.offered
-           AND (item.sku, CAST(item.price AS text), CAST(item.compare_at_price AS text))
-               IS DISTINCT FROM (level.sku, CAST(level.price AS text), CAST(level.compare_at_price AS text)))
-    RETURNING item.product_id""")
+_NAMES: Final = tuple(column.name for column in item.columns)
+"""Named one by one, so that a column that a newer release adds disturbs no prepared statement."""
+_COLUMNS: Final = ", ".join(f"item.{name}" for name in _NAMES)
 
-# The hash is that of the product when it was last read as a whole. Without this, a product that returns to the
-# state of that read would be taken for unchanged.
-_CLEAR_HASH = text("""
-    UPDATE product SET content_hash = ''
-    WHERE shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[]))
-      AND content_hash <> ''""")
+ITEM_COLUMNS: Final = f"""{_COLUMNS}, product.title AS product_title, product.status AS product_status,
+        product.url AS product_url, product.vendor, product.product_type"""
+"""The columns that `to_item` reads."""
+
+# OFFSET keeps the subquery as it is: one look-up by key for each item. As a plain join the planner would sometimes
+# read all products of the shop.
+JOIN_PRODUCT: Final = """CROSS JOIN LATERAL (
+        SELECT title, status, url, vendor, product_type FROM product
+        WHERE product.shop_id = :shop_id AND product.product_id = item.product_id OFFSET 0) AS product"""
+
+_SELECT_FEED = text("SELECT feed_position, feed_floor, incarnation FROM shop_state WHERE shop_id = :shop_id")
+
+_SELECT_BY_ID = text(f"""
+    SELECT {ITEM_COLUMNS} FROM item {JOIN_PRODUCT}
+    WHERE item.shop_id = :shop_id AND item.item_id = :item_id""")
+
+_KEYS: Final = "item.feed_position, item.product_id, item.item_id"
+_LIVE: Final = "item.deleted_at IS NULL"
+_DELETED: Final = "item.deleted_at IS NOT NULL"
+_MATCHES: Final = "(item.title ILIKE :pattern OR product.title ILIKE :pattern)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Shape:
+    """The conditions that a page has, without their values: each shape is one statement."""
+
+    by_position: bool
+    continued: bool
+    sku: bool
+    product: bool
+    include_deleted: bool
+
+    @classmethod
+    def of(cls, which: ItemFilter, after: ItemCursor | None) -> _Shape:
+        return cls(
+            by_position=which.after_position > 0,
+            continued=after is not None,
+            sku=bool(which.sku),
+            product=bool(which.product_id),
+            include_deleted=which.include_deleted,
+        )
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        return (_LIVE, _DELETED) if self.include_deleted else (_LIVE,)
+
+    def order(self, table: str) -> str:
+        return f"{table}.{'feed_position' if self.by_position else 'product_id'}, {table}.item_id"
+
+    @property
+    def conditions(self) -> str:
+        """Conditions on the rows of `item`, but for the text and the state."""
+        conditions = ["item.shop_id = :shop_id"]
+        if self.sku:
+            conditions.append("item.sku = :sku")
+        if self.product:
+            conditions.append("item.product_id = :product_id")
+        if self.by_position and self.continued:
+            conditions.append("item.feed_position >= :feed_position")
+            conditions.append("(item.feed_position, item.item_id) > (:feed_position, :item_id)")
+        elif self.by_position:
+            conditions.append("item.feed_position > :feed_position")
+        elif self.continued:
+            conditions.append("(item.product_id, item.item_id) > (:after_product_id, :item_id)")
+        return " AND ".join(conditions)
 
 
 class ItemStore:
     """Items of the catalog."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, text_window: int = TEXT_WINDOW) -> None:
         self._database = database
+        self._text_window = text_window
 
     async def get(self, shop: Shop, item_id: str) -> Item | None:
         """Return the item, deleted or not; None when there never was one."""
-        found = await self._select(_SELECT.where(_of_shop(item, shop), item.c.item_id == item_id))
-        return found[0] if found else None
+        values = {**ShopScope.of(shop).values, "item_id": item_id}
 
-    async def page(self, shop: Shop, which: ItemFilter, *, after: ItemPosition | None, limit: int) -> list[Item]:
-        """Return up to `limit` items that meet the filter, by product id and item id, after `after`."""
-        query = _SELECT.where(_of_shop(item, shop), *_conditions(which))
-        if after is not None:
-            query = query.where(
-                tuple_(item.c.product_id, item.c.item_id) > tuple_(after.product_id, after.item_id)
-            )
-        return await self._select(query.order_by(item.c.product_id, item.c.item_id).limit(limit))
+        async def read(connection: AsyncConnection) -> Item | None:
+            row = (await connection.execute(_SELECT_BY_ID, values)).mappings().first()
+            return to_item(row) if row else None
 
-    async def _select(self, query: Select[Any]) -> list[Item]:
-        async def read(connection: AsyncConnection) -> list[Item]:
-            return [_to_item(row) for row in (await connection.execute(query)).mappings()]
+        return await self._database.read(read)
+
+    async def page(
+        self, shop: Shop, which: ItemFilter, *, after: ItemCursor | None, limit: int
+    ) -> tuple[Feed, Sequence[Item]]:
+        """Return up to `limit` items that meet the filter, and the shop's feed, from one snapshot.
+
+        Args:
+            shop: The shop.
+            which: The filter. With a position the items are in the order of positions and item ids, else of
+                product and item ids.
+            after: Where the page before ended; None: from the beginning.
+            limit: Maximum number of items.
+
+        Raises:
+            ShopNotFound: The shop was deleted in the meantime.
+            TextSearchUnavailable: The filter has a text, and the database has no trigram indexes.
+        """
+        shape, values = _Shape.of(which, after), _values(shop, which, after, limit)
+        window = max(self._text_window, limit)
+
+        async def read(connection: AsyncConnection) -> tuple[Feed, Sequence[Item]]:
+            feed = await select_feed(connection, shop)
+            if which.text:
+                await require_text_search(connection)
+                return feed, await _search(connection, shape, values, window=window)
+            rows = (await connection.execute(_page(shape), values)).mappings()
+            return feed, [to_item(row) for row in rows]
 
         return await self._database.read(read)
 
 
-async def write_stock(
-    connection: AsyncConnection, scope: ShopScope, levels: Sequence[StockLevel], *, feed_position: int
-) -> RecordCounts:
-    """Update stored items to these levels, the last level of each item; write and count only what differs.
+async def select_feed(connection: AsyncConnection, shop: Shop) -> Feed:
+    """Return the feed of a shop. Raises ShopNotFound if the shop was deleted in the meantime."""
+    row = (await connection.execute(_SELECT_FEED, ShopScope.of(shop).values)).first()
+    if row is None:
+        raise ShopNotFound(shop.shop_id)
+    return Feed(position=row.feed_position, floor=row.feed_floor, incarnation=row.incarnation)
 
-    Args:
-        connection: The caller's transaction, which holds the shop's write lock.
-        scope: The shop.
-        levels: The levels, in the order in which they were read.
-        feed_position: The position of the rows that change.
+
+def _values(shop: Shop, which: ItemFilter, after: ItemCursor | None, limit: int) -> dict[str, object]:
+    values = {**ShopScope.of(shop).values, "limit": limit, "feed_position": which.after_position}
+    if after is not None:
+        values |= {"after_product_id": after.product_id, "item_id": after.item_id}
+        values["feed_position"] = after.feed_position
+    return values | {"sku": which.sku, "product_id": which.product_id, "pattern": like_pattern(which.text)}
+
+
+async def _search(
+    connection: AsyncConnection, shape: _Shape, values: Mapping[str, Any], *, window: int
+) -> list[Item]:
+    """Return a page of items that contain a text."""
+    rows = (await connection.execute(_search_window(shape), {**values, "window": window})).mappings().all()
+    found = [to_item(row) for row in rows if row["item_id"] is not None]
+    if len(found) == values["limit"] or rows[0]["examined"] < window:
+        return found
+    rows = (await connection.execute(_search_index(shape), values)).mappings().all()
+    return [to_item(row) for row in rows]
+
+
+def _ordered(shape: _Shape, *, limit: str) -> str:
+    """A query of the first rows of `item` that meet the conditions, in order."""
+    scans = " UNION ALL ".join(
+        f"""(SELECT {_COLUMNS} FROM item WHERE {shape.conditions} AND {state}
+             ORDER BY {shape.order("item")} LIMIT :{limit})"""
+        for state in shape.states
+    )
+    return f"SELECT {', '.join(_NAMES)} FROM ({scans}) AS page ORDER BY {shape.order('page')} LIMIT :{limit}"
+
+
+@lru_cache
+def _page(shape: _Shape) -> TextClause:
+    return text(f"""
+    SELECT {ITEM_COLUMNS} FROM ({_ordered(shape, limit="limit")}) AS item {JOIN_PRODUCT}
+    ORDER BY {shape.order("item")}""")
+
+
+@lru_cache
+def _search_window(shape: _Shape) -> TextClause:
+    """The matches within the next items; at least one row, with their number as `examined`."""
+    return text(f"""
+    WITH candidate AS MATERIALIZED ({_ordered(shape, limit="window")}),
+    match AS (
+        SELECT {ITEM_COLUMNS} FROM candidate AS item {JOIN_PRODUCT}
+        WHERE {_MATCHES} ORDER BY {shape.order("item")} LIMIT :limit)
+    SELECT total.examined, match.* FROM (SELECT count(*) AS examined FROM candidate) AS total
+    LEFT JOIN match ON true ORDER BY {shape.order("match")}""")
+
+
+@lru_cache
+def _search_index(shape: _Shape) -> TextClause:
+    """The first of all matches, which the trigram indexes find: those of items, and those of products.
+
+    What the indexes find is materialized: with a limit in sight, the planner would rather read the shop in order
+    and expect to meet enough matches soon.
     """
-    if not levels:
-        return RecordCounts()
-    distinct = list({level.item_id: level for level in levels}.values())
-    values = {**scope.values, **_columns(distinct), "feed_position": feed_position}
-    updated = list((await connection.execute(_UPDATE_STOCK, values)).scalars())
-    if updated:
-        await connection.execute(_CLEAR_HASH, {**scope.values, "product_ids": list(set(updated))})
-    return RecordCounts(seen=len(updated), updated=len(updated))
+    from_product = (
+        "" if shape.by_position or not shape.continued else "AND product.product_id >= :after_product_id"
+    )
+    states = " OR ".join(shape.states)
+    matches = " UNION ".join(
+        f"""(SELECT {_KEYS} FROM matching_item AS item WHERE {state} ORDER BY {shape.order("item")} LIMIT :limit)
+        UNION ({_items_of_products(shape, state)})"""
+        for state in shape.states
+    )
+    return text(f"""
+    WITH matching_item AS MATERIALIZED (
+        SELECT {_KEYS}, item.deleted_at FROM item
+        WHERE {shape.conditions} AND ({states}) AND item.title ILIKE :pattern),
+    matching_product AS MATERIALIZED (
+        SELECT product.product_id FROM product
+        WHERE product.shop_id = :shop_id AND product.title ILIKE :pattern {from_product}),
+    page AS MATERIALIZED (
+        SELECT match.item_id FROM ({matches}) AS match ORDER BY {shape.order("match")} LIMIT :limit)
+    SELECT {ITEM_COLUMNS} FROM page
+    CROSS JOIN LATERAL (
+        SELECT {_COLUMNS} FROM item
+        WHERE item.shop_id = :shop_id AND item.item_id = page.item_id OFFSET 0) AS item {JOIN_PRODUCT}
+    ORDER BY {shape.order("item")}""")
 
 
-def _columns(levels: Sequence[StockLevel]) -> dict[str, list[object]]:
-    offers = [level.offer for level in levels]
-    return {
-        "item_ids": [level.item_id for level in levels],
-        "quantities": [level.stock_quantity for level in levels],
-        "availables": [level.available for level in levels],
-        "offered": [offer is not None for offer in offers],
-        "skus": [offer.sku if offer else "" for offer in offers],
-        "prices": [offer.price if offer else None for offer in offers],
-        "compare_at_prices": [offer.compare_at_price if offer else None for offer in offers],
-    }
+def _items_of_products(shape: _Shape, state: str) -> str:
+    """The first items of the products that match; by product, those of no more products than the page needs."""
+    products = "matching_product" if shape.by_position else "(SELECT * FROM matching_product ORDER BY product_id)"
+    order = shape.order("item") if shape.by_position else "product.product_id, item.item_id"
+    return f"""
+        SELECT {_KEYS} FROM {products} AS product
+        CROSS JOIN LATERAL (
+            SELECT {_KEYS} FROM item
+            WHERE item.product_id = product.product_id AND {shape.conditions} AND {state} OFFSET 0) AS item
+        ORDER BY {order} LIMIT :limit"""
 
 
-def _of_shop(table: Table, shop: Shop | ShopScope) -> ColumnElement[bool]:
-    return table.c.shop_id == shop.shop_id
-
-
-def _conditions(which: ItemFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if which.sku:
-        conditions.append(item.c.sku == which.sku)
-    if which.product_id:
-        conditions.append(item.c.product_id == which.product_id)
-    if which.text:
-        conditions.append(
-            or_(
-                item.c.title.icontains(which.text, autoescape=True),
-                product.c.title.icontains(which.text, autoescape=True),
-            )
-        )
-    if which.updated_after is not None:
-        # A change of the product is a change of its items.
-        conditions.append(func.greatest(item.c.updated_at, product.c.updated_at) > which.updated_after)
-    if not which.include_deleted:
-        conditions.append(item.c.deleted_at.is_(None))
-    return conditions
-
-
-def _to_item(row: Row) -> Item:
+def to_item(row: Row) -> Item:
+    """Convert a row of `ITEM_COLUMNS`."""
     return Item(
         item_id=row["item_id"],
         product_id=row["product_id"],
@@ -168,6 +275,7 @@ def _to_item(row: Row) -> Item:
         weight=row["weight"],
         weight_unit=row["weight_unit"],
         source_updated_at=row["source_updated_at"],
+        feed_position=row["feed_position"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         deleted_at=row["deleted_at"],

@@ -54,8 +54,13 @@ _DELETE_ITEMS = text(f"""
         RETURNING feed_position)
     SELECT count(*) AS deleted_count, max(feed_position) AS position FROM deleted""")
 
+# One condition for each of the two indexes of items by product.
 _WITHOUT_ITEMS = """NOT EXISTS (
-          SELECT FROM item WHERE item.shop_id = :shop_id AND item.product_id = product.product_id)"""
+          SELECT FROM item WHERE item.shop_id = :shop_id AND item.product_id = product.product_id
+            AND item.deleted_at IS NULL)
+          AND NOT EXISTS (
+          SELECT FROM item WHERE item.shop_id = :shop_id AND item.product_id = product.product_id
+            AND item.deleted_at IS NOT NULL)"""
 
 _DELETE_PRODUCTS = text(f"""
     WITH deleted AS (

@@ -28,6 +28,7 @@ from catalog_svc.domain.errors import StorageCause
 from catalog_svc.storage.database import cause_of
 from catalog_svc.storage.partitions import create_partitions
 from catalog_svc.storage.pooler import MigrationThroughPooler, goes_through_pooler
+from catalog_svc.storage.text_search import create_text_indexes, drop_text_indexes
 
 _log = logging.getLogger(__name__)
 
@@ -89,8 +90,16 @@ async def migrate(
     *,
     advisory_lock_timeout: timedelta = _LOCK_TIMEOUT,
     table_lock_timeout: timedelta = _TABLE_LOCK_TIMEOUT,
+    text_search: bool = True,
 ) -> str:
     """Apply missing migrations and return the schema's version. Concurrent calls run one after the other.
+
+    Args:
+        engine: Connections to the database.
+        advisory_lock_timeout: How long to wait for another migration.
+        table_lock_timeout: How long to wait for a table that must be changed.
+        text_search: Whether the database shall have the indexes for text search: they are created if it has or can
+            have their extensions. False: they are dropped.
 
     Raises:
         MigrationBlocked: Another migration did not end within `advisory_lock_timeout`, or a table that must be
@@ -111,6 +120,7 @@ async def migrate(
             await connection.run_sync(_upgrade)
             await create_partitions(connection)
             await connection.commit()
+            await _set_text_search(connection, enabled=text_search)
         except DBAPIError as error:
             if cause_of(error) is StorageCause.LOCKED:
                 raise MigrationBlocked("a table that must be changed is in use") from error
@@ -120,6 +130,15 @@ async def migrate(
             await connection.invalidate()
     await check_schema(engine)
     return await _version(engine) or ""
+
+
+async def _set_text_search(connection: AsyncConnection, *, enabled: bool) -> None:
+    """Create or drop the indexes for text search, while tables are read and written."""
+    # These statements block no reader and no writer while they wait for all older transactions.
+    await connection.execute(text("SET lock_timeout = 0"))
+    await connection.commit()
+    await connection.execution_options(isolation_level="AUTOCOMMIT")
+    await (create_text_indexes if enabled else drop_text_indexes)(connection)
 
 
 async def check_schema(engine: AsyncEngine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -73,31 +74,6 @@ _SELECT_LATEST = text(f"""{_SELECT_ACTIVE}
     WHERE sync.shop_id = :shop_id AND shop_state.shop_id = :shop_id
       AND sync.sync_id IN (shop_state.active_sync_id, shop_state.last_ended_sync_id)""")
 
-_IN_STATES = "(CAST(:states AS text[]) IS NULL OR sync.state = ANY(CAST(:states AS text[])))"
-
-
-def _page(condition: str, order: str) -> TextClause:
-    """A page of the active and the ended syncs together."""
-    parts = (
-        f"({select} WHERE {condition} AND {_IN_STATES} ORDER BY {order.format('sync.')} LIMIT :limit)"
-        for select in (_SELECT_ACTIVE, _SELECT_ENDED)
-    )
-    return text(f"{' UNION ALL '.join(parts)} ORDER BY {order.format('')} LIMIT :limit")
-
-
-# The ids of a shop's syncs are in the order of their creation; those of different shops are not.
-_PAGE_OF_SHOP = _page(
-    """sync.shop_id = :shop_id AND shop_state.shop_id = :shop_id
-          AND (CAST(:before_id AS uuid) IS NULL OR sync.sync_id < :before_id)""",
-    "{0}sync_id DESC",
-)
-_PAGE_OF_ALL = _page(
-    """(CAST(:before_id AS uuid) IS NULL
-               OR (sync.created_at, sync.sync_id)
-                  < (CAST(:before_time AS timestamptz), CAST(:before_id AS uuid)))""",
-    "{0}created_at DESC, {0}sync_id DESC",
-)
-
 _PAGE_OF_ISSUES = text("""
     SELECT * FROM sync_issue
     WHERE shop_id = :shop_id AND sync_id = :sync_id AND number > :after
@@ -157,20 +133,46 @@ class SyncStore:
             before: Only syncs older than this one; None: from the newest.
             limit: Maximum number of syncs.
         """
-        values: dict[str, object] = {
-            "before_id": before.sync_id if before else None,
-            "before_time": before.created_at if before else None,
-            "states": [state.value for state in states] or None,
-            "limit": limit,
-        }
+        values: dict[str, object] = {"limit": limit}
+        values |= {f"state_{number}": state.value for number, state in enumerate(states)}
         if shop is not None:
             values |= ShopScope.of(shop).values
+        if before is not None:
+            values |= {"before_time": before.created_at, "before_id": before.sync_id}
+        query = _page(of_shop=shop is not None, state_count=len(states), continued=before is not None)
 
         async def read(connection: AsyncConnection) -> list[Sync]:
-            rows = (await connection.execute(_PAGE_OF_ALL if shop is None else _PAGE_OF_SHOP, values)).mappings()
-            return await _with_shops(connection, rows.all())
+            return await _with_shops(connection, (await connection.execute(query, values)).mappings().all())
 
         return await self._database.read(read)
+
+
+@lru_cache
+def _page(*, of_shop: bool, state_count: int, continued: bool) -> TextClause:
+    """A page of the active and the ended syncs together: the merge of a scan for each table and state.
+
+    A scan of an index that has the order of the page reads no more rows than the page has, while one for several
+    states would sort all of their syncs. The ids of a shop's syncs are in the order of their creation; those of
+    different shops are not.
+    """
+    order = "{0}.sync_id DESC" if of_shop else "{0}.created_at DESC, {0}.sync_id DESC"
+    conditions = ["sync.shop_id = :shop_id"] if of_shop else []
+    if continued and of_shop:
+        conditions.append("sync.sync_id < :before_id")
+    elif continued:
+        conditions.append("(sync.created_at, sync.sync_id) < (:before_time, :before_id)")
+    states = [f"sync.state = :state_{number}" for number in range(state_count)] or ["true"]
+    scans = " UNION ALL ".join(
+        f"""(SELECT {SYNC_COLUMNS} FROM {table} WHERE {" AND ".join([*conditions, state])}
+             ORDER BY {order.format("sync")} LIMIT :limit)"""
+        for table in ("sync", "sync_history AS sync")
+        for state in states
+    )
+    return text(f"""
+    SELECT {SYNC_COLUMNS}, {STATE_COLUMNS}
+    FROM (SELECT * FROM ({scans}) AS page ORDER BY {order.format("page")} LIMIT :limit) AS sync
+    JOIN shop_state ON shop_state.shop_id = {":shop_id" if of_shop else "sync.shop_id"}
+    ORDER BY {order.format("sync")}""")
 
 
 class IssueStore:

@@ -246,15 +246,42 @@ shop_schedule = Table(
     postgresql_with=_HOT_ROWS,
 )
 
-product = _record_table("product", PRODUCT_COLUMNS)
+_LIVE: Final = text("deleted_at IS NULL")
+_DELETED: Final = text("deleted_at IS NOT NULL")
 
+product = _record_table(
+    "product",
+    PRODUCT_COLUMNS,
+    Index("product_live", "shop_id", "product_id", postgresql_where=_LIVE),
+)
+
+# A list reads only rows that it returns: deleted items, which may be more than the others, have indexes of their
+# own. A trigram index for text search is no part of the schema: see `text_search`.
 item = _record_table(
     "item",
     ITEM_COLUMNS,
-    Index("item_by_product", "shop_id", "product_id", "item_id"),
-    Index("item_by_sku", "shop_id", "sku", postgresql_where=text("sku <> ''")),
+    Index("item_by_product", "shop_id", "product_id", "item_id", postgresql_where=_LIVE),
+    Index("item_deleted_by_product", "shop_id", "product_id", "item_id", postgresql_where=_DELETED),
+    # In the order of lists: a sku may be that of many items, "N/A" for instance.
+    Index(
+        "item_by_sku",
+        "shop_id",
+        "sku",
+        "product_id",
+        "item_id",
+        postgresql_where=text("sku <> '' AND deleted_at IS NULL"),
+    ),
+    Index(
+        "item_deleted_by_sku",
+        "shop_id",
+        "sku",
+        "product_id",
+        "item_id",
+        postgresql_where=text("sku <> '' AND deleted_at IS NOT NULL"),
+    ),
     # All rows of a batch have one position: the index takes a sixth of the space by deduplication.
-    Index("item_by_position", "shop_id", "feed_position"),
+    Index("item_by_position", "shop_id", "feed_position", postgresql_where=_LIVE),
+    Index("item_deleted_by_position", "shop_id", "feed_position", postgresql_where=_DELETED),
 )
 
 sync_queue = Table(

@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from catalog_svc.domain.records import Item, ItemFilter, ItemPosition, SyncIssue
+from catalog_svc.domain.catalog_reads import Feed, Item, ItemCursor, ItemFilter, Product, ProductFilter
+from catalog_svc.domain.records import SyncIssue
 from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import PlatformInfo, Shop, ShopChange, ShopDeletion, ShopKey, ShopRef
 from catalog_svc.domain.source import MissingProduct, SourceBatch, SourceEvent, SourceHeader, SourceRequest
@@ -259,12 +260,44 @@ class Issues(Protocol):
 
 
 class Items(Protocol):
-    """The stored catalog."""
+    """Stored items."""
 
-    async def get(self, shop: Shop, item_id: str) -> Item | None: ...
+    async def get(self, shop: Shop, item_id: str) -> Item | None:
+        """Return the item, deleted or not; None if there never was one."""
+        ...
 
-    async def page(self, shop: Shop, which: ItemFilter, *, after: ItemPosition | None, limit: int) -> list[Item]:
-        """Return up to `limit` items above `after`, ordered by product id and item id."""
+    async def page(
+        self, shop: Shop, which: ItemFilter, *, after: ItemCursor | None, limit: int
+    ) -> tuple[Feed, Sequence[Item]]:
+        """Return up to `limit` items after the cursor, and the shop's feed, as of one moment.
+
+        Ordered by position and item id if the filter has a position, else by product id and item id.
+
+        Raises:
+            ShopNotFound: the shop was deleted in the meantime.
+            TextSearchUnavailable: the filter has a text, which the database cannot search.
+        """
+        ...
+
+
+class Products(Protocol):
+    """Stored products."""
+
+    async def get(self, shop: Shop, product_id: str) -> Product | None:
+        """Return the product, deleted or not; None if there never was one."""
+        ...
+
+    async def page(
+        self, shop: Shop, which: ProductFilter, *, after: str, limit: int
+    ) -> tuple[Feed, Sequence[Product], bool]:
+        """Return products above the id `after`, by id, the shop's feed, and whether there are more products.
+
+        There are up to `limit` products; fewer, but at least one, if they are large.
+
+        Raises:
+            ShopNotFound: the shop was deleted in the meantime.
+            TextSearchUnavailable: the filter has a text, which the database cannot search.
+        """
         ...
 
 

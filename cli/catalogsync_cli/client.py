@@ -155,6 +155,15 @@ class CatalogClient:
         request = catalog.GetItemRequest(shop=shop.for_catalog(), item_id=item_id)
         return (await self._caller.call(self._stub.GetItem, request)).item
 
+    async def get_product(self, shop: ShopName, product_id: str) -> catalog.Product:
+        """Return one product with its items, deleted or not."""
+        request = catalog.GetProductRequest(shop=shop.for_catalog(), product_id=product_id)
+        return (await self._caller.call(self._stub.GetProduct, request)).product
+
+    async def list_products(self, request: catalog.ListProductsRequest) -> catalog.ListProductsResponse:
+        """Return one page of a shop's products."""
+        return await self._caller.call(self._stub.ListProducts, request)
+
     async def list_syncs(self, request: catalog.ListSyncsRequest) -> catalog.ListSyncsResponse:
         """Return one page of syncs."""
         return await self._caller.call(self._stub.ListSyncs, request)

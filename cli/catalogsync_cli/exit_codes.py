@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """Invalid command line, or a request that the service rejected as invalid."""
     NOT_FOUND = 3
-    """No such shop, sync or item."""
+    """No such shop, sync, product or item."""
     UNAVAILABLE = 4
     """The service is unreachable, too slow or overloaded: try again later."""
     CONFLICT = 5
@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
     CANCELLED = 7
     """The watched sync was CANCELLED."""
     INTERNAL = 70
-    """Internal error of the service or of this command, or not implemented by the service."""
+    """Internal error of the service or of this command, or something that the service cannot do."""
     INTERRUPTED = 130
     """Ctrl-C. A watched sync continues."""
     BROKEN_PIPE = 141
@@ -41,12 +41,12 @@ Exit codes:
   0    success; for a watched sync: SUCCEEDED
   1    the watched sync FAILED; `check`: the shop's connection must be fixed
   2    invalid usage, or the service rejected the request as invalid
-  3    no such shop, sync or item
+  3    no such shop, sync, product or item
   4    service unreachable, too slow or overloaded: try again later
   5    conflict: the state of the shop or of the sync forbids it
   6    the token is missing, invalid, or lacks the permission
   7    the watched sync was CANCELLED
-  70   internal error, or not implemented by the service
+  70   internal error, or something that the service cannot do
   130  Ctrl-C: stops watching only, the sync continues
   141  the reader of the output closed the pipe"""
 
@@ -66,6 +66,8 @@ _BY_STATUS_CODE = {
 }
 _STATE_CONFLICTS = frozenset({"SHOP_BEING_DELETED", "SYNC_NOT_RESUMABLE", "SYNC_NOT_CANCELLABLE"})
 """Reasons whose status code is FAILED_PRECONDITION, but which do not mean that the shop's connection is broken."""
+_UNSUPPORTED = frozenset({"TEXT_SEARCH_UNAVAILABLE"})
+"""Reasons whose status code is FAILED_PRECONDITION, but which mean that the service lacks something."""
 _BY_SYNC_STATE = {
     Sync.STATE_SUCCEEDED: ExitCode.OK,
     Sync.STATE_FAILED: ExitCode.FAILED,
@@ -77,6 +79,8 @@ def exit_code_of_failure(failure: ReceivedFailure) -> ExitCode:
     """Return the exit code for a failed call."""
     if failure.reason in _STATE_CONFLICTS:
         return ExitCode.CONFLICT
+    if failure.reason in _UNSUPPORTED:
+        return ExitCode.INTERNAL
     return _BY_STATUS_CODE.get(failure.code, ExitCode.INTERNAL)
 
 

@@ -12,6 +12,7 @@ import click
 from catalogsync_cli.command import group_options
 from catalogsync_cli.commands.items import item, items
 from catalogsync_cli.commands.manage_shops import schedule, shops
+from catalogsync_cli.commands.products import product, products
 from catalogsync_cli.commands.shops import check, platforms, status
 from catalogsync_cli.commands.syncs import sync
 from catalogsync_cli.exit_codes import HELP, ExitCode
@@ -37,7 +38,7 @@ def catalogsync() -> None:
     """Sync product catalogs from e-commerce platforms and show stored items."""
 
 
-for _command in (check, platforms, shops, sync, schedule, status, items, item):
+for _command in (check, platforms, shops, sync, schedule, status, products, product, items, item):
     catalogsync.add_command(_command)
 
 

@@ -94,6 +94,7 @@ async def test_all_methods_describe_an_invalid_shop_in_the_same_way(
         system.catalog.StartSync(pb.StartSyncRequest(shop=pb.ShopRef(**shop))),
         system.catalog.GetStatus(pb.GetStatusRequest(shop=pb.ShopRef(**shop))),
         system.catalog.ListItems(pb.ListItemsRequest(shop=pb.ShopRef(**shop))),
+        system.catalog.ListProducts(pb.ListProductsRequest(shop=pb.ShopRef(**shop))),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
@@ -127,6 +128,8 @@ async def test_a_shop_is_named_by_its_id_or_by_platform_and_domain(
         system.catalog.DeleteShop(pb.DeleteShopRequest(shop=ref)),
         system.catalog.GetItem(pb.GetItemRequest(shop=ref, item_id="1")),
         system.catalog.ListItems(pb.ListItemsRequest(shop=ref)),
+        system.catalog.GetProduct(pb.GetProductRequest(shop=ref, product_id="1")),
+        system.catalog.ListProducts(pb.ListProductsRequest(shop=ref)),
     ):
         code, reason, found = await rejected(call)
         assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
@@ -191,13 +194,19 @@ async def test_an_unknown_shop_or_item_is_not_found(system: System) -> None:
     empty = pb.ShopRef(platform="shopify", domain="empty.myshopify.com")
     code, reason, _ = await rejected(system.catalog.GetItem(pb.GetItemRequest(shop=empty, item_id="4711")))
     assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "ITEM_NOT_FOUND")
+    request = pb.GetProductRequest(shop=empty, product_id="4711")
+    code, reason, found = await rejected(system.catalog.GetProduct(request))
+    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "PRODUCT_NOT_FOUND")
+    assert dict(found["ErrorInfo"].metadata) == {"product_id": "4711"}
 
 
 async def test_all_invalid_fields_are_named_in_one_error(system: System) -> None:
-    request = pb.ListItemsRequest(shop=pb.ShopRef(platform="?", domain="?"), page_size=-1, sku="x" * 1000)
+    request = pb.ListItemsRequest(
+        shop=pb.ShopRef(platform="?", domain="?"), page_size=-1, sku="x" * 1000, text="ab", after_position=-1
+    )
     _, _, found = await rejected(system.catalog.ListItems(request))
     fields = {violation.field for violation in found["BadRequest"].field_violations}
-    assert fields == {"shop.platform", "shop.domain", "page_size", "sku"}
+    assert fields == {"shop.platform", "shop.domain", "page_size", "sku", "text", "after_position"}
 
 
 @pytest.mark.parametrize("token", ["x", "%%%", base64.urlsafe_b64encode(b'["f", [1]]').decode(), "é"])
@@ -206,6 +215,7 @@ async def test_an_invalid_page_token_is_rejected(system: System, token: str) -> 
     shop = pb.ShopRef(platform="shopify", domain="empty.myshopify.com")
     for call in (
         system.catalog.ListItems(pb.ListItemsRequest(shop=shop, page_token=token)),
+        system.catalog.ListProducts(pb.ListProductsRequest(shop=shop, page_token=token)),
         system.catalog.ListSyncs(pb.ListSyncsRequest(page_token=token)),
     ):
         code, reason, found = await rejected(call)
@@ -217,7 +227,7 @@ async def test_a_page_token_of_another_query_is_rejected(system: System) -> None
     await system.sync("woocommerce", "new.example")
     shop = pb.ShopRef(platform="woocommerce", domain="new.example")
     page = await system.catalog.ListItems(pb.ListItemsRequest(shop=shop, page_size=1))
-    other = pb.ListItemsRequest(shop=shop, page_size=1, page_token=page.next_page_token, text="x")
+    other = pb.ListItemsRequest(shop=shop, page_size=1, page_token=page.next_page_token, sku="x")
     assert (await rejected(system.catalog.ListItems(other)))[1] == "INVALID_REQUEST"
 
 

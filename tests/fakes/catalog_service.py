@@ -39,6 +39,10 @@ class FakeCatalog(CatalogServiceServicer):
     def __init__(self) -> None:
         self.syncs: dict[str, catalog.Sync] = {}
         self.items: dict[str, list[catalog.Item]] = {}
+        self.products: dict[str, list[catalog.Product]] = {}
+        self.floors: dict[str, int] = {}
+        """By shop: changes at or below this position are purged."""
+        self.incarnation = str(uuid4())
         self.issues: dict[str, list[catalog.SyncIssue]] = {}
         self.schedules: dict[str, catalog.ShopSchedule] = {}
         self.shops: dict[str, catalog.Shop] = {}
@@ -300,9 +304,44 @@ class FakeCatalog(CatalogServiceServicer):
 
     async def ListItems(self, request: catalog.ListItemsRequest, context: Context) -> catalog.ListItemsResponse:
         self._record("ListItems", request, context)
-        found = [item for item in self._items(request.shop) if _matches(item, request)]
+        items = self._items(request.shop)
+        position = max((item.feed_position for item in items), default=0)
+        self._check_position(request, position)
+        found = [item for item in items if _matches(item, request)]
+        if request.after_position:
+            found.sort(key=lambda item: (item.feed_position, item.item_id))
         page, token = _page(found, request.page_size or 100, request.page_token)
-        return catalog.ListItemsResponse(items=page, next_page_token=token)
+        return catalog.ListItemsResponse(
+            items=page, next_page_token=token, position=0 if token else position, incarnation=self.incarnation
+        )
+
+    async def GetProduct(self, request: catalog.GetProductRequest, context: Context) -> catalog.GetProductResponse:
+        self._record("GetProduct", request, context)
+        for product in self.products.get(_key(request.shop), []):
+            if product.product_id == request.product_id:
+                return catalog.GetProductResponse(product=product)
+        metadata = {"product_id": request.product_id}
+        raise FailureWithReason("PRODUCT_NOT_FOUND", "no such product", metadata=metadata)
+
+    async def ListProducts(
+        self, request: catalog.ListProductsRequest, context: Context
+    ) -> catalog.ListProductsResponse:
+        self._record("ListProducts", request, context)
+        found = [
+            product
+            for product in self.products.get(_key(request.shop), [])
+            if request.text.lower() in product.title.lower()
+            and (request.include_deleted or not product.HasField("delete_time"))
+        ]
+        page, token = _page(found, request.page_size or 50, request.page_token)
+        return catalog.ListProductsResponse(products=page, next_page_token=token)
+
+    def _check_position(self, request: catalog.ListItemsRequest, position: int) -> None:
+        floor = self.floors.get(_key(request.shop), 0)
+        is_known = not request.incarnation or request.incarnation == self.incarnation
+        if not is_known or (request.after_position and not floor <= request.after_position <= position):
+            metadata = {"position": str(position), "floor": str(floor), "incarnation": self.incarnation}
+            raise FailureWithReason("POSITION_EXPIRED", "list again without a position", metadata=metadata)
 
     def _record(self, method: str, request: Any, context: Context) -> None:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
@@ -414,6 +453,6 @@ def _matches(item: catalog.Item, request: catalog.ListItemsRequest) -> bool:
         (not request.sku or item.sku == request.sku)
         and (not request.product_id or item.product_id == request.product_id)
         and request.text.lower() in f"{item.product_title} {item.title}".lower()
-        and (not request.HasField("updated_after") or item.update_time.seconds > request.updated_after.seconds)
+        and item.feed_position > request.after_position
         and (request.include_deleted or not item.HasField("delete_time"))
     )

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 import click
-from catalogsync.catalog.v1.catalog_service_pb2 import Item, ListItemsRequest
+from catalogsync.catalog.v1.catalog_service_pb2 import Item, ListItemsRequest, ListItemsResponse
 from catalogsync.types.v1.product_pb2 import Money, ProductStatus
 
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
 from catalogsync_cli.exit_codes import ExitCode
-from catalogsync_cli.formatting import enum_name
-from catalogsync_cli.output import LIMIT, Listing, make_console, print_fields, print_json, time_text
+from catalogsync_cli.formatting import enum_name, sanitize
+from catalogsync_cli.output import (
+    LIMIT,
+    Listing,
+    make_console,
+    print_fields,
+    print_json,
+    print_notice,
+    time_text,
+)
 from catalogsync_cli.shop import SHOP, ShopName
 
 _MAX_PAGE_SIZE = 1000
@@ -24,11 +32,15 @@ ITEM_COLUMNS = ("ITEM", "PRODUCT", "TITLE", "SKU", "PRICE", "STOCK", "STATUS")
 @click.argument("shop", type=SHOP)
 @click.option("--sku", default="", help="Match the exact SKU.")
 @click.option("--product", default="", metavar="ID", help="Match the platform's product id.")
-@click.option("--text", default="", help="Match part of a title, ignoring case.")
+@click.option("--text", default="", help="Match part of a title, at least 3 characters, ignoring case.")
 @click.option(
-    "--updated-after",
-    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]),
-    help="Match items changed or deleted in the catalog after this time; UTC unless it has a zone.",
+    "--after-position",
+    type=click.IntRange(min=1),
+    metavar="POSITION",
+    help="Match items that changed after this position, which an earlier list has printed; use with --deleted.",
+)
+@click.option(
+    "--incarnation", default="", metavar="ID", help="The incarnation that was printed with the position."
 )
 @click.option("--deleted", is_flag=True, help="Include deleted items.")
 @click.option("--limit", type=LIMIT, default=50, show_default=True, help="Maximum number of items to list.")
@@ -38,29 +50,52 @@ def items(
     sku: str,
     product: str,
     text: str,
-    updated_after: datetime | None,
+    after_position: int | None,
+    incarnation: str,
     deleted: bool,
     limit: int,
 ) -> ExitCode:
-    """List items of SHOP that match all filters."""
+    """List items of SHOP that match all filters.
+
+    A list that is complete ends with the position after which the next one finds what has changed since.
+    """
     request = ListItemsRequest(
-        shop=shop.for_catalog(), sku=sku, product_id=product, text=text, include_deleted=deleted
+        shop=shop.for_catalog(),
+        sku=sku,
+        product_id=product,
+        text=text,
+        after_position=after_position or 0,
+        incarnation=incarnation,
+        include_deleted=deleted,
     )
-    if updated_after is not None:
-        request.updated_after.FromDatetime(_aware(updated_after))
     return run(_items(request, limit, current_options()), current_options())
 
 
 async def _items(request: ListItemsRequest, limit: int, options: Options) -> ExitCode:
+    page = ListItemsResponse()
     async with open_catalog(options) as client:
 
         async def fetch(size: int, token: str) -> tuple[Sequence[Item], str]:
+            nonlocal page
             request.page_size, request.page_token = size, token
             page = await client.list_items(request)
             return page.items, page.next_page_token
 
         listing = Listing(fetch=fetch, max_page_size=_MAX_PAGE_SIZE, columns=ITEM_COLUMNS, row=item_row)
-        return await listing.print(limit, as_json=options.json)
+        exit_code = await listing.print(limit, as_json=options.json)
+    if not page.next_page_token:
+        _print_next_position(page, as_json=options.json)
+    return exit_code
+
+
+def _print_next_position(page: ListItemsResponse, *, as_json: bool) -> None:
+    """Print where the next list continues, to standard error: it is no item."""
+    if as_json:
+        print_notice(json.dumps({"next": {"position": str(page.position), "incarnation": page.incarnation}}))
+    elif page.position:
+        print_notice(
+            f"Next: --after-position {page.position} --incarnation {sanitize(page.incarnation)} --deleted"
+        )
 
 
 @click.command()
@@ -85,7 +120,7 @@ async def _item(shop: ShopName, item_id: str, options: Options) -> ExitCode:
 def item_row(found: Item) -> tuple[str, ...]:
     """Return the cells of an item below ITEM_COLUMNS."""
     title = f"{found.product_title} / {found.title}" if found.title else found.product_title
-    status = "DELETED" if found.HasField("delete_time") else _status_text(found)
+    status = "DELETED" if found.HasField("delete_time") else status_text(found.product_status)
     return (
         found.item_id,
         found.product_id,
@@ -115,7 +150,7 @@ def _item_fields(found: Item) -> list[tuple[str, str]]:
 
 
 def _product_fields(found: Item) -> Iterator[tuple[str, str]]:
-    yield "Status", _status_text(found)
+    yield "Status", status_text(found.product_status)
     yield "Vendor", found.vendor
     yield "Type", found.product_type
     yield "Image", found.image_url
@@ -126,8 +161,9 @@ def _product_fields(found: Item) -> Iterator[tuple[str, str]]:
     yield "Deleted", time_text(found, "delete_time")
 
 
-def _status_text(found: Item) -> str:
-    return enum_name(ProductStatus.Name, found.product_status, "PRODUCT_STATUS_") if found.product_status else ""
+def status_text(status: ProductStatus.ValueType) -> str:
+    """Return a product status as it is shown, "" when it is unknown."""
+    return enum_name(ProductStatus.Name, status, "PRODUCT_STATUS_") if status else ""
 
 
 def _stock_text(found: Item) -> str:
@@ -137,7 +173,3 @@ def _stock_text(found: Item) -> str:
 
 def _money_text(money: Money) -> str:
     return f"{money.amount} {money.currency_code}".strip()
-
-
-def _aware(time: datetime) -> datetime:
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

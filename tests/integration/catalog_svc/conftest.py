@@ -12,6 +12,7 @@ from catalogsync_common.drain import Drain
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import ShopKey, ShopProfile
 from catalog_svc.domain.source import SourceHeader
 from catalog_svc.domain.sync import ClaimedSync, StartSyncCommand, Sync, SyncMode
@@ -20,15 +21,19 @@ from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
+from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.shops import ShopStore
+from catalog_svc.storage.status import StatusStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.syncs import IssueStore, SyncStore
 from catalog_svc.usecases.ports import ProductSource
+from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.sync_execution import SyncDependencies
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.sync_limits import RunConfig
 from catalog_svc.usecases.worker import SyncSupervisor
+from tests.fakes.known_platforms import KnownPlatforms
 from tests.fakes.product_source import WATERMARK
 from tests.waiting import until as until
 from tests.waiting import until_found
@@ -68,6 +73,8 @@ class CatalogWorld:
         self.commands = SyncCommandStore(database)
         self.issues = IssueStore(database)
         self.items = ItemStore(database)
+        self.products = ProductStore(database)
+        self.statuses = StatusStore(database)
         self.batches = BatchStore(database, ttl=ttl)
         self.leases = LeaseStore(database, owner=uuid4(), ttl=ttl)
         self.sweeps = SweepStore(database, ttl=ttl)
@@ -112,6 +119,17 @@ class CatalogWorld:
         created = await self.create_sync(mode=mode)
         await self.supervisor(source, **config).run(await self.claim())
         return await self.syncs.get(created.sync_id)
+
+    def reader(self) -> ReadCatalog:
+        """Return the use case that reads the catalog."""
+        return ReadCatalog(
+            shops=self.shops,
+            items=self.items,
+            products=self.products,
+            statuses=self.statuses,
+            platforms=KnownPlatforms(),
+            defaults=ScheduleDefaults(),
+        )
 
     async def rows(self, query: str, **values: object) -> list[Mapping[Any, Any]]:
         """Return the rows of a query."""

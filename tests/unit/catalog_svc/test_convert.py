@@ -11,12 +11,12 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.errors.v1 import error_reason_pb2
 from catalogsync.types.v1 import product_pb2
 
-from catalog_svc.domain.records import Item
+from catalog_svc.domain.catalog_reads import Item
 from catalog_svc.domain.schedule import ScheduleDefaults, StoredSchedule
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import CatalogCounts, LatestSyncs, ShopStatus
 from catalog_svc.domain.sync import Progress, RecordCounts, Sync, SyncError, SyncMode, SyncState, SyncTrigger
-from catalog_svc.rpc import convert
+from catalog_svc.rpc import convert, convert_catalog
 from catalog_svc.usecases.watch_sync import ReconnectReason, Snapshot
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -123,6 +123,7 @@ ITEM = Item(
     weight=None,
     weight_unit="",
     source_updated_at=None,
+    feed_position=7,
     created_at=NOW,
     updated_at=NOW,
     deleted_at=None,
@@ -137,14 +138,14 @@ ITEM = Item(
 @pytest.mark.parametrize("name", product_pb2.ProductStatus.keys())
 def test_each_product_status_of_the_contract_is_sent_as_its_enum_value(name: str) -> None:
     stored = name.removeprefix("PRODUCT_STATUS_")
-    assert convert.item(replace(ITEM, product_status=stored)).product_status == product_pb2.ProductStatus.Value(
-        name
-    )
+    assert convert_catalog.item(
+        replace(ITEM, product_status=stored)
+    ).product_status == product_pb2.ProductStatus.Value(name)
 
 
 @pytest.mark.parametrize("stored", ["", "EMBARGOED"])
 def test_a_status_that_this_release_does_not_know_is_sent_as_unspecified(stored: str) -> None:
-    assert not convert.item(replace(ITEM, product_status=stored)).product_status
+    assert not convert_catalog.item(replace(ITEM, product_status=stored)).product_status
 
 
 def test_watchers_of_one_snapshot_share_a_message_unless_some_must_reconnect() -> None:

@@ -96,7 +96,7 @@ async def test_a_slow_call_fails_after_the_timeout(catalog: FakeCatalog, run: Co
         ("sync", "start", NAME, "--full", "--incremental"),
         ("sync", "list", "--state", "asleep"),
         ("items", NAME, "--limit", "0"),
-        ("items", NAME, "--updated-after", "yesterday"),
+        ("items", NAME, "--after-position", "yesterday"),
         ("nonsense",),
     ],
 )
@@ -160,7 +160,7 @@ def test_every_error_reason_of_the_contract_maps_to_the_exit_code_of_its_status_
         grpc.StatusCode.ALREADY_EXISTS: {5},
         grpc.StatusCode.UNAUTHENTICATED: {6},
         grpc.StatusCode.PERMISSION_DENIED: {6},
-        grpc.StatusCode.FAILED_PRECONDITION: {1, 5},
+        grpc.StatusCode.FAILED_PRECONDITION: {1, 5, 70},
         grpc.StatusCode.OUT_OF_RANGE: {2},
         grpc.StatusCode.INTERNAL: {70},
         grpc.StatusCode.UNIMPLEMENTED: {70},

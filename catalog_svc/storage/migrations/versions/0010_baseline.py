@@ -154,6 +154,9 @@ _STATEMENTS: Final = (
     CREATE INDEX product_deleted ON product (shop_id, deleted_at) WHERE deleted_at IS NOT NULL
     """,
     r"""
+    CREATE INDEX product_live ON product (shop_id, product_id) WHERE deleted_at IS NULL
+    """,
+    r"""
     CREATE TABLE item (
         shop_id UUID NOT NULL,
         item_id TEXT NOT NULL,
@@ -182,16 +185,26 @@ _STATEMENTS: Final = (
     ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)
     """,
     r"""
-    CREATE INDEX item_by_position ON item (shop_id, feed_position)
+    CREATE INDEX item_by_position ON item (shop_id, feed_position) WHERE deleted_at IS NULL
     """,
     r"""
-    CREATE INDEX item_by_product ON item (shop_id, product_id, item_id)
+    CREATE INDEX item_by_product ON item (shop_id, product_id, item_id) WHERE deleted_at IS NULL
     """,
     r"""
-    CREATE INDEX item_by_sku ON item (shop_id, sku) WHERE sku <> ''
+    CREATE INDEX item_by_sku ON item (shop_id, sku, product_id, item_id) WHERE sku <> '' AND deleted_at IS NULL
     """,
     r"""
     CREATE INDEX item_deleted ON item (shop_id, deleted_at) WHERE deleted_at IS NOT NULL
+    """,
+    r"""
+    CREATE INDEX item_deleted_by_position ON item (shop_id, feed_position) WHERE deleted_at IS NOT NULL
+    """,
+    r"""
+    CREATE INDEX item_deleted_by_product ON item (shop_id, product_id, item_id) WHERE deleted_at IS NOT NULL
+    """,
+    r"""
+    CREATE INDEX item_deleted_by_sku ON item (shop_id, sku, product_id, item_id)
+    WHERE sku <> '' AND deleted_at IS NOT NULL
     """,
     r"""
     CREATE TABLE sync_queue (

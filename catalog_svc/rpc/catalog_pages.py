@@ -1,0 +1,102 @@
+"""Pages of items and products: their tokens and their messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+
+from catalog_svc.domain.catalog_reads import (
+    ItemCursor,
+    ItemFilter,
+    ItemPage,
+    Product,
+    ProductCursor,
+    ProductFilter,
+    ProductPage,
+    named_conditions,
+)
+from catalog_svc.domain.shop import ShopRef
+from catalog_svc.rpc import convert_catalog
+from catalog_svc.rpc.request_validator import PositionNumber, PositionText, decode_page_token, encode_page_token
+
+_MAX_PAGE_BYTES: Final = 1_048_576
+"""Size of the products of a page, after which it ends: clients accept messages of 4 MiB by default."""
+
+Filters: TypeAlias = Mapping[str, object]
+
+
+def item_filters(ref: ShopRef, which: ItemFilter) -> Filters:
+    """Return what the tokens of a list of items are bound to."""
+    return {"list": "items", "shop": str(ref), **named_conditions(which)}
+
+
+def product_filters(ref: ShopRef, which: ProductFilter) -> Filters:
+    """Return what the tokens of a list of products are bound to."""
+    return {"list": "products", "shop": str(ref), **named_conditions(which)}
+
+
+def item_cursor(token: str, filters: Filters) -> ItemCursor | None:
+    """Return where the page before ended; None for the first page. Raises InvalidRequest."""
+    fields = decode_page_token(
+        token, filters=filters, kind=tuple[UUID, PositionNumber, PositionNumber, PositionText, PositionText]
+    )
+    if fields is None:
+        return None
+    incarnation, start_position, feed_position, product_id, item_id = fields
+    return ItemCursor(
+        incarnation=incarnation,
+        start_position=start_position,
+        feed_position=feed_position,
+        product_id=product_id,
+        item_id=item_id,
+    )
+
+
+def product_cursor(token: str, filters: Filters) -> ProductCursor | None:
+    """Return where the page before ended; None for the first page. Raises InvalidRequest."""
+    fields = decode_page_token(token, filters=filters, kind=tuple[UUID, PositionText])
+    return ProductCursor(incarnation=fields[0], product_id=fields[1]) if fields else None
+
+
+def item_page(page: ItemPage, filters: Filters) -> pb.ListItemsResponse:
+    """Convert a page of items."""
+    return pb.ListItemsResponse(
+        items=[convert_catalog.item(found) for found in page.items],
+        next_page_token=_item_token(page.next, filters) if page.next else "",
+        position=page.position or 0,
+        incarnation=str(page.incarnation),
+    )
+
+
+def product_page(page: ProductPage, filters: Filters) -> pb.ListProductsResponse:
+    """Convert a page of products, as many as fit into a message, and at least one."""
+    messages = list(_fitting(page.products))
+    token = ""
+    if page.more or len(messages) < len(page.products):
+        token = encode_page_token((page.incarnation, messages[-1].product_id), filters=filters)
+    return pb.ListProductsResponse(products=messages, next_page_token=token)
+
+
+def _item_token(cursor: ItemCursor, filters: Filters) -> str:
+    fields = (
+        cursor.incarnation,
+        cursor.start_position,
+        cursor.feed_position,
+        cursor.product_id,
+        cursor.item_id,
+    )
+    return encode_page_token(fields, filters=filters)
+
+
+def _fitting(products: Sequence[Product]) -> Iterator[pb.Product]:
+    total_bytes = 0
+    for product in products:
+        message = convert_catalog.product(product)
+        size_bytes = message.ByteSize()
+        if total_bytes and total_bytes + size_bytes > _MAX_PAGE_BYTES:
+            return
+        total_bytes += size_bytes
+        yield message

@@ -1,0 +1,225 @@
+"""Every list that the API offers reads little more than its page, by an index: no shop and no table as a whole.
+
+The plans are those of a large shop among many small ones. What is compared is the number of rows that PostgreSQL
+read, not time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bench.read.rows import (
+    COMMON_SKU,
+    ITEMS_PER_PRODUCT,
+    GeneratedShop,
+    analyze,
+    generate_shop,
+    generate_small_shops,
+)
+from catalog_svc.domain.catalog_reads import ItemCursor, ItemFilter, ProductFilter
+from catalog_svc.domain.errors import TextSearchUnavailable
+from catalog_svc.domain.ids import sync_id_of
+from catalog_svc.domain.schedule import ScheduleDefaults
+from catalog_svc.domain.shop import Shop, ShopKey
+from catalog_svc.domain.sync import SyncPosition, SyncState
+from catalog_svc.storage.database import Database
+from catalog_svc.storage.engine import open_engine
+from catalog_svc.storage.items import ItemStore
+from catalog_svc.storage.product_reads import ProductStore
+from catalog_svc.storage.status import StatusStore
+from catalog_svc.storage.syncs import SyncStore
+from catalog_svc.storage.text_search import require_text_search
+from tests.conftest import new_database
+from tests.integration.catalog_svc.plans import Plan, explain, recorded
+
+ITEMS: Final = 60_000
+SYNCS: Final = 30_000
+SMALL_SHOPS: Final = 50_000
+LIMIT: Final = 100
+WINDOW: Final = 2_500
+"""Smaller than in production, so that it is a small part of the shop."""
+FEW_ROWS: Final = 5 * LIMIT
+"""Of the page, its products and its deleted items."""
+ROWS_OF_POSITIONS: Final = 8 * 250 * ITEMS_PER_PRODUCT
+"""Items of a position are sorted by their id: those of the first and of the last position of a page are all read,
+of live and of deleted items, in an index and in the table."""
+MATCHES: Final = {"shirt": 0, "No. 7301": 50, "winter": ITEMS // 10 + ITEMS // 100, "zzzqqq": 0, "xxl": 0}
+"""By text, the items that the trigram indexes may find: of the frequent texts none is looked up there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shops:
+    """A database with one large shop and small ones."""
+
+    engine: AsyncEngine
+    large: GeneratedShop
+    has_text_search: bool
+
+    @property
+    def shop(self) -> Shop:
+        return Shop(shop_id=self.large.shop_id, key=ShopKey("shopify", self.large.domain))
+
+
+@pytest.fixture(scope="module")
+async def shops(postgres_url: str) -> AsyncIterator[Shops]:
+    async with new_database(postgres_url) as url:
+        engine = open_engine(url, pool_size=1, command_timeout=None)
+        async with engine.begin() as connection:
+            for number in range(10):
+                await generate_shop(connection, domain=f"a{number}.example", items=500, syncs=20)
+            await generate_small_shops(connection, SMALL_SHOPS)
+            large = await generate_shop(connection, domain="large.example", items=ITEMS, syncs=SYNCS)
+            for number in range(10):
+                await generate_shop(connection, domain=f"z{number}.example", items=500, syncs=20)
+        async with engine.connect() as connection:
+            await analyze(await connection.execution_options(isolation_level="AUTOCOMMIT"))
+        yield Shops(engine=engine, large=large, has_text_search=await has_text_search(engine))
+        await engine.dispose()
+
+
+async def has_text_search(engine: AsyncEngine) -> bool:
+    async with engine.connect() as connection:
+        try:
+            await require_text_search(connection)
+        except TextSearchUnavailable:
+            return False
+    return True
+
+
+async def plans(shops: Shops, call: Awaitable[object]) -> list[Plan]:
+    """Return the plans of the statements that a call executes."""
+    with recorded(shops.engine) as statements:
+        await call
+    assert statements
+    return [await explain(shops.engine, statement) for statement in statements]
+
+
+def check(found: list[Plan], *, at_most: int) -> None:
+    for plan in found:
+        assert plan.rows_read <= at_most, f"{plan.rows_read} rows read by {plan.statement}: {plan.text}"
+        assert not plan.full_scans, f"{plan.full_scans}: {plan.statement}: {plan.text}"
+
+
+ITEM_FILTERS: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
+    "sku": [{"sku": "SKU-7301-1"}, {"sku": COMMON_SKU}],
+    "product_id": [{"product_id": str(7_000_000_007_301)}],
+    "text": [{"text": part} for part in MATCHES],
+    "after_position": [{"after_position": 1}, {"after_position": ITEMS // ITEMS_PER_PRODUCT // 250 - 2}],
+    "include_deleted": [{"include_deleted": True}],
+}
+"""By filter, values that are easy and hard to find."""
+
+
+def item_filters() -> Iterator[ItemFilter]:
+    """Each filter alone, and each pair."""
+    yield ItemFilter()
+    for names in [*((name,) for name in ITEM_FILTERS), *combinations(ITEM_FILTERS, 2)]:
+        values: list[Mapping[str, Any]] = [{}]
+        for name in names:
+            values = [{**value, **more} for value in values for more in ITEM_FILTERS[name]]
+        yield from (ItemFilter(**value) for value in values)
+    for position in ITEM_FILTERS["after_position"]:
+        yield ItemFilter(text="shirt", include_deleted=True, **position)
+
+
+@pytest.mark.parametrize("page", ["first", "middle", "last"])
+@pytest.mark.parametrize("which", list(item_filters()), ids=str)
+async def test_a_page_of_items_reads_few_rows(shops: Shops, which: ItemFilter, page: str) -> None:
+    skip_without_text_search(shops, which.text)
+    after = cursor(shops, page, which)
+    store = ItemStore(Database(shops.engine), text_window=WINDOW)
+    at_most = FEW_ROWS
+    if which.after_position:
+        at_most += ROWS_OF_POSITIONS
+    if which.text:
+        at_most += 4 * (WINDOW + MATCHES[which.text])
+    check(await plans(shops, store.page(shops.shop, which, after=after, limit=LIMIT + 1)), at_most=at_most)
+
+
+def cursor(shops: Shops, page: str, which: ItemFilter) -> ItemCursor | None:
+    """Return where the middle or the last page of a list begins."""
+    if page == "first":
+        return None
+    number = shops.large.products // 2 if page == "middle" else shops.large.products - 5
+    return ItemCursor(
+        incarnation=UUID(int=0),
+        start_position=0,
+        feed_position=max(which.after_position, number // 250),
+        product_id=shops.large.product_id(number),
+        item_id=shops.large.item_id(number),
+    )
+
+
+@pytest.mark.parametrize("page", ["first", "middle", "last"])
+@pytest.mark.parametrize("include_deleted", [False, True])
+@pytest.mark.parametrize("part", ["", *MATCHES])
+async def test_a_page_of_products_reads_few_rows(
+    shops: Shops, part: str, include_deleted: bool, page: str
+) -> None:
+    skip_without_text_search(shops, part)
+    after = cursor(shops, page, ItemFilter())
+    store = ProductStore(Database(shops.engine), text_window=WINDOW)
+    which = ProductFilter(text=part, include_deleted=include_deleted)
+    found = store.page(shops.shop, which, after=after.product_id if after else "", limit=LIMIT)
+    at_most = 2 * ITEMS_PER_PRODUCT * FEW_ROWS + (4 * (WINDOW + MATCHES[part]) if part else 0)
+    check(await plans(shops, found), at_most=at_most)
+
+
+def skip_without_text_search(shops: Shops, part: str) -> None:
+    if part and not shops.has_text_search:
+        pytest.skip("the PostgreSQL server of the tests has no pg_trgm and btree_gin")
+
+
+async def test_one_item_one_product_and_a_status_read_few_rows(shops: Shops) -> None:
+    database = Database(shops.engine)
+    number = shops.large.products // 2
+    check(await plans(shops, ItemStore(database).get(shops.shop, shops.large.item_id(number))), at_most=5)
+    found = ProductStore(database).get(shops.shop, shops.large.product_id(number))
+    check(await plans(shops, found), at_most=5 * ITEMS_PER_PRODUCT)
+    check(await plans(shops, StatusStore(database).get(shops.shop, ScheduleDefaults())), at_most=20)
+
+
+STATES: Final = [
+    (),
+    *((state,) for state in (SyncState.SUCCEEDED, SyncState.FAILED, SyncState.CANCELLED, SyncState.RUNNING)),
+    (SyncState.FAILED, SyncState.CANCELLED),
+    (SyncState.PENDING, SyncState.RUNNING),
+    tuple(state for state in SyncState if state is not SyncState.UNSPECIFIED),
+]
+
+
+@pytest.mark.parametrize("page", ["first", "middle", "last"])
+@pytest.mark.parametrize("of_shop", [True, False], ids=["of a shop", "of all shops"])
+@pytest.mark.parametrize("states", STATES, ids=lambda states: "+".join(s.value for s in states) or "any state")
+async def test_a_page_of_syncs_reads_few_rows(
+    shops: Shops, states: tuple[SyncState, ...], of_shop: bool, page: str
+) -> None:
+    number = {"first": 0, "middle": SYNCS // 2, "last": 50}[page]
+    before = None
+    if number:
+        created_at = datetime.now(UTC) - (SYNCS - number) * timedelta(minutes=2)
+        before = SyncPosition(created_at=created_at, sync_id=sync_id_of(shops.large.shop_id, number))
+    shop = shops.shop if of_shop else None
+    found = SyncStore(Database(shops.engine)).page(shop=shop, states=states, before=before, limit=LIMIT)
+    # A scan of each table, partition and state, and the state of each shop.
+    check(await plans(shops, found), at_most=(2 * max(1, len(states)) + 2) * LIMIT)
+
+
+async def test_the_check_finds_a_plan_that_scans_a_shop_or_a_table(shops: Shops) -> None:
+    async def read(condition: str) -> None:
+        async with shops.engine.connect() as connection:
+            values = {"shop_id": shops.large.shop_id}
+            await connection.execute(text(f"SELECT * FROM item WHERE {condition} LIMIT 100"), values)
+
+    for condition in ("shop_id = :shop_id AND barcode = 'x'", "shop_id = :shop_id OR barcode = 'x'"):
+        with pytest.raises(AssertionError):
+            check(await plans(shops, read(condition)), at_most=10_000)
