@@ -50,7 +50,8 @@ JOIN_PRODUCT: Final = """CROSS JOIN LATERAL (
         SELECT title, status, url, vendor, product_type FROM product
         WHERE product.shop_id = :shop_id AND product.product_id = item.product_id OFFSET 0) AS product"""
 
-_SELECT_FEED = text("SELECT feed_position, feed_floor, incarnation FROM shop_state WHERE shop_id = :shop_id")
+_SELECT_FEED = text("""
+    SELECT feed_position, feed_floor, incarnation FROM shop_state WHERE shop_id = :shop_id AND NOT deleting""")
 
 _SELECT_BY_ID = text(f"""
     SELECT {ITEM_COLUMNS} FROM item {JOIN_PRODUCT}

@@ -49,8 +49,10 @@ class Rule(Enum):
     SHOP_ID_CHANGED = "an UPDATE of shop_id"
 
 
-IMMUTABLE: Final = frozenset({"count", "like_escape", "lower", "max", "min", "unnest"})
-STABLE: Final = frozenset({"current_setting", "now", "statement_timestamp", "transaction_timestamp"})
+IMMUTABLE: Final = frozenset({"count", "like_escape", "lower", "max", "min", "octet_length", "unnest"})
+STABLE: Final = frozenset(
+    {"current_setting", "now", "pg_column_size", "statement_timestamp", "transaction_timestamp"}
+)
 VOLATILE: Final = frozenset(
     {"clock_timestamp", "gen_random_uuid", "nextval", "random", "set_config", "setval", "timeofday"}
 )

@@ -13,10 +13,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from catalog_svc.domain.catalog_reads import ItemCursor, ItemFilter, ProductFilter
 from catalog_svc.domain.errors import SyncAlreadyRunning
-from catalog_svc.domain.records import ItemFilter, ItemPosition, RecordIssue
+from catalog_svc.domain.records import RecordIssue
 from catalog_svc.domain.schedule import ScheduleDefaults
-from catalog_svc.domain.shop import ShopChange, ShopField, ShopKey
+from catalog_svc.domain.shop import Shop, ShopChange, ShopField, ShopKey
 from catalog_svc.domain.source import Offer, SourceBatch, StockLevel
 from catalog_svc.domain.status import ConnectionState, ShopFilter
 from catalog_svc.domain.sync import (
@@ -35,6 +36,7 @@ from catalog_svc.storage.database import Database
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.pooler import check_pooler, pooled_options
+from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.readiness import wait_until_ready
 from catalog_svc.storage.retention import RetentionStore
 from catalog_svc.storage.schedules import ScheduleStore
@@ -90,6 +92,12 @@ class Scenario:
         self._syncs = observed(SyncStore(database))
         self._issues = observed(IssueStore(database))
         self._items = observed(ItemStore(database))
+        self._products = observed(ProductStore(database))
+        # So small that a search goes on in the trigram indexes.
+        self._small_windows = (
+            observed(ItemStore(database, text_window=1)),
+            observed(ProductStore(database, text_window=1)),
+        )
         self._status = observed(StatusStore(database))
         self._schedules = observed(ScheduleStore(database))
         self._retention = observed(RetentionStore(database, owner=uuid4()))
@@ -97,6 +105,12 @@ class Scenario:
     async def run(self) -> None:
         """Run the scenario."""
         with self.recorder.step("migrate"):
+            await migrate(self._engine)
+            await self._outside_execute(
+                "UPDATE pg_index SET indisvalid = false WHERE indexrelid = CAST('item_title_trgm' AS regclass)"
+            )
+            await migrate(self._engine)
+            await migrate(self._engine, text_search=False)
             await migrate(self._engine)
             await wait_until_ready(self._engine, timedelta(minutes=1))
         for shop in SHOPS:
@@ -220,12 +234,30 @@ class Scenario:
             assert await self._syncs.page(shop=which, states=[SyncState.SUCCEEDED], before=before, limit=9)
         assert await self._issues.page(first.sync_id, after=0, limit=9)
         assert await self._items.get(shop, "2-1")
-        everything = ItemFilter(
-            sku="S", product_id="4", text="Shirt", updated_after=first.created_at, include_deleted=True
-        )
-        assert await self._items.page(shop, everything, after=ItemPosition("4", ""), limit=9)
-        assert await self._items.page(shop, ItemFilter(), after=None, limit=9)
+        await self._lists(shop)
         assert (await self._status.get(shop, _DEFAULTS)).counts.items
+
+    async def _lists(self, shop: Shop) -> None:
+        feed, _ = await self._items.page(shop, ItemFilter(), after=None, limit=9)
+        everything = ItemFilter(sku="S", product_id="4", after_position=1, include_deleted=True)
+        cursor = ItemCursor(
+            incarnation=feed.incarnation,
+            start_position=feed.position,
+            feed_position=1,
+            product_id="4",
+            item_id="",
+        )
+        for which in (everything, ItemFilter(text="Shirt"), replace(everything, text="Shirt")):
+            for after in (cursor, None):
+                await self._items.page(shop, which, after=after, limit=9)
+        assert await self._products.get(shop, "2")
+        assert await self._products.page(shop, ProductFilter(text="Shirt"), after="1", limit=9)
+        assert await self._products.page(shop, ProductFilter(include_deleted=True), after="", limit=9)
+        items, products = self._small_windows
+        for text_filter in (ItemFilter(text="no such title"), ItemFilter(text="no such title", after_position=1)):
+            await items.page(shop, text_filter, after=None, limit=1)
+        missing = ProductFilter(text="no such title", include_deleted=True)
+        await products.page(shop, missing, after="", limit=1)
 
     async def _schedule(self, key: ShopKey) -> None:
         shop = await self._shops.find(key)

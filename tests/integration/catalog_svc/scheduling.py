@@ -12,6 +12,7 @@ from catalog_svc.domain.shop import ShopChange, ShopField, ShopKey, ShopRef
 from catalog_svc.domain.sync import Sync, SyncState
 from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.storage.shop_directory import ShopDirectoryStore
 from catalog_svc.storage.status import StatusStore
@@ -60,6 +61,7 @@ class Replica:
         read = ReadCatalog(
             shops=world.shops,
             items=world.items,
+            products=ProductStore(database),
             statuses=StatusStore(database),
             platforms=KnownPlatforms(),
             defaults=defaults,

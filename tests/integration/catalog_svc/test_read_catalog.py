@@ -11,6 +11,7 @@ from catalog_svc.domain.errors import ShopNotFound
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.status import StatusStore
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from tests.fakes.known_platforms import KnownPlatforms
@@ -21,6 +22,7 @@ def reading(world: CatalogWorld, platforms: KnownPlatforms) -> ReadCatalog:
     return ReadCatalog(
         shops=world.shops,
         items=world.items,
+        products=ProductStore(Database(world.engine)),
         statuses=StatusStore(Database(world.engine)),
         platforms=platforms,
         defaults=ScheduleDefaults(incremental_every=timedelta(), full_every=timedelta()),

@@ -30,6 +30,7 @@ from catalog_svc.domain.sync import (
 )
 from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.retention import RetentionStore
 from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.storage.shop_deletions import PURGED_TABLES, ShopDeletionStore
@@ -67,6 +68,7 @@ class Replica:
         self.read = ReadCatalog(
             shops=world.shops,
             items=world.items,
+            products=ProductStore(database),
             statuses=StatusStore(database),
             platforms=KnownPlatforms(),
             defaults=OFF,

@@ -20,6 +20,7 @@ from catalog_svc.domain.shop import ShopChange, ShopField, ShopKey
 from catalog_svc.domain.status import ConnectionHealth, ConnectionState, ShopDetails, ShopFilter
 from catalog_svc.domain.sync import Sync
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.shop_directory import ShopDirectoryStore
 from catalog_svc.storage.status import StatusStore
 from catalog_svc.usecases.read_catalog import ReadCatalog
@@ -44,6 +45,7 @@ class Shops:
         read = ReadCatalog(
             shops=world.shops,
             items=world.items,
+            products=ProductStore(database),
             statuses=StatusStore(database),
             platforms=platforms,
             defaults=DEFAULTS,
