@@ -34,6 +34,8 @@ class SyncState(Enum):
         return self in ENDED_STATES
 
 
+MAX_QUEUE_POSITION = 1_000
+"""A sync with this position has so many syncs before it, or more."""
 ACTIVE_STATES = frozenset({SyncState.PENDING, SyncState.RUNNING})
 ENDED_STATES = frozenset({SyncState.SUCCEEDED, SyncState.FAILED, SyncState.CANCELLED})
 
@@ -95,6 +97,9 @@ class Sync:
     correlation_id: str = ""
     notes: tuple[str, ...] = ()
     """Limitations of the sync, one English sentence each."""
+    queue_position: int | None = None
+    """Syncs of the same platform that are claimed before this one, at most `MAX_QUEUE_POSITION`, when it was read;
+    it changes without a new revision. None: not PENDING."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,16 @@ class SyncPosition:
 
     created_at: datetime
     sync_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PendingSyncs:
+    """Syncs of one platform that no worker has claimed yet."""
+
+    platform: str
+    count: int
+    oldest_age: timedelta
+    """Since the oldest of them was created."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,7 @@ from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.ended_syncs import INSERT_OBSOLETE_PASS, close_sync
 from catalog_svc.storage.shops import STATE_COLUMNS, Row, register_shop, with_state
-from catalog_svc.storage.sync_queue import enqueue
+from catalog_svc.storage.sync_queue import enqueue, with_queue_positions
 from catalog_svc.storage.syncs import SYNC_COLUMNS, find_sync, to_sync
 from catalog_svc.storage.tables import SYNC_COUNTS
 
@@ -173,7 +173,7 @@ class SyncCommandStore:
                 return earlier
             sync = await _create(connection, locked, command)
             await _save_key(connection, key, sync)
-            return sync
+            return (await with_queue_positions(connection, [sync]))[0]
 
         return await self._database.write(work)
 
@@ -251,7 +251,7 @@ class SyncCommandStore:
                 return earlier
             sync = await _resume(connection, locked, await find_sync(connection, sync_id), correlation_id)
             await _save_key(connection, key, sync)
-            return sync
+            return (await with_queue_positions(connection, [sync]))[0]
 
         return await self._database.write(work)
 

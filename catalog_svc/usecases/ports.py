@@ -15,6 +15,7 @@ from catalog_svc.domain.status import LatestSyncs, ShopStatus
 from catalog_svc.domain.sync import (
     ClaimedSync,
     Lease,
+    PendingSyncs,
     StartedPass,
     StartSyncCommand,
     Sync,
@@ -147,6 +148,13 @@ class Syncs(Protocol):
         """Return the revisions of those that exist, by one query."""
         ...
 
+    async def queue_positions(self, sync_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        """Return how many syncs of the same platform are claimed before each of these, by one query.
+
+        Nothing for syncs that have ended.
+        """
+        ...
+
     async def checkpoint(self, sync_id: UUID) -> bytes:
         """Return the checkpoint of the sync's last stored batch; empty if there is none. Raises SyncNotFound."""
         ...
@@ -166,6 +174,26 @@ class Syncs(Protocol):
             before: None: from the newest.
             limit: The most syncs to return.
         """
+        ...
+
+
+class Queue(Protocol):
+    """The queue of syncs that wait for a worker."""
+
+    async def pending(self) -> list[PendingSyncs]:
+        """Return how many syncs no worker has claimed yet, by platform; nothing for platforms without any."""
+        ...
+
+
+class QueueMetrics(Protocol):
+    """Gauges of the queue, which is the same for all replicas."""
+
+    def queue_read(self, pending: Sequence[PendingSyncs]) -> None:
+        """Set the gauges of these platforms, and those of all others to zero."""
+        ...
+
+    def queue_unknown(self) -> None:
+        """Remove the gauges: the queue cannot be read."""
         ...
 
 

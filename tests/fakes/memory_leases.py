@@ -21,7 +21,7 @@ from catalog_svc.domain.sync import (
     Waiting,
 )
 from tests.fakes.memory_catalog import MemoryLink
-from tests.fakes.memory_state import State, SyncRow
+from tests.fakes.memory_state import State, SyncRow, claim_order
 
 _MAX_NOTES = 20
 
@@ -36,7 +36,7 @@ class MemoryLeases:
     async def claim(self, *, limit: int = 1, without_platforms: Collection[str] = ()) -> list[ClaimedSync]:
         def work(state: State) -> list[ClaimedSync]:
             rows = [r for r in state.syncs.values() if r.sync.shop.key.platform not in without_platforms]
-            claimable = [row for row in rows if self._catalog.is_claimable(row)]
+            claimable = sorted((row for row in rows if self._catalog.is_claimable(row)), key=claim_order)
             return [self._claim_row(state, row) for row in claimable[:limit]]
 
         return await self._link.transaction(work)

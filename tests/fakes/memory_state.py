@@ -10,7 +10,7 @@ from uuid import UUID
 from catalog_svc.domain.errors import SyncNotFound
 from catalog_svc.domain.records import ItemRecord, ProductRecord, RecordIssue
 from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.domain.sync import Sync
+from catalog_svc.domain.sync import Sync, SyncTrigger
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +120,11 @@ class State:
         for key in items:
             self.items[key] = replace(self.items[key], deleted=True)
         return len(items)
+
+
+def claim_order(row: SyncRow) -> bool:
+    """Sort key of the queue; rows with the same key keep their order, that of their creation."""
+    return row.sync.trigger is SyncTrigger.SCHEDULE
 
 
 def _is_live(key: tuple[UUID, str], row: StoredProduct | StoredItem, shop_id: UUID) -> bool:
