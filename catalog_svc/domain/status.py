@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from catalog_svc.domain.errors import DECIDED_BY_FULL_SYNC
 from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import Sync, SyncError
@@ -39,6 +40,11 @@ NEEDS_ACTION = frozenset(
 """Error reasons that persist until the merchant or an operator acts."""
 
 
+def needs_action(error: SyncError) -> bool:
+    """Return whether the error persists until somebody acts: not if the next full sync decides about it."""
+    return error.reason in NEEDS_ACTION and error.metadata.get("decided_by") != DECIDED_BY_FULL_SYNC
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogCounts:
     """Numbers of products and items that are stored and not deleted."""
@@ -63,7 +69,7 @@ class LatestSyncs:
         error = self.connection_error
         if error is None:
             return ConnectionState.HEALTHY
-        return ConnectionState.BROKEN if error.reason in NEEDS_ACTION else ConnectionState.FAILING
+        return ConnectionState.BROKEN if needs_action(error) else ConnectionState.FAILING
 
     @property
     def connection_error(self) -> SyncError | None:

@@ -72,6 +72,17 @@ class SyncError:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BlockedDeletion:
+    """A deletion that the deletion guard has stopped, until two full passes in a row agree on it."""
+
+    digest: bytes | None = None
+    """Hash of the ids in order, see `domain.deletion_guard`; None: of an incremental pass, with which no pass
+    agrees."""
+    count: int = 0
+    """How many ids."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sync:
     """A sync as clients see it; every change raises `revision`."""
 
@@ -166,7 +177,8 @@ class StartSyncCommand:
 
     shop: ShopKey
     mode: SyncMode
-    """INCREMENTAL becomes FULL for a shop without a watermark."""
+    """INCREMENTAL becomes FULL for a shop without a watermark, or with a deletion that a full pass must agree
+    with."""
     overlap: timedelta
     """How far before the watermark an incremental pass begins."""
     trigger: SyncTrigger = SyncTrigger.REQUEST
@@ -213,6 +225,11 @@ class Progress:
     issue_count: int = 0
     checked_products: int = 0
     """Products of which an incremental pass checked only the id, the stock or the price."""
+
+    @property
+    def has_read(self) -> bool:
+        """Whether the sync has seen any product."""
+        return bool(self.products.seen or self.products.rejected or self.checked_products)
 
     def remaining(self) -> timedelta | None:
         """Return the time left at the present rate; None when it is unknown."""

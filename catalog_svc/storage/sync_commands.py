@@ -37,7 +37,7 @@ _INHERITED_COLUMNS: Final = (
 """Columns whose values a resumed sync takes over from its parent."""
 
 _SELECT_STATE = f"""
-    SELECT epoch, active_sync_id, last_sync_number, open_pass_id, {STATE_COLUMNS}
+    SELECT epoch, active_sync_id, last_sync_number, open_pass_id, blocked_pass_id, {STATE_COLUMNS}
     FROM shop_state WHERE shop_id = :shop_id"""
 
 _READ_SHOP = text(_SELECT_STATE)
@@ -130,14 +130,20 @@ class _LockedShop:
     active_sync_id: UUID | None
     last_sync_number: int
     open_pass_id: UUID | None
+    blocked_pass_id: UUID | None
+    """Set: full passes decide about a deletion."""
 
     @property
     def next_sync_id(self) -> UUID:
         return sync_id_of(self.shop.shop_id, self.last_sync_number + 1)
 
     def mode_of(self, command: StartSyncCommand) -> SyncMode:
-        """Return the mode of the sync that the command starts: without a watermark all products are read."""
-        incremental = command.mode is SyncMode.INCREMENTAL and self.shop.watermark is not None
+        """Return the mode of the sync that the command starts.
+
+        All products are read without a watermark, and when full passes decide about a deletion.
+        """
+        possible = self.shop.watermark is not None and self.blocked_pass_id is None
+        incremental = command.mode is SyncMode.INCREMENTAL and possible
         return SyncMode.INCREMENTAL if incremental else SyncMode.FULL
 
     def check_no_active_sync(self) -> None:
@@ -283,6 +289,7 @@ def _to_locked(shop: Shop, row: Row) -> _LockedShop:
         active_sync_id=row["active_sync_id"],
         last_sync_number=row["last_sync_number"],
         open_pass_id=row["open_pass_id"],
+        blocked_pass_id=row["blocked_pass_id"],
     )
 
 

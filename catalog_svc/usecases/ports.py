@@ -13,6 +13,7 @@ from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey, ShopRef
 from catalog_svc.domain.source import MissingProduct, SourceBatch, SourceEvent, SourceHeader, SourceRequest
 from catalog_svc.domain.status import LatestSyncs, ShopStatus
 from catalog_svc.domain.sync import (
+    BlockedDeletion,
     ClaimedSync,
     Lease,
     PendingSyncs,
@@ -270,9 +271,19 @@ class Leases(Protocol):
         ...
 
     async def end(
-        self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
+        self,
+        lease: Lease,
+        state: SyncState,
+        error: SyncError | None = None,
+        *,
+        notes: Sequence[str] = (),
+        blocked: BlockedDeletion | None = None,
     ) -> Sync:
-        """End the sync, with these notes after those of its header. Ending twice by one epoch is ending once."""
+        """End the sync, with these notes after those of its header. Ending twice by one epoch is ending once.
+
+        With `blocked`, the deletion because of which the sync failed, the shop's next sync is a full one, which
+        may agree with it. Any other sync that has read products is no pass that agrees.
+        """
         ...
 
 
@@ -289,6 +300,7 @@ class Batches(Protocol):
 
         Raises:
             LeaseLost: the sync has ended or was claimed again.
+            MassDeleteBlocked: the deletion guard stopped the batch; nothing was stored.
         """
         ...
 
@@ -309,6 +321,10 @@ class Sweeps(Protocol):
 
     async def live_items(self, lease: Lease) -> int:
         """Return how many items of the shop are stored and not deleted."""
+        ...
+
+    async def agrees(self, lease: Lease, deletion: BlockedDeletion) -> bool:
+        """Return whether the full pass before this one was stopped with the same deletion."""
         ...
 
     async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:

@@ -10,6 +10,7 @@ from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceHeader
 from catalog_svc.domain.sync import (
+    BlockedDeletion,
     ClaimedSync,
     Lease,
     RecordCounts,
@@ -107,7 +108,13 @@ class MemoryLeases:
         return state.save(row.with_visible_change(self._catalog.now, waiting=waiting, progress=progress))
 
     async def end(
-        self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
+        self,
+        lease: Lease,
+        state: SyncState,
+        error: SyncError | None = None,
+        *,
+        notes: Sequence[str] = (),
+        blocked: BlockedDeletion | None = None,
     ) -> Sync:
         def work(tables: State) -> Sync:
             row = tables.row(lease.sync_id)
@@ -125,6 +132,7 @@ class MemoryLeases:
                     notes=_merged(row.sync.notes, notes),
                 )
                 row = replace(visible, lease_until=None)
+                tables.close(row, blocked)
             if state is SyncState.SUCCEEDED:
                 _advance(tables, row)
             return tables.save(row)

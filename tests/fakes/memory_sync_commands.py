@@ -63,6 +63,7 @@ class MemorySyncCommands:
                 raise SyncNotCancellable(sync_id, row.sync.state.value)
             now = self._link.catalog.now
             ended = row.with_visible_change(now, state=SyncState.CANCELLED, ended_at=now, waiting=None)
+            state.close(ended)
             return state.save(replace(ended, epoch=row.epoch + 1, lease_until=None))
 
         return await self._link.transaction(work)
@@ -91,7 +92,8 @@ class MemorySyncCommands:
         return await self._link.transaction(work)
 
     def _new_row(self, command: StartSyncCommand, shop: Shop, state: State) -> SyncRow:
-        incremental = command.mode is SyncMode.INCREMENTAL and shop.watermark is not None
+        possible = shop.watermark is not None and shop.shop_id not in state.blocked
+        incremental = command.mode is SyncMode.INCREMENTAL and possible
         sync_id, now = _next_id(state, shop), self._link.catalog.now
         updated_after = shop.watermark - command.overlap if incremental and shop.watermark else None
         sync = Sync(

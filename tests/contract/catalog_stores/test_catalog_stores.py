@@ -283,7 +283,8 @@ async def test_the_deletion_guard_adds_up_the_batches_of_one_pass(stores: Stores
     more = batch(deleted_product_ids=[str(n) for n in range(16, 21)], checkpoint=b"2")
     with pytest.raises(MassDeleteBlocked) as blocked:
         await apply(replica, claimed, more, lease)
-    assert blocked.value.metadata == {"would_delete": "5", "stored": "20", "deleted": "6"}
+    counts = {"would_delete": "5", "stored": "20", "deleted": "6"}
+    assert blocked.value.metadata == {**counts, "decided_by": "FULL_SYNC"}
     assert len(await live_products(stores)) == 14
 
 
