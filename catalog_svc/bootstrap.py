@@ -215,6 +215,7 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
         Loop(name="worker", run=replica.worker.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="job_cleanup", run=replica.cleanup.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="scheduler", run=replica.scheduler.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
+        Loop(name="queue_monitor", run=replica.queue_monitor.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
         Loop(name="retention", run=replica.retention.run, heartbeat_timeout=timedelta(hours=2)),
         Loop(name="shop_purge", run=replica.shop_purge.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
         Loop(

@@ -1,25 +1,26 @@
-"""Prometheus metrics of the catalog: syncs, batches, leases, watchers and the database."""
+"""Prometheus metrics of the catalog: syncs, the queue, batches, leases, watchers and the database."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from catalog_svc.domain.source import SourceBatch
-from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, WaitReason
+from catalog_svc.domain.sync import ClaimedSync, Lease, PendingSyncs, Sync, WaitReason
 
 _TRANSACTION_BUCKETS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _NO_ERROR: Final = ""
 
 
 class CatalogMetrics:
-    """`SyncMetrics` of one replica, with gauges of its watchers and its database.
+    """`SyncMetrics` of one replica, with gauges of its watchers and its database, and `QueueMetrics`.
 
-    Sums over all replicas describe the system. A run is identified by the sync and epoch of its lease: a run that
-    has lost its lease may overlap with the next one of its sync.
+    Sums over all replicas describe the system; the gauges of the queue have the same values on all replicas. A run
+    is identified by the sync and epoch of its lease: one that has lost its lease may overlap with the next one of
+    its sync.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -33,6 +34,10 @@ class CatalogMetrics:
         self._running = gauge("syncs_running", "Syncs that run on this replica.", "platform")
         self._waiting = gauge("syncs_waiting", "Syncs that run on this replica and wait, by reason.", "reason")
         self._waits = counter("sync_waits", "Waits of syncs.", "platform", "reason")
+        self._pending = gauge("syncs_pending", "Syncs that no replica has claimed yet.", "platform")
+        self._oldest_pending = gauge(
+            "syncs_pending_oldest_seconds", "Age of the oldest sync that no replica has claimed yet.", "platform"
+        )
         self._claims = counter("syncs_claimed", "Syncs claimed for their first attempt.", "platform")
         self._takeovers = counter("syncs_taken_over", "Syncs claimed for a later attempt.", "platform")
         self._lost = counter("leases_lost", "Writes refused because the lease of the sync was lost.")
@@ -53,12 +58,27 @@ class CatalogMetrics:
         self._database_up = gauge("database_up", "Whether the last ping of the database succeeded.")
         self._watchers = gauge("watchers", "Watchers of syncs on this replica.")
         self._wait_reasons: dict[tuple[UUID, int], WaitReason] = {}
+        self._queue_platforms: set[str] = set()
         for reason in WaitReason:
             self._waiting.labels(reason.value)
 
     def read_watchers_from(self, count: Callable[[], int]) -> None:
         """Call `count` for the number of watchers at each scrape."""
         self._watchers.set_function(count)
+
+    def queue_read(self, pending: Sequence[PendingSyncs]) -> None:
+        """Set the gauges of the queue; platforms without pending syncs get zeros."""
+        by_platform = {each.platform: each for each in pending}
+        self._queue_platforms |= by_platform.keys()
+        for platform in self._queue_platforms:
+            found = by_platform.get(platform)
+            self._pending.labels(platform).set(found.count if found else 0)
+            self._oldest_pending.labels(platform).set(found.oldest_age.total_seconds() if found else 0)
+
+    def queue_unknown(self) -> None:
+        """Remove the gauges of the queue: old values would hide that the queue cannot be read."""
+        self._pending.clear()
+        self._oldest_pending.clear()
 
     def run_started(self, claimed: ClaimedSync) -> None:
         platform = claimed.sync.shop.key.platform

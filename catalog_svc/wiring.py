@@ -26,8 +26,10 @@ from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.status import StatusStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
+from catalog_svc.storage.sync_queue import QueueStore
 from catalog_svc.storage.syncs import IssueStore, SyncStore
 from catalog_svc.usecases.ports import ProductSource
+from catalog_svc.usecases.queue_monitor import QueueMonitor
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.retention import Retention, RetentionPolicy
 from catalog_svc.usecases.scheduler import Scheduler, SchedulerConfig
@@ -55,6 +57,7 @@ class Replica:
     scheduler: Scheduler
     retention: Retention
     shop_purge: ShopPurge
+    queue_monitor: QueueMonitor
     drain: Drain
 
 
@@ -82,6 +85,7 @@ def wire_replica(
             records=RetentionStore(database, owner=uuid4()), drain=drain, policy=_retention_policy(settings)
         ),
         shop_purge=ShopPurge(deletions=ShopDeletionStore(database, owner=uuid4()), drain=drain),
+        queue_monitor=QueueMonitor(queue=QueueStore(database), drain=drain, metrics=metrics),
         drain=drain,
     )
 

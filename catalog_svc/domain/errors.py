@@ -29,10 +29,16 @@ from uuid import UUID
 from catalogsync_common.failure import Failure, Resource
 
 from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
+from catalog_svc.domain.sync import BlockedDeletion
 
 SYNC_TYPE = "catalogsync.catalog.v1.Sync"
 SHOP_TYPE = "catalogsync.catalog.v1.Shop"
 PRODUCT_TYPE = "catalogsync.catalog.v1.Product"
+DECIDED_BY_PERSON = "PERSON"
+"""Metadata `decided_by` of MASS_DELETE_BLOCKED: nothing more is deleted until a sync has allow_mass_delete."""
+DECIDED_BY_FULL_SYNC = "FULL_SYNC"
+"""The next full sync may agree."""
+
 ITEM_TYPE = "catalogsync.catalog.v1.Item"
 
 
@@ -340,16 +346,41 @@ class SyncStalled(SourceFailed):
 class MassDeleteBlocked(SourceFailed):
     """The pass would delete more than the deletion guard allows. What it has deleted before stays deleted."""
 
-    def __init__(self, *, would_delete: int, stored: int, deleted: int = 0) -> None:
+    def __init__(
+        self, *, would_delete: int, stored: int, deleted: int = 0, blocked: BlockedDeletion | None = None
+    ) -> None:
+        """Create the error.
+
+        Args:
+            would_delete: Items that would be deleted.
+            stored: Items when the pass began.
+            deleted: Items that the same pass has deleted before.
+            blocked: What the next full pass may agree with; None: a person must decide.
+        """
         summary = f"{would_delete} of {stored} items would be deleted"
         if deleted:
             summary = f"{deleted} of {stored} items are deleted and {would_delete} more would be"
         super().__init__(
             reason="MASS_DELETE_BLOCKED",
-            message=f"{summary}; check the shop, and if that is right start a sync with allow_mass_delete",
-            metadata={"would_delete": str(would_delete), "stored": str(stored), "deleted": str(deleted)},
+            message=f"{summary}; {_decision_text(blocked)}",
+            metadata={
+                "would_delete": str(would_delete),
+                "stored": str(stored),
+                "deleted": str(deleted),
+                "decided_by": DECIDED_BY_PERSON if blocked is None else DECIDED_BY_FULL_SYNC,
+            },
             transient=False,
         )
+        self.blocked = blocked
+
+
+def _decision_text(blocked: BlockedDeletion | None) -> str:
+    person = "start a sync with allow_mass_delete"
+    if blocked is None:
+        return f"check the shop, and if that is right {person}"
+    if blocked.digest is None:
+        return f"the next two full syncs delete them if both find the same missing; to delete them now, {person}"
+    return f"the next full sync deletes them if it finds the same missing; to delete them now, {person}"
 
 
 class LeaseLost(Exception):

@@ -15,6 +15,9 @@ RETRY_BROKEN_INTERVAL = timedelta(days=1)
 """A broken shop, which the merchant or an operator must repair first, is synced no earlier than this after its
 last
 sync."""
+RETRY_BLOCKED_DELETION_INTERVAL = timedelta(hours=1)
+"""After which the full sync comes that may agree with a stopped deletion: so late that a cache or an outage of the
+platform, which caused it, may be over, and long before the shop's next full sync may be due."""
 _MIN_INTERVAL_SHARE = 0.9
 """The next sync comes after a random share of the interval between this and 1, so that shops that were due at the
 same

@@ -7,9 +7,10 @@ from datetime import datetime
 from enum import Enum
 from uuid import UUID
 
+from catalog_svc.domain.errors import DECIDED_BY_FULL_SYNC
 from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop
-from catalog_svc.domain.sync import Sync
+from catalog_svc.domain.sync import Sync, SyncError
 
 
 class ConnectionState(Enum):
@@ -39,6 +40,11 @@ NEEDS_ACTION = frozenset(
     }
 )
 """Error reasons that persist until the merchant or an operator acts."""
+
+
+def needs_action(error: SyncError) -> bool:
+    """Return whether the error persists until somebody acts: not if the next full sync decides about it."""
+    return error.reason in NEEDS_ACTION and error.metadata.get("decided_by") != DECIDED_BY_FULL_SYNC
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +81,7 @@ class LatestSyncs:
         error = self.last_finished.error
         if error is None:
             return ConnectionHealth(state=ConnectionState.HEALTHY)
-        state = ConnectionState.BROKEN if error.reason in NEEDS_ACTION else ConnectionState.FAILING
+        state = ConnectionState.BROKEN if needs_action(error) else ConnectionState.FAILING
         return ConnectionHealth(state=state, reason=error.reason, message=error.message)
 
 

@@ -34,6 +34,8 @@ class SyncState(Enum):
         return self in ENDED_STATES
 
 
+MAX_QUEUE_POSITION = 1_000
+"""A sync with this position has so many syncs before it, or more."""
 ACTIVE_STATES = frozenset({SyncState.PENDING, SyncState.RUNNING})
 ENDED_STATES = frozenset({SyncState.SUCCEEDED, SyncState.FAILED, SyncState.CANCELLED})
 
@@ -70,6 +72,17 @@ class SyncError:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BlockedDeletion:
+    """A deletion that the deletion guard has stopped, until two full passes in a row agree on it."""
+
+    digest: bytes | None = None
+    """Hash of the ids in order, see `domain.deletion_guard`; None: of an incremental pass, with which no pass
+    agrees."""
+    count: int = 0
+    """How many ids."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sync:
     """A sync as clients see it; every change raises `revision`."""
 
@@ -95,6 +108,9 @@ class Sync:
     correlation_id: str = ""
     notes: tuple[str, ...] = ()
     """Limitations of the sync, one English sentence each."""
+    queue_position: int | None = None
+    """Syncs of the same platform that are claimed before this one, at most `MAX_QUEUE_POSITION`, when it was read;
+    it changes without a new revision. None: not PENDING."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,16 @@ class SyncPosition:
 
     created_at: datetime
     sync_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PendingSyncs:
+    """Syncs of one platform that no worker has claimed yet."""
+
+    platform: str
+    count: int
+    oldest_age: timedelta
+    """Since the oldest of them was created."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,7 +186,8 @@ class StartSyncCommand:
 
     shop: ShopKey
     mode: SyncMode
-    """INCREMENTAL becomes FULL for a shop without a watermark."""
+    """INCREMENTAL becomes FULL for a shop without a watermark, or with a deletion that a full pass must agree
+    with."""
     overlap: timedelta
     """How far before the watermark an incremental pass begins."""
     trigger: SyncTrigger = SyncTrigger.REQUEST
@@ -207,6 +234,11 @@ class Progress:
     issue_count: int = 0
     checked_products: int = 0
     """Products of which an incremental pass checked only the id, the stock or the price."""
+
+    @property
+    def has_read(self) -> bool:
+        """Whether the sync has seen any product."""
+        return bool(self.products.seen or self.products.rejected or self.checked_products)
 
     def remaining(self) -> timedelta | None:
         """Return the time left at the present rate; None when it is unknown."""

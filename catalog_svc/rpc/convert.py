@@ -69,6 +69,7 @@ def sync(value: Sync) -> pb.Sync:
         correlation_id=value.correlation_id,
         notes=value.notes,
         changes_since_time=_time(value.updated_after),
+        queue_position=value.queue_position,
     )
 
 

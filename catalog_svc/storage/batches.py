@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_deletion_guard
+from catalog_svc.domain.deletion_guard import DeletionDigest, PassDeletion
 from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.records import IncomingProduct, RecordIssue, count_rejected_products
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch
-from catalog_svc.domain.sync import Lease, RecordCounts, Sync
+from catalog_svc.domain.sync import BlockedDeletion, Lease, RecordCounts, Sync
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.fence import (
     CatalogChange,
@@ -61,6 +61,11 @@ _INSERT_ISSUES = text("""
                 CAST(:fields AS text[]), CAST(:messages AS text[]), CAST(:samples AS text[]),
                 CAST(:rejected AS boolean[]))
          WITH ORDINALITY AS issue (reason, product_id, item_id, field, message, sample, rejected, n)""")
+
+# The tombstones of this transaction.
+_SELECT_DELETED_ITEMS = text("""
+    SELECT item_id FROM item
+    WHERE shop_id = :shop_id AND feed_position = :feed_position AND deleted_at IS NOT NULL ORDER BY item_id""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +121,7 @@ class BatchStore:
         stock = await write_stock(connection, scope, write.batch.stock_levels, feed_position=fenced.feed_position)
         items = written.items + stock
         if not fenced.allow_mass_delete:
-            _check_deletions(fenced, items)
+            await _check_deletions(connection, write, fenced, items)
         key = {**fence_values(write.lease), "pass_id": fenced.pass_id}
         seen = _seen_ids(products, write.batch)
         if seen:
@@ -146,11 +151,35 @@ async def _already_applied(connection: AsyncConnection, write: _BatchWrite) -> S
     return to_sync(row, write.shop)
 
 
-def _check_deletions(fenced: FencedWrite, items: RecordCounts) -> None:
-    """Apply the deletion guard to what the pass has deleted before and what this batch would delete."""
-    if items.deleted and fenced.items_deleted + items.deleted > ALWAYS_ALLOWED:
-        stored = fenced.item_count + items.created + fenced.items_deleted
-        check_deletion_guard(would_delete=items.deleted, deleted=fenced.items_deleted, stored=stored)
+async def _check_deletions(
+    connection: AsyncConnection, write: _BatchWrite, fenced: FencedWrite, items: RecordCounts
+) -> None:
+    """Apply the deletion guard to what the pass has deleted before and what this batch has deleted.
+
+    Raises:
+        MassDeleteBlocked: It is too much, and the full pass before did not find the same items missing.
+    """
+    deletion = PassDeletion(
+        would_delete=items.deleted,
+        deleted=fenced.items_deleted,
+        stored=fenced.item_count + items.created + fenced.items_deleted,
+    )
+    if deletion.is_allowed:
+        return
+    if deletion.needs_person:
+        raise deletion.error(None)
+    blocked = await _blocked_deletion(connection, write, fenced) if write.full else BlockedDeletion()
+    if not write.full or blocked != fenced.blocked:
+        raise deletion.error(blocked)
+
+
+async def _blocked_deletion(
+    connection: AsyncConnection, write: _BatchWrite, fenced: FencedWrite
+) -> BlockedDeletion:
+    values = {"shop_id": write.lease.shop_id, "feed_position": fenced.feed_position}
+    digest = DeletionDigest("items")
+    digest.add((await connection.execute(_SELECT_DELETED_ITEMS, values)).scalars())
+    return digest.blocked()
 
 
 def _distinct(products: Sequence[IncomingProduct]) -> list[IncomingProduct]:

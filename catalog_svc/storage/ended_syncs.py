@@ -12,9 +12,9 @@ from typing import Final
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog_svc.domain.schedule import RETRY_BROKEN_INTERVAL
+from catalog_svc.domain.schedule import RETRY_BLOCKED_DELETION_INTERVAL, RETRY_BROKEN_INTERVAL
 from catalog_svc.domain.status import ConnectionState, LatestSyncs
-from catalog_svc.domain.sync import Sync, SyncMode, SyncState
+from catalog_svc.domain.sync import BlockedDeletion, Sync, SyncMode, SyncState
 from catalog_svc.storage.shops import Row
 from catalog_svc.storage.sync_queue import dequeue
 from catalog_svc.storage.tables import sync as sync_table
@@ -47,8 +47,12 @@ def _close(more: str = "") -> TextClause:
     WHERE shop_id = :shop_id""")
 
 
-_CLOSE: Final = _close()
-_CLOSE_SUCCEEDED: Final = _close("""
+_SET_BLOCKED: Final = """
+        , blocked_pass_id = :blocked_pass_id, blocked_digest = :blocked_digest, blocked_count = :blocked_count"""
+
+_CLOSE_UNREAD: Final = _close()
+_CLOSE_READ: Final = _close(_SET_BLOCKED)
+_CLOSE_SUCCEEDED: Final = _close(f"""{_SET_BLOCKED}
         , open_pass_id = NULL, watermark = greatest(watermark, :watermark), notes = CAST(:notes AS text[]),
         full_watermark = CASE WHEN :full THEN greatest(full_watermark, :watermark) ELSE full_watermark END""")
 
@@ -65,21 +69,37 @@ _UPDATE_CONNECTION = text("""
 # A broken shop, which the merchant or an operator must repair first, is retried rarely.
 _POSTPONE_BROKEN = text("""
     UPDATE shop_schedule SET not_before = clock_timestamp() + :delay WHERE shop_id = :shop_id""")
+# Whichever sync is due then is a full one, see `sync_commands`. A sync that is never due stays so.
+_ADVANCE_BLOCKED = text("""
+    UPDATE shop_schedule SET not_before = clock_timestamp() + :delay,
+        incremental_due_at = CASE WHEN incremental_due_at IS NOT NULL
+            THEN least(incremental_due_at, clock_timestamp() + :delay) END,
+        full_due_at = CASE WHEN full_due_at IS NOT NULL THEN least(full_due_at, clock_timestamp() + :delay) END
+    WHERE shop_id = :shop_id""")
 _RESET_NOT_BEFORE = text("""
     UPDATE shop_schedule SET not_before = NULL WHERE shop_id = :shop_id AND not_before IS NOT NULL""")
 
 
-async def close_sync(connection: AsyncConnection, sync: Sync, row: Row) -> None:
+async def close_sync(
+    connection: AsyncConnection, sync: Sync, row: Row, *, blocked: BlockedDeletion | None = None
+) -> None:
     """Store what the end of a sync means for its shop, in the transaction that ends it and holds the write lock.
 
     Args:
         connection: The transaction.
         sync: The sync, which has ended.
         row: Its row, of `SYNC_COLUMNS`.
+        blocked: The deletion because of which it failed, if the next full pass may agree with it.
     """
     key = {"shop_id": row["shop_id"], "sync_id": row["sync_id"], "pass_id": row["pass_id"]}
     moved = await connection.execute(_MOVE_OLD_SYNCS, {**key, "kept": _KEPT_SYNCS})
-    values = {**key, "unchanged": moved.scalar_one()}
+    values = {
+        **key,
+        "unchanged": moved.scalar_one(),
+        "blocked_pass_id": row["pass_id"] if blocked else None,
+        "blocked_digest": blocked.digest if blocked else None,
+        "blocked_count": blocked.count if blocked else None,
+    }
     if sync.state is SyncState.SUCCEEDED:
         await connection.execute(INSERT_OBSOLETE_PASS, key)
         values |= {
@@ -87,12 +107,19 @@ async def close_sync(connection: AsyncConnection, sync: Sync, row: Row) -> None:
             "notes": list(sync.notes),
             "full": sync.mode is SyncMode.FULL,
         }
-    await connection.execute(_CLOSE_SUCCEEDED if sync.state is SyncState.SUCCEEDED else _CLOSE, values)
+    await connection.execute(_close_statement(sync, blocked), values)
     await dequeue(connection, shop_id=row["shop_id"], sync_id=row["sync_id"])
-    await _update_connection(connection, sync)
+    await _update_connection(connection, sync, blocked)
 
 
-async def _update_connection(connection: AsyncConnection, sync: Sync) -> None:
+def _close_statement(sync: Sync, blocked: BlockedDeletion | None) -> TextClause:
+    if sync.state is SyncState.SUCCEEDED:
+        return _CLOSE_SUCCEEDED
+    # A sync that has read nothing has found nothing else: the next full pass may still agree.
+    return _CLOSE_READ if blocked or sync.progress.has_read else _CLOSE_UNREAD
+
+
+async def _update_connection(connection: AsyncConnection, sync: Sync, blocked: BlockedDeletion | None) -> None:
     health = LatestSyncs(last_finished=sync).connection
     values: dict[str, object] = {
         "shop_id": sync.shop.shop_id,
@@ -101,7 +128,9 @@ async def _update_connection(connection: AsyncConnection, sync: Sync) -> None:
         "message": health.message,
     }
     await connection.execute(_UPDATE_CONNECTION, values)
-    if health.state is ConnectionState.BROKEN:
+    if blocked:
+        await connection.execute(_ADVANCE_BLOCKED, {**values, "delay": RETRY_BLOCKED_DELETION_INTERVAL})
+    elif health.state is ConnectionState.BROKEN:
         await connection.execute(_POSTPONE_BROKEN, {**values, "delay": RETRY_BROKEN_INTERVAL})
     else:
         await connection.execute(_RESET_NOT_BEFORE, values)

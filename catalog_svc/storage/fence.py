@@ -25,11 +25,11 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import TextClause, text
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.sync import Lease
+from catalog_svc.domain.sync import BlockedDeletion, Lease
 from catalog_svc.storage.syncs import SYNC_COLUMNS
 
 OWNED: Final = "shop_id = :shop_id AND sync_id = :sync_id AND epoch = :epoch AND state = 'RUNNING'"
@@ -44,9 +44,8 @@ _FENCE = text(f"""
     WITH locked AS (
         UPDATE shop_state SET next_seq = next_seq + 1
         WHERE {_HOLDS_LEASE} AND next_seq = :next_seq
-        RETURNING feed_position, item_count)
-    SELECT locked.feed_position, locked.item_count, sync.pass_id, sync.issue_count, sync.items_deleted,
-        sync.allow_mass_delete
+        RETURNING feed_position, item_count, blocked_pass_id, blocked_digest, blocked_count)
+    SELECT locked.*, sync.pass_id, sync.issue_count, sync.items_deleted, sync.allow_mass_delete
     FROM locked, sync WHERE sync.shop_id = :shop_id AND sync.sync_id = :sync_id""")
 
 _SELECT_APPLIED = text(f"""
@@ -86,6 +85,8 @@ class FencedWrite:
     items_deleted: int
     """Items that the sync has deleted."""
     allow_mass_delete: bool
+    blocked: BlockedDeletion | None
+    """The deletion that this pass may agree with; None: there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +140,15 @@ async def pass_fence(connection: AsyncConnection, lease: Lease, *, ttl: timedelt
         issue_count=row.issue_count,
         items_deleted=row.items_deleted,
         allow_mass_delete=row.allow_mass_delete,
+        blocked=agreeable_deletion(row, row.pass_id),
     )
+
+
+def agreeable_deletion(row: Row[Any], pass_id: UUID) -> BlockedDeletion | None:
+    """Return the deletion of a row with the shop's `blocked_` columns, if another pass was stopped with it."""
+    if row.blocked_pass_id is None or row.blocked_pass_id == pass_id:
+        return None
+    return BlockedDeletion(digest=row.blocked_digest, count=row.blocked_count)
 
 
 async def lock_shop(connection: AsyncConnection, lease: Lease) -> None:

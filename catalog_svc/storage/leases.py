@@ -20,7 +20,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.shop import Shop, same_store_note
 from catalog_svc.domain.source import SourceHeader
-from catalog_svc.domain.sync import ClaimedSync, Lease, StartedPass, Sync, SyncError, SyncMode, SyncState, Waiting
+from catalog_svc.domain.sync import (
+    BlockedDeletion,
+    ClaimedSync,
+    Lease,
+    StartedPass,
+    Sync,
+    SyncError,
+    SyncMode,
+    SyncState,
+    Waiting,
+)
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.ended_syncs import close_sync
 from catalog_svc.storage.fence import OWNED, lease_values, lock_shop
@@ -250,7 +260,13 @@ class LeaseStore:
         return await self._database.write(work)
 
     async def end(
-        self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
+        self,
+        lease: Lease,
+        state: SyncState,
+        error: SyncError | None = None,
+        *,
+        notes: Sequence[str] = (),
+        blocked: BlockedDeletion | None = None,
     ) -> Sync:
         """End the sync; success advances the shop's watermark and sets its notes.
 
@@ -259,6 +275,7 @@ class LeaseStore:
             state: An ended state.
             error: Why the sync failed; None if it did not.
             notes: Notes to add to those of the header.
+            blocked: The deletion because of which it failed, if the next full pass may agree with it.
 
         Raises:
             LeaseLost: Nothing was written.
@@ -280,7 +297,7 @@ class LeaseStore:
             shop = (await load_shops(connection, [lease.shop_id]))[lease.shop_id]
             row = await _owned_row(connection, _END, values)
             sync = to_sync(row, shop)
-            await close_sync(connection, sync, row)
+            await close_sync(connection, sync, row, blocked=blocked)
             return replace(sync, shop=await load_state(connection, shop))
 
         return await self._database.write(work)

@@ -13,9 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import MissingProduct
-from catalog_svc.domain.sync import Lease, Sync
+from catalog_svc.domain.sync import BlockedDeletion, Lease, Sync
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.fence import OWNED, CatalogChange, applied_row, count_change, lease_values, pass_fence
+from catalog_svc.storage.fence import (
+    OWNED,
+    CatalogChange,
+    agreeable_deletion,
+    applied_row,
+    count_change,
+    lease_values,
+    pass_fence,
+)
 from catalog_svc.storage.products import ProductWriter
 from catalog_svc.storage.shops import Row, ShopScope
 from catalog_svc.storage.syncs import SYNC_COLUMNS, to_sync
@@ -63,6 +71,9 @@ _UPDATE_PROGRESS = text(f"""
 
 _SELECT_LIVE_ITEMS = text("SELECT item_count FROM shop_state WHERE shop_id = :shop_id")
 
+_SELECT_BLOCKED = text("""
+    SELECT blocked_pass_id, blocked_digest, blocked_count FROM shop_state WHERE shop_id = :shop_id""")
+
 _DELETE_SEEN = text("DELETE FROM sync_seen WHERE shop_id = :shop_id AND pass_id = :pass_id")
 
 _DELETE_OBSOLETE = text("DELETE FROM obsolete_pass WHERE shop_id = :shop_id AND pass_id = :pass_id")
@@ -102,6 +113,19 @@ class SweepStore:
 
         async def work(connection: AsyncConnection) -> int:
             return int((await connection.execute(_SELECT_LIVE_ITEMS, lease_values(lease))).scalar_one())
+
+        return await self._database.write(work)
+
+    async def agrees(self, lease: Lease, deletion: BlockedDeletion) -> bool:
+        """Return whether the full pass before this one was stopped with the same deletion. Raises LeaseLost."""
+
+        async def work(connection: AsyncConnection) -> bool:
+            key = lease_values(lease)
+            pass_id = (await connection.execute(_SELECT_PASS, key)).scalar()
+            if pass_id is None:
+                raise LeaseLost
+            row = (await connection.execute(_SELECT_BLOCKED, key)).one()
+            return agreeable_deletion(row, pass_id) == deletion
 
         return await self._database.write(work)
 

@@ -31,7 +31,7 @@ from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.ended_syncs import INSERT_OBSOLETE_PASS, close_sync
 from catalog_svc.storage.shops import STATE_COLUMNS, Row, register_shop, with_state
-from catalog_svc.storage.sync_queue import enqueue
+from catalog_svc.storage.sync_queue import enqueue, with_queue_positions
 from catalog_svc.storage.syncs import SYNC_COLUMNS, find_sync, to_sync
 from catalog_svc.storage.tables import SYNC_COUNTS
 
@@ -44,7 +44,7 @@ _INHERITED_COLUMNS: Final = (
 """Columns whose values a resumed sync takes over from its parent."""
 
 _SELECT_STATE = f"""
-    SELECT deleting, epoch, active_sync_id, last_sync_number, open_pass_id, {STATE_COLUMNS}
+    SELECT deleting, epoch, active_sync_id, last_sync_number, open_pass_id, blocked_pass_id, {STATE_COLUMNS}
     FROM shop_state WHERE shop_id = :shop_id"""
 
 _READ_SHOP = text(_SELECT_STATE)
@@ -141,14 +141,20 @@ class _LockedShop:
     active_sync_id: UUID | None
     last_sync_number: int
     open_pass_id: UUID | None
+    blocked_pass_id: UUID | None
+    """Set: full passes decide about a deletion."""
 
     @property
     def next_sync_id(self) -> UUID:
         return sync_id_of(self.shop.shop_id, self.last_sync_number + 1)
 
     def mode_of(self, command: StartSyncCommand) -> SyncMode:
-        """Return the mode of the sync that the command starts: without a watermark all products are read."""
-        incremental = command.mode is SyncMode.INCREMENTAL and self.shop.watermark is not None
+        """Return the mode of the sync that the command starts.
+
+        All products are read without a watermark, and when full passes decide about a deletion.
+        """
+        possible = self.shop.watermark is not None and self.blocked_pass_id is None
+        incremental = command.mode is SyncMode.INCREMENTAL and possible
         return SyncMode.INCREMENTAL if incremental else SyncMode.FULL
 
     def check_no_active_sync(self) -> None:
@@ -185,7 +191,7 @@ class SyncCommandStore:
                 return earlier
             sync = await _create(connection, locked, command)
             await _save_key(connection, key, sync)
-            return sync
+            return (await with_queue_positions(connection, [sync]))[0]
 
         return await self._database.write(work)
 
@@ -270,7 +276,7 @@ class SyncCommandStore:
                 return earlier
             sync = await _resume(connection, locked, await find_sync(connection, sync_id), correlation_id)
             await _save_key(connection, key, sync)
-            return sync
+            return (await with_queue_positions(connection, [sync]))[0]
 
         return await self._database.write(work)
 
@@ -317,6 +323,7 @@ def _to_locked(shop: Shop, row: Row | None) -> _LockedShop:
         active_sync_id=row["active_sync_id"],
         last_sync_number=row["last_sync_number"],
         open_pass_id=row["open_pass_id"],
+        blocked_pass_id=row["blocked_pass_id"],
     )
 
 

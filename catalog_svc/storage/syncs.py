@@ -31,6 +31,7 @@ from catalog_svc.domain.sync import (
 )
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.shops import STATE_COLUMNS, Row, ShopScope, load_shops, with_state
+from catalog_svc.storage.sync_queue import queue_positions, with_queue_positions
 from catalog_svc.storage.tables import sync
 
 _log = logging.getLogger(__name__)
@@ -105,6 +106,10 @@ class SyncStore:
             return {row["sync_id"]: row["revision"] for row in rows}
 
         return await self._database.read(read)
+
+    async def queue_positions(self, sync_ids: Collection[UUID]) -> dict[UUID, int]:
+        """Return how many syncs are claimed before each of these; nothing for those that have ended."""
+        return await self._database.read(lambda connection: queue_positions(connection, sync_ids))
 
     async def checkpoint(self, sync_id: UUID) -> bytes:
         """Return the checkpoint of the last stored batch; empty when none was stored. Raises SyncNotFound."""
@@ -207,7 +212,7 @@ async def find_sync(connection: AsyncConnection, sync_id: UUID) -> Sync:
 async def latest_syncs(connection: AsyncConnection, shop: Shop) -> LatestSyncs:
     """Return the shop's active and its last finished sync."""
     rows = (await connection.execute(_SELECT_LATEST, ShopScope.of(shop).values)).mappings()
-    syncs = [to_sync(row, with_state(shop, row)) for row in rows]
+    syncs = await with_queue_positions(connection, [to_sync(row, with_state(shop, row)) for row in rows])
     return LatestSyncs(
         active=next((sync for sync in syncs if not sync.state.ended), None),
         last_finished=next((sync for sync in syncs if sync.state.ended), None),
@@ -238,7 +243,9 @@ async def _in_both_tables(
 async def _with_shops(
     connection: AsyncConnection, rows: Sequence[Row], *, skip_undecodable: bool = False
 ) -> list[Sync]:
-    """Convert rows of `SYNC_COLUMNS` and `STATE_COLUMNS`, in their order; leave out those of deleted shops.
+    """Convert rows of `SYNC_COLUMNS` and `STATE_COLUMNS`, in their order, with positions in the queue.
+
+    Those of deleted shops are left out.
 
     Args:
         connection: Where the shops are read.
@@ -259,7 +266,7 @@ async def _with_shops(
             if not skip_undecodable:
                 raise
             _log.exception("cannot decode a sync", extra={"sync_id": str(row["sync_id"])})
-    return found
+    return await with_queue_positions(connection, found)
 
 
 def merged_notes(column: str) -> str:

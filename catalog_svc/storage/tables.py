@@ -192,6 +192,11 @@ shop_state = Table(
     _id("last_ended_sync_id", required=False),
     # The pass whose seen ids a resumed sync would need.
     _id("open_pass_id", required=False),
+    # The last pass, if the deletion guard stopped it and full passes decide about its deletion; NULL: it did not.
+    _id("blocked_pass_id", required=False),
+    # What the next full pass must find missing to agree; NULL: an incremental pass was stopped.
+    Column("blocked_digest", LargeBinary),
+    Column("blocked_count", BigInteger),
     # Scheduled syncs that changed nothing and whose rows were deleted.
     _count("unchanged_sync_count"),
     _time("updated_at", required=True),

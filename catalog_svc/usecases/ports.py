@@ -14,9 +14,11 @@ from catalog_svc.domain.shop import PlatformInfo, Shop, ShopChange, ShopDeletion
 from catalog_svc.domain.source import MissingProduct, SourceBatch, SourceEvent, SourceHeader, SourceRequest
 from catalog_svc.domain.status import LatestSyncs, ShopDetails, ShopFilter, ShopStatus
 from catalog_svc.domain.sync import (
+    BlockedDeletion,
     CancelledSync,
     ClaimedSync,
     Lease,
+    PendingSyncs,
     StartedPass,
     StartSyncCommand,
     Sync,
@@ -214,6 +216,13 @@ class Syncs(Protocol):
         """Return the revisions of those that exist, by one query."""
         ...
 
+    async def queue_positions(self, sync_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        """Return how many syncs of the same platform are claimed before each of these, by one query.
+
+        Nothing for syncs that have ended.
+        """
+        ...
+
     async def checkpoint(self, sync_id: UUID) -> bytes:
         """Return the checkpoint of the sync's last stored batch; empty if there is none. Raises SyncNotFound."""
         ...
@@ -233,6 +242,26 @@ class Syncs(Protocol):
             before: None: from the newest.
             limit: The most syncs to return.
         """
+        ...
+
+
+class Queue(Protocol):
+    """The queue of syncs that wait for a worker."""
+
+    async def pending(self) -> list[PendingSyncs]:
+        """Return how many syncs no worker has claimed yet, by platform; nothing for platforms without any."""
+        ...
+
+
+class QueueMetrics(Protocol):
+    """Gauges of the queue, which is the same for all replicas."""
+
+    def queue_read(self, pending: Sequence[PendingSyncs]) -> None:
+        """Set the gauges of these platforms, and those of all others to zero."""
+        ...
+
+    def queue_unknown(self) -> None:
+        """Remove the gauges: the queue cannot be read."""
         ...
 
 
@@ -341,9 +370,19 @@ class Leases(Protocol):
         ...
 
     async def end(
-        self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
+        self,
+        lease: Lease,
+        state: SyncState,
+        error: SyncError | None = None,
+        *,
+        notes: Sequence[str] = (),
+        blocked: BlockedDeletion | None = None,
     ) -> Sync:
-        """End the sync, with these notes after those of its header. Ending twice by one epoch is ending once."""
+        """End the sync, with these notes after those of its header. Ending twice by one epoch is ending once.
+
+        With `blocked`, the deletion because of which the sync failed, the shop's next sync is a full one, which
+        may agree with it. Any other sync that has read products is no pass that agrees.
+        """
         ...
 
 
@@ -360,6 +399,7 @@ class Batches(Protocol):
 
         Raises:
             LeaseLost: the sync has ended or was claimed again.
+            MassDeleteBlocked: the deletion guard stopped the batch; nothing was stored.
         """
         ...
 
@@ -380,6 +420,10 @@ class Sweeps(Protocol):
 
     async def live_items(self, lease: Lease) -> int:
         """Return how many items of the shop are stored and not deleted."""
+        ...
+
+    async def agrees(self, lease: Lease, deletion: BlockedDeletion) -> bool:
+        """Return whether the full pass before this one was stopped with the same deletion."""
         ...
 
     async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from catalog_svc.domain.deletion_guard import check_deletion_guard
+from catalog_svc.domain.deletion_guard import DeletionDigest, PassDeletion
 from catalog_svc.domain.errors import SourceCountMismatch, SourceCurrencyChanged, SourceIncomplete
 from catalog_svc.domain.records import RecordIssue
 from catalog_svc.domain.source import (
@@ -23,7 +23,7 @@ from catalog_svc.domain.source import (
     SourceHeader,
     SourceRequest,
 )
-from catalog_svc.domain.sync import Lease, Sync, SyncMode, Waiting
+from catalog_svc.domain.sync import BlockedDeletion, Lease, Sync, SyncMode, Waiting
 from catalog_svc.usecases.ports import ProductSource, Sweeps
 from catalog_svc.usecases.prefetch import Prefetch
 
@@ -93,6 +93,10 @@ class Reconciliation:
         self._confirmed_up_to = ""
         self._would_delete = 0
         """Items of products that are confirmed as deleted."""
+        self._digest = DeletionDigest("products")
+        """Of the same products."""
+        self._may_delete = False
+        """Whether the deletion guard has allowed what is left to delete."""
         self._undecided = 0
         """Products that the platform neither returned nor reported as deleted."""
 
@@ -135,9 +139,13 @@ class Reconciliation:
         async for page in self._missing():
             for chunk in _chunks(page, MAX_PRODUCT_IDS):
                 deleted = frozenset(p.product_id for p in chunk) if proven else await self._confirm_deleted(chunk)
-                self._would_delete += sum(p.item_count for p in chunk if p.product_id in deleted)
+                gone = [p for p in chunk if p.product_id in deleted]
+                self._would_delete += sum(p.item_count for p in gone)
+                self._digest.add(p.product_id for p in gone)
                 self._confirmed_up_to = chunk[-1].product_id
-            await self._check_deletion_guard()
+            # A large shop is stopped early; two passes agree on all that is missing.
+            await self._check_deletion_guard(all_confirmed=False)
+        await self._check_deletion_guard(all_confirmed=True)
 
     async def _missing(self) -> AsyncIterator[list[MissingProduct]]:
         while page := await self._sweeps.missing(
@@ -184,12 +192,28 @@ class Reconciliation:
                         return existing, deleted - existing
         raise SourceIncomplete
 
-    async def _check_deletion_guard(self) -> None:
-        """Raises MassDeleteBlocked."""
-        if self._would_delete and not self._allow_mass_delete:
-            deleted = self._writer.sync.progress.items.deleted
-            stored = await self._sweeps.live_items(self._writer.lease) + deleted
-            check_deletion_guard(would_delete=self._would_delete, deleted=deleted, stored=stored)
+    async def _check_deletion_guard(self, *, all_confirmed: bool) -> None:
+        """Raise MassDeleteBlocked if the pass would delete too much, and the full pass before does not agree."""
+        if self._may_delete or self._allow_mass_delete or not self._would_delete:
+            return
+        deleted = self._writer.sync.progress.items.deleted
+        stored = await self._sweeps.live_items(self._writer.lease) + deleted
+        deletion = PassDeletion(would_delete=self._would_delete, deleted=deleted, stored=stored)
+        if deletion.needs_person:
+            raise deletion.error(None)
+        if not all_confirmed:
+            return
+        if not deletion.is_allowed:
+            await self._check_agreement(deletion)
+        self._may_delete = True
+
+    async def _check_agreement(self, deletion: PassDeletion) -> None:
+        """Raise MassDeleteBlocked unless this pass and the one before are full ones with the same deletion."""
+        if self._writer.sync.mode is not SyncMode.FULL:
+            raise deletion.error(BlockedDeletion())
+        blocked = self._digest.blocked()
+        if not await self._sweeps.agrees(self._writer.lease, blocked):
+            raise deletion.error(blocked)
 
     def _notes(self) -> tuple[str, ...]:
         if not self._undecided:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from catalog_svc.domain.errors import (
     LeaseLost,
+    MassDeleteBlocked,
     SourceFailed,
     SourceIncomplete,
     StorageCause,
@@ -23,6 +24,7 @@ from catalog_svc.domain.errors import (
 )
 from catalog_svc.domain.source import SourceBatch, SourceEnd, SourceHeader, SourceRequest
 from catalog_svc.domain.sync import (
+    BlockedDeletion,
     ClaimedSync,
     RateMeter,
     Sync,
@@ -314,10 +316,18 @@ class SyncExecution:
 
     async def _fail(self, failure: SourceFailed) -> None:
         error = SyncError(reason=failure.reason, message=failure.message, metadata=failure.metadata)
-        await self._end(SyncState.FAILED, error)
+        blocked = failure.blocked if isinstance(failure, MassDeleteBlocked) else None
+        await self._end(SyncState.FAILED, error, blocked=blocked)
         _log.warning("sync failed", extra={**log_context(self._claimed), "reason": failure.reason})
 
-    async def _end(self, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()) -> None:
+    async def _end(
+        self,
+        state: SyncState,
+        error: SyncError | None = None,
+        *,
+        notes: Sequence[str] = (),
+        blocked: BlockedDeletion | None = None,
+    ) -> None:
         """Write the end, and retry until the reply arrives: ending twice by one epoch is ending once.
 
         Raises:
@@ -326,7 +336,7 @@ class SyncExecution:
         self.is_ending = True
         while True:
             try:
-                sync = await self._leases.end(self.lease, state, error, notes=notes)
+                sync = await self._leases.end(self.lease, state, error, notes=notes, blocked=blocked)
                 break
             except StorageUnavailable:
                 self._metrics.database_failed()

@@ -7,6 +7,8 @@ subscriber therefore needs no queue.
 Snapshots that this replica writes are published at once. Snapshots that other replicas write are found by polling
 the revisions of all watched syncs with one query; only rows with a new revision are read. A successful read also
 proves that a topic is current: a topic that was not read lately raises StorageUnavailable to its subscribers.
+Positions in the queue change without a new revision: while any watched sync is PENDING, one more query a second
+reads those of all such syncs.
 
 Deliveries are paced per subscriber (`WatchPacing`) and released in small groups, so that thousands of them neither
 hold the event loop nor slow the syncs that run beside them.
@@ -19,6 +21,7 @@ import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -27,7 +30,7 @@ from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import StorageUnavailable, SyncNotFound, TooManyWatchers
-from catalog_svc.domain.sync import Sync
+from catalog_svc.domain.sync import Sync, SyncState
 from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.watch_pacing import WakeupQueue, WatchPacing
 
@@ -63,6 +66,11 @@ class Subscription:
         Raises SyncNotFound, StorageUnavailable.
         """
         return await self._hub.read(self._topic)
+
+    def updated(self, sync: Sync) -> Sync:
+        """Return a snapshot of the same revision with its present position in the queue."""
+        latest = self._topic.latest
+        return latest if latest is not None and latest.revision == sync.revision else sync
 
     async def ended(self) -> Sync:
         """Return the terminal snapshot, once there is one. Raises SyncNotFound when the sync's shop is deleted."""
@@ -145,6 +153,7 @@ class _Topic:
             return False
         self.read_at = max(self.read_at, read_at)
         if self.latest is not None and self.latest.revision == sync.revision:
+            self.set_queue_position(sync.queue_position)
             return False
         self.latest = sync
         if sync.state.ended:
@@ -161,6 +170,15 @@ class _Topic:
         """Raise SyncNotFound if the sync is gone."""
         if self.gone:
             raise SyncNotFound(self.sync_id)
+
+    @property
+    def is_pending(self) -> bool:
+        return self.latest is not None and self.latest.state is SyncState.PENDING
+
+    def set_queue_position(self, position: int | None) -> None:
+        """Keep the position for the next heartbeat; a new position alone is no new snapshot."""
+        if self.latest is not None and self.is_pending and self.latest.queue_position != position:
+            self.latest = replace(self.latest, queue_position=position)
 
     def close(self) -> None:
         """Wake all subscribers; nothing more is delivered."""
@@ -189,6 +207,7 @@ class SyncHub:
         poll_interval: timedelta = timedelta(milliseconds=300),
         max_watchers: int = 10_000,
         max_read_age: timedelta = timedelta(seconds=30),
+        queue_interval: timedelta = timedelta(seconds=1),
         pacing: WatchPacing | None = None,
     ) -> None:
         """Create a hub without topics.
@@ -198,9 +217,12 @@ class SyncHub:
             poll_interval: Pause between two polls.
             max_watchers: Watchers that this replica accepts.
             max_read_age: Three heartbeats. Watchers of a sync that was not read for longer get StorageUnavailable.
+            queue_interval: Pause between two reads of the positions of PENDING syncs, less than a heartbeat.
             pacing: The interval between two snapshots to one watcher.
         """
         self._syncs = syncs
+        self._queue_seconds = queue_interval.total_seconds()
+        self._positions_read_at = float("-inf")
         self._poll_seconds = poll_interval.total_seconds()
         self._max_watchers = max_watchers
         self._max_read_age_seconds = max_read_age.total_seconds()
@@ -355,6 +377,17 @@ class SyncHub:
         for sync in await self._syncs.get_many(changed) if changed else ():
             if (topic := self._topics.get(sync.sync_id)) is not None:
                 self._offer(topic, sync, read_at=began)
+        await self._poll_queue_positions()
+
+    async def _poll_queue_positions(self) -> None:
+        pending = [sync_id for sync_id, topic in self._topics.items() if topic.is_pending]
+        now = asyncio.get_running_loop().time()
+        if not pending or now - self._positions_read_at < self._queue_seconds:
+            return
+        self._positions_read_at = now
+        for sync_id, position in (await self._syncs.queue_positions(pending)).items():
+            if (topic := self._topics.get(sync_id)) is not None:
+                topic.set_queue_position(position)
 
     def _log_reading(self, reads: bool) -> None:
         """Log the first of several failed polls, and the first one that succeeds again."""

@@ -28,7 +28,8 @@ class ReconnectReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A sync at one revision. A heartbeat repeats a revision that was sent before."""
+    """A sync at one revision. A heartbeat repeats a revision that was sent before, with the present position of a
+    PENDING sync in the queue."""
 
     sync: Sync
     heartbeat: bool
@@ -75,7 +76,7 @@ class WatchSync:
             reconnect = None
             while not sync.state.ended and reconnect is None:
                 newer = await self._next(subscription, sync.revision)
-                sync = newer or sync
+                sync = newer or subscription.updated(sync)
                 if not sync.state.ended:
                     reconnect = self._reconnect_reason(expires_at)
                 yield Snapshot(sync, heartbeat=newer is None, reconnect=reconnect)

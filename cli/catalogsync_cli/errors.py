@@ -109,6 +109,8 @@ class _Arguments:
         return f"{platform}:{domain}" if platform and domain else "SHOP"
 
 
+_WAIT_FOR_FULL_SYNC = "wait for the next full sync, which may decide; or, "
+
 _NEXT_STEPS: Mapping[str, Callable[[_Arguments, str], str]] = {
     "SYNC_ALREADY_RUNNING": lambda args, hint: f"watch it: catalogsync{hint} sync watch {args['sync_id']}",
     "REQUEST_ID_REUSED": lambda args, hint: "use another --request-id, or omit it",
@@ -127,7 +129,8 @@ _NEXT_STEPS: Mapping[str, Callable[[_Arguments, str], str]] = {
     "SYNC_NOT_RESUMABLE": lambda args, hint: f"start a new one: catalogsync{hint} sync start {args.shop}",
     "SYNC_NOT_CANCELLABLE": lambda args, hint: f"show how it ended: catalogsync{hint} sync get {args['sync_id']}",
     "MASS_DELETE_BLOCKED": lambda args, hint: (
-        f"if the deletions are right: catalogsync{hint} sync start {args.shop} --full --allow-mass-delete"
+        f"{_WAIT_FOR_FULL_SYNC if args['decided_by'] == 'FULL_SYNC' else ''}if the deletions are right: "
+        f"catalogsync{hint} sync start {args.shop} --full --allow-mass-delete"
     ),
     "INTERNAL": lambda args, hint: f"search the service's log for error_id {args['error_id']}",
 }

@@ -15,6 +15,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from catalogsync_cli.shop import ShopName
 
 ENDED = frozenset({Sync.STATE_SUCCEEDED, Sync.STATE_FAILED, Sync.STATE_CANCELLED})
+_MAX_QUEUE_POSITION = 1_000
 V = TypeVar("V", bound=int)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
@@ -116,11 +117,24 @@ def rate_text(sync: Sync, now: datetime) -> str:
 
 
 def status_line(sync: Sync, now: datetime) -> str:
-    """Return a running sync as one line: state, progress, rate, counts, what it waits for."""
+    """Return a sync that has not ended as one line: state, progress, rate, counts, what it waits for."""
+    if queue := queue_text(sync):
+        return f"{state_name(sync)} {queue}"
     parts = [progress_text(sync), rate_text(sync, now), counts_text(sync)]
     if sync.HasField("waiting"):
         parts.append(f"waiting: {waiting_text(sync.waiting, now)}")
     return f"{state_name(sync)} {'; '.join(part for part in parts if part)}"
+
+
+def queue_text(sync: Sync) -> str:
+    """Return "waiting for a worker, 12 before it" for a PENDING sync, else ""."""
+    if sync.state != Sync.STATE_PENDING or not sync.HasField("queue_position"):
+        return ""
+    position = sync.queue_position
+    before = (
+        f"{position:,} or more" if position >= _MAX_QUEUE_POSITION else f"{position:,}" if position else "none"
+    )
+    return f"waiting for a worker, {before} before it"
 
 
 def waiting_text(waiting: Waiting, now: datetime) -> str:

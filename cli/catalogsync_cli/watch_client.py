@@ -76,7 +76,8 @@ async def watch(
         callee: name and address of the service, for error messages.
 
     Yields:
-        Snapshots with growing revision, the terminal one last.
+        Snapshots with growing revision, the terminal one last. While the sync is PENDING, also those of the same
+        revision with another position in the queue.
 
     Raises:
         CallFailed: the error is not transient, or no message arrived for `give_up_seconds`.
@@ -111,6 +112,7 @@ class _Watcher:
         on_connection: ConnectionCallback | None,
     ) -> None:
         self._revision = revision
+        self._queue_position: int | None = None
         self._callee = callee
         self._retry_policy = retry_policy
         self._attempts = 0
@@ -129,8 +131,10 @@ class _Watcher:
                 self._message_received()
                 self.must_reconnect = message.reconnect_reason != WatchSyncResponse.RECONNECT_REASON_UNSPECIFIED
                 sync = message.sync
-                if sync.revision > self._revision or has_ended(sync):
-                    self._revision = sync.revision
+                position = sync.queue_position if sync.HasField("queue_position") else None
+                moved = sync.revision == self._revision and position not in (None, self._queue_position)
+                if sync.revision > self._revision or moved or has_ended(sync):
+                    self._revision, self._queue_position = sync.revision, position
                     yield sync
         finally:
             call.cancel()

@@ -26,6 +26,7 @@ from catalogsync_cli.formatting import (
     has_ended,
     progress_extent,
     progress_text,
+    queue_text,
     rate_text,
     sanitize,
     state_name,
@@ -145,10 +146,15 @@ class ProgressView:
             self._live = None
 
     def update(self, sync: Sync) -> None:
-        """Show a snapshot if it is newer than the shown one. It must not be modified afterwards."""
+        """Show a snapshot if it is newer than the shown one. It must not be modified afterwards.
+
+        The place of a PENDING sync in the queue changes without a new revision.
+        """
         row = self._rows.get(sync.sync_id)
         if row is not None and sync.revision <= row.sync.revision:
-            return
+            same_revision = sync.revision == row.sync.revision
+            if not same_revision or sync.queue_position == row.sync.queue_position:
+                return
         row = _Row(sync=sync, last_line_at=row.last_line_at if row else None)
         self._rows[sync.sync_id] = row
         if self._live is None:
@@ -211,5 +217,5 @@ def _bar_line(sync: Sync) -> Table:
 
 
 def _detail_line(sync: Sync, now: datetime) -> Text:
-    details = " · ".join(part for part in (counts_text(sync), rate_text(sync, now)) if part)
+    details = queue_text(sync) or " · ".join(part for part in (counts_text(sync), rate_text(sync, now)) if part)
     return Text(f"  {details}", style="dim")

@@ -86,7 +86,8 @@ async function watchSync(client, syncId) {
         watchdog.refresh();
         attempt = 0;
         seen = sync.revision;
-        if (!heartbeat) console.log(lineOf(sync));
+        // The place in the queue changes without a new revision: heartbeats show it.
+        if (!heartbeat || sync.state === "STATE_PENDING") console.log(lineOf(sync));
         if (ENDED.includes(sync.state)) return sync;
         // Set in the last message of a stream that reached its maximum age, or whose replica shuts down.
         mustReconnect = reason !== "RECONNECT_REASON_UNSPECIFIED";
@@ -127,7 +128,9 @@ function countOf({ state, mode, progress, changes_since_time: since }) {
 
 function lineOf(sync) {
   const { state, progress, waiting, error, notes } = sync;
-  const parts = [state.replace("STATE_", "").padEnd(9), countOf(sync)];
+  const pending = state === "STATE_PENDING";
+  const task = pending ? `waiting for a worker, ${sync.queue_position ?? 0} before it` : countOf(sync);
+  const parts = [state.replace("STATE_", "").padEnd(9), task];
   const rejected = sumOf(progress, "rejected_count");
   if (rejected) parts.push(`${rejected} records rejected`);
   if (Number(progress.checked_product_count)) parts.push(`${progress.checked_product_count} products checked`);

@@ -64,7 +64,8 @@ async def watch(
         try:
             while isinstance(message := await read(call, stall_seconds), pb.WatchSyncResponse):
                 revision = message.sync.revision
-                if not message.heartbeat:
+                # The place in the queue changes without a new revision: heartbeats show it.
+                if not message.heartbeat or message.sync.HasField("queue_position"):
                     yield message.sync
                 if message.sync.state in ENDED:
                     return
@@ -119,6 +120,8 @@ def line(sync: pb.Sync) -> str:
     text += f", {rejected} records rejected" if rejected else ""
     text += f", {progress.checked_product_count} products checked" if progress.checked_product_count else ""
     text += f", waiting: {sync.waiting.message}" if sync.HasField("waiting") else ""
+    if sync.HasField("queue_position"):  # Only while PENDING.
+        text = f"waiting for a worker, {sync.queue_position} before it"
     return f"{pb.Sync.State.Name(sync.state)}: {text}"
 
 

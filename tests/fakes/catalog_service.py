@@ -88,6 +88,14 @@ class FakeCatalog(CatalogServiceServicer):
             self.syncs[sync_id] = fresh
             self._changed.notify_all()
 
+    async def move_in_queue(self, sync_id: str, position: int) -> None:
+        """Set the position of a sync without a new revision, and send it to the watchers as a heartbeat."""
+        fresh = catalog.Sync.FromString(self.syncs[sync_id].SerializeToString())
+        fresh.queue_position = position
+        async with self._changed:
+            self.syncs[sync_id] = fresh
+            self._changed.notify_all()
+
     async def close(self) -> None:
         """Cancel the running sync executions."""
         for task in self._tasks:
@@ -164,7 +172,7 @@ class FakeCatalog(CatalogServiceServicer):
                 return
             seen = sync.revision
             async with self._changed:
-                while self._sync(request.sync_id).revision <= seen:
+                while self._sync(request.sync_id) is sync:
                     await self._changed.wait()
 
     async def GetStatus(self, request: catalog.GetStatusRequest, context: Context) -> catalog.GetStatusResponse:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
-from catalog_svc.domain.deletion_guard import ALWAYS_ALLOWED, check_deletion_guard
+from catalog_svc.domain.deletion_guard import DeletionDigest, PassDeletion
 from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.records import IncomingProduct, RecordIssue, RecordRejected, count_rejected_products
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import MissingProduct, SourceBatch, StockLevel
-from catalog_svc.domain.sync import Lease, Progress, RecordCounts, Sync, SyncState
+from catalog_svc.domain.sync import BlockedDeletion, Lease, Progress, RecordCounts, Sync, SyncState
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
 from tests.fakes.memory_state import State, StoredItem, StoredProduct, SyncRow
 
@@ -43,14 +43,14 @@ class MemoryBatches:
         products = list({product.product_id: product for product in batch.products}.values())
         accepted, rejected = _accepted(products)
         issues = batch.issues + rejected
+        live_before = state.live_items(lease.shop_id)
         written, items = _write(state, lease.shop_id, accepted)
         deleted_products, deleted_items = state.mark_products(lease.shop_id, set(batch.deleted_product_ids))
         items = replace(items, deleted=items.deleted + deleted_items)
         items += _write_stock(state, lease.shop_id, batch.stock_levels)
-        deleted, would_delete = row.sync.progress.items.deleted, items.deleted
-        if would_delete and deleted + would_delete > ALWAYS_ALLOWED and not row.allow_mass_delete:
-            stored = state.live_items(lease.shop_id) + deleted + would_delete
-            check_deletion_guard(would_delete=would_delete, deleted=deleted, stored=stored)
+        if not row.allow_mass_delete:
+            removed = live_before - state.live_items(lease.shop_id)
+            _check_deletions(state, row, items, sorted(removed), full=full)
         rejected_ids = {issue.product_id for issue in batch.issues if issue.product_rejected and issue.product_id}
         seen = frozenset(batch.listed_product_ids) | {product.product_id for product in products} | rejected_ids
         if seen:
@@ -107,7 +107,13 @@ class MemorySweeps:
         return await self._link.transaction(work)
 
     async def live_items(self, lease: Lease) -> int:
-        return await self._link.transaction(lambda state: state.live_items(lease.shop_id))
+        return await self._link.transaction(lambda state: len(state.live_items(lease.shop_id)))
+
+    async def agrees(self, lease: Lease, deletion: BlockedDeletion) -> bool:
+        def work(state: State) -> bool:
+            return state.agreeable_deletion(self._catalog.owned_row(state, lease)) == deletion
+
+        return await self._link.transaction(work)
 
     async def step(self, lease: Lease, shop: Shop) -> tuple[Lease, Sync | None]:
         def work(state: State) -> Sync | None:
@@ -137,6 +143,22 @@ class MemorySweeps:
             items=row.sync.progress.items + RecordCounts(deleted=items),
         )
         return state.save(row.with_visible_change(now, progress=progress))
+
+
+def _check_deletions(state: State, row: SyncRow, items: RecordCounts, removed: list[str], *, full: bool) -> None:
+    """Raise MassDeleteBlocked if the batch deletes too much, and the full pass before does not agree."""
+    deleted = row.sync.progress.items.deleted
+    stored = len(state.live_items(row.sync.shop.shop_id)) + deleted + items.deleted
+    deletion = PassDeletion(would_delete=items.deleted, deleted=deleted, stored=stored)
+    if deletion.is_allowed:
+        return
+    if deletion.needs_person:
+        raise deletion.error(None)
+    digest = DeletionDigest("items")
+    digest.add(removed)
+    blocked = digest.blocked() if full else BlockedDeletion()
+    if not full or blocked != state.agreeable_deletion(row):
+        raise deletion.error(blocked)
 
 
 def _live_products(state: State, shop_id: UUID) -> set[str]:

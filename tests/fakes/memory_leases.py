@@ -10,6 +10,7 @@ from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceHeader
 from catalog_svc.domain.sync import (
+    BlockedDeletion,
     ClaimedSync,
     Lease,
     RecordCounts,
@@ -21,7 +22,7 @@ from catalog_svc.domain.sync import (
     Waiting,
 )
 from tests.fakes.memory_catalog import MemoryLink
-from tests.fakes.memory_state import State, SyncRow
+from tests.fakes.memory_state import State, SyncRow, claim_order
 
 _MAX_NOTES = 20
 
@@ -36,7 +37,7 @@ class MemoryLeases:
     async def claim(self, *, limit: int = 1, without_platforms: Collection[str] = ()) -> list[ClaimedSync]:
         def work(state: State) -> list[ClaimedSync]:
             rows = [r for r in state.syncs.values() if r.sync.shop.key.platform not in without_platforms]
-            claimable = [row for row in rows if self._catalog.is_claimable(row)]
+            claimable = sorted((row for row in rows if self._catalog.is_claimable(row)), key=claim_order)
             return [self._claim_row(state, row) for row in claimable[:limit]]
 
         return await self._link.transaction(work)
@@ -107,7 +108,13 @@ class MemoryLeases:
         return state.save(row.with_visible_change(self._catalog.now, waiting=waiting, progress=progress))
 
     async def end(
-        self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
+        self,
+        lease: Lease,
+        state: SyncState,
+        error: SyncError | None = None,
+        *,
+        notes: Sequence[str] = (),
+        blocked: BlockedDeletion | None = None,
     ) -> Sync:
         def work(tables: State) -> Sync:
             row = tables.row(lease.sync_id)
@@ -125,6 +132,7 @@ class MemoryLeases:
                     notes=_merged(row.sync.notes, notes),
                 )
                 row = replace(visible, lease_until=None)
+                tables.close(row, blocked)
             if state is SyncState.SUCCEEDED:
                 _advance(tables, row)
             return tables.save(row)

@@ -10,7 +10,7 @@ from uuid import UUID
 from catalog_svc.domain.errors import SyncNotFound
 from catalog_svc.domain.records import ItemRecord, ProductRecord, RecordIssue
 from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.domain.sync import Sync
+from catalog_svc.domain.sync import BlockedDeletion, Sync, SyncState, SyncTrigger
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +66,8 @@ class State:
     items: dict[tuple[UUID, str], StoredItem] = field(default_factory=dict)
     seen: dict[UUID, frozenset[str]] = field(default_factory=dict)
     issues: dict[UUID, tuple[RecordIssue, ...]] = field(default_factory=dict)
+    blocked: dict[UUID, tuple[UUID, BlockedDeletion]] = field(default_factory=dict)
+    """By shop: the pass that the deletion guard stopped, and the deletion that full passes decide about."""
     requests: dict[tuple[str, str], tuple[tuple[str, ...], UUID]] = field(default_factory=dict)
     """By method and request_id: the parameters of the request, and the sync that it created."""
 
@@ -77,6 +79,7 @@ class State:
             items=dict(self.items),
             seen=dict(self.seen),
             issues=dict(self.issues),
+            blocked=dict(self.blocked),
             requests=dict(self.requests),
         )
 
@@ -100,8 +103,21 @@ class State:
         """Return the shop's syncs, the oldest first."""
         return [row for row in self.syncs.values() if row.sync.shop.shop_id == shop_id]
 
-    def live_items(self, shop_id: UUID) -> int:
-        return sum(shop == shop_id and not item.deleted for (shop, _), item in self.items.items())
+    def live_items(self, shop_id: UUID) -> set[str]:
+        return {iid for (shop, iid), item in self.items.items() if shop == shop_id and not item.deleted}
+
+    def agreeable_deletion(self, row: SyncRow) -> BlockedDeletion | None:
+        """Return the deletion that the pass of this sync may agree with."""
+        pass_id, blocked = self.blocked.get(row.sync.shop.shop_id, (row.pass_id, None))
+        return None if pass_id == row.pass_id else blocked
+
+    def close(self, row: SyncRow, blocked: BlockedDeletion | None = None) -> None:
+        """Keep or forget the deletion that the next full pass may agree with, at the end of this sync."""
+        shop_id = row.sync.shop.shop_id
+        if blocked is not None:
+            self.blocked[shop_id] = row.pass_id, blocked
+        elif row.sync.state is SyncState.SUCCEEDED or row.sync.progress.has_read:
+            self.blocked.pop(shop_id, None)
 
     def mark_products(self, shop_id: UUID, product_ids: set[str]) -> tuple[int, int]:
         """Mark products and their items as deleted; return how many of each."""
@@ -120,6 +136,11 @@ class State:
         for key in items:
             self.items[key] = replace(self.items[key], deleted=True)
         return len(items)
+
+
+def claim_order(row: SyncRow) -> bool:
+    """Sort key of the queue; rows with the same key keep their order, that of their creation."""
+    return row.sync.trigger is SyncTrigger.SCHEDULE
 
 
 def _is_live(key: tuple[UUID, str], row: StoredProduct | StoredItem, shop_id: UUID) -> bool:

@@ -19,6 +19,7 @@ from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import LatestSyncs
 from catalog_svc.domain.sync import (
     ACTIVE_STATES,
+    MAX_QUEUE_POSITION,
     Progress,
     StartSyncCommand,
     Sync,
@@ -27,8 +28,8 @@ from catalog_svc.domain.sync import (
     SyncState,
     SyncTrigger,
 )
-from tests.fakes.memory_catalog import MemoryLink
-from tests.fakes.memory_state import State, SyncRow
+from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
+from tests.fakes.memory_state import State, SyncRow, claim_order
 
 
 class MemorySyncCommands:
@@ -43,12 +44,13 @@ class MemorySyncCommands:
         def work(state: State) -> Sync:
             earlier = _find_by_key(state, "StartSync", command.request_id, parameters)
             if earlier is not None:
-                return earlier
+                return _read(self._link.catalog, state, earlier)
             shop = _register(state, command.shop)
             _check_no_active_sync(state, shop)
             new_row = self._new_row(command, shop, state)
             _save_key(state, "StartSync", command.request_id, parameters, new_row.sync.sync_id)
-            return state.save(new_row)
+            state.save(new_row)
+            return _read(self._link.catalog, state, new_row.sync.sync_id)
 
         return await self._link.transaction(work)
 
@@ -61,6 +63,7 @@ class MemorySyncCommands:
                 raise SyncNotCancellable(sync_id, row.sync.state.value)
             now = self._link.catalog.now
             ended = row.with_visible_change(now, state=SyncState.CANCELLED, ended_at=now, waiting=None)
+            state.close(ended)
             return state.save(replace(ended, epoch=row.epoch + 1, lease_until=None))
 
         return await self._link.transaction(work)
@@ -77,18 +80,20 @@ class MemorySyncCommands:
         def work(state: State) -> Sync:
             earlier = _find_by_key(state, "ResumeSync", request_id, parameters)
             if earlier is not None:
-                return earlier
+                return _read(self._link.catalog, state, earlier)
             parent = state.row(sync_id)
             _check_resumable(state, parent)
             _check_no_active_sync(state, parent.sync.shop)
             new_row = self._resuming_row(parent, correlation_id, state)
             _save_key(state, "ResumeSync", request_id, parameters, new_row.sync.sync_id)
-            return state.save(new_row)
+            state.save(new_row)
+            return _read(self._link.catalog, state, new_row.sync.sync_id)
 
         return await self._link.transaction(work)
 
     def _new_row(self, command: StartSyncCommand, shop: Shop, state: State) -> SyncRow:
-        incremental = command.mode is SyncMode.INCREMENTAL and shop.watermark is not None
+        possible = shop.watermark is not None and shop.shop_id not in state.blocked
+        incremental = command.mode is SyncMode.INCREMENTAL and possible
         sync_id, now = _next_id(state, shop), self._link.catalog.now
         updated_after = shop.watermark - command.overlap if incremental and shop.watermark else None
         sync = Sync(
@@ -150,11 +155,11 @@ class MemorySyncs:
         self._link = link
 
     async def get(self, sync_id: UUID) -> Sync:
-        return await self._link.transaction(lambda state: state.sync(sync_id))
+        return await self._link.transaction(lambda state: _read(self._link.catalog, state, sync_id))
 
     async def get_many(self, sync_ids: Collection[UUID]) -> list[Sync]:
         def work(state: State) -> list[Sync]:
-            return [state.sync(sync_id) for sync_id in sync_ids if sync_id in state.syncs]
+            return [_read(self._link.catalog, state, i) for i in sync_ids if i in state.syncs]
 
         return await self._link.transaction(work)
 
@@ -164,13 +169,21 @@ class MemorySyncs:
 
         return await self._link.transaction(work)
 
+    async def queue_positions(self, sync_ids: Collection[UUID]) -> dict[UUID, int]:
+        def work(state: State) -> dict[UUID, int]:
+            catalog = self._link.catalog
+            found = {i: _queue_position(catalog, state, i) for i in sync_ids if i in state.syncs}
+            return {i: position for i, position in found.items() if position is not None}
+
+        return await self._link.transaction(work)
+
     async def checkpoint(self, sync_id: UUID) -> bytes:
         return await self._link.transaction(lambda state: state.row(sync_id).checkpoint)
 
     async def latest(self, shop: Shop) -> LatestSyncs:
         def work(state: State) -> LatestSyncs:
             newest = sorted(state.of_shop(shop.shop_id), key=lambda row: row.sync.sync_id, reverse=True)
-            syncs = [state.sync(row.sync.sync_id) for row in newest]
+            syncs = [_read(self._link.catalog, state, row.sync.sync_id) for row in newest]
             return LatestSyncs(
                 active=next((sync for sync in syncs if sync.state in ACTIVE_STATES), None),
                 last_finished=next((sync for sync in syncs if sync.state.ended), None),
@@ -186,18 +199,32 @@ class MemorySyncs:
             found = [row.sync for row in rows if not states or row.sync.state in states]
             older = [sync for sync in found if before is None or _position(sync) < _position(before)]
             newest = sorted(older, key=_position, reverse=True)[:limit]
-            return [state.sync(sync.sync_id) for sync in newest]
+            return [_read(self._link.catalog, state, sync.sync_id) for sync in newest]
 
         return await self._link.transaction(work)
 
 
-def _find_by_key(state: State, method: str, request_id: str, parameters: tuple[str, ...]) -> Sync | None:
+def _read(catalog: MemoryCatalog, state: State, sync_id: UUID) -> Sync:
+    """Return the sync, a PENDING one with its position in the queue."""
+    return replace(state.sync(sync_id), queue_position=_queue_position(catalog, state, sync_id))
+
+
+def _queue_position(catalog: MemoryCatalog, state: State, sync_id: UUID) -> int | None:
+    row = state.row(sync_id)
+    if row.sync.state is not SyncState.PENDING:
+        return None
+    platform = row.sync.shop.key.platform
+    rows = [r for r in state.syncs.values() if r.sync.shop.key.platform == platform and catalog.is_claimable(r)]
+    return min(MAX_QUEUE_POSITION, sorted(rows, key=claim_order).index(row))
+
+
+def _find_by_key(state: State, method: str, request_id: str, parameters: tuple[str, ...]) -> UUID | None:
     if (method, request_id) not in state.requests:
         return None
     before, sync_id = state.requests[method, request_id]
     if before != parameters:
         raise RequestIdReused(request_id)
-    return state.sync(sync_id)
+    return sync_id
 
 
 def _save_key(state: State, method: str, request_id: str, parameters: tuple[str, ...], sync_id: UUID) -> None:

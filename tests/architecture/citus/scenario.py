@@ -14,13 +14,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.catalog_reads import ItemCursor, ItemFilter, ProductFilter
-from catalog_svc.domain.errors import SyncAlreadyRunning
+from catalog_svc.domain.errors import MassDeleteBlocked, SyncAlreadyRunning
 from catalog_svc.domain.records import RecordIssue
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import Shop, ShopChange, ShopField, ShopKey
 from catalog_svc.domain.source import Offer, SourceBatch, StockLevel
 from catalog_svc.domain.status import ConnectionState, ShopFilter
 from catalog_svc.domain.sync import (
+    BlockedDeletion,
     ClaimedSync,
     Lease,
     StartSyncCommand,
@@ -47,6 +48,7 @@ from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.status import StatusStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
+from catalog_svc.storage.sync_queue import QueueStore
 from catalog_svc.storage.syncs import IssueStore, SyncStore
 from tests.architecture.citus.recorder import Recorder
 from tests.contract.catalog_stores.conftest import HEADER, batch
@@ -92,6 +94,7 @@ class Scenario:
         self._syncs = observed(SyncStore(database))
         self._issues = observed(IssueStore(database))
         self._items = observed(ItemStore(database))
+        self._queue = observed(QueueStore(database))
         self._products = observed(ProductStore(database))
         # So small that a search goes on in the trigram indexes.
         self._small_windows = (
@@ -122,6 +125,7 @@ class Scenario:
             await self._reads(shop, first)
             await self._schedule(shop)
             await self._directory_of(shop)
+        await self._blocked(SHOPS[0])
         await self._pooled_load(SHOPS[0])
         await self._purge()
         for shop in SHOPS:
@@ -151,6 +155,21 @@ class Scenario:
         assert await self._leases.end(lease, SyncState.SUCCEEDED) == ended
         assert (await self._start(shop, request_id=f"load {shop}")).sync_id == sync.sync_id
         return ended
+
+    async def _blocked(self, shop: ShopKey) -> None:
+        """A pass that the deletion guard stops, and the queue before it."""
+        sync = await self._start(shop)
+        assert await self._queue.pending()
+        assert await self._syncs.queue_positions([sync.sync_id])
+        claimed = await self._claim()
+        await self._leases.begin(claimed.lease, DOLLARS)
+        many = batch(product("7", items=_MANY_ITEMS), checkpoint=b"7")
+        lease = await self._apply(claimed, many)
+        with pytest.raises(MassDeleteBlocked):
+            await self._apply(replace(claimed, lease=lease), batch(deleted_product_ids=["7"], checkpoint=b"8"))
+        deletion = BlockedDeletion(digest=b"7", count=_MANY_ITEMS)
+        assert not await self._sweeps.agrees(lease, deletion)
+        await self._leases.end(lease, SyncState.FAILED, REVOKED, blocked=deletion)
 
     async def _pooled_load(self, shop: ShopKey) -> None:
         """A batch as a replica stores it that reaches the database through a pooler."""

@@ -18,6 +18,7 @@ from catalog_svc.domain.errors import (
     SyncNotCancellable,
     SyncNotResumable,
 )
+from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.status import LatestSyncs
 from catalog_svc.domain.sync import SyncMode, SyncState, Waiting, WaitReason
 from tests.contract.catalog_stores.conftest import HEADER, Replica, Stores, batch
@@ -282,7 +283,8 @@ async def test_the_deletion_guard_adds_up_the_batches_of_one_pass(stores: Stores
     more = batch(deleted_product_ids=[str(n) for n in range(16, 21)], checkpoint=b"2")
     with pytest.raises(MassDeleteBlocked) as blocked:
         await apply(replica, claimed, more, lease)
-    assert blocked.value.metadata == {"would_delete": "5", "stored": "20", "deleted": "6"}
+    counts = {"would_delete": "5", "stored": "20", "deleted": "6"}
+    assert blocked.value.metadata == {**counts, "decided_by": "FULL_SYNC"}
     assert len(await live_products(stores)) == 14
 
 
@@ -418,3 +420,19 @@ async def test_the_active_and_the_last_finished_sync_of_a_shop_are_read_separate
     assert latest.active is not None
     assert latest.last_finished is not None
     assert (latest.active.sync_id, latest.last_finished.sync_id) == (second.sync_id, first.sync_id)
+
+
+# -- the queue
+
+
+async def test_a_pending_sync_has_a_position_in_the_queue_of_its_platform(replica: Replica) -> None:
+    shops = [ShopKey("shopify", f"{name}.myshopify.com") for name in "abc"] + [ShopKey("custom", "d.example")]
+    syncs = [await replica.create_sync(shop=shop) for shop in shops]
+    assert [sync.queue_position for sync in syncs] == [0, 1, 2, 0]
+    assert await replica.syncs.get_many([syncs[2].sync_id]) == [syncs[2]]
+    claimed = await replica.claim()
+    assert (claimed.sync.sync_id, claimed.sync.queue_position) == (syncs[0].sync_id, None)
+    ids = [sync.sync_id for sync in syncs]
+    assert [(await replica.syncs.get(sync_id)).queue_position for sync_id in ids] == [None, 0, 1, 0]
+    positions = await replica.syncs.queue_positions(ids[1:])
+    assert positions == dict(zip(ids[1:], [0, 1, 0], strict=True))

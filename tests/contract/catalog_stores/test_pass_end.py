@@ -9,20 +9,24 @@ import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
 
-from catalog_svc.domain.errors import LeaseLost
-from catalog_svc.domain.sync import SyncMode, SyncState
+from catalog_svc.domain.deletion_guard import DeletionDigest
+from catalog_svc.domain.errors import LeaseLost, MassDeleteBlocked
+from catalog_svc.domain.sync import BlockedDeletion, Sync, SyncError, SyncMode, SyncState
 from tests.contract.catalog_stores.conftest import HEADER, Replica, Stores, batch
 from tests.contract.catalog_stores.steps import (
     DOLLARS,
     REVOKED,
     apply,
     claimed_sync,
+    failed_sync,
     full_sync,
     live_products,
     started_sync,
     sweep_and_succeed,
 )
 from tests.fakes.product_source import WATERMARK, product
+
+BLOCKED = SyncError(reason="MASS_DELETE_BLOCKED", message="", metadata={"decided_by": "FULL_SYNC"})
 
 
 async def test_a_product_that_a_full_pass_did_not_see_is_deleted_and_restored_when_seen_again(
@@ -155,3 +159,117 @@ async def test_after_a_currency_change_the_next_sync_is_full_until_one_has_succe
     await replica.leases.begin(claimed.lease, DOLLARS)
     await replica.leases.end(claimed.lease, SyncState.FAILED, REVOKED)
     assert (await replica.create_sync(SyncMode.INCREMENTAL)).mode is SyncMode.FULL
+
+
+# -- a deletion that full passes decide about
+
+
+def missing(*ids: str) -> BlockedDeletion:
+    digest = DeletionDigest("products")
+    digest.add(ids)
+    return digest.blocked()
+
+
+async def blocked_sync(replica: Replica, deletion: BlockedDeletion, mode: SyncMode = SyncMode.FULL) -> Sync:
+    """Run a sync that the deletion guard stops."""
+    claimed = await started_sync(replica, mode)
+    return await replica.leases.end(claimed.lease, SyncState.FAILED, BLOCKED, blocked=deletion)
+
+
+async def test_the_next_pass_agrees_with_exactly_the_same_deletion(replica: Replica) -> None:
+    await full_sync(replica, product("1"), product("2"))
+    await blocked_sync(replica, missing("1", "2"))
+    claimed = await started_sync(replica)
+    answers = [
+        await replica.sweeps.agrees(claimed.lease, missing(*ids)) for ids in (("1", "2"), ("1",), ("3", "4"))
+    ]
+    assert answers == [True, False, False]
+
+
+async def test_a_pass_agrees_neither_with_itself_nor_without_one_before_it_nor_with_an_incremental_one(
+    replica: Replica,
+) -> None:
+    await full_sync(replica, product("1"))
+    claimed = await started_sync(replica)
+    lease = await apply(replica, claimed, batch(product("1")))
+    assert not await replica.sweeps.agrees(lease, missing("1"))
+    stopped = await replica.leases.end(lease, SyncState.FAILED, BLOCKED, blocked=missing("1"))
+    await replica.commands.resume(stopped.sync_id, request_id="", correlation_id="")
+    resumed = await replica.claim()
+    assert not await replica.sweeps.agrees(resumed.lease, missing("1"))
+    await replica.leases.end(resumed.lease, SyncState.SUCCEEDED)
+    await blocked_sync(replica, BlockedDeletion(), SyncMode.INCREMENTAL)
+    assert not await replica.sweeps.agrees((await started_sync(replica)).lease, missing("1"))
+
+
+async def test_a_sync_that_has_read_products_comes_between_two_passes(replica: Replica) -> None:
+    await full_sync(replica, product("1"))
+    await blocked_sync(replica, missing("1"))
+    for ending in (failed_sync(replica), _cancelled_sync(replica)):
+        await ending
+    assert await _agrees_and_ends(replica, missing("1"))
+    await blocked_sync(replica, missing("1"))
+    await failed_sync(replica, product("1"))
+    assert not await _agrees_and_ends(replica, missing("1"))
+
+
+async def _cancelled_sync(replica: Replica) -> None:
+    created = await replica.create_sync()
+    await replica.commands.cancel(created.sync_id)
+
+
+async def _agrees_and_ends(replica: Replica, deletion: BlockedDeletion) -> bool:
+    claimed = await started_sync(replica)
+    agrees = await replica.sweeps.agrees(claimed.lease, deletion)
+    await replica.leases.end(claimed.lease, SyncState.SUCCEEDED)
+    return agrees
+
+
+async def test_after_a_stopped_deletion_every_sync_is_a_full_one_until_one_succeeds(replica: Replica) -> None:
+    await full_sync(replica, product("1"))
+    await blocked_sync(replica, BlockedDeletion(), SyncMode.INCREMENTAL)
+    claimed = await started_sync(replica, SyncMode.INCREMENTAL)
+    assert claimed.sync.mode is SyncMode.FULL
+    await replica.leases.end(claimed.lease, SyncState.SUCCEEDED)
+    assert (await replica.create_sync(SyncMode.INCREMENTAL)).mode is SyncMode.INCREMENTAL
+
+
+async def test_a_replica_that_lost_the_lease_agrees_with_nothing(stores: Stores, replica: Replica) -> None:
+    claimed = await started_sync(replica)
+    await stores.expire(claimed.sync.sync_id)
+    await stores.replica().claim()
+    with pytest.raises(LeaseLost):
+        await replica.sweeps.agrees(claimed.lease, missing("1"))
+
+
+async def test_a_batch_of_a_full_pass_that_agrees_with_the_one_before_is_stored(
+    stores: Stores, replica: Replica
+) -> None:
+    await full_sync(replica, product("1", items=10))
+    for items, agrees in ((4, False), (3, False), (4, False), (4, True)):
+        claimed = await started_sync(replica)
+        if agrees:
+            await apply(replica, claimed, batch(product("1", items=items)))
+            break
+        with pytest.raises(MassDeleteBlocked) as stopped:
+            await apply(replica, claimed, batch(product("1", items=items)))
+        await replica.leases.end(claimed.lease, SyncState.FAILED, BLOCKED, blocked=stopped.value.blocked)
+    assert sum(is_live for *_, is_live in (await stores.items()).values()) == 4
+
+
+async def test_a_batch_of_an_incremental_pass_is_stopped_although_a_full_one_found_the_same(
+    stores: Stores, replica: Replica
+) -> None:
+    await full_sync(replica, product("1"), product("2"))
+    for _ in range(2):
+        claimed = await started_sync(replica, SyncMode.INCREMENTAL)
+        with pytest.raises(MassDeleteBlocked):
+            await replica.batches.apply(
+                claimed.lease,
+                claimed.sync.shop,
+                batch(deleted_product_ids=["1", "2"]),
+                full=False,
+                items_per_second=None,
+            )
+        await replica.leases.end(claimed.lease, SyncState.FAILED, BLOCKED, blocked=BlockedDeletion())
+    assert await live_products(stores) == {"1", "2"}

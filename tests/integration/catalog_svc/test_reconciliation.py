@@ -126,7 +126,8 @@ async def test_the_deletion_guard_counts_what_the_pass_has_deleted_already_and_r
     source.listed = tuple(f"{n:04}" for n in range(25, 30))
     sync = await synced(world, source, SyncMode.INCREMENTAL)
     assert sync.error is not None
-    assert sync.error.metadata == {"would_delete": "9", "stored": "20", "deleted": "6"}
+    counts = {"would_delete": "9", "stored": "20", "deleted": "6"}
+    assert sync.error.metadata == {**counts, "decided_by": "FULL_SYNC"}
     assert sync.error.message.startswith("6 of 20 items are deleted and 9 more would be;")
 
 

@@ -128,7 +128,8 @@ async def test_the_deletion_guard_stops_a_mass_deletion_and_marks_nothing(world:
     sync = await full(world, shop_of(*range(150)))
     assert sync.error is not None
     assert (sync.state, sync.error.reason) == (SyncState.FAILED, "MASS_DELETE_BLOCKED")
-    assert sync.error.metadata == {"would_delete": "150", "stored": "300", "deleted": "0"}
+    counts = {"would_delete": "150", "stored": "300", "deleted": "0"}
+    assert sync.error.metadata == {**counts, "decided_by": "FULL_SYNC"}
     assert len(await live(world)) == 300
 
 

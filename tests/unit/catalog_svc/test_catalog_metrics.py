@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from catalogsync_common.drain import Drain
@@ -198,10 +199,8 @@ async def test_an_end_that_others_see_before_its_own_run_is_counted_once_and_is_
     hub = SyncHub(MemorySyncs(counted.link))
 
     class SeenBeforeTheReply(MemoryLeases):
-        async def end(
-            self, lease: Lease, state: SyncState, error: SyncError | None = None, *, notes: Sequence[str] = ()
-        ) -> Sync:
-            ended = await super().end(lease, state, error, notes=notes)
+        async def end(self, lease: Lease, state: SyncState, error: SyncError | None = None, **more: Any) -> Sync:
+            ended = await super().end(lease, state, error, **more)
             hub.publish(ended)
             # Renewals are refused from now on as well.
             await let_tasks_run()

@@ -12,9 +12,11 @@ from catalogsync_cli.formatting import (
     counts_text,
     has_ended,
     progress_text,
+    queue_text,
     rate_text,
     sanitize,
     state_name,
+    status_line,
     summary_lines,
     waiting_text,
 )
@@ -208,3 +210,22 @@ def test_nothing_changed_is_shown_only_for_an_incremental_sync_without_changes(s
 )
 def test_an_age_is_shown_in_its_largest_unit(seconds: int, text: str) -> None:
     assert age_text(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize(
+    ("position", "text"),
+    [
+        (0, "waiting for a worker, none before it"),
+        (12, "waiting for a worker, 12 before it"),
+        (1_000, "waiting for a worker, 1,000 or more before it"),
+    ],
+)
+def test_a_pending_sync_shows_how_many_syncs_come_before_it(position: int, text: str) -> None:
+    sync = Sync(state=Sync.STATE_PENDING, queue_position=position)
+    assert queue_text(sync) == text
+    assert status_line(sync, NOW) == f"PENDING {text}"
+
+
+def test_a_server_without_positions_and_a_running_sync_show_no_place_in_the_queue() -> None:
+    assert queue_text(Sync(state=Sync.STATE_PENDING)) == ""
+    assert queue_text(Sync(state=Sync.STATE_RUNNING)) == ""

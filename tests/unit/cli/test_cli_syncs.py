@@ -139,6 +139,18 @@ async def test_the_next_step_for_a_failed_sync_contains_the_shop(catalog: FakeCa
     assert result.err.rstrip().endswith(f"sync start {NAME} --full --allow-mass-delete")
 
 
+async def test_the_next_step_of_a_deletion_that_the_next_full_sync_decides_about_is_to_wait(
+    catalog: FakeCatalog, run: CommandLine
+) -> None:
+    error = Status(code=9, message="MASS_DELETE_BLOCKED: 5 of 5 items would be deleted.")
+    info = ErrorInfo(reason="MASS_DELETE_BLOCKED", domain="catalogsync", metadata={"decided_by": "FULL_SYNC"})
+    error.details.add().Pack(info)
+    catalog.execute = run_to(Sync.STATE_FAILED, error=error)
+    result = await run("sync", "start", NAME, "--watch")
+    assert "wait for the next full sync" in result.err
+    assert result.err.rstrip().endswith(f"sync start {NAME} --full --allow-mass-delete")
+
+
 async def test_json_of_a_watched_sync_is_one_snapshot_per_line_up_to_the_terminal_one(
     catalog: FakeCatalog, run: CommandLine
 ) -> None:

@@ -255,3 +255,18 @@ async def test_cancelling_a_watch_cancels_its_call_on_the_server(
     with pytest.raises(asyncio.CancelledError):
         await watching.wait()
     await eventually(lambda: catalog.watcher_count == 0)
+
+
+async def test_a_watch_yields_each_new_position_in_the_queue_although_the_revision_stays(
+    catalog: FakeCatalog, client: CatalogClient, shop: Shop
+) -> None:
+    sync = catalog.add_sync(shop, queue_position=7)
+    watching = Watching(client, sync)
+    await eventually(lambda: watching.revisions == [1])
+    for position in (7, 4):
+        await catalog.move_in_queue(sync.sync_id, position)
+    await eventually(lambda: watching.revisions == [1, 1])
+    await catalog.change(sync.sync_id, state=Sync.STATE_SUCCEEDED, queue_position=None)
+    await watching.wait()
+    assert [seen.queue_position for seen in watching.seen] == [7, 4, 0]
+    assert watching.revisions == [1, 1, 2]

@@ -135,3 +135,23 @@ def test_notes_of_an_ended_sync_follow_its_summary() -> None:
             sync_of("a.example", 2, state=Sync.STATE_SUCCEEDED, notes=["Stock is as of the last full sync."])
         )
     assert out.getvalue().splitlines()[1:] == ["  Note: Stock is as of the last full sync."]
+
+
+def test_a_pending_sync_shows_its_place_in_the_queue_which_changes_without_a_revision() -> None:
+    clock = Clock()
+    view, out = plain_view(clock)
+    with view:
+        for position in (12, 12, 3):
+            view.update(sync_of("a.example", 1, state=Sync.STATE_PENDING, queue_position=position))
+            clock.advance(2)
+    assert [line.partition("a.example ")[2] for line in out.getvalue().splitlines()] == [
+        "PENDING waiting for a worker, 12 before it",
+        "PENDING waiting for a worker, 3 before it",
+    ]
+
+
+def test_on_a_terminal_a_pending_sync_shows_its_place_in_the_queue() -> None:
+    view, out = live_view(Clock())
+    with view:
+        view.update(sync_of("a.example", 1, state=Sync.STATE_PENDING, queue_position=3))
+    assert "waiting for a worker, 3 before it" in out.getvalue()

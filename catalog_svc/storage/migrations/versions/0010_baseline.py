@@ -91,6 +91,9 @@ _STATEMENTS: Final = (
         active_sync_id UUID,
         last_ended_sync_id UUID,
         open_pass_id UUID,
+        blocked_pass_id UUID,
+        blocked_digest BYTEA,
+        blocked_count BIGINT,
         unchanged_sync_count BIGINT DEFAULT '0' NOT NULL,
         updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
         CONSTRAINT shop_state_pkey PRIMARY KEY (shop_id)

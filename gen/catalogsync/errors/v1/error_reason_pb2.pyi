@@ -115,8 +115,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     expected, received.
     """
     ERROR_REASON_MASS_DELETE_BLOCKED: _ErrorReason.ValueType  # 76
-    """FAILED_PRECONDITION. The sync would delete more than the deletion guard allows; check the shop, then start
-    a sync with allow_mass_delete. Metadata: would_delete, deleted (by the same sync before), stored (when it began).
+    """FAILED_PRECONDITION. The sync would delete more than the deletion guard allows. Metadata: would_delete, deleted (by
+    the same sync before), stored (when it began), decided_by: FULL_SYNC (the next full sync deletes them if it finds
+    the same missing) or PERSON (check the shop, then start a sync with allow_mass_delete, which always helps).
     """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 90
     """UNIMPLEMENTED. Part of the contract, not implemented yet."""
@@ -223,8 +224,9 @@ ERROR_REASON_SOURCE_CURRENCY_CHANGED: ErrorReason.ValueType  # 75
 expected, received.
 """
 ERROR_REASON_MASS_DELETE_BLOCKED: ErrorReason.ValueType  # 76
-"""FAILED_PRECONDITION. The sync would delete more than the deletion guard allows; check the shop, then start
-a sync with allow_mass_delete. Metadata: would_delete, deleted (by the same sync before), stored (when it began).
+"""FAILED_PRECONDITION. The sync would delete more than the deletion guard allows. Metadata: would_delete, deleted (by
+the same sync before), stored (when it began), decided_by: FULL_SYNC (the next full sync deletes them if it finds
+the same missing) or PERSON (check the shop, then start a sync with allow_mass_delete, which always helps).
 """
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 90
 """UNIMPLEMENTED. Part of the contract, not implemented yet."""
