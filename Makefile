@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording test test-chaos test-pgbouncer bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
+.PHONY: help demo recording test test-chaos test-pgbouncer bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-control bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -131,6 +131,9 @@ bench-watch: $(BIN)/.synced ## What 100, 1,000 and 5,000 watchers take, get and 
 
 bench-latency: $(BIN)/.synced ## How soon the catalog answers, starts and cancels syncs, idle and under load
 	@$(BIN)/python -m bench.latency
+
+bench-control: $(BIN)/.synced ## Queue, schedules, retention, watch polls and starts with 100,000 shops
+	@$(BIN)/python -m bench.control
 
 bench-recovery: $(BIN)/.synced ## How soon syncs go on after one thing broke; takes 20 minutes
 	@$(BIN)/python -m tests.chaos.recovery
