@@ -3,7 +3,7 @@
 The figures behind decision 38. On one embedded PostgreSQL our batch writer stores the same products of several
 shops in two databases: one with our tables as they are, one whose `product`, `item` and `sync_seen` are
 hash-partitioned by shop. The two take turns, and a ratio compares the two sides of one round. Then both are filled
-with many shops, where the size of the indexes, VACUUM, ANALYZE and a first load of further shops are measured.
+with many shops, where the size of the indexes, VACUUM, ANALYZE and the steps of further shops are measured.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import asdict, dataclass
-from statistics import median
 from typing import Final
 
 from bench.common.measure import BenchFailed
 from bench.common.report import print_result, print_table
 from bench.common.stack import temporary_directory
-from bench.write.catalog import Batch, batches, generate, revise
+from bench.write.catalog import batches, generate, revise
 from bench.write.database import TEMPLATE, Database, Server, running_server
 from bench.write.measure import Prepare, StepMeasurement, StepMedians, measure_step, speed_ratio
 from bench.write.writers import batch_writer_of_shops
@@ -39,7 +38,7 @@ _STORAGE: Final = {
 }
 _CHANGED_SHOPS: Final = 20
 """One of so many shops changes all of its items before the vacuum."""
-_FURTHER_SHOPS: Final = 3
+_LARGE_SHOP_ITEMS: Final = 10_000
 
 Round = dict[str, dict[str, StepMeasurement]]
 """By layout and step."""
@@ -58,8 +57,6 @@ class LargeTable:
     longest_vacuum_seconds: float
     """Of one table or partition."""
     analyze_seconds: float
-    further_load_rows_per_second: int
-    """First load of further shops."""
 
 
 def partition_statements(count: int) -> list[str]:
@@ -119,46 +116,39 @@ class Comparison:
     def _writer(self, database: Database) -> AbstractAsyncContextManager[Prepare]:
         return batch_writer_of_shops(database, self._shops)
 
-    async def fill(self, layout: str, *, shops: int) -> LargeTable:
-        """Measure a database with `shops` copies of the first shop."""
-        async with self._server.database(LAYOUTS[layout]) as database:
-            await measure_step(database, self._writer, self._steps[STEPS[0]])
-            await _copy_shops(database, shops - len(self._shops))
-            await database.execute("VACUUM (ANALYZE) item, product")
-            await database.execute(
-                f"UPDATE item SET stock_quantity = 1 WHERE abs(hashtext(shop_id::text)) % {_CHANGED_SHOPS} = 0"
-            )
-            vacuums = [await _seconds(database, f"VACUUM {name}") for name in await _leaves(database)]
-            analyze_seconds = await _seconds(database, "ANALYZE item, product")
-            sizes = await database.fetch_one(_INDEX_SIZES)
-            rows = (await database.fetch_one("SELECT count(*) AS rows FROM item")).rows
-            further = await measure_step(database, _further_shops, self._first_loads(_FURTHER_SHOPS))
-            return LargeTable(
-                rows=rows,
-                index_mb=round(sizes.total / 1e6, 1),
-                largest_index_mb=round(sizes.largest / 1e6, 1),
-                vacuum_seconds=round(sum(vacuums), 2),
-                longest_vacuum_seconds=round(max(vacuums), 2),
-                analyze_seconds=round(analyze_seconds, 2),
-                further_load_rows_per_second=round(further.rows_per_second),
-            )
+    async def fill(self, database: Database, *, shops: int) -> LargeTable:
+        """Store the first shop and copy it until there are `shops`; measure the database then."""
+        await measure_step(database, self._writer, self._steps[STEPS[0]])
+        await _copy_shops(database, shops - len(self._shops))
+        await database.execute("VACUUM (ANALYZE) item, product")
+        await database.execute(
+            f"UPDATE item SET stock_quantity = 1 WHERE abs(hashtext(shop_id::text)) % {_CHANGED_SHOPS} = 0"
+        )
+        vacuums = [await _seconds(database, f"VACUUM {name}") for name in await _leaves(database)]
+        sizes = await database.fetch_one(_INDEX_SIZES)
+        return LargeTable(
+            rows=(await database.fetch_one("SELECT count(*) AS rows FROM item")).rows,
+            index_mb=round(sizes.total / 1e6, 1),
+            largest_index_mb=round(sizes.largest / 1e6, 1),
+            vacuum_seconds=round(sum(vacuums), 2),
+            longest_vacuum_seconds=round(max(vacuums), 2),
+            analyze_seconds=round(await _seconds(database, "ANALYZE item, product"), 2),
+        )
 
-    def _first_loads(self, shops: int) -> list[Batch]:
-        once = self._steps[STEPS[0]][:: len(self._shops)]
-        return [batch for batch in once for _ in range(shops)]
+    async def steps_of_further_shop(self, database: Database, number: int) -> dict[str, StepMeasurement]:
+        """Measure all steps of one more shop."""
+        shop = ShopKey("shopify", f"further-{number}.myshopify.com")
+
+        def writer(database: Database) -> AbstractAsyncContextManager[Prepare]:
+            return batch_writer_of_shops(database, [shop])
+
+        return {step: await measure_step(database, writer, batches) for step, batches in self._steps.items()}
 
 
 _INDEX_SIZES: Final = """
     SELECT sum(pg_relation_size(indexrelid))::bigint AS total, max(pg_relation_size(indexrelid)) AS largest
     FROM pg_index JOIN pg_class AS leaf ON leaf.oid = indrelid
     WHERE leaf.relkind = 'r' AND leaf.relname ~ '^item(_[0-9]+)?$'"""
-
-
-@asynccontextmanager
-async def _further_shops(database: Database) -> AsyncIterator[Prepare]:
-    shops = [ShopKey("shopify", f"further-{number}.myshopify.com") for number in range(_FURTHER_SHOPS)]
-    async with batch_writer_of_shops(database, shops) as prepare:
-        yield prepare
 
 
 async def _leaves(database: Database) -> list[str]:
@@ -188,20 +178,46 @@ async def _seconds(database: Database, statement: str) -> float:
     return time.perf_counter() - begin
 
 
-async def _measure(args: argparse.Namespace) -> tuple[list[Round], dict[str, LargeTable]]:
+async def _measure(args: argparse.Namespace) -> tuple[list[Round], dict[str, LargeTable], list[Round]]:
     with temporary_directory("partitions") as directory:
         async with running_server(directory / "postgres") as server:
             await server.add_template(_PARTITIONED, partition_statements(args.partitions))
             comparison = Comparison(server, shops=args.shops, items=args.items)
             rounds = [await comparison.round(number) for number in range(args.rounds)]
-            if not args.large_items:
-                return rounds, {}
-            large = Comparison(server, shops=1, items=10_000)
-            shops = args.large_items // 10_000
-            return rounds, {layout: await large.fill(layout, shops=shops) for layout in LAYOUTS}
+            return rounds, *await _measure_large(server, args)
 
 
-def _print(rounds: Sequence[Round], ratios: dict[str, float], large: dict[str, LargeTable]) -> None:
+async def _measure_large(server: Server, args: argparse.Namespace) -> tuple[dict[str, LargeTable], list[Round]]:
+    """Fill a database of each layout, then store further shops in both, in alternating order."""
+    shop = Comparison(server, shops=1, items=_LARGE_SHOP_ITEMS)
+    async with AsyncExitStack() as stack:
+        databases = {name: await stack.enter_async_context(server.database(LAYOUTS[name])) for name in LAYOUTS}
+        shops = args.large_items // _LARGE_SHOP_ITEMS
+        large = {name: await shop.fill(database, shops=shops) for name, database in databases.items()}
+        rounds = []
+        for number in range(args.rounds):
+            names = list(LAYOUTS) if number % 2 == 0 else list(reversed(LAYOUTS))
+            rounds.append({name: await shop.steps_of_further_shop(databases[name], number) for name in names})
+        return large, rounds
+
+
+def _speed_ratios(rounds: Sequence[Round]) -> dict[str, float]:
+    def steps(layout: str, step: str) -> list[StepMeasurement]:
+        return [one[layout][step] for one in rounds]
+
+    return {step: round(speed_ratio(steps("partitions", step), steps("one table", step)), 3) for step in STEPS}
+
+
+def _cpu_ratios(rounds: Sequence[Round]) -> dict[str, float]:
+    """Return the CPU seconds of PostgreSQL of all rounds, partitions / one table."""
+
+    def seconds(layout: str, step: str) -> float:
+        return sum(one[layout][step].postgres_cpu for one in rounds)
+
+    return {step: round(seconds("partitions", step) / seconds("one table", step), 3) for step in STEPS}
+
+
+def _print_rounds(title: str, rounds: Sequence[Round]) -> None:
     rows = []
     for step in STEPS:
         for layout in LAYOUTS:
@@ -210,16 +226,10 @@ def _print(rounds: Sequence[Round], ratios: dict[str, float], large: dict[str, L
             wal = f"{one.wal_bytes_per_row:,.0f}"
             rows.append((f"{step}: {layout}", f"{one.rows:,}", f"{one.rows_per_second:,}", *cpu, wal))
     columns = ("", "rows", "rows/s", "client", "PostgreSQL", "WAL bytes/row")
-    print_table("Medians; CPU in µs per row", columns, rows)
-    print_table("Speed of the partitions / one table", ("", "ratio"), [(s, f"{r:.3f}") for s, r in ratios.items()])
-    if large:
-        figures = {layout: asdict(one) for layout, one in large.items()}
-        names = next(iter(figures.values()))
-        print_table(
-            "The table item, filled",
-            ("", *figures),
-            [(name, *(f"{one[name]:,}" for one in figures.values())) for name in names],
-        )
+    print_table(f"{title}: medians, CPU in µs per row", columns, rows)
+    cpu_ratios = _cpu_ratios(rounds)
+    ratios = [(step, f"{ratio:.3f}", f"{cpu_ratios[step]:.3f}") for step, ratio in _speed_ratios(rounds).items()]
+    print_table("partitions / one table", ("", "speed", "CPU of PostgreSQL"), ratios)
 
 
 def main() -> None:
@@ -229,32 +239,26 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=5_000, help="of each shop [%(default)s]")
     parser.add_argument("--partitions", type=int, default=16, help="[%(default)s]")
     parser.add_argument("--rounds", type=int, default=6, help="[%(default)s]")
-    parser.add_argument("--large-items", type=int, default=2_000_000, help="rows of the filled table; 0: none")
+    parser.add_argument(
+        "--large-items", type=int, default=2_000_000, help="rows of the filled table [%(default)s]"
+    )
     args = parser.parse_args()
-    rounds, large = asyncio.run(_measure(args))
-    ratios = {
-        step: round(speed_ratio(*([one[layout][step] for one in rounds] for layout in reversed(LAYOUTS))), 3)
-        for step in STEPS
-    }
-    cpu_ratios = {
-        step: round(
-            median(
-                one["partitions"][step].postgres_cpu / max(one["one table"][step].postgres_cpu, 0.01)
-                for one in rounds
-            ),
-            3,
-        )
-        for step in STEPS
-    }
-    _print(rounds, ratios, large)
+    rounds, large, large_rounds = asyncio.run(_measure(args))
+    _print_rounds("Empty database", rounds)
+    figures = {layout: asdict(one) for layout, one in large.items()}
+    rows = [(name, *(f"{one[name]:,}" for one in figures.values())) for name in figures["one table"]]
+    print_table("The table item, filled", ("", *figures), rows)
+    _print_rounds("A further shop in the filled database", large_rounds)
     print_result(
         "partitions",
         {
             "targets": [],
-            "ratios": ratios,
-            "postgres_cpu_ratios": cpu_ratios,
+            "ratios": _speed_ratios(rounds),
+            "postgres_cpu_ratios": _cpu_ratios(rounds),
+            "further_shop_ratios": _speed_ratios(large_rounds),
+            "further_shop_postgres_cpu_ratios": _cpu_ratios(large_rounds),
             "rounds": args.rounds,
-            "large": {layout: asdict(one) for layout, one in large.items()},
+            "large": figures,
         },
     )
 
