@@ -39,6 +39,7 @@ _STORAGE: Final = {
 _CHANGED_SHOPS: Final = 20
 """One of so many shops changes all of its items before the vacuum."""
 _LARGE_SHOP_ITEMS: Final = 10_000
+_FURTHER_SHOPS_PER_ROUND: Final = 4
 
 Round = dict[str, dict[str, StepMeasurement]]
 """By layout and step."""
@@ -116,33 +117,44 @@ class Comparison:
     def _writer(self, database: Database) -> AbstractAsyncContextManager[Prepare]:
         return batch_writer_of_shops(database, self._shops)
 
-    async def fill(self, database: Database, *, shops: int) -> LargeTable:
-        """Store the first shop and copy it until there are `shops`; measure the database then."""
+    async def fill(self, database: Database, *, shops: int) -> None:
+        """Store the first shop and copy it until there are `shops`."""
         await measure_step(database, self._writer, self._steps[STEPS[0]])
         await _copy_shops(database, shops - len(self._shops))
         await database.execute("VACUUM (ANALYZE) item, product")
-        await database.execute(
-            f"UPDATE item SET stock_quantity = 1 WHERE abs(hashtext(shop_id::text)) % {_CHANGED_SHOPS} = 0"
-        )
-        vacuums = [await _seconds(database, f"VACUUM {name}") for name in await _leaves(database)]
-        sizes = await database.fetch_one(_INDEX_SIZES)
-        return LargeTable(
-            rows=(await database.fetch_one("SELECT count(*) AS rows FROM item")).rows,
-            index_mb=round(sizes.total / 1e6, 1),
-            largest_index_mb=round(sizes.largest / 1e6, 1),
-            vacuum_seconds=round(sum(vacuums), 2),
-            longest_vacuum_seconds=round(max(vacuums), 2),
-            analyze_seconds=round(await _seconds(database, "ANALYZE item, product"), 2),
-        )
 
-    async def steps_of_further_shop(self, database: Database, number: int) -> dict[str, StepMeasurement]:
-        """Measure all steps of one more shop."""
-        shop = ShopKey("shopify", f"further-{number}.myshopify.com")
+    async def steps_of_further_shops(self, database: Database, number: int) -> dict[str, StepMeasurement]:
+        """Measure all steps of more shops."""
+        shops = [
+            ShopKey("shopify", f"further-{number}-{shop}.myshopify.com")
+            for shop in range(_FURTHER_SHOPS_PER_ROUND)
+        ]
 
         def writer(database: Database) -> AbstractAsyncContextManager[Prepare]:
-            return batch_writer_of_shops(database, [shop])
+            return batch_writer_of_shops(database, shops)
 
-        return {step: await measure_step(database, writer, batches) for step, batches in self._steps.items()}
+        return {
+            step: await measure_step(database, writer, [batch for batch in batches for _ in shops])
+            for step, batches in self._steps.items()
+        }
+
+
+async def _measure_maintenance(database: Database) -> LargeTable:
+    """Measure the indexes of `item`, and VACUUM after all items of some shops were updated."""
+    await database.execute("VACUUM (ANALYZE) item, product")
+    await database.execute(
+        f"UPDATE item SET stock_quantity = 1 WHERE abs(hashtext(shop_id::text)) % {_CHANGED_SHOPS} = 0"
+    )
+    vacuums = [await _seconds(database, f"VACUUM {name}") for name in await _leaves(database)]
+    sizes = await database.fetch_one(_INDEX_SIZES)
+    return LargeTable(
+        rows=(await database.fetch_one("SELECT count(*) AS rows FROM item")).rows,
+        index_mb=round(sizes.total / 1e6, 1),
+        largest_index_mb=round(sizes.largest / 1e6, 1),
+        vacuum_seconds=round(sum(vacuums), 2),
+        longest_vacuum_seconds=round(max(vacuums), 2),
+        analyze_seconds=round(await _seconds(database, "ANALYZE item, product"), 2),
+    )
 
 
 _INDEX_SIZES: Final = """
@@ -183,7 +195,7 @@ async def _measure(args: argparse.Namespace) -> tuple[list[Round], dict[str, Lar
         async with running_server(directory / "postgres") as server:
             await server.add_template(_PARTITIONED, partition_statements(args.partitions))
             comparison = Comparison(server, shops=args.shops, items=args.items)
-            rounds = [await comparison.round(number) for number in range(args.rounds)]
+            rounds = [await comparison.round(number) for number in range(args.empty_rounds)]
             return rounds, *await _measure_large(server, args)
 
 
@@ -192,13 +204,13 @@ async def _measure_large(server: Server, args: argparse.Namespace) -> tuple[dict
     shop = Comparison(server, shops=1, items=_LARGE_SHOP_ITEMS)
     async with AsyncExitStack() as stack:
         databases = {name: await stack.enter_async_context(server.database(LAYOUTS[name])) for name in LAYOUTS}
-        shops = args.large_items // _LARGE_SHOP_ITEMS
-        large = {name: await shop.fill(database, shops=shops) for name, database in databases.items()}
+        for database in databases.values():
+            await shop.fill(database, shops=args.large_items // _LARGE_SHOP_ITEMS)
         rounds = []
         for number in range(args.rounds):
             names = list(LAYOUTS) if number % 2 == 0 else list(reversed(LAYOUTS))
-            rounds.append({name: await shop.steps_of_further_shop(databases[name], number) for name in names})
-        return large, rounds
+            rounds.append({name: await shop.steps_of_further_shops(databases[name], number) for name in names})
+        return {name: await _measure_maintenance(database) for name, database in databases.items()}, rounds
 
 
 def _speed_ratios(rounds: Sequence[Round]) -> dict[str, float]:
@@ -238,17 +250,18 @@ def main() -> None:
     parser.add_argument("--shops", type=int, default=20, help="[%(default)s]")
     parser.add_argument("--items", type=int, default=5_000, help="of each shop [%(default)s]")
     parser.add_argument("--partitions", type=int, default=16, help="[%(default)s]")
-    parser.add_argument("--rounds", type=int, default=6, help="[%(default)s]")
+    parser.add_argument("--rounds", type=int, default=6, help="in a filled database [%(default)s]")
     parser.add_argument(
         "--large-items", type=int, default=2_000_000, help="rows of the filled table [%(default)s]"
     )
+    parser.add_argument("--empty-rounds", type=int, default=2, help="in an empty database [%(default)s]")
     args = parser.parse_args()
     rounds, large, large_rounds = asyncio.run(_measure(args))
     _print_rounds("Empty database", rounds)
     figures = {layout: asdict(one) for layout, one in large.items()}
     rows = [(name, *(f"{one[name]:,}" for one in figures.values())) for name in figures["one table"]]
     print_table("The table item, filled", ("", *figures), rows)
-    _print_rounds("A further shop in the filled database", large_rounds)
+    _print_rounds("Further shops in the filled database", large_rounds)
     print_result(
         "partitions",
         {
