@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording test test-chaos test-pgbouncer bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-read bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
+.PHONY: help demo recording test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-read bench-control bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ test-chaos: $(BIN)/.synced ## Break real processes for a minute, then show that 
 test-pgbouncer: $(BIN)/.synced ## Run the tests of the catalog's database through PgBouncer; without it they are skipped
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --pgbouncer \
 	  tests/integration/catalog_svc tests/contract/catalog_stores
+
+test-compatibility: $(BIN)/.synced ## Run the smoke tests of the last release on the schema of this checkout
+	@$(BIN)/python -m tests.compatibility
 
 check: $(BIN)/.synced .venv-bench/.synced $(GOOGLE_PROTOS)/.synced ## Lint, format, types, migrations, contracts, stale generated code and chart
 	$(BIN)/ruff check .
@@ -134,6 +137,9 @@ bench-latency: $(BIN)/.synced ## How soon the catalog answers, starts and cancel
 
 bench-read: $(BIN)/.synced ## How soon the catalog answers each kind of read of a shop of 1,000,000 items
 	@$(BIN)/python -m bench.read
+
+bench-control: $(BIN)/.synced ## Queue, schedules, retention, watch polls and starts with 100,000 shops
+	@$(BIN)/python -m bench.control
 
 bench-recovery: $(BIN)/.synced ## How soon syncs go on after one thing broke; takes 20 minutes
 	@$(BIN)/python -m tests.chaos.recovery

@@ -23,6 +23,10 @@ from catalog_svc.storage.pooler import ROLE_SETTINGS
 from catalog_svc.storage.schema import migrate
 from tests.pgbouncer import find_pgbouncer, is_pooled, run_pgbouncer
 
+SERVER_URL: Final = "CATALOGSYNC_TEST_SERVER_URL"
+"""Environment variable: URL of a server that has the template database; see `tests.compatibility`."""
+TEMPLATE: Final = "template_catalog"
+"""Database with the current schema, of which each test gets a copy."""
 _SHM: Final = Path("/dev/shm")
 _MIN_FREE_BYTES: Final = 4 * 2**30
 
@@ -60,14 +64,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 async def postgres_url() -> AsyncIterator[str]:
     """Yield the URL of a PostgreSQL server for this test run, with a migrated template database."""
+    if given := os.environ.get(SERVER_URL):
+        yield given
+        return
     with open_directory("postgres", within=_tmpfs()) as directory:
         async with embedded_postgres(directory / "data") as url:
-            # The data need not survive a crash. Each xdist worker has its own server.
-            for setting in ("fsync = off", "full_page_writes = off", "max_wal_size = '128MB'"):
-                await execute(url, f"ALTER SYSTEM SET {setting}")
-            await execute(url, "SELECT pg_reload_conf()")
-            await _make_template(url)
+            # Each xdist worker has its own server.
+            await make_unsafe_and_fast(url)
+            await make_template(url)
             yield url
+
+
+async def make_unsafe_and_fast(url: str) -> None:
+    """Configure a server whose data need not survive a crash."""
+    for setting in ("fsync = off", "full_page_writes = off", "max_wal_size = '128MB'"):
+        await execute(url, f"ALTER SYSTEM SET {setting}")
+    await execute(url, "SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="session")
@@ -102,9 +114,10 @@ def open_directory(name: str, *, within: Path | None = None) -> Iterator[Path]:
         yield Path(path)
 
 
-async def _make_template(url: str) -> None:
-    await execute(url, "CREATE DATABASE template_catalog")
-    engine = open_engine(with_database(url, "template_catalog"), pool_size=2)
+async def make_template(url: str) -> None:
+    """Create the template database and migrate it."""
+    await execute(url, f"CREATE DATABASE {TEMPLATE}")
+    engine = open_engine(with_database(url, TEMPLATE), pool_size=2)
     await migrate(engine)
     await engine.dispose()
 
@@ -119,15 +132,7 @@ async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def direct_database_url(postgres_url: str) -> AsyncIterator[str]:
     """Yield the URL of a new database with the current schema, never through PgBouncer."""
-    async with new_database(postgres_url) as url:
-        yield url
-
-
-@asynccontextmanager
-async def new_database(server_url: str) -> AsyncIterator[str]:
-    """Create a database with the current schema, yield its URL, and drop it."""
-    options = "TEMPLATE template_catalog STRATEGY file_copy"
-    async with _database(server_url, f"catalog_{uuid4().hex}", options) as url:
+    async with copied_database(postgres_url) as url:
         yield url
 
 
@@ -138,6 +143,14 @@ def database_url(request: pytest.FixtureRequest, direct_database_url: str) -> st
         return direct_database_url
     pgbouncer_url: str = request.getfixturevalue("pgbouncer_url")
     return with_database(pgbouncer_url, make_url(direct_database_url).database or "")
+
+
+@asynccontextmanager
+async def copied_database(server_url: str) -> AsyncIterator[str]:
+    """Create a copy of the template database, and drop it at the end; yield its URL."""
+    name = f"catalog_{uuid4().hex}"
+    async with _database(server_url, name, f"TEMPLATE {TEMPLATE} STRATEGY file_copy") as url:
+        yield url
 
 
 @asynccontextmanager

@@ -95,13 +95,33 @@ async def running_cluster(
         settings: Further settings of catalog_svc.
     """
     machine.create_directory(directory)
+    async with embedded_postgres(directory / "postgres") as url:
+        await migrate_database(url)
+        async with running_services(
+            directory, shops, ca_file=ca_file, database_url=url, replicas=replicas, settings=settings
+        ) as cluster:
+            yield cluster
+
+
+@asynccontextmanager
+async def running_services(
+    directory: Path,
+    shops: Sequence[ServedShop],
+    *,
+    ca_file: str,
+    database_url: str,
+    replicas: int = 1,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[Cluster]:
+    """Start the services on a database that is there, of the embedded PostgreSQL in `directory`/postgres.
+
+    See `running_cluster` for the other arguments.
+    """
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(embedded_postgres(directory / "postgres"))
-        await _migrate(url)
         processes = await stack.enter_async_context(ProcessGroup(directory=ROOT, logs=directory))
         connector_settings = shop_settings(directory, shops, ca_file)
         addresses = [_Addresses(*free_addresses(3)) for _ in range(replicas)]
-        catalog_settings = {**(settings or {}), "CATALOG_DATABASE_URL": url}
+        catalog_settings = {**(settings or {}), "CATALOG_DATABASE_URL": database_url}
         for number, replica in enumerate(addresses):
             await _start(processes, number, replica, connector_settings, catalog_settings)
         async with asyncio.timeout(READY_TIMEOUT_SECONDS):
@@ -111,12 +131,13 @@ async def running_cluster(
                 [await _replica(stack, processes, number, replica) for number, replica in enumerate(addresses)]
             ),
             processes=processes,
-            database_url=url,
+            database_url=database_url,
             postmaster_pid=postmaster_pid(directory / "postgres"),
         )
 
 
-async def _migrate(url: str) -> None:
+async def migrate_database(url: str) -> None:
+    """Create the tables of an empty database."""
     engine = open_engine(url, pool_size=2, command_timeout=None)
     try:
         await migrate(engine)

@@ -22,14 +22,15 @@ from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.schema import migrate
 from catalog_svc.storage.shops import ShopScope
 
-_TEMPLATE = "bench_template"
+TEMPLATE = "bench_template"
+"""Database with our schema as it is."""
 # A closed connection is gone after milliseconds.
 _DISCONNECT_TIMEOUT_SECONDS = 30.0
 
 _ROW_COUNTS = """
     SELECT coalesce(sum(n_tup_ins), 0)::bigint AS inserted,
            coalesce(sum(n_tup_upd + n_tup_del), 0)::bigint AS dead
-    FROM pg_stat_user_tables WHERE relname IN ('product', 'item')"""
+    FROM pg_stat_user_tables WHERE relname ~ '^(product|item)(_[0-9]+)?$'"""
 
 _OTHER_CONNECTIONS = """
     SELECT count(*) AS others FROM pg_stat_activity
@@ -86,6 +87,14 @@ class Database:
         item = await _fetch_one(self.url, _fingerprint_query("item", ItemRecord._fields))
         return Fingerprint(product.rows, item.rows, f"{product.content} {item.content}")
 
+    async def execute(self, statement: str) -> None:
+        """Execute a statement outside of a transaction."""
+        await _execute(self.url, statement)
+
+    async def fetch_one(self, query: str) -> Row[Any]:
+        """Return the only row of a query."""
+        return await _fetch_one(self.url, query)
+
     def cpu_seconds(self) -> float:
         """Return the CPU seconds of all processes of PostgreSQL so far."""
         return machine.tree_cpu_seconds(self.postmaster_pid)
@@ -99,12 +108,18 @@ class Server:
         self._pid = postmaster_pid
         self._database_count = 0
 
+    async def add_template(self, name: str, statements: Sequence[str]) -> None:
+        """Create a template: our schema, changed by these statements."""
+        await _execute(self._url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        for statement in statements:
+            await _execute(_with_database(self._url, name), statement)
+
     @asynccontextmanager
-    async def database(self) -> AsyncIterator[Database]:
+    async def database(self, template: str = TEMPLATE) -> AsyncIterator[Database]:
         """Create a database, and drop it at the end."""
         self._database_count += 1
         name = f"bench_{self._database_count}"
-        await _execute(self._url, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+        await _execute(self._url, f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             scope = ShopScope(shop_id=new_shop_id())
             yield Database(url=_with_database(self._url, name), postmaster_pid=self._pid, scope=scope)
@@ -119,10 +134,10 @@ async def running_server(directory: Path) -> AsyncIterator[Server]:
     Autovacuum is off for `product` and `item`: it would run at an arbitrary moment.
     """
     async with embedded_postgres(directory) as url:
-        await _execute(url, f"CREATE DATABASE {_TEMPLATE}")
-        await _migrate(_with_database(url, _TEMPLATE))
+        await _execute(url, f"CREATE DATABASE {TEMPLATE}")
+        await _migrate(_with_database(url, TEMPLATE))
         for table in ("product", "item"):
-            await _execute(_with_database(url, _TEMPLATE), f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+            await _execute(_with_database(url, TEMPLATE), f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         yield Server(url, postmaster_pid(directory))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from itertools import cycle
 from typing import Any, Final
 from uuid import uuid4
 
@@ -58,22 +59,37 @@ async def batch_writer(database: Database) -> AsyncIterator[Prepare]:
     All batches belong to one full sync. It is claimed before the first batch, and ended and finalized after the
     last; neither is timed.
     """
+    async with batch_writer_of_shops(database, [_SHOP]) as prepare:
+        yield prepare
+
+
+@asynccontextmanager
+async def batch_writer_of_shops(database: Database, shops: Sequence[ShopKey]) -> AsyncIterator[Prepare]:
+    """Write as `batch_writer` does, each batch for the next one of the shops in turn, on one connection."""
     engine = open_engine(database.url)
     try:
         data = storage.Database(engine)
-        leases = LeaseStore(data, owner=uuid4(), ttl=_LEASE_TTL)
-        await SyncCommandStore(data).start(StartSyncCommand(shop=_SHOP, mode=SyncMode.FULL, overlap=timedelta(0)))
-        claims = await leases.claim()
-        if not claims:
-            raise BenchFailed("the sync that was started cannot be claimed")
-        (claimed,) = claims
-        await leases.begin(claimed.lease, _HEADER)
-        sync = _BatchWriterSync(claimed, BatchStore(data, ttl=_LEASE_TTL))
-        yield sync.prepare
-        await leases.end(sync.lease, SyncState.SUCCEEDED)
-        await SweepStore(data, ttl=_LEASE_TTL).finalize(sync.lease)
+        async with AsyncExitStack() as stack:
+            syncs = [await stack.enter_async_context(_running_sync(data, shop)) for shop in shops]
+            turns = cycle(syncs)
+            yield lambda batch: next(turns).prepare(batch)
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def _running_sync(data: storage.Database, shop: ShopKey) -> AsyncIterator[_BatchWriterSync]:
+    leases = LeaseStore(data, owner=uuid4(), ttl=_LEASE_TTL)
+    await SyncCommandStore(data).start(StartSyncCommand(shop=shop, mode=SyncMode.FULL, overlap=timedelta(0)))
+    claims = await leases.claim()
+    if not claims:
+        raise BenchFailed("the sync that was started cannot be claimed")
+    (claimed,) = claims
+    await leases.begin(claimed.lease, _HEADER)
+    sync = _BatchWriterSync(claimed, BatchStore(data, ttl=_LEASE_TTL))
+    yield sync
+    await leases.end(sync.lease, SyncState.SUCCEEDED)
+    await SweepStore(data, ttl=_LEASE_TTL).finalize(sync.lease)
 
 
 class _BatchWriterSync:

@@ -53,11 +53,12 @@ _SELECT_DUE = text(f"""
         SELECT first.* FROM free CROSS JOIN LATERAL (
             SELECT schedule.shop_id, schedule.next_due_at, {SCHEDULE_COLUMNS} FROM shop_schedule AS schedule
             WHERE schedule.platform = free.platform AND schedule.next_due_at <= statement_timestamp()
-            ORDER BY schedule.next_due_at LIMIT greatest(0, least(free.places, :limit))) AS first)
+            ORDER BY schedule.next_due_at LIMIT greatest(0, least(free.places, :limit))) AS first
+        ORDER BY first.next_due_at LIMIT :limit)
     {_SELECT_SCHEDULED}
     FROM due AS schedule
     CROSS JOIN LATERAL (SELECT * FROM shop WHERE shop.shop_id = schedule.shop_id LIMIT 1) AS shop
-    ORDER BY schedule.next_due_at LIMIT :limit""")
+    ORDER BY schedule.next_due_at""")
 
 _POSTPONE = text("""
     UPDATE shop_schedule SET not_before = clock_timestamp() + :delay WHERE shop_id = :shop_id""")

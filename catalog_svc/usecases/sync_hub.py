@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 _LOCAL_SECONDS: Final = 5.0
 """A sync counts as running on this replica for this long after the replica last published it."""
 _LOCAL_COUNT_MAX_AGE_SECONDS: Final = 0.25
+_SYNCS_PER_READ: Final = 250
+"""Changed syncs that a poll reads at a time: other tasks of the process run in between."""
 
 
 class Subscription:
@@ -374,9 +376,10 @@ class SyncHub:
                 changed.append(sync_id)
             else:
                 topic.read_at = max(topic.read_at, began)
-        for sync in await self._syncs.get_many(changed) if changed else ():
-            if (topic := self._topics.get(sync.sync_id)) is not None:
-                self._offer(topic, sync, read_at=began)
+        for start in range(0, len(changed), _SYNCS_PER_READ):
+            for sync in await self._syncs.get_many(changed[start : start + _SYNCS_PER_READ]):
+                if (topic := self._topics.get(sync.sync_id)) is not None:
+                    self._offer(topic, sync, read_at=began)
         await self._poll_queue_positions()
 
     async def _poll_queue_positions(self) -> None:

@@ -140,11 +140,15 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "rich",
     ),
     # It starts the services as processes and looks into their database as an operator would; the cost of a read
-    # strategy is measured on the connector alone.
+    # strategy is measured on the connector alone, and that of the loops of a replica on the stores.
     "bench": (
         "catalogsync",
         "catalog_svc.domain",
+        "catalog_svc.metrics",
         "catalog_svc.storage",
+        "catalog_svc.usecases.retention",
+        "catalog_svc.usecases.scheduler",
+        "catalog_svc.usecases.sync_hub",
         "catalog_svc.usecases.sync_limits",
         "catalogsync_cli",
         "connector_svc",

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from catalogsync_common.channel import open_channel
 
 from demo.processes import ProcessGroup
 from demo.stack import read_first_line, wait_until_serving
-from tests.conftest import open_directory
+from tests.conftest import SERVER_URL, copied_database, open_directory
 from tests.waiting import forever
 
 ROOT = Path(__file__).parents[2]
@@ -87,14 +87,21 @@ class System:
 @pytest.fixture(scope="session")
 async def system() -> AsyncIterator[System]:
     """Yield one system for all tests of this run."""
+    server_url = os.environ.get(SERVER_URL)
+    database = copied_database(server_url) if server_url else nullcontext("")
     with open_directory("system") as directory:
-        async with running_system(directory) as running:
+        async with database as url, running_system(directory, database_url=url) as running:
             yield running
 
 
 @asynccontextmanager
-async def running_system(directory: Path) -> AsyncIterator[System]:
-    """Yield the system, which writes all its files to `directory`."""
+async def running_system(directory: Path, *, database_url: str = "") -> AsyncIterator[System]:
+    """Yield the system, which writes all its files to `directory`.
+
+    Args:
+        directory: Of the files.
+        database_url: A database with the schema; empty: an embedded PostgreSQL.
+    """
     logs = directory / "logs"
     logs.mkdir()
     async with broken_shops() as broken, ProcessGroup(directory=ROOT, logs=logs) as processes:
@@ -109,7 +116,7 @@ async def running_system(directory: Path) -> AsyncIterator[System]:
         connector, catalog = (f"127.0.0.1:{free_port()}" for _ in range(2))
         settings = _connector_settings(directory, connector, store, broken)
         await processes.start("connector_svc", "-m", "connector_svc", settings=settings)
-        settings = _catalog_settings(directory, catalog, connector)
+        settings = {**_catalog_settings(directory, catalog, connector), "CATALOG_DATABASE_URL": database_url}
         await processes.start("catalog_svc", "-m", "catalog_svc", settings=settings)
         async with asyncio.timeout(60):
             await processes.supervise(wait_until_serving(connector, CONNECTOR))

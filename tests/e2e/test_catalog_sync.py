@@ -34,6 +34,7 @@ async def truth(system: System, domain: str) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("platform", "domain"), FULL_SHOPS)
+@pytest.mark.smoke
 async def test_every_item_is_stored_once_with_its_price_stock_and_sku(
     system: System, platform: str, domain: str
 ) -> None:
@@ -75,6 +76,7 @@ async def test_a_product_with_more_variants_than_a_page_is_complete(
     assert max(per_product.values()) == variants
 
 
+@pytest.mark.smoke
 async def test_a_second_sync_finds_everything_unchanged(system: System) -> None:
     await system.sync("woocommerce", "new.example")
     again = await system.sync("woocommerce", "new.example")
@@ -83,6 +85,7 @@ async def test_a_second_sync_finds_everything_unchanged(system: System) -> None:
     assert (products.created_count, products.updated_count) == (0, 0)
 
 
+@pytest.mark.smoke
 async def test_all_watchers_see_increasing_revisions_and_the_same_final_revision(system: System) -> None:
     started = await system.start("shopify", "demo.myshopify.com")
     watches = await asyncio.gather(*(system.watch(started.sync_id) for _ in range(5)))
@@ -93,6 +96,7 @@ async def test_all_watchers_see_increasing_revisions_and_the_same_final_revision
     assert len({messages[-1].sync.revision for messages in watches}) == 1
 
 
+@pytest.mark.smoke
 async def test_a_cancelled_sync_ends_for_its_watchers_at_once(system: System) -> None:
     started = await system.start("woocommerce", "silent.example")
     watching = system.catalog.WatchSync(pb.WatchSyncRequest(sync_id=started.sync_id))
@@ -108,6 +112,7 @@ async def test_a_cancelled_sync_ends_for_its_watchers_at_once(system: System) ->
     assert (await system.watch(again.sync_id))[-1].sync.state == pb.Sync.STATE_FAILED
 
 
+@pytest.mark.smoke
 async def test_the_status_of_a_shop_agrees_with_its_items(system: System) -> None:
     sync = await system.sync("woocommerce", "old.example")
     shop = pb.ShopRef(platform="woocommerce", domain="OLD.example.")
@@ -122,6 +127,7 @@ async def test_the_status_of_a_shop_agrees_with_its_items(system: System) -> Non
     assert status.HasField("fresh_as_of_time")
 
 
+@pytest.mark.smoke
 async def test_items_are_found_by_sku_product_text_and_id(system: System) -> None:
     await system.sync("woocommerce", "new.example")
     everything = await system.items("woocommerce", "new.example")
@@ -136,6 +142,7 @@ async def test_items_are_found_by_sku_product_text_and_id(system: System) -> Non
     assert got.item == one
 
 
+@pytest.mark.smoke
 async def test_syncs_are_listed_newest_first_across_pages(system: System) -> None:
     for _ in range(3):
         await system.sync("shopify", "empty.myshopify.com")

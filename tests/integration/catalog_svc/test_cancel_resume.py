@@ -121,6 +121,7 @@ async def test_an_ended_sync_cannot_be_cancelled(world: CatalogWorld) -> None:
         await changes(world).cancel(uuid4())
 
 
+@pytest.mark.smoke
 async def test_a_resumed_sync_continues_from_the_checkpoint_with_the_counts_so_far(world: CatalogWorld) -> None:
     source = shop_of(6)
     failed = await failed_at(world, 4, source)
@@ -157,6 +158,7 @@ async def test_a_cancelled_sync_can_be_resumed_and_a_resumed_one_again(world: Ca
     assert sync.progress.products.created == 6
 
 
+@pytest.mark.smoke
 async def test_a_repeated_resume_returns_the_same_sync(world: CatalogWorld) -> None:
     failed = await failed_at(world, 4, shop_of(6))
     first = await resume(world, failed, request_id="r-1")

@@ -38,7 +38,7 @@ from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.status import StatusStore
 from catalog_svc.storage.syncs import SyncStore
 from catalog_svc.storage.text_search import require_text_search
-from tests.conftest import new_database
+from tests.conftest import copied_database
 from tests.integration.catalog_svc.plans import Plan, explain, recorded
 
 ITEMS: Final = 60_000
@@ -71,7 +71,7 @@ class Shops:
 
 @pytest.fixture(scope="module")
 async def shops(postgres_url: str) -> AsyncIterator[Shops]:
-    async with new_database(postgres_url) as url:
+    async with copied_database(postgres_url) as url:
         engine = open_engine(url, pool_size=1, command_timeout=None)
         async with engine.begin() as connection:
             for number in range(10):

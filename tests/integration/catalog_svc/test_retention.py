@@ -122,6 +122,7 @@ async def test_the_seen_ids_of_a_succeeded_pass_are_purged_when_its_own_cleanup_
     assert await world.rows("SELECT 1 FROM sync_seen") == []
 
 
+@pytest.mark.smoke
 async def test_seen_ids_of_many_shops_are_purged_by_one_round(world: CatalogWorld) -> None:
     for number in range(3):
         shop = ShopKey("shopify", f"s{number}.myshopify.com")

@@ -55,6 +55,7 @@ async def test_without_a_schedule_no_sync_starts(world: CatalogWorld) -> None:
     )
 
 
+@pytest.mark.smoke
 async def test_a_due_shop_gets_a_sync_and_its_next_due_time(world: CatalogWorld) -> None:
     await synced(world)
     replica = Replica(world)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
 from sqlalchemy import Connection, event
@@ -32,6 +33,7 @@ async def full(world: CatalogWorld, source: MemorySource, *, allow_mass_delete: 
     return await world.syncs.get(created.sync_id)
 
 
+@pytest.mark.smoke
 async def test_a_missing_product_is_marked_deleted_with_its_items_and_stays_readable(world: CatalogWorld) -> None:
     await full(world, shop_of(1, 2, 3, items=2))
     sync = await full(world, shop_of(1, 3, items=2))

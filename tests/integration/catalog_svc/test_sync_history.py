@@ -58,6 +58,7 @@ async def test_the_last_few_ended_syncs_stay_and_older_ones_move_to_the_history(
     assert (await state(world))["last_ended_sync_id"] == ids[-1]
 
 
+@pytest.mark.smoke
 async def test_a_sync_of_the_history_is_found_as_before(world: CatalogWorld) -> None:
     source = MemorySource([product("1"), product("2")])
     source.issues = [ISSUE]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -109,6 +110,7 @@ async def test_a_wait_that_is_not_over_outlives_the_batch_before_it(world: Catal
     assert world.published[-1].waiting is None
 
 
+@pytest.mark.smoke
 async def test_rejected_records_are_reported_with_everything_needed_to_correct_them(world: CatalogWorld) -> None:
     source = MemorySource(products(2))
     source.issues = [
@@ -134,6 +136,7 @@ async def test_rejected_records_are_reported_with_everything_needed_to_correct_t
     ]
 
 
+@pytest.mark.smoke
 async def test_a_drained_replica_hands_over_and_the_next_one_repeats_nothing(
     world: CatalogWorld, engine: AsyncEngine
 ) -> None:

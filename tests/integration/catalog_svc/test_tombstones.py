@@ -41,6 +41,7 @@ async def oldest_tombstone(world: CatalogWorld) -> object:
     return row["oldest"]
 
 
+@pytest.mark.smoke
 async def test_tombstones_are_purged_after_their_retention_and_live_rows_stay(world: CatalogWorld) -> None:
     await full_sync(world, ["1", "2", "3", "4"], items=2)
     await full_sync(world, ["3", "4"], items=2)

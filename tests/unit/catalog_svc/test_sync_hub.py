@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -51,6 +51,7 @@ class StoredSyncs(MemorySyncs):
         super().__init__(MemoryLink(MemoryCatalog()))
         self.rows: dict[UUID, Sync] = {}
         self.rows_read: list[UUID] = []
+        self.read_sizes: list[int] = []
 
     async def get(self, sync_id: UUID) -> Sync:
         if sync_id not in self.rows:
@@ -59,6 +60,7 @@ class StoredSyncs(MemorySyncs):
 
     async def get_many(self, sync_ids: Collection[UUID]) -> list[Sync]:
         self.rows_read += sync_ids
+        self.read_sizes.append(len(sync_ids))
         return [self.rows[sync_id] for sync_id in sync_ids if sync_id in self.rows]
 
     async def revisions(self, sync_ids: Collection[UUID]) -> dict[UUID, int]:
@@ -214,6 +216,19 @@ async def test_a_poll_reads_only_the_rows_that_changed() -> None:
         assert one.stored.rows_read == [one.sync.sync_id]
         assert len(one.times()) == 1
         other.tasks[0].cancel()
+
+
+async def test_many_changed_syncs_are_read_few_at_a_time() -> None:
+    """Decoding thousands of rows at once would hold the event loop of the replica for a quarter of a second."""
+    stored = StoredSyncs()
+    stored.rows = {sync.sync_id: sync for sync in (running(1) for _ in range(1_001))}
+    hub = SyncHub(stored)
+    with ExitStack() as subscriptions:
+        for sync_id in stored.rows:
+            subscriptions.enter_context(hub.subscribe(sync_id))
+        await hub._poll()
+    assert sum(stored.read_sizes) == len(set(stored.rows_read)) == 1_001
+    assert max(stored.read_sizes) <= 250
 
 
 @skipping
