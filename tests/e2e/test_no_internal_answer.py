@@ -171,6 +171,7 @@ def assert_expected(error: grpc.aio.AioRpcError, raw: bytes) -> None:
         grpc.StatusCode.NOT_FOUND,
         grpc.StatusCode.ALREADY_EXISTS,
         grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.OUT_OF_RANGE,
     )
     assert error.code() in allowed, (error.code(), error.details(), raw[:200])
     if (

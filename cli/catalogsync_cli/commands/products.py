@@ -25,7 +25,10 @@ _PRODUCT_COLUMNS = ("PRODUCT", "TITLE", "VENDOR", "TYPE", "ITEMS", "STATUS")
 @click.option("--limit", type=LIMIT, default=50, show_default=True, help="Maximum number of products to list.")
 @command_options
 def products(shop: ShopName, text: str, deleted: bool, limit: int) -> ExitCode:
-    """List products of SHOP that match all filters; with --json, each with its items."""
+    """List products of SHOP that match all filters.
+
+    With --json each product has its items.
+    """
     request = ListProductsRequest(shop=shop.for_catalog(), text=text, include_deleted=deleted)
     return run(_products(request, limit, current_options()), current_options())
 
@@ -47,7 +50,7 @@ async def _products(request: ListProductsRequest, limit: int, options: Options) 
 @click.argument("product_id", metavar="ID")
 @command_options
 def product(shop: ShopName, product_id: str) -> ExitCode:
-    """Show one product of SHOP by its platform ID, deleted or not, with its items."""
+    """Show one product of SHOP with its items, deleted or not."""
     return run(_product(shop, product_id, current_options()), current_options())
 
 
