@@ -30,7 +30,7 @@ class CatalogSettings(ServiceSettings):
     """Whether the database is reached through a pooler in transaction mode, such as PgBouncer."""
     migrate_database_url: SecretStr = SecretStr("")
     """For `migrate`, which needs a direct connection; empty: `database_url`."""
-    text_search: bool = True
+    text_search: bool = False
     """Whether `migrate` creates the indexes for text search, if the database has the extensions, or drops them."""
     max_running_syncs: int = Field(default=8, ge=1, le=500)
     max_running_per_platform: int = Field(default=6, ge=1, le=500)

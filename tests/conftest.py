@@ -118,7 +118,7 @@ async def make_template(url: str) -> None:
     """Create the template database and migrate it."""
     await execute(url, f"CREATE DATABASE {TEMPLATE}")
     engine = open_engine(with_database(url, TEMPLATE), pool_size=2)
-    await migrate(engine)
+    await migrate(engine, text_search=True)
     await engine.dispose()
 
 

@@ -90,7 +90,7 @@ async def migrate(
     *,
     advisory_lock_timeout: timedelta = _LOCK_TIMEOUT,
     table_lock_timeout: timedelta = _TABLE_LOCK_TIMEOUT,
-    text_search: bool = True,
+    text_search: bool = False,
 ) -> str:
     """Apply missing migrations and return the schema's version. Concurrent calls run one after the other.
 

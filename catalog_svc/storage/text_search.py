@@ -52,7 +52,9 @@ async def require_text_search(connection: AsyncConnection) -> None:
     missing = await _not_installed(connection)
     if missing:
         raise TextSearchUnavailable(f"the extension {' and '.join(missing)} is not installed")
-    raise TextSearchUnavailable("its trigram indexes are missing or not complete, run `migrate`")
+    raise TextSearchUnavailable(
+        "its trigram indexes are missing or not complete, run `migrate` with CATALOG_TEXT_SEARCH=1"
+    )
 
 
 async def create_text_indexes(connection: AsyncConnection) -> None:

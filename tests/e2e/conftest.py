@@ -168,6 +168,7 @@ def _catalog_settings(directory: Path, address: str, connector: str) -> dict[str
         "CATALOG_CONNECTOR_ADDRESS": connector,
         "CATALOG_DATA_DIR": str(directory / "postgres"),
         "CATALOG_GIVE_UP_AFTER": "2s",
+        "CATALOG_TEXT_SEARCH": "1",
         "CATALOG_GIVE_UP_NEW_SHOP_AFTER": "2s",
     }
 

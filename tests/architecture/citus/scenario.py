@@ -108,13 +108,13 @@ class Scenario:
     async def run(self) -> None:
         """Run the scenario."""
         with self.recorder.step("migrate"):
-            await migrate(self._engine)
+            await migrate(self._engine, text_search=True)
             await self._outside_execute(
                 "UPDATE pg_index SET indisvalid = false WHERE indexrelid = CAST('item_title_trgm' AS regclass)"
             )
-            await migrate(self._engine)
+            await migrate(self._engine, text_search=True)
             await migrate(self._engine, text_search=False)
-            await migrate(self._engine)
+            await migrate(self._engine, text_search=True)
             await wait_until_ready(self._engine, timedelta(minutes=1))
         for shop in SHOPS:
             first = await self._first_load(shop)

@@ -80,7 +80,7 @@ async def test_a_later_migrate_creates_the_indexes_when_the_extension_has_appear
     await searchable.sync(MemorySource([product("1"), product("2", title="Blouse")]))
     with pytest.raises(TextSearchUnavailable):
         await search(searchable, "shirt")
-    await migrate(engine)
+    await migrate(engine, text_search=True)
     assert await indexes(searchable) == set(INDEXES)
     assert await search(searchable, "shirt") == ["1-1"]
 
@@ -94,7 +94,7 @@ async def test_an_index_whose_creation_was_interrupted_is_not_used_and_created_a
     )
     with pytest.raises(TextSearchUnavailable, match="run `migrate`"):
         await search(searchable, "shirt")
-    await migrate(engine)
+    await migrate(engine, text_search=True)
     assert await search(searchable, "shirt") == ["1-1"]
 
 
@@ -106,7 +106,7 @@ async def test_who_does_not_want_to_search_drops_the_indexes(
     assert await indexes(searchable) == set()
     with pytest.raises(TextSearchUnavailable, match="run `migrate`"):
         await search(searchable, "shirt")
-    await migrate(engine)
+    await migrate(engine, text_search=True)
     assert await indexes(searchable) == set(INDEXES)
 
 

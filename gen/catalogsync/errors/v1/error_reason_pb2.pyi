@@ -59,8 +59,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     again without a position, and drop what is not listed. Metadata: position, floor, incarnation.
     """
     ERROR_REASON_TEXT_SEARCH_UNAVAILABLE: _ErrorReason.ValueType  # 37
-    """FAILED_PRECONDITION. The database has no trigram extension (pg_trgm), so that a text search would read the whole
-    shop: install it and run migrate, or filter otherwise.
+    """FAILED_PRECONDITION. The operator has not set up text search (CATALOG_TEXT_SEARCH), or the database has no trigram
+    extension (pg_trgm): a search would read the whole shop. The message says which. Filter otherwise.
     """
     ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 40
     """RESOURCE_EXHAUSTED, retry. This replica has as many watchers as it accepts."""
@@ -168,8 +168,8 @@ ERROR_REASON_POSITION_EXPIRED: ErrorReason.ValueType  # 36
 again without a position, and drop what is not listed. Metadata: position, floor, incarnation.
 """
 ERROR_REASON_TEXT_SEARCH_UNAVAILABLE: ErrorReason.ValueType  # 37
-"""FAILED_PRECONDITION. The database has no trigram extension (pg_trgm), so that a text search would read the whole
-shop: install it and run migrate, or filter otherwise.
+"""FAILED_PRECONDITION. The operator has not set up text search (CATALOG_TEXT_SEARCH), or the database has no trigram
+extension (pg_trgm): a search would read the whole shop. The message says which. Filter otherwise.
 """
 ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 40
 """RESOURCE_EXHAUSTED, retry. This replica has as many watchers as it accepts."""
