@@ -49,7 +49,7 @@ class Rule(Enum):
     SHOP_ID_CHANGED = "an UPDATE of shop_id"
 
 
-IMMUTABLE: Final = frozenset({"count", "like_escape", "lower", "max", "min", "unnest"})
+IMMUTABLE: Final = frozenset({"array_agg", "count", "like_escape", "lower", "max", "min", "unnest"})
 STABLE: Final = frozenset({"current_setting", "now", "statement_timestamp", "transaction_timestamp"})
 VOLATILE: Final = frozenset(
     {"clock_timestamp", "gen_random_uuid", "nextval", "random", "set_config", "setval", "timeofday"}
