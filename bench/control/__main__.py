@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,10 +111,18 @@ async def _measure(size: Size) -> Figures:
             try:
                 await insert_rows(connection, size)
                 machine.settle()
+                _tune_gc()
                 await connection.execute("CHECKPOINT")
                 return await _measure_all(directory / "services", url, connection, size)
             finally:
                 await connection.close()
+
+
+def _tune_gc() -> None:
+    """Collect garbage as the services do."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _measure_all(directory: Path, url: str, connection: asyncpg.Connection, size: Size) -> Figures:

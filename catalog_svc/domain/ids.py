@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -48,6 +49,8 @@ def sync_id_of(shop_id: UUID, number: int) -> UUID:
     return UUID(int=shop_id.int | number)
 
 
+# The watch hub asks for thousands of ids in each poll, always the same ones.
+@lru_cache(maxsize=1 << 14)
 def shop_id_of(sync_id: UUID) -> UUID:
     """Return the id of the sync's shop; for a UUID that is no sync id, probably one that no shop has."""
     return UUID(int=sync_id.int & ~_MAX_NUMBER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Final, TypeVar
@@ -66,6 +66,18 @@ _SELECT_REVISIONS = (
     text(f"SELECT sync.sync_id, sync.revision FROM sync_history AS sync WHERE {_IN_IDS}"),
 )
 
+# One row, whatever the number of watched syncs. DISTINCT lets the planner expect few of them: for a join with
+# thousands it would read all syncs.
+_SELECT_CHANGED = text("""
+    SELECT count(*) AS found_count,
+        array_agg(sync.sync_id) FILTER (WHERE sync.revision <> known.revision) AS changed_ids,
+        array_agg(sync.revision) FILTER (WHERE sync.revision <> known.revision) AS changed_revisions
+    FROM sync JOIN (
+        SELECT DISTINCT shop_id, sync_id, revision
+        FROM unnest(CAST(:shop_ids AS uuid[]), CAST(:sync_ids AS uuid[]), CAST(:revisions AS bigint[]))
+            AS known (shop_id, sync_id, revision)) AS known
+    ON sync.shop_id = known.shop_id AND sync.sync_id = known.sync_id""")
+
 _SELECT_CHECKPOINT = text("""
     SELECT checkpoint FROM sync WHERE shop_id = :shop_id AND sync_id = :sync_id
     UNION ALL
@@ -95,15 +107,25 @@ class SyncStore:
         """Return those syncs that exist and can be decoded, in any order."""
         return await self._database.read(lambda connection: _find_syncs(connection, sync_ids))
 
-    async def revisions(self, sync_ids: Collection[UUID]) -> dict[UUID, int]:
-        """Return the revisions of those that exist.
+    async def changed_revisions(self, known: Mapping[UUID, int]) -> dict[UUID, int | None]:
+        """Return the revisions that are not the known ones; None for a sync that does not exist.
 
-        The deletion of a shop begins with its active sync: that one is no longer among them.
+        The deletion of a shop begins with its active sync: that one does not exist any more.
         """
+        values = {
+            "sync_ids": list(known),
+            "shop_ids": [shop_id_of(sync_id) for sync_id in known],
+            "revisions": list(known.values()),
+        }
 
-        async def read(connection: AsyncConnection) -> dict[UUID, int]:
-            rows = await _in_both_tables(connection, _SELECT_REVISIONS, sync_ids)
-            return {row["sync_id"]: row["revision"] for row in rows}
+        async def read(connection: AsyncConnection) -> dict[UUID, int | None]:
+            row = (await connection.execute(_SELECT_CHANGED, values)).one()
+            if row.found_count == len(known):
+                return dict(zip(row.changed_ids or (), row.changed_revisions or (), strict=True))
+            # Some are in the history, or nowhere.
+            rows = await _in_both_tables(connection, _SELECT_REVISIONS, known)
+            found = {found["sync_id"]: found["revision"] for found in rows}
+            return {key: found.get(key) for key, revision in known.items() if found.get(key) != revision}
 
         return await self._database.read(read)
 

@@ -212,8 +212,8 @@ class Syncs(Protocol):
         """Return those of the syncs that exist, by one query."""
         ...
 
-    async def revisions(self, sync_ids: Collection[UUID]) -> Mapping[UUID, int]:
-        """Return the revisions of those that exist, by one query."""
+    async def changed_revisions(self, known: Mapping[UUID, int]) -> Mapping[UUID, int | None]:
+        """Return the revisions that are not the known ones, by one query; None for a sync that does not exist."""
         ...
 
     async def queue_positions(self, sync_ids: Collection[UUID]) -> Mapping[UUID, int]:

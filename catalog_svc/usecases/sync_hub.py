@@ -4,9 +4,10 @@ The hub has one topic per watched sync: its latest snapshot and its subscribers.
 subscriber receives the newest snapshot, may skip intermediate ones, and never misses the terminal one. A slow
 subscriber therefore needs no queue.
 
-Snapshots that this replica writes are published at once. Snapshots that other replicas write are found by polling
-the revisions of all watched syncs with one query; only rows with a new revision are read. A successful read also
-proves that a topic is current: a topic that was not read lately raises StorageUnavailable to its subscribers.
+Snapshots that this replica writes are published at once. Snapshots that other replicas write are found by polling:
+one query compares the revisions of all watched syncs, and only rows with a new revision are read. A successful
+read also proves that a topic is current: a topic that was not read lately raises StorageUnavailable to its
+subscribers.
 Positions in the queue change without a new revision: while any watched sync is PENDING, one more query a second
 reads those of all such syncs.
 
@@ -360,14 +361,18 @@ class SyncHub:
             self._schedule(topic, wakeup, not_before, spread)
 
     async def _poll(self) -> None:
-        watched = [sync_id for sync_id, topic in self._topics.items() if not topic.has_ended]
-        if not watched:
+        known = {
+            sync_id: topic.latest.revision if topic.latest else 0
+            for sync_id, topic in self._topics.items()
+            if not topic.has_ended
+        }
+        if not known:
             return
         began = asyncio.get_running_loop().time()
+        revisions = await self._syncs.changed_revisions(known)
         changed: list[UUID] = []
-        revisions = await self._syncs.revisions(watched)
-        for sync_id in watched:
-            topic, revision = self._topics.get(sync_id), revisions.get(sync_id)
+        for sync_id in known:
+            topic, revision = self._topics.get(sync_id), revisions.get(sync_id, 0)
             if topic is None:
                 continue
             if revision is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -163,9 +163,10 @@ class MemorySyncs:
 
         return await self._link.transaction(work)
 
-    async def revisions(self, sync_ids: Collection[UUID]) -> dict[UUID, int]:
-        def work(state: State) -> dict[UUID, int]:
-            return {sync_id: state.sync(sync_id).revision for sync_id in sync_ids if sync_id in state.syncs}
+    async def changed_revisions(self, known: Mapping[UUID, int]) -> dict[UUID, int | None]:
+        def work(state: State) -> dict[UUID, int | None]:
+            found = {sync_id: state.sync(sync_id).revision for sync_id in known if sync_id in state.syncs}
+            return {key: found.get(key) for key, revision in known.items() if found.get(key) != revision}
 
         return await self._link.transaction(work)
 

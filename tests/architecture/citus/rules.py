@@ -49,7 +49,9 @@ class Rule(Enum):
     SHOP_ID_CHANGED = "an UPDATE of shop_id"
 
 
-IMMUTABLE: Final = frozenset({"count", "like_escape", "lower", "max", "min", "octet_length", "unnest"})
+IMMUTABLE: Final = frozenset(
+    {"array_agg", "count", "like_escape", "lower", "max", "min", "octet_length", "unnest"}
+)
 STABLE: Final = frozenset(
     {"current_setting", "now", "pg_column_size", "statement_timestamp", "transaction_timestamp"}
 )

@@ -44,14 +44,15 @@ class Exemption:
 
 
 EXEMPTIONS: Final = {
-    "syncs._SELECT_REVISIONS[0]": Exemption(
+    "syncs._SELECT_CHANGED": Exemption(
         Rule.NOT_BOUND,
         "3.3/s on a replica with watchers",
-        "the hub asks for the revisions of all watched syncs at once; on Citus a fan-out to all shards",
+        "the hub compares the revisions of all watched syncs at once; on Citus a fan-out to all shards",
     ),
-    "syncs._SELECT_REVISIONS[1]": Exemption(
-        Rule.NOT_BOUND, "after the one above, for watched syncs that have ended long ago", "as above"
+    "syncs._SELECT_REVISIONS[0]": Exemption(
+        Rule.NOT_BOUND, "after the one above, if a watched sync has ended long ago or does not exist", "as above"
     ),
+    "syncs._SELECT_REVISIONS[1]": Exemption(Rule.NOT_BOUND, "as above", "as above"),
     "syncs._SELECT_BY_IDS[0]": Exemption(
         Rule.NOT_BOUND, "after a poll that found new revisions", "the hub reads all changed syncs at once"
     ),

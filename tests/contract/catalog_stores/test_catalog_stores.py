@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from catalogsync.connector.v1 import connector_service_pb2 as pb
@@ -404,6 +405,19 @@ async def test_every_change_raises_the_revision_by_one(replica: Replica) -> None
     ended = await replica.leases.end(claimed.lease, SyncState.SUCCEEDED)
     revisions = [sync.revision for sync in (created, claimed.sync, began.sync, after, ended)]
     assert revisions == [1, 2, 3, 4, 5]
+
+
+async def test_syncs_whose_revision_is_not_the_known_one_are_found_and_unknown_syncs_are_named(
+    replica: Replica,
+) -> None:
+    syncs = [await replica.create_sync(shop=ShopKey("shopify", f"{n}.myshopify.com")) for n in range(3)]
+    (claimed,) = await replica.leases.claim()
+    known = {sync.sync_id: sync.revision for sync in syncs}
+    assert await replica.syncs.changed_revisions(known) == {claimed.sync.sync_id: claimed.sync.revision}
+    known[claimed.sync.sync_id] = claimed.sync.revision
+    assert await replica.syncs.changed_revisions(known) == {}
+    unknown = uuid4()
+    assert await replica.syncs.changed_revisions({**known, unknown: 7}) == {unknown: None}
 
 
 # -- latest syncs

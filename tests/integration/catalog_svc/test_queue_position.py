@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -205,13 +205,13 @@ async def polling(hub: SyncHub, world: CatalogWorld) -> AsyncIterator[None]:
 def count_polls(world: CatalogWorld) -> list[int]:
     """Return the number of watched syncs of each poll from now on."""
     polls: list[int] = []
-    original = world.syncs.revisions
+    original = world.syncs.changed_revisions
 
-    async def counted(sync_ids: Collection[UUID]) -> dict[UUID, int]:
-        polls.append(len(sync_ids))
-        return await original(sync_ids)
+    async def counted(known: Mapping[UUID, int]) -> dict[UUID, int | None]:
+        polls.append(len(known))
+        return await original(known)
 
-    world.syncs.revisions = counted  # type: ignore[method-assign]
+    world.syncs.changed_revisions = counted  # type: ignore[method-assign]
     return polls
 
 

@@ -74,7 +74,8 @@ async def test_a_sync_of_the_history_is_found_as_before(world: CatalogWorld) -> 
     assert after == before
     assert await world.issues.page(created.sync_id, after=0, limit=10) == issues
     assert await world.syncs.checkpoint(created.sync_id) == checkpoint
-    assert await world.syncs.revisions([created.sync_id]) == {created.sync_id: before.revision}
+    assert await world.syncs.changed_revisions({created.sync_id: 1}) == {created.sync_id: before.revision}
+    assert await world.syncs.changed_revisions({created.sync_id: before.revision}) == {}
     assert await world.syncs.get_many([created.sync_id]) == [before]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 from typing import Any
@@ -176,14 +177,14 @@ async def test_one_query_serves_all_followers_of_a_replica(world: CatalogWorld, 
     follower = Follower(world)
     calls: list[int] = []
     callers: set[asyncio.Task[Any] | None] = set()
-    original = world.syncs.revisions
+    original = world.syncs.changed_revisions
 
-    async def counted(sync_ids: object) -> object:
-        calls.append(len(list(sync_ids)))  # type: ignore[call-overload]
+    async def counted(known: Mapping[UUID, int]) -> dict[UUID, int | None]:
+        calls.append(len(known))
         callers.add(asyncio.current_task())
-        return await original(sync_ids)  # type: ignore[arg-type]
+        return await original(known)
 
-    world.syncs.revisions = counted  # type: ignore[method-assign, assignment]
+    world.syncs.changed_revisions = counted  # type: ignore[method-assign]
     following = [asyncio.create_task(follower.all(created.sync_id, 0)) for _ in range(8)]
     await until(lambda: len(calls) > 5)
     for task in following:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -63,8 +63,9 @@ class StoredSyncs(MemorySyncs):
         self.read_sizes.append(len(sync_ids))
         return [self.rows[sync_id] for sync_id in sync_ids if sync_id in self.rows]
 
-    async def revisions(self, sync_ids: Collection[UUID]) -> dict[UUID, int]:
-        return {sync_id: self.rows[sync_id].revision for sync_id in sync_ids if sync_id in self.rows}
+    async def changed_revisions(self, known: Mapping[UUID, int]) -> dict[UUID, int | None]:
+        found = {sync_id: self.rows[sync_id].revision for sync_id in known if sync_id in self.rows}
+        return {key: found.get(key) for key, revision in known.items() if found.get(key) != revision}
 
 
 @dataclass
