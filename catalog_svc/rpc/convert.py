@@ -21,6 +21,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.errors.v1 import error_reason_pb2, issue_reason_pb2
 from catalogsync_common.failure import Failure
@@ -112,7 +113,7 @@ def _waiting(value: Waiting) -> pb.Waiting:
 def _error(value: SyncError) -> status_pb2.Status:
     failure = Failure(value.message, metadata=value.metadata)
     failure.reason = value.reason
-    return to_status(failure)
+    return to_status(failure, unknown_reason=grpc.StatusCode.UNKNOWN)
 
 
 def shop(value: Shop) -> pb.Shop:

@@ -94,15 +94,22 @@ RETRY_DELAYS: Final[Mapping[str, timedelta]] = MappingProxyType(
 """The reasons for which calling again is right, and the delay, unless the failure sets `retry_after`."""
 
 
-def to_status(failure: Failure) -> status_pb2.Status:
+def to_status(failure: Failure, *, unknown_reason: grpc.StatusCode | None = None) -> status_pb2.Status:
     """Return the status of a failure with its details, at most MAX_STATUS_BYTES long.
 
     Long texts are cut and end in "…"; violations and metadata beyond the limit are omitted.
 
+    Args:
+        failure: The failure.
+        unknown_reason: The code of a reason that STATUS_CODES does not have: a newer release may have stored it.
+
     Raises:
-        KeyError: STATUS_CODES does not have the reason, which is a bug.
+        KeyError: STATUS_CODES does not have the reason and there is no `unknown_reason`, which is a bug.
     """
-    code: int = STATUS_CODES[failure.reason].value[0]
+    found = STATUS_CODES.get(failure.reason, unknown_reason)
+    if found is None:
+        raise KeyError(failure.reason)
+    code: int = found.value[0]
     info = error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=_bounded_metadata(failure))
     violations = _bounded_violations(failure)
     while True:

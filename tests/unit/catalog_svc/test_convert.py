@@ -158,3 +158,10 @@ def test_watchers_of_one_snapshot_share_a_message_unless_some_must_reconnect() -
         name = pb.WatchSyncResponse.ReconnectReason.Name(last.reconnect_reason)
         assert name == f"RECONNECT_REASON_{reason.value}"
         assert messages.of(Snapshot(shown, heartbeat=True, reconnect=reason)) is last
+
+
+def test_the_reason_of_a_failure_that_only_a_newer_release_knows_is_shown_with_the_code_unknown() -> None:
+    """A release that is being replaced must still show the syncs that its successor has ended."""
+    error = SyncError(reason="SOURCE_ON_STRIKE", message="the platform is on strike")
+    shown = convert.sync(replace(sync(SyncState.FAILED), error=error)).error
+    assert (shown.code, shown.message) == (2, "SOURCE_ON_STRIKE: the platform is on strike")
