@@ -5,8 +5,8 @@ subscriber receives the newest snapshot, may skip intermediate ones, and never m
 subscriber therefore needs no queue.
 
 Snapshots that this replica writes are published at once. Snapshots that other replicas write are found by polling:
-one query compares the revisions of all watched syncs, and only rows with a new revision are read. A poll also proves
-that a topic is current: a topic that was not read lately raises StorageUnavailable to its subscribers.
+one query compares the revisions of all watched syncs, and only rows with a new revision are read. A poll also
+proves that a topic is current: a topic that was not read lately raises StorageUnavailable to its subscribers.
 
 Deliveries are paced per subscriber (`WatchPacing`) and released in small groups, so that thousands of them neither
 hold the event loop nor slow the syncs that run beside them.
