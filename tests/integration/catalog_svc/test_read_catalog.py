@@ -11,7 +11,7 @@ from catalog_svc.domain.errors import ShopNotFound
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.shops import ScheduleStore
+from catalog_svc.storage.status import StatusStore
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from tests.fakes.known_platforms import KnownPlatforms
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
@@ -20,9 +20,9 @@ from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
 def reading(world: CatalogWorld, platforms: KnownPlatforms) -> ReadCatalog:
     return ReadCatalog(
         shops=world.shops,
-        syncs=world.syncs,
         items=world.items,
-        schedules=ScheduleStore(Database(world.engine)),
+        products=world.products,
+        statuses=StatusStore(Database(world.engine)),
         platforms=platforms,
         defaults=ScheduleDefaults(incremental_every=timedelta(), full_every=timedelta()),
     )
