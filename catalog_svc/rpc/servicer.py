@@ -23,7 +23,8 @@ from catalog_svc.rpc.request_validator import (
     decode_page_token,
     encode_page_token,
 )
-from catalog_svc.usecases.ports import Issues, Syncs
+from catalog_svc.usecases.catalog_ports import Issues
+from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.shops import DeleteShop, ManageShops
 from catalog_svc.usecases.sync_commands import ChangeSync, StartSync

@@ -21,7 +21,8 @@ from catalog_svc.domain.errors import ItemNotFound, ProductNotFound, ShopNotFoun
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
 from catalog_svc.domain.status import ShopStatus
-from catalog_svc.usecases.ports import Items, Platforms, Products, Shops, Statuses
+from catalog_svc.usecases.catalog_ports import Items, Products, Shops, Statuses
+from catalog_svc.usecases.ports import Platforms
 from catalog_svc.usecases.sync_commands import check_supported
 
 

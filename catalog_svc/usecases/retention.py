@@ -14,7 +14,7 @@ from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import StorageUnavailable
-from catalog_svc.usecases.ports import PurgeableRecords
+from catalog_svc.usecases.catalog_ports import PurgeableRecords
 
 _log = logging.getLogger(__name__)
 

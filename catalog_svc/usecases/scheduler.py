@@ -19,7 +19,8 @@ from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 from catalog_svc.domain.errors import StorageUnavailable, SyncAlreadyRunning
 from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncTrigger
-from catalog_svc.usecases.ports import Schedules, SyncCommands, SyncMetrics
+from catalog_svc.usecases.catalog_ports import Schedules
+from catalog_svc.usecases.ports import SyncCommands, SyncMetrics
 from catalog_svc.usecases.sync_commands import count_database_failures
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import StorageUnavailable
-from catalog_svc.usecases.ports import ShopDeletions
+from catalog_svc.usecases.catalog_ports import ShopDeletions
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import ShopChange, ShopDeletion, ShopKey, ShopRef
 from catalog_svc.domain.status import ShopDetails, ShopFilter
 from catalog_svc.domain.sync import CancelledSync
-from catalog_svc.usecases.ports import Platforms, ShopDeletions, ShopDirectory, Shops, SyncMetrics
+from catalog_svc.usecases.catalog_ports import ShopDeletions, ShopDirectory, Shops
+from catalog_svc.usecases.ports import Platforms, SyncMetrics
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.sync_commands import check_not_deleting, check_supported, count_database_failures
 

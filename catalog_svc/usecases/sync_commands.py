@@ -17,7 +17,8 @@ from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 from catalog_svc.domain.errors import ShopBeingDeleted, ShopNotFound, SourceFailed, StorageUnavailable
 from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState, SyncTrigger
-from catalog_svc.usecases.ports import PlatformJobs, Platforms, Shops, SyncCommands, SyncMetrics, Syncs
+from catalog_svc.usecases.catalog_ports import Shops
+from catalog_svc.usecases.ports import PlatformJobs, Platforms, SyncCommands, SyncMetrics, Syncs
 
 _log = logging.getLogger(__name__)
 
