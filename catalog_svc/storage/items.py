@@ -32,7 +32,7 @@ from catalog_svc.storage.shops import Row, ShopScope
 from catalog_svc.storage.tables import item
 from catalog_svc.storage.text_search import like_pattern, require_text_search
 
-TEXT_WINDOW: Final = 5_000
+TEXT_WINDOW: Final = 3_000
 """Items, in the order of the list, in which a text is searched first. A page of a frequent text is complete with
 them; for a rarer one the trigram indexes find all of its matches, which are few enough to be sorted."""
 

@@ -111,7 +111,7 @@ async def test_who_does_not_want_to_search_drops_the_indexes(
 
 
 @pytest.mark.parametrize(
-    "window", [1, 7, 5_000], ids=["by index", "by index after a while", "in the order of the list"]
+    "window", [1, 7, 3_000], ids=["by index", "by index after a while", "in the order of the list"]
 )
 async def test_a_search_finds_exactly_the_titles_that_contain_the_text(
     searchable: CatalogWorld, window: int
@@ -134,7 +134,7 @@ async def test_a_search_finds_exactly_the_titles_that_contain_the_text(
     assert [item.product_id for item in await all_items(items, shop, sku, limit=2)] == []
 
 
-@pytest.mark.parametrize("window", [1, 7, 5_000])
+@pytest.mark.parametrize("window", [1, 7, 3_000])
 async def test_a_search_finds_products_by_their_title(searchable: CatalogWorld, window: int) -> None:
     shop = await changed_shop(searchable)
     products = ProductStore(Database(searchable.engine), text_window=window)
