@@ -316,7 +316,7 @@ async def test_a_loop_that_cannot_go_on_makes_health_not_serving_and_ends_the_se
 ) -> None:
     # No claim can read this table any more, and no retry will help.
     async with engine.begin() as connection:
-        await connection.execute(text("ALTER TABLE sync_queue RENAME COLUMN lease_until TO hidden"))
+        await connection.execute(text("ALTER TABLE sync_queue RENAME COLUMN owner TO hidden"))
     given_up, health = asyncio.Event(), []
 
     async def serve_until_given_up() -> None:
@@ -338,7 +338,7 @@ async def test_a_loop_that_cannot_go_on_makes_health_not_serving_and_ends_the_se
 
 async def test_serve_returns_when_a_loop_cannot_go_on(engine: AsyncEngine, database_url: str) -> None:
     async with engine.begin() as connection:
-        await connection.execute(text("ALTER TABLE sync_queue RENAME COLUMN lease_until TO hidden"))
+        await connection.execute(text("ALTER TABLE sync_queue RENAME COLUMN owner TO hidden"))
     policy = RestartPolicy(give_up_after=timedelta(), give_up_failures=2)
     async with asyncio.timeout(TIMEOUT_SECONDS):
         with pytest.raises(LoopFailed):
