@@ -43,6 +43,7 @@ from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
 from tests.integration.catalog_svc.conftest import CatalogWorld
+from tests.pgbouncer import is_pooled
 from tests.waiting import TIMEOUT_SECONDS, until, until_found
 
 SCHEDULED = SyncTrigger.SCHEDULE
@@ -355,6 +356,7 @@ async def catalog_of(database_url: str, connector: str) -> AsyncIterator[Catalog
     """Yield a client of a replica that runs one sync at a time."""
     settings = CatalogSettings(
         database_url=SecretStr(database_url),
+        database_pooled=is_pooled(database_url),
         listen_address=ListenAddress("127.0.0.1:0"),
         connector_address=connector,
         max_running_syncs=1,

@@ -20,6 +20,7 @@ from catalog_svc import bootstrap
 from catalog_svc.settings import CatalogSettings
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
+from tests.pgbouncer import is_pooled
 
 REF = pb.ShopRef(platform=SHOP.platform, domain=SHOP.domain)
 
@@ -28,6 +29,7 @@ REF = pb.ShopRef(platform=SHOP.platform, domain=SHOP.domain)
 async def service(database_url: str) -> AsyncIterator[CatalogServiceStub]:
     settings = CatalogSettings(
         database_url=SecretStr(database_url),
+        database_pooled=is_pooled(database_url),
         listen_address=ListenAddress("127.0.0.1:0"),
         connector_address="127.0.0.1:1",
         stop_grace=timedelta(seconds=1),

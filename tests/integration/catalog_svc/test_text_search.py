@@ -35,6 +35,12 @@ TITLES = (
 
 
 @pytest.fixture
+def database_url(direct_database_url: str) -> str:
+    """Return the URL of a new database; `migrate` never goes through a pooler."""
+    return direct_database_url
+
+
+@pytest.fixture
 async def searchable(world: CatalogWorld) -> CatalogWorld:
     """A database that can search, or the test is skipped."""
     names = {row["name"] for row in await world.rows("SELECT name FROM pg_available_extensions")}
