@@ -93,6 +93,7 @@ async def start_stack(processes: ProcessGroup, workspace: Workspace, print_step:
         "CATALOG_LISTEN_ADDRESS": catalog,
         "CATALOG_CONNECTOR_ADDRESS": connector,
         "CATALOG_DATA_DIR": str(workspace.postgres),
+        "CATALOG_TEXT_SEARCH": "1",
     }
     await _start_service(processes, workspace, "catalog_svc", settings, catalog, CATALOG_SERVICE)
     return Stack(catalog=catalog, connector=connector, devstore=str(devstore["listening"]), shops=shops)

@@ -50,11 +50,9 @@ async def require_text_search(connection: AsyncConnection) -> None:
     if all(indexes.get(name) for name in INDEXES):
         return
     missing = await _not_installed(connection)
-    if missing:
-        raise TextSearchUnavailable(f"the extension {' and '.join(missing)} is not installed")
-    raise TextSearchUnavailable(
-        "its trigram indexes are missing or not complete, run `migrate` with CATALOG_TEXT_SEARCH=1"
-    )
+    incomplete = "its trigram indexes are missing or not complete"
+    problem = f"it lacks {' and '.join(missing)}" if missing else incomplete
+    raise TextSearchUnavailable(f"{problem}, run `migrate` with CATALOG_TEXT_SEARCH=1")
 
 
 async def create_text_indexes(connection: AsyncConnection) -> None:
