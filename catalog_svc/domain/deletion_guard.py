@@ -9,7 +9,7 @@ client at once.
 | more | a tenth of them | a person, with `allow_mass_delete` |
 
 So no single answer of a platform, empty or truncated, empties a shop, and a merchant who removes a whole range of
-products needs nobody: the next full pass finds the same products missing, and deletes them. A platform whose
+products needs no action: the next full pass finds the same products missing, and deletes them. A platform whose
 answers are wrong for hours would agree with itself, which must not empty a large shop. Large shops rarely lose
 more than a tenth between two passes.
 

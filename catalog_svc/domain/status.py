@@ -43,7 +43,7 @@ NEEDS_ACTION = frozenset(
 
 
 def needs_action(error: SyncError) -> bool:
-    """Return whether the error persists until somebody acts: not if the next full sync decides about it."""
+    """Return whether the error persists until a person acts: not if the next full sync decides about it."""
     return error.reason in NEEDS_ACTION and error.metadata.get("decided_by") != DECIDED_BY_FULL_SYNC
 
 

@@ -55,7 +55,7 @@ _BUSY_DELAY: Final = timedelta(milliseconds=500)
 _KNOWN_MODES: Final = [mode.value for mode in SyncMode if mode is not SyncMode.UNSPECIFIED]
 
 # Repeatable, since the answer to a commit may get lost. Skips a row that the last owner's batch has locked:
-# a claim waits for nobody.
+# a claim never waits for a lock.
 _LOCK_SHOP = text(f"""
     SELECT {STATE_COLUMNS}, next_seq FROM shop_state
     WHERE shop_id = :shop_id AND active_sync_id = :sync_id AND epoch <= :epoch FOR UPDATE SKIP LOCKED""")

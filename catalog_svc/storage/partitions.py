@@ -2,7 +2,7 @@
 
 Rows of a month without a partition are stored in the default partition, so that a missing one loses nothing: a
 sync that is one of the last few of its shop for so long that its month is dropped, and all syncs of a time in
-which nobody created partitions. A month that has such rows gets no partition any more.
+which no partition was created. A month that has such rows gets no partition any more.
 """
 
 from __future__ import annotations

@@ -400,7 +400,7 @@ sync_seen = Table(
     PrimaryKeyConstraint("shop_id", "pass_id", "product_id", name="sync_seen_pkey"),
 )
 
-# Passes whose seen ids nobody needs any more.
+# Passes whose seen ids are no longer needed.
 obsolete_pass = Table(
     "obsolete_pass",
     metadata,

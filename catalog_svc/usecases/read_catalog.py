@@ -57,7 +57,7 @@ class ReadCatalog:
         if shop is not None:
             return shop
         if isinstance(ref, ShopKey):
-            # Without the connector nobody knows which platforms there are; that the shop is unknown is certain.
+            # Without the connector the platforms are unknown; that the shop is unknown is certain.
             with suppress(SourceFailed):
                 await check_supported(self._platforms, ref)
         raise ShopNotFound(ref)
