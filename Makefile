@@ -79,7 +79,7 @@ GEN_BIN := .venv-gen/bin
 	@touch $@
 
 gen: .venv-gen/.synced $(GOOGLE_PROTOS)/.synced ## Generate gen/ from protos/
-	@rm -rf $(GEN_OUT)/catalogsync/{catalog,connector,errors,types} && mkdir -p $(GEN_OUT)/catalogsync
+	@rm -rf $(GEN_OUT)/catalogsync/{catalog,connector,errors,options,types} && mkdir -p $(GEN_OUT)/catalogsync
 	@PATH="$(CURDIR)/$(GEN_BIN):$$PATH" $(GEN_BIN)/python -m grpc_tools.protoc -I protos -I $(GOOGLE_PROTOS) \
 	  --python_out=$(GEN_OUT) --grpc_python_out=$(GEN_OUT) \
 	  --mypy_out=quiet:$(GEN_OUT) --mypy_grpc_out=quiet,only_async:$(GEN_OUT) $(PROTOS)

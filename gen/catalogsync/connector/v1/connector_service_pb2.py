@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from catalogsync.errors.v1 import issue_reason_pb2 as catalogsync_dot_errors_dot_v1_dot_issue__reason__pb2
+from catalogsync.options.v1 import access_pb2 as catalogsync_dot_options_dot_v1_dot_access__pb2
 from catalogsync.types.v1 import product_pb2 as catalogsync_dot_types_dot_v1_dot_product__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0catalogsync/connector/v1/connector_service.proto\x12\x18\x63\x61talogsync.connector.v1\x1a(catalogsync/errors/v1/issue_reason.proto\x1a\"catalogsync/types/v1/product.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x07ShopRef\x12\x16\n\x08platform\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06\x64omain\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\xdd\x01\n\x14\x46\x65tchProductsRequest\x12\x35\n\x04shop\x18\x01 \x01(\x0b\x32!.catalogsync.connector.v1.ShopRefB\x04\xe2\x41\x01\x02\x12\x37\n\rupdated_after\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x18\n\ncheckpoint\x18\x03 \x01(\x0c\x42\x04\xe2\x41\x01\x01\x12 \n\x12max_batch_products\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x19\n\x0bproduct_ids\x18\x05 \x03(\tB\x04\xe2\x41\x01\x01\"\xb5\x02\n\x15\x46\x65tchProductsResponse\x12\x37\n\x06header\x18\x01 \x01(\x0b\x32%.catalogsync.connector.v1.FetchHeaderH\x00\x12\x37\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32&.catalogsync.connector.v1.ProductBatchH\x00\x12\x34\n\x07waiting\x18\x03 \x01(\x0b\x32!.catalogsync.connector.v1.WaitingH\x00\x12\x38\n\theartbeat\x18\x04 \x01(\x0b\x32#.catalogsync.connector.v1.HeartbeatH\x00\x12\x31\n\x03\x65nd\x18\x05 \x01(\x0b\x32\".catalogsync.connector.v1.FetchEndH\x00\x42\x07\n\x05\x65vent\"\xf3\x02\n\x0b\x46\x65tchHeader\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x18\n\x10platform_shop_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x1a\n\x12served_api_version\x18\x04 \x01(\t\x12\x10\n\x08strategy\x18\x05 \x01(\t\x12\x17\n\x0fstrategy_reason\x18\x06 \x01(\t\x12\x0f\n\x07resumed\x18\x07 \x01(\x08\x12\x32\n\x0ewatermark_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x17\x65stimated_product_count\x18\t \x01(\x03H\x00\x88\x01\x01\x12$\n\x17\x65stimated_variant_count\x18\n \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05notes\x18\x0b \x03(\tB\x1a\n\x18_estimated_product_countB\x1a\n\x18_estimated_variant_count\"\x83\x02\n\x0cProductBatch\x12\x33\n\x08products\x18\x01 \x03(\x0b\x32!.catalogsync.connector.v1.Product\x12\x35\n\x06issues\x18\x02 \x03(\x0b\x32%.catalogsync.connector.v1.RecordIssue\x12:\n\x0cstock_levels\x18\x03 \x03(\x0b\x32$.catalogsync.connector.v1.StockLevel\x12\x1b\n\x13\x64\x65leted_product_ids\x18\x04 \x03(\t\x12\x1a\n\x12listed_product_ids\x18\x05 \x03(\t\x12\x12\n\ncheckpoint\x18\x06 \x01(\x0c\"\xe2\x02\n\x07Waiting\x12\x38\n\x06reason\x18\x01 \x01(\x0e\x32(.catalogsync.connector.v1.Waiting.Reason\x12/\n\x0bresume_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x17\n\ndone_count\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0btotal_count\x18\x05 \x01(\x03H\x01\x88\x01\x01\"\x88\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10REASON_THROTTLED\x10\x01\x12\x17\n\x13REASON_PLATFORM_JOB\x10\x02\x12\x1d\n\x19REASON_SOURCE_UNREACHABLE\x10\x03\x12\x18\n\x14REASON_TOKEN_SERVICE\x10\x04\x42\r\n\x0b_done_countB\x0e\n\x0c_total_count\"\x0b\n\tHeartbeat\"\xbb\x01\n\x08\x46\x65tchEnd\x12\x14\n\x0csource_count\x18\x01 \x01(\x03\x12\x15\n\remitted_count\x18\x02 \x01(\x03\x12\x16\n\x0erejected_count\x18\x03 \x01(\x03\x12\x1d\n\x15\x65mitted_variant_count\x18\x04 \x01(\x03\x12\x12\n\nall_listed\x18\x05 \x01(\x08\x12\x16\n\x0e\x61\x62sence_proven\x18\x06 \x01(\x08\x12\x10\n\x08warnings\x18\x07 \x03(\t\x12\r\n\x05notes\x18\x08 \x03(\t\"\xe1\x03\n\x07Product\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06handle\x18\x03 \x01(\t\x12\x18\n\x10\x64\x65scription_html\x18\x04 \x01(\t\x12\x0e\n\x06vendor\x18\x05 \x01(\t\x12\x14\n\x0cproduct_type\x18\x06 \x01(\t\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x33\n\x06status\x18\x08 \x01(\x0e\x32#.catalogsync.types.v1.ProductStatus\x12\x0b\n\x03url\x18\t \x01(\t\x12\x38\n\x07options\x18\n \x03(\x0b\x32\'.catalogsync.connector.v1.ProductOption\x12/\n\x06images\x18\x0b \x03(\x0b\x32\x1f.catalogsync.connector.v1.Image\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x08variants\x18\x0e \x03(\x0b\x32!.catalogsync.connector.v1.Variant\x12\x19\n\x11variants_complete\x18\x0f \x01(\x08\"-\n\rProductOption\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\"Q\n\x05Image\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x10\n\x08\x61lt_text\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\"\xc3\x05\n\x07Variant\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0b\n\x03sku\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61rcode\x18\x04 \x01(\t\x12\x19\n\x0cprice_amount\x18\x05 \x01(\tH\x00\x88\x01\x01\x12$\n\x17\x63ompare_at_price_amount\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x1b\n\x0estock_quantity\x18\x07 \x01(\x03H\x02\x88\x01\x01\x12K\n\x10inventory_policy\x18\x08 \x01(\x0e\x32\x31.catalogsync.connector.v1.Variant.InventoryPolicy\x12\x11\n\tavailable\x18\t \x01(\x08\x12\x39\n\x07options\x18\n \x03(\x0b\x32(.catalogsync.connector.v1.SelectedOption\x12.\n\x05image\x18\x0b \x01(\x0b\x32\x1f.catalogsync.connector.v1.Image\x12\x13\n\x06weight\x18\x0c \x01(\tH\x03\x88\x01\x01\x12\x13\n\x0bweight_unit\x18\r \x01(\t\x12\x10\n\x08position\x18\x0e \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x0fInventoryPolicy\x12 \n\x1cINVENTORY_POLICY_UNSPECIFIED\x10\x00\x12\x19\n\x15INVENTORY_POLICY_DENY\x10\x01\x12\x1d\n\x19INVENTORY_POLICY_CONTINUE\x10\x02\x42\x0f\n\r_price_amountB\x1a\n\x18_compare_at_price_amountB\x11\n\x0f_stock_quantityB\t\n\x07_weight\"-\n\x0eSelectedOption\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xa7\x01\n\nStockLevel\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x12\n\nvariant_id\x18\x02 \x01(\t\x12\x1b\n\x0estock_quantity\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tavailable\x18\x04 \x01(\x08\x12.\n\x05offer\x18\x05 \x01(\x0b\x32\x1f.catalogsync.connector.v1.OfferB\x11\n\x0f_stock_quantity\"\x82\x01\n\x05Offer\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x19\n\x0cprice_amount\x18\x02 \x01(\tH\x00\x88\x01\x01\x12$\n\x17\x63ompare_at_price_amount\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x0f\n\r_price_amountB\x1a\n\x18_compare_at_price_amount\"\xb3\x01\n\x0bRecordIssue\x12\x32\n\x06reason\x18\x01 \x01(\x0e\x32\".catalogsync.errors.v1.IssueReason\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x12\n\nvariant_id\x18\x03 \x01(\t\x12\x18\n\x10product_rejected\x18\x04 \x01(\x08\x12\r\n\x05\x66ield\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x0e\n\x06sample\x18\x07 \x01(\t\"e\n\x12\x43\x61ncelFetchRequest\x12\x35\n\x04shop\x18\x01 \x01(\x0b\x32!.catalogsync.connector.v1.ShopRefB\x04\xe2\x41\x01\x02\x12\x18\n\ncheckpoint\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\",\n\x13\x43\x61ncelFetchResponse\x12\x15\n\rjob_cancelled\x18\x01 \x01(\x08\"I\n\x10\x43heckShopRequest\x12\x35\n\x04shop\x18\x01 \x01(\x0b\x32!.catalogsync.connector.v1.ShopRefB\x04\xe2\x41\x01\x02\"\xf9\x01\n\x11\x43heckShopResponse\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x18\n\x10platform_shop_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x1a\n\x12served_api_version\x18\x04 \x01(\t\x12\x1a\n\rproduct_count\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rvariant_count\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x16\n\x0egranted_scopes\x18\x07 \x03(\t\x12\r\n\x05notes\x18\x08 \x03(\tB\x10\n\x0e_product_countB\x10\n\x0e_variant_count\"\x16\n\x14ListPlatformsRequest\"N\n\x15ListPlatformsResponse\x12\x35\n\tplatforms\x18\x01 \x03(\x0b\x32\".catalogsync.connector.v1.Platform\"\x8c\x01\n\x08Platform\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x16\n\x0e\x64omain_pattern\x18\x03 \x01(\t\x12\x44\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32..catalogsync.connector.v1.PlatformCapabilities\"L\n\x14PlatformCapabilities\x12\x13\n\x0bincremental\x18\x01 \x01(\x08\x12\x0c\n\x04\x62ulk\x18\x02 \x01(\x08\x12\x11\n\tdeletions\x18\x03 \x01(\x08\x32\xca\x03\n\x10\x43onnectorService\x12r\n\rFetchProducts\x12..catalogsync.connector.v1.FetchProductsRequest\x1a/.catalogsync.connector.v1.FetchProductsResponse0\x01\x12j\n\x0b\x43\x61ncelFetch\x12,.catalogsync.connector.v1.CancelFetchRequest\x1a-.catalogsync.connector.v1.CancelFetchResponse\x12\x64\n\tCheckShop\x12*.catalogsync.connector.v1.CheckShopRequest\x1a+.catalogsync.connector.v1.CheckShopResponse\x12p\n\rListPlatforms\x12..catalogsync.connector.v1.ListPlatformsRequest\x1a/.catalogsync.connector.v1.ListPlatformsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0catalogsync/connector/v1/connector_service.proto\x12\x18\x63\x61talogsync.connector.v1\x1a(catalogsync/errors/v1/issue_reason.proto\x1a#catalogsync/options/v1/access.proto\x1a\"catalogsync/types/v1/product.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x07ShopRef\x12\x16\n\x08platform\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06\x64omain\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\xdd\x01\n\x14\x46\x65tchProductsRequest\x12\x35\n\x04shop\x18\x01 \x01(\x0b\x32!.catalogsync.connector.v1.ShopRefB\x04\xe2\x41\x01\x02\x12\x37\n\rupdated_after\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x18\n\ncheckpoint\x18\x03 \x01(\x0c\x42\x04\xe2\x41\x01\x01\x12 \n\x12max_batch_products\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x19\n\x0bproduct_ids\x18\x05 \x03(\tB\x04\xe2\x41\x01\x01\"\xb5\x02\n\x15\x46\x65tchProductsResponse\x12\x37\n\x06header\x18\x01 \x01(\x0b\x32%.catalogsync.connector.v1.FetchHeaderH\x00\x12\x37\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32&.catalogsync.connector.v1.ProductBatchH\x00\x12\x34\n\x07waiting\x18\x03 \x01(\x0b\x32!.catalogsync.connector.v1.WaitingH\x00\x12\x38\n\theartbeat\x18\x04 \x01(\x0b\x32#.catalogsync.connector.v1.HeartbeatH\x00\x12\x31\n\x03\x65nd\x18\x05 \x01(\x0b\x32\".catalogsync.connector.v1.FetchEndH\x00\x42\x07\n\x05\x65vent\"\xf3\x02\n\x0b\x46\x65tchHeader\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x18\n\x10platform_shop_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x1a\n\x12served_api_version\x18\x04 \x01(\t\x12\x10\n\x08strategy\x18\x05 \x01(\t\x12\x17\n\x0fstrategy_reason\x18\x06 \x01(\t\x12\x0f\n\x07resumed\x18\x07 \x01(\x08\x12\x32\n\x0ewatermark_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x17\x65stimated_product_count\x18\t \x01(\x03H\x00\x88\x01\x01\x12$\n\x17\x65stimated_variant_count\x18\n \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05notes\x18\x0b \x03(\tB\x1a\n\x18_estimated_product_countB\x1a\n\x18_estimated_variant_count\"\x83\x02\n\x0cProductBatch\x12\x33\n\x08products\x18\x01 \x03(\x0b\x32!.catalogsync.connector.v1.Product\x12\x35\n\x06issues\x18\x02 \x03(\x0b\x32%.catalogsync.connector.v1.RecordIssue\x12:\n\x0cstock_levels\x18\x03 \x03(\x0b\x32$.catalogsync.connector.v1.StockLevel\x12\x1b\n\x13\x64\x65leted_product_ids\x18\x04 \x03(\t\x12\x1a\n\x12listed_product_ids\x18\x05 \x03(\t\x12\x12\n\ncheckpoint\x18\x06 \x01(\x0c\"\xe2\x02\n\x07Waiting\x12\x38\n\x06reason\x18\x01 \x01(\x0e\x32(.catalogsync.connector.v1.Waiting.Reason\x12/\n\x0bresume_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x17\n\ndone_count\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0btotal_count\x18\x05 \x01(\x03H\x01\x88\x01\x01\"\x88\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10REASON_THROTTLED\x10\x01\x12\x17\n\x13REASON_PLATFORM_JOB\x10\x02\x12\x1d\n\x19REASON_SOURCE_UNREACHABLE\x10\x03\x12\x18\n\x14REASON_TOKEN_SERVICE\x10\x04\x42\r\n\x0b_done_countB\x0e\n\x0c_total_count\"\x0b\n\tHeartbeat\"\xbb\x01\n\x08\x46\x65tchEnd\x12\x14\n\x0csource_count\x18\x01 \x01(\x03\x12\x15\n\remitted_count\x18\x02 \x01(\x03\x12\x16\n\x0erejected_count\x18\x03 \x01(\x03\x12\x1d\n\x15\x65mitted_variant_count\x18\x04 \x01(\x03\x12\x12\n\nall_listed\x18\x05 \x01(\x08\x12\x16\n\x0e\x61\x62sence_proven\x18\x06 \x01(\x08\x12\x10\n\x08warnings\x18\x07 \x03(\t\x12\r\n\x05notes\x18\x08 \x03(\t\"\xe1\x03\n\x07Product\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06handle\x18\x03 \x01(\t\x12\x18\n\x10\x64\x65scription_html\x18\x04 \x01(\t\x12\x0e\n\x06vendor\x18\x05 \x01(\t\x12\x14\n\x0cproduct_type\x18\x06 \x01(\t\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x33\n\x06status\x18\x08 \x01(\x0e\x32#.catalogsync.types.v1.ProductStatus\x12\x0b\n\x03url\x18\t \x01(\t\x12\x38\n\x07options\x18\n \x03(\x0b\x32\'.catalogsync.connector.v1.ProductOption\x12/\n\x06images\x18\x0b \x03(\x0b\x32\x1f.catalogsync.connector.v1.Image\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x08variants\x18\x0e \x03(\x0b\x32!.catalogsync.connector.v1.Variant\x12\x19\n\x11variants_complete\x18\x0f \x01(\x08\"-\n\rProductOption\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\"Q\n\x05Image\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x10\n\x08\x61lt_text\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\x05\x12\x0e\n\x06height\x18\x05 \x01(\x05\"\xc3\x05\n\x07Variant\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0b\n\x03sku\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61rcode\x18\x04 \x01(\t\x12\x19\n\x0cprice_amount\x18\x05 \x01(\tH\x00\x88\x01\x01\x12$\n\x17\x63ompare_at_price_amount\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x1b\n\x0estock_quantity\x18\x07 \x01(\x03H\x02\x88\x01\x01\x12K\n\x10inventory_policy\x18\x08 \x01(\x0e\x32\x31.catalogsync.connector.v1.Variant.InventoryPolicy\x12\x11\n\tavailable\x18\t \x01(\x08\x12\x39\n\x07options\x18\n \x03(\x0b\x32(.catalogsync.connector.v1.SelectedOption\x12.\n\x05image\x18\x0b \x01(\x0b\x32\x1f.catalogsync.connector.v1.Image\x12\x13\n\x06weight\x18\x0c \x01(\tH\x03\x88\x01\x01\x12\x13\n\x0bweight_unit\x18\r \x01(\t\x12\x10\n\x08position\x18\x0e \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x0fInventoryPolicy\x12 \n\x1cINVENTORY_POLICY_UNSPECIFIED\x10\x00\x12\x19\n\x15INVENTORY_POLICY_DENY\x10\x01\x12\x1d\n\x19INVENTORY_POLICY_CONTINUE\x10\x02\x42\x0f\n\r_price_amountB\x1a\n\x18_compare_at_price_amountB\x11\n\x0f_stock_quantityB\t\n\x07_weight\"-\n\x0eSelectedOption\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xa7\x01\n\nStockLevel\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x12\n\nvariant_id\x18\x02 \x01(\t\x12\x1b\n\x0estock_quantity\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tavailable\x18\x04 \x01(\x08\x12.\n\x05offer\x18\x05 \x01(\x0b\x32\x1f.catalogsync.connector.v1.OfferB\x11\n\x0f_stock_quantity\"\x82\x01\n\x05Offer\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x19\n\x0cprice_amount\x18\x02 \x01(\tH\x00\x88\x01\x01\x12$\n\x17\x63ompare_at_price_amount\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x0f\n\r_price_amountB\x1a\n\x18_compare_at_price_amount\"\xb3\x01\n\x0bRecordIssue\x12\x32\n\x06reason\x18\x01 \x01(\x0e\x32\".catalogsync.errors.v1.IssueReason\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x12\n\nvariant_id\x18\x03 \x01(\t\x12\x18\n\x10product_rejected\x18\x04 \x01(\x08\x12\r\n\x05\x66ield\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x0e\n\x06sample\x18\x07 \x01(\t\"e\n\x12\x43\x61ncelFetchRequest\x12\x35\n\x04shop\x18\x01 \x01(\x0b\x32!.catalogsync.connector.v1.ShopRefB\x04\xe2\x41\x01\x02\x12\x18\n\ncheckpoint\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\",\n\x13\x43\x61ncelFetchResponse\x12\x15\n\rjob_cancelled\x18\x01 \x01(\x08\"I\n\x10\x43heckShopRequest\x12\x35\n\x04shop\x18\x01 \x01(\x0b\x32!.catalogsync.connector.v1.ShopRefB\x04\xe2\x41\x01\x02\"\xf9\x01\n\x11\x43heckShopResponse\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x18\n\x10platform_shop_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x1a\n\x12served_api_version\x18\x04 \x01(\t\x12\x1a\n\rproduct_count\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rvariant_count\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x16\n\x0egranted_scopes\x18\x07 \x03(\t\x12\r\n\x05notes\x18\x08 \x03(\tB\x10\n\x0e_product_countB\x10\n\x0e_variant_count\"\x16\n\x14ListPlatformsRequest\"N\n\x15ListPlatformsResponse\x12\x35\n\tplatforms\x18\x01 \x03(\x0b\x32\".catalogsync.connector.v1.Platform\"\x8c\x01\n\x08Platform\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x16\n\x0e\x64omain_pattern\x18\x03 \x01(\t\x12\x44\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32..catalogsync.connector.v1.PlatformCapabilities\"L\n\x14PlatformCapabilities\x12\x13\n\x0bincremental\x18\x01 \x01(\x08\x12\x0c\n\x04\x62ulk\x18\x02 \x01(\x08\x12\x11\n\tdeletions\x18\x03 \x01(\x08\x32\xf6\x03\n\x10\x43onnectorService\x12}\n\rFetchProducts\x12..catalogsync.connector.v1.FetchProductsRequest\x1a/.catalogsync.connector.v1.FetchProductsResponse\"\t\xe2\xa4&\x05\n\x01\x02\x10\x01\x30\x01\x12u\n\x0b\x43\x61ncelFetch\x12,.catalogsync.connector.v1.CancelFetchRequest\x1a-.catalogsync.connector.v1.CancelFetchResponse\"\t\xe2\xa4&\x05\n\x01\x02\x10\x01\x12o\n\tCheckShop\x12*.catalogsync.connector.v1.CheckShopRequest\x1a+.catalogsync.connector.v1.CheckShopResponse\"\t\xe2\xa4&\x05\n\x01\x02\x10\x01\x12{\n\rListPlatforms\x12..catalogsync.connector.v1.ListPlatformsRequest\x1a/.catalogsync.connector.v1.ListPlatformsResponse\"\t\xe2\xa4&\x05\n\x01\x02\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,58 +56,66 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELFETCHREQUEST'].fields_by_name['checkpoint']._serialized_options = b'\342A\001\002'
   _globals['_CHECKSHOPREQUEST'].fields_by_name['shop']._loaded_options = None
   _globals['_CHECKSHOPREQUEST'].fields_by_name['shop']._serialized_options = b'\342A\001\002'
-  _globals['_SHOPREF']._serialized_start=222
-  _globals['_SHOPREF']._serialized_end=277
-  _globals['_FETCHPRODUCTSREQUEST']._serialized_start=280
-  _globals['_FETCHPRODUCTSREQUEST']._serialized_end=501
-  _globals['_FETCHPRODUCTSRESPONSE']._serialized_start=504
-  _globals['_FETCHPRODUCTSRESPONSE']._serialized_end=813
-  _globals['_FETCHHEADER']._serialized_start=816
-  _globals['_FETCHHEADER']._serialized_end=1187
-  _globals['_PRODUCTBATCH']._serialized_start=1190
-  _globals['_PRODUCTBATCH']._serialized_end=1449
-  _globals['_WAITING']._serialized_start=1452
-  _globals['_WAITING']._serialized_end=1806
-  _globals['_WAITING_REASON']._serialized_start=1639
-  _globals['_WAITING_REASON']._serialized_end=1775
-  _globals['_HEARTBEAT']._serialized_start=1808
-  _globals['_HEARTBEAT']._serialized_end=1819
-  _globals['_FETCHEND']._serialized_start=1822
-  _globals['_FETCHEND']._serialized_end=2009
-  _globals['_PRODUCT']._serialized_start=2012
-  _globals['_PRODUCT']._serialized_end=2493
-  _globals['_PRODUCTOPTION']._serialized_start=2495
-  _globals['_PRODUCTOPTION']._serialized_end=2540
-  _globals['_IMAGE']._serialized_start=2542
-  _globals['_IMAGE']._serialized_end=2623
-  _globals['_VARIANT']._serialized_start=2626
-  _globals['_VARIANT']._serialized_end=3333
-  _globals['_VARIANT_INVENTORYPOLICY']._serialized_start=3149
-  _globals['_VARIANT_INVENTORYPOLICY']._serialized_end=3258
-  _globals['_SELECTEDOPTION']._serialized_start=3335
-  _globals['_SELECTEDOPTION']._serialized_end=3380
-  _globals['_STOCKLEVEL']._serialized_start=3383
-  _globals['_STOCKLEVEL']._serialized_end=3550
-  _globals['_OFFER']._serialized_start=3553
-  _globals['_OFFER']._serialized_end=3683
-  _globals['_RECORDISSUE']._serialized_start=3686
-  _globals['_RECORDISSUE']._serialized_end=3865
-  _globals['_CANCELFETCHREQUEST']._serialized_start=3867
-  _globals['_CANCELFETCHREQUEST']._serialized_end=3968
-  _globals['_CANCELFETCHRESPONSE']._serialized_start=3970
-  _globals['_CANCELFETCHRESPONSE']._serialized_end=4014
-  _globals['_CHECKSHOPREQUEST']._serialized_start=4016
-  _globals['_CHECKSHOPREQUEST']._serialized_end=4089
-  _globals['_CHECKSHOPRESPONSE']._serialized_start=4092
-  _globals['_CHECKSHOPRESPONSE']._serialized_end=4341
-  _globals['_LISTPLATFORMSREQUEST']._serialized_start=4343
-  _globals['_LISTPLATFORMSREQUEST']._serialized_end=4365
-  _globals['_LISTPLATFORMSRESPONSE']._serialized_start=4367
-  _globals['_LISTPLATFORMSRESPONSE']._serialized_end=4445
-  _globals['_PLATFORM']._serialized_start=4448
-  _globals['_PLATFORM']._serialized_end=4588
-  _globals['_PLATFORMCAPABILITIES']._serialized_start=4590
-  _globals['_PLATFORMCAPABILITIES']._serialized_end=4666
-  _globals['_CONNECTORSERVICE']._serialized_start=4669
-  _globals['_CONNECTORSERVICE']._serialized_end=5127
+  _globals['_CONNECTORSERVICE'].methods_by_name['FetchProducts']._loaded_options = None
+  _globals['_CONNECTORSERVICE'].methods_by_name['FetchProducts']._serialized_options = b'\342\244&\005\n\001\002\020\001'
+  _globals['_CONNECTORSERVICE'].methods_by_name['CancelFetch']._loaded_options = None
+  _globals['_CONNECTORSERVICE'].methods_by_name['CancelFetch']._serialized_options = b'\342\244&\005\n\001\002\020\001'
+  _globals['_CONNECTORSERVICE'].methods_by_name['CheckShop']._loaded_options = None
+  _globals['_CONNECTORSERVICE'].methods_by_name['CheckShop']._serialized_options = b'\342\244&\005\n\001\002\020\001'
+  _globals['_CONNECTORSERVICE'].methods_by_name['ListPlatforms']._loaded_options = None
+  _globals['_CONNECTORSERVICE'].methods_by_name['ListPlatforms']._serialized_options = b'\342\244&\005\n\001\002\020\001'
+  _globals['_SHOPREF']._serialized_start=259
+  _globals['_SHOPREF']._serialized_end=314
+  _globals['_FETCHPRODUCTSREQUEST']._serialized_start=317
+  _globals['_FETCHPRODUCTSREQUEST']._serialized_end=538
+  _globals['_FETCHPRODUCTSRESPONSE']._serialized_start=541
+  _globals['_FETCHPRODUCTSRESPONSE']._serialized_end=850
+  _globals['_FETCHHEADER']._serialized_start=853
+  _globals['_FETCHHEADER']._serialized_end=1224
+  _globals['_PRODUCTBATCH']._serialized_start=1227
+  _globals['_PRODUCTBATCH']._serialized_end=1486
+  _globals['_WAITING']._serialized_start=1489
+  _globals['_WAITING']._serialized_end=1843
+  _globals['_WAITING_REASON']._serialized_start=1676
+  _globals['_WAITING_REASON']._serialized_end=1812
+  _globals['_HEARTBEAT']._serialized_start=1845
+  _globals['_HEARTBEAT']._serialized_end=1856
+  _globals['_FETCHEND']._serialized_start=1859
+  _globals['_FETCHEND']._serialized_end=2046
+  _globals['_PRODUCT']._serialized_start=2049
+  _globals['_PRODUCT']._serialized_end=2530
+  _globals['_PRODUCTOPTION']._serialized_start=2532
+  _globals['_PRODUCTOPTION']._serialized_end=2577
+  _globals['_IMAGE']._serialized_start=2579
+  _globals['_IMAGE']._serialized_end=2660
+  _globals['_VARIANT']._serialized_start=2663
+  _globals['_VARIANT']._serialized_end=3370
+  _globals['_VARIANT_INVENTORYPOLICY']._serialized_start=3186
+  _globals['_VARIANT_INVENTORYPOLICY']._serialized_end=3295
+  _globals['_SELECTEDOPTION']._serialized_start=3372
+  _globals['_SELECTEDOPTION']._serialized_end=3417
+  _globals['_STOCKLEVEL']._serialized_start=3420
+  _globals['_STOCKLEVEL']._serialized_end=3587
+  _globals['_OFFER']._serialized_start=3590
+  _globals['_OFFER']._serialized_end=3720
+  _globals['_RECORDISSUE']._serialized_start=3723
+  _globals['_RECORDISSUE']._serialized_end=3902
+  _globals['_CANCELFETCHREQUEST']._serialized_start=3904
+  _globals['_CANCELFETCHREQUEST']._serialized_end=4005
+  _globals['_CANCELFETCHRESPONSE']._serialized_start=4007
+  _globals['_CANCELFETCHRESPONSE']._serialized_end=4051
+  _globals['_CHECKSHOPREQUEST']._serialized_start=4053
+  _globals['_CHECKSHOPREQUEST']._serialized_end=4126
+  _globals['_CHECKSHOPRESPONSE']._serialized_start=4129
+  _globals['_CHECKSHOPRESPONSE']._serialized_end=4378
+  _globals['_LISTPLATFORMSREQUEST']._serialized_start=4380
+  _globals['_LISTPLATFORMSREQUEST']._serialized_end=4402
+  _globals['_LISTPLATFORMSRESPONSE']._serialized_start=4404
+  _globals['_LISTPLATFORMSRESPONSE']._serialized_end=4482
+  _globals['_PLATFORM']._serialized_start=4485
+  _globals['_PLATFORM']._serialized_end=4625
+  _globals['_PLATFORMCAPABILITIES']._serialized_start=4627
+  _globals['_PLATFORMCAPABILITIES']._serialized_end=4703
+  _globals['_CONNECTORSERVICE']._serialized_start=4706
+  _globals['_CONNECTORSERVICE']._serialized_end=5208
 # @@protoc_insertion_point(module_scope)

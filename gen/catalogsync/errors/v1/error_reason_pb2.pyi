@@ -29,9 +29,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 2
     """INVALID_ARGUMENT. The request_id was used before with other parameters."""
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 10
-    """UNAUTHENTICATED. The caller is not authenticated."""
+    """UNAUTHENTICATED. The caller is not authenticated: the credentials are missing or invalid."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 11
-    """PERMISSION_DENIED. The caller lacks the permission."""
+    """PERMISSION_DENIED. The caller is authenticated, and its kind or its scope may not call this method."""
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 12
+    """UNAUTHENTICATED. The token has expired, perhaps during the stream: call again with a fresh one; a watch continues
+    with the last revision received.
+    """
     ERROR_REASON_SHOP_NOT_FOUND: _ErrorReason.ValueType  # 20
     """NOT_FOUND. The shop is not registered, or was deleted. Metadata: shop_id, or platform and domain."""
     ERROR_REASON_SYNC_NOT_FOUND: _ErrorReason.ValueType  # 21
@@ -80,6 +84,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE, retry. The Token Service is unavailable."""
     ERROR_REASON_QUERY_TOO_EXPENSIVE: _ErrorReason.ValueType  # 46
     """RESOURCE_EXHAUSTED. The query exceeded the time limit: narrow its filter."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 47
+    """RESOURCE_EXHAUSTED, retry. The caller calls this method more often than the limit of its shop, or of itself, allows."""
     ERROR_REASON_SOURCE_UNREACHABLE: _ErrorReason.ValueType  # 50
     """UNAVAILABLE, retry. The shop's platform cannot be reached or returns server errors. Metadata: platform, domain."""
     ERROR_REASON_SOURCE_RATE_LIMITED: _ErrorReason.ValueType  # 51
@@ -138,9 +144,13 @@ ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 1
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 2
 """INVALID_ARGUMENT. The request_id was used before with other parameters."""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 10
-"""UNAUTHENTICATED. The caller is not authenticated."""
+"""UNAUTHENTICATED. The caller is not authenticated: the credentials are missing or invalid."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 11
-"""PERMISSION_DENIED. The caller lacks the permission."""
+"""PERMISSION_DENIED. The caller is authenticated, and its kind or its scope may not call this method."""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 12
+"""UNAUTHENTICATED. The token has expired, perhaps during the stream: call again with a fresh one; a watch continues
+with the last revision received.
+"""
 ERROR_REASON_SHOP_NOT_FOUND: ErrorReason.ValueType  # 20
 """NOT_FOUND. The shop is not registered, or was deleted. Metadata: shop_id, or platform and domain."""
 ERROR_REASON_SYNC_NOT_FOUND: ErrorReason.ValueType  # 21
@@ -189,6 +199,8 @@ ERROR_REASON_TOKEN_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 45
 """UNAVAILABLE, retry. The Token Service is unavailable."""
 ERROR_REASON_QUERY_TOO_EXPENSIVE: ErrorReason.ValueType  # 46
 """RESOURCE_EXHAUSTED. The query exceeded the time limit: narrow its filter."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 47
+"""RESOURCE_EXHAUSTED, retry. The caller calls this method more often than the limit of its shop, or of itself, allows."""
 ERROR_REASON_SOURCE_UNREACHABLE: ErrorReason.ValueType  # 50
 """UNAVAILABLE, retry. The shop's platform cannot be reached or returns server errors. Metadata: platform, domain."""
 ERROR_REASON_SOURCE_RATE_LIMITED: ErrorReason.ValueType  # 51
