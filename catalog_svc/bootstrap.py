@@ -11,6 +11,8 @@ from datetime import timedelta
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
+from catalogsync_common.auth.call_access import CallAccess
+from catalogsync_common.auth.settings import token_access
 from catalogsync_common.call_context import remaining_seconds
 from catalogsync_common.channel import open_channel
 from catalogsync_common.drain import Drain
@@ -22,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.metrics import CatalogMetrics
 from catalog_svc.rpc.servicer import CatalogServicer
+from catalog_svc.rpc.shop_access import OwnShops
 from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector_client import CONNECTOR_CHANNEL
 from catalog_svc.storage.database import Database
@@ -31,6 +34,7 @@ from catalog_svc.storage.pooler import check_pooler
 from catalog_svc.storage.readiness import wait_until_ready, watch_readiness
 from catalog_svc.storage.schema import check_schema
 from catalog_svc.storage.schema import migrate as migrate_schema
+from catalog_svc.storage.shops import ShopStore
 from catalog_svc.wiring import Replica, wire_replica, wire_servicer
 
 _MAX_TRANSACTION_IDLE_TIME = timedelta(seconds=10)
@@ -117,7 +121,10 @@ async def running(
         replica = wire_replica(settings, writes, channel, metrics)
         metrics.read_watchers_from(lambda: replica.hub.watcher_count)
         servicer = wire_servicer(settings, replica, writes=writes, reads=reads, connector=channel, metrics=metrics)
-        server = _server(settings, servicer, replica.drain, CallMetrics(registry))
+        access = token_access(
+            (SERVICE_NAME,), settings, settings.service_secrets, OwnShops(ShopStore(reads)), prefix="CATALOG_"
+        )
+        server = _server(settings, servicer, replica.drain, CallMetrics(registry), access)
         await stack.enter_async_context(serve_metrics(registry, settings.metrics_address))
         port = await server.start()
         loop_metrics, health = LoopMetrics(registry, service="catalog"), _Health(server, metrics)
@@ -228,7 +235,13 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
     )
 
 
-def _server(settings: CatalogSettings, servicer: CatalogServicer, drain: Drain, meter: CallMetrics) -> GrpcServer:
+def _server(
+    settings: CatalogSettings,
+    servicer: CatalogServicer,
+    drain: Drain,
+    meter: CallMetrics,
+    access: CallAccess | None,
+) -> GrpcServer:
     def register(server: grpc.aio.Server) -> None:
         add_CatalogServiceServicer_to_server(servicer, server)
 
@@ -241,6 +254,7 @@ def _server(settings: CatalogSettings, servicer: CatalogServicer, drain: Drain, 
         settings_prefix="CATALOG_",
         meter=meter,
         write_timeout=_MAX_MESSAGE_WRITE_TIME,
+        access=access,
     )
 
 

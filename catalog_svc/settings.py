@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from catalogsync_common.settings import Duration, ListenAddress, ServiceSettings
+from catalogsync_common.token_claims import CLIENT_TOKEN_LIFETIME
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
@@ -20,6 +21,21 @@ class CatalogSettings(ServiceSettings):
     """Empty: an embedded PostgreSQL under `data_dir`."""
     data_dir: Path = Path(".data/postgres")
     connector_address: str = "127.0.0.1:50052"
+    connector_secret: SecretStr = SecretStr("")
+    """"name:secret": this service, as the connector knows it."""
+    client_keys: SecretStr = SecretStr("")
+    """"kid:key,kid:key": verify tokens of clients with HS256."""
+    client_jwks_file: Path | None = None
+    """Public keys that verify tokens of clients with RS256, ES256 or EdDSA."""
+    client_audience: str = "catalogsync"
+    client_issuer: str = ""
+    """The `aud` and the `iss` of the tokens of clients."""
+    client_token_lifetime: Duration = Field(default=CLIENT_TOKEN_LIFETIME, gt=timedelta(), le=timedelta(hours=1))
+    """The longest lifetime of a client's token."""
+    client_token_compatibility: bool = False
+    """Whether tokens of the old BFF are accepted: without kid, aud and iss, and with the scope "bff:call"."""
+    operator_keys: SecretStr = SecretStr("")
+    """"kid:key": verify tokens of operators; `catalogsync token` mints them."""
     database_startup_timeout: Duration = timedelta(seconds=30)
     """How long to wait for the database at the start."""
     database_pool_size: int = Field(default=10, ge=2, le=200)

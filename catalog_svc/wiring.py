@@ -12,7 +12,7 @@ from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.metrics import CatalogMetrics
 from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
 from catalog_svc.settings import CatalogSettings
-from catalog_svc.source.connector_client import ConnectorJobs, ConnectorPlatforms, ConnectorSource
+from catalog_svc.source.connector_client import CallCredentials, ConnectorJobs, ConnectorPlatforms, ConnectorSource
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.items import ItemStore
@@ -75,11 +75,15 @@ def wire_replica(
     drain, syncs = Drain(), SyncStore(database)
     max_read_age = _MAX_READ_AGE_HEARTBEATS * settings.heartbeat_interval
     hub = SyncHub(syncs, max_watchers=settings.max_watchers, max_read_age=max_read_age)
-    worker = _worker(settings, database, ConnectorSource(connector), hub, drain, metrics)
+    credentials = _credentials(settings)
+    source = ConnectorSource(connector, credentials=credentials)
+    worker = _worker(settings, database, source, hub, drain, metrics)
     return Replica(
         hub=hub,
         worker=worker,
-        cleanup=PlatformJobCleanup(syncs=syncs, jobs=ConnectorJobs(connector), drain=drain),
+        cleanup=PlatformJobCleanup(
+            syncs=syncs, jobs=ConnectorJobs(connector, credentials=credentials), drain=drain
+        ),
         scheduler=_scheduler(settings, database, worker, drain, metrics),
         retention=Retention(
             records=RetentionStore(database, owner=uuid4()), drain=drain, policy=_retention_policy(settings)
@@ -103,7 +107,8 @@ def wire_servicer(
 
     `reads` has connections of its own: twenty slow dashboards must not starve syncs and leases.
     """
-    platforms, commands, wake = ConnectorPlatforms(connector), SyncCommandStore(writes), replica.worker.wake
+    platforms = ConnectorPlatforms(connector, credentials=_credentials(settings))
+    commands, wake = SyncCommandStore(writes), replica.worker.wake
     shops = ShopStore(writes)
     watch_limits = WatchLimits(heartbeat_every=settings.heartbeat_interval)
     read = _read_catalog(settings, reads, platforms)
@@ -145,6 +150,10 @@ def wire_servicer(
         issues=IssueStore(reads),
     )
     return CatalogServicer(use_cases)
+
+
+def _credentials(settings: CatalogSettings) -> CallCredentials:
+    return CallCredentials(secret=settings.connector_secret.get_secret_value())
 
 
 def _read_catalog(settings: CatalogSettings, database: Database, platforms: ConnectorPlatforms) -> ReadCatalog:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import add_ConnectorServiceServicer_to_server
+from catalogsync_common.auth.settings import service_access
 from catalogsync_common.call_context import correlation_id
 from catalogsync_common.drain import Drain
 from catalogsync_common.logs import redact
@@ -87,6 +88,7 @@ def _server(
         allow_insecure=settings.allow_insecure,
         settings_prefix="CONNECTOR_",
         meter=CallMetrics(registry),
+        access=service_access((SERVICE_NAME,), settings.service_secrets, prefix="CONNECTOR_"),
     )
 
 

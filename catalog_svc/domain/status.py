@@ -118,5 +118,7 @@ class ShopFilter:
     """Empty: any, or none."""
     platform: str = ""
     """Empty: any."""
+    domain: str = ""
+    """Empty: any."""
     connection: ConnectionState | None = None
     """None: any."""

@@ -13,6 +13,7 @@ import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServicer
 from catalogsync_common.call_context import correlation_id
+from catalogsync_common.principal import current_principal
 
 from catalog_svc.domain.sync import SyncPosition
 from catalog_svc.rpc import catalog_pages, convert, convert_catalog
@@ -23,6 +24,7 @@ from catalog_svc.rpc.request_validator import (
     decode_page_token,
     encode_page_token,
 )
+from catalog_svc.rpc.shop_access import restricted
 from catalog_svc.usecases.catalog_ports import Issues
 from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
@@ -71,13 +73,16 @@ class CatalogServicer(CatalogServiceServicer):
 
     async def ListShops(self, request: pb.ListShopsRequest, context: Context) -> pb.ListShopsResponse:
         validator = RequestValidator()
-        which = validator.shop_filter(request)
+        which = restricted(validator.shop_filter(request))
         limit = validator.page_size(request.page_size, default=50, maximum=500)
         validator.raise_if_any()
+        if which is None:
+            return pb.ListShopsResponse()
         connection = which.connection.value if which.connection else None
         filters = {
             "list": "shops",
             "merchant_id": which.merchant_id,
+            "domain": which.domain,
             "platform": which.platform,
             "connection_state": connection,
         }
@@ -113,6 +118,7 @@ class CatalogServicer(CatalogServiceServicer):
             request_id=request_id,
             allow_mass_delete=request.allow_mass_delete,
             correlation_id=correlation_id.get(),
+            principal=current_principal().id,
         )
         return pb.StartSyncResponse(sync=convert.sync(started))
 
@@ -169,7 +175,10 @@ class CatalogServicer(CatalogServiceServicer):
         request_id = validator.request_id(request.request_id)
         validator.raise_if_any()
         resumed = await self._use.change.resume(
-            sync_id, request_id=request_id, correlation_id=correlation_id.get()
+            sync_id,
+            request_id=request_id,
+            correlation_id=correlation_id.get(),
+            principal=current_principal().id,
         )
         return pb.ResumeSyncResponse(sync=convert.sync(resumed))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -14,11 +16,14 @@ from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
 from catalogsync_common.call_context import outgoing_metadata
 from catalogsync_common.status import read_failure
+from catalogsync_common.token_claims import SERVICE_SECRET_HEADER
 
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
 from catalog_svc.domain.shop import PlatformInfo, ShopKey
 from catalog_svc.domain.source import SourceEvent, SourceRequest
 from catalog_svc.source import decode
+
+_log = logging.getLogger(__name__)
 
 CONNECTOR_CHANNEL: Final = json.dumps(
     {
@@ -29,6 +34,22 @@ CONNECTOR_CHANNEL: Final = json.dumps(
 """gRPC's service config: each pass goes to the next connector of those that are SERVING."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallCredentials:
+    """What authenticates this service at the connector."""
+
+    secret: str = field(default="", repr=False)
+    """"name:secret"; empty: the connector does not authenticate its callers."""
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return the metadata of a call: the correlation id and the secret."""
+        secret = ((SERVICE_SECRET_HEADER, self.secret),) if self.secret else ()
+        return (*outgoing_metadata(), *secret)
+
+
+_NO_CREDENTIALS: Final = CallCredentials()
+
+
 class ConnectorSource:
     """A `ProductSource` over one channel.
 
@@ -36,13 +57,20 @@ class ConnectorSource:
     there is no total deadline, since a pass takes as long as the platform needs.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, stall_timeout: timedelta = timedelta(seconds=60)) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        credentials: CallCredentials = _NO_CREDENTIALS,
+        stall_timeout: timedelta = timedelta(seconds=60),
+    ) -> None:
         self._stub = ConnectorServiceStub(channel)
+        self._credentials = credentials
         self._stall_timeout = stall_timeout.total_seconds()
 
     async def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         """Yield the events of one pass. Raises SourceFailed."""
-        call = self._stub.FetchProducts(_to_proto(request), metadata=outgoing_metadata())
+        call = self._stub.FetchProducts(_to_proto(request), metadata=self._credentials.metadata())
         currency_code = ""
         try:
             while True:
@@ -82,8 +110,15 @@ class ConnectorSource:
 class ConnectorJobs:
     """`PlatformJobs` over one channel."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, timeout: timedelta = timedelta(seconds=30)) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        credentials: CallCredentials = _NO_CREDENTIALS,
+        timeout: timedelta = timedelta(seconds=30),
+    ) -> None:
         self._stub = ConnectorServiceStub(channel)
+        self._credentials = credentials
         self._timeout = timeout.total_seconds()
 
     async def cancel_fetch(self, shop: ShopKey, checkpoint: bytes) -> bool:
@@ -99,7 +134,9 @@ class ConnectorJobs:
             shop=pb.ShopRef(platform=shop.platform, domain=shop.domain), checkpoint=checkpoint
         )
         try:
-            response = await self._stub.CancelFetch(request, timeout=self._timeout, metadata=outgoing_metadata())
+            response = await self._stub.CancelFetch(
+                request, timeout=self._timeout, metadata=self._credentials.metadata()
+            )
         except grpc.aio.AioRpcError as error:
             raise await to_source_failure(error) from error
         return response.job_cancelled
@@ -115,11 +152,13 @@ class ConnectorPlatforms:
         self,
         channel: grpc.aio.Channel,
         *,
+        credentials: CallCredentials = _NO_CREDENTIALS,
         timeout: timedelta = timedelta(seconds=5),
         refresh_interval: timedelta = timedelta(seconds=10),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stub = ConnectorServiceStub(channel)
+        self._credentials = credentials
         self._timeout = timeout.total_seconds()
         self._refresh_interval = refresh_interval.total_seconds()
         self._monotonic = monotonic
@@ -144,7 +183,7 @@ class ConnectorPlatforms:
     async def _refresh(self) -> None:
         try:
             response = await self._stub.ListPlatforms(
-                pb.ListPlatformsRequest(), timeout=self._timeout, metadata=outgoing_metadata()
+                pb.ListPlatformsRequest(), timeout=self._timeout, metadata=self._credentials.metadata()
             )
         except grpc.aio.AioRpcError as error:
             raise await to_source_failure(error) from error
@@ -165,6 +204,12 @@ async def to_source_failure(error: grpc.aio.AioRpcError, call: grpc.aio.Call | N
     A reason of the connector keeps its message, metadata and retry delay. Without a reason the connection broke.
     """
     received = await read_failure(error, call)
+    if received.reason in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        # Nothing is wrong with the shop: the sync waits until the secret of this service is right.
+        _log.error(
+            "connector_svc refuses this service: check CATALOG_CONNECTOR_SECRET", extra={"reason": received.reason}
+        )
+        return ConnectorUnavailable("connector_svc refuses this service's secret; running syncs retry")
     if not received.reason:
         if received.is_transient or received.code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return ConnectorUnavailable()

@@ -66,8 +66,9 @@ class StartSync:
         request_id: str = "",
         allow_mass_delete: bool = False,
         correlation_id: str = "",
+        principal: str = "",
     ) -> Sync:
-        """Create a PENDING sync, or return the one that the same request_id created before.
+        """Create a PENDING sync, or return the one that the same request_id of the principal created before.
 
         A shop that is named by its key is registered if it is unknown.
 
@@ -86,6 +87,7 @@ class StartSync:
             request_id=request_id,
             allow_mass_delete=allow_mass_delete,
             correlation_id=correlation_id,
+            principal=principal,
         )
         with count_database_failures(self._metrics):
             sync = await self._commands.start(command)
@@ -168,7 +170,7 @@ class ChangeSync:
         self._cancel_platform_job(sync)
         return sync
 
-    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str) -> Sync:
+    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str, principal: str = "") -> Sync:
         """Create a sync that continues from the checkpoint of this one.
 
         Raises:
@@ -178,7 +180,9 @@ class ChangeSync:
             RequestIdReused: the request_id came before with other parameters.
         """
         with count_database_failures(self._metrics):
-            sync = await self._commands.resume(sync_id, request_id=request_id, correlation_id=correlation_id)
+            sync = await self._commands.resume(
+                sync_id, request_id=request_id, correlation_id=correlation_id, principal=principal
+            )
         self._wake_worker()
         return sync
 

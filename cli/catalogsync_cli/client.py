@@ -18,8 +18,9 @@ from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorService
 from catalogsync_common.call_context import outgoing_metadata
 from catalogsync_common.channel import open_channel
 from catalogsync_common.status import read_failure
+from catalogsync_common.token_claims import AUTHORIZATION_HEADER, SERVICE_SECRET_HEADER
 
-from catalogsync_cli.command import CHECK_TIMEOUT_SECONDS, DEFAULT_TIMEOUT_SECONDS, Options
+from catalogsync_cli.command import CHECK_TIMEOUT_SECONDS, DEFAULT_TIMEOUT_SECONDS, Options, is_sendable
 from catalogsync_cli.errors import CallFailed
 from catalogsync_cli.shop import ShopName
 from catalogsync_cli.watch_client import ConnectionCallback, RetryPolicy, Stream, watch
@@ -35,16 +36,41 @@ _START_RETRY_POLICY: Final = RetryPolicy(initial_backoff_seconds=0.2, max_backof
 class _Caller:
     """Makes calls to one service with the token, a deadline and readable errors."""
 
-    def __init__(self, callee: str, *, options: Options) -> None:
-        self.callee = callee
-        self._token = options.token
-        self._timeout = options.timeout
+    def __init__(self, callee: str, *, options: Options, prefers_secret: bool = False) -> None:
+        """Create a caller.
 
-    @property
+        Args:
+            callee: name and address of the service, for error messages.
+            options: with the credentials.
+            prefers_secret: which credential is sent if both are given: the service secret, or else the token.
+        """
+        self.callee = callee
+        self._prefers_secret = prefers_secret
+        self._options = options
+        self._timeout = options.timeout
+        self._last_token = ""
+
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """The metadata of every call: the correlation id and the token, if there is one."""
-        token = (("authorization", f"Bearer {self._token}"),) if self._token else ()
-        return (*outgoing_metadata(), *token)
+        """Return the metadata of the next call: the correlation id, and the token or service secret if given."""
+        self._last_token = token = self._token()
+        secret = self._options.service_secret
+        if secret and (self._prefers_secret or not token):
+            return (*outgoing_metadata(), (SERVICE_SECRET_HEADER, secret))
+        return (*outgoing_metadata(), *(((AUTHORIZATION_HEADER, f"Bearer {token}"),) if token else ()))
+
+    def has_fresh_token(self) -> bool:
+        """Return whether the token is another one than that of the last call."""
+        return self._token() != self._last_token
+
+    def _token(self) -> str:
+        if self._options.token_file is None:
+            return self._options.token
+        try:
+            token = self._options.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            # Perhaps it is being replaced: the token of the last call may still be valid.
+            return self._last_token
+        return token if is_sendable(token) else ""
 
     async def call(
         self,
@@ -66,7 +92,7 @@ class _Caller:
         deadline = time.monotonic() + seconds
         for attempts in count():
             try:
-                return await method(request, timeout=deadline - time.monotonic(), metadata=self.metadata)
+                return await method(request, timeout=deadline - time.monotonic(), metadata=self.metadata())
             except grpc.aio.AioRpcError as error:
                 failure = await read_failure(error)
             backoff = _START_RETRY_POLICY.backoff_seconds(failure, attempts=attempts)
@@ -192,7 +218,7 @@ class CatalogClient:
 
         def open_stream(revision: int) -> Stream:
             request = catalog.WatchSyncRequest(sync_id=sync_id, after_revision=revision)
-            return self._stub.WatchSync(request, metadata=self._caller.metadata)
+            return self._stub.WatchSync(request, metadata=self._caller.metadata())
 
         return watch(
             open_stream,
@@ -200,6 +226,7 @@ class CatalogClient:
             after_revision=after_revision,
             on_connection=on_connection,
             retry_policy=retry_policy or RetryPolicy(),
+            has_fresh_token=self._caller.has_fresh_token,
         )
 
 
@@ -208,7 +235,7 @@ class ConnectorClient:
 
     def __init__(self, channel: grpc.aio.Channel, *, options: Options) -> None:
         self._stub = ConnectorServiceStub(channel)
-        self._caller = _Caller(f"connector_svc at {options.connector}", options=options)
+        self._caller = _Caller(f"connector_svc at {options.connector}", options=options, prefers_secret=True)
 
     async def check_shop(self, shop: ShopName) -> connector.CheckShopResponse:
         """Check that the shop can be read; the error says why it cannot."""

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -32,6 +33,10 @@ class Options:
     catalog: str = DEFAULT_CATALOG
     connector: str = DEFAULT_CONNECTOR
     token: str = field(default="", repr=False)
+    token_file: Path | None = None
+    """A file with the token, read again before each call: whoever renews the token writes it there."""
+    service_secret: str = field(default="", repr=False)
+    """"name:secret", for connector_svc, which only services may call."""
     timeout: float | None = None
     """Seconds that one call may take; None: the default of the call."""
     json: bool = False
@@ -94,11 +99,26 @@ def _option_decorators(*, hidden: bool) -> list[Callable[[F], F]]:
     connector = f"Address of connector_svc. [default: {DEFAULT_CONNECTOR}; env: CATALOGSYNC_CONNECTOR]"
     token = "Bearer token to send; prefer the environment. [env: CATALOGSYNC_TOKEN]"
     defaults = f"default: {DEFAULT_TIMEOUT_SECONDS:.0f}; check: {CHECK_TIMEOUT_SECONDS:.0f}"
+    token_file = "File with the token, read again before each call. [env: CATALOGSYNC_TOKEN_FILE]"
+    secret = "name:secret of a service; connector_svc takes no tokens. [env: CATALOGSYNC_SERVICE_SECRET]"
     timeout = f"Time limit of one call, in seconds. [{defaults}]"
     return [
         option("--catalog", "CATALOGSYNC_CATALOG", catalog, metavar="HOST:PORT"),
         option("--connector", "CATALOGSYNC_CONNECTOR", connector, metavar="HOST:PORT"),
-        option("--token", "CATALOGSYNC_TOKEN", token, metavar="TOKEN", callback=_store_token),
+        option("--token", "CATALOGSYNC_TOKEN", token, metavar="TOKEN", callback=_store_credential),
+        option(
+            "--token-file",
+            "CATALOGSYNC_TOKEN_FILE",
+            token_file,
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        ),
+        option(
+            "--service-secret",
+            "CATALOGSYNC_SERVICE_SECRET",
+            secret,
+            metavar="NAME:SECRET",
+            callback=_store_credential,
+        ),
         option("--timeout", None, timeout, type=click.FloatRange(min=0, min_open=True)),
         option("--json", None, "Print JSON, errors included.", is_flag=True, hidden=False),
     ]
@@ -112,9 +132,14 @@ def _store_option(ctx: click.Context, param: click.Parameter, value: Any) -> Non
     ctx.obj = replace(options, **{str(param.name): value})
 
 
-def _store_token(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    token = (value or "").strip()
-    # grpc would quote a value that it cannot send in its error message; ours must not contain the token.
-    if not (token.isascii() and token.isprintable()) or " " in token:
-        raise click.BadParameter("the token contains characters that cannot be sent (it is not shown here)")
-    _store_option(ctx, param, token or None)
+def _store_credential(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    credential = (value or "").strip()
+    # grpc would quote a value that it cannot send in its error message; ours must not contain the credential.
+    if not is_sendable(credential):
+        raise click.BadParameter("contains characters that cannot be sent (it is not shown here)")
+    _store_option(ctx, param, credential or None)
+
+
+def is_sendable(credential: str) -> bool:
+    """Return whether gRPC can send the text as metadata."""
+    return credential.isascii() and (credential.isprintable() or not credential) and " " not in credential

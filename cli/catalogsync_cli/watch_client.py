@@ -64,6 +64,7 @@ async def watch(
     after_revision: int = 0,
     on_connection: ConnectionCallback | None = None,
     retry_policy: RetryPolicy,
+    has_fresh_token: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[Sync, None]:
     """Watch a sync until it ends; the terminal snapshot is never missed.
 
@@ -74,6 +75,10 @@ async def watch(
     Args:
         open_stream: makes one WatchSync call, given `after_revision`.
         callee: name and address of the service, for error messages.
+        on_connection: told of broken and of new streams.
+        retry_policy: time limits and backoff.
+        has_fresh_token: returns whether the next call would send another token than the last one; then a stream
+            whose token has expired is followed by another one.
 
     Yields:
         Snapshots with growing revision, the terminal one last. While the sync is PENDING, also those of the same
@@ -82,7 +87,13 @@ async def watch(
     Raises:
         CallFailed: the error is not transient, or no message arrived for `give_up_seconds`.
     """
-    watcher = _Watcher(after_revision, callee=callee, retry_policy=retry_policy, on_connection=on_connection)
+    watcher = _Watcher(
+        after_revision,
+        callee=callee,
+        retry_policy=retry_policy,
+        on_connection=on_connection,
+        has_fresh_token=has_fresh_token,
+    )
     while True:
         try:
             async with aclosing(watcher.snapshots(open_stream)) as snapshots:
@@ -110,7 +121,9 @@ class _Watcher:
         callee: str,
         retry_policy: RetryPolicy,
         on_connection: ConnectionCallback | None,
+        has_fresh_token: Callable[[], bool],
     ) -> None:
+        self._has_fresh_token = has_fresh_token
         self._revision = revision
         self._queue_position: int | None = None
         self._callee = callee
@@ -156,6 +169,8 @@ class _Watcher:
         if failure.reason == "REVISION_IN_FUTURE" and self._revision > 0:
             # The catalog was restored from a backup: the revisions that were seen no longer exist.
             self._revision = 0
+            return 0.0
+        if failure.reason == "TOKEN_EXPIRED" and self._has_fresh_token():
             return 0.0
         silence = time.monotonic() - self._last_message_at
         if not failure.is_transient or silence > self._retry_policy.give_up_seconds:

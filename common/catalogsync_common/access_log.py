@@ -12,6 +12,7 @@ import grpc
 from google.rpc import status_pb2
 
 from catalogsync_common.failure import Failure
+from catalogsync_common.principal import Principal
 from catalogsync_common.status import STATUS_CODES, to_status
 
 LOGGER: Final = logging.getLogger(__name__)
@@ -60,6 +61,10 @@ class AccessLogEntry:
     def set_code(self, code: grpc.StatusCode) -> None:
         """Set the code with which the call ended, by itself or from outside."""
         self._code = code
+
+    def set_principal(self, principal: Principal) -> None:
+        """Set who calls."""
+        self._fields["principal"] = principal.id
 
     def set_error(self, error: BaseException) -> status_pb2.Status:
         """Set the error that ended the call, and return the status to send.

@@ -1,7 +1,8 @@
 """The server interceptor of every call.
 
-It sets the correlation id and the deadline, answers every failure with a status that has details, hides unexpected
-exceptions from the client, closes streams in the call's own task, and writes the access log.
+It sets the correlation id, the deadline and the principal, refuses calls that the principal may not make, answers
+every failure with a status that has details, hides unexpected exceptions from the client, closes streams in the
+call's own task, ends streams whose token has expired, and writes the access log.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ import grpc
 from google.rpc import status_pb2
 
 from catalogsync_common.access_log import AccessLogEntry, CallMeter
+from catalogsync_common.auth.call_access import CallAccess, seconds_until_expiry
+from catalogsync_common.auth.failures import TokenExpired
 from catalogsync_common.call_context import CORRELATION_HEADER, correlated, set_deadline
 from catalogsync_common.failure import Failure, InvalidRequest
+from catalogsync_common.principal import SYSTEM, acting_as, current_principal
 from catalogsync_common.status import DETAILS_KEY
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -61,11 +65,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     Args:
         meter: counts the calls.
         write_timeout: how long a message of a stream may wait for its client to read; None: forever.
+        access: authenticates callers and authorizes calls; None: authentication is off, everybody may call.
     """
 
-    def __init__(self, meter: CallMeter | None = None, *, write_timeout: timedelta | None = None) -> None:
+    def __init__(
+        self,
+        meter: CallMeter | None = None,
+        *,
+        write_timeout: timedelta | None = None,
+        access: CallAccess | None = None,
+    ) -> None:
         self._meter = meter
         self._write_timeout = write_timeout
+        self._access = access
 
     async def intercept_service(
         self,
@@ -77,23 +89,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        return _wrap_handler(handler, handler_call_details.method, self._meter, self._write_timeout)
+        return self._wrap(handler, handler_call_details.method)
+
+    def _wrap(self, handler: Handler, method: str) -> Handler:
+        # Exactly one is set.
+        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        assert behaviour is not None
+        call = _WrappedCall(
+            method=method,
+            meter=self._meter,
+            write_timeout=self._write_timeout,
+            access=self._access,
+            behaviour=behaviour,
+            parse=None if handler.request_streaming else handler.request_deserializer,
+            serialize=None if handler.response_streaming else handler.response_serializer,
+        )
+        return _handler_of(call, handler)
 
 
-def _wrap_handler(
-    handler: Handler, method: str, meter: CallMeter | None, write_timeout: timedelta | None
-) -> Handler:
-    # Exactly one is set.
-    behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    assert behaviour is not None
-    call = _WrappedCall(
-        method=method,
-        meter=meter,
-        write_timeout=write_timeout,
-        behaviour=behaviour,
-        parse=None if handler.request_streaming else handler.request_deserializer,
-        serialize=None if handler.response_streaming else handler.response_serializer,
-    )
+def _handler_of(call: _WrappedCall, handler: Handler) -> Handler:
+    """Return a handler of the same kind: one of another kind would wait for a request that never comes."""
     make = _HANDLER_FACTORIES[handler.request_streaming, handler.response_streaming]
     # gRPC answers UNKNOWN with the exception's text when it fails to (de)serialise. So single messages pass
     # through it as bytes, and `_WrappedCall` (de)serialises them where it handles exceptions.
@@ -121,6 +136,7 @@ class _WrappedCall:
     method: str
     meter: CallMeter | None
     write_timeout: timedelta | None
+    access: CallAccess | None
     behaviour: Callable[[Any, Any], Any]
     parse: Callable[[bytes], Any] | None
     """Deserialises a single request; None: the request is a stream of messages, or the handler takes bytes."""
@@ -135,7 +151,7 @@ class _WrappedCall:
             # The log line is written before the client receives the response.
             with AccessLogEntry(self.method, context.peer(), identifier, self.meter) as entry:
                 try:
-                    response = await self._handle(request, context)
+                    response = await self._admit(request, context, entry)
                     entry.set_code(_code_of(context))
                     return response
                 except grpc.aio.AbortError:
@@ -157,16 +173,38 @@ class _WrappedCall:
                     status = entry.set_error(error)
             return await _abort(context, status, identifier)
 
+    async def _admit(self, request: Any, context: Context, entry: AccessLogEntry) -> Any:
+        """Handle the call as its principal, which must be allowed to make it."""
+        principal = (
+            SYSTEM if self.access is None else self.access.admit(self.method, context.invocation_metadata())
+        )
+        entry.set_principal(principal)
+        with acting_as(principal):
+            return await self._handle(request, context)
+
     async def _handle(self, request: Any, context: Context) -> Any:
         if self.parse is not None:
             request = _parse(self.parse, request)
+        if self.access is not None:
+            await self.access.authorize(current_principal(), self.method, request)
         result = self.behaviour(request, context)
         if hasattr(result, "__aiter__"):
-            return await _write_all(result, context, self.write_timeout)
+            return await self._stream(result, context)
         response = await result
         if self.serialize is None or _code_of(context) is not grpc.StatusCode.OK:
             return response
         return self.serialize(response)
+
+    async def _stream(self, responses: Any, context: Context) -> None:
+        """Write the responses until their end. Raises TokenExpired when the principal's token expires before."""
+        expiry = asyncio.timeout(seconds_until_expiry(current_principal()))
+        try:
+            async with expiry:
+                await _write_all(responses, context, self.write_timeout)
+        except TimeoutError:
+            if expiry.expired():
+                raise TokenExpired from None
+            raise
 
 
 async def _write_all(responses: Any, context: Context, write_timeout: timedelta | None) -> None:

@@ -21,6 +21,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from catalogsync_common.access_log import CallMeter
+from catalogsync_common.auth.call_access import CallAccess
 from catalogsync_common.drain import Drain
 from catalogsync_common.interceptor import CallInterceptor
 from catalogsync_common.reflection import register_reflection
@@ -184,6 +185,7 @@ def build_server(
     settings_prefix: str = "",
     meter: CallMeter | None = None,
     write_timeout: timedelta | None = None,
+    access: CallAccess | None = None,
 ) -> GrpcServer:
     """Return a server for `services` that is not started yet.
 
@@ -193,12 +195,15 @@ def build_server(
         settings_prefix: the prefix of the service's environment variables, for the error message.
         meter: counts the calls.
         write_timeout: how long a message of a stream may wait for its client to read; None: forever.
+        access: authenticates callers and authorizes calls; None: everybody may call.
 
     Raises:
         SettingsError: other machines could reach `listen_address`, and `allow_insecure` is not set.
     """
     _check_exposure(listen_address, allow_insecure=allow_insecure, prefix=settings_prefix)
-    server = grpc.aio.server(interceptors=(CallInterceptor(meter, write_timeout=write_timeout),), options=_OPTIONS)
+    server = grpc.aio.server(
+        interceptors=(CallInterceptor(meter, write_timeout=write_timeout, access=access),), options=_OPTIONS
+    )
     names = tuple(service.name for service in services)
     for service in services:
         service.register(server)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import pydantic_settings
@@ -21,6 +22,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -33,6 +35,7 @@ S = TypeVar("S", bound="ServiceSettings")
 _MIN_SIMILARITY: Final = 0.75
 """Similarity of two names, from 0 to 1, above which one counts as a misspelling of the other."""
 _SECRET_TYPES: Final = (SecretStr, SecretBytes)
+_FILE_SUFFIX: Final = "_FILE"
 _STOP_RESERVE: Final = timedelta(seconds=10)
 """Time for a stop in addition to the settle delay and the grace period."""
 
@@ -121,6 +124,8 @@ class ServiceSettings(BaseSettings):
         default="auto", validation_alias=AliasChoices("LOG_FORMAT", "log_format")
     )
     """auto: text on a terminal, else JSON. The variable is LOG_FORMAT, without prefix."""
+    service_secrets: SecretStr = SecretStr("")
+    """"name:secret,name:secret": the services that may call. Several secrets of a name, for rotation."""
     allow_insecure: bool = False
     """Whether other machines may call, without authentication and encryption."""
     reflection: bool = True
@@ -145,7 +150,28 @@ class ServiceSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, dotenv_settings
+        return init_settings, env_settings, dotenv_settings, _SecretFiles(settings_cls)
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Reads a secret from the file that its variable with the suffix _FILE names: orchestrators mount files."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        path = _environment(self.settings_cls).get(self._variable(field_name))
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(str(path)).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError):
+            raise SettingsError((f"{self._variable(field_name)}: {path} cannot be read",)) from None
+
+    def __call__(self) -> dict[str, Any]:
+        secrets = [name for name in self.settings_cls.model_fields if _is_secret(self.settings_cls, name)]
+        values = {name: self.get_field_value(self.settings_cls.model_fields[name], name)[0] for name in secrets}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _variable(self, field_name: str) -> str:
+        return f"{_variable(self.settings_cls, field_name)}{_FILE_SUFFIX}"
 
 
 def load_settings(settings_type: type[S]) -> S:
@@ -177,7 +203,7 @@ def unknown_settings(settings_type: type[S]) -> tuple[str, ...]:
     return tuple(_unknown_sentence(name, prefix, known) for name in sorted(found - known))
 
 
-def _environment(settings_type: type[S]) -> Mapping[str, object]:
+def _environment(settings_type: type[BaseSettings]) -> Mapping[str, object]:
     file = settings_type.model_config.get("env_file")
     return {**dotenv_values(str(file) if file else None, encoding="utf-8"), **os.environ}
 
@@ -188,6 +214,8 @@ def _known_variables(settings_type: type[S]) -> Iterator[str]:
         choices: Iterable[object] = aliases.choices if isinstance(aliases, AliasChoices) else ()
         yield from (str(choice).upper() for choice in choices)
         yield _variable(settings_type, name)
+        if _is_secret(settings_type, name):
+            yield f"{_variable(settings_type, name)}{_FILE_SUFFIX}"
 
 
 def _unknown_sentence(name: str, prefix: str, known: set[str]) -> str:
@@ -219,11 +247,11 @@ def _line_of(
     return f"{variable}: {message.removeprefix('Value error, ')}"
 
 
-def _variable(settings_type: type[ServiceSettings], name: str) -> str:
+def _variable(settings_type: type[BaseSettings], name: str) -> str:
     prefix = settings_type.model_config.get("env_prefix", "") if name in settings_type.model_fields else ""
     return f"{prefix}{name}".upper()
 
 
-def _is_secret(settings_type: type[ServiceSettings], name: str) -> bool:
+def _is_secret(settings_type: type[BaseSettings], name: str) -> bool:
     field = settings_type.model_fields.get(name)
     return field is not None and any(secret.__name__ in str(field.annotation) for secret in _SECRET_TYPES)

@@ -50,6 +50,7 @@ _CONNECTOR: Final = ("connector_svc", "catalogsync_common", "catalogsync", "grpc
 
 MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "catalogsync_common": (
+        "catalogsync.options",
         "google",
         "grpc",
         "grpc_health",

@@ -1,4 +1,4 @@
-"""The command line needs catalogsync-common without its extra `server`: gRPC, protobuf, the standard library."""
+"""The command line needs catalogsync-common without its extra `server`: gRPC, protobuf, PyJWT."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from tests.architecture.source_tree import Import, SourceTree
 
 REPOSITORY = SourceTree(Path(__file__).parents[2])
 COMMON = "catalogsync_common"
-CLIENT_MODULES = {f"{COMMON}.{name}" for name in ("call_context", "channel", "duration", "failure", "status")}
+CLIENT_NAMES = (
+    "call_context",
+    "channel",
+    "duration",
+    "failure",
+    "status",
+    "token_claims",
+    "token_minting",
+)
+CLIENT_MODULES = {f"{COMMON}.{name}" for name in CLIENT_NAMES}
 """The modules of catalogsync_common that the command line uses, directly or not."""
-INSTALLED = {"google", "grpc", COMMON, *sys.stdlib_module_names}
+INSTALLED = {"google", "grpc", "jwt", COMMON, *sys.stdlib_module_names}
 """Top-level modules that exist wherever catalogsync-common is installed without an extra."""
 
 
