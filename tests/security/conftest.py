@@ -1,0 +1,45 @@
+"""Fixtures: one running pair of services for all tests, with two synced shops of two merchants."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from catalogsync_common.channel import open_channel
+
+from tests.conftest import open_directory
+from tests.security.target import Target, TargetShop, running_target, sync_shops
+
+TARGET_FILE = "CATALOGSYNC_SECURITY_TARGET"
+
+
+@pytest.fixture(scope="session")
+async def target() -> AsyncIterator[Target]:
+    """Yield the pair that CATALOGSYNC_SECURITY_TARGET describes, or else one that is started here."""
+    if file := os.environ.get(TARGET_FILE):
+        yield Target.load(Path(file))
+        return
+    with open_directory("security") as directory:
+        async with running_target(directory) as running:
+            yield running
+
+
+@pytest.fixture(scope="session")
+async def shops(target: Target) -> tuple[TargetShop, TargetShop]:
+    """Return the own and the foreign shop of a client."""
+    return await sync_shops(target)
+
+
+@pytest.fixture(scope="session")
+async def catalog_channel(target: Target) -> AsyncIterator[grpc.aio.Channel]:
+    async with open_channel(target.catalog) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="session")
+async def connector_channel(target: Target) -> AsyncIterator[grpc.aio.Channel]:
+    async with open_channel(target.connector) as channel:
+        yield channel
