@@ -23,6 +23,7 @@ from catalogsync_common.supervisor import Loop, RestartPolicy, Supervisor
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.metrics import CatalogMetrics
+from catalog_svc.rpc.page_tokens import PageTokens
 from catalog_svc.rpc.servicer import CatalogServicer
 from catalog_svc.rpc.shop_access import OwnShops
 from catalog_svc.settings import CatalogSettings
@@ -30,6 +31,7 @@ from catalog_svc.source.connector_client import CONNECTOR_CHANNEL
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import DATABASE_URL, MIGRATE_DATABASE_URL, connection_replacer, open_engine
+from catalog_svc.storage.page_token_key import load_page_token_key
 from catalog_svc.storage.pooler import check_pooler
 from catalog_svc.storage.readiness import wait_until_ready, watch_readiness
 from catalog_svc.storage.schema import check_schema
@@ -120,7 +122,15 @@ async def running(
         writes, reads = Database(engines.writes), Database(engines.reads, remaining=remaining_seconds)
         replica = wire_replica(settings, writes, channel, metrics)
         metrics.read_watchers_from(lambda: replica.hub.watcher_count)
-        servicer = wire_servicer(settings, replica, writes=writes, reads=reads, connector=channel, metrics=metrics)
+        servicer = wire_servicer(
+            settings,
+            replica,
+            writes=writes,
+            reads=reads,
+            connector=channel,
+            metrics=metrics,
+            page_tokens=PageTokens(await load_page_token_key(reads)),
+        )
         access = token_access(
             (SERVICE_NAME,), settings, settings.service_secrets, OwnShops(ShopStore(reads)), prefix="CATALOG_"
         )

@@ -10,6 +10,7 @@ from catalogsync_common.drain import Drain
 
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.metrics import CatalogMetrics
+from catalog_svc.rpc.page_tokens import PageTokens
 from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
 from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector_client import CallCredentials, ConnectorJobs, ConnectorPlatforms, ConnectorSource
@@ -102,6 +103,7 @@ def wire_servicer(
     reads: Database,
     connector: grpc.aio.Channel,
     metrics: CatalogMetrics,
+    page_tokens: PageTokens,
 ) -> CatalogServicer:
     """Wire the calls of CatalogService to a replica.
 
@@ -149,7 +151,7 @@ def wire_servicer(
         syncs=SyncStore(reads),
         issues=IssueStore(reads),
     )
-    return CatalogServicer(use_cases)
+    return CatalogServicer(use_cases, page_tokens)
 
 
 def _credentials(settings: CatalogSettings) -> CallCredentials:

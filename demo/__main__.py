@@ -15,6 +15,7 @@ from catalogsync_cli.errors import CallFailed, error_line
 from catalogsync_cli.output import make_console
 from rich.console import Console
 
+from demo.keys import DemoKeys
 from demo.processes import ProcessExited, ProcessGroup
 from demo.stack import NotReady, start_stack
 from demo.syncs import show_catalogs, show_completeness, show_next_commands, sync_all
@@ -76,8 +77,9 @@ class Demo:
         return self._exit_code
 
     async def _show(self, processes: ProcessGroup) -> None:
-        stack = await start_stack(processes, self._workspace, self._console.print)
-        options = Options(catalog=stack.catalog, connector=stack.connector)
+        keys = DemoKeys.load_or_create(self._workspace.keys)
+        stack = await start_stack(processes, self._workspace, keys, self._console.print)
+        options = Options(catalog=stack.catalog, connector=stack.connector, token=keys.mint())
         async with open_catalog(options) as catalog:
             results = await processes.supervise(sync_all(catalog, stack.shops, self._console))
             await processes.supervise(show_catalogs(catalog, results, self._console))
@@ -85,13 +87,9 @@ class Demo:
         self._exit_code = EXIT_OK if complete else EXIT_FAILED
         self._finished = True
         if not self._once:
-            show_next_commands(stack, results, self._workspace, self._console)
+            show_next_commands(stack, results, self._workspace, keys, self._console)
             self._console.print("The demo runs until you press Ctrl-C.")
-            await processes.supervise(_forever())
-
-
-async def _forever() -> None:
-    await asyncio.Event().wait()
+            await processes.supervise(keys.keep_token(self._workspace.token))
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 ROOT: Final = Path(__file__).parents[1]
 PICTURE: Final = ROOT / "docs/watch.svg"
+TOKEN: Final = ROOT / ".demo/operator.token"
 COMMAND: Final = ("catalogsync", "sync", "start", "shopify:demo.myshopify.com", "--full", "--watch")
 _WIDTH_COLUMNS: Final = 104
 _ERASE: Final = re.compile(r"\r?(?:\x1b\[2K(?:\x1b\[1A)?)+")
@@ -24,6 +25,7 @@ _CURSOR: Final = re.compile(r"\x1b\[\?25[lh]")
 def record() -> str:
     """Run the command in a terminal of fixed width and return all that it wrote. Raises SystemExit if it fails."""
     os.environ.update(COLUMNS=str(_WIDTH_COLUMNS), LINES="20", TERM="xterm-256color")
+    os.environ.setdefault("CATALOGSYNC_TOKEN_FILE", str(TOKEN))
     written: list[bytes] = []
 
     def read(terminal: int) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from catalogsync_cli.shop import ShopName
 from catalogsync_common.channel import open_channel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from demo.keys import DemoKeys, write_private
 from demo.processes import ProcessGroup
 from demo.workspace import HOST, Workspace, choose_ports
 
@@ -59,12 +59,15 @@ class Stack:
     shops: tuple[DemoShop, ...]
 
 
-async def start_stack(processes: ProcessGroup, workspace: Workspace, print_step: Callable[[str], None]) -> Stack:
+async def start_stack(
+    processes: ProcessGroup, workspace: Workspace, keys: DemoKeys, print_step: Callable[[str], None]
+) -> Stack:
     """Start all processes of the demo.
 
     Args:
         processes: Group that the processes are started in.
         workspace: Directory of the demo.
+        keys: Keys and secrets of the services.
         print_step: Called with a line of text before each start.
 
     Raises:
@@ -80,6 +83,7 @@ async def start_stack(processes: ProcessGroup, workspace: Workspace, print_step:
     print_step("Starting connector_svc ...")
     connector = f"{HOST}:{ports['connector']}"
     settings = {
+        **keys.connector_settings,
         "CONNECTOR_LISTEN_ADDRESS": connector,
         "CONNECTOR_CREDENTIALS_FILE": str(workspace.credentials),
         "CONNECTOR_CA_FILE": str(devstore["ca_file"]),
@@ -90,6 +94,7 @@ async def start_stack(processes: ProcessGroup, workspace: Workspace, print_step:
     print_step("Starting PostgreSQL and catalog_svc ...")
     catalog = f"{HOST}:{ports['catalog']}"
     settings = {
+        **keys.catalog_settings,
         "CATALOG_LISTEN_ADDRESS": catalog,
         "CATALOG_CONNECTOR_ADDRESS": connector,
         "CATALOG_DATA_DIR": str(workspace.postgres),
@@ -174,7 +179,4 @@ def _write_credentials(file: Path, shops: tuple[DemoShop, ...]) -> None:
         # A JSON string is a valid TOML string.
         lines = [f"{key} = {json.dumps(value)}" for key, value in shop.credentials.items()]
         tables.append("\n".join([f"[{shop.name.platform}.{json.dumps(shop.name.domain)}]", *lines, ""]))
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as out:
-        os.fchmod(descriptor, 0o600)
-        out.write("\n".join(tables))
+    write_private(file, "\n".join(tables))

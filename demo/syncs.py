@@ -22,6 +22,7 @@ from catalogsync_cli.watch_client import Disconnect
 from catalogsync_cli.watch_view import ProgressView, disconnect_text
 from rich.console import Console
 
+from demo.keys import DemoKeys
 from demo.stack import CATALOG_SERVICE, DemoShop, Stack
 from demo.workspace import Workspace
 
@@ -126,35 +127,42 @@ def show_completeness(results: list[SyncResult], console: Console) -> bool:
     return not any(result.problems for result in results)
 
 
-def show_next_commands(stack: Stack, results: list[SyncResult], workspace: Workspace, console: Console) -> None:
+def show_next_commands(
+    stack: Stack, results: list[SyncResult], workspace: Workspace, keys: DemoKeys, console: Console
+) -> None:
     """Print commands to copy, which work while the demo runs."""
+    text = next_commands_text(stack, results, workspace, keys)
     console.print()
-    console.print(next_commands_text(stack, results, workspace), markup=False, highlight=False, soft_wrap=True)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def next_commands_text(stack: Stack, results: list[SyncResult], workspace: Workspace) -> str:
+def next_commands_text(stack: Stack, results: list[SyncResult], workspace: Workspace, keys: DemoKeys) -> str:
     """Return commands that explore the running system, with the addresses of this run."""
     bin_directory = Path(os.path.relpath(Path(sys.executable).parent))
     shop, sync_id = results[0].shop.name, results[0].sync.sync_id
     export = f"export CATALOGSYNC_CATALOG={stack.catalog} CATALOGSYNC_CONNECTOR={stack.connector}"
     cli = bin_directory / "catalogsync"
+    token_file = os.path.relpath(workspace.token)
     watch = f'{{"syncId":"{sync_id}"}}'
-    grpcurl = f"grpcurl -plaintext -d '{watch}' {stack.catalog} {CATALOG_SERVICE}"
-    buf = bin_directory / "buf"
+    header = f'-H "authorization: Bearer $(cat {token_file})"'
+    grpcurl = f"grpcurl -plaintext {header}"
+    buf = f"{bin_directory / 'buf'} curl --http2-prior-knowledge --protocol grpc {header}"
     lines = [
         "Commands to try in another terminal:",
         f"  {export}",
+        f"  export CATALOGSYNC_TOKEN_FILE={token_file} CATALOGSYNC_SERVICE_SECRET={keys.catalog}",
         f"  {cli} status {shop}",
         f"  {cli} items {shop} --text shirt --limit 10",
         f"  {cli} check {shop}",
         f"  {cli} sync start {shop} --full --watch",
         f"  {cli} sync list --json",
         "With buf (installed) or grpcurl, through reflection:",
-        f"  {buf} curl --http2-prior-knowledge --protocol grpc --list-methods http://{stack.catalog}",
-        f"  {buf} curl --http2-prior-knowledge --protocol grpc -d '{watch}' "
-        f"http://{stack.catalog}/{CATALOG_SERVICE}/GetSync",
-        f"  grpcurl -plaintext {stack.catalog} list",
-        f"  {grpcurl}/WatchSync",
+        f"  {buf} --list-methods http://{stack.catalog}",
+        f"  {buf} -d '{watch}' http://{stack.catalog}/{CATALOG_SERVICE}/GetSync",
+        f"  {grpcurl} {stack.catalog} list",
+        f"  {grpcurl} -d '{watch}' {stack.catalog} {CATALOG_SERVICE}/WatchSync",
+        f"The operator token, valid for 12 hours and renewed in {token_file} while the demo runs:",
+        f"  {keys.mint()}",
         f"The store: {stack.devstore}  Logs: {os.path.relpath(workspace.logs)}",
     ]
     return "\n".join(lines)

@@ -49,6 +49,15 @@ class Workspace:
         return self.root / "credentials.toml"
 
     @property
+    def keys(self) -> Path:
+        return self.root / "keys.json"
+
+    @property
+    def token(self) -> Path:
+        """The operator token, for commands in other terminals."""
+        return self.root / "operator.token"
+
+    @property
     def ports(self) -> Path:
         return self.root / "ports.json"
 

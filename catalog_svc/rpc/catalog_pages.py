@@ -20,7 +20,7 @@ from catalog_svc.domain.catalog_reads import (
 )
 from catalog_svc.domain.shop import ShopRef
 from catalog_svc.rpc import convert_catalog
-from catalog_svc.rpc.request_validator import PositionNumber, PositionText, decode_page_token, encode_page_token
+from catalog_svc.rpc.page_tokens import PageTokens, PositionNumber, PositionText
 
 _MAX_PAGE_BYTES: Final = 1_048_576
 """Size of the products of a page, after which it ends: clients accept messages of 4 MiB by default."""
@@ -38,9 +38,9 @@ def product_filters(ref: ShopRef, which: ProductFilter) -> Filters:
     return {"list": "products", "shop": str(ref), **named_conditions(which)}
 
 
-def item_cursor(token: str, filters: Filters) -> ItemCursor | None:
+def item_cursor(tokens: PageTokens, token: str, filters: Filters) -> ItemCursor | None:
     """Return where the page before ended; None for the first page. Raises InvalidRequest."""
-    fields = decode_page_token(
+    fields = tokens.decode(
         token, filters=filters, kind=tuple[UUID, PositionNumber, PositionNumber, PositionText, PositionText]
     )
     if fields is None:
@@ -55,32 +55,32 @@ def item_cursor(token: str, filters: Filters) -> ItemCursor | None:
     )
 
 
-def product_cursor(token: str, filters: Filters) -> ProductCursor | None:
+def product_cursor(tokens: PageTokens, token: str, filters: Filters) -> ProductCursor | None:
     """Return where the page before ended; None for the first page. Raises InvalidRequest."""
-    fields = decode_page_token(token, filters=filters, kind=tuple[UUID, PositionText])
+    fields = tokens.decode(token, filters=filters, kind=tuple[UUID, PositionText])
     return ProductCursor(incarnation=fields[0], product_id=fields[1]) if fields else None
 
 
-def item_page(page: ItemPage, filters: Filters) -> pb.ListItemsResponse:
+def item_page(tokens: PageTokens, page: ItemPage, filters: Filters) -> pb.ListItemsResponse:
     """Convert a page of items."""
     return pb.ListItemsResponse(
         items=[convert_catalog.item(found) for found in page.items],
-        next_page_token=_item_token(page.next, filters) if page.next else "",
+        next_page_token=_item_token(tokens, page.next, filters) if page.next else "",
         position=page.position or 0,
         incarnation=str(page.incarnation),
     )
 
 
-def product_page(page: ProductPage, filters: Filters) -> pb.ListProductsResponse:
+def product_page(tokens: PageTokens, page: ProductPage, filters: Filters) -> pb.ListProductsResponse:
     """Convert a page of products, as many as fit into a message, and at least one."""
     messages = list(_fitting(page.products))
     token = ""
     if page.more or len(messages) < len(page.products):
-        token = encode_page_token((page.incarnation, messages[-1].product_id), filters=filters)
+        token = tokens.encode((page.incarnation, messages[-1].product_id), filters=filters)
     return pb.ListProductsResponse(products=messages, next_page_token=token)
 
 
-def _item_token(cursor: ItemCursor, filters: Filters) -> str:
+def _item_token(tokens: PageTokens, cursor: ItemCursor, filters: Filters) -> str:
     fields = (
         cursor.incarnation,
         cursor.start_position,
@@ -88,7 +88,7 @@ def _item_token(cursor: ItemCursor, filters: Filters) -> str:
         cursor.product_id,
         cursor.item_id,
     )
-    return encode_page_token(fields, filters=filters)
+    return tokens.encode(fields, filters=filters)
 
 
 def _fitting(products: Sequence[Product]) -> Iterator[pb.Product]:

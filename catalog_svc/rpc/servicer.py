@@ -18,12 +18,8 @@ from catalogsync_common.principal import current_principal
 from catalog_svc.domain.sync import SyncPosition
 from catalog_svc.rpc import catalog_pages, convert, convert_catalog
 from catalog_svc.rpc.convert import SnapshotMessages
-from catalog_svc.rpc.request_validator import (
-    PositionNumber,
-    RequestValidator,
-    decode_page_token,
-    encode_page_token,
-)
+from catalog_svc.rpc.page_tokens import PageTokens, PositionNumber
+from catalog_svc.rpc.request_validator import RequestValidator
 from catalog_svc.rpc.shop_access import restricted
 from catalog_svc.usecases.catalog_ports import Issues
 from catalog_svc.usecases.ports import Syncs
@@ -52,8 +48,9 @@ class CatalogUseCases:
 class CatalogServicer(CatalogServiceServicer):
     """Implements CatalogService. Methods raise Failures, which the interceptor maps to gRPC statuses."""
 
-    def __init__(self, use_cases: CatalogUseCases) -> None:
+    def __init__(self, use_cases: CatalogUseCases, tokens: PageTokens) -> None:
         self._use = use_cases
+        self._tokens = tokens
         self._messages = SnapshotMessages()
 
     async def RegisterShop(self, request: pb.RegisterShopRequest, context: Context) -> pb.RegisterShopResponse:
@@ -86,9 +83,9 @@ class CatalogServicer(CatalogServiceServicer):
             "platform": which.platform,
             "connection_state": connection,
         }
-        position = decode_page_token(request.page_token, filters=filters, kind=tuple[UUID])
+        position = self._tokens.decode(request.page_token, filters=filters, kind=tuple[UUID])
         shops = await self._use.shops.page(which, after=position[0] if position else None, limit=limit + 1)
-        more = encode_page_token((shops[limit - 1].shop.shop_id,), filters=filters) if len(shops) > limit else ""
+        more = self._tokens.encode((shops[limit - 1].shop.shop_id,), filters=filters) if len(shops) > limit else ""
         return pb.ListShopsResponse(shops=[convert.shop_details(s) for s in shops[:limit]], next_page_token=more)
 
     async def UpdateShop(self, request: pb.UpdateShopRequest, context: Context) -> pb.UpdateShopResponse:
@@ -152,7 +149,7 @@ class CatalogServicer(CatalogServiceServicer):
         limit = validator.page_size(request.page_size, default=50, maximum=500)
         validator.raise_if_any()
         filters = {"list": "syncs", "shop": ref and str(ref), "states": [state.value for state in states]}
-        position = decode_page_token(request.page_token, filters=filters, kind=tuple[datetime, UUID])
+        position = self._tokens.decode(request.page_token, filters=filters, kind=tuple[datetime, UUID])
         shop = await self._use.read.shop(ref) if ref else None
         syncs = await self._use.syncs.page(
             shop=shop, states=states, before=SyncPosition(*position) if position else None, limit=limit + 1
@@ -160,7 +157,7 @@ class CatalogServicer(CatalogServiceServicer):
         more = ""
         if len(syncs) > limit:
             last = syncs[limit - 1]
-            more = encode_page_token((last.created_at, last.sync_id), filters=filters)
+            more = self._tokens.encode((last.created_at, last.sync_id), filters=filters)
         return pb.ListSyncsResponse(syncs=[convert.sync(s) for s in syncs[:limit]], next_page_token=more)
 
     async def CancelSync(self, request: pb.CancelSyncRequest, context: Context) -> pb.CancelSyncResponse:
@@ -190,9 +187,9 @@ class CatalogServicer(CatalogServiceServicer):
         limit = validator.page_size(request.page_size, default=50, maximum=500)
         validator.raise_if_any()
         filters = {"list": "issues", "sync_id": sync_id}
-        position = decode_page_token(request.page_token, filters=filters, kind=tuple[PositionNumber])
+        position = self._tokens.decode(request.page_token, filters=filters, kind=tuple[PositionNumber])
         issues = await self._use.issues.page(sync_id, after=position[0] if position else 0, limit=limit + 1)
-        more = encode_page_token((issues[limit - 1].number,), filters=filters) if len(issues) > limit else ""
+        more = self._tokens.encode((issues[limit - 1].number,), filters=filters) if len(issues) > limit else ""
         return pb.ListSyncIssuesResponse(issues=[convert.issue(i) for i in issues[:limit]], next_page_token=more)
 
     async def GetProduct(self, request: pb.GetProductRequest, context: Context) -> pb.GetProductResponse:
@@ -210,9 +207,9 @@ class CatalogServicer(CatalogServiceServicer):
         limit = validator.page_size(request.page_size, default=50, maximum=250)
         validator.raise_if_any()
         filters = catalog_pages.product_filters(ref, which)
-        after = catalog_pages.product_cursor(request.page_token, filters)
+        after = catalog_pages.product_cursor(self._tokens, request.page_token, filters)
         page = await self._use.read.products(ref, which, after=after, limit=limit)
-        return catalog_pages.product_page(page, filters)
+        return catalog_pages.product_page(self._tokens, page, filters)
 
     async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
         validator = RequestValidator()
@@ -229,6 +226,6 @@ class CatalogServicer(CatalogServiceServicer):
         limit = validator.page_size(request.page_size, default=100, maximum=1000)
         validator.raise_if_any()
         filters = catalog_pages.item_filters(ref, which)
-        after = catalog_pages.item_cursor(request.page_token, filters)
+        after = catalog_pages.item_cursor(self._tokens, request.page_token, filters)
         page = await self._use.read.items(ref, which, incarnation=incarnation, after=after, limit=limit)
-        return catalog_pages.item_page(page, filters)
+        return catalog_pages.item_page(self._tokens, page, filters)

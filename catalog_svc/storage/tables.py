@@ -9,7 +9,7 @@ checks them:
 | shop: what the transactions of one shop write; distributed by shop_id | shop_state, sync, sync_history, |
 | | sync_issue, sync_seen, obsolete_pass, product, item |
 | directory: small, read across shops; local to the coordinator | shop, shop_deletion, shop_schedule, sync_queue, |
-| | idempotency_key, loop_lease, schema_compatibility |
+| | idempotency_key, loop_lease, page_token_key, schema_compatibility |
 
 `shop_state` is the write lock of a shop (see `catalog_svc.storage.fence`).
 """
@@ -455,6 +455,9 @@ loop_lease = Table(
     Column("lease_until", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("name", name="loop_lease_pkey"),
 )
+
+# One row: the key that authenticates page tokens, which all replicas share. It protects no data.
+page_token_key = Table("page_token_key", metadata, Column("key", LargeBinary, nullable=False))
 
 schema_compatibility = Table(
     "schema_compatibility",

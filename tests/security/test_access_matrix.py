@@ -28,13 +28,14 @@ def requests_of(method: Method, shop: TargetShop) -> list[Message]:
     """Return valid requests about the shop, one for each way to name it."""
     if method.rule.shop_field == "sync_id":
         return [method.request_type(sync_id=shop.sync_id)]
-    names = [{"shop": ref} for ref in shop.refs] if method.rule.shop_field else [{}]
-    more: dict[str, Any] = {
+    names: list[dict[str, Any]] = [{"shop": ref} for ref in shop.refs] if method.rule.shop_field else [{}]
+    by_method: dict[str, dict[str, Any]] = {
         "GetProduct": {"product_id": shop.product_id},
         "GetItem": {"item_id": shop.item_id},
         "RegisterShop": {"platform": shop.platform, "domain": shop.domain},
         "UpdateShop": {"update": pb.ShopUpdate(), "update_mask": {"paths": ["paused"]}},
-    }.get(str(method), {})
+    }
+    more = by_method.get(str(method), {})
     return [method.request_type(**name, **more) for name in names]
 
 
@@ -140,7 +141,7 @@ async def test_a_client_lists_its_own_shops_only(
     own, foreign = shops
     (method,) = (method for method in METHODS if str(method) == "ListShops")
 
-    async def listed(metadata: Metadata, **filters: str) -> list[str]:
+    async def listed(metadata: Metadata, **filters: Any) -> list[str]:
         result = await method.call(catalog_channel, pb.ListShopsRequest(**filters), metadata)
         assert isinstance(result, pb.ListShopsResponse), result
         return [details.shop.shop_id for details in result.shops]

@@ -135,11 +135,11 @@ async def test_a_page_of_products_ends_at_a_mebibyte_and_has_at_least_one_produc
     assert 1 <= len(page.products) < 6
     assert page.more
     pages, token = [], ""
-    filters = catalog_pages.product_filters(SHOP, ProductFilter())
+    filters, tokens = catalog_pages.product_filters(SHOP, ProductFilter()), PageTokens(b"k" * 32)
     while True:
-        cursor = catalog_pages.product_cursor(token, filters)
+        cursor = catalog_pages.product_cursor(tokens, token, filters)
         page = await world.reader().products(SHOP, ProductFilter(), after=cursor, limit=250)
-        message = catalog_pages.product_page(page, filters)
+        message = catalog_pages.product_page(tokens, page, filters)
         assert len(message.products) == 1 or message.ByteSize() < 2**20 + 1_000
         pages.append([(p.product_id, len(p.items)) for p in message.products])
         token = message.next_page_token

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import grpc
 import pytest
+from catalogsync_common.auth.call_access import CallAccess
 from catalogsync_common.channel import open_channel
 from catalogsync_common.drain import Drain
 from catalogsync_common.logs import JsonFormatter
@@ -99,6 +100,7 @@ class Serve(Protocol):
         services: Iterable[Service] = ...,
         reflection: bool = ...,
         write_timeout: timedelta | None = ...,
+        access: CallAccess | None = ...,
     ) -> AbstractAsyncContextManager[Running]: ...
 
 
@@ -109,6 +111,7 @@ async def _serve(
     services: Iterable[Service] = (),
     reflection: bool = True,
     write_timeout: timedelta | None = None,
+    access: CallAccess | None = None,
 ) -> AsyncIterator[Running]:
     drain = Drain()
     server = build_server(
@@ -117,6 +120,7 @@ async def _serve(
         drain=drain,
         reflection=reflection,
         write_timeout=write_timeout,
+        access=access,
     )
     port = await server.start()
     await server.set_serving(True)
