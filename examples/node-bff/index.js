@@ -2,6 +2,7 @@
 "use strict";
 
 const { randomUUID } = require("node:crypto");
+const { readFileSync } = require("node:fs");
 const path = require("node:path");
 const { setTimeout: sleep } = require("node:timers/promises");
 const grpc = require("@grpc/grpc-js");
@@ -55,6 +56,14 @@ function isRetryable(error) {
   return Boolean(RetryInfo) || (typeof error.code === "number" && !ErrorInfo);
 }
 
+/** Returns the metadata that authenticates this service, which acts for all shops. */
+function credentials() {
+  const metadata = new grpc.Metadata();
+  const secret = process.env.CATALOG_SERVICE_SECRET;
+  if (secret) metadata.set("x-service-secret", secret);
+  return metadata;
+}
+
 /** Starts a sync and returns its id, or the id of the sync that is already running. */
 async function startSync(client, shop) {
   const request = { shop, request_id: randomUUID() }; // The id makes a repeated call safe.
@@ -62,7 +71,9 @@ async function startSync(client, shop) {
     try {
       const deadline = Date.now() + 10_000;
       const { sync } = await new Promise((resolve, reject) =>
-        client.StartSync(request, { deadline }, (error, response) => (error ? reject(error) : resolve(response))),
+        client.StartSync(request, credentials(), { deadline }, (error, response) =>
+          error ? reject(error) : resolve(response),
+        ),
       );
       return sync.sync_id;
     } catch (error) {
@@ -78,7 +89,7 @@ async function startSync(client, shop) {
 async function watchSync(client, syncId) {
   let seen = "0";
   for (let attempt = 0; ; attempt++) {
-    const stream = client.WatchSync({ sync_id: syncId, after_revision: seen });
+    const stream = client.WatchSync({ sync_id: syncId, after_revision: seen }, credentials());
     const watchdog = setTimeout(() => stream.cancel(), STALL_MS);
     let mustReconnect = false;
     try {
@@ -145,7 +156,9 @@ async function main([shopName]) {
   const [platform, domain] = (shopName ?? "").split(":");
   if (!domain) throw new Error("usage: node index.js <platform>:<domain>, such as shopify:demo.myshopify.com");
   const address = process.env.CATALOG_ADDRESS || "127.0.0.1:50051";
-  const client = new CatalogService(address, grpc.credentials.createInsecure(), CHANNEL_OPTIONS);
+  const caFile = process.env.CATALOG_CA_FILE; // Without it the connection is not encrypted.
+  const transport = caFile ? grpc.credentials.createSsl(readFileSync(caFile)) : grpc.credentials.createInsecure();
+  const client = new CatalogService(address, transport, CHANNEL_OPTIONS);
   const syncId = await startSync(client, { platform, domain });
   console.log(`watching sync ${syncId}`);
   const sync = await watchSync(client, syncId);

@@ -3,6 +3,8 @@
 Usage: python follow.py shopify:demo.myshopify.com
 Requires a running catalog, and the .venv that `make demo` creates (elsewhere: `pip install CHECKOUT/gen`).
 CATALOG_ADDRESS is the address of one replica, or of several: ipv4:10.0.0.1:50051,10.0.0.2:50051.
+CATALOG_SERVICE_SECRET is this service's "name:secret", one of CATALOG_SERVICE_SECRETS; `make demo` prints its own.
+CATALOG_CA_FILE is the CA of the catalog's certificate; without it the connection is not encrypted.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import sys
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from itertools import count
+from pathlib import Path
 from uuid import uuid4
 
 import grpc
@@ -35,6 +38,26 @@ CHANNEL_OPTIONS = (
 )
 
 
+def credentials() -> tuple[tuple[str, str], ...]:
+    """Return the metadata that authenticates this service, which acts for all shops.
+
+    A BFF checks which merchant is logged in before it calls, or sends a token of that merchant instead
+    (`authorization: Bearer ...`, see docs/security.md): then the catalog checks it, too.
+    """
+    secret = os.environ.get("CATALOG_SERVICE_SECRET")
+    return (("x-service-secret", secret),) if secret else ()
+
+
+def open_channel() -> grpc.aio.Channel:
+    """Return a channel to the catalog."""
+    address = os.environ.get("CATALOG_ADDRESS", "127.0.0.1:50051")
+    ca_file = os.environ.get("CATALOG_CA_FILE")
+    if not ca_file:
+        return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    tls = grpc.ssl_channel_credentials(root_certificates=Path(ca_file).read_bytes())
+    return grpc.aio.secure_channel(address, tls, options=CHANNEL_OPTIONS)
+
+
 async def start(catalog: CatalogServiceStub, shop: pb.ShopRef) -> str:
     """Start a sync and return its id, or the id of the sync that is already running."""
     # The request_id makes repeated calls start one sync. gRPC does not see that, so the service config does not
@@ -42,7 +65,7 @@ async def start(catalog: CatalogServiceStub, shop: pb.ShopRef) -> str:
     request = pb.StartSyncRequest(shop=shop, request_id=str(uuid4()))
     for attempt in count(1):
         try:
-            return (await catalog.StartSync(request)).sync.sync_id
+            return (await catalog.StartSync(request, metadata=credentials())).sync.sync_id
         except grpc.aio.AioRpcError as error:
             info = error_info(error)
             if info.reason == "SYNC_ALREADY_RUNNING":
@@ -60,7 +83,8 @@ async def watch(
     revision = 0
     while True:
         reconnect = False
-        call = catalog.WatchSync(pb.WatchSyncRequest(sync_id=sync_id, after_revision=revision))
+        request = pb.WatchSyncRequest(sync_id=sync_id, after_revision=revision)
+        call = catalog.WatchSync(request, metadata=credentials())
         try:
             while isinstance(message := await read(call, stall_seconds), pb.WatchSyncResponse):
                 revision = message.sync.revision
@@ -128,8 +152,7 @@ def line(sync: pb.Sync) -> str:
 async def main(shop_name: str) -> int:
     """Sync the shop and return the exit code: 0 if the sync succeeded."""
     platform, _, domain = shop_name.partition(":")
-    address = os.environ.get("CATALOG_ADDRESS", "127.0.0.1:50051")
-    async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+    async with open_channel() as channel:
         catalog = CatalogServiceStub(channel)
         sync_id = await start(catalog, pb.ShopRef(platform=platform, domain=domain))
         async for sync in watch(catalog, sync_id):

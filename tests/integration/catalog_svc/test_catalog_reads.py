@@ -18,6 +18,7 @@ from catalog_svc.domain.catalog_reads import (
 )
 from catalog_svc.domain.errors import ItemNotFound, PositionExpired, ProductNotFound
 from catalog_svc.rpc import catalog_pages, convert_catalog
+from catalog_svc.rpc.page_tokens import PageTokens
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
 
