@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-read bench-control bench-shops bench-scale chaos run-catalog run-connector run-devstore clean
+.PHONY: help demo recording test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-read bench-control bench-shops bench-scale security-table chaos run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -55,9 +55,13 @@ check: $(BIN)/.synced .venv-bench/.synced $(GOOGLE_PROTOS)/.synced ## Lint, form
 	$(UV) lock --quiet --check
 	.venv-bench/bin/python -m bench.chart --check
 	$(BIN)/pytest --quiet -m chart tests/unit/bench
+	@$(BIN)/python -m tests.security.access_table --check
 	@$(MAKE) --no-print-directory gen GEN_OUT=.gen-check
 	@diff -r --exclude=__pycache__ --exclude='*.egg-info' .gen-check/catalogsync gen/catalogsync \
 	  && rm -rf .gen-check || { echo 'gen/ is stale: run make gen'; exit 1; }
+
+security-table: $(BIN)/.synced ## Write the table of docs/security.md from the access rules of the contract
+	@$(BIN)/python -m tests.security.access_table
 
 fmt: $(GOOGLE_PROTOS)/.synced ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
