@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-read bench-control bench-shops bench-scale security-table chaos run-catalog run-connector run-devstore clean
+.PHONY: help demo recording test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table chaos run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -141,6 +141,9 @@ bench-latency: $(BIN)/.synced ## How soon the catalog answers, starts and cancel
 
 bench-read: $(BIN)/.synced ## How soon the catalog answers each kind of read of a shop of 1,000,000 items
 	@$(BIN)/python -m bench.read
+
+bench-access: $(BIN)/.synced ## What authentication and authorization add to the time of a call
+	@$(BIN)/python -m bench.access
 
 bench-control: $(BIN)/.synced ## Queue, schedules, retention, watch polls and starts with 100,000 shops
 	@$(BIN)/python -m bench.control

@@ -1,0 +1,1 @@
+"""The cost of authentication and authorization for each call."""
