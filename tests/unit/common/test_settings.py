@@ -197,3 +197,26 @@ def test_an_unknown_variable_unlike_any_setting_is_named_without_a_suggestion(
     assert unknown_settings(ShopSettings) == (
         "SHOP_PORT_50051_TCP is not a setting of this service and has no effect",
     )
+
+
+def test_a_secret_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRET}\n")
+    monkeypatch.setenv("SHOP_SERVICE_SECRETS_FILE", str(file))
+    settings = load_settings(ShopSettings)
+    assert settings.service_secrets.get_secret_value() == SECRET
+    assert SECRET not in repr(settings)
+    assert unknown_settings(ShopSettings) == ()
+    monkeypatch.setenv("SHOP_SERVICE_SECRETS", "of the environment")
+    assert load_settings(ShopSettings).service_secrets.get_secret_value() == "of the environment"
+
+
+def test_a_secret_file_that_cannot_be_read_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SHOP_SERVICE_SECRETS_FILE", str(tmp_path / "missing"))
+    assert error_lines(ShopSettings) == (f"SHOP_SERVICE_SECRETS_FILE: {tmp_path / 'missing'} cannot be read",)
+
+
+def test_only_secrets_can_be_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_BATCH_FILE", "/etc/passwd")
+    assert load_settings(ShopSettings).batch == 100
+    assert len(unknown_settings(ShopSettings)) == 1
