@@ -13,6 +13,7 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import (
     CatalogServiceServicer,
     add_CatalogServiceServicer_to_server,
 )
+from catalogsync_common.auth.call_access import CallAccess
 from catalogsync_common.drain import Drain
 from catalogsync_common.failure import Failure, InvalidRequest, Resource
 from catalogsync_common.interceptor import CallInterceptor
@@ -410,9 +411,10 @@ class FakeCatalog(CatalogServiceServicer):
 class CatalogServer:
     """Serves a FakeCatalog on a port that stays the same when the server is killed and started again."""
 
-    def __init__(self, fake: FakeCatalog) -> None:
+    def __init__(self, fake: FakeCatalog, *, access: CallAccess | None = None) -> None:
         self.fake = fake
         self.port = 0
+        self._access = access
         self._drain = Drain()
         self._server: grpc.aio.Server | None = None
 
@@ -421,7 +423,8 @@ class CatalogServer:
         return f"127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self._server = grpc.aio.server(interceptors=(CallInterceptor(),), options=(("grpc.so_reuseport", 0),))
+        interceptor = CallInterceptor(access=self._access)
+        self._server = grpc.aio.server(interceptors=(interceptor,), options=(("grpc.so_reuseport", 0),))
         add_CatalogServiceServicer_to_server(self.fake, self._server)
         health = Health(("catalogsync.catalog.v1.CatalogService",), drain=self._drain)
         health.register(self._server)

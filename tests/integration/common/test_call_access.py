@@ -183,7 +183,7 @@ async def test_a_stream_ends_when_its_token_expires(serve: Serve) -> None:
             closed.set()
 
     async with serve(Handlers(unary_stream=endless), access=access()) as running:
-        metadata = token(lifetime=timedelta(seconds=2))
+        metadata = token(lifetime=timedelta(seconds=4))
         received = await read_failure(await running.error("unary_stream", "mine", metadata=metadata))
         assert (received.code, received.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
         assert running.received == ["first"]
@@ -203,7 +203,7 @@ async def test_a_stream_whose_client_reads_nothing_ends_with_its_token(serve: Se
             closed.set()
 
     async with serve(Handlers(unary_stream=flood), access=access()) as running:
-        metadata = token(lifetime=timedelta(seconds=2))
+        metadata = token(lifetime=timedelta(seconds=4))
         call = running.open("unary_stream", "mine", metadata=metadata, timeout=TIMEOUT_SECONDS)
         await within_timeout(closed.wait())
         call.cancel()

@@ -95,7 +95,9 @@ class Watchers:
             await subscription.current()
             while not self.sync.state.ended:
                 sync = await subscription.next_after(self._revision_of(number), timeout_seconds=1_000)
-                assert sync is not None
+                if sync is None:
+                    # The test is over, and its virtual clock went on.
+                    return
                 self.deliveries[number].append((now(), sync.revision))
                 if sync.state.ended:
                     return

@@ -15,9 +15,12 @@ from catalogsync_cli.client import CatalogClient, open_catalog
 from catalogsync_cli.command import Options
 from catalogsync_cli.errors import CallFailed
 from catalogsync_cli.watch_client import RetryPolicy
-from catalogsync_common.auth.secret_keys import HmacKeys
+from catalogsync_common.auth.access_rules import AccessRules
+from catalogsync_common.auth.call_access import CallAccess
+from catalogsync_common.auth.secret_keys import HmacKeys, ServiceSecrets
 from catalogsync_common.auth.tokens import ClientTokenPolicy, TokenKeys, TokenVerifier
 from catalogsync_common.principal import PrincipalKind
+from catalogsync_common.token_minting import SigningKey, mint_operator_token
 
 from tests.fakes.catalog_service import CatalogServer, FailureWithReason, FakeCatalog
 from tests.unit.cli.conftest import TOKEN, CommandLine, eventually
@@ -56,6 +59,16 @@ async def test_a_token_file_is_read_before_each_call_and_wins(
     assert sent_tokens(catalog) == ["Bearer first", "Bearer second"]
 
 
+def verifier() -> TokenVerifier:
+    keys = TokenKeys(client_hmac=HmacKeys([("c1", KEY)]), operator=HmacKeys([("o1", KEY)]))
+    return TokenVerifier(keys, ClientTokenPolicy(audience="catalogsync", issuer="catalogsync"))
+
+
+def operator_token(lifetime: timedelta) -> str:
+    key = SigningKey(kid="o1", key=KEY)
+    return mint_operator_token(key, "alice", scopes=["catalog:read"], lifetime=lifetime)
+
+
 @pytest.fixture
 def token_file(tmp_path: Path) -> Path:
     file = tmp_path / "token"
@@ -75,24 +88,25 @@ async def watch_with(client: CatalogClient, sync: Sync) -> list[int]:
     return revisions
 
 
-async def test_a_watch_goes_on_with_a_fresh_token_and_misses_no_revision(
-    catalog: FakeCatalog, server: CatalogServer, shop: Shop, token_file: Path
-) -> None:
-    sync = catalog.add_sync(shop)
+async def test_a_watch_goes_on_with_a_fresh_token_and_misses_no_revision(shop: Shop, token_file: Path) -> None:
+    fake = FakeCatalog()
+    rules = AccessRules.of_services(["catalogsync.catalog.v1.CatalogService"])
+    server = CatalogServer(fake, access=CallAccess(rules, secrets=ServiceSecrets(), tokens=verifier()))
+    await server.start()
+    sync = fake.add_sync(shop)
+    replace_text(token_file, operator_token(timedelta(seconds=5)))
     async with open_catalog(Options(catalog=server.address, token_file=token_file)) as client:
         watching = asyncio.ensure_future(watch_with(client, sync))
-        await eventually(lambda: catalog.watcher_count == 1)
-        # Whoever renews the token has done so before the stream ends.
-        replace_text(token_file, "new")
-        catalog.errors["WatchSync"] = [FailureWithReason("TOKEN_EXPIRED")]
-        await server.kill()
-        await server.start()
-        await eventually(lambda: sent_tokens(catalog)[-1] == "Bearer new" and catalog.watcher_count == 1)
-        await catalog.change(sync.sync_id, state=Sync.STATE_SUCCEEDED)
-        revisions = await within_timeout(watching)
-    assert revisions[-1] == 2
-    assert sent_tokens(catalog)[0] == "Bearer old"
-    assert sent_tokens(catalog)[-1] == "Bearer new"
+        await eventually(lambda: fake.watcher_count == 1)
+        await fake.change(sync.sync_id, state=Sync.STATE_RUNNING)
+        # Whoever renews the token does so before it expires.
+        replace_text(token_file, operator_token(timedelta(minutes=10)))
+        await eventually(lambda: len(fake.requests) == 2 and fake.watcher_count == 1)
+        await fake.change(sync.sync_id, state=Sync.STATE_SUCCEEDED)
+        assert await within_timeout(watching) == [1, 2, 3]
+    await server.kill()
+    await fake.close()
+    assert [request.after_revision for _, request, _ in fake.requests] == [0, 2]
 
 
 async def test_a_watch_with_an_expired_token_and_no_other_one_fails(
@@ -105,11 +119,6 @@ async def test_a_watch_with_an_expired_token_and_no_other_one_fails(
             await within_timeout(watch_with(client, sync))
     assert caught.value.failure.reason == "TOKEN_EXPIRED"
     assert len(catalog.requests) == 1
-
-
-def verifier() -> TokenVerifier:
-    keys = TokenKeys(client_hmac=HmacKeys([("c1", KEY)]), operator=HmacKeys([("o1", KEY)]))
-    return TokenVerifier(keys, ClientTokenPolicy(audience="catalogsync", issuer="catalogsync"))
 
 
 async def test_a_minted_operator_token_is_accepted(run: CommandLine, tmp_path: Path) -> None:
