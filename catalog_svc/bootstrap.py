@@ -12,18 +12,22 @@ import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from catalogsync_common.call_context import remaining_seconds
-from catalogsync_common.channel import open_channel
+from catalogsync_common.certificate_monitor import CertificateMonitor
 from catalogsync_common.drain import Drain
 from catalogsync_common.metrics import CallMetrics, LoopMetrics, new_registry, serve_metrics
 from catalogsync_common.process import stop_deadline
+from catalogsync_common.production import refuse_unsafe_production
 from catalogsync_common.server import GrpcServer, Service, build_server
+from catalogsync_common.server_tls import ServerTls
 from catalogsync_common.supervisor import Loop, RestartPolicy, Supervisor
+from catalogsync_common.tls_settings import open_client_tls, open_server_tls
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.metrics import CatalogMetrics
+from catalog_svc.production import PRODUCTION_RULES
 from catalog_svc.rpc.servicer import CatalogServicer
 from catalog_svc.settings import CatalogSettings
-from catalog_svc.source.connector_client import CONNECTOR_CHANNEL
+from catalog_svc.source.connector_channel import open_connector_channel
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import DATABASE_URL, MIGRATE_DATABASE_URL, connection_replacer, open_engine
@@ -107,9 +111,13 @@ async def running(
     Raises:
         LoopFailed: a background loop failed too often in a row.
     """
+    refuse_unsafe_production(settings, PRODUCTION_RULES)
+    server_tls, connector_tls = open_server_tls(settings), open_client_tls(settings, "connector")
     async with AsyncExitStack() as stack:
         engines = await _open_engines(stack, settings)
-        channel = open_channel(settings.connector_address, service_config=CONNECTOR_CHANNEL)
+        channel = open_connector_channel(
+            settings.connector_address, connector_tls, server_name=settings.connector_tls_server_name
+        )
         stack.push_async_callback(channel.close)
         registry = new_registry()
         metrics = CatalogMetrics(registry)
@@ -117,12 +125,17 @@ async def running(
         replica = wire_replica(settings, writes, channel, metrics)
         metrics.read_watchers_from(lambda: replica.hub.watcher_count)
         servicer = wire_servicer(settings, replica, writes=writes, reads=reads, connector=channel, metrics=metrics)
-        server = _server(settings, servicer, replica.drain, CallMetrics(registry))
+        server = _server(settings, servicer, replica.drain, CallMetrics(registry), server_tls)
+        certificates = CertificateMonitor(
+            (*((server_tls.files,) if server_tls else ()), *((connector_tls,) if connector_tls else ())),
+            drain=replica.drain,
+            registry=registry,
+        )
         await stack.enter_async_context(serve_metrics(registry, settings.metrics_address))
         port = await server.start()
         loop_metrics, health = LoopMetrics(registry, service="catalog"), _Health(server, metrics)
         supervisor = Supervisor(
-            _loops(replica, engines, health),
+            (*_loops(replica, engines, health), *certificates.loops()),
             drain=replica.drain,
             set_healthy=health.set_loops_healthy,
             on_failure=loop_metrics.count_failure,
@@ -228,7 +241,13 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
     )
 
 
-def _server(settings: CatalogSettings, servicer: CatalogServicer, drain: Drain, meter: CallMetrics) -> GrpcServer:
+def _server(
+    settings: CatalogSettings,
+    servicer: CatalogServicer,
+    drain: Drain,
+    meter: CallMetrics,
+    tls: ServerTls | None,
+) -> GrpcServer:
     def register(server: grpc.aio.Server) -> None:
         add_CatalogServiceServicer_to_server(servicer, server)
 
@@ -237,6 +256,9 @@ def _server(settings: CatalogSettings, servicer: CatalogServicer, drain: Drain, 
         listen_address=settings.listen_address,
         drain=drain,
         reflection=settings.reflection,
+        tls=tls,
+        authenticated=settings.authentication_enabled,
+        health_address=settings.health_address,
         allow_insecure=settings.allow_insecure,
         settings_prefix="CATALOG_",
         meter=meter,

@@ -20,6 +20,13 @@ class CatalogSettings(ServiceSettings):
     """Empty: an embedded PostgreSQL under `data_dir`."""
     data_dir: Path = Path(".data/postgres")
     connector_address: str = "127.0.0.1:50052"
+    connector_tls_ca_file: Path | None = None
+    """PEM: the CAs of connector_svc's certificate; it turns TLS on for the connection to connector_svc."""
+    connector_tls_cert_file: Path | None = None
+    """PEM: the certificate that catalog_svc presents to connector_svc (mTLS), with `connector_tls_key_file`."""
+    connector_tls_key_file: Path | None = None
+    connector_tls_server_name: str = ""
+    """The name in connector_svc's certificate; empty: the host in `connector_address`."""
     database_startup_timeout: Duration = timedelta(seconds=30)
     """How long to wait for the database at the start."""
     database_pool_size: int = Field(default=10, ge=2, le=200)

@@ -61,11 +61,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     Args:
         meter: counts the calls.
         write_timeout: how long a message of a stream may wait for its client to read; None: forever.
+        check_peer: called first in every call, before a message of the client is used; raises a Failure to reject
+            the client.
     """
 
-    def __init__(self, meter: CallMeter | None = None, *, write_timeout: timedelta | None = None) -> None:
+    def __init__(
+        self,
+        meter: CallMeter | None = None,
+        *,
+        write_timeout: timedelta | None = None,
+        check_peer: Callable[[Context], None] | None = None,
+    ) -> None:
         self._meter = meter
         self._write_timeout = write_timeout
+        self._check_peer = check_peer
 
     async def intercept_service(
         self,
@@ -77,11 +86,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        return _wrap_handler(handler, handler_call_details.method, self._meter, self._write_timeout)
+        return _wrap_handler(
+            handler, handler_call_details.method, self._meter, self._write_timeout, self._check_peer
+        )
 
 
 def _wrap_handler(
-    handler: Handler, method: str, meter: CallMeter | None, write_timeout: timedelta | None
+    handler: Handler,
+    method: str,
+    meter: CallMeter | None,
+    write_timeout: timedelta | None,
+    check_peer: Callable[[Context], None] | None,
 ) -> Handler:
     # Exactly one is set.
     behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
@@ -90,6 +105,7 @@ def _wrap_handler(
         method=method,
         meter=meter,
         write_timeout=write_timeout,
+        check_peer=check_peer,
         behaviour=behaviour,
         parse=None if handler.request_streaming else handler.request_deserializer,
         serialize=None if handler.response_streaming else handler.response_serializer,
@@ -121,6 +137,7 @@ class _WrappedCall:
     method: str
     meter: CallMeter | None
     write_timeout: timedelta | None
+    check_peer: Callable[[Context], None] | None
     behaviour: Callable[[Any, Any], Any]
     parse: Callable[[bytes], Any] | None
     """Deserialises a single request; None: the request is a stream of messages, or the handler takes bytes."""
@@ -135,6 +152,8 @@ class _WrappedCall:
             # The log line is written before the client receives the response.
             with AccessLogEntry(self.method, context.peer(), identifier, self.meter) as entry:
                 try:
+                    if self.check_peer is not None:
+                        self.check_peer(context)
                     response = await self._handle(request, context)
                     entry.set_code(_code_of(context))
                     return response
