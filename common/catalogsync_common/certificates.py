@@ -49,11 +49,9 @@ def read_key_pair(certificate_file: Path, key_file: Path, *, now: datetime) -> K
     if certificates[0].public_key() != key.public_key():
         raise TlsFileInvalid(key_file, f"is not the key of the first certificate in {certificate_file}")
     _check_validity(certificate_file, certificates[0], now)
-    ends = (certificate.not_valid_after_utc for certificate in certificates)
-    # A chain may contain an old cross-signed certificate that clients do not need any more.
-    return KeyPair(
-        certificate_chain=chain, private_key=key_bytes, expires_at=min(end for end in ends if end > now)
-    )
+    # A chain may contain an expired cross-signed certificate that clients do not need any more.
+    ends = [one.not_valid_after_utc for one in certificates if one.not_valid_after_utc > now]
+    return KeyPair(certificate_chain=chain, private_key=key_bytes, expires_at=min(ends))
 
 
 def read_ca_bundle(file: Path) -> bytes:

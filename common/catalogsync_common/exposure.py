@@ -27,10 +27,8 @@ def check_exposure(
     """
     if address.is_loopback or (encrypted and authenticated):
         return
-    absent = [
-        name for name, present in (("authentication", authenticated), ("encryption", encrypted)) if not present
-    ]
-    missing = " and ".join(absent)
+    present = {"authentication": authenticated, "encryption": encrypted}
+    missing = " and ".join(name for name, is_present in present.items() if not is_present)
     if not allow_insecure:
         raise SettingsError(
             (

@@ -25,8 +25,8 @@ _OpenMethod = Callable[[grpc.aio.Channel], Any]
 class ReloadingChannel(grpc.aio.Channel):
     """A channel for stubs. A call that starts after the files have changed uses a new connection.
 
-    Running calls continue on the connection that they have; it is closed when the last of them has ended. The files
-    are looked at when a call starts: one `stat` for each file, and no background work.
+    Running calls continue on the connection that they have; it is closed when the last of them has ended. The
+    files are looked at when a call starts: one `stat` for each file, and no background work.
 
     Args:
         files: the TLS files of this client.

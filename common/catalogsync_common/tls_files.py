@@ -24,7 +24,7 @@ from catalogsync_common.settings import SettingsError
 LOGGER: Final = logging.getLogger(__name__)
 
 _RETRY_INTERVAL_SECONDS: Final = 1.0
-"""Between two attempts to read files that were not usable and have not changed: their certificate may become valid."""
+"""Between two attempts to read unusable files that have not changed: their certificate may become valid."""
 
 _Signature: TypeAlias = tuple[tuple[int, ...] | None, ...]
 
@@ -87,8 +87,11 @@ class TlsFiles:
         """The files and the error of the last error line."""
         try:
             self._material = self._read()
-        except TlsFileInvalid as error:
-            raise SettingsError((f"{paths.variables.get(error.file, 'TLS')}: {error}",)) from None
+        except TlsFileInvalid as first:
+            errors = self._errors() or [first]
+            raise SettingsError(
+                tuple(f"{paths.variables.get(error.file, 'TLS')}: {error}" for error in errors)
+            ) from None
         self._warn_about_key()
 
     @property
@@ -117,34 +120,50 @@ class TlsFiles:
             return
         self._signature = signature
         try:
-            material = self._read()
+            read: TlsMaterial | TlsFileInvalid = self._read()
         except TlsFileInvalid as error:
-            self._failed_at = self._monotonic()
-            self._log_unusable(signature, error)
-            return
+            read = error
         if _signature(self._paths) != signature:
             # The files changed while they were read: the next call reads them again.
-            self._failed_at = self._monotonic() - _RETRY_INTERVAL_SECONDS
             return
-        self._failed_at = None
-        self._logged = None
-        if material != self._material:
-            self._material = material
-            LOGGER.info(
-                "the TLS files of the %s were read again", self.name, extra={"expires_at": self._expiry_text()}
-            )
-            self._warn_about_key()
+        if isinstance(read, TlsFileInvalid):
+            self._failed_at = self._monotonic()
+            self._log_unusable(signature, read)
+        else:
+            self._failed_at = None
+            self._logged = None
+            self._use(read)
+
+    def _use(self, material: TlsMaterial) -> None:
+        if material == self._material:
+            return
+        self._material = material
+        extra = {"expires_at": self._expiry_text()}
+        LOGGER.info("the TLS files of the %s were read again", self.name, extra=extra)
+        self._warn_about_key()
 
     def _is_retry_due(self) -> bool:
         return self._failed_at is not None and self._monotonic() - self._failed_at >= _RETRY_INTERVAL_SECONDS
 
     def _read(self) -> TlsMaterial:
-        pair, ca = None, None
-        if self._paths.certificate is not None and self._paths.key is not None:
-            pair = read_key_pair(self._paths.certificate, self._paths.key, now=self._utc_now())
-        if self._paths.ca is not None:
-            ca = read_ca_bundle(self._paths.ca)
-        return TlsMaterial(pair=pair, ca=ca)
+        return TlsMaterial(pair=self._read_pair(), ca=self._read_ca())
+
+    def _read_pair(self) -> KeyPair | None:
+        if self._paths.certificate is None or self._paths.key is None:
+            return None
+        return read_key_pair(self._paths.certificate, self._paths.key, now=self._utc_now())
+
+    def _read_ca(self) -> bytes | None:
+        return read_ca_bundle(self._paths.ca) if self._paths.ca is not None else None
+
+    def _errors(self) -> list[TlsFileInvalid]:
+        errors = []
+        for read in (self._read_pair, self._read_ca):
+            try:
+                read()
+            except TlsFileInvalid as error:
+                errors.append(error)
+        return errors
 
     def _log_unusable(self, signature: _Signature, error: TlsFileInvalid) -> None:
         if self._logged == (signature, str(error)):
@@ -168,7 +187,9 @@ class TlsFiles:
         try:
             if is_readable_by_others(key):
                 LOGGER.warning(
-                    "%s: every user of this machine can read %s", self._paths.variables.get(key, ""), key
+                    "%s: every user of this machine can read or replace %s",
+                    self._paths.variables.get(key, ""),
+                    key,
                 )
         except OSError as error:
             LOGGER.warning("cannot read the mode of %s: %s", key, error.strerror)

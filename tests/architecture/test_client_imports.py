@@ -9,9 +9,8 @@ from tests.architecture.source_tree import Import, SourceTree
 
 REPOSITORY = SourceTree(Path(__file__).parents[2])
 COMMON = "catalogsync_common"
-CLIENT_MODULES = {
-    f"{COMMON}.{name}" for name in ("call_context", "channel", "client_tls", "duration", "failure", "status")
-}
+_NAMES = ("call_context", "channel", "client_tls", "duration", "failure", "status")
+CLIENT_MODULES = {f"{COMMON}.{name}" for name in _NAMES}
 """The modules of catalogsync_common that the command line uses, directly or not."""
 INSTALLED = {"google", "grpc", COMMON, *sys.stdlib_module_names}
 """Top-level modules that exist wherever catalogsync-common is installed without an extra."""
