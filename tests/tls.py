@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,3 +131,21 @@ def _builder(
         .not_valid_before(not_before)
         .not_valid_after(not_after)
     )
+
+
+async def served_certificate(port: int) -> bytes:
+    """Return the certificate, in DER format, that a new connection to a gRPC server gets."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    assert isinstance(certificate, bytes)
+    return certificate
+
+
+def der_of(issued: IssuedFiles) -> bytes:
+    """Return a certificate in DER format."""
+    return ssl.PEM_cert_to_DER_cert(issued.certificate.read_text())

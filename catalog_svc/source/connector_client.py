@@ -27,6 +27,8 @@ CONNECTOR_CHANNEL: Final = json.dumps(
     }
 )
 """gRPC's service config: each pass goes to the next connector of those that are SERVING."""
+_CREDENTIALS_REJECTED: Final = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "TOKEN_EXPIRED"})
+"""Reasons with which connector_svc rejects catalog_svc itself."""
 
 
 class ConnectorSource:
@@ -165,6 +167,11 @@ async def to_source_failure(error: grpc.aio.AioRpcError, call: grpc.aio.Call | N
     A reason of the connector keeps its message, metadata and retry delay. Without a reason the connection broke.
     """
     received = await read_failure(error, call)
+    if received.reason in _CREDENTIALS_REJECTED:
+        # The operator must act. A client of the catalog would take the reason for one about its own credentials.
+        return ConnectorUnavailable(
+            "connector_svc rejected the credentials of catalog_svc; see the logs of connector_svc"
+        )
     if not received.reason:
         if received.is_transient or received.code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return ConnectorUnavailable()

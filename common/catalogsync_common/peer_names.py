@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -11,6 +13,10 @@ from catalogsync_common.failure import Failure
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
+LOGGER: Final = logging.getLogger(__name__)
+
+_LOG_INTERVAL_SECONDS: Final = 60.0
+_MAX_NAME_BYTES: Final = 300
 _DNS_KEY: Final = "peer_dns"
 _URI_KEY: Final = "peer_uri"
 
@@ -33,9 +39,12 @@ class PeerNames:
     Args:
         allowed: DNS names and URIs, such as "catalog.internal" and "spiffe://acme/catalog"; a text with a colon is
             a URI. DNS names are compared without regard to case.
+        monotonic: the clock of the log lines, in seconds.
     """
 
-    def __init__(self, allowed: Iterable[str]) -> None:
+    def __init__(self, allowed: Iterable[str], *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._logged_at: float | None = None
         names = frozenset(allowed)
         self._uris = frozenset(name.encode() for name in names if ":" in name)
         self._dns_names = frozenset(name.lower().encode() for name in names if ":" not in name)
@@ -49,4 +58,17 @@ class PeerNames:
         properties: Mapping[str, Iterable[bytes]] = context.auth_context()
         dns_names = {name.lower() for name in properties.get(_DNS_KEY, ())}
         if self._dns_names.isdisjoint(dns_names) and self._uris.isdisjoint(properties.get(_URI_KEY, ())):
+            self._log_refusal(context.peer(), properties.get("x509_subject_alternative_name", ()))
             raise PeerNotAllowed
+
+    def _log_refusal(self, peer: str, names: Iterable[bytes]) -> None:
+        """Log a refused client, at most once a minute: a client may try again many times in a second."""
+        now = self._monotonic()
+        if self._logged_at is not None and now - self._logged_at < _LOG_INTERVAL_SECONDS:
+            return
+        self._logged_at = now
+        found = b", ".join(names)[:_MAX_NAME_BYTES].decode("utf-8", "replace")
+        LOGGER.warning(
+            "a client was refused: its certificate has none of the allowed names",
+            extra={"peer": peer, "certificate_names": found},
+        )

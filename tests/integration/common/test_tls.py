@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -25,7 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from tests.integration.common.conftest import SERVICE, Handlers, LogLines, Running
-from tests.tls import NOT_BEFORE, Authority, IssuedFiles, replace_file
+from tests.tls import NOT_BEFORE, Authority, IssuedFiles, der_of, replace_file, served_certificate
 from tests.waiting import TIMEOUT_SECONDS, within_timeout
 
 CALL_KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
@@ -101,24 +100,6 @@ class Recorder:
         yield StringValue()
 
 
-async def certificate_of(port: int) -> bytes:
-    """Return the certificate, in DER format, that a new connection to the server gets."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-    connection = writer.get_extra_info("ssl_object")
-    certificate = connection.getpeercert(binary_form=True)
-    assert isinstance(certificate, bytes)
-    writer.close()
-    return certificate
-
-
-def der(issued: IssuedFiles) -> bytes:
-    return ssl.PEM_cert_to_DER_cert(issued.certificate.read_text())
-
-
 async def call_error(port: int, client: ClientTls | None) -> grpc.aio.AioRpcError:
     """Make a call on a new channel, which must fail."""
     async with open_channel(f"127.0.0.1:{port}", tls=client) as channel:
@@ -181,9 +162,9 @@ async def test_a_new_connection_gets_the_renewed_certificate_and_a_running_strea
     async with serving(Handlers(unary_stream=stream), server_tls(issued), client_tls(authority)) as running:
         call = running.open("unary_stream")
         assert (await call.read()).value == "before"
-        assert await certificate_of(running.port) == der(issued)
+        assert await served_certificate(running.port) == der_of(issued)
         renewed = authority.issue("server", dns=("localhost",))
-        assert await certificate_of(running.port) == der(renewed)
+        assert await served_certificate(running.port) == der_of(renewed)
         finish.set()
         assert (await call.read()).value == "after"
 
@@ -192,18 +173,18 @@ async def test_a_new_connection_gets_the_renewed_certificate_and_a_running_strea
 async def test_the_last_good_certificate_is_served_while_the_file_is_unusable(
     authority: Authority, issued: IssuedFiles, content: bytes, logged: LogLines
 ) -> None:
-    good, healthy = der(issued), client_tls(authority)
+    good, healthy = der_of(issued), client_tls(authority)
     async with serving(Handlers(unary_unary=echo), server_tls(issued), healthy) as running:
         replace_file(issued.certificate, content)
         for _ in range(3):
-            assert await certificate_of(running.port) == good
+            assert await served_certificate(running.port) == good
         assert await running.call("unary_unary", "hello") == ["hello"]
         errors = [line for line in logged.all if line["level"] == "ERROR"]
         assert len(errors) == 1
         authority.issue("server", not_after=NOT_BEFORE + timedelta(hours=1))
-        assert await certificate_of(running.port) == good
+        assert await served_certificate(running.port) == good
         renewed = authority.issue("server")
-        assert await certificate_of(running.port) == der(renewed)
+        assert await served_certificate(running.port) == der_of(renewed)
 
 
 async def test_the_cas_of_clients_are_replaced_as_well(
