@@ -24,7 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from tests.integration.common.conftest import SERVICE, Handlers, LogLines, Running
-from tests.tls import NOT_BEFORE, Authority, IssuedFiles, der_of, replace_file, served_certificate
+from tests.tls import NOT_BEFORE, Authority, IssuedFiles, client_context, der_of, replace_file, served_certificate
 from tests.waiting import TIMEOUT_SECONDS, within_timeout
 
 CALL_KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
@@ -269,6 +269,28 @@ async def _failure_of(call: Any) -> grpc.StatusCode:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     return (await read_failure(caught.value, call)).code
+
+
+async def test_connections_without_a_handshake_or_without_http2_are_closed(
+    authority: Authority, issued: IssuedFiles
+) -> None:
+    """Otherwise a client could hold any number of them; gRPC's default is two minutes. The server waits 10 s."""
+    context = client_context(authority.file)
+    context.set_alpn_protocols(["h2"])
+    async with serving(Handlers(unary_unary=echo), server_tls(issued), client_tls(authority)) as running:
+        silent = await asyncio.open_connection("127.0.0.1", running.port)
+        encrypted = await asyncio.open_connection("127.0.0.1", running.port, ssl=context)
+        for reader, writer in (silent, encrypted):
+            await within_timeout(reader.read())
+            assert reader.at_eof()
+            writer.close()
+
+
+async def test_metadata_beyond_the_limit_are_refused(authority: Authority, issued: IssuedFiles) -> None:
+    async with serving(Handlers(unary_unary=echo), server_tls(issued), client_tls(authority)) as running:
+        assert await running.call("unary_unary", "x", metadata=(("note", "y" * 6_000),)) == ["x"]
+        error = await running.error("unary_unary", "x", metadata=(("note", "y" * 20_000),))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 @pytest.mark.parametrize(
