@@ -14,20 +14,24 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceSe
 from catalogsync_common.auth.call_access import CallAccess
 from catalogsync_common.auth.settings import token_access
 from catalogsync_common.call_context import remaining_seconds
-from catalogsync_common.channel import open_channel
+from catalogsync_common.certificate_monitor import CertificateMonitor
 from catalogsync_common.drain import Drain
 from catalogsync_common.metrics import CallMetrics, LoopMetrics, new_registry, serve_metrics
 from catalogsync_common.process import stop_deadline
+from catalogsync_common.production import refuse_unsafe_production
 from catalogsync_common.server import GrpcServer, Service, build_server
+from catalogsync_common.server_tls import ServerTls
 from catalogsync_common.supervisor import Loop, RestartPolicy, Supervisor
+from catalogsync_common.tls_settings import open_client_tls, open_server_tls
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.metrics import CatalogMetrics
+from catalog_svc.production import PRODUCTION_RULES
 from catalog_svc.rpc.page_tokens import PageTokens
 from catalog_svc.rpc.servicer import CatalogServicer
 from catalog_svc.rpc.shop_access import OwnShops
 from catalog_svc.settings import CatalogSettings
-from catalog_svc.source.connector_client import CONNECTOR_CHANNEL
+from catalog_svc.source.connector_channel import open_connector_channel
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import embedded_postgres
 from catalog_svc.storage.engine import DATABASE_URL, MIGRATE_DATABASE_URL, connection_replacer, open_engine
@@ -113,9 +117,13 @@ async def running(
     Raises:
         LoopFailed: a background loop failed too often in a row.
     """
+    refuse_unsafe_production(settings, PRODUCTION_RULES)
+    server_tls, connector_tls = open_server_tls(settings), open_client_tls(settings, "connector")
     async with AsyncExitStack() as stack:
         engines = await _open_engines(stack, settings)
-        channel = open_channel(settings.connector_address, service_config=CONNECTOR_CHANNEL)
+        channel = open_connector_channel(
+            settings.connector_address, connector_tls, server_name=settings.connector_tls_server_name
+        )
         stack.push_async_callback(channel.close)
         registry = new_registry()
         metrics = CatalogMetrics(registry)
@@ -134,12 +142,17 @@ async def running(
         access = token_access(
             (SERVICE_NAME,), settings, settings.service_secrets, OwnShops(ShopStore(reads)), prefix="CATALOG_"
         )
-        server = _server(settings, servicer, replica.drain, CallMetrics(registry), access)
+        server = _server(settings, servicer, replica.drain, CallMetrics(registry), server_tls, access)
+        certificates = CertificateMonitor(
+            (*((server_tls.files,) if server_tls else ()), *((connector_tls,) if connector_tls else ())),
+            drain=replica.drain,
+            registry=registry,
+        )
         await stack.enter_async_context(serve_metrics(registry, settings.metrics_address))
         port = await server.start()
         loop_metrics, health = LoopMetrics(registry, service="catalog"), _Health(server, metrics)
         supervisor = Supervisor(
-            _loops(replica, engines, health),
+            (*_loops(replica, engines, health), *certificates.loops()),
             drain=replica.drain,
             set_healthy=health.set_loops_healthy,
             on_failure=loop_metrics.count_failure,
@@ -250,6 +263,7 @@ def _server(
     servicer: CatalogServicer,
     drain: Drain,
     meter: CallMetrics,
+    tls: ServerTls | None,
     access: CallAccess | None,
 ) -> GrpcServer:
     def register(server: grpc.aio.Server) -> None:
@@ -260,6 +274,8 @@ def _server(
         listen_address=settings.listen_address,
         drain=drain,
         reflection=settings.reflection,
+        tls=tls,
+        health_address=settings.health_address,
         allow_insecure=settings.allow_insecure,
         settings_prefix="CATALOG_",
         meter=meter,

@@ -36,6 +36,13 @@ class CatalogSettings(ServiceSettings):
     """Whether tokens of the old BFF are accepted: without kid, aud and iss, and with the scope "bff:call"."""
     operator_keys: SecretStr = SecretStr("")
     """"kid:key": verify tokens of operators; `catalogsync token` mints them."""
+    connector_tls_ca_file: Path | None = None
+    """PEM: the CAs of connector_svc's certificate; it turns TLS on for the connection to connector_svc."""
+    connector_tls_cert_file: Path | None = None
+    """PEM: the certificate that catalog_svc presents to connector_svc (mTLS), with `connector_tls_key_file`."""
+    connector_tls_key_file: Path | None = None
+    connector_tls_server_name: str = ""
+    """The name in connector_svc's certificate; empty: the host in `connector_address`."""
     database_startup_timeout: Duration = timedelta(seconds=30)
     """How long to wait for the database at the start."""
     database_pool_size: int = Field(default=10, ge=2, le=200)
@@ -67,3 +74,8 @@ class CatalogSettings(ServiceSettings):
     sync_retention: Duration = timedelta(days=30)
     request_id_retention: Duration = timedelta(days=7)
     deleted_record_retention: Duration = timedelta(days=90)
+
+    @property
+    def authentication_enabled(self) -> bool:
+        keys = (self.service_secrets, self.client_keys, self.operator_keys)
+        return any(secret.get_secret_value() for secret in keys) or self.client_jwks_file is not None

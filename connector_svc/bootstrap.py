@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import grpc
@@ -11,12 +11,17 @@ from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import add_ConnectorServiceServicer_to_server
 from catalogsync_common.auth.settings import service_access
 from catalogsync_common.call_context import correlation_id
+from catalogsync_common.certificate_monitor import CertificateMonitor
 from catalogsync_common.drain import Drain
 from catalogsync_common.logs import redact
-from catalogsync_common.metrics import CallMetrics, new_registry, serve_metrics
+from catalogsync_common.metrics import CallMetrics, LoopMetrics, new_registry, serve_metrics
 from catalogsync_common.process import stop_deadline
+from catalogsync_common.production import refuse_unsafe_production
 from catalogsync_common.server import GrpcServer, Service, build_server
+from catalogsync_common.server_tls import ServerTls
 from catalogsync_common.settings import SettingsError
+from catalogsync_common.supervisor import Loop, Supervisor
+from catalogsync_common.tls_settings import open_server_tls
 from prometheus_client import CollectorRegistry
 
 from connector_svc.credentials.file import CredentialsFileInvalid, FileCredentials
@@ -29,6 +34,7 @@ from connector_svc.http.retry import RetryPolicy
 from connector_svc.metrics import MeteredPlatform, OutboundHttpMetrics, PassMetrics
 from connector_svc.platforms.base import CredentialsProvider, Secret
 from connector_svc.platforms.registry import PLATFORMS, create_platforms
+from connector_svc.production import PRODUCTION_RULES
 from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from connector_svc.settings import ConnectorSettings
@@ -37,34 +43,80 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ConnectorService"].full_name
 
 
 async def serve(settings: ConnectorSettings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set. Raises SettingsError, ListenError."""
+    """Serve until `stop` is set. Raises SettingsError, ListenError, LoopFailed."""
     with stop_deadline(settings.stop_timeout) as begin_to_end:
-        async with running(settings):
+        async with running(settings, on_give_up=stop.set):
             await stop.wait()
             begin_to_end()
 
 
 @asynccontextmanager
-async def running(settings: ConnectorSettings) -> AsyncIterator[int]:
-    """Run the connector; yield its port. It is stopped gracefully when the block ends."""
+async def running(
+    settings: ConnectorSettings, *, on_give_up: Callable[[], None] = lambda: None
+) -> AsyncIterator[int]:
+    """Run the connector; yield its port. It is stopped gracefully when the block ends.
+
+    Args:
+        settings: The settings of the replica.
+        on_give_up: Called when a background loop cannot go on and the block must end.
+    """
+    refuse_unsafe_production(settings, PRODUCTION_RULES)
+    tls = open_server_tls(settings)
     drain = Drain()
     registry = new_registry()
     dependencies = HttpDependencies(correlation_id=correlation_id.get, metrics=OutboundHttpMetrics(registry))
+    certificates = CertificateMonitor((tls.files,) if tls else (), drain=drain, registry=registry)
     async with (
         open_http(_http_config(settings), dependencies) as http,
         serve_metrics(registry, settings.metrics_address),
     ):
-        server = _server(settings, http, drain, registry)
+        server = _server(settings, http, drain, registry, tls)
         port = await server.start()
-        try:
-            await server.set_serving(True)
+        async with _background_loops(certificates.loops(), server, drain, registry, settings, on_give_up):
             yield port
-        finally:
+
+
+@asynccontextmanager
+async def _background_loops(
+    loops: tuple[Loop, ...],
+    server: GrpcServer,
+    drain: Drain,
+    registry: CollectorRegistry,
+    settings: ConnectorSettings,
+    on_give_up: Callable[[], None],
+) -> AsyncIterator[None]:
+    """Run the background loops, SERVING while they are healthy; afterwards stop the server and wait for them."""
+    metrics = LoopMetrics(registry, service="connector")
+
+    async def set_healthy(healthy: bool) -> None:
+        await server.set_live(healthy)
+        await server.set_serving(healthy)
+
+    supervisor = Supervisor(
+        loops, drain=drain, set_healthy=set_healthy, on_failure=metrics.count_failure, on_give_up=on_give_up
+    )
+    metrics.initialize(supervisor.names)
+    background = asyncio.create_task(supervisor.run())
+    background.add_done_callback(lambda _: on_give_up())
+    try:
+        await server.set_serving(True)
+        yield
+    finally:
+        try:
+            # The drain starts here, which ends the loops.
             await server.stop(settings.stop_grace, settle=settings.settle_delay)
+            await background
+        finally:
+            background.cancel()
+            await asyncio.wait((background,))
 
 
 def _server(
-    settings: ConnectorSettings, http: OutboundHttp, drain: Drain, registry: CollectorRegistry
+    settings: ConnectorSettings,
+    http: OutboundHttp,
+    drain: Drain,
+    registry: CollectorRegistry,
+    tls: ServerTls | None,
 ) -> GrpcServer:
     metrics = PassMetrics(registry, clock=utc_now)
     platforms = create_platforms(
@@ -85,6 +137,8 @@ def _server(
         listen_address=settings.listen_address,
         drain=drain,
         reflection=settings.reflection,
+        tls=tls,
+        health_address=settings.health_address,
         allow_insecure=settings.allow_insecure,
         settings_prefix="CONNECTOR_",
         meter=CallMetrics(registry),

@@ -32,6 +32,8 @@ CONNECTOR_CHANNEL: Final = json.dumps(
     }
 )
 """gRPC's service config: each pass goes to the next connector of those that are SERVING."""
+_CREDENTIALS_REJECTED: Final = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "TOKEN_EXPIRED"})
+"""Reasons with which connector_svc rejects catalog_svc itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,12 +206,12 @@ async def to_source_failure(error: grpc.aio.AioRpcError, call: grpc.aio.Call | N
     A reason of the connector keeps its message, metadata and retry delay. Without a reason the connection broke.
     """
     received = await read_failure(error, call)
-    if received.reason in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-        # Nothing is wrong with the shop: the sync waits until the secret of this service is right.
-        _log.error(
-            "connector_svc refuses this service: check CATALOG_CONNECTOR_SECRET", extra={"reason": received.reason}
+    if received.reason in _CREDENTIALS_REJECTED:
+        # The operator must act. A client of the catalog would take the reason for one about its own credentials.
+        _log.error("connector_svc rejects this service: check CATALOG_CONNECTOR_SECRET and the certificates")
+        return ConnectorUnavailable(
+            "connector_svc rejected the credentials of catalog_svc; see the logs of connector_svc"
         )
-        return ConnectorUnavailable("connector_svc refuses this service's secret; running syncs retry")
     if not received.reason:
         if received.is_transient or received.code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return ConnectorUnavailable()

@@ -251,12 +251,12 @@ class ConnectorClient:
 async def open_catalog(options: Options) -> AsyncIterator[CatalogClient]:
     """Yield a client of catalog_svc, connected at its first call; close its channel at the end."""
     config = files("catalogsync").joinpath("service_config.json").read_text(encoding="utf-8")
-    async with open_channel(options.catalog, service_config=config) as channel:
+    async with open_channel(options.catalog, service_config=config, tls=options.client_tls()) as channel:
         yield CatalogClient(channel, options=options)
 
 
 @asynccontextmanager
 async def open_connector(options: Options) -> AsyncIterator[ConnectorClient]:
     """Yield a client of connector_svc, connected at its first call; close its channel at the end."""
-    async with open_channel(options.connector) as channel:
+    async with open_channel(options.connector, tls=options.client_tls()) as channel:
         yield ConnectorClient(channel, options=options)

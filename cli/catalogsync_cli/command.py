@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 import click
 from catalogsync_common.call_context import correlated
+from catalogsync_common.client_tls import ClientTls, ClientTlsInvalid
 
 from catalogsync_cli.errors import CallFailed, error_document, error_line
 from catalogsync_cli.exit_codes import ExitCode, exit_code_of_failure
@@ -37,14 +39,43 @@ class Options:
     """A file with the token, read again before each call: whoever renews the token writes it there."""
     service_secret: str = field(default="", repr=False)
     """"name:secret", for connector_svc, which only services may call."""
+    tls: bool = False
+    """Whether to connect with TLS; each of the following files turns it on as well."""
+    ca_file: str = ""
+    """PEM: the CAs of the services; empty: the public CAs."""
+    cert_file: str = ""
+    """PEM: the client certificate, with `key_file`."""
+    key_file: str = ""
     timeout: float | None = None
     """Seconds that one call may take; None: the default of the call."""
     json: bool = False
 
     @property
     def catalog_hint(self) -> str:
-        """The option that a suggested command needs to reach the same catalog: " --catalog host:port" or ""."""
-        return "" if self.catalog == DEFAULT_CATALOG else f" --catalog {self.catalog}"
+        """The options that a suggested command needs to reach the same catalog: " --catalog host:port" or ""."""
+        values = {
+            "--catalog": "" if self.catalog == DEFAULT_CATALOG else self.catalog,
+            "--ca-file": self.ca_file,
+            "--cert-file": self.cert_file,
+            "--key-file": self.key_file,
+        }
+        flag = " --tls" if self.tls and not self.ca_file else ""
+        return flag + "".join(f" {option} {quote(value)}" for option, value in values.items() if value)
+
+    def client_tls(self) -> ClientTls | None:
+        """Return the TLS configuration of the connections; None: plaintext.
+
+        Raises:
+            click.UsageError: a file cannot be used.
+        """
+        if not (self.tls or self.ca_file or self.cert_file or self.key_file):
+            return None
+        try:
+            return ClientTls.read(
+                ca_file=_path(self.ca_file), certificate_file=_path(self.cert_file), key_file=_path(self.key_file)
+            )
+        except ClientTlsInvalid as error:
+            raise click.UsageError(f"{error} (--ca-file, --cert-file and --key-file)") from None
 
 
 def group_options(command: F) -> F:
@@ -98,6 +129,10 @@ def _option_decorators(*, hidden: bool) -> list[Callable[[F], F]]:
     catalog = f"Address of catalog_svc. [default: {DEFAULT_CATALOG}; env: CATALOGSYNC_CATALOG]"
     connector = f"Address of connector_svc. [default: {DEFAULT_CONNECTOR}; env: CATALOGSYNC_CONNECTOR]"
     token = "Bearer token to send; prefer the environment. [env: CATALOGSYNC_TOKEN]"
+    tls = "Use TLS, and trust the public CAs unless --ca-file is set. [env: CATALOGSYNC_TLS]"
+    ca_file = "Use TLS, and trust the CAs in this PEM file. [env: CATALOGSYNC_CA_FILE]"
+    cert_file = "PEM file with a client certificate, for mTLS. [env: CATALOGSYNC_CERT_FILE]"
+    key_file = "PEM file with the key of the client certificate. [env: CATALOGSYNC_KEY_FILE]"
     defaults = f"default: {DEFAULT_TIMEOUT_SECONDS:.0f}; check: {CHECK_TIMEOUT_SECONDS:.0f}"
     token_file = "File with the token, read again before each call. [env: CATALOGSYNC_TOKEN_FILE]"
     secret = "name:secret of a service; connector_svc takes no tokens. [env: CATALOGSYNC_SERVICE_SECRET]"
@@ -119,9 +154,17 @@ def _option_decorators(*, hidden: bool) -> list[Callable[[F], F]]:
             metavar="NAME:SECRET",
             callback=_store_credential,
         ),
+        option("--tls", "CATALOGSYNC_TLS", tls, is_flag=True),
+        option("--ca-file", "CATALOGSYNC_CA_FILE", ca_file, metavar="FILE"),
+        option("--cert-file", "CATALOGSYNC_CERT_FILE", cert_file, metavar="FILE"),
+        option("--key-file", "CATALOGSYNC_KEY_FILE", key_file, metavar="FILE"),
         option("--timeout", None, timeout, type=click.FloatRange(min=0, min_open=True)),
         option("--json", None, "Print JSON, errors included.", is_flag=True, hidden=False),
     ]
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 def _store_option(ctx: click.Context, param: click.Parameter, value: Any) -> None:

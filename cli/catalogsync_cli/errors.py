@@ -9,6 +9,8 @@ import grpc
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
 from catalogsync_common.status import ReceivedFailure
 
+from catalogsync_cli.connection_errors import NEXT_STEPS as CONNECTION_STEPS
+from catalogsync_cli.connection_errors import explain_connection_failure
 from catalogsync_cli.exit_codes import exit_code_of_failure
 from catalogsync_cli.formatting import error_info, sanitize
 
@@ -28,6 +30,8 @@ class CallFailed(Exception):
             callee: name and address of the service, for the message.
             timeout: the time limit of the call in seconds, if it had one.
         """
+        if not failure.reason:
+            failure = explain_connection_failure(failure, callee)
         return cls(failure if failure.reason else replace(failure, message=_message(failure, callee, timeout)))
 
 
@@ -52,6 +56,8 @@ def next_step(failure: ReceivedFailure, *, hint: str = "") -> str:
     suggest = _NEXT_STEPS.get(failure.reason)
     if suggest is not None:
         return sanitize(suggest(_Arguments(failure.metadata), hint))
+    if failure.reason in CONNECTION_STEPS:
+        return CONNECTION_STEPS[failure.reason]
     if not failure.reason and failure.code is grpc.StatusCode.UNAVAILABLE:
         return "check that it runs and that the address is right, then try again"
     if not failure.reason and failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:

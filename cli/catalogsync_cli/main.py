@@ -1,9 +1,8 @@
-"""The top-level command and the entry point of the installed script."""
+"""The top-level command. The entry point is `catalogsync_cli.__main__`."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import NoReturn
 
@@ -45,8 +44,6 @@ for _command in (check, platforms, shops, sync, schedule, status, products, prod
 
 def main() -> NoReturn:
     """Run the command line of this process and exit with its code."""
-    # gRPC's core logs to standard error, where scripts read our errors.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.exit(int(_exit_code(catalogsync, sys.argv[1:])))
 
 

@@ -6,6 +6,8 @@ from typing import Final
 
 import grpc
 
+from catalogsync_common.client_tls import ClientTls
+
 _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -22,7 +24,9 @@ _OPTIONS: Final = (
 )
 
 
-def open_channel(address: str, *, service_config: str | None = None) -> grpc.aio.Channel:
+def open_channel(
+    address: str, *, service_config: str | None = None, tls: ClientTls | None = None
+) -> grpc.aio.Channel:
     """Return a channel that connects with its first call. Call this inside the running event loop.
 
     Send `call_context.outgoing_metadata()` with each call.
@@ -30,13 +34,14 @@ def open_channel(address: str, *, service_config: str | None = None) -> grpc.aio
     Args:
         address: "host:port" or "dns:///host:port".
         service_config: gRPC's service config as JSON: load balancing, retries and timeouts per method.
+        tls: encrypts the connection and verifies the server; None: plaintext.
     """
     options: tuple[tuple[str, int | str], ...] = _OPTIONS
     if service_config is not None:
         options = (*options, ("grpc.service_config", service_config))
-    return _connect(address, options)
-
-
-def _connect(address: str, options: tuple[tuple[str, int | str], ...]) -> grpc.aio.Channel:
-    """Create the channel: the one place that decides how connections are secured."""
-    return grpc.aio.insecure_channel(address, options=options)
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    if tls.server_name:
+        # The name is still verified, but the one that is expected here.
+        options = (*options, ("grpc.ssl_target_name_override", tls.server_name))
+    return grpc.aio.secure_channel(address, tls.credentials(), options=options)

@@ -66,6 +66,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         meter: counts the calls.
         write_timeout: how long a message of a stream may wait for its client to read; None: forever.
         access: authenticates callers and authorizes calls; None: authentication is off, everybody may call.
+        check_peer: called first in every call, before a message of the client is used; raises a Failure to reject
+            the client.
     """
 
     def __init__(
@@ -73,10 +75,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         meter: CallMeter | None = None,
         *,
         write_timeout: timedelta | None = None,
+        check_peer: Callable[[Context], None] | None = None,
         access: CallAccess | None = None,
     ) -> None:
         self._meter = meter
         self._write_timeout = write_timeout
+        self._check_peer = check_peer
         self._access = access
 
     async def intercept_service(
@@ -99,6 +103,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             method=method,
             meter=self._meter,
             write_timeout=self._write_timeout,
+            check_peer=self._check_peer,
             access=self._access,
             behaviour=behaviour,
             parse=None if handler.request_streaming else handler.request_deserializer,
@@ -136,6 +141,7 @@ class _WrappedCall:
     method: str
     meter: CallMeter | None
     write_timeout: timedelta | None
+    check_peer: Callable[[Context], None] | None
     access: CallAccess | None
     behaviour: Callable[[Any, Any], Any]
     parse: Callable[[bytes], Any] | None
@@ -151,6 +157,8 @@ class _WrappedCall:
             # The log line is written before the client receives the response.
             with AccessLogEntry(self.method, context.peer(), identifier, self.meter) as entry:
                 try:
+                    if self.check_peer is not None:
+                        self.check_peer(context)
                     response = await self._admit(request, context, entry)
                     entry.set_code(_code_of(context))
                     return response

@@ -4,7 +4,8 @@ A process stops in this order, and `GrpcServer.stop` does the first four steps:
 1. health answers NOT_SERVING, so that load balancers and clients choose another replica;
 2. a settle delay, until they have noticed (0 in development, 3-5 s where endpoints propagate);
 3. the drain starts: long streams end and tell their clients to call again, workers claim no new work;
-4. the server rejects new calls and waits for running ones, at most for the grace period;
+4. the server rejects new calls and waits for running ones, at most for the grace period; health on a port of its
+   own is answered until then;
 5. the process closes what its handlers used: workers, channels, the database.
 """
 
@@ -23,9 +24,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from catalogsync_common.access_log import CallMeter
 from catalogsync_common.auth.call_access import CallAccess
 from catalogsync_common.drain import Drain
+from catalogsync_common.exposure import check_exposure
 from catalogsync_common.interceptor import CallInterceptor
+from catalogsync_common.peer_names import PeerNames
 from catalogsync_common.reflection import register_reflection
-from catalogsync_common.settings import ListenAddress, SettingsError
+from catalogsync_common.server_tls import ServerTls
+from catalogsync_common.settings import ListenAddress
 
 LOGGER: Final = logging.getLogger(__name__)
 
@@ -58,6 +62,9 @@ _OPTIONS: Final = (
     ("grpc.max_connection_idle_ms", 15 * 60_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
 )
+
+_MAX_HEALTH_CALLS: Final = 1_000
+"""On the health port, which anybody who reaches it may call; a Watch call lasts as long as its client wants."""
 
 
 class ListenError(Exception):
@@ -123,16 +130,47 @@ class _DrainingHealthServicer(health.aio.HealthServicer):  # type: ignore[misc]
         await self._drain.race(super().Watch(request, context))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listener:
+    """A gRPC server with the address that it listens on."""
+
+    server: grpc.aio.Server
+    address: ListenAddress
+    tls: ServerTls | None = None
+    """None: plaintext."""
+
+    def bind(self) -> int:
+        """Bind the port and return its number; nothing is answered before the server starts.
+
+        Raises:
+            ListenError: the address is in use or not of this machine.
+        """
+        try:
+            if self.tls is None:
+                return self.server.add_insecure_port(self.address)
+            return self.server.add_secure_port(self.address, self.tls.credentials())
+        except RuntimeError as error:
+            raise ListenError(
+                f"Cannot listen on {self.address}: the address is in use or not of this machine."
+            ) from error
+
+
 class GrpcServer:
     """A gRPC server that starts and stops once. Create it with `build_server`, inside the running event loop."""
 
     def __init__(
-        self, server: grpc.aio.Server, *, health: Health, drain: Drain, listen_address: ListenAddress
+        self, main: Listener, *, health: Health, drain: Drain, health_listener: Listener | None = None
     ) -> None:
-        self._server = server
+        self._main = main
+        self._health_listener = health_listener
         self._health = health
         self._drain = drain
-        self._listen_address = listen_address
+        self._health_port: int | None = None
+
+    @property
+    def health_port(self) -> int | None:
+        """The port that serves health only; None: there is none, or the server has not started."""
+        return self._health_port
 
     async def start(self) -> int:
         """Start to listen and to answer calls, and return the port.
@@ -140,17 +178,18 @@ class GrpcServer:
         The process counts as live from then on; health stays NOT_SERVING until `set_serving(True)`.
 
         Raises:
-            ListenError: the address is in use or not of this machine.
+            ListenError: an address is in use or not of this machine.
         """
-        try:
-            port = self._server.add_insecure_port(self._listen_address)
-        except RuntimeError as error:
-            raise ListenError(
-                f"Cannot listen on {self._listen_address}: the address is in use or not of this machine."
-            ) from error
-        await self._server.start()
+        port = self._main.bind()
+        if self._health_listener is not None:
+            self._health_port = self._health_listener.bind()
+            await self._health_listener.server.start()
+        await self._main.server.start()
         await self.set_live(True)
-        LOGGER.info("listening on port %d", port, extra={"address": self._listen_address, "port": port})
+        if self._health_port is not None:
+            LOGGER.info("serving health on port %d", self._health_port, extra={"port": self._health_port})
+        extra = {"address": self._main.address, "port": port, "tls": self._main.tls is not None}
+        LOGGER.info("listening on port %d", port, extra=extra)
         return port
 
     async def set_serving(self, serving: bool) -> None:
@@ -172,7 +211,9 @@ class GrpcServer:
         if settle and not self._drain.started:
             await asyncio.sleep(settle.total_seconds())
         self._drain.start()
-        await self._server.stop(grace.total_seconds())
+        await self._main.server.stop(grace.total_seconds())
+        if self._health_listener is not None:
+            await self._health_listener.server.stop(None)
 
 
 def build_server(
@@ -181,6 +222,8 @@ def build_server(
     listen_address: ListenAddress,
     drain: Drain,
     reflection: bool = True,
+    tls: ServerTls | None = None,
+    health_address: ListenAddress | None = None,
     allow_insecure: bool = False,
     settings_prefix: str = "",
     meter: CallMeter | None = None,
@@ -190,20 +233,29 @@ def build_server(
     """Return a server for `services` that is not started yet.
 
     Args:
-        allow_insecure: whether `listen_address` may be reachable from other machines, although calls are neither
-            authenticated nor encrypted.
+        tls: the TLS configuration; None: plaintext.
+        health_address: where health alone is served, in plaintext, in addition to `listen_address`; None: nowhere.
+        allow_insecure: whether `listen_address` may be reachable from other machines, although calls are not both
+            authenticated and encrypted.
         settings_prefix: the prefix of the service's environment variables, for the error message.
-        meter: counts the calls.
+        meter: counts the calls, those on `health_address` excepted.
         write_timeout: how long a message of a stream may wait for its client to read; None: forever.
         access: authenticates callers and authorizes calls; None: everybody may call.
 
     Raises:
-        SettingsError: other machines could reach `listen_address`, and `allow_insecure` is not set.
+        SettingsError: other machines could reach `listen_address`, calls are not both authenticated and encrypted,
+            and `allow_insecure` is not set.
     """
-    _check_exposure(listen_address, allow_insecure=allow_insecure, prefix=settings_prefix)
-    server = grpc.aio.server(
-        interceptors=(CallInterceptor(meter, write_timeout=write_timeout, access=access),), options=_OPTIONS
+    check_exposure(
+        listen_address,
+        encrypted=tls is not None,
+        authenticated=access is not None or (tls is not None and tls.authenticates_clients),
+        allow_insecure=allow_insecure,
+        prefix=settings_prefix,
     )
+    check_peer = PeerNames(tls.allowed_names).check_peer if tls is not None and tls.allowed_names else None
+    interceptor = CallInterceptor(meter, write_timeout=write_timeout, check_peer=check_peer, access=access)
+    server = grpc.aio.server(interceptors=(interceptor,), options=_OPTIONS)
     names = tuple(service.name for service in services)
     for service in services:
         service.register(server)
@@ -211,20 +263,17 @@ def build_server(
     health_service.register(server)
     if reflection:
         register_reflection(server, (*names, Health.SERVICE_NAME))
-    return GrpcServer(server, health=health_service, drain=drain, listen_address=listen_address)
-
-
-def _check_exposure(address: ListenAddress, *, allow_insecure: bool, prefix: str) -> None:
-    if address.is_loopback:
-        return
-    if not allow_insecure:
-        raise SettingsError(
-            (
-                f"{prefix}LISTEN_ADDRESS: {address} can be reached from other machines, and calls are neither "
-                f"authenticated nor encrypted; listen on 127.0.0.1, or set {prefix}ALLOW_INSECURE=1 where "
-                "a trusted network protects the service",
-            )
-        )
-    LOGGER.warning(
-        "listening on %s without authentication and encryption: everyone who can reach it can call it", address
+    return GrpcServer(
+        Listener(server=server, address=listen_address, tls=tls),
+        health=health_service,
+        drain=drain,
+        health_listener=_health_listener(health_service, health_address) if health_address is not None else None,
     )
+
+
+def _health_listener(health_service: Health, address: ListenAddress) -> Listener:
+    server = grpc.aio.server(
+        interceptors=(CallInterceptor(),), options=_OPTIONS, maximum_concurrent_rpcs=_MAX_HEALTH_CALLS
+    )
+    health_service.register(server)
+    return Listener(server=server, address=address)

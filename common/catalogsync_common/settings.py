@@ -24,11 +24,20 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from catalogsync_common.duration import parse_duration
 
-__all__ = ["Duration", "ListenAddress", "ServiceSettings", "SettingsError", "load_settings", "unknown_settings"]
+__all__ = [
+    "Duration",
+    "ListenAddress",
+    "ServiceSettings",
+    "SettingsError",
+    "is_loopback_host",
+    "load_settings",
+    "unknown_settings",
+    "variable_name",
+]
 
 S = TypeVar("S", bound="ServiceSettings")
 
@@ -77,10 +86,7 @@ class ListenAddress(str):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it. A name other than "localhost" counts as reachable by others."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host.lower() == "localhost"
+        return is_loopback_host(self.host)
 
     def _split(self) -> tuple[str, int]:
         parts = _split_address(self)
@@ -90,6 +96,14 @@ class ListenAddress(str):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(cls, core_schema.str_schema(strip_whitespace=True))
+
+
+def is_loopback_host(host: str) -> bool:
+    """Return whether a host name or address, without brackets, is of this machine's loopback interface."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _split_address(text: str) -> tuple[str, int] | None:
@@ -108,6 +122,25 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 """The type of a setting that is a duration, such as "15s"."""
 
 
+_DNS_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*")
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[\x21-\x2b\x2d-\x7e]+")
+
+
+def _parse_names(value: object) -> object:
+    """Parse "catalog.internal, spiffe://acme/catalog". Raises ValueError that names the wrong one."""
+    if not isinstance(value, str):
+        return value
+    names = tuple(name for text in value.split(",") if (name := text.strip()))
+    for name in names:
+        if not (_DNS_NAME.fullmatch(name) or _URI.fullmatch(name)):
+            raise ValueError(f"expected DNS names and URIs, separated by commas, not {name!r}")
+    return names
+
+
+NameList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_names)]
+"""The type of a setting with the names of certificates, separated by commas."""
+
+
 class ServiceSettings(BaseSettings):
     """The settings that all our services have. A subclass sets `env_prefix` and adds its own.
 
@@ -119,6 +152,7 @@ class ServiceSettings(BaseSettings):
         env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, populate_by_name=True
     )
 
+    listen_address: ListenAddress = ListenAddress("127.0.0.1:0")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", validation_alias=AliasChoices("LOG_FORMAT", "log_format")
@@ -126,8 +160,19 @@ class ServiceSettings(BaseSettings):
     """auto: text on a terminal, else JSON. The variable is LOG_FORMAT, without prefix."""
     service_secrets: SecretStr = SecretStr("")
     """"name:secret,name:secret": the services that may call. Several secrets of a name, for rotation."""
+    environment: Literal["development", "production"] = "development"
+    """production: the service does not start with an unsafe combination of settings; see `production`."""
     allow_insecure: bool = False
-    """Whether other machines may call, without authentication and encryption."""
+    """Whether other machines may call, without authentication or encryption."""
+    tls_cert_file: Path | None = None
+    """PEM: the server's certificate chain; it turns TLS on, together with `tls_key_file`."""
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    """PEM: a client must present a certificate of one of these CAs (mTLS)."""
+    tls_allowed_names: NameList = ()
+    """DNS names and URIs of which a client's certificate must have one; empty: any certificate of the CAs."""
+    health_address: ListenAddress | None = None
+    """A plaintext port that serves only grpc.health.v1, for probes; None: health is on the main port alone."""
     reflection: bool = True
     metrics_address: ListenAddress | None = None
     """Where /metrics is served, over plain HTTP and to everyone who can reach it; None: nowhere."""
@@ -135,6 +180,11 @@ class ServiceSettings(BaseSettings):
     """How long calls are still answered after NOT_SERVING, before the drain."""
     stop_grace: Duration = timedelta(seconds=10)
     """How long running calls may continue after the drain has started."""
+
+    @property
+    def authentication_enabled(self) -> bool:
+        """Whether callers must authenticate with a token or a secret."""
+        return bool(self.service_secrets.get_secret_value())
 
     @property
     def stop_timeout(self) -> timedelta:
@@ -171,7 +221,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
         return {name: value for name, value in values.items() if value is not None}
 
     def _variable(self, field_name: str) -> str:
-        return f"{_variable(self.settings_cls, field_name)}{_FILE_SUFFIX}"
+        return f"{variable_name(self.settings_cls, field_name)}{_FILE_SUFFIX}"
 
 
 def load_settings(settings_type: type[S]) -> S:
@@ -187,7 +237,7 @@ def load_settings(settings_type: type[S]) -> S:
         raise SettingsError(_lines_of(settings_type, error)) from None
     except pydantic_settings.SettingsError as error:
         name = re.search(r'field "(\w+)"', str(error))
-        variable = _variable(settings_type, name[1]) if name else "settings"
+        variable = variable_name(settings_type, name[1]) if name else "settings"
         raise SettingsError((f"{variable}: expected JSON",)) from None
 
 
@@ -213,9 +263,9 @@ def _known_variables(settings_type: type[S]) -> Iterator[str]:
         aliases = field.validation_alias
         choices: Iterable[object] = aliases.choices if isinstance(aliases, AliasChoices) else ()
         yield from (str(choice).upper() for choice in choices)
-        yield _variable(settings_type, name)
+        yield variable_name(settings_type, name)
         if _is_secret(settings_type, name):
-            yield f"{_variable(settings_type, name)}{_FILE_SUFFIX}"
+            yield f"{variable_name(settings_type, name)}{_FILE_SUFFIX}"
 
 
 def _unknown_sentence(name: str, prefix: str, known: set[str]) -> str:
@@ -238,7 +288,7 @@ def _line_of(
     if not loc:
         return message.removeprefix("Value error, ")
     name = str(loc[0])
-    variable = _variable(settings_type, name) + "".join(f"[{part}]" for part in loc[1:])
+    variable = variable_name(settings_type, name) + "".join(f"[{part}]" for part in loc[1:])
     if error_type == "missing":
         return f"{variable}: is missing"
     if _is_secret(settings_type, name):
@@ -247,7 +297,8 @@ def _line_of(
     return f"{variable}: {message.removeprefix('Value error, ')}"
 
 
-def _variable(settings_type: type[BaseSettings], name: str) -> str:
+def variable_name(settings_type: type[BaseSettings], name: str) -> str:
+    """Return the environment variable of a field: "CATALOG_LISTEN_ADDRESS"."""
     prefix = settings_type.model_config.get("env_prefix", "") if name in settings_type.model_fields else ""
     return f"{prefix}{name}".upper()
 

@@ -82,6 +82,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "catalog_svc.metrics": ("catalog_svc.domain", "catalog_svc.usecases.ports", "prometheus_client"),
     "catalog_svc.settings": ("pydantic", "pydantic_settings", "catalogsync_common"),
     "catalog_svc.bootstrap": _CATALOG,
+    "catalog_svc.production": ("catalog_svc.settings", "catalogsync_common"),
     "catalog_svc.wiring": _CATALOG,
     "catalog_svc.__main__": _CATALOG,
     "connector_svc.decompression": (),
@@ -125,6 +126,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "catalogsync_common",
     ),
     "connector_svc.bootstrap": _CONNECTOR,
+    "connector_svc.production": ("connector_svc.settings", "catalogsync_common"),
     "connector_svc.__main__": _CONNECTOR,
     # Clients, as others could have written them: they know our services by the contract alone.
     "catalogsync_cli": ("catalogsync", "google", "grpc", "catalogsync_common", "click", "rich"),

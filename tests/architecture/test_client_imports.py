@@ -12,6 +12,7 @@ COMMON = "catalogsync_common"
 CLIENT_NAMES = (
     "call_context",
     "channel",
+    "client_tls",
     "duration",
     "failure",
     "status",

@@ -13,6 +13,7 @@ from typing import Any
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_common.channel import open_channel
+from catalogsync_common.client_tls import ClientTls
 
 from demo.processes import ProcessGroup
 from demo.stack import read_first_line, wait_until_serving
@@ -39,11 +40,14 @@ class SmallSystem:
     _catalogs: dict[str, str] = field(default_factory=dict)
 
     async def start_connector(self, name: str, **settings: str) -> None:
-        """Start connector_svc, at the same address each time unless LISTEN_ADDRESS is set."""
+        """Start connector_svc, at the same address each time unless LISTEN_ADDRESS is set.
+
+        HEALTH_ADDRESS is where it is probed, if it is set.
+        """
         environment = {f"CONNECTOR_{key}": value for key, value in settings.items()}
         await self.processes.start(name, "-m", "connector_svc", settings={**self._settings, **environment})
         async with asyncio.timeout(60):
-            await wait_until_serving(self.connector, CONNECTOR)
+            await wait_until_serving(settings.get("HEALTH_ADDRESS", self.connector), CONNECTOR)
 
     async def start_catalog(self, name: str, **settings: str) -> None:
         """Start a replica of catalog_svc. All replicas share one embedded PostgreSQL."""
@@ -58,12 +62,12 @@ class SmallSystem:
         }
         await self.processes.start(name, "-m", "catalog_svc", settings=environment)
         async with asyncio.timeout(60):
-            await wait_until_serving(address, CATALOG)
+            await wait_until_serving(settings.get("HEALTH_ADDRESS", address), CATALOG)
 
     @asynccontextmanager
-    async def stub(self, name: str) -> AsyncIterator[CatalogServiceStub]:
+    async def stub(self, name: str, *, tls: ClientTls | None = None) -> AsyncIterator[CatalogServiceStub]:
         """Yield a client of the replica `name`."""
-        async with open_channel(self._catalogs[name]) as channel:
+        async with open_channel(self._catalogs[name], tls=tls) as channel:
             yield CatalogServiceStub(channel)
 
 

@@ -28,7 +28,7 @@ _CLIENT_SCOPES: Final = ("catalog:read", "catalog:sync")
 @click.option("--issuer", default="catalogsync", help="CATALOG_CLIENT_ISSUER. [default: catalogsync]")
 @click.option("--audience", default="catalogsync", help="CATALOG_CLIENT_AUDIENCE. [default: catalogsync]")
 @click.option(
-    "--key-file",
+    "--signing-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='File with the key that signs, "kid:key".',
 )
@@ -40,21 +40,21 @@ def token(
     lifetime: str | None,
     issuer: str,
     audience: str,
-    key_file: Path | None,
+    signing_key_file: Path | None,
 ) -> None:
     """Mint a token and print it.
 
     The key is one of CATALOG_OPERATOR_KEYS, or for --shop and --merchant one of CATALOG_CLIENT_KEYS. It comes from
-    --key-file, or else from the environment variable CATALOGSYNC_SIGNING_KEY.
+    --signing-key-file, or else from the environment variable CATALOGSYNC_SIGNING_KEY.
 
     \b
     Example:
-      export CATALOGSYNC_TOKEN=$(catalogsync token --key-file operator.key)
+      export CATALOGSYNC_TOKEN=$(catalogsync token --signing-key-file operator.key)
       catalogsync shops list
     """
     if sum(bool(one) for one in (operator, domain, merchant)) > 1:
         raise click.UsageError("give one of --operator, --shop and --merchant")
-    key = _signing_key(key_file)
+    key = _signing_key(signing_key_file)
     if domain or merchant:
         minted = mint_client_token(
             key,

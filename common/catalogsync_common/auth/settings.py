@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from pydantic import SecretStr
 
@@ -15,6 +16,10 @@ from catalogsync_common.auth.jwks_file import InvalidJwks, JwksFile
 from catalogsync_common.auth.secret_keys import HmacKeys, InvalidKeys, ServiceSecrets
 from catalogsync_common.auth.tokens import ClientTokenPolicy, TokenKeys, TokenVerifier
 from catalogsync_common.settings import SettingsError
+
+LOGGER: Final = logging.getLogger(__name__)
+
+_AUTHENTICATION_OFF: Final = "authentication is off: everybody who reaches the port can call every method"
 
 T = TypeVar("T")
 
@@ -50,7 +55,10 @@ def service_access(services: Iterable[str], secrets: SecretStr, *, prefix: str) 
         SettingsError: The setting is invalid.
     """
     known = _parsed(ServiceSecrets.parse, secrets, f"{prefix}SERVICE_SECRETS")
-    return CallAccess(AccessRules.of_services(services), secrets=known) if known else None
+    if not known:
+        LOGGER.warning(_AUTHENTICATION_OFF)
+        return None
+    return CallAccess(AccessRules.of_services(services), secrets=known)
 
 
 def token_access(
@@ -72,6 +80,7 @@ def token_access(
     keys = _token_keys(settings, prefix)
     has_clients = bool(keys.client_hmac.ids or keys.client_public)
     if not (known or has_clients or keys.operator.ids):
+        LOGGER.warning(_AUTHENTICATION_OFF)
         return None
     if has_clients and not (settings.client_issuer or settings.client_token_compatibility):
         raise SettingsError((f"{prefix}CLIENT_ISSUER: is required with client keys: the `iss` of their tokens",))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -26,9 +25,9 @@ from tests.integration.common.conftest import SERVICE, Handlers, LogLines, Serve
 from tests.waiting import TIMEOUT_SECONDS, forever, within_timeout
 
 KINDS = ["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
-SECRET = f"tester:{secrets.token_hex(32)}"
-OPERATOR_KEY = SigningKey(kid="o1", key=secrets.token_hex(32))
-CLIENT_KEY = SigningKey(kid="c1", key=secrets.token_hex(32))
+SECRET = f"tester:{'s3cr3t' * 8}"
+OPERATOR_KEY = SigningKey(kid="o1", key="k" * 32)
+CLIENT_KEY = SigningKey(kid="c1", key="c" * 32)
 EVERYBODY = tuple(kind for kind in PrincipalKind if kind is not PrincipalKind.SYSTEM)
 
 

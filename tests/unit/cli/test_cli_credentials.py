@@ -124,7 +124,7 @@ async def test_a_watch_with_an_expired_token_and_no_other_one_fails(
 async def test_a_minted_operator_token_is_accepted(run: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "operator.key"
     file.write_text(f"o1:{KEY}\n")
-    result = await run("token", "--key-file", str(file), "--operator", "alice", "--scope", "catalog:read")
+    result = await run("token", "--signing-key-file", str(file), "--operator", "alice", "--scope", "catalog:read")
     principal = verifier().verify(result.out.strip())
     assert (principal.kind, principal.name) == (PrincipalKind.OPERATOR, "alice")
     assert principal.scopes == {"catalog:read"}
