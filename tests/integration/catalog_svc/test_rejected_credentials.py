@@ -7,33 +7,23 @@ from typing import Any
 
 import grpc
 import pytest
-from catalogsync.connector.v1.connector_service_pb2_grpc import (
-    ConnectorServiceServicer,
-    add_ConnectorServiceServicer_to_server,
-)
+from catalogsync.connector.v1.connector_service_pb2_grpc import add_ConnectorServiceServicer_to_server
 from catalogsync_common.channel import open_channel
 from catalogsync_common.drain import Drain
-from catalogsync_common.failure import Failure
 from catalogsync_common.server import Service, build_server
 from catalogsync_common.settings import ListenAddress
 
 from catalog_svc.domain.errors import ConnectorUnavailable
 from catalog_svc.source.connector_client import ConnectorPlatforms
-
-
-class Rejected(Failure):
-    """A failure with the reason of the test."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__("rejected")
-        self.reason = reason
+from tests.fakes.catalog_service import FailureWithReason
+from tests.fakes.checking_connector import CheckingConnector
 
 
 @pytest.mark.parametrize("reason", ["UNAUTHENTICATED", "PERMISSION_DENIED", "TOKEN_EXPIRED"])
 async def test_rejected_credentials_of_the_catalog_are_transient_and_name_the_cause(reason: str) -> None:
-    class Connector(ConnectorServiceServicer):
+    class Connector(CheckingConnector):
         async def ListPlatforms(self, request: Any, context: Any) -> Any:
-            raise Rejected(reason)
+            raise FailureWithReason(reason, "rejected")
 
     def register(server: grpc.aio.Server) -> None:
         # The other methods are not called.
