@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import Final
 from uuid import UUID
 
 from catalog_svc.domain.errors import DECIDED_BY_FULL_SYNC
@@ -120,3 +121,9 @@ class ShopFilter:
     """Empty: any."""
     connection: ConnectionState | None = None
     """None: any."""
+    domain: str = ""
+    """Empty: any."""
+
+
+ANY_SHOP: Final = ShopFilter()
+"""Without conditions."""
