@@ -157,7 +157,7 @@ def database_url(request: pytest.FixtureRequest, direct_database_url: str) -> st
 
 @pytest.fixture
 def owner_database_url(direct_database_url: str) -> str:
-    """Return the URL of the database of `database_url` with the role that owns the tables, not through PgBouncer."""
+    """Return the URL of the database of `database_url` as the owner of the tables, not through PgBouncer."""
     return owner_url(direct_database_url)
 
 
@@ -186,7 +186,7 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 async def owner_engine(owner_database_url: str) -> AsyncIterator[AsyncEngine]:
-    """Yield an engine connected to the same database as the owner of the tables, whom row-level security spares."""
+    """Yield an engine connected to the same database as the owner of the tables, who sees all rows."""
     engine = open_engine(owner_database_url)
     yield engine
     await engine.dispose()

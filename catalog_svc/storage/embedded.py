@@ -53,7 +53,7 @@ class EmbeddedUnavailable(SettingsError):
 async def embedded_postgres(data_dir: Path) -> AsyncIterator[str]:
     """Run PostgreSQL on `data_dir`, which is created if absent, and yield its URL as the superuser.
 
-    It has the role of `service_url`. The server stops with the last process that uses it, also when that is killed.
+    It has the role of `service_url`. The server stops with the last process that uses it, even a killed one.
     """
     server, watchdog = await asyncio.to_thread(_start, data_dir)
     try:

@@ -102,8 +102,8 @@ async def migrate(
         table_lock_timeout: How long to wait for a table that must be changed.
         text_search: Whether the database shall have the indexes for text search: they are created if it has or can
             have their extensions. False: they are dropped.
-        service_role: The role with which the service connects; it gets the rights that it needs. Empty: the service
-            connects as the owner, and nothing keeps the rows of shops apart.
+        service_role: The role with which the service connects; it gets the rights that it needs. Empty: the
+            service connects as the owner, and nothing keeps the rows of shops apart.
 
     Raises:
         MigrationBlocked: Another migration did not end within `advisory_lock_timeout`, or a table that must be

@@ -88,7 +88,8 @@ _SELECT_PARENT = text(
 # Also of another shop, which the transaction does not see.
 _SELECT_KEY = text("""
     SELECT sync_id, is_same FROM find_request(
-        CAST(:principal AS text), CAST(:method AS text), CAST(:request_id AS text), CAST(:request_hash AS bytea))""")
+        CAST(:principal AS text), CAST(:method AS text), CAST(:request_id AS text),
+        CAST(:request_hash AS bytea))""")
 
 _INSERT_KEY = text("""
     INSERT INTO idempotency_key (principal, method, request_id, request_hash, shop_id, sync_id)
