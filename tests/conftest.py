@@ -119,7 +119,8 @@ def open_directory(name: str, *, within: Path | None = None) -> Iterator[Path]:
 
 async def make_template(url: str) -> None:
     """Create the template database and migrate it, as a role that is no superuser."""
-    await execute(url, f"CREATE ROLE {OWNER} LOGIN")
+    # As an operator: it sees what sessions do.
+    await execute(url, f"CREATE ROLE {OWNER} LOGIN IN ROLE pg_read_all_stats")
     await execute(url, f"CREATE DATABASE {TEMPLATE} OWNER {OWNER}")
     engine = open_engine(owner_url(with_database(url, TEMPLATE)), pool_size=2)
     await migrate(engine, text_search=True, service_role=SERVICE_ROLE)
@@ -165,7 +166,7 @@ def owner_database_url(direct_database_url: str) -> str:
 async def copied_database(server_url: str) -> AsyncIterator[str]:
     """Create a copy of the template database, and drop it at the end; yield its URL as the superuser."""
     name = f"catalog_{uuid4().hex}"
-    async with _database(server_url, name, f"TEMPLATE {TEMPLATE} STRATEGY file_copy") as url:
+    async with _database(server_url, name, f"TEMPLATE {TEMPLATE} STRATEGY file_copy OWNER {OWNER}") as url:
         yield url
 
 

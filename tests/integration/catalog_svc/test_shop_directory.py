@@ -313,7 +313,7 @@ async def explained(world: CatalogWorld, shops: Shops, filters: dict[str, Any]) 
     await shops.page(ShopFilter(**filters), after=UUID(int=5), limit=51)
     event.remove(world.engine.sync_engine, "before_cursor_execute", record)
     ((statement, parameters),) = [one for one in executed if "same_store_shop_ids" in one[0]]
-    async with world.engine.connect() as connection:
+    async with world.owner.connect() as connection:
         rows = await connection.exec_driver_sql(f"EXPLAIN {statement}", tuple(parameters))
         return "\n".join(row[0] for row in rows)
 
