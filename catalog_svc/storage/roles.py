@@ -44,7 +44,7 @@ _SELECT_OWN_RIGHTS = text("""
     SELECT current_user AS name, rolsuper, rolbypassrls,
         pg_get_userbyid(pg_class.relowner) AS owner, pg_has_role(pg_class.relowner, 'MEMBER') AS is_owner
     FROM pg_roles, pg_class
-    WHERE pg_roles.rolname = current_user AND pg_class.oid = CAST('item' AS regclass)""")
+    WHERE pg_roles.rolname = current_user AND pg_class.oid = CAST('shop' AS regclass)""")
 
 
 class ServiceRoleUnusable(SettingsError):

@@ -12,6 +12,7 @@ from typing import Final, cast
 from uuid import UUID
 
 import asyncpg
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 SHOPS_PER_READ: Final = 100
@@ -20,6 +21,11 @@ for n shops costs n times n."""
 
 _ALLOWED: Final = "catalog_allowed_shop"
 _VISIBLE: Final = "catalog_visible_shops"
+
+
+def visible_shops(connection: AsyncConnection | Connection) -> str:
+    """Return the value of the setting in the connection's transaction."""
+    return str(connection.info[_VISIBLE])
 
 
 async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:

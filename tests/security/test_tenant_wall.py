@@ -72,13 +72,13 @@ def without_filters(engine: AsyncEngine) -> Iterator[list[str]]:
 def reads_of(engine: AsyncEngine, stored: StoredShop, merchant: str) -> Mapping[str, Read]:
     """Return every read of a store that a call about this shop makes."""
     database, shop, key = Database(engine, attempts=1), stored.shop, KEYS[merchant]
-    shops, directory, deletions = ShopStore(database), ShopDirectoryStore(database), ShopDeletionStore
+    shops, directory = ShopStore(database), ShopDirectoryStore(database)
     syncs, issues, items, products = (
         store(database) for store in (SyncStore, IssueStore, ItemStore, ProductStore)
     )
     own, narrow = ShopFilter(merchant_id=merchant), {"text_window": 1}
     sync_id, ids = stored.finished.sync_id, [stored.finished.sync_id, stored.pending.sync_id]
-    deletion = deletions(database, owner=shop.shop_id)
+    deletion = ShopDeletionStore(database, owner=shop.shop_id)
     page: dict[str, Any] = {"after": None, "limit": 100}
     lists = {
         f"items.page({which})": lambda which=which: items.page(shop, which, **page)

@@ -1,16 +1,32 @@
-"""Records the statements that a store executes, and explains how many rows each of them reads."""
+"""Records the statements that a store executes, and explains how many rows each of them reads.
+
+They are explained as they run in production: with the role of the service, under row-level security, and with the
+statements within functions, which EXPLAIN does not show. PostgreSQL's module auto_explain reports all of them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from catalog_svc.storage.embedded import SERVICE_ROLE
+from catalog_svc.storage.tenant import visible_shops
+
+_REPORT_PLANS: Final = """
+    LOAD 'auto_explain';
+    SET auto_explain.log_min_duration = 0;
+    SET auto_explain.log_analyze = on;
+    SET auto_explain.log_nested_statements = on;
+    SET auto_explain.log_format = json;
+    SET auto_explain.log_level = notice;
+    SET plan_cache_mode = force_custom_plan"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +35,8 @@ class Statement:
 
     sql: str
     parameters: Sequence[Any]
+    visible_shops: str
+    """The shops that its transaction saw."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,9 +56,9 @@ def recorded(engine: AsyncEngine) -> Iterator[list[Statement]]:
     """Record the queries that connections of the engine execute while the context lasts."""
     statements: list[Statement] = []
 
-    def record(_connection: Any, _cursor: Any, sql: str, parameters: Sequence[Any], *_: Any) -> None:
-        if sql.lstrip().startswith(("SELECT", "WITH")) and "set_config" not in sql:
-            statements.append(Statement(sql, parameters))
+    def record(connection: Connection, _cursor: Any, sql: str, parameters: Sequence[Any], *_: Any) -> None:
+        if sql.lstrip().startswith(("SELECT", "WITH")):
+            statements.append(Statement(sql, parameters, visible_shops(connection)))
 
     event.listen(engine.sync_engine, "before_cursor_execute", record)
     try:
@@ -49,25 +67,35 @@ def recorded(engine: AsyncEngine) -> Iterator[list[Statement]]:
         event.remove(engine.sync_engine, "before_cursor_execute", record)
 
 
-async def explain(engine: AsyncEngine, statement: Statement) -> Plan:
-    """Execute the statement again and return its plan."""
-    async with _driver(engine) as driver:
-        output = await driver.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.sql}", *statement.parameters)
-    nodes = list(_nodes(output[0]["Plan"]))
+async def explain(url: str, statement: Statement) -> Plan:
+    """Execute the statement again and return its plan, together with those of the statements in its functions.
+
+    Args:
+        url: URL of the database, as the superuser.
+        statement: The statement.
+    """
+    driver = await asyncpg.connect(url)
+    reports: list[str] = []
+    try:
+        driver.add_log_listener(lambda _, message: reports.append(message.message))
+        await driver.execute(_REPORT_PLANS)
+        # What it changes is undone.
+        await driver.execute(f"BEGIN; SET LOCAL ROLE {SERVICE_ROLE}")
+        await driver.execute(f"SET LOCAL catalog.shop_ids = '{statement.visible_shops}'")
+        reports.clear()
+        await driver.fetch(statement.sql, *statement.parameters)
+        found = [json.loads(report.partition("plan:")[2]) for report in reports if "plan:" in report]
+    finally:
+        await driver.close()
+    nodes = [node for plan in found for node in _nodes(plan["Plan"])]
     return Plan(
         statement=statement,
         rows_read=round(sum(map(_rows_read, nodes))),
         full_scans=tuple(
             node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan" and _rows_read(node)
         ),
-        text=json.dumps(output),
+        text=json.dumps(found),
     )
-
-
-@asynccontextmanager
-async def _driver(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
-    async with engine.connect() as connection:
-        yield cast("asyncpg.Connection", (await connection.get_raw_connection()).driver_connection)
 
 
 def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -24,7 +24,7 @@ from tests.waiting import until_found
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, owner_database_url: str) -> str:
-    """Return the URL of a new database as its owner: some tests create tables, or change the database's settings."""
+    """Return the URL of a new database as its owner: some tests create tables, or change its settings."""
     if not request.config.getoption("pgbouncer"):
         return owner_database_url
     return with_database(
