@@ -210,6 +210,12 @@ def as_owner(engine: AsyncEngine) -> AsyncEngine:
     return create_async_engine(url, poolclass=NullPool, connect_args=dict(arguments))
 
 
+def superuser_url(engine: AsyncEngine) -> str:
+    """Return the URL of the engine's database as the superuser."""
+    url = engine.url.set(drivername="postgresql", username="postgres")
+    return url.render_as_string(hide_password=False)
+
+
 def with_database(url: str, name: str) -> str:
     """Return `url` with the database replaced by `name`."""
     return make_url(url).set(database=name).render_as_string(hide_password=False)

@@ -80,7 +80,8 @@ _SELECT_CHANGED = text("""
 _FIND_PAGE = text("""
     SELECT shop_id, sync_id, created_at FROM sync_page(
         CAST(:states AS text[]), CAST(:before_time AS timestamptz), CAST(:before_id AS uuid),
-        CAST(:limit AS integer), CAST(:merchant_id AS text), CAST(:domain AS text))""")
+        CAST(:limit AS integer), CAST(:merchant_id AS text), CAST(:domain AS text))
+    ORDER BY created_at DESC, sync_id DESC LIMIT :limit""")
 _NEWEST: Final = SyncPosition(created_at=datetime.max.replace(tzinfo=UTC), sync_id=UUID(int=2**128 - 1))
 """Newer than every sync."""
 

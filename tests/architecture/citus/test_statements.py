@@ -93,7 +93,7 @@ FUNCTION_EXEMPTIONS: Final = {
     "changed_revisions[0]": _IN_HUB,
     "stored_revisions[0]": _IN_HUB,
     "stored_revisions[1]": _IN_HUB,
-    **{f"sync_page[{number}]": _IN_LISTS for number in range(1, 4)},
+    **{f"sync_page[{number}]": _IN_LISTS for number in range(1, 6)},
     "find_obsolete_pass[0]": _IN_ROUNDS,
     "find_shop_with_tombstones[0]": _IN_ROUNDS,
     "purge_unpartitioned[0]": _OF_DEFAULT_PARTITIONS,

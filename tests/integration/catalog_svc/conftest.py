@@ -138,6 +138,11 @@ class CatalogWorld:
         async with self.owner.connect() as connection:
             return list((await connection.execute(text(query), values)).mappings())
 
+    async def own_rows(self, query: str) -> list[Mapping[Any, Any]]:
+        """Return the rows of a query on a connection of the service, such as one about its session."""
+        async with self.engine.connect() as connection:
+            return list((await connection.execute(text(query))).mappings())
+
     async def execute(self, statement: str, **values: object) -> None:
         """Change the database directly, as the owner of the tables."""
         async with self.owner.begin() as connection:

@@ -18,15 +18,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.storage.embedded import SERVICE_ROLE
 from catalog_svc.storage.tenant import visible_shops
+from tests.conftest import superuser_url
 
 _REPORT_PLANS: Final = """
     LOAD 'auto_explain';
-    SET auto_explain.log_min_duration = 0;
-    SET auto_explain.log_analyze = on;
-    SET auto_explain.log_nested_statements = on;
-    SET auto_explain.log_format = json;
-    SET auto_explain.log_level = notice;
-    SET plan_cache_mode = force_custom_plan"""
+    SET LOCAL auto_explain.log_min_duration = 0;
+    SET LOCAL auto_explain.log_analyze = on;
+    SET LOCAL auto_explain.log_nested_statements = on;
+    SET LOCAL auto_explain.log_format = json;
+    SET LOCAL auto_explain.log_level = notice;
+    SET LOCAL plan_cache_mode = force_custom_plan"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +68,24 @@ def recorded(engine: AsyncEngine) -> Iterator[list[Statement]]:
         event.remove(engine.sync_engine, "before_cursor_execute", record)
 
 
-async def explain(url: str, statement: Statement) -> Plan:
+async def explain(engine: AsyncEngine, statement: Statement) -> Plan:
     """Execute the statement again and return its plan, together with those of the statements in its functions.
 
     Args:
-        url: URL of the database, as the superuser.
+        engine: Any connections to the database.
         statement: The statement.
     """
-    driver = await asyncpg.connect(url)
+    driver = await asyncpg.connect(superuser_url(engine))
     reports: list[str] = []
     try:
         driver.add_log_listener(lambda _, message: reports.append(message.message))
-        await driver.execute(_REPORT_PLANS)
-        # What it changes is undone.
-        await driver.execute(f"BEGIN; SET LOCAL ROLE {SERVICE_ROLE}")
+        # What the statement changes is undone.
+        await driver.execute(f"BEGIN; {_REPORT_PLANS}; SET LOCAL ROLE {SERVICE_ROLE}")
         await driver.execute(f"SET LOCAL catalog.shop_ids = '{statement.visible_shops}'")
+        # The driver's own queries about types come before.
+        prepared = await driver.prepare(statement.sql)
         reports.clear()
-        await driver.fetch(statement.sql, *statement.parameters)
+        await prepared.fetch(*statement.parameters)
         found = [json.loads(report.partition("plan:")[2]) for report in reports if "plan:" in report]
     finally:
         await driver.close()
@@ -96,6 +98,11 @@ async def explain(url: str, statement: Statement) -> Plan:
         ),
         text=json.dumps(found),
     )
+
+
+async def plans_of(engine: AsyncEngine, statements: Sequence[Statement], part: str) -> list[Plan]:
+    """Return the plans of those statements that contain `part`."""
+    return [await explain(engine, statement) for statement in statements if part in statement.sql]
 
 
 def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -103,7 +103,7 @@ async def test_renewals_are_hot_updates(world: CatalogWorld) -> None:
     claimed = await world.claim()
     for _ in range(50):
         await world.leases.renew(claimed.lease)
-    await world.execute("SELECT pg_stat_force_next_flush()")
+    await world.own_rows("SELECT pg_stat_force_next_flush()")
     (row,) = await world.rows(
         "SELECT n_tup_upd AS all, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE relname = 'sync_queue'"
     )

@@ -83,7 +83,9 @@ _READS: Final = {
               AND (of_merchant = '' OR other.merchant_id = of_merchant)
               AND (of_domain = '' OR other.domain = of_domain)
             ORDER BY shop.shop_id, other.shop_id;""",
-    # A scan of each table and state in the order of the page; of a merchant's or a domain's shops, one of each.
+    # A scan of each table and state in the order of the page, and of each shop of a merchant or a domain: at most
+    # `max_count` rows of each, which the caller sorts. Each state is a query of its own, since the planner does not
+    # know how frequent a state is that it reads from a row.
     """sync_page(of_states text[], before_time timestamptz, before_id uuid, max_count integer, of_merchant text,
                  of_domain text) RETURNS TABLE (shop_id uuid, sync_id uuid, created_at timestamptz)""": """
         IF of_merchant <> '' OR of_domain <> '' THEN
@@ -105,26 +107,21 @@ _READS: Final = {
                      ORDER BY sync.sync_id DESC LIMIT max_count)) AS page
                 ORDER BY page.created_at DESC, page.sync_id DESC LIMIT max_count;
         ELSIF of_states = '{}' THEN
-            RETURN QUERY SELECT page.shop_id, page.sync_id, page.created_at FROM (
-                    (SELECT sync.shop_id, sync.sync_id, sync.created_at FROM sync
-                     WHERE (sync.created_at, sync.sync_id) < (before_time, before_id)
-                     ORDER BY sync.created_at DESC, sync.sync_id DESC LIMIT max_count)
-                    UNION ALL
-                    (SELECT sync.shop_id, sync.sync_id, sync.created_at FROM sync_history AS sync
-                     WHERE (sync.created_at, sync.sync_id) < (before_time, before_id)
-                     ORDER BY sync.created_at DESC, sync.sync_id DESC LIMIT max_count)) AS page
-                ORDER BY page.created_at DESC, page.sync_id DESC LIMIT max_count;
+            RETURN QUERY SELECT sync.shop_id, sync.sync_id, sync.created_at FROM sync
+                WHERE (sync.created_at, sync.sync_id) < (before_time, before_id)
+                ORDER BY sync.created_at DESC, sync.sync_id DESC LIMIT max_count;
+            RETURN QUERY SELECT sync.shop_id, sync.sync_id, sync.created_at FROM sync_history AS sync
+                WHERE (sync.created_at, sync.sync_id) < (before_time, before_id)
+                ORDER BY sync.created_at DESC, sync.sync_id DESC LIMIT max_count;
         ELSE
-            RETURN QUERY SELECT page.shop_id, page.sync_id, page.created_at
-                FROM unnest(of_states) AS one (state) CROSS JOIN LATERAL (
-                    (SELECT sync.shop_id, sync.sync_id, sync.created_at FROM sync
-                     WHERE sync.state = one.state AND (sync.created_at, sync.sync_id) < (before_time, before_id)
-                     ORDER BY sync.created_at DESC, sync.sync_id DESC LIMIT max_count)
-                    UNION ALL
-                    (SELECT sync.shop_id, sync.sync_id, sync.created_at FROM sync_history AS sync
-                     WHERE sync.state = one.state AND (sync.created_at, sync.sync_id) < (before_time, before_id)
-                     ORDER BY sync.created_at DESC, sync.sync_id DESC LIMIT max_count)) AS page
-                ORDER BY page.created_at DESC, page.sync_id DESC LIMIT max_count;
+            FOREACH of_state IN ARRAY of_states LOOP
+                RETURN QUERY SELECT sync.shop_id, sync.sync_id, sync.created_at FROM sync
+                    WHERE sync.state = of_state AND (sync.created_at, sync.sync_id) < (before_time, before_id)
+                    ORDER BY sync.created_at DESC, sync.sync_id DESC LIMIT max_count;
+                RETURN QUERY SELECT sync.shop_id, sync.sync_id, sync.created_at FROM sync_history AS sync
+                    WHERE sync.state = of_state AND (sync.created_at, sync.sync_id) < (before_time, before_id)
+                    ORDER BY sync.created_at DESC, sync.sync_id DESC LIMIT max_count;
+            END LOOP;
         END IF;""",
     # --- What the watchers of a replica follow
     # DISTINCT lets the planner expect few of them: for a join with thousands it would read all syncs.
@@ -304,7 +301,7 @@ _WRITES: Final = {
 """Functions that write, by their signature."""
 
 _DECLARATIONS: Final = {
-    "sync_page": "of_shops uuid[];",
+    "sync_page": "of_shops uuid[]; of_state text;",
     "reset_planned_schedules": "changed_count bigint;",
     "purge_requests": "changed_count bigint;",
     "purge_deletions": "changed_count bigint;",
