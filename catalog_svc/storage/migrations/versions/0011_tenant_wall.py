@@ -84,8 +84,8 @@ _READS: Final = {
               AND (of_domain = '' OR other.domain = of_domain)
             ORDER BY shop.shop_id, other.shop_id;""",
     # A scan of each table and state in the order of the page, and of each shop of a merchant or a domain: at most
-    # `max_count` rows of each, which the caller sorts. Each state is a query of its own, since the planner does not
-    # know how frequent a state is that it reads from a row.
+    # `max_count` rows of each, which the caller sorts. Each state is a query of its own, since the planner does
+    # not know how frequent a state is that it reads from a row.
     """sync_page(of_states text[], before_time timestamptz, before_id uuid, max_count integer, of_merchant text,
                  of_domain text) RETURNS TABLE (shop_id uuid, sync_id uuid, created_at timestamptz)""": """
         IF of_merchant <> '' OR of_domain <> '' THEN
