@@ -1,4 +1,4 @@
-"""Behind a PgBouncer in transaction mode with ONE server connection two tenants take turns, and see their own rows."""
+"""Behind a PgBouncer in transaction mode, with ONE server connection, two tenants see their own rows."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ statements within functions, which EXPLAIN does not show. PostgreSQL's module au
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -86,9 +87,13 @@ async def explain(engine: AsyncEngine, statement: Statement) -> Plan:
         prepared = await driver.prepare(statement.sql)
         reports.clear()
         await prepared.fetch(*statement.parameters)
+        # A plan is reported when its portal is closed. The driver calls listeners in the loop's next iteration.
+        await driver.execute("ROLLBACK")
+        await asyncio.sleep(0)
         found = [json.loads(report.partition("plan:")[2]) for report in reports if "plan:" in report]
     finally:
         await driver.close()
+    assert found, f"no plan was reported for {statement}"
     nodes = [node for plan in found for node in _nodes(plan["Plan"])]
     return Plan(
         statement=statement,

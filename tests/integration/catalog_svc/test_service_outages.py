@@ -33,7 +33,7 @@ from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, WaitRepo
 from connector_svc.domain.product import Product, Variant
 from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
-from tests.conftest import as_owner, owner_url
+from tests.conftest import as_owner
 from tests.fakes.listed_platform import ListedPlatform
 from tests.pgbouncer import is_pooled
 from tests.waiting import until_found
@@ -161,7 +161,10 @@ class World:
     def __init__(self, database_url: str, direct_database_url: str) -> None:
         self._url = make_url(database_url)
         self._pooled = is_pooled(database_url)
-        self._engine = open_engine(owner_url(direct_database_url), pool_size=2)
+        self._engine = open_engine(
+            make_url(direct_database_url).set(username="postgres").render_as_string(hide_password=False),
+            pool_size=2,
+        )
         directory, port = self._url.query["host"], self._url.port or 5432
         self.proxy = DatabaseProxy(Path(str(directory)) / f".s.PGSQL.{port}")
         self.platform = BlockedPlatform()
