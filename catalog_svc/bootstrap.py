@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import grpc
@@ -33,11 +33,12 @@ from catalog_svc.rpc.shop_access import OwnShops
 from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector_channel import open_connector_channel
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.embedded import embedded_postgres
+from catalog_svc.storage.embedded import SERVICE_ROLE, embedded_postgres, service_url
 from catalog_svc.storage.engine import DATABASE_URL, MIGRATE_DATABASE_URL, connection_replacer, open_engine
 from catalog_svc.storage.page_token_key import load_page_token_key
 from catalog_svc.storage.pooler import check_pooler
 from catalog_svc.storage.readiness import wait_until_ready, watch_readiness
+from catalog_svc.storage.roles import check_role
 from catalog_svc.storage.schema import check_schema
 from catalog_svc.storage.schema import migrate as migrate_schema
 from catalog_svc.storage.shops import ShopStore
@@ -77,13 +78,14 @@ async def migrate(settings: CatalogSettings) -> str:
         SettingsError: a setting is wrong, or the database was not ready in time.
         MigrationThroughPooler: the URL leads to a connection pooler.
         MigrationBlocked: another migration, or a user of a table, did not end in time.
+        ServiceRoleUnusable: the service role does not exist, or lacks what cannot be granted.
         SchemaTooNew: a newer release has migrated the database.
     """
     direct = settings.migrate_database_url.get_secret_value()
     setting = MIGRATE_DATABASE_URL if direct else DATABASE_URL
-    async with nullcontext(direct) if direct else _database_url(settings) as url:
+    async with nullcontext(_Urls(owner=direct, service="")) if direct else _database_urls(settings) as urls:
         engine = open_engine(
-            url,
+            urls.owner,
             pool_size=2,
             command_timeout=None,
             # Without start-up parameters a pooler accepts the connection, and `migrate_schema` says what is wrong.
@@ -92,7 +94,9 @@ async def migrate(settings: CatalogSettings) -> str:
         )
         try:
             await wait_until_ready(engine, settings.database_startup_timeout, setting=setting)
-            return await migrate_schema(engine, text_search=settings.text_search)
+            return await migrate_schema(
+                engine, text_search=settings.text_search, service_role=_service_role(settings)
+            )
         finally:
             await engine.dispose()
 
@@ -195,8 +199,8 @@ async def _open_engines(stack: AsyncExitStack, settings: CatalogSettings) -> _En
 
     Calls that read, and pings, have connections of their own.
     """
-    url = await stack.enter_async_context(_database_url(settings))
-    pooled = settings.database_pooled
+    urls = await stack.enter_async_context(_database_urls(settings))
+    url, pooled = urls.service, settings.database_pooled
     writes = open_engine(
         url,
         pool_size=settings.database_pool_size,
@@ -204,7 +208,9 @@ async def _open_engines(stack: AsyncExitStack, settings: CatalogSettings) -> _En
         pooled=pooled,
     )
     stack.push_async_callback(writes.dispose)
-    await wait_until_ready(writes, settings.database_startup_timeout, lambda: _prepare_schema(writes, settings))
+    await wait_until_ready(
+        writes, settings.database_startup_timeout, lambda: _prepare_schema(writes, urls, settings)
+    )
     reads = open_engine(url, pool_size=settings.database_read_pool_size, max_overflow=0, pooled=pooled)
     stack.push_async_callback(reads.dispose)
     pings = open_engine(url, pool_size=1, max_overflow=0, pooled=pooled)
@@ -284,20 +290,38 @@ def _server(
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Urls:
+    """URLs of one database. They hold passwords."""
+
+    owner: str = field(repr=False)
+    service: str = field(repr=False)
+
+
 @asynccontextmanager
-async def _database_url(settings: CatalogSettings) -> AsyncIterator[str]:
+async def _database_urls(settings: CatalogSettings) -> AsyncIterator[_Urls]:
     url = settings.database_url.get_secret_value()
     if url:
-        yield url
+        yield _Urls(owner=url, service=url)
     else:
         async with embedded_postgres(settings.data_dir) as embedded:
-            yield embedded
+            yield _Urls(owner=embedded, service=service_url(embedded))
 
 
-async def _prepare_schema(engine: AsyncEngine, settings: CatalogSettings) -> None:
+def _service_role(settings: CatalogSettings) -> str:
+    return settings.service_role if settings.database_url.get_secret_value() else SERVICE_ROLE
+
+
+async def _prepare_schema(engine: AsyncEngine, urls: _Urls, settings: CatalogSettings) -> None:
     """Migrate an embedded database, which only this process uses; only check one that its operator migrates."""
     if settings.database_url.get_secret_value():
         await check_pooler(engine, pooled=settings.database_pooled)
         await check_schema(engine)
     else:
-        await migrate_schema(engine, text_search=settings.text_search)
+        owner = open_engine(urls.owner, pool_size=2)
+        try:
+            await migrate_schema(owner, text_search=settings.text_search, service_role=SERVICE_ROLE)
+        finally:
+            await owner.dispose()
+    # The setting comes with transport security.
+    await check_role(engine, production=getattr(settings, "environment", "development") == "production")

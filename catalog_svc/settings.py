@@ -52,7 +52,10 @@ class CatalogSettings(ServiceSettings):
     database_pooled: bool = False
     """Whether the database is reached through a pooler in transaction mode, such as PgBouncer."""
     migrate_database_url: SecretStr = SecretStr("")
-    """For `migrate`, which needs a direct connection; empty: `database_url`."""
+    """For `migrate`, which needs a direct connection of the tables' owner; empty: `database_url`."""
+    service_role: str = ""
+    """For `migrate`: the database role of `database_url`, which gets the rights that it needs. Empty:
+    `database_url` has the role of the tables' owner, whom row-level security does not bind."""
     text_search: bool = False
     """Whether `migrate` creates the indexes for text search, if the database has the extensions, or drops them."""
     max_running_syncs: int = Field(default=8, ge=1, le=500)

@@ -13,13 +13,13 @@ from typing import Any, Final
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import NullPool, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from catalog_svc.storage.embedded import embedded_postgres
+from catalog_svc.storage.embedded import SERVICE_ROLE, embedded_postgres, service_url
 from catalog_svc.storage.engine import open_engine
-from catalog_svc.storage.pooler import ROLE_SETTINGS
+from catalog_svc.storage.pooler import POOLER_ARGUMENTS, ROLE_SETTINGS
 from catalog_svc.storage.schema import migrate
 from tests.pgbouncer import find_pgbouncer, is_pooled, run_pgbouncer
 
@@ -27,6 +27,8 @@ SERVER_URL: Final = "CATALOGSYNC_TEST_SERVER_URL"
 """Environment variable: URL of a server that has the template database; see `tests.compatibility`."""
 TEMPLATE: Final = "template_catalog"
 """Database with the current schema, of which each test gets a copy."""
+OWNER: Final = "catalog_owner"
+"""The role that owns the tables of the template: no superuser, as in production."""
 _SHM: Final = Path("/dev/shm")
 _MIN_FREE_BYTES: Final = 4 * 2**30
 
@@ -89,8 +91,9 @@ async def pgbouncer_url(postgres_url: str) -> AsyncIterator[str]:
     if program is None:
         pytest.skip("PgBouncer is not installed (apt-get install pgbouncer)")
     for name, value in ROLE_SETTINGS.items():
-        await execute(postgres_url, f"ALTER ROLE postgres SET {name} = '{value}'")
-    async with run_pgbouncer(program, postgres_url) as url:
+        for role in ("postgres", SERVICE_ROLE):
+            await execute(postgres_url, f"ALTER ROLE {role} SET {name} = '{value}'")
+    async with run_pgbouncer(program, postgres_url, [SERVICE_ROLE, OWNER]) as url:
         yield url.render_as_string(hide_password=False)
 
 
@@ -115,41 +118,55 @@ def open_directory(name: str, *, within: Path | None = None) -> Iterator[Path]:
 
 
 async def make_template(url: str) -> None:
-    """Create the template database and migrate it."""
-    await execute(url, f"CREATE DATABASE {TEMPLATE}")
-    engine = open_engine(with_database(url, TEMPLATE), pool_size=2)
-    await migrate(engine, text_search=True)
+    """Create the template database and migrate it, as a role that is no superuser."""
+    # As an operator: it sees what sessions do.
+    await execute(url, f"CREATE ROLE {OWNER} LOGIN IN ROLE pg_read_all_stats")
+    await execute(url, f"CREATE DATABASE {TEMPLATE} OWNER {OWNER}")
+    engine = open_engine(owner_url(with_database(url, TEMPLATE)), pool_size=2)
+    await migrate(engine, text_search=True, service_role=SERVICE_ROLE)
     await engine.dispose()
 
 
 @pytest.fixture
 async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
-    """Yield the URL of a new database without tables."""
+    """Yield the URL of a new database without tables, as its owner, the superuser."""
     async with _database(postgres_url, f"empty_{uuid4().hex}") as url:
         yield url
 
 
 @pytest.fixture
 async def direct_database_url(postgres_url: str) -> AsyncIterator[str]:
-    """Yield the URL of a new database with the current schema, never through PgBouncer."""
+    """Yield the URL of a new database with the current schema, with the role of the service.
+
+    It never leads through PgBouncer.
+    """
     async with copied_database(postgres_url) as url:
-        yield url
+        yield service_url(url)
 
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, direct_database_url: str) -> str:
-    """Return the URL of a new database with the current schema; with --pgbouncer it leads through PgBouncer."""
+    """Return the URL of a new database with the current schema, with the role of the service.
+
+    With --pgbouncer it leads through PgBouncer.
+    """
     if not request.config.getoption("pgbouncer"):
         return direct_database_url
     pgbouncer_url: str = request.getfixturevalue("pgbouncer_url")
-    return with_database(pgbouncer_url, make_url(direct_database_url).database or "")
+    return service_url(with_database(pgbouncer_url, make_url(direct_database_url).database or ""))
+
+
+@pytest.fixture
+def owner_database_url(direct_database_url: str) -> str:
+    """Return the URL of the database of `database_url` as the owner of the tables, not through PgBouncer."""
+    return owner_url(direct_database_url)
 
 
 @asynccontextmanager
 async def copied_database(server_url: str) -> AsyncIterator[str]:
-    """Create a copy of the template database, and drop it at the end; yield its URL."""
+    """Create a copy of the template database, and drop it at the end; yield its URL as the superuser."""
     name = f"catalog_{uuid4().hex}"
-    async with _database(server_url, name, f"TEMPLATE {TEMPLATE} STRATEGY file_copy") as url:
+    async with _database(server_url, name, f"TEMPLATE {TEMPLATE} STRATEGY file_copy OWNER {OWNER}") as url:
         yield url
 
 
@@ -162,8 +179,16 @@ async def _database(server_url: str, name: str, options: str = "") -> AsyncItera
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """Yield an engine connected to this test's own database."""
+    """Yield an engine connected to this test's own database, with the role of the service."""
     engine = open_test_engine(database_url)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def owner_engine(owner_database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Yield an engine connected to the same database as the owner of the tables, who sees all rows."""
+    engine = open_engine(owner_database_url)
     yield engine
     await engine.dispose()
 
@@ -171,6 +196,24 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 def open_test_engine(url: str, **options: Any) -> AsyncEngine:
     """Open an engine with the options of `open_engine`, for a pooler if the URL leads through one."""
     return open_engine(url, pooled=is_pooled(url), **options)
+
+
+def owner_url(url: str) -> str:
+    """Return `url` with the role that owns the tables."""
+    return make_url(url).set(username=OWNER).render_as_string(hide_password=False)
+
+
+def as_owner(engine: AsyncEngine) -> AsyncEngine:
+    """Return an engine for the same database as the owner of the tables; it keeps no connection open."""
+    url = engine.url.set(drivername="postgresql+asyncpg", username=OWNER)
+    arguments = POOLER_ARGUMENTS if is_pooled(url.render_as_string(hide_password=False)) else {}
+    return create_async_engine(url, poolclass=NullPool, connect_args=dict(arguments))
+
+
+def superuser_url(engine: AsyncEngine) -> str:
+    """Return the URL of the engine's database as the superuser."""
+    url = engine.url.set(drivername="postgresql", username="postgres")
+    return url.render_as_string(hide_password=False)
 
 
 def with_database(url: str, name: str) -> str:

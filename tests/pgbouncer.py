@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,12 +61,16 @@ def is_pooled(url: str) -> bool:
 
 
 @asynccontextmanager
-async def run_pgbouncer(program: str, server_url: str) -> AsyncIterator[URL]:
+async def run_pgbouncer(
+    program: str, server_url: str, users: Sequence[str] = (), *, server_connections: int = SERVER_CONNECTIONS
+) -> AsyncIterator[URL]:
     """Run PgBouncer in front of the server of `server_url`, which listens on a Unix socket.
 
     Args:
         program: Path of PgBouncer.
         server_url: URL of any database of the server.
+        users: Roles that may connect beside that of the URL.
+        server_connections: Server connections of a database and user.
 
     Yields:
         The URL of the same database through PgBouncer.
@@ -74,13 +78,13 @@ async def run_pgbouncer(program: str, server_url: str) -> AsyncIterator[URL]:
     server = make_url(server_url)
     user = _owner(Path(str(server.query["host"])))
     with _directory(user) as directory:
-        (directory / "users.txt").write_text(f'"{server.username}" ""\n')
+        (directory / "users.txt").write_text("".join(f'"{name}" ""\n' for name in (server.username, *users)))
         configuration = directory / "pgbouncer.ini"
         configuration.write_text(
             _CONFIGURATION.format(
                 server_host=server.query["host"],
                 server_port=server.port or 5432,
-                server_connections=SERVER_CONNECTIONS,
+                server_connections=server_connections,
                 port=_PORT,
                 directory=directory,
             )

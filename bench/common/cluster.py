@@ -21,7 +21,7 @@ from bench.common import machine
 from bench.common.results import ROOT
 from bench.common.stack import free_addresses, postmaster_pid, shop_settings
 from bench.common.store import READY_TIMEOUT_SECONDS, ServedShop
-from catalog_svc.storage.embedded import embedded_postgres
+from catalog_svc.storage.embedded import SERVICE_ROLE, embedded_postgres, service_url
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.schema import migrate
 from demo.processes import ProcessGroup
@@ -58,6 +58,7 @@ class Cluster:
     replicas: tuple[Replica, ...]
     processes: ProcessGroup
     database_url: str
+    """With the owner's role; the services have their own."""
     postmaster_pid: int
 
     def cpu(self) -> dict[str, float]:
@@ -121,7 +122,7 @@ async def running_services(
         processes = await stack.enter_async_context(ProcessGroup(directory=ROOT, logs=directory))
         connector_settings = shop_settings(directory, shops, ca_file)
         addresses = [_Addresses(*free_addresses(3)) for _ in range(replicas)]
-        catalog_settings = {**(settings or {}), "CATALOG_DATABASE_URL": database_url}
+        catalog_settings = {**(settings or {}), "CATALOG_DATABASE_URL": service_url(database_url)}
         for number, replica in enumerate(addresses):
             await _start(processes, number, replica, connector_settings, catalog_settings)
         async with asyncio.timeout(READY_TIMEOUT_SECONDS):
@@ -140,7 +141,7 @@ async def migrate_database(url: str) -> None:
     """Create the tables of an empty database."""
     engine = open_engine(url, pool_size=2, command_timeout=None)
     try:
-        await migrate(engine)
+        await migrate(engine, service_role=SERVICE_ROLE)
     finally:
         await engine.dispose()
 

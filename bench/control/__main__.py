@@ -30,7 +30,7 @@ from bench.control.rows import FULL, SMOKE, Size, insert_rows
 from bench.control.timing import Durations
 from bench.control.watch import WatchFigures, measure_watch
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.embedded import embedded_postgres
+from catalog_svc.storage.embedded import embedded_postgres, service_url
 from catalog_svc.storage.engine import open_engine
 
 
@@ -126,7 +126,7 @@ def _tune_gc() -> None:
 
 
 async def _measure_all(directory: Path, url: str, connection: asyncpg.Connection, size: Size) -> Figures:
-    engine = open_engine(url)
+    engine = open_engine(service_url(url))
     try:
         database = Database(engine)
         queue = await measure_queue(database, connection, size)

@@ -28,6 +28,7 @@ from bench.common.stack import temporary_directory
 from bench.read.lists import List, Walk, lists, read_page, walk
 from bench.read.rows import GeneratedShop, analyze, generate_shop, generate_small_shops
 from catalog_svc.domain.errors import TextSearchUnavailable
+from catalog_svc.storage.embedded import SERVICE_ROLE
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.schema import migrate
 from catalog_svc.storage.text_search import require_text_search
@@ -74,7 +75,7 @@ async def _generate(engine: AsyncEngine, size: Size) -> tuple[GeneratedShop, boo
         for number in range(size.shops // 2):
             await generate_shop(connection, domain=f"z{number}.example", items=1_000, syncs=10)
         await generate_small_shops(connection, size.small_shops)
-    await migrate(engine, text_search=True)
+    await migrate(engine, text_search=True, service_role=SERVICE_ROLE)
     async with engine.connect() as connection:
         await analyze(await connection.execution_options(isolation_level="AUTOCOMMIT"))
     async with engine.connect() as connection:

@@ -17,7 +17,7 @@ from bench.common import machine
 from bench.common.stack import postmaster_pid
 from catalog_svc.domain.ids import new_shop_id
 from catalog_svc.domain.records import ItemRecord, ProductRecord
-from catalog_svc.storage.embedded import embedded_postgres
+from catalog_svc.storage.embedded import SERVICE_ROLE, embedded_postgres, service_url
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.schema import migrate
 from catalog_svc.storage.shops import ShopScope
@@ -62,6 +62,11 @@ class Database:
     url: str
     postmaster_pid: int
     scope: ShopScope
+
+    @property
+    def service_url(self) -> str:
+        """The URL with the role of the service, whom row-level security binds."""
+        return service_url(self.url)
 
     async def checkpoint(self) -> None:
         """Give every step the same start: the first change of a page after it writes the whole page to the WAL."""
@@ -144,7 +149,7 @@ async def running_server(directory: Path) -> AsyncIterator[Server]:
 async def _migrate(url: str) -> None:
     engine = open_engine(url, pool_size=1, command_timeout=None)
     try:
-        await migrate(engine)
+        await migrate(engine, service_role=SERVICE_ROLE)
     finally:
         await engine.dispose()
 

@@ -66,7 +66,7 @@ async def batch_writer(database: Database) -> AsyncIterator[Prepare]:
 @asynccontextmanager
 async def batch_writer_of_shops(database: Database, shops: Sequence[ShopKey]) -> AsyncIterator[Prepare]:
     """Write as `batch_writer` does, each batch for the next one of the shops in turn, on one connection."""
-    engine = open_engine(database.url)
+    engine = open_engine(database.service_url)
     try:
         data = storage.Database(engine)
         async with AsyncExitStack() as stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import Final
 from uuid import UUID
 
 from catalog_svc.domain.errors import DECIDED_BY_FULL_SYNC
@@ -122,3 +123,7 @@ class ShopFilter:
     """Empty: any."""
     connection: ConnectionState | None = None
     """None: any."""
+
+
+ANY_SHOP: Final = ShopFilter()
+"""Without conditions."""

@@ -107,7 +107,7 @@ class BatchStore:
             MassDeleteBlocked: The deletion guard stopped the batch; nothing was written.
         """
         write = _BatchWrite(lease=lease, shop=shop, batch=batch, full=full, items_per_second=items_per_second)
-        sync = await self._database.write(lambda connection: self._apply(connection, write))
+        sync = await self._database.write(lambda connection: self._apply(connection, write), shops=[lease.shop_id])
         return replace(lease, next_seq=lease.next_seq + 1), sync
 
     async def _apply(self, connection: AsyncConnection, write: _BatchWrite) -> Sync:

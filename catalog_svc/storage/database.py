@@ -16,6 +16,9 @@ https://www.postgresql.org/docs/current/errcodes-appendix.html.
 
 A transient error is retried with backoff, then raised as StorageUnavailable with its cause; the SQLSTATE is in the
 log.
+
+Each transaction names the shops that it may see (see `catalog_svc.storage.tenant`), in the same round trip as its
+BEGIN.
 """
 
 from __future__ import annotations
@@ -23,17 +26,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
+from uuid import UUID
 
 import asyncpg
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.errors import QueryTooExpensive, StorageCause, StorageUnavailable
 from catalog_svc.storage.engine import STATEMENT_TIMEOUT, connection_replacer
+from catalog_svc.storage.tenant import driver_of, set_shops
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -73,13 +78,20 @@ _MAX_DETAIL_CHARACTERS: Final = 300
 _NOT_RETRIED: Final = frozenset({StorageCause.TOO_SLOW, StorageCause.POOL_EXHAUSTED})
 """A retry costs as much again, and comes when the database or the pool has too much to do already."""
 
-_SET_READ_TIMEOUT = text("SELECT set_config('statement_timeout', :limit, true)")
+_BEGIN_WRITE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+# The fence, the claims and the counts rely on this level, whatever the default of the role or the database.
+_BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _QUERY_SHARE: Final = 0.9
 """Share of the caller's remaining time that a query may take, so that the answer arrives before the deadline."""
 
 
 def no_deadline() -> float | None:
     """Return None: the caller of a read has no deadline."""
+    return None
+
+
+def any_shop() -> UUID | None:
+    """Return None: transactions may see whatever shops they ask for."""
     return None
 
 
@@ -93,6 +105,7 @@ class Database:
         attempts: int = 4,
         base_delay: float = 0.1,
         remaining: Callable[[], float | None] = no_deadline,
+        allowed_shop: Callable[[], UUID | None] = any_shop,
     ) -> None:
         """Create a database over an engine.
 
@@ -101,24 +114,30 @@ class Database:
             attempts: Maximum number of attempts of a unit of work.
             base_delay: Seconds until the second attempt; each further delay is four times as long.
             remaining: Returns the seconds that the caller of a read will still wait; None: there is no deadline.
+            allowed_shop: Returns the only shop that the present caller may see; None: there is no such limit.
         """
-        self._engine = engine
+        # SQLAlchemy begins no transaction of its own.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._replace_connections = connection_replacer(engine)
-        self._snapshots = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._attempts = attempts
         self._base_delay = base_delay
         self._remaining = remaining
+        self._allowed_shop = allowed_shop
 
-    async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[AsyncConnection], Awaitable[T]], *, shops: Collection[UUID] = ()) -> T:
         """Return the result of `work`, committed.
 
         `work` must be idempotent: a commit may succeed though its answer got lost. A cancelled caller waits for
         the transaction's end: a connection dropped in the middle of one keeps its locks.
 
+        Args:
+            work: What is done in the transaction.
+            shops: The shops whose rows it sees; `enter_shops` changes them.
+
         Raises:
             StorageUnavailable: Retries did not help; with the cause.
         """
-        task = asyncio.ensure_future(self._with_retries(self._engine, work))
+        task = asyncio.ensure_future(self._with_retries(lambda: _BEGIN_WRITE, work, shops))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -128,10 +147,14 @@ class Database:
                 task.exception()
             raise
 
-    async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def read(self, work: Callable[[AsyncConnection], Awaitable[T]], *, shops: Collection[UUID] = ()) -> T:
         """Return the result of `work`, all of whose queries see one snapshot of the database.
 
         A cancelled caller cancels the query on the server.
+
+        Args:
+            work: What is read.
+            shops: The shops whose rows it sees; `enter_shops` changes them.
 
         Raises:
             QueryTooExpensive: A query exceeded the session's statement timeout, or nine tenths of the caller's
@@ -139,25 +162,27 @@ class Database:
             StorageUnavailable: Retries did not help; with the cause.
         """
 
-        async def bounded(connection: AsyncConnection) -> T:
-            remaining = self._remaining()
-            if remaining is not None:
-                limit = min(STATEMENT_TIMEOUT.total_seconds(), _QUERY_SHARE * remaining)
-                await connection.execute(_SET_READ_TIMEOUT, {"limit": f"{max(1, round(limit * 1000))}ms"})
-            return await work(connection)
-
         try:
-            return await self._with_retries(self._snapshots, bounded)
+            return await self._with_retries(self._begin_read, work, shops)
         except StorageUnavailable as failure:
             if failure.cause is StorageCause.TOO_SLOW:
                 raise QueryTooExpensive from failure
             raise
 
-    async def _with_retries(self, engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    def _begin_read(self) -> str:
+        remaining = self._remaining()
+        if remaining is None:
+            return _BEGIN_READ
+        limit = min(STATEMENT_TIMEOUT.total_seconds(), _QUERY_SHARE * remaining)
+        return f"{_BEGIN_READ}; SET LOCAL statement_timeout = {max(1, round(limit * 1000))}"
+
+    async def _with_retries(
+        self, begin: Callable[[], str], work: Callable[[AsyncConnection], Awaitable[T]], shops: Collection[UUID]
+    ) -> T:
         attempt = 1
         while True:
             try:
-                async with engine.begin() as connection:
+                async with self._transaction(begin, shops) as connection:
                     return await work(connection)
             except DATABASE_ERRORS as error:
                 cause = self._transient_cause(error, attempt)
@@ -166,6 +191,21 @@ class Database:
             await asyncio.sleep(random.uniform(0.5, 1) * self._base_delay * 4 ** (attempt - 1))
             attempt += 1
 
+    @asynccontextmanager
+    async def _transaction(
+        self, begin: Callable[[], str], shops: Collection[UUID]
+    ) -> AsyncIterator[AsyncConnection]:
+        """Run a transaction. Its beginning is one round trip, with its settings and the shops that it may see."""
+        async with self._engine.connect() as connection, connection.begin():
+            driver = await driver_of(connection)
+            try:
+                await driver.execute(f"{begin()}; {set_shops(connection, shops, allowed=self._allowed_shop())}")
+                yield connection
+                await driver.execute("COMMIT")
+            except BaseException:
+                await _roll_back(connection, driver)
+                raise
+
     def _transient_cause(self, error: Exception, attempt: int) -> StorageCause:
         """Log the error and return its cause. Raise the error itself when it is not transient."""
         cause = cause_of(error)
@@ -173,10 +213,23 @@ class Database:
             _log.error("database refused a statement", extra=describe(error))
             raise error
         _log.warning("database transaction failed", extra={"attempt": attempt, **describe(error)})
-        if cause is StorageCause.READ_ONLY:
-            # The pooled connections lead to a server that is no longer the primary: reconnect.
+        broken = cause is StorageCause.UNREACHABLE and not isinstance(error, DBAPIError)
+        if cause is StorageCause.READ_ONLY or broken:
+            # The pooled connections lead to a server that is gone, or no longer the primary: reconnect. Of errors
+            # of SQLAlchemy's own statements the pool knows.
             self._replace_connections()
         return cause
+
+
+async def _roll_back(connection: AsyncConnection, driver: asyncpg.Connection) -> None:
+    """Roll back; a connection on which that fails, or is cancelled, is closed."""
+    try:
+        await driver.execute("ROLLBACK")
+    except DATABASE_ERRORS:
+        await connection.invalidate()
+    except BaseException:
+        await connection.invalidate()
+        raise
 
 
 def cause_of(error: BaseException) -> StorageCause | None:

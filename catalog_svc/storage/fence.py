@@ -21,16 +21,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.sync import BlockedDeletion, Lease
 from catalog_svc.storage.syncs import SYNC_COLUMNS
+from catalog_svc.storage.tenant import driver_of
 
 OWNED: Final = "shop_id = :shop_id AND sync_id = :sync_id AND epoch = :epoch AND state = 'RUNNING'"
 """Condition on the sync's row: the lease of `lease_values` is the current one."""
@@ -130,7 +130,7 @@ async def pass_fence(connection: AsyncConnection, lease: Lease, *, ttl: timedelt
     row = (await connection.execute(_FENCE, fence_values(lease))).first()
     if row is None:
         return None
-    driver = cast("asyncpg.Connection", (await connection.get_raw_connection()).driver_connection)
+    driver = await driver_of(connection)
     # Through the driver: one simple query, without a round trip to prepare a statement.
     await driver.execute(f"SET LOCAL statement_timeout = {max(1, round(ttl.total_seconds() * 1000))}")
     return FencedWrite(

@@ -60,6 +60,8 @@ _SELECT_BY_ID = text(f"""
 _KEYS: Final = "item.feed_position, item.product_id, item.item_id"
 _LIVE: Final = "item.deleted_at IS NULL"
 _DELETED: Final = "item.deleted_at IS NOT NULL"
+_FOUND: Final = {_LIVE: "NOT item.is_deleted", _DELETED: "item.is_deleted"}
+"""The same of rows of `matching_items`."""
 _MATCHES: Final = "(item.title ILIKE :pattern OR product.title ILIKE :pattern)"
 
 
@@ -98,14 +100,19 @@ class _Shape:
             conditions.append("item.sku = :sku")
         if self.product:
             conditions.append("item.product_id = :product_id")
+        return " AND ".join([*conditions, *self.cursor])
+
+    @property
+    def cursor(self) -> Sequence[str]:
+        """Those of the conditions that say where the page begins."""
         if self.by_position and self.continued:
-            conditions.append("item.feed_position >= :feed_position")
-            conditions.append("(item.feed_position, item.item_id) > (:feed_position, :item_id)")
-        elif self.by_position:
-            conditions.append("item.feed_position > :feed_position")
-        elif self.continued:
-            conditions.append("(item.product_id, item.item_id) > (:after_product_id, :item_id)")
-        return " AND ".join(conditions)
+            return (
+                "item.feed_position >= :feed_position",
+                "(item.feed_position, item.item_id) > (:feed_position, :item_id)",
+            )
+        if self.by_position:
+            return ("item.feed_position > :feed_position",)
+        return ("(item.product_id, item.item_id) > (:after_product_id, :item_id)",) if self.continued else ()
 
 
 class ItemStore:
@@ -123,7 +130,7 @@ class ItemStore:
             row = (await connection.execute(_SELECT_BY_ID, values)).mappings().first()
             return to_item(row) if row else None
 
-        return await self._database.read(read)
+        return await self._database.read(read, shops=[shop.shop_id])
 
     async def page(
         self, shop: Shop, which: ItemFilter, *, after: ItemCursor | None, limit: int
@@ -152,7 +159,7 @@ class ItemStore:
             rows = (await connection.execute(_page(shape), values)).mappings()
             return feed, [to_item(row) for row in rows]
 
-        return await self._database.read(read)
+        return await self._database.read(read, shops=[shop.shop_id])
 
 
 async def select_feed(connection: AsyncConnection, shop: Shop) -> Feed:
@@ -216,25 +223,30 @@ def _search_window(shape: _Shape) -> TextClause:
 def _search_index(shape: _Shape) -> TextClause:
     """The first of all matches, which the trigram indexes find: those of items, and those of products.
 
+    Functions look there, since row-level security keeps ILIKE from being the condition of an index.
+
     What the indexes find is materialized: with a limit in sight, the planner would rather read the shop in order
     and expect to meet enough matches soon.
     """
     from_product = (
         "" if shape.by_position or not shape.continued else "AND product.product_id >= :after_product_id"
     )
-    states = " OR ".join(shape.states)
     matches = " UNION ".join(
-        f"""(SELECT {_KEYS} FROM matching_item AS item WHERE {state} ORDER BY {shape.order("item")} LIMIT :limit)
+        f"""(SELECT {_KEYS} FROM matching_item AS item WHERE {_FOUND[state]}
+             ORDER BY {shape.order("item")} LIMIT :limit)
         UNION ({_items_of_products(shape, state)})"""
         for state in shape.states
     )
     return text(f"""
     WITH matching_item AS MATERIALIZED (
-        SELECT {_KEYS}, item.deleted_at FROM item
-        WHERE {shape.conditions} AND ({states}) AND item.title ILIKE :pattern),
+        SELECT {_KEYS}, item.is_deleted FROM matching_items(
+            CAST(:shop_id AS uuid), CAST(:pattern AS text), CAST(:sku AS text), CAST(:product_id AS text),
+            {"true" if shape.include_deleted else "false"}) AS item
+        WHERE {" AND ".join(shape.cursor) or "true"}),
     matching_product AS MATERIALIZED (
-        SELECT product.product_id FROM product
-        WHERE product.shop_id = :shop_id AND product.title ILIKE :pattern {from_product}),
+        SELECT product.product_id
+        FROM matching_products(CAST(:shop_id AS uuid), CAST(:pattern AS text), true) AS product (product_id)
+        WHERE true {from_product}),
     page AS MATERIALIZED (
         SELECT match.item_id FROM ({matches}) AS match ORDER BY {shape.order("match")} LIMIT :limit)
     SELECT {ITEM_COLUMNS} FROM page

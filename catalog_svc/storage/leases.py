@@ -170,7 +170,7 @@ class LeaseStore:
             row = (await connection.execute(_SELECT_SYNC, queued.values)).mappings().one()
             return _decoded(row, with_state(queued.shop, state), state["next_seq"])
 
-        return await self._database.write(work)
+        return await self._database.write(work, shops=[queued.shop.shop_id])
 
     async def renew(self, lease: Lease) -> None:
         """Extend the lease by another TTL from now. Raises LeaseLost."""
@@ -179,7 +179,7 @@ class LeaseStore:
             if not await renew_lease(connection, lease, ttl=self._ttl):
                 raise LeaseLost
 
-        await self._database.write(work)
+        await self._database.write(work, shops=[lease.shop_id])
 
     async def reacquire(self, lease: Lease) -> ClaimedSync:
         """Renew the lease and return where the sync stands, for an owner whose last write may be lost or stored.
@@ -198,7 +198,7 @@ class LeaseStore:
             shop = (await load_shops(connection, [lease.shop_id]))[lease.shop_id]
             return _to_claimed(row, with_state(shop, state), state["next_seq"])
 
-        return await self._database.write(work)
+        return await self._database.write(work, shops=[lease.shop_id])
 
     async def release(self, lease: Lease) -> None:
         """Let another replica continue at once; without effect when the lease is lost already."""
@@ -207,7 +207,7 @@ class LeaseStore:
             await connection.execute(_RESET, lease_values(lease))
             await release_lease(connection, lease)
 
-        await self._database.write(work)
+        await self._database.write(work, shops=[lease.shop_id])
 
     async def begin(self, lease: Lease, header: SourceHeader, *, restart: bool = False) -> StartedPass:
         """Store what the source's header says; the watermark of the first header stays. Raises LeaseLost.
@@ -235,7 +235,7 @@ class LeaseStore:
                 sync=to_sync(row, shop), checkpoint=row["checkpoint"], updated_after=row["updated_after"]
             )
 
-        return await self._database.write(work)
+        return await self._database.write(work, shops=[lease.shop_id])
 
     async def wait(self, lease: Lease, shop: Shop, waiting: Waiting) -> Sync:
         """Store why the sync waits; the first batch after the wait's end clears it. Raises LeaseLost."""
@@ -257,7 +257,7 @@ class LeaseStore:
         async def work(connection: AsyncConnection) -> Sync:
             return to_sync(await _owned_row(connection, statement, {**lease_values(lease), **values}), shop)
 
-        return await self._database.write(work)
+        return await self._database.write(work, shops=[lease.shop_id])
 
     async def end(
         self,
@@ -300,7 +300,7 @@ class LeaseStore:
             await close_sync(connection, sync, row, blocked=blocked)
             return replace(sync, shop=await load_state(connection, shop))
 
-        return await self._database.write(work)
+        return await self._database.write(work, shops=[lease.shop_id])
 
 
 async def _install_epoch(connection: AsyncConnection, queued: QueuedClaim) -> Row | None:

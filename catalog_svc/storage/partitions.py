@@ -18,8 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 _log = logging.getLogger(__name__)
 
-_TIME_COLUMNS: Final = {"sync_history": "ended_at", "sync_issue": "created_at"}
-PARTITIONED_TABLES: Final = tuple(_TIME_COLUMNS)
+PARTITIONED_TABLES: Final = ("sync_history", "sync_issue")
 _LONGEST_SYNC: Final = timedelta(days=7)
 _MIN_AGES: Final = {"sync_history": timedelta(), "sync_issue": _LONGEST_SYNC}
 """Added to the age at which rows are dropped: an issue is older than the end of its sync."""
@@ -30,14 +29,13 @@ _SELECT_TODAY = text("SELECT CAST(statement_timestamp() AT TIME ZONE 'UTC' AS da
 
 _SELECT_NOW = text("SELECT clock_timestamp()")
 
-_SELECT_OLDEST = tuple(
-    text(f"SELECT min({column}) FROM {table}_default") for table, column in _TIME_COLUMNS.items()
-)
+# Only the owner of the tables may create and drop partitions, and see the default ones.
+_PURGE_UNPARTITIONED = text("""
+    SELECT purge_unpartitioned(CAST(:history_before AS timestamptz), CAST(:issues_before AS timestamptz))""")
 
-# At most one hour's rows, and at least the oldest one.
-_DELETE_UNPARTITIONED = tuple(
-    text(f"DELETE FROM {table}_default WHERE {column} <= :before") for table, column in _TIME_COLUMNS.items()
-)
+_CREATE_PARTITION = text("SELECT create_month_partition(CAST(:parent AS text), CAST(:month AS date))")
+
+_DROP_PARTITION = text("SELECT drop_month_partition(CAST(:parent AS text), CAST(:month AS date))")
 
 # Until a partition is added or dropped, whoever needs the table waits behind the statement that waits for it.
 _SET_LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '2s'")
@@ -53,12 +51,9 @@ async def create_partitions(connection: AsyncConnection) -> None:
     today = (await connection.execute(_SELECT_TODAY)).scalar_one()
     for table in PARTITIONED_TABLES:
         found = await _partitions(connection, table)
-        for start, end in _months(today, 1 + _MONTHS_AHEAD):
-            name = _name(table, start)
-            if name not in found:
-                await _create_partition(
-                    connection, table, name, f"FROM ('{start} 00:00+00') TO ('{end} 00:00+00')"
-                )
+        for month in _months(today, 1 + _MONTHS_AHEAD):
+            if _name(table, month) not in found:
+                await _create_partition(connection, table, month)
 
 
 async def drop_partitions(connection: AsyncConnection, *, older_than: timedelta) -> int:
@@ -70,7 +65,7 @@ async def drop_partitions(connection: AsyncConnection, *, older_than: timedelta)
         for name in await _partitions(connection, table):
             if _next_month(_month_of(name)) <= cutoff.astimezone(UTC).date():
                 await connection.execute(_SET_LOCK_TIMEOUT)
-                await connection.execute(text(f"DROP TABLE {name}"))
+                await connection.execute(_DROP_PARTITION, {"parent": table, "month": _month_of(name)})
                 _log.info("partition dropped", extra={"partition": name})
                 dropped += 1
     return dropped
@@ -82,26 +77,18 @@ async def purge_unpartitioned(connection: AsyncConnection, *, older_than: timede
     Returns how many; 0: none is left.
     """
     now: datetime = (await connection.execute(_SELECT_NOW)).scalar_one()
-    deleted = 0
-    for table, select_oldest, delete in zip(
-        PARTITIONED_TABLES, _SELECT_OLDEST, _DELETE_UNPARTITIONED, strict=True
-    ):
-        oldest: datetime | None = (await connection.execute(select_oldest)).scalar()
-        cutoff = now - older_than - _MIN_AGES[table]
-        if oldest is not None and oldest < cutoff:
-            before = min(oldest + _HOUR, cutoff)
-            deleted += (await connection.execute(delete, {"before": before})).rowcount
-    return deleted
+    history, issues = (now - older_than - _MIN_AGES[table] for table in PARTITIONED_TABLES)
+    values = {"history_before": history, "issues_before": issues}
+    return int((await connection.execute(_PURGE_UNPARTITIONED, values)).scalar_one())
 
 
-async def _create_partition(connection: AsyncConnection, table: str, name: str, bounds: str) -> None:
+async def _create_partition(connection: AsyncConnection, table: str, month: date) -> None:
     await connection.execute(_SET_LOCK_TIMEOUT)
     try:
         async with connection.begin_nested():
-            await connection.execute(
-                text(f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF {table} FOR VALUES {bounds}")
-            )
+            await connection.execute(_CREATE_PARTITION, {"parent": table, "month": month})
     except IntegrityError:
+        name = _name(table, month)
         _log.warning("no partition created: the default one has rows of its month", extra={"partition": name})
 
 
@@ -111,12 +98,12 @@ async def _partitions(connection: AsyncConnection, table: str) -> set[str]:
     return set(rows.scalars())
 
 
-def _months(today: date, count: int) -> Iterator[tuple[date, date]]:
+def _months(today: date, count: int) -> Iterator[date]:
+    """Yield the first days of `count` months, from that of `today` on."""
     start = today.replace(day=1)
     for _ in range(count):
-        end = _next_month(start)
-        yield start, end
-        start = end
+        yield start
+        start = _next_month(start)
 
 
 def _next_month(month: date) -> date:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import asyncpg
 from catalogsync_common.settings import SettingsError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from catalog_svc.storage.tenant import driver_of
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def is_pooled(connection: AsyncConnection) -> bool:
 
 async def goes_through_pooler(connection: AsyncConnection) -> bool:
     """Return whether a pooler is in between: it gives its clients process ids that are not the server's."""
-    driver = cast("asyncpg.Connection", (await connection.get_raw_connection()).driver_connection)
+    driver = await driver_of(connection)
     server_pid: int = (await connection.execute(_SERVER_PID)).scalar_one()
     return driver.get_server_pid() != server_pid
 

@@ -86,7 +86,7 @@ class ProductStore:
             found = await _load(connection, shop, [product_id])
             return found[0] if found else None
 
-        return await self._database.read(read)
+        return await self._database.read(read, shops=[shop.shop_id])
 
     async def page(
         self, shop: Shop, which: ProductFilter, *, after: str, limit: int
@@ -121,7 +121,7 @@ class ProductStore:
             product_ids = _fitting(sizes[:limit])
             return feed, await _load(connection, shop, product_ids), len(product_ids) < len(sizes)
 
-        return await self._database.read(read)
+        return await self._database.read(read, shops=[shop.shop_id])
 
 
 def _fitting(sizes: Sequence[Row]) -> list[str]:
@@ -158,10 +158,13 @@ def _search_window(shape: _Shape) -> TextClause:
 
 @lru_cache
 def _search_index(shape: _Shape) -> TextClause:
-    """The first of all matches, which the trigram index finds."""
+    """The first of all matches, which the trigram index finds, through a function; see `items._search_index`."""
     return text(f"""
     WITH found AS MATERIALIZED (
-        SELECT product.product_id FROM product WHERE {shape.conditions} AND product.title ILIKE :pattern),
+        SELECT product.product_id FROM matching_products(
+            CAST(:shop_id AS uuid), CAST(:pattern AS text), {"true" if shape.include_deleted else "false"})
+            AS product (product_id)
+        WHERE {"product.product_id > :after" if shape.continued else "true"}),
     match AS MATERIALIZED (SELECT product_id FROM found ORDER BY product_id LIMIT :limit)
     SELECT match.product_id, product.bytes FROM match {_JOIN_SIZE} ORDER BY match.product_id""")
 

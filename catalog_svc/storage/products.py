@@ -16,9 +16,8 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import asyncpg
 from sqlalchemy import CursorResult, TextClause, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,6 +28,7 @@ from catalog_svc.storage.fence import CatalogChange
 from catalog_svc.storage.pooler import is_pooled
 from catalog_svc.storage.record_columns import ITEM_COLUMNS, PRODUCT_COLUMNS, RecordColumn
 from catalog_svc.storage.shops import ShopScope
+from catalog_svc.storage.tenant import driver_of
 
 _PRODUCTS_PER_SLICE: Final = 30
 """Products that are unpacked at a time. They take a millisecond, after which other tasks of the process run."""
@@ -276,7 +276,7 @@ class ProductWriter:
         pooled = is_pooled(self._connection)
         for statement in CREATE_POOLED_STAGING_TABLES if pooled else CREATE_STAGING_TABLES:
             await self._connection.execute(statement)
-        driver = cast("asyncpg.Connection", (await self._connection.get_raw_connection()).driver_connection)
+        driver = await driver_of(self._connection)
         await driver.copy_records_to_table(STAGE_PRODUCT, records=products, columns=ProductRecord._fields)
         await driver.copy_records_to_table(STAGE_ITEM, records=items, columns=ItemRecord._fields)
 

@@ -24,25 +24,21 @@ _LOOP: Final = "retention"
 # A volatile function such as clock_timestamp() would be no index condition.
 _CUTOFF = "statement_timestamp() - CAST(:older_than AS interval)"
 
-_DELETE_REQUESTS = text(f"""
-    DELETE FROM idempotency_key WHERE (principal, method, request_id) IN (
-        SELECT principal, method, request_id FROM idempotency_key
-        WHERE created_at < {_CUTOFF} LIMIT :limit)""")
+# Of all shops, and so by functions: they return ids, or delete and return numbers.
+_DELETE_REQUESTS = text("SELECT purge_requests(CAST(:older_than AS interval), CAST(:limit AS integer))")
 
-_DELETE_DELETIONS = text(f"""
-    DELETE FROM shop_deletion WHERE shop_id IN (
-        SELECT shop_id FROM shop_deletion WHERE ended_at < {_CUTOFF} LIMIT :limit)""")
+_DELETE_DELETIONS = text("SELECT purge_deletions(CAST(:older_than AS interval), CAST(:limit AS integer))")
 
-_SELECT_OBSOLETE = text("SELECT shop_id, pass_id FROM obsolete_pass ORDER BY shop_id, pass_id LIMIT 1")
+_FIND_OBSOLETE = text("SELECT shop_id, pass_id FROM find_obsolete_pass()")
+
+_FIND_SHOP_WITH_TOMBSTONES = text("""
+    SELECT shop_id FROM find_shop_with_tombstones(CAST(:older_than AS interval)) AS shop_id""")
 
 _DELETE_SEEN = text("""
     DELETE FROM sync_seen WHERE shop_id = :shop_id AND pass_id = :pass_id AND product_id IN (
         SELECT product_id FROM sync_seen WHERE shop_id = :shop_id AND pass_id = :pass_id LIMIT :limit)""")
 
 _DELETE_OBSOLETE = text("DELETE FROM obsolete_pass WHERE shop_id = :shop_id AND pass_id = :pass_id")
-
-_SELECT_SHOP_WITH_TOMBSTONES = text(f"""
-    SELECT shop_id FROM shop_state WHERE oldest_tombstone_at < {_CUTOFF} ORDER BY oldest_tombstone_at LIMIT 1""")
 
 _LOCK_SHOP = text("SELECT feed_floor FROM shop_state WHERE shop_id = :shop_id AND NOT deleting FOR UPDATE")
 
@@ -121,7 +117,7 @@ class RetentionStore:
 
     async def purge_seen(self) -> int:
         """Delete seen ids of passes that cannot be resumed any more."""
-        found = await self._find(_SELECT_OBSOLETE)
+        found = await self._find(_FIND_OBSOLETE)
         if found is None:
             return 0
         values = {**found, "limit": self._rows_per_purge}
@@ -132,15 +128,17 @@ class RetentionStore:
                 deleted += (await connection.execute(_DELETE_OBSOLETE, values)).rowcount
             return deleted
 
-        return await self._database.write(work)
+        return await self._database.write(work, shops=[found["shop_id"]])
 
     async def purge_deleted(self, *, older_than: timedelta) -> int:
         """Delete tombstones of items and products of one shop; the feed of the shop then begins after them."""
-        found = await self._find(_SELECT_SHOP_WITH_TOMBSTONES, older_than=older_than)
+        found = await self._find(_FIND_SHOP_WITH_TOMBSTONES, older_than=older_than)
         if found is None:
             return 0
         values = {**found, "older_than": older_than, "limit": self._rows_per_purge}
-        return await self._database.write(lambda connection: _purge_tombstones(connection, values))
+        return await self._database.write(
+            lambda connection: _purge_tombstones(connection, values), shops=[found["shop_id"]]
+        )
 
     async def _find(self, query: TextClause, **values: object) -> Row | None:
         """Return the first row, in a transaction of its own: one that writes touches one shop only."""
@@ -154,7 +152,7 @@ class RetentionStore:
         values = {"older_than": older_than, "limit": self._rows_per_purge}
 
         async def work(connection: AsyncConnection) -> int:
-            return (await connection.execute(statement, values)).rowcount
+            return int((await connection.execute(statement, values)).scalar_one())
 
         return await self._database.write(work)
 

@@ -2,63 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.shops import SHOP_COLUMNS, Row, to_shop
+from catalog_svc.storage.tenant import each_visible
 
 SCHEDULE_COLUMNS: Final = """schedule.incremental_interval, schedule.full_interval, schedule.incremental_due_at,
     schedule.full_due_at, schedule.not_before, schedule.paused"""
 """The columns that `to_schedule` reads."""
 
-_SELECT_SCHEDULED = f"SELECT {SHOP_COLUMNS}, {SCHEDULE_COLUMNS}, clock_timestamp() AS now"
-
 _SELECT = text(f"SELECT {SCHEDULE_COLUMNS} FROM shop_schedule AS schedule WHERE schedule.shop_id = :shop_id")
 
-_SELECT_UNPLANNED = text(f"""{_SELECT_SCHEDULED}
+_SELECT_SCHEDULED = text(f"""
+    SELECT {SHOP_COLUMNS}, {SCHEDULE_COLUMNS}, clock_timestamp() AS now
     FROM shop_schedule AS schedule JOIN shop ON shop.shop_id = schedule.shop_id
-    WHERE schedule.planned_full_interval IS NULL LIMIT :limit""")
+    WHERE schedule.shop_id = ANY(:shop_ids)""")
+
+_FIND_UNPLANNED = text("SELECT * FROM unplanned_shops(CAST(:limit AS integer)) AS shop_id")
 
 # Once per replica: the defaults of a release or of its settings may be others than those before.
 _RESET_PLANNED = text("""
-    UPDATE shop_schedule SET planned_incremental_interval = NULL, planned_full_interval = NULL
-    WHERE planned_full_interval IS NOT NULL
-      AND (planned_incremental_interval, planned_full_interval) IS DISTINCT FROM (:incremental, :full)""")
+    SELECT reset_planned_schedules(CAST(:incremental AS interval), CAST(:full AS interval))""")
 
-# A loose index scan for the platforms, and one index scan for each: the shops that are due longest. No more than
-# `most_per_platform` scheduled syncs of a platform wait for a worker at a time. A volatile function such as
-# clock_timestamp() would be no index condition: the scan would read all shops of a platform. Without LIMIT 1 the
-# planner would read all shops for the join.
-_SELECT_DUE = text(f"""
-    WITH RECURSIVE planned (platform) AS (
-        SELECT min(platform) FROM shop_schedule WHERE next_due_at IS NOT NULL
-        UNION ALL
-        SELECT (SELECT min(platform) FROM shop_schedule
-                WHERE platform > planned.platform AND next_due_at IS NOT NULL)
-        FROM planned WHERE planned.platform IS NOT NULL),
-    free AS (
-        SELECT platform, :most_per_platform - (
-            SELECT count(*) FROM (
-                SELECT FROM sync_queue
-                WHERE sync_queue.platform = planned.platform AND priority = 1 AND lease_until IS NULL
-                LIMIT :most_per_platform) AS waiting) AS places
-        FROM planned WHERE platform IS NOT NULL),
-    due AS (
-        SELECT first.* FROM free CROSS JOIN LATERAL (
-            SELECT schedule.shop_id, schedule.next_due_at, {SCHEDULE_COLUMNS} FROM shop_schedule AS schedule
-            WHERE schedule.platform = free.platform AND schedule.next_due_at <= statement_timestamp()
-            ORDER BY schedule.next_due_at LIMIT greatest(0, least(free.places, :limit))) AS first
-        ORDER BY first.next_due_at LIMIT :limit)
-    {_SELECT_SCHEDULED}
-    FROM due AS schedule
-    CROSS JOIN LATERAL (SELECT * FROM shop WHERE shop.shop_id = schedule.shop_id LIMIT 1) AS shop
-    ORDER BY schedule.next_due_at""")
+_FIND_DUE = text("""
+    SELECT shop_id FROM due_shops(CAST(:most_per_platform AS integer), CAST(:limit AS integer)) ORDER BY due_at""")
 
 _POSTPONE = text("""
     UPDATE shop_schedule SET not_before = clock_timestamp() + :delay WHERE shop_id = :shop_id""")
@@ -83,18 +59,14 @@ class ScheduleStore:
         values = {"incremental": defaults.incremental_every, "full": defaults.full_every}
 
         async def work(connection: AsyncConnection) -> int:
-            return (await connection.execute(_RESET_PLANNED, values)).rowcount
+            return int((await connection.execute(_RESET_PLANNED, values)).scalar_one())
 
         return await self._database.write(work)
 
     async def unplanned(self, *, limit: int) -> list[ScheduledShop]:
         """Return up to `limit` shops whose due times were not planned yet under the present defaults."""
 
-        async def read(connection: AsyncConnection) -> list[ScheduledShop]:
-            rows = (await connection.execute(_SELECT_UNPLANNED, {"limit": limit})).mappings()
-            return [_to_scheduled(row) for row in rows]
-
-        return await self._database.read(read)
+        return await self._scheduled(_FIND_UNPLANNED, {"limit": limit})
 
     async def due(self, *, most_per_platform: int, limit: int) -> list[ScheduledShop]:
         """Return up to `limit` shops that are due, the longest due first.
@@ -104,10 +76,18 @@ class ScheduleStore:
                 worker already.
             limit: Maximum number of shops.
         """
-        values = {"most_per_platform": most_per_platform, "limit": limit}
+        return await self._scheduled(_FIND_DUE, {"most_per_platform": most_per_platform, "limit": limit})
+
+    async def _scheduled(self, find: TextClause, values: Mapping[str, int]) -> list[ScheduledShop]:
+        """Return the shops with these ids, in the order of the ids."""
 
         async def read(connection: AsyncConnection) -> list[ScheduledShop]:
-            return [_to_scheduled(row) for row in (await connection.execute(_SELECT_DUE, values)).mappings()]
+            shop_ids = list((await connection.execute(find, dict(values))).scalars())
+            found: dict[UUID, ScheduledShop] = {}
+            async for some in each_visible(connection, shop_ids):
+                rows = (await connection.execute(_SELECT_SCHEDULED, {"shop_ids": some})).mappings()
+                found |= {row["shop_id"]: _to_scheduled(row) for row in rows}
+            return [found[shop_id] for shop_id in shop_ids if shop_id in found]
 
         return await self._database.read(read)
 
@@ -117,7 +97,7 @@ class ScheduleStore:
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(_POSTPONE, {"shop_id": shop.shop_id, "delay": delay})
 
-        await self._database.write(work)
+        await self._database.write(work, shops=[shop.shop_id])
 
     async def plan(
         self, shop: Shop, *, old: StoredSchedule, new: StoredSchedule, defaults: ScheduleDefaults
@@ -127,7 +107,7 @@ class ScheduleStore:
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(_UPDATE_DUE_TIMES, _due_times(shop, old, new, defaults))
 
-        await self._database.write(work)
+        await self._database.write(work, shops=[shop.shop_id])
 
 
 async def find_schedule(connection: AsyncConnection, shop: Shop) -> StoredSchedule:

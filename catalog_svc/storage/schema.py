@@ -28,6 +28,7 @@ from catalog_svc.domain.errors import StorageCause
 from catalog_svc.storage.database import cause_of
 from catalog_svc.storage.partitions import create_partitions
 from catalog_svc.storage.pooler import MigrationThroughPooler, goes_through_pooler
+from catalog_svc.storage.roles import grant_service_role
 from catalog_svc.storage.text_search import create_text_indexes, drop_text_indexes
 
 _log = logging.getLogger(__name__)
@@ -91,15 +92,18 @@ async def migrate(
     advisory_lock_timeout: timedelta = _LOCK_TIMEOUT,
     table_lock_timeout: timedelta = _TABLE_LOCK_TIMEOUT,
     text_search: bool = False,
+    service_role: str = "",
 ) -> str:
     """Apply missing migrations and return the schema's version. Concurrent calls run one after the other.
 
     Args:
-        engine: Connections to the database.
+        engine: Connections to the database, of the role that owns the tables or shall own them.
         advisory_lock_timeout: How long to wait for another migration.
         table_lock_timeout: How long to wait for a table that must be changed.
         text_search: Whether the database shall have the indexes for text search: they are created if it has or can
             have their extensions. False: they are dropped.
+        service_role: The role with which the service connects; it gets the rights that it needs. Empty: the
+            service connects as the owner, and nothing keeps the rows of shops apart.
 
     Raises:
         MigrationBlocked: Another migration did not end within `advisory_lock_timeout`, or a table that must be
@@ -107,6 +111,7 @@ async def migrate(
             stayed locked for `table_lock_timeout`: a longer wait would block all later users of the table.
         SchemaTooNew: A newer release has migrated the database to a schema that this one cannot run on.
         MigrationThroughPooler: The engine's connections are not sessions of their own.
+        ServiceRoleUnusable: The service role does not exist, or lacks what cannot be granted.
     """
     async with engine.connect() as connection:
         if await goes_through_pooler(connection):
@@ -120,6 +125,8 @@ async def migrate(
             await connection.run_sync(_upgrade)
             await create_partitions(connection)
             await connection.commit()
+            await _grant(connection, service_role)
+            await connection.commit()
             await _set_text_search(connection, enabled=text_search)
         except DBAPIError as error:
             if cause_of(error) is StorageCause.LOCKED:
@@ -130,6 +137,13 @@ async def migrate(
             await connection.invalidate()
     await check_schema(engine)
     return await _version(engine) or ""
+
+
+async def _grant(connection: AsyncConnection, service_role: str) -> None:
+    if service_role:
+        await grant_service_role(connection, service_role)
+    else:
+        _log.warning("CATALOG_SERVICE_ROLE is not set: no other role than the owner of the tables can use them")
 
 
 async def _set_text_search(connection: AsyncConnection, *, enabled: bool) -> None:

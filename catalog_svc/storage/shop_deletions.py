@@ -27,8 +27,9 @@ from catalog_svc.domain.shop import Shop, ShopDeletion, ShopKey, ShopRef
 from catalog_svc.domain.sync import CancelledSync, SyncState
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.loop_leases import LoopLease
-from catalog_svc.storage.shops import Row
+from catalog_svc.storage.shops import Row, find_deletion
 from catalog_svc.storage.syncs import SYNC_COLUMNS, to_sync
+from catalog_svc.storage.tenant import enter_shops
 
 _log = logging.getLogger(__name__)
 
@@ -39,12 +40,7 @@ _COLUMNS: Final = """shop_id, platform, domain, merchant_id, product_count, item
 
 _SELECT_BY_ID = text(f"SELECT {_COLUMNS} FROM shop_deletion WHERE shop_id = :shop_id")
 
-_SELECT_BY_KEY = text(f"""
-    SELECT {_COLUMNS} FROM shop_deletion
-    WHERE platform = :platform AND domain = :domain ORDER BY started_at DESC LIMIT 1""")
-
-_SELECT_ACTIVE = text("""
-    SELECT shop_id FROM shop_deletion WHERE ended_at IS NULL ORDER BY started_at LIMIT :limit""")
+_SELECT_ACTIVE = text("SELECT * FROM active_deletions(CAST(:limit AS integer)) AS shop_id")
 
 _LOCK = text("SELECT deleting FROM shop_state WHERE shop_id = :shop_id FOR UPDATE")
 
@@ -185,12 +181,11 @@ class ShopDeletionStore:
         """Return the latest deletion of the shop, running or ended; None when there is none."""
 
         async def read(connection: AsyncConnection) -> ShopDeletion | None:
-            if isinstance(ref, ShopKey):
-                values: dict[str, object] = {"platform": ref.platform, "domain": ref.domain}
-                result = await connection.execute(_SELECT_BY_KEY, values)
-            else:
-                result = await connection.execute(_SELECT_BY_ID, {"shop_id": ref})
-            row = result.mappings().first()
+            shop_id = await find_deletion(connection, ref, only_active=False)
+            if shop_id is None:
+                return None
+            await enter_shops(connection, [shop_id])
+            row = (await connection.execute(_SELECT_BY_ID, {"shop_id": shop_id})).mappings().first()
             return None if row is None else await _with_counters(connection, row)
 
         return await self._database.read(read)
@@ -204,7 +199,7 @@ class ShopDeletionStore:
         Raises:
             ShopNotFound: There is neither the shop nor a deletion of it.
         """
-        return await self._database.write(lambda connection: _begin(connection, shop))
+        return await self._database.write(lambda connection: _begin(connection, shop), shops=[shop.shop_id])
 
     async def active(self, *, limit: int) -> list[UUID]:
         """Return the ids of up to `limit` shops whose deletion has not ended, the oldest first."""
@@ -225,7 +220,9 @@ class ShopDeletionStore:
     async def purge(self, shop_id: UUID) -> bool:
         """Delete a chunk of the shop's rows; return whether the deletion goes on, False after its end."""
         position = self._positions.get(shop_id, _Position())
-        following = await self._database.write(lambda connection: self._purge(connection, shop_id, position))
+        following = await self._database.write(
+            lambda connection: self._purge(connection, shop_id, position), shops=[shop_id]
+        )
         if following is None:
             self._positions.pop(shop_id, None)
             return False

@@ -6,21 +6,29 @@ the order of the pages.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import ShopAlreadyRegistered, ShopBeingDeleted
 from catalog_svc.domain.schedule import ScheduleDefaults, StoredSchedule
 from catalog_svc.domain.shop import Shop, ShopChange, ShopField, ShopKey, ShopRef
-from catalog_svc.domain.status import ConnectionHealth, ConnectionState, ShopDetails, ShopFilter
+from catalog_svc.domain.status import (
+    ANY_SHOP,
+    ConnectionHealth,
+    ConnectionState,
+    ShopDetails,
+    ShopFilter,
+)
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.schedules import SCHEDULE_COLUMNS, to_schedule
 from catalog_svc.storage.shops import SHOP_COLUMNS, Row, find_entry, register_shop, to_shop
+from catalog_svc.storage.tenant import each_visible
 
 _FIRST_ID: Final = UUID(int=0)
 """Below the id of every shop."""
@@ -31,34 +39,19 @@ _SCHEDULE_FIELDS: Final = frozenset(
 
 _SELECT: Final = f"""
     SELECT {SHOP_COLUMNS}, shop.connection_state, shop.connection_reason, shop.connection_message,
-        shop.created_at, shop.updated_at, {SCHEDULE_COLUMNS},
-        ARRAY(SELECT other.shop_id FROM shop AS other
-              WHERE other.platform = shop.platform AND other.platform_shop_id = shop.platform_shop_id
-                AND other.platform_shop_id <> '' AND other.shop_id <> shop.shop_id
-              ORDER BY other.shop_id) AS same_store_shop_ids
+        shop.created_at, shop.updated_at, {SCHEDULE_COLUMNS}
     FROM shop JOIN shop_schedule AS schedule ON schedule.shop_id = shop.shop_id"""
 
-_SELECT_BY_ID = text(f"{_SELECT} WHERE shop.shop_id = :shop_id")
+_SELECT_BY_IDS = text(f"{_SELECT} WHERE shop.shop_id = ANY(:shop_ids)")
 
-# Each condition as its partial index has it.
-_CONDITIONS: Final = {
-    "merchant_id": "shop.merchant_id = :merchant_id AND shop.merchant_id <> ''",
-    "platform": "shop.platform = :platform",
-    "connection_state": "shop.connection_state = :connection_state AND shop.connection_state <> ''",
-}
-
-
-def _page(filters: tuple[str, ...]) -> TextClause:
-    conditions = "".join(f" AND {_CONDITIONS[name]}" for name in filters)
-    return text(f"{_SELECT} WHERE shop.shop_id > :after{conditions} ORDER BY shop.shop_id LIMIT :limit")
-
-
-_PAGES: Final = {
-    filters: _page(filters)
-    for count in range(len(_CONDITIONS) + 1)
-    for filters in combinations(_CONDITIONS, count)
-}
-"""The statement of a page, by the filters that are set."""
+# Across shops, and so by functions, which return ids.
+_FIND_PAGE = text("""
+    SELECT * FROM shop_page(
+        CAST(:after AS uuid), CAST(:merchant_id AS text), CAST(:platform AS text), CAST(:connection_state AS text),
+        CAST(:domain AS text), CAST(:limit AS integer)) AS shop_id""")
+_FIND_SAME_STORE = text("""
+    SELECT shop_id, same_store_id FROM same_store_shops(
+        CAST(:shop_ids AS uuid[]), CAST(NULL AS text), CAST(:merchant_id AS text), CAST(:domain AS text))""")
 
 _LOCK = text(f"""
     SELECT {SHOP_COLUMNS}, {SCHEDULE_COLUMNS}, clock_timestamp() AS now
@@ -83,30 +76,50 @@ class ShopDirectoryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, ref: ShopRef, defaults: ScheduleDefaults) -> ShopDetails | None:
-        """Return the shop; None when it is not registered, or is being deleted."""
+    async def get(
+        self, ref: ShopRef, defaults: ScheduleDefaults, *, same_store_of: ShopFilter = ANY_SHOP
+    ) -> ShopDetails | None:
+        """Return the shop; None when it is not registered, or is being deleted.
+
+        Args:
+            ref: The shop.
+            defaults: The intervals of shops without their own.
+            same_store_of: Other shops of the same store are named only if they have this merchant and this domain.
+        """
 
         async def read(connection: AsyncConnection) -> ShopDetails | None:
             shop = await find_entry(connection, ref)
-            return None if shop is None else await _find_details(connection, shop.shop_id, defaults)
+            if shop is None:
+                return None
+            return (await _load(connection, [shop.shop_id], defaults, same_store_of)).get(shop.shop_id)
 
         return await self._database.read(read)
 
     async def page(
-        self, which: ShopFilter, *, after: UUID | None, limit: int, defaults: ScheduleDefaults
+        self,
+        which: ShopFilter,
+        *,
+        after: UUID | None,
+        limit: int,
+        defaults: ScheduleDefaults,
+        same_store_of: ShopFilter = ANY_SHOP,
     ) -> list[ShopDetails]:
-        """Return up to `limit` shops with ids above `after`, in order."""
-        filters = {
+        """Return up to `limit` shops with ids above `after`, in order; see `get` for the other arguments."""
+        values = {
             "merchant_id": which.merchant_id,
             "platform": which.platform,
             "connection_state": which.connection.value if which.connection else "",
+            "domain": which.domain,
+            "after": after or _FIRST_ID,
+            "limit": limit,
         }
-        wanted = {name: value for name, value in filters.items() if value}
-        values = {**wanted, "after": after or _FIRST_ID, "limit": limit}
 
         async def read(connection: AsyncConnection) -> list[ShopDetails]:
-            rows = (await connection.execute(_PAGES[tuple(wanted)], values)).mappings()
-            return [_to_details(row, defaults) for row in rows]
+            shop_ids = list((await connection.execute(_FIND_PAGE, values)).scalars())
+            found: dict[UUID, ShopDetails] = {}
+            async for some in each_visible(connection, shop_ids):
+                found |= await _load(connection, some, defaults, same_store_of)
+            return [found[shop_id] for shop_id in shop_ids if shop_id in found]
 
         return await self._database.read(read)
 
@@ -151,19 +164,29 @@ class ShopDirectoryStore:
                 await connection.execute(_UPDATE_SCHEDULE, _schedule_values(shop, planned, defaults))
             return await _details(connection, shop.shop_id, defaults)
 
-        return await self._database.write(work)
+        return await self._database.write(work, shops=[shop.shop_id])
 
 
-async def _find_details(
-    connection: AsyncConnection, shop_id: UUID, defaults: ScheduleDefaults
-) -> ShopDetails | None:
-    row = (await connection.execute(_SELECT_BY_ID, {"shop_id": shop_id})).mappings().first()
-    return None if row is None else _to_details(row, defaults)
+async def _load(
+    connection: AsyncConnection, shop_ids: Sequence[UUID], defaults: ScheduleDefaults, same_store_of: ShopFilter
+) -> dict[UUID, ShopDetails]:
+    """Return those of these visible shops that are registered, by id."""
+    values = {
+        "shop_ids": list(shop_ids),
+        "merchant_id": same_store_of.merchant_id,
+        "domain": same_store_of.domain,
+    }
+    rows = (await connection.execute(_SELECT_BY_IDS, values)).mappings().all()
+    others: defaultdict[UUID, list[UUID]] = defaultdict(list)
+    if any(row["platform_shop_id"] for row in rows):
+        for row in await connection.execute(_FIND_SAME_STORE, values):
+            others[row.shop_id].append(row.same_store_id)
+    return {row["shop_id"]: _to_details(row, others[row["shop_id"]], defaults) for row in rows}
 
 
 async def _details(connection: AsyncConnection, shop_id: UUID, defaults: ScheduleDefaults) -> ShopDetails:
     """Return a shop that was registered a moment ago. Raises ShopBeingDeleted."""
-    found = await _find_details(connection, shop_id, defaults)
+    found = (await _load(connection, [shop_id], defaults, ANY_SHOP)).get(shop_id)
     if found is None:
         raise ShopBeingDeleted(shop_id)
     return found
@@ -191,7 +214,7 @@ def _schedule_values(shop: Shop, schedule: StoredSchedule, defaults: ScheduleDef
     }
 
 
-def _to_details(row: Row, defaults: ScheduleDefaults) -> ShopDetails:
+def _to_details(row: Row, same_store_shop_ids: Sequence[UUID], defaults: ScheduleDefaults) -> ShopDetails:
     return ShopDetails(
         shop=to_shop(row),
         connection=ConnectionHealth(
@@ -200,7 +223,7 @@ def _to_details(row: Row, defaults: ScheduleDefaults) -> ShopDetails:
             message=row["connection_message"],
         ),
         schedule=to_schedule(row).effective(defaults),
-        same_store_shop_ids=tuple(row["same_store_shop_ids"]),
+        same_store_shop_ids=tuple(same_store_shop_ids),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )

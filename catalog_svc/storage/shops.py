@@ -15,6 +15,7 @@ from catalog_svc.domain.ids import new_shop_id
 from catalog_svc.domain.shop import Shop, ShopKey, ShopProfile, ShopRef
 from catalog_svc.domain.sync import Lease
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.tenant import enter_shops
 
 Row: TypeAlias = Mapping[Any, Any]
 
@@ -29,15 +30,20 @@ STATE_COLUMNS: Final = """shop_state.watermark AS shop_watermark, shop_state.ful
 OF_SHOP: Final = "shop_id = :shop_id"
 """Condition on the rows of the shop of `ShopScope.values`."""
 
-_SELECT_BY_KEY = text(f"SELECT {SHOP_COLUMNS} FROM shop WHERE platform = :platform AND domain = :domain")
+# Which shop it is can be known only without row-level security: these functions return ids alone.
+_FIND_SHOP = text("SELECT * FROM find_shop_id(CAST(:platform AS text), CAST(:domain AS text)) AS shop_id")
+
+_FIND_DELETION = text("""
+    SELECT * FROM find_deletion_id(CAST(:platform AS text), CAST(:domain AS text), CAST(:only_active AS boolean))
+        AS shop_id""")
+
+_FIND_SAME_STORE = text("""
+    SELECT same_store_id FROM same_store_shops(
+        CAST(:shop_ids AS uuid[]), CAST(:platform_shop_id AS text), CAST('' AS text), CAST('' AS text))""")
 
 _SELECT_BY_IDS = text(f"SELECT {SHOP_COLUMNS} FROM shop WHERE shop_id = ANY(:shop_ids)")
 
 _SELECT_STATE = text(f"SELECT {STATE_COLUMNS} FROM shop_state WHERE shop_id = :shop_id")
-
-_SELECT_DELETING_BY_KEY = text("""
-    SELECT shop_id FROM shop_deletion
-    WHERE platform = :platform AND domain = :domain AND ended_at IS NULL ORDER BY started_at DESC LIMIT 1""")
 
 _SELECT_DELETING_BY_ID = text("SELECT shop_id FROM shop_deletion WHERE shop_id = :shop_id AND ended_at IS NULL")
 
@@ -57,11 +63,7 @@ _UPDATE_PROFILE = text("""
       AND (currency_code, platform_shop_id, display_name)
           IS DISTINCT FROM (:currency_code, :platform_shop_id, :display_name)""")
 
-_SELECT_SAME_STORE = text("""
-    SELECT domain FROM shop
-    WHERE platform = :platform AND platform_shop_id = :platform_shop_id AND platform_shop_id <> ''
-      AND shop_id <> :shop_id
-    ORDER BY domain""")
+_SELECT_DOMAINS = text("SELECT domain FROM shop WHERE shop_id = ANY(:shop_ids) ORDER BY domain")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +99,7 @@ class ShopStore:
 
 
 async def find_shop(connection: AsyncConnection, ref: ShopRef) -> Shop | None:
-    """Return the registered shop with its state; None when there is none."""
+    """Return the registered shop with its state, and make it visible; None when there is none."""
     shop = await find_entry(connection, ref)
     if shop is None:
         return None
@@ -121,7 +123,7 @@ async def load_shops(connection: AsyncConnection, shop_ids: Collection[UUID]) ->
 async def register_shop(
     connection: AsyncConnection, key: ShopKey, *, merchant_id: str = "", caller_name: str = ""
 ) -> Shop:
-    """Return the directory's entry of the shop, which is registered now if it was not.
+    """Return the directory's entry of the shop, which is registered now if it was not, and make it visible.
 
     Args:
         connection: The transaction.
@@ -135,11 +137,13 @@ async def register_shop(
     shop = await find_entry(connection, key)
     if shop is not None:
         return shop
-    values = {"shop_id": new_shop_id(), "platform": key.platform, "domain": key.domain}
+    new_id = new_shop_id()
+    values = {"shop_id": new_id, "platform": key.platform, "domain": key.domain}
     # A deletion removes the entry and adds its own row in one transaction: one of the two is always visible.
     deleting = await _find_deleting(connection, key)
     if deleting is not None:
         raise ShopBeingDeleted(deleting)
+    await enter_shops(connection, [new_id])
     inserted = await connection.execute(
         _INSERT, {**values, "merchant_id": merchant_id, "caller_name": caller_name}
     )
@@ -171,27 +175,44 @@ async def update_profile(connection: AsyncConnection, shop: Shop, profile: ShopP
 
 async def same_store_domains(connection: AsyncConnection, shop: Shop, platform_shop_id: str) -> list[str]:
     """Return the domains of the other registered shops that have this id on the shop's platform."""
-    values = {"shop_id": shop.shop_id, "platform": shop.key.platform, "platform_shop_id": platform_shop_id}
-    return list((await connection.execute(_SELECT_SAME_STORE, values)).scalars())
+    values = {"shop_ids": [shop.shop_id], "platform_shop_id": platform_shop_id}
+    others = list((await connection.execute(_FIND_SAME_STORE, values)).scalars())
+    if not others:
+        return []
+    await enter_shops(connection, others)
+    domains = list((await connection.execute(_SELECT_DOMAINS, {"shop_ids": others})).scalars())
+    await enter_shops(connection, [shop.shop_id])
+    return domains
 
 
 async def find_entry(connection: AsyncConnection, ref: ShopRef) -> Shop | None:
-    """Return the directory's entry of the shop, without its state; None when there is none."""
+    """Return the directory's entry of the shop, without its state, and make it visible; None if there is none."""
+    shop_id: UUID | None
     if isinstance(ref, ShopKey):
-        result = await connection.execute(_SELECT_BY_KEY, {"platform": ref.platform, "domain": ref.domain})
+        values = {"platform": ref.platform, "domain": ref.domain}
+        shop_id = (await connection.execute(_FIND_SHOP, values)).scalar()
     else:
-        result = await connection.execute(_SELECT_BY_IDS, {"shop_ids": [ref]})
-    row = result.mappings().first()
-    return to_shop(row) if row else None
+        shop_id = ref
+    if shop_id is None:
+        return None
+    await enter_shops(connection, [shop_id])
+    return (await load_shops(connection, [shop_id])).get(shop_id)
+
+
+async def find_deletion(connection: AsyncConnection, ref: ShopRef, *, only_active: bool) -> UUID | None:
+    """Return the id of the shop with this key that was deleted last; of an id, the id itself."""
+    if not isinstance(ref, ShopKey):
+        return ref
+    values = {"platform": ref.platform, "domain": ref.domain, "only_active": only_active}
+    found: UUID | None = (await connection.execute(_FIND_DELETION, values)).scalar()
+    return found
 
 
 async def _find_deleting(connection: AsyncConnection, ref: ShopRef) -> UUID | None:
     if isinstance(ref, ShopKey):
-        values: dict[str, object] = {"platform": ref.platform, "domain": ref.domain}
-        result = await connection.execute(_SELECT_DELETING_BY_KEY, values)
-    else:
-        result = await connection.execute(_SELECT_DELETING_BY_ID, {"shop_id": ref})
-    found: UUID | None = result.scalar()
+        return await find_deletion(connection, ref, only_active=True)
+    await enter_shops(connection, [ref])
+    found: UUID | None = (await connection.execute(_SELECT_DELETING_BY_ID, {"shop_id": ref})).scalar()
     return found
 
 

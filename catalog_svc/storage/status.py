@@ -47,4 +47,4 @@ class StatusStore:
                 schedule=(await find_schedule(connection, shop)).effective(defaults),
             )
 
-        return await self._database.read(read)
+        return await self._database.read(read, shops=[shop.shop_id])

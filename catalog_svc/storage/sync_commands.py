@@ -24,7 +24,7 @@ from catalog_svc.domain.errors import (
     SyncNotFound,
     SyncNotResumable,
 )
-from catalog_svc.domain.ids import sync_id_of
+from catalog_svc.domain.ids import shop_id_of, sync_id_of
 from catalog_svc.domain.schedule import ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
@@ -85,9 +85,11 @@ _SELECT_PARENT = text(
     "SELECT pass_id, checkpoint = '' AS empty FROM sync WHERE shop_id = :shop_id AND sync_id = :sync_id"
 )
 
+# Also of another shop, which the transaction does not see.
 _SELECT_KEY = text("""
-    SELECT sync_id, request_hash FROM idempotency_key
-    WHERE principal = :principal AND method = :method AND request_id = :request_id""")
+    SELECT sync_id, is_same FROM find_request(
+        CAST(:principal AS text), CAST(:method AS text), CAST(:request_id AS text),
+        CAST(:request_hash AS bytea))""")
 
 _INSERT_KEY = text("""
     INSERT INTO idempotency_key (principal, method, request_id, request_hash, shop_id, sync_id)
@@ -233,7 +235,7 @@ class SyncCommandStore:
                 return None
             return await _create(connection, locked, command)
 
-        return await self._database.write(work)
+        return await self._database.write(work, shops=[due.shop.shop_id])
 
     async def cancel(self, sync_id: UUID) -> Sync:
         """End the sync on whatever replica it runs: its lease is void from now on. Repeating the call changes
@@ -254,7 +256,7 @@ class SyncCommandStore:
                 return sync
             raise SyncNotCancellable(sync_id, sync.state.value)
 
-        return await self._database.write(work)
+        return await self._database.write(work, shops=[shop_id_of(sync_id)])
 
     async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str, principal: str = "") -> Sync:
         """Return a new PENDING sync that continues where this one stopped.
@@ -278,7 +280,7 @@ class SyncCommandStore:
             await _save_key(connection, key, sync)
             return (await with_queue_positions(connection, [sync]))[0]
 
-        return await self._database.write(work)
+        return await self._database.write(work, shops=[shop_id_of(sync_id)])
 
 
 async def _lock_shop(connection: AsyncConnection, shop: Shop) -> _LockedShop:
@@ -334,7 +336,7 @@ async def _find_by_key(connection: AsyncConnection, key: IdempotencyKey) -> Sync
     row = (await connection.execute(_SELECT_KEY, key.values)).first()
     if row is None:
         return None
-    if row.request_hash != key.request_hash:
+    if not row.is_same:
         raise RequestIdReused(key.request_id)
     sync_id: UUID = row.sync_id
     return await find_sync(connection, sync_id)

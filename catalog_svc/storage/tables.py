@@ -127,6 +127,7 @@ shop = Table(
     UniqueConstraint("platform", "domain", name="shop_platform_domain_key"),
     Index("shop_by_merchant", "merchant_id", "shop_id", postgresql_where=text("merchant_id <> ''")),
     Index("shop_by_platform", "platform", "shop_id"),
+    Index("shop_by_domain", "domain", "shop_id"),
     Index("shop_by_connection", "connection_state", "shop_id", postgresql_where=text("connection_state <> ''")),
     Index(
         "shop_by_platform_shop_id",

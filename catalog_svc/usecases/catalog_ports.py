@@ -11,7 +11,7 @@ from catalog_svc.domain.catalog_reads import Feed, Item, ItemCursor, ItemFilter,
 from catalog_svc.domain.records import SyncIssue
 from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import Shop, ShopChange, ShopDeletion, ShopKey, ShopRef
-from catalog_svc.domain.status import ShopDetails, ShopFilter, ShopStatus
+from catalog_svc.domain.status import ANY_SHOP, ShopDetails, ShopFilter, ShopStatus
 from catalog_svc.domain.sync import (
     CancelledSync,
 )
@@ -32,14 +32,25 @@ class Shops(Protocol):
 class ShopDirectory(Protocol):
     """Registered shops with their connections and schedules; `defaults` are the intervals of shops without own."""
 
-    async def get(self, ref: ShopRef, defaults: ScheduleDefaults) -> ShopDetails | None:
-        """Return the shop; None if it is not registered, or is being deleted."""
+    async def get(
+        self, ref: ShopRef, defaults: ScheduleDefaults, *, same_store_of: ShopFilter = ANY_SHOP
+    ) -> ShopDetails | None:
+        """Return the shop; None if it is not registered, or is being deleted.
+
+        Other shops of the same store are named only if they have the merchant and the domain of `same_store_of`.
+        """
         ...
 
     async def page(
-        self, which: ShopFilter, *, after: UUID | None, limit: int, defaults: ScheduleDefaults
+        self,
+        which: ShopFilter,
+        *,
+        after: UUID | None,
+        limit: int,
+        defaults: ScheduleDefaults,
+        same_store_of: ShopFilter = ANY_SHOP,
     ) -> list[ShopDetails]:
-        """Return up to `limit` shops with ids above `after`, in order; None: from the first."""
+        """Return up to `limit` shops with ids above `after`, in order; None: from the first. See `get`."""
         ...
 
     async def register(

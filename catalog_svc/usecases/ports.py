@@ -9,7 +9,7 @@ from uuid import UUID
 from catalog_svc.domain.schedule import ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey
 from catalog_svc.domain.source import MissingProduct, SourceBatch, SourceEvent, SourceHeader, SourceRequest
-from catalog_svc.domain.status import LatestSyncs
+from catalog_svc.domain.status import ANY_SHOP, LatestSyncs, ShopFilter
 from catalog_svc.domain.sync import (
     BlockedDeletion,
     ClaimedSync,
@@ -111,7 +111,13 @@ class Syncs(Protocol):
         ...
 
     async def page(
-        self, *, shop: Shop | None, states: Sequence[SyncState], before: SyncPosition | None, limit: int
+        self,
+        *,
+        shop: Shop | None,
+        states: Sequence[SyncState],
+        before: SyncPosition | None,
+        limit: int,
+        of: ShopFilter = ANY_SHOP,
     ) -> list[Sync]:
         """Return up to `limit` syncs older than `before`, newest first.
 
@@ -120,6 +126,7 @@ class Syncs(Protocol):
             states: Empty: syncs in any state.
             before: None: from the newest.
             limit: The most syncs to return.
+            of: Without a shop: only syncs of shops with this merchant and this domain.
         """
         ...
 

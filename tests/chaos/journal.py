@@ -18,7 +18,7 @@ CREATE TABLE chaos_journal (
     products_created bigint NOT NULL, products_rejected bigint NOT NULL);
 CREATE TABLE chaos_seen (txid bigint NOT NULL, pass_id uuid NOT NULL, added bigint NOT NULL);
 
-CREATE FUNCTION chaos_record(entry sync, seq bigint) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION chaos_record(entry sync, seq bigint) RETURNS void LANGUAGE sql SECURITY DEFINER AS $$
     INSERT INTO chaos_journal (at, txid, port, sync_id, state, mode, epoch, owner, revision, next_seq,
                                checkpoint, products_seen, products_created, products_rejected)
     SELECT extract(epoch FROM clock_timestamp()), txid_current(), inet_client_port(), entry.sync_id, entry.state,
@@ -27,7 +27,7 @@ CREATE FUNCTION chaos_record(entry sync, seq bigint) RETURNS void LANGUAGE sql A
         entry.products_rejected;
 $$;
 
-CREATE FUNCTION chaos_record_sync() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION chaos_record_sync() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
     IF TG_OP = 'INSERT'
         OR (OLD.state, OLD.epoch, OLD.revision) IS DISTINCT FROM (NEW.state, NEW.epoch, NEW.revision) THEN
         PERFORM chaos_record(NEW, (SELECT next_seq FROM shop_state WHERE shop_id = NEW.shop_id));
@@ -37,7 +37,7 @@ END $$;
 CREATE TRIGGER chaos_record_sync AFTER INSERT OR UPDATE ON sync
     FOR EACH ROW EXECUTE FUNCTION chaos_record_sync();
 
-CREATE FUNCTION chaos_record_fence() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION chaos_record_fence() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
     PERFORM chaos_record(sync, NEW.next_seq) FROM sync
     WHERE sync.shop_id = NEW.shop_id AND sync.sync_id = NEW.active_sync_id;
     RETURN NULL;
@@ -45,7 +45,7 @@ END $$;
 CREATE TRIGGER chaos_record_fence AFTER UPDATE ON shop_state
     FOR EACH ROW WHEN (OLD.next_seq <> NEW.next_seq) EXECUTE FUNCTION chaos_record_fence();
 
-CREATE FUNCTION chaos_count_seen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION chaos_count_seen() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
     INSERT INTO chaos_seen (txid, pass_id, added)
     SELECT txid_current(), pass_id, count(*) FROM added GROUP BY pass_id;
     RETURN NULL;

@@ -19,6 +19,7 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_common.channel import open_channel
 from yarl import URL
 
+from catalog_svc.storage.embedded import SERVICE_ROLE, service_url
 from demo.processes import process_environment
 from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE
 from devstore import server as devstore
@@ -121,7 +122,7 @@ async def running_system(directory: Path, config: SystemConfig, random: Random) 
             proxy = FaultProxy(lambda: [postgres.port], random=random, on_connect=register)
             await stack.enter_async_context(proxy.listening())
             proxies[f"postgres-{n}"] = proxy
-            url = postgres.url_at(proxy.address)
+            url = service_url(postgres.url_at(proxy.address))
             catalogs.append(_catalog(directory, f"catalog-{n}", config, url, proxies["connector"]))
         await _start(stack, (*connectors, *catalogs))
         stubs: dict[str, CatalogServiceStub] = {}
@@ -159,9 +160,15 @@ def _register_connection(
 
 
 async def _prepare_database(postgres: Postgres) -> None:
+    connection = await postgres.connect()
+    try:
+        await connection.execute(f"CREATE ROLE {SERVICE_ROLE} LOGIN")
+    finally:
+        await connection.close()
+    settings = {"CATALOG_DATABASE_URL": postgres.url, "CATALOG_SERVICE_ROLE": SERVICE_ROLE}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "catalog_svc", "migrate", cwd=ROOT,
-        env=process_environment(os.environ, {"CATALOG_DATABASE_URL": postgres.url}),
+        env=process_environment(os.environ, settings),
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     _, stderr = await process.communicate()

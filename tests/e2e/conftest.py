@@ -20,6 +20,7 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
 from catalogsync_common.channel import open_channel
 
+from catalog_svc.storage.embedded import service_url
 from demo.processes import ProcessGroup
 from demo.stack import read_first_line, wait_until_serving
 from tests.conftest import SERVER_URL, copied_database, open_directory
@@ -90,7 +91,10 @@ async def system() -> AsyncIterator[System]:
     server_url = os.environ.get(SERVER_URL)
     database = copied_database(server_url) if server_url else nullcontext("")
     with open_directory("system") as directory:
-        async with database as url, running_system(directory, database_url=url) as running:
+        async with (
+            database as url,
+            running_system(directory, database_url=service_url(url) if url else "") as running,
+        ):
             yield running
 
 

@@ -16,7 +16,7 @@ from catalog_svc.domain.errors import (
 from catalog_svc.domain.ids import new_shop_id, sync_id_of
 from catalog_svc.domain.schedule import ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.domain.status import LatestSyncs
+from catalog_svc.domain.status import ANY_SHOP, LatestSyncs, ShopFilter
 from catalog_svc.domain.sync import (
     ACTIVE_STATES,
     MAX_QUEUE_POSITION,
@@ -193,16 +193,30 @@ class MemorySyncs:
         return await self._link.transaction(work)
 
     async def page(
-        self, *, shop: Shop | None, states: Sequence[SyncState], before: SyncPosition | None, limit: int
+        self,
+        *,
+        shop: Shop | None,
+        states: Sequence[SyncState],
+        before: SyncPosition | None,
+        limit: int,
+        of: ShopFilter = ANY_SHOP,
     ) -> list[Sync]:
         def work(state: State) -> list[Sync]:
             rows = state.of_shop(shop.shop_id) if shop else list(state.syncs.values())
-            found = [row.sync for row in rows if not states or row.sync.state in states]
+            found = [
+                row.sync
+                for row in rows
+                if (not states or row.sync.state in states) and (shop or _matches(row.sync.shop, of))
+            ]
             older = [sync for sync in found if before is None or _position(sync) < _position(before)]
             newest = sorted(older, key=_position, reverse=True)[:limit]
             return [_read(self._link.catalog, state, sync.sync_id) for sync in newest]
 
         return await self._link.transaction(work)
+
+
+def _matches(shop: Shop, of: ShopFilter) -> bool:
+    return of.merchant_id in ("", shop.merchant_id) and of.domain in ("", shop.key.domain)
 
 
 def _read(catalog: MemoryCatalog, state: State, sync_id: UUID) -> Sync:

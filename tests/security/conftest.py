@@ -1,4 +1,4 @@
-"""Fixtures: one running pair of services for all tests, with two synced shops of two merchants."""
+"""Fixtures: one running pair of services with two synced shops of two merchants, and a database with two shops."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pathlib import Path
 import grpc
 import pytest
 from catalogsync_common.channel import open_channel
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import open_directory
+from tests.integration.catalog_svc.conftest import CatalogWorld
+from tests.security.stored_shops import KEYS, StoredShop, TwoShops, store_shop
 from tests.security.target import Target, TargetShop, running_target, sync_shops
 
 TARGET_FILE = "CATALOGSYNC_SECURITY_TARGET"
@@ -43,3 +46,14 @@ async def catalog_channel(target: Target) -> AsyncIterator[grpc.aio.Channel]:
 async def connector_channel(target: Target) -> AsyncIterator[grpc.aio.Channel]:
     async with open_channel(target.connector) as channel:
         yield channel
+
+
+@pytest.fixture
+async def two_shops(engine: AsyncEngine, owner_engine: AsyncEngine) -> TwoShops:
+    """Return two shops of two merchants, with the same ids and full data, in one database."""
+    finished = {merchant: await store_shop(engine, merchant) for merchant in KEYS}
+    a, b = [
+        StoredShop(shop=sync.shop, finished=sync, pending=await CatalogWorld(engine).create_sync(sync.shop.key))
+        for sync in finished.values()
+    ]
+    return TwoShops(engine=engine, owner=owner_engine, a=a, b=b)

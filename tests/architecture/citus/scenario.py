@@ -34,12 +34,14 @@ from catalog_svc.domain.sync import (
 )
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.embedded import SERVICE_ROLE
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.pooler import check_pooler, pooled_options
 from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.readiness import wait_until_ready
 from catalog_svc.storage.retention import RetentionStore
+from catalog_svc.storage.roles import check_role
 from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.storage.schema import check_schema, migrate
 from catalog_svc.storage.shop_deletions import ShopDeletionStore
@@ -71,16 +73,19 @@ _MORE_THAN_KEPT: Final = 7
 class Scenario:
     """The stores of one replica; `recorder` records what they execute, and not what the scenario itself does."""
 
-    def __init__(self, engine: AsyncEngine, outside: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, owner: AsyncEngine, outside: AsyncEngine) -> None:
         """Create the stores.
 
         Args:
             engine: Connections of the replica, to an empty database.
-            outside: Other connections to the same database.
+            owner: Connections with which it is migrated.
+            outside: Other connections of the superuser to the same database, which are not recorded.
         """
         self.recorder = Recorder()
         self.recorder.attach(engine)
+        self.recorder.attach(owner)
         self._engine = engine
+        self._owner = owner
         self._outside = outside
         database = Database(engine, remaining=lambda: 60.0)
         observed = self.recorder.observed
@@ -108,14 +113,15 @@ class Scenario:
     async def run(self) -> None:
         """Run the scenario."""
         with self.recorder.step("migrate"):
-            await migrate(self._engine, text_search=True)
+            await migrate(self._owner, text_search=True, service_role=SERVICE_ROLE)
             await self._outside_execute(
                 "UPDATE pg_index SET indisvalid = false WHERE indexrelid = CAST('item_title_trgm' AS regclass)"
             )
-            await migrate(self._engine, text_search=True)
-            await migrate(self._engine, text_search=False)
-            await migrate(self._engine, text_search=True)
+            await migrate(self._owner, text_search=True, service_role=SERVICE_ROLE)
+            await migrate(self._owner, text_search=False, service_role=SERVICE_ROLE)
+            await migrate(self._owner, text_search=True, service_role=SERVICE_ROLE)
             await wait_until_ready(self._engine, timedelta(minutes=1))
+            await check_role(self._engine, production=True)
         for shop in SHOPS:
             first = await self._first_load(shop)
             await self._changes(shop)
@@ -125,6 +131,7 @@ class Scenario:
             await self._reads(shop, first)
             await self._schedule(shop)
             await self._directory_of(shop)
+        await self._same_store()
         await self._blocked(SHOPS[0])
         await self._pooled_load(SHOPS[0])
         await self._purge()
@@ -155,6 +162,13 @@ class Scenario:
         assert await self._leases.end(lease, SyncState.SUCCEEDED) == ended
         assert (await self._start(shop, request_id=f"load {shop}")).sync_id == sync.sync_id
         return ended
+
+    async def _same_store(self) -> None:
+        """A sync that finds that another shop is the same store."""
+        sync = await self._start(ShopKey("shopify", "same.myshopify.com"))
+        claimed = await self._claim()
+        assert (await self._leases.begin(claimed.lease, HEADER)).sync.notes
+        await self._commands.cancel(sync.sync_id)
 
     async def _blocked(self, shop: ShopKey) -> None:
         """A pass that the deletion guard stops, and the queue before it."""

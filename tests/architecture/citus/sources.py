@@ -22,8 +22,8 @@ _EXPRESSIONS: Final = frozenset(
     {"delete", "exists", "func", "insert", "literal_column", "select", "union_all", "update"}
 )
 """Names of SQLAlchemy with which a module builds statements without writing them."""
-_DRIVER: Final = frozenset({"driver_connection", "exec_driver_sql", "get_raw_connection"})
-"""Attributes with which a module passes by SQLAlchemy, so that nothing is recorded."""
+_DRIVER: Final = frozenset({"driver_connection", "driver_of", "exec_driver_sql", "get_raw_connection"})
+"""Names with which a module passes by SQLAlchemy, so that nothing is recorded."""
 _DEFINITIONS: Final = "storage/tables.py"
 """The file whose texts are parts of table definitions, not statements."""
 
@@ -69,8 +69,17 @@ def users_of_driver() -> set[str]:
     return {
         file
         for file, tree in _trees()
-        if any(isinstance(node, ast.Attribute) and node.attr in _DRIVER for node in ast.walk(tree))
+        if any(
+            (isinstance(node, ast.Attribute) and node.attr in _DRIVER)
+            or (isinstance(node, ast.Name) and node.id in _DRIVER)
+            for node in ast.walk(tree)
+        )
     }
+
+
+def files_with(part: str) -> list[str]:
+    """Return the files that contain this text."""
+    return [str(path.relative_to(_ROOT)) for path in sorted(_ROOT.rglob("*.py")) if part in path.read_text()]
 
 
 def _storage_modules() -> Iterator[ModuleType]:

@@ -17,15 +17,19 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from catalog_svc.storage.embedded import service_url
 from catalog_svc.storage.engine import open_engine
+from catalog_svc.storage.roles import FUNCTIONS
 from catalog_svc.storage.tables import __doc__ as tables_doc
 from catalog_svc.storage.tables import metadata
+from tests.architecture.citus.functions import function_statements
 from tests.architecture.citus.recorder import LOCKED_TABLES, Executed, Recorder
-from tests.architecture.citus.rules import IMMUTABLE, STABLE, VOLATILE, Rule
+from tests.architecture.citus.rules import IMMUTABLE, STABLE, VOLATILE, Rule, check
 from tests.architecture.citus.scenario import Scenario
 from tests.architecture.citus.sources import (
     built_in_functions,
     constants,
+    files_with,
     users_of_core,
     users_of_driver,
     users_of_text,
@@ -44,40 +48,23 @@ class Exemption:
 
 
 EXEMPTIONS: Final = {
-    "syncs._SELECT_CHANGED": Exemption(
-        Rule.NOT_BOUND,
-        "3.3/s on a replica with watchers",
-        "the hub compares the revisions of all watched syncs at once; on Citus a fan-out to all shards",
-    ),
-    "syncs._SELECT_REVISIONS[0]": Exemption(
-        Rule.NOT_BOUND, "after the one above, if a watched sync has ended long ago or does not exist", "as above"
-    ),
-    "syncs._SELECT_REVISIONS[1]": Exemption(Rule.NOT_BOUND, "as above", "as above"),
     "syncs._SELECT_BY_IDS[0]": Exemption(
-        Rule.NOT_BOUND, "after a poll that found new revisions", "the hub reads all changed syncs at once"
+        Rule.NOT_BOUND,
+        "after a poll that found new revisions, and for ListSyncs without a shop",
+        "the hub reads all changed syncs at once, a hundred shops at a time",
     ),
     "syncs._SELECT_BY_IDS[1]": Exemption(Rule.NOT_BOUND, "as above", "as above"),
-    # Made by syncs._page.
-    "SELECT sync.shop_id, sync.sync_id, sync.state, sync.mode, sync.trigger, sync.all": Exemption(
-        Rule.NOT_BOUND, "on request: ListSyncs without a shop", "one page from an index by time on every shard"
+    **dict.fromkeys(
+        (
+            "WITH found AS MATERIALIZED ( SELECT product.product_id FROM matching_products( C",
+            "WITH matching_item AS MATERIALIZED ( SELECT item.feed_position, item.product_id,",
+        ),
+        Exemption(
+            Rule.UNKNOWN_FUNCTION,
+            "on request: a search for a rare text",
+            "made by items and product_reads; on Citus the two functions must be distributed with the tables",
+        ),
     ),
-    "retention._SELECT_OBSOLETE": Exemption(
-        Rule.NOT_BOUND, "once per round, and once per 5,000 seen ids; one replica", "finds the next shop to purge"
-    ),
-    "retention._SELECT_SHOP_WITH_TOMBSTONES": Exemption(
-        Rule.NOT_BOUND,
-        "once per round, and once per 5,000 tombstones; one replica",
-        "finds the next shop to purge",
-    ),
-    **{
-        f"partitions.{name}[{number}]": Exemption(
-            Rule.UNKNOWN_TABLE,
-            "once per round; one replica",
-            "a partition by its own name: rows of months without one, which are deleted by time for all shops",
-        )
-        for name in ("_SELECT_OLDEST", "_DELETE_UNPARTITIONED")
-        for number in range(2)
-    },
     "sweeps._SELECT_STATISTICS": Exemption(
         Rule.PG_CLASS,
         "once per succeeded sync",
@@ -85,6 +72,37 @@ EXEMPTIONS: Final = {
     ),
 }
 """Statements that break a rule on purpose, by their name."""
+
+_IN_HUB: Final = Exemption(
+    Rule.NOT_BOUND,
+    "3.3/s on a replica with watchers",
+    "the hub compares the revisions of all watched syncs at once; on Citus a fan-out to all shards",
+)
+_IN_LISTS: Final = Exemption(
+    Rule.NOT_BOUND, "on request: ListSyncs without a shop", "one page from an index by time on every shard"
+)
+_IN_ROUNDS: Final = Exemption(
+    Rule.NOT_BOUND, "once per round, and once per 5,000 deleted rows; one replica", "finds the next shop to purge"
+)
+_OF_DEFAULT_PARTITIONS: Final = Exemption(
+    Rule.UNKNOWN_TABLE,
+    "once per round; one replica",
+    "a partition by its own name: rows of months without one, which are deleted by time for all shops",
+)
+FUNCTION_EXEMPTIONS: Final = {
+    "changed_revisions[0]": _IN_HUB,
+    "stored_revisions[0]": _IN_HUB,
+    "stored_revisions[1]": _IN_HUB,
+    **{f"sync_page[{number}]": _IN_LISTS for number in range(1, 6)},
+    "find_obsolete_pass[0]": _IN_ROUNDS,
+    "find_shop_with_tombstones[0]": _IN_ROUNDS,
+    "purge_unpartitioned[0]": _OF_DEFAULT_PARTITIONS,
+    "purge_unpartitioned[1]": _OF_DEFAULT_PARTITIONS,
+}
+"""The same within functions."""
+
+WITHOUT_STATEMENTS: Final = {"analyze_catalog", "create_month_partition", "drop_month_partition"}
+"""Functions with nothing but DDL, which is for the operator of the cluster."""
 
 NOT_EXECUTABLE: Final = {
     "tables._NOW": "the default of columns",
@@ -109,14 +127,15 @@ async def recorder(postgres_url: str) -> AsyncIterator[Recorder]:
     name = f"citus_{uuid4().hex}"
     await execute(postgres_url, f"CREATE DATABASE {name}")
     url = with_database(postgres_url, name)
-    engine, outside = open_engine(url), open_engine(url, pool_size=1)
+    engine, owner = open_engine(service_url(url)), open_engine(url)
+    outside = open_engine(url, pool_size=1)
     try:
-        scenario = Scenario(engine, outside)
+        scenario = Scenario(engine, owner, outside)
         await scenario.run()
         yield scenario.recorder
     finally:
-        await engine.dispose()
-        await outside.dispose()
+        for one in (engine, owner, outside):
+            await one.dispose()
         await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -137,6 +156,23 @@ async def test_every_statement_keeps_the_rules_of_citus(recorder: Recorder) -> N
     assert unexpected == {}
     # An exemption that is not needed any more must go.
     assert found == {name: {exemption.rule} for name, exemption in EXEMPTIONS.items()}
+
+
+async def test_every_statement_within_a_function_keeps_the_rules(engine: AsyncEngine) -> None:
+    statements = await function_statements(engine)
+    assert {name.partition("[")[0] for name in statements} | WITHOUT_STATEMENTS == set(FUNCTIONS)
+    found = {name: rules for name, sql in statements.items() if (rules := check(sql).rules)}
+    assert found == {name: {exemption.rule} for name, exemption in FUNCTION_EXEMPTIONS.items()}
+    for name in FUNCTION_EXEMPTIONS.keys() - {"purge_unpartitioned[0]", "purge_unpartitioned[1]"}:
+        tables = check(statements[name]).tables
+        assert not tables.written | tables.locked, name
+
+
+async def test_no_setting_is_set_by_a_function(engine: AsyncEngine) -> None:
+    """Citus forwards SET LOCAL to its workers, and not set_config."""
+    assert files_with("set_config(") == []
+    statements = await function_statements(engine)
+    assert [name for name, sql in statements.items() if "set_config" in sql] == []
 
 
 async def test_cross_shop_statements_only_read(recorder: Recorder) -> None:
@@ -193,8 +229,9 @@ async def test_every_method_of_every_store_was_called(recorder: Recorder) -> Non
 def test_statements_are_made_where_the_record_looks() -> None:
     assert {file.partition("/")[0] for file in users_of_text() | users_of_core()} == {"storage"}
     assert users_of_core() == set()
-    # COPY into the staging tables, which belong to no shop; SET LOCAL; the process id of the server.
-    assert users_of_driver() == {"storage/products.py", "storage/fence.py", "storage/pooler.py"}
+    # BEGIN, SET LOCAL, COMMIT; COPY into the staging tables, which belong to no shop; the server's process id.
+    users = ("database", "fence", "pooler", "products", "tenant")
+    assert users_of_driver() == {f"storage/{name}.py" for name in users}
 
 
 def test_each_table_is_in_one_group() -> None:

@@ -33,6 +33,7 @@ from catalog_svc.usecases.sync_execution import SyncDependencies
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.sync_limits import RunConfig
 from catalog_svc.usecases.worker import SyncSupervisor
+from tests.conftest import as_owner
 from tests.fakes.known_platforms import KnownPlatforms
 from tests.fakes.product_source import WATERMARK
 from tests.waiting import until as until
@@ -67,6 +68,7 @@ class CatalogWorld:
     def __init__(self, engine: AsyncEngine, *, ttl: timedelta = timedelta(minutes=5)) -> None:
         database = Database(engine)
         self.engine = engine
+        self.owner = as_owner(engine)
         self.drain = Drain()
         self.shops = ShopStore(database)
         self.syncs = SyncStore(database)
@@ -132,13 +134,18 @@ class CatalogWorld:
         )
 
     async def rows(self, query: str, **values: object) -> list[Mapping[Any, Any]]:
-        """Return the rows of a query."""
-        async with self.engine.connect() as connection:
+        """Return the rows of a query, of all shops."""
+        async with self.owner.connect() as connection:
             return list((await connection.execute(text(query), values)).mappings())
 
+    async def own_rows(self, query: str) -> list[Mapping[Any, Any]]:
+        """Return the rows of a query on a connection of the service, such as one about its session."""
+        async with self.engine.connect() as connection:
+            return list((await connection.execute(text(query))).mappings())
+
     async def execute(self, statement: str, **values: object) -> None:
-        """Change the database directly."""
-        async with self.engine.begin() as connection:
+        """Change the database directly, as the owner of the tables."""
+        async with self.owner.begin() as connection:
             await connection.execute(text(statement), values)
 
     async def expire_lease(self, sync_id: UUID) -> None:

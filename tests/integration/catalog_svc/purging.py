@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, event
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.sync import Sync, SyncState
@@ -86,15 +86,3 @@ def statements_of(engine: AsyncEngine) -> list[str]:
         statements.append(statement)
 
     return statements
-
-
-def plans_of(engine: AsyncEngine, *words: str) -> list[str]:
-    """Return the list of the plans of all further statements with one of these words."""
-    plans: list[str] = []
-
-    @event.listens_for(engine.sync_engine, "before_cursor_execute")
-    def explain(connection: Connection, _cursor: object, statement: str, values: Any, *_: object) -> None:
-        if any(one in statement for one in words) and not statement.startswith("EXPLAIN"):
-            plans.append("\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", values).scalars()))
-
-    return plans

@@ -182,5 +182,5 @@ async def test_behind_a_pooler_no_statement_is_prepared_by_name(database_url: st
     for _ in range(2):
         sync = await world.sync(MemorySource([product("1"), product("2")]))
         assert sync.state is SyncState.SUCCEEDED
-    assert await world.rows("SELECT name FROM pg_prepared_statements WHERE name <> ''") == []
+    assert await world.own_rows("SELECT name FROM pg_prepared_statements WHERE name <> ''") == []
     await engine.dispose()

@@ -18,8 +18,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from catalog_svc.domain.errors import QueryTooExpensive, StorageCause, StorageUnavailable
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.engine import connection_replacer, open_engine
-from tests.conftest import open_test_engine
+from tests.conftest import open_test_engine, owner_url, with_database
 from tests.waiting import until_found
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, owner_database_url: str) -> str:
+    """Return the URL of a new database as its owner: some tests create tables, or change its settings."""
+    if not request.config.getoption("pgbouncer"):
+        return owner_database_url
+    return with_database(
+        owner_url(request.getfixturevalue("pgbouncer_url")), make_url(owner_database_url).database or ""
+    )
 
 
 @pytest.fixture

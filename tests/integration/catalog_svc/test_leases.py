@@ -14,6 +14,7 @@ from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncMode, SyncState, SyncTrigger, WaitReason
 from catalog_svc.rpc import convert
+from tests.conftest import as_owner
 from tests.integration.catalog_svc.conftest import HEADER, CatalogWorld
 
 
@@ -102,7 +103,7 @@ async def test_renewals_are_hot_updates(world: CatalogWorld) -> None:
     claimed = await world.claim()
     for _ in range(50):
         await world.leases.renew(claimed.lease)
-    await world.execute("SELECT pg_stat_force_next_flush()")
+    await world.own_rows("SELECT pg_stat_force_next_flush()")
     (row,) = await world.rows(
         "SELECT n_tup_upd AS all, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE relname = 'sync_queue'"
     )
@@ -116,7 +117,7 @@ async def test_a_claim_skips_a_sync_whose_shop_is_locked(world: CatalogWorld, en
     await world.claim()
     await world.expire_lease(late.sync_id)
     free = await world.create_sync(ShopKey("shopify", "free.myshopify.com"))
-    async with engine.connect() as batch:
+    async with as_owner(engine).connect() as batch:
         lock = text("UPDATE shop_state SET next_seq = next_seq WHERE active_sync_id = :id")
         await batch.execute(lock, {"id": late.sync_id})
         claimed = await world.leases.claim(limit=20)

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncMode, SyncState
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.embedded import service_url
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.pooler import MigrationThroughPooler, PoolerFound, check_pooler
 from catalog_svc.storage.schema import migrate
@@ -36,7 +37,7 @@ _STATEMENTS = "SELECT count(*) AS n FROM pg_prepared_statements WHERE name <> ''
 @pytest.fixture
 def pooled_url(pgbouncer_url: str, direct_database_url: str) -> str:
     """Return the URL of a new database through PgBouncer."""
-    return with_database(pgbouncer_url, make_url(direct_database_url).database or "")
+    return service_url(with_database(pgbouncer_url, make_url(direct_database_url).database or ""))
 
 
 @pytest.fixture
@@ -84,6 +85,7 @@ async def test_a_sync_leaves_no_temporary_table(pooled: AsyncEngine, direct: Asy
 async def test_a_failed_copy_leaves_no_named_statement(pooled: AsyncEngine) -> None:
     """The driver prepares a statement of its own for COPY; the next client must not find it."""
     await CatalogWorld(pooled).execute("CREATE TABLE copied (number integer PRIMARY KEY)")
+    await CatalogWorld(pooled).execute("GRANT INSERT ON copied TO PUBLIC")
 
     async def copy_twice(connection: AsyncConnection) -> None:
         driver = cast("asyncpg.Connection", (await connection.get_raw_connection()).driver_connection)
@@ -128,14 +130,14 @@ async def test_two_clients_share_the_server_connections_without_errors(pooled_ur
         await engine.dispose()
 
 
-async def test_migrate_refuses_a_pooler_and_takes_a_direct_url(pooled_url: str, direct_database_url: str) -> None:
+async def test_migrate_refuses_a_pooler_and_takes_a_direct_url(pooled_url: str, owner_database_url: str) -> None:
     through_pooler = {"DATABASE_URL": pooled_url, "DATABASE_POOLED": "1"}
     for settings in (through_pooler, through_pooler | {"MIGRATE_DATABASE_URL": pooled_url}):
         async with catalog("migrate", **settings) as process:
             code, err = await ended(process)
         assert (code, "CATALOG_MIGRATE_DATABASE_URL" in err) == (2, True), err
 
-    settings = through_pooler | {"MIGRATE_DATABASE_URL": direct_database_url}
+    settings = through_pooler | {"MIGRATE_DATABASE_URL": owner_database_url}
     async with catalog("migrate", **settings) as process:
         code, err = await ended(process)
     assert code == 0, err

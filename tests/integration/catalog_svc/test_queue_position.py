@@ -19,7 +19,6 @@ from catalogsync_common.interceptor import CallInterceptor
 from catalogsync_common.settings import ListenAddress
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
-from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc import bootstrap
@@ -43,6 +42,7 @@ from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from tests.fakes.listed_platform import ListedPlatform
 from tests.integration.catalog_svc.conftest import CatalogWorld
+from tests.integration.catalog_svc.plans import plans_of, recorded
 from tests.pgbouncer import is_pooled
 from tests.waiting import TIMEOUT_SECONDS, until, until_found
 
@@ -70,18 +70,6 @@ async def fill_queue(world: CatalogWorld, count: int, *, platform: str = "shopif
         platform=platform,
     )
     return sync_ids
-
-
-def plans_of_queue(engine: AsyncEngine) -> list[str]:
-    """Return the plans of the queries of the queue from now on."""
-    plans: list[str] = []
-
-    @event.listens_for(engine.sync_engine, "before_cursor_execute")
-    def explain(connection: Connection, _cursor: object, statement: str, values: Any, *_: object) -> None:
-        if "FROM sync_queue" in statement and not statement.startswith("EXPLAIN"):
-            plans.append("\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", values).scalars()))
-
-    return plans
 
 
 async def test_a_start_tells_how_many_syncs_of_the_platform_come_first(world: CatalogWorld) -> None:
@@ -141,13 +129,13 @@ async def test_a_position_is_capped_and_read_by_an_index_range(world: CatalogWor
     queued = await fill_queue(world, 5_000)
     await fill_queue(world, 5_000, platform="woocommerce")
     await world.execute("ANALYZE sync_queue")
-    plans = plans_of_queue(engine)
     wanted = [queued[0], queued[999], queued[1_000], queued[-1]]
-    positions = await world.syncs.queue_positions(wanted)
+    with recorded(engine) as statements:
+        positions = await world.syncs.queue_positions(wanted)
     assert [positions[sync_id] for sync_id in wanted] == [0, 999, MAX_QUEUE_POSITION, MAX_QUEUE_POSITION]
-    (plan,) = plans
-    assert "Index Scan using sync_queue_order" in plan
-    assert "Seq Scan" not in plan
+    (plan,) = await plans_of(engine, statements, "queue_positions")
+    assert '"Index Name": "sync_queue_order"' in plan.text
+    assert plan.full_scans == ()
 
 
 async def test_a_watcher_of_a_pending_sync_gets_its_present_position_without_a_new_revision(
@@ -180,17 +168,21 @@ async def test_one_query_reads_the_positions_of_all_watched_syncs_and_running_on
     hub = SyncHub(world.syncs, poll_interval=timedelta(milliseconds=20), queue_interval=timedelta())
     with ExitStack() as subscriptions:
         topics = [subscriptions.enter_context(hub.subscribe(sync.sync_id)) for sync in syncs]
-        plans = plans_of_queue(engine)
+        statements = subscriptions.enter_context(recorded(engine))
+
+        def queries() -> int:
+            return sum("queue_positions" in statement.sql for statement in statements)
+
         async with polling(hub, world):
-            await until(lambda: len(plans) >= 3)
+            await until(lambda: queries() >= 3)
         assert [(await topic.current()).queue_position for topic in topics] == [0, 1, 2, 3, 4]
         for _ in syncs:
             hub.publish((await world.claim()).sync)
-        plans.clear()
+        statements.clear()
         polls = count_polls(world)
         async with polling(hub, world):
             await until(lambda: len(polls) >= 3)
-        assert plans == []
+        assert queries() == 0
 
 
 @asynccontextmanager

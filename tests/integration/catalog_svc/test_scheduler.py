@@ -223,7 +223,7 @@ async def test_a_shop_whose_active_sync_stores_a_batch_does_not_hold_up_the_sche
     await replica.tick()
     await world.create_sync()
     await make_due(world, "incremental")
-    async with world.engine.begin() as batch:
+    async with world.owner.begin() as batch:
         await batch.exec_driver_sql("SELECT 1 FROM shop_state FOR UPDATE")
         assert await within_timeout(replica.tick()) == []
     assert (await stored(world))["not_before"] is not None

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from typing import Any
 
-from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.schedule import (
@@ -19,6 +17,7 @@ from catalog_svc.storage.database import Database
 from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.usecases.scheduler import Scheduler
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld, until
+from tests.integration.catalog_svc.plans import plans_of, recorded
 from tests.integration.catalog_svc.scheduling import (
     DAILY,
     HOUR,
@@ -179,15 +178,10 @@ async def test_the_due_shops_are_found_by_index_however_many_others_there_are(wo
     )
     await world.execute("ANALYZE shop_schedule, shop")
     await world.execute("UPDATE shop_schedule SET full_due_at = clock_timestamp() WHERE not_before IS NULL")
-    plans: list[str] = []
-
-    @event.listens_for(world.engine.sync_engine, "before_cursor_execute")
-    def explain(connection: Connection, _cursor: object, statement: str, values: Any, *_: object) -> None:
-        if "WITH RECURSIVE planned" in statement and not statement.startswith("EXPLAIN"):
-            plans.append("\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", values).scalars()))
-
-    (due,) = await ScheduleStore(Database(world.engine)).due(most_per_platform=20, limit=20)
+    with recorded(world.engine) as statements:
+        (due,) = await ScheduleStore(Database(world.engine)).due(most_per_platform=20, limit=20)
     assert due.shop.key == SHOP
-    (plan,) = plans
-    assert "Seq Scan on shop" not in plan
-    assert re.search(r"Index Cond: .*next_due_at <= statement_timestamp", plan)
+    (plan,) = await plans_of(world.engine, statements, "due_shops")
+    (shops,) = await plans_of(world.engine, statements, "JOIN shop ")
+    assert "shop" not in plan.full_scans + shops.full_scans
+    assert re.search(r'"Index Cond": "[^"]*next_due_at <= statement_timestamp', plan.text)

@@ -30,9 +30,9 @@ from tests.waiting import until_found
 
 
 @pytest.fixture
-def database_url(direct_database_url: str) -> str:
-    """Return the URL of a new database; `migrate` never goes through a pooler."""
-    return direct_database_url
+def database_url(owner_database_url: str) -> str:
+    """Return the URL of a new database as its owner; `migrate` never goes through a pooler."""
+    return owner_database_url
 
 
 async def test_migrations_create_the_tables_that_the_code_declares(database_url: str) -> None:
@@ -159,7 +159,7 @@ async def test_a_table_in_use_blocks_a_migration_with_an_error_that_says_what_to
         with pytest.raises(MigrationBlocked, match=r"is in use; run `python -m catalog_svc migrate` again"):
             await migrate(engine, table_lock_timeout=timedelta(milliseconds=100))
         await user.rollback()
-    assert await migrate(engine) == "0010"
+    assert await migrate(engine) == "0011"
     await engine.dispose()
 
 

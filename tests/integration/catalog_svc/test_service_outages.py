@@ -33,6 +33,7 @@ from connector_svc.domain.fetch import Batch, FetchEvent, FetchRequest, WaitRepo
 from connector_svc.domain.product import Product, Variant
 from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
+from tests.conftest import as_owner
 from tests.fakes.listed_platform import ListedPlatform
 from tests.pgbouncer import is_pooled
 from tests.waiting import until_found
@@ -160,7 +161,10 @@ class World:
     def __init__(self, database_url: str, direct_database_url: str) -> None:
         self._url = make_url(database_url)
         self._pooled = is_pooled(database_url)
-        self._engine = open_engine(direct_database_url, pool_size=2)
+        self._engine = open_engine(
+            make_url(direct_database_url).set(username="postgres").render_as_string(hide_password=False),
+            pool_size=2,
+        )
         directory, port = self._url.query["host"], self._url.port or 5432
         self.proxy = DatabaseProxy(Path(str(directory)) / f".s.PGSQL.{port}")
         self.platform = BlockedPlatform()
@@ -315,7 +319,7 @@ async def test_a_loop_that_cannot_go_on_makes_health_not_serving_and_ends_the_se
     engine: AsyncEngine, database_url: str
 ) -> None:
     # No claim can read this table any more, and no retry will help.
-    async with engine.begin() as connection:
+    async with as_owner(engine).begin() as connection:
         await connection.execute(text("ALTER TABLE sync_queue RENAME COLUMN owner TO hidden"))
     given_up, health = asyncio.Event(), []
 
@@ -337,7 +341,7 @@ async def test_a_loop_that_cannot_go_on_makes_health_not_serving_and_ends_the_se
 
 
 async def test_serve_returns_when_a_loop_cannot_go_on(engine: AsyncEngine, database_url: str) -> None:
-    async with engine.begin() as connection:
+    async with as_owner(engine).begin() as connection:
         await connection.execute(text("ALTER TABLE sync_queue RENAME COLUMN owner TO hidden"))
     policy = RestartPolicy(give_up_after=timedelta(), give_up_failures=2)
     async with asyncio.timeout(TIMEOUT_SECONDS):

@@ -43,6 +43,7 @@ from catalog_svc.usecases.sync_commands import StartSync
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits
 from catalog_svc.usecases.watch_sync import WatchSync
+from tests.conftest import as_owner
 from tests.fakes.known_platforms import KnownPlatforms
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import HEADER, SHOP, CatalogWorld
@@ -408,7 +409,7 @@ async def test_a_purge_that_dies_within_a_chunk_is_continued_by_another_replica_
     await synced(world, shirts(9))
     shop_id = (await dying.delete(SHOP)).shop.shop_id
     assert await dying.deletions.purge(shop_id)
-    async with engine.connect() as blocker:
+    async with as_owner(engine).connect() as blocker:
         # The chunk has deleted its rows and waits for one that somebody else has locked.
         locked = await blocker.execute(
             text("SELECT pg_backend_pid() FROM item ORDER BY item_id OFFSET 6 FOR UPDATE")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,7 +10,6 @@ from uuid import UUID
 
 import pytest
 from catalogsync_common.failure import InvalidRequest
-from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import ConnectorUnavailable, ShopAlreadyRegistered, ShopNotFound, SourceFailed
@@ -28,6 +26,7 @@ from catalog_svc.usecases.shops import ManageShops
 from tests.fakes.known_platforms import KnownPlatforms
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
+from tests.integration.catalog_svc.plans import plans_of, recorded
 
 OTHER = ShopKey("shopify", "other.myshopify.com")
 WOO = ShopKey("woocommerce", "store.example")
@@ -296,26 +295,13 @@ async def test_a_page_of_shops_reads_an_index_and_not_all_shops(
     )
     await world.execute("INSERT INTO shop_schedule (shop_id, platform) SELECT shop_id, platform FROM shop")
     await world.execute("ANALYZE shop, shop_schedule")
-    plan = await explained(world, shops, filters)
-    assert index in plan
-    assert "Seq Scan" not in plan
-    assert "shop_by_platform_shop_id" in plan
-
-
-async def explained(world: CatalogWorld, shops: Shops, filters: dict[str, Any]) -> str:
-    """Return the plan of the page's statement, as the store executes it."""
-    executed: list[tuple[str, Sequence[Any]]] = []
-
-    @event.listens_for(world.engine.sync_engine, "before_cursor_execute")
-    def record(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
-        executed.append((statement, parameters))
-
-    await shops.page(ShopFilter(**filters), after=UUID(int=5), limit=51)
-    event.remove(world.engine.sync_engine, "before_cursor_execute", record)
-    ((statement, parameters),) = [one for one in executed if "same_store_shop_ids" in one[0]]
-    async with world.engine.connect() as connection:
-        rows = await connection.exec_driver_sql(f"EXPLAIN {statement}", tuple(parameters))
-        return "\n".join(row[0] for row in rows)
+    with recorded(world.engine) as statements:
+        await shops.page(ShopFilter(**filters), after=UUID(int=5), limit=51)
+    (page,) = await plans_of(world.engine, statements, "shop_page")
+    (same_store,) = await plans_of(world.engine, statements, "same_store_shops")
+    assert index in page.text
+    assert page.full_scans == ()
+    assert "shop_by_platform_shop_id" in same_store.text
 
 
 async def test_two_domains_of_one_store_name_each_other(world: CatalogWorld, shops: Shops) -> None:

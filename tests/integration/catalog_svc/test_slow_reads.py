@@ -45,7 +45,7 @@ async def service(database_url: str) -> AsyncIterator[grpc.aio.Channel]:
 @asynccontextmanager
 async def unreadable_items(world: CatalogWorld) -> AsyncIterator[None]:
     """Make queries of items wait for a lock until the context ends."""
-    async with world.engine.connect() as connection:
+    async with world.owner.connect() as connection:
         await connection.execute(text("LOCK TABLE item IN ACCESS EXCLUSIVE MODE"))
         await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         yield

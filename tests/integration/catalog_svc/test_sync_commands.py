@@ -12,6 +12,7 @@ from catalog_svc.domain.errors import RequestIdReused, SyncAlreadyRunning
 from catalog_svc.domain.ids import shop_id_of
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncMode, SyncState
+from tests.conftest import as_owner
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 
@@ -91,7 +92,7 @@ async def test_a_start_does_not_wait_for_the_batch_of_the_active_sync(
     world: CatalogWorld, engine: AsyncEngine
 ) -> None:
     first = await world.create_sync()
-    async with engine.connect() as batch:
+    async with as_owner(engine).connect() as batch:
         await batch.execute(text("UPDATE shop_state SET next_seq = next_seq"))
         with pytest.raises(SyncAlreadyRunning) as rejected:
             await world.create_sync()

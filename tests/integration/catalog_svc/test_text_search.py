@@ -67,9 +67,9 @@ async def search(world: CatalogWorld, part: str) -> list[str]:
 
 
 async def test_without_the_extension_a_search_is_refused_by_its_name(
-    world: CatalogWorld, engine: AsyncEngine
+    world: CatalogWorld, owner_engine: AsyncEngine
 ) -> None:
-    await without_extension(engine)
+    await without_extension(owner_engine)
     await world.sync(MemorySource([product("1")]))
     with pytest.raises(TextSearchUnavailable, match="pg_trgm"):
         await search(world, "shirt")
@@ -80,19 +80,19 @@ async def test_without_the_extension_a_search_is_refused_by_its_name(
 
 
 async def test_a_later_migrate_creates_the_indexes_when_the_extension_has_appeared(
-    searchable: CatalogWorld, engine: AsyncEngine
+    searchable: CatalogWorld, owner_engine: AsyncEngine
 ) -> None:
-    await without_extension(engine)
+    await without_extension(owner_engine)
     await searchable.sync(MemorySource([product("1"), product("2", title="Blouse")]))
     with pytest.raises(TextSearchUnavailable):
         await search(searchable, "shirt")
-    await migrate(engine, text_search=True)
+    await migrate(owner_engine, text_search=True)
     assert await indexes(searchable) == set(INDEXES)
     assert await search(searchable, "shirt") == ["1-1"]
 
 
 async def test_an_index_whose_creation_was_interrupted_is_not_used_and_created_anew(
-    searchable: CatalogWorld, engine: AsyncEngine
+    searchable: CatalogWorld, owner_engine: AsyncEngine
 ) -> None:
     await searchable.sync(MemorySource([product("1")]))
     await searchable.execute(
@@ -100,19 +100,19 @@ async def test_an_index_whose_creation_was_interrupted_is_not_used_and_created_a
     )
     with pytest.raises(TextSearchUnavailable, match="run `migrate`"):
         await search(searchable, "shirt")
-    await migrate(engine, text_search=True)
+    await migrate(owner_engine, text_search=True)
     assert await search(searchable, "shirt") == ["1-1"]
 
 
 async def test_who_does_not_want_to_search_drops_the_indexes(
-    searchable: CatalogWorld, engine: AsyncEngine
+    searchable: CatalogWorld, owner_engine: AsyncEngine
 ) -> None:
     await searchable.sync(MemorySource([product("1")]))
-    await migrate(engine, text_search=False)
+    await migrate(owner_engine, text_search=False)
     assert await indexes(searchable) == set()
     with pytest.raises(TextSearchUnavailable, match="run `migrate`"):
         await search(searchable, "shirt")
-    await migrate(engine, text_search=True)
+    await migrate(owner_engine, text_search=True)
     assert await indexes(searchable) == set(INDEXES)
 
 

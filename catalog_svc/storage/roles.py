@@ -1,0 +1,115 @@
+"""Roles of the database: the owner of the tables, and the service role, whom row-level security binds.
+
+| Role | Who | Rights |
+|---|---|---|
+| owner | `migrate`, backups | owns the tables and the functions; the policy `of_owner` lets it see all rows |
+| service role | catalog_svc | reads and writes the rows of the shops that a transaction names; calls functions |
+
+The service role must be none that could see all rows: a superuser, one with BYPASSRLS, the owner or one of its
+members. An installation with a single role keeps working, without the protection.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from catalogsync_common.settings import SettingsError
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+_log = logging.getLogger(__name__)
+
+TENANT_TABLES: Final = (
+    *("shop", "shop_deletion", "shop_schedule", "sync_queue", "idempotency_key", "shop_state", "sync"),
+    *("sync_history", "sync_issue", "sync_seen", "obsolete_pass", "product", "item"),
+)
+"""The tables with rows of shops. Nobody but the owner may use their partitions directly."""
+_SHARED_TABLES: Final = ("loop_lease",)
+_READ_TABLES: Final = ("schema_compatibility", "alembic_version")
+FUNCTIONS: Final = (
+    *("find_shop_id", "find_deletion_id", "find_request", "shop_page", "same_store_shops", "sync_page"),
+    *("changed_revisions", "stored_revisions", "queue_positions", "pending_syncs", "unplanned_shops", "due_shops"),
+    *("active_deletions", "find_obsolete_pass", "find_shop_with_tombstones", "matching_items"),
+    *("matching_products", "claim_syncs", "reset_planned_schedules", "purge_requests", "purge_deletions"),
+    *("purge_unpartitioned", "create_month_partition", "drop_month_partition", "analyze_catalog"),
+)
+"""What the service role may do across shops; see the migration 0011."""
+
+_SELECT_ROLE = text("SELECT quote_ident(rolname) FROM pg_roles WHERE rolname = :name")
+_SELECT_NAMES = text("""
+    SELECT quote_ident(current_schema()) AS schema, quote_ident(current_database()) AS database""")
+_CAN_CREATE_TEMPORARY = text("SELECT has_database_privilege(:name, current_database(), 'TEMPORARY')")
+_SELECT_OWN_RIGHTS = text("""
+    SELECT current_user AS name, rolsuper, rolbypassrls,
+        pg_get_userbyid(pg_class.relowner) AS owner, pg_has_role(pg_class.relowner, 'MEMBER') AS is_owner
+    FROM pg_roles, pg_class
+    WHERE pg_roles.rolname = current_user AND pg_class.oid = CAST('shop' AS regclass)""")
+
+
+class ServiceRoleUnusable(SettingsError):
+    """The service role does not exist, or lacks what `migrate` cannot grant."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__((f"CATALOG_SERVICE_ROLE: the role {name!r} {problem}",))
+
+
+class RoleNotIsolated(SettingsError):
+    """The role with which the service connects could see the rows of all shops."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__((f"CATALOG_DATABASE_URL: {problem}",))
+
+
+async def grant_service_role(connection: AsyncConnection, name: str) -> None:
+    """Grant the service role what it needs, and nothing else; repeatable.
+
+    Raises:
+        ServiceRoleUnusable: There is no such role, or it may not create temporary tables.
+    """
+    role = (await connection.execute(_SELECT_ROLE, {"name": name})).scalar()
+    if role is None:
+        raise ServiceRoleUnusable(name, "does not exist: create it with CREATE ROLE ... LOGIN before `migrate`")
+    names = (await connection.execute(_SELECT_NAMES)).one()
+    for grant in (
+        f"USAGE ON SCHEMA {names.schema}",
+        f"SELECT, INSERT, UPDATE, DELETE ON {', '.join(TENANT_TABLES + _SHARED_TABLES)}",
+        f"SELECT ON {', '.join(_READ_TABLES)}",
+        f"EXECUTE ON FUNCTION {', '.join(FUNCTIONS)}",
+        # Without the right to grant it, this is a warning of PostgreSQL only.
+        f"TEMPORARY ON DATABASE {names.database}",
+    ):
+        await connection.execute(text(f"GRANT {grant} TO {role}"))
+    if not (await connection.execute(_CAN_CREATE_TEMPORARY, {"name": name})).scalar_one():
+        raise ServiceRoleUnusable(name, f"needs GRANT TEMPORARY ON DATABASE {names.database}, by its owner")
+
+
+async def check_role(engine: AsyncEngine, *, production: bool) -> None:
+    """Check at startup that row-level security binds the service.
+
+    Args:
+        engine: Connections of the service.
+        production: Whether it must; if not, a role that it does not bind is a warning.
+
+    Raises:
+        RoleNotIsolated: It does not, in production.
+    """
+    async with engine.connect() as connection:
+        rights = (await connection.execute(_SELECT_OWN_RIGHTS)).one()
+    if rights.rolsuper:
+        reason = "is a superuser"
+    elif rights.rolbypassrls:
+        reason = "has BYPASSRLS"
+    elif rights.is_owner:
+        reason = (
+            "owns the tables" if rights.owner == rights.name else f"is a member of their owner {rights.owner!r}"
+        )
+    else:
+        return
+    problem = (
+        f"the role {rights.name!r} {reason}, so that nothing keeps the rows of shops apart: connect with another "
+        "one, and name it to `migrate` in CATALOG_SERVICE_ROLE"
+    )
+    if production:
+        raise RoleNotIsolated(problem)
+    _log.warning(problem)
