@@ -29,7 +29,7 @@ from catalog_svc.metrics import CatalogMetrics
 from catalog_svc.production import PRODUCTION_RULES
 from catalog_svc.rpc.page_tokens import PageTokens
 from catalog_svc.rpc.servicer import CatalogServicer
-from catalog_svc.rpc.shop_access import OwnShops
+from catalog_svc.rpc.shop_access import OwnShops, authorized_shop
 from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector_channel import open_connector_channel
 from catalog_svc.storage.database import Database
@@ -131,7 +131,8 @@ async def running(
         stack.push_async_callback(channel.close)
         registry = new_registry()
         metrics = CatalogMetrics(registry)
-        writes, reads = Database(engines.writes), Database(engines.reads, remaining=remaining_seconds)
+        writes = Database(engines.writes, allowed_shop=authorized_shop)
+        reads = Database(engines.reads, remaining=remaining_seconds, allowed_shop=authorized_shop)
         replica = wire_replica(settings, writes, channel, metrics)
         metrics.read_watchers_from(lambda: replica.hub.watcher_count)
         servicer = wire_servicer(
@@ -324,4 +325,4 @@ async def _prepare_schema(engine: AsyncEngine, urls: _Urls, settings: CatalogSet
         finally:
             await owner.dispose()
     # The setting comes with transport security.
-    await check_role(engine, production=getattr(settings, "environment", "development") == "production")
+    await check_role(engine, production=settings.environment == "production")

@@ -20,7 +20,7 @@ from catalog_svc.rpc import catalog_pages, convert, convert_catalog
 from catalog_svc.rpc.convert import SnapshotMessages
 from catalog_svc.rpc.page_tokens import PageTokens, PositionNumber
 from catalog_svc.rpc.request_validator import RequestValidator
-from catalog_svc.rpc.shop_access import restricted
+from catalog_svc.rpc.shop_access import own_shops, restricted
 from catalog_svc.usecases.catalog_ports import Issues
 from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
@@ -66,7 +66,8 @@ class CatalogServicer(CatalogServiceServicer):
         validator = RequestValidator()
         ref = validator.shop(request.shop)
         validator.raise_if_any()
-        return pb.GetShopResponse(shop=convert.shop_details(await self._use.shops.get(ref)))
+        found = await self._use.shops.get(ref, same_store_of=own_shops())
+        return pb.GetShopResponse(shop=convert.shop_details(found))
 
     async def ListShops(self, request: pb.ListShopsRequest, context: Context) -> pb.ListShopsResponse:
         validator = RequestValidator()
@@ -84,7 +85,8 @@ class CatalogServicer(CatalogServiceServicer):
             "connection_state": connection,
         }
         position = self._tokens.decode(request.page_token, filters=filters, kind=tuple[UUID])
-        shops = await self._use.shops.page(which, after=position[0] if position else None, limit=limit + 1)
+        after = position[0] if position else None
+        shops = await self._use.shops.page(which, after=after, limit=limit + 1, same_store_of=own_shops())
         more = self._tokens.encode((shops[limit - 1].shop.shop_id,), filters=filters) if len(shops) > limit else ""
         return pb.ListShopsResponse(shops=[convert.shop_details(s) for s in shops[:limit]], next_page_token=more)
 

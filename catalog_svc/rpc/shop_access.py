@@ -20,7 +20,7 @@ from catalogsync_common.principal import Principal, PrincipalKind, current_princ
 from catalog_svc.domain.errors import ShopNotFound, SyncNotFound
 from catalog_svc.domain.ids import shop_id_of
 from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.domain.status import ShopFilter
+from catalog_svc.domain.status import ANY_SHOP, ShopFilter
 from catalog_svc.rpc.request_validator import RequestValidator
 from catalog_svc.usecases.catalog_ports import Shops
 
@@ -52,6 +52,11 @@ def restricted(which: ShopFilter) -> ShopFilter | None:
     if which.merchant_id not in ("", principal.merchant_id):
         return None
     return replace(which, merchant_id=principal.merchant_id)
+
+
+def own_shops() -> ShopFilter:
+    """Return the filter of the shops that the present principal may know of."""
+    return restricted(ANY_SHOP) or ANY_SHOP
 
 
 class OwnShops:

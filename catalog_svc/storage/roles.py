@@ -26,7 +26,7 @@ TENANT_TABLES: Final = (
 )
 """The tables with rows of shops. Nobody but the owner may use their partitions directly."""
 _SHARED_TABLES: Final = ("loop_lease",)
-_READ_TABLES: Final = ("schema_compatibility", "alembic_version")
+_READ_TABLES: Final = ("schema_compatibility", "alembic_version", "page_token_key")
 FUNCTIONS: Final = (
     *("find_shop_id", "find_deletion_id", "find_request", "shop_page", "same_store_shops", "sync_page"),
     *("changed_revisions", "stored_revisions", "queue_positions", "pending_syncs", "unplanned_shops", "due_shops"),

@@ -63,7 +63,8 @@ _UPDATE_PROFILE = text("""
       AND (currency_code, platform_shop_id, display_name)
           IS DISTINCT FROM (:currency_code, :platform_shop_id, :display_name)""")
 
-_SELECT_DOMAINS = text("SELECT domain FROM shop WHERE shop_id = ANY(:shop_ids) ORDER BY domain")
+_SELECT_DOMAINS = text("""
+    SELECT domain FROM shop WHERE shop_id = ANY(:shop_ids) AND merchant_id = :merchant_id ORDER BY domain""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,13 +175,17 @@ async def update_profile(connection: AsyncConnection, shop: Shop, profile: ShopP
 
 
 async def same_store_domains(connection: AsyncConnection, shop: Shop, platform_shop_id: str) -> list[str]:
-    """Return the domains of the other registered shops that have this id on the shop's platform."""
+    """Return the domains of the merchant's other registered shops that have this id on the shop's platform.
+
+    Clients read them: a shop of another merchant is not named.
+    """
     values = {"shop_ids": [shop.shop_id], "platform_shop_id": platform_shop_id}
     others = list((await connection.execute(_FIND_SAME_STORE, values)).scalars())
     if not others:
         return []
     await enter_shops(connection, others)
-    domains = list((await connection.execute(_SELECT_DOMAINS, {"shop_ids": others})).scalars())
+    of_merchant = {"shop_ids": others, "merchant_id": shop.merchant_id}
+    domains = list((await connection.execute(_SELECT_DOMAINS, of_merchant)).scalars())
     await enter_shops(connection, [shop.shop_id])
     return domains
 

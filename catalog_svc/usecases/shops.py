@@ -9,7 +9,7 @@ from uuid import UUID
 from catalog_svc.domain.errors import ShopNotFound
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import ShopChange, ShopDeletion, ShopKey, ShopRef
-from catalog_svc.domain.status import ShopDetails, ShopFilter
+from catalog_svc.domain.status import ANY_SHOP, ShopDetails, ShopFilter
 from catalog_svc.domain.sync import CancelledSync
 from catalog_svc.usecases.catalog_ports import ShopDeletions, ShopDirectory, Shops
 from catalog_svc.usecases.ports import Platforms, SyncMetrics
@@ -70,18 +70,30 @@ class ManageShops:
             key, merchant_id=merchant_id, caller_name=display_name, defaults=self._defaults
         )
 
-    async def get(self, ref: ShopRef) -> ShopDetails:
-        """Return the shop. Raises ShopNotFound."""
-        found = await self._read_directory.get(ref, self._defaults)
+    async def get(self, ref: ShopRef, *, same_store_of: ShopFilter = ANY_SHOP) -> ShopDetails:
+        """Return the shop. Raises ShopNotFound.
+
+        Args:
+            ref: The shop.
+            same_store_of: Other shops of the same store are named only if they have this merchant and this domain.
+        """
+        found = await self._read_directory.get(ref, self._defaults, same_store_of=same_store_of)
         if found is not None:
             return found
         await self._read.shop(ref)
         # It was registered this moment.
         raise ShopNotFound(ref)
 
-    async def page(self, which: ShopFilter, *, after: UUID | None, limit: int) -> list[ShopDetails]:
-        """Return up to `limit` shops with ids above `after`, in order; None: from the first."""
-        return await self._read_directory.page(which, after=after, limit=limit, defaults=self._defaults)
+    async def page(
+        self, which: ShopFilter, *, after: UUID | None, limit: int, same_store_of: ShopFilter = ANY_SHOP
+    ) -> list[ShopDetails]:
+        """Return up to `limit` shops with ids above `after`, in order; None: from the first.
+
+        Other shops of the same store are named as `get` names them.
+        """
+        return await self._read_directory.page(
+            which, after=after, limit=limit, defaults=self._defaults, same_store_of=same_store_of
+        )
 
     async def update(self, ref: ShopRef, change: ShopChange) -> ShopDetails:
         """Change the shop and return it.

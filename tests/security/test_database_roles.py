@@ -147,7 +147,7 @@ async def test_migrate_names_a_service_role_that_does_not_exist(owner_engine: As
 
 @pytest.fixture
 async def old_installation(empty_database_url: str) -> AsyncIterator[AsyncEngine]:
-    """Yield connections of the only role of an installation, no superuser, on the schema before row-level security."""
+    """Yield connections of the only role of an installation, no superuser, on the schema before 0011."""
     name = make_url(empty_database_url).database
     await execute(empty_database_url, f"ALTER DATABASE {name} OWNER TO {OWNER}")
     url = make_url(empty_database_url).set(username=OWNER)

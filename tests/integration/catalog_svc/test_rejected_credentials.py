@@ -27,7 +27,7 @@ async def test_rejected_credentials_of_the_catalog_are_transient_and_name_the_ca
 
     def register(server: grpc.aio.Server) -> None:
         # The other methods are not called.
-        add_ConnectorServiceServicer_to_server(Connector(), server)  # type: ignore[abstract]
+        add_ConnectorServiceServicer_to_server(Connector(), server)
 
     server = build_server(
         (Service(name="x", register=register),), listen_address=ListenAddress("127.0.0.1:0"), drain=Drain()
