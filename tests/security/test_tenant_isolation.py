@@ -73,38 +73,39 @@ def reads_of(engine: AsyncEngine, stored: StoredShop, merchant: str) -> Mapping[
     """Return every read of a store that a call about this shop makes."""
     database, shop, key = Database(engine, attempts=1), stored.shop, KEYS[merchant]
     shops, directory = ShopStore(database), ShopDirectoryStore(database)
-    syncs, issues, items, products = (
-        store(database) for store in (SyncStore, IssueStore, ItemStore, ProductStore)
-    )
-    own, narrow = ShopFilter(merchant_id=merchant), {"text_window": 1}
-    sync_id, ids = stored.finished.sync_id, [stored.finished.sync_id, stored.pending.sync_id]
-    deletion = ShopDeletionStore(database, owner=shop.shop_id)
-    page: dict[str, Any] = {"after": None, "limit": 100}
+    deletions = ShopDeletionStore(database, owner=shop.shop_id)
+    syncs, issues = SyncStore(database), IssueStore(database)
+    items, products = ItemStore(database), ProductStore(database)
+    few_items, few_products = ItemStore(database, text_window=1), ProductStore(database, text_window=1)
+    own, sync_id = ShopFilter(merchant_id=merchant), stored.finished.sync_id
+    rare = ProductFilter(text="of m", include_deleted=True)
+
+    def list_items(which: ItemFilter, store: ItemStore = items) -> Read:
+        return lambda: store.page(shop, which, after=None, limit=100)
+
     lists = {
-        f"items.page({which})": lambda which=which: items.page(shop, which, **page)
+        f"items.page({which})": list_items(which)
         for which in (ItemFilter(), ItemFilter(sku="S"), ItemFilter(product_id="1"), ItemFilter(after_position=1))
     }
     return lists | {
         "shops.find(key)": lambda: shops.find(key),
         "shops.find(id)": lambda: shops.find(shop.shop_id),
         "directory.get": lambda: directory.get(key, DEFAULTS, same_store_of=own),
-        "directory.page": lambda: directory.page(own, **page, defaults=DEFAULTS, same_store_of=own),
-        "deletions.find": lambda: deletion.find(shop.shop_id),
+        "directory.page": lambda: directory.page(own, after=None, limit=100, defaults=DEFAULTS, same_store_of=own),
+        "deletions.find": lambda: deletions.find(shop.shop_id),
         "syncs.get": lambda: syncs.get(sync_id),
-        "syncs.get_many": lambda: syncs.get_many(ids),
+        "syncs.get_many": lambda: syncs.get_many([sync_id, stored.pending.sync_id]),
         "syncs.latest": lambda: syncs.latest(shop),
         "syncs.checkpoint": lambda: syncs.checkpoint(sync_id),
         "syncs.page(shop)": lambda: syncs.page(shop=shop, states=[], before=None, limit=100),
         "syncs.page(merchant)": lambda: syncs.page(shop=None, states=[], before=None, limit=100, of=own),
         "issues.page": lambda: issues.page(sync_id, after=0, limit=100),
         "items.get": lambda: items.get(shop, "1-1"),
-        "items.page(text)": lambda: items.page(shop, ItemFilter(text="Shirt"), **page),
-        "items.page(rare text)": lambda: ItemStore(database, **narrow).page(shop, ItemFilter(text="of m"), **page),
+        "items.page(text)": list_items(ItemFilter(text="Shirt")),
+        "items.page(rare text)": list_items(ItemFilter(text="of m"), few_items),
         "products.get": lambda: products.get(shop, "1"),
         "products.page": lambda: products.page(shop, ProductFilter(), after="", limit=100),
-        "products.page(text)": lambda: ProductStore(database, **narrow).page(
-            shop, ProductFilter(text="of m", include_deleted=True), after="", limit=100
-        ),
+        "products.page(rare text)": lambda: few_products.page(shop, rare, after="", limit=100),
         "status": lambda: StatusStore(database).get(shop, DEFAULTS),
     }
 

@@ -89,6 +89,7 @@ async def shops(postgres_url: str) -> AsyncIterator[Shops]:
     async with copied_database(postgres_url) as url:
         owner = open_engine(url, pool_size=1, command_timeout=None)
         async with owner.begin() as connection:
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
             for number in range(10):
                 await generate_shop(connection, domain=f"a{number}.example", items=500, syncs=20)
             await generate_small_shops(connection, SMALL_SHOPS)

@@ -425,7 +425,7 @@ async def test_a_purge_that_dies_within_a_chunk_is_continued_by_another_replica_
             return rows[0]["pid"] if rows else None
 
         backend = await until_found(waiting_backend)
-        await world.rows("SELECT pg_terminate_backend(CAST(:pid AS integer))", pid=backend)
+        await world.own_rows(f"SELECT pg_terminate_backend({backend})")
         with pytest.raises(Exception, match="unavailable"):
             await within_timeout(chunk)
         await blocker.rollback()

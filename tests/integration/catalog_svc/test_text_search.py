@@ -17,6 +17,7 @@ from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.schema import migrate
 from catalog_svc.storage.text_search import EXTENSIONS, INDEXES
+from tests.conftest import execute, superuser_url
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
 
@@ -95,8 +96,9 @@ async def test_an_index_whose_creation_was_interrupted_is_not_used_and_created_a
     searchable: CatalogWorld, owner_engine: AsyncEngine
 ) -> None:
     await searchable.sync(MemorySource([product("1")]))
-    await searchable.execute(
-        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = CAST('item_title_trgm' AS regclass)"
+    await execute(
+        superuser_url(owner_engine),
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = CAST('item_title_trgm' AS regclass)",
     )
     with pytest.raises(TextSearchUnavailable, match="run `migrate`"):
         await search(searchable, "shirt")
