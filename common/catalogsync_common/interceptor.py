@@ -1,13 +1,13 @@
 """The server interceptor of every call.
 
-It sets the correlation id and the deadline, answers every failure with a status that has details, hides unexpected
-exceptions from the client, closes streams in the call's own task, and writes the access log.
+It sets the correlation id and the deadline, applies the limits, answers every failure with a status that has details,
+hides unexpected exceptions from the client, closes streams in the call's own task, and writes the access log.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,10 +15,11 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
-from google.rpc import status_pb2
+from google.rpc import code_pb2, status_pb2
 
 from catalogsync_common.access_log import AccessLogEntry, CallMeter
 from catalogsync_common.call_context import CORRELATION_HEADER, correlated, set_deadline
+from catalogsync_common.call_limits import CallLimiter, CallSlot
 from catalogsync_common.failure import Failure, InvalidRequest
 from catalogsync_common.status import DETAILS_KEY
 
@@ -52,6 +53,23 @@ class StreamStalled(Failure):
         super().__init__(f"The client read no message of this stream for {seconds:.0f} s. Call again.")
 
 
+class RequestStalled(Failure):
+    """The request of a call did not arrive in time after its headers."""
+
+    reason = "STREAM_EXPIRED"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The request did not arrive within {seconds:g} s. Call again.")
+
+
+class _CallTimedOut(Exception):
+    """A unary call took as long as the server allows."""
+
+    def __init__(self, seconds: float) -> None:
+        self.message = f"The server ended the call after {seconds:g} s, the maximum for this method."
+        super().__init__(self.message)
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps handlers of all four kinds, which must be asynchronous: coroutines or async generators.
 
@@ -61,11 +79,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     Args:
         meter: counts the calls.
         write_timeout: how long a message of a stream may wait for its client to read; None: forever.
+        limiter: the limits of the calls; None: the default ones.
     """
 
-    def __init__(self, meter: CallMeter | None = None, *, write_timeout: timedelta | None = None) -> None:
+    def __init__(
+        self,
+        meter: CallMeter | None = None,
+        *,
+        write_timeout: timedelta | None = None,
+        limiter: CallLimiter | None = None,
+    ) -> None:
         self._meter = meter
         self._write_timeout = write_timeout
+        self._limiter = limiter or CallLimiter()
 
     async def intercept_service(
         self,
@@ -77,11 +103,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        return _wrap_handler(handler, handler_call_details.method, self._meter, self._write_timeout)
+        return _wrap_handler(
+            handler, handler_call_details.method, self._meter, self._write_timeout, self._limiter
+        )
 
 
 def _wrap_handler(
-    handler: Handler, method: str, meter: CallMeter | None, write_timeout: timedelta | None
+    handler: Handler,
+    method: str,
+    meter: CallMeter | None,
+    write_timeout: timedelta | None,
+    limiter: CallLimiter,
 ) -> Handler:
     # Exactly one is set.
     behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
@@ -89,12 +121,17 @@ def _wrap_handler(
     call = _WrappedCall(
         method=method,
         meter=meter,
+        limiter=limiter,
         write_timeout=write_timeout,
         behaviour=behaviour,
-        parse=None if handler.request_streaming else handler.request_deserializer,
+        request_streaming=handler.request_streaming,
+        response_streaming=handler.response_streaming,
+        parse=handler.request_deserializer,
         serialize=None if handler.response_streaming else handler.response_serializer,
     )
-    make = _HANDLER_FACTORIES[handler.request_streaming, handler.response_streaming]
+    # On the wire a single request is a stream of one. gRPC would wait for it without a time limit before it calls a
+    # unary handler; as a stream, `_WrappedCall` receives it.
+    make = _HANDLER_FACTORIES[handler.response_streaming]
     # gRPC answers UNKNOWN with the exception's text when it fails to (de)serialise. So single messages pass
     # through it as bytes, and `_WrappedCall` (de)serialises them where it handles exceptions.
     return make(
@@ -105,13 +142,9 @@ def _wrap_handler(
 
 
 _HANDLER_FACTORIES: Final = MappingProxyType(
-    {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }
+    {False: grpc.stream_unary_rpc_method_handler, True: grpc.stream_stream_rpc_method_handler}
 )
+"""By whether the response is a stream."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,27 +153,39 @@ class _WrappedCall:
 
     method: str
     meter: CallMeter | None
+    limiter: CallLimiter
     write_timeout: timedelta | None
     behaviour: Callable[[Any, Any], Any]
+    request_streaming: bool
+    response_streaming: bool
     parse: Callable[[bytes], Any] | None
-    """Deserialises a single request; None: the request is a stream of messages, or the handler takes bytes."""
+    """Deserialises a single request; None: the handler takes bytes."""
     serialize: Callable[[Any], bytes] | None
     """Serialises a single response; None: gRPC does."""
 
-    async def respond(self, request: Any, context: Context) -> Any:
+    async def respond(self, requests: AsyncIterator[Any], context: Context) -> Any:
         # None without a deadline, although the type stubs say float.
         remaining: float | None = context.time_remaining()
-        with correlated(_received_id(context)) as identifier, set_deadline(remaining):
+        cap = self._cap_seconds(remaining)
+        with (
+            correlated(_received_id(context)) as identifier,
+            set_deadline(remaining if cap is None else cap),
+            # A stalled stream keeps its slot until its status is sent: until then it costs memory.
+            self.limiter.slot(self.method) as slot,
+        ):
             context.set_trailing_metadata(((CORRELATION_HEADER, identifier),))
             # The log line is written before the client receives the response.
             with AccessLogEntry(self.method, context.peer(), identifier, self.meter) as entry:
                 try:
-                    response = await self._handle(request, context)
+                    response = await self._handle_within(cap, requests, context, slot)
                     entry.set_code(_code_of(context))
                     return response
                 except grpc.aio.AbortError:
                     entry.set_code(_code_of(context))
                     raise
+                except _CallTimedOut as error:
+                    entry.set_code(grpc.StatusCode.DEADLINE_EXCEEDED)
+                    status = status_pb2.Status(code=code_pb2.DEADLINE_EXCEEDED, message=error.message)
                 except asyncio.CancelledError as error:
                     if _is_cancelled():
                         entry.set_code(_cancel_code(context))
@@ -157,9 +202,29 @@ class _WrappedCall:
                     status = entry.set_error(error)
             return await _abort(context, status, identifier)
 
-    async def _handle(self, request: Any, context: Context) -> Any:
-        if self.parse is not None:
-            request = _parse(self.parse, request)
+    def _cap_seconds(self, remaining: float | None) -> float | None:
+        """Return after how many seconds the server ends a unary call; None: its client's deadline is earlier."""
+        if self.request_streaming or self.response_streaming:
+            return None
+        cap = self.limiter.call_seconds(self.method)
+        return cap if remaining is None or remaining > cap else None
+
+    async def _handle_within(
+        self, cap: float | None, requests: AsyncIterator[Any], context: Context, slot: CallSlot
+    ) -> Any:
+        try:
+            async with asyncio.timeout(cap) as scope:
+                return await self._handle(requests, context, slot)
+        except TimeoutError:
+            if cap is None or not scope.expired():
+                raise
+            raise _CallTimedOut(cap) from None
+
+    async def _handle(self, requests: AsyncIterator[Any], context: Context, slot: CallSlot) -> Any:
+        self.limiter.check_principal(self.method)
+        slot.acquire()
+        request = requests if self.request_streaming else await self._receive(requests)
+        self.limiter.check_shop(self.method, request)
         result = self.behaviour(request, context)
         if hasattr(result, "__aiter__"):
             return await _write_all(result, context, self.write_timeout)
@@ -167,6 +232,20 @@ class _WrappedCall:
         if self.serialize is None or _code_of(context) is not grpc.StatusCode.OK:
             return response
         return self.serialize(response)
+
+    async def _receive(self, requests: AsyncIterator[bytes]) -> Any:
+        """Return the request of a call that has a single one."""
+        seconds = self.limiter.limits.request_time.total_seconds()
+        try:
+            async with asyncio.timeout(seconds) as scope:
+                raw = await anext(requests, None)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise RequestStalled(seconds) from None
+        if raw is None:
+            raise InvalidRequest.of("request", "is missing")
+        return raw if self.parse is None else _parse(self.parse, raw)
 
 
 async def _write_all(responses: Any, context: Context, write_timeout: timedelta | None) -> None:
