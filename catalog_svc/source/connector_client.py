@@ -12,7 +12,7 @@ from typing import Final
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
-from catalogsync_common.call_context import outgoing_metadata
+from catalogsync_common.call_context import outgoing_metadata, outgoing_timeout
 from catalogsync_common.status import read_failure
 
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed
@@ -144,7 +144,9 @@ class ConnectorPlatforms:
     async def _refresh(self) -> None:
         try:
             response = await self._stub.ListPlatforms(
-                pb.ListPlatformsRequest(), timeout=self._timeout, metadata=outgoing_metadata()
+                pb.ListPlatformsRequest(),
+                timeout=outgoing_timeout(self._timeout),
+                metadata=outgoing_metadata(),
             )
         except grpc.aio.AioRpcError as error:
             raise await to_source_failure(error) from error

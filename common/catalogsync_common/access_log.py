@@ -31,7 +31,6 @@ class CallMeter(Protocol):
         """The same call ended, whichever side ended it."""
         ...
 
-
     def call_refused(self, method: str, limit: str) -> None:
         """The same call exceeded the limit of this kind; `call_ended` follows."""
         ...

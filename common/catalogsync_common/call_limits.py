@@ -19,10 +19,14 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from catalogsync_common.failure import LimitExceeded
-from catalogsync_common.principal import Principal, PrincipalKind, current_principal
+from catalogsync_common.principal import PrincipalKind, current_principal
 from catalogsync_common.rate_limiter import NO_LIMIT, RateLimit, RateLimiter
 
 _HEALTH_PREFIX: Final = "/grpc.health."
+_REFUSED_RPCS: Final = 500
+"""Calls that are being refused, with the reason."""
+_SERVER_POOL: Final = ""
+_HEALTH_POOL: Final = "health"
 _DEFAULT_GROUP: Final = "calls"
 _IPV6_NETWORK_GROUPS: Final = 4
 """An IPv6 client usually has a whole /64 network: four of eight groups."""
@@ -56,12 +60,22 @@ class CallLimits:
     """Of the server, without health checks."""
     concurrent_client_calls: int = 200
     """Of each client."""
+    health_calls: int = 400
+    """Concurrent health checks, which everybody may make: they take no place of other calls."""
+    max_rpcs: int = 0
+    """Calls that gRPC itself lets in, before it has read their headers; 0: somewhat more than the limits above."""
     request_time: timedelta = timedelta(seconds=10)
     """How long a single request may take to arrive after its headers."""
     call_time: timedelta = timedelta(seconds=30)
     """How long a unary call may take, whatever deadline its client sets."""
     longer_call_times: Mapping[str, timedelta] = field(default_factory=dict)
     """The same of methods that may take longer, by full name."""
+
+
+    @property
+    def hard_limit(self) -> int:
+        """The calls that gRPC itself lets in. Above that it answers RESOURCE_EXHAUSTED, without details."""
+        return self.max_rpcs or self.concurrent_calls + self.health_calls + _REFUSED_RPCS
 
 
 class RateLimited(LimitExceeded):
@@ -88,7 +102,9 @@ class RateLimited(LimitExceeded):
 class CallLimiter:
     """Applies `CallLimits`. One per server; not thread-safe."""
 
-    def __init__(self, limits: CallLimits | None = None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limits: CallLimits | None = None, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.limits = limits or CallLimits()
         self._clients = RateLimiter[tuple[str, str]](self.limits.clients, monotonic=monotonic)
         self._services = RateLimiter[tuple[str, str]](self.limits.services, monotonic=monotonic)
@@ -98,13 +114,13 @@ class CallLimiter:
             for method, limit in (shops.methods if shops else {}).items()
         }
         self._peers = RateLimiter[str](self.limits.peer_failures, monotonic=monotonic)
-        self._running = 0
-        self._running_by_client: Counter[str] = Counter()
+        self._running: Counter[str] = Counter()
+        """Calls in progress by pool: the server's, that of the health checks, and that of each client."""
 
     @property
     def running(self) -> int:
-        """Calls in progress that hold a slot."""
-        return self._running
+        """Calls in progress, without health checks."""
+        return self._running[_SERVER_POOL]
 
     def call_seconds(self, method: str) -> float:
         """Return the seconds that a unary call of `method` may take."""
@@ -162,43 +178,42 @@ class CallLimiter:
         """Return the slot of one call, which is not acquired yet."""
         return CallSlot(self, method)
 
-    def acquire(self, principal: Principal) -> None:
-        """Count a call of `principal` as running. Raises RateLimited."""
-        limits = self.limits
-        if self._running >= limits.concurrent_calls:
-            raise RateLimited.concurrent("server", "This server", limits.concurrent_calls)
-        if principal.kind is PrincipalKind.CLIENT:
-            if self._running_by_client[principal.id] >= limits.concurrent_client_calls:
-                raise RateLimited.concurrent("client_concurrent", "The caller", limits.concurrent_client_calls)
-            self._running_by_client[principal.id] += 1
-        self._running += 1
+    def acquire(self, pool: str, kind: str, whose: str, limit: int) -> None:
+        """Take one of the `limit` places of a pool. Raises RateLimited."""
+        if self._running[pool] >= limit:
+            raise RateLimited.concurrent(kind, whose, limit)
+        self._running[pool] += 1
 
-    def release(self, principal: Principal) -> None:
-        """Undo `acquire`."""
-        self._running -= 1
-        if principal.kind is PrincipalKind.CLIENT:
-            self._running_by_client[principal.id] -= 1
-            if not self._running_by_client[principal.id]:
-                del self._running_by_client[principal.id]
+    def release(self, pool: str) -> None:
+        """Return a place that was acquired."""
+        self._running[pool] -= 1
+        if not self._running[pool]:
+            del self._running[pool]
 
 
 class CallSlot:
-    """The place of one call among the concurrent calls: a context manager that releases what was acquired."""
+    """The places of one call among the concurrent calls: a context manager that releases what was acquired."""
 
-    __slots__ = ("_limiter", "_method", "_principal")
+    __slots__ = ("_limiter", "_method", "_pools")
 
     def __init__(self, limiter: CallLimiter, method: str) -> None:
         self._limiter = limiter
         self._method = method
-        self._principal: Principal | None = None
+        self._pools: list[str] = []
 
     def acquire(self) -> None:
-        """Acquire the slot for the current principal; health checks need none. Raises RateLimited."""
+        """Acquire the places for a call of the current principal. Raises RateLimited."""
+        limits, principal = self._limiter.limits, current_principal()
         if _is_health(self._method):
+            self._acquire(_HEALTH_POOL, "health", "This server", limits.health_calls)
             return
-        principal = current_principal()
-        self._limiter.acquire(principal)
-        self._principal = principal
+        if principal.kind is PrincipalKind.CLIENT:
+            self._acquire(principal.id, "client_concurrent", "The caller", limits.concurrent_client_calls)
+        self._acquire(_SERVER_POOL, "server", "This server", limits.concurrent_calls)
+
+    def _acquire(self, pool: str, kind: str, whose: str, limit: int) -> None:
+        self._limiter.acquire(pool, kind, whose, limit)
+        self._pools.append(pool)
 
     def __enter__(self) -> Self:
         return self
@@ -206,9 +221,8 @@ class CallSlot:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._principal is not None:
-            self._limiter.release(self._principal)
-            self._principal = None
+        while self._pools:
+            self._limiter.release(self._pools.pop())
 
 
 def peer_address(peer: str) -> str:

@@ -79,9 +79,7 @@ class LimitExceeded(Failure):
 
     reason = "RATE_LIMITED"
 
-    def __init__(
-        self, message: str, *, kind: str, limit: str, retry_after: timedelta | None = None
-    ) -> None:
+    def __init__(self, message: str, *, kind: str, limit: str, retry_after: timedelta | None = None) -> None:
         """Create the failure.
 
         Args:

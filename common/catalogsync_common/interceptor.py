@@ -103,9 +103,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        return _wrap_handler(
-            handler, handler_call_details.method, self._meter, self._write_timeout, self._limiter
-        )
+        return _wrap_handler(handler, handler_call_details.method, self._meter, self._write_timeout, self._limiter)
 
 
 def _wrap_handler(
@@ -129,8 +127,8 @@ def _wrap_handler(
         parse=handler.request_deserializer,
         serialize=None if handler.response_streaming else handler.response_serializer,
     )
-    # On the wire a single request is a stream of one. gRPC would wait for it without a time limit before it calls a
-    # unary handler; as a stream, `_WrappedCall` receives it.
+    # On the wire a single request is a stream of one. gRPC would wait for it without a time limit before it calls
+    # the handler; as a stream, `_WrappedCall` receives it.
     make = _HANDLER_FACTORIES[handler.response_streaming]
     # gRPC answers UNKNOWN with the exception's text when it fails to (de)serialise. So single messages pass
     # through it as bytes, and `_WrappedCall` (de)serialises them where it handles exceptions.

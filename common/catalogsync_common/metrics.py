@@ -103,7 +103,10 @@ class CallMetrics:
             "grpc_calls_running", "Calls in progress, including streams.", ["method"], registry=registry
         )
         self._refused = Counter(
-            "grpc_calls_refused", "Calls that exceeded a limit, by its kind.", ["method", "limit"], registry=registry
+            "grpc_calls_refused",
+            "Calls that exceeded a limit.",
+            ["method", "limit"],
+            registry=registry,
         )
         self._seconds = Histogram(
             "grpc_call_seconds", "Duration of calls.", ["method"], buckets=_CALL_BUCKETS_SECONDS, registry=registry
