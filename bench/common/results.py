@@ -20,7 +20,19 @@ from bench.common.machine import describe_machine
 
 ROOT = Path(__file__).parents[2]
 RESULTS_DIRECTORY = ROOT / "bench" / "results"
-BENCHMARKS = ("write", "sync", "watch", "latency", "read", "control", "shops", "scale", "pacing", "memory")
+BENCHMARKS = (
+    "write",
+    "sync",
+    "watch",
+    "storm",
+    "latency",
+    "read",
+    "control",
+    "shops",
+    "scale",
+    "pacing",
+    "memory",
+)
 """The benchmarks of `make bench`, in the order in which they run and are reported; the longest last."""
 RESULT_PREFIX = "RESULT "
 _PACKAGES = ("grpcio", "protobuf", "asyncpg")

@@ -94,7 +94,9 @@ class TestStarts:
             assert failure.retry_after is not None
             assert timedelta() < failure.retry_after <= timedelta(seconds=10)
             other = pb.ShopRef(platform=OTHER.platform, domain=OTHER.domain)
-            assert (await refusal(stub.StartSync(pb.StartSyncRequest(shop=other)))).reason == "SYNC_ALREADY_RUNNING"
+            assert (
+                await refusal(stub.StartSync(pb.StartSyncRequest(shop=other)))
+            ).reason == "SYNC_ALREADY_RUNNING"
             assert (await stub.GetStatus(pb.GetStatusRequest(shop=REF))).HasField("active_sync")
 
     async def test_resumes_count_for_the_shop_of_their_sync(self, world: CatalogWorld, database_url: str) -> None:

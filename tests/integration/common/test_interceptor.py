@@ -363,9 +363,7 @@ async def test_the_resources_of_a_stream_that_is_not_read_are_released_after_the
 
 
 @pytest.mark.parametrize(("seconds", "known"), [(60, True), (None, False)])
-async def test_a_stream_knows_the_deadline_of_its_caller(
-    serve: Serve, seconds: float | None, known: bool
-) -> None:
+async def test_a_stream_knows_the_deadline_of_its_caller(serve: Serve, seconds: float | None, known: bool) -> None:
     seen: list[float | None] = []
 
     async def stream(request: Any, context: Any) -> AsyncIterator[StringValue]:

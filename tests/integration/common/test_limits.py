@@ -88,9 +88,7 @@ class TestSizes:
             for _ in range(20):
                 await running.call("unary_unary", metadata=(("x-large", "x" * 7_400),))
                 error = await running.error("unary_unary", metadata=(("x-large", "x" * 8_192),))
-                many = await running.error(
-                    "unary_unary", metadata=tuple((f"x-{n}", "x" * 80) for n in range(100))
-                )
+                many = await running.error("unary_unary", metadata=tuple((f"x-{n}", "x" * 80) for n in range(100)))
                 codes |= {error.code(), many.code()}
             assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
             assert await running.call("unary_unary") == [before]
