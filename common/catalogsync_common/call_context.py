@@ -60,7 +60,7 @@ def remaining_seconds() -> float | None:
 
 
 def outgoing_timeout(seconds: float) -> float:
-    """Return the time limit of a call made on behalf of the current one: `seconds`, or what remains of it if less."""
+    """Return the time limit of a call on behalf of the current one: `seconds`, or the remaining time if less."""
     remaining = remaining_seconds()
     return seconds if remaining is None else max(0.0, min(seconds, remaining))
 

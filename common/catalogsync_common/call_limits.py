@@ -1,8 +1,8 @@
-"""Limits of the calls of one process: rates per principal and per shop, concurrent calls, time limits, wrong tokens.
+"""Limits of the calls of one server: rates, concurrent calls, time limits, and wrong tokens.
 
-The interceptor applies them in this order: the rate and the concurrent calls of the principal as soon as it is known,
-the time limit of the request's arrival, the rate of the shop once the request is parsed and the principal may act on
-that shop, and the time limit of the whole call.
+The interceptor applies them in this order: the rate and the concurrent calls of the principal as soon as it is
+known, the time limit of the request's arrival, the rate of the shop once the request is parsed and the principal may
+act on that shop. The time limit of the whole call runs from its beginning.
 """
 
 from __future__ import annotations
@@ -70,7 +70,6 @@ class CallLimits:
     """How long a unary call may take, whatever deadline its client sets."""
     longer_call_times: Mapping[str, timedelta] = field(default_factory=dict)
     """The same of methods that may take longer, by full name."""
-
 
     @property
     def hard_limit(self) -> int:

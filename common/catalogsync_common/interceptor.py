@@ -1,7 +1,8 @@
 """The server interceptor of every call.
 
-It sets the correlation id and the deadline, applies the limits, answers every failure with a status that has details,
-hides unexpected exceptions from the client, closes streams in the call's own task, and writes the access log.
+It sets the correlation id and the deadline, applies the limits, answers every failure with a status that has
+details, hides unexpected exceptions from the client, closes streams in the call's own task, and writes the access
+log.
 """
 
 from __future__ import annotations

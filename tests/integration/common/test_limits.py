@@ -1,4 +1,4 @@
-"""What a server refuses or ends: sizes, metadata, time, rates, concurrent calls. The connection always survives."""
+"""What a server refuses or ends: sizes, metadata, time, rates, concurrent calls. The connection survives."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import grpc
 import pytest
@@ -28,6 +29,8 @@ from tests.waiting import TIMEOUT_SECONDS, forever, until_found, within_timeout
 UNARY = f"/{SERVICE}/unary_unary"
 CHECK = health_pb2.HealthCheckRequest(service=SERVICE)
 WATCHES = 200
+QUICK: Final = MappingProxyType({"grpc.max_connection_age_ms": 100})
+"""Connections that are old after a tenth of a second."""
 
 
 async def peer(request: StringValue, context: Any) -> StringValue:
@@ -328,10 +331,8 @@ class TestConcurrentCalls:
 class TestConnections:
     """Connections end by their age, which clients do not notice."""
 
-    QUICK = {"grpc.max_connection_age_ms": 100}
-
     async def test_unary_calls_move_to_new_connections_without_an_error(self, serve: Serve) -> None:
-        async with serve(Handlers(unary_unary=peer), options=self.QUICK) as running:
+        async with serve(Handlers(unary_unary=peer), options=QUICK) as running:
             peers: set[str] = set()
             while len(peers) < 4:
                 peers.update(await running.call("unary_unary", timeout=TIMEOUT_SECONDS))
@@ -347,7 +348,7 @@ class TestConnections:
             yield StringValue(value="second")
 
         handlers = Handlers(unary_unary=peer, unary_stream=stream)
-        async with serve(handlers, options=self.QUICK) as running:
+        async with serve(handlers, options=QUICK) as running:
             call = running.open("unary_stream")
             assert (await call.read()).value == "first"
             peers: set[str] = set()
@@ -357,7 +358,7 @@ class TestConnections:
             assert (await call.read()).value == "second"
 
         go_on.clear()
-        options = {**self.QUICK, "grpc.max_connection_age_grace_ms": 100}
+        options = {**QUICK, "grpc.max_connection_age_grace_ms": 100}
         async with serve(handlers, options=options) as running:
             call = running.open("unary_stream")
             assert (await call.read()).value == "first"
