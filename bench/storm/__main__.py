@@ -1,12 +1,12 @@
 """`make bench-storm`: how soon 5,000 watchers are back after all their connections broke at once.
 
 The watchers are in a process of their own, 250 streams to a connection, and resume as `catalogsync sync watch`
-does: with full jitter within half a second after the first break. They watch 1,000 syncs of 1,000 shops that run on
-other replicas and go on meanwhile. A TCP proxy between them and catalog_svc resets all connections at once, several
-times.
+does: with full jitter within half a second after the first break. They watch 1,000 syncs of 1,000 shops that run
+on other replicas and go on meanwhile. A TCP proxy between them and catalog_svc resets all connections at once,
+several times.
 
-A watcher is back when a message of its next stream has arrived. The benchmark fails unless all watchers see the end
-of their sync at last.
+A watcher is back when a message of its next stream has arrived. The benchmark fails unless all watchers see the
+end of their sync at last.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`python -m bench.storm.watcher_process`: many watchers that come back as the command line's client does.
 
-Prints a line `{"attached": n}` when each watcher has a snapshot, and when all syncs have ended one with the breaks of
-each watcher: the monotonic times at which its stream broke and at which a message arrived again. Then it waits for
-SIGTERM.
+Prints a line `{"attached": n}` when each watcher has a snapshot, and when all syncs have ended one with the breaks
+of each watcher: the monotonic times at which its stream broke and at which a message arrived again. Then it waits
+for SIGTERM.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Limits of the calls of one server: rates, concurrent calls, time limits, and wrong tokens.
 
 The interceptor applies them in this order: the rate and the concurrent calls of the principal as soon as it is
-known, the time limit of the request's arrival, the rate of the shop once the request is parsed and the principal may
-act on that shop. The time limit of the whole call runs from its beginning.
+known, the time limit of the request's arrival, the rate of the shop once the request is parsed and the principal
+may act on that shop. The time limit of the whole call runs from its beginning.
 """
 
 from __future__ import annotations

@@ -101,6 +101,7 @@ class TestSizes:
             method: Any = running.channel.stream_unary(UNARY)
             call = method(iter(()), timeout=TIMEOUT_SECONDS)
             assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert "request: is missing" in await call.details()
 
 
 class TestTime:

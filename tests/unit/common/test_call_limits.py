@@ -129,6 +129,19 @@ def test_a_client_may_use_only_its_part_of_the_concurrent_calls() -> None:
     assert not limits._running, "a client without calls needs no memory"
 
 
+def test_health_checks_have_a_maximum_of_their_own() -> None:
+    limits = limiter(health_calls=2, concurrent_calls=1)
+    method = "/grpc.health.v1.Health/Check"
+    with ExitStack() as calls:
+        for _ in range(2):
+            calls.enter_context(limits.slot(method)).acquire()
+        with pytest.raises(RateLimited) as refused, limits.slot(method) as slot:
+            slot.acquire()
+        assert refused.value.kind == "health"
+        calls.enter_context(limits.slot("/s/A")).acquire()
+    assert CallLimits(concurrent_calls=7).hard_limit > 7 + CallLimits().health_calls
+
+
 def test_a_call_that_the_server_refuses_takes_no_place_of_its_client() -> None:
     limits = limiter(concurrent_calls=1, concurrent_client_calls=1)
     with ExitStack() as calls:
