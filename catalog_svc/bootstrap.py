@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.metrics import CatalogMetrics
 from catalog_svc.production import PRODUCTION_RULES
+from catalog_svc.rpc.call_limits import call_limits
 from catalog_svc.rpc.page_tokens import PageTokens
 from catalog_svc.rpc.servicer import CatalogServicer
 from catalog_svc.rpc.shop_access import OwnShops, authorized_shop
@@ -50,6 +51,9 @@ _MAX_LOOP_SILENCE = timedelta(minutes=1)
 """Between two heartbeats of a background loop: longer than a transaction with all its retries may take."""
 _MAX_MESSAGE_WRITE_TIME = timedelta(minutes=1)
 """For one message to a watcher; one that reads nothing for longer must not hold a place among the watchers."""
+_CONNECTION_GRACE_MS = 20 * 60_000
+"""After the maximum age of a connection: longer than a watch, which ends by itself after 15 minutes. It ends the
+stream of a client that does not read, which nothing else can end while the client keeps its connection."""
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
 
 
@@ -288,6 +292,8 @@ def _server(
         meter=meter,
         write_timeout=_MAX_MESSAGE_WRITE_TIME,
         access=access,
+        limits=call_limits(settings),
+        options={"grpc.max_connection_age_grace_ms": _CONNECTION_GRACE_MS},
     )
 
 

@@ -61,6 +61,17 @@ class CatalogSettings(ServiceSettings):
     max_running_syncs: int = Field(default=8, ge=1, le=500)
     max_running_per_platform: int = Field(default=6, ge=1, le=500)
     max_watchers: int = Field(default=10_000, ge=1)
+    max_watchers_per_shop: int = Field(default=20, ge=1)
+    """Of the watchers of this replica."""
+    client_calls_per_second: float = Field(default=50, ge=0)
+    """Of each client and group of methods; 0: no limit."""
+    client_calls_burst: int = Field(default=200, ge=1)
+    client_concurrent_calls: int = Field(default=200, ge=1)
+    """Calls in progress of each client, watches included."""
+    start_sync_interval: Duration = timedelta(seconds=10)
+    """Between two starts of syncs of one shop in the long run; zero: no limit."""
+    start_sync_burst: int = Field(default=5, ge=1)
+    """Starts of one shop that need not wait."""
     heartbeat_interval: Duration = Field(
         default=timedelta(seconds=10), ge=timedelta(milliseconds=100), le=timedelta(seconds=25)
     )

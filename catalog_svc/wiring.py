@@ -75,7 +75,12 @@ def wire_replica(
     """
     drain, syncs = Drain(), SyncStore(database)
     max_read_age = _MAX_READ_AGE_HEARTBEATS * settings.heartbeat_interval
-    hub = SyncHub(syncs, max_watchers=settings.max_watchers, max_read_age=max_read_age)
+    hub = SyncHub(
+        syncs,
+        max_watchers=settings.max_watchers,
+        max_watchers_per_shop=settings.max_watchers_per_shop,
+        max_read_age=max_read_age,
+    )
     credentials = _credentials(settings)
     source = ConnectorSource(connector, credentials=credentials)
     worker = _worker(settings, database, source, hub, drain, metrics)

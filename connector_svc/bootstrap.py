@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import add_ConnectorServiceServicer_to_server
 from catalogsync_common.auth.settings import service_access
 from catalogsync_common.call_context import correlation_id
+from catalogsync_common.call_limits import CallLimits
 from catalogsync_common.certificate_monitor import CertificateMonitor
 from catalogsync_common.drain import Drain
 from catalogsync_common.logs import redact
 from catalogsync_common.metrics import CallMetrics, LoopMetrics, new_registry, serve_metrics
 from catalogsync_common.process import stop_deadline
 from catalogsync_common.production import refuse_unsafe_production
+from catalogsync_common.rate_limiter import RateLimit
 from catalogsync_common.server import GrpcServer, Service, build_server
 from catalogsync_common.server_tls import ServerTls
 from catalogsync_common.settings import SettingsError
@@ -39,6 +42,11 @@ from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from connector_svc.settings import ConnectorSettings
 
+_LONGER_CALL_TIMES = {
+    # Each calls the shop's platform, with retries.
+    "CheckShop": timedelta(minutes=2),
+    "CancelFetch": timedelta(minutes=1),
+}
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ConnectorService"].full_name
 
 
@@ -143,6 +151,16 @@ def _server(
         settings_prefix="CONNECTOR_",
         meter=CallMetrics(registry),
         access=service_access((SERVICE_NAME,), settings.service_secrets, prefix="CONNECTOR_"),
+        limits=_call_limits(settings),
+    )
+
+
+def _call_limits(settings: ConnectorSettings) -> CallLimits:
+    return CallLimits(
+        services=RateLimit(per_second=settings.service_calls_per_second, burst=settings.service_calls_burst),
+        peer_failures=RateLimit(per_second=settings.auth_failures_per_second, burst=settings.auth_failures_burst),
+        concurrent_calls=settings.max_concurrent_calls,
+        longer_call_times={f"/{SERVICE_NAME}/{method}": time for method, time in _LONGER_CALL_TIMES.items()},
     )
 
 

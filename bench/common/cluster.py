@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.common import machine
 from bench.common.results import ROOT
-from bench.common.stack import free_addresses, postmaster_pid, shop_settings
+from bench.common.stack import WITHOUT_SHOP_LIMITS, free_addresses, postmaster_pid, shop_settings
 from bench.common.store import READY_TIMEOUT_SECONDS, ServedShop
 from catalog_svc.storage.embedded import SERVICE_ROLE, embedded_postgres, service_url
 from catalog_svc.storage.engine import open_engine
@@ -122,7 +122,11 @@ async def running_services(
         processes = await stack.enter_async_context(ProcessGroup(directory=ROOT, logs=directory))
         connector_settings = shop_settings(directory, shops, ca_file)
         addresses = [_Addresses(*free_addresses(3)) for _ in range(replicas)]
-        catalog_settings = {**(settings or {}), "CATALOG_DATABASE_URL": service_url(database_url)}
+        catalog_settings = {
+            **WITHOUT_SHOP_LIMITS,
+            **(settings or {}),
+            "CATALOG_DATABASE_URL": service_url(database_url),
+        }
         for number, replica in enumerate(addresses):
             await _start(processes, number, replica, connector_settings, catalog_settings)
         async with asyncio.timeout(READY_TIMEOUT_SECONDS):

@@ -24,6 +24,7 @@ BENCHMARKS = (
     "write",
     "sync",
     "watch",
+    "storm",
     "latency",
     "read",
     "access",

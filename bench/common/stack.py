@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from catalogsync_cli.client import CatalogClient, open_catalog
 from catalogsync_cli.command import Options
@@ -88,11 +90,18 @@ async def _start_services(
         "CATALOG_LISTEN_ADDRESS": catalog,
         "CATALOG_CONNECTOR_ADDRESS": connector,
         "CATALOG_DATA_DIR": str(directory / "postgres"),
+        **WITHOUT_SHOP_LIMITS,
     }
     await processes.start("catalog_svc", "-m", "catalog_svc", settings=settings)
     async with asyncio.timeout(READY_TIMEOUT_SECONDS):
         await processes.supervise(wait_until_serving(connector, CONNECTOR_SERVICE))
         await processes.supervise(wait_until_serving(catalog, CATALOG_SERVICE))
+
+
+WITHOUT_SHOP_LIMITS: Final = MappingProxyType(
+    {"CATALOG_START_SYNC_INTERVAL": "0", "CATALOG_MAX_WATCHERS_PER_SHOP": "10000"}
+)
+"""Settings of catalog_svc: benchmarks measure with few shops what many shops do."""
 
 
 def free_addresses(count: int) -> list[str]:

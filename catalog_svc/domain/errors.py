@@ -8,7 +8,8 @@
     ├── SyncAlreadyRunning
     ├── RevisionInFuture, PositionExpired
     ├── TextSearchUnavailable
-    ├── TooManyWatchers
+    ├── LimitExceeded (catalogsync_common)
+    │   └── TooManyWatchers
     ├── StorageUnavailable
     │   └── QueryTooExpensive
     ├── SyncNotCancellable, SyncNotResumable
@@ -26,7 +27,7 @@ from datetime import timedelta
 from enum import Enum
 from uuid import UUID
 
-from catalogsync_common.failure import Failure, Resource
+from catalogsync_common.failure import Failure, LimitExceeded, Resource
 
 from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
 from catalog_svc.domain.sync import BlockedDeletion
@@ -185,14 +186,17 @@ class TextSearchUnavailable(Failure):
         super().__init__(f"the database cannot search texts: {missing}; filter otherwise")
 
 
-class TooManyWatchers(Failure):
-    """This replica has the maximum number of watchers."""
+class TooManyWatchers(LimitExceeded):
+    """This replica has the maximum number of watchers, in total or of one shop."""
 
     reason = "TOO_MANY_WATCHERS"
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, of_shop: bool = False) -> None:
+        whose = "the shop has its maximum" if of_shop else "this server has its maximum"
         super().__init__(
-            f"this server has its maximum of {limit} watchers; try again", metadata={"limit": str(limit)}
+            f"{whose} of {limit} watchers{' on this server' if of_shop else ''}; try again",
+            kind="shop_watchers" if of_shop else "watchers",
+            limit=str(limit),
         )
 
 

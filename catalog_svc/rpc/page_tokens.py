@@ -27,6 +27,7 @@ _VERSION: Final = 2
 """Version of the token format. A token of another version is rejected; its client restarts at the first page."""
 _MAC_BYTES: Final = 16
 _MAX_TOKEN_CHARACTERS: Final = 8_192
+"""A token holds up to two ids of 255 characters, in JSON and base64."""
 
 
 class _Token(msgspec.Struct, frozen=True, array_like=True):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
@@ -22,6 +23,8 @@ _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]
 _PLATFORM = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_TEXT_CHARACTERS = 255
+_MAX_LIST_VALUES = 32
+"""Values of a repeated field: more than there are different ones."""
 _MAX_QUOTED_CHARACTERS = 60
 _MIN_SEARCH_CHARACTERS, _MIN_SEARCH_LETTERS = 3, 2
 """Every text with that many has a trigram, so that an index can find it."""
@@ -40,6 +43,8 @@ _CONNECTION_STATES = {
     for state in ConnectionState
     if state is not ConnectionState.UNSPECIFIED
 }
+
+V = TypeVar("V")
 
 
 class RequestValidator:
@@ -145,13 +150,20 @@ class RequestValidator:
     def states(self, values: Sequence[pb.Sync.State.ValueType]) -> tuple[SyncState, ...]:
         """Return known states, each once."""
         known: dict[SyncState, None] = {}
-        for value in values:
+        for value in self._values("states", values):
             name = pb.Sync.State.Name(value).removeprefix("STATE_") if value in pb.Sync.State.values() else ""
             if name in SyncState.__members__ and SyncState[name] is not SyncState.UNSPECIFIED:
                 known[SyncState[name]] = None
             else:
                 self.add_violation("states", "must be states of a sync")
         return tuple(known)
+
+    def _values(self, field: str, values: Sequence[V]) -> Sequence[V]:
+        """Return the values of a repeated field, none if there are too many."""
+        if len(values) <= _MAX_LIST_VALUES:
+            return values
+        self.add_violation(field, f"must have at most {_MAX_LIST_VALUES} values")
+        return ()
 
     def interval(self, field: str, message: Duration) -> timedelta:
         """Return an interval between syncs; zero is NEVER."""
@@ -167,10 +179,11 @@ class RequestValidator:
         """Return the fields that UpdateShop changes; fields that the mask does not name are ignored."""
         if not mask.paths:
             self.add_violation("update_mask", f"is required: {_SHOP_FIELD_NAMES}")
-        for path in mask.paths:
+        paths = self._values("update_mask", mask.paths)
+        for path in paths:
             if path not in _SHOP_FIELDS:
                 self.add_violation("update_mask", f"{_quoted(path)} is not one of {_SHOP_FIELD_NAMES}")
-        fields = frozenset(_SHOP_FIELDS[path] for path in mask.paths if path in _SHOP_FIELDS)
+        fields = frozenset(_SHOP_FIELDS[path] for path in paths if path in _SHOP_FIELDS)
 
         incremental = update.incremental_interval if update.HasField("incremental_interval") else None
         full = update.full_interval if update.HasField("full_interval") else None
@@ -203,6 +216,7 @@ class RequestValidator:
 
     def search_text(self, value: str) -> str:
         """Return a text to search for: empty, or long enough for a trigram index."""
+        value = self.text("text", value)[: _MAX_TEXT_CHARACTERS + 1]
         searchable = len(value) >= _MIN_SEARCH_CHARACTERS and sum(map(str.isalnum, value)) >= _MIN_SEARCH_LETTERS
         if value and not searchable:
             self.add_violation(
@@ -210,7 +224,7 @@ class RequestValidator:
                 f"must have at least {_MIN_SEARCH_CHARACTERS} characters, "
                 f"of which {_MIN_SEARCH_LETTERS} are letters or digits",
             )
-        return self.text("text", value)
+        return value
 
     def item_filter(self, request: pb.ListItemsRequest) -> ItemFilter:
         """Return the filters of ListItems."""

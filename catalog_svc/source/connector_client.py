@@ -14,7 +14,7 @@ from typing import Final
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
-from catalogsync_common.call_context import outgoing_metadata
+from catalogsync_common.call_context import outgoing_metadata, outgoing_timeout
 from catalogsync_common.status import read_failure
 from catalogsync_common.token_claims import SERVICE_SECRET_HEADER
 
@@ -185,7 +185,9 @@ class ConnectorPlatforms:
     async def _refresh(self) -> None:
         try:
             response = await self._stub.ListPlatforms(
-                pb.ListPlatformsRequest(), timeout=self._timeout, metadata=self._credentials.metadata()
+                pb.ListPlatformsRequest(),
+                timeout=outgoing_timeout(self._timeout),
+                metadata=self._credentials.metadata(),
             )
         except grpc.aio.AioRpcError as error:
             raise await to_source_failure(error) from error

@@ -21,7 +21,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -30,10 +30,11 @@ from uuid import UUID
 from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
-from catalog_svc.domain.errors import StorageUnavailable, SyncNotFound, TooManyWatchers
+from catalog_svc.domain.errors import StorageUnavailable, SyncNotFound
 from catalog_svc.domain.sync import Sync, SyncState
 from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.watch_pacing import WakeupQueue, WatchPacing
+from catalog_svc.usecases.watcher_limits import WatcherLimiter
 
 _log = logging.getLogger(__name__)
 
@@ -209,6 +210,7 @@ class SyncHub:
         *,
         poll_interval: timedelta = timedelta(milliseconds=300),
         max_watchers: int = 10_000,
+        max_watchers_per_shop: int = 10_000,
         max_read_age: timedelta = timedelta(seconds=30),
         queue_interval: timedelta = timedelta(seconds=1),
         pacing: WatchPacing | None = None,
@@ -219,6 +221,7 @@ class SyncHub:
             syncs: Where snapshots are read.
             poll_interval: Pause between two polls.
             max_watchers: Watchers that this replica accepts.
+            max_watchers_per_shop: Of these, watchers of the syncs of one shop.
             max_read_age: Three heartbeats. Watchers of a sync that was not read for longer get StorageUnavailable.
             queue_interval: Pause between two reads of the positions of PENDING syncs, less than a heartbeat.
             pacing: The interval between two snapshots to one watcher.
@@ -227,11 +230,10 @@ class SyncHub:
         self._queue_seconds = queue_interval.total_seconds()
         self._positions_read_at = float("-inf")
         self._poll_seconds = poll_interval.total_seconds()
-        self._max_watchers = max_watchers
+        self._limiter = WatcherLimiter(max_watchers=max_watchers, max_watchers_per_shop=max_watchers_per_shop)
         self._max_read_age_seconds = max_read_age.total_seconds()
         self._pacing = pacing or WatchPacing()
         self._topics: dict[UUID, _Topic] = {}
-        self._watchers = 0
         self._local_syncs = 0
         self._local_counted_at = float("-inf")
         self._published_at = float("-inf")
@@ -241,7 +243,7 @@ class SyncHub:
     @property
     def watcher_count(self) -> int:
         """Watchers connected now; the syncs of this replica, which watch for their own end, do not count."""
-        return self._watchers
+        return self._limiter.count
 
     def publish(self, sync: Sync) -> None:
         """Deliver a snapshot that this replica wrote, if anybody watches the sync and it is newer."""
@@ -260,23 +262,20 @@ class SyncHub:
             is_watcher: Whether the subscriber is a client; False for the syncs of this replica.
 
         Raises:
-            TooManyWatchers: The replica has as many watchers as it accepts.
+            TooManyWatchers: The replica has as many watchers as it accepts, in total or of this shop.
         """
-        if is_watcher and self._watchers >= self._max_watchers:
-            raise TooManyWatchers(self._max_watchers)
-        topic = self._topics.setdefault(sync_id, _Topic(sync_id))
-        topic.subscribers += 1
-        topic.watchers += is_watcher
-        self._watchers += is_watcher
-        try:
-            yield Subscription(self, topic)
-        finally:
-            topic.subscribers -= 1
-            topic.watchers -= is_watcher
-            self._watchers -= is_watcher
-            if not topic.subscribers:
-                topic.discard()
-                del self._topics[sync_id]
+        with self._limiter.place(sync_id) if is_watcher else nullcontext():
+            topic = self._topics.setdefault(sync_id, _Topic(sync_id))
+            topic.subscribers += 1
+            topic.watchers += is_watcher
+            try:
+                yield Subscription(self, topic)
+            finally:
+                topic.subscribers -= 1
+                topic.watchers -= is_watcher
+                if not topic.subscribers:
+                    topic.discard()
+                    del self._topics[sync_id]
 
     async def run(self, drain: Drain, heartbeat: Heartbeat = no_heartbeat) -> None:
         """Poll until the drain, then close all topics."""
@@ -303,13 +302,13 @@ class SyncHub:
         now = asyncio.get_running_loop().time()
         is_busy = now - self._published_at <= _LOCAL_SECONDS
         if now - topic.published_at > _LOCAL_SECONDS:
-            return self._pacing.interval_seconds(watchers=self._watchers, is_busy=is_busy)
+            return self._pacing.interval_seconds(watchers=self._limiter.count, is_busy=is_busy)
         if now - self._local_counted_at > _LOCAL_COUNT_MAX_AGE_SECONDS:
             local = (each for each in self._topics.values() if now - each.published_at <= _LOCAL_SECONDS)
             self._local_syncs = sum(each.watchers > 0 for each in local)
             self._local_counted_at = now
         return self._pacing.interval_seconds(
-            watchers=self._watchers,
+            watchers=self._limiter.count,
             is_busy=is_busy,
             local_syncs=max(1, self._local_syncs),
             sync_watchers=topic.watchers,
@@ -331,7 +330,7 @@ class SyncHub:
 
     def _spread_seconds(self, topic: _Topic) -> float:
         interval = self.interval_seconds(topic)
-        return self._pacing.spread_seconds(interval, sync_watchers=topic.watchers, watchers=self._watchers)
+        return self._pacing.spread_seconds(interval, sync_watchers=topic.watchers, watchers=self._limiter.count)
 
     async def read(self, topic: _Topic) -> Sync:
         """Return the latest snapshot after one read, shared by all who ask while it runs.

@@ -61,7 +61,7 @@ class WatchSync:
         Raises:
             SyncNotFound: There is no such sync.
             RevisionInFuture: The sync never had `after_revision`.
-            TooManyWatchers: The replica has as many watchers as it accepts.
+            TooManyWatchers: The replica has as many watchers as it accepts, in total or of this shop.
             ServerDraining: The replica was shutting down already when the watch began.
             StorageUnavailable: The hub has not read the sync lately.
         """

@@ -11,7 +11,7 @@ from uuid import uuid4
 import grpc
 from google.rpc import status_pb2
 
-from catalogsync_common.failure import Failure
+from catalogsync_common.failure import Failure, LimitExceeded
 from catalogsync_common.principal import Principal
 from catalogsync_common.status import STATUS_CODES, to_status
 
@@ -30,6 +30,10 @@ class CallMeter(Protocol):
 
     def call_ended(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
         """The same call ended, whichever side ended it."""
+        ...
+
+    def call_refused(self, method: str, limit: str) -> None:
+        """The same call exceeded the limit of this kind; `call_ended` follows."""
         ...
 
 
@@ -79,6 +83,10 @@ class AccessLogEntry:
             self._fields["error_id"] = failure.error_id
         self._code = STATUS_CODES[failure.reason]
         self._fields["reason"] = failure.reason
+        if isinstance(failure, LimitExceeded):
+            self._fields["limit"] = failure.kind
+            if self._meter is not None:
+                self._meter.call_refused(self._method, failure.kind)
         return to_status(failure)
 
     def __enter__(self) -> AccessLogEntry:

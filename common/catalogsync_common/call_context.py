@@ -59,6 +59,12 @@ def remaining_seconds() -> float | None:
     return None if deadline is None else deadline - time.monotonic()
 
 
+def outgoing_timeout(seconds: float) -> float:
+    """Return the time limit of a call on behalf of the current one: `seconds`, or the remaining time if less."""
+    remaining = remaining_seconds()
+    return seconds if remaining is None else max(0.0, min(seconds, remaining))
+
+
 @contextmanager
 def set_deadline(seconds: float | None) -> Iterator[None]:
     """Set the deadline within the block to `seconds` from now; None: there is none."""

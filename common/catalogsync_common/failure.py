@@ -72,3 +72,21 @@ class InvalidRequest(Failure):
     def of(cls, field: str, description: str) -> InvalidRequest:
         """Return the failure for a single invalid field."""
         return cls(FieldViolation(field=field, description=description))
+
+
+class LimitExceeded(Failure):
+    """A caller exceeded a limit of this server; the metrics count it as `kind`."""
+
+    reason = "RATE_LIMITED"
+
+    def __init__(self, message: str, *, kind: str, limit: str, retry_after: timedelta | None = None) -> None:
+        """Create the failure.
+
+        Args:
+            message: for people.
+            kind: a stable name of the limit, such as "shop".
+            limit: its value.
+            retry_after: when to call again; None: the default of the reason.
+        """
+        super().__init__(message, metadata={"limit_kind": kind, "limit": limit}, retry_after=retry_after)
+        self.kind = kind

@@ -1,14 +1,14 @@
 """The server interceptor of every call.
 
-It sets the correlation id, the deadline and the principal, refuses calls that the principal may not make, answers
-every failure with a status that has details, hides unexpected exceptions from the client, closes streams in the
-call's own task, ends streams whose token has expired, and writes the access log.
+It sets the correlation id, the deadline and the principal, refuses calls that the principal may not make, applies
+the limits, answers every failure with a status that has details, hides unexpected exceptions from the client,
+closes streams in the call's own task, ends streams whose token has expired, and writes the access log.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,14 +16,15 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
-from google.rpc import status_pb2
+from google.rpc import code_pb2, status_pb2
 
 from catalogsync_common.access_log import AccessLogEntry, CallMeter
 from catalogsync_common.auth.call_access import CallAccess, seconds_until_expiry
-from catalogsync_common.auth.failures import TokenExpired
+from catalogsync_common.auth.failures import TokenExpired, Unauthenticated
 from catalogsync_common.call_context import CORRELATION_HEADER, correlated, set_deadline
+from catalogsync_common.call_limits import CallLimiter, CallSlot
 from catalogsync_common.failure import Failure, InvalidRequest
-from catalogsync_common.principal import SYSTEM, acting_as, current_principal
+from catalogsync_common.principal import SYSTEM, Principal, acting_as, current_principal
 from catalogsync_common.status import DETAILS_KEY
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -56,6 +57,23 @@ class StreamStalled(Failure):
         super().__init__(f"The client read no message of this stream for {seconds:.0f} s. Call again.")
 
 
+class RequestStalled(Failure):
+    """The request of a call did not arrive in time after its headers."""
+
+    reason = "STREAM_EXPIRED"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The request did not arrive within {seconds:g} s. Call again.")
+
+
+class _CallTimedOut(Exception):
+    """A unary call took as long as the server allows."""
+
+    def __init__(self, seconds: float) -> None:
+        self.message = f"The server ended the call after {seconds:g} s, the maximum for this method."
+        super().__init__(self.message)
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps handlers of all four kinds, which must be asynchronous: coroutines or async generators.
 
@@ -68,6 +86,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         access: authenticates callers and authorizes calls; None: authentication is off, everybody may call.
         check_peer: called first in every call, before a message of the client is used; raises a Failure to reject
             the client.
+        limiter: the limits of the calls; None: the default ones.
     """
 
     def __init__(
@@ -77,11 +96,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         write_timeout: timedelta | None = None,
         check_peer: Callable[[Context], None] | None = None,
         access: CallAccess | None = None,
+        limiter: CallLimiter | None = None,
     ) -> None:
         self._meter = meter
         self._write_timeout = write_timeout
         self._check_peer = check_peer
         self._access = access
+        self._limiter = limiter or CallLimiter()
 
     async def intercept_service(
         self,
@@ -102,19 +123,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call = _WrappedCall(
             method=method,
             meter=self._meter,
+            limiter=self._limiter,
             write_timeout=self._write_timeout,
             check_peer=self._check_peer,
             access=self._access,
             behaviour=behaviour,
-            parse=None if handler.request_streaming else handler.request_deserializer,
+            request_streaming=handler.request_streaming,
+            response_streaming=handler.response_streaming,
+            parse=handler.request_deserializer,
             serialize=None if handler.response_streaming else handler.response_serializer,
         )
         return _handler_of(call, handler)
 
 
 def _handler_of(call: _WrappedCall, handler: Handler) -> Handler:
-    """Return a handler of the same kind: one of another kind would wait for a request that never comes."""
-    make = _HANDLER_FACTORIES[handler.request_streaming, handler.response_streaming]
+    # On the wire a single request is a stream of one. gRPC would wait for it without a time limit before it calls
+    # the handler; as a stream, `_WrappedCall` receives it. So a client that sends nothing is refused at once.
+    make = _HANDLER_FACTORIES[handler.response_streaming]
     # gRPC answers UNKNOWN with the exception's text when it fails to (de)serialise. So single messages pass
     # through it as bytes, and `_WrappedCall` (de)serialises them where it handles exceptions.
     return make(
@@ -125,13 +150,9 @@ def _handler_of(call: _WrappedCall, handler: Handler) -> Handler:
 
 
 _HANDLER_FACTORIES: Final = MappingProxyType(
-    {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }
+    {False: grpc.stream_unary_rpc_method_handler, True: grpc.stream_stream_rpc_method_handler}
 )
+"""By whether the response is a stream."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,31 +161,41 @@ class _WrappedCall:
 
     method: str
     meter: CallMeter | None
+    limiter: CallLimiter
     write_timeout: timedelta | None
     check_peer: Callable[[Context], None] | None
     access: CallAccess | None
     behaviour: Callable[[Any, Any], Any]
+    request_streaming: bool
+    response_streaming: bool
     parse: Callable[[bytes], Any] | None
-    """Deserialises a single request; None: the request is a stream of messages, or the handler takes bytes."""
+    """Deserialises a single request; None: the handler takes bytes."""
     serialize: Callable[[Any], bytes] | None
     """Serialises a single response; None: gRPC does."""
 
-    async def respond(self, request: Any, context: Context) -> Any:
+    async def respond(self, requests: AsyncIterator[Any], context: Context) -> Any:
         # None without a deadline, although the type stubs say float.
         remaining: float | None = context.time_remaining()
-        with correlated(_received_id(context)) as identifier, set_deadline(remaining):
+        cap = self._cap_seconds(remaining)
+        with (
+            correlated(_received_id(context)) as identifier,
+            set_deadline(remaining if cap is None else cap),
+            # A stalled stream keeps its slot until its status is sent: until then it costs memory.
+            self.limiter.slot(self.method) as slot,
+        ):
             context.set_trailing_metadata(((CORRELATION_HEADER, identifier),))
             # The log line is written before the client receives the response.
             with AccessLogEntry(self.method, context.peer(), identifier, self.meter) as entry:
                 try:
-                    if self.check_peer is not None:
-                        self.check_peer(context)
-                    response = await self._admit(request, context, entry)
+                    response = await self._admit(requests, context, cap, slot, entry)
                     entry.set_code(_code_of(context))
                     return response
                 except grpc.aio.AbortError:
                     entry.set_code(_code_of(context))
                     raise
+                except _CallTimedOut as error:
+                    entry.set_code(grpc.StatusCode.DEADLINE_EXCEEDED)
+                    status = status_pb2.Status(code=code_pb2.DEADLINE_EXCEEDED, message=error.message)
                 except asyncio.CancelledError as error:
                     if _is_cancelled():
                         entry.set_code(_cancel_code(context))
@@ -181,20 +212,57 @@ class _WrappedCall:
                     status = entry.set_error(error)
             return await _abort(context, status, identifier)
 
-    async def _admit(self, request: Any, context: Context, entry: AccessLogEntry) -> Any:
+    async def _admit(
+        self,
+        requests: AsyncIterator[Any],
+        context: Context,
+        cap: float | None,
+        slot: CallSlot,
+        entry: AccessLogEntry,
+    ) -> Any:
         """Handle the call as its principal, which must be allowed to make it."""
-        principal = (
-            SYSTEM if self.access is None else self.access.admit(self.method, context.invocation_metadata())
-        )
+        if self.check_peer is not None:
+            self.check_peer(context)
+        principal = self._authenticate(context)
         entry.set_principal(principal)
         with acting_as(principal):
-            return await self._handle(request, context)
+            return await self._handle_within(cap, requests, context, slot)
 
-    async def _handle(self, request: Any, context: Context) -> Any:
-        if self.parse is not None:
-            request = _parse(self.parse, request)
+    def _authenticate(self, context: Context) -> Principal:
+        if self.access is None or self.access.is_public(self.method):
+            return SYSTEM
+        self.limiter.check_peer(context.peer())
+        try:
+            return self.access.admit(self.method, context.invocation_metadata())
+        except Unauthenticated:
+            self.limiter.count_peer_failure(context.peer())
+            raise
+
+    def _cap_seconds(self, remaining: float | None) -> float | None:
+        """Return after how many seconds the server ends a unary call; None: its client's deadline is earlier."""
+        if self.request_streaming or self.response_streaming:
+            return None
+        cap = self.limiter.call_seconds(self.method)
+        return cap if remaining is None or remaining > cap else None
+
+    async def _handle_within(
+        self, cap: float | None, requests: AsyncIterator[Any], context: Context, slot: CallSlot
+    ) -> Any:
+        try:
+            async with asyncio.timeout(cap) as scope:
+                return await self._handle(requests, context, slot)
+        except TimeoutError:
+            if cap is None or not scope.expired():
+                raise
+            raise _CallTimedOut(cap) from None
+
+    async def _handle(self, requests: AsyncIterator[Any], context: Context, slot: CallSlot) -> Any:
+        self.limiter.check_principal(self.method)
+        slot.acquire()
+        request = requests if self.request_streaming else await self._receive(requests)
         if self.access is not None:
             await self.access.authorize(current_principal(), self.method, request)
+        self.limiter.check_shop(self.method, request)
         result = self.behaviour(request, context)
         if hasattr(result, "__aiter__"):
             return await self._stream(result, context)
@@ -213,6 +281,20 @@ class _WrappedCall:
             if expiry.expired():
                 raise TokenExpired from None
             raise
+
+    async def _receive(self, requests: AsyncIterator[bytes]) -> Any:
+        """Return the request of a call that has a single one."""
+        seconds = self.limiter.limits.request_time.total_seconds()
+        try:
+            async with asyncio.timeout(seconds) as scope:
+                raw = await anext(requests, None)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise RequestStalled(seconds) from None
+        if raw is None:
+            raise InvalidRequest.of("request", "is missing")
+        return raw if self.parse is None else _parse(self.parse, raw)
 
 
 async def _write_all(responses: Any, context: Context, write_timeout: timedelta | None) -> None:

@@ -102,6 +102,12 @@ class CallMetrics:
         self._running = Gauge(
             "grpc_calls_running", "Calls in progress, including streams.", ["method"], registry=registry
         )
+        self._refused = Counter(
+            "grpc_calls_refused",
+            "Calls that exceeded a limit.",
+            ["method", "limit"],
+            registry=registry,
+        )
         self._seconds = Histogram(
             "grpc_call_seconds", "Duration of calls.", ["method"], buckets=_CALL_BUCKETS_SECONDS, registry=registry
         )
@@ -113,3 +119,6 @@ class CallMetrics:
         self._running.labels(method).dec()
         self._calls.labels(method, code.name).inc()
         self._seconds.labels(method).observe(seconds)
+
+    def call_refused(self, method: str, limit: str) -> None:
+        self._refused.labels(method, limit).inc()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Final
@@ -23,8 +23,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from catalogsync_common.access_log import CallMeter
 from catalogsync_common.auth.call_access import CallAccess
+from catalogsync_common.call_limits import CallLimiter, CallLimits
 from catalogsync_common.drain import Drain
 from catalogsync_common.exposure import check_exposure
+from catalogsync_common.failure import LimitExceeded
 from catalogsync_common.interceptor import CallInterceptor
 from catalogsync_common.peer_names import PeerNames
 from catalogsync_common.reflection import register_reflection
@@ -52,12 +54,17 @@ _OPTIONS: Final = (
     ("grpc.http2.max_ping_strikes", 2),
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.max_send_message_length", 8 << 20),
+    # With the first one alone, gRPC rejects metadata at random from there to 16 KiB.
     ("grpc.max_metadata_size", 8_192),
+    ("grpc.absolute_max_metadata_size", 8_192),
+    # A client waits, without an error, to open more streams of one connection. One BFF watches for many merchants;
+    # what one caller may use is limited by principal and by shop.
+    ("grpc.max_concurrent_streams", 1_000),
     # Without these, a thousand watchers that reconnect at once are answered CANCELLED.
     ("grpc.server.max_pending_requests", 10_000),
     ("grpc.server.max_pending_requests_hard_limit", 20_000),
-    # Connections move to new replicas. A running stream continues until its own maximum age:
-    # max_connection_age_grace_ms is not set, since a stream that reads a large file may take hours.
+    # Connections move to new replicas. A running stream continues until its own maximum age. A server whose
+    # streams all have one sets max_connection_age_grace_ms: it ends the streams of clients that do not read.
     ("grpc.max_connection_age_ms", 30 * 60_000),
     ("grpc.max_connection_idle_ms", 15 * 60_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
@@ -65,6 +72,10 @@ _OPTIONS: Final = (
 
 _MAX_HEALTH_CALLS: Final = 1_000
 """On the health port, which anybody who reaches it may call; a Watch call lasts as long as its client wants."""
+
+
+_MAX_HEALTH_WATCHES: Final = 200
+"""Health is open to everybody; a channel of each client watches it."""
 
 
 class ListenError(Exception):
@@ -79,6 +90,17 @@ class Service:
     """The full name: "catalogsync.catalog.v1.CatalogService"."""
     register: Callable[[grpc.aio.Server], None]
     """Adds the servicer: `lambda server: add_XServicer_to_server(servicer, server)`."""
+
+
+class TooManyHealthWatches(LimitExceeded):
+    """The server has as many health watches as it accepts; `Check` is still answered."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"This server has its maximum of {limit} health watches. Use Check.",
+            kind="health_watches",
+            limit=str(limit),
+        )
 
 
 class Health:
@@ -118,6 +140,7 @@ class _DrainingHealthServicer(health.aio.HealthServicer):  # type: ignore[misc]
         super().__init__()
         self._server_status = dict.fromkeys(names, _NOT_SERVING)
         self._drain = drain
+        self._watches = 0
 
     async def List(self, request: health_pb2.HealthListRequest, context: Any) -> health_pb2.HealthListResponse:
         """Return the status of every service; grpcio-health-checking does not implement this method."""
@@ -127,7 +150,13 @@ class _DrainingHealthServicer(health.aio.HealthServicer):  # type: ignore[misc]
         return health_pb2.HealthListResponse(statuses=statuses)
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
-        await self._drain.race(super().Watch(request, context))
+        if self._watches >= _MAX_HEALTH_WATCHES:
+            raise TooManyHealthWatches(_MAX_HEALTH_WATCHES)
+        self._watches += 1
+        try:
+            await self._drain.race(super().Watch(request, context))
+        finally:
+            self._watches -= 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,6 +258,8 @@ def build_server(
     meter: CallMeter | None = None,
     write_timeout: timedelta | None = None,
     access: CallAccess | None = None,
+    limits: CallLimits | None = None,
+    options: Mapping[str, int] | None = None,
 ) -> GrpcServer:
     """Return a server for `services` that is not started yet.
 
@@ -241,6 +272,8 @@ def build_server(
         meter: counts the calls, those on `health_address` excepted.
         write_timeout: how long a message of a stream may wait for its client to read; None: forever.
         access: authenticates callers and authorizes calls; None: everybody may call.
+        limits: the limits of the calls; None: the default ones.
+        options: gRPC's options by name, in addition to ours or instead of them.
 
     Raises:
         SettingsError: other machines could reach `listen_address`, calls are not both authenticated and encrypted,
@@ -254,8 +287,15 @@ def build_server(
         prefix=settings_prefix,
     )
     check_peer = PeerNames(tls.allowed_names).check_peer if tls is not None and tls.allowed_names else None
-    interceptor = CallInterceptor(meter, write_timeout=write_timeout, check_peer=check_peer, access=access)
-    server = grpc.aio.server(interceptors=(interceptor,), options=_OPTIONS)
+    limiter = CallLimiter(limits)
+    interceptor = CallInterceptor(
+        meter, write_timeout=write_timeout, check_peer=check_peer, access=access, limiter=limiter
+    )
+    server = grpc.aio.server(
+        interceptors=(interceptor,),
+        options=tuple({**dict(_OPTIONS), **(options or {})}.items()),
+        maximum_concurrent_rpcs=limiter.limits.hard_limit,
+    )
     names = tuple(service.name for service in services)
     for service in services:
         service.register(server)

@@ -176,6 +176,14 @@ class ServiceSettings(BaseSettings):
     reflection: bool = True
     metrics_address: ListenAddress | None = None
     """Where /metrics is served, over plain HTTP and to everyone who can reach it; None: nowhere."""
+    max_concurrent_calls: int = Field(default=1_000, ge=1, le=100_000)
+    """Calls in progress, without health checks; of catalog_svc besides its watchers."""
+    service_calls_per_second: float = Field(default=5_000, ge=0)
+    """Of each service or operator and group of methods; 0: no limit."""
+    service_calls_burst: int = Field(default=10_000, ge=1)
+    auth_failures_per_second: float = Field(default=10, ge=0)
+    """Calls with a wrong token from each address; 0: no limit."""
+    auth_failures_burst: int = Field(default=100, ge=1)
     settle_delay: Duration = timedelta()
     """How long calls are still answered after NOT_SERVING, before the drain."""
     stop_grace: Duration = timedelta(seconds=10)

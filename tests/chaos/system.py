@@ -216,6 +216,9 @@ def _catalog(
         "CATALOG_GIVE_UP_AFTER": "10m",
         # Replicas are killed by the test many times a minute, not by a batch that they cannot process.
         "CATALOG_MAX_CLAIMS_WITHOUT_PROGRESS": "50",
+        # The workload starts syncs of few shops, as fast as they end.
+        "CATALOG_START_SYNC_INTERVAL": "0",
+        "CATALOG_MAX_WATCHERS_PER_SHOP": "1000",
     }
     command = ("-m", "catalog_svc") if config.fenced else ("-m", "tests.chaos.unfenced")
     return Instance(name, CATALOG_SERVICE, port, command, settings, directory / f"{name}.log")

@@ -174,6 +174,8 @@ def _catalog_settings(directory: Path, address: str, connector: str) -> dict[str
         "CATALOG_GIVE_UP_AFTER": "2s",
         "CATALOG_TEXT_SEARCH": "1",
         "CATALOG_GIVE_UP_NEW_SHOP_AFTER": "2s",
+        # Tests start syncs of the same shops more often than people do.
+        "CATALOG_START_SYNC_INTERVAL": "0",
     }
 
 

@@ -58,6 +58,7 @@ class SmallSystem:
             "CATALOG_CONNECTOR_ADDRESS": self.connector,
             "CATALOG_DATA_DIR": str(self.directory / "postgres"),
             "CATALOG_LEASE_TTL": "2s",
+            "CATALOG_START_SYNC_INTERVAL": "0",
             **{f"CATALOG_{key}": value for key, value in settings.items()},
         }
         await self.processes.start(name, "-m", "catalog_svc", settings=environment)

@@ -32,6 +32,8 @@ from tests.e2e.conftest import CATALOG, CONNECTOR, ROOT, free_port
 Metadata = tuple[tuple[str, str], ...]
 
 SHOPS: Final = ("shopify:one.myshopify.com", "woocommerce:two.example")
+_LIMITS: Final = ("AUTH_FAILURES_PER_SECOND", "SERVICE_CALLS_PER_SECOND")
+"""Switched off: the tests call more often than any client, and with more wrong tokens."""
 _PRODUCTS: Final = "products=20,edge_cases=off"
 
 
@@ -188,6 +190,7 @@ def _connector_settings(directory: Path, target: Target, store: dict[str, Any]) 
     return {
         "CONNECTOR_LISTEN_ADDRESS": target.connector,
         "CONNECTOR_SERVICE_SECRETS": target.connector_secret,
+        **{f"CONNECTOR_{name}": "0" for name in _LIMITS},
         "CONNECTOR_CREDENTIALS_FILE": str(credentials),
         "CONNECTOR_CA_FILE": store["ca_file"],
         "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps(overrides),
@@ -200,6 +203,7 @@ def _catalog_settings(directory: Path, target: Target) -> dict[str, str]:
         "CATALOG_CONNECTOR_ADDRESS": target.connector,
         "CATALOG_CONNECTOR_SECRET": target.connector_secret,
         "CATALOG_SERVICE_SECRETS": target.catalog_secret,
+        **{f"CATALOG_{name}": "0" for name in (*_LIMITS, "CLIENT_CALLS_PER_SECOND", "START_SYNC_INTERVAL")},
         "CATALOG_CLIENT_KEYS": f"{target.client_key.kid}:{target.client_key.key}",
         "CATALOG_CLIENT_ISSUER": target.issuer,
         "CATALOG_OPERATOR_KEYS": f"{target.operator_key.kid}:{target.operator_key.key}",

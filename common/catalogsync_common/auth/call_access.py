@@ -10,7 +10,7 @@ from catalogsync_common.auth.access_rules import AccessRules
 from catalogsync_common.auth.failures import Unauthenticated
 from catalogsync_common.auth.secret_keys import ServiceSecrets
 from catalogsync_common.auth.tokens import TokenVerifier
-from catalogsync_common.principal import SYSTEM, Principal, PrincipalKind
+from catalogsync_common.principal import Principal, PrincipalKind
 from catalogsync_common.token_claims import AUTHORIZATION_HEADER, SERVICE_SECRET_HEADER
 
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -64,16 +64,18 @@ class CallAccess:
         self._tokens = tokens
         self._shops = shops or NoShops()
 
+    def is_public(self, method: str) -> bool:
+        """Return whether the method needs no credentials."""
+        return self._rules.is_public(method)
+
     def admit(self, method: str, metadata: Metadata | None) -> Principal:
-        """Return the principal of a call, before its request is read.
+        """Return the principal of a call of a method that is not public, before its request is read.
 
         Raises:
             Unauthenticated: The credentials are missing or invalid.
             TokenExpired: The token has expired.
             PermissionDenied: The principal may not call this method.
         """
-        if self._rules.is_public(method):
-            return SYSTEM
         principal = self._authenticate(metadata or ())
         self._rules.find(method).check(principal)
         return principal

@@ -124,13 +124,14 @@ async def test_an_unknown_sync_is_not_found_and_leaves_nothing_behind(
             await follower.all(uuid4(), 0)
 
 
-async def test_more_followers_than_allowed_are_turned_away(world: CatalogWorld, follower: Follower) -> None:
+async def test_more_followers_than_allowed_are_turned_away(world: CatalogWorld) -> None:
+    follower = Follower(world, max_watchers=1)
     created = await world.create_sync()
     async with aclosing(follower.follow(created.sync_id, 0)) as first:
         await anext(first)
-        follower.hub._max_watchers = 1
         with pytest.raises(TooManyWatchers):
             await follower.all(created.sync_id, 0)
+    await follower.stop()
 
 
 async def test_a_drain_ends_a_watch_at_once_with_a_reason_to_reconnect(world: CatalogWorld) -> None:

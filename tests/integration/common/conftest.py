@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 import grpc
 import pytest
+from catalogsync_common.access_log import CallMeter
 from catalogsync_common.auth.call_access import CallAccess
+from catalogsync_common.call_limits import CallLimits
 from catalogsync_common.channel import open_channel
 from catalogsync_common.drain import Drain
 from catalogsync_common.logs import JsonFormatter
@@ -101,6 +103,9 @@ class Serve(Protocol):
         reflection: bool = ...,
         write_timeout: timedelta | None = ...,
         access: CallAccess | None = ...,
+        limits: CallLimits | None = ...,
+        options: Mapping[str, int] | None = ...,
+        meter: CallMeter | None = ...,
     ) -> AbstractAsyncContextManager[Running]: ...
 
 
@@ -112,6 +117,9 @@ async def _serve(
     reflection: bool = True,
     write_timeout: timedelta | None = None,
     access: CallAccess | None = None,
+    limits: CallLimits | None = None,
+    options: Mapping[str, int] | None = None,
+    meter: CallMeter | None = None,
 ) -> AsyncIterator[Running]:
     drain = Drain()
     server = build_server(
@@ -121,6 +129,9 @@ async def _serve(
         reflection=reflection,
         write_timeout=write_timeout,
         access=access,
+        limits=limits,
+        options=options,
+        meter=meter,
     )
     port = await server.start()
     await server.set_serving(True)

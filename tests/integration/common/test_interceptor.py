@@ -363,17 +363,15 @@ async def test_the_resources_of_a_stream_that_is_not_read_are_released_after_the
 
 
 @pytest.mark.parametrize(("seconds", "known"), [(60, True), (None, False)])
-async def test_a_handler_knows_the_deadline_of_its_caller(
-    serve: Serve, seconds: float | None, known: bool
-) -> None:
+async def test_a_stream_knows_the_deadline_of_its_caller(serve: Serve, seconds: float | None, known: bool) -> None:
     seen: list[float | None] = []
 
-    async def unary(request: Any, context: Any) -> StringValue:
+    async def stream(request: Any, context: Any) -> AsyncIterator[StringValue]:
         seen.append(remaining_seconds())
-        return StringValue()
+        yield StringValue()
 
-    async with serve(Handlers(unary_unary=unary)) as running:
-        await running.call("unary_unary", timeout=seconds)
+    async with serve(Handlers(unary_stream=stream)) as running:
+        await running.call("unary_stream", timeout=seconds)
     (remaining,) = seen
     assert (remaining is not None) is known
     assert remaining is None or 0 < remaining < 120, "rounded up on its way"

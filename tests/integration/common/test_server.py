@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -163,9 +165,15 @@ async def test_an_address_reachable_by_other_machines_is_allowed_on_request_with
 async def test_two_thousand_watchers_can_connect_at_once(serve: Serve) -> None:
     """Without its own limits gRPC answers CANCELLED to some of them."""
     drains: list[Drain] = []
-    async with serve(wait_for_drain(drains)) as running:
+    async with serve(wait_for_drain(drains)) as running, AsyncExitStack() as stack:
         drains.append(running.drain)
-        calls = [running.open("unary_stream") for _ in range(2000)]
+        # A connection carries up to a thousand streams.
+        calls: list[Any] = []
+        for _ in range(4):
+            options = (("grpc.use_local_subchannel_pool", 1),)
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{running.port}", options=options)
+            await stack.enter_async_context(channel)
+            calls += [replace(running, channel=channel).open("unary_stream") for _ in range(500)]
         first = await asyncio.gather(*(call.read() for call in calls))
         assert {message.value for message in first} == {"first"}
         running.drain.start()

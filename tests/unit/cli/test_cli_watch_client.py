@@ -110,7 +110,7 @@ async def test_a_reconnect_continues_after_the_last_revision_and_repeats_none(
 
 
 @pytest.mark.parametrize(
-    "reason", ["STREAM_EXPIRED", "SERVER_DRAINING", "STORAGE_UNAVAILABLE", "TOO_MANY_WATCHERS"]
+    "reason", ["STREAM_EXPIRED", "SERVER_DRAINING", "STORAGE_UNAVAILABLE", "TOO_MANY_WATCHERS", "RATE_LIMITED"]
 )
 async def test_a_transient_error_is_retried(
     catalog: FakeCatalog, client: CatalogClient, shop: Shop, reason: str

@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 
 import pytest
-from catalogsync_common.call_context import accept_correlation_id, correlated, correlation_id, outgoing_metadata
+from catalogsync_common.call_context import (
+    accept_correlation_id,
+    correlated,
+    correlation_id,
+    outgoing_metadata,
+    outgoing_timeout,
+    set_deadline,
+)
 
 NEW_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -32,3 +39,9 @@ def test_outside_of_any_block_a_new_id_is_passed_on() -> None:
     ((name, value),) = outgoing_metadata()
     assert name == "x-correlation-id"
     assert NEW_ID.fullmatch(value)
+
+
+@pytest.mark.parametrize(("remaining", "expected"), [(None, 5), (60, 5), (2, 2), (-1, 0)])
+def test_an_outgoing_call_has_no_more_time_than_the_current_one(remaining: float | None, expected: float) -> None:
+    with set_deadline(remaining):
+        assert outgoing_timeout(5) == pytest.approx(expected, abs=1)

@@ -1,0 +1,50 @@
+"""How many watchers a replica accepts, in total and of each shop."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from catalog_svc.domain.errors import TooManyWatchers
+from catalog_svc.domain.ids import shop_id_of
+
+
+class WatcherLimiter:
+    """Counts the watchers of a replica, and refuses those above a limit."""
+
+    def __init__(self, *, max_watchers: int, max_watchers_per_shop: int) -> None:
+        self._max_watchers = max_watchers
+        self._max_watchers_per_shop = max_watchers_per_shop
+        self._by_shop: Counter[UUID] = Counter()
+        """Shops without watchers have no entry."""
+        self.count = 0
+        """Watchers of all shops."""
+
+    @property
+    def shop_count(self) -> int:
+        """Shops that have watchers."""
+        return len(self._by_shop)
+
+    @contextmanager
+    def place(self, sync_id: UUID) -> Iterator[None]:
+        """Count one watcher of a sync while the context lasts.
+
+        Raises:
+            TooManyWatchers: The replica or the shop has its maximum.
+        """
+        shop_id = shop_id_of(sync_id)
+        if self.count >= self._max_watchers:
+            raise TooManyWatchers(self._max_watchers)
+        if self._by_shop[shop_id] >= self._max_watchers_per_shop:
+            raise TooManyWatchers(self._max_watchers_per_shop, of_shop=True)
+        self.count += 1
+        self._by_shop[shop_id] += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+            self._by_shop[shop_id] -= 1
+            if not self._by_shop[shop_id]:
+                del self._by_shop[shop_id]
