@@ -31,6 +31,7 @@ DENIED: Final = (
 """At least one address of each range that no shop may lead to."""
 
 PUBLIC: Final = "93.184.216.34"
+PUBLIC_V6: Final = "2606:4700::1111"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,6 @@ class HostileDns:
             case "alias":
                 return (f"shop.{zone}.", "cdn.example.", f"only{index}.{zone}.", address)
             case "rebind":
-                return (address,) if self.rebound else (PUBLIC,)
+                return (address,) if self.rebound else (PUBLIC, PUBLIC_V6)
             case _:
                 return (address,)
