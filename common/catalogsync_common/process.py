@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
+from google.protobuf.internal import api_implementation
+
 from catalogsync_common.logs import configure_logging
 from catalogsync_common.server import ListenError
 from catalogsync_common.settings import SettingsError
@@ -53,6 +55,7 @@ def run(main: Main, *, tune_gc: bool = True) -> int:
     if tune_gc:
         _tune_gc()
     try:
+        check_protobuf(api_implementation.Type())
         return asyncio.run(_run_until_stopped(main))
     except SettingsError as error:
         print(*error.lines, sep="\n", file=sys.stderr)
@@ -146,3 +149,18 @@ def _tune_gc() -> None:
 def _disable_core_dumps() -> None:
     """Set the hard limit too, so that nothing in the process can raise it again."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def check_protobuf(implementation: str) -> None:
+    """Raise SettingsError unless protobuf is implemented by upb.
+
+    The implementation in pure Python is slower by an order of magnitude, and had a recursion without a limit
+    (CVE-2025-4565).
+    """
+    if implementation != "upb":
+        raise SettingsError(
+            (
+                f"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION: protobuf's implementation is {implementation!r}, and must "
+                "be 'upb': unset the variable, and install protobuf from its wheel for this platform",
+            )
+        )

@@ -59,7 +59,7 @@ def messages(settings: object) -> Mapping[str, str]:
         "json": f'cannot parse b\'{{"access_token":"{SHOPIFY_TOKEN.core}","feed_secret": "{FEED_SECRET.core}"}}\'',
         "dsn": f"cannot connect to postgresql://catalog:{quote(DATABASE_PASSWORD.value, safe='')}@db/catalog",
         "settings": f"cannot use {settings!r}, {settings}",
-        "credentials": f"cannot use {TokenServiceConfig(base_url=url, secret=secret)!r}, {dict(token=secret)}",
+        "credentials": f"cannot use {TokenServiceConfig(base_url=url, secret=secret)!r}, {[secret]}",
         "request": f"cannot send {HttpRequest(method='GET', url=url.with_query(query), headers=headers)!r}",
     }
 

@@ -215,7 +215,7 @@ def test_no_repr_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CATALOG_MIGRATE_DATABASE_URL", f"postgresql://user:{DATABASE_PASSWORD.value}@db/catalog")
     connector, catalog = load_settings(ConnectorSettings), load_settings(CatalogSettings)
     url = URL("https://a.example/").with_query(key=SHOPIFY_TOKEN.value)
-    body = SHOPIFY_TOKEN.value.encode()
+    body, headers = SHOPIFY_TOKEN.value.encode(), {"X-Token": SHOPIFY_TOKEN.value}
     shown: list[object] = [
         secret,
         {"access_token": secret},
@@ -227,9 +227,7 @@ def test_no_repr_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         AccessToken(credentials={"access_token": secret}, lifetime=None),
         _CachedToken(stored={"a": secret}, credentials={"a": secret}, renew_at=None, expires_at=None),
         parse_credentials(Shop("feed", "a.example"), feed),
-        HttpRequest(
-            method="GET", url=url, headers={"X-Token": SHOPIFY_TOKEN.value}, body=SHOPIFY_TOKEN.value.encode()
-        ),
+        HttpRequest(method="GET", url=url, headers=headers, body=body),
         access_token._TokenReply(access_token=SHOPIFY_TOKEN.value),
         _TokenReply(data={"access_token": SHOPIFY_TOKEN.value}),
     ]
