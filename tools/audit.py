@@ -1,7 +1,7 @@
 """Look for known vulnerabilities in what the services are built from: `make audit`.
 
-pip-audit says "No known vulnerabilities found", with exit code 0, about packages that it could not ask about. So its
-report must name each package that the lock pins, or the audit fails.
+pip-audit says "No known vulnerabilities found", with exit code 0, about packages that it could not ask about. So
+its report must name each package that the lock pins, or the audit fails.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _OPTIONS: Final = (
     "json",
 )
 _NOT_ASKED: Final = (
-    "the vulnerability service could not be asked, so that nothing is known about the packages. Run `make audit` where "
-    "https://pypi.org/pypi/<package>/json can be reached. pip-audit says:"
+    "the vulnerability service could not be asked, so that nothing is known about the packages. Run `make audit` "
+    "where https://pypi.org/pypi/<package>/json can be reached. pip-audit says:"
 )
 
 
@@ -63,7 +63,9 @@ def judge(pinned: dict[str, str], report: str, errors: str) -> Outcome:
     dependencies = _dependencies(report)
     if dependencies is None:
         return Outcome(audited=0, problems=(f"{_NOT_ASKED} {errors.strip() or 'nothing'}",))
-    audited = {canonicalize_name(one["name"]): str(one["version"]) for one in dependencies if "vulns" in one}
+    audited: dict[str, str] = {
+        canonicalize_name(one["name"]): str(one["version"]) for one in dependencies if "vulns" in one
+    }
     skipped = (f"{one['name']}: not audited: {one['skip_reason']}" for one in dependencies if "skip_reason" in one)
     missing = (
         f"{name}=={version}: not in the report" for name, version in pinned.items() if audited.get(name) != version
@@ -90,7 +92,7 @@ def _vulnerabilities(dependencies: Iterable[dict[str, Any]]) -> Iterable[str]:
 
 
 def main(requirements: Path) -> int:
-    """Audit the requirements that `uv export` wrote. Return 0 only if each of them was audited and has no finding."""
+    """Audit the requirements that `uv export` wrote. Return 0 only if each was audited and has no finding."""
     pinned = pinned_packages(requirements.read_text())
     command = [sys.executable, "-m", "pip_audit", *_OPTIONS, "--requirement", str(requirements)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603

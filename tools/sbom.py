@@ -1,4 +1,4 @@
-"""Check the software bills of materials that `make sbom` wrote: valid CycloneDX 1.5, and a hash for each package."""
+"""Check the bills of materials of `make sbom`: valid CycloneDX 1.5, and a hash for each file."""
 
 from __future__ import annotations
 

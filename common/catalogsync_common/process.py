@@ -160,7 +160,7 @@ def check_protobuf(implementation: str) -> None:
     if implementation != "upb":
         raise SettingsError(
             (
-                f"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION: protobuf's implementation is {implementation!r}, and must "
-                "be 'upb': unset the variable, and install protobuf from its wheel for this platform",
+                f"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION: protobuf's implementation is {implementation!r}, and "
+                "must be 'upb': unset the variable, and install protobuf from its wheel for this platform",
             )
         )

@@ -1,4 +1,4 @@
-"""The audit passes only if each pinned package was looked up; pip-audit itself passes what it could not look up."""
+"""The audit passes only if each pinned package was looked up, which pip-audit alone does not demand."""
 
 from __future__ import annotations
 
