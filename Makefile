@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table chaos run-catalog run-connector run-devstore clean
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table chaos run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -102,6 +102,25 @@ freeze: $(GOOGLE_PROTOS)/.synced ## Freeze the contracts as they are: what clien
 	@UV_PROJECT_ENVIRONMENT=.venv-bench $(UV) sync --quiet --frozen --only-group bench
 	@touch $@
 
+.venv-audit/.synced: uv.lock $(BIN)/.synced
+	@UV_PROJECT_ENVIRONMENT=.venv-audit $(UV) sync --quiet --frozen --only-group audit
+	@touch $@
+
+# The wheels that a service or a client is installed from; catalogsync holds both services.
+WHEELS := catalogsync catalogsync-cli catalogsync-common catalogsync-protos
+EXPORT := $(UV) export --quiet --frozen --no-dev --all-extras --no-header --no-annotate
+
+audit: .venv-audit/.synced ## Known vulnerabilities in what the lock pins; fails if a package could not be looked up
+	@mkdir -p .audit
+	@$(EXPORT) --all-packages --no-emit-workspace --format requirements.txt --output-file .audit/requirements.txt >/dev/null
+	@.venv-audit/bin/python -m tools.audit .audit/requirements.txt
+
+sbom: .venv-audit/.synced ## Software bills of materials (CycloneDX JSON) of the wheels, in dist/sbom
+	@mkdir -p dist/sbom
+	@for wheel in $(WHEELS); do $(EXPORT) --package $$wheel --format cyclonedx1.5 --output-file dist/sbom/$$wheel.cdx.json >/dev/null \
+	  || exit 1; done
+	@.venv-audit/bin/python -m tools.sbom $(WHEELS:%=dist/sbom/%.cdx.json)
+
 bench: $(BIN)/.synced .venv-bench/.synced ## Run all benchmarks, keep and show their results; takes over an hour (ONLY="write sync")
 	@$(BIN)/python -m bench $(ONLY)
 
@@ -171,4 +190,4 @@ run-devstore: $(BIN)/.synced ## Serve generated shops on 127.0.0.1:8443 (SHOPS="
 	$(BIN)/python -m devstore $(foreach shop,$(SHOPS),--shop $(shop))
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-gen .venv-bench .gen-check $(GOOGLE_PROTOS) .demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-gen .venv-bench .venv-audit .audit .gen-check $(GOOGLE_PROTOS) .demo .mypy_cache .ruff_cache .pytest_cache

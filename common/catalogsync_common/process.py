@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -14,6 +15,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
+from google.protobuf.internal import api_implementation
+
+from catalogsync_common.logs import configure_logging
 from catalogsync_common.server import ListenError
 from catalogsync_common.settings import SettingsError
 from catalogsync_common.supervisor import LoopFailed
@@ -36,15 +40,22 @@ Main = Callable[[asyncio.Event], Awaitable[None]]
 def run(main: Main, *, tune_gc: bool = True) -> int:
     """Run `main` in a new event loop and return the exit code: `sys.exit(run(main))`.
 
+    The process writes no core dump, which would hold every secret in its memory.
+
     Args:
         main: receives an event that SIGTERM and SIGINT set; then it must stop the service gracefully (see
             `catalogsync_common.server`) and return. A second signal cancels it, a third one ends the process at
             once.
         tune_gc: whether to run the garbage collector less often, see `_tune_gc`.
     """
+    _disable_core_dumps()
+    if not logging.getLogger().handlers:
+        # What fails before `main` has read its settings is logged with secrets redacted, too.
+        configure_logging("INFO", "")
     if tune_gc:
         _tune_gc()
     try:
+        check_protobuf(api_implementation.Type())
         return asyncio.run(_run_until_stopped(main))
     except SettingsError as error:
         print(*error.lines, sep="\n", file=sys.stderr)
@@ -133,3 +144,23 @@ def _tune_gc() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def _disable_core_dumps() -> None:
+    """Set the hard limit too, so that nothing in the process can raise it again."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def check_protobuf(implementation: str) -> None:
+    """Raise SettingsError unless protobuf is implemented by upb.
+
+    The implementation in pure Python is slower by an order of magnitude, and had a recursion without a limit
+    (CVE-2025-4565).
+    """
+    if implementation != "upb":
+        raise SettingsError(
+            (
+                f"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION: protobuf's implementation is {implementation!r}, and "
+                "must be 'upb': unset the variable, and install protobuf from its wheel for this platform",
+            )
+        )

@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 from connector_svc.domain.errors import CredentialsNotFound
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.base import Credentials, Secret
+from connector_svc.platforms.base import Credentials, Secret, is_sendable
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +100,8 @@ def _credentials(where: str, keys: object) -> Credentials:
     for name, value in _as_table(where, keys).items():
         if not isinstance(value, str) or not value.strip():
             raise CredentialsFileInvalid(f"{where}: {name} must be a non-empty string")
+        if not is_sendable(value.strip()):
+            raise CredentialsFileInvalid(f"{where}: {name} must hold no line break and no control character")
         # Keys are pasted; WooCommerce tolerates a space after a key, but not after a secret.
         found[name] = Secret(value.strip())
     if "refresh_token" in found:

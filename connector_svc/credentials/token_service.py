@@ -21,7 +21,7 @@ from connector_svc.http.dependencies import utc_now
 from connector_svc.http.failures import HttpFailure
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.http.transport import HttpRequest
-from connector_svc.platforms.base import Credentials, HttpReply, Secret
+from connector_svc.platforms.base import Credentials, HttpReply, Secret, is_sendable
 
 _RETRY_POLICY: Final = RetryPolicy(max_total_delay=timedelta(seconds=15), max_delay=timedelta(seconds=5))
 
@@ -54,6 +54,9 @@ class TokenServiceConfig:
 
 class _TokenReply(msgspec.Struct):
     data: dict[str, object]
+
+    def __repr__(self) -> str:
+        return "_TokenReply(***)"
 
 
 class TokenServiceCredentials:
@@ -143,6 +146,8 @@ def _parse_reply(shop: Shop, reply: HttpReply, now: datetime) -> Credentials:
     found = {name: Secret(text.strip()) for name, text in data.items() if isinstance(text, str) and text.strip()}
     if not found:
         raise TokenServiceUnavailable(shop, "its answer holds no credentials")
+    if not all(is_sendable(secret.reveal()) for secret in found.values()):
+        raise TokenServiceUnavailable(shop, "its answer holds a credential with a line break or control character")
     found.pop("expires_at", None)
     expires_at = _expires_at(data, now)
     return found if expires_at is None else {**found, "expires_at": Secret(expires_at.isoformat())}

@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from importlib.metadata import version
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from connector_svc.domain.errors import (
@@ -174,9 +175,10 @@ async def open_http(
     guard = AddressGuard(is_exempt=config.endpoints.is_override, denied=config.denied_networks)
     no_guard = AddressGuard(is_exempt=lambda _host, _port: True)
     async with (
-        _session(config, guard) as shops,
-        _session(config, no_guard) as services,
-        _session(config, guard) as files,
+        _resolver(dependencies) as resolver,
+        _session(config, guard, resolver) as shops,
+        _session(config, no_guard, resolver) as services,
+        _session(config, guard, resolver) as files,
     ):
         per_host, total = config.connections_per_host, config.connections
         yield OutboundHttp(
@@ -192,6 +194,16 @@ async def open_http(
                 user_agent=_user_agent(),
             ),
         )
+
+
+@asynccontextmanager
+async def _resolver(dependencies: HttpDependencies) -> AsyncIterator[AbstractResolver]:
+    resolver = dependencies.open_resolver()
+    try:
+        yield resolver
+    finally:
+        # A connector closes only a resolver that it has opened itself.
+        await resolver.close()
 
 
 def _limiter(per_host: int, total: int, dependencies: HttpDependencies) -> ConnectionLimiter:
@@ -210,11 +222,11 @@ def _user_agent() -> str:
     return f"catalogsync/{version('catalogsync')}"
 
 
-def _session(config: HttpConfig, guard: AddressGuard) -> aiohttp.ClientSession:
+def _session(config: HttpConfig, guard: AddressGuard, resolver: AbstractResolver) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=GuardedConnector(
             guard,
-            GuardedResolver(guard),
+            GuardedResolver(guard, resolver),
             ssl=config.tls,
             # ConnectionLimiter limits them by shop; a wait in here would count into the timeout of an attempt.
             limit=0,

@@ -1,4 +1,4 @@
-"""What the HTTP client is given: clocks, sleep, jitter, and the port for its metrics."""
+"""What the HTTP client is given: clocks, sleep, jitter, DNS, and the port for its metrics."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
+from aiohttp.abc import AbstractResolver
+
+from connector_svc.http.ssrf_guard import open_dns_resolver
 from connector_svc.platforms.base import RateLimitHeaders
 
 
@@ -84,7 +87,7 @@ async def _sleep(delay: timedelta) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpDependencies:
-    """Clocks, randomness and metrics of the client; tests replace them."""
+    """Clocks, randomness, DNS and metrics of the client; tests replace them."""
 
     clock: Callable[[], datetime] = utc_now
     monotonic: Callable[[], float] = time.monotonic
@@ -95,3 +98,5 @@ class HttpDependencies:
     correlation_id: Callable[[], str] = str
     """Of the gRPC call that the request is made for; empty: none."""
     metrics: HttpMetrics = field(default_factory=NullHttpMetrics)
+    open_resolver: Callable[[], AbstractResolver] = open_dns_resolver
+    """Opens the resolver of all sessions; its answers are guarded."""

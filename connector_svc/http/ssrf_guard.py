@@ -1,7 +1,8 @@
 """SSRF guard: keeps the client out of internal networks, whatever a shop's DNS says.
 
-A name is resolved here, so that a forbidden address is never connected to. The peer is checked again before
-anything is sent, because the resolver is not asked about IP literals or pooled connections.
+A name is resolved here, so that a forbidden address is never connected to; aiohttp does not ask the resolver about
+IP literals, so those are checked apart. The peer is checked again before anything is sent, because a pooled
+connection is neither resolved nor connected.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _INTERNAL_THOUGH_GLOBAL: Final[tuple[Network, ...]] = tuple(
         "2002::/16",  # 6to4
         "3fff::/20",  # documentation
         "192.88.99.0/24",  # 6to4 relays
+        "168.63.129.16/32",  # Azure's WireServer: a public address that leads to the host of the virtual machine
     )
 )
 _IPV6_GLOBAL_UNICAST: Final = ip_network("2000::/3")
@@ -75,14 +77,21 @@ class AddressGuard:
         return self.is_exempt(host, port) or is_public(address, self.denied)
 
 
+def open_dns_resolver() -> AbstractResolver:
+    """Return the resolver of all outbound requests; it must be closed.
+
+    It is not the system's getaddrinfo, which blocks a thread for as long as a name server stays silent: a few
+    shops with such a name would take all threads of the process.
+    """
+    return AsyncResolver(timeout=_DNS_TIMEOUT_SECONDS, tries=_DNS_TRIES)
+
+
 class GuardedResolver(AbstractResolver):
     """Resolves names to allowed addresses only."""
 
     def __init__(self, guard: AddressGuard, inner: AbstractResolver | None = None) -> None:
         self._guard = guard
-        # Not the system's getaddrinfo: it blocks a thread for as long as a name server stays silent, and a few
-        # shops with such a name would take all threads of the process.
-        self._inner = inner or AsyncResolver(timeout=_DNS_TIMEOUT_SECONDS, tries=_DNS_TRIES)
+        self._inner = inner or open_dns_resolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -112,9 +121,19 @@ class GuardedConnector(TCPConnector):
         timeout: ClientTimeout,  # noqa: ASYNC109 - the base class has this parameter
     ) -> Connection:
         """Connect as the base class does. Raises AddressForbidden."""
+        host, port = req.url.raw_host or "", req.url.port or 0
+        if is_ip_literal(host) and not self._allows_literal(host, port):
+            raise AddressForbidden("the domain is an internal address")
         connection = await super().connect(req, traces, timeout)
         peer = connection.transport.get_extra_info("peername") if connection.transport else None
-        if not peer or not self._guard.allows(req.url.raw_host or "", req.url.port or 0, peer[0]):
+        if not peer or not self._guard.allows(host, port, peer[0]):
             connection.close()
             raise AddressForbidden("the domain leads to an internal address")
         return connection
+
+    def _allows_literal(self, host: str, port: int) -> bool:
+        try:
+            return self._guard.allows(host, port, host)
+        except ValueError:
+            # A form such as "127.1", which the system would nevertheless connect to.
+            return False

@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 _LARGE_BODY_BYTES: Final = 1024 * 1024
 """Decompressed; a larger body is processed in a thread."""
 _PARTIAL_CONTENT: Final = 206
+_MAX_PATH_PART: Final = 20
+"""Characters. Access tokens and API keys are longer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,10 +147,14 @@ def _to_failure(error: aiohttp.ClientError) -> HttpFailure:
 
 
 def _redirect_target(requested: URL, location: str) -> str:
-    """Describe where a redirect leads, without a query: some shops put the keys they received into it."""
+    """Describe where a redirect leads, without what may be a key: some shops put the keys they received into it.
+
+    That is the query, and each part of the path that is as long as a key.
+    """
     try:
         target = requested.join(URL(location))
-        return f"to {target.origin()}{target.path}"[:200] if location else "nowhere"
+        parts = ("..." if len(part) > _MAX_PATH_PART else part for part in target.path.split("/"))
+        return f"to {target.origin()}{'/'.join(parts)}"[:200] if location else "nowhere"
     except ValueError:
         return "to an address that is not valid"
 

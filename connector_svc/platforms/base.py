@@ -199,6 +199,11 @@ class Secret:
         return hash(self._value)
 
 
+def is_sendable(value: str) -> bool:
+    """Return whether a secret can be sent in a header: it has no line break and no other control character."""
+    return value.isprintable()
+
+
 Credentials = Mapping[str, Secret]
 """By the platform's own names: {"access_token": ...}, {"consumer_key": ..., "consumer_secret": ...}."""
 

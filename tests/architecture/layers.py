@@ -17,6 +17,7 @@ OURS: Final = (
     "demo",
     "devstore",
     "catalogsync_common",
+    "tools",
 )
 
 TECHNOLOGIES: Final = (
@@ -132,6 +133,8 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "catalogsync_cli": ("catalogsync", "google", "grpc", "catalogsync_common", "click", "rich"),
     "bff": ("catalogsync", "google", "grpc", "catalogsync_common", "aiohttp", "pydantic", "pydantic_settings"),
     "devstore": ("aiohttp",),
+    # Run in an environment of their own, without the services.
+    "tools": (),
     "demo": (
         "catalogsync",
         "catalogsync_cli",

@@ -1,4 +1,4 @@
-"""Fixtures: one running pair of services with two synced shops of two merchants, and a database with two shops."""
+"""Fixtures: a running pair of services with two shops, a database with two shops, and a hostile network."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import open_directory
 from tests.integration.catalog_svc.conftest import CatalogWorld
+from tests.security.connect_log import ConnectAudit
+from tests.security.hostile_network import HostileNetwork, hostile_network
 from tests.security.stored_shops import KEYS, StoredShop, TwoShops, store_shop
 from tests.security.target import Target, TargetShop, running_target, sync_shops
 
@@ -57,3 +59,16 @@ async def two_shops(engine: AsyncEngine, owner_engine: AsyncEngine) -> TwoShops:
         for sync in finished.values()
     ]
     return TwoShops(engine=engine, owner=owner_engine, a=a, b=b)
+
+
+@pytest.fixture(scope="session")
+def connect_audit() -> ConnectAudit:
+    """Return the recorder of this process."""
+    return ConnectAudit()
+
+
+@pytest.fixture
+async def network(tmp_path: Path) -> AsyncIterator[HostileNetwork]:
+    """Yield a network of this test's own."""
+    async with hostile_network(tmp_path) as running:
+        yield running

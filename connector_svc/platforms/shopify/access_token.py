@@ -15,7 +15,7 @@ from connector_svc.domain.errors import (
     SourceUnreachable,
 )
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.base import AccessToken, Credentials, HttpFactory, HttpReply, Secret
+from connector_svc.platforms.base import AccessToken, Credentials, HttpFactory, HttpReply, Secret, is_sendable
 
 _PATH: Final = "/admin/oauth/access_token"
 _HEADERS: Final = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
@@ -25,6 +25,9 @@ class _TokenReply(msgspec.Struct):
     access_token: str
     expires_in: int | None = None
     """Seconds; None: the token does not expire."""
+
+    def __repr__(self) -> str:
+        return "_TokenReply(***)"
 
 
 class ShopifyTokenExchange:
@@ -62,6 +65,8 @@ def _parse_reply(shop: Shop, reply: HttpReply, *, by_refresh: bool) -> AccessTok
         granted = msgspec.json.decode(reply.body, type=_TokenReply)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise SourceResponseInvalid(shop, "Shopify's token endpoint answers without an access token") from None
+    if not is_sendable(granted.access_token):
+        raise SourceResponseInvalid(shop, "Shopify's token endpoint answers with a token that cannot be sent")
     lifetime = None if granted.expires_in is None else timedelta(seconds=granted.expires_in)
     return AccessToken(credentials={"access_token": Secret(granted.access_token)}, lifetime=lifetime)
 

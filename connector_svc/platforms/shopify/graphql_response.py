@@ -18,6 +18,14 @@ from connector_svc.platforms.shopify.wire import Wire
 
 VERSION_HEADER = "X-Shopify-API-Version"
 
+# These texts end up in messages and logs. A proxy or a defect may write anything into them, even our token.
+_CODE = re.compile(r"[A-Za-z_]{1,64}")
+_REQUEST_ID = re.compile(r"[0-9a-f-]{1,64}")
+
+
+def _safe_code(text: str | None) -> str:
+    return text if text and _CODE.fullmatch(text) else ""
+
 
 class ThrottleStatus(Wire, frozen=True, kw_only=True):
     """The shop's bucket of query points, as Shopify reports it."""
@@ -52,13 +60,14 @@ class GraphqlError(Wire, frozen=True, kw_only=True):
 
     @property
     def code(self) -> str:
-        """Shopify's error code; empty without one."""
-        return (self.extensions and self.extensions.code) or ""
+        """Shopify's error code; empty without one that has the form of a code."""
+        return _safe_code(self.extensions.code) if self.extensions else ""
 
     @property
     def request_id(self) -> str:
-        """The id by which Shopify's support finds the call; empty without one."""
-        return (self.extensions and self.extensions.request_id) or ""
+        """The id by which Shopify's support finds the call; empty without one that has the form of an id."""
+        text = (self.extensions and self.extensions.request_id) or ""
+        return text if _REQUEST_ID.fullmatch(text) else ""
 
     @property
     def required_scope(self) -> str:
@@ -126,7 +135,7 @@ def decode_response(reply: HttpReply) -> GraphqlResponse:
         errors=_errors(envelope.errors),
         cost=extensions.cost or QueryCost(),
         ignored_filters=tuple(
-            f"{warning.field or '?'}: {warning.code or 'warning'}"
+            f"{_safe_code(warning.field) or '?'}: {_safe_code(warning.code) or 'warning'}"
             for extension in extensions.search
             for warning in extension.warnings
         ),

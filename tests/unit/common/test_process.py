@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -127,3 +128,16 @@ def test_a_stop_that_hangs_is_ended_by_its_deadline() -> None:
         assert process.wait(timeout=TIMEOUT_SECONDS) == 1
         assert process.stderr is not None
         assert "not stopped after" in process.stderr.read()
+
+
+def test_a_service_does_not_start_with_another_implementation_of_protobuf() -> None:
+    """The environment variable of protobuf, or a wheel without compiled code, would choose it."""
+    run = subprocess.run(
+        [sys.executable, "-c", SERVICE.format(body="print('started')")],
+        env={**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION: protobuf's implementation is 'python'")

@@ -240,3 +240,11 @@ async def test_a_provider_that_is_down_is_not_skipped(
     service.server.answers(status(500))
     with pytest.raises(TokenServiceUnavailable):
         await CredentialsChain(Known(), provider, Known(**{SHOP.domain: "1"})).credentials(SHOP)
+
+
+async def test_a_credential_that_cannot_be_sent_in_a_header_is_an_unusable_answer(
+    provider: TokenServiceCredentials, service: TokenService
+) -> None:
+    service.tokens["/pre/api/v1/tokens/shopify/demo.myshopify.com"] = {"access_token": "a\r\nX-Other: b"}
+    with pytest.raises(TokenServiceUnavailable, match="control character"):
+        await provider.credentials(SHOP)

@@ -290,3 +290,12 @@ async def test_no_secret_is_logged_or_reported(
     logged = [str(record.__dict__) for record in caplog.records]
     assert any("/ok -> 200" in record.getMessage() for record in caplog.records)
     assert not [text for text in (*texts, *logged) if SECRET in text]
+
+
+async def test_a_redirect_is_described_without_what_may_be_a_key(opened: OpenClient, server: ShopServer) -> None:
+    target = "https://other.example/wp/ck_0123456789abcdef0123/login?consumer_key=hunter2#token"
+    server.answers(status(301, Location=target))
+    async with opened() as client:
+        with pytest.raises(SourceRedirected) as caught:
+            await client.request("GET", "/")
+    assert caught.value.metadata["location"] == "https://other.example/wp/.../login"

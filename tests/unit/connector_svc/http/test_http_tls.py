@@ -89,6 +89,23 @@ async def test_a_certificate_of_another_host_is_rejected(
         await ask(f"https://localhost:{port}", create_tls_context(certificate), env)
 
 
+@pytest.mark.parametrize("package", ["catalog_svc", "connector_svc", "common"])
+def test_no_code_can_switch_the_verification_of_certificates_off(package: str) -> None:
+    names = (
+        "CERT_NONE",
+        "check_hostname",
+        "verify_mode",
+        "_create_unverified_context",
+        "verify_ssl",
+        "trust_env=True",
+    )
+    root = Path(__file__).parents[4] / package
+    sources = {path: path.read_text() for path in root.rglob("*.py")}
+    assert sources
+    assert [(path, name) for path, text in sources.items() for name in names if name in text] == []
+    assert [path for path, text in sources.items() if "ssl=False" in text] == []
+
+
 def test_the_systems_roots_stay_trusted_with_a_private_ca(certificate: Path) -> None:
     alone, both = create_tls_context(), create_tls_context(certificate)
     assert len(both.get_ca_certs()) == len(alone.get_ca_certs()) + 1

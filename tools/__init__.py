@@ -1,0 +1,1 @@
+"""Checks of the supply chain: `make audit` and `make sbom`."""
