@@ -33,7 +33,8 @@ def claim_types(forger: Forger) -> Iterator[str]:
             f"{valid}x", f"x{valid}", "*", ".*", "%", str(forger.stranger_claims[name]), valid.replace("a",
             "\u0430") + "\u200b",
         ):  # fmt: skip
-            yield forger.token(**{name: text})
+            wrong_text: dict[str, Any] = {name: text}
+            yield forger.token(**wrong_text)
     scope = str(forger.claims["scope"])
     for value in (*NOT_TEXT, [scope], scope.split(), {scope: True}):
         yield forger.token(scope=value)

@@ -97,7 +97,22 @@ def _public_key_as_secret(forger: Forger) -> Iterator[str]:
 
 
 def _critical_headers(forger: Forger) -> Iterator[str]:
-    for crit in (["exp"], ["b64"], [], ["unknown"], [1], [None], "exp", "", None, {}, True, 0, ["kid", "alg"]):
+    values: tuple[Any, ...] = (
+        ["exp"],
+        ["b64"],
+        [],
+        ["unknown"],
+        [1],
+        [None],
+        "exp",
+        "",
+        None,
+        {},
+        True,
+        0,
+        ["kid", "alg"],
+    )
+    for crit in values:
         yield forger.token({"crit": crit})
         yield forger.token({"crit": crit, "exp": forger.claims["exp"], "unknown": 1, "b64": True})
     for b64 in (False, 0, None, "false"):

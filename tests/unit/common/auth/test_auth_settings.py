@@ -37,7 +37,7 @@ class Settings:
 
 
 def catalog_access(secrets: str = "", **settings: Any) -> CallAccess | None:
-    given = {
+    given: dict[str, Any] = {
         name: SecretStr(value) if name in ("client_keys", "operator_keys") else value
         for name, value in settings.items()
     }
