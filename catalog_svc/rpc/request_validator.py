@@ -34,6 +34,10 @@ _PLATFORM = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_TEXT_CHARACTERS = 255
 _MAX_QUOTED_CHARACTERS = 60
+_MAX_VIOLATIONS = 100
+"""More are not recorded: a request of 4 MiB can have four million."""
+_MAX_ELEMENTS = 100
+"""Of a repeated field; each has fewer different valid values."""
 _MIN_SEARCH_CHARACTERS, _MIN_SEARCH_LETTERS = 3, 2
 """Every text with that many has a trigram, so that an index can find it."""
 _MIN_INTERVAL, _MAX_INTERVAL = timedelta(minutes=1), timedelta(days=366)
@@ -65,7 +69,8 @@ class RequestValidator:
 
     def add_violation(self, field: str, description: str) -> None:
         """Record that a field is invalid."""
-        self._violations.append(FieldViolation(field=field, description=description))
+        if len(self._violations) < _MAX_VIOLATIONS:
+            self._violations.append(FieldViolation(field=field, description=description))
 
     def raise_if_any(self) -> None:
         """Raise InvalidRequest if there are violations."""
@@ -156,6 +161,9 @@ class RequestValidator:
     def states(self, values: Sequence[pb.Sync.State.ValueType]) -> tuple[SyncState, ...]:
         """Return known states, each once."""
         known: dict[SyncState, None] = {}
+        if len(values) > _MAX_ELEMENTS:
+            self.add_violation("states", f"must be at most {_MAX_ELEMENTS}")
+            return ()
         for value in values:
             name = pb.Sync.State.Name(value).removeprefix("STATE_") if value in pb.Sync.State.values() else ""
             if name in SyncState.__members__ and SyncState[name] is not SyncState.UNSPECIFIED:
@@ -178,6 +186,9 @@ class RequestValidator:
         """Return the fields that UpdateShop changes; fields that the mask does not name are ignored."""
         if not mask.paths:
             self.add_violation("update_mask", f"is required: {_SHOP_FIELD_NAMES}")
+        if len(mask.paths) > _MAX_ELEMENTS:
+            self.add_violation("update_mask", f"must have at most {_MAX_ELEMENTS} paths")
+            return ShopChange(fields=frozenset())
         for path in mask.paths:
             if path not in _SHOP_FIELDS:
                 self.add_violation("update_mask", f"{_quoted(path)} is not one of {_SHOP_FIELD_NAMES}")

@@ -32,8 +32,9 @@ class Forged:
     @property
     def can_be_sent(self) -> bool:
         """Whether gRPC can send it as metadata, and the server receives exactly this text."""
-        visible = all(" " <= char <= "~" for char in self.token)
-        return visible and self.token == self.token.strip() and 0 < len(self.token) < 7_000
+        if not 0 < len(self.token) < 7_000:
+            return False
+        return self.token == self.token.strip() and all(" " <= char <= "~" for char in self.token)
 
 
 def forge(forger: Forger) -> list[Forged]:

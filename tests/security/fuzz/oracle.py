@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,8 +25,9 @@ _LEAKS: Final = re.compile(
     r"|asyncpg|sqlalchemy|aiohttp|msgspec|pydantic|grpc\.|google\.protobuf"
     r"|\b(?:SELECT|INSERT|UPDATE|DELETE) |\bcolumn\b|\brelation\b"
 )
-_CORE_LOG: Final = re.compile(r"WARNING: All log messages before|[EWI]\d{4} \d\d:\d\d:|[EWI]0000 ")
-"""Lines that gRPC's C library writes itself."""
+_BROKEN_LINE: Final = re.compile(r'^  \| |^\S+ CRITICAL|Traceback|"exception":|"level": "CRITICAL"')
+"""A line of a traceback in a text log, or a record with an exception in a JSON log."""
+_MAX_LINE_CHARACTERS: Final = 1_500
 
 
 def violation(error: grpc.aio.AioRpcError, caller: Caller, raw: bytes) -> str | None:
@@ -65,19 +65,13 @@ def _size(trailers: grpc.aio.Metadata | None) -> int:
 
 
 def broken_lines(log: Path, offset: int) -> Iterator[str]:
-    """Yield the lines of a log, from an offset on, that show an unexpected exception."""
+    """Yield the lines of a log, from an offset on, that show an unexpected exception; the log is text or JSON."""
     with log.open("rb") as file:
         file.seek(offset)
         for raw in file:
-            line = raw.decode("utf-8", "replace").strip()
-            try:
-                record = json.loads(line)
-            except ValueError:
-                if line and not _CORE_LOG.match(line):
-                    yield f"{log.name}: {line}"
-                continue
-            if "exception" in record or record.get("level") == "CRITICAL":
-                yield f"{log.name}: {record.get('message')}: {record.get('exception', '')[-1_500:]}"
+            line = raw.decode("utf-8", "replace").rstrip()
+            if _BROKEN_LINE.search(line):
+                yield f"{log.name}: {line[-_MAX_LINE_CHARACTERS:]}"
 
 
 def memory_mb(pids: Mapping[str, int]) -> dict[str, float]:

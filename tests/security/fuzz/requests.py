@@ -60,9 +60,9 @@ class RequestGenerator:
         """Return the bytes of a request."""
         known = self._disposable if str(method) == "DeleteShop" else self._all
         kind = random.random()
-        if kind < 0.12:
+        if kind < 0.1:
             return noise(random)
-        oddness = 0.0 if kind < 0.5 else random.choice((0.1, 0.3, 0.8))
+        oddness = 0.0 if kind < 0.4 else random.choice((0.02, 0.1, 0.3, 0.8))
         request = method.request_type()
         _Filler(random, known, oddness).fill(request)
         raw = request.SerializeToString()
