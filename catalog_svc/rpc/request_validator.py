@@ -225,7 +225,10 @@ class RequestValidator:
 
     def search_text(self, value: str) -> str:
         """Return a text to search for: empty, or long enough for a trigram index."""
-        searchable = len(value) >= _MIN_SEARCH_CHARACTERS and sum(map(str.isalnum, value)) >= _MIN_SEARCH_LETTERS
+        checked = value[: _MAX_TEXT_CHARACTERS + 1]
+        searchable = (
+            len(checked) >= _MIN_SEARCH_CHARACTERS and sum(map(str.isalnum, checked)) >= _MIN_SEARCH_LETTERS
+        )
         if value and not searchable:
             self.add_violation(
                 "text",

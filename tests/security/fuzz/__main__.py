@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 from tests.conftest import open_directory
+from tests.security.fuzz.oracle import memory_mb
 from tests.security.fuzz.run import Report, fuzz
 from tests.security.target import running_target, sync_shops
 
-_PROGRESS_CALLS = 10_000
+_PROGRESS_CALLS = 5_000
 
 
 def main() -> int:
@@ -31,9 +32,12 @@ async def _run(directory: Path, options: argparse.Namespace) -> tuple[Report, fl
         shops = await sync_shops(target)
         started = time.perf_counter()
 
-        def progress(done: int) -> None:
-            if done % _PROGRESS_CALLS == 0:
-                print(f"{done} calls, {done / (time.perf_counter() - started):.0f}/s", flush=True)
+        def progress(report: Report) -> None:
+            calls = report.sent.total()
+            if calls % _PROGRESS_CALLS == 0:
+                memory = ", ".join(f"{name} {value:.0f} MB" for name, value in memory_mb(target.pids).items())
+                speed = calls / (time.perf_counter() - started)
+                print(f"{calls} calls, {speed:.0f}/s, {len(report.violations)} violations, {memory}", flush=True)
 
         report = await fuzz(
             target,

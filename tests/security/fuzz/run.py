@@ -69,7 +69,7 @@ async def fuzz(
     requests: int,
     only: str = "",
     first: int = 0,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[Report], None] = lambda report: None,
 ) -> Report:
     """Send so many generated requests to each method and return what was found.
 
@@ -80,7 +80,7 @@ async def fuzz(
         requests: Requests of each method.
         only: The name of the only method; empty: all.
         first: The number of the first request, to replay some.
-        progress: Is called with the number of cases begun.
+        progress: Is called after each call.
     """
     methods = [method for method in METHODS if only in ("", str(method))]
     fuzzer = _Fuzzer(target, Report(seed=seed), await _vocabulary(target, shops), shops[0].merchant_id)
@@ -125,13 +125,13 @@ class _Fuzzer:
         for channel in (one for channels in self._channels.values() for one in channels):
             await channel.close()
 
-    async def run(self, cases: Iterator[_Case], progress: Callable[[int], None]) -> None:
+    async def run(self, cases: Iterator[_Case], progress: Callable[[Report], None]) -> None:
         """Make the calls of the cases, several at a time."""
 
         async def work() -> None:
             for case in cases:
                 await self._try(case)
-                progress(self.report.sent.total())
+                progress(self.report)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(_CALLS_IN_FLIGHT):
