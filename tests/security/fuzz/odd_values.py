@@ -42,6 +42,8 @@ _NANOS: Final = (0, 0, 1, -1, 999_999_999, 1_000_000_000, 2**31 - 1, -(2**31))
 def odd_text(random: Random) -> str:
     """Return a text: hostile, long, or of random characters."""
     kind = random.random()
+    if kind < 0.08:
+        return "a\0b"
     if kind < 0.6:
         return random.choice(_TEXTS)
     if kind < 0.9:

@@ -62,11 +62,30 @@ class RequestGenerator:
         kind = random.random()
         if kind < 0.1:
             return noise(random)
-        oddness = 0.0 if kind < 0.4 else random.choice((0.02, 0.1, 0.3, 0.8))
+        oddness = 0.0 if kind < 0.55 else random.choice((0.1, 0.3, 0.8))
         request = method.request_type()
         _Filler(random, known, oddness).fill(request)
+        if kind < 0.3:
+            _set_one_odd(random, request)
         raw = request.SerializeToString()
         return mutate(random, raw) if kind > 0.75 else raw
+
+
+def _set_one_odd(random: Random, message: Message) -> None:
+    """Make one value odd: the others being valid, it reaches what follows the validation."""
+    descriptor: Any = message.DESCRIPTOR
+    fields: Sequence[FieldDescriptor] = descriptor.fields
+    if not fields:
+        return
+    one = random.choice(fields)
+    if one.is_repeated and one.message_type is None:
+        getattr(message, one.name).append(odd_scalar(random, one))
+    elif one.message_type is None:
+        setattr(message, one.name, odd_scalar(random, one))
+    elif not one.is_repeated and one.message_type.full_name not in _TIMES:
+        _set_one_odd(random, getattr(message, one.name))
+    elif not one.is_repeated:
+        getattr(message, one.name).MergeFrom(GetMessageClass(one.message_type)(**odd_seconds(random)))
 
 
 @dataclass(frozen=True, slots=True)

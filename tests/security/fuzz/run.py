@@ -237,7 +237,8 @@ async def _vocabulary(target: Target, shops: tuple[TargetShop, TargetShop]) -> V
     }
     recent = deque((shop.sync_id for shop in shops), maxlen=32)
     return Vocabulary(
-        shops=[*refs, *disposable_shops()],
+        # Half of the requests are about shops that have a catalog.
+        shops=[*refs * 4, *disposable_shops()],
         values={name: list(known) for name, known in values.items()},
         recent_syncs=recent,
     )
