@@ -26,6 +26,8 @@ _MAX_TEXT_CHARACTERS = 255
 _MAX_LIST_VALUES = 32
 """Values of a repeated field: more than there are different ones."""
 _MAX_QUOTED_CHARACTERS = 60
+_MAX_VIOLATIONS = 100
+"""More are not recorded: a request of 4 MiB can have four million."""
 _MIN_SEARCH_CHARACTERS, _MIN_SEARCH_LETTERS = 3, 2
 """Every text with that many has a trigram, so that an index can find it."""
 _MIN_INTERVAL, _MAX_INTERVAL = timedelta(minutes=1), timedelta(days=366)
@@ -59,7 +61,8 @@ class RequestValidator:
 
     def add_violation(self, field: str, description: str) -> None:
         """Record that a field is invalid."""
-        self._violations.append(FieldViolation(field=field, description=description))
+        if len(self._violations) < _MAX_VIOLATIONS:
+            self._violations.append(FieldViolation(field=field, description=description))
 
     def raise_if_any(self) -> None:
         """Raise InvalidRequest if there are violations."""

@@ -173,13 +173,14 @@ def _max_batch_products(requested: int) -> int:
 
 
 def _product_ids(request: pb.FetchProductsRequest) -> tuple[str, ...]:
-    if len(request.product_ids) > MAX_PRODUCT_IDS:
-        raise InvalidRequest.of("product_ids", f"must not be more than {MAX_PRODUCT_IDS}")
-    product_ids = tuple(dict.fromkeys(request.product_ids))
-    if not product_ids:
+    if not request.product_ids:
         return ()
     if request.HasField("updated_after") or request.checkpoint:
         raise InvalidRequest.of("product_ids", "must not be combined with updated_after or checkpoint")
+    # Before they are read: a request of 4 MiB can have two million.
+    if len(request.product_ids) > MAX_PRODUCT_IDS:
+        raise InvalidRequest.of("product_ids", f"must not be more than {MAX_PRODUCT_IDS}")
+    product_ids = tuple(dict.fromkeys(request.product_ids))
     if not all(0 < len(product_id) <= MAX_PRODUCT_ID_LENGTH for product_id in product_ids):
         raise InvalidRequest.of("product_ids", f"must each have 1 to {MAX_PRODUCT_ID_LENGTH} characters")
     return product_ids

@@ -20,6 +20,7 @@ MAY_SLEEP = {
     "chaos/system.py": "records when events happened, for the report",
     "chaos/instance.py": "records when events happened, for the report",
     "chaos/__main__.py": "picks a seed",
+    "security/fuzz/__main__.py": "reports how many calls it makes per second",
 }
 """Files that sleep or read clocks, and why."""
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +51,8 @@ class Target:
     shops: tuple[str, ...] = SHOPS
     logs: Path | None = None
     """Where the services write their logs, if they were started here."""
+    pids: Mapping[str, int] = field(default_factory=dict)
+    """The processes by name, if they were started here."""
 
     @classmethod
     def load(cls, file: Path) -> Target:
@@ -162,7 +164,7 @@ async def running_target(directory: Path) -> AsyncIterator[Target]:
         async with asyncio.timeout(90):
             await processes.supervise(wait_until_serving(target.connector, CONNECTOR))
             await processes.supervise(wait_until_serving(target.catalog, CATALOG))
-        yield target
+        yield replace(target, pids=processes.pids)
 
 
 async def _start_devstore(processes: ProcessGroup, directory: Path) -> dict[str, Any]:

@@ -17,6 +17,8 @@ MIN_KEY_BYTES: Final = 32
 MAX_KEYS: Final = 3
 """Of one kind, for rotation: the old one, the present one, the next one."""
 
+_NO_DIGEST: Final = bytes(hashlib.sha256().digest_size)
+"""Of no secret; as long as a digest, since digests of other lengths are compared in less time."""
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -38,7 +40,8 @@ def parse_pairs(text: str) -> tuple[tuple[str, str], ...]:
         if not colon or not _NAME.fullmatch(name):
             raise InvalidKeys(f'entry {number} must be "name:secret", its name of letters, digits and ". _ -"')
         if len(secret.encode()) < MIN_KEY_BYTES:
-            raise InvalidKeys(f"the secret of {name!r} must have at least {MIN_KEY_BYTES} bytes")
+            # Without the name, which is the secret if both are interchanged.
+            raise InvalidKeys(f"the secret of entry {number} must have at least {MIN_KEY_BYTES} bytes")
         pairs.append((name, secret))
     return tuple(pairs)
 
@@ -109,7 +112,7 @@ class ServiceSecrets:
         """Return whether this is a secret of the service; takes as long whether and wherever they differ."""
         given = _digest(secret)
         # An unknown name is compared, too: the time must not say which names exist.
-        known = self._digests.get(name) or (b"",)
+        known = self._digests.get(name) or (_NO_DIGEST,)
         results = [hmac.compare_digest(given, one) for one in known]
         return any(results)
 

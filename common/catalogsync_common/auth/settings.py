@@ -82,7 +82,8 @@ def token_access(
     if not (known or has_clients or keys.operator.ids):
         LOGGER.warning(_AUTHENTICATION_OFF)
         return None
-    if has_clients and not (settings.client_issuer or settings.client_token_compatibility):
+    legacy_only = settings.client_token_compatibility and not keys.client_public
+    if has_clients and not (settings.client_issuer or legacy_only):
         raise SettingsError((f"{prefix}CLIENT_ISSUER: is required with client keys: the `iss` of their tokens",))
     policy = ClientTokenPolicy(
         audience=settings.client_audience,

@@ -1,7 +1,7 @@
 """Verifies the tokens (JWT, RFC 7519) of clients and operators.
 
 The key is chosen by its id (`kid`), and the key alone decides the algorithm and what the token must claim. The
-headers `alg`, `jku`, `x5u`, `jwk` and `crit` never choose a key or an algorithm.
+headers `alg`, `jku`, `x5u` and `jwk` never choose a key or an algorithm; tokens with `crit` or `b64` are refused.
 
 | Claim | Client | Operator |
 |---|---|---|
@@ -37,6 +37,9 @@ from catalogsync_common.token_claims import (
 MAX_CLOCK_SKEW: Final = timedelta(seconds=30)
 """How far in the future a token may have been issued."""
 _MAX_TOKEN_CHARACTERS: Final = 6_000
+_COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+"""The compact serialization without padding (RFC 7515, section 7.1); PyJWT accepts padding as well."""
+_UNSUPPORTED_HEADERS: Final = frozenset({"crit", "b64"})
 _MAX_SUBJECT_CHARACTERS: Final = 255
 _DOMAIN: Final = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+"
@@ -55,7 +58,7 @@ class ClientTokenPolicy:
     issuer: str
     max_lifetime: timedelta = timedelta(minutes=15)
     compatibility: bool = False
-    """Whether tokens of the old BFF are accepted: without kid, aud and iss, and with the scope "bff:call"."""
+    """Whether tokens of the old BFF, with HS256, are accepted: without kid, aud, iss, and with "bff:call"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,13 +100,13 @@ class TokenVerifier:
             Unauthenticated: The token is not valid.
             TokenExpired: It was valid.
         """
-        if len(token) > _MAX_TOKEN_CHARACTERS:
+        if len(token) > _MAX_TOKEN_CHARACTERS or not _COMPACT.fullmatch(token):
             raise _invalid()
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise _invalid() from None
-        if "crit" in header:
+        if not _UNSUPPORTED_HEADERS.isdisjoint(header):
             raise _invalid()
         for candidate in self._candidates(header.get("kid")):
             claims = self._decode(token, candidate)
@@ -127,7 +130,7 @@ class TokenVerifier:
 
     def _decode(self, token: str, candidate: _Candidate) -> Mapping[str, Any] | None:
         """Return the claims; None when the key did not sign the token. Raises Unauthenticated, TokenExpired."""
-        lenient = self._policy.compatibility and not candidate.is_operator
+        lenient = self._may_be_legacy(candidate)
         required = ["exp", "iat", "sub"] if lenient else ["exp", "iat", "sub", "aud", "iss"]
         try:
             claims: dict[str, Any] = _JWT.decode(
@@ -151,6 +154,10 @@ class TokenVerifier:
             raise _invalid() from None
         self._check_claims(claims, candidate, lenient=lenient)
         return claims
+
+    def _may_be_legacy(self, candidate: _Candidate) -> bool:
+        """Return whether the key may have signed a token of the old BFF, which has no public keys."""
+        return self._policy.compatibility and candidate.algorithm == "HS256" and not candidate.is_operator
 
     def _check_claims(self, claims: Mapping[str, Any], candidate: _Candidate, *, lenient: bool) -> None:
         audience = OPERATOR_AUDIENCE if candidate.is_operator else self._policy.audience
@@ -176,7 +183,7 @@ class TokenVerifier:
             return Principal(
                 kind=PrincipalKind.OPERATOR, name=_printable(subject), scopes=scopes, expires_at=expires_at
             )
-        if self._policy.compatibility:
+        if self._may_be_legacy(candidate):
             scopes |= {scope for old in scopes for scope in _LEGACY_SCOPES.get(old, ())}
         merchant_id = _printable(subject.removeprefix(MERCHANT_PREFIX)) if _is_merchant(subject) else ""
         domain = "" if merchant_id else _canonical_domain(subject)

@@ -113,3 +113,19 @@ def test_filters_of_shops() -> None:
     validator.raise_if_any()
     validator.shop_filter(pb.ListShopsRequest(merchant_id="x" * 256, platform="?", connection_state=9))  # type: ignore[arg-type]
     assert rejected_fields(validator) == ["merchant_id", "platform", "connection_state"]
+
+
+def test_many_elements_are_refused_without_reading_them() -> None:
+    """4 MiB of states blocked the event loop for half a minute."""
+    validator = RequestValidator()
+    assert validator.states([pb.Sync.STATE_FAILED] * 101) == ()
+    assert rejected_fields(validator) == ["states"]
+    assert rejected_change(pb.ShopUpdate(), *["paused"] * 101) == ["update_mask"]
+    assert changed(pb.ShopUpdate(), *["paused"] * 100).fields == {ShopField.PAUSED}
+
+
+def test_the_number_of_recorded_violations_is_limited() -> None:
+    validator = RequestValidator()
+    for _ in range(1_000):
+        validator.add_violation("field", "is wrong")
+    assert len(rejected_fields(validator)) == 100

@@ -125,3 +125,10 @@ def test_the_kelvin_sign_is_not_a_k() -> None:
     """In lower case it becomes one, and two texts would be the same shop."""
     with pytest.raises(InvalidRequest):
         parse_shop(shop("\u212a.example"), PLATFORMS)
+
+
+def test_many_product_ids_are_refused_without_reading_them() -> None:
+    """4 MiB of empty ids are two million."""
+    request = pb.FetchProductsRequest(shop=shop(), product_ids=["p1"] * 251)
+    with pytest.raises(InvalidRequest, match="product_ids: must not be more than 250"):
+        parse_fetch(request, PLATFORMS)
