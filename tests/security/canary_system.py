@@ -7,18 +7,23 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 from urllib.request import urlopen
 
 import asyncpg
 import grpc
+import jwt
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync.connector.v1 import connector_service_pb2 as connector_pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
 from catalogsync_common.channel import open_channel
 from catalogsync_common.status import read_failure
+from catalogsync_common.token_claims import AUTHORIZATION_HEADER, SCOPES, SERVICE_SECRET_HEADER
+from catalogsync_common.token_minting import SigningKey, mint_client_token, mint_operator_token
 from google.protobuf.message import Message
 from sqlalchemy.engine import make_url
 
@@ -30,14 +35,19 @@ from tests.security.canary_listener import write_certificate
 from tests.security.leaking_shops import LeakingShops, domains, leaking_shops, stored_domains
 from tests.security.secrets import (
     BIGCOMMERCE_TOKEN,
+    CATALOG_SECRET,
+    CLIENT_KEY,
+    CONNECTOR_SECRET,
     DATABASE_PASSWORD,
     FEED_SECRET,
     FEED_TOKEN,
+    OPERATOR_KEY,
     SHOPIFY_CLIENT_ID,
     SHOPIFY_CLIENT_SECRET,
     SHOPIFY_TOKEN,
     WOO_KEY,
     WOO_SECRET,
+    FakeSecret,
     settings_of,
 )
 
@@ -72,6 +82,10 @@ class Outputs:
     reasons: dict[tuple[str, str], str] = field(default_factory=dict)
     received: str = ""
     """What the leaking shops received."""
+    credentials: dict[str, str] = field(default_factory=dict)
+    """The reason with which catalog_svc refused each kind of credentials; empty: it did not."""
+    tokens: list[str] = field(default_factory=list)
+    """All tokens that were sent."""
 
     def add(self, source: str, content: bytes | str) -> None:
         """Append to what is known of a source."""
@@ -90,7 +104,7 @@ async def collect_outputs(directory: Path, server_url: str) -> Outputs:
     logs.mkdir()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(copied_database(server_url))
-        async with _services(directory, logs, database) as (catalog, connector, metrics, shops):
+        async with _services(directory, logs, database) as (catalog, connector, catalog_address, metrics, shops):
             limit = asyncio.Semaphore(25)
             async with asyncio.timeout(240):
                 # On their own, since a busy machine must not make a shop that works time out.
@@ -102,6 +116,7 @@ async def collect_outputs(directory: Path, server_url: str) -> Outputs:
                 await asyncio.gather(
                     *(_sync(catalog, shop, outputs) for shop in [*stored_domains(), *UNREACHABLE])
                 )
+            await _try_credentials(catalog_address, outputs)
             for service, port in metrics.items():
                 outputs.add(f"metrics of {service}", await asyncio.to_thread(_read_metrics, port))
             outputs.received = " ".join(shops.received)
@@ -114,7 +129,7 @@ async def collect_outputs(directory: Path, server_url: str) -> Outputs:
 @asynccontextmanager
 async def _services(
     directory: Path, logs: Path, database: str
-) -> AsyncIterator[tuple[CatalogServiceStub, ConnectorServiceStub, dict[str, int], LeakingShops]]:
+) -> AsyncIterator[tuple[Any, Any, str, dict[str, int], LeakingShops]]:
     certificate = write_certificate(directory / "shops.pem", ["localhost"])
     other_certificate = write_certificate(directory / "untrusted.pem", ["localhost"])
     async with (
@@ -140,6 +155,7 @@ async def _services(
         settings = {
             "CATALOG_DATABASE_URL": await url_with_password(database, DATABASE_PASSWORD.value),
             "CATALOG_CONNECTOR_ADDRESS": addresses["connector"],
+            "CATALOG_CLIENT_ISSUER": "bff",
             "CATALOG_GIVE_UP_AFTER": "1s",
             "CATALOG_GIVE_UP_NEW_SHOP_AFTER": "1s",
             "CATALOG_MAX_RUNNING_SYNCS": "60",
@@ -150,7 +166,54 @@ async def _services(
             await processes.supervise(wait_until_serving(addresses["connector"], CONNECTOR))
             await processes.supervise(wait_until_serving(addresses["catalog"], CATALOG))
         async with open_channel(addresses["catalog"]) as one, open_channel(addresses["connector"]) as other:
-            yield CatalogServiceStub(one), ConnectorServiceStub(other), metrics, shops
+            yield (
+                _as_service(CatalogServiceStub(one), CATALOG_SECRET),
+                _as_service(ConnectorServiceStub(other), CONNECTOR_SECRET),
+                addresses["catalog"],
+                metrics,
+                shops,
+            )
+
+
+def _as_service(stub: Any, secret: FakeSecret) -> Any:
+    """Return a stub whose every call carries the service secret."""
+    metadata = ((SERVICE_SECRET_HEADER, f"caller:{secret.value}"),)
+    return SimpleNamespace(**{name: partial(method, metadata=metadata) for name, method in vars(stub).items()})
+
+
+async def _try_credentials(address: str, outputs: Outputs) -> None:
+    """Call catalog_svc with every kind of credentials, right and wrong."""
+    client = SigningKey(kid="c1", key=CLIENT_KEY.value)
+    operator = SigningKey(kid="o1", key=OPERATOR_KEY.value)
+    of_client = partial(mint_client_token, client, issuer="bff", merchant_id="m-1")
+    valid = of_client(scopes=SCOPES)
+    tokens = {
+        "operator token": mint_operator_token(operator, "alice", scopes=SCOPES),
+        "client token": valid,
+        "token with a wrong signature": valid[:-6] + "AAAAAA",
+        "expired token": _expired(valid, client),
+        "client token without scope": of_client(scopes=[]),
+    }
+    outputs.tokens += tokens.values()
+    bearer = {name: (AUTHORIZATION_HEADER, f"Bearer {token}") for name, token in tokens.items()}
+    sent = {
+        "service secret": (SERVICE_SECRET_HEADER, f"caller:{CATALOG_SECRET.value}"),
+        "secret of another name": (SERVICE_SECRET_HEADER, f"other:{CATALOG_SECRET.value}"),
+        "secret as a token": (AUTHORIZATION_HEADER, f"Bearer {CATALOG_SECRET.value}"),
+        **bearer,
+    }
+    async with open_channel(address) as channel:
+        stub = CatalogServiceStub(channel)
+        for name, metadata in sent.items():
+            call = stub.ListShops(pb.ListShopsRequest(), metadata=(metadata,))
+            outputs.credentials[name] = await _record(call, "replies of ListShops", outputs)
+
+
+def _expired(token: str, key: SigningKey) -> str:
+    """Return the token as it was issued an hour ago."""
+    claims = jwt.decode(token, options={"verify_signature": False})
+    claims |= {name: claims[name] - 3_600 for name in ("iat", "exp")}
+    return jwt.encode(claims, key.key, algorithm="HS256", headers={"kid": key.kid})
 
 
 async def _start_devstore(processes: ProcessGroup, directory: Path) -> Any:
@@ -215,9 +278,7 @@ def _require_password(hba_file: Path) -> None:
         hba_file.write_text(rules + text)
 
 
-async def _ask(
-    connector: ConnectorServiceStub, shop: tuple[str, str], outputs: Outputs, limit: asyncio.Semaphore
-) -> None:
+async def _ask(connector: Any, shop: tuple[str, str], outputs: Outputs, limit: asyncio.Semaphore) -> None:
     ref = connector_pb.ShopRef(platform=shop[0], domain=shop[1])
     async with limit:
         check = connector.CheckShop(connector_pb.CheckShopRequest(shop=ref))
@@ -226,7 +287,7 @@ async def _ask(
             outputs.reasons[shop] = await _record(call, f"replies of {name}", outputs)
 
 
-async def _sync(catalog: CatalogServiceStub, shop: tuple[str, str], outputs: Outputs) -> None:
+async def _sync(catalog: Any, shop: tuple[str, str], outputs: Outputs) -> None:
     ref = pb.ShopRef(platform=shop[0], domain=shop[1])
     started = await catalog.StartSync(pb.StartSyncRequest(shop=ref, mode=pb.Sync.MODE_FULL))
     watch = catalog.WatchSync(pb.WatchSyncRequest(sync_id=started.sync.sync_id))

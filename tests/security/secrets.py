@@ -71,6 +71,10 @@ SERVED_SECRET: Final = FakeSecret("WooCommerce secret that the Token Service ser
 TOKEN_SERVICE_SECRET: Final = FakeSecret("Token Service secret")
 DATABASE_PASSWORD: Final = FakeSecret("database password")
 WRONG_PASSWORD: Final = FakeSecret("wrong database password")
+CLIENT_KEY: Final = FakeSecret("client key")
+OPERATOR_KEY: Final = FakeSecret("operator key")
+CATALOG_SECRET: Final = FakeSecret("service secret of catalog_svc's callers")
+CONNECTOR_SECRET: Final = FakeSecret("service secret of connector_svc's callers")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +96,15 @@ class SecretSetting:
 
 SECRET_SETTINGS: Final = (
     SecretSetting(service="connector", variable="CONNECTOR_TOKEN_SERVICE_SECRET", secret=TOKEN_SERVICE_SECRET),
+    SecretSetting(
+        service="connector", variable="CONNECTOR_SERVICE_SECRETS", secret=CONNECTOR_SECRET, form="caller:{}"
+    ),
+    SecretSetting(service="catalog", variable="CATALOG_SERVICE_SECRETS", secret=CATALOG_SECRET, form="caller:{}"),
+    SecretSetting(
+        service="catalog", variable="CATALOG_CONNECTOR_SECRET", secret=CONNECTOR_SECRET, form="caller:{}"
+    ),
+    SecretSetting(service="catalog", variable="CATALOG_CLIENT_KEYS", secret=CLIENT_KEY, form="c1:{}"),
+    SecretSetting(service="catalog", variable="CATALOG_OPERATOR_KEYS", secret=OPERATOR_KEY, form="o1:{}"),
 )
 """Secrets that are simply given to a service; CATALOG_DATABASE_URL is built by the test."""
 
@@ -109,7 +122,17 @@ SECRETS: Final = (
     SERVED_SECRET,
     DATABASE_PASSWORD,
     WRONG_PASSWORD,
-    *(setting.secret for setting in SECRET_SETTINGS),
+    *dict.fromkeys(setting.secret for setting in SECRET_SETTINGS),
+)
+
+NOT_SENT_TO_SHOPS: Final = (
+    DATABASE_PASSWORD,
+    WRONG_PASSWORD,
+    FEED_SECRET,
+    CLIENT_KEY,
+    OPERATOR_KEY,
+    CATALOG_SECRET,
+    CONNECTOR_SECRET,
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import open_directory
 from tests.security.canary_system import UNREACHABLE, WORKING, Outputs, collect_outputs
-from tests.security.secrets import DATABASE_PASSWORD, SECRETS, WRONG_PASSWORD, leaks
+from tests.security.secrets import NOT_SENT_TO_SHOPS, SECRETS, leaks
 
 pytestmark = pytest.mark.long
 
@@ -30,7 +30,7 @@ def test_a_secret_is_found_in_every_form(form: str) -> None:
 def test_every_secret_was_sent_and_every_failure_met(outputs: Outputs) -> None:
     """The control: a search finds nothing where nothing was sent."""
     for secret in SECRETS:
-        if secret not in (DATABASE_PASSWORD, WRONG_PASSWORD) and secret.name != "feed secret":
+        if secret not in NOT_SENT_TO_SHOPS:
             assert secret.core in outputs.received, secret.name
     assert {shop: outputs.reasons[shop] for shop in WORKING} == dict.fromkeys(WORKING, "")
     assert {shop: outputs.reasons[shop] for shop in UNREACHABLE} == dict.fromkeys(
@@ -47,6 +47,23 @@ def test_every_secret_was_sent_and_every_failure_met(outputs: Outputs) -> None:
         "TOKEN_SERVICE_UNAVAILABLE",
     }
     assert "INTERNAL" not in outputs.reasons.values()
+    assert outputs.credentials == {
+        "service secret": "",
+        "operator token": "",
+        "client token": "",
+        "secret of another name": "UNAUTHENTICATED",
+        "secret as a token": "UNAUTHENTICATED",
+        "token with a wrong signature": "UNAUTHENTICATED",
+        "expired token": "TOKEN_EXPIRED",
+        "client token without scope": "PERMISSION_DENIED",
+    }
+
+
+def test_no_token_is_put_out(outputs: Outputs) -> None:
+    assert len(outputs.tokens) > 3
+    for token in outputs.tokens:
+        signature = token.rpartition(".")[2].encode()
+        assert [name for name, content in outputs.by_source.items() if signature in content] == []
 
 
 @pytest.mark.parametrize("source", ["log of catalog", "log of connector", "replies", "metrics", "table"])
