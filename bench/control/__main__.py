@@ -126,14 +126,15 @@ def _tune_gc() -> None:
 
 
 async def _measure_all(directory: Path, url: str, connection: asyncpg.Connection, size: Size) -> Figures:
-    engine = open_engine(service_url(url))
+    engine, owner = open_engine(service_url(url)), open_engine(url, pool_size=1)
     try:
         database = Database(engine)
-        queue = await measure_queue(database, connection, size)
+        queue = await measure_queue(database, connection, size, owner=Database(owner))
         watch = await measure_watch(database, connection, size)
         retention = await measure_retention(database, engine, connection, size)
     finally:
         await engine.dispose()
+        await owner.dispose()
     calls = await measure_calls(directory, url, connection, size)
     return Figures(queue=queue, watch=watch, retention=retention, calls=calls)
 

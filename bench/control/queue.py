@@ -76,8 +76,10 @@ class QueueFigures:
     starts_per_second: float
 
 
-async def measure_queue(database: Database, connection: asyncpg.Connection, size: Size) -> QueueFigures:
-    """Measure claims, then the scheduler."""
+async def measure_queue(
+    database: Database, connection: asyncpg.Connection, size: Size, *, owner: Database
+) -> QueueFigures:
+    """Measure claims, then the scheduler; `owner` runs the queries of before, which read all shops."""
     leases = LeaseStore(database, owner=uuid4(), ttl=_LEASE_TTL)
     schedules = ScheduleStore(database)
 
@@ -97,9 +99,9 @@ async def measure_queue(database: Database, connection: asyncpg.Connection, size
     one_claim = await time_calls(lambda: claim(1), size.claims)
     many_claims = await time_calls(lambda: claim(_MANY), size.claims // 10)
     excluding = await time_calls(lambda: claim(1, PLATFORMS[-2:]), size.claims // 3)
-    sorted_claim = await time_calls(lambda: database.read(execution(_SORTED_CLAIM)), 20)
+    sorted_claim = await time_calls(lambda: owner.read(execution(_SORTED_CLAIM)), 20)
     nothing_due = await time_calls(lambda: due(0), size.claims)
-    due_by_last_sync = await time_calls(lambda: database.read(execution(_DUE_BY_LAST_SYNC, before)), 20)
+    due_by_last_sync = await time_calls(lambda: owner.read(execution(_DUE_BY_LAST_SYNC, before)), 20)
     await connection.execute(_MAKE_DUE, list(FULL_PLATFORMS), size.due)
     some_due = await time_calls(lambda: due(min(size.due, _DUE_LIMIT)), size.claims)
     return QueueFigures(

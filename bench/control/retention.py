@@ -160,6 +160,6 @@ async def _shop_by_shop_seconds(database: Database, connection: asyncpg.Connecti
     async def round_of_sample() -> None:
         for shop_id in shops:
             for statement in _OF_EACH_SHOP:
-                await database.write(execution(statement, {"shop_id": shop_id}))
+                await database.write(execution(statement, {"shop_id": shop_id}), shops=[shop_id])
 
     return await seconds_of(round_of_sample) / len(shops)
