@@ -27,7 +27,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.metrics import CatalogMetrics
 from catalog_svc.production import PRODUCTION_RULES
-from catalog_svc.rpc.call_limits import call_limits
 from catalog_svc.rpc.page_tokens import PageTokens
 from catalog_svc.rpc.servicer import CatalogServicer
 from catalog_svc.rpc.shop_access import OwnShops, authorized_shop
@@ -43,7 +42,7 @@ from catalog_svc.storage.roles import check_role
 from catalog_svc.storage.schema import check_schema
 from catalog_svc.storage.schema import migrate as migrate_schema
 from catalog_svc.storage.shops import ShopStore
-from catalog_svc.wiring import Replica, wire_replica, wire_servicer
+from catalog_svc.wiring import Replica, call_limits, wire_replica, wire_servicer
 
 _MAX_TRANSACTION_IDLE_TIME = timedelta(seconds=10)
 """How long a transaction may be idle; less if the lease TTL is shorter."""

@@ -30,7 +30,9 @@ class CatalogSettings(ServiceSettings):
     client_audience: str = "catalogsync"
     client_issuer: str = ""
     """The `aud` and the `iss` of the tokens of clients."""
-    client_token_lifetime: Duration = Field(default=CLIENT_TOKEN_LIFETIME, gt=timedelta(), le=CLIENT_TOKEN_LIFETIME)
+    client_token_lifetime: Duration = Field(
+        default=CLIENT_TOKEN_LIFETIME, gt=timedelta(), le=CLIENT_TOKEN_LIFETIME
+    )
     """The longest lifetime of a client's token."""
     client_token_compatibility: bool = False
     """Whether tokens of the old BFF are accepted: without kid, aud and iss, and with the scope "bff:call"."""

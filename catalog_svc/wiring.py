@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import grpc
+from catalogsync_common.call_limits import CallLimits
 from catalogsync_common.drain import Drain
+from catalogsync_common.rate_limiter import RateLimit
 
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.metrics import CatalogMetrics
+from catalog_svc.rpc.call_limits import method_groups, start_limit
 from catalog_svc.rpc.page_tokens import PageTokens
 from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
 from catalog_svc.settings import CatalogSettings
@@ -232,4 +235,19 @@ def _retention_policy(settings: CatalogSettings) -> RetentionPolicy:
         syncs=settings.sync_retention,
         request_ids=settings.request_id_retention,
         deleted_records=settings.deleted_record_retention,
+    )
+
+
+def call_limits(settings: CatalogSettings) -> CallLimits:
+    """Return the limits of the calls of a replica."""
+    interval = settings.start_sync_interval.total_seconds()
+    starts = RateLimit(per_second=1 / interval if interval else 0, burst=settings.start_sync_burst)
+    return CallLimits(
+        clients=RateLimit(per_second=settings.client_calls_per_second, burst=settings.client_calls_burst),
+        services=RateLimit(per_second=settings.service_calls_per_second, burst=settings.service_calls_burst),
+        groups=method_groups(),
+        shops=start_limit(starts),
+        peer_failures=RateLimit(per_second=settings.auth_failures_per_second, burst=settings.auth_failures_burst),
+        concurrent_calls=settings.max_watchers + settings.max_concurrent_calls,
+        concurrent_client_calls=settings.client_concurrent_calls,
     )

@@ -1,4 +1,4 @@
-"""The limits of the calls of CatalogService."""
+"""What the limits of calls must know of CatalogService: groups of methods, and the shop that a request names."""
 
 from __future__ import annotations
 
@@ -7,31 +7,20 @@ from typing import Final
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync_common.auth.access_rules import path_of, rule_of
-from catalogsync_common.call_limits import CallLimits, ShopLimit
+from catalogsync_common.call_limits import ShopLimit
 from catalogsync_common.failure import InvalidRequest
 from catalogsync_common.rate_limiter import RateLimit
 
 from catalog_svc.domain.ids import shop_id_of
 from catalog_svc.rpc.request_validator import RequestValidator
-from catalog_svc.settings import CatalogSettings
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["CatalogService"]
 _STARTING_METHODS: Final = ("StartSync", "ResumeSync")
 
 
-def call_limits(settings: CatalogSettings) -> CallLimits:
-    """Return the limits that the settings ask for."""
-    interval = settings.start_sync_interval.total_seconds()
-    starts = RateLimit(per_second=1 / interval if interval else 0, burst=settings.start_sync_burst)
-    return CallLimits(
-        clients=RateLimit(per_second=settings.client_calls_per_second, burst=settings.client_calls_burst),
-        services=RateLimit(per_second=settings.service_calls_per_second, burst=settings.service_calls_burst),
-        groups=method_groups(),
-        shops=ShopLimit(methods=dict.fromkeys(map(_path, _STARTING_METHODS), starts), shop_of=shop_of),
-        peer_failures=RateLimit(per_second=settings.auth_failures_per_second, burst=settings.auth_failures_burst),
-        concurrent_calls=settings.max_watchers + settings.max_concurrent_calls,
-        concurrent_client_calls=settings.client_concurrent_calls,
-    )
+def start_limit(rate: RateLimit) -> ShopLimit:
+    """Return the limit of the calls that start a sync of a shop."""
+    return ShopLimit(methods=dict.fromkeys(map(_path, _STARTING_METHODS), rate), shop_of=shop_of)
 
 
 def method_groups() -> Mapping[str, str]:

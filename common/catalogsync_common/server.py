@@ -286,6 +286,8 @@ def build_server(
         allow_insecure=allow_insecure,
         prefix=settings_prefix,
     )
+    if access is None and not (tls is not None and tls.authenticates_clients):
+        LOGGER.warning("authentication is off: everybody who reaches the port can call every method")
     check_peer = PeerNames(tls.allowed_names).check_peer if tls is not None and tls.allowed_names else None
     limiter = CallLimiter(limits)
     interceptor = CallInterceptor(

@@ -116,9 +116,9 @@ def assert_refused_silently(ended: Ended) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])
-async def test_a_wrong_database_password_is_not_written(owner_database_url: str, command: str) -> None:
+async def test_a_wrong_database_password_is_not_written(postgres_url: str, command: str) -> None:
     settings = {
-        "CATALOG_DATABASE_URL": await url_with_password(owner_database_url, WRONG_PASSWORD.value),
+        "CATALOG_DATABASE_URL": await url_with_password(postgres_url, WRONG_PASSWORD.value),
         "CATALOG_DATABASE_STARTUP_TIMEOUT": "1s",
         "CATALOG_LOG_LEVEL": "DEBUG",
     }

@@ -43,7 +43,7 @@ _FILTERS: Final = (
 """Conditions, and what replaces them: true, with the parameter still in use."""
 MIN_MUTATED: Final = 25
 """Executions of statements whose filters were removed."""
-MIN_FOREIGN: Final = 12
+MIN_FOREIGN: Final = 8
 """Reads that see the other shop in the control."""
 
 Read = Callable[[], Awaitable[object]]

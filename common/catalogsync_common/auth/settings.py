@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import SecretStr
 
@@ -16,10 +15,6 @@ from catalogsync_common.auth.jwks_file import InvalidJwks, JwksFile
 from catalogsync_common.auth.secret_keys import HmacKeys, InvalidKeys, ServiceSecrets
 from catalogsync_common.auth.tokens import ClientTokenPolicy, TokenKeys, TokenVerifier
 from catalogsync_common.settings import SettingsError
-
-LOGGER: Final = logging.getLogger(__name__)
-
-_AUTHENTICATION_OFF: Final = "authentication is off: everybody who reaches the port can call every method"
 
 T = TypeVar("T")
 
@@ -56,7 +51,6 @@ def service_access(services: Iterable[str], secrets: SecretStr, *, prefix: str) 
     """
     known = _parsed(ServiceSecrets.parse, secrets, f"{prefix}SERVICE_SECRETS")
     if not known:
-        LOGGER.warning(_AUTHENTICATION_OFF)
         return None
     return CallAccess(AccessRules.of_services(services), secrets=known)
 
@@ -80,7 +74,6 @@ def token_access(
     keys = _token_keys(settings, prefix)
     has_clients = bool(keys.client_hmac.ids or keys.client_public)
     if not (known or has_clients or keys.operator.ids):
-        LOGGER.warning(_AUTHENTICATION_OFF)
         return None
     legacy_only = settings.client_token_compatibility and not keys.client_public
     if has_clients and not (settings.client_issuer or legacy_only):

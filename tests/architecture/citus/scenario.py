@@ -37,6 +37,7 @@ from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import SERVICE_ROLE
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
+from catalog_svc.storage.page_token_key import load_page_token_key
 from catalog_svc.storage.pooler import check_pooler, pooled_options
 from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.readiness import wait_until_ready
@@ -92,6 +93,7 @@ class Scenario:
         self._shops = observed(ShopStore(database))
         self._directory = observed(ShopDirectoryStore(database))
         self._deletions = observed(ShopDeletionStore(database, owner=uuid4(), rows_per_chunk=2))
+        self._database = database
         self._commands = observed(SyncCommandStore(database))
         self._leases = observed(LeaseStore(database, owner=uuid4(), ttl=_TTL))
         self._batches = observed(BatchStore(database, ttl=_TTL))
@@ -122,6 +124,7 @@ class Scenario:
             await migrate(self._owner, text_search=True, service_role=SERVICE_ROLE)
             await wait_until_ready(self._engine, timedelta(minutes=1))
             await check_role(self._engine, production=True)
+            await load_page_token_key(self._database)
         for shop in SHOPS:
             first = await self._first_load(shop)
             await self._changes(shop)
@@ -164,8 +167,10 @@ class Scenario:
         return ended
 
     async def _same_store(self) -> None:
-        """A sync that finds that another shop is the same store."""
-        sync = await self._start(ShopKey("shopify", "same.myshopify.com"))
+        """A sync that finds that another shop of the merchant is the same store."""
+        key = ShopKey("shopify", "same.myshopify.com")
+        await self._directory.register(key, merchant_id="acme", caller_name="", defaults=_DEFAULTS)
+        sync = await self._start(key)
         claimed = await self._claim()
         assert (await self._leases.begin(claimed.lease, HEADER)).sync.notes
         await self._commands.cancel(sync.sync_id)

@@ -24,6 +24,7 @@ DIRECTORY_TABLES: Final = frozenset(
         "sync_queue",
         "idempotency_key",
         "loop_lease",
+        "page_token_key",
         "schema_compatibility",
     }
 )

@@ -15,7 +15,6 @@ import pytest
 from catalogsync_common.call_context import outgoing_timeout, remaining_seconds
 from catalogsync_common.call_limits import CallLimits
 from catalogsync_common.metrics import CallMetrics
-from catalogsync_common.principal import Principal, PrincipalKind, acting_as
 from catalogsync_common.rate_limiter import RateLimit
 from catalogsync_common.server import TooManyHealthWatches
 from catalogsync_common.status import ReceivedFailure, read_failure, read_failure_now
@@ -24,6 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from tests.integration.common.conftest import SERVICE, Handlers, LogLines, Running, Serve
+from tests.integration.common.test_call_access import access, token
 from tests.waiting import TIMEOUT_SECONDS, forever, until_found, within_timeout
 
 UNARY = f"/{SERVICE}/unary_unary"
@@ -193,15 +193,13 @@ class TestRates:
     async def test_a_principal_above_its_rate_is_refused_and_counted(self, serve: Serve, logged: LogLines) -> None:
         registry = CollectorRegistry()
         limits = CallLimits(clients=RateLimit(per_second=0.001, burst=2))
-        shop = Principal(kind=PrincipalKind.CLIENT, name="demo.myshopify.com")
-        # The tasks of the calls begin with the principal of the task that starts the server.
-        with acting_as(shop):
-            async with serve(Handlers(unary_unary=peer), limits=limits, meter=CallMetrics(registry)) as running:
-                for _ in range(2):
-                    await running.call("unary_unary")
-                failure = read_failure_now(await running.error("unary_unary"))
-                stub = health_pb2_grpc.HealthStub(running.channel)
-                assert (await stub.Check(CHECK)).status == health_pb2.HealthCheckResponse.SERVING
+        meter, options = CallMetrics(registry), {"metadata": token()}
+        async with serve(Handlers(unary_unary=peer), limits=limits, meter=meter, access=access()) as running:
+            for _ in range(2):
+                await running.call("unary_unary", "mine", **options)
+            failure = read_failure_now(await running.error("unary_unary", "mine", **options))
+            stub = health_pb2_grpc.HealthStub(running.channel)
+            assert (await stub.Check(CHECK)).status == health_pb2.HealthCheckResponse.SERVING
         assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
         assert failure.metadata["limit_kind"] == "client"
         assert failure.is_transient

@@ -10,7 +10,7 @@ import pytest
 from catalogsync_common.auth.failures import TokenExpired, Unauthenticated
 from catalogsync_common.auth.secret_keys import HmacKeys
 from catalogsync_common.auth.tokens import MAX_CLOCK_SKEW, ClientTokenPolicy, TokenKeys, TokenVerifier
-from catalogsync_common.principal import PrincipalKind
+from catalogsync_common.principal import Principal, PrincipalKind
 from catalogsync_common.token_minting import SigningKey, mint_client_token, mint_operator_token
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -20,6 +20,11 @@ KEYS = TokenKeys(
     operator=HmacKeys([(OPERATOR.kid, OPERATOR.key)]),
 )
 SCOPES = ("catalog:read", "catalog:sync")
+
+
+def verify_minted(token: str) -> Principal:
+    """Return the principal of a token that was minted this moment."""
+    return verifier(now=datetime.now(UTC)).verify(token)
 
 
 def verifier(*, compatibility: bool = False, now: datetime = NOW) -> TokenVerifier:
@@ -37,20 +42,20 @@ def token(key: SigningKey = CLIENT, *, kid: bool = True, **claims: Any) -> str:
 
 
 def test_the_principal_of_a_domain() -> None:
-    principal = verifier().verify(mint_client_token(CLIENT, issuer="bff", domain="one.example", scopes=SCOPES))
+    principal = verify_minted(mint_client_token(CLIENT, issuer="bff", domain="one.example", scopes=SCOPES))
     assert (principal.kind, principal.domain, principal.merchant_id) == (PrincipalKind.CLIENT, "one.example", "")
     assert principal.scopes == set(SCOPES)
     assert principal.expires_at is not None
 
 
 def test_the_principal_of_a_merchant() -> None:
-    principal = verifier().verify(mint_client_token(CLIENT, issuer="bff", merchant_id="m 17:é", scopes=SCOPES))
+    principal = verify_minted(mint_client_token(CLIENT, issuer="bff", merchant_id="m 17:é", scopes=SCOPES))
     assert (principal.kind, principal.domain, principal.merchant_id) == (PrincipalKind.CLIENT, "", "m 17:é")
     assert principal.id == "client:merchant:m 17:é"
 
 
 def test_the_principal_of_an_operator() -> None:
-    principal = verifier().verify(mint_operator_token(OPERATOR, "ada", scopes=SCOPES))
+    principal = verify_minted(mint_operator_token(OPERATOR, "ada", scopes=SCOPES))
     assert (principal.id, principal.domain, principal.merchant_id) == ("operator:ada", "", "")
 
 
