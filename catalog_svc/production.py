@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from catalogsync_common.production import Rule, is_loopback_target
-from catalogsync_common.settings import is_loopback_host
+from catalogsync_common.loopback import is_loopback_host, is_loopback_target
+from catalogsync_common.production import Rule
 
 from catalog_svc.settings import CatalogSettings
 

@@ -17,11 +17,13 @@ from catalogsync.connector.v1 import connector_service_pb2 as connector
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
 from catalogsync_common.call_context import outgoing_metadata
 from catalogsync_common.channel import open_channel
+from catalogsync_common.loopback import is_loopback_target
 from catalogsync_common.status import read_failure
 from catalogsync_common.token_claims import AUTHORIZATION_HEADER, SERVICE_SECRET_HEADER
 
 from catalogsync_cli.command import CHECK_TIMEOUT_SECONDS, DEFAULT_TIMEOUT_SECONDS, Options, is_sendable
 from catalogsync_cli.errors import CallFailed
+from catalogsync_cli.output import print_notice
 from catalogsync_cli.shop import ShopName
 from catalogsync_cli.watch_client import ConnectionCallback, RetryPolicy, Stream, watch
 
@@ -250,6 +252,7 @@ class ConnectorClient:
 @asynccontextmanager
 async def open_catalog(options: Options) -> AsyncIterator[CatalogClient]:
     """Yield a client of catalog_svc, connected at its first call; close its channel at the end."""
+    _warn_of_plaintext(options, options.catalog)
     config = files("catalogsync").joinpath("service_config.json").read_text(encoding="utf-8")
     async with open_channel(options.catalog, service_config=config, tls=options.client_tls()) as channel:
         yield CatalogClient(channel, options=options)
@@ -258,5 +261,13 @@ async def open_catalog(options: Options) -> AsyncIterator[CatalogClient]:
 @asynccontextmanager
 async def open_connector(options: Options) -> AsyncIterator[ConnectorClient]:
     """Yield a client of connector_svc, connected at its first call; close its channel at the end."""
+    _warn_of_plaintext(options, options.connector)
     async with open_channel(options.connector, tls=options.client_tls()) as channel:
         yield ConnectorClient(channel, options=options)
+
+
+def _warn_of_plaintext(options: Options, address: str) -> None:
+    """Print a warning if credentials are sent to another machine without encryption."""
+    has_credentials = bool(options.token or options.token_file or options.service_secret)
+    if has_credentials and options.client_tls() is None and not is_loopback_target(address):
+        print_notice(f"Warning: credentials are sent to {address} without encryption; use --tls or --ca-file")

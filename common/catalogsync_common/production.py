@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from catalogsync_common.settings import ServiceSettings, SettingsError, is_loopback_host, variable_name
+from catalogsync_common.loopback import is_loopback_host
+from catalogsync_common.settings import ServiceSettings, SettingsError, variable_name
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -40,31 +41,10 @@ def refuse_unsafe_production(settings: S, rules: Sequence[Rule[S]] = ()) -> None
         raise SettingsError(violations)
 
 
-def is_loopback_target(target: str) -> bool:
-    """Return whether a gRPC target leads only to this machine.
-
-    A name other than "localhost" counts as another machine, and so does a scheme that is not known.
-    """
-    scheme, has_scheme, rest = target.partition(":")
-    if has_scheme and scheme.lower() in ("unix", "unix-abstract"):
-        return True
-    if has_scheme and scheme.lower() in ("ipv4", "ipv6", "dns"):
-        addresses = rest.rpartition("/")[2] if scheme.lower() == "dns" else rest
-        return all(is_loopback_host(_host_of(address)) for address in addresses.split(","))
-    return is_loopback_host(_host_of(target))
-
-
 def is_plaintext_url_beyond_loopback(url: str) -> bool:
     """Return whether requests to a URL cross a network without TLS."""
     parts = urlsplit(url)
     return parts.scheme.lower() != "https" and not is_loopback_host(parts.hostname or "")
-
-
-def _host_of(address: str) -> str:
-    """Return the host of "host:port", "[::1]:port", "::1" or "host"."""
-    if address.startswith("["):
-        return address[1:].partition("]")[0]
-    return address if address.count(":") > 1 else address.partition(":")[0]
 
 
 def _authentication(settings: ServiceSettings) -> str | None:

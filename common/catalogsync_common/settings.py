@@ -27,13 +27,13 @@ from pydantic_core import CoreSchema, core_schema
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from catalogsync_common.duration import parse_duration
+from catalogsync_common.loopback import is_loopback_host
 
 __all__ = [
     "Duration",
     "ListenAddress",
     "ServiceSettings",
     "SettingsError",
-    "is_loopback_host",
     "load_settings",
     "unknown_settings",
     "variable_name",
@@ -96,14 +96,6 @@ class ListenAddress(str):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(cls, core_schema.str_schema(strip_whitespace=True))
-
-
-def is_loopback_host(host: str) -> bool:
-    """Return whether a host name or address, without brackets, is of this machine's loopback interface."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _split_address(text: str) -> tuple[str, int] | None:

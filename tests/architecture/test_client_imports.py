@@ -15,6 +15,7 @@ CLIENT_NAMES = (
     "client_tls",
     "duration",
     "failure",
+    "loopback",
     "status",
     "token_claims",
     "token_minting",

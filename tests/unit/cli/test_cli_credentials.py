@@ -160,6 +160,13 @@ async def test_wrong_options_of_token_are_usage_errors_without_the_key(
     assert KEY not in result.err
 
 
+async def test_credentials_without_encryption_are_a_warning_beyond_loopback(run: CommandLine) -> None:
+    elsewhere = await run("status", NAME, "--catalog", "192.0.2.1:1", "--timeout", "0.1")
+    assert "Warning: credentials are sent to 192.0.2.1:1 without encryption" in elsewhere.err
+    here = await run("status", NAME)
+    assert "Warning" not in here.err
+
+
 async def test_a_secret_that_cannot_be_sent_is_not_printed(run: CommandLine) -> None:
     result = await run("status", NAME, "--service-secret", "name:sécret")
     assert result.code == 2

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from catalogsync_common.loopback import is_loopback_target
 from catalogsync_common.production import (
-    is_loopback_target,
     is_plaintext_url_beyond_loopback,
     production_violations,
     refuse_unsafe_production,
