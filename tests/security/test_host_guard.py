@@ -304,7 +304,8 @@ class CountingExecutor(ThreadPoolExecutor):
     """Counts what it runs."""
 
     def __init__(self) -> None:
-        super().__init__(max_workers=1)
+        # As many threads as usual: the tests that follow use the same event loop.
+        super().__init__()
         self.submitted: list[str] = []
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
