@@ -48,6 +48,7 @@ DATABASE_ERRORS: Final = (
     PoolTimeout,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.TargetServerAttributeNotMatched,
     OSError,
     TimeoutError,
@@ -241,6 +242,9 @@ def cause_of(error: BaseException) -> StorageCause | None:
         return StorageCause.REFUSED
     if isinstance(driver, asyncpg.TargetServerAttributeNotMatched):
         return StorageCause.READ_ONLY
+    if isinstance(driver, asyncpg.InternalClientError):
+        # The connection broke in the middle of a command.
+        return StorageCause.UNREACHABLE
     state = sqlstate_of(error)
     cause = _CAUSES.get(state) or _CAUSES_BY_CLASS.get(state[:2])
     if cause is not None:

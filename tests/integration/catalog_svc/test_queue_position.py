@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import grpc
+import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync.connector.v1.connector_service_pb2_grpc import add_ConnectorServiceServicer_to_server
@@ -125,6 +126,7 @@ async def test_a_repeated_start_shows_the_present_position(world: CatalogWorld) 
     assert (created.queue_position, repeated.queue_position) == (1, 0)
 
 
+@pytest.mark.needs_session("plans are explained on a connection of their own")
 async def test_a_position_is_capped_and_read_by_an_index_range(world: CatalogWorld, engine: AsyncEngine) -> None:
     queued = await fill_queue(world, 5_000)
     await fill_queue(world, 5_000, platform="woocommerce")

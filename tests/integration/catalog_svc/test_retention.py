@@ -241,6 +241,7 @@ async def test_a_round_with_nothing_to_do_sends_as_many_statements_for_many_shop
     assert counts[0] < 30
 
 
+@pytest.mark.needs_session("plans are explained on a connection of their own")
 async def test_what_is_to_be_purged_is_found_by_index_however_many_shops_there_are(
     world: CatalogWorld, engine: AsyncEngine
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections import Counter
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.schedule import (
@@ -164,6 +165,7 @@ async def test_a_requested_sync_is_claimed_before_scheduled_ones_that_wait_longe
     assert (await world.claim()).sync.sync_id == requested.sync_id
 
 
+@pytest.mark.needs_session("plans are explained on a connection of their own")
 async def test_the_due_shops_are_found_by_index_however_many_others_there_are(world: CatalogWorld) -> None:
     """With 100,000 shops, of which 20,000 are broken, the query must read the few that are due."""
     await synced(world)

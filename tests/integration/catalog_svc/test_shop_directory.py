@@ -273,6 +273,7 @@ async def test_shops_are_listed_by_every_filter_and_all_of_them_together(
         assert [each.shop.shop_id for each in found] == expected(*parts), filters
 
 
+@pytest.mark.needs_session("plans are explained on a connection of their own")
 @pytest.mark.parametrize(
     ("filters", "index"),
     [
