@@ -91,7 +91,7 @@ async def pgbouncer_url(postgres_url: str) -> AsyncIterator[str]:
     if program is None:
         pytest.skip("PgBouncer is not installed (apt-get install pgbouncer)")
     for name, value in ROLE_SETTINGS.items():
-        for role in ("postgres", SERVICE_ROLE):
+        for role in ("postgres", OWNER, SERVICE_ROLE):
             await execute(postgres_url, f"ALTER ROLE {role} SET {name} = '{value}'")
     async with run_pgbouncer(program, postgres_url, [SERVICE_ROLE, OWNER]) as url:
         yield url.render_as_string(hide_password=False)
