@@ -23,7 +23,7 @@ from tests.security.target import running_target, sync_shops
 from tests.waiting import TIMEOUT_SECONDS
 
 SEED = 13
-REQUESTS = 60
+REQUESTS = 40
 """Of each method; `make fuzz` sends 10,000."""
 SOMEBODY = Caller(kind="service", metadata=(), timeout=TIMEOUT_SECONDS)
 
