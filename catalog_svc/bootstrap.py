@@ -168,27 +168,9 @@ async def running(
             policy=restart_policy,
         )
         loop_metrics.initialize(supervisor.names)
-        async with _background_loops(supervisor, server, settings, on_give_up):
+        # The stop starts the drain: watchers end, and the worker hands its syncs over while calls finish.
+        async with supervisor.running(stop=lambda: server.stop(settings.stop_grace, settle=settings.settle_delay)):
             yield port
-
-
-@asynccontextmanager
-async def _background_loops(
-    supervisor: Supervisor, server: GrpcServer, settings: CatalogSettings, on_give_up: Callable[[], None]
-) -> AsyncIterator[None]:
-    """Run the background loops; afterwards stop the server, which starts the drain, and wait for them to end."""
-    background = asyncio.create_task(supervisor.run())
-    background.add_done_callback(lambda _: on_give_up())
-    try:
-        yield
-    finally:
-        try:
-            # The drain starts here: watchers end, and the worker hands its syncs over while calls finish.
-            await server.stop(settings.stop_grace, settle=settings.settle_delay)
-            await background
-        finally:
-            background.cancel()
-            await asyncio.wait((background,))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -329,5 +311,4 @@ async def _prepare_schema(engine: AsyncEngine, urls: _Urls, settings: CatalogSet
             await migrate_schema(owner, text_search=settings.text_search, service_role=SERVICE_ROLE)
         finally:
             await owner.dispose()
-    # The setting comes with transport security.
     await check_role(engine, production=settings.environment == "production")

@@ -66,7 +66,7 @@ async def running(
 
     Args:
         settings: The settings of the replica.
-        on_give_up: Called when a background loop cannot go on and the block must end.
+        on_give_up: Called when a background loop was given up and the block must end.
     """
     refuse_unsafe_production(settings, PRODUCTION_RULES)
     tls = open_server_tls(settings)
@@ -80,20 +80,20 @@ async def running(
     ):
         server = _server(settings, http, drain, registry, tls)
         port = await server.start()
-        async with _background_loops(certificates.loops(), server, drain, registry, settings, on_give_up):
+        supervisor = _supervisor(certificates.loops(), server, drain, registry, on_give_up)
+        async with supervisor.running(stop=lambda: server.stop(settings.stop_grace, settle=settings.settle_delay)):
+            await server.set_serving(True)
             yield port
 
 
-@asynccontextmanager
-async def _background_loops(
+def _supervisor(
     loops: tuple[Loop, ...],
     server: GrpcServer,
     drain: Drain,
     registry: CollectorRegistry,
-    settings: ConnectorSettings,
     on_give_up: Callable[[], None],
-) -> AsyncIterator[None]:
-    """Run the background loops, SERVING while they are healthy; afterwards stop the server and wait for them."""
+) -> Supervisor:
+    """Return the supervisor of the background loops; the server is SERVING while they are healthy."""
     metrics = LoopMetrics(registry, service="connector")
 
     async def set_healthy(healthy: bool) -> None:
@@ -104,19 +104,7 @@ async def _background_loops(
         loops, drain=drain, set_healthy=set_healthy, on_failure=metrics.count_failure, on_give_up=on_give_up
     )
     metrics.initialize(supervisor.names)
-    background = asyncio.create_task(supervisor.run())
-    background.add_done_callback(lambda _: on_give_up())
-    try:
-        await server.set_serving(True)
-        yield
-    finally:
-        try:
-            # The drain starts here, which ends the loops.
-            await server.stop(settings.stop_grace, settle=settings.settle_delay)
-            await background
-        finally:
-            background.cancel()
-            await asyncio.wait((background,))
+    return supervisor
 
 
 def _server(

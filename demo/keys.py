@@ -68,7 +68,7 @@ class DemoKeys:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replace a file by one that only its owner can read; nobody sees half of it."""
+    """Replace a file atomically by one that only its owner can read."""
     temporary = file.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as out:

@@ -15,12 +15,12 @@ from catalog_svc.domain.ids import shop_id_of
 from catalog_svc.rpc.request_validator import RequestValidator
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["CatalogService"]
-_STARTING_METHODS: Final = ("StartSync", "ResumeSync")
+_STARTING_METHODS: Final = tuple(_SERVICE.methods_by_name[name] for name in ("StartSync", "ResumeSync"))
 
 
 def start_limit(rate: RateLimit) -> ShopLimit:
     """Return the limit of the calls that start a sync of a shop."""
-    return ShopLimit(methods=dict.fromkeys(map(_path, _STARTING_METHODS), rate), shop_of=shop_of)
+    return ShopLimit(methods=dict.fromkeys(map(path_of, _STARTING_METHODS), rate), shop_of=shop_of)
 
 
 def method_groups() -> Mapping[str, str]:
@@ -44,7 +44,3 @@ def shop_of(request: pb.StartSyncRequest | pb.ResumeSyncRequest) -> str | None:
     except InvalidRequest:
         return None
     return shop
-
-
-def _path(method: str) -> str:
-    return f"/{_SERVICE.full_name}/{method}"

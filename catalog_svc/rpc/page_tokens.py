@@ -1,7 +1,7 @@
 """Page tokens: the position where the last page ended, bound to the filters of its list and authenticated.
 
-Tokens are opaque to clients and valid for all replicas, which share the key through the database. Without the key
-nobody can write one. A decoded token is validated as strictly as the fields of a request nevertheless.
+Tokens are opaque to clients and valid for all replicas, which share the key through the database. They cannot be
+forged without the key; even so, a decoded token is validated as strictly as the fields of a request.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ PositionNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 _VERSION: Final = 2
 """Version of the token format. A token of another version is rejected; its client restarts at the first page."""
+_MIN_KEY_BYTES: Final = 32
 _MAC_BYTES: Final = 16
 _MAX_TOKEN_CHARACTERS: Final = 8_192
 """A token holds up to two ids of 255 characters, in JSON and base64."""
@@ -45,8 +46,8 @@ class PageTokens:
         Args:
             key: The secret key, at least 32 bytes; all replicas have the same one.
         """
-        if len(key) < 32:
-            raise ValueError("the key of page tokens must have at least 32 bytes")
+        if len(key) < _MIN_KEY_BYTES:
+            raise ValueError(f"the key of page tokens must have at least {_MIN_KEY_BYTES} bytes")
         self._key = key
 
     def encode(self, position: tuple[object, ...], *, filters: Mapping[str, object]) -> str:
@@ -96,7 +97,9 @@ class PageTokens:
         return encoded
 
     def _mac(self, encoded: bytes) -> bytes:
-        return hashlib.blake2b(encoded, key=self._key[:64], digest_size=_MAC_BYTES).digest()
+        return hashlib.blake2b(
+            encoded, key=self._key[: hashlib.blake2b.MAX_KEY_SIZE], digest_size=_MAC_BYTES
+        ).digest()
 
 
 def _fingerprint(filters: Mapping[str, object]) -> str:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync_common.failure import FieldViolation, InvalidRequest
+from catalogsync_common.host_names import canonical_host_name
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -19,7 +20,6 @@ from catalog_svc.domain.shop import ShopChange, ShopField, ShopKey, ShopRef
 from catalog_svc.domain.status import ConnectionState, ShopFilter
 from catalog_svc.domain.sync import SyncMode, SyncState
 
-_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 _PLATFORM = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_TEXT_CHARACTERS = 255
@@ -101,12 +101,12 @@ class RequestValidator:
         return name
 
     def _domain(self, field: str, value: str) -> str:
-        domain = value.lower().removesuffix(".")
-        if not domain:
+        domain = canonical_host_name(value)
+        if not value:
             self.add_violation(field, "is required, such as 'demo.myshopify.com'")
-        elif not _HOST.fullmatch(domain):
+        elif domain is None:
             self.add_violation(field, f"{_quoted(value)} is not a host name, such as 'demo.myshopify.com'")
-        return domain
+        return domain or ""
 
     def sync_id(self, value: str) -> UUID:
         """Return a sync id, a UUID written as the server writes it."""

@@ -1,7 +1,7 @@
 """Which shops a client may act on: those of its domain, or of its merchant.
 
-A shop of somebody else and a shop that does not exist have the same failure, with the same text: nobody learns
-from it what others have.
+A shop of another client and a shop that does not exist have the same failure, with the same text: it does not
+reveal which shops exist.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ TENANT_TABLES: Final = (
     *("shop", "shop_deletion", "shop_schedule", "sync_queue", "idempotency_key", "shop_state", "sync"),
     *("sync_history", "sync_issue", "sync_seen", "obsolete_pass", "product", "item"),
 )
-"""The tables with rows of shops. Nobody but the owner may use their partitions directly."""
+"""The tables with rows of shops. Only their owner may use their partitions directly."""
 _SHARED_TABLES: Final = ("loop_lease",)
 _READ_TABLES: Final = ("schema_compatibility", "alembic_version", "page_token_key")
 FUNCTIONS: Final = (

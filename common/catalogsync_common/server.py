@@ -73,9 +73,8 @@ _OPTIONS: Final = (
 _MAX_HEALTH_CALLS: Final = 1_000
 """On the health port, which anybody who reaches it may call; a Watch call lasts as long as its client wants."""
 
-
 _MAX_HEALTH_WATCHES: Final = 200
-"""Health is open to everybody; a channel of each client watches it."""
+"""On the public port: health is open to everybody, and the channel of each client watches it."""
 
 
 class ListenError(Exception):

@@ -12,8 +12,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
@@ -137,6 +137,25 @@ class Supervisor:
             group.create_task(self._report_health())
         if self._given_up is not None:
             raise self._given_up
+
+    @asynccontextmanager
+    async def running(self, *, stop: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """Run all loops beside a block; afterwards await `stop`, which starts the drain, and wait for the loops.
+
+        Raises:
+            LoopFailed: a loop was given up.
+        """
+        background = asyncio.create_task(self.run())
+        background.add_done_callback(lambda _: self._on_give_up())
+        try:
+            yield
+        finally:
+            try:
+                await stop()
+                await background
+            finally:
+                background.cancel()
+                await asyncio.wait((background,))
 
     def stalled_loops(self) -> list[str]:
         """Return the names of the loops whose last heartbeat is older than their heartbeat timeout."""

@@ -80,7 +80,7 @@ class AccessRules:
         return method in _PUBLIC_METHODS
 
     def find(self, method: str) -> AccessRule:
-        """Return the rule of a method. Raises PermissionDenied if it has none: nobody may call it."""
+        """Return the rule of a method. Raises PermissionDenied if it has none."""
         rule = self._rules.get(method)
         if rule is None:
             raise PermissionDenied.of_kind(())

@@ -34,7 +34,7 @@ class PermissionDenied(Failure):
     @classmethod
     def of_kind(cls, kinds: Iterable[str]) -> PermissionDenied:
         """Return the failure of a principal of another kind than these."""
-        allowed = ", ".join(kinds) or "nobody"
+        allowed = ", ".join(kinds) or "no kind of caller"
         return cls(f"This method may be called by: {allowed}.", metadata={"principals": allowed})
 
     @classmethod

@@ -26,6 +26,7 @@ from jwt.types import Options
 from catalogsync_common.auth.failures import TokenExpired, Unauthenticated
 from catalogsync_common.auth.jwks_file import JwksFile
 from catalogsync_common.auth.secret_keys import HmacKeys
+from catalogsync_common.host_names import canonical_host_name
 from catalogsync_common.principal import Principal, PrincipalKind
 from catalogsync_common.token_claims import (
     MERCHANT_PREFIX,
@@ -41,9 +42,6 @@ _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 """The compact serialization without padding (RFC 7515, section 7.1); PyJWT accepts padding as well."""
 _UNSUPPORTED_HEADERS: Final = frozenset({"crit", "b64"})
 _MAX_SUBJECT_CHARACTERS: Final = 255
-_DOMAIN: Final = re.compile(
-    r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+"
-)
 _LEGACY_SCOPES: Final = {"bff:call": ("catalog:read", "catalog:sync")}
 """What a scope of the old BFF permits, with the compatibility switch."""
 
@@ -212,9 +210,8 @@ def _printable(text: str) -> str:
 
 
 def _canonical_domain(subject: str) -> str:
-    """Return the host name as requests are canonicalized: lower case, without a final dot."""
-    domain = subject.lower().removesuffix(".")
-    if not subject.isascii() or not _DOMAIN.fullmatch(domain):
+    domain = canonical_host_name(subject)
+    if domain is None:
         raise _invalid()
     return domain
 
