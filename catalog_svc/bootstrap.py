@@ -234,6 +234,11 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
     drain, replace_reads = replica.drain, connection_replacer(engines.reads)
     return (
         Loop(name="watch_hub", run=lambda beat: replica.hub.run(drain, beat), heartbeat_timeout=_MAX_LOOP_SILENCE),
+        Loop(
+            name="item_feed_hub",
+            run=lambda beat: replica.feed_hub.run(drain, beat),
+            heartbeat_timeout=_MAX_LOOP_SILENCE,
+        ),
         Loop(name="worker", run=replica.worker.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="job_cleanup", run=replica.cleanup.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="scheduler", run=replica.scheduler.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),

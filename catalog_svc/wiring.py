@@ -19,6 +19,7 @@ from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector_client import CallCredentials, ConnectorJobs, ConnectorPlatforms, ConnectorSource
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.item_feed import ItemFeedStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.product_reads import ProductStore
@@ -32,6 +33,7 @@ from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.sync_queue import QueueStore
 from catalog_svc.storage.syncs import IssueStore, SyncStore
+from catalog_svc.usecases.item_feed_hub import ItemFeedHub
 from catalog_svc.usecases.ports import ProductSource
 from catalog_svc.usecases.queue_monitor import QueueMonitor
 from catalog_svc.usecases.read_catalog import ReadCatalog
@@ -43,8 +45,10 @@ from catalog_svc.usecases.sync_commands import ChangeSync, PlatformJobCleanup, S
 from catalog_svc.usecases.sync_execution import SyncDependencies
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.sync_limits import RunConfig
+from catalog_svc.usecases.watch_items import WatchItems
 from catalog_svc.usecases.watch_pacing import WatchLimits
 from catalog_svc.usecases.watch_sync import WatchSync
+from catalog_svc.usecases.watcher_limits import WatcherLimiter
 from catalog_svc.usecases.worker import SyncSupervisor, Worker
 
 _MAX_READ_AGE_HEARTBEATS = 3
@@ -56,6 +60,7 @@ class Replica:
     """What the background loops of a replica run."""
 
     hub: SyncHub
+    feed_hub: ItemFeedHub
     worker: Worker
     cleanup: PlatformJobCleanup
     scheduler: Scheduler
@@ -78,17 +83,17 @@ def wire_replica(
     """
     drain, syncs = Drain(), SyncStore(database)
     max_read_age = _MAX_READ_AGE_HEARTBEATS * settings.heartbeat_interval
-    hub = SyncHub(
-        syncs,
-        max_watchers=settings.max_watchers,
-        max_watchers_per_shop=settings.max_watchers_per_shop,
-        max_read_age=max_read_age,
+    limiter = WatcherLimiter(
+        max_watchers=settings.max_watchers, max_watchers_per_shop=settings.max_watchers_per_shop
     )
+    hub = SyncHub(syncs, limiter=limiter, max_read_age=max_read_age)
+    feed_hub = ItemFeedHub(ItemFeedStore(database), limiter=limiter, max_read_age=max_read_age)
     credentials = _credentials(settings)
     source = ConnectorSource(connector, credentials=credentials)
-    worker = _worker(settings, database, source, hub, drain, metrics)
+    worker = _worker(settings, database, source, hub, feed_hub, drain, metrics)
     return Replica(
         hub=hub,
+        feed_hub=feed_hub,
         worker=worker,
         cleanup=PlatformJobCleanup(
             syncs=syncs, jobs=ConnectorJobs(connector, credentials=credentials), drain=drain
@@ -140,6 +145,7 @@ def wire_servicer(
         ),
         follow=WatchSync(hub=replica.hub, drain=replica.drain, limits=watch_limits),
         read=read,
+        watch_items=WatchItems(read=read, feeds=ItemFeedStore(reads), hub=replica.feed_hub, drain=replica.drain),
         shops=ManageShops(
             shops=shops,
             directory=ShopDirectoryStore(writes),
@@ -182,6 +188,7 @@ def _worker(
     database: Database,
     source: ProductSource,
     hub: SyncHub,
+    feed_hub: ItemFeedHub,
     drain: Drain,
     metrics: CatalogMetrics,
 ) -> Worker:
@@ -194,6 +201,7 @@ def _worker(
         source=source,
         hub=hub,
         metrics=metrics,
+        announce_change=feed_hub.announce,
         config=RunConfig(
             renew_interval=ttl / 3,
             give_up_after=settings.give_up_after,

@@ -159,7 +159,7 @@ def named_conditions(which: ItemFilter | ProductFilter) -> dict[str, object]:
 def check_incarnation(feed: Feed, known: UUID | str) -> None:
     """Raise PositionExpired if the positions or pages that a client knows are of another incarnation."""
     if str(feed.incarnation) != str(known):
-        raise _expired(feed)
+        raise position_expired(feed)
 
 
 def check_item_position(feed: Feed, which: ItemFilter, cursor: ItemCursor | None) -> None:
@@ -180,13 +180,13 @@ def check_item_position(feed: Feed, which: ItemFilter, cursor: ItemCursor | None
         # The changes after the first page are for the reader's next list.
         begin = cursor.start_position if cursor else 0
         if 0 < begin < feed.floor or begin > feed.position:
-            raise _expired(feed)
+            raise position_expired(feed)
     elif cursor is None:
         if not feed.floor <= which.after_position <= feed.position:
-            raise _expired(feed)
+            raise position_expired(feed)
     elif not feed.floor < cursor.feed_position <= feed.position:
         # Other deleted items of the cursor's position may not have been read yet.
-        raise _expired(feed)
+        raise position_expired(feed)
 
 
 def cut_item_page(
@@ -213,5 +213,6 @@ def cut_item_page(
     return ItemPage(items=found[:limit], next=following, position=None, incarnation=feed.incarnation)
 
 
-def _expired(feed: Feed) -> PositionExpired:
+def position_expired(feed: Feed) -> PositionExpired:
+    """Return the failure of a position that is not within the feed."""
     return PositionExpired(position=feed.position, floor=feed.floor, incarnation=feed.incarnation)

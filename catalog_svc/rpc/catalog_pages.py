@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, TypeAlias, TypeVar
 from uuid import UUID
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from google.protobuf.message import Message
 
 from catalog_svc.domain.catalog_reads import (
     ItemCursor,
     ItemFilter,
     ItemPage,
-    Product,
     ProductCursor,
     ProductFilter,
     ProductPage,
@@ -23,9 +23,10 @@ from catalog_svc.rpc import convert_catalog
 from catalog_svc.rpc.page_tokens import PageTokens, PositionNumber, PositionText
 
 _MAX_PAGE_BYTES: Final = 1_048_576
-"""Size of the products of a page, after which it ends: clients accept messages of 4 MiB by default."""
+"""Size of the records of a page, after which it ends: clients accept messages of 4 MiB by default."""
 
 Filters: TypeAlias = Mapping[str, object]
+M = TypeVar("M", bound=Message)
 
 
 def item_filters(ref: ShopRef, which: ItemFilter) -> Filters:
@@ -73,7 +74,7 @@ def item_page(tokens: PageTokens, page: ItemPage, filters: Filters) -> pb.ListIt
 
 def product_page(tokens: PageTokens, page: ProductPage, filters: Filters) -> pb.ListProductsResponse:
     """Convert a page of products, as many as fit into a message, and at least one."""
-    messages = list(_fitting(page.products))
+    messages = list(fitting(map(convert_catalog.product, page.products)))
     token = ""
     if page.more or len(messages) < len(page.products):
         token = tokens.encode((page.incarnation, messages[-1].product_id), filters=filters)
@@ -91,10 +92,10 @@ def _item_token(tokens: PageTokens, cursor: ItemCursor, filters: Filters) -> str
     return tokens.encode(fields, filters=filters)
 
 
-def _fitting(products: Sequence[Product]) -> Iterator[pb.Product]:
+def fitting(messages: Iterable[M]) -> Iterator[M]:
+    """Yield the first of these messages that fit into a page, and at least one."""
     total_bytes = 0
-    for product in products:
-        message = convert_catalog.product(product)
+    for message in messages:
         size_bytes = message.ByteSize()
         if total_bytes and total_bytes + size_bytes > _MAX_PAGE_BYTES:
             return

@@ -36,7 +36,8 @@ from catalog_svc.domain.status import ConnectionHealth, ShopDetails, ShopStatus
 from catalog_svc.domain.sync import RecordCounts, Sync, SyncError, SyncState, Waiting
 from catalog_svc.rpc import convert
 from catalog_svc.rpc.convert_catalog import to_timestamp as _time
-from catalog_svc.usecases.watch_sync import ReconnectReason, Snapshot
+from catalog_svc.usecases.stream_lifetime import ReconnectReason
+from catalog_svc.usecases.watch_sync import Snapshot
 
 # Names without prefix, as they are stored. A name that a newer release has stored becomes UNSPECIFIED.
 _ERROR_REASONS: Final = {
@@ -235,7 +236,7 @@ class SnapshotMessages:
         message = pb.WatchSyncResponse(
             sync=convert.sync(snapshot.sync),
             heartbeat=snapshot.heartbeat,
-            reconnect_reason=_reconnect_reason(snapshot.reconnect),
+            reconnect_reason=reconnect_reason(snapshot.reconnect),
         )
         self._kept[key] = (snapshot.sync, message)
         self._kept.move_to_end(key)
@@ -244,6 +245,7 @@ class SnapshotMessages:
         return message
 
 
-def _reconnect_reason(reason: ReconnectReason | None) -> pb.WatchSyncResponse.ReconnectReason.ValueType:
+def reconnect_reason(reason: ReconnectReason | None) -> pb.WatchSyncResponse.ReconnectReason.ValueType:
+    """Convert why a stream ends; None: it continues."""
     name = f"RECONNECT_REASON_{reason.value if reason else 'UNSPECIFIED'}"
     return pb.WatchSyncResponse.ReconnectReason.Value(name)

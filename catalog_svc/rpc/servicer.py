@@ -18,6 +18,7 @@ from catalogsync_common.principal import current_principal
 from catalog_svc.domain.sync import SyncPosition
 from catalog_svc.rpc import catalog_pages, convert, convert_catalog
 from catalog_svc.rpc.convert import SnapshotMessages
+from catalog_svc.rpc.item_feed import changes_response, decode_position, watch_messages
 from catalog_svc.rpc.page_tokens import PageTokens, PositionNumber
 from catalog_svc.rpc.request_validator import RequestValidator
 from catalog_svc.rpc.shop_access import own_shops, restricted
@@ -26,6 +27,7 @@ from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.shops import DeleteShop, ManageShops
 from catalog_svc.usecases.sync_commands import ChangeSync, StartSync
+from catalog_svc.usecases.watch_items import WatchItems
 from catalog_svc.usecases.watch_sync import WatchSync
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -39,6 +41,7 @@ class CatalogUseCases:
     change: ChangeSync
     follow: WatchSync
     read: ReadCatalog
+    watch_items: WatchItems
     shops: ManageShops
     delete_shop: DeleteShop
     syncs: Syncs
@@ -231,3 +234,25 @@ class CatalogServicer(CatalogServiceServicer):
         after = catalog_pages.item_cursor(self._tokens, request.page_token, filters)
         page = await self._use.read.items(ref, which, incarnation=incarnation, after=after, limit=limit)
         return catalog_pages.item_page(self._tokens, page, filters)
+
+    async def WatchItems(
+        self, request: pb.WatchItemsRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchItemsResponse, None]:
+        validator = RequestValidator()
+        ref = validator.shop(request.shop)
+        validator.raise_if_any()
+        after = decode_position(request.after_position)
+        async with aclosing(self._use.watch_items(ref, after)) as pages:
+            async for page in pages:
+                for message in watch_messages(page):
+                    yield message
+
+    async def ListItemChanges(
+        self, request: pb.ListItemChangesRequest, context: Context
+    ) -> pb.ListItemChangesResponse:
+        validator = RequestValidator()
+        ref = validator.shop(request.shop)
+        limit = validator.page_size(request.page_size, default=500, maximum=1000)
+        validator.raise_if_any()
+        after = decode_position(request.after_position)
+        return changes_response(await self._use.watch_items.page(ref, after, limit=limit))

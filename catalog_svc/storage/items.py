@@ -38,9 +38,9 @@ them; for a rarer one the trigram indexes find all of its matches, which are few
 
 _NAMES: Final = tuple(column.name for column in item.columns)
 """Named one by one, so that a column that a newer release adds disturbs no prepared statement."""
-_COLUMNS: Final = ", ".join(f"item.{name}" for name in _NAMES)
+TABLE_COLUMNS: Final = ", ".join(f"item.{name}" for name in _NAMES)
 
-ITEM_COLUMNS: Final = f"""{_COLUMNS}, product.title AS product_title, product.status AS product_status,
+ITEM_COLUMNS: Final = f"""{TABLE_COLUMNS}, product.title AS product_title, product.status AS product_status,
         product.url AS product_url, product.vendor, product.product_type"""
 """The columns that `to_item` reads."""
 
@@ -51,7 +51,8 @@ JOIN_PRODUCT: Final = """CROSS JOIN LATERAL (
         WHERE product.shop_id = :shop_id AND product.product_id = item.product_id OFFSET 0) AS product"""
 
 _SELECT_FEED = text("""
-    SELECT feed_position, feed_floor, incarnation FROM shop_state WHERE shop_id = :shop_id AND NOT deleting""")
+    SELECT feed_position, feed_floor, present_incarnation(incarnation) AS incarnation
+    FROM shop_state WHERE shop_id = :shop_id AND NOT deleting""")
 
 _SELECT_BY_ID = text(f"""
     SELECT {ITEM_COLUMNS} FROM item {JOIN_PRODUCT}
@@ -193,7 +194,7 @@ async def _search(
 def _ordered(shape: _Shape, *, limit: str) -> str:
     """A query of the first rows of `item` that meet the conditions, in order."""
     scans = " UNION ALL ".join(
-        f"""(SELECT {_COLUMNS} FROM item WHERE {shape.conditions} AND {state}
+        f"""(SELECT {TABLE_COLUMNS} FROM item WHERE {shape.conditions} AND {state}
              ORDER BY {shape.order("item")} LIMIT :{limit})"""
         for state in shape.states
     )
@@ -251,7 +252,7 @@ def _search_index(shape: _Shape) -> TextClause:
         SELECT match.item_id FROM ({matches}) AS match ORDER BY {shape.order("match")} LIMIT :limit)
     SELECT {ITEM_COLUMNS} FROM page
     CROSS JOIN LATERAL (
-        SELECT {_COLUMNS} FROM item
+        SELECT {TABLE_COLUMNS} FROM item
         WHERE item.shop_id = :shop_id AND item.item_id = page.item_id OFFSET 0) AS item {JOIN_PRODUCT}
     ORDER BY {shape.order("item")}""")
 

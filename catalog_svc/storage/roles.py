@@ -33,8 +33,9 @@ FUNCTIONS: Final = (
     *("active_deletions", "find_obsolete_pass", "find_shop_with_tombstones", "matching_items"),
     *("matching_products", "claim_syncs", "reset_planned_schedules", "purge_requests", "purge_deletions"),
     *("purge_unpartitioned", "create_month_partition", "drop_month_partition", "analyze_catalog"),
+    *("present_incarnation", "feed_heads"),
 )
-"""What the service role may do across shops; see the migration 0011."""
+"""What the service role may do across shops, and as the owner; see the migrations 0011 and 0013."""
 
 _SELECT_ROLE = text("SELECT quote_ident(rolname) FROM pg_roles WHERE rolname = :name")
 _SELECT_NAMES = text("""

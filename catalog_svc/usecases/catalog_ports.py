@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
 from catalog_svc.domain.catalog_reads import Feed, Item, ItemCursor, ItemFilter, Product, ProductFilter
+from catalog_svc.domain.item_feed import FeedCursor, FeedPage
 from catalog_svc.domain.records import SyncIssue
 from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import Shop, ShopChange, ShopDeletion, ShopKey, ShopRef
@@ -171,6 +172,23 @@ class Items(Protocol):
             ShopNotFound: the shop was deleted in the meantime.
             TextSearchUnavailable: the filter has a text, which the database cannot search.
         """
+        ...
+
+
+class ItemFeeds(Protocol):
+    """Feeds of items."""
+
+    async def page(self, shop: Shop, after: FeedCursor | None, *, limit: int) -> FeedPage:
+        """Return up to `limit` items of the feed after the cursor, as of one moment; None: from the beginning.
+
+        Raises:
+            ShopNotFound: the shop was deleted in the meantime.
+            PositionExpired: changes after the cursor may have been purged, or it is of another history.
+        """
+        ...
+
+    async def heads(self, shop_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        """Return the position of the last change of each of these shops; without those that were deleted."""
         ...
 
 

@@ -9,9 +9,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 from catalog_svc.domain.errors import (
     LeaseLost,
@@ -77,6 +78,8 @@ class SyncDependencies:
     hub: SyncHub
     metrics: SyncMetrics
     config: RunConfig
+    announce_change: Callable[[UUID], None] = lambda shop_id: None
+    """Called with the shop when its items may have changed."""
 
 
 class SyncExecution:
@@ -100,6 +103,7 @@ class SyncExecution:
         self._source = dependencies.source
         self._sweeps = dependencies.sweeps
         self._hub = dependencies.hub
+        self._announce_change = dependencies.announce_change
         self._metrics = dependencies.metrics
         self._config = dependencies.config
         self._throttle = throttle
@@ -350,6 +354,7 @@ class SyncExecution:
         self._sync = sync
         self._throttle.record(self._registered)
         self._hub.publish(sync)
+        self._announce_change(self.lease.shop_id)
 
 
 def log_context(claimed: ClaimedSync) -> dict[str, object]:

@@ -18,7 +18,6 @@ hold the event loop nor slow the syncs that run beside them.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -27,16 +26,15 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from catalogsync_common.drain import Drain, ServerDraining
+from catalogsync_common.drain import Drain
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import StorageUnavailable, SyncNotFound
 from catalog_svc.domain.sync import Sync, SyncState
+from catalog_svc.usecases.polling import poll_until_drain
 from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.watch_pacing import WakeupQueue, WatchPacing
 from catalog_svc.usecases.watcher_limits import WatcherLimiter
-
-_log = logging.getLogger(__name__)
 
 _LOCAL_SECONDS: Final = 5.0
 """A sync counts as running on this replica for this long after the replica last published it."""
@@ -209,8 +207,7 @@ class SyncHub:
         syncs: Syncs,
         *,
         poll_interval: timedelta = timedelta(milliseconds=300),
-        max_watchers: int = 10_000,
-        max_watchers_per_shop: int = 10_000,
+        limiter: WatcherLimiter | None = None,
         max_read_age: timedelta = timedelta(seconds=30),
         queue_interval: timedelta = timedelta(seconds=1),
         pacing: WatchPacing | None = None,
@@ -220,8 +217,8 @@ class SyncHub:
         Args:
             syncs: Where snapshots are read.
             poll_interval: Pause between two polls.
-            max_watchers: Watchers that this replica accepts.
-            max_watchers_per_shop: Of these, watchers of the syncs of one shop.
+            limiter: Counts the watchers of this replica, and refuses those above its limits; None: it refuses
+                none.
             max_read_age: Three heartbeats. Watchers of a sync that was not read for longer get StorageUnavailable.
             queue_interval: Pause between two reads of the positions of PENDING syncs, less than a heartbeat.
             pacing: The interval between two snapshots to one watcher.
@@ -230,14 +227,13 @@ class SyncHub:
         self._queue_seconds = queue_interval.total_seconds()
         self._positions_read_at = float("-inf")
         self._poll_seconds = poll_interval.total_seconds()
-        self._limiter = WatcherLimiter(max_watchers=max_watchers, max_watchers_per_shop=max_watchers_per_shop)
+        self._limiter = limiter or WatcherLimiter()
         self._max_read_age_seconds = max_read_age.total_seconds()
         self._pacing = pacing or WatchPacing()
         self._topics: dict[UUID, _Topic] = {}
         self._local_syncs = 0
         self._local_counted_at = float("-inf")
         self._published_at = float("-inf")
-        self._is_reading = True
         self._wakeups = WakeupQueue()
 
     @property
@@ -279,19 +275,15 @@ class SyncHub:
 
     async def run(self, drain: Drain, heartbeat: Heartbeat = no_heartbeat) -> None:
         """Poll until the drain, then close all topics."""
-        while True:
-            try:
-                await drain.race(asyncio.sleep(self._poll_seconds))
-                await self._poll()
-            except ServerDraining:
-                for topic in self._topics.values():
-                    topic.close()
-                return
-            except StorageUnavailable:
-                self._log_reading(False)
-            else:
-                self._log_reading(True)
-            heartbeat()
+        await poll_until_drain(
+            self._poll,
+            pause=lambda: asyncio.sleep(self._poll_seconds),
+            drain=drain,
+            heartbeat=heartbeat,
+            name="watch hub",
+        )
+        for topic in self._topics.values():
+            topic.close()
 
     def is_stale(self, topic: _Topic) -> bool:
         """Return whether the topic was not proven current for longer than `max_read_age`."""
@@ -395,16 +387,6 @@ class SyncHub:
         for sync_id, position in (await self._syncs.queue_positions(pending)).items():
             if (topic := self._topics.get(sync_id)) is not None:
                 topic.set_queue_position(position)
-
-    def _log_reading(self, reads: bool) -> None:
-        """Log the first of several failed polls, and the first one that succeeds again."""
-        if reads is self._is_reading:
-            return
-        self._is_reading = reads
-        if reads:
-            _log.info("watch hub: the database can be read again")
-        else:
-            _log.warning("watch hub: the database cannot be read; watchers get STORAGE_UNAVAILABLE if that lasts")
 
 
 def _read_done(topic: _Topic, reading: asyncio.Task[Sync]) -> None:

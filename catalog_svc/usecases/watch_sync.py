@@ -6,24 +6,15 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from enum import Enum
 from uuid import UUID
 
-from catalogsync_common.drain import Drain, ServerDraining
+from catalogsync_common.drain import Drain
 
 from catalog_svc.domain.errors import RevisionInFuture
 from catalog_svc.domain.sync import Sync
+from catalog_svc.usecases.stream_lifetime import ReconnectReason, StreamLifetime
 from catalog_svc.usecases.sync_hub import Subscription, SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits
-
-
-class ReconnectReason(Enum):
-    """Why a watch ends although the sync has not ended; the names are those of the contract."""
-
-    STREAM_EXPIRED = "STREAM_EXPIRED"
-    """The watch reached its maximum age."""
-    SERVER_DRAINING = "SERVER_DRAINING"
-    """The replica shuts down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +56,7 @@ class WatchSync:
             ServerDraining: The replica was shutting down already when the watch began.
             StorageUnavailable: The hub has not read the sync lately.
         """
-        if self._drain.started:
-            # An error, not a reconnect reason: the client backs off instead of calling this replica at once again.
-            raise ServerDraining
-        # Watchers that reconnected together, after a replica went down, must not all expire together.
-        expires_at = self._monotonic() + random.uniform(0.8, 1) * self._limits.max_age.total_seconds()
+        lifetime = StreamLifetime(self._drain, max_age=self._limits.max_age, monotonic=self._monotonic)
         with self._hub.subscribe(sync_id) as subscription:
             sync = await self._first(subscription, sync_id, after_revision)
             yield Snapshot(sync, heartbeat=sync.revision == after_revision and not sync.state.ended)
@@ -78,7 +65,7 @@ class WatchSync:
                 newer = await self._next(subscription, sync.revision)
                 sync = newer or subscription.updated(sync)
                 if not sync.state.ended:
-                    reconnect = self._reconnect_reason(expires_at)
+                    reconnect = lifetime.reconnect_reason()
                 yield Snapshot(sync, heartbeat=newer is None, reconnect=reconnect)
 
     async def _first(self, subscription: Subscription, sync_id: UUID, after_revision: int) -> Sync:
@@ -95,8 +82,3 @@ class WatchSync:
         # Jitter: watchers that got the same snapshot together must not all get their heartbeats together.
         timeout = self._limits.heartbeat_seconds(self._hub.watcher_count) * random.uniform(0.7, 1)
         return None if self._drain.started else await subscription.next_after(revision, timeout_seconds=timeout)
-
-    def _reconnect_reason(self, expires_at: float) -> ReconnectReason | None:
-        if self._drain.started:
-            return ReconnectReason.SERVER_DRAINING
-        return ReconnectReason.STREAM_EXPIRED if self._monotonic() >= expires_at else None

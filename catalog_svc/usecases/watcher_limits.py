@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,9 @@ from catalog_svc.domain.ids import shop_id_of
 
 
 class WatcherLimiter:
-    """Counts the watchers of a replica, and refuses those above a limit."""
+    """Counts the watchers of a replica, of syncs and of items, and refuses those above a limit."""
 
-    def __init__(self, *, max_watchers: int, max_watchers_per_shop: int) -> None:
+    def __init__(self, *, max_watchers: int = sys.maxsize, max_watchers_per_shop: int = sys.maxsize) -> None:
         self._max_watchers = max_watchers
         self._max_watchers_per_shop = max_watchers_per_shop
         self._by_shop: Counter[UUID] = Counter()
@@ -28,13 +29,16 @@ class WatcherLimiter:
         return len(self._by_shop)
 
     @contextmanager
-    def place(self, sync_id: UUID) -> Iterator[None]:
-        """Count one watcher of a sync while the context lasts.
+    def place(self, watched_id: UUID) -> Iterator[None]:
+        """Count one watcher of a sync or a shop while the context lasts.
+
+        Args:
+            watched_id: The id of the sync or of the shop.
 
         Raises:
             TooManyWatchers: The replica or the shop has its maximum.
         """
-        shop_id = shop_id_of(sync_id)
+        shop_id = shop_id_of(watched_id)
         if self.count >= self._max_watchers:
             raise TooManyWatchers(self._max_watchers)
         if self._by_shop[shop_id] >= self._max_watchers_per_shop:

@@ -54,6 +54,10 @@ class FakeCatalog(CatalogServiceServicer):
         """By id of the shop."""
         self.requests: list[tuple[str, Any, dict[str, str]]] = []
         """Every call: method, request, metadata."""
+        self.item_changed = asyncio.Event()
+        """Set by a test after it has changed items: watchers look again."""
+        self.is_draining = False
+        """Set by a test: watchers of items get a reconnect reason."""
         self.errors: dict[str, list[BaseException]] = {}
         """Per method, the errors that the next calls raise."""
         self.execute: Callable[[FakeCatalog, str], Awaitable[None]] | None = None
@@ -323,6 +327,44 @@ class FakeCatalog(CatalogServiceServicer):
         return catalog.ListItemsResponse(
             items=page, next_page_token=token, position=0 if token else position, incarnation=self.incarnation
         )
+
+    async def ListItemChanges(
+        self, request: catalog.ListItemChangesRequest, context: Context
+    ) -> catalog.ListItemChangesResponse:
+        self._record("ListItemChanges", request, context)
+        items, position, caught_up = self._changes(request.shop, request.after_position, request.page_size or 500)
+        return catalog.ListItemChangesResponse(items=items, position=position, caught_up=caught_up)
+
+    async def WatchItems(
+        self, request: catalog.WatchItemsRequest, context: Context
+    ) -> AsyncIterator[catalog.WatchItemsResponse]:
+        self._record("WatchItems", request, context)
+        position = request.after_position
+        while not self.is_draining:
+            items, position, caught_up = self._changes(request.shop, position, 500)
+            yield catalog.WatchItemsResponse(items=items, position=position, caught_up=caught_up)
+            while caught_up and not self.is_draining and not self._changes(request.shop, position, 1)[0]:
+                self.item_changed.clear()
+                await self.item_changed.wait()
+        yield catalog.WatchItemsResponse(
+            position=position,
+            reconnect_reason=catalog.WatchSyncResponse.RECONNECT_REASON_SERVER_DRAINING,
+        )
+
+    def _changes(self, shop: catalog.ShopRef, after: str, limit: int) -> tuple[Sequence[catalog.Item], str, bool]:
+        """Return items above a position, which here is an incarnation and a number, the new position, and whether
+        these are all."""
+        incarnation, _, number = after.partition("/")
+        floor, known = self.floors.get(_key(shop), 0), int(number or 0)
+        if after and (incarnation != self.incarnation or known < floor):
+            raise FailureWithReason("POSITION_EXPIRED", "start with an empty position")
+        changed = sorted(self._items(shop), key=lambda item: (item.feed_position, item.item_id))
+        changed = [item for item in changed if item.feed_position > known]
+        if not after:
+            changed = [item for item in changed if not item.HasField("delete_time")]
+        page = changed[:limit]
+        position = page[-1].feed_position if page else known
+        return page, f"{self.incarnation}/{position}", len(page) == len(changed)
 
     async def GetProduct(self, request: catalog.GetProductRequest, context: Context) -> catalog.GetProductResponse:
         self._record("GetProduct", request, context)

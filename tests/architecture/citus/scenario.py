@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.catalog_reads import ItemCursor, ItemFilter, ProductFilter
 from catalog_svc.domain.errors import MassDeleteBlocked, SyncAlreadyRunning
+from catalog_svc.domain.item_feed import FeedCursor
 from catalog_svc.domain.records import RecordIssue
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import Shop, ShopChange, ShopField, ShopKey
@@ -35,6 +36,7 @@ from catalog_svc.domain.sync import (
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import SERVICE_ROLE
+from catalog_svc.storage.item_feed import ItemFeedStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.page_token_key import load_page_token_key
@@ -101,6 +103,7 @@ class Scenario:
         self._syncs = observed(SyncStore(database))
         self._issues = observed(IssueStore(database))
         self._items = observed(ItemStore(database))
+        self._feeds = observed(ItemFeedStore(database))
         self._queue = observed(QueueStore(database))
         self._products = observed(ProductStore(database))
         # So small that a search goes on in the trigram indexes.
@@ -277,6 +280,13 @@ class Scenario:
 
     async def _lists(self, shop: Shop) -> None:
         feed, _ = await self._items.page(shop, ItemFilter(), after=None, limit=9)
+        for snapshot_position in (feed.position, None):
+            for item_id in ("", "2-1"):
+                begin = FeedCursor(
+                    incarnation=feed.incarnation, snapshot_position=snapshot_position, position=1, item_id=item_id
+                )
+                await self._feeds.page(shop, begin, limit=9)
+        await self._feeds.heads([shop.shop_id])
         everything = ItemFilter(sku="S", product_id="4", after_position=1, include_deleted=True)
         cursor = ItemCursor(
             incarnation=feed.incarnation,

@@ -65,6 +65,11 @@ EXEMPTIONS: Final = {
             "made by items and product_reads; on Citus the two functions must be distributed with the tables",
         ),
     ),
+    "items._SELECT_FEED": Exemption(
+        Rule.UNKNOWN_FUNCTION,
+        "with each page of items or products",
+        "on Citus present_incarnation must be distributed with the tables; a moved shard is another incarnation",
+    ),
     "sweeps._SELECT_STATISTICS": Exemption(
         Rule.PG_CLASS,
         "once per succeeded sync",
@@ -77,6 +82,11 @@ _IN_HUB: Final = Exemption(
     Rule.NOT_BOUND,
     "3.3/s on a replica with watchers",
     "the hub compares the revisions of all watched syncs at once; on Citus a fan-out to all shards",
+)
+_IN_FEED_HUB: Final = Exemption(
+    Rule.NOT_BOUND,
+    "4/s on a replica with followers of item feeds",
+    "the hub reads the positions of all followed shops at once; on Citus a fan-out to all shards",
 )
 _IN_LISTS: Final = Exemption(
     Rule.NOT_BOUND, "on request: ListSyncs without a shop", "one page from an index by time on every shard"
@@ -91,6 +101,7 @@ _OF_DEFAULT_PARTITIONS: Final = Exemption(
 )
 FUNCTION_EXEMPTIONS: Final = {
     "changed_revisions[0]": _IN_HUB,
+    "feed_heads[0]": _IN_FEED_HUB,
     "stored_revisions[0]": _IN_HUB,
     "stored_revisions[1]": _IN_HUB,
     **{f"sync_page[{number}]": _IN_LISTS for number in range(1, 6)},

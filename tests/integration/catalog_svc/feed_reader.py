@@ -1,4 +1,5 @@
-"""A reader that mirrors a shop by ListItems, as docs/clients.md says, and a writer that changes the shop."""
+"""Readers that mirror a shop, by ListItems and by the item feed, as docs/clients.md says, and a writer that
+changes it."""
 
 from __future__ import annotations
 
@@ -13,11 +14,14 @@ from catalogsync.connector.v1 import connector_service_pb2 as pb
 
 from catalog_svc.domain.catalog_reads import Item, ItemCursor, ItemFilter
 from catalog_svc.domain.errors import PositionExpired
+from catalog_svc.domain.item_feed import FeedPage
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch, StockLevel
 from catalog_svc.domain.sync import Lease, SyncState
+from catalog_svc.rpc.item_feed import decode_position, encode_position
 from catalog_svc.source import decode
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.item_feed import ItemFeedStore
 from catalog_svc.storage.retention import RetentionStore
 from tests.fakes.product_source import product
 from tests.integration.catalog_svc.conftest import HEADER, SHOP, CatalogWorld
@@ -79,6 +83,58 @@ class FeedReader:
             self.items[item.item_id] = item
         else:
             self.items.pop(item.item_id, None)
+
+
+class FeedConsumer:
+    """Mirrors the items of a shop by the item feed. It keeps with each page what a consumer stores in one
+    transaction."""
+
+    def __init__(self, world: CatalogWorld, *, page_size: int) -> None:
+        self.items: dict[str, Item] = {}
+        """The mirror, deleted items left out."""
+        self.position = ""
+        self.expired_count = 0
+        self._snapshot_ids: set[str] | None = set()
+        """Ids that the snapshot contained so far; None: the consumer has caught up since it began."""
+        self._feeds = ItemFeedStore(Database(world.engine))
+        self._shops = world.shops
+        self._page_size = page_size
+
+    async def read(self, between_pages: Step | None = None) -> None:
+        """Read until the consumer has caught up; `between_pages` runs before each page but the first."""
+        while True:
+            try:
+                page = await self.read_page()
+            except PositionExpired:
+                self.expired_count += 1
+                self.position, self._snapshot_ids = "", set()
+                continue
+            self.store(page)
+            if page.caught_up:
+                return
+            if between_pages is not None:
+                await between_pages()
+
+    async def read_page(self) -> FeedPage:
+        """Return the page after the stored position. Raises PositionExpired."""
+        shop = await self._shops.find(SHOP)
+        assert shop is not None
+        return await self._feeds.page(shop, decode_position(self.position), limit=self._page_size)
+
+    def store(self, page: FeedPage) -> None:
+        """Store a page and the position after it."""
+        for item in page.items:
+            if item.deleted_at is None:
+                self.items[item.item_id] = item
+            else:
+                self.items.pop(item.item_id, None)
+        if self._snapshot_ids is not None:
+            self._snapshot_ids |= {item.item_id for item in page.items}
+            if page.caught_up:
+                kept = self._snapshot_ids
+                self.items = {item_id: item for item_id, item in self.items.items() if item_id in kept}
+                self._snapshot_ids = None
+        self.position = encode_position(page.cursor)
 
 
 class RandomWriter:
@@ -196,7 +252,7 @@ async def stored_items(world: CatalogWorld) -> dict[str, dict[str, Any]]:
     return {row["item_id"]: {name: _comparable(row[name]) for name in names} for row in rows}
 
 
-def mirrored_items(reader: FeedReader) -> dict[str, dict[str, Any]]:
+def mirrored_items(reader: FeedReader | FeedConsumer) -> dict[str, dict[str, Any]]:
     """Return the items of a mirror in the same form."""
     names = [field.name for field in fields(Item)]
     return {

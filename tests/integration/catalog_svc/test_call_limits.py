@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -23,39 +22,22 @@ from catalogsync_common.settings import ListenAddress
 from catalogsync_common.status import ReceivedFailure, read_failure, read_failure_now
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
-from pydantic import SecretStr
 
-from catalog_svc import bootstrap
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.rpc.page_tokens import PageTokens
 from catalog_svc.rpc.servicer import CatalogServicer
-from catalog_svc.settings import CatalogSettings
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits, WatchPacing
 from catalog_svc.usecases.watch_sync import WatchSync
+from catalog_svc.usecases.watcher_limits import WatcherLimiter
 from tests.fakes.product_source import MemorySource, product
+from tests.integration.catalog_svc.catalog_server import service
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
-from tests.pgbouncer import is_pooled
 from tests.waiting import TIMEOUT_SECONDS, until, until_found
 
 REF = pb.ShopRef(platform=SHOP.platform, domain=SHOP.domain)
 OTHER = ShopKey("shopify", "other.myshopify.com")
 METHODS: list[MethodDescriptor] = list(pb.DESCRIPTOR.services_by_name["CatalogService"].methods)
-
-
-@asynccontextmanager
-async def service(database_url: str, **settings: Any) -> AsyncIterator[CatalogServiceStub]:
-    """Run catalog_svc with the default limits unless `settings` say otherwise."""
-    configured = CatalogSettings(
-        database_url=SecretStr(database_url),
-        database_pooled=is_pooled(database_url),
-        listen_address=ListenAddress("127.0.0.1:0"),
-        connector_address="127.0.0.1:1",
-        stop_grace=timedelta(seconds=1),
-        **settings,
-    )
-    async with bootstrap.running(configured) as port, open_channel(f"127.0.0.1:{port}") as channel:
-        yield CatalogServiceStub(channel)
 
 
 async def refusal(call: Any) -> ReceivedFailure:
@@ -152,8 +134,7 @@ class TestWatchers:
         created = await world.create_sync()
         hub = SyncHub(
             world.syncs,
-            max_watchers=1,
-            max_watchers_per_shop=1,
+            limiter=WatcherLimiter(max_watchers=1, max_watchers_per_shop=1),
             pacing=WatchPacing(min_interval=timedelta(milliseconds=1)),
         )
         follow = WatchSync(hub=hub, drain=world.drain, limits=WatchLimits())

@@ -114,9 +114,10 @@ async def test_a_purge_between_two_pages_that_may_have_taken_unread_changes_ends
 async def test_a_position_that_the_shop_has_not_reached_is_of_another_database(world: CatalogWorld) -> None:
     writer = RandomWriter(world, random.Random(0), steps=0, purges=False)
     await writer.store(product("1"))
-    (state,) = await world.rows("SELECT feed_position, incarnation FROM shop_state")
-    position, incarnation = state["feed_position"], str(state["incarnation"])
     reader = world.reader()
+    whole = await reader.items(SHOP, ItemFilter(), incarnation="", after=None, limit=1)
+    position, incarnation = whole.position, str(whole.incarnation)
+    assert position is not None
     last = ItemFilter(after_position=position)
     page = await reader.items(SHOP, last, incarnation=incarnation, after=None, limit=1)
     assert (list(page.items), page.position) == ([], position)

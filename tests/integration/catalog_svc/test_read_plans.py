@@ -7,7 +7,7 @@ read, not time.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any, Final
@@ -35,6 +35,7 @@ from catalog_svc.domain.sync import SyncPosition, SyncState
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import service_url
 from catalog_svc.storage.engine import open_engine
+from catalog_svc.storage.item_feed import ItemFeedStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.retention import RetentionStore
@@ -179,6 +180,23 @@ def cursor(shops: Shops, page: str, which: ItemFilter) -> ItemCursor | None:
     )
 
 
+@pytest.mark.parametrize("part", ["snapshot", "changes"])
+@pytest.mark.parametrize("page", ["first", "middle", "last"])
+async def test_a_page_of_the_item_feed_reads_few_rows(shops: Shops, page: str, part: str) -> None:
+    store = ItemFeedStore(Database(shops.engine))
+    beginning = await store.page(shops.shop, None, limit=1)
+    assert beginning.cursor.snapshot_position is not None
+    number = {"first": 0, "middle": shops.large.products // 2, "last": shops.large.products - 5}[page]
+    after = replace(
+        beginning.cursor,
+        snapshot_position=beginning.cursor.snapshot_position if part == "snapshot" else None,
+        position=number // 250 + 1,
+        item_id="" if page == "first" else shops.large.item_id(number),
+    )
+    found = await plans(shops, store.page(shops.shop, after, limit=LIMIT))
+    check(found, at_most=FEW_ROWS + ROWS_OF_POSITIONS)
+
+
 @pytest.mark.parametrize("page", ["first", "middle", "last"])
 @pytest.mark.parametrize("include_deleted", [False, True])
 @pytest.mark.parametrize("part", ["", *MATCHES])
@@ -278,6 +296,7 @@ async def test_what_is_asked_across_shops_reads_few_rows(shops: Shops) -> None:
         lambda: syncs.changed_revisions(dict.fromkeys(known, 0)),
         lambda: syncs.get_many(known),
         lambda: syncs.queue_positions(known),
+        lambda: ItemFeedStore(database).heads([shops.large.shop_id]),
         lambda: ShopStore(database).find(shops.shop.key),
         lambda: ShopStore(database).find_deleting(shops.shop.key),
         lambda: ShopDirectoryStore(database).get(shops.shop.key, ScheduleDefaults()),

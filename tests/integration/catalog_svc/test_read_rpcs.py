@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any
 
 import grpc
 import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
-from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from catalogsync_common.channel import open_channel
-from catalogsync_common.settings import ListenAddress
 from catalogsync_common.status import read_failure_now
-from pydantic import SecretStr
 
-from catalog_svc import bootstrap
-from catalog_svc.settings import CatalogSettings
 from tests.fakes.product_source import MemorySource, product
+from tests.integration.catalog_svc.catalog_server import service
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
-from tests.pgbouncer import is_pooled
 
 REF = pb.ShopRef(platform=SHOP.platform, domain=SHOP.domain)
-
-
-@asynccontextmanager
-async def service(database_url: str) -> AsyncIterator[CatalogServiceStub]:
-    settings = CatalogSettings(
-        database_url=SecretStr(database_url),
-        database_pooled=is_pooled(database_url),
-        listen_address=ListenAddress("127.0.0.1:0"),
-        connector_address="127.0.0.1:1",
-        stop_grace=timedelta(seconds=1),
-    )
-    async with bootstrap.running(settings) as port, open_channel(f"127.0.0.1:{port}") as channel:
-        yield CatalogServiceStub(channel)
 
 
 async def test_a_client_reads_all_items_and_then_what_changes(world: CatalogWorld, database_url: str) -> None:

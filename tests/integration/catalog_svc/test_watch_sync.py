@@ -16,9 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.domain.errors import RevisionInFuture, SyncNotFound, TooManyWatchers
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync, SyncState
+from catalog_svc.usecases.stream_lifetime import ReconnectReason
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits, WatchPacing
-from catalog_svc.usecases.watch_sync import ReconnectReason, Snapshot, WatchSync
+from catalog_svc.usecases.watch_sync import Snapshot, WatchSync
+from catalog_svc.usecases.watcher_limits import WatcherLimiter
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 from tests.waiting import until, within_timeout
@@ -32,7 +34,10 @@ class Follower:
 
     def __init__(self, world: CatalogWorld, *, limits: WatchLimits = QUICK, max_watchers: int = 10) -> None:
         self.hub = SyncHub(
-            world.syncs, poll_interval=timedelta(milliseconds=20), max_watchers=max_watchers, pacing=QUICKLY
+            world.syncs,
+            poll_interval=timedelta(milliseconds=20),
+            limiter=WatcherLimiter(max_watchers=max_watchers),
+            pacing=QUICKLY,
         )
         self.follow = WatchSync(hub=self.hub, drain=world.drain, limits=limits)
         self.shown: list[Snapshot] = []

@@ -17,7 +17,8 @@ from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import CatalogCounts, LatestSyncs, ShopStatus
 from catalog_svc.domain.sync import Progress, RecordCounts, Sync, SyncError, SyncMode, SyncState, SyncTrigger
 from catalog_svc.rpc import convert, convert_catalog
-from catalog_svc.usecases.watch_sync import ReconnectReason, Snapshot
+from catalog_svc.usecases.stream_lifetime import ReconnectReason
+from catalog_svc.usecases.watch_sync import Snapshot
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SHOP = Shop(merchant_id="acme", shop_id=UUID(int=2), key=ShopKey("woocommerce", "store.example"))

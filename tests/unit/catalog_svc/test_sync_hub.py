@@ -145,7 +145,7 @@ def now() -> float:
 async def watchers(count: int) -> AsyncIterator[Watchers]:
     """Watchers that know revision 1, on a replica that polls."""
     stored, drain = StoredSyncs(), Drain()
-    hub = SyncHub(stored, max_watchers=20_000)
+    hub = SyncHub(stored)
     many = Watchers(hub, stored, running(1)).of_another_sync(count)
     polling = asyncio.create_task(hub.run(drain))
     await asyncio.sleep(1)

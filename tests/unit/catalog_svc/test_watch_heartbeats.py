@@ -16,9 +16,10 @@ from catalogsync_common.drain import Drain
 from catalog_svc.domain.errors import StorageUnavailable, SyncNotFound
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
+from catalog_svc.usecases.stream_lifetime import ReconnectReason
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits
-from catalog_svc.usecases.watch_sync import ReconnectReason, Snapshot, WatchSync
+from catalog_svc.usecases.watch_sync import Snapshot, WatchSync
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink, Outcome
 from tests.fakes.memory_leases import MemoryLeases
 from tests.fakes.memory_state import State

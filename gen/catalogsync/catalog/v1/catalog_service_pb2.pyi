@@ -1164,17 +1164,17 @@ class WatchSyncResponse(_message.Message):
     class _ReconnectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[WatchSyncResponse._ReconnectReason.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         RECONNECT_REASON_UNSPECIFIED: WatchSyncResponse._ReconnectReason.ValueType  # 0
-        """The stream continues, or the sync has ended."""
+        """The stream continues, or is complete."""
         RECONNECT_REASON_STREAM_EXPIRED: WatchSyncResponse._ReconnectReason.ValueType  # 1
         """The stream reached its maximum age."""
         RECONNECT_REASON_SERVER_DRAINING: WatchSyncResponse._ReconnectReason.ValueType  # 2
         """The replica is shutting down; another one answers the next call."""
 
     class ReconnectReason(_ReconnectReason, metaclass=_ReconnectReasonEnumTypeWrapper):
-        """Why the stream ends although the sync has not ended. Values may be added; treat an unknown one as these."""
+        """Why a stream ends although it is not complete. Values may be added; treat an unknown one as these."""
 
     RECONNECT_REASON_UNSPECIFIED: WatchSyncResponse.ReconnectReason.ValueType  # 0
-    """The stream continues, or the sync has ended."""
+    """The stream continues, or is complete."""
     RECONNECT_REASON_STREAM_EXPIRED: WatchSyncResponse.ReconnectReason.ValueType  # 1
     """The stream reached its maximum age."""
     RECONNECT_REASON_SERVER_DRAINING: WatchSyncResponse.ReconnectReason.ValueType  # 2
@@ -2229,3 +2229,135 @@ class ListItemsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListItemsResponse: _TypeAlias = ListItemsResponse  # noqa: Y015
+
+@_typing.final
+class WatchItemsRequest(_message.Message):
+    """The shop whose items are watched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    after_position: _builtins.str
+    """The position of the last message that the client has stored, of this method or of ListItemChanges; empty: from the
+    beginning.
+    """
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """A registered shop."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+        after_position: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchItemsRequest: _TypeAlias = WatchItemsRequest  # noqa: Y015
+
+@_typing.final
+class WatchItemsResponse(_message.Message):
+    """Items in the order in which their changes were stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CAUGHT_UP_FIELD_NUMBER: _builtins.int
+    RECONNECT_REASON_FIELD_NUMBER: _builtins.int
+    position: _builtins.str
+    """Opaque; continues after this message."""
+    caught_up: _builtins.bool
+    """Whether the client now has everything that was stored when this message was made."""
+    reconnect_reason: Global___WatchSyncResponse.ReconnectReason.ValueType
+    """Set in the last message of a stream: call again with its position."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
+        """At most about 1 MiB. Each in its latest state; deleted ones have a delete_time. May be empty."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___Item] | None = ...,
+        position: _builtins.str = ...,
+        caught_up: _builtins.bool = ...,
+        reconnect_reason: Global___WatchSyncResponse.ReconnectReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "items", b"items", "position", b"position", "reconnect_reason", b"reconnect_reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchItemsResponse: _TypeAlias = WatchItemsResponse  # noqa: Y015
+
+@_typing.final
+class ListItemChangesRequest(_message.Message):
+    """The changes to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    after_position: _builtins.str
+    """The position of the last response that the client has stored, of this method or of WatchItems; empty: from the
+    beginning.
+    """
+    page_size: _builtins.int
+    """At most 1000; 0 means 500. A page also ends at about 1 MiB, but has at least one item."""
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """A registered shop."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+        after_position: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "page_size", b"page_size", "shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListItemChangesRequest: _TypeAlias = ListItemChangesRequest  # noqa: Y015
+
+@_typing.final
+class ListItemChangesResponse(_message.Message):
+    """A page of changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CAUGHT_UP_FIELD_NUMBER: _builtins.int
+    position: _builtins.str
+    """Opaque; continues after this page."""
+    caught_up: _builtins.bool
+    """Whether the client now has everything that was stored when the page was read."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
+        """In the order in which their changes were stored. Each in its latest state; deleted ones have a delete_time."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___Item] | None = ...,
+        position: _builtins.str = ...,
+        caught_up: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "items", b"items", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListItemChangesResponse: _TypeAlias = ListItemChangesResponse  # noqa: Y015

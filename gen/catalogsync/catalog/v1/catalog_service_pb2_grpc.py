@@ -128,6 +128,16 @@ class CatalogServiceStub:
                 request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemsRequest.SerializeToString,
                 response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemsResponse.FromString,
                 _registered_method=True)
+        self.WatchItems = channel.unary_stream(
+                '/catalogsync.catalog.v1.CatalogService/WatchItems',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchItemsRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchItemsResponse.FromString,
+                _registered_method=True)
+        self.ListItemChanges = channel.unary_unary(
+                '/catalogsync.catalog.v1.CatalogService/ListItemChanges',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemChangesRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemChangesResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -292,6 +302,35 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchItems(self, request, context):
+        """Streams the items of a shop: first all that are stored, then their changes, for as long as the client reads.
+
+        1. Without after_position the stream begins with all stored items that are not deleted; with one, after it. A
+        message with caught_up follows as soon as the client has everything that is stored.
+        2. Then each change is sent: the whole item in its latest state; deletions have a delete_time. The order is that in
+        which changes were stored. An item that changes several times while the client does not read is sent once.
+        3. Store the position of each message together with its items, and call again with the last one after any end: no
+        change is missed, some may be sent twice. Call immediately after a message with a reconnect_reason, otherwise with
+        backoff.
+        4. A message is sent at least every 30 s, without items if nothing has changed; its position is newer nevertheless.
+        Treat a stream that is silent for longer as broken.
+
+        Errors: SHOP_NOT_FOUND; POSITION_EXPIRED (OUT_OF_RANGE, also during the stream: call again without a position, and
+        when the stream has caught up, remove the items that it did not send); call again with backoff after
+        TOO_MANY_WATCHERS, SERVER_DRAINING and STREAM_EXPIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListItemChanges(self, request, context):
+        """Returns the next items of what WatchItems streams, for clients that poll: call again with the returned position, at
+        once while caught_up is false. Positions of both methods are the same. Errors: SHOP_NOT_FOUND, POSITION_EXPIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -379,6 +418,16 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ListItems,
                     request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemsRequest.FromString,
                     response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemsResponse.SerializeToString,
+            ),
+            'WatchItems': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchItems,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchItemsRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchItemsResponse.SerializeToString,
+            ),
+            'ListItemChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListItemChanges,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemChangesRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemChangesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -849,6 +898,60 @@ class CatalogService:
             '/catalogsync.catalog.v1.CatalogService/ListItems',
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemsRequest.SerializeToString,
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/WatchItems',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchItemsRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListItemChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/ListItemChanges',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemChangesRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

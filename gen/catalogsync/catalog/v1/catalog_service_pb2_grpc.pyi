@@ -99,6 +99,27 @@ class CatalogServiceStub:
     """Returns one item, also if it is deleted. Errors: SHOP_NOT_FOUND, ITEM_NOT_FOUND."""
     ListItems: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListItemsRequest, _catalog_service_pb2.ListItemsResponse]
     """Lists the items of a shop, filtered. Errors: SHOP_NOT_FOUND, POSITION_EXPIRED, TEXT_SEARCH_UNAVAILABLE."""
+    WatchItems: _aio.UnaryStreamMultiCallable[_catalog_service_pb2.WatchItemsRequest, _catalog_service_pb2.WatchItemsResponse]
+    """Streams the items of a shop: first all that are stored, then their changes, for as long as the client reads.
+
+    1. Without after_position the stream begins with all stored items that are not deleted; with one, after it. A
+       message with caught_up follows as soon as the client has everything that is stored.
+    2. Then each change is sent: the whole item in its latest state; deletions have a delete_time. The order is that in
+       which changes were stored. An item that changes several times while the client does not read is sent once.
+    3. Store the position of each message together with its items, and call again with the last one after any end: no
+       change is missed, some may be sent twice. Call immediately after a message with a reconnect_reason, otherwise with
+       backoff.
+    4. A message is sent at least every 30 s, without items if nothing has changed; its position is newer nevertheless.
+       Treat a stream that is silent for longer as broken.
+
+    Errors: SHOP_NOT_FOUND; POSITION_EXPIRED (OUT_OF_RANGE, also during the stream: call again without a position, and
+    when the stream has caught up, remove the items that it did not send); call again with backoff after
+    TOO_MANY_WATCHERS, SERVER_DRAINING and STREAM_EXPIRED.
+    """
+    ListItemChanges: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListItemChangesRequest, _catalog_service_pb2.ListItemChangesResponse]
+    """Returns the next items of what WatchItems streams, for clients that poll: call again with the returned position, at
+    once while caught_up is false. Positions of both methods are the same. Errors: SHOP_NOT_FOUND, POSITION_EXPIRED.
+    """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Stores the product catalogs of merchants' shops: starts syncs, streams their progress and serves the stored catalog.
@@ -287,5 +308,38 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_catalog_service_pb2.ListItemsRequest, _abc.Awaitable[_catalog_service_pb2.ListItemsResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.ListItemsResponse]:
         """Lists the items of a shop, filtered. Errors: SHOP_NOT_FOUND, POSITION_EXPIRED, TEXT_SEARCH_UNAVAILABLE."""
+
+    @_abc_1.abstractmethod
+    def WatchItems(
+        self,
+        request: _catalog_service_pb2.WatchItemsRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.WatchItemsRequest, _abc.AsyncIterator[_catalog_service_pb2.WatchItemsResponse]],
+    ) -> _abc.AsyncIterator[_catalog_service_pb2.WatchItemsResponse]:
+        """Streams the items of a shop: first all that are stored, then their changes, for as long as the client reads.
+
+        1. Without after_position the stream begins with all stored items that are not deleted; with one, after it. A
+           message with caught_up follows as soon as the client has everything that is stored.
+        2. Then each change is sent: the whole item in its latest state; deletions have a delete_time. The order is that in
+           which changes were stored. An item that changes several times while the client does not read is sent once.
+        3. Store the position of each message together with its items, and call again with the last one after any end: no
+           change is missed, some may be sent twice. Call immediately after a message with a reconnect_reason, otherwise with
+           backoff.
+        4. A message is sent at least every 30 s, without items if nothing has changed; its position is newer nevertheless.
+           Treat a stream that is silent for longer as broken.
+
+        Errors: SHOP_NOT_FOUND; POSITION_EXPIRED (OUT_OF_RANGE, also during the stream: call again without a position, and
+        when the stream has caught up, remove the items that it did not send); call again with backoff after
+        TOO_MANY_WATCHERS, SERVER_DRAINING and STREAM_EXPIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListItemChanges(
+        self,
+        request: _catalog_service_pb2.ListItemChangesRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.ListItemChangesRequest, _abc.Awaitable[_catalog_service_pb2.ListItemChangesResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.ListItemChangesResponse]:
+        """Returns the next items of what WatchItems streams, for clients that poll: call again with the returned position, at
+        once while caught_up is false. Positions of both methods are the same. Errors: SHOP_NOT_FOUND, POSITION_EXPIRED.
+        """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _aio.Server) -> None: ...

@@ -1,0 +1,32 @@
+"""catalog_svc in this process, over gRPC and without a connector."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from catalogsync_common.channel import open_channel
+from catalogsync_common.settings import ListenAddress
+from pydantic import SecretStr
+
+from catalog_svc import bootstrap
+from catalog_svc.settings import CatalogSettings
+from tests.pgbouncer import is_pooled
+
+
+@asynccontextmanager
+async def service(database_url: str, **settings: Any) -> AsyncIterator[CatalogServiceStub]:
+    """Run catalog_svc with the default limits unless `settings` say otherwise."""
+    configured = CatalogSettings(
+        database_url=SecretStr(database_url),
+        database_pooled=is_pooled(database_url),
+        listen_address=ListenAddress("127.0.0.1:0"),
+        connector_address="127.0.0.1:1",
+        stop_grace=timedelta(seconds=1),
+        **settings,
+    )
+    async with bootstrap.running(configured) as port, open_channel(f"127.0.0.1:{port}") as channel:
+        yield CatalogServiceStub(channel)
