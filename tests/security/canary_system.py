@@ -299,6 +299,7 @@ async def _sync(catalog: Any, shop: tuple[str, str], outputs: Outputs) -> None:
         ("GetShop", pb.GetShopRequest(shop=ref)),
         ("ListProducts", pb.ListProductsRequest(shop=ref)),
         ("ListItems", pb.ListItemsRequest(shop=ref)),
+        ("ListItemChanges", pb.ListItemChangesRequest(shop=ref)),
     ):
         await _record(getattr(catalog, name)(request), f"replies of {name}", outputs)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -19,10 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.catalog_reads import ItemFilter, ProductFilter
 from catalog_svc.domain.ids import new_shop_id
+from catalog_svc.domain.item_feed import FeedPage
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import ShopChange, ShopField
 from catalog_svc.domain.status import ShopFilter
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.item_feed import ItemFeedStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.roles import TENANT_TABLES
@@ -77,11 +80,16 @@ def reads_of(engine: AsyncEngine, stored: StoredShop, merchant: str) -> Mapping[
     syncs, issues = SyncStore(database), IssueStore(database)
     items, products = ItemStore(database), ProductStore(database)
     few_items, few_products = ItemStore(database, text_window=1), ProductStore(database, text_window=1)
+    feeds = ItemFeedStore(database)
     own, sync_id = ShopFilter(merchant_id=merchant), stored.finished.sync_id
     rare = ProductFilter(text="of m", include_deleted=True)
 
     def list_items(which: ItemFilter, store: ItemStore = items) -> Read:
         return lambda: store.page(shop, which, after=None, limit=100)
+
+    async def list_changes() -> FeedPage:
+        snapshot = await feeds.page(shop, None, limit=100)
+        return await feeds.page(shop, replace(snapshot.begin, snapshot_position=None), limit=100)
 
     lists = {
         f"items.page({which})": list_items(which)
@@ -101,6 +109,8 @@ def reads_of(engine: AsyncEngine, stored: StoredShop, merchant: str) -> Mapping[
         "syncs.page(merchant)": lambda: syncs.page(shop=None, states=[], before=None, limit=100, of=own),
         "issues.page": lambda: issues.page(sync_id, after=0, limit=100),
         "items.get": lambda: items.get(shop, "1-1"),
+        "feed.page": lambda: feeds.page(shop, None, limit=100),
+        "feed.page(changes)": list_changes,
         "items.page(text)": list_items(ItemFilter(text="Shirt")),
         "items.page(rare text)": list_items(ItemFilter(text="of m"), few_items),
         "products.get": lambda: products.get(shop, "1"),

@@ -49,6 +49,15 @@ def disposable_shops() -> list[dict[str, str]]:
     ]
 
 
+_PYTHON_TYPES: Final[Mapping[int, type | tuple[type, ...]]] = {
+    FieldDescriptor.CPPTYPE_STRING: (str, bytes),
+    FieldDescriptor.CPPTYPE_BOOL: bool,
+    FieldDescriptor.CPPTYPE_FLOAT: float,
+    FieldDescriptor.CPPTYPE_DOUBLE: float,
+}
+"""Types of values, of other fields than those of integers and enums."""
+
+
 class RequestGenerator:
     """Generates the bytes of requests: valid, odd, mutated, or noise."""
 
@@ -126,8 +135,9 @@ class _Filler:
             return self._message(one.message_type)
         if not self._is_odd():
             known = self.known.recent_syncs if one.name == "sync_id" else self.known.values.get(one.name, ())
-            if known:
-                return self.random.choice(known)
+            # Fields of one name may have different types: ListItems and WatchItems have an after_position.
+            if fitting := [value for value in known if isinstance(value, _PYTHON_TYPES.get(one.cpp_type, int))]:
+                return self.random.choice(fitting)
             if one.type == FieldDescriptor.TYPE_STRING:
                 return ""
         return odd_scalar(self.random, one)

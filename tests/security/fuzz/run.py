@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync.connector.v1 import connector_service_pb2 as connector_pb
 from catalogsync_common.auth.access_rules import path_of
 from catalogsync_common.channel import open_channel
@@ -224,7 +225,7 @@ async def _vocabulary(target: Target, shops: tuple[TargetShop, TargetShop]) -> V
         "page_size": [0, 1, 10, 1_000],
         "max_batch_products": [0, 1, 250],
         "after_revision": [0, 1, 5],
-        "after_position": [0, 1, 100],
+        "after_position": [0, 1, 100, "", *await _positions(target, shops)],
         "text": ["", "pro", "%%a1", "shirt"],
         "sku": ["", "SKU-1"],
         "incarnation": [""],
@@ -242,6 +243,17 @@ async def _vocabulary(target: Target, shops: tuple[TargetShop, TargetShop]) -> V
         values={name: list(known) for name, known in values.items()},
         recent_syncs=recent,
     )
+
+
+async def _positions(target: Target, shops: tuple[TargetShop, TargetShop]) -> list[str]:
+    """Return positions of the item feed: within the snapshot, and after it."""
+    async with open_channel(target.catalog) as channel:
+        stub = CatalogServiceStub(channel)
+        found = []
+        for size in (1, 1_000):
+            request = pb.ListItemChangesRequest(shop=shops[0].refs[0], page_size=size)
+            found.append((await stub.ListItemChanges(request, metadata=target.service)).position)
+    return found
 
 
 async def _page_tokens(target: Target, shops: tuple[TargetShop, TargetShop]) -> list[str]:
