@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-feed bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table chaos fuzz run-catalog run-connector run-devstore clean
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table chaos fuzz run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -134,8 +134,8 @@ bench-chart: $(BIN)/.synced .venv-bench/.synced ## Draw the chart and write the 
 bench-memory: $(BIN)/.synced ## Peak memory of the services at 50,000 and 1,000,000 variants
 	@$(BIN)/python -m bench.memory
 
-bench-feed: $(BIN)/.synced ## Memory and event loop stalls of the connector at a feed of 1 GiB with lines of 4 MB
-	@$(BIN)/python -m bench.feed
+bench-custom-feed: $(BIN)/.synced ## Memory and event loop stalls of the connector at a feed of 1 GiB with lines of 4 MB
+	@$(BIN)/python -m bench.custom_feed
 
 bench-sync: $(BIN)/.synced .venv-bench/.synced ## Whole syncs, compared with dlt and the legacy services; takes an hour
 	@$(BIN)/python -m bench.sync
@@ -160,6 +160,9 @@ bench-storm: $(BIN)/.synced ## How soon 5,000 watchers are back after all their 
 
 bench-latency: $(BIN)/.synced ## How soon the catalog answers, starts and cancels syncs, idle and under load
 	@$(BIN)/python -m bench.latency
+
+bench-feed: $(BIN)/.synced ## Catch-up, latency and memory of followers of the item feed
+	@$(BIN)/python -m bench.feed
 
 bench-read: $(BIN)/.synced ## How soon the catalog answers each kind of read of a shop of 1,000,000 items
 	@$(BIN)/python -m bench.read

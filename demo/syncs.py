@@ -13,12 +13,12 @@ from uuid import uuid4
 
 from catalogsync.catalog.v1.catalog_service_pb2 import GetStatusResponse, ListItemsRequest, Sync
 from catalogsync_cli.client import CatalogClient
-from catalogsync_cli.commands.items import ITEM_COLUMNS, item_row
 from catalogsync_cli.commands.shops import status_fields
 from catalogsync_cli.errors import CallFailed
 from catalogsync_cli.formatting import sanitize, state_name
+from catalogsync_cli.item_text import ITEM_COLUMNS, item_row
 from catalogsync_cli.output import print_fields, print_table
-from catalogsync_cli.watch_client import Disconnect
+from catalogsync_cli.resuming_stream import Disconnect
 from catalogsync_cli.watch_view import ProgressView, disconnect_text
 from rich.console import Console
 

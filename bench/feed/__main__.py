@@ -1,160 +1,254 @@
-"""`make bench-feed`: what does a feed of 1 GiB with lines of 4 MB cost the connector?
+"""`make bench-feed`: how fast and how soon does the item feed deliver, and what do its followers cost?
 
-One process publishes the file over HTTP. Another reads it with the connector's own HTTP client and feed platform,
-and reports the peak of its resident memory and the longest stall of its event loop.
+Two replicas run over one PostgreSQL. Consumers are a process of their own.
+
+1. Catch-up: one consumer reads a whole shop from the beginning, on one replica.
+2. Latency: one consumer on each replica follows a shop while it is synced; each run changes 1 % of the products.
+What
+   the replica of the consumer has stored itself is told apart from what the other one has stored.
+3. Followers: thousands follow shops that do not change; what each adds to the memory of its replica.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
-import hmac
 import json
-import os
+import signal
+import statistics
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
 
-from aiohttp import web
+from catalogsync.catalog.v1.catalog_service_pb2 import Sync
 
-from bench.common.machine import cpu_seconds, peak_rss_mb
-from bench.common.report import print_result, print_table
+from bench.common.cluster import Cluster, Replica, running_cluster
+from bench.common.machine import private_mb, settle
+from bench.common.measure import BenchFailed, check_succeeded, percentile
+from bench.common.report import Target, print_result, print_table, print_targets
 from bench.common.stack import temporary_directory
-from connector_svc.domain.fetch import Batch, FetchRequest
-from connector_svc.domain.shop import Shop
-from connector_svc.http.client import open_http
-from connector_svc.http.config import Endpoints, HttpConfig
-from connector_svc.http.dependencies import utc_now
-from connector_svc.platforms.base import Credentials, Secret
-from connector_svc.platforms.feed import FeedPlatform
-from connector_svc.platforms.feed.client import MANIFEST_PATH
+from bench.common.store import ServedShop, Store, running_store, shop_spec
+from bench.read.rows import GeneratedShop, analyze, generate_shop
+from catalog_svc.storage.engine import open_engine
 
-MAX_PEAK_MB = 150
-MAX_STALL_SECONDS = 0.25
-LINE_BYTES = 4_000_000
-SHOP = Shop("feed", "shop.example")
-SECRET = "a secret of 32 characters or more for a benchmark"
-_PROBE_INTERVAL_SECONDS = 0.005
+MIN_ITEMS_PER_SECOND: Final = 30_000
+MAX_OWN_P99_MS: Final = 100
+MAX_OTHER_P99_MS: Final = 500
+MAX_FOLLOWER_KB: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
-class FeedCredentials:
-    """Always the secret of the benchmark's feed."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Size:
+    """What is stored and followed."""
 
-    async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
-        return {"feed_secret": Secret(SECRET)}
+    items: int
+    """Of the shop that is read from the beginning."""
+    catch_ups: int
+    changing_items: int
+    """Of the shop that is synced while it is followed."""
+    syncs: int
+    followed_shops: int
+    followers: int
 
 
-def _lines(count: int) -> Iterator[bytes]:
-    for number in range(count):
-        line = {"id": str(number), "title": "T", "variants": [{"id": f"v{number}"}], "note": "x" * LINE_BYTES}
-        yield json.dumps(line).encode() + b"\n"
+FULL: Final = Size(
+    items=500_000, catch_ups=3, changing_items=50_000, syncs=8, followed_shops=1_000, followers=5_000
+)
+SMOKE: Final = Size(items=50_000, catch_ups=1, changing_items=5_000, syncs=4, followed_shops=50, followers=250)
 
 
-def _write_feed(path: Path, count: int) -> str:
-    """Write a feed file of `count` lines, and return its signed manifest."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("wb") as file:
-        for line in _lines(count):
-            file.write(line)
-            digest.update(line)
-            size += len(line)
-    now = datetime.now(UTC)
-    full = {"path": f"/{path.name}", "format": "ndjson", "bytes": size, "sha256": digest.hexdigest()}
-    manifest = {
-        "format": "catalogsync-feed/1",
-        "domain": SHOP.domain,
-        "currency": "EUR",
-        "generated_at": now.isoformat(),
-        "valid_until": (now + timedelta(days=1)).isoformat(),
-        "full": full | {"row_count": count, "product_count": count},
-    }
-    text = json.dumps(manifest)
-    signature = hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
-    return json.dumps({"manifest": text, "signatures": [signature]})
+@dataclass(kw_only=True, slots=True)
+class Found:
+    """What was measured."""
+
+    items_per_second: list[float] = field(default_factory=list)
+    catalog_cpu_per_million: list[float] = field(default_factory=list)
+    own_ms: list[float] = field(default_factory=list)
+    other_ms: list[float] = field(default_factory=list)
+    follower_kb: float = 0.0
+
+
+async def _generate(cluster: Cluster, size: Size) -> tuple[GeneratedShop, list[GeneratedShop]]:
+    engine = open_engine(cluster.database_url, pool_size=1, command_timeout=None)
+    try:
+        async with engine.begin() as connection:
+            large = await generate_shop(connection, domain="large.myshopify.com", items=size.items)
+            small = [
+                await generate_shop(connection, domain=f"followed-{number}.myshopify.com", items=5)
+                for number in range(size.followed_shops)
+            ]
+        async with engine.connect() as connection:
+            await analyze(await connection.execution_options(isolation_level="AUTOCOMMIT"))
+        return large, small
+    finally:
+        await engine.dispose()
 
 
 @asynccontextmanager
-async def _running_publisher(directory: Path, count: int) -> AsyncIterator[str]:
-    """Publish a file of `count` lines, and yield the base URL."""
-    manifest = _write_feed(directory / "full.ndjson", count)
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        if request.path == MANIFEST_PATH:
-            return web.Response(text=manifest, content_type="application/json")
-        return web.FileResponse(directory / request.path.removeprefix("/"))
-
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
+async def _consumers(
+    replica: Replica, shop_ids: Sequence[str], *options: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a process of consumers; afterwards end it."""
+    command = ("-m", "bench.feed.consumer_process", "--address", replica.address, *options, *shop_ids)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdout=asyncio.subprocess.PIPE, limit=1 << 30
+    )
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield process
     finally:
-        await runner.cleanup()
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
-async def _longest_stall(stop: asyncio.Event) -> float:
-    """Return the longest stall of the event loop until `stop` is set, in seconds."""
-    longest, last = 0.0, time.perf_counter()
-    while not stop.is_set():
-        await asyncio.sleep(_PROBE_INTERVAL_SECONDS)
-        now = time.perf_counter()
-        longest, last = max(longest, now - last - _PROBE_INTERVAL_SECONDS), now
-    return longest
+async def _line(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    if not line:
+        raise BenchFailed("the consumers have ended too early")
+    document: dict[str, Any] = json.loads(line)
+    return document
 
 
-async def _read(url: str) -> dict[str, float]:
-    """Read the feed at `url` in this process, and return what it cost."""
-    stop, products, begin = asyncio.Event(), 0, time.perf_counter()
-    async with open_http(HttpConfig(endpoints=Endpoints.of({SHOP.domain: url}))) as http:
-        probe = asyncio.create_task(_longest_stall(stop))
-        platform = FeedPlatform(http, FeedCredentials(), utc_now)
-        async for event in platform.fetch(FetchRequest(shop=SHOP), on_wait=lambda _: None):
-            products += len(event.products) if isinstance(event, Batch) else 0
-        stop.set()
-        stall = await probe
-    return {
-        "products": products,
-        "seconds": round(time.perf_counter() - begin, 1),
-        "cpu_seconds": round(cpu_seconds(os.getpid()), 1),
-        "peak_mb": round(peak_rss_mb(os.getpid()), 1),
-        "longest_pause_seconds": round(stall, 3),
-    }
+async def _catch_up(cluster: Cluster, shop: GeneratedShop, size: Size, found: Found) -> None:
+    replica = cluster.replicas[0]
+    for _ in range(size.catch_ups):
+        cpu = cluster.cpu()["catalog_svc"]
+        async with _consumers(replica, [str(shop.shop_id)], "--until-caught-up") as process:
+            result = await _line(process)
+        (seconds,) = result["seconds"]
+        found.items_per_second.append(result["items"] / seconds)
+        used = cluster.cpu()["catalog_svc"] - cpu
+        found.catalog_cpu_per_million.append(used / result["items"] * 1e6)
+        print(f"caught up with {result['items']:,} items in {seconds:.1f} s", flush=True)
 
 
-async def _measure(mebibytes: int) -> dict[str, float]:
-    count = max(1, mebibytes * 1024 * 1024 // LINE_BYTES)
-    with temporary_directory("feed") as directory:
-        async with _running_publisher(directory, count) as url:
-            command = (sys.executable, "-m", "bench.feed", "--read", url)
-            child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-            output, _ = await child.communicate()
-    found: dict[str, float] = json.loads(output)
-    if found["products"] != count:
-        raise SystemExit(f"{found['products']} of {count} products were read")
+async def _latency(cluster: Cluster, store: Store, shop: ServedShop, size: Size, found: Found) -> None:
+    first = await _sync(cluster, shop)
+    for number in range(size.syncs):
+        await store.set_generation((number + 1) % 2)
+        started = [await replica.started_sync_count() for replica in cluster.replicas]
+        async with (
+            _consumers(cluster.replicas[0], [first.shop.shop_id]) as one,
+            _consumers(cluster.replicas[1], [first.shop.shop_id]) as two,
+        ):
+            await asyncio.gather(_line(one), _line(two))
+            await _sync(cluster, shop)
+            # A poll of the other replica, and then some.
+            await asyncio.sleep(1)
+            for process in (one, two):
+                process.send_signal(signal.SIGTERM)
+            latencies = [(await _line(process))["latencies_ms"] for process in (one, two)]
+        counts = [await replica.started_sync_count() for replica in cluster.replicas]
+        ran = [after > before for before, after in zip(started, counts, strict=True)]
+        for is_own, values in zip(ran, latencies, strict=True):
+            (found.own_ms if is_own else found.other_ms).extend(values)
+        print(f"sync {number + 1}: {[len(values) for values in latencies]} changes received", flush=True)
+
+
+async def _sync(cluster: Cluster, shop: ServedShop) -> Sync:
+    client = cluster.replicas[0].client
+    sync = await client.start_sync(shop.name, mode=Sync.MODE_FULL, request_id=str(uuid4()))
+    async for snapshot in client.watch(sync.sync_id, after_revision=sync.revision):
+        sync = snapshot
+    check_succeeded(shop, sync)
+    return sync
+
+
+async def _followers(cluster: Cluster, shops: Sequence[GeneratedShop], size: Size, found: Found) -> None:
+    replica = cluster.replicas[0]
+    settle()
+    before = private_mb(replica.catalog_pid)
+    ids = [str(shop.shop_id) for shop in shops]
+    async with _consumers(replica, ids, "--count", str(size.followers)) as process:
+        await _line(process)
+        # Several checkpoints of each.
+        await asyncio.sleep(25)
+        found.follower_kb = (private_mb(replica.catalog_pid) - before) * 1024 / size.followers
+
+
+async def _run(directory: Path, size: Size) -> Found:
+    found = Found()
+    spec = shop_spec("shopify", size.changing_items)
+    async with (
+        running_store(directory / "store", [spec], generations=2) as store,
+        running_cluster(
+            directory / "services",
+            store.shops,
+            ca_file=store.ca_file,
+            replicas=2,
+            settings={"CATALOG_MAX_WATCHERS_PER_SHOP": "10000"},
+        ) as cluster,
+    ):
+        large, small = await _generate(cluster, size)
+
+        async def measure() -> None:
+            await _followers(cluster, small, size, found)
+            await _catch_up(cluster, large, size, found)
+            await _latency(cluster, store, store.shops[0], size, found)
+
+        await cluster.processes.supervise(measure())
     return found
 
 
+def _targets(found: Found) -> list[Target]:
+    rate, other = statistics.median(found.items_per_second), found.other_ms
+    targets = [
+        Target(
+            name="catch-up of one consumer",
+            value=round(rate),
+            unit="items/s",
+            wanted=MIN_ITEMS_PER_SECOND,
+            at="least",
+        ),
+        Target(
+            name="memory of a follower",
+            value=round(found.follower_kb, 1),
+            unit="KB",
+            wanted=MAX_FOLLOWER_KB,
+            at="most",
+        ),
+    ]
+    for name, values, wanted in (
+        ("stored to received, same replica, p99", found.own_ms, MAX_OWN_P99_MS),
+        ("stored to received, other replica, p99", other, MAX_OTHER_P99_MS),
+    ):
+        if values:
+            targets.append(
+                Target(name=name, value=round(percentile(values, 99)), unit="ms", wanted=wanted, at="most")
+            )
+    return targets
+
+
 def main() -> None:
-    """Print the figures and the RESULT line, which says whether they are within the limits."""
+    """Print the figures, the targets and the RESULT line."""
     parser = argparse.ArgumentParser(prog="python -m bench.feed", description=__doc__)
-    parser.add_argument("--mebibytes", type=int, default=1023, help="size of the file in MiB [default: 1023]")
-    parser.add_argument("--read", metavar="URL", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.read:
-        print(json.dumps(asyncio.run(_read(args.read))))
-        return
-    found = asyncio.run(_measure(args.mebibytes))
-    print_table(f"A feed of {args.mebibytes:,} MiB", tuple(found), [tuple(map(str, found.values()))])
-    met = found["peak_mb"] <= MAX_PEAK_MB and found["longest_pause_seconds"] <= MAX_STALL_SECONDS
-    print_result("feed_file", {**found, "met": met})
+    parser.add_argument("--smoke", action="store_true", help="50,000 items, 250 followers")
+    size = SMOKE if parser.parse_args().smoke else FULL
+    with temporary_directory("feed") as directory:
+        found = asyncio.run(_run(directory, size))
+    rows = [
+        (name, *(f"{percentile(values, percent):,.0f}" for percent in (50, 99, 100)), f"{len(values):,}")
+        for name, values in (("same replica", found.own_ms), ("other replica", found.other_ms))
+        if values
+    ]
+    print_table("Stored to received", ("", "p50 ms", "p99 ms", "max ms", "items"), rows)
+    targets = _targets(found)
+    print_targets(targets)
+    print_result(
+        "feed",
+        {
+            "targets": [target.to_json() for target in targets],
+            "items": size.items,
+            "followers": size.followers,
+            "items_per_second": [round(rate) for rate in found.items_per_second],
+            "catalog_cpu_seconds_per_million": [round(value, 1) for value in found.catalog_cpu_per_million],
+        },
+    )
 
 
 if __name__ == "__main__":

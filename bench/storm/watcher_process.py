@@ -22,7 +22,8 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_cli.errors import CallFailed
 from catalogsync_cli.formatting import has_ended
-from catalogsync_cli.watch_client import Disconnect, RetryPolicy, Stream, watch
+from catalogsync_cli.resuming_stream import Disconnect, RetryPolicy
+from catalogsync_cli.watch_client import Stream, watch
 
 _STREAMS_PER_CHANNEL = 250
 

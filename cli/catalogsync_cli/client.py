@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from importlib.resources import files
 from itertools import count
 from typing import Final, TypeVar
@@ -24,8 +24,9 @@ from catalogsync_common.token_claims import AUTHORIZATION_HEADER, SERVICE_SECRET
 from catalogsync_cli.command import CHECK_TIMEOUT_SECONDS, DEFAULT_TIMEOUT_SECONDS, Options, is_sendable
 from catalogsync_cli.errors import CallFailed
 from catalogsync_cli.output import print_notice
+from catalogsync_cli.resuming_stream import ConnectionCallback, ResumingStream, RetryPolicy
 from catalogsync_cli.shop import ShopName
-from catalogsync_cli.watch_client import ConnectionCallback, RetryPolicy, Stream, watch
+from catalogsync_cli.watch_client import Stream, watch
 
 TRequest = TypeVar("TRequest")
 TResponse = TypeVar("TResponse")
@@ -230,6 +231,44 @@ class CatalogClient:
             retry_policy=retry_policy or RetryPolicy(),
             has_fresh_token=self._caller.has_fresh_token,
         )
+
+    def follow_items(
+        self,
+        shop: ShopName,
+        *,
+        after_position: str = "",
+        on_connection: ConnectionCallback | None = None,
+        retry_policy: RetryPolicy | None = None,
+    ) -> AsyncGenerator[catalog.WatchItemsResponse, None]:
+        """Yield the items of a shop and then their changes, without end.
+
+        Reconnects by itself, after the position of the last message that was yielded. A consumer stores that
+        position with the items of the message.
+
+        Raises CallFailed; with the reason POSITION_EXPIRED, the consumer must begin again without a position.
+        """
+        position = after_position
+
+        def open_call() -> grpc.aio.UnaryStreamCall[catalog.WatchItemsRequest, catalog.WatchItemsResponse]:
+            request = catalog.WatchItemsRequest(shop=shop.for_catalog(), after_position=position)
+            return self._stub.WatchItems(request, metadata=self._caller.metadata())
+
+        stream = ResumingStream(
+            open_call,
+            callee=self._caller.callee,
+            retry_policy=retry_policy or RetryPolicy(),
+            on_connection=on_connection,
+            has_fresh_token=self._caller.has_fresh_token,
+        )
+
+        async def messages() -> AsyncGenerator[catalog.WatchItemsResponse, None]:
+            nonlocal position
+            async with aclosing(stream.messages()) as received:
+                async for message in received:
+                    position = message.position
+                    yield message
+
+        return messages()
 
 
 class ConnectorClient:

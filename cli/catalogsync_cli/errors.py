@@ -131,6 +131,9 @@ _NEXT_STEPS: Mapping[str, Callable[[_Arguments, str], str]] = {
         "give connector_svc the shop's credentials: in the file of CONNECTOR_CREDENTIALS_FILE, or in the Token "
         "Service of CONNECTOR_TOKEN_SERVICE_URL; see docs/operations.md"
     ),
+    "POSITION_EXPIRED": lambda args, hint: (
+        "begin without a position, and remove what is not listed again; a --position-file can be deleted"
+    ),
     "SYNC_NOT_FOUND": lambda args, hint: f"list the syncs: catalogsync{hint} sync list",
     "SYNC_NOT_RESUMABLE": lambda args, hint: f"start a new one: catalogsync{hint} sync start {args.shop}",
     "SYNC_NOT_CANCELLABLE": lambda args, hint: f"show how it ended: catalogsync{hint} sync get {args['sync_id']}",

@@ -36,8 +36,8 @@ from catalogsync_cli.formatting import (
     waiting_text,
 )
 from catalogsync_cli.output import make_console, print_json, print_notice
+from catalogsync_cli.resuming_stream import Disconnect
 from catalogsync_cli.shop import ShopName
-from catalogsync_cli.watch_client import Disconnect
 
 _LINE_INTERVAL = timedelta(seconds=2)
 _REFRESHES_PER_SECOND = 4

@@ -1,4 +1,4 @@
-"""The commands `items` and `item`: list and show stored items."""
+"""The commands `items list|follow` and `item`: list, follow and show stored items."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 
 import click
 from catalogsync.catalog.v1.catalog_service_pb2 import Item, ListItemsRequest, ListItemsResponse
-from catalogsync.types.v1.product_pb2 import Money, ProductStatus
 
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
+from catalogsync_cli.commands.follow_items import follow
 from catalogsync_cli.exit_codes import ExitCode
-from catalogsync_cli.formatting import enum_name, sanitize
+from catalogsync_cli.formatting import sanitize
+from catalogsync_cli.item_text import ITEM_COLUMNS, item_row, money_text, status_text, stock_text
 from catalogsync_cli.output import (
     LIMIT,
     Listing,
@@ -25,10 +26,25 @@ from catalogsync_cli.output import (
 from catalogsync_cli.shop import SHOP, ShopName
 
 _MAX_PAGE_SIZE = 1000
-ITEM_COLUMNS = ("ITEM", "PRODUCT", "TITLE", "SKU", "PRICE", "STOCK", "STATUS")
 
 
-@click.command()
+class _ListByDefault(click.Group):
+    """A group whose command `list` may be omitted."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        is_command = not args or args[0] in self.commands or args[0] in ctx.help_option_names
+        return super().parse_args(ctx, args if is_command else ["list", *args])
+
+
+@click.group(cls=_ListByDefault)
+def items() -> None:
+    """List the items of a shop, or follow their changes. `items SHOP` is `items list SHOP`."""
+
+
+items.add_command(follow)
+
+
+@items.command("list")
 @click.argument("shop", type=SHOP)
 @click.option("--sku", default="", help="Match the exact SKU.")
 @click.option("--product", default="", metavar="ID", help="Match the platform's product id.")
@@ -45,7 +61,7 @@ ITEM_COLUMNS = ("ITEM", "PRODUCT", "TITLE", "SKU", "PRICE", "STOCK", "STATUS")
 @click.option("--deleted", is_flag=True, help="Include deleted items.")
 @click.option("--limit", type=LIMIT, default=50, show_default=True, help="Maximum number of items to list.")
 @command_options
-def items(
+def list_items(
     shop: ShopName,
     sku: str,
     product: str,
@@ -117,21 +133,6 @@ async def _item(shop: ShopName, item_id: str, options: Options) -> ExitCode:
     return ExitCode.OK
 
 
-def item_row(found: Item) -> tuple[str, ...]:
-    """Return the cells of an item below ITEM_COLUMNS."""
-    title = f"{found.product_title} / {found.title}" if found.title else found.product_title
-    status = "DELETED" if found.HasField("delete_time") else status_text(found.product_status)
-    return (
-        found.item_id,
-        found.product_id,
-        title,
-        found.sku or "-",
-        _money_text(found.price) or "-",
-        _stock_text(found),
-        status,
-    )
-
-
 def _item_fields(found: Item) -> list[tuple[str, str]]:
     return [
         ("Item", found.item_id),
@@ -140,9 +141,9 @@ def _item_fields(found: Item) -> list[tuple[str, str]]:
         *(("Option", f"{option.name}: {option.value}") for option in found.options),
         ("SKU", found.sku),
         ("Barcode", found.barcode),
-        ("Price", _money_text(found.price) or "none"),
-        ("Compare at", _money_text(found.compare_at_price)),
-        ("Stock", _stock_text(found)),
+        ("Price", money_text(found.price) or "none"),
+        ("Compare at", money_text(found.compare_at_price)),
+        ("Stock", stock_text(found)),
         ("Available", "yes" if found.available else "no"),
         ("Weight", f"{found.weight} {found.weight_unit}" if found.weight else ""),
         *_product_fields(found),
@@ -159,17 +160,3 @@ def _product_fields(found: Item) -> Iterator[tuple[str, str]]:
     yield "First stored", time_text(found, "create_time")
     yield "Last changed", time_text(found, "update_time")
     yield "Deleted", time_text(found, "delete_time")
-
-
-def status_text(status: ProductStatus.ValueType) -> str:
-    """Return a product status as it is shown, "" when it is unknown."""
-    return enum_name(ProductStatus.Name, status, "PRODUCT_STATUS_") if status else ""
-
-
-def _stock_text(found: Item) -> str:
-    count = f"{found.stock_quantity:,}" if found.HasField("stock_quantity") else "not tracked"
-    return f"{count}, sellable without stock" if found.sellable_without_stock else count
-
-
-def _money_text(money: Money) -> str:
-    return f"{money.amount} {money.currency_code}".strip()

@@ -9,8 +9,8 @@ from catalogsync.catalog.v1.catalog_service_pb2 import ListProductsRequest, Prod
 
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
-from catalogsync_cli.commands.items import ITEM_COLUMNS, item_row, status_text
 from catalogsync_cli.exit_codes import ExitCode
+from catalogsync_cli.item_text import ITEM_COLUMNS, item_row, status_text
 from catalogsync_cli.output import LIMIT, Listing, make_console, print_fields, print_json, print_table, time_text
 from catalogsync_cli.shop import SHOP, ShopName
 

@@ -15,7 +15,8 @@ from uuid import UUID
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from catalogsync_cli.watch_client import Disconnect, RetryPolicy, Stream, watch
+from catalogsync_cli.resuming_stream import Disconnect, RetryPolicy
+from catalogsync_cli.watch_client import Stream, watch
 from catalogsync_common.settings import ListenAddress
 from pydantic import SecretStr
 

@@ -61,7 +61,7 @@ def _print_report(report: Report, seconds: float) -> None:
         print(f"  {count:8} {reason or 'OK'}")
     for name in report.memory[0]:
         values = " -> ".join(f"{one.get(name, 0):.0f}" for one in report.memory)
-        print(f"{name}: {values} MB resident at the start, after a third and at the end")
+        print(f"{name}: {values} MB resident at the start, after two thirds and at the end")
     print(f"{len(report.violations)} violations; to repeat the requests: SEED={report.seed}")
 
 

@@ -14,7 +14,7 @@ from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
 from catalogsync_cli.client import CatalogClient, open_catalog
 from catalogsync_cli.command import Options
 from catalogsync_cli.errors import CallFailed
-from catalogsync_cli.watch_client import RetryPolicy
+from catalogsync_cli.resuming_stream import RetryPolicy
 from catalogsync_common.auth.access_rules import AccessRules
 from catalogsync_common.auth.call_access import CallAccess
 from catalogsync_common.auth.secret_keys import HmacKeys, ServiceSecrets

@@ -17,7 +17,7 @@ from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options
-from catalogsync_cli.watch_client import RetryPolicy
+from catalogsync_cli.resuming_stream import RetryPolicy
 from catalogsync_common import channel
 
 from tests.fakes.catalog_service import CatalogServer

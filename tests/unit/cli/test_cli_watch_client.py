@@ -14,7 +14,7 @@ from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync, WatchSyncResp
 from catalogsync_cli.client import CatalogClient, open_catalog
 from catalogsync_cli.command import Options
 from catalogsync_cli.errors import CallFailed
-from catalogsync_cli.watch_client import Disconnect, RetryPolicy
+from catalogsync_cli.resuming_stream import Disconnect, RetryPolicy
 
 from tests.fakes.catalog_service import CatalogServer, FailureWithReason, FakeCatalog
 from tests.unit.cli.conftest import eventually

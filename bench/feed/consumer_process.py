@@ -1,0 +1,102 @@
+"""`python -m bench.feed.consumer_process`: consumers of item feeds, in a process of their own.
+
+Prints lines of JSON. With `--until-caught-up`: one with the items and the seconds of each consumer, then it ends.
+Otherwise one `{"caught_up": n}` when all consumers have caught up, and at SIGTERM one with the latencies of the
+items that came after that: from the statement that stored an item (`Item.update_time`, PostgreSQL's clock, which
+is that of this machine) to its arrival. The commit comes after the statement, so that this is an upper bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import grpc
+from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+
+_STREAMS_PER_CHANNEL = 250
+
+
+class _Consumers:
+    def __init__(self, count: int) -> None:
+        self.items = 0
+        self.seconds: list[float] = []
+        self.latencies: list[float] = []
+        self.all_caught_up = asyncio.Event()
+        self._missing = count
+
+    async def consume(self, stub: CatalogServiceStub, shop_id: str, *, until_caught_up: bool) -> None:
+        """Read the feed of a shop."""
+        begin, caught_up = time.perf_counter(), False
+        call = stub.WatchItems(pb.WatchItemsRequest(shop=pb.ShopRef(shop_id=shop_id)))
+        async for message in call:
+            if caught_up:
+                now = time.time_ns()
+                self.latencies.extend((now - item.update_time.ToNanoseconds()) / 1e6 for item in message.items)
+                continue
+            self.items += len(message.items)
+            if message.caught_up:
+                caught_up = True
+                self.seconds.append(time.perf_counter() - begin)
+                self._missing -= 1
+                if not self._missing:
+                    self.all_caught_up.set()
+                if until_caught_up:
+                    call.cancel()
+                    return
+
+
+async def _run(address: str, shop_ids: Sequence[str], count: int, *, until_caught_up: bool) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    consumers = _Consumers(count)
+    # Channels with equal options would share one connection, which carries 1,000 streams.
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    async with AsyncExitStack() as stack:
+        stubs = [
+            CatalogServiceStub(
+                await stack.enter_async_context(grpc.aio.insecure_channel(address, options=options))
+            )
+            for _ in range(-(-count // _STREAMS_PER_CHANNEL))
+        ]
+        tasks = [
+            asyncio.create_task(
+                consumers.consume(
+                    stubs[n % len(stubs)], shop_ids[n % len(shop_ids)], until_caught_up=until_caught_up
+                )
+            )
+            for n in range(count)
+        ]
+        await consumers.all_caught_up.wait()
+        # A full collection would delay what is timed.
+        gc.freeze()
+        print(json.dumps({"items": consumers.items, "seconds": consumers.seconds}), flush=True)
+        if until_caught_up:
+            return
+        await stop.wait()
+        print(json.dumps({"latencies_ms": consumers.latencies}), flush=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def main() -> None:
+    """Parse the command line, and run."""
+    parser = argparse.ArgumentParser(prog="python -m bench.feed.consumer_process", description=__doc__)
+    parser.add_argument("--address", required=True)
+    parser.add_argument("--count", type=int, default=1, help="number of consumers")
+    parser.add_argument("--until-caught-up", action="store_true")
+    parser.add_argument("shop_ids", nargs="+")
+    options = parser.parse_args()
+    asyncio.run(_run(options.address, options.shop_ids, options.count, until_caught_up=options.until_caught_up))
+
+
+if __name__ == "__main__":
+    main()
