@@ -65,6 +65,10 @@ class SmallSystem:
         async with asyncio.timeout(60):
             await wait_until_serving(settings.get("HEALTH_ADDRESS", address), CATALOG)
 
+    def catalog_address(self, name: str) -> str:
+        """Return host and port of the replica `name`."""
+        return self._catalogs[name]
+
     @asynccontextmanager
     async def stub(self, name: str, *, tls: ClientTls | None = None) -> AsyncIterator[CatalogServiceStub]:
         """Yield a client of the replica `name`."""
