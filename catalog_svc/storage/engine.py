@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
+import msgspec
 from catalogsync_common.settings import SettingsError
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
@@ -100,6 +101,8 @@ def open_engine(
         # The fence, the claims and the counts rely on this level; a role or a database may have another default.
         isolation_level="READ COMMITTED",
         hide_parameters=True,
+        # JSONB arrives as text, several values in each row of a list: a third of the time of the standard decoder.
+        json_deserializer=msgspec.json.decode,
         execution_options=pooled_options(pooled),
         connect_args={
             **_connect_arguments(url.query, session, command_timeout),

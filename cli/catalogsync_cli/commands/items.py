@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 
 import click
-from catalogsync.catalog.v1.catalog_service_pb2 import Item, ListItemsRequest, ListItemsResponse
+from catalogsync.catalog.v1.catalog_service_pb2 import Item, ListItemsRequest
 
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
 from catalogsync_cli.commands.follow_items import follow
 from catalogsync_cli.exit_codes import ExitCode
-from catalogsync_cli.formatting import sanitize
 from catalogsync_cli.item_text import ITEM_COLUMNS, item_row, money_text, status_text, stock_text
 from catalogsync_cli.output import (
     LIMIT,
@@ -20,7 +18,6 @@ from catalogsync_cli.output import (
     make_console,
     print_fields,
     print_json,
-    print_notice,
     time_text,
 )
 from catalogsync_cli.shop import SHOP, ShopName
@@ -49,15 +46,6 @@ items.add_command(follow)
 @click.option("--sku", default="", help="Match the exact SKU.")
 @click.option("--product", default="", metavar="ID", help="Match the platform's product id.")
 @click.option("--text", default="", help="Match part of a title, at least 3 characters, ignoring case.")
-@click.option(
-    "--after-position",
-    type=click.IntRange(min=1),
-    metavar="POSITION",
-    help="Match items that changed after this position, which an earlier list has printed; use with --deleted.",
-)
-@click.option(
-    "--incarnation", default="", metavar="ID", help="The incarnation that was printed with the position."
-)
 @click.option("--deleted", is_flag=True, help="Include deleted items.")
 @click.option("--limit", type=LIMIT, default=50, show_default=True, help="Maximum number of items to list.")
 @command_options
@@ -66,52 +54,30 @@ def list_items(
     sku: str,
     product: str,
     text: str,
-    after_position: int | None,
-    incarnation: str,
     deleted: bool,
     limit: int,
 ) -> ExitCode:
-    """List items of SHOP that match all filters.
-
-    A list that is complete ends with the position after which the next one finds what has changed since.
-    """
+    """List items of SHOP that match all filters."""
     request = ListItemsRequest(
         shop=shop.for_catalog(),
         sku=sku,
         product_id=product,
         text=text,
-        after_position=after_position or 0,
-        incarnation=incarnation,
         include_deleted=deleted,
     )
     return run(_items(request, limit, current_options()), current_options())
 
 
 async def _items(request: ListItemsRequest, limit: int, options: Options) -> ExitCode:
-    page = ListItemsResponse()
     async with open_catalog(options) as client:
 
         async def fetch(size: int, token: str) -> tuple[Sequence[Item], str]:
-            nonlocal page
             request.page_size, request.page_token = size, token
             page = await client.list_items(request)
             return page.items, page.next_page_token
 
         listing = Listing(fetch=fetch, max_page_size=_MAX_PAGE_SIZE, columns=ITEM_COLUMNS, row=item_row)
-        exit_code = await listing.print(limit, as_json=options.json)
-    if not page.next_page_token:
-        _print_next_position(page, as_json=options.json)
-    return exit_code
-
-
-def _print_next_position(page: ListItemsResponse, *, as_json: bool) -> None:
-    """Print where the next list continues, to standard error: it is no item."""
-    if as_json:
-        print_notice(json.dumps({"next": {"position": str(page.position), "incarnation": page.incarnation}}))
-    elif page.position:
-        print_notice(
-            f"Next: --after-position {page.position} --incarnation {sanitize(page.incarnation)} --deleted"
-        )
+        return await listing.print(limit, as_json=options.json)
 
 
 @click.command()

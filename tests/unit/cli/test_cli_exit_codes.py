@@ -96,7 +96,7 @@ async def test_a_slow_call_fails_after_the_timeout(catalog: FakeCatalog, run: Co
         ("sync", "start", NAME, "--full", "--incremental"),
         ("sync", "list", "--state", "asleep"),
         ("items", NAME, "--limit", "0"),
-        ("items", NAME, "--after-position", "yesterday"),
+        ("items", "follow", NAME, "--after", "1", "--position-file", "p"),
         ("nonsense",),
     ],
 )

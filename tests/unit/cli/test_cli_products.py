@@ -1,8 +1,6 @@
-"""`catalogsync products|product`, and `items` that continue from a position, against a fake service."""
+"""`catalogsync products|product`, and searches, against a fake service."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Item, Product, ProductImage, ProductOption
@@ -58,31 +56,6 @@ async def test_one_product_is_shown_with_its_items(run: CommandLine) -> None:
     assert "2023-11-15" in result.out
     assert (await run("product", NAME, "7", "--json")).documents[0]["options"][0]["values"] == ["S", "M"]
     assert (await run("product", NAME, "x")).code == 3
-
-
-async def test_a_complete_list_of_items_names_the_position_at_which_the_next_one_continues(
-    catalog: FakeCatalog, run: CommandLine
-) -> None:
-    catalog.items[NAME] = [Item(item_id=str(n), product_id="1", feed_position=n) for n in range(1, 8)]
-    cut = await run("items", NAME, "--limit", "3")
-    assert "--after-position" not in cut.err
-    whole = await run("items", NAME)
-    assert f"--after-position 7 --incarnation {catalog.incarnation} --deleted" in whole.err
-    as_json = await run("items", NAME, "--json")
-    assert json.loads(as_json.err) == {"next": {"position": "7", "incarnation": catalog.incarnation}}
-    catalog.items[NAME].append(Item(item_id="8", product_id="1", feed_position=8, delete_time=timestamp(1)))
-    arguments = ("--after-position", "7", "--incarnation", catalog.incarnation, "--deleted")
-    changes = await run("items", NAME, *arguments, "--json")
-    assert [document["itemId"] for document in changes.documents] == ["8"]
-    assert json.loads(changes.err)["next"]["position"] == "8"
-
-
-async def test_an_expired_position_is_an_error_of_usage(catalog: FakeCatalog, run: CommandLine) -> None:
-    catalog.items[NAME] = [Item(item_id="1", product_id="1", feed_position=9)]
-    catalog.floors[NAME] = 5
-    result = await run("items", NAME, "--after-position", "4", "--json")
-    assert (result.code, result.error["reason"]) == (2, "POSITION_EXPIRED")
-    assert result.error["metadata"]["floor"] == "5"
 
 
 async def test_a_search_that_the_service_cannot_do_is_no_broken_shop(

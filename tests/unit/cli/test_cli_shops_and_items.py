@@ -92,7 +92,6 @@ async def test_items_reads_all_pages_up_to_the_limit(items: list[Item], run: Com
         (("--product", "1"), ["1004", "1005", "1006"]),
         (("--product", "1", "--deleted"), ["1004", "1005", "1006", "1007"]),
         (("--text", "shirt 62", "--sku", "SKU-250"), ["1250"]),
-        (("--after-position", "2498"), ["3498", "3499"]),
         (("--sku", "none"), []),
     ],
 )

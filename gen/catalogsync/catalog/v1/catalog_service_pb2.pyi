@@ -24,6 +24,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
@@ -2152,15 +2157,36 @@ class ListItemsRequest(_message.Message):
     """Only items of this product."""
     text: _builtins.str
     """A part of the item's or product's title, at least 3 characters; case is ignored."""
-    after_position: _builtins.int
-    """Only items that changed after this position, for incremental readers; then items are ordered by feed_position, and
-    include_deleted should be set. Begin without it, and continue with the `position` of the last page: no change is
-    missed, whatever is written while the pages are read.
-    """
-    incarnation: _builtins.str
-    """The `incarnation` that came with after_position. If the shop has another one by now (it was registered again, or the
-    database was restored), the call fails with POSITION_EXPIRED.
-    """
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def after_position(self) -> _builtins.int:
+        """Deprecated: use ListItemChanges. Only items that changed after this position; then items are ordered by feed_position,
+        and include_deleted should be set. Begin without it, and continue with the `position` of the last page: no change is
+        missed, whatever is written while the pages are read.
+        """
+
+    @after_position.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def after_position(self, value: _builtins.int) -> None:
+        """Deprecated: use ListItemChanges. Only items that changed after this position; then items are ordered by feed_position,
+        and include_deleted should be set. Begin without it, and continue with the `position` of the last page: no change is
+        missed, whatever is written while the pages are read.
+        """
+
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def incarnation(self) -> _builtins.str:
+        """Deprecated. The `incarnation` that came with after_position. If the shop has another one by now (it was registered
+        again, or the database was restored), the call fails with POSITION_EXPIRED.
+        """
+
+    @incarnation.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def incarnation(self, value: _builtins.str) -> None:
+        """Deprecated. The `incarnation` that came with after_position. If the shop has another one by now (it was registered
+        again, or the database was restored), the call fails with POSITION_EXPIRED.
+        """
+
     include_deleted: _builtins.bool
     """Whether deleted items are included."""
     page_size: _builtins.int
