@@ -7,6 +7,9 @@ Two replicas run over one PostgreSQL. Consumers are a process of their own.
 What
    the replica of the consumer has stored itself is told apart from what the other one has stored.
 3. Followers: thousands follow shops that do not change; what each adds to the memory of its replica.
+4. Paused consumers: a shop is synced, in turn without followers and with ones that are stopped (SIGSTOP) before
+they
+   have read anything.
 """
 
 from __future__ import annotations
@@ -53,12 +56,16 @@ class Size:
     syncs: int
     followed_shops: int
     followers: int
+    paused: int
+    """Consumers that are stopped, 20 at most: a shop has no more watchers by default."""
 
 
 FULL: Final = Size(
-    items=500_000, catch_ups=3, changing_items=50_000, syncs=8, followed_shops=1_000, followers=5_000
+    items=500_000, catch_ups=3, changing_items=50_000, syncs=8, followed_shops=1_000, followers=5_000, paused=20
 )
-SMOKE: Final = Size(items=50_000, catch_ups=1, changing_items=5_000, syncs=4, followed_shops=50, followers=250)
+SMOKE: Final = Size(
+    items=50_000, catch_ups=1, changing_items=5_000, syncs=4, followed_shops=50, followers=250, paused=20
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -70,6 +77,10 @@ class Found:
     own_ms: list[float] = field(default_factory=list)
     other_ms: list[float] = field(default_factory=list)
     follower_kb: float = 0.0
+    seconds_alone: list[float] = field(default_factory=list)
+    seconds_with_paused: list[float] = field(default_factory=list)
+    paused_mb: float = 0.0
+    """What the paused consumers add to the memory of their replica."""
 
 
 async def _generate(cluster: Cluster, size: Size) -> tuple[GeneratedShop, list[GeneratedShop]]:
@@ -150,6 +161,26 @@ async def _latency(cluster: Cluster, store: Store, shop: ServedShop, size: Size,
         print(f"sync {number + 1}: {[len(values) for values in latencies]} changes received", flush=True)
 
 
+async def _paused(cluster: Cluster, store: Store, shop: ServedShop, size: Size, found: Found) -> None:
+    replica = cluster.replicas[0]
+    shop_id = (await _sync(cluster, shop)).shop.shop_id
+    for number in range(size.syncs):
+        await store.set_generation(number % 2)
+        settle()
+        found.seconds_alone.append(_seconds(await _sync(cluster, shop)))
+        before = private_mb(replica.catalog_pid)
+        await store.set_generation((number + 1) % 2)
+        async with _consumers(replica, [shop_id], "--count", str(size.paused)) as process:
+            process.send_signal(signal.SIGSTOP)
+            found.seconds_with_paused.append(_seconds(await _sync(cluster, shop)))
+            found.paused_mb = max(found.paused_mb, private_mb(replica.catalog_pid) - before)
+    print(f"alone {found.seconds_alone}, with paused consumers {found.seconds_with_paused}", flush=True)
+
+
+def _seconds(sync: Sync) -> float:
+    return round((sync.end_time.ToNanoseconds() - sync.start_time.ToNanoseconds()) / 1e9, 2)
+
+
 async def _sync(cluster: Cluster, shop: ServedShop) -> Sync:
     client = cluster.replicas[0].client
     sync = await client.start_sync(shop.name, mode=Sync.MODE_FULL, request_id=str(uuid4()))
@@ -190,6 +221,7 @@ async def _run(directory: Path, size: Size) -> Found:
             await _followers(cluster, small, size, found)
             await _catch_up(cluster, large, size, found)
             await _latency(cluster, store, store.shops[0], size, found)
+            await _paused(cluster, store, store.shops[0], size, found)
 
         await cluster.processes.supervise(measure())
     return found
@@ -211,6 +243,19 @@ def _targets(found: Found) -> list[Target]:
             unit="KB",
             wanted=MAX_FOLLOWER_KB,
             at="most",
+        ),
+    ]
+    slower = statistics.median(found.seconds_with_paused) / statistics.median(found.seconds_alone)
+    targets += [
+        Target(
+            name="sync beside paused consumers, times alone",
+            value=round(slower, 2),
+            unit="x",
+            wanted=1.05,
+            at="most",
+        ),
+        Target(
+            name="memory of paused consumers", value=round(found.paused_mb, 1), unit="MB", wanted=20, at="most"
         ),
     ]
     for name, values, wanted in (

@@ -17,11 +17,10 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 
-_STREAMS_PER_CHANNEL = 250
+from bench.common.channels import open_stubs
 
 
 class _Consumers:
@@ -57,15 +56,8 @@ async def _run(address: str, shop_ids: Sequence[str], count: int, *, until_caugh
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     consumers = _Consumers(count)
-    # Channels with equal options would share one connection, which carries 1,000 streams.
-    options = (("grpc.use_local_subchannel_pool", 1),)
     async with AsyncExitStack() as stack:
-        stubs = [
-            CatalogServiceStub(
-                await stack.enter_async_context(grpc.aio.insecure_channel(address, options=options))
-            )
-            for _ in range(-(-count // _STREAMS_PER_CHANNEL))
-        ]
+        stubs = await open_stubs(stack, address, streams=count)
         tasks = [
             asyncio.create_task(
                 consumers.consume(

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
-import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_cli.errors import CallFailed
@@ -25,7 +24,7 @@ from catalogsync_cli.formatting import has_ended
 from catalogsync_cli.resuming_stream import Disconnect, RetryPolicy
 from catalogsync_cli.watch_client import Stream, watch
 
-_STREAMS_PER_CHANNEL = 250
+from bench.common.channels import open_stubs
 
 
 class _Watchers:
@@ -78,7 +77,7 @@ async def _run(address: str, sync_ids: Sequence[str], count: int) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     watchers = _Watchers(count)
     async with AsyncExitStack() as stack:
-        stubs = [await _stub(stack, address) for _ in range(-(-count // _STREAMS_PER_CHANNEL))]
+        stubs = await open_stubs(stack, address, streams=count)
         tasks = [
             asyncio.create_task(watchers.watch(n, stubs[n % len(stubs)], sync_ids[n % len(sync_ids)]))
             for n in range(count)
@@ -91,17 +90,6 @@ async def _run(address: str, sync_ids: Sequence[str], count: int) -> None:
         summary = {"breaks": watchers.breaks, "ended": watchers.ended, "failures": watchers.failures[:3]}
         print(json.dumps(summary), flush=True)
         await stop.wait()
-
-
-async def _stub(stack: AsyncExitStack, address: str) -> CatalogServiceStub:
-    options = (
-        # Without this option all channels of a process to one address share one connection.
-        ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.enable_http_proxy", 0),
-        ("grpc.initial_reconnect_backoff_ms", 500),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
-    )
-    return CatalogServiceStub(await stack.enter_async_context(grpc.aio.insecure_channel(address, options=options)))
 
 
 def main() -> None:

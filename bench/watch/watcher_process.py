@@ -21,9 +21,9 @@ import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 
+from bench.common.channels import open_stubs
 from bench.watch.arrivals import Arrival, Arrivals
 
-_STREAMS_PER_CHANNEL = 250
 _ENDED = (pb.Sync.STATE_SUCCEEDED, pb.Sync.STATE_FAILED, pb.Sync.STATE_CANCELLED)
 
 
@@ -77,7 +77,7 @@ async def _run(address: str, sync_ids: Sequence[str], count: int) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     watchers = _Watchers(count)
     async with AsyncExitStack() as stack:
-        stubs = [await _stub(stack, address) for _ in range(-(-count // _STREAMS_PER_CHANNEL))]
+        stubs = await open_stubs(stack, address, streams=count)
         tasks = [
             asyncio.create_task(watchers.watch(stubs[n % len(stubs)], sync_ids[n % len(sync_ids)]))
             for n in range(count)
@@ -89,12 +89,6 @@ async def _run(address: str, sync_ids: Sequence[str], count: int) -> None:
         await asyncio.gather(*tasks)
         print(json.dumps(watchers.arrivals.summary()), flush=True)
         await stop.wait()
-
-
-async def _stub(stack: AsyncExitStack, address: str) -> CatalogServiceStub:
-    # Without this option all channels of a process to one address share one connection.
-    options = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
-    return CatalogServiceStub(await stack.enter_async_context(grpc.aio.insecure_channel(address, options=options)))
 
 
 def main() -> None:

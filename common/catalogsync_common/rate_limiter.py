@@ -59,9 +59,9 @@ class RateLimiter(Generic[K]):
         Returns:
             0 if there was one, else the seconds until there is one; then none was taken.
         """
-        wait = self.wait_seconds(key)
+        now = self._monotonic()
+        wait = self._wait_seconds(key, now)
         if not wait and not self.limit.is_off:
-            now = self._monotonic()
             self._full_at[key] = max(self._full_at.get(key, now), now) + 1 / self.limit.per_second
             self._full_at.move_to_end(key)
             if len(self._full_at) > self._max_buckets:
@@ -70,11 +70,14 @@ class RateLimiter(Generic[K]):
 
     def wait_seconds(self, key: K) -> float:
         """Return the seconds until the key's bucket has a token; 0 if it has one."""
+        return self._wait_seconds(key, self._monotonic())
+
+    def _wait_seconds(self, key: K, now: float) -> float:
         full_at = self._full_at.get(key)
         if full_at is None:
             return 0.0
         # A key that is refused counts as used: its bucket must not be dropped.
         self._full_at.move_to_end(key)
-        missing = (full_at - self._monotonic()) * self.limit.per_second
+        missing = (full_at - now) * self.limit.per_second
         # Rounded: after exactly the time that was returned there is a token.
         return max(0.0, round((missing - self.limit.burst + 1) / self.limit.per_second, 6))
