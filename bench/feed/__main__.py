@@ -7,9 +7,8 @@ Two replicas run over one PostgreSQL. Consumers are a process of their own.
 What
    the replica of the consumer has stored itself is told apart from what the other one has stored.
 3. Followers: thousands follow shops that do not change; what each adds to the memory of its replica.
-4. Paused consumers: a shop is synced, in turn without followers and with ones that are stopped (SIGSTOP) before
-they
-   have read anything.
+4. Paused consumers: a shop is synced, in turn without followers and with ones that stop reading after their first
+   message.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Size:
     followed_shops: int
     followers: int
     paused: int
-    """Consumers that are stopped, 20 at most: a shop has no more watchers by default."""
+    """Consumers that do not read, 20 at most: a shop has no more watchers by default."""
 
 
 FULL: Final = Size(
@@ -170,8 +169,8 @@ async def _paused(cluster: Cluster, store: Store, shop: ServedShop, size: Size, 
         found.seconds_alone.append(_seconds(await _sync(cluster, shop)))
         before = private_mb(replica.catalog_pid)
         await store.set_generation((number + 1) % 2)
-        async with _consumers(replica, [shop_id], "--count", str(size.paused)) as process:
-            process.send_signal(signal.SIGSTOP)
+        async with _consumers(replica, [shop_id], "--count", str(size.paused), "--pause") as process:
+            await _line(process)
             found.seconds_with_paused.append(_seconds(await _sync(cluster, shop)))
             found.paused_mb = max(found.paused_mb, private_mb(replica.catalog_pid) - before)
     print(f"alone {found.seconds_alone}, with paused consumers {found.seconds_with_paused}", flush=True)
