@@ -171,6 +171,9 @@ async def _paused(cluster: Cluster, store: Store, shop: ServedShop, size: Size, 
         await store.set_generation((number + 1) % 2)
         async with _consumers(replica, [shop_id], "--count", str(size.paused), "--pause") as process:
             await _line(process)
+            # Until the buffers of their connections are full.
+            await asyncio.sleep(5)
+            settle()
             found.seconds_with_paused.append(_seconds(await _sync(cluster, shop)))
             found.paused_mb = max(found.paused_mb, private_mb(replica.catalog_pid) - before)
     print(f"alone {found.seconds_alone}, with paused consumers {found.seconds_with_paused}", flush=True)
