@@ -20,6 +20,7 @@ from connector_svc.domain.fetch import End, Header, Offer, StockLevel, Wait, Wai
 from connector_svc.domain.product import Image, InventoryPolicy, Product, ProductStatus, SelectedOption, Variant
 from connector_svc.domain.records import SAMPLE_LENGTH, IssueReason, RecordIssue
 from connector_svc.domain.shop import ShopInfo
+from connector_svc.domain.webhook import VerifiedWebhook, WebhookKind
 from connector_svc.platforms.base import Platform
 
 MAX_SAMPLE: Final = 200
@@ -32,6 +33,10 @@ _REASONS: Final[Mapping[IssueReason, issue_reason_pb2.IssueReason.ValueType]] = 
 }
 _WAITS: Final[Mapping[WaitReason, pb.Waiting.Reason.ValueType]] = {
     reason: pb.Waiting.Reason.Value(f"REASON_{reason.name}") for reason in WaitReason
+}
+
+_WEBHOOK_KINDS: Final[Mapping[WebhookKind, pb.VerifyWebhookResponse.Kind.ValueType]] = {
+    kind: pb.VerifyWebhookResponse.Kind.Value(f"KIND_{kind.name}") for kind in WebhookKind
 }
 
 
@@ -131,6 +136,22 @@ def shop_info_message(shop_info: ShopInfo) -> pb.CheckShopResponse:
         granted_scopes=shop_info.granted_scopes,
         notes=shop_info.notes,
     )
+
+
+def webhook_message(webhook: VerifiedWebhook) -> pb.VerifyWebhookResponse:
+    """Return the reply of VerifyWebhook."""
+    content, shop = webhook.content, webhook.shop
+    message = pb.VerifyWebhookResponse(
+        shop=pb.ShopRef(platform=shop.platform, domain=shop.domain) if shop else None,
+        kind=_WEBHOOK_KINDS[content.kind],
+        topic=content.topic[:MAX_TEXT],
+        product_ids=content.product_ids,
+        variant_ids=content.variant_ids,
+        delivery_id=content.delivery_id[:MAX_TEXT],
+    )
+    if content.triggered_at is not None:
+        fill_time(message.trigger_time, content.triggered_at)
+    return message
 
 
 def platform_message(platform: Platform) -> pb.Platform:

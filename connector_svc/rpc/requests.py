@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
@@ -13,12 +13,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.shop import Shop, canonical_domain
+from connector_svc.domain.webhook import Delivery, DeliveryHeaders
 from connector_svc.platforms.base import Platform
 
 MAX_BATCH_PRODUCTS: Final = 250
 MAX_CHECKPOINT_BYTES: Final = 64 * 1024
 MAX_PRODUCT_IDS: Final = 250
 MAX_PRODUCT_ID_LENGTH: Final = 200
+MAX_WEBHOOK_BODY_BYTES: Final = 1024 * 1024
+MAX_WEBHOOK_HEADERS: Final = 100
+MAX_HEADER_LENGTH: Final = 8 * 1024
+"""Of a name or a value, in characters."""
 MIN_UPDATED_AFTER: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """No platform is older; WooCommerce and Shopify fail on times of the first centuries."""
 MAX_CLOCK_SKEW: Final = timedelta(days=1)
@@ -37,8 +42,8 @@ class Platforms:
         """Return all platforms, sorted by name."""
         return tuple(self._by_name.values())
 
-    def by_name(self, name: str) -> Platform:
-        """Return the platform of that name. Raises InvalidRequest that lists the existing ones."""
+    def by_name(self, name: str, *, field: str = "shop.platform") -> Platform:
+        """Return the platform of that name. Raises InvalidRequest for `field` that lists the existing ones."""
         platform = self._by_name.get(name)
         if platform is not None:
             return platform
@@ -46,7 +51,7 @@ class Platforms:
             text = f"must be written {name.strip().lower()!r}, in lower case and without spaces"
         else:
             text = f"{'must be' if name else 'is required,'} one of: {', '.join(self._by_name)}"
-        raise InvalidRequest.of("shop.platform", text)
+        raise InvalidRequest.of(field, text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +81,14 @@ class CancelRequest:
     platform: Platform
     shop: Shop
     checkpoint: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookRequest:
+    """A delivery to verify, and its platform."""
+
+    platform: Platform
+    delivery: Delivery
 
 
 class _Violations:
@@ -139,6 +152,58 @@ def parse_cancel(request: pb.CancelFetchRequest, platforms: Platforms) -> Cancel
     violations.raise_if_any()
     assert target is not None
     return CancelRequest(platform=target.platform, shop=target.shop, checkpoint=request.checkpoint)
+
+
+def parse_webhook(
+    request: pb.VerifyWebhookRequest, platforms: Platforms, sending: Collection[str]
+) -> WebhookRequest:
+    """Return the delivery to verify. Raises InvalidRequest.
+
+    Args:
+        request: The request.
+        platforms: All platforms.
+        sending: The names of those that send webhooks.
+    """
+    violations = _Violations()
+    platform = violations.check(lambda: _webhook_platform(request.platform, platforms, sending))
+    domain = violations.check(lambda: _webhook_domain(request.domain, platform))
+    violations.check(lambda: _check_body(request.body))
+    headers = violations.check(lambda: _webhook_headers(request))
+    violations.raise_if_any()
+    assert platform is not None and domain is not None and headers is not None  # noqa: PT018
+    return WebhookRequest(platform=platform, delivery=Delivery(headers=headers, body=request.body, domain=domain))
+
+
+def _webhook_platform(name: str, platforms: Platforms, sending: Collection[str]) -> Platform:
+    platform = platforms.by_name(name, field="platform")
+    if name not in sending:
+        raise InvalidRequest.of("platform", f"must be one that sends webhooks: {', '.join(sorted(sending))}")
+    return platform
+
+
+def _webhook_domain(raw: str, platform: Platform | None) -> str:
+    if not raw or platform is None:
+        return raw
+    return canonical_domain(raw, platform.domain_pattern, platform.domain_example, field="domain")
+
+
+def _check_body(body: bytes) -> None:
+    if len(body) > MAX_WEBHOOK_BODY_BYTES:
+        raise InvalidRequest.of("body", f"must not exceed {MAX_WEBHOOK_BODY_BYTES} bytes")
+
+
+def _webhook_headers(request: pb.VerifyWebhookRequest) -> DeliveryHeaders:
+    if not request.headers:
+        raise InvalidRequest.of("headers", "is required: the headers of the delivery")
+    # Before they are read: a request of 4 MiB can have a million.
+    if len(request.headers) > MAX_WEBHOOK_HEADERS:
+        raise InvalidRequest.of("headers", f"must not be more than {MAX_WEBHOOK_HEADERS}")
+    for index, header in enumerate(request.headers):
+        if not 0 < len(header.name) <= MAX_HEADER_LENGTH:
+            raise InvalidRequest.of(f"headers[{index}].name", f"must have 1 to {MAX_HEADER_LENGTH} characters")
+        if len(header.value) > MAX_HEADER_LENGTH:
+            raise InvalidRequest.of(f"headers[{index}].value", f"must not exceed {MAX_HEADER_LENGTH} characters")
+    return DeliveryHeaders((header.name, header.value) for header in request.headers)
 
 
 def _domain(raw: str, platform: Platform | None) -> str:

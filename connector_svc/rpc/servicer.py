@@ -10,11 +10,13 @@ import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceServicer
 from catalogsync_common.drain import Drain
+from catalogsync_common.failure import InvalidRequest
 
-from connector_svc.rpc.convert import platform_message, shop_info_message
+from connector_svc.rpc.convert import platform_message, shop_info_message, webhook_message
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
-from connector_svc.rpc.requests import Platforms, parse_cancel, parse_fetch, parse_shop
+from connector_svc.rpc.requests import Platforms, parse_cancel, parse_fetch, parse_shop, parse_webhook
 from connector_svc.rpc.stream_checkpoint import decode_stream_checkpoint
+from connector_svc.webhooks import WebhookVerifier
 
 
 class ConnectorServicer(ConnectorServiceServicer):
@@ -26,11 +28,14 @@ class ConnectorServicer(ConnectorServiceServicer):
         *,
         drain: Drain,
         redact: Callable[[str], str],
+        webhooks: WebhookVerifier | None = None,
         timing: StreamTiming | None = None,
     ) -> None:
+        """Create the servicer; `webhooks`: None if no platform sends webhooks."""
         self._platforms = platforms
         self._drain = drain
         self._redact = redact
+        self._webhooks = webhooks
         self._timing = timing or StreamTiming()
 
     async def FetchProducts(
@@ -56,6 +61,14 @@ class ConnectorServicer(ConnectorServiceServicer):
         parsed = parse_shop(request.shop, self._platforms)
         shop_info = await self._drain.race(parsed.platform.check(parsed.shop))
         return shop_info_message(shop_info)
+
+    async def VerifyWebhook(
+        self, request: pb.VerifyWebhookRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.VerifyWebhookResponse:
+        if self._webhooks is None:
+            raise InvalidRequest.of("platform", "must be one that sends webhooks: there is none")
+        parsed = parse_webhook(request, self._platforms, self._webhooks.platforms)
+        return webhook_message(await self._drain.race(self._webhooks.verify(parsed.platform, parsed.delivery)))
 
     async def ListPlatforms(
         self, request: pb.ListPlatformsRequest, context: grpc.aio.ServicerContext[Any, Any]
