@@ -37,16 +37,19 @@ from connector_svc.http.retry import RetryPolicy
 from connector_svc.metrics import MeteredPlatform, OutboundHttpMetrics, PassMetrics, WebhookCounter
 from connector_svc.platforms.base import CredentialsProvider, Secret
 from connector_svc.platforms.registry import PLATFORMS, create_platforms
+from connector_svc.platforms.webhooks import WebhookRegistrar
 from connector_svc.production import PRODUCTION_RULES
 from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from connector_svc.settings import ConnectorSettings
+from connector_svc.webhook_setup import WebhookSetup
 from connector_svc.webhooks import WebhookVerifier
 
 _LONGER_CALL_TIMES = {
     # Each calls the shop's platform, with retries.
     "CheckShop": timedelta(minutes=2),
     "CancelFetch": timedelta(minutes=1),
+    "EnsureWebhooks": timedelta(minutes=2),
 }
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ConnectorService"].full_name
 
@@ -129,7 +132,9 @@ def _server(
     formats = {one.name: one.webhooks for one in PLATFORMS if one.webhooks is not None}
     # The stored credentials: an access token that was requested with them signs no webhook.
     webhooks = WebhookVerifier(formats, stored, WebhookCounter(registry))
-    servicer = ConnectorServicer(metered, drain=drain, redact=redact, webhooks=webhooks)
+    registrars = {one.name: one for one in platforms if isinstance(one, WebhookRegistrar)}
+    setup = WebhookSetup(registrars, formats, stored)
+    servicer = ConnectorServicer(metered, drain=drain, redact=redact, webhooks=webhooks, webhook_setup=setup)
 
     def register(server: grpc.aio.Server) -> None:
         add_ConnectorServiceServicer_to_server(servicer, server)

@@ -108,6 +108,34 @@ class WebhookContent:
     """What the operator has to repair in the shop, for the log."""
 
 
+class WebhookState(Enum):
+    """Whether a webhook works."""
+
+    ACTIVE = "ACTIVE"
+    DISABLED = "DISABLED"
+    """The platform gave up after failures, or somebody has switched it off."""
+    MISSING = "MISSING"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookSubscription:
+    """A webhook that the platform sends, or should send."""
+
+    topic: str
+    """As the platform names it."""
+    state: WebhookState
+    id: str = ""
+    """The platform's id; empty if it is missing."""
+    address: str = ""
+    changed: bool = False
+    """Whether it was created or changed just now."""
+
+    @classmethod
+    def missing(cls, topic: str) -> WebhookSubscription:
+        """Return the entry for a topic without a webhook."""
+        return cls(topic=topic, state=WebhookState.MISSING)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifiedWebhook:
     """The content of a delivery, and the shop that signed it."""

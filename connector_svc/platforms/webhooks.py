@@ -1,17 +1,20 @@
-"""What the webhooks of several platforms need: their secrets, HMAC signatures, and ids."""
+"""What the webhooks of several platforms need: a port to create them, their secrets, HMAC signatures, and ids."""
 
 from __future__ import annotations
 
 import base64
 import hmac
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
-from connector_svc.domain.webhook import InvalidBody
+from connector_svc.domain.shop import Shop
+from connector_svc.domain.webhook import InvalidBody, WebhookSubscription
 from connector_svc.platforms.base import Credentials, Secret
 
+MAX_LISTED: Final = 1_000
+"""Webhooks of a shop that are read when they are listed."""
 MAX_SECRETS: Final = 2
 """Webhook secrets of a shop at one time: the current one, and the next or the last one during a rotation."""
 SECRET_NAMES: Final = tuple(f"webhook_secrets[{index}]" for index in range(MAX_SECRETS))
@@ -21,6 +24,28 @@ Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 """An id as platforms write it in JSON."""
 
 BodyT = TypeVar("BodyT")
+
+
+@runtime_checkable
+class WebhookRegistrar(Protocol):
+    """A platform whose shops' webhooks can be listed and created."""
+
+    async def webhooks(self, shop: Shop) -> tuple[WebhookSubscription, ...]:
+        """Return our webhooks, and a missing one for each topic that has none. Raises SourceFailure."""
+        ...
+
+    async def ensure_webhooks(self, shop: Shop, address: str, secret: Secret) -> tuple[WebhookSubscription, ...]:
+        """Create what is missing at `address`, enable what is disabled there, and return the webhooks there.
+
+        Args:
+            shop: The shop.
+            address: The URL to which deliveries are sent; webhooks with another one are not changed.
+            secret: Signs the deliveries, on platforms where each webhook has a secret of its own.
+
+        Raises:
+            SourceFailure: The platform did not do it. What was created so far remains.
+        """
+        ...
 
 
 def webhook_secrets(credentials: Credentials, more: Iterable[str] = ()) -> tuple[Secret, ...]:

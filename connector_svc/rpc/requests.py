@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync_common.failure import FieldViolation, InvalidRequest
@@ -22,6 +23,8 @@ MAX_PRODUCT_IDS: Final = 250
 MAX_PRODUCT_ID_LENGTH: Final = 200
 MAX_WEBHOOK_BODY_BYTES: Final = 1024 * 1024
 MAX_WEBHOOK_HEADERS: Final = 100
+MAX_ADDRESS_LENGTH: Final = 2_000
+_LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 MAX_HEADER_LENGTH: Final = 8 * 1024
 """Of a name or a value, in characters."""
 MIN_UPDATED_AFTER: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -84,6 +87,14 @@ class CancelRequest:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EnsureRequest:
+    """The webhooks that a shop is to have."""
+
+    shop: Shop
+    address: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookRequest:
     """A delivery to verify, and its platform."""
 
@@ -104,6 +115,10 @@ class _Violations:
         except InvalidRequest as failure:
             self._found.extend(failure.violations)
             return None
+
+    def add(self, field: str, description: str) -> None:
+        """Collect one violation."""
+        self._found.append(FieldViolation(field=field, description=description))
 
     def raise_if_any(self) -> None:
         """Raise InvalidRequest with all violations, if there are any."""
@@ -172,6 +187,42 @@ def parse_webhook(
     violations.raise_if_any()
     assert platform is not None and domain is not None and headers is not None  # noqa: PT018
     return WebhookRequest(platform=platform, delivery=Delivery(headers=headers, body=request.body, domain=domain))
+
+
+def parse_ensure(
+    request: pb.EnsureWebhooksRequest, platforms: Platforms, registering: Collection[str]
+) -> EnsureRequest:
+    """Return the webhooks to create. Raises InvalidRequest.
+
+    Args:
+        request: The request.
+        platforms: All platforms.
+        registering: The names of those on which webhooks can be created.
+    """
+    violations = _Violations()
+    target = violations.check(lambda: parse_shop(request.shop, platforms))
+    address = violations.check(lambda: _address(request.address))
+    if target is not None and target.platform.name not in registering:
+        text = f"must be one that sends webhooks: {', '.join(sorted(registering))}"
+        violations.add("shop.platform", text)
+    violations.raise_if_any()
+    assert target is not None and address is not None  # noqa: PT018
+    return EnsureRequest(shop=target.shop, address=address)
+
+
+def _address(address: str) -> str:
+    """Return the address to which a platform sends webhooks. Over plain http only on this machine, for tests."""
+    if not address or len(address) > MAX_ADDRESS_LENGTH or not address.isascii() or not address.isprintable():
+        raise InvalidRequest.of("address", f"is required: a URL of 1 to {MAX_ADDRESS_LENGTH} ASCII characters")
+    try:
+        parts = urlsplit(address)
+        secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS)
+    except ValueError:
+        secure, parts = False, urlsplit("")
+    if not secure or not parts.hostname or parts.username is not None or parts.fragment or " " in address:
+        text = "must be an https URL without user and fragment, such as https://bff.example/webhooks/1"
+        raise InvalidRequest.of("address", text)
+    return address
 
 
 def _webhook_platform(name: str, platforms: Platforms, sending: Collection[str]) -> Platform:

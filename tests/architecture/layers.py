@@ -119,9 +119,15 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "connector_svc.platforms.webhooks",
         "catalogsync_common.failure",
     ),
+    "connector_svc.webhook_setup": (
+        "connector_svc.domain",
+        "connector_svc.platforms.base",
+        "connector_svc.platforms.webhooks",
+    ),
     "connector_svc.rpc": (
         "connector_svc.domain",
         "connector_svc.platforms.base",
+        "connector_svc.webhook_setup",
         "connector_svc.webhooks",
         *_WIRE,
     ),
@@ -218,6 +224,7 @@ SHARED_BY_PLATFORMS: Final = (
     "connector_svc.bootstrap",
     "connector_svc.platforms.base",
     "connector_svc.platforms.webhooks",
+    "connector_svc.webhook_setup",
     "connector_svc.webhooks",
 )
 """Layers whose code names no platform; their comments and docstrings may, as an example or as a reason."""

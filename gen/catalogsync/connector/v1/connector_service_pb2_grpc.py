@@ -56,6 +56,11 @@ class ConnectorServiceStub:
                 request_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.VerifyWebhookRequest.SerializeToString,
                 response_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.VerifyWebhookResponse.FromString,
                 _registered_method=True)
+        self.EnsureWebhooks = channel.unary_unary(
+                '/catalogsync.connector.v1.ConnectorService/EnsureWebhooks',
+                request_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.EnsureWebhooksRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.EnsureWebhooksResponse.FromString,
+                _registered_method=True)
         self.ListPlatforms = channel.unary_unary(
                 '/catalogsync.connector.v1.ConnectorService/ListPlatforms',
                 request_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.ListPlatformsRequest.SerializeToString,
@@ -122,6 +127,18 @@ class ConnectorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EnsureWebhooks(self, request, context):
+        """Creates the webhooks of a shop that are missing at an address, and enables those that the platform or somebody has
+        disabled. Webhooks with another address are left as they are. May be repeated at any time; after an error the
+        webhooks created so far exist. WooCommerce requires an API key with write permission.
+
+        Errors: those of CheckShop; CREDENTIALS_NOT_FOUND also if the shop has no webhook secret: what is not signed with one
+        of it could not be verified.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPlatforms(self, request, context):
         """Lists the supported platforms and what each can do.
         """
@@ -151,6 +168,11 @@ def add_ConnectorServiceServicer_to_server(servicer, server):
                     servicer.VerifyWebhook,
                     request_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.VerifyWebhookRequest.FromString,
                     response_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.VerifyWebhookResponse.SerializeToString,
+            ),
+            'EnsureWebhooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnsureWebhooks,
+                    request_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.EnsureWebhooksRequest.FromString,
+                    response_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.EnsureWebhooksResponse.SerializeToString,
             ),
             'ListPlatforms': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPlatforms,
@@ -268,6 +290,33 @@ class ConnectorService:
             '/catalogsync.connector.v1.ConnectorService/VerifyWebhook',
             catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.VerifyWebhookRequest.SerializeToString,
             catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.VerifyWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnsureWebhooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.connector.v1.ConnectorService/EnsureWebhooks',
+            catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.EnsureWebhooksRequest.SerializeToString,
+            catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.EnsureWebhooksResponse.FromString,
             options,
             channel_credentials,
             insecure,

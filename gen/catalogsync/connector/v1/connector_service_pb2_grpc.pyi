@@ -56,6 +56,14 @@ class ConnectorServiceStub:
 
     Errors: WEBHOOK_SIGNATURE_INVALID, WEBHOOK_BODY_INVALID; retry after: TOKEN_SERVICE_UNAVAILABLE.
     """
+    EnsureWebhooks: _aio.UnaryUnaryMultiCallable[_connector_service_pb2.EnsureWebhooksRequest, _connector_service_pb2.EnsureWebhooksResponse]
+    """Creates the webhooks of a shop that are missing at an address, and enables those that the platform or somebody has
+    disabled. Webhooks with another address are left as they are. May be repeated at any time; after an error the
+    webhooks created so far exist. WooCommerce requires an API key with write permission.
+
+    Errors: those of CheckShop; CREDENTIALS_NOT_FOUND also if the shop has no webhook secret: what is not signed with one
+    of it could not be verified.
+    """
     ListPlatforms: _aio.UnaryUnaryMultiCallable[_connector_service_pb2.ListPlatformsRequest, _connector_service_pb2.ListPlatformsResponse]
     """Lists the supported platforms and what each can do."""
 
@@ -124,6 +132,20 @@ class ConnectorServiceServicer(metaclass=_abc_1.ABCMeta):
         do no work for one.
 
         Errors: WEBHOOK_SIGNATURE_INVALID, WEBHOOK_BODY_INVALID; retry after: TOKEN_SERVICE_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def EnsureWebhooks(
+        self,
+        request: _connector_service_pb2.EnsureWebhooksRequest,
+        context: _aio.ServicerContext[_connector_service_pb2.EnsureWebhooksRequest, _abc.Awaitable[_connector_service_pb2.EnsureWebhooksResponse]],
+    ) -> _abc.Awaitable[_connector_service_pb2.EnsureWebhooksResponse]:
+        """Creates the webhooks of a shop that are missing at an address, and enables those that the platform or somebody has
+        disabled. Webhooks with another address are left as they are. May be repeated at any time; after an error the
+        webhooks created so far exist. WooCommerce requires an API key with write permission.
+
+        Errors: those of CheckShop; CREDENTIALS_NOT_FOUND also if the shop has no webhook secret: what is not signed with one
+        of it could not be verified.
         """
 
     @_abc_1.abstractmethod
