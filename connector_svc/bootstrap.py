@@ -34,18 +34,22 @@ from connector_svc.http.client import OutboundHttp, open_http
 from connector_svc.http.config import CaFileInvalid, HttpConfig, create_tls_context
 from connector_svc.http.dependencies import HttpDependencies, utc_now
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.metrics import MeteredPlatform, OutboundHttpMetrics, PassMetrics
+from connector_svc.metrics import MeteredPlatform, OutboundHttpMetrics, PassMetrics, WebhookCounter
 from connector_svc.platforms.base import CredentialsProvider, Secret
 from connector_svc.platforms.registry import PLATFORMS, create_platforms
+from connector_svc.platforms.webhooks import WebhookRegistrar
 from connector_svc.production import PRODUCTION_RULES
 from connector_svc.rpc.requests import Platforms
 from connector_svc.rpc.servicer import ConnectorServicer
 from connector_svc.settings import ConnectorSettings
+from connector_svc.webhook_setup import WebhookSetup
+from connector_svc.webhooks import WebhookVerifier
 
 _LONGER_CALL_TIMES = {
     # Each calls the shop's platform, with retries.
     "CheckShop": timedelta(minutes=2),
     "CancelFetch": timedelta(minutes=1),
+    "EnsureWebhooks": timedelta(minutes=2),
 }
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ConnectorService"].full_name
 
@@ -115,15 +119,22 @@ def _server(
     tls: ServerTls | None,
 ) -> GrpcServer:
     metrics = PassMetrics(registry, clock=utc_now)
+    stored = _stored_credentials(settings, http)
+    exchanges = {one.name: one.token_exchange for one in PLATFORMS if one.token_exchange is not None}
     platforms = create_platforms(
         http=http,
-        credentials=_credentials(settings, http),
+        credentials=RenewingCredentials(stored, http, utc_now, exchanges),
         clock=utc_now,
         connections_per_host=settings.http_connections_per_host,
         options={platform.name: settings.options_of(platform) for platform in PLATFORMS},
     )
     metered = Platforms(MeteredPlatform(platform, metrics) for platform in platforms)
-    servicer = ConnectorServicer(metered, drain=drain, redact=redact)
+    formats = {one.name: one.webhooks for one in PLATFORMS if one.webhooks is not None}
+    # The stored credentials: an access token that was requested with them signs no webhook.
+    webhooks = WebhookVerifier(formats, stored, WebhookCounter(registry))
+    registrars = {one.name: one for one in platforms if isinstance(one, WebhookRegistrar)}
+    setup = WebhookSetup(registrars, formats, stored)
+    servicer = ConnectorServicer(metered, drain=drain, redact=redact, webhooks=webhooks, webhook_setup=setup)
 
     def register(server: grpc.aio.Server) -> None:
         add_ConnectorServiceServicer_to_server(servicer, server)
@@ -170,7 +181,7 @@ def _http_config(settings: ConnectorSettings) -> HttpConfig:
     )
 
 
-def _credentials(settings: ConnectorSettings, http: OutboundHttp) -> CredentialsProvider:
+def _stored_credentials(settings: ConnectorSettings, http: OutboundHttp) -> CredentialsProvider:
     """Return the chain of providers: the file first, so that an operator can override the Token Service."""
     providers: list[CredentialsProvider] = []
     if settings.credentials_file:
@@ -181,8 +192,7 @@ def _credentials(settings: ConnectorSettings, http: OutboundHttp) -> Credentials
             base_url=settings.token_service, secret=Secret(secret.get_secret_value()) if secret else None
         )
         providers.append(TokenServiceCredentials(config, http.services))
-    exchanges = {one.name: one.token_exchange for one in PLATFORMS if one.token_exchange is not None}
-    return RenewingCredentials(CredentialsChain(*providers), http, utc_now, exchanges)
+    return CredentialsChain(*providers)
 
 
 def _file_credentials(settings: ConnectorSettings) -> FileCredentials:

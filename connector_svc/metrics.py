@@ -106,6 +106,18 @@ class PassMetrics:
             self.issues.labels(platform, issue.reason.value).inc()
 
 
+class WebhookCounter:
+    """The `WebhookMetrics` of the process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._webhooks = Counter(
+            "connector_webhooks", "Webhook deliveries.", ["platform", "outcome"], registry=registry
+        )
+
+    def record_webhook(self, platform: str, outcome: str) -> None:
+        self._webhooks.labels(platform, outcome).inc()
+
+
 class MeteredPlatform:
     """Wraps a platform and records metrics of its passes."""
 

@@ -1,18 +1,20 @@
-"""The control API: oracle, counters, faults and churn over HTTP, for tests that run the devstore as a process."""
+"""The control API: oracle, counters, faults, churn and webhooks, for tests that run the devstore as a process."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Annotated
 
 from aiohttp import web
-from msgspec import DecodeError, Struct
+from msgspec import DecodeError, Meta, Struct
 from msgspec import json as fast_json
 
 from devstore.churn import Churn
 from devstore.faults import InvalidFault, ScriptedFault, parse_fault
 from devstore.shop import Shop
+from devstore.webhooks.sender import WebhookSender
 
 _LINES_PER_WRITE = 1_000
 
@@ -38,6 +40,8 @@ class ControlApi:
             web.delete("/_control/{domain}/faults", self.clear_faults),
             web.post("/_control/{domain}/churn", self.start_churn),
             web.delete("/_control/{domain}/churn", self.stop_churn),
+            web.get("/_control/{domain}/webhooks", self.webhooks),
+            web.post("/_control/{domain}/webhooks", self.set_webhook_switches),
         ]
 
     async def faults(self, request: web.Request) -> web.Response:
@@ -87,6 +91,29 @@ class ControlApi:
         for domain in list(self._churns):
             await self._stop(domain)
 
+    async def webhooks(self, request: web.Request) -> web.Response:
+        """Answer with the counters of the shop's webhook deliveries, the number that waits, and the switches."""
+        sender = self._sender(request)
+        switches = dataclasses.asdict(sender.switches)
+        return _json({"waiting": sender.waiting, "counts": dict(sender.log.counts), "switches": switches})
+
+    async def set_webhook_switches(self, request: web.Request) -> web.Response:
+        """Set the switches that the body names, and leave the others as they are."""
+        sender = self._sender(request)
+        try:
+            changes = fast_json.decode(await request.read(), type=_WebhookSwitches)
+        except DecodeError as error:
+            raise web.HTTPBadRequest(text=str(error)) from None
+        named = {name: getattr(changes, name) for name in changes.__struct_fields__}
+        sender.change_switches(**{name: value for name, value in named.items() if value is not None})
+        return web.Response(status=204)
+
+    def _sender(self, request: web.Request) -> WebhookSender:
+        sender = self._shop(request).webhooks
+        if sender is None:
+            raise web.HTTPNotFound(text="this platform sends no webhooks")
+        return sender
+
     async def truth(self, request: web.Request) -> web.StreamResponse:
         """Stream the oracle: the shop's sellable items, one JSON object per line; money is text or null."""
         shop = self._shop(request)
@@ -118,6 +145,22 @@ class ControlApi:
 class _ChurnOptions(Struct, forbid_unknown_fields=True):
     changes_per_second: float
     seed: int = 7
+
+
+_Share = Annotated[float, Meta(ge=0, le=1)]
+_NotNegative = Annotated[float, Meta(ge=0)]
+
+
+class _WebhookSwitches(Struct, forbid_unknown_fields=True):
+    """The fields of `DeliverySwitches`; None: unchanged."""
+
+    lost: _Share | None = None
+    doubled: _Share | None = None
+    late: _Share | None = None
+    late_seconds: _NotNegative | None = None
+    shuffled: bool | None = None
+    held: bool | None = None
+    retry_delay_factor: _NotNegative | None = None
 
 
 def _json(value: object) -> web.Response:

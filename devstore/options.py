@@ -103,7 +103,7 @@ _COMMON_OPTIONS: _Parsers = {
 _SHOPIFY: _Parsers = {"plan": _plan, "token": str}
 _WOOCOMMERCE: _Parsers = {
     "version": str, "key": str, "secret": str, "weight_unit": str, "workers": _count, "work_ms": _count,
-    "woo_quirks": _woo_quirks, "simple": _switch,
+    "woo_quirks": _woo_quirks, "simple": _switch, "key_writes": _switch,
 }  # fmt: skip
 _BIGCOMMERCE: _Parsers = {
     "quota": _count, "included_variants": _count, "token": str, "locations": _count, "backorders": _switch,
@@ -134,6 +134,7 @@ Shopify:
 WooCommerce:
   version={"|".join(WOO_VERSIONS)}              WooCommerce version (default 10.3); 8.2 has no /wc/v3/variations
   key=TEXT, secret=TEXT         consumer key and secret (default ck_devstore_<domain>, cs_devstore_<domain>)
+  key_writes=on|off             whether the key may write too, which creating webhooks needs (default off)
   simple=on|off                 whether every second product has no variations (default on)
   weight_unit=UNIT              {"|".join(WEIGHT_UNITS)} (default kg)
   workers=N, work_ms=N          a shared host with N PHP workers that need work_ms milliseconds per request

@@ -20,6 +20,7 @@ from devstore.shopify.api import ShopifyApi
 from devstore.shopify.bulk_jobs import BulkJobs
 from devstore.spec import ShopSpec
 from devstore.tls import TlsFiles, ensure_certificates
+from devstore.webhooks.sender import WebhookSender
 
 _SHUTDOWN_TIMEOUT_SECONDS = 1.0
 
@@ -57,6 +58,13 @@ class RunningStore:
     def bulk(self, domain: str) -> BulkJobs:
         """Return the bulk operations of a Shopify shop, with their `switches`."""
         return self.shops[domain].bulk
+
+    def webhooks(self, domain: str) -> WebhookSender:
+        """Return the queue of the shop's webhook deliveries, with its `switches` and its `log`."""
+        sender = self.shops[domain].webhooks
+        if sender is None:
+            raise KeyError(domain)
+        return sender
 
     def add_fault(self, domain: str, fault: Fault) -> None:
         """Append a fault to the faults of the shop."""

@@ -21,6 +21,7 @@ from devstore.request_log import RequestLog, RequestRecord
 from devstore.shopify.api import ShopifyApi
 from devstore.shopify.bulk_jobs import BulkJobs
 from devstore.spec import ShopSpec
+from devstore.webhooks.sender import WebhookSender
 from devstore.woocommerce.api import WooCommerceApi
 from devstore.woocommerce.quirks import WooQuirk
 
@@ -29,6 +30,11 @@ _SECRET_PARAMS = {"consumer_key", "consumer_secret", "oauth_consumer_key", "oaut
 
 class PlatformApi(Protocol):
     """A platform's API over one catalog."""
+
+    @property
+    def sender(self) -> WebhookSender | None:
+        """The queue of the webhook deliveries; None: the platform sends none."""
+        ...
 
     async def answer(self, request: web.Request, path: str, site: str, record: RequestRecord) -> web.Response:
         """Return the reply to a request.
@@ -114,6 +120,11 @@ class Shop:
         return self._api
 
     @property
+    def webhooks(self) -> WebhookSender | None:
+        """The queue of the shop's webhook deliveries, with its `switches`; None: a feed sends none."""
+        return self._api.sender
+
+    @property
     def bulk(self) -> BulkJobs:
         """The bulk operations of a Shopify shop."""
         return self.shopify.bulk
@@ -122,6 +133,8 @@ class Shop:
         """Cancel the background tasks."""
         if isinstance(self._api, ShopifyApi):
             await self._api.close()
+        if self._api.sender is not None:
+            await self._api.sender.close()
 
     async def _reply_of_fault(self, request: web.Request) -> web.StreamResponse | None:
         for fault in self.faults:

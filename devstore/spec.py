@@ -69,6 +69,8 @@ class ShopSpec:
     """WooCommerce: the number of PHP workers of a shared host; 0: no limit and no delay."""
     work_ms: int = 50
     """WooCommerce: the milliseconds that one worker needs for a request, when there are `workers`."""
+    key_writes: bool = False
+    """WooCommerce: whether the key has write access too, which webhooks need."""
     woo_quirks: frozenset[WooQuirk] = frozenset()
     """WooCommerce: the initial quirks of the host and its plugins."""
     quota: int = 150

@@ -67,6 +67,8 @@ STATUS_CODES: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "SOURCE_RESPONSE_INVALID": grpc.StatusCode.FAILED_PRECONDITION,
         "SOURCE_QUERY_REFUSED": grpc.StatusCode.FAILED_PRECONDITION,
         "SOURCE_ADDRESS_FORBIDDEN": grpc.StatusCode.FAILED_PRECONDITION,
+        "WEBHOOK_SIGNATURE_INVALID": grpc.StatusCode.PERMISSION_DENIED,
+        "WEBHOOK_BODY_INVALID": grpc.StatusCode.INVALID_ARGUMENT,
         "CHECKPOINT_INVALID": grpc.StatusCode.INVALID_ARGUMENT,
         "CHECKPOINT_EXPIRED": grpc.StatusCode.FAILED_PRECONDITION,
         "SOURCE_INCOMPLETE": grpc.StatusCode.ABORTED,

@@ -10,6 +10,7 @@ client_secret = "..."
 [woocommerce."store.example"]
 consumer_key = "..."
 consumer_secret = "..."
+webhook_secrets = ["..."]  # two during a rotation
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from connector_svc.domain.errors import CredentialsNotFound
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Credentials, Secret, is_sendable
+from connector_svc.platforms.webhooks import named_webhook_secrets
 
 _log = logging.getLogger(__name__)
 
 _Table: TypeAlias = Mapping[Shop, Credentials]
+_WEBHOOK_SECRETS: Final = "webhook_secrets"
 _FileVersion: TypeAlias = tuple[int, int, int]
 """Modification time in ns, size, inode."""
 
@@ -98,12 +101,16 @@ def _parse(path: Path, text: str) -> _Table:
 def _credentials(where: str, keys: object) -> Credentials:
     found: dict[str, Secret] = {}
     for name, value in _as_table(where, keys).items():
-        if not isinstance(value, str) or not value.strip():
+        if name == _WEBHOOK_SECRETS:
+            found |= _webhook_secrets(f"{where}: {name}", value)
+        elif isinstance(value, str) and value.strip():
+            # Keys are pasted; WooCommerce tolerates a space after a key, but not after a secret.
+            found[name] = Secret(value.strip())
+        else:
             raise CredentialsFileInvalid(f"{where}: {name} must be a non-empty string")
-        if not is_sendable(value.strip()):
+    for name, secret in found.items():
+        if not is_sendable(secret.reveal()):
             raise CredentialsFileInvalid(f"{where}: {name} must hold no line break and no control character")
-        # Keys are pasted; WooCommerce tolerates a space after a key, but not after a secret.
-        found[name] = Secret(value.strip())
     if "refresh_token" in found:
         # It expires after some weeks, and its successor would have to be stored.
         raise CredentialsFileInvalid(
@@ -113,6 +120,15 @@ def _credentials(where: str, keys: object) -> Credentials:
     if not found:
         raise CredentialsFileInvalid(f"{where}: holds no credentials")
     return found
+
+
+def _webhook_secrets(where: str, value: object) -> Credentials:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise CredentialsFileInvalid(f'{where} must be a list of strings such as ["..."]')
+    try:
+        return named_webhook_secrets(value)
+    except ValueError as error:
+        raise CredentialsFileInvalid(f"{where} {error}") from None
 
 
 def _as_table(where: str, value: object) -> Mapping[str, object]:

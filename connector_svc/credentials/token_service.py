@@ -22,6 +22,7 @@ from connector_svc.http.failures import HttpFailure
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.http.transport import HttpRequest
 from connector_svc.platforms.base import Credentials, HttpReply, Secret, is_sendable
+from connector_svc.platforms.webhooks import named_webhook_secrets
 
 _RETRY_POLICY: Final = RetryPolicy(max_total_delay=timedelta(seconds=15), max_delay=timedelta(seconds=5))
 
@@ -62,8 +63,8 @@ class _TokenReply(msgspec.Struct):
 class TokenServiceCredentials:
     """Requests credentials from the Token Service, with one request at a time per shop.
 
-    The service answers {"data": {...}} with the platform's credentials as strings and, for a token that expires,
-    `expires_at` or `expires_in`; the credentials then hold `expires_at`.
+    The service answers {"data": {...}} with the platform's credentials as strings, `webhook_secrets` as a list
+    and, for a token that expires, `expires_at` or `expires_in`; the credentials then hold `expires_at`.
     """
 
     def __init__(
@@ -144,6 +145,7 @@ def _parse_reply(shop: Shop, reply: HttpReply, now: datetime) -> Credentials:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise TokenServiceUnavailable(shop, "its answer cannot be parsed") from None
     found = {name: Secret(text.strip()) for name, text in data.items() if isinstance(text, str) and text.strip()}
+    found |= _webhook_secrets(shop, data)
     if not found:
         raise TokenServiceUnavailable(shop, "its answer holds no credentials")
     if not all(is_sendable(secret.reveal()) for secret in found.values()):
@@ -151,6 +153,20 @@ def _parse_reply(shop: Shop, reply: HttpReply, now: datetime) -> Credentials:
     found.pop("expires_at", None)
     expires_at = _expires_at(data, now)
     return found if expires_at is None else {**found, "expires_at": Secret(expires_at.isoformat())}
+
+
+def _webhook_secrets(shop: Shop, data: dict[str, object]) -> Credentials:
+    match data:
+        case {"webhook_secrets": [*values]} if values and all(isinstance(one, str) for one in values):
+            try:
+                return named_webhook_secrets([str(one) for one in values])
+            except ValueError as error:
+                raise TokenServiceUnavailable(shop, f"its webhook_secrets {error}") from None
+        case {"webhook_secrets": None | []}:
+            return {}
+        case {"webhook_secrets": _}:
+            raise TokenServiceUnavailable(shop, "its webhook_secrets must be a list of strings")
+    return {}
 
 
 def _expires_at(data: dict[str, object], now: datetime) -> datetime | None:

@@ -39,7 +39,7 @@ class ShopInfo:
     """What is limited or could work better, for an operator."""
 
 
-def canonical_domain(raw: str, pattern: str, example: str) -> str:
+def canonical_domain(raw: str, pattern: str, example: str, *, field: str = "shop.domain") -> str:
     """Return `raw` in lower case and without one final dot.
 
     Whitespace and line ends are rejected, not trimmed: none of our own components sends a domain with one.
@@ -49,6 +49,7 @@ def canonical_domain(raw: str, pattern: str, example: str) -> str:
         pattern: The regular expression of the platform that the whole domain must match.
         example: A domain that matches; the error shows it instead of the pattern. The error never shows `raw`,
             which may be a pasted URL with a password.
+        field: The field of the request, for the error.
 
     Raises:
         InvalidRequest: The domain is missing or does not match `pattern`.
@@ -57,5 +58,5 @@ def canonical_domain(raw: str, pattern: str, example: str) -> str:
     if not raw.isascii() or not re.fullmatch(pattern, domain):
         expected = f"the shop's host name, such as {example!r}"
         text = f"must be {expected}, without scheme, port and path" if raw else f"is required: {expected}"
-        raise InvalidRequest.of("shop.domain", text)
+        raise InvalidRequest.of(field, text)
     return domain

@@ -12,6 +12,7 @@ from yarl import URL
 
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, WaitReporter
 from connector_svc.domain.shop import Shop, ShopInfo
+from connector_svc.domain.webhook import Delivery, DeliveryHeaders, WebhookContent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,6 +248,34 @@ class TokenExchange(Protocol):
         ...
 
 
+class WebhookFormat(Protocol):
+    """How one platform signs and writes its webhooks."""
+
+    @property
+    def signing_credentials(self) -> tuple[str, ...]:
+        """The names of other credentials that sign webhooks, in addition to the webhook secrets."""
+        ...
+
+    def is_unsigned_ping(self, delivery: Delivery) -> bool:
+        """Return whether the delivery is the platform's trial of an address, which it does not sign."""
+        ...
+
+    def shop_domain(self, headers: DeliveryHeaders) -> str:
+        """Return the shop that the headers name, as they write it; "" for none. Raises DeliveryRejected."""
+        ...
+
+    def is_signed(self, delivery: Delivery, secret: Secret) -> bool:
+        """Return whether `secret` signed the delivery, in constant time. Raises DeliveryRejected.
+
+        Does not parse the body.
+        """
+        ...
+
+    def parse(self, delivery: Delivery, shop: Shop) -> WebhookContent:
+        """Return what a verified delivery says. Raises InvalidBody, DeliveryRejected."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlatformOption:
     """An operator's choice for all shops of a platform, in the variable CONNECTOR_<PLATFORM>_<NAME>."""
@@ -279,3 +308,5 @@ class PlatformDefinition:
     """Creates the one reader that serves all shops of the platform."""
     options: tuple[PlatformOption, ...] = ()
     token_exchange: TokenExchange | None = None
+    webhooks: WebhookFormat | None = None
+    """None: the platform sends no webhooks."""

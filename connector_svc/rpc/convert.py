@@ -20,7 +20,9 @@ from connector_svc.domain.fetch import End, Header, Offer, StockLevel, Wait, Wai
 from connector_svc.domain.product import Image, InventoryPolicy, Product, ProductStatus, SelectedOption, Variant
 from connector_svc.domain.records import SAMPLE_LENGTH, IssueReason, RecordIssue
 from connector_svc.domain.shop import ShopInfo
+from connector_svc.domain.webhook import VerifiedWebhook, WebhookKind, WebhookState, WebhookSubscription
 from connector_svc.platforms.base import Platform
+from connector_svc.webhook_setup import WebhookReport
 
 MAX_SAMPLE: Final = 200
 """Maximum characters of an offending value."""
@@ -32,6 +34,14 @@ _REASONS: Final[Mapping[IssueReason, issue_reason_pb2.IssueReason.ValueType]] = 
 }
 _WAITS: Final[Mapping[WaitReason, pb.Waiting.Reason.ValueType]] = {
     reason: pb.Waiting.Reason.Value(f"REASON_{reason.name}") for reason in WaitReason
+}
+
+_WEBHOOK_KINDS: Final[Mapping[WebhookKind, pb.VerifyWebhookResponse.Kind.ValueType]] = {
+    kind: pb.VerifyWebhookResponse.Kind.Value(f"KIND_{kind.name}") for kind in WebhookKind
+}
+
+_WEBHOOK_STATES: Final[Mapping[WebhookState, pb.WebhookSubscription.State.ValueType]] = {
+    state: pb.WebhookSubscription.State.Value(f"STATE_{state.name}") for state in WebhookState
 }
 
 
@@ -119,8 +129,9 @@ def _offer_message(offer: Offer) -> pb.Offer:
     )
 
 
-def shop_info_message(shop_info: ShopInfo) -> pb.CheckShopResponse:
-    """Return the reply of CheckShop."""
+def shop_info_message(shop_info: ShopInfo, report: WebhookReport | None = None) -> pb.CheckShopResponse:
+    """Return the reply of CheckShop; `report`: of the shop's webhooks."""
+    report = report or WebhookReport()
     return pb.CheckShopResponse(
         currency_code=shop_info.currency_code,
         platform_shop_id=shop_info.platform_shop_id,
@@ -129,8 +140,36 @@ def shop_info_message(shop_info: ShopInfo) -> pb.CheckShopResponse:
         product_count=shop_info.product_count,
         variant_count=shop_info.variant_count,
         granted_scopes=shop_info.granted_scopes,
-        notes=shop_info.notes,
+        notes=[note[:MAX_TEXT] for note in (*shop_info.notes, *report.notes)],
+        webhooks=map(subscription_message, report.webhooks),
     )
+
+
+def subscription_message(webhook: WebhookSubscription) -> pb.WebhookSubscription:
+    """Return a webhook of a shop."""
+    return pb.WebhookSubscription(
+        id=webhook.id,
+        topic=webhook.topic,
+        address=webhook.address,
+        state=_WEBHOOK_STATES[webhook.state],
+        changed=webhook.changed,
+    )
+
+
+def webhook_message(webhook: VerifiedWebhook) -> pb.VerifyWebhookResponse:
+    """Return the reply of VerifyWebhook."""
+    content, shop = webhook.content, webhook.shop
+    message = pb.VerifyWebhookResponse(
+        shop=pb.ShopRef(platform=shop.platform, domain=shop.domain) if shop else None,
+        kind=_WEBHOOK_KINDS[content.kind],
+        topic=content.topic[:MAX_TEXT],
+        product_ids=content.product_ids,
+        variant_ids=content.variant_ids,
+        delivery_id=content.delivery_id[:MAX_TEXT],
+    )
+    if content.triggered_at is not None:
+        fill_time(message.trigger_time, content.triggered_at)
+    return message
 
 
 def platform_message(platform: Platform) -> pb.Platform:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync_common.failure import FieldViolation, InvalidRequest
@@ -13,12 +14,19 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.fetch import FetchRequest
 from connector_svc.domain.shop import Shop, canonical_domain
+from connector_svc.domain.webhook import Delivery, DeliveryHeaders
 from connector_svc.platforms.base import Platform
 
 MAX_BATCH_PRODUCTS: Final = 250
 MAX_CHECKPOINT_BYTES: Final = 64 * 1024
 MAX_PRODUCT_IDS: Final = 250
 MAX_PRODUCT_ID_LENGTH: Final = 200
+MAX_WEBHOOK_BODY_BYTES: Final = 1024 * 1024
+MAX_WEBHOOK_HEADERS: Final = 100
+MAX_ADDRESS_LENGTH: Final = 2_000
+_LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
+MAX_HEADER_LENGTH: Final = 8 * 1024
+"""Of a name or a value, in characters."""
 MIN_UPDATED_AFTER: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """No platform is older; WooCommerce and Shopify fail on times of the first centuries."""
 MAX_CLOCK_SKEW: Final = timedelta(days=1)
@@ -37,8 +45,8 @@ class Platforms:
         """Return all platforms, sorted by name."""
         return tuple(self._by_name.values())
 
-    def by_name(self, name: str) -> Platform:
-        """Return the platform of that name. Raises InvalidRequest that lists the existing ones."""
+    def by_name(self, name: str, *, field: str = "shop.platform") -> Platform:
+        """Return the platform of that name. Raises InvalidRequest for `field` that lists the existing ones."""
         platform = self._by_name.get(name)
         if platform is not None:
             return platform
@@ -46,7 +54,7 @@ class Platforms:
             text = f"must be written {name.strip().lower()!r}, in lower case and without spaces"
         else:
             text = f"{'must be' if name else 'is required,'} one of: {', '.join(self._by_name)}"
-        raise InvalidRequest.of("shop.platform", text)
+        raise InvalidRequest.of(field, text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +86,22 @@ class CancelRequest:
     checkpoint: bytes
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnsureRequest:
+    """The webhooks that a shop is to have."""
+
+    shop: Shop
+    address: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookRequest:
+    """A delivery to verify, and its platform."""
+
+    platform: Platform
+    delivery: Delivery
+
+
 class _Violations:
     """Collects the violations of several checks, so that all are reported at once."""
 
@@ -91,6 +115,10 @@ class _Violations:
         except InvalidRequest as failure:
             self._found.extend(failure.violations)
             return None
+
+    def add(self, field: str, description: str) -> None:
+        """Collect one violation."""
+        self._found.append(FieldViolation(field=field, description=description))
 
     def raise_if_any(self) -> None:
         """Raise InvalidRequest with all violations, if there are any."""
@@ -139,6 +167,94 @@ def parse_cancel(request: pb.CancelFetchRequest, platforms: Platforms) -> Cancel
     violations.raise_if_any()
     assert target is not None
     return CancelRequest(platform=target.platform, shop=target.shop, checkpoint=request.checkpoint)
+
+
+def parse_webhook(
+    request: pb.VerifyWebhookRequest, platforms: Platforms, sending: Collection[str]
+) -> WebhookRequest:
+    """Return the delivery to verify. Raises InvalidRequest.
+
+    Args:
+        request: The request.
+        platforms: All platforms.
+        sending: The names of those that send webhooks.
+    """
+    violations = _Violations()
+    platform = violations.check(lambda: _webhook_platform(request.platform, platforms, sending))
+    domain = violations.check(lambda: _webhook_domain(request.domain, platform))
+    violations.check(lambda: _check_body(request.body))
+    headers = violations.check(lambda: _webhook_headers(request))
+    violations.raise_if_any()
+    assert platform is not None and domain is not None and headers is not None  # noqa: PT018
+    return WebhookRequest(platform=platform, delivery=Delivery(headers=headers, body=request.body, domain=domain))
+
+
+def parse_ensure(
+    request: pb.EnsureWebhooksRequest, platforms: Platforms, registering: Collection[str]
+) -> EnsureRequest:
+    """Return the webhooks to create. Raises InvalidRequest.
+
+    Args:
+        request: The request.
+        platforms: All platforms.
+        registering: The names of those on which webhooks can be created.
+    """
+    violations = _Violations()
+    target = violations.check(lambda: parse_shop(request.shop, platforms))
+    address = violations.check(lambda: _address(request.address))
+    if target is not None and target.platform.name not in registering:
+        text = f"must be one that sends webhooks: {', '.join(sorted(registering))}"
+        violations.add("shop.platform", text)
+    violations.raise_if_any()
+    assert target is not None and address is not None  # noqa: PT018
+    return EnsureRequest(shop=target.shop, address=address)
+
+
+def _address(address: str) -> str:
+    """Return the address to which a platform sends webhooks. Over plain http only on this machine, for tests."""
+    if not address or len(address) > MAX_ADDRESS_LENGTH or not address.isascii() or not address.isprintable():
+        raise InvalidRequest.of("address", f"is required: a URL of 1 to {MAX_ADDRESS_LENGTH} ASCII characters")
+    try:
+        parts = urlsplit(address)
+        secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS)
+    except ValueError:
+        secure, parts = False, urlsplit("")
+    if not secure or not parts.hostname or parts.username is not None or parts.fragment or " " in address:
+        text = "must be an https URL without user and fragment, such as https://bff.example/webhooks/1"
+        raise InvalidRequest.of("address", text)
+    return address
+
+
+def _webhook_platform(name: str, platforms: Platforms, sending: Collection[str]) -> Platform:
+    platform = platforms.by_name(name, field="platform")
+    if name not in sending:
+        raise InvalidRequest.of("platform", f"must be one that sends webhooks: {', '.join(sorted(sending))}")
+    return platform
+
+
+def _webhook_domain(raw: str, platform: Platform | None) -> str:
+    if not raw or platform is None:
+        return raw
+    return canonical_domain(raw, platform.domain_pattern, platform.domain_example, field="domain")
+
+
+def _check_body(body: bytes) -> None:
+    if len(body) > MAX_WEBHOOK_BODY_BYTES:
+        raise InvalidRequest.of("body", f"must not exceed {MAX_WEBHOOK_BODY_BYTES} bytes")
+
+
+def _webhook_headers(request: pb.VerifyWebhookRequest) -> DeliveryHeaders:
+    if not request.headers:
+        raise InvalidRequest.of("headers", "is required: the headers of the delivery")
+    # Before they are read: a request of 4 MiB can have a million.
+    if len(request.headers) > MAX_WEBHOOK_HEADERS:
+        raise InvalidRequest.of("headers", f"must not be more than {MAX_WEBHOOK_HEADERS}")
+    for index, header in enumerate(request.headers):
+        if not 0 < len(header.name) <= MAX_HEADER_LENGTH:
+            raise InvalidRequest.of(f"headers[{index}].name", f"must have 1 to {MAX_HEADER_LENGTH} characters")
+        if len(header.value) > MAX_HEADER_LENGTH:
+            raise InvalidRequest.of(f"headers[{index}].value", f"must not exceed {MAX_HEADER_LENGTH} characters")
+    return DeliveryHeaders((header.name, header.value) for header in request.headers)
 
 
 def _domain(raw: str, platform: Platform | None) -> str:

@@ -10,12 +10,14 @@ from random import Random
 from typing import Any, TypeVar
 
 from aiohttp import web
+from msgspec import DecodeError
 from msgspec import json as fast_json
 
 from devstore.bigcommerce import inventory, product_json
 from devstore.bigcommerce.errors import ApiError, forbidden, not_found, too_many_requests, unauthorized
 from devstore.bigcommerce.list_query import (
     BRAND_FILTERS,
+    HOOK_FILTERS,
     INVENTORY_FILTERS,
     MAX_INVENTORY_PAGE_SIZE,
     PRODUCT_FILTERS,
@@ -25,11 +27,14 @@ from devstore.bigcommerce.list_query import (
 )
 from devstore.bigcommerce.product_json import Json
 from devstore.bigcommerce.rate_limit import RateLimiter
+from devstore.bigcommerce.webhooks import DELIVERY_POLICY, BigCommerceHooks
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import ProductRow, Variant
 from devstore.request_log import RequestRecord
+from devstore.webhooks.sender import WebhookSender
 
 T = TypeVar("T")
+_HOOKS = re.compile(r"v3/hooks(?:/(\d+))?")
 Handler = Callable[[web.Request, "re.Match[str]", str], Any]
 
 
@@ -67,6 +72,9 @@ class BigCommerceApi:
         self.switches = Switches()
         self._catalog = catalog
         self._hash = catalog.spec.domain.partition(".")[0].removeprefix("store-")
+        self.sender = WebhookSender(DELIVERY_POLICY)
+        self.hooks = BigCommerceHooks(catalog, self.sender, self._hash)
+        catalog.on_change = self.hooks.notify
         self._rate_limiter = RateLimiter(catalog.spec.quota, catalog.spec.quota_seconds, throttle=throttle)
         self._routes: tuple[tuple[str, re.Pattern[str], Handler], ...] = (
             ("store", re.compile(r"v2/store"), self._store),
@@ -79,7 +87,7 @@ class BigCommerceApi:
 
     async def answer(self, request: web.Request, path: str, site: str, record: RequestRecord) -> web.Response:
         try:
-            body, status = self._dispatch(request, path, site, record), 200
+            body, status = self._dispatch(request, path, site, record, await request.read()), 200
         except ApiError as error:
             body, status = error.body, error.status
         record.throttled = status == 429
@@ -90,13 +98,19 @@ class BigCommerceApi:
             content_type="application/json",
         )
 
-    def _dispatch(self, request: web.Request, path: str, site: str, record: RequestRecord) -> Any:
+    def _dispatch(self, request: web.Request, path: str, site: str, record: RequestRecord, sent: bytes) -> Any:
         head, _, rest = path.removeprefix("stores/").partition("/")
         if not path.startswith("stores/") or head != self._hash:
             raise not_found()
         token = request.headers.get("X-Auth-Token", "")
         if not hmac.compare_digest(token.encode(), self._catalog.spec.credentials["access_token"].encode()):
             raise unauthorized()
+        hook = _HOOKS.fullmatch(rest)
+        if hook:
+            record.operation = "hooks"
+            if not self._rate_limiter.take():
+                raise too_many_requests()
+            return self._answer_hooks(request, int(hook[1]) if hook[1] else None, sent)
         for name, pattern, handler in self._routes:
             match = pattern.fullmatch(rest)
             if match and request.method == "GET":
@@ -204,9 +218,34 @@ class BigCommerceApi:
         ]
         return _list_reply(query, found, lambda item: item)
 
+    def _answer_hooks(self, request: web.Request, hook_id: int | None, sent: bytes) -> Json:
+        hooks = self.hooks
+        match request.method, hook_id:
+            case "GET", None:
+                query = ListQuery(request.query, HOOK_FILTERS)
+                return _list_reply(query, hooks.list(request.query), lambda hook: hook)
+            case "POST", None:
+                found = hooks.create(_json_object(sent))
+            case "GET", int(number):
+                found = hooks.get(number)
+            case "PUT", int(number):
+                found = hooks.update(number, _json_object(sent))
+            case "DELETE", int(number):
+                found = hooks.delete(number)
+            case _:
+                raise not_found()
+        return {"data": hooks.to_json(found), "meta": {}}
+
     @property
     def _locations(self) -> int:
         return self._catalog.spec.locations
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    try:
+        return fast_json.decode(body, type=dict[str, object])
+    except (DecodeError, UnicodeDecodeError):
+        raise ApiError(400, "Input is invalid") from None
 
 
 def _matches(row: ProductRow, query: ListQuery) -> bool:

@@ -19,6 +19,7 @@ PRODUCT_FILTERS = _PAGE_PARAMS | {
 VARIANT_FILTERS = _PAGE_PARAMS | {"product_id", "product_id:in"}
 PRODUCT_VARIANT_FILTERS = _PAGE_PARAMS
 BRAND_FILTERS = _PAGE_PARAMS | {"id:in"}
+HOOK_FILTERS = frozenset({"page", "limit", "is_active", "scope", "destination"})
 INVENTORY_FILTERS = frozenset({"page", "limit", "product_id:in", "variant_id:in"})
 _MAX_PAGE_SIZE = 250
 MAX_INVENTORY_PAGE_SIZE = 1_000

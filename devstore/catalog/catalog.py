@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TypeVar, Unpack, cast
 
+from devstore.catalog.change import Change, ChangeKind
 from devstore.catalog.generator import Generator
 from devstore.catalog.model import Kind, Platform, Product, ProductChanges, ProductRow, Variant, VariantChanges
 from devstore.catalog.sellable_item import SellableItem, items_of
@@ -48,6 +49,8 @@ class Catalog:
         self.revision = 0
         self.deletions: list[Deletion] = []
         """The deleted products, oldest first; Shopify shows them as events."""
+        self.on_change: Callable[[Change], None] = lambda change: None
+        """Called after each change that the platform notices, for its webhooks."""
         self._clock = clock
         self._generator = Generator.of(spec)
         self._rows = {row.id: row for row in map(self._generator.row, range(spec.products))}
@@ -184,14 +187,27 @@ class Catalog:
         self._save(replace(product, **fields))
         if self.platform is Platform.SHOPIFY:
             default = (("Title", "Default Title"),)
-            self.add_variant(product.id, title="Default Title", options=default, price="10.00", stock=0)
+            self._append_variant(product.id, title="Default Title", options=default, price="10.00", stock=0)
         elif variants:
-            self.add_variant(product.id, title="", price="10.00", stock=0)
+            self._append_variant(product.id, title="", price="10.00", stock=0)
+        self.on_change(Change(kind=ChangeKind.PRODUCT_CREATED, product_id=product.id))
         return self._require_product(product.id)
 
     def update_product(self, product_id: int, *, touch: bool = True, **changes: Unpack[ProductChanges]) -> Product:
-        product = replace(self._require_product(product_id), **changes)
-        return self._save(replace(product, updated=self._clock()) if touch else product)
+        old = self._require_product(product_id)
+        product = replace(old, **changes)
+        if not touch:
+            return self._save(product)
+        saved = self._save(replace(product, updated=self._clock()))
+        if product.status == "trash" != old.status:
+            variant_ids = tuple(variant.id for variant in saved.variants)
+            self.on_change(Change(kind=ChangeKind.PRODUCT_TRASHED, product_id=product_id, variant_ids=variant_ids))
+        else:
+            stock_changed = saved.stock != old.stock
+            self.on_change(
+                Change(kind=ChangeKind.PRODUCT_UPDATED, product_id=product_id, stock_changed=stock_changed)
+            )
+        return saved
 
     def trash_product(self, product_id: int) -> Product:
         """Move a WooCommerce product to the trash: only status=trash lists it, and its `updated` changes."""
@@ -204,9 +220,16 @@ class Catalog:
         del self._rows[product_id]
         self._changed.pop(product_id, None)
         self._invalidate_views()
+        variant_ids = tuple(variant.id for variant in product.variants)
+        self.on_change(Change(kind=ChangeKind.PRODUCT_DELETED, product_id=product_id, variant_ids=variant_ids))
 
     def add_variant(self, product_id: int, **fields: Unpack[VariantChanges]) -> Variant:
         """Append a variant to a product. Ids of deleted variants are not used again."""
+        variant = self._append_variant(product_id, **fields)
+        self._variant_changed(ChangeKind.VARIANT_CREATED, variant)
+        return variant
+
+    def _append_variant(self, product_id: int, **fields: Unpack[VariantChanges]) -> Variant:
         product, when = self._require_product(product_id), self._clock()
         variant_id = self._unused_variant_id(product)
         variant = Variant(
@@ -233,17 +256,22 @@ class Catalog:
             changed, product = replace(changed, updated=when), replace(product, updated=when)
         variants = tuple(changed if old.id == variant_id else old for old in product.variants)
         self._save(replace(product, variants=variants))
+        if touch:
+            stock_changed = changed.stock != variant.stock
+            self._variant_changed(ChangeKind.VARIANT_UPDATED, changed, stock_changed=stock_changed)
         return changed
 
     def delete_variant(self, variant_id: int, *, touch: bool = True) -> None:
         """Delete a variant. With `touch=False` no date changes, and it is added to the `stale_children`."""
-        product, _ = self._require_variant(variant_id)
+        product, variant = self._require_variant(variant_id)
         self._unused_variant_id(product)
         stale = self.stale_children(product.id)
-        variants = tuple(variant for variant in product.variants if variant.id != variant_id)
+        variants = tuple(other for other in product.variants if other.id != variant_id)
         updated = self._clock() if touch else product.updated
         self._save(replace(product, variants=variants, updated=updated))
-        if not touch:
+        if touch:
+            self._variant_changed(ChangeKind.VARIANT_DELETED, variant)
+        else:
             self._stale_children[product.id] = (*stale, variant_id)
 
     def stale_children(self, product_id: int) -> tuple[int, ...]:
@@ -254,6 +282,16 @@ class Catalog:
         return self._stale_children.get(product_id, ())
 
     # -- helpers
+
+    def _variant_changed(self, kind: ChangeKind, variant: Variant, *, stock_changed: bool = False) -> None:
+        self.on_change(
+            Change(
+                kind=kind,
+                product_id=variant.product_id,
+                variant_ids=(variant.id,),
+                stock_changed=stock_changed,
+            )
+        )
 
     def _save(self, product: Product) -> Product:
         self._stale_children.pop(product.id, None)

@@ -28,6 +28,11 @@ class FeedApi:
         self._quirks = quirks
         self._publisher = Publisher(catalog, quirks, clock)
 
+    @property
+    def sender(self) -> None:
+        """None: a feed sends no webhooks."""
+        return None
+
     async def answer(self, request: web.Request, path: str, site: str, record: RequestRecord) -> web.Response:
         """Return the manifest, a file or the requested range of a file."""
         record.operation = "manifest" if path == _MANIFEST else "file"

@@ -25,6 +25,8 @@ from devstore.shopify.quirks import Quirks
 from devstore.shopify.rate_limit import LIMITS, LeakyBucket
 from devstore.shopify.scalars import SUPPORTED_VERSIONS, resolve_version
 from devstore.shopify.schema import admin_schema
+from devstore.shopify.webhooks import DELIVERY_POLICY, ShopifyWebhooks
+from devstore.webhooks.sender import WebhookSender
 
 _GRAPHQL_PATH = re.compile(r"admin/api/(?:(?P<version>[^/]+)/)?graphql\.json")
 _SINGLE_PRODUCT_FIELDS = {"product", "productByIdentifier"}
@@ -47,6 +49,9 @@ class ShopifyApi:
         self.bulk = BulkJobs()
         self.quirks = Quirks()
         self.oauth = OAuthServer(catalog.spec, self.quirks)
+        self.sender = WebhookSender(DELIVERY_POLICY)
+        self.webhooks = ShopifyWebhooks(catalog, self.sender, secret=self.oauth.client_secret)
+        catalog.on_change = self.webhooks.notify
         self.bucket = LeakyBucket(LIMITS[catalog.spec.plan], enforced=throttle)
 
     async def answer(self, request: web.Request, path: str, site: str, record: RequestRecord) -> web.Response:
@@ -116,7 +121,8 @@ class ShopifyApi:
 
         state = (self._catalog.revision, repr(self.quirks))
         key = (document.text, record.operation, msgspec.json.encode(variables), site, state)
-        is_cacheable = "bulkOperation" not in document.text and not self.quirks.is_nondeterministic
+        has_state = "bulkOperation" in document.text or "webhookSubscription" in document.text
+        is_cacheable = not has_state and not self.quirks.is_nondeterministic
         reply = self._reply_cache.get(key, compute) if is_cacheable else compute()
         self.bucket.refund(requested - reply.points)
         record.points = reply.points
@@ -144,6 +150,7 @@ class ShopifyApi:
             single_product=_is_single_product(operation),
             bulk=self.bulk,
             quirks=self.quirks,
+            webhooks=self.webhooks,
         )
         result = execute_sync(
             self._schema,

@@ -11,6 +11,7 @@ from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Image, Product, Variant
 from devstore.shopify.bulk_jobs import BulkJobs
 from devstore.shopify.quirks import Quirks
+from devstore.shopify.webhooks import ShopifyWebhooks
 
 MAX_PAGE_SIZE = 250
 MAX_PAGE_SIZE_OF_ONE_PRODUCT = 2_048
@@ -27,6 +28,8 @@ class RequestContext:
     """Whether the only root field is one product, which raises the page size of its variants to 2,048."""
     bulk: BulkJobs
     quirks: Quirks = field(default_factory=Quirks)
+    webhooks: ShopifyWebhooks | None = None
+    """None in a bulk operation, which cannot read them."""
     warnings: list[dict[str, object]] = field(default_factory=list)
 
     def image_url(self, image_id: int) -> str:

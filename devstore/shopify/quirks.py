@@ -41,6 +41,8 @@ class Quirks:
     """Points that another client of the same app spends before each query."""
     totals_lag: bool = False
     """Whether `totalInventory` shows the stock before any change."""
+    refuses_webhooks: str = ""
+    """The message of the userError with which new webhook subscriptions are refused; "": they are accepted."""
     static_token_works: bool = True
     """Whether the token that never expires is accepted; otherwise only granted tokens are."""
     granted_token_lifetime: timedelta = timedelta(hours=24)

@@ -12,6 +12,7 @@ from graphql import GraphQLObjectType, GraphQLSchema, build_schema
 
 from devstore.shopify.resolve_product import INVENTORY_ITEM, MEDIA, OPTION, PRODUCT, VARIANT
 from devstore.shopify.resolve_root import BULK_MUTATION, BULK_ROOT, ROOT
+from devstore.shopify.resolve_webhooks import WEBHOOK_MUTATION, WEBHOOK_ROOT
 
 SCHEMA_FILE = files("devstore.shopify") / "admin_2026-10.graphql.gz"
 """The only copy of the schema in this repository, gzipped SDL; tests of the connector read it as well."""
@@ -25,8 +26,8 @@ _CONNECTION: Mapping[str, Resolver] = {
 }
 
 RESOLVERS: Mapping[str, Mapping[str, Resolver]] = {
-    "QueryRoot": {**ROOT, **BULK_ROOT},
-    "Mutation": BULK_MUTATION,
+    "QueryRoot": {**ROOT, **BULK_ROOT, **WEBHOOK_ROOT},
+    "Mutation": {**BULK_MUTATION, **WEBHOOK_MUTATION},
     "Product": PRODUCT,
     "ProductVariant": VARIANT,
     "InventoryItem": INVENTORY_ITEM,
@@ -37,6 +38,7 @@ RESOLVERS: Mapping[str, Mapping[str, Resolver]] = {
     "MediaConnection": _CONNECTION,
     "EventConnection": _CONNECTION,
     "BulkOperationConnection": _CONNECTION,
+    "WebhookSubscriptionConnection": _CONNECTION,
 }
 """Resolvers by type and field; other fields are resolved by `context.resolve_default`."""
 

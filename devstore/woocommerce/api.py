@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterable, Set
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +13,7 @@ from msgspec import json as fast_json
 
 from devstore.catalog.catalog import Catalog, now
 from devstore.request_log import RequestRecord
+from devstore.webhooks.sender import WebhookSender
 from devstore.woocommerce import listing
 from devstore.woocommerce import site as site_resources
 from devstore.woocommerce.auth import Authenticator
@@ -29,7 +29,10 @@ from devstore.woocommerce.product_json import (
     with_parent_id,
 )
 from devstore.woocommerce.quirks import SharedHost, WooQuirk
+from devstore.woocommerce.routes import ApiRequest, BodyAndHeaders, Handler, Route
 from devstore.woocommerce.urls import find_route, index_link, list_headers
+from devstore.woocommerce.webhook_routes import webhook_routes
+from devstore.woocommerce.webhooks import DELIVERY_POLICY, WooWebhooks
 
 _COMMON_HEADERS = {
     "X-Robots-Tag": "noindex",
@@ -42,29 +45,6 @@ _COMMON_HEADERS = {
 _PHP_WARNING = (
     b"<br />\n<b>Warning</b>:  Undefined array key 0 in <b>/wp-content/plugins/x.php</b> on line <b>7</b><br />\n"
 )
-BodyAndHeaders = tuple[Any, dict[str, str]]
-Handler = Callable[["_ApiRequest", re.Match[str]], BodyAndHeaders]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ApiRequest:
-    """A request to a route of the API."""
-
-    http: web.Request
-    route: str
-    url: str
-    """The requested URL as the store writes it, without the query."""
-    site: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Route:
-    name: str
-    pattern: re.Pattern[str]
-    handler: Handler
-    single: bool = False
-    public: bool = False
-    bulk: bool = False
 
 
 class WooCommerceApi:
@@ -76,28 +56,43 @@ class WooCommerceApi:
         self._catalog = catalog
         self._quirks = quirks
         self._authenticator = Authenticator(catalog.spec, quirks, clock)
+        self.sender = WebhookSender(DELIVERY_POLICY)
+        self.webhooks = WooWebhooks(catalog, self.sender, clock, home=self._home)
+        catalog.on_change = self.webhooks.notify
         self.host = SharedHost(workers=catalog.spec.workers, seconds=catalog.spec.work_ms / 1000)
         self._routes = list(self._route_table())
 
     async def answer(self, request: web.Request, path: str, site: str, record: RequestRecord) -> web.Response:
         async with self.host.serving() as unavailable:
-            return unavailable or self._answer(request, path, site, record)
+            reply = unavailable or self._answer(request, path, site, record, await request.read())
+            await self.webhooks.send_due_pings()
+            return reply
 
-    def _answer(self, request: web.Request, path: str, site: str, record: RequestRecord) -> web.Response:
+    def _home(self) -> str:
+        """Return the shop's own address, which its webhooks name."""
+        domain = self._catalog.spec.domain
+        return f"https://www.{domain}/shop" if WooQuirk.OTHER_HOME in self._quirks else f"https://{domain}"
+
+    def _answer(
+        self, request: web.Request, path: str, site: str, record: RequestRecord, body: bytes
+    ) -> web.Response:
         found = find_route(request, path, self._quirks)
         if isinstance(found, web.Response):
             return found
         if WooQuirk.OTHER_HOME in self._quirks:
             site = f"{request.scheme}://www.{self._catalog.spec.domain}/shop"
-        api_request = _ApiRequest(http=request, route=found, url=f"{site}/{path}", site=site)
+        api_request = ApiRequest(http=request, route=found, url=f"{site}/{path}", site=site, body=body)
         try:
-            body, headers = self._dispatch(api_request, record)
+            route, match = self._find_route(api_request, record)
+            resource, headers = route.handler(api_request, match)
         except RestError as error:
             return self._json(error.body, {"Link": index_link(site)}, status=error.status)
-        return self._json(body, {"Link": index_link(site), **headers})
+        return self._json(resource, {"Link": index_link(site), **headers}, status=route.status)
 
-    def _dispatch(self, request: _ApiRequest, record: RequestRecord) -> BodyAndHeaders:
+    def _find_route(self, request: ApiRequest, record: RequestRecord) -> tuple[Route, re.Match[str]]:
         for route in self._routes:
+            if route.methods and request.http.method not in route.methods:
+                continue
             if route.bulk and WooQuirk.NO_BULK_VARIATIONS in self._quirks:
                 continue
             match = route.pattern.fullmatch(request.route)
@@ -105,12 +100,12 @@ class WooCommerceApi:
                 record.operation = route.name
                 if not route.public:
                     self._authenticator.check(request.http, single=route.single, url=request.url)
-                return route.handler(request, match)
+                return route, match
         raise no_route()
 
-    def _route_table(self) -> Iterable[_Route]:
-        def route(name: str, pattern: str, handler: Handler, **kind: bool) -> _Route:
-            return _Route(name=name, pattern=re.compile(pattern), handler=handler, **kind)
+    def _route_table(self) -> Iterable[Route]:
+        def route(name: str, pattern: str, handler: Handler, **kind: Any) -> Route:
+            return Route(name=name, pattern=re.compile(pattern), handler=handler, **kind)
 
         variation = r"wc/v3/products/(\d+)/variations"
         yield route("index", "", self._index, public=True)
@@ -125,15 +120,16 @@ class WooCommerceApi:
         yield route("currency", "wc/v3/data/currencies/current", self._currency, single=True)
         yield route("setting", r"wc/v3/settings/(general|products)/(\w+)", self._setting, single=True)
         yield route("system_status", "wc/v3/system_status", self._status)
+        yield from webhook_routes(self.webhooks)
 
     # -- products
 
-    def _products(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+    def _products(self, request: ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
         query = read_list_query(request.http.query, variations=False)
         rows = listing.products(self._catalog, query)
         return self._list(request, query, rows, [self._product_or_variation(i, request.site) for i in rows.ids])
 
-    def _product(self, request: _ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
+    def _product(self, request: ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
         resource = self._product_or_variation(int(match[1]), request.site)
         if resource is None:
             raise invalid_product()
@@ -152,14 +148,14 @@ class WooCommerceApi:
 
     # -- variations
 
-    def _variations_of(self, request: _ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
+    def _variations_of(self, request: ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
         parent = int(match[1])
         query = read_list_query(request.http.query, variations=True, parent=parent)
         rows = listing.variations(self._catalog, query)
         resource = [self._variation_json(i, request.site, query, "wc/v3", parent) for i in rows.ids]
         return self._list(request, query, rows, resource)
 
-    def _variation(self, request: _ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
+    def _variation(self, request: ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
         # The parent in the URL is not checked, as on the platform.
         found = self._catalog.variant(int(match[2]))
         if found is None:
@@ -168,7 +164,7 @@ class WooCommerceApi:
         resource = variation_json(*found, request.site, edit=edit, url_parent_id=int(match[1]))
         return _select(resource, _fields(request, {"_links"})), {"Allow": "GET, POST, PUT, PATCH, DELETE"}
 
-    def _variations(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+    def _variations(self, request: ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
         query = read_list_query(request.http.query, variations=True)
         rows = listing.variations(self._catalog, query, stale=self._lists_stale_variations)
         return self._list(
@@ -178,7 +174,7 @@ class WooCommerceApi:
             [self._variation_json(i, request.site, query, "wc/v3", 0) for i in rows.ids],
         )
 
-    def _analytics_variations(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+    def _analytics_variations(self, request: ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
         query = read_list_query(request.http.query, variations=True)
         rows = listing.variations(self._catalog, query, stale=self._lists_stale_variations)
         resource = [self._variation_json(i, request.site, query, "wc-analytics", 0) for i in rows.ids]
@@ -212,23 +208,23 @@ class WooCommerceApi:
 
     # -- the site
 
-    def _index(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+    def _index(self, request: ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
         return site_resources.select_fields(
             site_resources.index(self._catalog, request.site), _fields(request, set())
         ), {"Allow": "GET"}
 
-    def _namespace(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+    def _namespace(self, request: ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
         return site_resources.namespace(request.site), {"Allow": "GET"}
 
-    def _currency(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+    def _currency(self, request: ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
         resource = site_resources.currency(self._catalog, request.site)
         return _select(resource, _fields(request, {"_links"})), {"Allow": "GET"}
 
-    def _setting(self, request: _ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
+    def _setting(self, request: ApiRequest, match: re.Match[str]) -> BodyAndHeaders:
         resource = site_resources.setting(self._catalog, request.site, match[1], match[2])
         return _select(resource, _fields(request, {"_links"})), {"Allow": "GET, POST, PUT, PATCH"}
 
-    def _status(self, request: _ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
+    def _status(self, request: ApiRequest, _: re.Match[str]) -> BodyAndHeaders:
         return site_resources.select_fields(
             site_resources.status(self._catalog, request.site), _fields(request, set())
         ), {"Allow": "GET"}
@@ -246,7 +242,7 @@ class WooCommerceApi:
         )
 
     def _list(
-        self, request: _ApiRequest, query: ListQuery, rows: IdPage, resource: Iterable[Json | None]
+        self, request: ApiRequest, query: ListQuery, rows: IdPage, resource: Iterable[Json | None]
     ) -> BodyAndHeaders:
         names = _fields(request, set())
         body = [_select(one, names) for one in resource if one is not None]
@@ -257,7 +253,7 @@ class WooCommerceApi:
         return body, {"Allow": "GET, POST", **headers}
 
 
-def _fields(request: _ApiRequest, always: set[str]) -> frozenset[str] | None:
+def _fields(request: ApiRequest, always: set[str]) -> frozenset[str] | None:
     names = read_fields(request.http.query)
     return names | always if names else None
 

@@ -22,7 +22,7 @@ _API_PATHS = ("wp-json/wc/", "wp-json/wc-")
 
 
 class Authenticator:
-    """Checks requests against the only key of a shop, which has read access.
+    """Checks requests against the only key of a shop, which has read access, or also write access.
 
     Keys in the query string take precedence over the Basic header. Over plain http both are silently ignored,
     and only OAuth signatures are accepted. Keys are ignored unless the API's path occurs in the request line.
@@ -49,7 +49,7 @@ class Authenticator:
             self._signatures.check(request.method, url, dict(request.query), key=key, secret=secret)
         else:
             self._check_keys(request, key, secret, single=single)
-        if request.method not in _READ_METHODS:
+        if request.method not in _READ_METHODS and not self._spec.key_writes:
             raise unauthorized("The API key provided does not have write permissions.")
 
     def _check_keys(self, request: web.Request, known_key: str, known_secret: str, *, single: bool) -> None:

@@ -89,12 +89,14 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "connector_svc.decompression": (),
     "connector_svc.domain": ("catalogsync_common.failure",),
     "connector_svc.platforms.base": ("connector_svc.domain",),
+    "connector_svc.platforms.webhooks": ("connector_svc.domain", "connector_svc.platforms.base"),
     "connector_svc.platforms.registry": ("connector_svc.platforms",),
     # A platform knows neither another platform nor how HTTP is done.
     "connector_svc.platforms.*": (
         "connector_svc.decompression",
         "connector_svc.domain",
         "connector_svc.platforms.base",
+        "connector_svc.platforms.webhooks",
         "catalogsync_common.failure",
         "catalogsync_common.threads",
     ),
@@ -105,10 +107,28 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "catalogsync_common.threads",
         "aiohttp",
     ),
-    "connector_svc.credentials": ("connector_svc.domain", "connector_svc.http", "connector_svc.platforms.base"),
+    "connector_svc.credentials": (
+        "connector_svc.domain",
+        "connector_svc.http",
+        "connector_svc.platforms.base",
+        "connector_svc.platforms.webhooks",
+    ),
+    "connector_svc.webhooks": (
+        "connector_svc.domain",
+        "connector_svc.platforms.base",
+        "connector_svc.platforms.webhooks",
+        "catalogsync_common.failure",
+    ),
+    "connector_svc.webhook_setup": (
+        "connector_svc.domain",
+        "connector_svc.platforms.base",
+        "connector_svc.platforms.webhooks",
+    ),
     "connector_svc.rpc": (
         "connector_svc.domain",
         "connector_svc.platforms.base",
+        "connector_svc.webhook_setup",
+        "connector_svc.webhooks",
         *_WIRE,
     ),
     "connector_svc.metrics": (
@@ -203,5 +223,8 @@ SHARED_BY_PLATFORMS: Final = (
     "connector_svc.settings",
     "connector_svc.bootstrap",
     "connector_svc.platforms.base",
+    "connector_svc.platforms.webhooks",
+    "connector_svc.webhook_setup",
+    "connector_svc.webhooks",
 )
 """Layers whose code names no platform; their comments and docstrings may, as an example or as a reason."""

@@ -41,6 +41,16 @@ class CheckingConnector(ConnectorServiceServicer):
     ) -> connector.CancelFetchResponse:
         return connector.CancelFetchResponse()
 
+    async def VerifyWebhook(
+        self, request: connector.VerifyWebhookRequest, context: Any
+    ) -> connector.VerifyWebhookResponse:
+        raise FailureWithReason("WEBHOOK_SIGNATURE_INVALID", "no webhook secrets here")
+
+    async def EnsureWebhooks(
+        self, request: connector.EnsureWebhooksRequest, context: Any
+    ) -> connector.EnsureWebhooksResponse:
+        raise FailureWithReason("CREDENTIALS_NOT_FOUND", "no webhook secrets here")
+
     async def ListPlatforms(
         self, request: connector.ListPlatformsRequest, context: Any
     ) -> connector.ListPlatformsResponse:

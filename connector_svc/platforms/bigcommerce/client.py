@@ -25,6 +25,7 @@ PRODUCTS_PATH: Final = "/v3/catalog/products"
 VARIANTS_PATH: Final = "/v3/catalog/variants"
 BRANDS_PATH: Final = "/v3/catalog/brands"
 INVENTORY_PATH: Final = "/v3/inventory/items"
+HOOKS_PATH: Final = "/v3/hooks"
 STORE_PATH: Final = "/v2/store"
 RETRY_DELAY_SECONDS: Final = 0.5
 """Before an incomplete response is requested again; doubles for truncated JSON."""
@@ -109,24 +110,48 @@ class StoreClient:
             await asyncio.sleep(self._retry_delay_seconds * 2**attempt if attempt + 1 < _MAX_ATTEMPTS else 0)
         raise SourceResponseInvalid(self.shop, f"the JSON was truncated in {_MAX_ATTEMPTS} attempts")
 
+    async def save(self, method: str, path: str, body: bytes, decode: Callable[[bytes], T]) -> T:
+        """Create (POST) or change (PUT) a resource, and return the decoded reply. Raises SourceFailure.
+
+        POST is sent once: whether a lost one was executed is not known.
+        """
+        reply = await self._ok(method, path, (), body)
+        try:
+            return decode(reply.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise SourceResponseInvalid(self.shop) from error
+
     async def _get_ok(self, path: str, params: Params) -> HttpReply:
-        """Return a reply with status 200; after one 401 the credentials are refreshed once."""
+        return await self._ok("GET", path, params, None)
+
+    async def _ok(self, method: str, path: str, params: Params, body: bytes | None) -> HttpReply:
+        """Return a reply with status 200 or 201; after one 401 the credentials are refreshed once."""
         credentials = await self._credentials(refused=None)
-        reply = await self._send(path, params, credentials)
+        reply = await self._send(method, path, params, body, credentials)
         if reply.status == 401:
-            reply = await self._send(path, params, await self._credentials(refused=credentials))
-        if reply.status == 200:
+            renewed = await self._credentials(refused=credentials)
+            reply = await self._send(method, path, params, body, renewed)
+        if reply.status in (200, 201):
             return reply
         raise error_for_status(self.shop, reply.status, path)
 
-    async def _send(self, path: str, params: Params, credentials: Credentials) -> HttpReply:
+    async def _send(
+        self, method: str, path: str, params: Params, body: bytes | None, credentials: Credentials
+    ) -> HttpReply:
         token = credentials.get("access_token")
         if token is None:
             raise CredentialsNotFound(self.shop, "the credentials have no access_token")
         headers = {"X-Auth-Token": token.reveal(), "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         async with self._rate_limiter.request(self._on_wait):
             reply = await self._http.request(
-                "GET", f"/stores/{self.store_hash}{path}", headers=headers, params=params
+                method,
+                f"/stores/{self.store_hash}{path}",
+                headers=headers,
+                params=params,
+                body=body,
+                idempotent=method != "POST",
             )
             self._rate_limiter.update(reply.headers)
             return reply

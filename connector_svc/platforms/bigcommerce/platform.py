@@ -21,7 +21,14 @@ from connector_svc.domain.fetch import (
     check_completeness,
 )
 from connector_svc.domain.shop import Shop, ShopInfo
-from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory, RateLimitHeaders
+from connector_svc.domain.webhook import WebhookSubscription
+from connector_svc.platforms.base import (
+    Capabilities,
+    CredentialsProvider,
+    HttpFactory,
+    RateLimitHeaders,
+    Secret,
+)
 from connector_svc.platforms.bigcommerce.batch_builder import FINGERPRINT, BatchBuilder, Position
 from connector_svc.platforms.bigcommerce.client import RETRY_DELAY_SECONDS, StoreClient
 from connector_svc.platforms.bigcommerce.inventory import InventoryReader
@@ -43,6 +50,7 @@ from connector_svc.platforms.bigcommerce.shop_info import (
     read_store_info,
 )
 from connector_svc.platforms.bigcommerce.variant_drain import VariantDrain
+from connector_svc.platforms.bigcommerce.webhook_registrar import HookStore
 
 API_HOST: Final = "api.bigcommerce.com"
 RATE_LIMIT_HEADERS: Final = RateLimitHeaders(
@@ -102,6 +110,14 @@ class BigCommercePlatform:
     async def cancel_job(self, shop: Shop, checkpoint: bytes) -> bool:
         """Return False: BigCommerce runs no jobs for a pass."""
         return False
+
+    async def webhooks(self, shop: Shop) -> tuple[WebhookSubscription, ...]:
+        """See `WebhookRegistrar.webhooks`."""
+        return await HookStore(self._client(shop, _ignore_wait)).list_own()
+
+    async def ensure_webhooks(self, shop: Shop, address: str, secret: Secret) -> tuple[WebhookSubscription, ...]:
+        """See `WebhookRegistrar.ensure_webhooks`."""
+        return await HookStore(self._client(shop, _ignore_wait)).ensure(address, secret)
 
     def _client(self, shop: Shop, on_wait: WaitReporter) -> StoreClient:
         return StoreClient(

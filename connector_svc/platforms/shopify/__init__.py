@@ -6,6 +6,7 @@ from connector_svc.platforms.base import Platform, PlatformDefinition, PlatformD
 from connector_svc.platforms.shopify.access_token import ShopifyTokenExchange
 from connector_svc.platforms.shopify.platform import ShopifyPlatform
 from connector_svc.platforms.shopify.read_strategy import ReadStrategy
+from connector_svc.platforms.shopify.webhooks import ShopifyWebhookFormat
 
 __all__ = ["SHOPIFY", "ShopifyPlatform"]
 
@@ -22,4 +23,5 @@ SHOPIFY = PlatformDefinition(
     create=_create,
     options=(_STRATEGY,),
     token_exchange=ShopifyTokenExchange(),
+    webhooks=ShopifyWebhookFormat(),
 )

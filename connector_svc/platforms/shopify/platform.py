@@ -10,13 +10,15 @@ from connector_svc.domain.checkpoint import decode_checkpoint
 from connector_svc.domain.errors import CheckpointExpired
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReporter
 from connector_svc.domain.shop import Shop, ShopInfo
-from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
+from connector_svc.domain.webhook import WebhookSubscription
+from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory, Secret
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.pass_start import read_pass_start
 from connector_svc.platforms.shopify.position import FINGERPRINT, Position
 from connector_svc.platforms.shopify.read_strategy import BulkPolicy, ReadStrategy
 from connector_svc.platforms.shopify.reader import Reader
+from connector_svc.platforms.shopify.webhook_registrar import SubscriptionStore
 
 
 class ShopifyPlatform:
@@ -83,6 +85,14 @@ class ShopifyPlatform:
         if position is None or not position.bulk_job_id:
             return False
         return await BulkJobs(self._client(shop, _ignore), self._bulk_policy).cancel(position.bulk_job_id)
+
+    async def webhooks(self, shop: Shop) -> tuple[WebhookSubscription, ...]:
+        """See `WebhookRegistrar.webhooks`."""
+        return await SubscriptionStore(self._client(shop, _ignore)).list_own()
+
+    async def ensure_webhooks(self, shop: Shop, address: str, secret: Secret) -> tuple[WebhookSubscription, ...]:
+        """See `WebhookRegistrar.ensure_webhooks`; the secret is that of the app, which Shopify knows."""
+        return await SubscriptionStore(self._client(shop, _ignore)).ensure(address)
 
     def _client(self, shop: Shop, on_wait: WaitReporter) -> ShopifyClient:
         return ShopifyClient(

@@ -20,6 +20,7 @@ _ROOT_FIELD_COSTS = {
     "productVariantsCount": 2,
     "bulkOperationRunQuery": 10,
     "bulkOperationCancel": 10,
+    "webhookSubscriptionCreate": 11,
 }
 _TOKEN = re.compile(r'\.\.\.|\$?[A-Za-z_]\w*|-?\d+|"[^"]*"|[{}()]')
 

@@ -2,6 +2,7 @@
 
 from connector_svc.platforms.base import PlatformDefinition
 from connector_svc.platforms.woocommerce.platform import WooCommercePlatform
+from connector_svc.platforms.woocommerce.webhooks import WooCommerceWebhookFormat
 
 __all__ = ["WOOCOMMERCE", "WooCommercePlatform"]
 
@@ -13,4 +14,5 @@ WOOCOMMERCE = PlatformDefinition(
         deps.clock,
         connections_per_host=deps.connections_per_host,
     ),
+    webhooks=WooCommerceWebhookFormat(),
 )

@@ -40,6 +40,7 @@ Params = Sequence[tuple[str, str]]
 _log = logging.getLogger(__name__)
 _HEADERS: Final = {"Accept": "application/json"}
 """With this header WordPress reports maintenance and fatal errors as JSON, too."""
+_BODY_HEADERS: Final = {"Content-Type": "application/json"}
 _NUMBER: Final = re.compile(r"\d+")
 _FULL_PAGE: Final = str(PER_PAGE)
 _SLOW_PATH: Final = "/system_status"
@@ -190,6 +191,17 @@ class StoreClient:
             return StoreResponse(value=body.value, total=_total(reply.headers), at=_date(reply.headers))
         raise SourceResponseInvalid(self.shop, f"the response is truncated, at each of {_MAX_ATTEMPTS} attempts")
 
+    async def save(self, method: str, path: str, body: bytes, decode: Callable[[bytes], T]) -> T:
+        """Create (POST) or change (PUT) a resource, and return the decoded reply. Raise SourceFailure.
+
+        POST is sent once: whether a lost one was executed is not known.
+        """
+        reply = await self._send(method, path, (), body=body)
+        try:
+            return decode_json_body(reply.body, decode).value
+        except (NotJson, TruncatedJson):
+            raise map_not_json(self.shop, reply) from None
+
     async def count(self, path: str, params: Params) -> ListCount:
         """Return how many records `path` lists. Raise SourceFailure."""
         try:
@@ -204,13 +216,20 @@ class StoreClient:
     async def _count_by_get(self, path: str, params: Params) -> ListCount:
         return _list_count(await self._send("GET", path, (("per_page", "1"), ("_fields", "id"), *params)))
 
-    async def _send(self, method: str, path: str, params: Params, *, anonymous: bool = False) -> HttpReply:
+    async def _send(
+        self, method: str, path: str, params: Params, *, anonymous: bool = False, body: bytes | None = None
+    ) -> HttpReply:
         address, address_params = self.address_form.address(path, params)
 
         async def send_with(headers: Mapping[str, str], auth_params: Params) -> HttpReply:
             async with self.state.limiter.call(_call_kind(method, path, params)) as call:
                 reply = await self._http.request(
-                    method, address, headers={**_HEADERS, **headers}, params=(*address_params, *auth_params)
+                    method,
+                    address,
+                    headers={**_HEADERS, **({} if body is None else _BODY_HEADERS), **headers},
+                    params=(*address_params, *auth_params),
+                    body=body,
+                    idempotent=method != "POST",
                 )
                 call.size_bytes, call.is_error = len(reply.body), reply.status >= 400
                 return reply

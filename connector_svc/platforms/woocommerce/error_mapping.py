@@ -111,6 +111,10 @@ def _map_unauthorized(shop: Shop, reply: HttpReply, error: StoreError | None, *,
     message = error.message.lower() if error else ""
     if "read permission" in message:
         return SourceForbidden(shop, 'the API key may not read: give it "Read" permission', missing="read")
+    if "write permission" in message:
+        return SourceForbidden(
+            shop, 'the API key may not create webhooks: give it "Read/Write" permission', missing="write"
+        )
     if not secure:
         return _map_rejected_signature(shop, error)
     if error is None and "WWW-Authenticate" in reply.headers:

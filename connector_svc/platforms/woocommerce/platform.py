@@ -10,13 +10,15 @@ from datetime import datetime
 
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReporter
 from connector_svc.domain.shop import Shop, ShopInfo
-from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory
+from connector_svc.domain.webhook import WebhookSubscription
+from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory, Secret
 from connector_svc.platforms.woocommerce.auth import Authenticator, QueryAuthShops
 from connector_svc.platforms.woocommerce.client import StoreClient, StoreStates
 from connector_svc.platforms.woocommerce.concurrency_limiter import MAX_CONCURRENT_CALLS
 from connector_svc.platforms.woocommerce.reader import PassReader
 from connector_svc.platforms.woocommerce.shop_probe import discover_api, read_store_info
 from connector_svc.platforms.woocommerce.variations import VariationReader
+from connector_svc.platforms.woocommerce.webhook_registrar import WebhookStore
 from connector_svc.platforms.woocommerce.wire import PRODUCTS_PATH, VariationRoute
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -78,6 +80,19 @@ class WooCommercePlatform:
     async def cancel_job(self, shop: Shop, checkpoint: bytes) -> bool:
         """Return False: WooCommerce runs no jobs for us."""
         return False
+
+    async def webhooks(self, shop: Shop) -> tuple[WebhookSubscription, ...]:
+        """See `WebhookRegistrar.webhooks`."""
+        return await (await self._webhook_store(shop)).list_own()
+
+    async def ensure_webhooks(self, shop: Shop, address: str, secret: Secret) -> tuple[WebhookSubscription, ...]:
+        """See `WebhookRegistrar.ensure_webhooks`."""
+        return await (await self._webhook_store(shop)).ensure(address, secret)
+
+    async def _webhook_store(self, shop: Shop) -> WebhookStore:
+        client = self._client(shop)
+        await discover_api(client)
+        return WebhookStore(client)
 
     def _client(self, shop: Shop, on_wait: WaitReporter | None = None) -> StoreClient:
         state = self._store_states.get_or_create(shop)

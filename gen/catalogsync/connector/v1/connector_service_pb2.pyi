@@ -968,6 +968,7 @@ class CheckShopResponse(_message.Message):
     VARIANT_COUNT_FIELD_NUMBER: _builtins.int
     GRANTED_SCOPES_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    WEBHOOKS_FIELD_NUMBER: _builtins.int
     currency_code: _builtins.str
     """ISO 4217 code of the shop's currency."""
     platform_shop_id: _builtins.str
@@ -988,6 +989,12 @@ class CheckShopResponse(_message.Message):
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Limitations, one sentence each: "no bulk variations route"."""
 
+    @_builtins.property
+    def webhooks(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookSubscription]:
+        """The webhooks that the connector needs on this platform, also those that are missing or disabled. Empty if the shop
+        has no webhook secret, or if the platform sends no webhooks.
+        """
+
     def __init__(
         self,
         *,
@@ -999,10 +1006,11 @@ class CheckShopResponse(_message.Message):
         variant_count: _builtins.int | None = ...,
         granted_scopes: _abc.Iterable[_builtins.str] | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        webhooks: _abc.Iterable[Global___WebhookSubscription] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_product_count", b"_product_count", "_variant_count", b"_variant_count", "product_count", b"product_count", "variant_count", b"variant_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_product_count", b"_product_count", "_variant_count", b"_variant_count", "currency_code", b"currency_code", "display_name", b"display_name", "granted_scopes", b"granted_scopes", "notes", b"notes", "platform_shop_id", b"platform_shop_id", "product_count", b"product_count", "served_api_version", b"served_api_version", "variant_count", b"variant_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_product_count", b"_product_count", "_variant_count", b"_variant_count", "currency_code", b"currency_code", "display_name", b"display_name", "granted_scopes", b"granted_scopes", "notes", b"notes", "platform_shop_id", b"platform_shop_id", "product_count", b"product_count", "served_api_version", b"served_api_version", "variant_count", b"variant_count", "webhooks", b"webhooks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__product_count: _TypeAlias = _typing.Literal["product_count"]  # noqa: Y015
     _WhichOneofArgType__product_count: _TypeAlias = _typing.Literal["_product_count", b"_product_count"]  # noqa: Y015
@@ -1014,6 +1022,275 @@ class CheckShopResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__variant_count) -> _WhichOneofReturnType__variant_count | None: ...
 
 Global___CheckShopResponse: _TypeAlias = CheckShopResponse  # noqa: Y015
+
+@_typing.final
+class WebhookSubscription(_message.Message):
+    """A webhook that the platform sends, or should send."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[WebhookSubscription._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: WebhookSubscription._State.ValueType  # 0
+        """Never sent."""
+        STATE_ACTIVE: WebhookSubscription._State.ValueType  # 1
+        """The platform sends deliveries."""
+        STATE_DISABLED: WebhookSubscription._State.ValueType  # 2
+        """The platform sends nothing: it gave up after failures, or somebody has switched the webhook off."""
+        STATE_MISSING: WebhookSubscription._State.ValueType  # 3
+        """There is none for this topic."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether it works. Values may be added."""
+
+    STATE_UNSPECIFIED: WebhookSubscription.State.ValueType  # 0
+    """Never sent."""
+    STATE_ACTIVE: WebhookSubscription.State.ValueType  # 1
+    """The platform sends deliveries."""
+    STATE_DISABLED: WebhookSubscription.State.ValueType  # 2
+    """The platform sends nothing: it gave up after failures, or somebody has switched the webhook off."""
+    STATE_MISSING: WebhookSubscription.State.ValueType  # 3
+    """There is none for this topic."""
+
+    ID_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The platform's id; empty if it is missing."""
+    topic: _builtins.str
+    """As the platform names it: "PRODUCTS_UPDATE", "product.updated", "store/product/*"."""
+    address: _builtins.str
+    """Where deliveries are sent; empty if it is missing."""
+    state: Global___WebhookSubscription.State.ValueType
+    """Whether it works."""
+    changed: _builtins.bool
+    """Whether EnsureWebhooks created or changed it in this call."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        topic: _builtins.str = ...,
+        address: _builtins.str = ...,
+        state: Global___WebhookSubscription.State.ValueType = ...,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "changed", b"changed", "id", b"id", "state", b"state", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookSubscription: _TypeAlias = WebhookSubscription  # noqa: Y015
+
+@_typing.final
+class EnsureWebhooksRequest(_message.Message):
+    """The webhooks that a shop is to have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """The URL to which deliveries are sent, https; the one that answers for this shop, at most 2,000 characters."""
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """The store."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnsureWebhooksRequest: _TypeAlias = EnsureWebhooksRequest  # noqa: Y015
+
+@_typing.final
+class EnsureWebhooksResponse(_message.Message):
+    """The result of EnsureWebhooks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBHOOKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def webhooks(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookSubscription]:
+        """All webhooks that the connector needs, at the address of the request."""
+
+    def __init__(
+        self,
+        *,
+        webhooks: _abc.Iterable[Global___WebhookSubscription] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["webhooks", b"webhooks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnsureWebhooksResponse: _TypeAlias = EnsureWebhooksResponse  # noqa: Y015
+
+@_typing.final
+class VerifyWebhookRequest(_message.Message):
+    """A webhook delivery as the platform sent it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    platform: _builtins.str
+    """A name from ListPlatforms: "shopify", "woocommerce"."""
+    body: _builtins.bytes
+    """The raw body, byte for byte, at most 1 MiB. It may be empty."""
+    domain: _builtins.str
+    """The shop's domain, if the caller knows the shop by the URL to which the delivery was sent. It must equal the shop
+    that the headers name, if they name one.
+    """
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookHeader]:
+        """The headers of the delivery, at most 100; all of them, or at least those whose name begins with "X-" and
+        Content-Type.
+        """
+
+    def __init__(
+        self,
+        *,
+        platform: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+        headers: _abc.Iterable[Global___WebhookHeader] | None = ...,
+        domain: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "domain", b"domain", "headers", b"headers", "platform", b"platform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyWebhookRequest: _TypeAlias = VerifyWebhookRequest  # noqa: Y015
+
+@_typing.final
+class WebhookHeader(_message.Message):
+    """A header of a webhook delivery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name; case is ignored."""
+    value: _builtins.str
+    """The value."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookHeader: _TypeAlias = WebhookHeader  # noqa: Y015
+
+@_typing.final
+class VerifyWebhookResponse(_message.Message):
+    """A verified delivery, and the products that it concerns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[VerifyWebhookResponse._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: VerifyWebhookResponse._Kind.ValueType  # 0
+        """Never sent."""
+        KIND_PRODUCTS: VerifyWebhookResponse._Kind.ValueType  # 1
+        """product_ids or variant_ids name what to read again."""
+        KIND_PING: VerifyWebhookResponse._Kind.ValueType  # 2
+        """The platform tries the address. Answer it with success and do nothing else: it may be unsigned."""
+        KIND_IGNORED: VerifyWebhookResponse._Kind.ValueType  # 3
+        """Signed, and concerns no product."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What a delivery is. Values may be added; treat an unknown one as IGNORED."""
+
+    KIND_UNSPECIFIED: VerifyWebhookResponse.Kind.ValueType  # 0
+    """Never sent."""
+    KIND_PRODUCTS: VerifyWebhookResponse.Kind.ValueType  # 1
+    """product_ids or variant_ids name what to read again."""
+    KIND_PING: VerifyWebhookResponse.Kind.ValueType  # 2
+    """The platform tries the address. Answer it with success and do nothing else: it may be unsigned."""
+    KIND_IGNORED: VerifyWebhookResponse.Kind.ValueType  # 3
+    """Signed, and concerns no product."""
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    VARIANT_IDS_FIELD_NUMBER: _builtins.int
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    TRIGGER_TIME_FIELD_NUMBER: _builtins.int
+    kind: Global___VerifyWebhookResponse.Kind.ValueType
+    """What the delivery is."""
+    topic: _builtins.str
+    """As the platform names it: "products/update", "product.updated". Empty for a ping."""
+    delivery_id: _builtins.str
+    """As the platform names the delivery; empty if it gives none. WooCommerce gives one id to all deliveries of a webhook
+    within one second, also to those of different products: it does not identify duplicates.
+    """
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """The shop whose secret signed the delivery. For an unsigned ping: the request's domain, or no shop."""
+
+    @_builtins.property
+    def product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Products that may have changed or been deleted."""
+
+    @_builtins.property
+    def variant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Variants that may have changed or been deleted, and whose product the delivery does not name. The receiver maps them
+        to products by what it has stored, and ignores one that it does not have. An id that may be of a product or of a
+        variant is in both lists.
+        """
+
+    @_builtins.property
+    def trigger_time(self) -> _timestamp_pb2.Timestamp:
+        """When the event happened according to the platform; absent if it does not say."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+        kind: Global___VerifyWebhookResponse.Kind.ValueType = ...,
+        topic: _builtins.str = ...,
+        product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        variant_ids: _abc.Iterable[_builtins.str] | None = ...,
+        delivery_id: _builtins.str = ...,
+        trigger_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop", "trigger_time", b"trigger_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "kind", b"kind", "product_ids", b"product_ids", "shop", b"shop", "topic", b"topic", "trigger_time", b"trigger_time", "variant_ids", b"variant_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyWebhookResponse: _TypeAlias = VerifyWebhookResponse  # noqa: Y015
 
 @_typing.final
 class ListPlatformsRequest(_message.Message):

@@ -51,6 +51,16 @@ class ConnectorServiceStub:
                 request_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.CheckShopRequest.SerializeToString,
                 response_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.CheckShopResponse.FromString,
                 _registered_method=True)
+        self.VerifyWebhook = channel.unary_unary(
+                '/catalogsync.connector.v1.ConnectorService/VerifyWebhook',
+                request_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.VerifyWebhookRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.VerifyWebhookResponse.FromString,
+                _registered_method=True)
+        self.EnsureWebhooks = channel.unary_unary(
+                '/catalogsync.connector.v1.ConnectorService/EnsureWebhooks',
+                request_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.EnsureWebhooksRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.EnsureWebhooksResponse.FromString,
+                _registered_method=True)
         self.ListPlatforms = channel.unary_unary(
                 '/catalogsync.connector.v1.ConnectorService/ListPlatforms',
                 request_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.ListPlatformsRequest.SerializeToString,
@@ -102,6 +112,33 @@ class ConnectorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyWebhook(self, request, context):
+        """Verifies a webhook delivery with the webhook secrets of the shop that it names, and returns which products it
+        concerns. Nothing of the body is used before the signature is verified, and nothing but ids afterwards: the products
+        are read again with FetchProducts, so that an old, repeated or reordered delivery cannot change what is stored.
+
+        A delivery is rejected in the same way for a wrong signature, a missing or repeated header, an unknown shop and a
+        shop without a webhook secret; the log says which. WooCommerce does not sign its pings: a ping proves nothing, so
+        do no work for one.
+
+        Errors: WEBHOOK_SIGNATURE_INVALID, WEBHOOK_BODY_INVALID; retry after: TOKEN_SERVICE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnsureWebhooks(self, request, context):
+        """Creates the webhooks of a shop that are missing at an address, and enables those that the platform or somebody has
+        disabled. Webhooks with another address are left as they are. May be repeated at any time; after an error the
+        webhooks created so far exist. WooCommerce requires an API key with write permission.
+
+        Errors: those of CheckShop; CREDENTIALS_NOT_FOUND also if the shop has no webhook secret: what is not signed with one
+        of it could not be verified.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPlatforms(self, request, context):
         """Lists the supported platforms and what each can do.
         """
@@ -126,6 +163,16 @@ def add_ConnectorServiceServicer_to_server(servicer, server):
                     servicer.CheckShop,
                     request_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.CheckShopRequest.FromString,
                     response_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.CheckShopResponse.SerializeToString,
+            ),
+            'VerifyWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyWebhook,
+                    request_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.VerifyWebhookRequest.FromString,
+                    response_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.VerifyWebhookResponse.SerializeToString,
+            ),
+            'EnsureWebhooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnsureWebhooks,
+                    request_deserializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.EnsureWebhooksRequest.FromString,
+                    response_serializer=catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.EnsureWebhooksResponse.SerializeToString,
             ),
             'ListPlatforms': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPlatforms,
@@ -216,6 +263,60 @@ class ConnectorService:
             '/catalogsync.connector.v1.ConnectorService/CheckShop',
             catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.CheckShopRequest.SerializeToString,
             catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.CheckShopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.connector.v1.ConnectorService/VerifyWebhook',
+            catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.VerifyWebhookRequest.SerializeToString,
+            catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.VerifyWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnsureWebhooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.connector.v1.ConnectorService/EnsureWebhooks',
+            catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.EnsureWebhooksRequest.SerializeToString,
+            catalogsync_dot_connector_dot_v1_dot_connector__service__pb2.EnsureWebhooksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,25 @@ class ConnectorServiceStub:
     """Checks whether the shop can be read: credentials, permissions, currency, counts, API version. Operators call it
     first. A shop that cannot be read is an error, the same that FetchProducts would return.
     """
+    VerifyWebhook: _aio.UnaryUnaryMultiCallable[_connector_service_pb2.VerifyWebhookRequest, _connector_service_pb2.VerifyWebhookResponse]
+    """Verifies a webhook delivery with the webhook secrets of the shop that it names, and returns which products it
+    concerns. Nothing of the body is used before the signature is verified, and nothing but ids afterwards: the products
+    are read again with FetchProducts, so that an old, repeated or reordered delivery cannot change what is stored.
+
+    A delivery is rejected in the same way for a wrong signature, a missing or repeated header, an unknown shop and a
+    shop without a webhook secret; the log says which. WooCommerce does not sign its pings: a ping proves nothing, so
+    do no work for one.
+
+    Errors: WEBHOOK_SIGNATURE_INVALID, WEBHOOK_BODY_INVALID; retry after: TOKEN_SERVICE_UNAVAILABLE.
+    """
+    EnsureWebhooks: _aio.UnaryUnaryMultiCallable[_connector_service_pb2.EnsureWebhooksRequest, _connector_service_pb2.EnsureWebhooksResponse]
+    """Creates the webhooks of a shop that are missing at an address, and enables those that the platform or somebody has
+    disabled. Webhooks with another address are left as they are. May be repeated at any time; after an error the
+    webhooks created so far exist. WooCommerce requires an API key with write permission.
+
+    Errors: those of CheckShop; CREDENTIALS_NOT_FOUND also if the shop has no webhook secret: what is not signed with one
+    of it could not be verified.
+    """
     ListPlatforms: _aio.UnaryUnaryMultiCallable[_connector_service_pb2.ListPlatformsRequest, _connector_service_pb2.ListPlatformsResponse]
     """Lists the supported platforms and what each can do."""
 
@@ -96,6 +115,37 @@ class ConnectorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_connector_service_pb2.CheckShopResponse]:
         """Checks whether the shop can be read: credentials, permissions, currency, counts, API version. Operators call it
         first. A shop that cannot be read is an error, the same that FetchProducts would return.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyWebhook(
+        self,
+        request: _connector_service_pb2.VerifyWebhookRequest,
+        context: _aio.ServicerContext[_connector_service_pb2.VerifyWebhookRequest, _abc.Awaitable[_connector_service_pb2.VerifyWebhookResponse]],
+    ) -> _abc.Awaitable[_connector_service_pb2.VerifyWebhookResponse]:
+        """Verifies a webhook delivery with the webhook secrets of the shop that it names, and returns which products it
+        concerns. Nothing of the body is used before the signature is verified, and nothing but ids afterwards: the products
+        are read again with FetchProducts, so that an old, repeated or reordered delivery cannot change what is stored.
+
+        A delivery is rejected in the same way for a wrong signature, a missing or repeated header, an unknown shop and a
+        shop without a webhook secret; the log says which. WooCommerce does not sign its pings: a ping proves nothing, so
+        do no work for one.
+
+        Errors: WEBHOOK_SIGNATURE_INVALID, WEBHOOK_BODY_INVALID; retry after: TOKEN_SERVICE_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def EnsureWebhooks(
+        self,
+        request: _connector_service_pb2.EnsureWebhooksRequest,
+        context: _aio.ServicerContext[_connector_service_pb2.EnsureWebhooksRequest, _abc.Awaitable[_connector_service_pb2.EnsureWebhooksResponse]],
+    ) -> _abc.Awaitable[_connector_service_pb2.EnsureWebhooksResponse]:
+        """Creates the webhooks of a shop that are missing at an address, and enables those that the platform or somebody has
+        disabled. Webhooks with another address are left as they are. May be repeated at any time; after an error the
+        webhooks created so far exist. WooCommerce requires an API key with write permission.
+
+        Errors: those of CheckShop; CREDENTIALS_NOT_FOUND also if the shop has no webhook secret: what is not signed with one
+        of it could not be verified.
         """
 
     @_abc_1.abstractmethod

@@ -106,6 +106,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The platform rejected the query, ignored a filter or served another API version."""
     ERROR_REASON_SOURCE_ADDRESS_FORBIDDEN: _ErrorReason.ValueType  # 59
     """FAILED_PRECONDITION. The domain resolves to an address that must not be called."""
+    ERROR_REASON_WEBHOOK_SIGNATURE_INVALID: _ErrorReason.ValueType  # 60
+    """PERMISSION_DENIED. The webhook delivery is not signed with a webhook secret of the shop that it names, or there is no
+    such shop or secret.
+    """
+    ERROR_REASON_WEBHOOK_BODY_INVALID: _ErrorReason.ValueType  # 61
+    """INVALID_ARGUMENT. The webhook delivery is signed, but its body is not one that the platform sends."""
     ERROR_REASON_CHECKPOINT_INVALID: _ErrorReason.ValueType  # 70
     """INVALID_ARGUMENT. The checkpoint was not issued by this service for this shop."""
     ERROR_REASON_CHECKPOINT_EXPIRED: _ErrorReason.ValueType  # 71
@@ -221,6 +227,12 @@ ERROR_REASON_SOURCE_QUERY_REFUSED: ErrorReason.ValueType  # 58
 """FAILED_PRECONDITION. The platform rejected the query, ignored a filter or served another API version."""
 ERROR_REASON_SOURCE_ADDRESS_FORBIDDEN: ErrorReason.ValueType  # 59
 """FAILED_PRECONDITION. The domain resolves to an address that must not be called."""
+ERROR_REASON_WEBHOOK_SIGNATURE_INVALID: ErrorReason.ValueType  # 60
+"""PERMISSION_DENIED. The webhook delivery is not signed with a webhook secret of the shop that it names, or there is no
+such shop or secret.
+"""
+ERROR_REASON_WEBHOOK_BODY_INVALID: ErrorReason.ValueType  # 61
+"""INVALID_ARGUMENT. The webhook delivery is signed, but its body is not one that the platform sends."""
 ERROR_REASON_CHECKPOINT_INVALID: ErrorReason.ValueType  # 70
 """INVALID_ARGUMENT. The checkpoint was not issued by this service for this shop."""
 ERROR_REASON_CHECKPOINT_EXPIRED: ErrorReason.ValueType  # 71

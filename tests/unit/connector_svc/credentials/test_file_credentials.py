@@ -10,6 +10,7 @@ from connector_svc.credentials.file import CredentialsFileInvalid, FileCredentia
 from connector_svc.domain.errors import CredentialsNotFound
 from connector_svc.domain.shop import Shop
 from connector_svc.platforms.base import Secret
+from connector_svc.platforms.webhooks import webhook_secrets
 
 SHOPIFY = Shop("shopify", "demo.myshopify.com")
 WOO = Shop("woocommerce", "store.example")
@@ -135,3 +136,21 @@ def test_a_world_readable_file_is_warned_about(
 def test_a_secret_is_never_shown_in_text() -> None:
     keys = {"access_token": Secret("shpat_1")}
     assert "shpat_1" not in f"{keys} {keys!r} {keys['access_token']}"
+
+
+async def test_webhook_secrets_are_one_or_two_per_shop(file: CredentialsFile) -> None:
+    file.write(GOOD + 'webhook_secrets = ["new ", "old"]\n')
+    found = await FileCredentials(file.path).credentials(WOO)
+    assert webhook_secrets(found) == (Secret("new"), Secret("old"))
+    assert webhook_secrets(await FileCredentials(file.path).credentials(SHOPIFY)) == ()
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['"hunter2"', "[]", '["hunter2", 5]', '["hunter2", " "]', '["hunter2", "hunter2", "3"]', '["hunter2\\n1"]'],
+)
+def test_unusable_webhook_secrets_are_reported_by_name_and_not_quoted(file: CredentialsFile, value: str) -> None:
+    file.write(GOOD + f"webhook_secrets = {value}\n")
+    with pytest.raises(CredentialsFileInvalid, match=r"store\.example.*webhook_secrets") as caught:
+        FileCredentials(file.path)
+    assert "hunter2" not in str(caught.value)

@@ -17,6 +17,7 @@ from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
 from connector_svc.http.retry import RetryPolicy
 from connector_svc.platforms.base import Credentials, CredentialsProvider, Secret
+from connector_svc.platforms.webhooks import webhook_secrets
 from tests.fakes.shop_server import FakeEnvironment, ShopServer, serving, status
 from tests.waiting import until_stable
 
@@ -28,7 +29,7 @@ class TokenService:
     """A fake Token Service; counts concurrent requests."""
 
     server: ShopServer
-    tokens: dict[str, dict[str, str]] = field(default_factory=dict)
+    tokens: dict[str, dict[str, object]] = field(default_factory=dict)
     concurrent: int = 0
     max_concurrent: int = 0
 
@@ -212,6 +213,36 @@ async def test_retry_after_of_the_service_is_passed_on(
     with pytest.raises(TokenServiceUnavailable) as caught:
         await provider.credentials(SHOP)
     assert caught.value.retry_after == timedelta(minutes=2)
+
+
+async def test_webhook_secrets_are_a_list(provider: TokenServiceCredentials, service: TokenService) -> None:
+    service.tokens["/pre/api/v1/tokens/shopify/demo.myshopify.com"] = {
+        "access_token": "shpat_1",
+        "webhook_secrets": ["new", "old"],
+    }
+    assert webhook_secrets(await provider.credentials(SHOP)) == (Secret("new"), Secret("old"))
+
+
+@pytest.mark.parametrize("value", [None, []])
+async def test_a_shop_may_have_no_webhook_secrets(
+    provider: TokenServiceCredentials, service: TokenService, value: object
+) -> None:
+    body = json.dumps({"data": {"access_token": "shpat_1", "webhook_secrets": value}})
+    service.server.answers(status(200, body))
+    assert await provider.credentials(SHOP) == {"access_token": Secret("shpat_1")}
+
+
+@pytest.mark.parametrize(
+    "value", ["shpss_9", ["shpss_9", 5], ["shpss_9", ""], ["shpss_9", "2", "3"], ["shpss_9\r1"]]
+)
+async def test_unusable_webhook_secrets_are_an_unusable_answer_and_not_quoted(
+    provider: TokenServiceCredentials, service: TokenService, value: object
+) -> None:
+    body = json.dumps({"data": {"access_token": "shpat_1", "webhook_secrets": value}})
+    service.server.answers(status(200, body))
+    with pytest.raises(TokenServiceUnavailable) as caught:
+        await provider.credentials(SHOP)
+    assert "shpss_9" not in str(caught.value)
 
 
 class Known(CredentialsProvider):

@@ -8,7 +8,7 @@ from catalogsync_common.failure import InvalidRequest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from connector_svc.domain.shop import Shop
-from connector_svc.rpc.requests import Platforms, parse_fetch, parse_shop
+from connector_svc.rpc.requests import Platforms, parse_fetch, parse_shop, parse_webhook
 from tests.fakes.listed_platform import ListedPlatform
 
 PLATFORMS = Platforms([ListedPlatform(name="woo"), ListedPlatform(name="listed")])
@@ -132,3 +132,39 @@ def test_many_product_ids_are_refused_without_reading_them() -> None:
     request = pb.FetchProductsRequest(shop=shop(), product_ids=["p1"] * 251)
     with pytest.raises(InvalidRequest, match="product_ids: must not be more than 250"):
         parse_fetch(request, PLATFORMS)
+
+
+HEADER = pb.WebhookHeader(name="X-Topic", value="x")
+
+
+def test_a_delivery_is_parsed_with_its_headers_and_its_raw_body() -> None:
+    request = pb.VerifyWebhookRequest(platform="listed", headers=[HEADER], body=b"\xff", domain="A.Example.")
+    parsed = parse_webhook(request, PLATFORMS, ["listed"])
+    assert (parsed.platform.name, parsed.delivery.body, parsed.delivery.domain) == (
+        "listed",
+        b"\xff",
+        "a.example",
+    )
+    assert parsed.delivery.headers.get("x-topic") == "x"
+
+
+@pytest.mark.parametrize(
+    ("request_", "fields"),
+    [
+        (pb.VerifyWebhookRequest(), ["platform", "headers"]),
+        (pb.VerifyWebhookRequest(platform="woo", headers=[HEADER]), ["platform"]),
+        (pb.VerifyWebhookRequest(platform="Listed", headers=[HEADER]), ["platform"]),
+        (pb.VerifyWebhookRequest(platform="listed", headers=[HEADER], domain="x y"), ["domain"]),
+        (pb.VerifyWebhookRequest(platform="listed", headers=[HEADER] * 101), ["headers"]),
+        (pb.VerifyWebhookRequest(platform="listed", headers=[HEADER], body=b"x" * (2**20 + 1)), ["body"]),
+        (pb.VerifyWebhookRequest(platform="listed", headers=[HEADER, pb.WebhookHeader()]), ["headers[1].name"]),
+        (
+            pb.VerifyWebhookRequest(platform="listed", headers=[pb.WebhookHeader(name="a", value="x" * 8193)]),
+            ["headers[0].value"],
+        ),
+    ],
+)
+def test_every_wrong_field_of_a_delivery_is_named(request_: pb.VerifyWebhookRequest, fields: list[str]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_webhook(request_, PLATFORMS, ["listed"])
+    assert [violation.field for violation in caught.value.violations] == fields

@@ -35,6 +35,7 @@ from connector_svc.platforms.shopify.queries import (
     single_product,
     variant_stock,
 )
+from connector_svc.platforms.shopify.webhook_registrar import CREATE_WEBHOOK, WEBHOOKS
 from devstore.shopify.query_cost import ChargeReader, requested_cost
 
 SCHEMA = Path(__file__).parents[4] / "devstore/shopify/admin_2026-10.graphql.gz"
@@ -48,6 +49,8 @@ QUERIES = [
     (PRODUCT_DELETIONS, 250),
     (EXISTING_PRODUCTS, 0),
     (RECENT_BULK_JOBS, 10),
+    (WEBHOOKS, 250),
+    (CREATE_WEBHOOK, 0),
     (variant_stock(inventory=True), 250),
     (variant_stock(inventory=False), 250),
     (products_by_id(inventory=True), 0),

@@ -1,0 +1,1 @@
+"""Sends webhooks as platforms do, with retries; switches lose, double, delay or shuffle deliveries."""
