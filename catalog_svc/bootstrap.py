@@ -235,6 +235,7 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
     return (
         Loop(name="watch_hub", run=lambda beat: replica.hub.run(drain, beat), heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="worker", run=replica.worker.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
+        Loop(name="refresh_worker", run=replica.refresh_worker.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="job_cleanup", run=replica.cleanup.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="scheduler", run=replica.scheduler.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
         Loop(name="queue_monitor", run=replica.queue_monitor.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),

@@ -123,6 +123,8 @@ class RefreshClaim:
     incarnation: UUID
     """Of the shop's positions. A shop that was registered again, or restored, has another one."""
     product_ids: tuple[str, ...]
+    connection_reason: str = ""
+    """Why the last sync failed; empty: it did not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -47,6 +47,8 @@ _WANTED_SYNC_DELAY: Final = timedelta(seconds=30)
 _DELETE_DONE = text("DELETE FROM product_refresh WHERE shop_id = :shop_id AND NOT pending AND reader IS NULL")
 _RESET_REFRESHED = text("UPDATE product_refresh SET refreshed = false WHERE shop_id = :shop_id AND refreshed")
 
+_SELECT_CONNECTION = text("SELECT connection_reason FROM shop WHERE shop_id = :shop_id")
+
 _SELECT_UNREAD = text("""
     SELECT product_id FROM product_refresh WHERE shop_id = :shop_id AND (pending OR reader IS NOT NULL)
     ORDER BY first_requested_at, product_id LIMIT :limit""")
@@ -117,6 +119,7 @@ class RefreshStore:
             shop = (await load_shops(connection, [queued.shop_id])).get(queued.shop_id)
             if state is None or shop is None:
                 return None
+            reason: str = (await connection.execute(_SELECT_CONNECTION, values)).scalar_one()
             if not state["has_open_pass"]:
                 await connection.execute(_DELETE_DONE, values)
                 await connection.execute(_RESET_REFRESHED, values)
@@ -127,6 +130,7 @@ class RefreshStore:
                 claim_id=queued.claim_id,
                 incarnation=state["incarnation"],
                 product_ids=tuple(sorted(taken)),
+                connection_reason=reason,
             )
 
         return await self._database.write(work, shops=[queued.shop_id])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import timedelta
 from typing import Protocol
+from uuid import UUID
 
 from catalog_svc.domain.refresh import (
     IngestOutcome,
@@ -29,9 +30,18 @@ class WebhookVerifier(Protocol):
         """Return which products of which shop a delivery concerns.
 
         Raises:
+            InvalidRequest: the platform sends no webhooks, or has no such domain.
             SourceFailed: the delivery is not signed by the shop that it names (WEBHOOK_SIGNATURE_INVALID) or is
                 malformed (WEBHOOK_BODY_INVALID), or the connector does not answer (CONNECTOR_UNAVAILABLE).
         """
+        ...
+
+
+class WebhookLimit(Protocol):
+    """The rate of the verified deliveries of each shop."""
+
+    def take(self, shop_id: UUID) -> None:
+        """Count a delivery of the shop. Raises LimitExceeded if the shop has sent too many."""
         ...
 
 

@@ -124,7 +124,11 @@ class MemoryRefreshes:
                     row, reader=queued.claim_id, pending=False, read_count=row.read_count + 1
                 )
             return RefreshClaim(
-                shop=shop, claim_id=queued.claim_id, incarnation=_INCARNATION, product_ids=tuple(taken)
+                shop=shop,
+                claim_id=queued.claim_id,
+                incarnation=_INCARNATION,
+                product_ids=tuple(taken),
+                connection_reason=_connection_reason(state, queued.shop_id),
             )
 
         return await self._link.transaction(work)
@@ -277,6 +281,11 @@ def _remove_marks(state: State, shop_id: UUID) -> None:
 
 def _shop(state: State, queued: QueuedRefresh) -> Shop | None:
     return next((shop for shop in state.shops.values() if shop.shop_id == queued.shop_id), None)
+
+
+def _connection_reason(state: State, shop_id: UUID) -> str:
+    errors = [row.sync.error for row in state.of_shop(shop_id) if row.sync.state.ended]
+    return errors[-1].reason if errors and errors[-1] is not None else ""
 
 
 def _claimed_row(state: State, queued: QueuedRefresh) -> RefreshQueueRow | None:
