@@ -125,6 +125,7 @@ class RefreshClaim:
     product_ids: tuple[str, ...]
     connection_reason: str = ""
     """Why the last sync failed; empty: it did not."""
+    has_active_sync: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -131,6 +131,7 @@ class RefreshStore:
                 incarnation=state["incarnation"],
                 product_ids=tuple(sorted(taken)),
                 connection_reason=reason,
+                has_active_sync=state["has_active_sync"],
             )
 
         return await self._database.write(work, shops=[queued.shop_id])

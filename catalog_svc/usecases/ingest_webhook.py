@@ -47,8 +47,8 @@ class IngestWebhook:
             verifier: Verifies deliveries.
             shops: The registered shops.
             requests: Where products are requested.
-            limit: The rate of the deliveries of each shop. One that is not verified does not count: it may name any
-                shop.
+            limit: The rate of the deliveries of each shop. One that is not verified may name any shop, and does
+                not count.
             wake_worker: Called after products were requested.
             metrics: Where deliveries are counted.
         """

@@ -40,6 +40,7 @@ from catalog_svc.usecases.refresh_ports import Refreshes, RefreshMetrics
 _log = logging.getLogger(__name__)
 
 _STORAGE_REASON: Final = "STORAGE_UNAVAILABLE"
+_GUARD_REASON: Final = "MASS_DELETE_BLOCKED"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,8 +84,8 @@ class RefreshRun:
             claim = await self._refreshes.take(queued, limit=limit)
             if claim is None:
                 return
-            if queued.wanted_sync is not None:
-                await self._start_sync(queued, queued.wanted_sync, claim)
+            if queued.wanted_sync is not None and await self._start_sync(queued, queued.wanted_sync, claim):
+                claim = replace(claim, has_active_sync=True)
             if not claim.product_ids:
                 await self._refreshes.finish(queued)
             elif not claim.shop.currency_code:
@@ -146,10 +147,12 @@ class RefreshRun:
         return await self._refreshes.write(claim, gone)
 
     async def _fail(self, queued: QueuedRefresh, claim: RefreshClaim, failure: SourceFailed) -> None:
-        """Let the products wait. What a person must repair is shown by a sync, which fails for the same reason."""
+        """Let the products wait.
+
+        What a person must repair is shown by a sync, which fails for the same reason, unless it is shown already.
+        """
         self._metrics.refresh_failed(queued.platform, failure.reason)
-        unknown = failure.reason in NEEDS_ACTION and failure.reason != claim.connection_reason
-        wanted = SyncMode.INCREMENTAL if unknown else None
+        wanted = SyncMode.INCREMENTAL if failure.reason in NEEDS_ACTION and _is_new(claim, failure) else None
         delay = backoff(queued.failure_count + 1, retry_after=failure.retry_after)
         await self._refreshes.fail(queued, delay=delay, wanted_sync=wanted)
         _log.warning("refresh failed: retrying", extra={**_context(claim), "reason": failure.reason})
@@ -157,15 +160,24 @@ class RefreshRun:
     async def _leave_to_sync(
         self, queued: QueuedRefresh, claim: RefreshClaim, failure: MassDeleteBlocked | SourceCurrencyChanged
     ) -> None:
-        """Let a sync decide; no further one if the last one was stopped for the same reason."""
+        """Let a sync decide: one that runs or, unless it has just failed for the same reason, another one."""
         self._metrics.refresh_failed(queued.platform, failure.reason)
         wanted = SyncMode.FULL if isinstance(failure, MassDeleteBlocked) else SyncMode.INCREMENTAL
-        known = failure.reason == claim.connection_reason
-        await self._refreshes.leave_to_sync(queued, None if known else wanted)
+        await self._refreshes.leave_to_sync(queued, wanted if _is_new(claim, failure) else None)
         _log.warning("refresh stopped: a sync decides", extra={**_context(claim), "reason": failure.reason})
 
-    async def _start_sync(self, queued: QueuedRefresh, mode: SyncMode, claim: RefreshClaim) -> None:
-        """Start the sync that the shop needs; while another one runs, it is still wanted."""
+    async def _start_sync(self, queued: QueuedRefresh, mode: SyncMode, claim: RefreshClaim) -> bool:
+        """Start the sync that the shop needs, and return whether it was started.
+
+        While another sync runs, it is still wanted.
+
+        After a sync that the deletion guard has stopped none is started: two full passes in a row that agree allow
+        the deletion, and must not come so soon after each other that one outage of the platform explains both.
+        """
+        if claim.connection_reason == _GUARD_REASON:
+            if mode is SyncMode.FULL:
+                await self._refreshes.sync_started(queued)
+            return False
         command = StartSyncCommand(
             shop=claim.shop.key,
             mode=mode,
@@ -176,10 +188,11 @@ class RefreshRun:
         try:
             sync = await self._commands.start(command)
         except (SyncAlreadyRunning, ShopBeingDeleted):
-            return
+            return False
         await self._refreshes.sync_started(queued)
         self._wake_sync_worker()
         _log.info("sync started for refreshes", extra={**_context(claim), "sync_id": str(sync.sync_id)})
+        return True
 
 
 def _check_currency(claim: RefreshClaim, header: SourceHeader) -> None:
@@ -187,6 +200,11 @@ def _check_currency(claim: RefreshClaim, header: SourceHeader) -> None:
     stored, received = claim.shop.currency_code, header.profile.currency_code
     if stored != received:
         raise SourceCurrencyChanged(expected=stored, received=received)
+
+
+def _is_new(claim: RefreshClaim, failure: SourceFailed) -> bool:
+    """Return whether no sync has shown this failure, or is about to."""
+    return failure.reason != claim.connection_reason and not claim.has_active_sync
 
 
 def _context(claim: RefreshClaim) -> dict[str, object]:

@@ -129,6 +129,7 @@ class MemoryRefreshes:
                 incarnation=_INCARNATION,
                 product_ids=tuple(taken),
                 connection_reason=_connection_reason(state, queued.shop_id),
+                has_active_sync=any(not row.sync.state.ended for row in state.of_shop(queued.shop_id)),
             )
 
         return await self._link.transaction(work)
