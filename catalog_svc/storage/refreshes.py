@@ -49,9 +49,10 @@ _RESET_REFRESHED = text("UPDATE product_refresh SET refreshed = false WHERE shop
 
 _SELECT_CONNECTION = text("SELECT connection_reason FROM shop WHERE shop_id = :shop_id")
 
+# Those that a failed read has named come last: one that cannot be read keeps no other one from being read.
 _SELECT_UNREAD = text("""
     SELECT product_id FROM product_refresh WHERE shop_id = :shop_id AND (pending OR reader IS NOT NULL)
-    ORDER BY first_requested_at, product_id LIMIT :limit""")
+    ORDER BY read_count, first_requested_at, product_id LIMIT :limit""")
 
 _TAKE = text(f"""
     WITH locked AS ({LOCK_ROWS})
@@ -85,10 +86,12 @@ _RELEASE_UNDECIDED = text(f"""
 _LEAVE = text(f"DELETE FROM product_refresh WHERE {_HAS_READER} AND NOT pending AND NOT refreshed")
 _RELEASE_LEFT = text(f"UPDATE product_refresh SET reader = NULL WHERE {_HAS_READER}")
 
+# Not EXISTS, for which the planner would sometimes read the whole table.
 _SELECT_REMAINING = text("""
-    SELECT EXISTS (SELECT FROM product_refresh
-                   WHERE shop_id = :shop_id AND (pending OR reader IS NOT NULL)) AS unread,
-        EXISTS (SELECT FROM product_refresh WHERE shop_id = :shop_id) AS any_row""")
+    SELECT (SELECT product_id FROM product_refresh WHERE shop_id = :shop_id AND (pending OR reader IS NOT NULL)
+            ORDER BY read_count LIMIT 1) IS NOT NULL AS unread,
+        (SELECT product_id FROM product_refresh WHERE shop_id = :shop_id
+         ORDER BY product_id LIMIT 1) IS NOT NULL AS any_row""")
 
 
 class RefreshStore:
@@ -108,7 +111,7 @@ class RefreshStore:
         return await self._database.write(work)
 
     async def take(self, queued: QueuedRefresh, *, limit: int) -> RefreshClaim | None:
-        """Make this claim the reader of up to `limit` products that wait, those requested first.
+        """Make this claim the reader of up to `limit` products that wait, those that were requested first.
 
         The read must begin after this. Returns None if the shop was deleted.
         """

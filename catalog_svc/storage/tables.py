@@ -432,6 +432,7 @@ product_refresh = Table(
     Index(
         "product_refresh_unread",
         "shop_id",
+        "read_count",
         "first_requested_at",
         "product_id",
         postgresql_where=text("pending OR reader IS NOT NULL"),

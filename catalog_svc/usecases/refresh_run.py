@@ -152,6 +152,12 @@ class RefreshRun:
         What a person must repair is shown by a sync, which fails for the same reason, unless it is shown already.
         """
         self._metrics.refresh_failed(queued.platform, failure.reason)
+        permanent = not failure.transient and failure.reason not in NEEDS_ACTION
+        if permanent and len(claim.product_ids) == 1:
+            await self._refreshes.leave_to_sync(queued, None)
+            context = {**_context(claim), "product_id": claim.product_ids[0], "reason": failure.reason}
+            _log.error("a product cannot be read by its id: it is left to the next sync", extra=context)
+            return
         wanted = SyncMode.INCREMENTAL if failure.reason in NEEDS_ACTION and _is_new(claim, failure) else None
         delay = backoff(queued.failure_count + 1, retry_after=failure.retry_after)
         await self._refreshes.fail(queued, delay=delay, wanted_sync=wanted)

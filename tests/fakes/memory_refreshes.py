@@ -115,9 +115,11 @@ class MemoryRefreshes:
             if state.open_pass(queued.shop_id) is None:
                 _remove_marks(state, queued.shop_id)
             unread = sorted(
-                (row.requested_at, i) for i, row in _rows(state, queued.shop_id).items() if row.is_unread
+                (row.read_count, row.requested_at, i)
+                for i, row in _rows(state, queued.shop_id).items()
+                if row.is_unread
             )
-            taken = sorted(product_id for _, product_id in unread[:limit])
+            taken = sorted(product_id for _, _, product_id in unread[:limit])
             for product_id in taken:
                 row = state.refreshes[queued.shop_id, product_id]
                 state.refreshes[queued.shop_id, product_id] = replace(

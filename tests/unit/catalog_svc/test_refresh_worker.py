@@ -285,6 +285,26 @@ async def test_a_shop_that_cannot_be_read_is_tried_with_backoff_and_smaller_grou
 
 
 @skipping
+async def test_a_product_that_cannot_be_read_is_isolated_and_the_others_are_stored() -> None:
+    class PoisonedSource(TimedSource):
+        async def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
+            if "7" in request.product_ids:
+                self.times.append(asyncio.get_running_loop().time())
+                raise SourceFailed(reason="INTERNAL", message="a bug", transient=False)
+            async for event in super().fetch(request):
+                yield event
+
+    source = PoisonedSource([product(str(n), title="new") for n in range(20)])
+    world = World(source)
+    shop = await loaded(world, *(product(str(n), title="old") for n in range(20)))
+    async with world.running():
+        await world.request(shop, *(str(n) for n in range(20)))
+        await asyncio.sleep(3_600)
+    assert {pid for pid, title in world.titles.items() if title == "old"} == {"7"}
+    assert world.waiting == set()
+
+
+@skipping
 async def test_the_pause_that_a_platform_demands_is_kept() -> None:
     source = TimedSource([product("1")])
     limited = SourceFailed(

@@ -27,7 +27,8 @@ _TABLES: Final = (
         CONSTRAINT product_refresh_pkey PRIMARY KEY (shop_id, product_id)
     ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200)""",
     """
-    CREATE INDEX product_refresh_unread ON product_refresh (shop_id, first_requested_at, product_id)
+    CREATE INDEX product_refresh_unread
+        ON product_refresh (shop_id, read_count, first_requested_at, product_id)
         WHERE pending OR reader IS NOT NULL""",
     """
     CREATE TABLE refresh_queue (
