@@ -8,7 +8,7 @@ of a bulk export.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -23,8 +23,10 @@ from tests.contract.catalog_stores.conftest import MemoryStores, PostgresStores,
 from tests.contract.catalog_stores.steps import REVOKED, apply, full_sync, started_sync
 from tests.fakes.product_source import product
 
-IDS = tuple("123456")
-STEPS = 150
+IDS = tuple("123")
+STEPS = 200
+MAX_REFRESHES = 4
+"""Claims whose read has begun; all but the last one have been replaced."""
 
 
 @dataclass
@@ -64,18 +66,21 @@ class Walk:
             await self.check()
         await self.settle()
 
-    def steps(self) -> list[Callable[[], Awaitable[None]]]:
+    def steps(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """Return the steps that are possible now, some of them twice: those are twice as likely."""
-        steps = [self.change, self.change, self.request, self.request, self.claim]
+        steps = [self.change, self.request]
         if self.sync is None:
             steps.append(self.start)
+        elif self.unread or self.pages:
+            steps += [self.read_page] * 2 * bool(self.unread) + [self.store_page] * 2 * bool(self.pages)
+            steps += [self.fail_and_resume] * (self.lease != self.sync.lease)
         else:
-            steps += [self.read_page, self.read_page, self.fail_and_resume]
-            steps += [self.store_page] * 2 if self.pages else []
-            steps += [] if self.unread or self.pages else [self.succeed] * 2
-        if self.refreshes:
-            steps += [self.read_by_id, self.write, self.write, self.fail]
-        return steps
+            steps.append(self.succeed)
+        if len(self.refreshes) < MAX_REFRESHES:
+            steps.append(self.claim)
+        steps += [self.read_by_id] * any(one.read is None for one in self.refreshes)
+        steps += [self.write] * any(one.read is not None for one in self.refreshes)
+        return steps + [self.fail] * (len(self.refreshes) == MAX_REFRESHES)
 
     def products(self, versions: dict[str, int]) -> list[pb.Product]:
         return [product(product_id, title=str(version)) for product_id, version in versions.items()]
@@ -93,7 +98,7 @@ class Walk:
 
     async def request(self) -> None:
         """Let the platform send a webhook, whether something has changed or not."""
-        ids = tuple(self.rng.sample(IDS, self.rng.randint(1, 3)))
+        ids = tuple(self.rng.sample(IDS, self.rng.randint(1, len(IDS))))
         await self.replica.requests.add(self.shop, RefreshRequest(reason=RefreshReason.WEBHOOK, product_ids=ids))
 
     # -- a sync
@@ -106,11 +111,10 @@ class Walk:
     async def read_page(self) -> None:
         """Read the next products as they are, or as they were when the pass began."""
         page = [self.unread.pop() for _ in range(min(2, len(self.unread)))]
-        if page:
-            source = self.rng.choice([self.versions, self.exported])
-            self.checkpoint += 1
-            read = self.products({product_id: source[product_id] for product_id in page})
-            self.pages.append(batch(*read, checkpoint=str(self.checkpoint).encode()))
+        source = self.rng.choice([self.versions, self.exported])
+        self.checkpoint += 1
+        read = self.products({product_id: source[product_id] for product_id in page})
+        self.pages.append(batch(*read, checkpoint=str(self.checkpoint).encode()))
 
     async def store_page(self) -> None:
         assert self.sync is not None
@@ -120,8 +124,6 @@ class Walk:
         """End the sync and continue its pass; what was read and not stored is read again."""
         assert self.sync is not None
         assert self.lease is not None
-        if self.rng.random() < 0.5 or self.lease == self.sync.lease:
-            return
         for page in self.pages:
             self.unread += [each.product_id for each in page.products]
         self.pages = []
@@ -141,21 +143,23 @@ class Walk:
         """Claim the shop, also if a replica that is slow or dead has claimed it."""
         await self.stores.make_due()
         for queued in await self.replica.refreshes.claim(limit=1):
-            claim = await self.replica.refreshes.take(queued, limit=self.rng.randint(1, 4))
+            claim = await self.replica.refreshes.take(queued, limit=self.rng.randint(1, len(IDS)))
             assert claim is not None
-            self.refreshes.append(RunningRefresh(queued, claim))
+            if claim.product_ids:
+                self.refreshes.append(RunningRefresh(queued, claim))
+            else:
+                await self.replica.refreshes.finish(queued)
 
     async def read_by_id(self) -> None:
-        one = self.rng.choice(self.refreshes)
-        if one.read is None:
-            one.read = batch(*self.products({i: self.versions[i] for i in one.claim.product_ids}))
+        one = self.rng.choice([one for one in self.refreshes if one.read is None])
+        one.read = batch(*self.products({i: self.versions[i] for i in one.claim.product_ids}))
 
     async def write(self) -> None:
-        one = self.rng.choice(self.refreshes)
-        if one.read is not None:
-            await self.replica.refreshes.write(one.claim, one.read)
-            await self.replica.refreshes.finish(one.queued)
-            self.refreshes.remove(one)
+        one = self.rng.choice([one for one in self.refreshes if one.read is not None])
+        assert one.read is not None
+        await self.replica.refreshes.write(one.claim, one.read)
+        await self.replica.refreshes.finish(one.queued)
+        self.refreshes.remove(one)
 
     async def fail(self) -> None:
         """Let a read fail, or its replica die."""
@@ -169,8 +173,9 @@ class Walk:
             self.versions[product_id] += 1
         await self.replica.requests.add(self.shop, RefreshRequest(reason=RefreshReason.WEBHOOK, product_ids=IDS))
         while self.sync is not None:
-            while self.unread or self.pages:
+            while self.unread:
                 await self.read_page()
+            while self.pages:
                 await self.store_page()
                 await self.check()
             await self.succeed()
