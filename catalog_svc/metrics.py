@@ -1,13 +1,15 @@
-"""Prometheus metrics of the catalog: syncs, the queue, batches, leases, watchers and the database."""
+"""Prometheus metrics of the catalog: syncs, the queue, batches, leases, refreshes, watchers and the database."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from catalog_svc.domain.refresh import IngestOutcome, PendingRefreshes, RefreshResult
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import ClaimedSync, Lease, PendingSyncs, Sync, WaitReason
 
@@ -16,7 +18,7 @@ _NO_ERROR: Final = ""
 
 
 class CatalogMetrics:
-    """`SyncMetrics` of one replica, with gauges of its watchers and its database, and `QueueMetrics`.
+    """`SyncMetrics`, `QueueMetrics` and `RefreshMetrics` of one replica, with gauges of its watchers and database.
 
     Sums over all replicas describe the system; the gauges of the queue have the same values on all replicas. A run
     is identified by the sync and epoch of its lease: one that has lost its lease may overlap with the next one of
@@ -52,6 +54,16 @@ class CatalogMetrics:
             buckets=_TRANSACTION_BUCKETS_SECONDS,
             registry=registry,
         )
+        self._webhooks = counter("webhooks_ingested", "Verified webhook deliveries.", "platform", "outcome")
+        self._refresh_reads = counter("refresh_reads", "Complete reads of products by their ids.", "platform")
+        self._refresh_failures = counter(
+            "refresh_failures", "Reads of products by their ids that failed.", "platform", "reason"
+        )
+        self._refreshed = counter(
+            "products_refreshed", "Products that were read by their ids.", "platform", "result"
+        )
+        self._refreshes_pending = gauge("refreshes_pending", "Products that wait to be read by their ids.")
+        self._oldest_refresh = gauge("refreshes_pending_oldest_seconds", "Since the oldest of them was requested.")
         self._database_failures = counter(
             "database_failures", "Operations of syncs given up because the database was unavailable."
         )
@@ -112,6 +124,28 @@ class CatalogMetrics:
         reason = sync.error.reason if sync.error else _NO_ERROR
         self._ended.labels(sync.shop.key.platform, sync.mode.value, sync.state.value, reason).inc()
 
+    def webhook_received(self, platform: str, outcome: IngestOutcome) -> None:
+        self._webhooks.labels(platform, outcome.value).inc()
+
+    def refresh_read(self, platform: str, result: RefreshResult) -> None:
+        self._refresh_reads.labels(platform).inc()
+        counts = {
+            "changed": result.changed,
+            "unchanged": result.stored - result.changed,
+            "deleted": result.deleted,
+            "dropped": result.dropped,
+        }
+        for name, count in counts.items():
+            self._refreshed.labels(platform, name).inc(count)
+
+    def refresh_failed(self, platform: str, reason: str) -> None:
+        self._refresh_failures.labels(platform, reason).inc()
+
+    def refreshes_pending(self, pending: PendingRefreshes | None) -> None:
+        """Set the gauges of the products that wait; NaN while that is unknown."""
+        self._refreshes_pending.set(math.nan if pending is None else pending.count)
+        self._oldest_refresh.set(math.nan if pending is None else pending.oldest_age.total_seconds())
+
     def lease_lost(self) -> None:
         self._lost.inc()
 
@@ -148,4 +182,20 @@ class NullSyncMetrics:
         pass
 
     def database_failed(self) -> None:
+        pass
+
+
+class NullRefreshMetrics:
+    """`RefreshMetrics` that count nothing, for tests."""
+
+    def webhook_received(self, platform: str, outcome: IngestOutcome) -> None:
+        pass
+
+    def refresh_read(self, platform: str, result: RefreshResult) -> None:
+        pass
+
+    def refresh_failed(self, platform: str, reason: str) -> None:
+        pass
+
+    def refreshes_pending(self, pending: PendingRefreshes | None) -> None:
         pass

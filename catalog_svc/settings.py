@@ -74,6 +74,12 @@ class CatalogSettings(ServiceSettings):
     """Between two starts of syncs of one shop in the long run; zero: no limit."""
     start_sync_burst: int = Field(default=5, ge=1)
     """Starts of one shop that need not wait."""
+    max_running_refreshes: int = Field(default=8, ge=1, le=500)
+    """Shops whose products are read by their ids at the same time, by this replica."""
+    max_refreshes_per_platform: int = Field(default=6, ge=1, le=500)
+    webhooks_per_second: float = Field(default=50, ge=0)
+    """Verified deliveries of each shop; 0: no limit."""
+    webhooks_burst: int = Field(default=1_000, ge=1)
     heartbeat_interval: Duration = Field(
         default=timedelta(seconds=10), ge=timedelta(milliseconds=100), le=timedelta(seconds=25)
     )

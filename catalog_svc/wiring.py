@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import uuid4
 
 import grpc
@@ -12,17 +13,20 @@ from catalogsync_common.rate_limiter import RateLimit
 
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.metrics import CatalogMetrics
-from catalog_svc.rpc.call_limits import method_groups, start_limit
+from catalog_svc.rpc.call_limits import WebhookRate, method_groups, start_limit
 from catalog_svc.rpc.page_tokens import PageTokens
 from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
 from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector_client import CallCredentials, ConnectorJobs, ConnectorPlatforms, ConnectorSource
+from catalog_svc.source.webhook_verifier import ConnectorWebhooks
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.item_feed import ItemFeedStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.product_reads import ProductStore
+from catalog_svc.storage.refresh_requests import RefreshRequestStore
+from catalog_svc.storage.refreshes import RefreshStore
 from catalog_svc.storage.retention import RetentionStore
 from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.storage.shop_deletions import ShopDeletionStore
@@ -33,10 +37,13 @@ from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.sync_queue import QueueStore
 from catalog_svc.storage.syncs import IssueStore, SyncStore
+from catalog_svc.usecases.ingest_webhook import IngestWebhook
 from catalog_svc.usecases.item_feed_hub import ItemFeedHub
 from catalog_svc.usecases.ports import ProductSource
 from catalog_svc.usecases.queue_monitor import QueueMonitor
 from catalog_svc.usecases.read_catalog import ReadCatalog
+from catalog_svc.usecases.refresh_run import RefreshDependencies, RefreshRun
+from catalog_svc.usecases.refresh_worker import RefreshWorker
 from catalog_svc.usecases.retention import Retention, RetentionPolicy
 from catalog_svc.usecases.scheduler import Scheduler, SchedulerConfig
 from catalog_svc.usecases.shop_purge import ShopPurge
@@ -54,6 +61,9 @@ from catalog_svc.usecases.worker import SyncSupervisor, Worker
 _MAX_READ_AGE_HEARTBEATS = 3
 """After this many heartbeats without a successful read of a sync its watchers get STORAGE_UNAVAILABLE."""
 
+_REFRESH_CLAIM_TTL = timedelta(minutes=2)
+"""Longer than a read by ids may take. The products of a replica that died are read by another one afterwards."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replica:
@@ -67,6 +77,7 @@ class Replica:
     retention: Retention
     shop_purge: ShopPurge
     queue_monitor: QueueMonitor
+    refresh_worker: RefreshWorker
     drain: Drain
 
 
@@ -103,7 +114,14 @@ def wire_replica(
             records=RetentionStore(database, owner=uuid4()), drain=drain, policy=_retention_policy(settings)
         ),
         shop_purge=ShopPurge(deletions=ShopDeletionStore(database, owner=uuid4()), drain=drain),
-        queue_monitor=QueueMonitor(queue=QueueStore(database), drain=drain, metrics=metrics),
+        queue_monitor=QueueMonitor(
+            queue=QueueStore(database),
+            refreshes=RefreshRequestStore(database),
+            drain=drain,
+            metrics=metrics,
+            refresh_metrics=metrics,
+        ),
+        refresh_worker=_refresh_worker(settings, database, source, worker, drain, metrics),
         drain=drain,
     )
 
@@ -162,6 +180,14 @@ def wire_servicer(
             wake_purge=replica.shop_purge.wake,
             metrics=metrics,
         ),
+        ingest_webhook=IngestWebhook(
+            verifier=ConnectorWebhooks(connector, credentials=_credentials(settings)),
+            shops=shops,
+            requests=RefreshRequestStore(writes),
+            limit=WebhookRate(RateLimit(per_second=settings.webhooks_per_second, burst=settings.webhooks_burst)),
+            wake_worker=replica.refresh_worker.wake,
+            metrics=metrics,
+        ),
         syncs=SyncStore(reads),
         issues=IssueStore(reads),
     )
@@ -216,6 +242,32 @@ def _worker(
         max_running=settings.max_running_syncs,
         max_per_platform=settings.max_running_per_platform,
         metrics=metrics,
+    )
+
+
+def _refresh_worker(
+    settings: CatalogSettings,
+    database: Database,
+    source: ProductSource,
+    worker: Worker,
+    drain: Drain,
+    metrics: CatalogMetrics,
+) -> RefreshWorker:
+    refreshes = RefreshStore(database, ttl=_REFRESH_CLAIM_TTL)
+    dependencies = RefreshDependencies(
+        refreshes=refreshes,
+        source=source,
+        commands=SyncCommandStore(database),
+        metrics=metrics,
+        wake_sync_worker=worker.wake,
+        overlap=settings.incremental_overlap,
+    )
+    return RefreshWorker(
+        refreshes=refreshes,
+        refresh=RefreshRun(dependencies),
+        drain=drain,
+        max_running=settings.max_running_refreshes,
+        max_per_platform=settings.max_refreshes_per_platform,
     )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
+from uuid import UUID
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync_common.auth.access_rules import path_of, rule_of
-from catalogsync_common.call_limits import ShopLimit
+from catalogsync_common.call_limits import RateLimited, ShopLimit
 from catalogsync_common.failure import InvalidRequest
-from catalogsync_common.rate_limiter import RateLimit
+from catalogsync_common.rate_limiter import RateLimit, RateLimiter
 
 from catalog_svc.domain.ids import shop_id_of
 from catalog_svc.rpc.request_validator import RequestValidator
@@ -21,6 +22,18 @@ _STARTING_METHODS: Final = tuple(_SERVICE.methods_by_name[name] for name in ("St
 def start_limit(rate: RateLimit) -> ShopLimit:
     """Return the limit of the calls that start a sync of a shop."""
     return ShopLimit(methods=dict.fromkeys(map(path_of, _STARTING_METHODS), rate), shop_of=shop_of)
+
+
+class WebhookRate:
+    """A `WebhookLimit`: a token bucket per shop. The interceptor cannot apply it: it knows no verified shop."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        self._limiter = RateLimiter[UUID](limit)
+
+    def take(self, shop_id: UUID) -> None:
+        """Take a token of the shop. Raises RateLimited."""
+        if wait := self._limiter.take(shop_id):
+            raise RateLimited.rate("shop", "The shop", self._limiter.limit, wait)
 
 
 def method_groups() -> Mapping[str, str]:

@@ -11,6 +11,7 @@ Items and products are in `catalog_svc.rpc.convert_catalog`.
 | ShopStatus | GetStatusResponse, with ConnectionHealth | status |
 | ShopSchedule | ShopSchedule | schedule |
 | SyncIssue | SyncIssue | issue |
+| IngestResult | IngestWebhookResponse | ingest_result |
 | Snapshot | WatchSyncResponse, once for all watchers of a sync | SnapshotMessages |
 """
 
@@ -30,6 +31,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import status_pb2
 
 from catalog_svc.domain.records import SyncIssue
+from catalog_svc.domain.refresh import IngestResult
 from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop, ShopDeletion
 from catalog_svc.domain.status import ConnectionHealth, ShopDetails, ShopStatus
@@ -216,6 +218,14 @@ def _duration(value: timedelta) -> Duration:
 
 _MOST_KEPT: Final = 1_000
 """Messages of 500 bytes or so."""
+
+
+def ingest_result(value: IngestResult) -> pb.IngestWebhookResponse:
+    """Convert what became of a webhook delivery."""
+    return pb.IngestWebhookResponse(
+        outcome=pb.IngestWebhookResponse.Outcome.Value(f"OUTCOME_{value.outcome.value}"),
+        product_count=value.product_count,
+    )
 
 
 class SnapshotMessages:

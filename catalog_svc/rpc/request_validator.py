@@ -16,6 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from catalog_svc.domain.catalog_reads import ItemFilter, ProductFilter
+from catalog_svc.domain.refresh import WebhookDelivery
 from catalog_svc.domain.shop import ShopChange, ShopField, ShopKey, ShopRef
 from catalog_svc.domain.status import ConnectionState, ShopFilter
 from catalog_svc.domain.sync import SyncMode, SyncState
@@ -30,6 +31,8 @@ _MAX_VIOLATIONS = 100
 """More are not recorded: a request of 4 MiB can have four million."""
 _MIN_SEARCH_CHARACTERS, _MIN_SEARCH_LETTERS = 3, 2
 """Every text with that many has a trigram, so that an index can find it."""
+_MAX_WEBHOOK_BODY_BYTES, _MAX_WEBHOOK_HEADERS, _MAX_HEADER_CHARACTERS = 1 << 20, 100, 8 * 1024
+"""The limits of connector_svc."""
 _MIN_INTERVAL, _MAX_INTERVAL = timedelta(minutes=1), timedelta(days=366)
 
 _MODES = {
@@ -149,6 +152,24 @@ class RequestValidator:
         if len(value) > _MAX_TEXT_CHARACTERS or "\0" in value:
             self.add_violation(field, f"must be at most {_MAX_TEXT_CHARACTERS} characters, none of them NUL")
         return value
+
+    def webhook(self, request: pb.IngestWebhookRequest) -> WebhookDelivery:
+        """Return the delivery of IngestWebhook, without the domain of its shop."""
+        platform = self._platform("platform", request.platform)
+        if len(request.body) > _MAX_WEBHOOK_BODY_BYTES:
+            self.add_violation("body", f"must be at most {_MAX_WEBHOOK_BODY_BYTES} bytes")
+        if not 0 < len(request.headers) <= _MAX_WEBHOOK_HEADERS:
+            self.add_violation("headers", f"must have 1 to {_MAX_WEBHOOK_HEADERS} values: those of the delivery")
+            return WebhookDelivery(platform=platform, body=request.body, headers=())
+        for number, header in enumerate(request.headers):
+            if not 0 < len(header.name) <= _MAX_HEADER_CHARACTERS:
+                limits = f"must have 1 to {_MAX_HEADER_CHARACTERS} characters"
+                self.add_violation(f"headers[{number}].name", limits)
+            if len(header.value) > _MAX_HEADER_CHARACTERS:
+                limits = f"must be at most {_MAX_HEADER_CHARACTERS} characters"
+                self.add_violation(f"headers[{number}].value", limits)
+        headers = tuple((header.name, header.value) for header in request.headers)
+        return WebhookDelivery(platform=platform, body=request.body, headers=headers)
 
     def states(self, values: Sequence[pb.Sync.State.ValueType]) -> tuple[SyncState, ...]:
         """Return known states, each once."""

@@ -23,6 +23,7 @@ from catalog_svc.rpc.page_tokens import PageTokens, PositionNumber
 from catalog_svc.rpc.request_validator import RequestValidator
 from catalog_svc.rpc.shop_access import own_shops, restricted
 from catalog_svc.usecases.catalog_ports import Issues
+from catalog_svc.usecases.ingest_webhook import IngestWebhook
 from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.shops import DeleteShop, ManageShops
@@ -44,6 +45,7 @@ class CatalogUseCases:
     watch_items: WatchItems
     shops: ManageShops
     delete_shop: DeleteShop
+    ingest_webhook: IngestWebhook
     syncs: Syncs
     issues: Issues
 
@@ -196,6 +198,13 @@ class CatalogServicer(CatalogServiceServicer):
         issues = await self._use.issues.page(sync_id, after=position[0] if position else 0, limit=limit + 1)
         more = self._tokens.encode((issues[limit - 1].number,), filters=filters) if len(issues) > limit else ""
         return pb.ListSyncIssuesResponse(issues=[convert.issue(i) for i in issues[:limit]], next_page_token=more)
+
+    async def IngestWebhook(self, request: pb.IngestWebhookRequest, context: Context) -> pb.IngestWebhookResponse:
+        validator = RequestValidator()
+        delivery = validator.webhook(request)
+        shop = validator.shop(request.shop) if request.HasField("shop") else None
+        validator.raise_if_any()
+        return convert.ingest_result(await self._use.ingest_webhook(delivery, shop))
 
     async def GetProduct(self, request: pb.GetProductRequest, context: Context) -> pb.GetProductResponse:
         validator = RequestValidator()

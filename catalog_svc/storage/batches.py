@@ -24,6 +24,7 @@ from catalog_svc.storage.fence import (
     fence_values,
     pass_fence,
 )
+from catalog_svc.storage.product_refresh import ContestedProducts, find_contested, request_again
 from catalog_svc.storage.products import ProductWriter
 from catalog_svc.storage.shops import ShopScope
 from catalog_svc.storage.stock import write_stock
@@ -114,12 +115,15 @@ class BatchStore:
         fenced = await pass_fence(connection, write.lease, ttl=self._ttl)
         if fenced is None:
             return await _already_applied(connection, write)
-        products = _distinct(write.batch.products)
         scope = ShopScope.of(write.lease)
+        contested = await find_contested(connection, scope, write.batch)
+        own = contested.without_refreshed(write.batch)
         writer = ProductWriter(connection, scope, feed_position=fenced.feed_position)
-        written = await writer.write(products, write.batch.deleted_product_ids)
-        stock = await write_stock(connection, scope, write.batch.stock_levels, feed_position=fenced.feed_position)
-        items = written.items + stock
+        written = await writer.write(_distinct(own.products), own.deleted_product_ids)
+        stock = await write_stock(connection, scope, own.stock_levels, feed_position=fenced.feed_position)
+        products = _distinct(write.batch.products)
+        left = _count_left(products, contested)
+        items = written.items + stock + left.items
         if not fenced.allow_mass_delete:
             await _check_deletions(connection, write, fenced, items)
         key = {**fence_values(write.lease), "pass_id": fenced.pass_id}
@@ -128,9 +132,10 @@ class BatchStore:
             await connection.execute(_INSERT_SEEN, {**key, "product_ids": seen})
         issues = write.batch.issues + written.rejected
         await _store_issues(connection, key, issues, first=fenced.issue_count + 1)
+        read = written.products + left.products
         values = {
             **key,
-            **_count_values("products", written.products, rejected=count_rejected_products(issues)),
+            **_count_values("products", read, rejected=count_rejected_products(issues)),
             **_count_values("items", items, rejected=_count_rejected_items(issues)),
             "now": datetime.now(UTC),
             "checkpoint": write.batch.checkpoint,
@@ -139,6 +144,7 @@ class BatchStore:
             "issue_count": len(issues),
         }
         await count_change(connection, write.lease.shop_id, written.change + CatalogChange(changed=stock.seen > 0))
+        await request_again(connection, scope, contested.refreshed | contested.being_read)
         row = await connection.execute(_UPDATE_PROGRESS, values)
         return to_sync(row.mappings().one(), write.shop)
 
@@ -180,6 +186,21 @@ async def _blocked_deletion(
     digest = DeletionDigest("items")
     digest.add((await connection.execute(_SELECT_DELETED_ITEMS, values)).scalars())
     return digest.blocked()
+
+
+@dataclass(frozen=True, slots=True)
+class _LeftToRefresh:
+    products: RecordCounts
+    items: RecordCounts
+
+
+def _count_left(products: Sequence[IncomingProduct], contested: ContestedProducts) -> _LeftToRefresh:
+    """Count the products that were read and left to a refresh as unchanged: this sync does not change them."""
+    left = [product for product in products if product.product_id in contested.refreshed]
+    items = sum(product.item_count for product in left)
+    return _LeftToRefresh(
+        products=RecordCounts(seen=len(left), unchanged=len(left)), items=RecordCounts(seen=items, unchanged=items)
+    )
 
 
 def _distinct(products: Sequence[IncomingProduct]) -> list[IncomingProduct]:

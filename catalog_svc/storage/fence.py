@@ -12,6 +12,9 @@ installs a higher one) and `next_seq` (the number of the write: each fenced writ
 the transaction has no right to write: no write of a worker that has lost its lease, and no write twice, not even
 by its own writer after a commit whose answer got lost. No clock takes part in this: the epoch alone decides.
 
+A write outside of any sync holds the lock alone. A running sync may hold an older state of what it changes:
+`catalog_svc.storage.product_refresh` decides which of the two writes a product.
+
 The lock is in the shard of the rows that it protects: were it elsewhere, a takeover could see the lock of a
 transaction that was committed there only, and take unchanged products for missing.
 """
@@ -56,6 +59,11 @@ _SELECT_APPLIED = text(f"""
 
 _LOCK = text(f"SELECT shop_id FROM shop_state WHERE {_HOLDS_LEASE} FOR UPDATE")
 
+# Weaker than FOR UPDATE: requests for refreshes, which lock FOR KEY SHARE, do not wait for a write of products.
+_LOCK_OUTSIDE_SYNC = text("""
+    SELECT feed_position, item_count, open_pass_id FROM shop_state
+    WHERE shop_id = :shop_id AND incarnation = :incarnation AND NOT deleting FOR NO KEY UPDATE""")
+
 
 def _update_counters(more: str = "") -> TextClause:
     return text(f"""
@@ -87,6 +95,18 @@ class FencedWrite:
     allow_mass_delete: bool
     blocked: BlockedDeletion | None
     """The deletion that this pass may agree with; None: there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnfencedWrite:
+    """A transaction outside of any sync that holds the write lock of its shop, and what the shop was before it."""
+
+    feed_position: int
+    """Position of the rows that this transaction changes."""
+    item_count: int
+    """Items of the shop that are not deleted."""
+    open_pass_id: UUID | None
+    """The pass of the active sync, or of an ended one that can be resumed; None: there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,9 +150,7 @@ async def pass_fence(connection: AsyncConnection, lease: Lease, *, ttl: timedelt
     row = (await connection.execute(_FENCE, fence_values(lease))).first()
     if row is None:
         return None
-    driver = await driver_of(connection)
-    # Through the driver: one simple query, without a round trip to prepare a statement.
-    await driver.execute(f"SET LOCAL statement_timeout = {max(1, round(ttl.total_seconds() * 1000))}")
+    await _limit_statements(connection, ttl)
     return FencedWrite(
         feed_position=row.feed_position + 1,
         item_count=row.item_count,
@@ -142,6 +160,36 @@ async def pass_fence(connection: AsyncConnection, lease: Lease, *, ttl: timedelt
         allow_mass_delete=row.allow_mass_delete,
         blocked=agreeable_deletion(row, row.pass_id),
     )
+
+
+async def lock_outside_sync(
+    connection: AsyncConnection, shop_id: UUID, *, incarnation: UUID, ttl: timedelta
+) -> UnfencedWrite | None:
+    """Lock the shop for a write of products outside of any sync.
+
+    Args:
+        connection: The transaction; this is its first statement.
+        shop_id: The shop.
+        incarnation: Of the shop's positions, when the products were requested.
+        ttl: How long one of the following statements may take, as for `pass_fence`.
+
+    Returns:
+        None if the shop is being deleted, or is another one by now.
+    """
+    values = {"shop_id": shop_id, "incarnation": incarnation}
+    row = (await connection.execute(_LOCK_OUTSIDE_SYNC, values)).first()
+    if row is None:
+        return None
+    await _limit_statements(connection, ttl)
+    return UnfencedWrite(
+        feed_position=row.feed_position + 1, item_count=row.item_count, open_pass_id=row.open_pass_id
+    )
+
+
+async def _limit_statements(connection: AsyncConnection, ttl: timedelta) -> None:
+    # Through the driver: one simple query, without a round trip to prepare a statement.
+    driver = await driver_of(connection)
+    await driver.execute(f"SET LOCAL statement_timeout = {max(1, round(ttl.total_seconds() * 1000))}")
 
 
 def agreeable_deletion(row: Row[Any], pass_id: UUID) -> BlockedDeletion | None:

@@ -54,6 +54,8 @@ _DELETE_SYNCS = text(f"DELETE FROM sync WHERE shop_id = :shop_id RETURNING {SYNC
 
 _DELETE_QUEUED = text("DELETE FROM sync_queue WHERE shop_id = :shop_id")
 
+_DELETE_REFRESHES = text("DELETE FROM refresh_queue WHERE shop_id = :shop_id")
+
 # The entry before the schedule: in the order in which a change of the shop locks them.
 _DELETE_ENTRY = text("DELETE FROM shop WHERE shop_id = :shop_id RETURNING platform, domain, merchant_id")
 
@@ -150,6 +152,7 @@ PURGED_TABLES: Final = (
     _PurgedTable.of("product", _text_key("product_id"), counter="purged_product_count"),
     _PurgedTable.of("sync_seen", _id_key("pass_id"), _text_key("product_id")),
     _PurgedTable.of("obsolete_pass", _id_key("pass_id")),
+    _PurgedTable.of("product_refresh", _text_key("product_id")),
     _PurgedTable.of("sync_issue", _id_key("sync_id"), _NUMBER, counter="purged_issue_count"),
     _PurgedTable.of("sync_history", _id_key("sync_id"), counter="purged_sync_count"),
 )
@@ -255,6 +258,7 @@ async def _begin(connection: AsyncConnection, shop: Shop) -> tuple[ShopDeletion,
     syncs = (await connection.execute(_DELETE_SYNCS, values)).mappings().all()
     await connection.execute(_MARK, {**values, "sync_count": len(syncs)})
     await connection.execute(_DELETE_QUEUED, values)
+    await connection.execute(_DELETE_REFRESHES, values)
     entry = (await connection.execute(_DELETE_ENTRY, values)).mappings().one()
     await connection.execute(_DELETE_SCHEDULE, values)
     inserted = (await connection.execute(_INSERT, {**values, **entry})).mappings().one()

@@ -24,6 +24,7 @@ from catalog_svc.storage.fence import (
     lease_values,
     pass_fence,
 )
+from catalog_svc.storage.product_refresh import request_again
 from catalog_svc.storage.products import ProductWriter
 from catalog_svc.storage.shops import Row, ShopScope
 from catalog_svc.storage.syncs import SYNC_COLUMNS, to_sync
@@ -191,6 +192,7 @@ class SweepStore:
             changed=True,
         )
         await count_change(connection, lease.shop_id, change)
+        await request_again(connection, ShopScope.of(lease), missing)
         counts = {"products": products, "items": items.items}
         row = await connection.execute(_UPDATE_PROGRESS, {**key, **counts})
         return to_sync(row.mappings().one(), shop)

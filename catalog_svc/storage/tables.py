@@ -7,9 +7,9 @@ checks them:
 | Group | Tables |
 |---|---|
 | shop: what the transactions of one shop write; distributed by shop_id | shop_state, sync, sync_history, |
-| | sync_issue, sync_seen, obsolete_pass, product, item |
+| | sync_issue, sync_seen, obsolete_pass, product, item, product_refresh |
 | directory: small, read across shops; local to the coordinator | shop, shop_deletion, shop_schedule, sync_queue, |
-| | idempotency_key, loop_lease, page_token_key, schema_compatibility |
+| | refresh_queue, idempotency_key, loop_lease, page_token_key, schema_compatibility |
 
 `shop_state` is the write lock of a shop (see `catalog_svc.storage.fence`).
 """
@@ -409,6 +409,53 @@ obsolete_pass = Table(
     _id("pass_id"),
     _time("created_at", required=True),
     PrimaryKeyConstraint("shop_id", "pass_id", name="obsolete_pass_pkey"),
+)
+
+# Products to read again by their ids; see `product_refresh`.
+product_refresh = Table(
+    "product_refresh",
+    metadata,
+    _id("shop_id"),
+    Column("product_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    _time("first_requested_at", required=True),
+    _time("last_requested_at", required=True),
+    # Whether the product was requested since its last read began.
+    Column("pending", Boolean, nullable=False, server_default=text("true")),
+    # The claim whose read is in progress. Whoever writes the product meanwhile removes it.
+    _id("reader", required=False),
+    # Whether a refresh has stored the product while a pass was open, which may hold an older state of it.
+    _flag("refreshed"),
+    # Reads since the last request that did not settle it.
+    _count("read_count"),
+    PrimaryKeyConstraint("shop_id", "product_id", name="product_refresh_pkey"),
+    Index(
+        "product_refresh_unread",
+        "shop_id",
+        "read_count",
+        "first_requested_at",
+        "product_id",
+        postgresql_where=text("pending OR reader IS NOT NULL"),
+    ),
+    postgresql_with=_HOT_ROWS,
+)
+
+# Shops with rows in product_refresh: when to look at each, and who does.
+refresh_queue = Table(
+    "refresh_queue",
+    metadata,
+    _id("shop_id"),
+    Column("platform", Text, nullable=False),
+    # When the shop is claimable; while it is claimed, the end of the claim. By the database's clock.
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    _id("claim_id", required=False),
+    _count("failure_count"),
+    # The mode of the sync that must be started, and how often it was requested since one was; NULL: none.
+    Column("wanted_sync", Text),
+    _count("wanted_count"),
+    PrimaryKeyConstraint("shop_id", name="refresh_queue_pkey"),
+    Index("refresh_queue_due", "due_at"),
+    postgresql_with=_HOT_ROWS,
 )
 
 # Partitioned by month, and dropped by partition.

@@ -15,6 +15,7 @@ from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.usecases.ports import Queue, QueueMetrics
+from catalog_svc.usecases.refresh_ports import RefreshMetrics, RefreshRequests
 
 _log = logging.getLogger(__name__)
 
@@ -23,11 +24,20 @@ class QueueMonitor:
     """The queue monitor loop of one replica."""
 
     def __init__(
-        self, *, queue: Queue, drain: Drain, metrics: QueueMetrics, interval: timedelta = timedelta(seconds=15)
+        self,
+        *,
+        queue: Queue,
+        refreshes: RefreshRequests,
+        drain: Drain,
+        metrics: QueueMetrics,
+        refresh_metrics: RefreshMetrics,
+        interval: timedelta = timedelta(seconds=15),
     ) -> None:
         self._queue = queue
+        self._refreshes = refreshes
         self._drain = drain
         self._metrics = metrics
+        self._refresh_metrics = refresh_metrics
         self._interval_seconds = interval.total_seconds()
 
     async def run(self, heartbeat: Heartbeat = no_heartbeat) -> None:
@@ -41,9 +51,11 @@ class QueueMonitor:
                 return
 
     async def read(self) -> None:
-        """Read the queue once; without the database its metrics have no values."""
+        """Read the queues of syncs and refreshes once; without the database their metrics have no values."""
         try:
             self._metrics.queue_read(await self._queue.pending())
+            self._refresh_metrics.refreshes_pending(await self._refreshes.pending())
         except StorageUnavailable:
             self._metrics.queue_unknown()
-            _log.warning("cannot read the queue of syncs: the database is unavailable")
+            self._refresh_metrics.refreshes_pending(None)
+            _log.warning("cannot read the queues of syncs and refreshes: the database is unavailable")

@@ -14,10 +14,10 @@ from types import MappingProxyType
 from typing import Final
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from catalogsync_common.failure import Failure
+from catalogsync_common.failure import Failure, FieldViolation
 
 DOMAIN: Final = "catalogsync"
 DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -194,6 +194,8 @@ class ReceivedFailure:
     metadata: Mapping[str, str] = field(default_factory=dict)
     retry_after: timedelta | None = None
     """When to call again; None: the server did not say so."""
+    violations: tuple[FieldViolation, ...] = ()
+    """The invalid fields of the request, if the server named them."""
 
     @property
     def is_transient(self) -> bool:
@@ -230,10 +232,12 @@ def _received_failure(code: grpc.StatusCode, details: str, trailers: grpc.aio.Me
     if status is None:
         return ReceivedFailure(code=code, message=details)
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    bad_request = error_details_pb2.BadRequest()
     for detail in status.details:
         # An unreadable detail is left empty: the code and the message are still there.
         _unpack(detail.type_url, detail.value, info)
         _unpack(detail.type_url, detail.value, retry)
+        _unpack(detail.type_url, detail.value, bad_request)
     from_our_service = info.domain == DOMAIN
     reason = info.reason if from_our_service else ""
     return ReceivedFailure(
@@ -242,10 +246,13 @@ def _received_failure(code: grpc.StatusCode, details: str, trailers: grpc.aio.Me
         reason=reason,
         metadata=dict(info.metadata) if from_our_service else {},
         retry_after=retry.retry_delay.ToTimedelta() if retry.HasField("retry_delay") else None,
+        violations=tuple(
+            FieldViolation(field=each.field, description=each.description) for each in bad_request.field_violations
+        ),
     )
 
 
-def _unpack(type_url: str, value: bytes, into: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> None:
+def _unpack(type_url: str, value: bytes, into: Message) -> None:
     if type_url.rpartition("/")[2] != into.DESCRIPTOR.full_name:
         return
     try:

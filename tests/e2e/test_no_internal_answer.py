@@ -34,6 +34,7 @@ VALID: dict[str, Any] = {
     "platform": SHOP.platform,
     "domain": SHOP.domain,
     "sync_id": SYNC_ID,
+    "headers": [pb.WebhookHeader(name="X-Shopify-Topic", value="products/update")],
     "item_id": "1",
     "product_id": "1",
     "update": pb.ShopUpdate(),
@@ -98,6 +99,9 @@ def bad_values(field: Any) -> Sequence[Any]:
         if name == pb.ShopUpdate.DESCRIPTOR.full_name:
             texts = [pb.ShopUpdate(merchant_id=text, display_name=text) for text in TEXTS]
             return [*texts, *(pb.ShopUpdate(full_interval=interval) for interval in DURATIONS)]
+        if name == pb.WebhookHeader.DESCRIPTOR.full_name:
+            names = [pb.WebhookHeader(name=text, value="x") for text in ("", *TEXTS)]
+            return [*names, *(pb.WebhookHeader(name="X-Shopify-Topic", value=text) for text in TEXTS)]
         raise AssertionError(f"no bad values for a {name}: add some")
     if field.enum_type is not None:
         return ENUMS
@@ -106,6 +110,7 @@ def bad_values(field: Any) -> Sequence[Any]:
         field.TYPE_INT32: INT32,
         field.TYPE_INT64: INT64,
         field.TYPE_BOOL: (True,),
+        field.TYPE_BYTES: (b"\xff", b"{", b"x" * ((1 << 20) + 1)),
     }
     return by_type[field.type]
 
@@ -172,6 +177,8 @@ def assert_expected(error: grpc.aio.AioRpcError, raw: bytes) -> None:
         grpc.StatusCode.ALREADY_EXISTS,
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.OUT_OF_RANGE,
+        # A webhook that its shop has not signed.
+        grpc.StatusCode.PERMISSION_DENIED,
     )
     assert error.code() in allowed, (error.code(), error.details(), raw[:200])
     if (

@@ -290,6 +290,13 @@ class FakeCatalog(CatalogServiceServicer):
             self._purge(deletion)
         return catalog.DeleteShopResponse(deletion=deletion)
 
+    async def IngestWebhook(
+        self, request: catalog.IngestWebhookRequest, context: Context
+    ) -> catalog.IngestWebhookResponse:
+        """Ignore the delivery, as one of a shop that is not registered."""
+        self._record("IngestWebhook", request, context)
+        return catalog.IngestWebhookResponse(outcome=catalog.IngestWebhookResponse.OUTCOME_IGNORED)
+
     def _purge(self, deletion: catalog.ShopDeletion) -> None:
         items = self.items.pop(_key(deletion.shop), [])
         syncs = self._of_shop(deletion.shop)

@@ -41,13 +41,23 @@ class MemoryBatches:
         self, state: State, row: SyncRow, lease: Lease, batch: SourceBatch, *, full: bool, rate: float | None
     ) -> Sync:
         products = list({product.product_id: product for product in batch.products}.values())
-        accepted, rejected = _accepted(products)
+        accepted, rejected = accepted_products(products)
         issues = batch.issues + rejected
         live_before = state.live_items(lease.shop_id)
-        written, items = _write(state, lease.shop_id, accepted)
-        deleted_products, deleted_items = state.mark_products(lease.shop_id, set(batch.deleted_product_ids))
+        stock_of = _products_of_stock(state, lease.shop_id, batch.stock_levels)
+        batch_ids = {product.product_id for product in products} | set(batch.deleted_product_ids)
+        refreshed = leave_refreshed(state, lease.shop_id, batch_ids | set(stock_of.values()))
+        left = [product for product in accepted if product.product_id in refreshed]
+        written, items = write_products(state, lease.shop_id, [p for p in accepted if p not in left])
+        written += RecordCounts(seen=len(left), unchanged=len(left))
+        left_items = sum(product.item_count for product in left)
+        items += RecordCounts(seen=left_items, unchanged=left_items)
+        deleted_products, deleted_items = state.mark_products(
+            lease.shop_id, set(batch.deleted_product_ids) - refreshed
+        )
         items = replace(items, deleted=items.deleted + deleted_items)
-        items += _write_stock(state, lease.shop_id, batch.stock_levels)
+        levels = tuple(level for level in batch.stock_levels if stock_of.get(level.item_id) not in refreshed)
+        items += _write_stock(state, lease.shop_id, levels)
         if not row.allow_mass_delete:
             removed = live_before - state.live_items(lease.shop_id)
             _check_deletions(state, row, items, sorted(removed), full=full)
@@ -136,7 +146,9 @@ class MemorySweeps:
         if not missing_ids:
             state.save(row)
             return None
-        products, items = state.mark_products(shop_id, set(missing_ids[: self._catalog.products_per_sweep]))
+        swept = set(missing_ids[: self._catalog.products_per_sweep])
+        products, items = state.mark_products(shop_id, swept)
+        leave_refreshed(state, shop_id, swept)
         progress = replace(
             row.sync.progress,
             products=row.sync.progress.products + RecordCounts(deleted=products),
@@ -159,6 +171,27 @@ def _check_deletions(state: State, row: SyncRow, items: RecordCounts, removed: l
     blocked = digest.blocked() if full else BlockedDeletion()
     if not full or blocked != state.agreeable_deletion(row):
         raise deletion.error(blocked)
+
+
+def leave_refreshed(state: State, shop_id: UUID, product_ids: set[str]) -> set[str]:
+    """Return those of the products that a sync must not write, and let all contested ones be read again."""
+    refreshed = set[str]()
+    for product_id in product_ids:
+        row = state.refreshes.get((shop_id, product_id))
+        if row is None or not (row.refreshed or row.reader):
+            continue
+        if row.refreshed:
+            refreshed.add(product_id)
+        state.refreshes[shop_id, product_id] = replace(
+            row, pending=True, reader=row.reader if row.refreshed else None
+        )
+    return refreshed
+
+
+def _products_of_stock(state: State, shop_id: UUID, levels: tuple[StockLevel, ...]) -> dict[str, str]:
+    """Return the products of the stored items of these levels, by item id."""
+    stored = {level.item_id: state.items.get((shop_id, level.item_id)) for level in levels}
+    return {item_id: item.record.product_id for item_id, item in stored.items() if item is not None}
 
 
 def _live_products(state: State, shop_id: UUID) -> set[str]:
@@ -194,7 +227,7 @@ def applied_row(catalog: MemoryCatalog, state: State, lease: Lease) -> SyncRow:
     return row
 
 
-def _accepted(products: list[IncomingProduct]) -> tuple[list[IncomingProduct], tuple[RecordIssue, ...]]:
+def accepted_products(products: list[IncomingProduct]) -> tuple[list[IncomingProduct], tuple[RecordIssue, ...]]:
     """Return the products that can be stored, and the issues of the others."""
     accepted, rejected = list[IncomingProduct](), list[RecordIssue]()
     for product in products:
@@ -207,7 +240,9 @@ def _accepted(products: list[IncomingProduct]) -> tuple[list[IncomingProduct], t
     return accepted, tuple(rejected)
 
 
-def _write(state: State, shop_id: UUID, products: list[IncomingProduct]) -> tuple[RecordCounts, RecordCounts]:
+def write_products(
+    state: State, shop_id: UUID, products: list[IncomingProduct]
+) -> tuple[RecordCounts, RecordCounts]:
     counts, items = RecordCounts(seen=len(products)), RecordCounts()
     for product in products:
         stored = state.products.get((shop_id, product.product_id))

@@ -10,7 +10,7 @@ from uuid import UUID
 from catalog_svc.domain.errors import SyncNotFound
 from catalog_svc.domain.records import ItemRecord, ProductRecord, RecordIssue
 from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.domain.sync import BlockedDeletion, Sync, SyncState, SyncTrigger
+from catalog_svc.domain.sync import BlockedDeletion, Sync, SyncMode, SyncState, SyncTrigger
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +56,34 @@ class StoredItem:
         return not self.deleted and self.record == record
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefreshRow:
+    """A row of `product_refresh`."""
+
+    requested_at: datetime
+    pending: bool = True
+    reader: UUID | None = None
+    refreshed: bool = False
+    read_count: int = 0
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the product waits, or its read has not ended."""
+        return self.pending or self.reader is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefreshQueueRow:
+    """A row of `refresh_queue`."""
+
+    platform: str
+    due_at: datetime
+    claim_id: UUID | None = None
+    failure_count: int = 0
+    wanted_sync: SyncMode | None = None
+    wanted_count: int = 0
+
+
 @dataclass(kw_only=True, slots=True)
 class State:
     """All tables. Products and items are keyed by shop and platform id."""
@@ -68,6 +96,8 @@ class State:
     issues: dict[UUID, tuple[RecordIssue, ...]] = field(default_factory=dict)
     blocked: dict[UUID, tuple[UUID, BlockedDeletion]] = field(default_factory=dict)
     """By shop: the pass that the deletion guard stopped, and the deletion that full passes decide about."""
+    refreshes: dict[tuple[UUID, str], RefreshRow] = field(default_factory=dict)
+    refresh_queue: dict[UUID, RefreshQueueRow] = field(default_factory=dict)
     requests: dict[tuple[str, str], tuple[tuple[str, ...], UUID]] = field(default_factory=dict)
     """By method and request_id: the parameters of the request, and the sync that it created."""
 
@@ -80,6 +110,8 @@ class State:
             seen=dict(self.seen),
             issues=dict(self.issues),
             blocked=dict(self.blocked),
+            refreshes=dict(self.refreshes),
+            refresh_queue=dict(self.refresh_queue),
             requests=dict(self.requests),
         )
 
@@ -102,6 +134,11 @@ class State:
     def of_shop(self, shop_id: UUID) -> list[SyncRow]:
         """Return the shop's syncs, the oldest first."""
         return [row for row in self.syncs.values() if row.sync.shop.shop_id == shop_id]
+
+    def open_pass(self, shop_id: UUID) -> UUID | None:
+        """Return the pass of the shop's active sync, or of the last one if that can be resumed."""
+        rows = self.of_shop(shop_id)
+        return rows[-1].pass_id if rows and rows[-1].sync.state is not SyncState.SUCCEEDED else None
 
     def live_items(self, shop_id: UUID) -> set[str]:
         return {iid for (shop, iid), item in self.items.items() if shop == shop_id and not item.deleted}

@@ -71,6 +71,14 @@ async def store_shop(engine: AsyncEngine, merchant: str) -> Sync:
         "INSERT INTO obsolete_pass (shop_id, pass_id) VALUES (:shop_id, :pass_id) ON CONFLICT DO NOTHING", **values
     )
     await world.execute(
+        "INSERT INTO product_refresh (shop_id, product_id, reason) VALUES (:shop_id, '0', 'WEBHOOK')",
+        shop_id=finished.shop.shop_id,
+    )
+    await world.execute(
+        "INSERT INTO refresh_queue (shop_id, platform, due_at) VALUES (:shop_id, 'shopify', now())",
+        shop_id=finished.shop.shop_id,
+    )
+    await world.execute(
         "INSERT INTO sync_history SELECT * FROM sync WHERE sync_id = :pass_id", pass_id=finished.sync_id
     )
     await world.execute(

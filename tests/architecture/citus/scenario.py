@@ -17,6 +17,7 @@ from catalog_svc.domain.catalog_reads import ItemCursor, ItemFilter, ProductFilt
 from catalog_svc.domain.errors import MassDeleteBlocked, SyncAlreadyRunning
 from catalog_svc.domain.item_feed import FeedCursor
 from catalog_svc.domain.records import RecordIssue
+from catalog_svc.domain.refresh import QueuedRefresh, RefreshReason, RefreshRequest
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import Shop, ShopChange, ShopField, ShopKey
 from catalog_svc.domain.source import Offer, SourceBatch, StockLevel
@@ -43,6 +44,8 @@ from catalog_svc.storage.page_token_key import load_page_token_key
 from catalog_svc.storage.pooler import check_pooler, pooled_options
 from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.readiness import wait_until_ready
+from catalog_svc.storage.refresh_requests import RefreshRequestStore
+from catalog_svc.storage.refreshes import RefreshStore
 from catalog_svc.storage.retention import RetentionStore
 from catalog_svc.storage.roles import check_role
 from catalog_svc.storage.schedules import ScheduleStore
@@ -111,6 +114,8 @@ class Scenario:
             observed(ItemStore(database, text_window=1)),
             observed(ProductStore(database, text_window=1)),
         )
+        self._refresh_requests = observed(RefreshRequestStore(database, max_products=3))
+        self._refreshes = observed(RefreshStore(database, ttl=_TTL))
         self._status = observed(StatusStore(database))
         self._schedules = observed(ScheduleStore(database))
         self._retention = observed(RetentionStore(database, owner=uuid4()))
@@ -137,6 +142,7 @@ class Scenario:
             await self._reads(shop, first)
             await self._schedule(shop)
             await self._directory_of(shop)
+            await self._refresh(shop)
         await self._same_store()
         await self._blocked(SHOPS[0])
         await self._pooled_load(SHOPS[0])
@@ -336,6 +342,62 @@ class Scenario:
         await self._directory.update(shop, ShopChange(fields=frozenset(ShopField), merchant_id="acme"), _DEFAULTS)
         which = ShopFilter(merchant_id="acme", platform=key.platform, connection=ConnectionState.HEALTHY)
         assert await self._directory.page(which, after=None, limit=9, defaults=_DEFAULTS)
+
+    async def _refresh(self, key: ShopKey) -> None:
+        """Refreshes outside of a sync and beside one, with each of their ends."""
+        shop = await self._shops.find(key)
+        assert shop is not None
+        await self._start(key, allow_mass_delete=True)
+        loaded = await self._claim()
+        await self._leases.begin(loaded.lease, DOLLARS)
+        await self._succeed(loaded, await self._apply(loaded, batch(product("2", items=4))))
+        # The deletion guard counts those of the last day.
+        await self._outside_execute(
+            "UPDATE item SET deleted_at = now() - interval '2 days' WHERE deleted_at < now()"
+        )
+        await self._request(shop, "2", variants=("3-1",))
+        assert (await self._refresh_requests.pending()).count >= 2
+        queued = await self._claim_refresh(shop)
+        claim = await self._refreshes.take(queued, limit=9)
+        assert claim is not None
+        await self._request(shop, "3")
+        await self._refreshes.write(claim, batch(product("2", items=3), deleted_product_ids=["3"]))
+        await self._refreshes.finish(queued)
+        await self._refreshes.release(await self._claim_refresh(shop))
+        await self._refreshes.fail(await self._claim_refresh(shop), delay=timedelta(), wanted_sync=SyncMode.FULL)
+        wanting = await self._claim_refresh(shop)
+        await self._refreshes.sync_started(wanting)
+        await self._refreshes.take(wanting, limit=9)
+        await self._refreshes.leave_to_sync(wanting, None)
+        await self._refreshes.finish(await self._claim_refresh(shop))
+
+        await self._start(key, allow_mass_delete=True)
+        running = await self._claim()
+        await self._leases.begin(running.lease, DOLLARS)
+        await self._request(shop, "1", "2")
+        queued = await self._claim_refresh(shop)
+        claim = await self._refreshes.take(queued, limit=9)
+        assert claim is not None
+        assert (await self._refreshes.write(claim, batch(product("2", items=3, title="Scarf")))).stored == 1
+        stock = StockLevel(item_id="2-1", stock_quantity=7, available=True)
+        lease = await self._apply(running, replace(batch(product("2")), stock_levels=(stock,)))
+        await self._sweeps.step(lease, running.sync.shop)
+        await self._refreshes.finish(queued)
+        await self._request(shop, "5", "6", "7", "8")
+        await self._commands.cancel(running.sync.sync_id)
+
+    async def _request(self, shop: Shop, *product_ids: str, variants: tuple[str, ...] = ()) -> None:
+        request = RefreshRequest(reason=RefreshReason.WEBHOOK, product_ids=product_ids, variant_ids=variants)
+        await self._refresh_requests.add(shop, request)
+
+    async def _claim_refresh(self, shop: Shop) -> QueuedRefresh:
+        """Claim the shop, which is due now, and no other one."""
+        await self._outside_execute(
+            "UPDATE refresh_queue SET due_at = CASE shop_id WHEN :id THEN now() ELSE now() + interval '1 h' END",
+            id=shop.shop_id,
+        )
+        (queued,) = await self._refreshes.claim(limit=1)
+        return queued
 
     async def _delete(self, key: ShopKey) -> None:
         """The deletion of a shop that has rows in all tables."""

@@ -13,7 +13,18 @@ from catalog_svc.storage.products import STAGE_ITEM, STAGE_PRODUCT
 from catalog_svc.storage.tables import metadata
 
 SHOP_TABLES: Final = frozenset(
-    {"shop_state", "sync", "sync_history", "sync_issue", "sync_seen", "obsolete_pass", "product", "item"}
+    {
+        "shop_state",
+        "sync",
+        "sync_history",
+        "sync_issue",
+        "sync_seen",
+        "obsolete_pass",
+        "product_refresh",
+        "product",
+        "item",
+    }
+    | {"product_refresh"}
 )
 """Tables of the group "shop", distributed by shop_id."""
 DIRECTORY_TABLES: Final = frozenset(
@@ -22,6 +33,7 @@ DIRECTORY_TABLES: Final = frozenset(
         "shop_deletion",
         "shop_schedule",
         "sync_queue",
+        "refresh_queue",
         "idempotency_key",
         "loop_lease",
         "page_token_key",

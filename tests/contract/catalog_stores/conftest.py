@@ -19,13 +19,17 @@ from catalog_svc.source import decode
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.leases import LeaseStore
+from catalog_svc.storage.refresh_requests import RefreshRequestStore
+from catalog_svc.storage.refreshes import RefreshStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.syncs import SyncStore
 from catalog_svc.usecases.ports import Batches, Leases, Sweeps, SyncCommands, Syncs
+from catalog_svc.usecases.refresh_ports import Refreshes, RefreshRequests
 from tests.fakes.memory_batches import MemoryBatches, MemorySweeps
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
 from tests.fakes.memory_leases import MemoryLeases
+from tests.fakes.memory_refreshes import MemoryRefreshes, MemoryRefreshRequests
 from tests.fakes.memory_sync_commands import MemorySyncCommands, MemorySyncs
 from tests.fakes.product_source import WATERMARK
 from tests.integration.catalog_svc.conftest import CatalogWorld
@@ -40,6 +44,9 @@ HEADER = SourceHeader(
     estimated_item_count=None,
 )
 
+MAX_REFRESHES = 50
+"""Products of a shop that may wait for a refresh."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replica:
@@ -50,6 +57,8 @@ class Replica:
     batches: Batches
     sweeps: Sweeps
     syncs: Syncs
+    requests: RefreshRequests
+    refreshes: Refreshes
 
     async def create_sync(self, mode: SyncMode = SyncMode.FULL, shop: ShopKey = SHOP, **more: object) -> Sync:
         values: dict[str, object] = {"request_id": "", "allow_mass_delete": False} | more
@@ -75,6 +84,10 @@ class Stores(Protocol):
 
     async def expire(self, sync_id: UUID) -> None:
         """Let the lease of the sync expire."""
+        ...
+
+    async def make_due(self) -> None:
+        """Let all shops with products to refresh be due, also those that are claimed."""
         ...
 
     async def products(self) -> dict[str, tuple[str, bool]]:
@@ -108,10 +121,15 @@ class PostgresStores:
             batches=BatchStore(database, ttl=ttl),
             sweeps=SweepStore(database, ttl=ttl),
             syncs=SyncStore(database),
+            requests=RefreshRequestStore(database, max_products=MAX_REFRESHES),
+            refreshes=RefreshStore(database, ttl=ttl),
         )
 
     async def expire(self, sync_id: UUID) -> None:
         await self._world.expire_lease(sync_id)
+
+    async def make_due(self) -> None:
+        await self._world.execute("UPDATE refresh_queue SET due_at = now()")
 
     async def products(self) -> dict[str, tuple[str, bool]]:
         rows = await self._world.rows("SELECT product_id, title, deleted_at IS NULL AS live FROM product")
@@ -145,10 +163,15 @@ class MemoryStores:
             batches=MemoryBatches(link),
             sweeps=MemorySweeps(link),
             syncs=MemorySyncs(link),
+            requests=MemoryRefreshRequests(link, max_products=MAX_REFRESHES),
+            refreshes=MemoryRefreshes(link, ttl=self.catalog.ttl),
         )
 
     async def expire(self, sync_id: UUID) -> None:
         self.catalog.advance_clock(self.catalog.ttl * 2)
+
+    async def make_due(self) -> None:
+        self.catalog.advance_clock(timedelta(hours=1))
 
     async def products(self) -> dict[str, tuple[str, bool]]:
         stored = self.catalog.state.products.items()

@@ -31,8 +31,10 @@ from catalog_svc.domain.sync import MAX_QUEUE_POSITION, PendingSyncs, Sync, Sync
 from catalog_svc.metrics import CatalogMetrics
 from catalog_svc.settings import CatalogSettings
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.refresh_requests import RefreshRequestStore
 from catalog_svc.storage.status import StatusStore
 from catalog_svc.storage.sync_queue import QueueStore
+from catalog_svc.usecases.ports import Queue
 from catalog_svc.usecases.queue_monitor import QueueMonitor
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits
@@ -223,11 +225,20 @@ def gauges(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
     }
 
 
+def monitor_of(world: CatalogWorld, queue: Queue, registry: CollectorRegistry) -> QueueMonitor:
+    metrics = CatalogMetrics(registry)
+    return QueueMonitor(
+        queue=queue,
+        refreshes=RefreshRequestStore(Database(world.engine)),
+        drain=world.drain,
+        metrics=metrics,
+        refresh_metrics=metrics,
+    )
+
+
 async def test_the_metrics_count_pending_syncs_and_the_age_of_the_oldest_by_platform(world: CatalogWorld) -> None:
     registry = CollectorRegistry()
-    monitor = QueueMonitor(
-        queue=QueueStore(Database(world.engine)), drain=world.drain, metrics=CatalogMetrics(registry)
-    )
+    monitor = monitor_of(world, QueueStore(Database(world.engine)), registry)
     await monitor.read()
     assert gauges(registry) == {}
     first = await create(world, "a")
@@ -263,7 +274,7 @@ class UnreadableQueue:
 
 async def test_while_the_queue_cannot_be_read_its_metrics_have_no_values(world: CatalogWorld) -> None:
     registry = CollectorRegistry()
-    monitor = QueueMonitor(queue=UnreadableQueue(), drain=world.drain, metrics=CatalogMetrics(registry))
+    monitor = monitor_of(world, UnreadableQueue(), registry)
     counts = []
     for _ in range(3):
         await monitor.read()

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.domain.errors import LeaseLost, ShopBeingDeleted, ShopNotFound, SourceFailed, SyncNotFound
+from catalog_svc.domain.refresh import RefreshReason, RefreshRequest
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import ShopChange, ShopDeletion, ShopField, ShopKey
 from catalog_svc.domain.status import ShopFilter
@@ -31,6 +32,7 @@ from catalog_svc.domain.sync import (
 from catalog_svc.metrics import NullSyncMetrics
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.product_reads import ProductStore
+from catalog_svc.storage.refresh_requests import RefreshRequestStore
 from catalog_svc.storage.retention import RetentionStore
 from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.storage.shop_deletions import PURGED_TABLES, ShopDeletionStore
@@ -199,6 +201,8 @@ async def long_lived_shop(world: CatalogWorld, replica: Replica) -> UUID:
     )
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    request = RefreshRequest(reason=RefreshReason.WEBHOOK, product_ids=("product-1", "product-2"))
+    await RefreshRequestStore(Database(world.engine)).add(claimed.sync.shop, request)
     return await id_of(world)
 
 
@@ -235,6 +239,7 @@ async def test_nothing_of_a_deleted_shop_is_left_in_any_table(world: CatalogWorl
 async def test_every_table_with_many_rows_of_a_shop_is_purged(world: CatalogWorld) -> None:
     """The others have few rows, which the first and the last transaction delete."""
     few = {"shop", "shop_schedule", "shop_state", "sync", "sync_queue", "idempotency_key", "shop_deletion"}
+    few |= {"refresh_queue"}
     assert set(await columns(world, "shop_id")) == few | {table.name for table in PURGED_TABLES}
 
 

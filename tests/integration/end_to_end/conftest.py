@@ -35,6 +35,7 @@ PLATFORMS: dict[str, dict[str, Any]] = {
     "feed": {"platform": Platform.FEED, "domain": "shop.example", "feed_format": "ndjson.gz"},
     "bigcommerce": {"platform": Platform.BIGCOMMERCE, "domain": "store-abc123.mybigcommerce.com"},
 }
+WEBHOOK_SECRET = "end-to-end-webhook-secret"
 REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", transient=False)
 _ROWS = """
     SELECT (to_jsonb({table}) - ARRAY['shop_id', 'feed_position', 'created_at', 'updated_at'])::text AS row
@@ -67,13 +68,21 @@ class EndToEnd:
     """One shop, and everything that syncs it into the database."""
 
     def __init__(
-        self, spec: ShopSpec, store: RunningStore, connector: ConnectorSource, engine: AsyncEngine
+        self,
+        spec: ShopSpec,
+        store: RunningStore,
+        connector: ConnectorSource,
+        engine: AsyncEngine,
+        *,
+        connector_address: str,
     ) -> None:
         self.store = store
+        self.connector_address = connector_address
         self.domain = spec.domain
         self.connector = connector
         self.engine = engine
         self.world = CatalogWorld(engine)
+        self.platform = spec.platform.value
         self._key = ShopKey(spec.platform.value, spec.domain)
 
     @property
@@ -176,7 +185,8 @@ def opens(engine: AsyncEngine, certificates: Path, tmp_path: Path) -> Opens:
             running(_settings(spec, store, tmp_path)) as port,
             open_channel(f"127.0.0.1:{port}") as channel,
         ):
-            yield EndToEnd(spec, store, ConnectorSource(channel), engine)
+            address = f"127.0.0.1:{port}"
+            yield EndToEnd(spec, store, ConnectorSource(channel), engine, connector_address=address)
 
     return opened
 
@@ -184,6 +194,8 @@ def opens(engine: AsyncEngine, certificates: Path, tmp_path: Path) -> Opens:
 def _settings(spec: ShopSpec, store: RunningStore, directory: Path) -> ConnectorSettings:
     file = directory / "credentials.toml"
     lines = [f'{name} = "{value}"' for name, value in spec.credentials.items()]
+    if spec.platform is not Platform.FEED:
+        lines.append(f'webhook_secrets = ["{WEBHOOK_SECRET}"]')
     file.write_text(f'[{spec.platform.value}."{spec.domain}"]\n' + "\n".join(lines) + "\n")
     file.chmod(0o600)
     return ConnectorSettings(

@@ -240,7 +240,9 @@ class Sync(_message.Message):
         TRIGGER_REQUEST: Sync._Trigger.ValueType  # 1
         """A StartSync call."""
         TRIGGER_SCHEDULE: Sync._Trigger.ValueType  # 2
-        """The shop's schedule."""
+        """The shop's schedule; or webhooks that named more products than are read one by one, or products whose deletion
+        the deletion guard stopped.
+        """
         TRIGGER_RESUME: Sync._Trigger.ValueType  # 3
         """ResumeSync."""
 
@@ -252,7 +254,9 @@ class Sync(_message.Message):
     TRIGGER_REQUEST: Sync.Trigger.ValueType  # 1
     """A StartSync call."""
     TRIGGER_SCHEDULE: Sync.Trigger.ValueType  # 2
-    """The shop's schedule."""
+    """The shop's schedule; or webhooks that named more products than are read one by one, or products whose deletion
+    the deletion guard stopped.
+    """
     TRIGGER_RESUME: Sync.Trigger.ValueType  # 3
     """ResumeSync."""
 
@@ -1963,6 +1967,125 @@ class ShopDeletion(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ShopDeletion: _TypeAlias = ShopDeletion  # noqa: Y015
+
+@_typing.final
+class IngestWebhookRequest(_message.Message):
+    """A webhook delivery as the platform sent it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    SHOP_FIELD_NUMBER: _builtins.int
+    platform: _builtins.str
+    """"shopify", "woocommerce", "bigcommerce". Case is ignored."""
+    body: _builtins.bytes
+    """The raw body, byte for byte, at most 1 MiB. It may be empty."""
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookHeader]:
+        """The headers of the delivery, at most 100: all of them, or at least Content-Type and those whose name begins with
+        "X-".
+        """
+
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """The shop, if the address of the delivery names one. A delivery that another shop has signed is then refused."""
+
+    def __init__(
+        self,
+        *,
+        platform: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+        headers: _abc.Iterable[Global___WebhookHeader] | None = ...,
+        shop: Global___ShopRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "headers", b"headers", "platform", b"platform", "shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestWebhookRequest: _TypeAlias = IngestWebhookRequest  # noqa: Y015
+
+@_typing.final
+class WebhookHeader(_message.Message):
+    """A header of a webhook delivery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name; case is ignored."""
+    value: _builtins.str
+    """The value."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookHeader: _TypeAlias = WebhookHeader  # noqa: Y015
+
+@_typing.final
+class IngestWebhookResponse(_message.Message):
+    """What became of a webhook delivery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Outcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[IngestWebhookResponse._Outcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OUTCOME_UNSPECIFIED: IngestWebhookResponse._Outcome.ValueType  # 0
+        """Never sent."""
+        OUTCOME_ACCEPTED: IngestWebhookResponse._Outcome.ValueType  # 1
+        """The products that it names will be read again."""
+        OUTCOME_PING: IngestWebhookResponse._Outcome.ValueType  # 2
+        """The platform tries the address; nothing was done. It may be unsigned."""
+        OUTCOME_IGNORED: IngestWebhookResponse._Outcome.ValueType  # 3
+        """It was verified, and concerns no product, or a shop that is not registered; nothing was done."""
+
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
+        """What was done. Values may be added; treat an unknown one as ACCEPTED."""
+
+    OUTCOME_UNSPECIFIED: IngestWebhookResponse.Outcome.ValueType  # 0
+    """Never sent."""
+    OUTCOME_ACCEPTED: IngestWebhookResponse.Outcome.ValueType  # 1
+    """The products that it names will be read again."""
+    OUTCOME_PING: IngestWebhookResponse.Outcome.ValueType  # 2
+    """The platform tries the address; nothing was done. It may be unsigned."""
+    OUTCOME_IGNORED: IngestWebhookResponse.Outcome.ValueType  # 3
+    """It was verified, and concerns no product, or a shop that is not registered; nothing was done."""
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    outcome: Global___IngestWebhookResponse.Outcome.ValueType
+    """What was done."""
+    product_count: _builtins.int
+    """How many products will be read again."""
+    def __init__(
+        self,
+        *,
+        outcome: Global___IngestWebhookResponse.Outcome.ValueType = ...,
+        product_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "product_count", b"product_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestWebhookResponse: _TypeAlias = IngestWebhookResponse  # noqa: Y015
 
 @_typing.final
 class GetProductRequest(_message.Message):

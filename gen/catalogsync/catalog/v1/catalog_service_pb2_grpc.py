@@ -108,6 +108,11 @@ class CatalogServiceStub:
                 request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.IngestWebhook = channel.unary_unary(
+                '/catalogsync.catalog.v1.CatalogService/IngestWebhook',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.IngestWebhookRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.IngestWebhookResponse.FromString,
+                _registered_method=True)
         self.GetProduct = channel.unary_unary(
                 '/catalogsync.catalog.v1.CatalogService/GetProduct',
                 request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductRequest.SerializeToString,
@@ -273,6 +278,23 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IngestWebhook(self, request, context):
+        """Passes a webhook delivery on that a platform has sent to the caller. The delivery is verified with the webhook
+        secrets of its shop, and the products that it names are then read again from the platform, those of deliveries that
+        come within 300 ms together. Nothing of the payload is stored, so that old, repeated and reordered deliveries are
+        harmless.
+
+        Call it with the raw body, byte for byte, and all headers, and answer the platform with HTTP 200 if the call
+        succeeds, whatever the outcome. It is idempotent: repeat it freely.
+
+        Errors: WEBHOOK_SIGNATURE_INVALID (answer 401), WEBHOOK_BODY_INVALID (answer 400), SHOP_NOT_FOUND (only for an
+        unknown shop_id); answer 503, for the platform to repeat the delivery, after CONNECTOR_UNAVAILABLE and
+        TOKEN_SERVICE_UNAVAILABLE, and 429 after RATE_LIMITED (the shop has sent more verified deliveries than the limit).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetProduct(self, request, context):
         """Returns one product with all its items, also if it is deleted. Errors: SHOP_NOT_FOUND, PRODUCT_NOT_FOUND.
         """
@@ -398,6 +420,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusRequest.FromString,
                     response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'IngestWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.IngestWebhook,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.IngestWebhookRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.IngestWebhookResponse.SerializeToString,
             ),
             'GetProduct': grpc.unary_unary_rpc_method_handler(
                     servicer.GetProduct,
@@ -790,6 +817,33 @@ class CatalogService:
             '/catalogsync.catalog.v1.CatalogService/GetStatus',
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusRequest.SerializeToString,
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IngestWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/IngestWebhook',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.IngestWebhookRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.IngestWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

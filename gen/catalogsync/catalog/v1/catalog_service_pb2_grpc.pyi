@@ -89,6 +89,19 @@ class CatalogServiceStub:
     """Returns what a dashboard shows of a shop: counts, last and active sync, freshness, health of the connection.
     Errors: SHOP_NOT_FOUND.
     """
+    IngestWebhook: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.IngestWebhookRequest, _catalog_service_pb2.IngestWebhookResponse]
+    """Passes a webhook delivery on that a platform has sent to the caller. The delivery is verified with the webhook
+    secrets of its shop, and the products that it names are then read again from the platform, those of deliveries that
+    come within 300 ms together. Nothing of the payload is stored, so that old, repeated and reordered deliveries are
+    harmless.
+
+    Call it with the raw body, byte for byte, and all headers, and answer the platform with HTTP 200 if the call
+    succeeds, whatever the outcome. It is idempotent: repeat it freely.
+
+    Errors: WEBHOOK_SIGNATURE_INVALID (answer 401), WEBHOOK_BODY_INVALID (answer 400), SHOP_NOT_FOUND (only for an
+    unknown shop_id); answer 503, for the platform to repeat the delivery, after CONNECTOR_UNAVAILABLE and
+    TOKEN_SERVICE_UNAVAILABLE, and 429 after RATE_LIMITED (the shop has sent more verified deliveries than the limit).
+    """
     GetProduct: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetProductRequest, _catalog_service_pb2.GetProductResponse]
     """Returns one product with all its items, also if it is deleted. Errors: SHOP_NOT_FOUND, PRODUCT_NOT_FOUND."""
     ListProducts: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListProductsRequest, _catalog_service_pb2.ListProductsResponse]
@@ -273,6 +286,25 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_catalog_service_pb2.GetStatusResponse]:
         """Returns what a dashboard shows of a shop: counts, last and active sync, freshness, health of the connection.
         Errors: SHOP_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def IngestWebhook(
+        self,
+        request: _catalog_service_pb2.IngestWebhookRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.IngestWebhookRequest, _abc.Awaitable[_catalog_service_pb2.IngestWebhookResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.IngestWebhookResponse]:
+        """Passes a webhook delivery on that a platform has sent to the caller. The delivery is verified with the webhook
+        secrets of its shop, and the products that it names are then read again from the platform, those of deliveries that
+        come within 300 ms together. Nothing of the payload is stored, so that old, repeated and reordered deliveries are
+        harmless.
+
+        Call it with the raw body, byte for byte, and all headers, and answer the platform with HTTP 200 if the call
+        succeeds, whatever the outcome. It is idempotent: repeat it freely.
+
+        Errors: WEBHOOK_SIGNATURE_INVALID (answer 401), WEBHOOK_BODY_INVALID (answer 400), SHOP_NOT_FOUND (only for an
+        unknown shop_id); answer 503, for the platform to repeat the delivery, after CONNECTOR_UNAVAILABLE and
+        TOKEN_SERVICE_UNAVAILABLE, and 429 after RATE_LIMITED (the shop has sent more verified deliveries than the limit).
         """
 
     @_abc_1.abstractmethod

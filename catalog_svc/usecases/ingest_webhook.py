@@ -1,0 +1,115 @@
+"""Ingestion of webhooks: a verified delivery names products to read again; its payload is not used."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import UUID
+
+from catalogsync_common.failure import InvalidRequest
+
+from catalog_svc.domain.errors import ShopNotFound
+from catalog_svc.domain.refresh import (
+    IngestOutcome,
+    IngestResult,
+    RefreshReason,
+    RefreshRequest,
+    VerifiedWebhook,
+    WebhookDelivery,
+)
+from catalog_svc.domain.shop import ShopKey, ShopRef
+from catalog_svc.usecases.catalog_ports import Shops
+from catalog_svc.usecases.refresh_ports import RefreshMetrics, RefreshRequests, WebhookLimit, WebhookVerifier
+
+_log = logging.getLogger(__name__)
+
+_PING = IngestResult(outcome=IngestOutcome.PING)
+_IGNORED = IngestResult(outcome=IngestOutcome.IGNORED)
+
+
+class IngestWebhook:
+    """Requests that the products of a webhook delivery are read again."""
+
+    def __init__(
+        self,
+        *,
+        verifier: WebhookVerifier,
+        shops: Shops,
+        requests: RefreshRequests,
+        limit: WebhookLimit,
+        wake_worker: Callable[[], None],
+        metrics: RefreshMetrics,
+    ) -> None:
+        """Create the use case.
+
+        Args:
+            verifier: Verifies deliveries.
+            shops: The registered shops.
+            requests: Where products are requested.
+            limit: The rate of the deliveries of each shop. One that is not verified may name any shop, and does
+                not count.
+            wake_worker: Called after products were requested.
+            metrics: Where deliveries are counted.
+        """
+        self._verifier = verifier
+        self._shops = shops
+        self._requests = requests
+        self._limit = limit
+        self._wake_worker = wake_worker
+        self._metrics = metrics
+
+    async def __call__(self, delivery: WebhookDelivery, shop: ShopRef | None) -> IngestResult:
+        """Verify a delivery and request its products.
+
+        Args:
+            delivery: The delivery, without its domain.
+            shop: The shop to which it was sent; None: the caller does not know.
+
+        Raises:
+            InvalidRequest: the platform sends no webhooks, or `shop` is none of its shops.
+            ShopNotFound: there is no shop with this id.
+            SourceFailed: the delivery is not signed by its shop, is malformed, or cannot be verified now.
+            LimitExceeded: the shop has sent too many deliveries.
+        """
+        verified = await self._verifier.verify(replace(delivery, domain=await self._domain_of(delivery, shop)))
+        result = await self._request(verified)
+        self._metrics.webhook_received(delivery.platform, result.outcome)
+        return result
+
+    async def _domain_of(self, delivery: WebhookDelivery, shop: ShopRef | None) -> str:
+        if shop is None:
+            return ""
+        key = shop if isinstance(shop, ShopKey) else await self._key_of(shop)
+        if key.platform != delivery.platform:
+            raise InvalidRequest.of("shop", f"must be a shop of the delivery's platform, {delivery.platform}")
+        return key.domain
+
+    async def _key_of(self, shop_id: UUID) -> ShopKey:
+        found = await self._shops.find(shop_id)
+        if found is None:
+            raise ShopNotFound(shop_id)
+        return found.key
+
+    async def _request(self, verified: VerifiedWebhook) -> IngestResult:
+        if verified.is_ping:
+            return _PING
+        shop = None
+        if verified.shop is not None and (verified.product_ids or verified.variant_ids):
+            shop = await self._shops.find(verified.shop)
+        if shop is None:
+            return _IGNORED
+        self._limit.take(shop.shop_id)
+        request = RefreshRequest(
+            reason=RefreshReason.WEBHOOK, product_ids=verified.product_ids, variant_ids=verified.variant_ids
+        )
+        try:
+            receipt = await self._requests.add(shop, request)
+        except ShopNotFound:
+            return _IGNORED
+        if not receipt.product_count:
+            return _IGNORED
+        if receipt.needs_sync:
+            _log.warning("too many products wait for a refresh: a sync reads them", extra={"shop": str(shop.key)})
+        self._wake_worker()
+        return IngestResult(outcome=IngestOutcome.ACCEPTED, product_count=receipt.product_count)
