@@ -121,7 +121,7 @@ def wire_replica(
             metrics=metrics,
             refresh_metrics=metrics,
         ),
-        refresh_worker=_refresh_worker(settings, database, source, worker, drain, metrics),
+        refresh_worker=_refresh_worker(settings, database, source, worker, feed_hub, drain, metrics),
         drain=drain,
     )
 
@@ -250,6 +250,7 @@ def _refresh_worker(
     database: Database,
     source: ProductSource,
     worker: Worker,
+    feed_hub: ItemFeedHub,
     drain: Drain,
     metrics: CatalogMetrics,
 ) -> RefreshWorker:
@@ -259,6 +260,7 @@ def _refresh_worker(
         source=source,
         commands=SyncCommandStore(database),
         metrics=metrics,
+        announce_change=feed_hub.announce,
         wake_sync_worker=worker.wake,
         overlap=settings.incremental_overlap,
     )

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
 from catalogsync_common.call_context import correlated, correlation_id
 
@@ -57,6 +58,8 @@ class RefreshDependencies:
     """How far before the watermark an incremental pass begins."""
     read_timeout: timedelta = timedelta(seconds=90)
     """For one read by ids; less than the claim lasts."""
+    announce_change: Callable[[UUID], None] = lambda shop_id: None
+    """Called with the shop when its items may have changed."""
 
 
 class RefreshRun:
@@ -70,6 +73,7 @@ class RefreshRun:
         self._wake_sync_worker = dependencies.wake_sync_worker
         self._overlap = dependencies.overlap
         self._read_timeout_seconds = dependencies.read_timeout.total_seconds()
+        self._announce_change = dependencies.announce_change
 
     async def run(self, queued: QueuedRefresh) -> None:
         """Read and store products of the shop once, and end its claim.
@@ -126,7 +130,7 @@ class RefreshRun:
                         existing |= {product.product_id for product in event.products}
                         existing |= {issue.product_id for issue in event.issues if issue.product_rejected}
                         deleted |= set(event.deleted_product_ids)
-                        result += await self._refreshes.write(claim, replace(event, deleted_product_ids=()))
+                        result += await self._write(claim, replace(event, deleted_product_ids=()))
                     case SourceEnd():
                         # Products are deleted only after a complete read, and together.
                         return result + await self._delete(claim, deleted - existing)
@@ -144,7 +148,12 @@ class RefreshRun:
         if not product_ids:
             return RefreshResult()
         gone = SourceBatch(products=(), issues=(), checkpoint=b"", deleted_product_ids=tuple(sorted(product_ids)))
-        return await self._refreshes.write(claim, gone)
+        return await self._write(claim, gone)
+
+    async def _write(self, claim: RefreshClaim, batch: SourceBatch) -> RefreshResult:
+        result = await self._refreshes.write(claim, batch)
+        self._announce_change(claim.shop.shop_id)
+        return result
 
     async def _fail(self, queued: QueuedRefresh, claim: RefreshClaim, failure: SourceFailed) -> None:
         """Let the products wait.
