@@ -45,6 +45,7 @@ from tests.security.secrets import (
     SHOPIFY_CLIENT_ID,
     SHOPIFY_CLIENT_SECRET,
     SHOPIFY_TOKEN,
+    WEBHOOK_SECRET,
     WOO_KEY,
     WOO_SECRET,
     FakeSecret,
@@ -52,10 +53,10 @@ from tests.security.secrets import (
 )
 
 ROLE: Final = "canary"
-CREDENTIALS: Final[Mapping[str, Mapping[str, str]]] = {
+CREDENTIALS: Final[Mapping[str, Mapping[str, str | list[str]]]] = {
     "shopify": {"access_token": SHOPIFY_TOKEN.value},
     "app": {"client_id": SHOPIFY_CLIENT_ID.value, "client_secret": SHOPIFY_CLIENT_SECRET.value},
-    "bigcommerce": {"access_token": BIGCOMMERCE_TOKEN.value},
+    "bigcommerce": {"access_token": BIGCOMMERCE_TOKEN.value, "webhook_secrets": [WEBHOOK_SECRET.value]},
     "woocommerce": {"consumer_key": WOO_KEY.value, "consumer_secret": WOO_SECRET.value},
     "feed": {"feed_secret": FEED_SECRET.value, "feed_token": FEED_TOKEN.value},
 }
@@ -281,10 +282,23 @@ def _require_password(hba_file: Path) -> None:
 async def _ask(connector: Any, shop: tuple[str, str], outputs: Outputs, limit: asyncio.Semaphore) -> None:
     ref = connector_pb.ShopRef(platform=shop[0], domain=shop[1])
     async with limit:
+        if shop[0] == "bigcommerce":
+            await _use_webhooks(connector, ref, outputs)
         check = connector.CheckShop(connector_pb.CheckShopRequest(shop=ref))
         fetch = connector.FetchProducts(connector_pb.FetchProductsRequest(shop=ref))
         for name, call in (("CheckShop", check), ("FetchProducts", fetch)):
             outputs.reasons[shop] = await _record(call, f"replies of {name}", outputs)
+
+
+async def _use_webhooks(connector: Any, ref: connector_pb.ShopRef, outputs: Outputs) -> None:
+    """Create webhooks, whose headers have the secret, and verify deliveries with the right and a wrong one."""
+    ensure = connector_pb.EnsureWebhooksRequest(shop=ref, address="https://bff.example/webhooks")
+    await _record(connector.EnsureWebhooks(ensure), "replies of EnsureWebhooks", outputs)
+    for secret in (WEBHOOK_SECRET.value, f"{WEBHOOK_SECRET.value}x"):
+        verify = connector_pb.VerifyWebhookRequest(platform=ref.platform, body=WEBHOOK_SECRET.value.encode())
+        verify.headers.add(name="X-Catalogsync-Shop", value=ref.domain)
+        verify.headers.add(name="X-Catalogsync-Secret", value=secret)
+        await _record(connector.VerifyWebhook(verify), "replies of VerifyWebhook", outputs)
 
 
 async def _sync(catalog: Any, shop: tuple[str, str], outputs: Outputs) -> None:

@@ -64,6 +64,7 @@ SHOPIFY_REFRESH_TOKEN: Final = FakeSecret("Shopify refresh token")
 WOO_KEY: Final = FakeSecret("WooCommerce consumer key")
 WOO_SECRET: Final = FakeSecret("WooCommerce consumer secret")
 BIGCOMMERCE_TOKEN: Final = FakeSecret("BigCommerce access token")
+WEBHOOK_SECRET: Final = FakeSecret("webhook secret")
 FEED_SECRET: Final = FakeSecret("feed secret")
 FEED_TOKEN: Final = FakeSecret("feed token")
 SERVED_KEY: Final = FakeSecret("WooCommerce key that the Token Service serves")
@@ -116,6 +117,7 @@ SECRETS: Final = (
     WOO_KEY,
     WOO_SECRET,
     BIGCOMMERCE_TOKEN,
+    WEBHOOK_SECRET,
     FEED_SECRET,
     FEED_TOKEN,
     SERVED_KEY,
@@ -126,6 +128,8 @@ SECRETS: Final = (
 )
 
 NOT_SENT_TO_SHOPS: Final = (
+    # Only to a shop whose webhooks can be listed.
+    WEBHOOK_SECRET,
     DATABASE_PASSWORD,
     WRONG_PASSWORD,
     FEED_SECRET,

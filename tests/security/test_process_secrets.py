@@ -28,6 +28,7 @@ from connector_svc.credentials.token_service import TokenServiceConfig, _TokenRe
 from connector_svc.domain.shop import Shop
 from connector_svc.http.transport import HttpRequest
 from connector_svc.platforms.base import AccessToken, Secret
+from connector_svc.platforms.bigcommerce.webhook_registrar import _Hook
 from connector_svc.platforms.feed.client import parse_credentials
 from connector_svc.platforms.shopify import access_token
 from connector_svc.settings import ConnectorSettings
@@ -67,6 +68,9 @@ CREDENTIALS_FILES = (
     f'shopify = "{SHOPIFY_TOKEN.core}"',
     f'[shopify."a.myshopify.com"]\nrefresh_token = "{SHOPIFY_TOKEN.core}"',
     f'[shopify."a.myshopify.com"]\naccess_token = "{SHOPIFY_TOKEN.core}\\nX-Other: 1"',
+    f'[shopify."a.myshopify.com"]\nwebhook_secrets = "{SHOPIFY_TOKEN.core}"',
+    f'[shopify."a.myshopify.com"]\nwebhook_secrets = ["{SHOPIFY_TOKEN.core}", 1]',
+    f'[shopify."a.myshopify.com"]\nwebhook_secrets = ["{SHOPIFY_TOKEN.core}", "b", "c"]',
 )
 CONNECTOR_SETTINGS: tuple[Mapping[str, str], ...] = (
     {"CONNECTOR_TOKEN_SERVICE_URL": f"https://user:{PASSWORD}@tokens.example"},
@@ -230,6 +234,7 @@ def test_no_repr_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         HttpRequest(method="GET", url=url, headers=headers, body=body),
         access_token._TokenReply(access_token=SHOPIFY_TOKEN.value),
         _TokenReply(data={"access_token": SHOPIFY_TOKEN.value}),
+        _Hook(id=1, scope="s", destination="d", is_active=True, headers={"X": SHOPIFY_TOKEN.value}),
     ]
     for one in shown:
         assert leaks({type(one).__name__: f"{one!r} {one!s} {one}".encode()}) == []

@@ -47,6 +47,8 @@ def test_every_secret_was_sent_and_every_failure_met(outputs: Outputs) -> None:
         "TOKEN_SERVICE_UNAVAILABLE",
     }
     assert "INTERNAL" not in outputs.reasons.values()
+    # A webhook with the secret was created.
+    assert b"store/product/*" in b"".join(outputs.matching("replies of EnsureWebhooks").values())
     assert outputs.credentials == {
         "service secret": "",
         "operator token": "",
