@@ -14,6 +14,7 @@ from catalog_svc.storage.tables import metadata
 
 SHOP_TABLES: Final = frozenset(
     {"shop_state", "sync", "sync_history", "sync_issue", "sync_seen", "obsolete_pass", "product", "item"}
+    | {"change_event"}
 )
 """Tables of the group "shop", distributed by shop_id."""
 DIRECTORY_TABLES: Final = frozenset(
@@ -26,6 +27,7 @@ DIRECTORY_TABLES: Final = frozenset(
         "loop_lease",
         "page_token_key",
         "schema_compatibility",
+        "change_feed",
     }
 )
 """Tables of the group "directory", local to the coordinator."""
